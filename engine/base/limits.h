@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Every bound of braid, in one place; static_asserts tie them to each other.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace braid {
+
+// The array. Sets of members are 64-bit masks (engine/roles.h).
+inline constexpr std::uint32_t members_max = 64;      // with a role; spares come on top
+inline constexpr std::uint32_t spares_max = 16;
+inline constexpr std::uint32_t volumes_max = 64;
+inline constexpr std::uint32_t nodes_max = 32;
+inline constexpr std::uint64_t strip_size_min = 4096;
+inline constexpr std::uint64_t strip_size_max = 16u << 20;
+inline constexpr std::uint64_t strip_size_default = 64u << 10;
+inline constexpr std::uint64_t member_size_max = std::uint64_t{1} << 60;
+inline constexpr std::size_t name_length_max = 63;    // of an array or a volume
+
+// Requests. A window is at most 64 rows of one stripe, so that a set of its rows is 64 bits.
+inline constexpr std::uint32_t window_rows_max = 64;
+inline constexpr std::uint32_t request_size_max = 32u << 20;
+inline constexpr std::uint32_t parts_in_flight_max = 4096;   // pieces of requests, all clients
+inline constexpr std::uint32_t parts_per_request_max = 256;  // in flight at a time; more wait
+inline constexpr std::uint64_t job_size_max = 8u << 20;      // buffers of one stripe job
+inline constexpr std::uint64_t buffer_pool_size_default = 64u << 20;
+inline constexpr std::uint32_t events_kept_max = 256;
+
+// io_uring.
+inline constexpr std::uint32_t ring_entries = 1024;
+
+// Members.
+inline constexpr std::uint32_t read_errors_max = 20;  // corrected ones; then the member is faulty
+
+static_assert(buffer_pool_size_default >= 4 * job_size_max);
+static_assert(window_rows_max <= 64);
+
+}  // namespace braid

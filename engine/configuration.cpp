@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/configuration.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace braid {
+namespace {
+
+constexpr std::array<std::pair<Layout, std::string_view>, 4> layouts{{
+    {Layout::left_asymmetric, "left-asymmetric"},
+    {Layout::right_asymmetric, "right-asymmetric"},
+    {Layout::left_symmetric, "left-symmetric"},
+    {Layout::right_symmetric, "right-symmetric"},
+}};
+constexpr std::array<std::pair<MemberState, std::string_view>, 5> states{{
+    {MemberState::in_sync, "in_sync"},
+    {MemberState::rebuilding, "rebuilding"},
+    {MemberState::faulty, "faulty"},
+    {MemberState::spare, "spare"},
+    {MemberState::missing, "missing"},
+}};
+
+template <class Table, class Key>
+std::string_view find_text(const Table& table, Key key) {
+    for (const auto& [value, text] : table) {
+        if (value == key) return text;
+    }
+    return "unknown";
+}
+template <class Key, class Table>
+std::optional<Key> find_value(const Table& table, std::string_view wanted) {
+    for (const auto& [value, text] : table) {
+        if (text == wanted) return value;
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+std::string_view text_of(Layout layout) { return find_text(layouts, layout); }
+std::string_view text_of(MemberState state) { return find_text(states, state); }
+std::optional<Layout> layout_of(std::string_view text) { return find_value<Layout>(layouts, text); }
+std::optional<MemberState> member_state_of(std::string_view text) {
+    return find_value<MemberState>(states, text);
+}
+
+MemberRecord* Configuration::member(MemberIndex role) {
+    for (auto& record : members) {
+        if (record.role == role) return &record;
+    }
+    return nullptr;
+}
+const MemberRecord* Configuration::member(MemberIndex role) const {
+    return const_cast<Configuration*>(this)->member(role);  // NOLINT
+}
+MemberRecord* Configuration::member(const Uuid& uuid) {
+    for (auto& record : members) {
+        if (record.uuid == uuid) return &record;
+    }
+    return nullptr;
+}
+
+std::uint32_t Configuration::lost_count() const {
+    return static_cast<std::uint32_t>(std::ranges::count_if(members, [](const auto& record) {
+        return record.role && record.state != MemberState::in_sync &&
+               record.state != MemberState::rebuilding;
+    }));
+}
+
+}  // namespace braid

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The configuration: what the array is, who its members are and in which state, which volumes it
+// carries. A value; it is written to every member (braid-format(5)), and the epoch grows with each
+// change of it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/units.h"
+#include "engine/base/uuid.h"
+
+namespace braid {
+
+enum class Level : std::uint8_t { raid4 = 4, raid5 = 5, raid6 = 6 };
+constexpr std::uint32_t parities_of(Level level) { return level == Level::raid6 ? 2 : 1; }
+
+/// RAID-5's rotations with md's numbers; RAID-6 is always left_symmetric, RAID-4 has none.
+enum class Layout : std::uint8_t {
+    left_asymmetric = 0,
+    right_asymmetric = 1,
+    left_symmetric = 2,
+    right_symmetric = 3,
+};
+
+enum class MemberState : std::uint8_t { in_sync, rebuilding, faulty, spare, missing };
+
+std::string_view text_of(Layout layout);                            // "left-symmetric"
+std::string_view text_of(MemberState state);                        // "in_sync"
+std::optional<Layout> layout_of(std::string_view text);
+std::optional<MemberState> member_state_of(std::string_view text);
+
+struct MemberRecord {
+    Uuid uuid;                            // nil for a role that nothing ever filled
+    std::optional<MemberIndex> role;      // none: a spare
+    MemberState state{MemberState::missing};
+    std::uint32_t home{0};                // node id
+    std::uint64_t data_offset{0};         // bytes; first data byte on this member
+    std::uint64_t size{0};                // bytes of the device when it was last seen
+    StripeIndex rebuilt{};                // rebuilding: stripes before this one are true
+    std::uint32_t dev_number{0};          // md's index into dev_roles
+    std::uint64_t read_errors{0};         // corrected so far
+    std::string path;                     // where it was last seen; for people only
+    bool operator==(const MemberRecord&) const = default;
+};
+
+struct VolumeRecord {
+    std::string name;                     // the NBD export
+    StripeIndex first{};
+    std::uint64_t stripes{0};
+    bool operator==(const VolumeRecord&) const = default;
+};
+
+struct Configuration {
+    Uuid array;
+    std::string name;
+    std::uint64_t epoch{0};
+    std::uint64_t created{0};             // seconds since 1970
+    Level level{Level::raid5};
+    Layout layout{Layout::left_symmetric};
+    std::uint64_t strip_size{0};          // bytes
+    std::uint32_t member_count{0};        // roles, parities included
+    std::uint64_t stripes{0};             // of the whole array
+    bool in_use{false};                   // set while it is served, cleared by a clean stop
+    std::optional<StripeIndex> resynced;  // parity is true before this stripe only; none: everywhere
+    std::vector<MemberRecord> members;    // each role once, in order of role; then the spares
+    std::vector<VolumeRecord> volumes;    // in order of `first`; they do not overlap
+    bool operator==(const Configuration&) const = default;
+
+    MemberRecord* member(MemberIndex role);
+    const MemberRecord* member(MemberIndex role) const;
+    MemberRecord* member(const Uuid& uuid);
+    std::uint32_t data_count() const { return member_count - parities_of(level); }
+    std::uint64_t stripe_data_size() const { return strip_size * data_count(); }
+    std::uint64_t data_size() const { return stripes * stripe_data_size(); }
+    /// Roles whose state is neither in_sync nor rebuilding.
+    std::uint32_t lost_count() const;
+};
+
+}  // namespace braid

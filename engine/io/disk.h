@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The seam to a member's bytes. A DiskOp lives in the frame of the coroutine that waits for it, is
+// submitted once, and is never destroyed while in flight. DiskGroup waits for several.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "engine/base/result.h"
+#include "engine/base/units.h"
+#include "engine/io/task.h"
+#include "parity/bytes.h"
+
+namespace braid {
+
+enum class DiskOpKind : std::uint8_t {
+    read,
+    write,
+    flush,   // everything that completed before it is durable after it
+    zero,    // `size` bytes read as zero afterwards; space may be given back
+};
+
+class DiskGroup;
+
+/// One operation on a member. `offset` and `size` are multiples of 4096 (`row_size`); `data` is
+/// aligned to the disk's `memory_align` and stays in place until the operation completes.
+struct DiskOp {
+    DiskOpKind kind{DiskOpKind::read};
+    bool fua{false};                // write: durable when it completes
+    std::uint64_t offset{0};        // bytes from the start of the device
+    std::uint64_t size{0};          // bytes
+    std::byte* data{nullptr};       // read: filled; write: only read from
+    DiskGroup* group{nullptr};
+    int os_error{0};                // after completion: 0, or an errno
+    std::uint32_t done{0};          // bytes so far, when the kernel does it in pieces
+    std::uint32_t tag{0};           // the submitter's own
+
+    bool ok() const { return os_error == 0; }
+};
+
+/// `group.submit(disk, op)` for each; then `co_await group` until all have completed.
+class DiskGroup {
+  public:
+    DiskGroup() = default;
+    DiskGroup(const DiskGroup&) = delete;
+    DiskGroup& operator=(const DiskGroup&) = delete;
+
+    void add(DiskOp& op) {
+        op.group = this;
+        ++pending_;
+    }
+    /// For a Disk: the operation has completed, with 0 or an errno.
+    static void complete(DiskOp& op, int os_error) {
+        op.os_error = os_error;
+        DiskGroup& group = *op.group;
+        if (--group.pending_ == 0 && group.handle_) {
+            const auto handle = group.handle_;
+            group.handle_ = nullptr;
+            group.queue_->push(handle);
+        }
+    }
+
+    bool await_ready() const { return pending_ == 0; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) {
+        queue_ = static_cast<PromiseBase&>(self.promise()).queue;
+        handle_ = self;
+    }
+    void await_resume() const {}
+    std::uint32_t pending() const { return pending_; }
+
+  private:
+    std::uint32_t pending_{0};
+    ReadyQueue* queue_{nullptr};
+    std::coroutine_handle<> handle_;
+};
+
+/// What a disk is like; fixed while it is open.
+struct DiskInfo {
+    std::string path;                // for messages
+    std::uint64_t size{0};           // bytes
+    std::uint32_t memory_align{512}; // of DiskOp::data; 1 when any address will do
+    bool zero_fast{false};           // `zero` costs next to nothing per byte
+    bool direct{false};              // O_DIRECT: past the page cache
+    bool in_memory{false};           // tmpfs: an operation is a copy and never waits
+    bool block_device{false};
+};
+
+class Disk {
+  public:
+    virtual ~Disk() = default;
+    virtual const DiskInfo& info() const = 0;
+    /// Starts `op`, which may complete before this returns. Never fails: an error is a completion.
+    virtual void submit(DiskOp& op) = 0;
+};
+
+inline void submit(Disk& disk, DiskGroup& group, DiskOp& op) {
+    group.add(op);
+    disk.submit(op);
+}
+
+/// One operation on its own, for set-up and metadata: co_await's result is its Result<Unit>.
+inline Task<Result<void>> run_op(Disk& disk, DiskOp op) {
+    DiskGroup group;
+    submit(disk, group, op);
+    co_await group;
+    if (!op.ok()) co_return Error{Errc::io, "member", op.os_error};
+    co_return Result<void>{};
+}
+inline Task<Result<void>> read_disk(Disk& disk, std::uint64_t offset, ByteSpan into) {
+    DiskOp op;
+    op.kind = DiskOpKind::read;
+    op.offset = offset;
+    op.size = into.size();
+    op.data = into.data();
+    return run_op(disk, op);
+}
+inline Task<Result<void>> write_disk(Disk& disk, std::uint64_t offset, ByteView from) {
+    DiskOp op;
+    op.kind = DiskOpKind::write;
+    op.offset = offset;
+    op.size = from.size();
+    op.data = const_cast<std::byte*>(from.data());  // NOLINT: a write only reads it
+    return run_op(disk, op);
+}
+inline Task<Result<void>> flush_disk(Disk& disk) {
+    DiskOp op;
+    op.kind = DiskOpKind::flush;
+    return run_op(disk, op);
+}
+
+}  // namespace braid
