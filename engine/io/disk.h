@@ -22,6 +22,7 @@ enum class DiskOpKind : std::uint8_t {
     zero,    // `size` bytes read as zero afterwards; space may be given back
 };
 
+class Disk;
 class DiskGroup;
 
 /// One operation on a member. `offset` and `size` are multiples of 4096 (`row_size`); `data` is
@@ -33,6 +34,7 @@ struct DiskOp {
     std::uint64_t size{0};          // bytes
     std::byte* data{nullptr};       // read: filled; write: only read from
     DiskGroup* group{nullptr};
+    Disk* disk{nullptr};            // where it was submitted
     int os_error{0};                // after completion: 0, or an errno
     std::uint32_t done{0};          // bytes so far, when the kernel does it in pieces
     std::uint32_t tag{0};           // the submitter's own
@@ -97,6 +99,7 @@ class Disk {
 };
 
 inline void submit(Disk& disk, DiskGroup& group, DiskOp& op) {
+    op.disk = &disk;
     group.add(op);
     disk.submit(op);
 }

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/io/uring_loop.h"
+
+#include <fmt/format.h>
+#include <liburing.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+
+#include "engine/base/limits.h"
+#include "engine/io/uring_disk.h"
+
+namespace braid {
+namespace {
+
+constexpr unsigned file_slots = 64;
+
+Nanos time_of(clockid_t clock) {
+    timespec time{};
+    clock_gettime(clock, &time);
+    return {static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 +
+            static_cast<std::uint64_t>(time.tv_nsec)};
+}
+
+}  // namespace
+
+UringLoop::UringLoop() : ring_(std::make_unique<io_uring>()) {}
+
+Checked<std::unique_ptr<UringLoop>> UringLoop::create() {
+    std::unique_ptr<UringLoop> loop(new UringLoop);
+    io_uring_params params{};
+    params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP;
+    int error = io_uring_queue_init_params(ring_entries, loop->ring_.get(), &params);
+    loop->defer_taskrun_ = error == 0;
+    if (error == -EINVAL) {  // before Linux 6.1
+        params = {};
+        error = io_uring_queue_init_params(ring_entries, loop->ring_.get(), &params);
+    }
+    if (error < 0) {
+        loop->ring_.reset();
+        return Refusal{fmt::format(
+            "io_uring is not to be had here ({}); it needs Linux 5.15 or newer, and "
+            "/proc/sys/kernel/io_uring_disabled must not forbid it",
+            std::strerror(-error))};
+    }
+    loop->registered_files_ =
+        io_uring_register_files_sparse(loop->ring_.get(), file_slots) == 0;
+    loop->wake_fd_ = eventfd(0, EFD_CLOEXEC);
+    if (loop->wake_fd_ < 0) return Refusal{fmt::format("eventfd: {}", std::strerror(errno))};
+    loop->watch_wake_fd();
+    return loop;
+}
+
+UringLoop::~UringLoop() {
+    if (ring_) io_uring_queue_exit(ring_.get());
+    if (wake_fd_ >= 0) close(wake_fd_);
+}
+
+void UringLoop::watch_wake_fd() {
+    io_uring_sqe* sqe = entry();
+    io_uring_prep_read(sqe, wake_fd_, &wake_value_, sizeof wake_value_, 0);
+    io_uring_sqe_set_data(sqe, nullptr);
+    --in_flight_;
+}
+
+io_uring_sqe* UringLoop::entry() {
+    io_uring_sqe* sqe = io_uring_get_sqe(ring_.get());
+    while (sqe == nullptr) {
+        io_uring_submit(ring_.get());
+        queued_ = 0;
+        sqe = io_uring_get_sqe(ring_.get());
+    }
+    ++queued_;
+    ++in_flight_;
+    return sqe;
+}
+
+int UringLoop::register_file(int fd) {
+    if (!registered_files_) return -1;
+    const int slot = std::countr_one(files_used_);
+    if (slot >= static_cast<int>(file_slots)) return -1;
+    if (io_uring_register_files_update(ring_.get(), static_cast<unsigned>(slot), &fd, 1) != 1) {
+        return -1;
+    }
+    files_used_ |= std::uint64_t{1} << slot;
+    return slot;
+}
+
+void UringLoop::unregister_file(int slot) {
+    int none = -1;
+    io_uring_register_files_update(ring_.get(), static_cast<unsigned>(slot), &none, 1);
+    files_used_ &= ~(std::uint64_t{1} << slot);
+}
+
+Result<void> UringLoop::register_buffer(ByteSpan region) {
+    // Pinned pages count against RLIMIT_MEMLOCK for all but root; without them I/O only costs more.
+    const iovec vector{region.data(), region.size()};
+    const int error = io_uring_register_buffers(ring_.get(), &vector, 1);
+    if (error < 0) return Error{Errc::unsupported, "io_uring buffers", -error};
+    registered_ = region;
+    return {};
+}
+
+std::string UringLoop::features() const {
+    std::string text = defer_taskrun_ ? "single_issuer defer_taskrun" : "plain";
+    if (registered_files_) text += " registered_files";
+    if (!registered_.empty()) text += " registered_buffers";
+    return text;
+}
+
+Nanos UringLoop::now() const { return time_of(CLOCK_MONOTONIC); }
+std::uint64_t UringLoop::wall_seconds() const {
+    return time_of(CLOCK_REALTIME).value / 1'000'000'000;
+}
+
+void UringLoop::arm(Timer& timer) {
+    timer.sequence = ++timers_armed_;
+    timers_.insert({{timer.until, timer.sequence}, &timer});
+}
+void UringLoop::disarm(Timer& timer) {
+    timers_.erase({{timer.until, timer.sequence}, &timer});
+    timer.armed = false;
+}
+
+bool UringLoop::fire_timers() {
+    if (timers_.empty()) return false;
+    const Nanos time = now();
+    bool fired = false;
+    while (!timers_.empty() && timers_.begin()->first.first <= time) {
+        Timer* timer = timers_.begin()->second;
+        timers_.erase(timers_.begin());
+        timer->fire();
+        fired = true;
+    }
+    return fired;
+}
+
+void UringLoop::post(Message& message) {
+    if (inbox_.post(message)) wake();
+}
+void UringLoop::stop() {
+    stopping_.store(true);
+    wake();
+}
+void UringLoop::wake() {
+    if (!asleep_.exchange(false)) return;  // it will look before it sleeps
+    const std::uint64_t one = 1;
+    // An eventfd that nobody reads takes 2^64-2 of these before it would block.
+    [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
+}
+
+void UringLoop::run() {
+    while (!stopping_.load(std::memory_order_relaxed)) {
+        if (!run_turn()) submit_and_wait();
+    }
+    stopping_.store(false);
+}
+
+/// True if there was something to do.
+bool UringLoop::run_turn() {
+    bool worked = inbox_.run_all();
+    worked |= fire_timers();
+    for (std::size_t left = ready_.size(); left != 0; --left) {
+        ready_.take().resume();
+        worked = true;
+    }
+    if (!ready_.empty()) return true;
+    worked |= reap();
+    if (queued_ != 0 && !worked) {
+        io_uring_submit(ring_.get());
+        queued_ = 0;
+        worked |= reap();
+    }
+    return worked || !ready_.empty();
+}
+
+void UringLoop::submit_and_wait() {
+    asleep_.store(true, std::memory_order_seq_cst);
+    if (!inbox_.empty() || stopping_.load()) {
+        asleep_.store(false);
+        return;
+    }
+    io_uring_cqe* cqe = nullptr;
+    if (timers_.empty()) {
+        io_uring_submit_and_wait(ring_.get(), 1);
+    } else {
+        const Nanos time = now();
+        const Nanos until = timers_.begin()->first.first;
+        const std::uint64_t left = until > time ? until.value - time.value : 0;
+        __kernel_timespec limit{static_cast<long long>(left / 1'000'000'000),
+                                static_cast<long long>(left % 1'000'000'000)};
+        io_uring_submit_and_wait_timeout(ring_.get(), &cqe, 1, &limit, nullptr);
+    }
+    queued_ = 0;
+    asleep_.store(false);
+    reap();
+}
+
+bool UringLoop::reap() {
+    if (defer_taskrun_ && in_flight_ != 0) io_uring_get_events(ring_.get());
+    unsigned head = 0;
+    unsigned count = 0;
+    bool woken = false;
+    io_uring_cqe* cqe = nullptr;
+    io_uring_for_each_cqe(ring_.get(), head, cqe) {
+        ++count;
+        if (auto* op = static_cast<DiskOp*>(io_uring_cqe_get_data(cqe)); op != nullptr) {
+            --in_flight_;
+            UringDisk::completed(*op, cqe->res);
+        } else {
+            woken = true;
+        }
+    }
+    if (count != 0) io_uring_cq_advance(ring_.get(), count);
+    if (woken) watch_wake_fd();
+    return count != 0;
+}
+
+}  // namespace braid

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The production loop: one thread, one io_uring, one ready queue, a clock and an inbox. A turn
+// runs the inbox, the timers that are due and what is ready, submits all I/O that came of it in
+// one system call, and sleeps when nothing is left to do.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "engine/base/result.h"
+#include "engine/io/clock.h"
+#include "engine/io/inbox.h"
+#include "engine/io/ready_queue.h"
+#include "engine/io/task.h"
+#include "parity/bytes.h"
+
+struct io_uring;
+struct io_uring_sqe;
+
+namespace braid {
+
+struct DiskOp;
+
+class UringLoop final : public Clock {
+  public:
+    /// Must be created, run and destroyed on one thread (SINGLE_ISSUER).
+    static Checked<std::unique_ptr<UringLoop>> create();
+    ~UringLoop() override;
+
+    ReadyQueue& ready() { return ready_; }
+    TaskGroup& tasks() { return tasks_; }
+
+    /// Runs until stop() is called.
+    void run();
+    /// Any thread: run() returns after its turn.
+    void stop();
+    /// Any thread: runs `message` on the loop.
+    void post(Message& message);
+
+    /// Runs the loop until `task` is done and gives its result: for tools and tests.
+    template <class T>
+    T run_until_done(Task<T> task) {
+        std::optional<T> result;
+        tasks_.spawn(store(std::move(task), &result, &stopping_));
+        run();
+        return std::move(*result);
+    }
+    void run_until_done(Task<void> task) {
+        tasks_.spawn(finish(std::move(task), &stopping_));
+        run();
+    }
+
+    /// Memory that DiskOps will mostly use; registered with the kernel once.
+    Result<void> register_buffer(ByteSpan region);
+    bool is_registered(const std::byte* data, std::uint64_t size) const {
+        return data >= registered_.data() && data + size <= registered_.data() + registered_.size();
+    }
+
+    Nanos now() const override;
+    std::uint64_t wall_seconds() const override;
+    void arm(Timer& timer) override;
+    void disarm(Timer& timer) override;
+
+    /// For UringDisk: a free submission entry; submits what is queued when there is none.
+    io_uring_sqe* entry();
+    /// Registers `fd`; -1 when the table is full.
+    int register_file(int fd);
+    void unregister_file(int slot);
+
+    /// "single_issuer defer_taskrun registered_buffers ..." for --dump-plugin.
+    std::string features() const;
+
+  private:
+    UringLoop();
+    template <class T>
+    static Task<void> store(Task<T> task, std::optional<T>* result, std::atomic<bool>* done) {
+        result->emplace(co_await task);
+        done->store(true);
+    }
+    static Task<void> finish(Task<void> task, std::atomic<bool>* done) {
+        co_await task;
+        done->store(true);
+    }
+    bool run_turn();
+    bool fire_timers();
+    void submit_and_wait();
+    bool reap();
+    void wake();
+    void watch_wake_fd();
+
+    ReadyQueue ready_;
+    TaskGroup tasks_{ready_};
+    Inbox inbox_;
+    std::unique_ptr<io_uring> ring_;
+    bool defer_taskrun_{false};
+    bool registered_files_{false};
+    std::uint64_t files_used_{0};  // one bit a slot
+    ByteSpan registered_;
+    int wake_fd_{-1};
+    std::uint64_t wake_value_{0};
+    std::atomic<bool> asleep_{false};
+    std::atomic<bool> stopping_{false};
+    unsigned queued_{0};     // entries not yet submitted
+    unsigned in_flight_{0};  // submitted or queued, not yet completed; without the wake entry
+    std::uint64_t timers_armed_{0};
+    using TimerKey = std::pair<std::pair<Nanos, std::uint64_t>, Timer*>;
+    std::set<TimerKey> timers_;
+};
+
+}  // namespace braid
