@@ -54,6 +54,15 @@ struct VolumeRecord {
     bool operator==(const VolumeRecord&) const = default;
 };
 
+/// A scrub that was not at its end when the array stopped.
+struct ScrubRecord {
+    StripeIndex position{};               // stripes before this one were read
+    bool repair{false};
+    std::uint64_t mismatches{0};          // rows found wrong so far
+    std::uint64_t repaired{0};            // rows rewritten so far
+    bool operator==(const ScrubRecord&) const = default;
+};
+
 struct Configuration {
     Uuid array;
     std::string name;
@@ -66,6 +75,7 @@ struct Configuration {
     std::uint64_t stripes{0};             // of the whole array
     bool in_use{false};                   // set while it is served, cleared by a clean stop
     std::optional<StripeIndex> resynced;  // parity is true before this stripe only; none: everywhere
+    std::optional<ScrubRecord> scrub;     // to be gone on with
     std::vector<MemberRecord> members;    // each role once, in order of role; then the spares
     std::vector<VolumeRecord> volumes;    // in order of `first`; they do not overlap
     bool operator==(const Configuration&) const = default;

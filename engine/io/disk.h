@@ -3,6 +3,7 @@
 // submitted once, and is never destroyed while in flight. DiskGroup waits for several.
 #pragma once
 
+#include <cerrno>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -96,7 +97,12 @@ class Disk {
     virtual const DiskInfo& info() const = 0;
     /// Starts `op`, which may complete before this returns. Never fails: an error is a completion.
     virtual void submit(DiskOp& op) = 0;
+    /// Any thread, while the disk lives: reads at once. Returns 0, an errno, or ENOSYS where the
+    /// disk cannot be read past its loop. Alignment as for a DiskOp.
+    virtual int read_now(std::uint64_t offset, ByteSpan into) const;
 };
+
+inline int Disk::read_now(std::uint64_t, ByteSpan) const { return ENOSYS; }
 
 inline void submit(Disk& disk, DiskGroup& group, DiskOp& op) {
     op.disk = &disk;

@@ -151,6 +151,18 @@ void UringDisk::submit(DiskOp& op) {
     }
 }
 
+int UringDisk::read_now(std::uint64_t offset, ByteSpan into) const {
+    for (std::size_t done = 0; done != into.size();) {
+        const ssize_t count = pread(fd(), into.data() + done, into.size() - done,
+                                    static_cast<off_t>(offset + done));
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return errno;
+        if (count == 0) return EIO;  // the file shrank
+        done += static_cast<std::size_t>(count);
+    }
+    return 0;
+}
+
 /// tmpfs: the system call is the operation. Returns 0 or an errno.
 int UringDisk::run_now(DiskOp& op) const {
     if (op.kind == DiskOpKind::flush) return 0;  // nothing is more durable than it is

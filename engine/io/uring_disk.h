@@ -54,12 +54,13 @@ class UringDisk final : public Disk {
     ~UringDisk() override;
     const DiskInfo& info() const override { return file_.info; }
     void submit(DiskOp& op) override;
-    /// For other threads that read for themselves (plugin/), as long as the disk lives.
-    int fd() const { return file_.fd.get(); }
+    int read_now(std::uint64_t offset, ByteSpan into) const override;
+
     /// For the loop: the kernel is done with a piece of `op`.
     static void completed(DiskOp& op, int result);
 
   private:
+    int fd() const { return file_.fd.get(); }
     void queue(DiskOp& op);
     int run_now(DiskOp& op) const;
 

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Array: the members together with one geometry, on one loop. Opens what assembly found, serves
+// requests, keeps the configuration on the members, fails and rebuilds them. Everything here is
+// called on the loop's thread, but for read_direct().
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/configuration.h"
+#include "engine/io/clock.h"
+#include "engine/io/disk.h"
+#include "engine/io/task.h"
+#include "engine/io_request.h"
+#include "engine/status.h"
+
+namespace braid {
+
+struct ArrayOptions {
+    bool readonly{false};    // nothing is written to any member, metadata included
+    bool force{false};       // passed on to assembly
+    std::uint64_t buffer_size{64u << 20};
+    std::uint64_t seed{0};   // of the array's Rng (uuids of new members)
+    std::function<void(const ArrayEvent&)> on_event;       // the log; may be empty
+    std::function<void(ByteSpan)> on_buffer;               // registers the pool with the loop
+};
+
+class Array {
+  public:
+    /// Reads the members' metadata, assembles, and marks the array as in use. `disks` in any
+    /// order; those that take no part are closed, with a notice among the events.
+    static Task<Checked<std::unique_ptr<Array>>> open(ReadyQueue& ready, Clock& clock,
+                                                      std::vector<std::unique_ptr<Disk>> disks,
+                                                      ArrayOptions options);
+    virtual ~Array() = default;
+
+    virtual const Configuration& configuration() const = 0;
+    /// Starts `request`; its `done` is called when it is over, possibly before this returns.
+    virtual void submit(IoRequest& request) = 0;
+    /// Ends what runs, flushes, and marks the array clean. Requests are answered with
+    /// Errc::fenced from now on. Idempotent.
+    virtual Task<Result<void>> stop() = 0;
+
+    virtual ArrayStatus status() const = 0;
+
+    // Operators' commands. `name` is a role ("2"), a member's path, or its uuid.
+    virtual Task<Checked<Unit>> fail_member(std::string name) = 0;
+    /// Forgets a faulty or missing member, or a spare, and closes it.
+    virtual Task<Checked<Unit>> remove_member(std::string name) = 0;
+    /// Adds `disk` as a spare; takes the role of a lost member at once, if there is one. A member
+    /// of this array that was away comes back to its own role. `force`: even if it holds data.
+    virtual Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) = 0;
+    /// Puts `disk` into the role of member `name`, which is failed if it still is in sync.
+    virtual Task<Checked<Unit>> replace_member(std::string name, std::unique_ptr<Disk> disk,
+                                               bool force) = 0;
+    virtual Checked<Unit> start_scrub(bool repair) = 0;
+    virtual Checked<Unit> stop_scrub() = 0;
+
+    /// Any thread: reads [offset, offset + into.size()) without the loop, if every byte of it lies
+    /// on in-sync members. False: nothing is promised of `into`; submit a request instead.
+    virtual bool read_direct(std::uint64_t offset, ByteSpan into) = 0;
+    /// Any thread: a request took `latency`; what the background throttles itself by.
+    virtual void note_latency(Nanos latency) = 0;
+};
+
+}  // namespace braid

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// IoRequest: what a client asks of the array. It lives in the client's memory until `done` is
+// called, on the loop's thread; nothing is allocated for it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/base/result.h"
+
+namespace braid {
+
+enum class IoKind : std::uint8_t { read, write, zero, flush };
+
+struct IoRequest {
+    IoKind kind{IoKind::read};
+    bool fua{false};              // write, zero: durable when done
+    bool fast_only{false};        // zero: Errc::unsupported rather than writing zeros out
+    std::uint64_t offset{0};      // bytes from the start of the array; any alignment
+    std::uint64_t size{0};        // bytes; read and write at most request_size_max
+    std::byte* data{nullptr};     // read: filled; write: only read from; any alignment
+    void (*done)(IoRequest&){nullptr};
+
+    bool ok{true};                // after done
+    Error error;                  // when not ok
+
+    // The engine's own, from submit() to done().
+    std::uint64_t next{0};        // array offset up to which it was split
+    std::uint32_t pending{0};     // parts that are not done
+    bool splitting{false};        // not all of it was split yet
+    IoRequest* link{nullptr};
+};
+
+}  // namespace braid

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the array tells of itself: a snapshot of plain values, taken on the loop's thread, from
+// which the control socket makes JSON and `braid status` its picture.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/configuration.h"
+
+namespace braid {
+
+enum class Health : std::uint8_t { clean, degraded, failed };
+std::string_view text_of(Health health);
+
+enum class WalkKind : std::uint8_t { rebuilding, resyncing, scrubbing };
+std::string_view text_of(WalkKind kind);
+
+struct WalkStatus {
+    WalkKind kind{WalkKind::rebuilding};
+    std::optional<MemberIndex> member;   // that is rebuilt
+    std::uint64_t position{0};           // bytes of each member done
+    std::uint64_t end{0};                // bytes of each member in all
+    std::uint64_t rate{0};               // bytes of a member per second, lately
+    std::optional<std::uint64_t> seconds_left;
+    bool repair{false};                  // scrubbing
+    std::uint64_t mismatches{0};         // rows found wrong
+    std::uint64_t repaired{0};           // rows rewritten
+    double throttle{0};                  // 0 full speed … 1 stopped, for the clients' sake
+};
+
+struct MemberStatus {
+    MemberRecord record;
+    bool open{false};
+    std::string notice;                  // why it is not in_sync, or empty
+    std::uint64_t reads{0};              // operations
+    std::uint64_t writes{0};
+    std::uint64_t bytes_read{0};
+    std::uint64_t bytes_written{0};
+    std::uint64_t errors_read{0};        // answered with an error, since the start
+    std::uint64_t errors_write{0};
+};
+
+enum class Severity : std::uint8_t { info, warning, error };
+struct ArrayEvent {
+    std::uint64_t sequence{0};           // from 1, without gaps
+    std::uint64_t wall_seconds{0};
+    Severity severity{Severity::info};
+    std::string kind;                    // "member_failed", "degraded", "rebuild_started", …
+    std::string text;                    // a sentence for people
+};
+
+struct Counters {
+    std::uint64_t reads{0};              // client requests that went through the loop
+    std::uint64_t writes{0};
+    std::uint64_t zeroes{0};
+    std::uint64_t flushes{0};
+    std::uint64_t direct_reads{0};       // served by the client's own thread
+    std::uint64_t jobs{0};               // stripe jobs
+    std::uint64_t jobs_full_stripe{0};
+    std::uint64_t jobs_rmw{0};
+    std::uint64_t jobs_rcw{0};
+    std::uint64_t parts_merged{0};       // parts that shared a job with another
+    std::uint64_t degraded_reads{0};
+    std::uint64_t reads_corrected{0};    // rows rewritten after a read error
+};
+
+struct ArrayStatus {
+    Configuration configuration;
+    Health health{Health::clean};
+    bool readonly{false};
+    bool stopping{false};
+    std::vector<MemberStatus> members;   // roles in order, then the spares
+    std::vector<WalkStatus> walks;       // what runs now; at most one
+    std::optional<WalkStatus> last_scrub;
+    Counters counters;
+    std::uint64_t memory_bytes{0};       // buffers and tables that the array holds
+    std::uint64_t memory_bytes_max{0};
+    std::vector<ArrayEvent> events;      // the newest events_kept_max
+};
+
+}  // namespace braid

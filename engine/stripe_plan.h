@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// stripe_plan: what has to be read, computed and written for some rows of one stripe. Pure
+// functions of which roles are lost and which are covered, tested exhaustively without I/O; the
+// stripe job (engine/stripe_job.h) carries a plan out.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/base/result.h"
+#include "engine/roles.h"
+
+namespace braid {
+
+/// The state of rows of a stripe. All rows of a plan are in the same state.
+struct StripeState {
+    std::uint32_t data_count{0};
+    std::uint32_t parities{0};     // 1: P; 2: P and Q
+    RoleSet lost;                  // neither read nor written: the member is lost here
+    RoleSet unreadable;            // a read failed; to be computed from the others and rewritten
+    bool parity_true{true};        // false before a resync has passed: parity may be anything
+};
+
+enum class PlanMethod : std::uint8_t {
+    plain,        // reading what is there, or writing where no parity is left
+    reconstruct,  // reading: the wanted strips are computed from the others
+    full_stripe,  // parity from new data alone; nothing is read
+    rmw,          // parity from old parity, old data and new data
+    rcw,          // parity from new data and the unchanged strips
+    recover_rcw,  // as rcw, after computing the old content of lost or unreadable strips
+};
+
+struct StripePlan {
+    PlanMethod method{PlanMethod::plain};
+    RoleSet read;     // old content to read
+    RoleSet recover;  // old content to compute from what was read
+    RoleSet write;    // strips to write: new data, new parity, and what was unreadable
+    bool operator==(const StripePlan&) const = default;
+};
+
+/// Reading the data strips `wanted`.
+/// @return Errc::failed if too many roles are gone; Errc::unknown if the parity that would be
+///         needed may not be true
+Result<StripePlan> plan_read(const StripeState& state, RoleSet wanted);
+
+/// Writing rows of the data strips `covered`, of which `partial` are covered only in part, so that
+/// their old content is needed too. Takes the plan with the fewest reads; of two equal ones the one
+/// that computes parity afresh.
+/// @return as plan_read
+/// @source Chen et al., "RAID: High-Performance, Reliable Secondary Storage", 1994, section 3.2
+Result<StripePlan> plan_write(const StripeState& state, RoleSet covered, RoleSet partial);
+
+}  // namespace braid
