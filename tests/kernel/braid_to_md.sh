@@ -12,6 +12,15 @@ mkdir "$share"
 cp "$here/row-content" "$share/"
 names=()
 
+lose="" replace="" degraded=0    # a member to fail before the write; one to replace after it
+
+member() {    # NAME COMMAND ARGUMENT...
+    local name=$1; shift
+    cases=$((cases + 1))
+    "$cli" member "$@" --socket "$work/$name.ctl" > "$work/member.log" 2>&1 ||
+        fail_case "$name: member $*: $(tail -n 1 "$work/member.log")"
+}
+
 # NAME SEED: writes content over NBD, stops cleanly, and hands the array to md. The members are in
 # $share/NAME already, the ones to use are in $files.
 write_and_hand_over() {
@@ -19,12 +28,20 @@ write_and_hand_over() {
     cases=$((cases + 1))
     serve "$name" "${files[@]}" || { fail_case "$name: not served"; return 0; }
     bytes=$(served_bytes "$name")
+    [ -z "$lose" ] || member "$name" fail "$lose"
     write_content "$name" "$seed" || fail_case "$name: write"
+    if [ -n "$replace" ]; then
+        truncate -s "$(stat -c %s "${files[0]}")" "$share/$name/new.img"
+        member "$name" replace "$replace" "$share/$name/new.img"
+        files[replace]=$share/$name/new.img
+    fi
+    wait_idle "$name" || fail_case "$name: what runs does not end"
     expect_equal "$name: read back" "$(content_digest "$seed" "$bytes")" "$(served_digest "$name")" || true
     stop "$name" || return 0
     printf '%s\n' "${files[@]##*/}" > "$share/$name/files"
     echo "$bytes" > "$share/$name/bytes"
     echo "$seed" > "$share/$name/seed"
+    echo "$degraded" > "$share/$name/degraded"
     names+=("$name")
 }
 
@@ -58,6 +75,14 @@ adopt raid5-64k 212
 adopt raid5-bitmap 213
 adopt raid5-in-use 214
 adopt raid6-64k 215
+
+# A returning, half rebuilt or replaced member is filled before the stop.
+adopt raid5-spare 217
+adopt raid5-rebuilding 218
+lose=1 degraded=1 create raid5-lost 221 4 --level 5 --size 6M
+lose=2 degraded=1 create raid6-lost 222 5 --level 6 --size 6M
+lose=1 replace=1 create raid5-replaced 223 4 --level 5 --size 6M
+replace=3 create raid6-replaced 224 5 --level 6 --size 6M
 
 cat > "$work/guest" <<'EOF2'
 one() {
@@ -103,7 +128,7 @@ result() { sed -n "s/^$1 $2 //p" "$share/results"; }
 
 echo "${names[*]}" > "$share/names"
 echo one > "$share/mode"
-in_guest "$work/guest" --share "$share" --timeout 200 > "$work/guest.log" 2>&1 || fail_case "the guest: status $?"
+in_guest --share "$share" --timeout 200
 served=()
 for name in "${names[@]}"; do
     seed=$(< "$share/$name/seed") bytes=$(< "$share/$name/bytes")
@@ -111,7 +136,7 @@ for name in "${names[@]}"; do
     files=("${files[@]/#/$share/$name/}")
     last_log=
     expect_equal "$name: md assembles it" yes "$(result "$name" assembled)" || continue
-    expect_equal "$name: members that md misses" 0 "$(result "$name" degraded)" || true
+    expect_equal "$name: members that md misses" "$(< "$share/$name/degraded")" "$(result "$name" degraded)" || true
     expect_equal "$name: content by md" "$(content_digest "$seed" "$bytes")" "$(result "$name" before)" || true
     expect_equal "$name: md resyncs" "idle 0" "$(result "$name" sync) $(result "$name" resync)" || true
     expect_equal "$name: md's check" 0 "$(result "$name" mismatches)" || true
@@ -127,7 +152,7 @@ done
 : > "$share/results"
 echo "${served[*]}" > "$share/names"
 echo two > "$share/mode"
-in_guest "$work/guest" --share "$share" --timeout 200 > "$work/guest.log" 2>&1 || fail_case "the guest: status $?"
+in_guest --share "$share" --timeout 200
 for name in "${served[@]}"; do
     seed=$(< "$share/$name/seed") bytes=$(< "$share/$name/bytes")
     readarray -t files < "$share/$name/files"

@@ -25,6 +25,8 @@ failures=0 cases=0 server_count=0
 
 clean_up() {
     local status=$?
+    [ -z "${server_pid[guest]:-}" ] || kill -TERM "${server_pid[guest]}" 2> /dev/null || true
+    unset "server_pid[guest]"
     for name in "${!server_pid[@]}"; do kill -KILL "${server_pid[$name]}" 2> /dev/null || true; done
     wait
     rm -rf "$work"
@@ -41,12 +43,23 @@ need_rig() {
         { tail -n 5 "$work/prepare.log"; skip "the rig cannot be built here"; }
 }
 
-# SCRIPT OPTION...: runs it in the rig, after guest_lib.sh.
-in_guest() {
-    local script=$1; shift
-    cat "$here/guest_lib.sh" "$script" > "$work/guest_script"
-    "$here/rig/run" "$@" "$work/guest_script"
+# OPTION...: starts $work/guest in the rig, after guest_lib.sh; its output goes to $work/guest.log.
+start_guest() {
+    cat "$here/guest_lib.sh" "$work/guest" > "$work/guest_script"
+    "$here/rig/run" "$@" "$work/guest_script" > "$work/guest.log" 2>&1 &
+    server_pid[guest]=$!
 }
+
+guest_runs() { kill -0 "${server_pid[guest]}" 2> /dev/null; }
+
+end_guest() {    # waits for its end
+    local status=0
+    wait "${server_pid[guest]}" || status=$?
+    unset "server_pid[guest]"
+    [ "$status" = 0 ] || { fail_case "the guest ended with status $status"; tail -n 20 "$work/guest.log"; }
+}
+
+in_guest() { start_guest "$@"; end_guest; }
 
 # WORD...: one case failed. The server's last words help.
 fail_case() {
@@ -149,7 +162,8 @@ wait_idle() {    # NAME: until no rebuild, resync or scrub runs
     local status
     for _ in {1..300}; do
         status=$("$cli" status --json --socket "$work/$1.ctl") || return 1
-        [ "$(jq '[.tasks[]?] | length' <<< "$status")" != 0 ] || return 0
+        jq -e '.members | length > 0' <<< "$status" > /dev/null || return 1
+        jq -e '[.tasks[]?, (.members[] | select(.state == "rebuilding"))] | length > 0' <<< "$status" > /dev/null || return 0
         sleep 0.1
     done
     return 1

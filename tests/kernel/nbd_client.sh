@@ -54,6 +54,7 @@ true
 EOF2
 
 disks=() ports=()
+declare -A port_of=()
 start() {    # NAME LEVEL MEMBER-COUNT SIZE FILE-SYSTEM
     local i port
     mkdir "$work/$1"
@@ -64,30 +65,50 @@ start() {    # NAME LEVEL MEMBER-COUNT SIZE FILE-SYSTEM
     port=$(free_port)
     serve_with "$1" -p "$port" -i 127.0.0.1 -- "${files[@]}" || { fail_case "$1: not served"; return 0; }
     echo "$1 $port $5" >> "$share/disks"
-    disks+=("$1") ports+=(--port "$port")
+    disks+=("$1") ports+=(--port "$port") port_of[$1]=$port
 }
 start ext4-on-raid5 5 4 72M ext4
 start xfs-on-raid6 6 5 128M xfs
 [ "${#disks[@]}" != 0 ] || finish
 
-in_guest "$work/guest" --share "$share" --timeout 150 "${ports[@]}" > "$work/guest.log" 2>&1 &
-guest=$!
+start_guest --share "$share" --timeout 150 "${ports[@]}"
 # A member fails while fio runs.
 for name in "${disks[@]}"; do
-    while [ ! -e "$share/$name.started" ] && kill -0 "$guest" 2> /dev/null; do sleep 0.1; done
+    while [ ! -e "$share/$name.started" ] && guest_runs; do sleep 0.1; done
     sleep 1
     cases=$((cases + 1))
     "$cli" member fail --socket "$work/$name.ctl" 1 > "$work/fail.log" 2>&1 || fail_case "$name: member fail: $(cat "$work/fail.log")"
 done
-wait "$guest" || fail_case "the guest: status $?"
+end_guest
 for name in "${disks[@]}"; do
     last_log=${server_log[$name]}
     expect_equal "$name" "$name works" "$(grep "^$name " "$share/results")" || true
 done
 [ "$failures" = 0 ] || cat "$work/guest.log" "$share"/*.fio
 
+# The RAID-5 gets a new member; the RAID-6 stays without.
+if [ -n "${port_of[ext4-on-raid5]:-}" ]; then
+    name=ext4-on-raid5
+    truncate -s "$(stat -c %s "$work/$name/member0.img")" "$work/$name/new.img"
+    cases=$((cases + 1))
+    "$cli" member replace --socket "$work/$name.ctl" 1 "$work/$name/new.img" > "$work/replace.log" 2>&1 ||
+        fail_case "$name: member replace: $(cat "$work/replace.log")"
+    wait_idle $name || fail_case "$name: the rebuild does not end"
+    rm "$work/$name/member1.img"
+fi
+rm -f "$work/xfs-on-raid6/member1.img"
+
 # Parity: the same bytes with each further member left out.
 for name in "${disks[@]}"; do
+    whole=$(nbdcopy "nbd://127.0.0.1:${port_of[$name]}" - | digest)
     stop "$name" || continue
+    for left_out in "$work/$name"/*.img; do
+        readarray -t files < <(printf '%s\n' "$work/$name"/*.img | grep -vFx "$left_out")
+        title="$name without ${left_out##*/}"
+        cases=$((cases + 1))
+        serve "$name" readonly=true "${files[@]}" || { fail_case "$title: not served"; continue; }
+        expect_equal "$title" "$whole" "$(served_digest "$name")" || true
+        stop "$name" || continue
+    done
 done
 finish
