@@ -1,0 +1,577 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/config_slot.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "engine/base/crc32c.h"
+#include "engine/base/limits.h"
+
+namespace braid {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::uint64_t seconds_max = std::uint64_t{1} << 40;
+constexpr std::uint32_t kept_path_short = 100;  // when the text would not fit
+
+Refusal refuse(std::string text) { return Refusal{std::move(text)}; }
+
+bool is_alphanumeric(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+// --- checks ---
+
+Checked<Unit> check_shape(const Configuration& c) {
+    if (c.array == Uuid{}) return refuse("array: no uuid");
+    if (!is_array_name(c.name)) return refuse("name: not up to 63 printable ASCII characters");
+    if (c.settled > c.epoch) return refuse("settled: beyond the epoch");
+    if (c.created >= seconds_max) return refuse("created: beyond any date");
+    if (c.level != Level::raid5 && c.layout != Layout::left_symmetric) {
+        return refuse("layout: only RAID-5 has a choice of layouts");
+    }
+    if (!std::has_single_bit(c.strip_size) || c.strip_size < strip_size_min ||
+        c.strip_size > strip_size_max) {
+        return refuse(fmt::format("strip_size: {} is not a power of two from 4 KiB to 16 MiB",
+                                  c.strip_size));
+    }
+    const std::uint32_t members_min = parities_of(c.level) + 2;
+    if (c.member_count < members_min || c.member_count > members_max) {
+        return refuse(fmt::format("member_count: {}, not {} to {}", c.member_count, members_min,
+                                  members_max));
+    }
+    if (c.stripes == 0 || c.stripes > member_size_max / c.strip_size) {
+        return refuse(fmt::format("stripes: {} of {} bytes", c.stripes, c.strip_size));
+    }
+    if (c.resynced && raw(*c.resynced) > c.stripes) return refuse("resynced: beyond the array");
+    if (c.scrub && raw(c.scrub->position) > c.stripes) return refuse("scrub: beyond the array");
+    return Unit{};
+}
+
+Checked<Unit> check_member(const Configuration& c, const MemberRecord& m) {
+    const bool live = m.state == MemberState::in_sync || m.state == MemberState::rebuilding;
+    if (live && !m.role) return refuse("state: in the array, but without a role");
+    if (m.role && m.state == MemberState::spare) return refuse("state: a spare with a role");
+    if (m.uuid == Uuid{} && m.state != MemberState::missing) return refuse("uuid: none");
+    if (m.home >= nodes_max) return refuse("home: no such node");
+    if (m.dev_number >= md_devices_max) return refuse("dev_number: beyond md's table");
+    if (m.path != path_to_keep(m.path)) return refuse("path: too long or not printable");
+    if (raw(m.rebuilt) > c.stripes) return refuse("rebuilt: beyond the array");
+    if (!is_row_aligned(m.data_offset) || m.data_offset > member_size_max ||
+        m.size > 2 * member_size_max) {
+        return refuse("data_offset, size: beyond any device, or not on a row");
+    }
+    if (m.state == MemberState::missing || m.state == MemberState::faulty) return Unit{};
+    if (m.data_offset < slots_end) return refuse("data_offset: over the configuration");
+    if (m.size < m.data_offset + c.stripes * c.strip_size) {
+        return refuse("size: less than the array uses of it");
+    }
+    return Unit{};
+}
+
+Checked<Unit> check_members(const Configuration& c) {
+    if (c.members.size() < c.member_count || c.members.size() > c.member_count + spares_max) {
+        return refuse(fmt::format("members: {} records for {} members and at most {} spares",
+                                  c.members.size(), c.member_count, spares_max));
+    }
+    std::set<Uuid> uuids;
+    std::set<std::uint32_t> numbers;
+    for (std::size_t at = 0; at != c.members.size(); ++at) {
+        const MemberRecord& m = c.members[at];
+        const bool in_place = at < c.member_count ? m.role && raw(*m.role) == at : !m.role;
+        if (!in_place) {
+            return refuse(fmt::format("members: record {} has not the role of its place; each role "
+                                      "comes once, in order, then the spares", at));
+        }
+        if (auto checked = check_member(c, m); !checked) {
+            return refuse(fmt::format("members: record {}: {}", at, checked.error().text));
+        }
+        if (m.uuid != Uuid{} && !uuids.insert(m.uuid).second) {
+            return refuse(fmt::format("members: {} comes twice", m.uuid.text()));
+        }
+        if (!numbers.insert(m.dev_number).second) {
+            return refuse(fmt::format("members: dev_number {} comes twice", m.dev_number));
+        }
+    }
+    return Unit{};
+}
+
+Checked<Unit> check_volumes(const Configuration& c) {
+    if (c.volumes.size() > volumes_max) {
+        return refuse(fmt::format("volumes: {}, more than {}", c.volumes.size(), volumes_max));
+    }
+    std::set<std::string_view> names;
+    std::uint64_t free_from = 0;
+    for (const VolumeRecord& v : c.volumes) {
+        if (!is_volume_name(v.name)) {
+            return refuse("volumes: a name is not 1 to 63 letters, digits, '.', '_', '-', a letter "
+                          "or digit first");
+        }
+        if (!names.insert(v.name).second) {
+            return refuse(fmt::format("volumes: {} comes twice", v.name));
+        }
+        if (raw(v.first) < free_from) {
+            return refuse(fmt::format("volumes: {} overlaps the one before it", v.name));
+        }
+        if (v.stripes == 0 || raw(v.first) > c.stripes || v.stripes > c.stripes - raw(v.first)) {
+            return refuse(fmt::format("volumes: {} is empty or reaches beyond the array", v.name));
+        }
+        free_from = raw(v.first) + v.stripes;
+    }
+    return Unit{};
+}
+
+// --- to text ---
+
+std::string line_of(const Json& value) {
+    return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json json_of(const std::optional<StripeIndex>& stripe) {
+    return stripe ? Json(raw(*stripe)) : Json(nullptr);
+}
+
+Json json_of(const MemberRecord& m, std::size_t path_length) {
+    Json json;
+    json["uuid"] = m.uuid.text();
+    json["role"] = m.role ? Json(raw(*m.role)) : Json(nullptr);
+    json["state"] = std::string(text_of(m.state));
+    json["home"] = m.home;
+    json["data_offset"] = m.data_offset;
+    json["size"] = m.size;
+    json["rebuilt"] = raw(m.rebuilt);
+    json["dev_number"] = m.dev_number;
+    json["read_errors"] = m.read_errors;
+    json["path"] = m.path.size() <= path_length ? m.path : std::string{};
+    return json;
+}
+Json json_of(const VolumeRecord& v) {
+    Json json;
+    json["name"] = v.name;
+    json["first"] = raw(v.first);
+    json["stripes"] = v.stripes;
+    return json;
+}
+Json json_of(const std::optional<ScrubRecord>& scrub) {
+    if (!scrub) return nullptr;
+    Json json;
+    json["position"] = raw(scrub->position);
+    json["repair"] = scrub->repair;
+    json["mismatches"] = scrub->mismatches;
+    json["repaired"] = scrub->repaired;
+    return json;
+}
+
+Json json_of(const Area& area) {
+    Json json;
+    json["name"] = std::string(area.name);
+    json["offset"] = area.offset;
+    json["size"] = area.size;
+    return json;
+}
+
+/// One member or volume a line, so that strings(1) shows something that can be read.
+template <class List, class Convert>
+std::string lines_of(const List& list, Convert convert) {
+    std::string text = "[";
+    for (const auto& item : list) {
+        text += text.size() == 1 ? "\n  " : ",\n  ";
+        text += line_of(convert(item));
+    }
+    return text + "]";
+}
+
+std::string text_with_paths(const ConfigSlot& slot, std::size_t path_length) {
+    const Configuration& c = slot.configuration;
+    Json on;
+    on["member"] = slot.member.text();
+    on["events"] = slot.tie.events;
+    on["checksum"] = slot.tie.checksum;
+    on["checksum_before"] = slot.tie.checksum_before;
+    std::string text = "{\n";
+    const auto add = [&text](std::string_view key, const std::string& value) {
+        text += fmt::format(" \"{}\": {},\n", key, value);
+    };
+    add("array", line_of(c.array.text()));
+    add("name", line_of(c.name));
+    add("epoch", std::to_string(c.epoch));
+    add("settled", std::to_string(c.settled));
+    add("created", std::to_string(c.created));
+    add("level", std::to_string(static_cast<unsigned>(c.level)));
+    add("layout", c.level == Level::raid4 ? "null" : line_of(std::string(text_of(c.layout))));
+    add("strip_size", std::to_string(c.strip_size));
+    add("member_count", std::to_string(c.member_count));
+    add("stripes", std::to_string(c.stripes));
+    add("in_use", c.in_use ? "true" : "false");
+    add("resynced", line_of(json_of(c.resynced)));
+    add("scrub", line_of(json_of(c.scrub)));
+    add("members", lines_of(c.members, [path_length](const MemberRecord& m) {
+            return json_of(m, path_length);
+        }));
+    add("volumes", lines_of(c.volumes, [](const VolumeRecord& v) { return json_of(v); }));
+    add("areas", lines_of(areas_of(c), [](const Area& area) { return json_of(area); }));
+    text += fmt::format(" \"on\": {}\n}}\n", line_of(on));
+    return text;
+}
+
+// --- from text ---
+
+/// Reads the keys of one object in any order; remembers the first thing that is wrong.
+class Reader {
+  public:
+    Reader(const Json& object, std::string where) : where_(std::move(where)) {
+        if (object.is_object()) {
+            object_ = &object;
+        } else {
+            fail("is not an object");
+        }
+    }
+    const Json* take(std::string_view key) {
+        if (object_ == nullptr) return nullptr;
+        ++taken_;
+        const auto found = object_->find(std::string(key));
+        if (found == object_->end()) {
+            fail(fmt::format("has no \"{}\"", key));
+            return nullptr;
+        }
+        return &*found;
+    }
+    std::uint64_t number(std::string_view key,
+                         std::uint64_t max = ~std::uint64_t{0}) {
+        const Json* value = take(key);
+        if (value == nullptr) return 0;
+        if (!value->is_number_unsigned() || value->get<std::uint64_t>() > max) {
+            fail(fmt::format("\"{}\" is not a whole number from 0 to {}", key, max));
+            return 0;
+        }
+        return value->get<std::uint64_t>();
+    }
+    std::uint32_t number32(std::string_view key) {
+        return static_cast<std::uint32_t>(number(key, 0xffffffff));
+    }
+    bool truth(std::string_view key) {
+        const Json* value = take(key);
+        if (value == nullptr) return false;
+        if (!value->is_boolean()) fail(fmt::format("\"{}\" is neither true nor false", key));
+        return value->is_boolean() && value->get<bool>();
+    }
+    std::string string(std::string_view key) {
+        const Json* value = take(key);
+        if (value == nullptr) return {};
+        if (!value->is_string()) {
+            fail(fmt::format("\"{}\" is not a string", key));
+            return {};
+        }
+        return value->get<std::string>();
+    }
+    Uuid uuid(std::string_view key) {
+        const auto parsed = Uuid::parse(string(key));
+        if (!parsed) fail(fmt::format("\"{}\" is not a uuid", key));
+        return parsed ? *parsed : Uuid{};
+    }
+    const Json* array(std::string_view key) {
+        const Json* value = take(key);
+        if (value == nullptr || value->is_array()) return value;
+        fail(fmt::format("\"{}\" is not a list", key));
+        return nullptr;
+    }
+    std::optional<std::uint64_t> number_or_null(std::string_view key) {
+        if (object_ != nullptr) {
+            if (const auto found = object_->find(std::string(key));
+                found != object_->end() && found->is_null()) {
+                ++taken_;
+                return std::nullopt;
+            }
+        }
+        return number(key);
+    }
+    void fail(std::string text) {
+        if (error_.empty()) error_ = where_ + " " + std::move(text);
+    }
+    /// After the last key: nothing may be left over.
+    Checked<Unit> done() {
+        if (object_ != nullptr && object_->size() != taken_) fail("has keys that braid does not know");
+        if (!error_.empty()) return refuse(error_);
+        return Unit{};
+    }
+
+  private:
+    const Json* object_{nullptr};
+    std::string where_;
+    std::size_t taken_{0};
+    std::string error_;
+};
+
+Checked<MemberRecord> member_from(const Json& json) {
+    Reader read(json, "members: a record");
+    MemberRecord m;
+    m.uuid = read.uuid("uuid");
+    if (const auto role = read.number_or_null("role")) {
+        if (*role >= members_max) read.fail("has a role that is too high");
+        m.role = MemberIndex{static_cast<std::uint32_t>(std::min<std::uint64_t>(*role, members_max))};
+    }
+    const auto state = member_state_of(read.string("state"));
+    if (!state) read.fail("has an unknown state");
+    m.state = state.value_or(MemberState::missing);
+    m.home = read.number32("home");
+    m.data_offset = read.number("data_offset");
+    m.size = read.number("size");
+    m.rebuilt = StripeIndex{read.number("rebuilt")};
+    m.dev_number = read.number32("dev_number");
+    m.read_errors = read.number("read_errors");
+    m.path = read.string("path");
+    BRAID_CHECK(read.done());
+    return m;
+}
+
+Checked<VolumeRecord> volume_from(const Json& json) {
+    Reader read(json, "volumes: a record");
+    VolumeRecord v;
+    v.name = read.string("name");
+    v.first = StripeIndex{read.number("first")};
+    v.stripes = read.number("stripes");
+    BRAID_CHECK(read.done());
+    return v;
+}
+
+Checked<std::optional<ScrubRecord>> scrub_from(const Json& json) {
+    std::optional<ScrubRecord> scrub;
+    if (json.is_null()) return scrub;
+    Reader read(json, "scrub");
+    scrub.emplace();
+    scrub->position = StripeIndex{read.number("position")};
+    scrub->repair = read.truth("repair");
+    scrub->mismatches = read.number("mismatches");
+    scrub->repaired = read.number("repaired");
+    BRAID_CHECK(read.done());
+    return scrub;
+}
+
+/// Format 1 knows no areas but those that follow from the members.
+Checked<Unit> check_areas(const Json& json, const Configuration& c) {
+    Json expected = Json::array();
+    for (const Area& area : areas_of(c)) expected.push_back(json_of(area));
+    if (line_of(json) != line_of(expected)) {
+        return refuse("areas: not those that follow from the members' data_offset");
+    }
+    return Unit{};
+}
+
+Level level_from(Reader& read) {
+    const std::uint64_t level = read.number("level");
+    if (level < 4 || level > 6) read.fail("\"level\" is not 4, 5 or 6");
+    return level == 4 ? Level::raid4 : level == 6 ? Level::raid6 : Level::raid5;
+}
+
+Layout layout_from(Reader& read, Level level) {
+    const Json* value = read.take("layout");
+    if (value == nullptr) return Layout::left_symmetric;
+    if (level == Level::raid4) {
+        if (!value->is_null()) read.fail("\"layout\" is not null, but RAID-4 has none");
+        return Layout::left_symmetric;
+    }
+    const auto layout = value->is_string() ? layout_of(value->get_ref<const std::string&>())
+                                           : std::optional<Layout>{};
+    if (!layout) read.fail("\"layout\" is unknown");
+    return layout.value_or(Layout::left_symmetric);
+}
+
+Checked<Unit> read_lists(Reader& read, Configuration& c) {
+    if (const Json* members = read.array("members")) {
+        for (const Json& json : *members) {
+            BRAID_TRY(MemberRecord member, member_from(json));
+            c.members.push_back(std::move(member));
+        }
+    }
+    if (const Json* volumes = read.array("volumes")) {
+        for (const Json& json : *volumes) {
+            BRAID_TRY(VolumeRecord volume, volume_from(json));
+            c.volumes.push_back(std::move(volume));
+        }
+    }
+    return Unit{};
+}
+
+/// Parses without exceptions, and refuses a key that an object has twice: which would count?
+Checked<Json> parse(std::string_view text) {
+    std::vector<std::set<std::string>> keys;
+    bool doubled = false;
+    const auto watch = [&keys, &doubled](int, Json::parse_event_t event, Json& parsed) {
+        if (event == Json::parse_event_t::object_start) {
+            keys.emplace_back();
+        } else if (event == Json::parse_event_t::object_end) {
+            keys.pop_back();
+        } else if (event == Json::parse_event_t::key) {
+            doubled |= !keys.back().insert(parsed.get<std::string>()).second;
+        }
+        return true;
+    };
+    Json json = Json::parse(text, watch, false);
+    if (json.is_discarded()) return refuse("is not JSON");
+    if (doubled) return refuse("has a key twice");
+    return json;
+}
+
+Finding corrupt(std::string text) { return {FindingKind::corrupt, std::move(text)}; }
+
+std::uint32_t crc_of(const SlotHeader& header, ByteView text) {
+    const auto* bytes = reinterpret_cast<const std::byte*>(&header);
+    constexpr std::size_t start = offsetof(SlotHeader, format);
+    return crc32c(text, crc32c({bytes + start, sizeof header - start}));
+}
+
+Result<void, Finding> check_header(const SlotHeader& header, std::uint32_t slot) {
+    if (plain(header.format) != slot_format) {
+        return Finding{FindingKind::unsupported,
+                       fmt::format("configuration slot {} has format {}; this braid knows format "
+                                   "{}: use a newer one", slot, plain(header.format), slot_format)};
+    }
+    if (!std::ranges::all_of(header.reserved, [](auto byte) { return byte == 0; })) {
+        return corrupt(fmt::format("configuration slot {} is corrupt: reserved bytes are not zero",
+                                   slot));
+    }
+    if (header.sequence % slot_count != slot) {
+        return corrupt(fmt::format("configuration slot {} is corrupt: it holds number {}, which "
+                                   "belongs into the other", slot, plain(header.sequence)));
+    }
+    return {};
+}
+
+}  // namespace
+
+bool is_array_name(std::string_view name) {
+    return name.size() <= name_length_max &&
+           std::ranges::all_of(name, [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+bool is_volume_name(std::string_view name) {
+    return !name.empty() && name.size() <= name_length_max && is_alphanumeric(name[0]) &&
+           std::ranges::all_of(name, [](char c) {
+               return is_alphanumeric(c) || c == '.' || c == '_' || c == '-';
+           });
+}
+
+std::string path_to_keep(std::string_view path) {
+    std::string kept;
+    for (const char c : path.size() > member_path_max ? path.substr(path.size() - member_path_max)
+                                                      : path) {
+        kept += c >= ' ' && c <= '~' ? c : '?';
+    }
+    return kept;
+}
+
+std::vector<Area> areas_of(const Configuration& configuration) {
+    std::uint64_t end = member_size_max;
+    for (const MemberRecord& member : configuration.members) {
+        if (member.data_offset >= slots_end) end = std::min(end, member.data_offset - row_size);
+    }
+    std::vector<Area> areas{{"configuration", slots_offset, slots_end - slots_offset}};
+    if (end == member_size_max || end < slots_end + write_intent_size) return areas;
+    areas.push_back({"write_intent", slots_end, write_intent_size});
+    const std::uint64_t reserved = slots_end + write_intent_size;
+    if (end > reserved) areas.push_back({"reserved", reserved, end - reserved});
+    return areas;
+}
+
+Checked<Unit> check_configuration(const Configuration& configuration) {
+    BRAID_CHECK(check_shape(configuration));
+    BRAID_CHECK(check_members(configuration));
+    return check_volumes(configuration);
+}
+
+std::string to_json_text(const ConfigSlot& slot) {
+    std::string text = text_with_paths(slot, member_path_max);
+    if (text.size() > slot_text_max) text = text_with_paths(slot, kept_path_short);
+    BRAID_REQUIRE(text.size() <= slot_text_max);
+    return text;
+}
+
+Checked<ConfigSlot> from_json_text(std::string_view text) {
+    BRAID_TRY(const Json json, parse(text));
+    Reader read(json, "the configuration");
+    ConfigSlot slot;
+    Configuration& c = slot.configuration;
+    c.array = read.uuid("array");
+    c.name = read.string("name");
+    c.epoch = read.number("epoch");
+    c.settled = read.number("settled");
+    c.created = read.number("created");
+    c.level = level_from(read);
+    c.layout = layout_from(read, c.level);
+    c.strip_size = read.number("strip_size");
+    c.member_count = read.number32("member_count");
+    c.stripes = read.number("stripes");
+    c.in_use = read.truth("in_use");
+    if (const auto stripe = read.number_or_null("resynced")) c.resynced = StripeIndex{*stripe};
+    if (const Json* scrub = read.take("scrub")) {
+        BRAID_TRY(c.scrub, scrub_from(*scrub));
+    }
+    BRAID_CHECK(read_lists(read, c));
+    if (const Json* on = read.take("on")) {
+        Reader tie(*on, "on");
+        slot.member = tie.uuid("member");
+        slot.tie.events = tie.number("events");
+        slot.tie.checksum = tie.number32("checksum");
+        slot.tie.checksum_before = tie.number32("checksum_before");
+        BRAID_CHECK(tie.done());
+    }
+    const Json* areas = read.array("areas");
+    BRAID_CHECK(read.done());
+    BRAID_CHECK(check_configuration(c));
+    BRAID_CHECK(check_areas(*areas, c));
+    return slot;
+}
+
+Buffer encode_slot(const ConfigSlot& slot) {
+    const std::string text = to_json_text(slot);
+    SlotHeader header{};
+    header.magic = slot_magic;
+    header.format = slot_format;
+    header.array = slot.configuration.array;
+    header.sequence = slot.sequence;
+    header.epoch = slot.configuration.epoch;
+    header.text_size = static_cast<std::uint32_t>(text.size());
+    header.crc32c = crc_of(header, std::as_bytes(std::span(text)));
+    Buffer bytes(slot_size);
+    std::memcpy(bytes.data(), &header, sizeof header);
+    std::memcpy(bytes.data() + sizeof header, text.data(), text.size());
+    return bytes;
+}
+
+Result<ConfigSlot, Finding> decode_slot(ByteView bytes, std::uint32_t slot) {
+    SlotHeader header;
+    if (bytes.size() < slot_size) return Finding{FindingKind::none, "beyond the member's end"};
+    std::memcpy(&header, bytes.data(), sizeof header);
+    if (header.magic != slot_magic) return Finding{FindingKind::none, "holds no configuration"};
+    const std::uint32_t size = header.text_size;
+    if (size == 0 || size > slot_text_max) {
+        return corrupt(fmt::format("configuration slot {} is corrupt: {} bytes of text", slot, size));
+    }
+    const ByteView text = bytes.subspan(sizeof header, size);
+    if (const std::uint32_t sum = crc_of(header, text); plain(header.crc32c) != sum) {
+        return corrupt(fmt::format("configuration slot {} is corrupt: its CRC-32C is {:08x}, but "
+                                   "it says {:08x}", slot, sum, plain(header.crc32c)));
+    }
+    BRAID_CHECK(check_header(header, slot));
+    auto parsed = from_json_text({reinterpret_cast<const char*>(text.data()), text.size()});
+    if (!parsed) {
+        return corrupt(fmt::format("configuration slot {} is corrupt: {}", slot,
+                                   parsed.error().text));
+    }
+    if (parsed->configuration.array != header.array ||
+        plain(header.epoch) != parsed->configuration.epoch) {
+        return corrupt(fmt::format("configuration slot {} is corrupt: header and text disagree",
+                                   slot));
+    }
+    parsed->sequence = header.sequence;
+    return std::move(parsed).value();
+}
+
+}  // namespace braid
