@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "plugin/bridge.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "engine/base/limits.h"
+
+namespace braid::plugin {
+namespace {
+
+enum Progress : std::uint32_t { under_way, awaited, over };
+
+}  // namespace
+
+struct Bridge::Call : Message, IoRequest {
+    Array* array{nullptr};
+    std::atomic<std::uint32_t> progress{under_way};
+
+    void wait();
+    static void start(Message& message) {
+        auto& call = static_cast<Call&>(message);
+        call.array->submit(call);
+    }
+    static void finish(IoRequest& request);
+};
+
+// A bare futex: std::atomic::wait spins first and counts its waiters in a table that all threads
+// share, and this thread always sleeps.
+void Bridge::Call::wait() {
+    std::uint32_t seen = under_way;
+    if (!progress.compare_exchange_strong(seen, awaited, std::memory_order_acquire)) return;
+    while (progress.load(std::memory_order_acquire) != over) {
+        syscall(SYS_futex, &progress, FUTEX_WAIT_PRIVATE, awaited, nullptr, nullptr, 0);
+    }
+}
+
+void Bridge::Call::finish(IoRequest& request) {
+    std::atomic<std::uint32_t>& word = static_cast<Call&>(request).progress;
+    if (word.exchange(over, std::memory_order_acq_rel) != awaited) return;
+    // The waiter may be gone by now. Then its stack had a word here that nobody waits on, or
+    // another waiter that looks again and goes on sleeping.
+    syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+}
+
+Result<void> Bridge::run(Call& call) {
+    call.array = &array_;
+    call.Message::run = Call::start;
+    call.done = Call::finish;
+    const Nanos start = loop_.now();
+    loop_.post(call);
+    call.wait();
+    array_.note_latency({loop_.now().value - start.value});
+    if (call.ok) return {};
+    return call.error;
+}
+
+Result<void> Bridge::read(std::uint64_t offset, ByteSpan into) {
+    const Nanos start = loop_.now();
+    if (array_.read_direct(offset, into)) {
+        array_.note_latency({loop_.now().value - start.value});
+        return {};
+    }
+    while (!into.empty()) {
+        const ByteSpan piece = into.first(std::min<std::size_t>(into.size(), request_size_max));
+        Call call;
+        call.kind = IoKind::read;
+        call.offset = offset;
+        call.size = piece.size();
+        call.data = piece.data();
+        BRAID_CHECK(run(call));
+        offset += piece.size();
+        into = into.subspan(piece.size());
+    }
+    return {};
+}
+
+Result<void> Bridge::write(std::uint64_t offset, ByteView from, bool fua) {
+    while (!from.empty()) {
+        const ByteView piece = from.first(std::min<std::size_t>(from.size(), request_size_max));
+        Call call;
+        call.kind = IoKind::write;
+        call.fua = fua;
+        call.offset = offset;
+        call.size = piece.size();
+        call.data = const_cast<std::byte*>(piece.data());  // NOLINT: a write only reads it
+        BRAID_CHECK(run(call));
+        offset += piece.size();
+        from = from.subspan(piece.size());
+    }
+    return {};
+}
+
+Result<void> Bridge::zero(std::uint64_t offset, std::uint64_t size, ZeroOptions options) {
+    if (size == 0) return {};
+    Call call;
+    call.kind = IoKind::zero;
+    call.fua = options.fua;
+    call.fast_only = options.fast_only;
+    call.offset = offset;
+    call.size = size;
+    return run(call);
+}
+
+Result<void> Bridge::flush() {
+    Call call;
+    call.kind = IoKind::flush;
+    return run(call);
+}
+
+}  // namespace braid::plugin

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The bridge from nbdkit's threads to the loop and back. A thread puts its request on its own
+// stack, posts it to the loop and sleeps on a word beside it until the loop is done with it:
+// nothing is allocated and no lock is taken. A read that lies on in-sync members is served by the
+// thread itself and never sees the loop.
+#pragma once
+
+#include <cstdint>
+#include <semaphore>
+#include <utility>
+
+#include "engine/array.h"
+#include "engine/base/result.h"
+#include "engine/io/uring_loop.h"
+
+namespace braid::plugin {
+
+struct ZeroOptions {
+    bool fua{false};
+    bool fast_only{false};
+};
+
+class Bridge {
+  public:
+    /// Both must outlive every call; the loop must run as long as calls may come.
+    Bridge(UringLoop& loop, Array& array) : loop_(loop), array_(array) {}
+
+    // Any thread but the loop's. Offsets are bytes from the start of the array, in any alignment;
+    // each returns when the array has answered.
+    Result<void> read(std::uint64_t offset, ByteSpan into);
+    Result<void> write(std::uint64_t offset, ByteView from, bool fua);
+    Result<void> zero(std::uint64_t offset, std::uint64_t size, ZeroOptions options);
+    Result<void> flush();
+
+    /// Runs `make(array)`, a Task<T>, on the loop and returns its result. For operators' commands:
+    /// it allocates. Any thread but the loop's.
+    template <class Make>
+    auto run_on_loop(Make make) {
+        using T = decltype(std::declval<decltype(make(array_))>().await_resume());
+        struct Order : Message {
+            Make* make;
+            UringLoop* loop;
+            Array* array;
+            std::optional<T> result;
+            std::binary_semaphore done{0};
+        };
+        struct Run {
+            static Task<void> task(Task<T> task, Order* order) {
+                order->result.emplace(co_await task);
+                order->done.release();  // the last thing: the order's life ends now
+            }
+        };
+        Order order;
+        order.make = &make;
+        order.loop = &loop_;
+        order.array = &array_;
+        order.run = [](Message& message) {
+            auto& self = static_cast<Order&>(message);
+            self.loop->tasks().spawn(Run::task((*self.make)(*self.array), &self));
+        };
+        loop_.post(order);
+        order.done.acquire();
+        return std::move(*order.result);
+    }
+
+  private:
+    struct Call;
+    Result<void> run(Call& call);
+
+    UringLoop& loop_;
+    Array& array_;
+};
+
+}  // namespace braid::plugin

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "plugin/control_server.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <microhttpd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <memory>
+
+#include "plugin/parameters.h"
+#include "plugin/status_json.h"
+
+namespace braid::plugin {
+namespace {
+
+constexpr unsigned connections_max = 32;   // more wait in the backlog
+constexpr unsigned idle_seconds_max = 75;  // longer than a long poll
+constexpr auto poll_slice = std::chrono::milliseconds{200};
+
+Checked<sockaddr_un> address_of(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() > socket_path_size_max) {
+        return Refusal{fmt::format("socket={}: a unix socket's path has at most {} bytes", path,
+                                   socket_path_size_max)};
+    }
+    std::memcpy(address.sun_path, path.data(), path.size());
+    return address;
+}
+
+UniqueFd new_socket() { return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
+
+/// Takes away a socket that a server left behind; refuses to touch anything else.
+Checked<Unit> clear_path(const std::string& path, const sockaddr_un& address) {
+    struct stat status {};
+    if (lstat(path.c_str(), &status) != 0) return Unit{};  // bind() says what else is wrong
+    if (!S_ISSOCK(status.st_mode)) {
+        return Refusal{fmt::format(
+            "socket={}: there is a {} of this name already; remove it or choose another path", path,
+            S_ISDIR(status.st_mode) ? "directory" : "file")};
+    }
+    const UniqueFd probe = new_socket();
+    if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+        return Refusal{fmt::format(
+            "socket={}: another server listens there; stop it or choose another path", path)};
+    }
+    if (errno != ECONNREFUSED) {
+        return Refusal{
+            fmt::format("socket={}: there is a socket that cannot be reached: {}; "
+                        "remove it or choose another path",
+                        path, std::strerror(errno))};
+    }
+    if (unlink(path.c_str()) != 0) {
+        return Refusal{
+            fmt::format("socket={}: the socket that a dead server left there cannot be "
+                        "removed: {}",
+                        path, std::strerror(errno))};
+    }
+    return Unit{};
+}
+
+Task<Checked<Unit>> start_scrub_task(Array* array, bool repair) {
+    co_return array->start_scrub(repair);
+}
+Task<Checked<Unit>> stop_scrub_task(Array* array) { co_return array->stop_scrub(); }
+Task<ArrayStatus> status_task(Array* array) { co_return array->status(); }
+
+std::string error_body(const std::string& text) { return dump({{"error", text}}); }
+const std::string done_body = "{}\n";
+
+// --- Between libmicrohttpd and a ControlRequest ------------------------------------------------
+
+struct Exchange {
+    ControlRequest request;
+    bool too_long{false};
+};
+
+MHD_Result add_query(void* list, MHD_ValueKind, const char* key, const char* value) {
+    static_cast<std::vector<std::pair<std::string, std::string>>*>(list)->emplace_back(
+        key, value != nullptr ? value : "");
+    return MHD_YES;
+}
+
+MHD_Result send(MHD_Connection* connection, const ControlAnswer& answer) {
+    MHD_Response* response = MHD_create_response_from_buffer(
+        answer.body.size(), const_cast<char*>(answer.body.data()),  // NOLINT: copied at once
+        MHD_RESPMEM_MUST_COPY);
+    if (response == nullptr) return MHD_NO;
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+    if (!answer.allow.empty()) {
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, answer.allow.c_str());
+    }
+    const MHD_Result queued = MHD_queue_response(connection, answer.status, response);
+    MHD_destroy_response(response);
+    return queued;
+}
+
+/// Called once with the headers, then for each piece of the body, then without one at its end.
+MHD_Result on_request(void* server, MHD_Connection* connection, const char* url, const char* method,
+                      const char*, const char* body, std::size_t* body_size, void** state) {
+    if (*state == nullptr) {
+        auto fresh = std::make_unique<Exchange>();
+        fresh->request.method = method;
+        fresh->request.path = url;
+        MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, add_query,
+                                  &fresh->request.query);
+        *state = fresh.release();
+        return MHD_YES;
+    }
+    auto& exchange = *static_cast<Exchange*>(*state);
+    if (*body_size != 0) {
+        std::string& so_far = exchange.request.body;
+        exchange.too_long |= so_far.size() + *body_size > control_body_size_max;
+        if (!exchange.too_long) so_far.append(body, *body_size);
+        *body_size = 0;
+        return MHD_YES;
+    }
+    if (exchange.too_long) {
+        return send(
+            connection,
+            {413, error_body(fmt::format("a body has at most {} bytes", control_body_size_max)),
+             ""});
+    }
+    return send(connection, static_cast<ControlServer*>(server)->answer(exchange.request));
+}
+
+void on_end(void*, MHD_Connection*, void** state, MHD_RequestTerminationCode) {
+    delete static_cast<Exchange*>(*state);
+    *state = nullptr;
+}
+
+}  // namespace
+
+Checked<Unit> ControlServer::bind(const std::string& path) {
+    BRAID_TRY(const sockaddr_un address, address_of(path));
+    BRAID_CHECK(clear_path(path, address));
+    listener_ = new_socket();
+    if (listener_.get() < 0) return Refusal{fmt::format("socket: {}", std::strerror(errno))};
+    const mode_t before = umask(0177);
+    const int bound =
+        ::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    const int error = errno;
+    umask(before);
+    if (bound != 0 || listen(listener_.get(), 64) != 0) {
+        return Refusal{fmt::format("socket={}: {}", path, std::strerror(error))};
+    }
+    path_ = path;
+    struct stat status {};
+    if (lstat(path.c_str(), &status) == 0) inode_ = status.st_ino;
+    return Unit{};
+}
+
+Checked<Unit> ControlServer::start(Bridge& bridge, UringLoop& loop, EventHub& events) {
+    bridge_ = &bridge;
+    loop_ = &loop;
+    events_ = &events;
+    daemon_ = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
+                                   MHD_USE_POLL | MHD_USE_ITC,
+                               0, nullptr, nullptr, on_request, this, MHD_OPTION_LISTEN_SOCKET,
+                               listener_.get(), MHD_OPTION_CONNECTION_LIMIT, connections_max,
+                               MHD_OPTION_CONNECTION_TIMEOUT, idle_seconds_max,
+                               MHD_OPTION_NOTIFY_COMPLETED, on_end, nullptr, MHD_OPTION_END);
+    if (daemon_ == nullptr) {
+        return Refusal{fmt::format("socket={}: the HTTP server does not start: {}", path_,
+                                   std::strerror(errno))};
+    }
+    return Unit{};
+}
+
+void ControlServer::stop() {
+    stopping_ = true;
+    if (daemon_ != nullptr) {
+        MHD_stop_daemon(daemon_);  // closes the listening socket, too
+        daemon_ = nullptr;
+    }
+    listener_ = UniqueFd{};
+    struct stat status {};
+    if (!path_.empty() && lstat(path_.c_str(), &status) == 0 && status.st_ino == inode_) {
+        unlink(path_.c_str());
+    }
+    path_.clear();
+}
+
+ControlAnswer ControlServer::answer(const ControlRequest& request) {
+    const auto run_it = [&]() -> Result<std::string, HttpError> {
+        BRAID_TRY(const ControlCommand command, parse_control(request));
+        if (stopping_) return HttpError{503, "the array is being stopped", ""};
+        return run(command);
+    };
+    auto result = run_it();
+    if (result) return {200, std::move(result).value(), ""};
+    const HttpError& error = result.error();
+    return {error.status, error_body(error.text), error.allow};
+}
+
+ArrayStatus ControlServer::status() {
+    return bridge_->run_on_loop([](Array& array) { return status_task(&array); });
+}
+
+Result<void, HttpError> check_member_name(const ArrayStatus& status, const std::string& name) {
+    std::vector<std::string> known;
+    for (const MemberStatus& member : status.members) {
+        const MemberRecord& record = member.record;
+        const std::string role =
+            record.role ? std::to_string(raw(*record.role)) : std::string("spare");
+        if ((record.role && name == role) || name == record.path || name == record.uuid.text()) {
+            return {};
+        }
+        known.push_back(
+            fmt::format("{} ({})", role, record.path.empty() ? "no path known" : record.path));
+    }
+    return HttpError{
+        404,
+        fmt::format("there is no member \"{}\"; the members are {}", name, fmt::join(known, ", ")),
+        ""};
+}
+
+namespace {
+
+Result<std::string, HttpError> answer_of(const Checked<Unit>& result) {
+    if (result) return done_body;
+    return HttpError{409, result.error().text, ""};
+}
+
+}  // namespace
+
+Result<std::string, HttpError> ControlServer::run(const ControlCommand& command) {
+    if (std::holds_alternative<StatusQuery>(command)) return dump(json_of(status()));
+    if (std::holds_alternative<VolumesQuery>(command)) {
+        return dump({{"volumes", volumes_json(status().configuration)}});
+    }
+    if (std::holds_alternative<ScrubQuery>(command)) return dump(scrub_json(status()));
+    if (const auto* query = std::get_if<EventsQuery>(&command)) return run_events(*query);
+    if (const auto* add = std::get_if<AddMember>(&command)) return run_add(*add);
+    if (const auto* replace = std::get_if<ReplaceMember>(&command)) return run_replace(*replace);
+    if (const auto* fail = std::get_if<FailMember>(&command)) {
+        BRAID_CHECK(check_member_name(status(), fail->name));
+        return answer_of(
+            bridge_->run_on_loop([&](Array& array) { return array.fail_member(fail->name); }));
+    }
+    if (const auto* remove = std::get_if<RemoveMember>(&command)) {
+        BRAID_CHECK(check_member_name(status(), remove->name));
+        return answer_of(
+            bridge_->run_on_loop([&](Array& array) { return array.remove_member(remove->name); }));
+    }
+    if (const auto* scrub = std::get_if<StartScrub>(&command)) {
+        const bool repair = scrub->repair;
+        return answer_of(bridge_->run_on_loop(
+            [repair](Array& array) { return start_scrub_task(&array, repair); }));
+    }
+    return answer_of(bridge_->run_on_loop([](Array& array) { return stop_scrub_task(&array); }));
+}
+
+Result<std::string, HttpError> ControlServer::run_events(const EventsQuery& query) {
+    // In slices, so that stop() need not wait for it.
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(query.wait_seconds);
+    for (;;) {
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+            until - std::chrono::steady_clock::now());
+        const auto slice = std::clamp(left, std::chrono::milliseconds{0}, poll_slice);
+        const auto found = events_->wait_after(query.after, slice);
+        if (!found.empty() || left.count() <= 0 || stopping_) {
+            return dump({{"events", json_of(found)}});
+        }
+    }
+}
+
+/// A file that is a member already would be refused as locked by "another process".
+Result<void, HttpError> ControlServer::check_new_member(const std::string& path) {
+    struct stat fresh {};
+    if (stat(path.c_str(), &fresh) != 0) {
+        return HttpError{409, fmt::format("{}: {}", path, std::strerror(errno)), ""};
+    }
+    const ArrayStatus now = status();
+    for (const MemberStatus& member : now.members) {
+        struct stat known {};
+        if (!member.open || stat(member.record.path.c_str(), &known) != 0) continue;
+        const bool same = S_ISBLK(fresh.st_mode)
+                              ? S_ISBLK(known.st_mode) && known.st_rdev == fresh.st_rdev
+                              : known.st_dev == fresh.st_dev && known.st_ino == fresh.st_ino;
+        if (same) {
+            return HttpError{409,
+                             fmt::format("{} is a member of this array already ({})", path,
+                                         braid::text_of(member.record.state)),
+                             ""};
+        }
+    }
+    return {};
+}
+
+Result<std::string, HttpError> ControlServer::run_add(const AddMember& command) {
+    BRAID_CHECK(check_new_member(command.path));
+    auto file = open_member_file(command.path, {});
+    if (!file) return HttpError{409, file.error().text, ""};
+    return answer_of(bridge_->run_on_loop([&](Array& array) {
+        return array.add_member(std::make_unique<UringDisk>(*loop_, std::move(file).value()),
+                                command.force);
+    }));
+}
+
+Result<std::string, HttpError> ControlServer::run_replace(const ReplaceMember& command) {
+    BRAID_CHECK(check_member_name(status(), command.name));
+    BRAID_CHECK(check_new_member(command.path));
+    auto file = open_member_file(command.path, {});
+    if (!file) return HttpError{409, file.error().text, ""};
+    return answer_of(bridge_->run_on_loop([&](Array& array) {
+        return array.replace_member(command.name,
+                                    std::make_unique<UringDisk>(*loop_, std::move(file).value()),
+                                    command.force);
+    }));
+}
+
+}  // namespace braid::plugin

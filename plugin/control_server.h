@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ControlServer: HTTP/1.1 with JSON on a unix socket of mode 0600, so that `braid` and curl can ask
+// a running array how it is and tell it what to do. libmicrohttpd gives each connection a thread;
+// commands run on the loop.
+#pragma once
+
+#include <atomic>
+#include <string>
+
+#include "engine/base/result.h"
+#include "engine/io/uring_disk.h"
+#include "engine/status.h"
+#include "plugin/bridge.h"
+#include "plugin/control_parse.h"
+#include "plugin/event_hub.h"
+
+struct MHD_Daemon;
+
+namespace braid::plugin {
+
+struct ControlAnswer {
+    unsigned status{200};
+    std::string body;   // JSON
+    std::string allow;  // the header of that name, when not empty
+};
+
+/// Why a member that a command named cannot be meant: which there are.
+Result<void, HttpError> check_member_name(const ArrayStatus& status, const std::string& name);
+
+class ControlServer {
+  public:
+    ControlServer() = default;
+    ControlServer(const ControlServer&) = delete;
+    ControlServer& operator=(const ControlServer&) = delete;
+    ~ControlServer() { stop(); }
+
+    /// Makes the socket and listens; before the fork, since it changes the umask for a moment.
+    Checked<Unit> bind(const std::string& path);
+    /// After the fork, when the array serves. All must live until stop().
+    Checked<Unit> start(Bridge& bridge, UringLoop& loop, EventHub& events);
+    /// Waits for the commands under way, ends the connections and removes the socket. Idempotent.
+    void stop();
+
+    /// What the array answers to `request`: any thread but the loop's.
+    ControlAnswer answer(const ControlRequest& request);
+
+  private:
+    Result<std::string, HttpError> run(const ControlCommand& command);
+    Result<std::string, HttpError> run_events(const EventsQuery& query);
+    Result<std::string, HttpError> run_add(const AddMember& command);
+    Result<std::string, HttpError> run_replace(const ReplaceMember& command);
+    Result<void, HttpError> check_new_member(const std::string& path);
+    ArrayStatus status();
+
+    std::string path_;
+    std::uint64_t inode_{0};
+    UniqueFd listener_;
+    MHD_Daemon* daemon_{nullptr};
+    Bridge* bridge_{nullptr};
+    UringLoop* loop_{nullptr};
+    EventHub* events_{nullptr};
+    std::atomic<bool> stopping_{false};
+};
+
+}  // namespace braid::plugin

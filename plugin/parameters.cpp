@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "plugin/parameters.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "engine/base/limits.h"
+
+namespace braid::plugin {
+namespace {
+
+constexpr std::array<std::string_view, 6> keys{"member",   "socket", "volume",
+                                               "readonly", "force",  "help"};
+
+/// How many characters must be changed, added, dropped or swapped with their neighbour to turn one
+/// word into the other. Source: R. Lowrance and R. Wagner, JACM 22(2), 1975, for neighbours only.
+std::size_t edits_between(std::string_view from, std::string_view to) {
+    std::vector<std::vector<std::size_t>> cost(from.size() + 1,
+                                               std::vector<std::size_t>(to.size() + 1));
+    for (std::size_t i = 0; i <= from.size(); ++i) {
+        for (std::size_t j = 0; j <= to.size(); ++j) {
+            if (i == 0 || j == 0) {
+                cost[i][j] = i + j;
+                continue;
+            }
+            const std::size_t change = from[i - 1] == to[j - 1] ? 0 : 1;
+            cost[i][j] =
+                std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1, cost[i - 1][j - 1] + change});
+            if (i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1]) {
+                cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
+            }
+        }
+    }
+    return cost[from.size()][to.size()];
+}
+
+Refusal unknown_key(std::string_view key) {
+    std::string text = fmt::format("unknown parameter \"{}\"", key.substr(0, 64));
+    for (const std::string_view known : keys) {
+        if (key.size() <= 16 && edits_between(key, known) <= 2) {
+            text += fmt::format("; did you mean \"{}\"?", known);
+            break;
+        }
+    }
+    return {text + fmt::format(" (the parameters are {}; nbdkit braid --help explains them)",
+                               fmt::join(keys, ", "))};
+}
+
+std::optional<bool> bool_of(std::string_view text) {
+    for (const std::string_view yes : {"true", "1", "yes", "on"}) {
+        if (text == yes) return true;
+    }
+    for (const std::string_view no : {"false", "0", "no", "off"}) {
+        if (text == no) return false;
+    }
+    return std::nullopt;
+}
+
+Checked<std::string> absolute_path(std::string_view key, std::string_view value) {
+    if (value.empty()) return Refusal{fmt::format("{}= needs a path", key)};
+    std::error_code error;
+    const auto path = std::filesystem::absolute(std::filesystem::path(value), error);
+    if (error) {
+        return Refusal{fmt::format("{}={}: the current directory cannot be told: {}", key, value,
+                                   error.message())};
+    }
+    return path.lexically_normal().string();
+}
+
+}  // namespace
+
+const std::size_t socket_path_size_max = sizeof(sockaddr_un::sun_path) - 1;
+
+const char* const parameters_help =
+    "[member=]PATH        A member of the array: a file or a block device. Give all of\n"
+    "                     them, in any order; `braid create` makes them. (required)\n"
+    "socket=PATH          Where `braid status`, `braid member` and their like reach\n"
+    "                     this server: a unix socket that is made with mode 0600.\n"
+    "volume=NAME          The volume that a client gets that asks for no export by\n"
+    "                     name. Default: the first volume of the array.\n"
+    "readonly=true|false  Write nothing to any member. Default: false. The bare word\n"
+    "                     `readonly` means readonly=true.\n"
+    "force=true|false     Serve although the absent members may be newer. What was\n"
+    "                     written to those alone is lost. Default: false.\n"
+    "help                 Print this with an example, and exit.\n";
+
+Checked<Unit> ParameterParser::take(std::string_view key, std::string_view value) {
+    // Bare words come as members. A file of such a name is given as ./readonly.
+    if (key == "member" && (value == "readonly" || value == "force" || value == "help")) {
+        key = value;
+        value = "true";
+    }
+    if (key == "member") return take_member(value);
+    if (key == "socket") return take_socket(value);
+    if (key == "volume") {
+        BRAID_CHECK(once(key));
+        if (value.empty() || value.size() > name_length_max) {
+            return Refusal{fmt::format("volume= needs the name of a volume (1 to {} characters)",
+                                       name_length_max)};
+        }
+        parameters_.volume = value;
+        return Unit{};
+    }
+    if (key == "readonly") return take_flag(key, value, parameters_.readonly);
+    if (key == "force") return take_flag(key, value, parameters_.force);
+    if (key == "help") return take_flag(key, value.empty() ? "true" : value, parameters_.help);
+    return unknown_key(key);
+}
+
+Checked<Unit> ParameterParser::once(std::string_view key) {
+    if (std::ranges::find(given_, key) != given_.end()) {
+        return Refusal{fmt::format("{}= is given twice; leave one of them out", key)};
+    }
+    given_.emplace_back(key);
+    return Unit{};
+}
+
+Checked<Unit> ParameterParser::take_flag(std::string_view key, std::string_view value, bool& flag) {
+    BRAID_CHECK(once(key));
+    const auto said = bool_of(value);
+    if (!said) {
+        return Refusal{fmt::format("{}={}: say {}=true or {}=false", key, value, key, key)};
+    }
+    flag = *said;
+    return Unit{};
+}
+
+Checked<Unit> ParameterParser::take_member(std::string_view value) {
+    BRAID_TRY(std::string path, absolute_path("member", value));
+    struct stat status {};
+    if (stat(path.c_str(), &status) != 0) {
+        return Refusal{fmt::format(
+            "member {}: {}{}", path, std::strerror(errno),
+            errno == ENOENT ? " (a member that is lost is just left out of the command line)"
+                            : "")};
+    }
+    // Two nodes in /dev may be one device; two names may be one file.
+    const bool block = S_ISBLK(status.st_mode);
+    const FileId file{block ? 0 : status.st_dev, block ? status.st_rdev : status.st_ino};
+    const auto same = std::ranges::find(files_, file);
+    if (same != files_.end()) {
+        const auto& other = parameters_.members[static_cast<std::size_t>(same - files_.begin())];
+        return Refusal{other == path ? fmt::format("member {} is given twice", path)
+                                     : fmt::format("members {} and {} are one and the same file",
+                                                   other, path)};
+    }
+    if (files_.size() == members_max + spares_max) {
+        return Refusal{fmt::format("more than {} members; an array has at most {} and {} spares",
+                                   files_.size(), members_max, spares_max)};
+    }
+    files_.push_back(file);
+    parameters_.members.push_back(std::move(path));
+    return Unit{};
+}
+
+Checked<Unit> ParameterParser::take_socket(std::string_view value) {
+    BRAID_CHECK(once("socket"));
+    BRAID_TRY(std::string path, absolute_path("socket", value));
+    if (path.size() > socket_path_size_max) {
+        return Refusal{fmt::format(
+            "socket={}: the path has {} bytes, and the kernel takes at most {} for a unix socket; "
+            "choose a shorter one, for instance under /run",
+            path, path.size(), socket_path_size_max)};
+    }
+    parameters_.socket = std::move(path);
+    return Unit{};
+}
+
+Checked<Parameters> ParameterParser::complete() && {
+    if (parameters_.members.empty() && !parameters_.help) {
+        return Refusal{
+            "no members given. Name the files or devices of the array: nbdkit braid PATH... "
+            "(`braid create` makes an array, `braid examine PATH...` shows what is on a device)"};
+    }
+    return std::move(parameters_);
+}
+
+}  // namespace braid::plugin

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The plugin's parameters: what nbdkit's command line said, checked as far as that goes without
+// opening anything. Refuses what is unknown, doubled or impossible, and says what would be right.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/result.h"
+
+namespace braid::plugin {
+
+struct Parameters {
+    std::vector<std::string> members;  // absolute paths, each a different file
+    std::string socket;                // absolute path of the control socket, or empty
+    std::string volume;                // of the default export, or empty: the first one
+    bool readonly{false};
+    bool force{false};
+    bool help{false};  // print the help and exit
+};
+
+class ParameterParser {
+  public:
+    /// One `key=value`, in the order of the command line. Relative paths are taken from the
+    /// directory that is current now, since nbdkit leaves it later.
+    Checked<Unit> take(std::string_view key, std::string_view value);
+    /// After the last one.
+    Checked<Parameters> complete() &&;
+
+  private:
+    Checked<Unit> take_member(std::string_view value);
+    Checked<Unit> take_socket(std::string_view value);
+    Checked<Unit> take_flag(std::string_view key, std::string_view value, bool& flag);
+    Checked<Unit> once(std::string_view key);
+
+    struct FileId {
+        std::uint64_t device{0};
+        std::uint64_t inode{0};
+        bool operator==(const FileId&) const = default;
+    };
+    Parameters parameters_;
+    std::vector<FileId> files_;       // of the members, in their order
+    std::vector<std::string> given_;  // keys that may come once only
+};
+
+/// For `nbdkit braid --help`.
+extern const char* const parameters_help;
+/// Longest path of a unix socket that the kernel takes.
+extern const std::size_t socket_path_size_max;
+
+}  // namespace braid::plugin

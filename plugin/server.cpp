@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "plugin/server.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <future>
+#include <random>
+
+#include "parity/kernels.h"
+
+namespace braid::plugin {
+namespace {
+
+Task<Configuration> configuration_task(Array* array) { co_return array->configuration(); }
+
+}  // namespace
+
+std::string describe(const Configuration& configuration) {
+    return fmt::format("RAID-{} of {} members, strips of {} KiB",
+                       static_cast<int>(configuration.level), configuration.member_count,
+                       configuration.strip_size >> 10);
+}
+
+std::vector<Export> exports_of(const Configuration& configuration) {
+    std::vector<Export> exports;
+    const std::uint64_t stripe = configuration.stripe_data_size();
+    const std::string array =
+        configuration.name.empty() ? "braid" : "braid array " + configuration.name;
+    for (const VolumeRecord& volume : configuration.volumes) {
+        exports.push_back({volume.name, array + ", " + describe(configuration),
+                           raw(volume.first) * stripe, volume.stripes * stripe});
+    }
+    return exports;
+}
+
+Server::Server(Parameters parameters, Log log)
+    : parameters_(std::move(parameters)), log_(std::move(log)) {}
+
+Server::~Server() { stop(); }
+
+Checked<std::unique_ptr<Server>> Server::prepare(Parameters parameters, Log log) {
+    if (const char* error = parity::kernel_error(); error != nullptr) {
+        return Refusal{std::string(error)};
+    }
+    std::unique_ptr<Server> server(new Server(std::move(parameters), std::move(log)));
+    BRAID_CHECK(server->open_members());
+    if (!server->parameters_.socket.empty()) {
+        server->control_ = std::make_unique<ControlServer>();
+        BRAID_CHECK(server->control_->bind(server->parameters_.socket));
+    }
+    return server;
+}
+
+Checked<Unit> Server::open_members() {
+    for (const std::string& path : parameters_.members) {
+        BRAID_TRY(MemberFile file, open_member_file(path, {.readonly = parameters_.readonly}));
+        if (!file.notice.empty()) log_(Severity::warning, file.notice);
+        files_.push_back(std::move(file));
+    }
+    return Unit{};
+}
+
+Checked<Unit> Server::start() {
+    std::promise<Checked<Unit>> promise;
+    auto started = promise.get_future();
+    log_thread_ = std::thread([this] { run_log(); });
+    loop_thread_ = std::thread([this, &promise] {
+        run_loop([&promise](Checked<Unit> result) { promise.set_value(std::move(result)); });
+    });
+    Checked<Unit> result = started.get();
+    serves_ = result.has_value();
+    if (result) {
+        result = find_exports(
+            bridge_->run_on_loop([](Array& array) { return configuration_task(&array); }));
+    }
+    if (result && control_) result = control_->start(*bridge_, *loop_, events_);
+    if (!result) stop();
+    return result;
+}
+
+void Server::run_loop(std::function<void(Checked<Unit>)> started) {
+    auto opened = open_array();
+    const bool serves = opened.has_value();
+    started(std::move(opened));
+    if (serves) loop_->run();
+    bridge_.reset();
+    array_.reset();
+    loop_.reset();
+}
+
+Checked<Unit> Server::open_array() {
+    BRAID_TRY(loop_, UringLoop::create());
+    std::vector<std::unique_ptr<Disk>> disks;
+    for (MemberFile& file : files_) {
+        disks.push_back(std::make_unique<UringDisk>(*loop_, std::move(file)));
+    }
+    files_.clear();
+    ArrayOptions options;
+    options.readonly = parameters_.readonly;
+    options.force = parameters_.force;
+    options.seed = (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();
+    options.on_event = [this](const ArrayEvent& event) { events_.publish(event); };
+    options.on_buffer = [this](ByteSpan pool) {
+        if (!loop_->register_buffer(pool)) return;  // slower, not wrong
+    };
+    BRAID_TRY(array_, loop_->run_until_done(Array::open(loop_->ready(), *loop_, std::move(disks),
+                                                        std::move(options))));
+    bridge_ = std::make_unique<Bridge>(*loop_, *array_);
+    return Unit{};
+}
+
+Checked<Unit> Server::find_exports(const Configuration& configuration) {
+    exports_ = exports_of(configuration);
+    if (parameters_.volume.empty() || find_export(parameters_.volume) != nullptr) return Unit{};
+    std::vector<std::string> names;
+    for (const Export& one : exports_) names.push_back(one.name);
+    return Refusal{
+        fmt::format("volume={}: this array has no such volume; it has {}", parameters_.volume,
+                    names.empty() ? "none at all" : fmt::format("{}", fmt::join(names, ", ")))};
+}
+
+const Export* Server::find_export(std::string_view name) const {
+    for (const Export& one : exports_) {
+        if (one.name == name) return &one;
+    }
+    return nullptr;
+}
+
+const Export* Server::default_export() const {
+    if (!parameters_.volume.empty()) return find_export(parameters_.volume);
+    return exports_.empty() ? nullptr : &exports_.front();
+}
+
+void Server::run_log() {
+    for (std::uint64_t seen = 0;;) {
+        const bool last = events_.closed();
+        for (const ArrayEvent& event : events_.wait_after(seen, std::chrono::hours{1})) {
+            seen = event.sequence;
+            log_(event.severity, event.text);
+        }
+        if (last) return;
+    }
+}
+
+void Server::stop() {
+    if (control_) control_->stop();
+    if (loop_thread_.joinable()) {
+        if (serves_) {
+            const auto stopped = bridge_->run_on_loop([](Array& array) { return array.stop(); });
+            if (!stopped) {
+                log_(Severity::error,
+                     fmt::format("the array could not be marked clean: {}; its parity is checked "
+                                 "at the next start",
+                                 stopped.error().text()));
+            }
+            loop_->stop();
+        }
+        loop_thread_.join();
+    }
+    events_.close();
+    if (log_thread_.joinable()) log_thread_.join();
+    serves_ = false;
+    files_.clear();
+}
+
+}  // namespace braid::plugin

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Server: an array behind nbdkit. Opens the members before nbdkit forks, runs the loop on a thread
+// of its own after that, and takes everything down in order at the end.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/array.h"
+#include "engine/io/uring_disk.h"
+#include "plugin/bridge.h"
+#include "plugin/control_server.h"
+#include "plugin/event_hub.h"
+#include "plugin/parameters.h"
+
+namespace braid::plugin {
+
+/// An NBD export: a volume's place in the array, in bytes.
+struct Export {
+    std::string name;
+    std::string description;
+    std::uint64_t offset{0};
+    std::uint64_t size{0};
+};
+
+class Server {
+  public:
+    using Log = std::function<void(Severity, const std::string&)>;
+
+    /// Before the fork: opens and locks the members and looks whether they make an array.
+    static Checked<std::unique_ptr<Server>> prepare(Parameters parameters, Log log);
+    ~Server();
+    /// After the fork: starts the loop, opens the array, and returns when it serves.
+    Checked<Unit> start();
+    /// Ends requests and commands, marks the array clean, closes it. Idempotent.
+    void stop();
+
+    // From start() to stop(), any thread.
+    Bridge& bridge() { return *bridge_; }
+    EventHub& events() { return events_; }
+    UringLoop& loop() { return *loop_; }
+    bool readonly() const { return parameters_.readonly; }
+    const std::vector<Export>& exports() const { return exports_; }
+    const Export* find_export(std::string_view name) const;
+    const Export* default_export() const;
+    const std::string& socket_path() const { return parameters_.socket; }
+
+  private:
+    Server(Parameters parameters, Log log);
+    Checked<Unit> open_members();
+    Checked<Unit> open_array();  // on the loop's thread
+    void run_loop(std::function<void(Checked<Unit>)> started);
+    void run_log();
+    Checked<Unit> find_exports(const Configuration& configuration);
+
+    Parameters parameters_;
+    Log log_;
+    std::vector<MemberFile> files_;
+    std::vector<Export> exports_;
+    EventHub events_;
+    std::unique_ptr<ControlServer> control_;
+    std::unique_ptr<UringLoop> loop_;
+    std::unique_ptr<Array> array_;
+    std::unique_ptr<Bridge> bridge_;
+    bool serves_{false};
+    std::thread loop_thread_;
+    std::thread log_thread_;
+};
+
+/// "RAID-6 of 6 members, strips of 64 KiB" for people.
+std::string describe(const Configuration& configuration);
+std::vector<Export> exports_of(const Configuration& configuration);
+
+}  // namespace braid::plugin

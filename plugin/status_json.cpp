@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "plugin/status_json.h"
+
+namespace braid::plugin {
+namespace {
+
+using nlohmann::json;
+
+json json_of(const MemberStatus& member, std::uint64_t strip_size) {
+    const MemberRecord& record = member.record;
+    json value;
+    value["role"] = record.role ? json(raw(*record.role)) : json(nullptr);
+    value["path"] = record.path;
+    value["uuid"] = record.uuid.text();
+    value["state"] = braid::text_of(record.state);
+    value["open"] = member.open;
+    value["notice"] = member.notice;
+    value["size"] = record.size;
+    value["home"] = record.home;
+    value["data_offset"] = record.data_offset;
+    value["rebuilt"] = record.state == MemberState::rebuilding
+                           ? json(raw(record.rebuilt) * strip_size)
+                           : json(nullptr);
+    value["reads"] = member.reads;
+    value["writes"] = member.writes;
+    value["bytes_read"] = member.bytes_read;
+    value["bytes_written"] = member.bytes_written;
+    value["errors_read"] = member.errors_read;
+    value["errors_write"] = member.errors_write;
+    value["errors_corrected"] = record.read_errors;
+    return value;
+}
+
+json json_of(const Counters& counters) {
+    return {
+        {"reads", counters.reads},
+        {"direct_reads", counters.direct_reads},
+        {"degraded_reads", counters.degraded_reads},
+        {"reads_corrected", counters.reads_corrected},
+        {"writes", counters.writes},
+        {"zeroes", counters.zeroes},
+        {"flushes", counters.flushes},
+        {"jobs", counters.jobs},
+        {"jobs_full_stripe", counters.jobs_full_stripe},
+        {"jobs_rmw", counters.jobs_rmw},
+        {"jobs_rcw", counters.jobs_rcw},
+        {"parts_merged", counters.parts_merged},
+    };
+}
+
+json array_json(const Configuration& configuration) {
+    return {
+        {"uuid", configuration.array.text()},
+        {"name", configuration.name},
+        {"level", static_cast<int>(configuration.level)},
+        {"layout",
+         configuration.level == Level::raid4 ? json(nullptr) : json(text_of(configuration.layout))},
+        {"strip_size", configuration.strip_size},
+        {"member_count", configuration.member_count},
+        {"data_size", configuration.data_size()},
+        {"stripes", configuration.stripes},
+        {"epoch", configuration.epoch},
+        {"created", configuration.created},
+    };
+}
+
+}  // namespace
+
+std::string_view text_of(Severity severity) {
+    switch (severity) {
+        case Severity::info:
+            return "info";
+        case Severity::warning:
+            return "warning";
+        case Severity::error:
+            return "error";
+    }
+    return "unknown";
+}
+
+json json_of(const WalkStatus& walk) {
+    json value;
+    value["kind"] = braid::text_of(walk.kind);
+    value["member"] = walk.member ? json(raw(*walk.member)) : json(nullptr);
+    value["position"] = walk.position;
+    value["end"] = walk.end;
+    value["rate"] = walk.rate;
+    value["seconds_left"] = walk.seconds_left ? json(*walk.seconds_left) : json(nullptr);
+    value["throttle"] = walk.throttle;
+    value["repair"] = walk.repair;
+    value["mismatches"] = walk.mismatches;
+    value["repaired"] = walk.repaired;
+    return value;
+}
+
+json json_of(const ArrayEvent& event) {
+    return {
+        {"sequence", event.sequence},
+        {"time", event.wall_seconds},
+        {"severity", text_of(event.severity)},
+        {"kind", event.kind},
+        {"text", event.text},
+    };
+}
+
+json json_of(const std::vector<ArrayEvent>& events) {
+    json list = json::array();
+    for (const ArrayEvent& event : events) list.push_back(json_of(event));
+    return list;
+}
+
+json volumes_json(const Configuration& configuration) {
+    json list = json::array();
+    const std::uint64_t stripe = configuration.stripe_data_size();
+    for (const VolumeRecord& volume : configuration.volumes) {
+        list.push_back({{"index", list.size()},
+                        {"name", volume.name},
+                        {"offset", raw(volume.first) * stripe},
+                        {"size", volume.stripes * stripe}});
+    }
+    return list;
+}
+
+json scrub_json(const ArrayStatus& status) {
+    json value;
+    value["running"] = nullptr;
+    for (const WalkStatus& walk : status.walks) {
+        if (walk.kind == WalkKind::scrubbing) value["running"] = json_of(walk);
+    }
+    value["last"] = status.last_scrub ? json_of(*status.last_scrub) : json(nullptr);
+    return value;
+}
+
+json json_of(const ArrayStatus& status) {
+    json value;
+    value["version"] = BRAID_VERSION;
+    value["array"] = array_json(status.configuration);
+    value["health"] = braid::text_of(status.health);
+    value["readonly"] = status.readonly;
+    value["stopping"] = status.stopping;
+    value["members"] = json::array();
+    for (const MemberStatus& member : status.members) {
+        value["members"].push_back(json_of(member, status.configuration.strip_size));
+    }
+    value["tasks"] = json::array();
+    for (const WalkStatus& walk : status.walks) value["tasks"].push_back(json_of(walk));
+    value["last_scrub"] = status.last_scrub ? json_of(*status.last_scrub) : json(nullptr);
+    value["volumes"] = volumes_json(status.configuration);
+    value["counters"] = json_of(status.counters);
+    value["memory"] = {{"bytes", status.memory_bytes}, {"bytes_max", status.memory_bytes_max}};
+    value["events"] = json_of(status.events);
+    return value;
+}
+
+std::string dump(const json& value) {
+    return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace braid::plugin
