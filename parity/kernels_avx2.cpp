@@ -13,7 +13,7 @@ namespace {
 
 struct Simd {
     using Vector = __m256i;
-    static constexpr std::size_t vectors = 4;  // 16 registers: P, Q and two sources would be 16
+    static constexpr std::size_t vectors = 2;  // of 16 registers, P, Q and two sources take eight
 
     struct Constant {
         Vector low;

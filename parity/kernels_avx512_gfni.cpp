@@ -13,7 +13,7 @@ namespace {
 
 struct Simd {
     using Vector = __m512i;
-    static constexpr std::size_t vectors = 4;
+    static constexpr std::size_t vectors = 4;  // of 32 registers, P, Q and two sources take sixteen
 
     using Constant = Vector;
 
