@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/member_metadata.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+#include <utility>
+
+#include "engine/base/limits.h"
+
+namespace braid {
+namespace {
+
+constexpr std::uint64_t tail_of_090 = 64u << 10;  // md 0.90: the last whole 64 KiB but one
+constexpr std::uint64_t wipe_piece = 1u << 20;
+
+struct Extent {
+    std::uint64_t begin{0};
+    std::uint64_t end{0};
+    bool overlaps(Extent other) const { return begin < other.end && other.begin < end; }
+};
+constexpr Extent slots_extent{slots_offset, slots_end};
+
+/// Where `sectors` from the superblock lies; none if that is in front of the member.
+std::optional<std::uint64_t> place_of(std::int32_t sectors) {
+    const std::int64_t at = static_cast<std::int64_t>(md_superblock_offset) +
+                            std::int64_t{sectors} * static_cast<std::int64_t>(sector_size);
+    if (at < 0) return std::nullopt;
+    return static_cast<std::uint64_t>(at);
+}
+
+bool has_bitmap(const MdSuperblock& sb) { return (sb.feature_map & md_feature::bitmap) != 0; }
+
+bool is_zero(const Buffer& buffer) {
+    return std::ranges::all_of(buffer.view(), [](std::byte b) { return b == std::byte{0}; });
+}
+
+bool has_slot_magic(ByteView bytes) {
+    return bytes.size() >= slot_magic.size() &&
+           std::memcmp(bytes.data(), slot_magic.data(), slot_magic.size()) == 0;
+}
+
+Finding unsupported(std::string text) { return {FindingKind::unsupported, std::move(text)}; }
+
+/// The image of a coroutine's frame: one read, with its end against the member's.
+Task<Result<Buffer>> read_piece(Disk& disk, std::uint64_t offset, std::uint64_t size) {
+    Buffer bytes;
+    const std::uint64_t end = round_down(disk.info().size, row_size);
+    if (offset > end || size > end - offset || !is_row_aligned(offset)) co_return std::move(bytes);
+    bytes = Buffer(size);
+    BRAID_CO_CHECK(co_await read_disk(disk, offset, bytes.span()));
+    co_return std::move(bytes);
+}
+
+bool has_md_magic(const Buffer& bytes, std::size_t at) {
+    Le32 word;
+    if (at + sizeof word > bytes.size()) return false;
+    std::memcpy(&word, bytes.data() + at, sizeof word);
+    return plain(word) == md_magic;
+}
+
+/// Other places in which md may have a superblock: named for people, not used.
+Task<Result<std::string>> look_elsewhere(Disk& disk) {
+    const std::uint64_t size = disk.info().size;
+    BRAID_CO_TRY(Buffer front, co_await read_piece(disk, 0, row_size));
+    if (has_md_magic(front, 0)) co_return std::string("an md superblock of version 1.1");
+    if (size < 2 * tail_of_090) co_return std::string{};
+    const std::uint64_t at_1_0 = to_bytes({round_down(size / sector_size - 16, 8)}).value;
+    BRAID_CO_TRY(Buffer end, co_await read_piece(disk, round_down(at_1_0, row_size), row_size));
+    if (has_md_magic(end, at_1_0 % row_size)) {
+        co_return std::string("an md superblock of version 1.0");
+    }
+    const std::uint64_t at_0_90 = round_down(size, tail_of_090) - tail_of_090;
+    BRAID_CO_TRY(Buffer old, co_await read_piece(disk, at_0_90, row_size));
+    if (has_md_magic(old, 0)) co_return std::string("an md superblock of version 0.90");
+    co_return std::string{};
+}
+
+/// Follows the superblock to md's bitmap and bad-block log.
+Task<Result<void>> read_md_areas(Disk& disk, MemberImage& image) {
+    const auto decoded = decode_md_superblock(image.superblock.view(), image.device_size);
+    if (!decoded) co_return Result<void>{};
+    const auto bitmap = place_of(decoded->bitmap_offset);
+    if (has_bitmap(*decoded) && bitmap) {
+        BRAID_CO_TRY(image.bitmap, co_await read_piece(disk, *bitmap, row_size));
+    }
+    const auto log = place_of(decoded->bblog_offset);
+    if ((decoded->feature_map & md_feature::bad_blocks) != 0 && log) {
+        BRAID_CO_TRY(image.bad_blocks, co_await read_piece(disk, *log, row_size));
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> read_into(Disk& disk, MemberImage& image) {
+    BRAID_CO_TRY(image.superblock, co_await read_piece(disk, md_superblock_offset, row_size));
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        BRAID_CO_TRY(image.slots[slot], co_await read_piece(disk, slot_offset(slot), slot_size));
+    }
+    BRAID_CO_CHECK(co_await read_md_areas(disk, image));
+    if (!has_md_magic(image.superblock, 0)) {
+        BRAID_CO_TRY(image.elsewhere, co_await look_elsewhere(disk));
+    }
+    co_return Result<void>{};
+}
+
+/// Whether md's own areas leave the slots alone, and the slots' place is ours or empty.
+std::optional<Finding> find_hindrance(const MemberImage& image, const MdSuperblock& sb,
+                                      const std::optional<MdBitmapHeader>& bitmap) {
+    const std::uint64_t data_offset = to_bytes({plain(sb.data_offset)}).value;
+    if (data_offset < slots_end) {
+        return unsupported(fmt::format(
+            "has no room for braid's configuration: its data starts at byte {}, and {} are "
+            "needed; make the array anew with mdadm --data-offset=4M or more, or with braid create",
+            data_offset, slots_end));
+    }
+    const auto at_bitmap = place_of(sb.bitmap_offset);
+    if (bitmap && at_bitmap) {
+        const Extent extent{*at_bitmap, *at_bitmap + size_of(*bitmap)};
+        if (extent.overlaps(slots_extent)) {
+            return unsupported("has md's bitmap where braid's configuration would lie; take it "
+                               "away with mdadm --grow --bitmap=none");
+        }
+    }
+    const auto at_log = place_of(sb.bblog_offset);
+    if (plain(sb.bblog_offset) != 0 && at_log) {
+        const Extent extent{*at_log, *at_log + to_bytes({plain(sb.bblog_size)}).value};
+        if (extent.overlaps(slots_extent)) {
+            return unsupported("has md's bad-block log where braid's configuration would lie; "
+                               "assemble it with mdadm --update=no-bbl once");
+        }
+    }
+    if (const auto count = bad_block_entries(image.bad_blocks.view()); count != 0) {
+        return unsupported(fmt::format(
+            "has {} entries in md's bad-block log, which braid does not follow; let md repair it, "
+            "then assemble it with mdadm --update=no-bbl once", count));
+    }
+    return std::nullopt;
+}
+
+std::optional<Finding> find_strange_slot(const MemberImage& image, const MemberFindings& findings) {
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        const auto& found = findings.slots[slot];
+        if (!found && found.error().kind == FindingKind::unsupported) return found.error();
+        if (!found && found.error().kind == FindingKind::none &&
+            !has_slot_magic(image.slots[slot].view()) && !is_zero(image.slots[slot])) {
+            return unsupported(fmt::format(
+                "has bytes of something else where braid's configuration would lie (at byte {}); "
+                "if they mean nothing to you, fill {} bytes there with zeros",
+                slot_offset(slot), slot_size));
+        }
+    }
+    return std::nullopt;
+}
+
+struct EncodedMetadata {
+    Buffer slot;
+    std::uint64_t slot_at{0};
+    Buffer bitmap;
+    std::uint64_t bitmap_at{0};
+    Buffer superblock;
+    MdSuperblock after;
+    std::uint64_t sequence{0};
+    std::uint64_t epoch{0};
+};
+
+EncodedMetadata encode(const MemberMetadata& metadata, const Configuration& configuration,
+                       MdStamp stamp) {
+    const auto record = std::ranges::find(configuration.members, metadata.uuid, &MemberRecord::uuid);
+    BRAID_REQUIRE(record != configuration.members.end());
+    BRAID_REQUIRE(check_configuration(configuration).has_value());
+    EncodedMetadata encoded;
+    encoded.sequence = metadata.sequence + 1;
+    encoded.epoch = configuration.epoch;
+    encoded.after = update_md_superblock(metadata.superblock, configuration, *record, stamp);
+    ConfigSlot slot;
+    slot.sequence = encoded.sequence;
+    slot.member = metadata.uuid;
+    slot.tie = {stamp.events, encoded.after.sb_csum, metadata.superblock.sb_csum};
+    slot.configuration = configuration;
+    encoded.slot = encode_slot(slot);
+    encoded.slot_at = slot_offset(static_cast<std::uint32_t>(encoded.sequence % slot_count));
+    encoded.superblock = Buffer(sizeof(MdSuperblock));
+    std::memcpy(encoded.superblock.data(), &encoded.after, sizeof(MdSuperblock));
+    const auto bitmap_at = place_of(metadata.superblock.bitmap_offset);
+    if (has_bitmap(metadata.superblock) && metadata.bitmap.size() != 0 && bitmap_at) {
+        encoded.bitmap = metadata.bitmap;
+        encoded.bitmap_at = *bitmap_at;
+        MdBitmapHeader header;
+        std::memcpy(&header, encoded.bitmap.data(), sizeof header);
+        header = update_md_bitmap(header, stamp.events);
+        std::memcpy(encoded.bitmap.data(), &header, sizeof header);
+    }
+    return encoded;
+}
+
+Task<Result<void>> write_encoded(Disk& disk, MemberMetadata& metadata, EncodedMetadata encoded) {
+    if (encoded.sequence <= slot_count) {
+        // The first time in this slot: the magic goes first, so that a torn write leaves a corrupt
+        // slot and not bytes of nobody, in the way of everything.
+        BRAID_CO_CHECK(co_await write_disk(disk, encoded.slot_at, encoded.slot.view().first(row_size)));
+        BRAID_CO_CHECK(co_await flush_disk(disk));
+    }
+    BRAID_CO_CHECK(co_await write_disk(disk, encoded.slot_at, encoded.slot.view()));
+    BRAID_CO_CHECK(co_await flush_disk(disk));
+    if (encoded.bitmap.size() != 0) {
+        BRAID_CO_CHECK(co_await write_disk(disk, encoded.bitmap_at, encoded.bitmap.view()));
+    }
+    BRAID_CO_CHECK(co_await write_disk(disk, md_superblock_offset, encoded.superblock.view()));
+    BRAID_CO_CHECK(co_await flush_disk(disk));
+    metadata.superblock = encoded.after;
+    if (encoded.bitmap.size() != 0) metadata.bitmap = std::move(encoded.bitmap);
+    metadata.sequence = encoded.sequence;
+    metadata.epoch = encoded.epoch;
+    co_return Result<void>{};
+}
+
+Task<Result<void>> zero_or_write(Disk& disk, std::uint64_t offset, std::uint64_t size) {
+    DiskOp op;
+    op.kind = DiskOpKind::zero;
+    op.offset = offset;
+    op.size = size;
+    if (const auto zeroed = co_await run_op(disk, op); zeroed) co_return Result<void>{};
+    const Buffer zeros(std::min(size, wipe_piece));
+    for (std::uint64_t done = 0; done < size; done += wipe_piece) {
+        const std::uint64_t piece = std::min(wipe_piece, size - done);
+        BRAID_CO_CHECK(co_await write_disk(disk, offset + done, zeros.view().first(piece)));
+    }
+    co_return Result<void>{};
+}
+
+}  // namespace
+
+Task<MemberImage> read_member_image(Disk& disk) {
+    MemberImage image;
+    image.path = disk.info().path;
+    image.device_size = disk.info().size;
+    const auto read = co_await read_into(disk, image);
+    if (!read) image.os_error = read.error().os_error != 0 ? read.error().os_error : 5;
+    co_return std::move(image);
+}
+
+const Finding* MemberFindings::corrupt_slot() const {
+    for (const auto& found : slots) {
+        if (!found && found.error().kind == FindingKind::corrupt) return &found.error();
+    }
+    return nullptr;
+}
+
+bool MemberFindings::is_tied() const {
+    if (!superblock || slot() == nullptr) return false;
+    const SuperblockTie& tie = slot()->tie;
+    return plain(superblock->sb_csum) == tie.checksum ||
+           plain(superblock->sb_csum) == tie.checksum_before;
+}
+
+MemberFindings inspect(const MemberImage& image) {
+    MemberFindings findings;
+    findings.superblock = decode_md_superblock(image.superblock.view(), image.device_size);
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        findings.slots[slot] = decode_slot(image.slots[slot].view(), slot);
+        auto& found = findings.slots[slot];
+        if (findings.superblock && found &&
+            (found->configuration.array != findings.superblock->set_uuid ||
+             found->member != findings.superblock->device_uuid)) {
+            found = Finding{FindingKind::none, "holds what is left of another array"};
+        }
+        const ConfigSlot* newest = findings.slot();
+        if (found && (newest == nullptr || found->sequence > newest->sequence)) {
+            findings.newest = slot;
+        }
+    }
+    if (!findings.superblock) return findings;
+    const MdSuperblock& sb = *findings.superblock;
+    if (has_bitmap(sb)) {
+        const auto bitmap = decode_md_bitmap(image.bitmap.view(), sb.set_uuid);
+        if (!bitmap) {
+            findings.hindrance = bitmap.error();
+            return findings;
+        }
+        findings.bitmap = *bitmap;
+    }
+    findings.hindrance = find_hindrance(image, sb, findings.bitmap);
+    if (!findings.hindrance) findings.hindrance = find_strange_slot(image, findings);
+    return findings;
+}
+
+MemberMetadata metadata_of(const MemberImage& image, const MemberFindings& findings) {
+    MemberMetadata metadata;
+    BRAID_REQUIRE(findings.superblock.has_value());
+    metadata.superblock = *findings.superblock;
+    metadata.uuid = metadata.superblock.device_uuid;
+    if (findings.bitmap) metadata.bitmap = image.bitmap;
+    if (const ConfigSlot* slot = findings.slot()) {
+        metadata.sequence = slot->sequence;
+        metadata.epoch = slot->configuration.epoch;
+    }
+    return metadata;
+}
+
+MemberMetadata metadata_for_new(const MemberMetadata& sibling, const Configuration& configuration,
+                                const MemberRecord& record) {
+    MemberMetadata metadata;
+    metadata.uuid = record.uuid;
+    MdSuperblock& sb = metadata.superblock;
+    sb = make_md_superblock(configuration, record);
+    sb.set_name = sibling.superblock.set_name;
+    sb.ctime = sibling.superblock.ctime;
+    sb.layout = sibling.superblock.layout;
+    sb.size = sibling.superblock.size;
+    sb.feature_map = sibling.superblock.feature_map & md_feature::bitmap;
+    sb.bitmap_offset = sibling.superblock.bitmap_offset;
+    if (record.data_offset == to_bytes({plain(sibling.superblock.data_offset)}).value) {
+        sb.bblog_offset = sibling.superblock.bblog_offset;
+        sb.bblog_size = sibling.superblock.bblog_size;
+    }
+    metadata.bitmap = sibling.bitmap;
+    return metadata;
+}
+
+std::uint32_t free_dev_number(const Configuration& configuration) {
+    std::set<std::uint32_t> used;
+    for (const MemberRecord& record : configuration.members) used.insert(record.dev_number);
+    std::uint32_t number = 0;
+    while (used.contains(number)) ++number;
+    return number;
+}
+
+Checked<MemberRecord> plan_new_member(const Configuration& configuration, std::string_view path,
+                                      std::uint64_t size, Rng& rng) {
+    MemberRecord record;
+    record.uuid = Uuid::random(rng);
+    record.state = MemberState::spare;
+    record.path = path_to_keep(path);
+    record.size = size;
+    record.dev_number = free_dev_number(configuration);
+    for (const MemberRecord& other : configuration.members) {
+        record.data_offset = std::max(record.data_offset, other.data_offset);
+    }
+    const std::uint64_t used = configuration.stripes * configuration.strip_size;
+    if (size < record.data_offset + used) {
+        return Refusal{fmt::format("{}: has {} bytes, too small for a member of this array, which "
+                                   "needs {}", path, size, record.data_offset + used)};
+    }
+    return record;
+}
+
+void advance(Configuration& configuration, std::span<const MemberMetadata* const> held) {
+    std::uint64_t settled = configuration.epoch;
+    for (const MemberRecord& record : configuration.members) {
+        if (record.state != MemberState::in_sync && record.state != MemberState::rebuilding) {
+            continue;
+        }
+        if (record.state == MemberState::rebuilding && raw(record.rebuilt) == 0) continue;
+        for (const MemberMetadata* metadata : held) {
+            if (metadata->uuid == record.uuid) settled = std::min(settled, metadata->epoch);
+        }
+    }
+    configuration.settled = settled;
+    ++configuration.epoch;
+}
+
+Task<Result<void>> write_member_metadata(Disk& disk, MemberMetadata& metadata,
+                                         const Configuration& configuration, MdStamp stamp) {
+    return write_encoded(disk, metadata, encode(metadata, configuration, stamp));
+}
+
+Task<Result<void>> wipe_member_front(Disk& disk, std::uint64_t data_offset) {
+    return zero_or_write(disk, 0, data_offset);
+}
+
+}  // namespace braid
