@@ -166,7 +166,7 @@ Checked<Unit> ParameterParser::take_socket(std::string_view value) {
     BRAID_TRY(std::string path, absolute_path("socket", value));
     if (path.size() > socket_path_size_max) {
         return Refusal{fmt::format(
-            "socket={}: the path has {} bytes, and the kernel takes at most {} for a unix socket; "
+            "socket={}: the path is too long: {} bytes, and the kernel takes {} for a unix socket; "
             "choose a shorter one, for instance under /run",
             path, path.size(), socket_path_size_max)};
     }

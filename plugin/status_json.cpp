@@ -147,7 +147,8 @@ json json_of(const ArrayStatus& status) {
     value["last_scrub"] = status.last_scrub ? json_of(*status.last_scrub) : json(nullptr);
     value["volumes"] = volumes_json(status.configuration);
     value["counters"] = json_of(status.counters);
-    value["memory"] = {{"bytes", status.memory_bytes}, {"bytes_max", status.memory_bytes_max}};
+    value["memory_bytes"] = status.memory_bytes;
+    value["memory_bytes_max"] = status.memory_bytes_max;
     value["events"] = json_of(status.events);
     return value;
 }

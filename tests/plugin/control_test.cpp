@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The control socket: what it understands, what it answers, and the HTTP around that.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine/base/limits.h"
+#include "plugin/control_server.h"
+#include "plugin/status_json.h"
+#include "tests/plugin/fake_array.h"
+
+namespace braid::plugin {
+namespace {
+
+using nlohmann::json;
+
+Result<ControlCommand, HttpError> parse(const char* method, const char* path,
+                                        std::string body = "") {
+    return parse_control({method, path, {}, std::move(body)});
+}
+unsigned status_of(const char* method, const char* path, std::string body = "") {
+    const auto parsed = parse(method, path, std::move(body));
+    return parsed ? 200 : parsed.error().status;
+}
+template <class T>
+T expect(const Result<ControlCommand, HttpError>& parsed) {
+    EXPECT_TRUE(parsed.has_value()) << (parsed ? "" : parsed.error().text);
+    EXPECT_TRUE(parsed && std::holds_alternative<T>(*parsed));
+    return parsed && std::holds_alternative<T>(*parsed) ? std::get<T>(*parsed) : T{};
+}
+
+TEST(ControlParse, Commands) {
+    expect<StatusQuery>(parse("GET", "/v1/status"));
+    expect<VolumesQuery>(parse("GET", "/v1/volumes"));
+    expect<ScrubQuery>(parse("GET", "/v1/scrub"));
+    expect<StopScrub>(parse("DELETE", "/v1/scrub"));
+    EXPECT_FALSE(expect<StartScrub>(parse("POST", "/v1/scrub")).repair);
+    EXPECT_TRUE(expect<StartScrub>(parse("POST", "/v1/scrub", R"({"repair": true})")).repair);
+    EXPECT_EQ(expect<FailMember>(parse("POST", "/v1/members/2/fail", "{}")).name, "2");
+    EXPECT_EQ(expect<RemoveMember>(parse("POST", "/v1/members//dev/sdb/remove")).name, "/dev/sdb");
+    const auto replace = expect<ReplaceMember>(
+        parse("POST", "/v1/members/2/replace", R"({"path": "/dev/sdx", "force": true})"));
+    EXPECT_EQ(replace.path, "/dev/sdx");
+    EXPECT_TRUE(replace.force);
+    EXPECT_EQ(expect<AddMember>(parse("POST", "/v1/members", R"({"path": "/x"})")).path, "/x");
+    const auto events = expect<EventsQuery>(
+        parse_control({"GET", "/v1/events", {{"after", "12"}, {"wait", "30"}}, ""}));
+    EXPECT_EQ(events.after, 12u);
+    EXPECT_EQ(events.wait_seconds, 30u);
+}
+
+TEST(ControlParse, Refusals) {
+    EXPECT_EQ(status_of("GET", "/"), 404u);
+    EXPECT_EQ(status_of("GET", ""), 404u);
+    EXPECT_EQ(status_of("GET", "/v1/status/"), 404u);
+    EXPECT_EQ(status_of("POST", "/v1/members/2"), 404u);
+    EXPECT_EQ(status_of("POST", "/v1/members/2/explode"), 404u);
+    EXPECT_EQ(status_of("POST", "/v1/status"), 405u);
+    EXPECT_EQ(status_of("PUT", "/v1/scrub"), 405u);
+    EXPECT_EQ(status_of("GET", "/v1/members"), 405u);
+    EXPECT_EQ(status_of("GET", "/v1/members/2/fail"), 405u);
+    EXPECT_EQ(status_of("POST", "/v1/members//fail"), 400u);
+    EXPECT_EQ(status_of("POST", "/v1/scrub", "{"), 400u);
+    EXPECT_EQ(status_of("POST", "/v1/scrub", "[]"), 400u);
+    EXPECT_EQ(status_of("POST", "/v1/scrub", R"({"repiar": true})"), 400u);
+    EXPECT_EQ(status_of("POST", "/v1/scrub", R"({"repair": 1})"), 400u);
+    EXPECT_EQ(status_of("POST", "/v1/members", "{}"), 400u);
+    EXPECT_EQ(status_of("POST", "/v1/members", R"({"path": "relative"})"), 400u);
+    EXPECT_EQ(status_of("POST", "/v1/members", R"({"path": ["/x"]})"), 400u);
+    EXPECT_EQ(status_of("POST", "/v1/members/1/fail", R"({"force": true})"), 400u);
+    EXPECT_EQ(status_of("GET", "/v1/status", R"({"x": 1})"), 400u);
+    EXPECT_EQ(status_of("POST", "/v1/scrub", std::string(control_body_size_max + 1, ' ')), 413u);
+    EXPECT_EQ(status_of("POST", "/v1/scrub", std::string(60'000, '[')), 400u);
+    for (const auto& [key, value] :
+         {std::pair{"after", "x"}, std::pair{"after", "-1"}, std::pair{"wait", "61"},
+          std::pair{"wait", ""}, std::pair{"until", "1"}}) {
+        EXPECT_FALSE(parse_control({"GET", "/v1/events", {{key, value}}, ""})) << key << value;
+    }
+    EXPECT_FALSE(parse_control({"GET", "/v1/status", {{"verbose", ""}}, ""}));
+    EXPECT_EQ(parse("PUT", "/v1/scrub").error().allow, "GET, POST, DELETE");
+    const std::string text =
+        parse("GET", ("/\x1b[2J" + std::string(5000, 'x')).c_str()).error().text;
+    EXPECT_EQ(text.find('\x1b'), std::string::npos);
+    EXPECT_LT(text.size(), 400u);
+}
+
+TEST(StatusJson, HasWhatProgramsAskFor) {
+    const FakeArray array;
+    const json value = json::parse(dump(json_of(array.status())));
+    EXPECT_EQ(value["health"], "degraded");
+    EXPECT_EQ(value["array"]["level"], 6);
+    EXPECT_EQ(value["array"]["layout"], "left-symmetric");
+    ASSERT_EQ(value["members"].size(), 7u);
+    EXPECT_EQ(value["members"][2]["role"], 2);
+    EXPECT_EQ(value["members"][2]["path"], "/fake/2");
+    EXPECT_EQ(value["members"][2]["state"], "faulty");
+    EXPECT_EQ(value["members"][2]["notice"], "failed by fake");
+    EXPECT_EQ(value["members"][6]["role"], nullptr);
+    EXPECT_EQ(value["members"][6]["state"], "spare");
+    ASSERT_EQ(value["tasks"].size(), 1u);
+    EXPECT_EQ(value["tasks"][0]["kind"], "scrubbing");
+    EXPECT_EQ(value["tasks"][0]["position"], 1000);
+    EXPECT_EQ(value["tasks"][0]["rate"], 100);
+    EXPECT_EQ(value["tasks"][0]["seconds_left"], 30);
+    EXPECT_EQ(value["last_scrub"], nullptr);
+    EXPECT_EQ(value["volumes"][1]["offset"], 128u * 4 * 65536);
+    EXPECT_EQ(value["memory_bytes"], 1234);
+    EXPECT_EQ(value["events"][0]["severity"], "error");
+    EXPECT_EQ(value["events"][0]["sequence"], 1);
+}
+
+TEST(StatusJson, PathsNeedNotBeUtf8) {
+    ArrayStatus status;
+    MemberStatus member;
+    member.record.path = "/dev/\xff\xfe";
+    status.members.push_back(member);
+    EXPECT_TRUE(json::accept(dump(json_of(status))));
+}
+
+TEST(EventHub, GivesWhatCameAfter) {
+    EventHub hub;
+    EXPECT_TRUE(hub.wait_after(0, std::chrono::milliseconds{0}).empty());
+    for (std::uint64_t sequence = 1; sequence <= 1000; ++sequence) {
+        ArrayEvent event;
+        event.sequence = sequence;
+        hub.publish(event);
+    }
+    EXPECT_EQ(hub.wait_after(0, std::chrono::milliseconds{0}).size(), events_kept_max);
+    EXPECT_EQ(hub.wait_after(998, std::chrono::hours{1}).size(), 2u);
+    std::thread waiter(
+        [&hub] { EXPECT_TRUE(hub.wait_after(1000, std::chrono::hours{1}).empty()); });
+    hub.close();
+    waiter.join();
+    EXPECT_TRUE(hub.closed());
+}
+
+class ControlServerTest : public testing::Test {
+  protected:
+    ControlServerTest() {
+        char name[] = "/tmp/braid-control-XXXXXX";
+        folder_ = mkdtemp(name);
+        path_ = folder_ + "/socket";
+    }
+    ~ControlServerTest() override {
+        control_.stop();
+        std::filesystem::remove_all(folder_);
+    }
+    void start() {
+        ASSERT_TRUE(control_.bind(path_));
+        ASSERT_TRUE(control_.start(bridge_, server_.loop(), events_));
+    }
+    /// Sends bytes, returns all that comes until the server hangs up.
+    std::string exchange(const std::string& bytes) const {
+        const UniqueFd link(socket(AF_UNIX, SOCK_STREAM, 0));
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        path_.copy(address.sun_path, sizeof address.sun_path - 1);
+        if (connect(link.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+            return "no connection";
+        }
+        std::size_t sent = 0;
+        while (sent != bytes.size()) {
+            const ssize_t count =
+                send(link.get(), bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+            if (count <= 0) break;
+            sent += static_cast<std::size_t>(count);
+        }
+        shutdown(link.get(), SHUT_WR);
+        std::string answer(1 << 20, '\0');
+        std::size_t got = 0;
+        for (;;) {
+            const ssize_t count = recv(link.get(), answer.data() + got, answer.size() - got, 0);
+            if (count <= 0) break;
+            got += static_cast<std::size_t>(count);
+        }
+        answer.resize(got);
+        return answer;
+    }
+    std::string ask(const std::string& line, const std::string& body = "") const {
+        return exchange(line + " HTTP/1.1\r\nHost: braid\r\nConnection: close\r\nContent-Length: " +
+                        std::to_string(body.size()) + "\r\n\r\n" + body);
+    }
+
+    std::string folder_;
+    std::string path_;
+    LoopThread server_;
+    Bridge bridge_{server_.loop(), server_.array()};
+    EventHub events_;
+    ControlServer control_;
+};
+
+TEST_F(ControlServerTest, AnswersOverHttp) {
+    start();
+    struct stat status {};
+    ASSERT_EQ(lstat(path_.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777, 0600u);
+    const std::string answer = ask("GET /v1/status");
+    EXPECT_NE(answer.find("HTTP/1.1 200"), std::string::npos) << answer;
+    EXPECT_NE(answer.find("application/json"), std::string::npos);
+    EXPECT_NE(answer.find("\"health\": \"degraded\""), std::string::npos);
+    EXPECT_NE(ask("GET /v1/nothing").find("HTTP/1.1 404"), std::string::npos);
+    EXPECT_NE(ask("PUT /v1/scrub").find("Allow: GET, POST, DELETE"), std::string::npos);
+    EXPECT_NE(ask("POST /v1/scrub", "{}").find("HTTP/1.1 200"), std::string::npos);
+    EXPECT_NE(ask("POST /v1/scrub", "{").find("HTTP/1.1 400"), std::string::npos);
+    EXPECT_NE(ask("POST /v1/scrub", std::string(1 << 20, ' ')).find("HTTP/1.1 413"),
+              std::string::npos);
+    EXPECT_NE(ask("POST /v1/members/%2Ffake%2F3/fail").find("HTTP/1.1 200"), std::string::npos);
+    control_.stop();
+    EXPECT_EQ(server_.array().orders, (std::vector<std::string>{"scrub", "fail /fake/3"}));
+    EXPECT_NE(lstat(path_.c_str(), &status), 0) << "the socket is still there";
+}
+
+TEST_F(ControlServerTest, GarbageDoesNoHarm) {
+    start();
+    Rng rng(5);
+    for (int round = 0; round != 50; ++round) {
+        std::string bytes(rng.below(3000), '\0');
+        for (char& one : bytes) one = static_cast<char>(rng.next() & 0xff);
+        if (round % 3 == 0) bytes = "GET " + bytes;
+        exchange(bytes);
+    }
+    exchange("POST /v1/scrub HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n{}");
+    exchange("GET /" + std::string(200'000, 'a') + " HTTP/1.1\r\n\r\n");
+    EXPECT_NE(ask("GET /v1/status").find("HTTP/1.1 200"), std::string::npos);
+}
+
+TEST_F(ControlServerTest, CommandsReachTheArray) {
+    control_.start(bridge_, server_.loop(), events_).has_value();
+    const std::string fresh = folder_ + "/fresh";
+    std::ofstream(fresh) << std::string(8192, 'x');
+    const auto status = [&](const char* path, json body) {
+        return control_.answer({"POST", path, {}, body.dump()}).status;
+    };
+    EXPECT_EQ(status("/v1/members", {{"path", fresh}}), 200u);
+    EXPECT_EQ(status("/v1/members/2/replace", {{"path", fresh}, {"force", true}}), 200u);
+    EXPECT_EQ(status("/v1/members/0/remove", json::object()), 200u);
+    EXPECT_EQ(status("/v1/members/1/fail", json::object()), 409u);
+    EXPECT_EQ(status("/v1/members/9/fail", json::object()), 404u);
+    EXPECT_EQ(status("/v1/members/9/replace", {{"path", fresh}}), 404u);
+    EXPECT_EQ(status("/v1/members", {{"path", folder_}}), 409u);
+    EXPECT_EQ(status("/v1/members", {{"path", folder_ + "/absent"}}), 409u);
+    EXPECT_EQ(control_.answer({"DELETE", "/v1/scrub", {}, ""}).status, 409u);
+    const ControlAnswer unknown = control_.answer({"POST", "/v1/members/9/fail", {}, ""});
+    EXPECT_NE(unknown.body.find("/fake/3"), std::string::npos) << "names the members there are";
+    control_.stop();
+    EXPECT_EQ(
+        server_.array().orders,
+        (std::vector<std::string>{"add " + fresh, "replace 2 " + fresh + " force", "remove 0"}));
+    EXPECT_EQ(control_.answer({"GET", "/v1/status", {}, ""}).status, 503u);
+}
+
+TEST_F(ControlServerTest, EventsAreWaitedFor) {
+    start();
+    std::thread late([this] {
+        std::this_thread::sleep_for(std::chrono::milliseconds{50});
+        ArrayEvent event;
+        event.sequence = 5;
+        event.text = "something came";
+        events_.publish(event);
+    });
+    EXPECT_NE(ask("GET /v1/events?after=4&wait=30").find("something came"), std::string::npos);
+    late.join();
+    EXPECT_EQ(ask("GET /v1/events?after=5").find("something came"), std::string::npos);
+    // stop() does not wait for a poll to run out.
+    std::thread poll([this] { ask("GET /v1/events?after=5&wait=60"); });
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+    const auto begin = std::chrono::steady_clock::now();
+    control_.stop();
+    poll.join();
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds{20});
+}
+
+TEST_F(ControlServerTest, ThePathMustBeFree) {
+    std::ofstream(path_) << "precious";
+    const auto refused = control_.bind(path_);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find(path_), std::string::npos);
+    EXPECT_EQ(std::filesystem::file_size(path_), 8u);
+    std::filesystem::remove(path_);
+    start();
+    ControlServer second;
+    const auto busy = second.bind(path_);
+    ASSERT_FALSE(busy);
+    EXPECT_NE(busy.error().text.find("another server"), std::string::npos);
+    EXPECT_FALSE(ControlServer().bind("/tmp/" + std::string(200, 'x')));
+    EXPECT_FALSE(ControlServer().bind(folder_ + "/no/such/folder"));
+}
+
+TEST_F(ControlServerTest, ADeadSocketIsReplaced) {
+    {
+        const UniqueFd dead(socket(AF_UNIX, SOCK_STREAM, 0));
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        path_.copy(address.sun_path, sizeof address.sun_path - 1);
+        ASSERT_EQ(bind(dead.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    }
+    start();
+    EXPECT_NE(ask("GET /v1/volumes").find("second"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace braid::plugin

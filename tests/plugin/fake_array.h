@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// An Array that is a piece of memory, and a loop on a thread of its own to serve it: what the
+// bridge and the control socket need to be tested without members.
+#pragma once
+
+#include <cstring>
+#include <future>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "engine/array.h"
+#include "engine/base/buffer.h"
+#include "engine/io/uring_loop.h"
+
+namespace braid::plugin {
+
+/// A RAID-6 of six members, the third faulty, with a spare; two volumes.
+inline Configuration fake_configuration() {
+    Rng rng(1);
+    Configuration configuration;
+    configuration.array = Uuid::random(rng);
+    configuration.name = "fake";
+    configuration.level = Level::raid6;
+    configuration.strip_size = 64u << 10;
+    configuration.member_count = 6;
+    configuration.stripes = 256;
+    for (std::uint32_t role = 0; role != 7; ++role) {
+        MemberRecord record;
+        record.uuid = Uuid::random(rng);
+        if (role != 6) record.role = MemberIndex{role};
+        record.state = role == 2   ? MemberState::faulty
+                       : role == 6 ? MemberState::spare
+                                   : MemberState::in_sync;
+        record.path = "/fake/" + std::to_string(role);
+        configuration.members.push_back(record);
+    }
+    configuration.volumes = {{"first", StripeIndex{0}, 128}, {"second", StripeIndex{128}, 128}};
+    return configuration;
+}
+
+class FakeArray final : public Array {
+  public:
+    FakeArray() : configuration_(fake_configuration()), bytes_(configuration_.data_size()) {}
+
+    bool direct{false};               // read_direct() works
+    std::optional<Errc> fails_with;   // what every request is answered with
+    std::vector<std::string> orders;  // operators' commands, as they came
+
+    const Configuration& configuration() const override { return configuration_; }
+    void submit(IoRequest& request) override {
+        ++counters_.jobs;
+        if (fails_with) {
+            request.ok = false;
+            request.error = Error{*fails_with, "fake"};
+        } else if (request.kind == IoKind::read) {
+            std::memcpy(request.data, bytes_.data() + request.offset, request.size);
+        } else if (request.kind == IoKind::write) {
+            std::memcpy(bytes_.data() + request.offset, request.data, request.size);
+        } else if (request.kind == IoKind::zero) {
+            std::memset(bytes_.data() + request.offset, 0, request.size);
+        }
+        request.done(request);
+    }
+    Task<Result<void>> stop() override {
+        orders.push_back("stop");
+        co_return Result<void>{};
+    }
+    ArrayStatus status() const override {
+        ArrayStatus status;
+        status.configuration = configuration_;
+        status.health = Health::degraded;
+        for (const MemberRecord& record : configuration_.members) {
+            MemberStatus member;
+            member.record = record;
+            member.open = record.state != MemberState::faulty;
+            member.reads = 7;
+            if (!member.open) member.notice = "failed by fake";
+            status.members.push_back(member);
+        }
+        WalkStatus walk;
+        walk.kind = WalkKind::scrubbing;
+        walk.position = 1000;
+        walk.end = 4000;
+        walk.rate = 100;
+        walk.seconds_left = 30;
+        status.walks.push_back(walk);
+        status.counters = counters_;
+        status.memory_bytes = 1234;
+        status.memory_bytes_max = 5678;
+        status.events.push_back({1, 1700000000, Severity::error, "member_failed", "it failed"});
+        return status;
+    }
+    Task<Checked<Unit>> fail_member(std::string name) override { return order("fail " + name); }
+    Task<Checked<Unit>> remove_member(std::string name) override { return order("remove " + name); }
+    Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) override {
+        return order("add " + disk->info().path + (force ? " force" : ""));
+    }
+    Task<Checked<Unit>> replace_member(std::string name, std::unique_ptr<Disk> disk,
+                                       bool force) override {
+        return order("replace " + name + " " + disk->info().path + (force ? " force" : ""));
+    }
+    Checked<Unit> start_scrub(bool repair) override {
+        orders.push_back(repair ? "scrub repair" : "scrub");
+        return Unit{};
+    }
+    Checked<Unit> stop_scrub() override { return Refusal{"no scrub runs"}; }
+    bool read_direct(std::uint64_t offset, ByteSpan into) override {
+        if (!direct) return false;
+        std::memcpy(into.data(), bytes_.data() + offset, into.size());
+        return true;
+    }
+    void note_latency(Nanos) override {}
+
+  private:
+    Task<Checked<Unit>> order(std::string text) {
+        if (text == "fail 1") co_return Refusal{"member 1 cannot be spared"};
+        orders.push_back(std::move(text));
+        co_return Unit{};
+    }
+
+    Configuration configuration_;
+    Buffer bytes_;
+    Counters counters_;
+};
+
+/// Runs a loop; array() is touched by its thread only, but for what Array says.
+class LoopThread {
+  public:
+    LoopThread() {
+        std::promise<void> up;
+        auto started = up.get_future();
+        thread_ = std::thread([this, &up] {
+            loop_ = UringLoop::create().value();
+            up.set_value();
+            loop_->run();
+            loop_.reset();
+        });
+        started.wait();
+    }
+    ~LoopThread() {
+        loop_->stop();
+        thread_.join();
+    }
+    UringLoop& loop() { return *loop_; }
+    FakeArray& array() { return array_; }
+
+  private:
+    FakeArray array_;
+    std::unique_ptr<UringLoop> loop_;
+    std::thread thread_;
+};
+
+}  // namespace braid::plugin

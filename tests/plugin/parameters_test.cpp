@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "plugin/parameters.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+
+#include "engine/base/limits.h"
+#include "plugin/errors.h"
+
+namespace braid::plugin {
+namespace {
+
+class ParametersTest : public testing::Test {
+  protected:
+    ParametersTest() {
+        char name[] = "/tmp/braid-parameters-XXXXXX";
+        folder_ = mkdtemp(name);
+        for (const char* file : {"a", "b"}) std::ofstream(folder_ / file) << "x";
+    }
+    ~ParametersTest() override { std::filesystem::remove_all(folder_); }
+    std::string path(const char* name) const { return (folder_ / name).string(); }
+    std::string refusal(std::string_view key, std::string_view value) {
+        const auto taken = parser_.take(key, value);
+        EXPECT_FALSE(taken.has_value()) << key << "=" << value;
+        return taken ? "" : taken.error().text;
+    }
+    void accept(std::string_view key, std::string_view value) {
+        const auto taken = parser_.take(key, value);
+        EXPECT_TRUE(taken.has_value()) << (taken ? "" : taken.error().text);
+    }
+    std::filesystem::path folder_;
+    ParameterParser parser_;
+};
+
+#define EXPECT_SAYS(text, word) EXPECT_NE((text).find(word), std::string::npos) << (text)
+
+TEST_F(ParametersTest, AllTogether) {
+    accept("member", path("a"));
+    accept("member", path("b"));
+    accept("socket", path("s"));
+    accept("volume", "data");
+    accept("readonly", "true");
+    accept("force", "off");
+    const auto parameters = std::move(parser_).complete();
+    ASSERT_TRUE(parameters);
+    EXPECT_EQ(parameters->members, (std::vector{path("a"), path("b")}));
+    EXPECT_EQ(parameters->socket, path("s"));
+    EXPECT_EQ(parameters->volume, "data");
+    EXPECT_TRUE(parameters->readonly);
+    EXPECT_FALSE(parameters->force);
+    EXPECT_FALSE(parameters->help);
+}
+
+TEST_F(ParametersTest, RelativePathsAreMadeAbsolute) {
+    const auto before = std::filesystem::current_path();
+    std::filesystem::current_path(folder_);
+    accept("member", "a");
+    accept("socket", "./s");
+    std::filesystem::current_path(before);
+    const auto parameters = std::move(parser_).complete();
+    ASSERT_TRUE(parameters);
+    EXPECT_EQ(parameters->members[0], path("a"));
+    EXPECT_EQ(parameters->socket, path("s"));
+}
+
+TEST_F(ParametersTest, BareWords) {
+    accept("member", "readonly");
+    accept("member", path("a"));
+    EXPECT_SAYS(refusal("readonly", "true"), "twice");
+    const auto parameters = std::move(parser_).complete();
+    ASSERT_TRUE(parameters);
+    EXPECT_TRUE(parameters->readonly);
+    EXPECT_EQ(parameters->members.size(), 1u);
+}
+
+TEST_F(ParametersTest, UnknownOnesTeach) {
+    EXPECT_SAYS(refusal("sokcet", "x"), "did you mean \"socket\"");
+    EXPECT_SAYS(refusal("read-only", "x"), "did you mean \"readonly\"");
+    const std::string other = refusal("colour", "x");
+    EXPECT_SAYS(other, "\"colour\"");
+    EXPECT_SAYS(other, "volume");
+    EXPECT_EQ(other.find("did you mean"), std::string::npos);
+    EXPECT_LT(refusal(std::string(100'000, 'k'), "x").size(), 500u);
+}
+
+TEST_F(ParametersTest, NothingTwice) {
+    for (const char* key : {"socket", "volume"}) {
+        accept(key, path("s").substr(0, 20));
+        EXPECT_SAYS(refusal(key, "t"), "twice");
+    }
+    for (const char* key : {"readonly", "force", "help"}) {
+        accept(key, "false");
+        EXPECT_SAYS(refusal(key, "true"), "twice");
+    }
+}
+
+TEST_F(ParametersTest, OneFileIsOneMember) {
+    accept("member", path("a"));
+    EXPECT_SAYS(refusal("member", path("a")), "given twice");
+    EXPECT_SAYS(refusal("member", folder_.string() + "/./a"), "given twice");
+    std::filesystem::create_symlink(path("a"), path("link"));
+    EXPECT_SAYS(refusal("member", path("link")), "one and the same");
+    std::filesystem::create_hard_link(path("a"), path("hard"));
+    EXPECT_SAYS(refusal("member", path("hard")), "one and the same");
+    accept("member", path("b"));
+}
+
+TEST_F(ParametersTest, BadValues) {
+    EXPECT_SAYS(refusal("readonly", "perhaps"), "perhaps");
+    EXPECT_SAYS(refusal("member", path("absent")), "No such file");
+    EXPECT_SAYS(refusal("member", ""), "needs a path");
+    EXPECT_SAYS(refusal("volume", ""), "name");
+    EXPECT_SAYS(refusal("socket", "/tmp/" + std::string(200, 'x')), "107");
+}
+
+TEST_F(ParametersTest, MembersAreNeeded) {
+    const auto parameters = std::move(parser_).complete();
+    ASSERT_FALSE(parameters);
+    EXPECT_SAYS(parameters.error().text, "no members");
+}
+
+TEST_F(ParametersTest, HelpNeedsNoMembers) {
+    accept("member", "help");
+    const auto parameters = std::move(parser_).complete();
+    ASSERT_TRUE(parameters);
+    EXPECT_TRUE(parameters->help);
+}
+
+TEST_F(ParametersTest, HelpNamesEachParameter) {
+    for (const char* key : {"[member=]PATH", "socket=", "volume=", "readonly=", "force=", "help"}) {
+        EXPECT_SAYS(std::string(parameters_help), key);
+    }
+}
+
+TEST(Errors, AreThoseThatNbdKnows) {
+    EXPECT_EQ(to_errno({Errc::io}, IoKind::read), EIO);
+    EXPECT_EQ(to_errno({Errc::failed}, IoKind::write), EIO);
+    EXPECT_EQ(to_errno({Errc::unknown}, IoKind::read), EIO);
+    EXPECT_EQ(to_errno({Errc::fenced}, IoKind::write), ESHUTDOWN);
+    EXPECT_EQ(to_errno({Errc::readonly}, IoKind::zero), EROFS);
+    EXPECT_EQ(to_errno({Errc::range}, IoKind::read), EINVAL);
+    EXPECT_EQ(to_errno({Errc::range}, IoKind::write), ENOSPC);
+    EXPECT_EQ(to_errno({Errc::unsupported}, IoKind::zero), EOPNOTSUPP);
+}
+
+}  // namespace
+}  // namespace braid::plugin
