@@ -123,7 +123,7 @@ void find_touched(Candidates& candidates) {
     std::set<std::uint64_t> our_events;
     for (const Candidate& candidate : candidates) {
         if (candidate.readable() && candidate.findings.is_tied()) {
-            our_events.insert(candidate.slot()->tie.events);
+            our_events.insert(candidate.slot()->configuration.events);
         }
     }
     for (Candidate& candidate : candidates) {
@@ -189,6 +189,7 @@ struct Draft {
     Assembly assembly;
     std::uint32_t votes{0};        // members that the newest word calls in_sync
     std::uint32_t votes_here{0};
+    std::uint64_t events{0};       // the highest that was seen
     std::vector<std::string> absent;
 };
 
@@ -225,8 +226,7 @@ Draft start_draft(const Candidates& candidates) {
             draft.assembly.notices.push_back(
                 fmt::format("{}: left out: {}", place.path, place.why));
         } else {
-            draft.assembly.events = std::max<std::uint64_t>(draft.assembly.events,
-                                                            candidate.sb().events);
+            draft.events = std::max<std::uint64_t>(draft.events, candidate.sb().events);
         }
         draft.assembly.places.push_back(std::move(place));
     }
@@ -296,6 +296,7 @@ Checked<Assembly> finish(Draft draft, bool force) {
     BRAID_CHECK(settle_parity(draft, force));
     Configuration& c = draft.assembly.configuration;
     c.in_use = false;
+    c.events = draft.events;
     if (const auto lost = c.member_count - votes_of(c); lost != 0) {
         draft.assembly.notices.push_back(
             fmt::format("the array is degraded: {} of {} members are not in sync", lost,
@@ -313,7 +314,7 @@ Checked<Assembly> finish(Draft draft, bool force) {
 bool was_adopted_with(const Candidate& candidate, const ConfigSlot& newest) {
     const std::uint64_t events = candidate.sb().events;
     return newest.configuration.settled == 0 && !is_in_use(candidate.sb()) &&
-           events + 3 >= newest.tie.events && events + 2 <= newest.tie.events;
+           events + 3 >= newest.configuration.events && events + 2 <= newest.configuration.events;
 }
 
 /// Empty: the member that the newest configuration calls in_sync or rebuilding is current.
@@ -330,7 +331,7 @@ std::string why_stale(const Candidate& candidate, const ConfigSlot& newest,
     const bool fresh = record.state == MemberState::rebuilding && raw(record.rebuilt) == 0;
     if (holds || fresh) return {};
     if (slot == nullptr || candidate.findings.corrupt_slot() != nullptr) {
-        if (plain(candidate.sb().events) == newest.tie.events) return {};
+        if (plain(candidate.sb().events) == newest.configuration.events) return {};
     }
     if (slot == nullptr) {
         if (was_adopted_with(candidate, newest)) return {};
@@ -390,7 +391,7 @@ Checked<Assembly> assemble_ours(const Candidates& candidates, const ConfigSlot& 
     Configuration& c = draft.assembly.configuration;
     c = newest.configuration;
     draft.votes = votes_of(c);
-    draft.assembly.events = std::max(draft.assembly.events, newest.tie.events);
+    draft.events = std::max(draft.events, newest.configuration.events);
     for (std::size_t at = 0; at != candidates.size(); ++at) {
         const Candidate& candidate = candidates[at];
         if (!candidate.readable()) continue;

@@ -50,11 +50,10 @@ struct MemberPlace {
 };
 
 struct Assembly {
-    /// A checked one. `in_use` is false; `epoch` is the highest that was seen anywhere, so that
-    /// advance() gives a new one. Roles that nobody fills are faulty or missing.
+    /// A checked one. `in_use` is false; `epoch` and `events` are the highest that were seen
+    /// anywhere, so that advance() gives new ones. Roles that nobody fills are faulty or missing.
     Configuration configuration;
     std::vector<MemberPlace> places;    // one per image, in their order
-    std::uint64_t events{0};            // md's, the highest that was seen: the next is 2 more
     bool unclean{false};                // was not stopped cleanly: `resynced` says what is true
     bool adopted{false};                // made or changed by md: what braid knew came second
     std::vector<std::string> notices;   // for people: what was left out, repaired or found odd

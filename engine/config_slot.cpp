@@ -192,7 +192,6 @@ std::string text_with_paths(const ConfigSlot& slot, std::size_t path_length) {
     const Configuration& c = slot.configuration;
     Json on;
     on["member"] = slot.member.text();
-    on["events"] = slot.tie.events;
     on["checksum"] = slot.tie.checksum;
     on["checksum_before"] = slot.tie.checksum_before;
     std::string text = "{\n";
@@ -203,6 +202,7 @@ std::string text_with_paths(const ConfigSlot& slot, std::size_t path_length) {
     add("name", line_of(c.name));
     add("epoch", std::to_string(c.epoch));
     add("settled", std::to_string(c.settled));
+    add("events", std::to_string(c.events));
     add("created", std::to_string(c.created));
     add("level", std::to_string(static_cast<unsigned>(c.level)));
     add("layout", c.level == Level::raid4 ? "null" : line_of(std::string(text_of(c.layout))));
@@ -502,6 +502,7 @@ Checked<ConfigSlot> from_json_text(std::string_view text) {
     c.name = read.string("name");
     c.epoch = read.number("epoch");
     c.settled = read.number("settled");
+    c.events = read.number("events");
     c.created = read.number("created");
     c.level = level_from(read);
     c.layout = layout_from(read, c.level);
@@ -517,7 +518,6 @@ Checked<ConfigSlot> from_json_text(std::string_view text) {
     if (const Json* on = read.take("on")) {
         Reader tie(*on, "on");
         slot.member = tie.uuid("member");
-        slot.tie.events = tie.number("events");
         slot.tie.checksum = tie.number32("checksum");
         slot.tie.checksum_before = tie.number32("checksum_before");
         BRAID_CHECK(tie.done());

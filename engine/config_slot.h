@@ -48,8 +48,7 @@ inline constexpr std::size_t member_path_max = 255;   // bytes that are kept; th
 /// that was there before it was written or the one that was written after it. If it names neither,
 /// somebody else (md) has changed the superblock since.
 struct SuperblockTie {
-    std::uint64_t events{0};          // of the superblock written after this slot
-    std::uint32_t checksum{0};        // of that one
+    std::uint32_t checksum{0};        // of the one written after this slot
     std::uint32_t checksum_before{0};
     bool operator==(const SuperblockTie&) const = default;
 };

@@ -69,6 +69,7 @@ struct Configuration {
     std::uint64_t epoch{0};
     std::uint64_t settled{0};             // every member that takes part held at least this epoch
                                           // before this configuration was written to any
+    std::uint64_t events{0};              // md's count, written along: 2 more with each epoch
     std::uint64_t created{0};             // seconds since 1970
     Level level{Level::raid5};
     Layout layout{Layout::left_symmetric};

@@ -275,7 +275,7 @@ MdSuperblock make_md_superblock(const Configuration& configuration, const Member
 }
 
 MdSuperblock update_md_superblock(MdSuperblock sb, const Configuration& configuration,
-                                  const MemberRecord& record, MdStamp stamp) {
+                                  const MemberRecord& record, std::uint64_t wall_seconds) {
     const bool rebuilding = record.state == MemberState::rebuilding;
     std::uint32_t features = sb.feature_map & md_feature::bitmap;
     if (rebuilding) features |= md_feature::recovery_offset;
@@ -286,9 +286,9 @@ MdSuperblock update_md_superblock(MdSuperblock sb, const Configuration& configur
     sb.recovery_offset = rebuilding ? sectors_before(record.rebuilt, configuration) : 0;
     sb.cnt_corrected_read =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(record.read_errors, 0xffffffff));
-    sb.events = stamp.events;
+    sb.events = configuration.events;
     // The kernel writes whole seconds; a microsecond tells our superblocks from its own.
-    sb.utime = (stamp.wall_seconds & ((std::uint64_t{1} << 40) - 1)) | (std::uint64_t{1} << 40);
+    sb.utime = (wall_seconds & ((std::uint64_t{1} << 40) - 1)) | (std::uint64_t{1} << 40);
     if (configuration.in_use) {
         sb.resync_offset = 0;
     } else {

@@ -121,18 +121,12 @@ StripeIndex rebuilt_of(const MdSuperblock& superblock);         // of a member t
 Layout layout_of(const MdSuperblock& superblock);
 bool is_in_use(const MdSuperblock& superblock);
 
-/// What md's fields say of the moment: raised with every change of the configuration.
-struct MdStamp {
-    std::uint64_t events{0};        // grows by 2, so that md refuses a member that missed one
-    std::uint64_t wall_seconds{0};
-};
-
 /// The superblock of a member that never had one. The configuration must be a checked one.
 MdSuperblock make_md_superblock(const Configuration& configuration, const MemberRecord& record);
 /// `before` with what `configuration` says of the array and of `record`, and its checksum. What
 /// braid does not own (name, times of creation, places of bitmap and log) stays.
 MdSuperblock update_md_superblock(MdSuperblock before, const Configuration& configuration,
-                                  const MemberRecord& record, MdStamp stamp);
+                                  const MemberRecord& record, std::uint64_t wall_seconds);
 
 /// Heads md's internal bitmap; the bits follow.
 struct MdBitmapHeader {

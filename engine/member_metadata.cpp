@@ -165,31 +165,53 @@ struct EncodedMetadata {
     std::uint64_t epoch{0};
 };
 
+/// The superblock of a new member: what `pattern`, another member's, says of the array, and what
+/// the record says of this one.
+MdSuperblock fill_pattern(const MdSuperblock& pattern, const Configuration& configuration,
+                          const MemberRecord& record) {
+    MdSuperblock sb = make_md_superblock(configuration, record);
+    sb.set_name = pattern.set_name;
+    sb.ctime = pattern.ctime;
+    sb.layout = pattern.layout;
+    sb.size = pattern.size;
+    sb.feature_map = pattern.feature_map & md_feature::bitmap;
+    sb.bitmap_offset = pattern.bitmap_offset;
+    if (plain(sb.data_offset) == plain(pattern.data_offset)) {
+        sb.bblog_offset = pattern.bblog_offset;
+        sb.bblog_size = pattern.bblog_size;
+    }
+    sb.sb_csum = md_checksum(sb);
+    return sb;
+}
+
 EncodedMetadata encode(const MemberMetadata& metadata, const Configuration& configuration,
-                       MdStamp stamp) {
+                       std::uint64_t wall_seconds) {
     const auto record = std::ranges::find(configuration.members, metadata.uuid, &MemberRecord::uuid);
     BRAID_REQUIRE(record != configuration.members.end());
     BRAID_REQUIRE(check_configuration(configuration).has_value());
     EncodedMetadata encoded;
     encoded.sequence = metadata.sequence + 1;
     encoded.epoch = configuration.epoch;
-    encoded.after = update_md_superblock(metadata.superblock, configuration, *record, stamp);
+    const MdSuperblock before =
+        metadata.blank ? fill_pattern(metadata.superblock, configuration, *record)
+                       : metadata.superblock;
+    encoded.after = update_md_superblock(before, configuration, *record, wall_seconds);
     ConfigSlot slot;
     slot.sequence = encoded.sequence;
     slot.member = metadata.uuid;
-    slot.tie = {stamp.events, encoded.after.sb_csum, metadata.superblock.sb_csum};
+    slot.tie = {encoded.after.sb_csum, before.sb_csum};
     slot.configuration = configuration;
     encoded.slot = encode_slot(slot);
     encoded.slot_at = slot_offset(static_cast<std::uint32_t>(encoded.sequence % slot_count));
     encoded.superblock = Buffer(sizeof(MdSuperblock));
     std::memcpy(encoded.superblock.data(), &encoded.after, sizeof(MdSuperblock));
-    const auto bitmap_at = place_of(metadata.superblock.bitmap_offset);
-    if (has_bitmap(metadata.superblock) && metadata.bitmap.size() != 0 && bitmap_at) {
+    const auto bitmap_at = place_of(before.bitmap_offset);
+    if (has_bitmap(before) && metadata.bitmap.size() != 0 && bitmap_at) {
         encoded.bitmap = metadata.bitmap;
         encoded.bitmap_at = *bitmap_at;
         MdBitmapHeader header;
         std::memcpy(&header, encoded.bitmap.data(), sizeof header);
-        header = update_md_bitmap(header, stamp.events);
+        header = update_md_bitmap(header, configuration.events);
         std::memcpy(encoded.bitmap.data(), &header, sizeof header);
     }
     return encoded;
@@ -213,7 +235,16 @@ Task<Result<void>> write_encoded(Disk& disk, MemberMetadata& metadata, EncodedMe
     if (encoded.bitmap.size() != 0) metadata.bitmap = std::move(encoded.bitmap);
     metadata.sequence = encoded.sequence;
     metadata.epoch = encoded.epoch;
+    metadata.blank = false;
     co_return Result<void>{};
+}
+
+std::uint64_t wipe_size_of(const Configuration& configuration) {
+    std::uint64_t size = slots_end;
+    for (const MemberRecord& record : configuration.members) {
+        size = std::max(size, record.data_offset);
+    }
+    return size;
 }
 
 Task<Result<void>> zero_or_write(Disk& disk, std::uint64_t offset, std::uint64_t size) {
@@ -228,6 +259,46 @@ Task<Result<void>> zero_or_write(Disk& disk, std::uint64_t offset, std::uint64_t
         BRAID_CO_CHECK(co_await write_disk(disk, offset + done, zeros.view().first(piece)));
     }
     co_return Result<void>{};
+}
+
+/// What a device that is to join an array holds, for people; empty: nothing that counts.
+std::string describe_content(const MemberImage& image, const Buffer& front, const Buffer& end) {
+    const auto decoded = decode_md_superblock(image.superblock.view(), image.device_size);
+    if (decoded) return fmt::format("a member of md array {}", decoded->set_uuid.text());
+    if (decoded.error().kind != FindingKind::none) return decoded.error().text;
+    if (!image.elsewhere.empty()) return image.elsewhere;
+    return is_zero(front) && is_zero(end) ? "" : "data of something else";
+}
+
+Task<Checked<NewMember>> look_at_new(Disk& disk, NewMember fresh, Uuid array,
+                                     std::uint64_t wipe_size, bool force) {
+    const std::string path = disk.info().path;
+    const std::uint64_t size = round_down(disk.info().size, row_size);
+    const MemberImage image = co_await read_member_image(disk);
+    auto front = co_await read_piece(disk, 0, std::min(wipe_piece, size));
+    const std::uint64_t end_size = std::min(tail_of_090, size);
+    auto end = co_await read_piece(disk, size - end_size, end_size);
+    if (image.os_error != 0 || !front || !end) {
+        co_return Refusal{fmt::format("{}: cannot be read: {}", path,
+                                      std::strerror(image.os_error != 0 ? image.os_error : 5))};
+    }
+    const auto superblock = decode_md_superblock(image.superblock.view(), image.device_size);
+    if (superblock && superblock->set_uuid == array) {
+        fresh.before = superblock->device_uuid;
+        co_return std::move(fresh);
+    }
+    const std::string content = describe_content(image, *front, *end);
+    if (content.empty()) co_return std::move(fresh);
+    if (!force) {
+        co_return Refusal{fmt::format("{}: holds {}, which would be lost; wipe it first, or force "
+                                      "it", path, content)};
+    }
+    const auto wiped = co_await zero_or_write(disk, 0, std::min(wipe_size, size));
+    if (!wiped) {
+        co_return Refusal{fmt::format("{}: cannot be written: {}", path,
+                                      std::strerror(wiped.error().os_error))};
+    }
+    co_return std::move(fresh);
 }
 
 }  // namespace
@@ -299,51 +370,12 @@ MemberMetadata metadata_of(const MemberImage& image, const MemberFindings& findi
     return metadata;
 }
 
-MemberMetadata metadata_for_new(const MemberMetadata& sibling, const Configuration& configuration,
-                                const MemberRecord& record) {
-    MemberMetadata metadata;
-    metadata.uuid = record.uuid;
-    MdSuperblock& sb = metadata.superblock;
-    sb = make_md_superblock(configuration, record);
-    sb.set_name = sibling.superblock.set_name;
-    sb.ctime = sibling.superblock.ctime;
-    sb.layout = sibling.superblock.layout;
-    sb.size = sibling.superblock.size;
-    sb.feature_map = sibling.superblock.feature_map & md_feature::bitmap;
-    sb.bitmap_offset = sibling.superblock.bitmap_offset;
-    if (record.data_offset == to_bytes({plain(sibling.superblock.data_offset)}).value) {
-        sb.bblog_offset = sibling.superblock.bblog_offset;
-        sb.bblog_size = sibling.superblock.bblog_size;
-    }
-    metadata.bitmap = sibling.bitmap;
-    return metadata;
-}
-
 std::uint32_t free_dev_number(const Configuration& configuration) {
     std::set<std::uint32_t> used;
     for (const MemberRecord& record : configuration.members) used.insert(record.dev_number);
     std::uint32_t number = 0;
     while (used.contains(number)) ++number;
     return number;
-}
-
-Checked<MemberRecord> plan_new_member(const Configuration& configuration, std::string_view path,
-                                      std::uint64_t size, Rng& rng) {
-    MemberRecord record;
-    record.uuid = Uuid::random(rng);
-    record.state = MemberState::spare;
-    record.path = path_to_keep(path);
-    record.size = size;
-    record.dev_number = free_dev_number(configuration);
-    for (const MemberRecord& other : configuration.members) {
-        record.data_offset = std::max(record.data_offset, other.data_offset);
-    }
-    const std::uint64_t used = configuration.stripes * configuration.strip_size;
-    if (size < record.data_offset + used) {
-        return Refusal{fmt::format("{}: has {} bytes, too small for a member of this array, which "
-                                   "needs {}", path, size, record.data_offset + used)};
-    }
-    return record;
 }
 
 void advance(Configuration& configuration, std::span<const MemberMetadata* const> held) {
@@ -359,15 +391,28 @@ void advance(Configuration& configuration, std::span<const MemberMetadata* const
     }
     configuration.settled = settled;
     ++configuration.epoch;
+    configuration.events += 2;
 }
 
-Task<Result<void>> write_member_metadata(Disk& disk, MemberMetadata& metadata,
-                                         const Configuration& configuration, MdStamp stamp) {
-    return write_encoded(disk, metadata, encode(metadata, configuration, stamp));
+Task<Result<void>> write_member_metadata(Disk& disk, const Configuration* configuration,
+                                         MemberMetadata* metadata, std::uint64_t wall_seconds) {
+    return write_encoded(disk, *metadata, encode(*metadata, *configuration, wall_seconds));
 }
 
 Task<Result<void>> wipe_member_front(Disk& disk, std::uint64_t data_offset) {
     return zero_or_write(disk, 0, data_offset);
+}
+
+Task<Checked<NewMember>> prepare_new_member(Disk& disk, Uuid uuid,
+                                            const Configuration& configuration,
+                                            const MemberMetadata& sibling, bool force) {
+    NewMember fresh;
+    fresh.metadata.uuid = uuid;
+    fresh.metadata.superblock = sibling.superblock;
+    fresh.metadata.bitmap = sibling.bitmap;
+    fresh.metadata.blank = true;
+    return look_at_new(disk, std::move(fresh), configuration.array, wipe_size_of(configuration),
+                       force);
 }
 
 }  // namespace braid

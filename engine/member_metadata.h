@@ -9,11 +9,9 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "engine/base/buffer.h"
 #include "engine/base/result.h"
-#include "engine/base/rng.h"
 #include "engine/base/uuid.h"
 #include "engine/config_slot.h"
 #include "engine/configuration.h"
@@ -62,32 +60,39 @@ struct MemberMetadata {
     Buffer bitmap;                        // 4096 bytes with md's bitmap header, or empty
     std::uint64_t sequence{0};            // of the newest slot
     std::uint64_t epoch{0};               // of the configuration in it
+    bool blank{false};                    // nothing is written yet; superblock: only a pattern
 };
 MemberMetadata metadata_of(const MemberImage& image, const MemberFindings& findings);
 
-/// The metadata, not yet written, of a member that comes new into the array: like its `sibling`'s.
-MemberMetadata metadata_for_new(const MemberMetadata& sibling, const Configuration& configuration,
-                                const MemberRecord& record);
-/// A record for a device of `size` bytes that is to join as a spare: uuid, dev_number, data_offset
-/// like the others'. Refuses a device that is too small.
-Checked<MemberRecord> plan_new_member(const Configuration& configuration, std::string_view path,
-                                      std::uint64_t size, Rng& rng);
+/// A device that is to join an array.
+struct NewMember {
+    MemberMetadata metadata;              // blank; for the record that gets its uuid
+    std::optional<Uuid> before;           // which member of this array it once was
+};
+/// Looks at what is on the device, which is refused if it holds another array or other data,
+/// unless `force`d: then the front of it, up to the data, is wiped.
+/// @param uuid         of the new member
+/// @param configuration, sibling  of the array and of one of its members: copied before the first
+///                     suspension
+Task<Checked<NewMember>> prepare_new_member(Disk& disk, Uuid uuid,
+                                            const Configuration& configuration,
+                                            const MemberMetadata& sibling, bool force);
 /// A number for md's dev_roles that no record has.
 std::uint32_t free_dev_number(const Configuration& configuration);
 
-/// Makes `configuration` the next one: raises the epoch and sets `settled` from what the members
-/// that take part in it hold. `held`: the metadata of all members that are open.
+/// Makes `configuration` the next one: raises the epoch and md's events, and sets `settled` from
+/// what the members that take part in it hold. `held`: the metadata of all members that are open.
 void advance(Configuration& configuration, std::span<const MemberMetadata* const> held);
 
 /// Writes `configuration` to one member: call it for every member that the configuration calls
-/// in_sync, rebuilding or spare, with the same stamp. `configuration.in_use` false means a clean
-/// stop: everything written to any member must have been flushed before.
+/// in_sync, rebuilding or spare. `configuration.in_use` false means a clean stop: everything
+/// written to any member must have been flushed before.
 /// @param disk, metadata  must outlive the task; metadata is brought up to date on success
-/// @param configuration   a checked one, which has a record of metadata.uuid; used before the
-///                        first suspension only
+/// @param configuration   a checked one, which has a record of metadata->uuid; used before the
+///                        task is returned only
 /// @return  Errc::io if the member failed; the configuration may be there or not
-Task<Result<void>> write_member_metadata(Disk& disk, MemberMetadata& metadata,
-                                         const Configuration& configuration, MdStamp stamp);
+Task<Result<void>> write_member_metadata(Disk& disk, const Configuration* configuration,
+                                         MemberMetadata* metadata, std::uint64_t wall_seconds);
 /// Takes what is left of another array, file system or partition table away from the front of the
 /// member, so that nobody takes the new member for the old thing.
 Task<Result<void>> wipe_member_front(Disk& disk, std::uint64_t data_offset);
