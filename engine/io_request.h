@@ -20,12 +20,14 @@ struct IoRequest {
     std::uint64_t size{0};        // bytes; read and write at most request_size_max
     std::byte* data{nullptr};     // read: filled; write: only read from; any alignment
     void (*done)(IoRequest&){nullptr};
+    void* user{nullptr};          // of whoever set `done`
 
     bool ok{true};                // after done
     Error error;                  // when not ok
 
     // The engine's own, from submit() to done().
-    std::uint64_t next{0};        // array offset up to which it was split
+    std::uint64_t next{0};        // array offset of the stripe up to which it was split
+    std::uint32_t next_window{0}; // and the window in it
     std::uint32_t pending{0};     // parts that are not done
     bool splitting{false};        // not all of it was split yet
     IoRequest* link{nullptr};

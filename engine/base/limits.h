@@ -22,7 +22,6 @@ inline constexpr std::size_t name_length_max = 63;    // of an array or a volume
 inline constexpr std::uint32_t window_rows_max = 64;
 inline constexpr std::uint32_t request_size_max = 32u << 20;
 inline constexpr std::uint32_t parts_in_flight_max = 4096;   // pieces of requests, all clients
-inline constexpr std::uint32_t parts_per_request_max = 256;  // in flight at a time; more wait
 inline constexpr std::uint64_t job_size_max = 8u << 20;      // buffers of one stripe job
 inline constexpr std::uint64_t buffer_pool_size_default = 64u << 20;
 inline constexpr std::uint32_t events_kept_max = 256;

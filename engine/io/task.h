@@ -113,6 +113,16 @@ class [[nodiscard]] Task<void> {
     std::coroutine_handle<promise_type> handle_;
 };
 
+/// `co_await Yield{}`: lets everything else that is ready go first.
+struct Yield {
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) const noexcept {
+        static_cast<PromiseBase&>(self.promise()).queue->push(self);
+    }
+    void await_resume() const noexcept {}
+};
+
 /// Waits for one thing at a time: `co_await event.wait()` suspends one coroutine until set() is
 /// called; set() before wait() is kept. Any number may wait on an Event; all go on at set().
 class Event {

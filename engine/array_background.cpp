@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the array does by itself: a rebuild onto a spare, a resync, a scrub that was asked for; one
+// at a time, in this order.
+#include <fmt/format.h>
+
+#include "engine/array_impl.h"
+
+namespace braid {
+
+Task<void> ArrayImpl::run_background(ArrayImpl* self) {
+    while (!self->stopping_) {
+        self->background_event_.clear();
+        if (co_await settle(self)) {
+            if (self->use_spare()) self->changed();
+        }
+        const std::optional<WalkOrder> order = self->next_walk();
+        if (!order) {
+            auto wait = self->background_event_.wait();
+            co_await wait;
+            continue;
+        }
+        // What is walked is durable before the walk writes.
+        Result<void> result = co_await wait_durable(self, self->changes_);
+        if (self->stopping_) break;
+        if (result) result = co_await Walker::run(&self->walker_, *order);
+        // And what was walked is durable before the configuration says so.
+        if (result) result = co_await Requests::flush_members(self->context_);
+        self->walk_ended(self->walker_.order(), result);
+        if (result || order->kind == WalkKind::scrubbing) self->changed();
+    }
+    self->background_running_ = false;
+    self->background_event_.set();
+}
+
+/// Gives a spare the first lost role. True if it did.
+bool ArrayImpl::use_spare() {
+    if (options_.readonly || members_.failed() || members_busy_) return false;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        const MemberIndex member{i};
+        const MemberState state = members_.slot(member).state;
+        const bool empty = (state == MemberState::missing || state == MemberState::faulty) &&
+                           !members_.slot(member).disk;
+        if (!empty || spares_.empty()) continue;
+        Spare spare = std::move(spares_.back());
+        spares_.pop_back();
+        fill_role(member, std::move(spare));
+        return true;
+    }
+    return false;
+}
+
+std::optional<WalkOrder> ArrayImpl::next_walk() {
+    if (options_.readonly || members_.failed() || stopping_) return std::nullopt;
+    WalkOrder order;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        const MemberIndex member{i};
+        if (members_.slot(member).state != MemberState::rebuilding) continue;
+        if (rebuild_stuck_ == member) continue;
+        order.kind = WalkKind::rebuilding;
+        order.member = member;
+        order.begin = members_.slot(member).rebuilt;
+        tell(Severity::info, "rebuild_started",
+             fmt::format("rebuilding member {} ({}){}", i, record(member).path,
+                         order.begin == 0 ? "" : " from where it was"));
+        return order;
+    }
+    if (members_.lost() != 0) return std::nullopt;
+    if (configuration_.resynced && !resync_stuck_) {
+        order.kind = WalkKind::resyncing;
+        order.begin = members_.resynced();
+        tell(Severity::info, "resync_started", "making parity true");
+        return order;
+    }
+    if (configuration_.scrub && !configuration_.resynced) {
+        order.kind = WalkKind::scrubbing;
+        order.begin = raw(configuration_.scrub->position) * geometry_.windows_per_stripe();
+        order.repair = configuration_.scrub->repair;
+        order.mismatches = configuration_.scrub->mismatches;
+        order.repaired = configuration_.scrub->repaired;
+        mismatches_told_ = 0;
+        scrub_cancelled_ = false;
+        tell(Severity::info, "scrub_started",
+             order.repair ? "reading all stripes, repairing what is wrong" : "reading all stripes");
+        return order;
+    }
+    return std::nullopt;
+}
+
+/// In memory at once; in the configuration only when the data is durable: keep_position().
+void ArrayImpl::walk_passed(const WalkOrder& order, std::uint64_t windows) {
+    if (order.kind == WalkKind::rebuilding) {
+        members_.slot(order.member).rebuilt = windows;
+    } else if (order.kind == WalkKind::resyncing) {
+        members_.set_resynced(windows);
+    }
+}
+
+Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
+    const WalkOrder order = self->walker_.order();
+    const StripeIndex stripe{self->walker_.position() / self->geometry_.windows_per_stripe()};
+    BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
+    Configuration& now = self->configuration_;
+    switch (order.kind) {
+        case WalkKind::rebuilding:
+            if (self->record(order.member).state != MemberState::rebuilding) {
+                co_return Error{Errc::io, "rebuild"};
+            }
+            self->record(order.member).rebuilt = stripe;
+            break;
+        case WalkKind::resyncing:
+            now.resynced = stripe;
+            break;
+        case WalkKind::scrubbing:
+            if (now.scrub) {
+                now.scrub = ScrubRecord{stripe, order.repair, order.mismatches, order.repaired};
+            }
+            break;
+    }
+    const std::uint64_t change = self->changed();
+    co_return co_await wait_durable(self, change);
+}
+
+void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
+    if (order.kind == WalkKind::scrubbing) return scrub_ended(order, result);
+    const bool rebuild = order.kind == WalkKind::rebuilding;
+    const std::string what =
+        rebuild ? fmt::format("rebuild of member {}", raw(order.member)) : std::string("resync");
+    if (result) {
+        if (rebuild) {
+            record(order.member).state = MemberState::in_sync;
+            record(order.member).rebuilt = {};
+            record(order.member).read_errors = 0;
+            members_.set_state(order.member, MemberState::in_sync);
+        } else {
+            configuration_.resynced.reset();
+            members_.set_resynced(~std::uint64_t{0});
+        }
+        tell(Severity::info, rebuild ? "rebuild_done" : "resync_done", what + " is done");
+        if (members_.lost() == 0) {
+            tell(Severity::info, "clean", "the array is clean: no member is lost");
+        }
+        return;
+    }
+    if (result.error().code == Errc::cancelled || members_.failed()) return;
+    if (rebuild && members_.slot(order.member).state != MemberState::rebuilding) return;
+    if (!rebuild && members_.lost() != 0) return;  // goes on when the array is whole again
+    if (walker_.position() != order.begin || result.error().code == Errc::fenced) return;
+    // No step forward: something cannot be read that would be needed.
+    if (rebuild) rebuild_stuck_ = order.member;
+    if (!rebuild) resync_stuck_ = true;
+    tell(Severity::error, rebuild ? "rebuild_stuck" : "resync_stuck",
+         fmt::format("{} cannot go on at stripe {}: {}. Rows there cannot be computed from the "
+                     "members that are left; see their read errors", what,
+                     walker_.position() / geometry_.windows_per_stripe(),
+                     result.error().text()));
+}
+
+void ArrayImpl::scrub_ended(const WalkOrder& order, const Result<void>& result) {
+    WalkStatus status = walker_.status();
+    status.mismatches = order.mismatches;
+    status.repaired = order.repaired;
+    status.seconds_left.reset();
+    last_scrub_ = status;
+    if (!result && !scrub_cancelled_) {  // interrupted: to be gone on with
+        configuration_.scrub =
+            ScrubRecord{StripeIndex{walker_.position() / geometry_.windows_per_stripe()},
+                        order.repair, order.mismatches, order.repaired};
+        return;
+    }
+    configuration_.scrub.reset();
+    if (scrub_cancelled_) {
+        tell(Severity::info, "scrub_stopped",
+             fmt::format("scrub stopped: {} rows wrong so far, {} repaired", order.mismatches,
+                         order.repaired));
+        return;
+    }
+    tell(order.mismatches == 0 ? Severity::info : Severity::warning, "scrub_done",
+         fmt::format("scrub is done: {} rows wrong, {} repaired", order.mismatches,
+                     order.repaired));
+}
+
+void ArrayImpl::walk_mismatch(WindowPlace place, std::uint32_t row, std::string what) {
+    constexpr std::uint64_t told_max = 20;
+    if (++mismatches_told_ > told_max + 1) return;
+    if (mismatches_told_ == told_max + 1) {
+        return tell(Severity::warning, "mismatch", "more rows are wrong; they are only counted");
+    }
+    const std::uint64_t in_strip = place.window * geometry_.window_size() + row * row_size;
+    tell(Severity::warning, "mismatch",
+         fmt::format("stripe {}, bytes {}…{} of its strips: {}", raw(place.stripe), in_strip,
+                     in_strip + row_size - 1, what));
+}
+
+Checked<Unit> ArrayImpl::start_scrub(bool repair) {
+    if (options_.readonly && repair) {
+        return Refusal{"the array is served for reading only: a scrub cannot repair"};
+    }
+    if (members_.lost() != 0) {
+        return Refusal{fmt::format(
+            "{} of {} members lost: there is nothing left to compare with. Rebuild first (braid "
+            "member replace)", members_.lost(), members_.count())};
+    }
+    if (configuration_.resynced) {
+        return Refusal{"a resync makes parity true just now; scrub when it is done"};
+    }
+    if (configuration_.scrub) {
+        return Refusal{"a scrub is running already; braid scrub stop ends it"};
+    }
+    configuration_.scrub = ScrubRecord{StripeIndex{}, repair, 0, 0};
+    scrub_cancelled_ = false;
+    background_event_.set();
+    return Unit{};
+}
+
+Checked<Unit> ArrayImpl::stop_scrub() {
+    if (!configuration_.scrub) return Refusal{"no scrub is running"};
+    scrub_cancelled_ = true;
+    if (walker_.running() && walker_.order().kind == WalkKind::scrubbing) {
+        walker_.cancel();
+    } else {
+        configuration_.scrub.reset();
+        changed();
+    }
+    return Unit{};
+}
+
+}  // namespace braid

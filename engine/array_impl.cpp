@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/array_impl.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace braid {
+
+std::string_view text_of(Health health) {
+    switch (health) {
+        case Health::clean: return "clean";
+        case Health::degraded: return "degraded";
+        case Health::failed: return "failed";
+    }
+    return "unknown";
+}
+std::string_view text_of(WalkKind kind) {
+    switch (kind) {
+        case WalkKind::rebuilding: return "rebuilding";
+        case WalkKind::resyncing: return "resyncing";
+        case WalkKind::scrubbing: return "scrubbing";
+    }
+    return "unknown";
+}
+
+ArrayImpl::ArrayImpl(ReadyQueue& ready, Clock& clock, Configuration configuration,
+                     ArrayOptions options)
+    : ready_(ready),
+      clock_(clock),
+      options_(std::move(options)),
+      rng_(options_.seed),
+      configuration_(std::move(configuration)),
+      geometry_(Geometry::of(configuration_)),
+      members_(geometry_),
+      metadata_(configuration_.member_count),
+      locks_(geometry_),
+      pool_(options_.buffer_size),
+      tasks_(ready),
+      context_{geometry_, members_, locks_, pool_, *this, counters_},
+      requests_(context_, tasks_),
+      walker_(context_, clock, ready, *this) {
+    if (configuration_.resynced) {
+        members_.set_resynced(raw(*configuration_.resynced) * geometry_.windows_per_stripe());
+    }
+    requests_.set_readonly(options_.readonly);
+}
+
+ArrayImpl::~ArrayImpl() = default;
+
+Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& clock,
+                                                  std::vector<std::unique_ptr<Disk>> disks,
+                                                  ArrayOptions options) {
+    std::vector<MemberImage> images;
+    for (const auto& disk : disks) images.push_back(co_await read_member_image(*disk));
+    AssemblyOptions how;
+    how.force = options.force;
+    BRAID_CO_TRY(Assembly assembly, assemble(images, how));
+    auto array = std::make_unique<ArrayImpl>(ready, clock, std::move(assembly.configuration),
+                                             std::move(options));
+    for (const std::string& notice : assembly.notices) {
+        array->tell(Severity::warning, "notice", notice);
+    }
+    for (std::size_t i = 0; i != disks.size(); ++i) {
+        MemberPlace& place = assembly.places[i];
+        if (place.place != Place::member && place.place != Place::spare) continue;
+        array->put_disk(std::move(disks[i]), std::move(place.metadata));
+    }
+    BRAID_CO_CHECK(co_await ArrayImpl::start(array.get()));
+    co_return std::unique_ptr<Array>(std::move(array));
+}
+
+void ArrayImpl::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
+    MemberRecord* at = configuration_.member(metadata.uuid);
+    BRAID_REQUIRE(at != nullptr);
+    at->path = disk->info().path;
+    at->size = disk->info().size;
+    if (!at->role) {
+        spares_.push_back(Spare{std::move(disk), std::move(metadata)});
+        return;
+    }
+    auto& slot = members_.slot(*at->role);
+    slot.disk = std::move(disk);
+    slot.data_offset = at->data_offset;
+    slot.rebuilt = raw(at->rebuilt) * geometry_.windows_per_stripe();
+    metadata_[raw(*at->role)] = std::move(metadata);
+    members_.set_state(*at->role, at->state);
+}
+
+Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
+    if (self->options_.on_buffer) self->options_.on_buffer(self->pool_.region());
+    self->members_.refresh();
+    self->members_.set_losses_durable(self->members_.losses());
+    if (self->options_.readonly) {
+        self->tell(Severity::info, "started", "serving for reading only; nothing is written");
+        co_return Unit{};
+    }
+    self->tasks_.spawn(write_configurations(self));
+    self->configuration_.in_use = true;
+    const Result<void> durable = co_await wait_durable(self, self->changed());
+    if (!durable) {
+        co_return Refusal{fmt::format(
+            "the members did not take the configuration that says that the array is in use ({}); "
+            "see the messages above", text_of(durable.error().code))};
+    }
+    self->tell(Severity::info, "started",
+               fmt::format("RAID-{} of {} members, {} lost", static_cast<int>(
+                               self->configuration_.level), self->members_.count(),
+                           self->members_.lost()));
+    self->background_running_ = true;
+    self->tasks_.spawn(run_background(self));
+    co_return Unit{};
+}
+
+/// Cleanly: no request is left, everything is durable, and the metadata says so last.
+Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
+    if (self->stopping_) co_return Result<void>{};
+    self->stopping_ = true;
+    co_await self->requests_.drain();
+    for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
+        self->members_.slot(MemberIndex{i}).gate.close();
+    }
+    self->walker_.cancel();
+    self->background_event_.set();
+    while (self->background_running_) {
+        auto ended = self->background_event_.wait();
+        co_await ended;
+        self->background_event_.clear();
+        Yield yield;
+        co_await yield;
+    }
+    Result<void> result;
+    if (!self->options_.readonly && !self->members_.failed()) {
+        result = co_await keep_final_state(self);
+    }
+    self->stopped_ = true;
+    self->requests_.stop();
+    self->changed_event_.set();
+    auto joined = self->tasks_.join();
+    co_await joined;
+    if (self->members_.failed() && result) co_return Error{Errc::failed, "array"};
+    co_return result;
+}
+
+Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
+    BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
+    self->note_positions();  // everything walked so far was flushed just now
+    self->configuration_.in_use = false;
+    const std::uint64_t change = self->changed();
+    co_return co_await wait_durable(self, change);
+}
+
+void ArrayImpl::note_positions() {
+    const std::uint64_t per_stripe = geometry_.windows_per_stripe();
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        const auto& slot = members_.slot(MemberIndex{i});
+        if (slot.state != MemberState::rebuilding) continue;
+        record(MemberIndex{i}).rebuilt = StripeIndex{slot.rebuilt / per_stripe};
+    }
+    if (configuration_.resynced) {
+        configuration_.resynced = StripeIndex{members_.resynced() / per_stripe};
+    }
+}
+
+void ArrayImpl::tell(Severity severity, std::string kind, std::string text) {
+    ArrayEvent event;
+    event.sequence = ++events_told_;
+    event.wall_seconds = clock_.wall_seconds();
+    event.severity = severity;
+    event.kind = std::move(kind);
+    event.text = std::move(text);
+    if (options_.on_event) options_.on_event(event);
+    events_.push_back(std::move(event));
+    if (events_.size() > events_kept_max) events_.pop_front();
+}
+
+ArrayStatus ArrayImpl::status() const {
+    ArrayStatus status;
+    status.configuration = configuration_;
+    status.health = members_.failed()      ? Health::failed
+                    : members_.lost() != 0 ? Health::degraded
+                                           : Health::clean;
+    status.readonly = options_.readonly;
+    status.stopping = stopping_;
+    for (const MemberRecord& at : configuration_.members) {
+        MemberStatus member;
+        member.record = at;
+        if (at.role) {
+            const auto& slot = members_.slot(*at.role);
+            member.record.state = slot.state;
+            member.record.rebuilt = StripeIndex{slot.rebuilt / geometry_.windows_per_stripe()};
+            member.open = slot.disk != nullptr;
+            member.reads = slot.io.reads;
+            member.writes = slot.io.writes;
+            member.bytes_read = slot.io.bytes_read;
+            member.bytes_written = slot.io.bytes_written;
+            member.errors_read = slot.io.errors_read;
+            member.errors_write = slot.io.errors_write;
+        } else {
+            member.open = std::ranges::any_of(
+                spares_, [&](const Spare& spare) { return spare.metadata.uuid == at.uuid; });
+        }
+        status.members.push_back(std::move(member));
+    }
+    if (walker_.running()) status.walks.push_back(walker_.status());
+    status.last_scrub = last_scrub_;
+    status.counters = counters_;
+    status.counters.direct_reads = direct_reads_.load(std::memory_order_relaxed);
+    status.memory_bytes = pool_.used() + walker_.memory_bytes();
+    status.memory_bytes_max = pool_.region().size() + walker_.memory_bytes();
+    status.events.assign(events_.begin(), events_.end());
+    return status;
+}
+
+// ---- other threads -------------------------------------------------------------------------
+
+void ArrayImpl::note_latency(Nanos latency) {
+    latency_count_.fetch_add(1, std::memory_order_relaxed);
+    latency_nanos_.fetch_add(latency.value, std::memory_order_relaxed);
+}
+
+LatencySample ArrayImpl::take_latency() {
+    const LatencySample now{latency_count_.load(std::memory_order_relaxed),
+                            latency_nanos_.load(std::memory_order_relaxed)};
+    const LatencySample since{now.count - latency_taken_.count, now.nanos - latency_taken_.nanos};
+    latency_taken_ = now;
+    return since;
+}
+
+namespace {
+
+/// Reads into `into` by way of an aligned buffer of the thread's own.
+int read_bounced(const Disk& disk, std::uint64_t offset, ByteSpan into) {
+    constexpr std::uint64_t bounce_size = 64u << 10;
+    alignas(row_size) thread_local std::array<std::byte, bounce_size> bounce;
+    while (!into.empty()) {
+        const std::uint64_t begin = round_down(offset, row_size);
+        const std::uint64_t skip = offset - begin;
+        const std::uint64_t size = std::min(round_up(skip + into.size(), row_size), bounce_size);
+        if (const int error = disk.read_now(begin, {bounce.data(), size}); error != 0) return error;
+        const std::uint64_t count = std::min<std::uint64_t>(size - skip, into.size());
+        std::memcpy(into.data(), bounce.data() + skip, count);
+        into = into.subspan(count);
+        offset += count;
+    }
+    return 0;
+}
+
+int read_member(const Disk& disk, std::uint64_t offset, ByteSpan into) {
+    const DiskInfo& info = disk.info();
+    const bool aligned = is_row_aligned(offset) && is_row_aligned(into.size()) &&
+                         reinterpret_cast<std::uintptr_t>(into.data()) % info.memory_align == 0;
+    return aligned || !info.direct || info.in_memory ? disk.read_now(offset, into)
+                                                     : read_bounced(disk, offset, into);
+}
+
+}  // namespace
+
+bool ArrayImpl::read_direct(std::uint64_t offset, ByteSpan into) {
+    const std::uint64_t size = geometry_.stripes * geometry_.stripe_data_size();
+    if (offset > size || into.size() > size - offset) return false;
+    while (!into.empty()) {
+        const StripeIndex stripe = geometry_.stripe_of(offset);
+        const std::uint64_t in_stripe = offset % geometry_.stripe_data_size();
+        const Role role{static_cast<std::uint32_t>(in_stripe / geometry_.strip_size)};
+        const std::uint64_t in_strip = in_stripe % geometry_.strip_size;
+        const std::uint64_t count =
+            std::min<std::uint64_t>(into.size(), geometry_.strip_size - in_strip);
+        auto& slot = members_.slot(geometry_.member_of(stripe, role));
+        std::uint64_t ticket = 0;
+        if (!slot.gate.enter(ticket)) return false;
+        // Strips on several disks are better read side by side, by the loop; memory is not.
+        const bool worth_it = count == into.size() || slot.disk->info().in_memory;
+        const int error =
+            worth_it ? read_member(*slot.disk,
+                                   slot.data_offset + geometry_.strip_offset(stripe) + in_strip,
+                                   into.first(count))
+                     : EAGAIN;
+        if (!slot.gate.leave(ticket) || error != 0) return false;
+        into = into.subspan(count);
+        offset += count;
+    }
+    direct_reads_.fetch_add(1, std::memory_order_relaxed);
+    return true;
+}
+
+}  // namespace braid

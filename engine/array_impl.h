@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The array behind Array's interface: holds the parts together, keeps the configuration durable,
+// and decides what runs in the background.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/array.h"
+#include "engine/assembly.h"
+#include "engine/base/rng.h"
+#include "engine/buffer_pool.h"
+#include "engine/members.h"
+#include "engine/requests.h"
+#include "engine/walker.h"
+#include "engine/window_locks.h"
+
+namespace braid {
+
+class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
+  public:
+    ArrayImpl(ReadyQueue& ready, Clock& clock, Configuration configuration, ArrayOptions options);
+    ~ArrayImpl() override;
+
+    /// Puts a disk where the configuration has its record; before start().
+    void put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata);
+    /// Marks the array as in use and begins what is to run in the background.
+    static Task<Checked<Unit>> start(ArrayImpl* self);
+    void tell(Severity severity, std::string kind, std::string text);
+
+    const Configuration& configuration() const override { return configuration_; }
+    void submit(IoRequest& request) override { requests_.submit(request); }
+    Task<Result<void>> stop() override { return stop_all(this); }
+    ArrayStatus status() const override;
+    Task<Checked<Unit>> fail_member(std::string name) override {
+        return run_fail(this, std::move(name));
+    }
+    Task<Checked<Unit>> remove_member(std::string name) override {
+        return run_remove(this, std::move(name));
+    }
+    Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) override {
+        return run_add(this, std::move(disk), std::nullopt, force);
+    }
+    Task<Checked<Unit>> replace_member(std::string name, std::unique_ptr<Disk> disk,
+                                       bool force) override {
+        return run_replace(this, std::move(name), std::move(disk), force);
+    }
+    Checked<Unit> start_scrub(bool repair) override;
+    Checked<Unit> stop_scrub() override;
+    bool read_direct(std::uint64_t offset, ByteSpan into) override;
+    void note_latency(Nanos latency) override;
+
+  private:
+    /// An opened member without a role.
+    struct Spare {
+        std::unique_ptr<Disk> disk;
+        MemberMetadata metadata;  // its uuid names the record
+    };
+
+    // MemberMonitor
+    void read_failed(MemberIndex member, int os_error) override;
+    void write_failed(MemberIndex member, int os_error) override;
+    Task<Result<void>> losses_durable() override { return wait_losses_durable(this); }
+    // WalkHost
+    void walk_passed(const WalkOrder& order, std::uint64_t windows) override;
+    Task<Result<void>> walk_checkpoint() override { return keep_position(this); }
+    void walk_mismatch(WindowPlace place, std::uint32_t row, std::string what) override;
+    LatencySample take_latency() override;
+
+    static Task<Result<void>> wait_losses_durable(ArrayImpl* self);
+    static Task<Result<void>> keep_position(ArrayImpl* self);
+    static Task<Result<void>> stop_all(ArrayImpl* self);
+    static Task<Result<void>> keep_final_state(ArrayImpl* self);
+    void note_positions();
+    static Task<Checked<Unit>> run_fail(ArrayImpl* self, std::string name);
+    static Task<Checked<Unit>> run_remove(ArrayImpl* self, std::string name);
+    static Task<Checked<Unit>> run_add(ArrayImpl* self, std::unique_ptr<Disk> disk,
+                                       std::optional<MemberIndex> role, bool force);
+    static Task<Checked<Unit>> run_replace(ArrayImpl* self, std::string name,
+                                           std::unique_ptr<Disk> disk, bool force);
+
+    // The configuration, array_configuration.cpp.
+    /// The configuration changed in memory; a writer makes it durable. Gives the change's number.
+    std::uint64_t changed();
+    static Task<Result<void>> wait_durable(ArrayImpl* self, std::uint64_t change);
+    static Task<Result<void>> settle(ArrayImpl* self);
+    static Task<void> write_configurations(ArrayImpl* self);
+    static Task<bool> write_one_configuration(ArrayImpl* self);
+    void lose(MemberIndex member, MemberState state, const std::string& why);
+    MemberRecord& record(MemberIndex member) { return *configuration_.member(member); }
+
+    // What runs in the background, array_background.cpp.
+    static Task<void> run_background(ArrayImpl* self);
+    std::optional<WalkOrder> next_walk();
+    bool use_spare();
+    void walk_ended(const WalkOrder& order, const Result<void>& result);
+    void scrub_ended(const WalkOrder& order, const Result<void>& result);
+
+    // Members, array_members.cpp.
+    Checked<std::optional<MemberIndex>> find_role(const std::string& name) const;
+    Spare* find_spare(const std::string& name);
+    std::string names() const;
+    Checked<MemberRecord> plan_record(const Disk& disk);
+    bool is_open_role(MemberIndex member) const;
+    const MemberMetadata& any_metadata() const;
+    static Task<void> close_slot(ArrayImpl* self, MemberIndex member);
+    void fill_role(MemberIndex member, Spare spare);
+    std::string text_of_role(MemberIndex member) const;
+
+    ReadyQueue& ready_;
+    Clock& clock_;
+    ArrayOptions options_;
+    Rng rng_;
+    Configuration configuration_;
+    Geometry geometry_;
+    Members members_;
+    std::vector<MemberMetadata> metadata_;  // by role
+    std::vector<Spare> spares_;
+    WindowLocks locks_;
+    BufferPool pool_;
+    Counters counters_;
+    TaskGroup tasks_;
+    StripeContext context_;
+    Requests requests_;
+    Walker walker_;
+
+    std::uint64_t changes_{0};        // of the configuration in memory
+    std::uint64_t changes_durable_{0};
+    std::uint64_t losses_seen_{0};    // members_.losses() as of the newest change
+    Event changed_event_;
+    Event durable_event_;
+    Event background_event_;          // there may be something to do
+    bool background_running_{false};
+    bool scrub_cancelled_{false};
+    std::optional<MemberIndex> rebuild_stuck_;  // could not go on; not tried again by itself
+    bool resync_stuck_{false};
+    std::optional<WalkStatus> last_scrub_;
+    bool stopping_{false};
+    bool stopped_{false};
+    bool members_busy_{false};        // an operator's command on members runs
+    bool failed_told_{false};
+    std::uint64_t events_told_{0};
+    std::deque<ArrayEvent> events_;
+    std::uint64_t mismatches_told_{0};
+
+    // Written by any thread.
+    std::atomic<std::uint64_t> latency_count_{0};
+    std::atomic<std::uint64_t> latency_nanos_{0};
+    std::atomic<std::uint64_t> direct_reads_{0};
+    LatencySample latency_taken_;     // the loop's thread
+};
+
+}  // namespace braid

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/members.h"
+
+#include <algorithm>
+
+namespace braid {
+
+Members::Members(const Geometry& geometry) : geometry_(geometry) {
+    for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
+        slots_.push_back(std::make_unique<Slot>());
+    }
+}
+
+StripeState Members::state_of(WindowPlace place) const {
+    StripeState state;
+    state.data_count = geometry_.data_count();
+    state.parities = geometry_.parities();
+    state.parity_true = window_number(place) < resynced_;
+    if (lost_ == 0) return state;
+    for (std::uint32_t i = 0; i != count(); ++i) {
+        const MemberIndex member{i};
+        if (!is_live(member, place)) {
+            state.lost |= RoleSet::of(geometry_.role_of(place.stripe, member));
+        }
+    }
+    return state;
+}
+
+void Members::set_state(MemberIndex member, MemberState state) {
+    Slot& at = slot(member);
+    const bool loses = state != MemberState::in_sync && (at.state == MemberState::in_sync ||
+                                                         at.state == MemberState::rebuilding);
+    if (loses) {
+        ++losses_;
+        at.gate.close();
+    }
+    at.state = state;
+    if (state == MemberState::in_sync) at.gate.open();
+    refresh();
+}
+
+void Members::refresh() {
+    memory_align_ = 1;
+    lost_ = 0;
+    for (const auto& at : slots_) {
+        if (at->state != MemberState::in_sync) ++lost_;
+        if (at->disk) memory_align_ = std::max(memory_align_, at->disk->info().memory_align);
+    }
+}
+
+void Members::submit(MemberIndex member, DiskGroup& group, DiskOp& op) {
+    Slot& at = slot(member);
+    ++at.in_flight;
+    braid::submit(*at.disk, group, op);
+}
+
+void Members::count_done(const DiskOp& op, MemberIndex member) {
+    Slot& at = slot(member);
+    --at.in_flight;
+    if (op.kind == DiskOpKind::flush) return;
+    if (op.kind == DiskOpKind::read) {
+        ++at.io.reads;
+        at.io.bytes_read += op.size;
+        at.io.errors_read += op.ok() ? 0 : 1;
+        return;
+    }
+    ++at.io.writes;
+    at.io.bytes_written += op.size;
+    at.io.errors_write += op.ok() ? 0 : 1;
+    ++at.changes;
+}
+
+}  // namespace braid

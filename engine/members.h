@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Members: the disks behind the roles, and which of them count where. The one place that answers
+// "may this strip be read?". Changing a state here is immediate; making it durable is the
+// configuration's business (engine/array_impl.h).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/direct_read.h"
+#include "engine/geometry.h"
+#include "engine/io/disk.h"
+#include "engine/stripe_plan.h"
+#include "engine/window_locks.h"
+
+namespace braid {
+
+/// What the stripe code tells of a member that misbehaves. Implemented by the array.
+class MemberMonitor {
+  public:
+    virtual ~MemberMonitor() = default;
+    /// A read failed; its bytes are computed from the others and rewritten.
+    virtual void read_failed(MemberIndex member, int os_error) = 0;
+    /// A write, zero or flush failed: the member is lost from now on.
+    virtual void write_failed(MemberIndex member, int os_error) = 0;
+    /// Waits until the configuration that names every lost member is durable. Until then nothing
+    /// may be acknowledged that such a member missed: it would come back as if it were in sync.
+    virtual Task<Result<void>> losses_durable() = 0;
+};
+
+struct MemberIo {  // counted since the array was opened
+    std::uint64_t reads{0};
+    std::uint64_t writes{0};
+    std::uint64_t bytes_read{0};
+    std::uint64_t bytes_written{0};
+    std::uint64_t errors_read{0};
+    std::uint64_t errors_write{0};
+};
+
+class Members {
+  public:
+    struct Slot {
+        std::unique_ptr<Disk> disk;   // none: missing
+        std::uint64_t data_offset{0};
+        MemberState state{MemberState::missing};
+        std::uint64_t rebuilt{0};     // rebuilding: windows before this one are true
+        DirectGate gate;
+        MemberIo io;
+        std::uint32_t in_flight{0};   // operations that were submitted and not yet looked at
+        std::uint64_t changes{0};     // writes and zeroes completed
+        std::uint64_t flushed{0};     // of them, how many a flush has covered
+    };
+
+    explicit Members(const Geometry& geometry);
+
+    Slot& slot(MemberIndex member) { return *slots_[raw(member)]; }
+    const Slot& slot(MemberIndex member) const { return *slots_[raw(member)]; }
+    std::uint32_t count() const { return static_cast<std::uint32_t>(slots_.size()); }
+
+    /// The number of a window in the whole array, in the order in which members are walked.
+    std::uint64_t window_number(WindowPlace place) const {
+        return raw(place.stripe) * geometry_.windows_per_stripe() + place.window;
+    }
+    WindowPlace window_place(std::uint64_t number) const {
+        return {StripeIndex{number / geometry_.windows_per_stripe()},
+                static_cast<std::uint32_t>(number % geometry_.windows_per_stripe())};
+    }
+    std::uint64_t window_count() const {
+        return geometry_.stripes * geometry_.windows_per_stripe();
+    }
+
+    bool is_live(MemberIndex member, WindowPlace place) const {
+        const Slot& at = slot(member);
+        return at.state == MemberState::in_sync ||
+               (at.state == MemberState::rebuilding && window_number(place) < at.rebuilt);
+    }
+    /// Which roles are lost in a window, and whether its parity is true.
+    StripeState state_of(WindowPlace place) const;
+
+    void set_state(MemberIndex member, MemberState state);
+    /// Grows whenever a member that was live may no longer be read.
+    std::uint64_t losses() const { return losses_; }
+    /// Of them, how many a durable configuration knows.
+    std::uint64_t losses_durable() const { return losses_durable_; }
+    void set_losses_durable(std::uint64_t losses) { losses_durable_ = losses; }
+    /// More members are lost than the level allows: nothing may be written any more.
+    bool failed() const { return lost_ > geometry_.parities(); }
+    std::uint32_t lost() const { return lost_; }
+
+    void set_resynced(std::uint64_t windows) { resynced_ = windows; }
+    std::uint64_t resynced() const { return resynced_; }
+
+    /// Bytes from the start of the member's device.
+    std::uint64_t device_offset(MemberIndex member, WindowPlace place, std::uint32_t row) const {
+        return slot(member).data_offset + geometry_.strip_offset(place.stripe) +
+               place.window * geometry_.window_size() + row * row_size;
+    }
+    /// Every operation on a slot's disk goes through these two.
+    void submit(MemberIndex member, DiskGroup& group, DiskOp& op);
+    void count_done(const DiskOp& op, MemberIndex member);
+    /// The strictest of the open disks.
+    std::uint32_t memory_align() const { return memory_align_; }
+    void refresh();  // after a disk was put in or taken out
+
+  private:
+    const Geometry& geometry_;
+    std::vector<std::unique_ptr<Slot>> slots_;
+    std::uint64_t losses_{0};
+    std::uint64_t losses_durable_{0};
+    std::uint32_t lost_{0};           // roles that are not in_sync
+    std::uint64_t resynced_{~std::uint64_t{0}};
+    std::uint32_t memory_align_{1};
+};
+
+}  // namespace braid

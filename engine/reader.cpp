@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/reader.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace braid {
+namespace {
+
+/// Bytes of one strip that a request wants.
+struct Chunk {
+    StripeIndex stripe{};
+    Role role{};
+    std::uint64_t begin{0};       // bytes in the strip
+    std::uint64_t size{0};
+    std::byte* to{nullptr};
+    std::byte* bounce{nullptr};   // none: read straight into `to`
+    bool done{false};
+    DiskOp op;
+};
+
+constexpr std::uint32_t chunks_max = 32;
+
+/// The chunk at `at` of the array, at most `most` bytes.
+Chunk chunk_at(const Geometry& geometry, std::uint64_t at, std::uint64_t most) {
+    Chunk chunk;
+    chunk.stripe = geometry.stripe_of(at);
+    const std::uint64_t in_stripe = at - raw(chunk.stripe) * geometry.stripe_data_size();
+    chunk.role = Role{static_cast<std::uint32_t>(in_stripe / geometry.strip_size)};
+    chunk.begin = in_stripe % geometry.strip_size;
+    chunk.size = std::min(most, geometry.strip_size - chunk.begin);
+    return chunk;
+}
+
+WindowPlace place_of(const Geometry& geometry, const Chunk& chunk, std::uint64_t at) {
+    return {chunk.stripe, static_cast<std::uint32_t>(at / geometry.window_size())};
+}
+
+bool is_live(const StripeContext& context, const Chunk& chunk) {
+    const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
+    // Its last row decides: a rebuild goes upwards.
+    return context.members.is_live(
+        member, place_of(context.geometry, chunk, chunk.begin + chunk.size - 1));
+}
+
+struct Batch {
+    std::array<Chunk, chunks_max> chunks;
+    std::uint32_t count{0};
+    std::uint64_t bounce_size{0};
+    DiskGroup group;
+};
+
+/// Cuts the next chunks off [at, end); returns where it stopped.
+std::uint64_t fill(Batch& batch, const StripeContext& context, std::uint64_t at, std::uint64_t end,
+                   std::byte* to) {
+    batch.count = 0;
+    batch.bounce_size = 0;
+    while (at != end && batch.count != chunks_max) {
+        Chunk& chunk = batch.chunks[batch.count];
+        chunk = chunk_at(context.geometry, at, end - at);
+        chunk.to = to;
+        const bool aligned = is_row_aligned(chunk.begin) && is_row_aligned(chunk.size) &&
+                             reinterpret_cast<std::uintptr_t>(to) %
+                                     context.members.memory_align() == 0;
+        chunk.op.data = to;
+        chunk.op.offset = round_down(chunk.begin, row_size);
+        chunk.op.size = round_up(chunk.begin + chunk.size, row_size) - chunk.op.offset;
+        if (!aligned) {
+            if (batch.bounce_size + chunk.op.size > job_size_max) {
+                if (batch.count != 0) break;
+                chunk.size = job_size_max / 2;  // a strip is larger than the bounce buffer
+                chunk.op.size = round_up(chunk.begin + chunk.size, row_size) - chunk.op.offset;
+            }
+            batch.bounce_size += chunk.op.size;
+            chunk.op.data = nullptr;
+        }
+        at += chunk.size;
+        to += chunk.size;
+        ++batch.count;
+    }
+    return at;
+}
+
+void submit(Batch& batch, const StripeContext& context, std::byte* bounce) {
+    for (std::uint32_t i = 0; i != batch.count; ++i) {
+        Chunk& chunk = batch.chunks[i];
+        if (chunk.op.data == nullptr) {
+            chunk.bounce = chunk.op.data = bounce;
+            bounce += chunk.op.size;
+        }
+        if (!is_live(context, chunk)) continue;
+        const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
+        chunk.op.kind = DiskOpKind::read;
+        chunk.op.offset += context.members.device_offset(member, {chunk.stripe, 0}, 0);
+        chunk.op.tag = 1;
+        context.members.submit(member, batch.group, chunk.op);
+    }
+}
+
+/// Copies out what arrived, and marks it done.
+void collect(Batch& batch, const StripeContext& context) {
+    for (std::uint32_t i = 0; i != batch.count; ++i) {
+        Chunk& chunk = batch.chunks[i];
+        if (chunk.op.tag == 0) continue;
+        const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
+        context.members.count_done(chunk.op, member);
+        chunk.done = chunk.op.ok() && is_live(context, chunk);
+        if (chunk.done && chunk.bounce != nullptr) {
+            std::memcpy(chunk.to, chunk.bounce + chunk.begin % row_size, chunk.size);
+        }
+    }
+}
+
+/// Rows [first, first + count) of one strip under their lock, and out to the client.
+struct RowsWanted {
+    WindowPlace place;
+    Role role{};
+    std::uint32_t first{0};
+    std::uint32_t count{0};
+    std::uint64_t skip{0};  // bytes of the first row that nobody wants
+    std::uint64_t size{0};
+    std::byte* to{nullptr};
+};
+
+void lay_out(StripeIo& io, const StripePlan& plan, std::byte* base) {
+    for (const Role role : plan.read | plan.recover) {
+        io.old_content[raw(role)] = base;
+        base += io.span_size();
+    }
+}
+
+Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
+    const RowMask rows = row_range(wanted.first, wanted.count);
+    RowLock lock(context.locks, wanted.place, rows);
+    co_await lock;
+    StripeIo io(context.geometry, context.members);
+    Lease lease;
+    RoleSet unreadable;
+    StripePlan plan;
+    for (;;) {  // ends: each further round has a role more that is lost or unreadable
+        const std::uint64_t losses = context.members.losses();
+        StripeState state = context.members.state_of(wanted.place);
+        state.unreadable = unreadable - state.lost;
+        BRAID_CO_TRY(plan, plan_read(state, RoleSet::of(wanted.role)));
+        io.begin(wanted.place, rows);
+        lease = Lease();
+        const std::uint64_t size = (plan.read | plan.recover).size() * io.span_size();
+        lease = co_await context.pool.acquire(size);
+        lay_out(io, plan, lease.data());
+        for (const Role role : plan.read) io.want_read(role, rows);
+        while (io.submit(DiskOpKind::read, false)) {
+            co_await io.group;
+            io.collect();
+        }
+        if (const RoleSet failed = io.take_failed(); !failed.empty()) {
+            for (const Role role : failed) {
+                context.monitor.read_failed(io.member_of(role), io.os_error_of(role));
+            }
+            unreadable |= failed;
+            continue;
+        }
+        if (losses == context.members.losses()) break;
+    }
+    if (!plan.recover.empty()) {
+        recover_rows(context.geometry, plan, io, wanted.first, wanted.count);
+        ++context.counters.degraded_reads;
+    }
+    std::memcpy(wanted.to, io.old_content[raw(wanted.role)] + wanted.skip, wanted.size);
+    for (const Role role : plan.write) io.want_write_old(role, rows);
+    while (io.submit(DiskOpKind::write, false)) {
+        co_await io.group;
+        io.collect();
+    }
+    context.counters.reads_corrected += plan.write.size() * wanted.count;
+    for (const Role role : io.failed()) {
+        // The client has its bytes; that the member could not be mended is the member's trouble.
+        context.monitor.write_failed(io.member_of(role), io.os_error_of(role));
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> read_chunk_locked(StripeContext context, const Chunk* chunk) {
+    const std::uint64_t window_size = context.geometry.window_size();
+    std::byte* to = chunk->to;
+    std::uint64_t at = chunk->begin;
+    const std::uint64_t end = chunk->begin + chunk->size;
+    while (at != end) {
+        RowsWanted wanted;
+        wanted.place = place_of(context.geometry, *chunk, at);
+        wanted.role = chunk->role;
+        const std::uint64_t in_window = at % window_size;
+        wanted.size = std::min(end - at, window_size - in_window);
+        wanted.first = static_cast<std::uint32_t>(in_window / row_size);
+        wanted.count = static_cast<std::uint32_t>((in_window + wanted.size - 1) / row_size) -
+                       wanted.first + 1;
+        wanted.skip = in_window % row_size;
+        wanted.to = to;
+        BRAID_CO_CHECK(co_await read_rows_locked(context, wanted));
+        at += wanted.size;
+        to += wanted.size;
+    }
+    co_return Result<void>{};
+}
+
+}  // namespace
+
+Task<Result<void>> read_request(StripeContext context, IoRequest* request) {
+    Batch batch;
+    const std::uint64_t end = request->offset + request->size;
+    std::uint64_t at = request->offset;
+    while (at != end) {
+        at = fill(batch, context, at, end, request->data + (at - request->offset));
+        {
+            Lease lease;
+            if (batch.bounce_size != 0) lease = co_await context.pool.acquire(batch.bounce_size);
+            submit(batch, context, lease.data());
+            co_await batch.group;
+            collect(batch, context);
+        }
+        for (std::uint32_t i = 0; i != batch.count; ++i) {
+            if (batch.chunks[i].done) continue;
+            BRAID_CO_CHECK(co_await read_chunk_locked(context, &batch.chunks[i]));
+        }
+    }
+    co_return Result<void>{};
+}
+
+}  // namespace braid

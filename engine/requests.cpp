@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/requests.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <optional>
+
+#include "engine/base/limits.h"
+#include "engine/reader.h"
+
+namespace braid {
+
+bool RequestQueue::push(IoRequest& request) {
+    request.link = nullptr;
+    (last_ != nullptr ? last_->link : first_) = &request;
+    last_ = &request;
+    Take* taker = waiting_;
+    if (taker == nullptr) return false;
+    waiting_ = taker->next;
+    taker->ready->push(taker->handle);
+    return true;
+}
+
+IoRequest* RequestQueue::pop() {
+    IoRequest* request = first_;
+    if (request == nullptr) return nullptr;
+    first_ = request->link;
+    if (first_ == nullptr) last_ = nullptr;
+    return request;
+}
+
+void RequestQueue::close() {
+    closed_ = true;
+    for (Take* taker = std::exchange(waiting_, nullptr); taker != nullptr; taker = taker->next) {
+        taker->ready->push(taker->handle);
+    }
+}
+
+Requests::Requests(StripeContext context, TaskGroup& tasks)
+    : context_(context),
+      tasks_(tasks),
+      jobs_(context, *this, tasks),
+      size_(context.geometry.stripes * context.geometry.stripe_data_size()),
+      parts_(parts_in_flight_max) {
+    for (Part& part : parts_) part.next = std::exchange(free_part_, &part);
+}
+
+bool Requests::check(IoRequest& request) {
+    request.ok = true;
+    request.pending = 0;
+    if (draining_) {
+        request.error = {Errc::fenced, "array"};
+    } else if (readonly_ && request.kind != IoKind::read && request.kind != IoKind::flush) {
+        request.error = {Errc::readonly, "array"};
+    } else if (request.offset > size_ || request.size > size_ - request.offset) {
+        request.error = {Errc::range, "request"};
+    } else if (request.kind != IoKind::zero && request.size > request_size_max) {
+        request.error = {Errc::invalid, "request size"};
+    } else {
+        return true;
+    }
+    request.ok = false;
+    return false;
+}
+
+void Requests::submit(IoRequest& request) {
+    ++active_;
+    if (!check(request)) return finish(request);
+    if (request.kind != IoKind::flush && request.size == 0) return finish(request);
+    switch (request.kind) {
+        case IoKind::read:
+            ++context_.counters.reads;
+            return start(to_read_, readers_, readers_max, read_work, request);
+        case IoKind::zero:
+            ++context_.counters.zeroes;
+            return start(to_zero_, zeroers_, zeroers_max, zero_work, request);
+        case IoKind::flush:
+            ++context_.counters.flushes;
+            return start(to_flush_, flushers_, 1, flush_work, request);
+        case IoKind::write:
+            ++context_.counters.writes;
+            return start_write(request);
+    }
+}
+
+void Requests::start_write(IoRequest& request) {
+    request.splitting = true;
+    request.next_window = 0;
+    request.next = round_down(request.offset, context_.geometry.stripe_data_size());
+    to_split_.push(request);
+    split();
+}
+
+void Requests::start(RequestQueue& queue, std::uint32_t& started, std::uint32_t most,
+                     Task<void> (*work)(Requests*), IoRequest& request) {
+    if (queue.push(request) || started == most) return;
+    ++started;
+    tasks_.spawn(work(this));
+}
+
+void Requests::finish(IoRequest& request) {
+    --active_;
+    request.done(request);  // the request may be gone now
+    if (draining_ && active_ == 0) drained_.set();
+}
+
+void Requests::fail(IoRequest& request, Error error) {
+    if (request.ok) request.error = error;
+    request.ok = false;
+}
+
+// ---- writes: split at stripes and windows --------------------------------------------------
+
+void Requests::split() {
+    while (IoRequest* request = to_split_.front()) {
+        if (!split_stripe(*request)) break;
+        if (request->splitting) continue;
+        to_split_.pop();
+        BRAID_REQUIRE(request->pending != 0);
+    }
+    jobs_.wake();
+}
+
+/// Makes the parts of one more stripe. False when no part is free.
+bool Requests::split_stripe(IoRequest& request) {
+    const Geometry& geometry = context_.geometry;
+    const std::uint64_t data_size = geometry.stripe_data_size();
+    const std::uint64_t end = request.offset + request.size;
+    const std::uint64_t begin = std::max(request.offset, request.next) - request.next;
+    const std::uint64_t part_end = std::min(end - request.next, data_size);
+    const auto first_strip = static_cast<std::uint32_t>(begin / geometry.strip_size);
+    const auto last_strip = static_cast<std::uint32_t>((part_end - 1) / geometry.strip_size);
+    for (; request.next_window != geometry.windows_per_stripe(); ++request.next_window) {
+        if (free_part_ == nullptr) return false;
+        Part& part = *free_part_;
+        part.begin = begin;
+        part.end = part_end;
+        part.rows = 0;
+        for (std::uint32_t strip = first_strip; strip <= last_strip; ++strip) {
+            part.rows |= coverage_of(geometry, request.next_window, part, strip).any;
+        }
+        if (part.rows == 0) continue;
+        free_part_ = part.next;
+        part.request = &request;
+        part.alone = false;
+        ++request.pending;
+        context_.locks.add(part, {geometry.stripe_of(request.next), request.next_window});
+    }
+    request.next += data_size;
+    request.next_window = 0;
+    if (request.next >= end) request.splitting = false;
+    return true;
+}
+
+void Requests::part_done(Part& part, const Result<void>& result) {
+    IoRequest& request = *part.request;
+    part.next = std::exchange(free_part_, &part);
+    if (!result) fail(request, result.error());
+    if (--request.pending == 0 && !request.splitting) finish(request);
+    if (to_split_.front() != nullptr) {
+        split();
+    } else {
+        jobs_.wake();
+    }
+}
+
+// ---- reads ---------------------------------------------------------------------------------
+
+Task<void> Requests::read_work(Requests* self) {
+    while (!self->to_read_.closed()) {
+        auto take = self->to_read_.take();
+        IoRequest* request = co_await take;
+        if (request == nullptr) continue;
+        const Result<void> result = co_await read_request(self->context_, request);
+        if (!result) self->fail(*request, result.error());
+        self->finish(*request);
+    }
+}
+
+// ---- zeroes --------------------------------------------------------------------------------
+
+Task<void> Requests::zero_work(Requests* self) {
+    while (!self->to_zero_.closed()) {
+        auto take = self->to_zero_.take();
+        IoRequest* request = co_await take;
+        if (request == nullptr) continue;
+        Result<void> result = co_await zero(self, request);
+        if (result && request->fua) result = co_await flush_members(self->context_);
+        if (!result) self->fail(*request, result.error());
+        self->finish(*request);
+    }
+}
+
+namespace {
+
+Task<Result<void>> losses_durable(StripeContext context) {
+    if (context.members.losses() != context.members.losses_durable()) {
+        BRAID_CO_CHECK(co_await context.monitor.losses_durable());
+    }
+    co_return Result<void>{};
+}
+
+bool zeroes_fast(const Members& members) {
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        const auto& slot = members.slot(MemberIndex{i});
+        if (slot.disk && !slot.disk->info().zero_fast) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+Task<Result<void>> Requests::zero(Requests* self, IoRequest* request) {
+    const Geometry& geometry = self->context_.geometry;
+    const std::uint64_t data_size = geometry.stripe_data_size();
+    const std::uint64_t end = request->offset + request->size;
+    const std::uint64_t first = round_up(request->offset, data_size);
+    const std::uint64_t last = round_down(end, data_size);
+    const bool fast = zeroes_fast(self->context_.members);
+    if (request->fast_only && !fast) co_return Error{Errc::unsupported, "fast zero"};
+    if (first >= last || !fast) co_return co_await write_zeroes(self, request->offset, end);
+    BRAID_CO_CHECK(co_await write_zeroes(self, request->offset, first));
+    BRAID_CO_CHECK(co_await zero_stripes(self, geometry.stripe_of(first),
+                                         (last - first) / data_size, request->fast_only));
+    co_return co_await write_zeroes(self, last, end);
+}
+
+struct Requests::WriteTarget {
+    Requests& requests;
+    void submit(IoRequest& request) {
+        ++requests.active_;
+        requests.start_write(request);
+    }
+};
+
+/// The edges, and members that cannot zero: zeros written as any data is.
+Task<Result<void>> Requests::write_zeroes(Requests* self, std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t at = begin; at < end;) {
+        IoRequest write;
+        write.kind = IoKind::write;
+        write.offset = at;
+        write.size = std::min<std::uint64_t>(end - at, request_size_max);
+        at += write.size;
+        WriteTarget target{*self};  // not submit(): drain() lets what came before it end
+        RunRequest run(target, write);
+        BRAID_CO_CHECK(co_await run);
+    }
+    co_return Result<void>{};
+}
+
+namespace {
+
+struct ZeroOps {
+    std::array<DiskOp, members_max> ops;
+    DiskGroup group;
+    bool unsupported{false};
+};
+
+void submit_zeroes(ZeroOps& zero, const StripeContext& context, WindowPlace first,
+                   std::uint64_t windows) {
+    Members& members = context.members;
+    const std::uint64_t number = members.window_number(first);
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        const MemberIndex member{i};
+        DiskOp& op = zero.ops[i];
+        op = {};
+        if (!members.is_live(member, first)) continue;
+        std::uint64_t live = windows;  // of a member that is rebuilt, those before its checkpoint
+        if (members.slot(member).state == MemberState::rebuilding) {
+            live = std::min(live, members.slot(member).rebuilt - number);
+        }
+        op.kind = DiskOpKind::zero;
+        op.offset = members.device_offset(member, first, 0);
+        op.size = live * context.geometry.window_size();
+        op.tag = 1;
+        members.submit(member, zero.group, op);
+    }
+}
+
+}  // namespace
+
+/// Whole stripes: zero data has zero parity, so every live member is zeroed alike.
+Task<Result<void>> Requests::zero_stripes(Requests* self, StripeIndex first, std::uint64_t count,
+                                          bool fast_only) {
+    constexpr std::uint64_t locks_max = 64;
+    if (self->context_.members.failed()) co_return Error{Errc::failed, "array"};
+    const StripeContext& context = self->context_;
+    const std::uint64_t per_stripe = context.geometry.windows_per_stripe();
+    const std::uint64_t end = (raw(first) + count) * per_stripe;
+    std::uint64_t number = raw(first) * per_stripe;
+    ZeroOps zero;
+    while (number != end) {
+        const std::uint64_t windows = std::min(end - number, locks_max);
+        const WindowPlace place = context.members.window_place(number);
+        {
+            std::array<std::optional<RowLock>, locks_max> locks;
+            for (std::uint64_t i = 0; i != windows; ++i) {  // upwards, so that no two wait in a ring
+                locks[i].emplace(context.locks, context.members.window_place(number + i),
+                                 row_range(0, context.geometry.window_rows));
+                RowLock& lock = *locks[i];
+                co_await lock;
+            }
+            submit_zeroes(zero, context, place, windows);
+            co_await zero.group;
+            for (std::uint32_t i = 0; i != context.members.count(); ++i) {
+                const DiskOp& op = zero.ops[i];
+                if (op.tag == 0) continue;
+                context.members.count_done(op, MemberIndex{i});
+                if (op.os_error == EOPNOTSUPP) {
+                    zero.unsupported = true;
+                } else if (!op.ok()) {
+                    context.monitor.write_failed(MemberIndex{i}, op.os_error);
+                }
+            }
+            BRAID_CO_CHECK(co_await losses_durable(context));
+        }
+        if (zero.unsupported) {
+            if (fast_only) co_return Error{Errc::unsupported, "fast zero"};
+            const std::uint64_t data = context.geometry.stripe_data_size();
+            co_return co_await write_zeroes(self, raw(place.stripe) * data,
+                                            (raw(first) + count) * data);
+        }
+        number += windows;
+    }
+    co_return Result<void>{};
+}
+
+// ---- flush ---------------------------------------------------------------------------------
+
+Task<void> Requests::flush_work(Requests* self) {
+    while (!self->to_flush_.closed()) {
+        auto take = self->to_flush_.take();
+        IoRequest* request = co_await take;
+        if (request == nullptr) continue;
+        // Everyone who waits now is served by one round: their writes were done before they asked.
+        IoRequest* round = request;
+        round->link = nullptr;
+        for (IoRequest* last = request; IoRequest* more = self->to_flush_.pop(); last = more) {
+            last->link = more;
+            more->link = nullptr;
+        }
+        const Result<void> result = co_await flush_members(self->context_);
+        while (round != nullptr) {
+            IoRequest* next = round->link;
+            if (!result) self->fail(*round, result.error());
+            self->finish(*round);
+            round = next;
+        }
+    }
+}
+
+Task<Result<void>> Requests::flush_members(StripeContext context) {
+    Members& members = context.members;
+    std::array<DiskOp, members_max> ops;
+    std::array<std::uint64_t, members_max> upto{};
+    DiskGroup group;
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        auto& slot = members.slot(MemberIndex{i});
+        const bool takes_part =
+            slot.state == MemberState::in_sync || slot.state == MemberState::rebuilding;
+        if (!takes_part || slot.flushed == slot.changes) continue;
+        upto[i] = slot.changes;
+        ops[i].kind = DiskOpKind::flush;
+        ops[i].tag = 1;
+        members.submit(MemberIndex{i}, group, ops[i]);
+    }
+    co_await group;
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        if (ops[i].tag == 0) continue;
+        auto& slot = members.slot(MemberIndex{i});
+        members.count_done(ops[i], MemberIndex{i});
+        if (ops[i].ok()) {
+            slot.flushed = std::max(slot.flushed, upto[i]);
+        } else {
+            context.monitor.write_failed(MemberIndex{i}, ops[i].os_error);
+        }
+    }
+    co_return co_await losses_durable(context);
+}
+
+// ---- the end -------------------------------------------------------------------------------
+
+Task<void> Requests::drain() {
+    draining_ = true;
+    if (active_ != 0) co_await drained_.wait();
+}
+
+void Requests::stop() {
+    to_read_.close();
+    to_zero_.close();
+    to_flush_.close();
+    jobs_.stop();
+}
+
+}  // namespace braid

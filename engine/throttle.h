@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Throttle: how long a background walk pauses after each step, so that clients hardly notice it.
+// It compares the clients' latency while the walk works with their latency while it pauses, and
+// pauses longer when the former is worse; without clients it does not pause. No fixed rate.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/base/units.h"
+
+namespace braid {
+
+/// Client requests that ended in some stretch of time.
+struct LatencySample {
+    std::uint64_t count{0};
+    std::uint64_t nanos{0};  // the sum of their latencies
+};
+
+class Throttle {
+  public:
+    static constexpr double worse_max = 1.5;      // of the latency without the walk
+    static constexpr double share_min = 0.05;     // of the time that the walk always gets
+    static constexpr std::uint64_t probe_nanos = 2'000'000;    // a pause, to learn the quiet latency
+    static constexpr std::uint64_t probe_every_nanos = 500'000'000;
+
+    /// A step took `step`; clients ended `during` it, and `quiet` in the pause before it.
+    /// @return the pause to make now
+    Nanos pause_after(Nanos step, LatencySample during, LatencySample quiet);
+
+    /// 0: full speed; towards 1: mostly paused.
+    double severity() const { return severity_; }
+
+  private:
+    double busy_latency_{0};   // nanoseconds, smoothed; 0: not known
+    double quiet_latency_{0};
+    double pause_{0};
+    double step_{0};           // smoothed
+    double since_probe_{0};
+    double severity_{0};
+};
+
+}  // namespace braid

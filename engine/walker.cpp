@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/walker.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "parity/parity.h"
+
+namespace braid {
+
+struct Walker::Lane {
+    Lane(const StripeContext& context, std::uint64_t size)
+        : io(context.geometry, context.members), member_size(size),
+          buffer(size * context.geometry.member_count) {}
+
+    StripeIo io;
+    std::uint64_t member_size;          // bytes of each member's piece of the buffer
+    Buffer buffer;
+    std::uint64_t first{0};             // windows [first, first + count)
+    std::uint32_t count{0};
+    std::array<std::optional<RowLock>, batch_windows_max> locks;
+    std::array<DiskOp, members_max> ops;
+    DiskGroup group;
+    RoleSet unreadable;                 // by member index: a read of the batch failed
+    std::array<RowMask, members_max> wrong{};  // of the window at hand, by role: to be rewritten
+
+    std::byte* content(MemberIndex member, std::uint64_t offset) {
+        return buffer.data() + raw(member) * member_size + offset;
+    }
+    bool is_unreadable(MemberIndex member) const { return unreadable.has(Role{raw(member)}); }
+};
+
+Walker::Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost& host)
+    : context_(context), clock_(clock), host_(host), lanes_group_(ready) {
+    const Geometry& geometry = context.geometry;
+    const std::uint64_t fits = job_size_max / geometry.member_count / geometry.window_size();
+    batch_windows_ = std::clamp<std::uint64_t>(
+        std::min(fits, batch_size / geometry.window_size()), 1, batch_windows_max);
+}
+
+Walker::~Walker() = default;
+
+std::uint64_t Walker::memory_bytes() const {
+    return lanes_.size() * batch_windows_ * context_.geometry.window_size() *
+           context_.geometry.member_count;
+}
+
+void Walker::cancel() {
+    cancelled_ = true;
+    if (pausing_ != nullptr) pausing_->cancel();
+}
+
+Task<Result<void>> Walker::run(Walker* self, WalkOrder order) {
+    BRAID_REQUIRE(!self->running_);
+    self->running_ = true;
+    self->cancelled_ = false;
+    self->order_ = order;
+    self->error_.reset();
+    self->next_ = self->done_ = order.begin;
+    self->checkpointed_ = self->rate_since_ = self->clock_.now();
+    self->rate_from_ = order.begin;
+    self->rate_ = 0;
+    self->pause_until_ = {};
+    self->host_.take_latency();
+    self->quiet_ = {};
+    const std::uint64_t size = self->batch_windows_ * self->context_.geometry.window_size();
+    for (std::uint32_t i = 0; i != lanes_max; ++i) {
+        self->lanes_.push_back(std::make_unique<Lane>(self->context_, size));
+        self->lanes_group_.spawn(walk_lane(self, self->lanes_.back().get()));
+    }
+    auto joined = self->lanes_group_.join();
+    co_await joined;
+    self->lanes_.clear();
+    self->running_ = false;
+    if (self->error_) co_return *self->error_;
+    if (self->done_ != self->context_.members.window_count()) {
+        co_return Error{Errc::cancelled, "walk"};
+    }
+    co_return Result<void>{};
+}
+
+Task<void> Walker::walk_lane(Walker* self, Lane* lane) {
+    const std::uint64_t end = self->context_.members.window_count();
+    while (!self->cancelled_ && !self->error_ && self->next_ != end) {
+        lane->first = self->next_;
+        lane->count = static_cast<std::uint32_t>(
+            std::min(end - lane->first, self->batch_windows_));
+        self->next_ += lane->count;
+        const Nanos start = self->clock_.now();
+        const RowMask rows = row_range(0, self->context_.geometry.window_rows);
+        for (std::uint32_t i = 0; i != lane->count; ++i) {
+            lane->locks[i].emplace(self->context_.locks,
+                                   self->context_.members.window_place(lane->first + i), rows);
+            RowLock& lock = *lane->locks[i];
+            co_await lock;
+        }
+        const Result<void> result = co_await walk_batch(self, lane);
+        if (!result && !self->error_) self->error_ = result.error();
+        while (self->done_ != lane->first && !self->error_) {
+            self->turn_.clear();
+            auto turn = self->turn_.wait();
+            co_await turn;
+        }
+        if (!self->error_) {
+            self->done_ = lane->first + lane->count;
+            self->host_.walk_passed(self->order_, self->done_);
+        }
+        for (std::uint32_t i = 0; i != lane->count; ++i) lane->locks[i].reset();
+        self->turn_.set();
+        self->note_rate();
+        const Nanos now = self->clock_.now();
+        if (!self->checkpointing_ && !self->error_ &&
+            now.value - self->checkpointed_.value > checkpoint_nanos) {
+            self->checkpointing_ = true;
+            const Result<void> kept = co_await self->host_.walk_checkpoint();
+            if (!kept && !self->error_) self->error_ = kept.error();
+            self->checkpointed_ = self->clock_.now();
+            self->checkpointing_ = false;
+        }
+        co_await pause(self, Nanos{now.value - start.value});
+    }
+    self->turn_.set();
+}
+
+/// One lane decides how long all of them pause; the others wait with it.
+Task<void> Walker::pause(Walker* self, Nanos step) {
+    if (self->pausing_ == nullptr && self->clock_.now() >= self->pause_until_) {
+        const LatencySample during = self->host_.take_latency();
+        const Nanos pause = self->throttle_.pause_after(step, during, self->quiet_);
+        self->quiet_ = {};
+        if (pause.value != 0 && !self->cancelled_) {
+            self->pause_until_ = {self->clock_.now().value + pause.value};
+            Timer timer(self->clock_, self->pause_until_);
+            self->pausing_ = &timer;
+            co_await timer;
+            self->pausing_ = nullptr;
+            self->pause_until_ = {};
+            self->quiet_ = self->host_.take_latency();
+            self->turn_.set();
+        }
+    } else {
+        while (self->pausing_ != nullptr && !self->cancelled_) {
+            self->turn_.clear();
+            auto turn = self->turn_.wait();
+            co_await turn;
+        }
+    }
+    Yield yield;
+    co_await yield;  // members in memory never suspend; clients come in between
+}
+
+void Walker::note_rate() {
+    const Nanos now = clock_.now();
+    const std::uint64_t nanos = now.value - rate_since_.value;
+    if (nanos < 1'000'000'000) return;
+    const std::uint64_t bytes = (done_ - rate_from_) * context_.geometry.window_size();
+    const double rate = static_cast<double>(bytes) * 1e9 / static_cast<double>(nanos);
+    rate_ = rate_ == 0 ? rate : rate_ * 0.7 + rate * 0.3;
+    rate_since_ = now;
+    rate_from_ = done_;
+}
+
+WalkStatus Walker::status() const {
+    const std::uint64_t window = context_.geometry.window_size();
+    WalkStatus status;
+    status.kind = order_.kind;
+    if (order_.kind == WalkKind::rebuilding) status.member = order_.member;
+    status.position = done_ * window;
+    status.end = context_.members.window_count() * window;
+    double rate = rate_;
+    if (rate == 0) {  // the first second
+        const std::uint64_t nanos = clock_.now().value - rate_since_.value;
+        const auto bytes = static_cast<double>((done_ - rate_from_) * window);
+        if (nanos != 0) rate = bytes * 1e9 / static_cast<double>(nanos);
+    }
+    status.rate = static_cast<std::uint64_t>(rate);
+    if (status.rate != 0) status.seconds_left = (status.end - status.position) / status.rate;
+    status.repair = order_.repair;
+    status.mismatches = order_.mismatches;
+    status.repaired = order_.repaired;
+    status.throttle = throttle_.severity();
+    return status;
+}
+
+Task<Result<void>> Walker::walk_batch(Walker* self, Lane* lane) {
+    const std::uint64_t losses = self->context_.members.losses();
+    BRAID_CO_CHECK(co_await read_batch(self, lane));
+    BRAID_CO_CHECK(co_await walk_windows(self, lane));
+    if (self->order_.kind == WalkKind::rebuilding) {
+        BRAID_CO_CHECK(co_await rebuild_batch(self, lane));
+    }
+    // A member was lost meanwhile: what it should have taken part in does not count.
+    if (losses != self->context_.members.losses()) co_return Error{Errc::io, "walk"};
+    co_return Result<void>{};
+}
+
+/// The same windows of every live member, each member's in one piece.
+Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
+    Members& members = self->context_.members;
+    const WindowPlace place = members.window_place(lane->first);
+    lane->unreadable = {};
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        const MemberIndex member{i};
+        DiskOp& op = lane->ops[i];
+        op = {};
+        if (members.slot(member).state != MemberState::in_sync) continue;
+        op.kind = DiskOpKind::read;
+        op.offset = members.device_offset(member, place, 0);
+        op.size = lane->count * self->context_.geometry.window_size();
+        op.data = lane->content(member, 0);
+        op.tag = 1;
+        members.submit(member, lane->group, op);
+    }
+    co_await lane->group;
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        const DiskOp& op = lane->ops[i];
+        if (op.tag == 0) {
+            continue;
+        }
+        members.count_done(op, MemberIndex{i});
+        if (op.ok()) continue;
+        lane->unreadable |= RoleSet::of(Role{i});
+        self->context_.monitor.read_failed(MemberIndex{i}, op.os_error);
+    }
+    co_return Result<void>{};
+}
+
+/// Computes what each window should hold, and writes what was found wrong or could not be read.
+/// The rebuilt member's strips are only computed: rebuild_batch() writes them in one piece.
+Task<Result<void>> Walker::walk_windows(Walker* self, Lane* lane) {
+    const StripeContext& context = self->context_;
+    const Geometry& geometry = context.geometry;
+    for (std::uint32_t i = 0; i != lane->count; ++i) {
+        const WindowPlace place = context.members.window_place(lane->first + i);
+        lane->io.begin(place, row_range(0, geometry.window_rows));
+        for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
+            const Role role = geometry.role_of(place.stripe, MemberIndex{m});
+            lane->io.old_content[raw(role)] = lane->content(MemberIndex{m}, i * geometry.window_size());
+        }
+        if (lane->unreadable.empty() && self->order_.kind != WalkKind::rebuilding &&
+            self->inspect_window(*lane, i)) {
+            continue;
+        }
+        BRAID_CO_CHECK(co_await mend_window(self, lane, i));
+    }
+    co_return Result<void>{};
+}
+
+namespace {
+
+struct ConstStrips {
+    std::array<const std::byte*, members_max> data{};
+    ByteView p;
+    ByteView q;
+};
+
+ConstStrips strips_of(const Geometry& geometry, const StripeIo& io, std::uint32_t row,
+                      std::uint32_t count) {
+    ConstStrips strips;
+    const std::uint64_t at = row * row_size;
+    const std::uint64_t size = count * row_size;
+    for (const Role role : geometry.data_roles()) {
+        strips.data[raw(role)] = io.old_content[raw(role)] + at;
+    }
+    strips.p = {io.old_content[raw(geometry.p())] + at, size};
+    if (geometry.parities() == 2) strips.q = {io.old_content[raw(geometry.q())] + at, size};
+    return strips;
+}
+
+bool matches(const Geometry& geometry, const ConstStrips& strips) {
+    const parity::Sources data{strips.data.data(), geometry.data_count()};
+    return geometry.parities() == 2 ? parity::matches_pq(strips.p, strips.q, data)
+                                    : parity::matches_p(strips.p, data);
+}
+
+}  // namespace
+
+/// Everything was read: true if P and Q match, or nothing is to be done about it.
+bool Walker::inspect_window(Lane& lane, std::uint32_t index) {
+    const Geometry& geometry = context_.geometry;
+    if (matches(geometry, strips_of(geometry, lane.io, 0, geometry.window_rows))) return true;
+    lane.wrong.fill(0);
+    bool mends = false;
+    for (std::uint32_t row = 0; row != geometry.window_rows; ++row) {
+        mends |= !inspect_row(lane, index, row);
+    }
+    return !mends;
+}
+
+/// False if the row is to be rewritten: then the right content is in the lane's buffer, and the
+/// strips that have it are marked in `wrong`.
+bool Walker::inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row) {
+    const Geometry& geometry = context_.geometry;
+    const ConstStrips strips = strips_of(geometry, lane.io, row, 1);
+    if (matches(geometry, strips)) return true;
+    const WindowPlace place = context_.members.window_place(lane.first + index);
+    const parity::Sources data{strips.data.data(), geometry.data_count()};
+    RoleSet wrong = geometry.parity_roles();  // what a resync, or a repair of RAID-5, rewrites
+    if (order_.kind == WalkKind::scrubbing) {
+        ++order_.mismatches;
+        std::string what = "parity and data differ; which strip is wrong cannot be told";
+        bool known = geometry.parities() == 1;
+        if (geometry.parities() == 2) {
+            using What = parity::Located::What;
+            const parity::Located located = parity::locate(strips.p, strips.q, data);
+            known = located.what != What::several;
+            if (located.what == What::data) {
+                wrong = RoleSet::of(Role{static_cast<std::uint32_t>(located.index)});
+            } else if (located.what == What::p) {
+                wrong = RoleSet::of(geometry.p());
+            } else if (located.what == What::q) {
+                wrong = RoleSet::of(geometry.q());
+            }
+            if (known) {
+                what = fmt::format("the strip on member {} is wrong",
+                                   raw(geometry.member_of(place.stripe, *wrong.begin())));
+            } else {
+                what = "more than one strip is wrong, which ones cannot be told; nothing changed";
+            }
+        }
+        const bool repairs = order_.repair && known;
+        if (repairs) {
+            ++order_.repaired;
+            what += geometry.parities() == 2 ? "; repaired" : "; parity rewritten from the data";
+        }
+        host_.walk_mismatch(place, row, std::move(what));
+        if (!repairs) return true;
+    }
+    std::array<std::byte*, members_max> to{};
+    for (const Role role : geometry.data_roles()) {
+        to[raw(role)] = lane.io.old_content[raw(role)] + row * row_size;
+    }
+    parity::Strips fix{{to.data(), geometry.data_count()}, nullptr, nullptr, row_size};
+    fix.p = lane.io.old_content[raw(geometry.p())] + row * row_size;
+    if (geometry.parities() == 2) fix.q = lane.io.old_content[raw(geometry.q())] + row * row_size;
+    parity::Lost lost;
+    for (const Role role : wrong) {
+        if (role == geometry.p()) {
+            lost.p = true;
+        } else if (geometry.parities() == 2 && role == geometry.q()) {
+            lost.q = true;
+        } else {
+            lost.first = raw(role);
+        }
+        lane.wrong[raw(role)] |= row_range(row, 1);
+    }
+    parity::recover(fix, lost, parity::Store::cached);
+    return false;
+}
+
+/// Rewrites what inspect_window() marked; or, where strips are lost or could not be read, computes
+/// them and rewrites the unreadable ones.
+Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane, std::uint32_t index) {
+    const StripeContext& context = self->context_;
+    const Geometry& geometry = context.geometry;
+    const WindowPlace place = context.members.window_place(lane->first + index);
+    const RowMask all = row_range(0, geometry.window_rows);
+    StripeIo& io = lane->io;
+    if (lane->unreadable.empty() && self->order_.kind != WalkKind::rebuilding) {
+        for (const Role role : RoleSet::first(geometry.member_count)) {
+            if (lane->wrong[raw(role)] != 0) io.want_write_old(role, lane->wrong[raw(role)]);
+        }
+    } else {
+        RoleSet gone;  // by role
+        RoleSet rewrite;
+        for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
+            const MemberIndex member{m};
+            const RoleSet role = RoleSet::of(geometry.role_of(place.stripe, member));
+            if (context.members.slot(member).state != MemberState::in_sync) gone |= role;
+            if (lane->is_unreadable(member)) rewrite |= role;
+        }
+        gone |= rewrite;
+        if (gone.size() > geometry.parities()) co_return Error{Errc::io, "walk"};
+        const bool parity_true = context.members.state_of(place).parity_true;
+        if (!parity_true && !(gone & geometry.data_roles()).empty()) {
+            co_return Error{Errc::unknown, "walk"};
+        }
+        std::array<std::byte*, members_max> data{};
+        parity::Lost lost;
+        for (const Role role : geometry.data_roles()) {
+            data[raw(role)] = io.old_content[raw(role)];
+            if (gone.has(role)) (lost.first ? lost.second : lost.first) = raw(role);
+        }
+        parity::Strips strips{{data.data(), geometry.data_count()},
+                              io.old_content[raw(geometry.p())], nullptr, geometry.window_size()};
+        lost.p = gone.has(geometry.p()) || (!parity_true && self->order_.kind == WalkKind::resyncing);
+        if (geometry.parities() == 2) {
+            strips.q = io.old_content[raw(geometry.q())];
+            lost.q = gone.has(geometry.q()) || (!parity_true && self->order_.kind == WalkKind::resyncing);
+        }
+        parity::recover(strips, lost, parity::Store::cached);
+        if (!parity_true) rewrite |= geometry.parity_roles();
+        for (const Role role : rewrite) io.want_write_old(role, all);
+        if (!lane->unreadable.empty()) context.counters.reads_corrected += geometry.window_rows;
+    }
+    while (io.submit(DiskOpKind::write, false)) {
+        co_await io.group;
+        io.collect();
+    }
+    for (const Role role : io.failed()) {
+        context.monitor.write_failed(io.member_of(role), io.os_error_of(role));
+    }
+    co_return Result<void>{};
+}
+
+/// The rebuilt member's strips, in one piece.
+Task<Result<void>> Walker::rebuild_batch(Walker* self, Lane* lane) {
+    Members& members = self->context_.members;
+    const MemberIndex member = self->order_.member;
+    if (members.slot(member).state != MemberState::rebuilding) co_return Error{Errc::io, "walk"};
+    DiskOp& op = lane->ops[raw(member)];
+    op = {};
+    op.kind = DiskOpKind::write;
+    op.offset = members.device_offset(member, members.window_place(lane->first), 0);
+    op.size = lane->count * self->context_.geometry.window_size();
+    op.data = lane->content(member, 0);
+    members.submit(member, lane->group, op);
+    co_await lane->group;
+    members.count_done(op, member);
+    if (!op.ok()) {
+        self->context_.monitor.write_failed(member, op.os_error);
+        co_return Error{Errc::io, "walk"};
+    }
+    co_return Result<void>{};
+}
+
+}  // namespace braid

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Walker: goes over the whole array, a batch of windows at a time, under their locks. One mechanism
+// for three jobs: rebuild computes a member's strips from the others, resync makes P and Q true,
+// scrub compares and repairs. Several batches are on their way at once; a batch keeps its locks
+// until all before it are done, so that "everything before the position is true" always holds.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/base/buffer.h"
+#include "engine/io/clock.h"
+#include "engine/status.h"
+#include "engine/stripe_jobs.h"
+#include "engine/throttle.h"
+
+namespace braid {
+
+struct WalkOrder {
+    WalkKind kind{WalkKind::resyncing};
+    MemberIndex member{};            // rebuilding
+    std::uint64_t begin{0};          // windows
+    bool repair{false};              // scrubbing
+    std::uint64_t mismatches{0};     // found before it was interrupted
+    std::uint64_t repaired{0};
+};
+
+/// What the array has to do as a walk goes on.
+class WalkHost {
+  public:
+    virtual ~WalkHost() = default;
+    /// Everything before `windows` is done; its rows are still locked.
+    virtual void walk_passed(const WalkOrder& order, std::uint64_t windows) = 0;
+    /// Makes the position durable: never ahead of the data.
+    virtual Task<Result<void>> walk_checkpoint() = 0;
+    /// Rows of a window were found wrong: `what` for people.
+    virtual void walk_mismatch(WindowPlace place, std::uint32_t row, std::string what) = 0;
+    virtual LatencySample take_latency() = 0;
+};
+
+class Walker {
+  public:
+    Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost& host);
+    Walker(const Walker&) = delete;
+    Walker& operator=(const Walker&) = delete;
+    ~Walker();
+
+    /// Errc::cancelled after cancel(); Errc::io or Errc::failed where it could not go on.
+    static Task<Result<void>> run(Walker* self, WalkOrder order);
+    void cancel();
+
+    bool running() const { return running_; }
+    const WalkOrder& order() const { return order_; }  // with the counts so far
+    std::uint64_t position() const { return done_; }   // windows
+    WalkStatus status() const;
+    std::uint64_t memory_bytes() const;
+
+    static constexpr std::uint64_t checkpoint_nanos = 5'000'000'000;
+
+  private:
+    static constexpr std::uint32_t lanes_max = 4;
+    static constexpr std::uint64_t batch_size = 256u << 10;  // of each member, where that fits
+    static constexpr std::uint32_t batch_windows_max = 64;
+    struct Lane;
+
+    static Task<void> walk_lane(Walker* self, Lane* lane);
+    static Task<Result<void>> walk_batch(Walker* self, Lane* lane);
+    static Task<Result<void>> read_batch(Walker* self, Lane* lane);
+    static Task<Result<void>> walk_windows(Walker* self, Lane* lane);
+    static Task<Result<void>> rebuild_batch(Walker* self, Lane* lane);
+    static Task<Result<void>> mend_window(Walker* self, Lane* lane, std::uint32_t index);
+    static Task<void> pause(Walker* self, Nanos step);
+    bool inspect_window(Lane& lane, std::uint32_t index);
+    bool inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row);
+    void note_rate();
+
+    StripeContext context_;
+    Clock& clock_;
+    WalkHost& host_;
+    TaskGroup lanes_group_;
+    std::vector<std::unique_ptr<Lane>> lanes_;
+    std::uint64_t batch_windows_;
+    WalkOrder order_;
+    Throttle throttle_;
+    bool running_{false};
+    bool cancelled_{false};
+    std::optional<Error> error_;
+    std::uint64_t next_{0};       // the first window that no lane has
+    std::uint64_t done_{0};       // every window before it is done
+    Event turn_;                  // done_ moved
+    Timer* pausing_{nullptr};
+    Nanos pause_until_{};
+    LatencySample quiet_;
+    Nanos checkpointed_{};
+    bool checkpointing_{false};
+    Nanos rate_since_{};
+    std::uint64_t rate_from_{0};
+    double rate_{0};              // bytes of a member per second, smoothed
+};
+
+}  // namespace braid
