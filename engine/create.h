@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Making an array: a plan, which is a pure function of the wishes and of the devices' sizes, and
+// its execution. What is on the devices now is looked at by who calls (cli/create.cpp).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/limits.h"
+#include "engine/base/result.h"
+#include "engine/base/rng.h"
+#include "engine/configuration.h"
+#include "engine/io/disk.h"
+#include "engine/io/task.h"
+
+namespace braid {
+
+inline constexpr std::uint64_t data_offset_default = 4u << 20;
+inline constexpr std::uint64_t data_offset_large = 16u << 20;
+inline constexpr std::uint64_t member_size_large = std::uint64_t{64} << 30;  // has the large one
+
+struct VolumeWish {
+    std::string name;
+    std::uint64_t size{0};       // bytes; rounded up to whole stripes
+};
+struct CreateOptions {
+    Level level{Level::raid5};
+    Layout layout{Layout::left_symmetric};
+    std::uint64_t strip_size{strip_size_default};
+    std::string name;
+    std::vector<VolumeWish> volumes;   // none: one, "data", of everything
+    bool assume_clean{false};          // parity is true already, or the user does not care
+    std::uint64_t wall_seconds{0};
+};
+struct CreateMember {
+    std::string path;
+    std::uint64_t size{0};       // bytes of the device
+    bool spare{false};
+    bool zero_fast{false};       // of its DiskInfo
+};
+
+/// How parity becomes true.
+enum class InitialParity : std::uint8_t {
+    zeroed,    // all members are zeroed, which is cheap here
+    resynced,  // by a resync that runs when the array is first served
+    assumed,   // the user says so
+};
+
+struct CreatePlan {
+    Configuration configuration;   // a checked one, epoch 1, cleanly stopped
+    InitialParity parity{InitialParity::resynced};
+    std::uint64_t wall_seconds{0};
+    std::vector<std::string> notices;
+};
+/// `members` in the order of their roles; spares in any place.
+Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const CreateMember> members,
+                                Rng& rng);
+
+/// Wipes what was in front of the data, zeroes the data where the plan says so, and writes the
+/// metadata. `disks` in the order of plan_create()'s members, as the configuration has them: roles
+/// first, then spares; they must outlive the task. `plan` is used before the task is returned only.
+/// @param progress  called with bytes zeroed and bytes in all; may be empty
+Task<Checked<Unit>> create_array(std::vector<Disk*> disks, const CreatePlan& plan,
+                                 std::function<void(std::uint64_t, std::uint64_t)> progress);
+
+}  // namespace braid
