@@ -10,9 +10,7 @@ namespace braid {
 Task<void> ArrayImpl::run_background(ArrayImpl* self) {
     while (!self->stopping_) {
         self->background_event_.clear();
-        if (co_await settle(self)) {
-            if (self->use_spare()) self->changed();
-        }
+        co_await use_spare(self);
         const std::optional<WalkOrder> order = self->next_walk();
         if (!order) {
             auto wait = self->background_event_.wait();
@@ -32,21 +30,21 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
     self->background_event_.set();
 }
 
-/// Gives a spare the first lost role. True if it did.
-bool ArrayImpl::use_spare() {
-    if (options_.readonly || members_.failed() || members_busy_) return false;
-    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+/// Gives a spare the first lost role; the member that had it is closed.
+Task<void> ArrayImpl::use_spare(ArrayImpl* self) {
+    if (self->members_busy_ || self->spares_.empty()) co_return;
+    for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
         const MemberIndex member{i};
-        const MemberState state = members_.slot(member).state;
-        const bool empty = (state == MemberState::missing || state == MemberState::faulty) &&
-                           !members_.slot(member).disk;
-        if (!empty || spares_.empty()) continue;
-        Spare spare = std::move(spares_.back());
-        spares_.pop_back();
-        fill_role(member, std::move(spare));
-        return true;
+        if (!self->is_open_role(member)) continue;
+        Busy guard(self->members_busy_);
+        co_await close_slot(self, member);
+        if (!co_await settle(self) || self->spares_.empty()) co_return;
+        Spare spare = std::move(self->spares_.back());
+        self->spares_.pop_back();
+        self->fill_role(member, std::move(spare));
+        self->changed();
+        co_return;
     }
-    return false;
 }
 
 std::optional<WalkOrder> ArrayImpl::next_walk() {

@@ -55,6 +55,14 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void note_latency(Nanos latency) override;
 
   private:
+    /// One operator's command on members at a time, and no spare taken meanwhile.
+    struct Busy {
+        bool& flag;
+        explicit Busy(bool& the_flag) : flag(the_flag) { flag = true; }
+        ~Busy() { flag = false; }
+        Busy(const Busy&) = delete;
+        Busy& operator=(const Busy&) = delete;
+    };
     /// An opened member without a role.
     struct Spare {
         std::unique_ptr<Disk> disk;
@@ -96,7 +104,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     // What runs in the background, array_background.cpp.
     static Task<void> run_background(ArrayImpl* self);
     std::optional<WalkOrder> next_walk();
-    bool use_spare();
+    static Task<void> use_spare(ArrayImpl* self);
     void walk_ended(const WalkOrder& order, const Result<void>& result);
     void scrub_ended(const WalkOrder& order, const Result<void>& result);
 
@@ -104,7 +112,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     Checked<std::optional<MemberIndex>> find_role(const std::string& name) const;
     Spare* find_spare(const std::string& name);
     std::string names() const;
-    Checked<MemberRecord> plan_record(const Disk& disk);
+    Checked<MemberRecord> plan_record(const Disk& disk, std::optional<MemberIndex> role);
     bool is_open_role(MemberIndex member) const;
     const MemberMetadata& any_metadata() const;
     static Task<void> close_slot(ArrayImpl* self, MemberIndex member);

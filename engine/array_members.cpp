@@ -61,15 +61,6 @@ Task<void> ArrayImpl::close_slot(ArrayImpl* self, MemberIndex member) {
 
 namespace {
 
-/// One operator's command on members at a time.
-struct Busy {
-    bool& flag;
-    explicit Busy(bool& the_flag) : flag(the_flag) { flag = true; }
-    ~Busy() { flag = false; }
-    Busy(const Busy&) = delete;
-    Busy& operator=(const Busy&) = delete;
-};
-
 Refusal busy() {
     return Refusal{"another command on members is running; try again when it is done"};
 }
@@ -179,8 +170,9 @@ void ArrayImpl::fill_role(MemberIndex member, Spare spare) {
     background_event_.set();
 }
 
-/// The record of a disk that is to join; refuses one that is too small or here already.
-Checked<MemberRecord> ArrayImpl::plan_record(const Disk& disk) {
+/// The record of a disk that is to join, in place of `role` if that is given; refuses one that is
+/// too small or here already.
+Checked<MemberRecord> ArrayImpl::plan_record(const Disk& disk, std::optional<MemberIndex> role) {
     MemberRecord joining;
     joining.uuid = Uuid::random(rng_);
     joining.state = MemberState::spare;
@@ -191,7 +183,8 @@ Checked<MemberRecord> ArrayImpl::plan_record(const Disk& disk) {
         joining.data_offset = std::max(joining.data_offset, at.data_offset);
         const bool open = at.state == MemberState::in_sync ||
                           at.state == MemberState::rebuilding || at.state == MemberState::spare;
-        if (open && at.path == joining.path) {
+        const bool replaced = role && at.role == role;
+        if (open && !replaced && at.path == joining.path) {
             return Refusal{fmt::format("{} is a member already ({})", at.path, text_of(at.state))};
         }
     }
@@ -230,7 +223,7 @@ Task<Checked<Unit>> ArrayImpl::run_add(ArrayImpl* self, std::unique_ptr<Disk> di
         co_return Refusal{fmt::format("there are {} spares already, and no more can be held",
                                       spares_max)};
     }
-    BRAID_CO_TRY(MemberRecord joining, self->plan_record(*disk));
+    BRAID_CO_TRY(MemberRecord joining, self->plan_record(*disk, role));
     Busy guard(self->members_busy_);
     if (const auto settled = co_await settle(self); !settled) co_return not_durable(settled.error());
     BRAID_CO_TRY(NewMember prepared,
@@ -268,7 +261,7 @@ Task<Checked<Unit>> ArrayImpl::run_replace(ArrayImpl* self, std::string name,
     if (!role) {
         co_return Refusal{fmt::format("{} is a spare: remove it and add another", name)};
     }
-    BRAID_CO_CHECK(self->plan_record(*disk));  // before the old one is failed
+    BRAID_CO_CHECK(self->plan_record(*disk, role));  // before the old one is failed
     const MemberState state = self->members_.slot(*role).state;
     if (state == MemberState::in_sync || state == MemberState::rebuilding) {
         BRAID_CO_CHECK(co_await run_fail(self, name));

@@ -119,7 +119,6 @@ void Requests::split() {
         to_split_.pop();
         BRAID_REQUIRE(request->pending != 0);
     }
-    jobs_.wake();
 }
 
 /// Makes the parts of one more stripe. False when no part is free.
@@ -158,11 +157,7 @@ void Requests::part_done(Part& part, const Result<void>& result) {
     part.next = std::exchange(free_part_, &part);
     if (!result) fail(request, result.error());
     if (--request.pending == 0 && !request.splitting) finish(request);
-    if (to_split_.front() != nullptr) {
-        split();
-    } else {
-        jobs_.wake();
-    }
+    split();  // what waited for a free part
 }
 
 // ---- reads ---------------------------------------------------------------------------------

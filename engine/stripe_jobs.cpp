@@ -283,10 +283,11 @@ struct StripeJobs::Idle {
 };
 
 StripeJobs::StripeJobs(StripeContext context, PartSink& sink, TaskGroup& tasks)
-    : context_(context), sink_(sink), tasks_(tasks) {}
+    : context_(context), sink_(sink), tasks_(tasks) {
+    context_.locks.set_listener(this);
+}
 
-void StripeJobs::wake() {
-    if (!context_.locks.has_jobs()) return;
+void StripeJobs::job_ready() {
     if (Idle* idle = idle_; idle != nullptr) {
         idle_ = idle->next;
         idle->queue->push(idle->handle);
@@ -310,7 +311,6 @@ Task<void> StripeJobs::work(StripeJobs* self) {
         Idle idle{*self};
         co_await idle;
         while (locks.take_job(job.parts)) {
-            self->wake();  // another worker, if there is more to do
             const Result<void> result = co_await run(self, &job);
             job.lease = Lease();
             if (!result && job.parts.count > 1) {

@@ -35,7 +35,7 @@ class PartSink {
     virtual void part_done(Part& part, const Result<void>& result) = 0;
 };
 
-class StripeJobs {
+class StripeJobs final : public JobListener {
   public:
     static constexpr std::uint32_t workers_max = 128;
 
@@ -43,9 +43,9 @@ class StripeJobs {
     StripeJobs(const StripeJobs&) = delete;
     StripeJobs& operator=(const StripeJobs&) = delete;
 
-    /// There may be a job in the locks: a worker will look, after all that is ready now, so that
-    /// parts that arrive together are merged.
-    void wake();
+    /// A worker will look, after all that is ready now, so that parts that arrive together are
+    /// merged.
+    void job_ready() override;
     /// The workers end when they are idle.
     void stop();
 

@@ -63,6 +63,7 @@ void WindowLocks::list(WindowEntry& entry) {
     entry.start_next = nullptr;
     (start_last_ != nullptr ? start_last_->start_next : start_first_) = &entry;
     start_last_ = &entry;
+    if (listener_ != nullptr) listener_->job_ready();
 }
 
 namespace {
@@ -83,11 +84,10 @@ void unlink(WindowEntry& entry, Part* previous, Part& part) {
 
 }  // namespace
 
-bool WindowLocks::add(Part& part, WindowPlace place) {
+void WindowLocks::add(Part& part, WindowPlace place) {
     WindowEntry& entry = find_or_make(place);
     append(entry, part);
     grant(entry);
-    return entry.listed;
 }
 
 bool WindowLocks::fits(const JobParts& job, const Part& part) const {

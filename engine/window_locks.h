@@ -69,14 +69,22 @@ struct JobParts {
     RoleSet covered;                           // strips with any row
 };
 
+/// Told whenever a window gets a job that can be taken.
+class JobListener {
+  public:
+    virtual ~JobListener() = default;
+    virtual void job_ready() = 0;
+};
+
 class WindowLocks {
   public:
     explicit WindowLocks(const Geometry& geometry) : geometry_(geometry), buckets_(bucket_count) {}
     WindowLocks(const WindowLocks&) = delete;
     WindowLocks& operator=(const WindowLocks&) = delete;
 
-    /// A part of a write joins the window's queue. True if a job may be taken now.
-    bool add(Part& part, WindowPlace place);
+    void set_listener(JobListener* listener) { listener_ = listener; }
+    /// A part of a write joins the window's queue.
+    void add(Part& part, WindowPlace place);
     /// Takes the next job, and locks its rows. False when none can start.
     bool take_job(JobParts& job);
     /// The job is over; its parts are no longer looked at.
@@ -109,6 +117,7 @@ class WindowLocks {
     WindowEntry* start_first_{nullptr};
     WindowEntry* start_last_{nullptr};
     std::size_t in_use_{0};
+    JobListener* listener_{nullptr};
 };
 
 /// `RowLock lock{locks, place, rows}; co_await lock;` holds the rows until it ends.

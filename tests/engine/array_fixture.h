@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A whole array on SimDisks, for tests: made, opened, asked, stopped; and a model of what it must
+// hold.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/array.h"
+#include "engine/create.h"
+#include "engine/geometry.h"
+#include "engine/requests.h"
+#include "parity/parity.h"
+#include "tests/sim/sim_disk.h"
+
+namespace braid::sim {
+
+struct SimArrayOptions {
+    std::uint64_t seed{1};
+    Level level{Level::raid5};
+    Layout layout{Layout::left_symmetric};
+    std::uint32_t members{4};
+    std::uint64_t strip_size{16u << 10};
+    std::uint64_t stripes{24};
+    std::uint32_t memory_align{1};
+    bool zero_fast{true};
+    std::uint32_t spares{0};
+    bool assume_clean{false};
+};
+
+class SimArray {
+  public:
+    static constexpr std::uint64_t data_offset = 4u << 20;
+
+    explicit SimArray(SimArrayOptions options) : options_(options), loop_(options.seed) {
+        for (std::uint32_t i = 0; i != options.members + options.spares; ++i) {
+            platters.push_back(make_platter());
+        }
+    }
+    ~SimArray() {
+        if (array && array->status().health != Health::failed) {
+            EXPECT_TRUE(stop());
+        } else if (array) {
+            EXPECT_FALSE(stop());
+        }
+    }
+
+    std::shared_ptr<SimPlatter> make_platter() {
+        auto platter = std::make_shared<SimPlatter>(data_offset + options_.stripes * options_.strip_size);
+        platter->memory_align = options_.memory_align;
+        platter->zero_fast = options_.zero_fast;
+        return platter;
+    }
+    std::unique_ptr<SimDisk> disk(const std::shared_ptr<SimPlatter>& platter, std::string path) {
+        return std::make_unique<SimDisk>(loop_, platter, std::move(path));
+    }
+    static std::string path_of(std::size_t index) { return "m" + std::to_string(index); }
+
+    void create() {
+        std::vector<CreateMember> members;
+        std::vector<std::unique_ptr<SimDisk>> disks;
+        std::vector<Disk*> pointers;
+        for (std::size_t i = 0; i != platters.size(); ++i) {
+            disks.push_back(disk(platters[i], path_of(i)));
+            pointers.push_back(disks.back().get());
+            CreateMember member;
+            member.path = path_of(i);
+            member.size = disks.back()->info().size;
+            member.spare = i >= options_.members;
+            member.zero_fast = options_.zero_fast;
+            members.push_back(member);
+        }
+        CreateOptions how;
+        how.level = options_.level;
+        how.layout = options_.layout;
+        how.strip_size = options_.strip_size;
+        how.name = "sim";
+        how.assume_clean = options_.assume_clean;
+        how.wall_seconds = loop_.wall_seconds();
+        auto plan = plan_create(how, members, loop_.rng());
+        ASSERT_TRUE(plan) << plan.error().text;
+        const auto created = loop_.run_until_done(create_array(pointers, *plan, {}));
+        ASSERT_TRUE(created) << created.error().text;
+        geometry_ = Geometry::of(plan->configuration);
+        model.assign(plan->configuration.data_size(), std::byte{0});
+    }
+
+    /// Opens the array from the platters at `indexes`; all of them by default.
+    Checked<Unit> open(std::vector<std::size_t> indexes = {}, bool force = false) {
+        if (indexes.empty()) {
+            for (std::size_t i = 0; i != platters.size(); ++i) indexes.push_back(i);
+        }
+        std::vector<std::unique_ptr<Disk>> disks;
+        for (const std::size_t i : indexes) disks.push_back(disk(platters[i], path_of(i)));
+        ArrayOptions how;
+        how.force = force;
+        how.seed = loop_.rng().next();
+        how.buffer_size = 16u << 20;
+        how.on_event = [this](const ArrayEvent& event) {
+            events.push_back(event.kind);
+            if (getenv("BRAID_TEST_VERBOSE") != nullptr) {
+                std::printf("%s: %s\n", event.kind.c_str(), event.text.c_str());
+            }
+        };
+        auto opened = loop_.run_until_done(Array::open(loop_.ready(), loop_, std::move(disks), how));
+        if (!opened) return opened.error();
+        array = std::move(*opened);
+        return Unit{};
+    }
+    Result<void> stop() {
+        const auto result = loop_.run_until_done(array->stop());
+        array.reset();
+        return result;
+    }
+
+    Result<void> run(IoRequest& request) { return loop_.run_until_done(run_one(array.get(), &request)); }
+    static Task<Result<void>> run_one(Array* array, IoRequest* request) {
+        RunRequest run(*array, *request);
+        co_return co_await run;
+    }
+    Result<void> write(std::uint64_t offset, Buffer& data, bool fua = false) {
+        IoRequest request;
+        request.kind = IoKind::write;
+        request.offset = offset;
+        request.size = data.size();
+        request.data = data.data();
+        request.fua = fua;
+        const auto result = run(request);
+        if (result) std::memcpy(model.data() + offset, data.data(), data.size());
+        return result;
+    }
+    Result<void> read(std::uint64_t offset, Buffer& into) {
+        IoRequest request;
+        request.offset = offset;
+        request.size = into.size();
+        request.data = into.data();
+        return run(request);
+    }
+    void expect_content() {
+        constexpr std::uint64_t piece_max = 4u << 20;
+        for (std::uint64_t at = 0; at < model.size(); at += piece_max) {
+            Buffer piece(std::min<std::uint64_t>(piece_max, model.size() - at));
+            const auto result = read(at, piece);
+            ASSERT_TRUE(result) << result.error().text();
+            if (std::memcmp(piece.data(), model.data() + at, piece.size()) == 0) continue;
+            for (std::uint64_t i = 0; i != piece.size(); ++i) {
+                ASSERT_EQ(piece.data()[i], model[at + i]) << "first difference at byte " << at + i;
+            }
+        }
+    }
+    /// Every stripe's P and Q on the platters, past the array.
+    void expect_parity() {
+        for (std::uint64_t s = 0; s != options_.stripes; ++s) {
+            const StripeIndex stripe{s};
+            std::vector<const std::byte*> data;
+            auto strip = [&](Role role) {
+                return platters[raw(geometry_.member_of(stripe, role))]->content.data() +
+                       data_offset + geometry_.strip_offset(stripe);
+            };
+            for (const Role role : geometry_.data_roles()) data.push_back(strip(role));
+            const ByteView p{strip(geometry_.p()), options_.strip_size};
+            ASSERT_TRUE(geometry_.parities() == 2
+                            ? parity::matches_pq(p, {strip(geometry_.q()), options_.strip_size}, data)
+                            : parity::matches_p(p, data))
+                << "stripe " << s;
+        }
+    }
+    /// Lets the array work until nothing runs in the background.
+    void settle() {
+        for (int i = 0; i != 10'000; ++i) {
+            loop_.run_for(millis(20));
+            const ArrayStatus now = array->status();
+            const bool walks = !now.walks.empty() || now.configuration.scrub;
+            bool rebuilding = false;
+            for (const auto& member : now.members) {
+                rebuilding |= member.record.state == MemberState::rebuilding;
+            }
+            if (!walks && !rebuilding && !now.configuration.resynced) return;
+        }
+        FAIL() << "does not settle";
+    }
+    MemberState state_of(std::uint32_t role) const {
+        for (const auto& member : array->status().members) {
+            if (member.record.role == MemberIndex{role}) return member.record.state;
+        }
+        return MemberState::missing;
+    }
+    bool has_event(const std::string& kind) const {
+        return std::ranges::find(events, kind) != events.end();
+    }
+    std::uint64_t size() const { return model.size(); }
+    SimLoop& loop() { return loop_; }
+    const Geometry& geometry() const { return geometry_; }
+
+    std::vector<std::shared_ptr<SimPlatter>> platters;
+    std::unique_ptr<Array> array;
+    std::vector<std::byte> model;
+    std::vector<std::string> events;
+
+  private:
+    SimArrayOptions options_;
+    SimLoop loop_;
+    Geometry geometry_;
+};
+
+inline Buffer random_bytes(Rng& rng, std::uint64_t size) {
+    Buffer bytes(size);
+    for (std::uint64_t i = 0; i != size; ++i) bytes.data()[i] = static_cast<std::byte>(rng.next());
+    return bytes;
+}
+
+}  // namespace braid::sim
