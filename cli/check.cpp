@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// braid check: reads an array that nobody serves and compares data with parity, in this process.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "cli/online.h"
+#include "cli/online_tools.h"
+#include "cli/picture.h"
+#include "engine/array.h"
+#include "engine/io/uring_disk.h"
+#include "engine/io/uring_loop.h"
+#include "plugin/status_json.h"
+
+namespace braid::cli {
+namespace {
+
+constexpr int status_clean = 0;
+constexpr int status_mismatches = 1;
+constexpr int status_trouble = 2;
+
+struct CheckOptions {
+    std::vector<std::string> paths;
+    bool repair{false};
+    bool force{false};
+};
+
+volatile std::sig_atomic_t interrupted = 0;
+void on_interrupt(int) { interrupted = 1; }
+
+int trouble(const std::string& text) {
+    refuse(text);
+    return status_trouble;
+}
+
+/// Walks the array to its end; the scrub's result, or why there is none.
+Task<Checked<WalkStatus>> scrub(Array* array, Clock* clock, bool repair) {
+    if (const auto started = array->start_scrub(repair); !started) co_return started.error();
+    Style style = Style::of_stdout();
+    style.colours = false;
+    ProgressLine line;
+    for (;;) {
+        Timer timer(*clock, {clock->now().value + millis(200).value});
+        co_await timer;
+        const ArrayStatus status = array->status();
+        const WalkStatus* running = nullptr;
+        for (const WalkStatus& walk : status.walks) {
+            if (walk.kind == WalkKind::scrubbing) running = &walk;
+        }
+        if (running == nullptr) {
+            if (status.last_scrub) co_return *status.last_scrub;
+            co_return Refusal{"the check ended without a result"};
+        }
+        if (interrupted != 0) {
+            if (const auto stopped = array->stop_scrub(); !stopped) co_return stopped.error();
+            co_return Refusal{"interrupted"};
+        }
+        line.show(task_line(plugin::json_of(*running), style));
+    }
+}
+
+Task<Checked<WalkStatus>> check(ReadyQueue* ready, Clock* clock,
+                                std::vector<std::unique_ptr<Disk>> disks, ArrayOptions options,
+                                bool repair) {
+    auto opened = co_await Array::open(*ready, *clock, std::move(disks), std::move(options));
+    if (!opened) co_return opened.error();
+    const std::unique_ptr<Array> array = std::move(opened).value();
+    const ArrayStatus before = array->status();
+    if (before.health != Health::clean) {
+        fmt::print("the array is {}: without all members there is nothing to compare with\n",
+                   text_of(before.health));
+    }
+    auto result = co_await scrub(array.get(), clock, repair);
+    const auto stopped = co_await array->stop();
+    if (!stopped && result) {
+        co_return Refusal{
+            fmt::format("the array could not be marked clean: {}", stopped.error().text())};
+    }
+    co_return result;
+}
+
+int report(const WalkStatus& walk) {
+    fmt::print("checked {} of each member: {}\n", size_text(walk.position),
+               scrub_result(plugin::json_of(walk)));
+    if (walk.position < walk.end) return status_trouble;
+    if (walk.mismatches > walk.repaired) {
+        fmt::print("`braid check --repair` rewrites what is wrong\n");
+        return status_mismatches;
+    }
+    return walk.mismatches != 0 ? status_mismatches : status_clean;
+}
+
+int run(const CheckOptions& options) {
+    auto loop = UringLoop::create();
+    if (!loop) return trouble(loop.error().text);
+    std::vector<std::unique_ptr<Disk>> disks;
+    for (const std::string& path : options.paths) {
+        auto disk = open_disk(**loop, absolute_path(path), {.readonly = !options.repair});
+        if (!disk) return trouble(disk.error().text);
+        disks.push_back(std::move(disk).value());
+    }
+    ArrayOptions array_options;
+    array_options.readonly = !options.repair;
+    array_options.force = options.force;
+    array_options.seed = std::random_device{}();
+    array_options.on_event = [](const ArrayEvent& event) {
+        if (event.severity != Severity::info) {
+            std::fprintf(stderr, "braid: %s\n", event.text.c_str());
+        }
+    };
+    std::signal(SIGINT, on_interrupt);
+    std::signal(SIGTERM, on_interrupt);
+    const auto result =
+        (*loop)->run_until_done(check(&(*loop)->ready(), loop->get(), std::move(disks),
+                                      std::move(array_options), options.repair));
+    return result ? report(*result) : trouble(result.error().text);
+}
+
+}  // namespace
+
+void add_check_command(CLI::App& app, int* exit_status) {
+    auto options = std::make_shared<CheckOptions>();
+    CLI::App* command = app.add_subcommand(
+        "check",
+        "read an array that is not served and compare data with parity; exit status 0: all true, "
+        "1: something was wrong, 2: it could not be told");
+    command->add_option("members", options->paths, "all members, in any order")
+        ->required()
+        ->type_name("PATH...");
+    command->add_flag("--repair", options->repair,
+                      "rewrite what is wrong (RAID-4 and RAID-5: the parity); without it nothing "
+                      "is written");
+    command->add_flag("--force", options->force,
+                      "although the absent members may be newer than those that are there");
+    command->callback([options, exit_status] { *exit_status = run(*options); });
+}
+
+}  // namespace braid::cli

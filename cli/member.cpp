@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// braid member: orders about single members of a running array.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+
+#include "cli/online.h"
+#include "cli/online_tools.h"
+#include "engine/base/uuid.h"
+
+namespace braid::cli {
+namespace {
+
+struct MemberOptions {
+    std::string socket;
+    std::string name;
+    std::string path;
+    bool force{false};
+};
+
+/// A role, a uuid or a path, of which the server knows the absolute form only.
+std::string name_for_server(const std::string& name) {
+    const bool role = std::ranges::all_of(name, [](char one) { return one >= '0' && one <= '9'; });
+    if (role || Uuid::parse(name)) return name;
+    return absolute_path(name);
+}
+
+std::string resource_of(const MemberOptions& options, const char* verb) {
+    return "/v1/members/" + ControlClient::escape(name_for_server(options.name)) + "/" + verb;
+}
+
+Checked<int> fail(ControlClient& client, const MemberOptions& options) {
+    BRAID_CHECK(client.post(resource_of(options, "fail"), nlohmann::json::object()));
+    fmt::print(
+        "member {} is faulty now; `braid member replace {} PATH` puts another in its place\n",
+        options.name, options.name);
+    return 0;
+}
+Checked<int> forget(ControlClient& client, const MemberOptions& options) {
+    BRAID_CHECK(client.post(resource_of(options, "remove"), nlohmann::json::object()));
+    fmt::print("member {} is removed\n", options.name);
+    return 0;
+}
+Checked<int> add(ControlClient& client, const MemberOptions& options) {
+    const std::string path = absolute_path(options.path);
+    BRAID_CHECK(client.post("/v1/members", {{"path", path}, {"force", options.force}}));
+    fmt::print("{} is added; `braid status` shows what it became\n", path);
+    return 0;
+}
+Checked<int> replace(ControlClient& client, const MemberOptions& options) {
+    const std::string path = absolute_path(options.path);
+    BRAID_CHECK(
+        client.post(resource_of(options, "replace"), {{"path", path}, {"force", options.force}}));
+    fmt::print("{} takes the place of member {}; `braid rebuild --wait` follows its rebuild\n",
+               path, options.name);
+    return 0;
+}
+
+struct Order {
+    const char* name;
+    const char* text;
+    Checked<int> (*run)(ControlClient&, const MemberOptions&);
+    bool takes_name;
+    bool takes_path;
+};
+constexpr Order orders[]{
+    {"fail", "stop using a member: it is faulty from now on", fail, true, false},
+    {"remove", "forget a faulty or missing member, or a spare", forget, true, false},
+    {"add", "add a spare; it is rebuilt at once if a member is lost", add, false, true},
+    {"replace", "put a new device into a member's place and rebuild it", replace, true, true},
+};
+
+}  // namespace
+
+void add_member_command(CLI::App& app, int* exit_status) {
+    CLI::App* member = app.add_subcommand("member", "fail, remove, add or replace a member");
+    member->require_subcommand(1);
+    for (const Order& order : orders) {
+        auto options = std::make_shared<MemberOptions>();
+        CLI::App* command = member->add_subcommand(order.name, order.text);
+        add_socket_option(*command, &options->socket);
+        if (order.takes_name) {
+            command->add_option("member", options->name, "its role (a number), path or uuid")
+                ->required()
+                ->type_name("MEMBER");
+        }
+        if (order.takes_path) {
+            command->add_option("path", options->path, "the new file or block device")
+                ->required()
+                ->type_name("PATH");
+            command->add_flag("--force", options->force,
+                              "even if it holds something: what it holds is lost");
+        }
+        command->callback([options, exit_status, run = order.run] {
+            *exit_status = with_server(
+                options->socket, [&](ControlClient& client) { return run(client, *options); });
+        });
+    }
+}
+
+}  // namespace braid::cli

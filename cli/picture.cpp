@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cli/picture.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <langinfo.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <clocale>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+
+namespace braid::cli {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t member_width = 12;
+constexpr std::size_t task_width = 30;
+
+/// What comes from members and servers is not to command the terminal.
+std::string harmless(std::string text) {
+    for (char& one : text) {
+        const auto code = static_cast<unsigned char>(one);
+        if (code < 0x20 || code == 0x7f) one = '?';
+    }
+    return text;
+}
+
+std::string repeated(const char* piece, std::size_t count) {
+    std::string text;
+    for (std::size_t i = 0; i != count; ++i) text += piece;
+    return text;
+}
+
+Colour colour_of_state(const std::string& state) {
+    if (state == "in_sync") return Colour::good;
+    if (state == "rebuilding") return Colour::warning;
+    if (state == "spare") return Colour::dim;
+    return Colour::bad;
+}
+
+/// A member as a bar: full when in sync, filling while it is rebuilt, crossed out when faulty.
+std::string member_bar(const std::string& state, double rebuilt, const Style& style) {
+    if (state == "in_sync") return bar(1, member_width, style);
+    if (state == "rebuilding") return bar(rebuilt, member_width, style);
+    if (state == "faulty") return repeated(style.utf8 ? "╳" : "x", member_width);
+    if (state == "spare") return repeated(style.utf8 ? "·" : ".", member_width);
+    return repeated(" ", member_width);
+}
+
+std::string state_words(const std::string& state) { return state == "in_sync" ? "in sync" : state; }
+
+std::string errors_of(const json& member) {
+    std::vector<std::string> pieces;
+    const auto count = [&](const char* name, const char* one, const char* many) {
+        const std::uint64_t number = number_in(member, name);
+        if (number != 0) pieces.push_back(fmt::format("{} {}", number, number == 1 ? one : many));
+    };
+    count("errors_read", "read error", "read errors");
+    count("errors_write", "write error", "write errors");
+    count("errors_corrected", "error corrected", "errors corrected");
+    return fmt::format("{}", fmt::join(pieces, ", "));
+}
+
+double rebuilt_part(const json& status, const json& member) {
+    for (const json& task : list_in(status, "tasks")) {
+        if (text_in(task, "kind") != "rebuilding") continue;
+        if (number_in(task, "member") != number_in(member, "role")) continue;
+        const std::uint64_t end = number_in(task, "end");
+        if (end != 0) {
+            return static_cast<double>(number_in(task, "position")) / static_cast<double>(end);
+        }
+    }
+    return 0;
+}
+
+std::string member_line(const json& status, const json& member, const Style& style) {
+    const std::string state = text_in(member, "state");
+    const bool has_role = member.contains("role") && member["role"].is_number_unsigned();
+    const std::string role = has_role ? std::to_string(number_in(member, "role")) : "-";
+    const Colour colour = colour_of_state(state);
+    std::string path = harmless(text_in(member, "path"));
+    if (path.empty()) path = "(no path known)";
+    std::string line =
+        fmt::format("  {:>2}  {}  {}  {}", role,
+                    painted(member_bar(state, rebuilt_part(status, member), style), colour, style),
+                    painted(fmt::format("{:<10}", state_words(state)), colour, style), path);
+    if (const std::string errors = errors_of(member); !errors.empty()) {
+        line += "  " + painted(errors, Colour::warning, style);
+    }
+    if (const std::string notice = harmless(text_in(member, "notice")); !notice.empty()) {
+        line += "\n" + std::string(6, ' ') + painted(notice, Colour::dim, style);
+    }
+    return line + "\n";
+}
+
+Colour colour_of_health(const std::string& health) {
+    if (health == "clean") return Colour::good;
+    return health == "degraded" ? Colour::warning : Colour::bad;
+}
+
+/// Members with a role that hold nothing for it.
+std::size_t lost_members(const json& status) {
+    const json& members = list_in(status, "members");
+    return static_cast<std::size_t>(std::ranges::count_if(members, [](const json& member) {
+        const std::string state = text_in(member, "state");
+        return state == "faulty" || state == "missing";
+    }));
+}
+
+std::string health_words(const json& status, const std::string& health) {
+    if (health == "clean") return "clean";
+    const std::size_t lost = lost_members(status);
+    const std::string members =
+        lost == 1 ? "1 member is lost" : fmt::format("{} members are lost", lost);
+    if (health == "degraded" && lost == 0) return "DEGRADED until the rebuild is done";
+    if (health == "degraded") return "DEGRADED: " + members + ", what they held is computed";
+    if (health == "failed") return "FAILED: " + members + ", more than the level allows";
+    return harmless(health);
+}
+
+std::string head(const json& status, const Style& style) {
+    const json& array = status.at("array");
+    const std::string name = harmless(text_in(array, "name"));
+    std::string line = painted(name.empty() ? "array" : name, Colour::strong, style);
+    line += fmt::format(": RAID-{}", number_in(array, "level"));
+    const std::string layout = text_in(array, "layout");
+    if (!layout.empty() && layout != "left-symmetric") line += " " + layout;
+    line += fmt::format(", {} members, strips of {}, {} of data", number_in(array, "member_count"),
+                        size_text(number_in(array, "strip_size")),
+                        size_text(number_in(array, "data_size")));
+    if (flag_in(status, "readonly")) line += ", read only";
+    if (flag_in(status, "stopping")) line += ", stopping";
+    const std::string health = text_in(status, "health");
+    return line + "\n" +
+           fmt::format("health: {}\n\n",
+                       painted(health_words(status, health), colour_of_health(health), style));
+}
+
+std::string volumes_line(const json& status) {
+    std::vector<std::string> volumes;
+    for (const json& volume : list_in(status, "volumes")) {
+        volumes.push_back(fmt::format("{} {}", harmless(text_in(volume, "name")),
+                                      size_text(number_in(volume, "size"))));
+    }
+    return fmt::format("volumes  {}\n",
+                       volumes.empty() ? "none" : fmt::format("{}", fmt::join(volumes, ", ")));
+}
+
+std::string traffic_line(const json& status) {
+    if (!status.contains("counters")) return {};
+    const json& counters = status["counters"];
+    return fmt::format("requests {} reads, {} writes, {} zeroes or trims, {} flushes\n",
+                       number_in(counters, "reads") + number_in(counters, "direct_reads"),
+                       number_in(counters, "writes"), number_in(counters, "zeroes"),
+                       number_in(counters, "flushes"));
+}
+
+}  // namespace
+
+Style Style::of_stdout() {
+    Style style;
+    std::setlocale(LC_CTYPE, "");
+    const char* letters = nl_langinfo(CODESET);
+    style.utf8 = letters != nullptr && std::strcmp(letters, "UTF-8") == 0;
+    const char* no_colour = std::getenv("NO_COLOR");
+    style.colours = isatty(STDOUT_FILENO) != 0 && (no_colour == nullptr || *no_colour == '\0');
+    return style;
+}
+
+std::string painted(const std::string& text, Colour colour, const Style& style) {
+    if (!style.colours || colour == Colour::plain) return text;
+    const char* code = colour == Colour::good      ? "32"
+                       : colour == Colour::warning ? "33"
+                       : colour == Colour::bad     ? "31;1"
+                       : colour == Colour::dim     ? "2"
+                                                   : "1";
+    return fmt::format("\x1b[{}m{}\x1b[0m", code, text);
+}
+
+std::string size_text(std::uint64_t bytes) {
+    constexpr std::array units{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    if (bytes < 1024) return fmt::format("{} bytes", bytes);
+    auto value = static_cast<double>(bytes);
+    std::size_t unit = 0;
+    while (value >= 1023.95 && unit + 1 != units.size()) {
+        value /= 1024;
+        ++unit;
+    }
+    std::string number = fmt::format("{:.1f}", value);
+    if (number.ends_with(".0")) number.resize(number.size() - 2);
+    return number + " " + units[unit];
+}
+
+std::string duration_text(std::uint64_t seconds) {
+    if (seconds >= 86400) return fmt::format("{} d {} h", seconds / 86400, seconds % 86400 / 3600);
+    if (seconds >= 3600) {
+        return fmt::format("{}:{:02}:{:02}", seconds / 3600, seconds % 3600 / 60, seconds % 60);
+    }
+    return fmt::format("{}:{:02}", seconds / 60, seconds % 60);
+}
+
+std::string time_text(std::uint64_t wall_seconds) {
+    const auto then = static_cast<std::time_t>(wall_seconds);
+    const std::time_t now = std::time(nullptr);
+    std::tm then_parts{};
+    std::tm now_parts{};
+    localtime_r(&then, &then_parts);
+    localtime_r(&now, &now_parts);
+    const bool today =
+        then_parts.tm_yday == now_parts.tm_yday && then_parts.tm_year == now_parts.tm_year;
+    std::array<char, 32> text{};
+    std::strftime(text.data(), text.size(), today ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S", &then_parts);
+    return text.data();
+}
+
+std::string bar(double done, std::size_t width, const Style& style) {
+    const double part = std::clamp(done, 0.0, 1.0);
+    // The bar is full when all is done, and not before.
+    const auto full = static_cast<std::size_t>(part * static_cast<double>(width));
+    return repeated(style.utf8 ? "█" : "#", full) + repeated(style.utf8 ? "░" : "-", width - full);
+}
+
+std::string task_line(const json& task, const Style& style) {
+    const std::string kind = harmless(text_in(task, "kind"));
+    std::string what = kind;
+    if (kind == "rebuilding") what = fmt::format("rebuilding member {}", number_in(task, "member"));
+    if (kind == "scrubbing" && flag_in(task, "repair")) what = "scrubbing, with repair";
+    const std::uint64_t end = number_in(task, "end");
+    const double done =
+        end == 0 ? 0 : static_cast<double>(number_in(task, "position")) / static_cast<double>(end);
+    std::string line = fmt::format(
+        "{:<22}  {}  {:5.1f} %  {:>9}/s", what, bar(done, task_width, style),
+        std::min(done * 100, done < 1 ? 99.9 : 100.0), size_text(number_in(task, "rate")));
+    if (task.contains("seconds_left") && task["seconds_left"].is_number_unsigned()) {
+        line += fmt::format("  {} left", duration_text(number_in(task, "seconds_left")));
+    }
+    if (number_in(task, "mismatches") != 0) {
+        line += painted(fmt::format("  {} rows wrong", number_in(task, "mismatches")), Colour::bad,
+                        style);
+    }
+    if (number_in(task, "repaired") != 0) {
+        line += fmt::format(", {} repaired", number_in(task, "repaired"));
+    }
+    if (task.contains("throttle") && task["throttle"].is_number() &&
+        task["throttle"].get<double>() >= 0.5) {
+        line += painted("  (slowed down for the clients)", Colour::dim, style);
+    }
+    return line;
+}
+
+std::string event_line(const json& event, const Style& style) {
+    const std::string severity = text_in(event, "severity");
+    const Colour colour = severity == "error"     ? Colour::bad
+                          : severity == "warning" ? Colour::warning
+                                                  : Colour::plain;
+    return fmt::format("{}  {}", time_text(number_in(event, "time")),
+                       painted(harmless(text_in(event, "text")), colour, style));
+}
+
+std::string scrub_result(const json& last_scrub) {
+    const std::uint64_t mismatches = number_in(last_scrub, "mismatches");
+    const std::uint64_t position = number_in(last_scrub, "position");
+    const std::uint64_t end = number_in(last_scrub, "end");
+    std::string text = mismatches == 0 ? "all parity was true"
+                                       : fmt::format("{} rows were wrong, {} of them repaired",
+                                                     mismatches, number_in(last_scrub, "repaired"));
+    if (position < end) {
+        text += fmt::format(" up to {:.1f} %, where it was stopped",
+                            100 * static_cast<double>(position) / static_cast<double>(end));
+    }
+    return text;
+}
+
+std::string draw_status(const json& status, const Style& style, std::size_t events_shown) {
+    std::string text = head(status, style);
+    for (const json& member : list_in(status, "members"))
+        text += member_line(status, member, style);
+    text += "\n";
+    const json& tasks = list_in(status, "tasks");
+    for (const json& task : tasks) text += task_line(task, style) + "\n";
+    if (!tasks.empty()) text += "\n";
+    text += volumes_line(status);
+    text += traffic_line(status);
+    text += fmt::format("memory   {} of at most {}\n", size_text(number_in(status, "memory_bytes")),
+                        size_text(number_in(status, "memory_bytes_max")));
+    if (status.contains("last_scrub") && status["last_scrub"].is_object()) {
+        text += "scrub    the last one: " + scrub_result(status["last_scrub"]) + "\n";
+    }
+    const json& events = list_in(status, "events");
+    if (events_shown != 0 && !events.empty()) {
+        text += "\nevents\n";
+        const std::size_t first = events.size() - std::min(events.size(), events_shown);
+        for (std::size_t i = first; i != events.size(); ++i) {
+            text += "  " + event_line(events[i], style) + "\n";
+        }
+    }
+    return text;
+}
+
+std::uint64_t number_in(const json& object, const char* name) {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+}
+std::string text_in(const json& object, const char* name) {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+bool flag_in(const json& object, const char* name) {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_boolean() && found->get<bool>();
+}
+const json& list_in(const json& object, const char* name) {
+    static const json nothing = json::array();
+    const auto found = object.find(name);
+    return found != object.end() && found->is_array() ? *found : nothing;
+}
+
+}  // namespace braid::cli

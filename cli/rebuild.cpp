@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// braid rebuild: how far the rebuild of a member, or the resync of parity, is.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "cli/online.h"
+#include "cli/online_tools.h"
+#include "cli/picture.h"
+
+namespace braid::cli {
+namespace {
+
+struct RebuildOptions {
+    std::string socket;
+    bool wait{false};
+    bool as_json{false};
+};
+
+bool is_rebuild(const nlohmann::json& task) {
+    const std::string kind = text_in(task, "kind");
+    return kind == "rebuilding" || kind == "resyncing";
+}
+
+std::string summary(const nlohmann::json& status) {
+    if (text_in(status, "health") == "clean") return "nothing to rebuild: all members are in sync";
+    return "nothing is being rebuilt, but a member is lost: `braid member add PATH` gives the "
+           "array a new one";
+}
+
+Checked<int> run(ControlClient& client, const RebuildOptions& options) {
+    if (options.wait) {
+        BRAID_TRY(const nlohmann::json after, follow_tasks(client, {"rebuilding", "resyncing"}));
+        fmt::print("{}\n", summary(after));
+        return text_in(after, "health") == "clean" ? 0 : 1;
+    }
+    BRAID_TRY(const nlohmann::json status, get_status(client));
+    nlohmann::json running = nlohmann::json::array();
+    for (const nlohmann::json& task : list_in(status, "tasks")) {
+        if (is_rebuild(task)) running.push_back(task);
+    }
+    if (options.as_json) {
+        fmt::print("{}\n", nlohmann::json{{"tasks", running}}.dump(2));
+        return 0;
+    }
+    for (const nlohmann::json& task : running) {
+        fmt::print("{}\n", task_line(task, Style::of_stdout()));
+    }
+    if (running.empty()) fmt::print("{}\n", summary(status));
+    return 0;
+}
+
+}  // namespace
+
+void add_rebuild_command(CLI::App& app, int* exit_status) {
+    auto options = std::make_shared<RebuildOptions>();
+    CLI::App* command = app.add_subcommand("rebuild", "how far the rebuild of a running array is");
+    add_socket_option(*command, &options->socket);
+    command->add_flag("--wait", options->wait,
+                      "until it is done; exit status 1 if a member is still lost then");
+    command->add_flag("--json", options->as_json, "as JSON, for programs");
+    command->callback([options, exit_status] {
+        *exit_status = with_server(options->socket,
+                                   [&](ControlClient& client) { return run(client, *options); });
+    });
+}
+
+}  // namespace braid::cli

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// braid scrub: reads the whole running array and compares.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "cli/online.h"
+#include "cli/online_tools.h"
+#include "cli/picture.h"
+
+namespace braid::cli {
+namespace {
+
+struct ScrubOptions {
+    std::string socket;
+    bool repair{false};
+    bool wait{false};
+    bool as_json{false};
+};
+
+/// 0 when all was true or repaired, 1 when rows are left that are wrong.
+int verdict(const nlohmann::json& last) {
+    return number_in(last, "mismatches") > number_in(last, "repaired") ? 1 : 0;
+}
+
+Checked<int> start(ControlClient& client, const ScrubOptions& options) {
+    BRAID_CHECK(client.post("/v1/scrub", {{"repair", options.repair}}));
+    if (!options.wait) {
+        fmt::print("the scrub runs{}; `braid scrub status` tells how far it is\n",
+                   options.repair ? " and repairs what it can" : "");
+        return 0;
+    }
+    BRAID_TRY(const nlohmann::json status, follow_tasks(client, {"scrubbing"}));
+    if (!status.contains("last_scrub") || !status["last_scrub"].is_object()) {
+        return Refusal{"the scrub ended without a result; see `braid status`"};
+    }
+    fmt::print("scrubbed: {}\n", scrub_result(status["last_scrub"]));
+    return verdict(status["last_scrub"]);
+}
+
+Checked<int> stop(ControlClient& client, const ScrubOptions&) {
+    BRAID_CHECK(client.remove("/v1/scrub"));
+    fmt::print("the scrub is stopped\n");
+    return 0;
+}
+
+Checked<int> show(ControlClient& client, const ScrubOptions& options) {
+    BRAID_TRY(const nlohmann::json scrub, client.get("/v1/scrub"));
+    if (options.as_json) {
+        fmt::print("{}\n", scrub.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+        return 0;
+    }
+    const Style style = Style::of_stdout();
+    const bool runs = scrub.contains("running") && scrub["running"].is_object();
+    fmt::print("{}\n", runs ? task_line(scrub["running"], style) : "no scrub runs");
+    if (scrub.contains("last") && scrub["last"].is_object()) {
+        fmt::print("the last one: {}\n", scrub_result(scrub["last"]));
+    }
+    return 0;
+}
+
+}  // namespace
+
+void add_scrub_command(CLI::App& app, int* exit_status) {
+    CLI::App* scrub =
+        app.add_subcommand("scrub", "read all of a running array and compare data with parity");
+    scrub->require_subcommand(1);
+    const auto add = [&](const char* name, const char* text, auto run) {
+        auto options = std::make_shared<ScrubOptions>();
+        CLI::App* command = scrub->add_subcommand(name, text);
+        add_socket_option(*command, &options->socket);
+        command->callback([options, exit_status, run] {
+            *exit_status = with_server(
+                options->socket, [&](ControlClient& client) { return run(client, *options); });
+        });
+        return std::pair{command, options};
+    };
+    const auto [start_command, start_options] = add("start", "start a scrub", start);
+    start_command->add_flag("--repair", start_options->repair,
+                            "rewrite what is wrong (RAID-4 and RAID-5: the parity)");
+    start_command->add_flag("--wait", start_options->wait,
+                            "until it is done; exit status 1 if rows are left that are wrong");
+    add("stop", "stop the scrub that runs", stop);
+    const auto [status_command, status_options] =
+        add("status", "how far the scrub is, and how the last one ended", show);
+    status_command->add_flag("--json", status_options->as_json, "as JSON, for programs");
+}
+
+}  // namespace braid::cli
