@@ -1,17 +1,27 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "plugin/server.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <future>
 #include <random>
 
+#include "engine/assembly.h"
 #include "parity/kernels.h"
 
 namespace braid::plugin {
 namespace {
 
+Task<std::vector<MemberImage>> read_images(std::vector<std::unique_ptr<Disk>> disks) {
+    std::vector<MemberImage> images;
+    for (const auto& disk : disks) {
+        MemberImage image = co_await read_member_image(*disk);
+        images.push_back(std::move(image));
+    }
+    co_return images;
+}
 Task<Configuration> configuration_task(Array* array) { co_return array->configuration(); }
 
 }  // namespace
@@ -45,6 +55,7 @@ Checked<std::unique_ptr<Server>> Server::prepare(Parameters parameters, Log log)
     }
     std::unique_ptr<Server> server(new Server(std::move(parameters), std::move(log)));
     BRAID_CHECK(server->open_members());
+    BRAID_CHECK(server->try_assembly());
     if (!server->parameters_.socket.empty()) {
         server->control_ = std::make_unique<ControlServer>();
         BRAID_CHECK(server->control_->bind(server->parameters_.socket));
@@ -59,6 +70,23 @@ Checked<Unit> Server::open_members() {
         files_.push_back(std::move(file));
     }
     return Unit{};
+}
+
+/// What Array::open() will find, found out while nbdkit can still tell it to the terminal. Reads
+/// only; the loop must end before the fork.
+Checked<Unit> Server::try_assembly() {
+    BRAID_TRY(const auto loop, UringLoop::create());
+    std::vector<std::unique_ptr<Disk>> disks;
+    for (const MemberFile& file : files_) {
+        MemberFile copy;
+        copy.fd = UniqueFd(fcntl(file.fd.get(), F_DUPFD_CLOEXEC, 0));  // shares the lock
+        copy.info = file.info;
+        copy.readonly = true;
+        disks.push_back(std::make_unique<UringDisk>(*loop, std::move(copy)));
+    }
+    const auto images = loop->run_until_done(read_images(std::move(disks)));
+    BRAID_TRY(const Assembly assembly, assemble(images, {.force = parameters_.force}));
+    return find_exports(assembly.configuration);
 }
 
 Checked<Unit> Server::start() {
@@ -83,7 +111,10 @@ void Server::run_loop(std::function<void(Checked<Unit>)> started) {
     auto opened = open_array();
     const bool serves = opened.has_value();
     started(std::move(opened));
-    if (serves) loop_->run();
+    if (serves) {
+        loop_->run();
+        left_alone_.acquire();
+    }
     bridge_.reset();
     array_.reset();
     loop_.reset();
@@ -155,6 +186,7 @@ void Server::stop() {
                                  stopped.error().text()));
             }
             loop_->stop();
+            left_alone_.release();
         }
         loop_thread_.join();
     }

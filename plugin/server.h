@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <semaphore>
 #include <string>
 #include <thread>
 #include <vector>
@@ -51,6 +52,7 @@ class Server {
   private:
     Server(Parameters parameters, Log log);
     Checked<Unit> open_members();
+    Checked<Unit> try_assembly();
     Checked<Unit> open_array();  // on the loop's thread
     void run_loop(std::function<void(Checked<Unit>)> started);
     void run_log();
@@ -66,6 +68,7 @@ class Server {
     std::unique_ptr<Array> array_;
     std::unique_ptr<Bridge> bridge_;
     bool serves_{false};
+    std::binary_semaphore left_alone_{0};  // stop() does not touch the loop any longer
     std::thread loop_thread_;
     std::thread log_thread_;
 };

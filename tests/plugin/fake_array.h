@@ -6,6 +6,7 @@
 #include <cstring>
 #include <future>
 #include <memory>
+#include <semaphore>
 #include <set>
 #include <string>
 #include <thread>
@@ -137,12 +138,14 @@ class LoopThread {
             loop_ = UringLoop::create().value();
             up.set_value();
             loop_->run();
+            left_alone_.acquire();
             loop_.reset();
         });
         started.wait();
     }
     ~LoopThread() {
         loop_->stop();
+        left_alone_.release();
         thread_.join();
     }
     UringLoop& loop() { return *loop_; }
@@ -151,6 +154,7 @@ class LoopThread {
   private:
     FakeArray array_;
     std::unique_ptr<UringLoop> loop_;
+    std::binary_semaphore left_alone_{0};
     std::thread thread_;
 };
 
