@@ -33,7 +33,7 @@ struct Wide {
 
 template <std::size_t count>
 BRAID_PARITY_INLINE Wide<count> zero() {
-    Wide<count> made;
+    Wide<count> made;  // NOLINT(cppcoreguidelines-pro-type-member-init): all of it is set below
     BRAID_UNROLL
     for (std::size_t n = 0; n != count; ++n) made.v[n] = Simd::zero();
     return made;
@@ -41,7 +41,7 @@ BRAID_PARITY_INLINE Wide<count> zero() {
 
 template <std::size_t count>
 BRAID_PARITY_INLINE Wide<count> load(const std::byte* from) {
-    Wide<count> made;
+    Wide<count> made;  // NOLINT(cppcoreguidelines-pro-type-member-init): all of it is set below
     BRAID_UNROLL
     for (std::size_t n = 0; n != count; ++n) made.v[n] = Simd::load(from + n * vector_size);
     return made;

@@ -243,6 +243,7 @@ constexpr std::size_t compared_size = 4096;  // one row: P and Q of it stay in t
 /// P and Q, computed again a piece at a time. The first call of next() gives the first piece.
 class Recomputed {
   public:
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): 10 KiB, written before they are read
     Recomputed(Sources data, std::size_t size, bool with_q)
         : count_{data.size()}, size_{size}, with_q_{with_q} {
         require_data(data.size(), size);

@@ -128,8 +128,7 @@ struct Contest {
 volatile std::uint64_t sink;
 
 /// The plain read that the DRAM bar is about: every byte once, in order, nothing written.
-[[gnu::target_clones("avx512f", "avx2", "default"), gnu::noinline]] void read_strips(
-    const Stripe& stripe) {
+[[gnu::target_clones("avx512f", "avx2", "default")]] void read_strips(const Stripe& stripe) {
     using Wide [[gnu::vector_size(64)]] = std::uint64_t;
     Wide sums[4] = {};
     for (const std::byte* strip : stripe.sources()) {

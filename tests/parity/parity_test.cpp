@@ -158,23 +158,54 @@ TEST_P(Parity, UpdateTakesNullForZeros) {
     EXPECT_EQ(stripe.q, whole.q);
 }
 
-// Linux, lib/raid6/test and drivers/md: the syndrome of a disk that holds one 0x01 byte is the
-// power of 2 of its index: raid6_gfexp.
-TEST_P(Parity, OfASingleBitIsThePublishedWeight) {
-    constexpr std::uint8_t weights[12] = {0x01, 0x02, 0x04, 0x08, 0x10, 0x20,
-                                          0x40, 0x80, 0x1d, 0x3a, 0x74, 0xe8};
-    for (std::size_t i = 0; i != std::size(weights); ++i) {
-        Bytes one(64);
-        Bytes p(64);
-        Bytes q(64);
-        one.data()[i] = std::byte{1};
-        std::vector<const std::byte*> sources(std::size(weights), nullptr);
-        sources[i] = one.data();
-        compute_pq(p, q, sources);
-        EXPECT_EQ(p.at(i), 1);
-        EXPECT_EQ(q.at(i), weights[i]);
-        EXPECT_EQ(q.at((i + 1) % 12), 0);
+/// A published answer, repeated to fill 64 bytes.
+template <std::size_t size>
+Bytes repeated(const std::uint8_t (&published)[size]) {
+    Bytes made(64);
+    for (std::size_t n = 0; n != 64; ++n) made.data()[n] = std::byte{published[n % size]};
+    return made;
+}
+
+// What Linux 6.1 md wrote: the first bytes of the first stripe of tests/fixtures/md/raid6-64k,
+// whose members 1 to 4 hold the data, 5 holds P and 0 holds Q.
+TEST_P(Parity, IsThatOfLinuxMd) {
+    constexpr std::uint8_t written[6][8] = {
+        {0xe2, 0x48, 0xe1, 0x92, 0x73, 0x55, 0xc2, 0x87},
+        {0x36, 0x36, 0x95, 0xef, 0xb0, 0x51, 0x56, 0x9e},
+        {0x0d, 0xf3, 0xc4, 0x2d, 0xf7, 0x28, 0xee, 0x00},
+        {0x4b, 0x5b, 0x7c, 0x70, 0x1c, 0x51, 0xca, 0x1f},
+        {0x7b, 0x90, 0x8f, 0x58, 0x08, 0x22, 0x4c, 0x2f},
+        {0x0b, 0x0e, 0xa2, 0xea, 0x53, 0x0a, 0x3e, 0xae},
+    };
+    std::vector<Bytes> members;
+    for (const auto& member : written) members.push_back(repeated(member));
+    Bytes p(64);
+    Bytes q(64);
+    compute_pq(p, q,
+               std::vector<const std::byte*>{members[1].data(), members[2].data(),
+                                             members[3].data(), members[4].data()});
+    EXPECT_EQ(p, members[5]);
+    EXPECT_EQ(q, members[0]);
+}
+
+// Fourteen data bytes with their P and Q, and what recovery must say of two of them, as the test of
+// another implementation has them: github.com/MaxGsomGsom/DSS_ex, DSS_Ex2/main.cpp.
+TEST_P(Parity, IsThatOfAPublishedExample) {
+    std::vector<Bytes> data;
+    std::vector<std::byte*> strips;
+    for (unsigned i = 1; i != 15; ++i) {
+        data.push_back(repeated({static_cast<std::uint8_t>(0x11 * i)}));
     }
+    for (Bytes& strip : data) strips.push_back(strip.data());
+    Bytes p(64);
+    Bytes q(64);
+    compute_pq(p, q, std::vector<const std::byte*>(strips.begin(), strips.end()));
+    EXPECT_EQ(p, repeated({0xff}));
+    EXPECT_EQ(q, repeated({0x1b}));
+    data[2] = data[6] = Bytes(64);
+    recover({.data = strips, .p = p.data(), .q = q.data(), .size = 64}, {.first = 2, .second = 6});
+    EXPECT_EQ(data[2], repeated({0x33}));
+    EXPECT_EQ(data[6], repeated({0x77}));
 }
 
 TEST(ParityDeathTest, RefusesBadArguments) {
