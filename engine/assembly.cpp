@@ -660,19 +660,12 @@ Checked<Assembly> assemble_mds(const Candidates& candidates, bool force) {
     return finish(std::move(draft), force);
 }
 
-/// Whether md's superblocks count more than the newest configuration of braid's.
+/// Whether md's superblocks count more than the newest configuration of braid's. md runs no array
+/// with less than half of its members; so if more than half of them were not touched, it did not.
 bool md_knows_better(const Candidates& candidates, const ConfigSlot* newest) {
     if (newest == nullptr) return true;
-    std::uint64_t base = 0;
-    bool touched = false;
-    for (const Candidate& candidate : candidates) {
-        if (!candidate.touched) continue;
-        touched = true;
-        base = std::max(base, candidate.held());
-    }
-    if (!touched) return false;
-    if (newest->configuration.epoch <= base) return true;
-    const auto here = std::ranges::count_if(candidates, [newest](const Candidate& candidate) {
+    if (!std::ranges::any_of(candidates, &Candidate::touched)) return false;
+    const auto untouched = std::ranges::count_if(candidates, [newest](const Candidate& candidate) {
         if (!candidate.readable() || candidate.touched || candidate.slot() == nullptr) return false;
         const auto& members = newest->configuration.members;
         const auto record = std::ranges::find(members, Uuid{candidate.sb().device_uuid},
@@ -680,7 +673,7 @@ bool md_knows_better(const Candidates& candidates, const ConfigSlot* newest) {
         return record != members.end() && record->state == MemberState::in_sync &&
                candidate.held() >= newest->configuration.settled;
     });
-    return 2 * static_cast<std::uint32_t>(here) <= votes_of(newest->configuration);
+    return 2 * static_cast<std::uint32_t>(untouched) <= votes_of(newest->configuration);
 }
 
 /// braid's mark on a superblock, but no configuration on any member.

@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/assembly.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/engine/array_kit.h"
+
+namespace braid {
+namespace {
+
+using test::Kit;
+using test::kit_configuration;
+using test::kit_data_offset;
+using Numbers = std::vector<std::size_t>;
+
+std::string refusal(const Checked<Assembly>& result) {
+    return result ? "it was assembled" : result.error().text;
+}
+bool has(const std::string& text, std::string_view part) {
+    return text.find(part) != std::string::npos;
+}
+bool has_notice(const Assembly& assembly, std::string_view part) {
+    return std::ranges::any_of(assembly.notices,
+                               [part](const std::string& notice) { return has(notice, part); });
+}
+#define EXPECT_REFUSED(result, part)                            \
+    do {                                                        \
+        const auto braid_refused = (result);                    \
+        EXPECT_FALSE(braid_refused.has_value());                \
+        EXPECT_PRED2(has, refusal(braid_refused), (part));      \
+    } while (false)
+
+TEST(Assembly, ACleanArrayComesBackAsItWas) {
+    for (const Level level : {Level::raid4, Level::raid5, Level::raid6}) {
+        Kit kit(kit_configuration(level, 5, 1));
+        ASSERT_TRUE(kit.start());
+        ASSERT_TRUE(kit.stop());
+        const auto assembly = kit.assemble({5, 3, 1, 0, 2, 4});
+        ASSERT_TRUE(assembly) << refusal(assembly);
+        EXPECT_EQ(assembly->configuration, kit.now);
+        EXPECT_FALSE(assembly->unclean);
+        EXPECT_FALSE(assembly->adopted);
+        EXPECT_TRUE(assembly->notices.empty());
+        EXPECT_EQ(assembly->places[0].place, Place::spare);
+        EXPECT_EQ(assembly->places[0].record, 5U);
+        EXPECT_EQ(assembly->places[1].record, 3U);
+        EXPECT_EQ(assembly->places[1].place, Place::member);
+        EXPECT_EQ(assembly->places[1].metadata.uuid, kit.now.members[3].uuid);
+    }
+}
+
+TEST(Assembly, UncleanAndWholeIsResynced) {
+    Kit kit(kit_configuration(Level::raid5, 4));
+    ASSERT_TRUE(kit.start());
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_TRUE(assembly->unclean);
+    EXPECT_FALSE(assembly->configuration.in_use);
+    EXPECT_EQ(assembly->configuration.resynced, StripeIndex{0});
+    EXPECT_TRUE(has_notice(*assembly, "not stopped cleanly"));
+}
+
+TEST(Assembly, UncleanAndDegradedIsRefusedUnlessForced) {
+    Kit kit(kit_configuration(Level::raid6, 5));
+    ASSERT_TRUE(kit.start());
+    EXPECT_REFUSED(kit.assemble({0, 1, 2, 3}), "not stopped cleanly");
+    EXPECT_REFUSED(kit.assemble({0, 1, 2, 3}), "member 4 (last seen at /m4, in_sync");
+    const auto forced = kit.assemble({0, 1, 2, 3}, true);
+    ASSERT_TRUE(forced) << refusal(forced);
+    EXPECT_EQ(forced->configuration.resynced, std::nullopt);
+    EXPECT_TRUE(has_notice(*forced, "by force"));
+    EXPECT_EQ(forced->configuration.members[4].state, MemberState::missing);
+}
+
+TEST(Assembly, ParityNotYetResyncedAndAMemberLostIsRefused) {
+    Configuration c = kit_configuration(Level::raid5, 4);
+    c.resynced = StripeIndex{2};
+    Kit kit(c);
+    EXPECT_REFUSED(kit.assemble({0, 1, 2}), "not yet resynced");
+    const auto whole = kit.assemble();
+    ASSERT_TRUE(whole) << refusal(whole);
+    EXPECT_EQ(whole->configuration.resynced, StripeIndex{2});
+    EXPECT_FALSE(whole->unclean);
+}
+
+TEST(Assembly, MissingMembersAreCountedAndNamed) {
+    Kit kit(kit_configuration(Level::raid5, 4));
+    const auto degraded = kit.assemble({0, 1, 3});
+    ASSERT_TRUE(degraded) << refusal(degraded);
+    EXPECT_EQ(degraded->configuration.members[2].state, MemberState::missing);
+    EXPECT_EQ(degraded->configuration.lost_count(), 1U);
+    EXPECT_TRUE(has_notice(*degraded, "degraded: 1 of 4"));
+    EXPECT_REFUSED(kit.assemble({0, 1}), "2 of its 4 members are usable, and RAID-5 of 4 needs 3");
+    EXPECT_REFUSED(kit.assemble({0, 1}), "member 2 (last seen at /m2, in_sync, uuid bb");
+    EXPECT_FALSE(kit.assemble({0, 1}, true));
+}
+
+TEST(Assembly, VotesTakeMoreThanHalf) {
+    Kit kit(kit_configuration(Level::raid6, 4));
+    const auto tie = kit.assemble({0, 1});
+    EXPECT_REFUSED(kit.assemble({0, 1}), "it takes more than half");
+    EXPECT_REFUSED(kit.assemble({0, 1}), "may hold a newer configuration");
+    const auto forced = kit.assemble({0, 1}, true);
+    ASSERT_TRUE(forced) << refusal(forced);
+    EXPECT_TRUE(has_notice(*forced, "2 of the 4 members that were in sync last"));
+    EXPECT_TRUE(kit.assemble({0, 1, 2}));
+}
+
+TEST(Assembly, VotesAreThoseOfTheNewestConfiguration) {
+    // Two of four failed while it ran: the two that are left are all the votes there are.
+    Kit kit(kit_configuration(Level::raid6, 4));
+    ASSERT_TRUE(kit.start());
+    kit.now.members[0].state = MemberState::faulty;
+    kit.now.members[1].state = MemberState::faulty;
+    ASSERT_TRUE(kit.step());
+    ASSERT_TRUE(kit.stop());
+    const auto left = kit.assemble({2, 3});
+    ASSERT_TRUE(left) << refusal(left);
+    // The failed ones alone are the older half, and do not start by themselves.
+    EXPECT_REFUSED(kit.assemble({0, 1}), "it takes more than half");
+    // All together: the failed ones are left out, and it is said why, and what to do.
+    const auto all = kit.assemble();
+    ASSERT_TRUE(all) << refusal(all);
+    EXPECT_EQ(all->places[0].place, Place::stale);
+    EXPECT_PRED2(has, all->places[0].why, "calls member 0 faulty");
+    EXPECT_PRED2(has, all->places[0].why, "braid member add /m0");
+    EXPECT_EQ(all->places[2].place, Place::member);
+}
+
+TEST(Assembly, AMemberThatWasAwayIsStale) {
+    Kit kit(kit_configuration(Level::raid5, 4));
+    auto away = kit.assemble({0, 1, 3});
+    ASSERT_TRUE(away) << refusal(away);
+    const auto left_behind = kit.disks[2];
+    kit.adopt(*away, {0, 1, 3});
+    ASSERT_TRUE(kit.start());
+    ASSERT_TRUE(kit.stop());
+    kit.disks[2] = left_behind;
+    const auto back = kit.assemble();
+    ASSERT_TRUE(back) << refusal(back);
+    EXPECT_EQ(back->places[2].place, Place::stale);
+    EXPECT_PRED2(has, back->places[2].why, "went on without it");
+    EXPECT_EQ(back->configuration.members[2].state, MemberState::missing);
+    // With the others gone, the newest that is left says who is missing.
+    EXPECT_REFUSED(kit.assemble({2, 3}), "1 of its 4 members are usable");
+}
+
+TEST(Assembly, ACopyFromThePastIsStale) {
+    Kit kit(kit_configuration(Level::raid5, 4));
+    const Buffer past = kit.disks[1]->content();
+    ASSERT_TRUE(kit.start());
+    ASSERT_TRUE(kit.stop());
+    ASSERT_TRUE(kit.start());
+    ASSERT_TRUE(kit.stop());
+    kit.disks[1]->content() = past;
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_EQ(assembly->places[1].place, Place::stale);
+    EXPECT_PRED2(has, assembly->places[1].why, "from the past");
+}
+
+TEST(Assembly, RefusesWhatIsNotOneArray) {
+    Kit kit(kit_configuration(Level::raid5, 3));
+    Configuration c = kit_configuration(Level::raid5, 3);
+    c.array = test::uuid_of(0xcc, 9);
+    for (auto& member : c.members) member.uuid.bytes[1] = 7;
+    Kit other(c);
+    auto images = kit.images({0, 1});
+    images.push_back(other.image(0));
+    images[2].path = "/other";
+    const auto two = assemble(images, {});
+    EXPECT_REFUSED(two, "different arrays");
+    EXPECT_REFUSED(two, "array cc000000-0000-0000-0000-000000000009: /other");
+    EXPECT_REFUSED(two, "array aa000000-0000-0000-0000-000000000001: /m0, /m1");
+    images.pop_back();
+    images.push_back(kit.image(1));
+    images[2].path = "/again";
+    EXPECT_REFUSED(assemble(images, {}), "/m1 and /again are the same member");
+    EXPECT_REFUSED(assemble({}, {}), "no members");
+}
+
+TEST(Assembly, RefusesWhatIsNoMember) {
+    Kit kit(kit_configuration(Level::raid5, 3));
+    auto images = kit.images({0, 1});
+    test::MemoryDisk empty("/empty", 1u << 20);
+    images.push_back(test::run(read_member_image(empty)));
+    EXPECT_REFUSED(assemble(images, {}), "/empty: holds no md superblock 1.2");
+    EXPECT_REFUSED(assemble(images, {}), "braid member add");
+    test::MemoryDisk tiny("/tiny", 4096);
+    images[2] = test::run(read_member_image(tiny));
+    EXPECT_REFUSED(assemble(images, {}), "/tiny: is too small to be a member: 4096 bytes");
+    test::MemoryDisk odd("/odd", 5000);
+    images[2] = test::run(read_member_image(odd));
+    EXPECT_REFUSED(assemble(images, {}), "/odd: is too small to be a member: 5000 bytes");
+    images[2] = kit.image(2);
+    images[2].superblock.data()[200] ^= std::byte{1};
+    EXPECT_REFUSED(assemble(images, {}), "/m2: corrupt md superblock: its checksum is");
+    EXPECT_REFUSED(assemble(images, {}), "leave it out");
+    EXPECT_REFUSED(assemble(images, {}), "once member bb000000-0000-0000-0000-000000000002");
+    images[2] = kit.image(2);
+    images[2].device_size -= 4096;
+    EXPECT_REFUSED(assemble(images, {}), "/m2: is truncated");
+}
+
+TEST(Assembly, AMemberThatCannotBeReadIsLeftOut) {
+    Kit kit(kit_configuration(Level::raid5, 4));
+    kit.disks[1]->die();
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_EQ(assembly->places[1].place, Place::foreign);
+    EXPECT_PRED2(has, assembly->places[1].why, "cannot be read: Input/output error");
+    kit.disks[0]->die();
+    kit.disks[2]->die();
+    kit.disks[3]->die();
+    EXPECT_REFUSED(kit.assemble(), "none of the given members could be read");
+}
+
+void damage_newest_slot(Kit& kit, std::size_t at) {
+    const auto slot = static_cast<std::uint32_t>(kit.held[at].sequence % 2);
+    kit.disks[at]->content().data()[slot_offset(slot) + 5000] ^= std::byte{4};
+}
+
+TEST(Assembly, ADamagedSlotFallsBackToTheOther) {
+    Kit kit(kit_configuration(Level::raid5, 4));
+    ASSERT_TRUE(kit.start());
+    ASSERT_TRUE(kit.stop());
+    damage_newest_slot(kit, 1);
+    auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_EQ(assembly->places[1].place, Place::member);
+    EXPECT_TRUE(has_notice(*assembly, "/m1: configuration slot 1 is corrupt: its CRC-32C is"));
+    EXPECT_FALSE(assembly->unclean);
+    // Both slots: the superblock still says that it was there.
+    kit.disks[1]->content().data()[slot_offset(0) + 5000] ^= std::byte{4};
+    assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_EQ(assembly->places[1].place, Place::member);
+    // The next write heals both, one after the other.
+    kit.adopt(*assembly, kit.all());
+    ASSERT_TRUE(kit.start());
+    ASSERT_TRUE(kit.stop());
+    assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_TRUE(assembly->notices.empty());
+}
+
+TEST(Assembly, DamagedNewestSlotsEverywhereFallBackTogether) {
+    Kit kit(kit_configuration(Level::raid5, 4));
+    ASSERT_TRUE(kit.start());
+    for (std::size_t at = 0; at != 4; ++at) damage_newest_slot(kit, at);
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_EQ(assembly->configuration.members[3].state, MemberState::in_sync);
+}
+
+TEST(Assembly, OfTwoConfigurationsOfOneEpochTheMoreHeldOneCounts) {
+    Kit kit(kit_configuration(Level::raid6, 5));
+    // A crash when only member 0 had got epoch 2, then a start without it, also epoch 2.
+    std::vector<const MemberMetadata*> held;
+    for (const auto& metadata : kit.held) held.push_back(&metadata);
+    Configuration first = kit.now;
+    first.name = "first";
+    braid::advance(first, held);
+    ASSERT_TRUE(test::run(write_member_metadata(*kit.disks[0], &first, &kit.held[0], 1)));
+    Configuration second = kit.now;
+    braid::advance(second, held);
+    second.members[0].state = MemberState::missing;
+    for (std::size_t at = 1; at != 5; ++at) {
+        ASSERT_TRUE(test::run(write_member_metadata(*kit.disks[at], &second, &kit.held[at], 1)));
+    }
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_EQ(assembly->configuration.name, "kit");
+    EXPECT_EQ(assembly->places[0].place, Place::stale);
+    EXPECT_REFUSED(kit.assemble({0, 1}), "two different configurations of epoch 2");
+}
+
+TEST(Assembly, ARebuildingMemberKeepsItsCheckpoint) {
+    Kit kit(kit_configuration(Level::raid5, 4));
+    ASSERT_TRUE(kit.start());
+    kit.now.members[2].state = MemberState::rebuilding;
+    kit.now.members[2].rebuilt = StripeIndex{3};
+    ASSERT_TRUE(kit.step());
+    ASSERT_TRUE(kit.stop());
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_EQ(assembly->configuration.members[2].state, MemberState::rebuilding);
+    EXPECT_EQ(assembly->configuration.members[2].rebuilt, StripeIndex{3});
+    const auto without = kit.assemble({0, 1, 3});
+    ASSERT_TRUE(without) << refusal(without);
+    EXPECT_EQ(without->configuration.members[2].state, MemberState::missing);
+    EXPECT_EQ(without->configuration.members[2].rebuilt, StripeIndex{0});
+}
+
+TEST(Assembly, ASpareThatIsAbsentIsMissedAndWelcomeBack) {
+    Kit kit(kit_configuration(Level::raid5, 3, 1));
+    auto without = kit.assemble({0, 1, 2});
+    ASSERT_TRUE(without) << refusal(without);
+    EXPECT_EQ(without->configuration.members[3].state, MemberState::missing);
+    const auto spare = kit.disks[3];
+    kit.adopt(*without, {0, 1, 2});
+    ASSERT_TRUE(kit.start());
+    ASSERT_TRUE(kit.stop());
+    kit.disks[3] = spare;
+    const auto back = kit.assemble();
+    ASSERT_TRUE(back) << refusal(back);
+    EXPECT_EQ(back->places[3].place, Place::spare);
+    EXPECT_EQ(back->configuration.members[3].state, MemberState::spare);
+}
+
+TEST(Assembly, AMemberThatWasRemovedIsNotTakenBack) {
+    Kit kit(kit_configuration(Level::raid5, 3, 1));
+    kit.now.members.pop_back();
+    const auto spare = kit.disks[3];
+    kit.disks.pop_back();
+    kit.held.pop_back();
+    ASSERT_TRUE(kit.step());
+    kit.disks.push_back(spare);
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_EQ(assembly->places[3].place, Place::stale);
+    EXPECT_PRED2(has, assembly->places[3].why, "does not name it");
+}
+
+// --- md has run the array in between ---
+
+void md_runs(Kit& kit, const Numbers& which, std::uint64_t events, const Numbers& lost = {}) {
+    for (const std::size_t at : which) {
+        test::change_superblock(*kit.disks[at], [&](MdSuperblock& sb) {
+            sb.events = events;
+            sb.utime = 1'800'000'000;
+            for (const std::size_t gone : lost) {
+                sb.dev_roles[kit.now.members[gone].dev_number] = md_role::faulty;
+            }
+        });
+    }
+}
+
+TEST(AssemblyAfterMd, WhatMdSaysCountsAndVolumesAreKept) {
+    Configuration c = kit_configuration(Level::raid5, 4);
+    c.volumes = {{"one", StripeIndex{0}, 1}, {"two", StripeIndex{2}, 1}};
+    Kit kit(c);
+    ASSERT_TRUE(kit.start());
+    ASSERT_TRUE(kit.stop());
+    md_runs(kit, {0, 1, 2, 3}, kit.now.events + 4);
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_TRUE(assembly->adopted);
+    EXPECT_TRUE(has_notice(*assembly, "md has run the array"));
+    EXPECT_EQ(assembly->configuration.volumes, c.volumes);
+    EXPECT_EQ(assembly->configuration.events, kit.now.events + 4);
+    EXPECT_EQ(assembly->configuration.epoch, kit.now.epoch);
+    Configuration same = assembly->configuration;
+    same.events = kit.now.events;
+    EXPECT_EQ(same, kit.now);
+}
+
+TEST(AssemblyAfterMd, EvenIfItsEventsAreBackWhereTheyWere) {
+    // md lowers events again when it goes from dirty to clean: only the time of the update differs.
+    Kit kit(kit_configuration(Level::raid5, 4));
+    md_runs(kit, {0, 1, 2, 3}, kit.now.events);
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_TRUE(assembly->adopted);
+    // A member that md ran the array without has the same events, but the old superblock.
+    Kit other(kit_configuration(Level::raid5, 4));
+    md_runs(other, {0, 1, 2}, other.now.events, {3});
+    const auto without = other.assemble();
+    ASSERT_TRUE(without) << refusal(without);
+    EXPECT_EQ(without->places[3].place, Place::stale);
+    EXPECT_PRED2(has, without->places[3].why, "md ran the array without it");
+    EXPECT_EQ(without->configuration.members[3].state, MemberState::missing);
+}
+
+TEST(AssemblyAfterMd, AMemberThatFailedThereIsStale) {
+    Kit kit(kit_configuration(Level::raid6, 5));
+    md_runs(kit, {2}, kit.now.events + 1);
+    md_runs(kit, {0, 1, 3, 4}, kit.now.events + 6, {2});
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_EQ(assembly->places[2].place, Place::stale);
+    EXPECT_PRED2(has, assembly->places[2].why, "it is stale: its events are");
+    EXPECT_EQ(assembly->configuration.members[2].state, MemberState::missing);
+    // One event behind is current for md, unless the newest superblock says otherwise.
+    md_runs(kit, {2}, kit.now.events + 5);
+    const auto close = kit.assemble();
+    ASSERT_TRUE(close) << refusal(close);
+    EXPECT_PRED2(has, close->places[2].why, "does not give it the role");
+}
+
+TEST(AssemblyAfterMd, AMemberThatWasReplacedThereIsTaken) {
+    Kit kit(kit_configuration(Level::raid5, 4));
+    // md failed member 2 and rebuilt onto a new device, number 7, which has no slots.
+    const auto fresh = std::make_shared<test::MemoryDisk>("/fresh", test::kit_member_size);
+    std::memcpy(fresh->content().data() + md_superblock_offset,
+                kit.disks[2]->content().data() + md_superblock_offset, row_size);
+    md_runs(kit, {0, 1, 3}, kit.now.events + 8, {2});
+    for (auto* disk : {kit.disks[0].get(), kit.disks[1].get(), kit.disks[3].get(), fresh.get()}) {
+        test::change_superblock(*disk, [&](MdSuperblock& sb) { sb.dev_roles[7] = 2; });
+    }
+    test::change_superblock(*fresh, [&](MdSuperblock& sb) {
+        sb.events = kit.now.events + 8;
+        sb.device_uuid = test::uuid_of(0xdd, 7);
+        sb.dev_number = 7;
+        sb.dev_roles[2] = md_role::faulty;
+    });
+    kit.disks.push_back(fresh);
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_EQ(assembly->places[2].place, Place::stale);
+    EXPECT_EQ(assembly->places[4].place, Place::member);
+    EXPECT_EQ(assembly->configuration.members[2].uuid, test::uuid_of(0xdd, 7));
+    EXPECT_EQ(assembly->configuration.members[2].dev_number, 7U);
+    EXPECT_EQ(assembly->configuration.lost_count(), 0U);
+    // braid takes over: from now on its own configuration counts again.
+    kit.adopt(*assembly, kit.all());
+    ASSERT_TRUE(kit.start());
+    ASSERT_TRUE(kit.stop());
+    const auto ours = kit.assemble();
+    ASSERT_TRUE(ours) << refusal(ours);
+    EXPECT_FALSE(ours->adopted);
+    EXPECT_TRUE(ours->notices.empty());
+    EXPECT_EQ(ours->configuration, kit.now);
+}
+
+TEST(AssemblyAfterMd, UncleanThereMeansResyncHere) {
+    Kit kit(kit_configuration(Level::raid5, 4));
+    md_runs(kit, {0, 1, 2, 3}, kit.now.events + 1);
+    for (const auto& disk : kit.disks) {
+        test::change_superblock(*disk, [](MdSuperblock& sb) { sb.resync_offset = 0; });
+    }
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_TRUE(assembly->unclean);
+    EXPECT_EQ(assembly->configuration.resynced, StripeIndex{0});
+    EXPECT_REFUSED(kit.assemble({0, 1, 2}), "parity is in doubt");
+}
+
+TEST(AssemblyAfterMd, AnotherShapeKeepsOneVolumeAndRefusesSeveral) {
+    Configuration c = kit_configuration(Level::raid5, 4);
+    Kit one(c);
+    c.volumes = {{"one", StripeIndex{0}, 1}, {"two", StripeIndex{2}, 1}};
+    Kit two(c);
+    for (Kit* kit : {&one, &two}) {
+        md_runs(*kit, {0, 1, 2, 3}, kit->now.events + 9);
+        for (const auto& disk : kit->disks) {
+            test::change_superblock(*disk, [](MdSuperblock& sb) {
+                sb.size = (test::kit_stripes - 1) * test::kit_strip / sector_size;
+            });
+        }
+    }
+    const auto whole = one.assemble();
+    ASSERT_TRUE(whole) << refusal(whole);
+    EXPECT_EQ(whole->configuration.volumes[0].stripes, test::kit_stripes - 1);
+    EXPECT_REFUSED(two.assemble(), "changed its shape");
+    EXPECT_TRUE(two.assemble(two.all(), true));
+}
+
+TEST(AssemblyAfterMd, ButNotIfBraidRanTheArrayWithoutThatMemberSince) {
+    Kit kit(kit_configuration(Level::raid5, 4));
+    const auto left_behind = kit.disks[3];
+    auto three = kit.assemble({0, 1, 2});
+    ASSERT_TRUE(three) << refusal(three);
+    kit.adopt(*three, {0, 1, 2});
+    ASSERT_TRUE(kit.start());
+    ASSERT_TRUE(kit.stop());
+    kit.disks[3] = left_behind;
+    test::change_superblock(*left_behind, [](MdSuperblock& sb) { sb.events = 99; });
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_FALSE(assembly->adopted);
+    EXPECT_EQ(assembly->places[3].place, Place::stale);
+    EXPECT_EQ(assembly->configuration.events, 99U);  // the next is beyond all of them
+}
+
+TEST(AssemblyAfterMd, CreatedAnewOverOurSlotsIsAnotherArray) {
+    Kit kit(kit_configuration(Level::raid5, 3));
+    for (const auto& disk : kit.disks) {
+        test::change_superblock(*disk, [](MdSuperblock& sb) {
+            sb.set_uuid = test::uuid_of(0xee, 3);
+            sb.events = 17;
+        });
+    }
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_TRUE(assembly->adopted);
+    EXPECT_EQ(assembly->configuration.array, test::uuid_of(0xee, 3));
+    EXPECT_EQ(assembly->configuration.epoch, 0U);
+    kit.adopt(*assembly, kit.all());
+    ASSERT_TRUE(kit.start());
+    ASSERT_TRUE(kit.stop());
+    const auto ours = kit.assemble();
+    ASSERT_TRUE(ours) << refusal(ours);
+    EXPECT_FALSE(ours->adopted);
+    EXPECT_EQ(ours->configuration, kit.now);
+}
+
+TEST(Assembly, InUseWithoutAnyConfigurationIsRefusedUnlessForced) {
+    Kit kit(kit_configuration(Level::raid5, 3));
+    ASSERT_TRUE(kit.start());
+    for (const auto& disk : kit.disks) {
+        std::memset(disk->content().data() + slots_offset, 0, slots_end - slots_offset);
+    }
+    EXPECT_REFUSED(kit.assemble(), "no member that is here has a valid configuration");
+    const auto forced = kit.assemble(kit.all(), true);
+    ASSERT_TRUE(forced) << refusal(forced);
+    EXPECT_EQ(forced->configuration.resynced, StripeIndex{0});
+}
+
+TEST(Assembly, BytesOfSomethingElseInTheGapAreRefused) {
+    Kit kit(kit_configuration(Level::raid5, 3));
+    for (const auto& disk : kit.disks) {
+        std::memset(disk->content().data() + slots_offset, 0, slots_end - slots_offset);
+    }
+    kit.disks[1]->content().data()[slot_offset(1) + 77] = std::byte{1};
+    EXPECT_REFUSED(kit.assemble(), "/m1: has bytes of something else");
+    kit.disks[1]->content().data()[slot_offset(1) + 77] = std::byte{0};
+    EXPECT_TRUE(kit.assemble());
+}
+
+TEST(Assembly, MdsBadBlockLogWithEntriesIsRefused) {
+    Kit kit(kit_configuration(Level::raid5, 3));
+    for (const auto& disk : kit.disks) {
+        test::change_superblock(*disk, [](MdSuperblock& sb) {
+            sb.feature_map = sb.feature_map | md_feature::bad_blocks;
+        });
+    }
+    const std::uint64_t log = kit_data_offset - row_size;
+    for (const auto& disk : kit.disks) std::memset(disk->content().data() + log, 0xff, row_size);
+    EXPECT_TRUE(kit.assemble());
+    kit.disks[1]->content().data()[log] = std::byte{3};
+    EXPECT_REFUSED(kit.assemble(), "/m1: has 1 entries in md's bad-block log");
+}
+
+}  // namespace
+}  // namespace braid
