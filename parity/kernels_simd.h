@@ -142,7 +142,10 @@ BRAID_PARITY_INLINE Wide<count> source(const GenerateJob& job, std::size_t i, st
         if (from != nullptr) fetch<count>(from, at, job.size);
     }
     if constexpr (copied) {
-        if (std::byte* copy = job.copies.data()[i]) store<streamed>(copy + at, read);
+        if (std::byte* copy = job.copies.data()[i]) {
+            claim<streamed, count>(copy, at, job.size);
+            store<streamed>(copy + at, read);
+        }
     }
     return read;
 }

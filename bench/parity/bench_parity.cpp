@@ -453,9 +453,8 @@ int run(const Options& options) {
             }
         }
     }
-    const auto missed = std::count_if(cells.begin(), cells.end(),
-                                      [](const Cell& cell) { return cell.ratio < bar(cell); });
-    std::printf("%zu cells, %td below their bar\n", cells.size(), missed);
+    const auto missed = std::count_if(cells.begin(), cells.end(), is_missed);
+    std::printf("%zu cells, %td more than %.2f below their bar\n", cells.size(), missed, tie);
     return options.json.empty() || write_json(options.json, cells) ? 0 : 1;
 }
 
