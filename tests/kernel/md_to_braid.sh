@@ -33,6 +33,22 @@ try() {
     stop a || return 0
 }
 
+# FIXTURE LEFT-OUT: not stopped cleanly and a member missing: what that member held cannot be known for
+# sure. Refused, and only by force served.
+try_doubtful() {
+    local name=$1 folder=$work/array files before
+    rm -rf "$folder"; cp -r --sparse=always "$work/whole" "$folder"
+    readarray -t files < <(members_of "$folder" "$2")
+    before=$(members_digest "$folder")
+    cases=$((cases + 1))
+    if serve a "${files[@]}"; then fail_case "$name without $2: served, though parity is in doubt"; stop a || true; return 0; fi
+    expect_equal "$name without $2: refused, members as before" "$before" "$(members_digest "$folder")" || true
+    cases=$((cases + 1))
+    serve a "${files[@]}" force=true || { fail_case "$name without $2: not served by force"; return 0; }
+    expect_equal "$name without $2: content" "$(field "$name" .content.sha256)" "$(served_digest a)" || true
+    stop a || return 0
+}
+
 # FIXTURE: one that braid need not support. Either it is refused and left alone, or it is right.
 try_foreign() {
     local name=$1 folder=$work/array before
@@ -61,6 +77,10 @@ for path in "$fixtures"/*/fixture.json; do
     spare=$(jq -r '([.members[] | select(.state == "in_sync")] | length) - .member_count + (if .level == 6 then 2 else 1 end)' "$path")
     readarray -t used < <(jq -r '.members[] | select(.state == "in_sync") | .file' "$path")
     [ "$spare" -ge 1 ] || continue
+    if [ "$(jq .clean "$path")" = false ]; then
+        for one in "${used[@]}"; do try_doubtful "$name" "$one"; done
+        continue
+    fi
     for one in "${used[@]}"; do try "$name" "$one"; done
     [ "$spare" = 2 ] || continue
     for ((i = 0; i < ${#used[@]}; i++)); do
