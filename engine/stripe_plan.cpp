@@ -73,7 +73,7 @@ Result<StripePlan> plan_write(const StripeState& state, RoleSet covered, RoleSet
     const bool must_recover =
         !(needed & parts.gone).empty() || !((state.unreadable & parts.data) - covered).empty();
     if (!must_recover) {
-        if (rmw && rmw->read.size() < needed.size()) return *rmw;
+        if (rmw && rmw->read.size() <= needed.size()) return *rmw;
         const PlanMethod method = needed.empty()        ? PlanMethod::full_stripe
                                   : live_parity.empty() ? PlanMethod::plain
                                                         : PlanMethod::rcw;

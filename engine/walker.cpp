@@ -34,11 +34,15 @@ struct Walker::Lane {
 };
 
 Walker::Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost& host)
-    : context_(context), clock_(clock), host_(host), lanes_group_(ready) {
-    const Geometry& geometry = context.geometry;
-    const std::uint64_t fits = job_size_max / geometry.member_count / geometry.window_size();
-    batch_windows_ = std::clamp<std::uint64_t>(
-        std::min(fits, batch_size / geometry.window_size()), 1, batch_windows_max);
+    : context_(context), clock_(clock), host_(host), lanes_group_(ready) {}
+
+bool Walker::in_memory() const {
+    bool all = true;
+    for (std::uint32_t i = 0; i != context_.members.count(); ++i) {
+        const auto& slot = context_.members.slot(MemberIndex{i});
+        if (slot.disk) all &= slot.disk->info().in_memory;
+    }
+    return all;
 }
 
 Walker::~Walker() = default;
@@ -66,8 +70,16 @@ Task<Result<void>> Walker::run(Walker* self, WalkOrder order) {
     self->pause_until_ = {};
     self->host_.take_latency();
     self->quiet_ = {};
-    const std::uint64_t size = self->batch_windows_ * self->context_.geometry.window_size();
-    for (std::uint32_t i = 0; i != lanes_max; ++i) {
+    const Geometry& geometry = self->context_.geometry;
+    const bool in_memory = self->in_memory();
+    const std::uint64_t fits = job_size_max / geometry.member_count / geometry.window_size();
+    const std::uint64_t wanted =
+        (in_memory ? batch_size_in_memory : batch_size) / geometry.window_size();
+    self->batch_windows_ =
+        std::clamp<std::uint64_t>(std::min(fits, wanted), 1, batch_windows_max);
+    const std::uint64_t size = self->batch_windows_ * geometry.window_size();
+    const std::uint32_t lanes = in_memory ? lanes_in_memory : lanes_max;
+    for (std::uint32_t i = 0; i != lanes; ++i) {
         self->lanes_.push_back(std::make_unique<Lane>(self->context_, size));
         self->lanes_group_.spawn(walk_lane(self, self->lanes_.back().get()));
     }
@@ -414,6 +426,7 @@ Task<Result<void>> Walker::rebuild_batch(Walker* self, Lane* lane) {
     DiskOp& op = lane->ops[raw(member)];
     op = {};
     op.kind = DiskOpKind::write;
+    op.background = true;
     op.offset = members.device_offset(member, members.window_place(lane->first), 0);
     op.size = lane->count * self->context_.geometry.window_size();
     op.data = lane->content(member, 0);

@@ -64,6 +64,10 @@ class Walker {
   private:
     static constexpr std::uint32_t lanes_max = 4;
     static constexpr std::uint64_t batch_size = 256u << 10;  // of each member, where that fits
+    // Members in memory never wait: what counts is that a batch stays in the processor's cache,
+    // and that the rebuilt member is written beside the reading of the next batch.
+    static constexpr std::uint32_t lanes_in_memory = 2;
+    static constexpr std::uint64_t batch_size_in_memory = 64u << 10;
     static constexpr std::uint32_t batch_windows_max = 64;
     struct Lane;
 
@@ -77,13 +81,14 @@ class Walker {
     bool inspect_window(Lane& lane, std::uint32_t index);
     bool inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row);
     void note_rate();
+    bool in_memory() const;
 
     StripeContext context_;
     Clock& clock_;
     WalkHost& host_;
     TaskGroup lanes_group_;
     std::vector<std::unique_ptr<Lane>> lanes_;
-    std::uint64_t batch_windows_;
+    std::uint64_t batch_windows_{1};
     WalkOrder order_;
     Throttle throttle_;
     bool running_{false};

@@ -31,6 +31,7 @@ class DiskGroup;
 struct DiskOp {
     DiskOpKind kind{DiskOpKind::read};
     bool fua{false};                // write: durable when it completes
+    bool background{false};         // nobody waits for it: another thread may take its time
     std::uint64_t offset{0};        // bytes from the start of the device
     std::uint64_t size{0};          // bytes
     std::byte* data{nullptr};       // read: filled; write: only read from

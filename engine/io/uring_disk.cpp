@@ -144,7 +144,7 @@ UringDisk::~UringDisk() {
 void UringDisk::submit(DiskOp& op) {
     op.done = 0;
 
-    if (file_.info.in_memory) {
+    if (file_.info.in_memory && !op.background) {
         DiskGroup::complete(op, run_now(op));
     } else {
         queue(op);

@@ -127,17 +127,14 @@ void UringLoop::disarm(Timer& timer) {
     timer.armed = false;
 }
 
-bool UringLoop::fire_timers() {
-    if (timers_.empty()) return false;
+void UringLoop::fire_timers() {
+    if (timers_.empty()) return;
     const Nanos time = now();
-    bool fired = false;
     while (!timers_.empty() && timers_.begin()->first.first <= time) {
         Timer* timer = timers_.begin()->second;
         timers_.erase(timers_.begin());
         timer->fire();
-        fired = true;
     }
-    return fired;
 }
 
 void UringLoop::post(Message& message) {
@@ -161,22 +158,18 @@ void UringLoop::run() {
     stopping_.store(false);
 }
 
-/// True if there was something to do.
+/// True if there is more to do at once; else what was queued is submitted as the loop goes to sleep.
 bool UringLoop::run_turn() {
-    bool worked = inbox_.run_all();
-    worked |= fire_timers();
-    for (std::size_t left = ready_.size(); left != 0; --left) {
-        ready_.take().resume();
-        worked = true;
-    }
-    if (!ready_.empty()) return true;
-    worked |= reap();
-    if (queued_ != 0 && !worked) {
+    inbox_.run_all();
+    fire_timers();
+    for (std::size_t left = ready_.size(); left != 0; --left) ready_.take().resume();
+    if (ready_.empty()) return false;
+    if (queued_ != 0) {
         io_uring_submit(ring_.get());
         queued_ = 0;
-        worked |= reap();
     }
-    return worked || !ready_.empty();
+    if (in_flight_ != 0) reap();
+    return true;
 }
 
 void UringLoop::submit_and_wait() {
@@ -201,7 +194,7 @@ void UringLoop::submit_and_wait() {
     reap();
 }
 
-bool UringLoop::reap() {
+void UringLoop::reap() {
     if (defer_taskrun_ && in_flight_ != 0) io_uring_get_events(ring_.get());
     unsigned head = 0;
     unsigned count = 0;
@@ -218,7 +211,6 @@ bool UringLoop::reap() {
     }
     if (count != 0) io_uring_cq_advance(ring_.get(), count);
     if (woken) watch_wake_fd();
-    return count != 0;
 }
 
 }  // namespace braid

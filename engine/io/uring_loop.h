@@ -87,9 +87,9 @@ class UringLoop final : public Clock {
         done->store(true);
     }
     bool run_turn();
-    bool fire_timers();
+    void fire_timers();
     void submit_and_wait();
-    bool reap();
+    void reap();
     void wake();
     void watch_wake_fd();
 
