@@ -31,8 +31,8 @@ struct CreateOptions {
     Level level{Level::raid5};
     Layout layout{Layout::left_symmetric};
     std::uint64_t strip_size{strip_size_default};
-    std::string name;
-    std::vector<VolumeWish> volumes;   // none: one, "data", of everything
+    std::string name{};
+    std::vector<VolumeWish> volumes{};  // none: one, "data", of everything
     bool assume_clean{false};          // parity is true already, or the user does not care
     std::uint64_t wall_seconds{0};
 };

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Any bytes as the text of a configuration, and as a whole slot: refused with a reason, or decoded
+// to a configuration that keeps every rule and that re-encodes to an equal one.
+#include <cstring>
+
+#include "engine/base/crc32c.h"
+#include "engine/config_slot.h"
+#include "tests/engine/array_kit.h"
+#include "tests/fuzz/samples.h"
+
+using namespace braid;
+
+namespace {
+
+void check_text(std::string_view text) {
+    const auto decoded = from_json_text(text);
+    if (!decoded) {
+        BRAID_REQUIRE(!decoded.error().text.empty());
+        return;
+    }
+    BRAID_REQUIRE(check_configuration(decoded->configuration).has_value());
+    if (text.size() > slot_text_max) return;
+    const auto again = decode_slot(encode_slot(*decoded).view(), 0);
+    BRAID_REQUIRE(again.has_value());
+    BRAID_REQUIRE(*again == *decoded);
+}
+
+/// The input as header and text with the right magic and CRC, so that it gets past them.
+void check_slot(ByteView input) {
+    Buffer bytes(slot_size);
+    std::memcpy(bytes.data(), input.data(), std::min<std::size_t>(input.size(), slot_size));
+    (void)decode_slot(bytes.view(), 0);
+    SlotHeader header;
+    std::memcpy(&header, bytes.data(), sizeof header);
+    header.magic = slot_magic;
+    header.format = slot_format;
+    if (header.text_size <= slot_text_max) {
+        const std::uint32_t head = crc32c(
+            std::as_bytes(std::span(&header, 1)).subspan(12, sizeof header - 12));
+        header.crc32c = crc32c(bytes.view().subspan(sizeof header, header.text_size), head);
+    }
+    std::memcpy(bytes.data(), &header, sizeof header);
+    (void)decode_slot(bytes.view(), 0);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    const ByteView input{reinterpret_cast<const std::byte*>(data), size};
+    check_text({reinterpret_cast<const char*>(data), size});
+    check_slot(input);
+    (void)decode_slot(input, 1);
+    return 0;
+}
+
+std::vector<std::string> fuzz_samples() {
+    std::vector<std::string> samples;
+    for (const Level level : {Level::raid4, Level::raid5, Level::raid6}) {
+        ConfigSlot slot;
+        slot.configuration = test::kit_configuration(level, 4, 1);
+        slot.configuration.scrub = ScrubRecord{StripeIndex{1}, true, 2, 3};
+        slot.configuration.resynced = StripeIndex{2};
+        slot.member = slot.configuration.members[0].uuid;
+        samples.push_back(to_json_text(slot));
+        const Buffer bytes = encode_slot(slot);
+        samples.emplace_back(reinterpret_cast<const char*>(bytes.data()), 8192);
+    }
+    return samples;
+}
