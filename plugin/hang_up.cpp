@@ -21,8 +21,7 @@ namespace braid::plugin {
 namespace {
 
 constexpr std::array stop_signals{SIGINT, SIGQUIT, SIGTERM, SIGHUP};
-// Clients that do not even read their replies are cut off after this many milliseconds.
-constexpr int patience_ms = 3000;
+constexpr int patience_ms = 5000;  // with clients that do not read their replies
 constexpr int round_ms = 100;
 
 // The handler's: signals know no object.
@@ -90,7 +89,7 @@ std::vector<int> open_sockets() {
 
 }  // namespace
 
-int hang_up_clients(const std::string& spare, bool both) {
+int hang_up_clients(const std::string& spare) {
     const std::vector<int> sockets = open_sockets();
     std::vector<std::string> listening;
     for (const int fd : sockets) {
@@ -104,7 +103,7 @@ int hang_up_clients(const std::string& spare, bool both) {
         const std::string name = local_name(fd);
         for (const std::string& one : listening) {
             if (one != name) continue;
-            shutdown(fd, both ? SHUT_RDWR : SHUT_RD);
+            shutdown(fd, SHUT_RD);
             ++count;
             break;
         }
@@ -150,10 +149,11 @@ void HangUp::watch() {
         if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
         if (fds[0].revents != 0) return;
     }
-    for (int waited = 0;; waited += round_ms) {
-        hang_up_clients(spare_, waited >= patience_ms);
+    for (int waited = 0; waited < patience_ms; waited += round_ms) {
+        hang_up_clients(spare_);
         if (poll(fds.data(), 1, round_ms) > 0) return;
     }
+    give_up_();
 }
 
 }  // namespace braid::plugin

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <csignal>
+#include <functional>
 #include <string>
 #include <thread>
 
@@ -15,8 +16,11 @@ namespace braid::plugin {
 
 class HangUp {
   public:
-    /// `spare` is the path of a listening socket whose connections are left alone.
-    explicit HangUp(std::string spare) : spare_(std::move(spare)) {}
+    /// `spare` is the path of a listening socket whose connections are left alone. `give_up` is
+    /// called, on a thread of its own, when clients that do not read their replies still keep
+    /// nbdkit from ending.
+    HangUp(std::string spare, std::function<void()> give_up)
+        : spare_(std::move(spare)), give_up_(std::move(give_up)) {}
     ~HangUp() { stop(); }
     /// Once a process: chains itself in front of nbdkit's handlers of the signals that stop it.
     bool start();
@@ -26,13 +30,14 @@ class HangUp {
     void watch();
 
     std::string spare_;
+    std::function<void()> give_up_;
     UniqueFd stop_fd_;
     std::thread thread_;
     bool started_{false};
 };
 
-/// Shuts down the connections of this process that came in through one of its listening sockets;
-/// the reading half only, unless `both`. Returns how many there were.
-int hang_up_clients(const std::string& spare, bool both);
+/// Ends the reading half of the connections that came in through one of this process's listening
+/// sockets: what was read is still answered. Returns how many there were.
+int hang_up_clients(const std::string& spare);
 
 }  // namespace braid::plugin

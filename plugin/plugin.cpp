@@ -136,11 +136,19 @@ int get_ready() noexcept {
     return 0;
 }
 
+/// The writing half of a client's connection is not to be shut down as well: then nbdkit 1.32
+/// aborts if it has two replies to send ("raw_send_socket: Assertion `sock >= 0' failed").
+void leave_deaf_clients() {
+    plugin().server->stop();
+    log_event(Severity::warning, "ends without the clients that read no replies");
+    _exit(EXIT_SUCCESS);
+}
+
 int after_fork() noexcept {
     plugin().background = getpid() != plugin().parent;
     const auto started = plugin().server->start();
     if (!started) return refused(started.error());
-    plugin().hang_up = std::make_unique<HangUp>(plugin().server->socket_path());
+    plugin().hang_up = std::make_unique<HangUp>(plugin().server->socket_path(), leave_deaf_clients);
     if (!plugin().hang_up->start()) {
         nbdkit_debug("the stop signals are not watched; a stop waits for the clients to leave");
     }

@@ -14,9 +14,10 @@
 namespace braid::plugin {
 namespace {
 
-Task<std::vector<MemberImage>> read_images(std::vector<std::unique_ptr<Disk>> disks) {
+/// The disks must outlive the task.
+Task<std::vector<MemberImage>> read_images(std::vector<Disk*> disks) {
     std::vector<MemberImage> images;
-    for (const auto& disk : disks) {
+    for (Disk* disk : disks) {
         MemberImage image = co_await read_member_image(*disk);
         images.push_back(std::move(image));
     }
@@ -76,13 +77,15 @@ Checked<Unit> Server::open_members() {
 /// only; the loop must end before the fork.
 Checked<Unit> Server::try_assembly() {
     BRAID_TRY(const auto loop, UringLoop::create());
-    std::vector<std::unique_ptr<Disk>> disks;
+    std::vector<std::unique_ptr<Disk>> owned;  // go before the loop does
+    std::vector<Disk*> disks;
     for (const MemberFile& file : files_) {
         MemberFile copy;
         copy.fd = UniqueFd(fcntl(file.fd.get(), F_DUPFD_CLOEXEC, 0));  // shares the lock
         copy.info = file.info;
         copy.readonly = true;
-        disks.push_back(std::make_unique<UringDisk>(*loop, std::move(copy)));
+        owned.push_back(std::make_unique<UringDisk>(*loop, std::move(copy)));
+        disks.push_back(owned.back().get());
     }
     const auto images = loop->run_until_done(read_images(std::move(disks)));
     BRAID_TRY(const Assembly assembly, assemble(images, {.force = parameters_.force}));
@@ -181,9 +184,11 @@ void Server::stop() {
             const auto stopped = bridge_->run_on_loop([](Array& array) { return array.stop(); });
             if (!stopped) {
                 log_(Severity::error,
-                     fmt::format("the array could not be marked clean: {}; its parity is checked "
+                     fmt::format("the array could not be marked clean: {}; its parity is made good "
                                  "at the next start",
                                  stopped.error().text()));
+            } else if (!parameters_.readonly) {
+                log_(Severity::info, "the array is stopped and marked clean");
             }
             loop_->stop();
             left_alone_.release();
