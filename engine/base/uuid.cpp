@@ -48,8 +48,8 @@ std::string Uuid::text() const {
     std::string text;
     for (const std::uint8_t byte : bytes) {
         if (is_dash_place(text.size())) text += '-';
-        text += digits[byte >> 4];
-        text += digits[byte & 15];
+        text += digits[byte / 16u];
+        text += digits[byte & 15u];
     }
     return text;
 }

@@ -214,10 +214,10 @@ class TaskGroup {
             struct End {
                 bool await_ready() noexcept { return false; }
                 void await_suspend(std::coroutine_handle<promise_type> self) noexcept {
-                    TaskGroup& group = *self.promise().group;
-                    group.unlink(self.promise());
+                    TaskGroup& owner = *self.promise().group;
+                    owner.unlink(self.promise());
                     self.destroy();
-                    if (--group.running_ == 0) group.idle_.set();
+                    if (--owner.running_ == 0) owner.idle_.set();
                 }
                 void await_resume() noexcept {}
             };
