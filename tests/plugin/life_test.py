@@ -88,6 +88,7 @@ def background(world, paths):
     folder = os.path.dirname(paths[0])
     run("nbdkit", "-U", name, "-P", pid_file, PLUGIN, *map(os.path.basename, paths), "socket=relative.sock",
         cwd=folder, env=server_environment())
+    wait_until(lambda: os.path.exists(pid_file) and os.path.getsize(pid_file) > 0, "the pid file is written")
     with open(pid_file) as text:
         pid = int(text.read())
     try:
