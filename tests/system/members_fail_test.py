@@ -12,16 +12,16 @@ import sys
 from braid_system import MIB, SANITIZE, Fio, check, main, need_tools, say, wait_until
 
 MEMBERS = {4: 4, 5: 5, 6: 6}
-SIZE = 32 * MIB
-WRITES = 1500   # about as many as fio makes of SIZE
+SIZE = 48 * MIB
+WRITES = 700    # about as many as fio makes
 
 
 def fail_in_the_middle(world, level, lost):
-    server = world.array(level, MEMBERS[level], 24 * MIB)
-    # The rate keeps the load going while the members fail; reading back goes at full speed.
-    load = Fio(server, "--rate_iops=,750", size=SIZE)
+    server = world.array(level, MEMBERS[level], 32 * MIB)
+    # The rate (of a job) keeps the load going while the members fail; reading back goes at full speed.
+    load = Fio(server, "--rate=,7m", size=SIZE)
     for turn, role in enumerate(lost, 1):
-        share = turn * WRITES // (len(lost) + 1) // 2
+        share = turn * WRITES // (len(lost) + 2)
         wait_until(lambda: server.counter("writes") >= share or not load.running(), "fio writes")
         check(load.running(), f"fio ended before member {role} failed\n{load.log()}")
         server.fail(role)

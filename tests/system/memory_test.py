@@ -23,8 +23,8 @@ def memory(world):
         say(f"{what}: {first // MIB} MiB resident at first, {last // MIB} MiB after {SECONDS} s more")
         # A sanitizer keeps what was freed for a while.
         check(last - first < (400 if SANITIZE else 16) * MIB, "the server's memory grows")
-        own = server.status()["memory"]
-        check(0 < own["bytes"] <= own["bytes_max"], f"its own figures: {own}")
+        status = server.status()
+        check(status["memory_bytes"] <= status["memory_bytes_max"] > 0, "its own figure has a bound")
         if what == "clean":
             server.fail(3)
             first = load(server, 3)
