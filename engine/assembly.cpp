@@ -23,6 +23,12 @@ struct Candidate {
     bool touched{false};
 
     bool readable() const { return image->os_error == 0; }
+    bool usable() const { return readable() && findings.superblock.has_value(); }
+    /// Was a member once, and is damaged: as good as lost. Not so something else altogether.
+    bool damaged() const {
+        return readable() && !findings.superblock &&
+               (findings.superblock.error().kind == FindingKind::corrupt || slot() != nullptr);
+    }
     const MdSuperblock& sb() const { return *findings.superblock; }
     const ConfigSlot* slot() const { return findings.slot(); }
     std::uint64_t held() const { return slot() ? slot()->configuration.epoch : 0; }
@@ -55,17 +61,21 @@ Candidates look_at(std::span<const MemberImage> images) {
     return candidates;
 }
 
+std::string why_damaged(const Candidate& candidate) {
+    const Finding& finding = candidate.findings.superblock.error();
+    const ConfigSlot* slot = candidate.slot();
+    const std::string what =
+        finding.kind == FindingKind::none ? "its md superblock is gone" : finding.text;
+    if (slot == nullptr) return what;
+    return fmt::format("{} (it was member {} of {})", what, slot->member.text(),
+                       name_of(slot->configuration));
+}
+
 std::string why_not_a_member(const Candidate& candidate) {
     const MemberImage& image = *candidate.image;
     const Finding& finding = candidate.findings.superblock.error();
-    if (finding.kind != FindingKind::none) {
-        const ConfigSlot* slot = candidate.findings.slot();
-        const std::string who = slot == nullptr
-                                    ? std::string{}
-                                    : fmt::format(" (once member {} of {})", slot->member.text(),
-                                                  name_of(slot->configuration));
-        return fmt::format("{}: {}{}; leave it out to start without it", image.path, finding.text,
-                           who);
+    if (finding.kind == FindingKind::unsupported) {
+        return fmt::format("{}: {}", image.path, finding.text);
     }
     if (!image.elsewhere.empty()) {
         return fmt::format("{}: holds {}; braid reads version 1.2 only, 4096 bytes from the start",
@@ -80,6 +90,7 @@ Checked<Unit> check_each(const Candidates& candidates) {
     std::vector<std::string> lines;
     for (const Candidate& candidate : candidates) {
         if (!candidate.readable()) continue;
+        if (candidate.damaged()) continue;
         if (!candidate.findings.superblock) {
             lines.push_back(why_not_a_member(candidate));
         } else if (candidate.findings.hindrance) {
@@ -91,11 +102,25 @@ Checked<Unit> check_each(const Candidates& candidates) {
     return Unit{};
 }
 
+std::string why_unusable(const Candidate& candidate) {
+    return candidate.damaged() ? why_damaged(candidate)
+                               : fmt::format("cannot be read: {}",
+                                             std::strerror(candidate.image->os_error));
+}
+std::vector<std::string> why_unusable(const Candidates& candidates) {
+    std::vector<std::string> lines{"none of the given members can be used"};
+    for (const Candidate& candidate : candidates) {
+        if (candidate.usable()) continue;
+        lines.push_back(fmt::format("  {}: {}", candidate.image->path, why_unusable(candidate)));
+    }
+    return lines;
+}
+
 Checked<Unit> check_one_array(const Candidates& candidates) {
     std::map<Uuid, std::string> arrays;
     std::map<Uuid, const Candidate*> members;
     for (const Candidate& candidate : candidates) {
-        if (!candidate.readable()) continue;
+        if (!candidate.usable()) continue;
         const MdSuperblock& sb = candidate.sb();
         std::string& paths = arrays[sb.set_uuid];
         paths += (paths.empty() ? "" : ", ") + candidate.image->path;
@@ -107,7 +132,7 @@ Checked<Unit> check_one_array(const Candidates& candidates) {
                 candidate.image->path, sb.device_uuid.text())};
         }
     }
-    if (arrays.empty()) return Refusal{"none of the given members could be read"};
+    if (arrays.empty()) return Refusal{joined(why_unusable(candidates))};
     if (arrays.size() == 1) return Unit{};
     std::vector<std::string> lines{"the given members belong to different arrays; give those of "
                                    "one array only"};
@@ -122,12 +147,12 @@ Checked<Unit> check_one_array(const Candidates& candidates) {
 void find_touched(Candidates& candidates) {
     std::set<std::uint64_t> our_events;
     for (const Candidate& candidate : candidates) {
-        if (candidate.readable() && candidate.findings.is_tied()) {
+        if (candidate.usable() && candidate.findings.is_tied()) {
             our_events.insert(candidate.slot()->configuration.events);
         }
     }
     for (Candidate& candidate : candidates) {
-        if (!candidate.readable() || candidate.slot() == nullptr) continue;
+        if (!candidate.usable() || candidate.slot() == nullptr) continue;
         if (candidate.findings.is_tied() || is_in_use(candidate.sb())) continue;
         // With a damaged slot the other one cannot be the superblock's: the number of events tells.
         const bool ours = candidate.findings.corrupt_slot() != nullptr &&
@@ -144,10 +169,10 @@ Checked<const ConfigSlot*> find_newest(const Candidates& candidates, bool force)
     bool tie = false;
     for (const Candidate& candidate : candidates) {
         const ConfigSlot* slot = candidate.slot();
-        if (!candidate.readable() || slot == nullptr || candidate.touched) continue;
+        if (!candidate.usable() || slot == nullptr || candidate.touched) continue;
         const auto count = static_cast<std::size_t>(
             std::ranges::count_if(candidates, [slot](const Candidate& other) {
-                return other.readable() && other.slot() != nullptr && !other.touched &&
+                return other.usable() && other.slot() != nullptr && !other.touched &&
                        other.slot()->configuration == slot->configuration;
             }));
         const std::uint64_t epoch = slot->configuration.epoch;
@@ -221,8 +246,8 @@ Draft start_draft(const Candidates& candidates) {
     for (const Candidate& candidate : candidates) {
         MemberPlace place;
         place.path = candidate.image->path;
-        if (!candidate.readable()) {
-            place.why = fmt::format("cannot be read: {}", std::strerror(candidate.image->os_error));
+        if (!candidate.usable()) {
+            place.why = why_unusable(candidate);
             draft.assembly.notices.push_back(
                 fmt::format("{}: left out: {}", place.path, place.why));
         } else {
@@ -233,10 +258,19 @@ Draft start_draft(const Candidates& candidates) {
     return draft;
 }
 
+/// For the end of a refusal: who is missing, and why what was given is not used.
+std::string list_of_absent(const Draft& draft) {
+    std::string list;
+    for (const std::string& absent : draft.absent) list += "\n  not here: " + absent;
+    for (const MemberPlace& place : draft.assembly.places) {
+        if (!place.record) list += fmt::format("\n  not used: {}: {}", place.path, place.why);
+    }
+    return list;
+}
+
 Checked<Unit> check_votes(Draft& draft, bool force) {
     const Configuration& c = draft.assembly.configuration;
-    const std::string list = draft.absent.empty() ? "" : "\n  not here: " +
-        fmt::format("{}", fmt::join(draft.absent, "\n  not here: "));
+    const std::string list = list_of_absent(draft);
     const auto in_sync = votes_of(c);
     if (in_sync < c.data_count()) {
         return Refusal{fmt::format(
@@ -276,8 +310,7 @@ Checked<Unit> settle_parity(Draft& draft, bool force) {
     const std::string risk =
         "what a lost member held in stripes that were being written may come back wrong";
     if (!force) {
-        const std::string list = draft.absent.empty() ? "" : "\n  not here: " +
-            fmt::format("{}", fmt::join(draft.absent, "\n  not here: "));
+        const std::string list = list_of_absent(draft);
         return Refusal{fmt::format(
             "{} {}, and {} of its {} members are missing: parity is in doubt, and the missing strips "
             "must be computed from it; bring the missing members back, or force it: {}{}",
@@ -394,7 +427,7 @@ Checked<Assembly> assemble_ours(const Candidates& candidates, const ConfigSlot& 
     draft.events = std::max(draft.events, newest.configuration.events);
     for (std::size_t at = 0; at != candidates.size(); ++at) {
         const Candidate& candidate = candidates[at];
-        if (!candidate.readable()) continue;
+        if (!candidate.usable()) continue;
         place_by_record(draft, at, candidate, newest);
         c.epoch = std::max(c.epoch, candidate.held());
     }
@@ -412,7 +445,7 @@ Checked<Assembly> assemble_ours(const Candidates& candidates, const ConfigSlot& 
 const ConfigSlot* find_base(const Candidates& candidates) {
     const ConfigSlot* base = nullptr;
     for (const Candidate& candidate : candidates) {
-        if (!candidate.readable() || candidate.slot() == nullptr) continue;
+        if (!candidate.usable() || candidate.slot() == nullptr) continue;
         if (base == nullptr || candidate.held() > base->configuration.epoch) {
             base = candidate.slot();
         }
@@ -422,7 +455,7 @@ const ConfigSlot* find_base(const Candidates& candidates) {
 
 /// Whether the member can have been part of what md ran last.
 bool is_mds(const Candidate& candidate, bool adopted_before) {
-    if (!candidate.readable()) return false;
+    if (!candidate.usable()) return false;
     return !adopted_before || candidate.slot() == nullptr || candidate.touched;
 }
 
@@ -557,7 +590,7 @@ Checked<MdPlacing> place_by_superblocks(Draft& draft, const Candidates& candidat
     MdPlacing placing;
     for (std::size_t at = 0; at != candidates.size(); ++at) {
         const Candidate& candidate = candidates[at];
-        if (!candidate.readable()) continue;
+        if (!candidate.usable()) continue;
         const std::uint16_t role = role_of(candidate.sb());
         if (role == md_role::spare) {
             placing.spares.push_back(at);
@@ -603,7 +636,7 @@ void add_records(Draft& draft, const Candidates& candidates, const MdPlacing& pl
 void take_in_all(Draft& draft, const Candidates& candidates, const MdPlacing& placing) {
     const auto& members = draft.assembly.configuration.members;
     for (std::size_t at = 0; at != candidates.size(); ++at) {
-        if (!candidates[at].readable()) continue;
+        if (!candidates[at].usable()) continue;
         const bool spare = std::ranges::find(placing.spares, at) != placing.spares.end();
         const bool chosen = spare || std::ranges::any_of(placing.roles, [at](const auto& entry) {
             return entry.second == at;
@@ -666,7 +699,7 @@ bool md_knows_better(const Candidates& candidates, const ConfigSlot* newest) {
     if (newest == nullptr) return true;
     if (!std::ranges::any_of(candidates, &Candidate::touched)) return false;
     const auto untouched = std::ranges::count_if(candidates, [newest](const Candidate& candidate) {
-        if (!candidate.readable() || candidate.touched || candidate.slot() == nullptr) return false;
+        if (!candidate.usable() || candidate.touched || candidate.slot() == nullptr) return false;
         const auto& members = newest->configuration.members;
         const auto record = std::ranges::find(members, Uuid{candidate.sb().device_uuid},
                                               &MemberRecord::uuid);
@@ -679,11 +712,11 @@ bool md_knows_better(const Candidates& candidates, const ConfigSlot* newest) {
 /// braid's mark on a superblock, but no configuration on any member.
 Checked<Unit> check_configuration_is_there(const Candidates& candidates, bool force) {
     for (const Candidate& candidate : candidates) {
-        if (!candidate.readable()) continue;
+        if (!candidate.usable()) continue;
         if (candidate.slot() != nullptr) return Unit{};
     }
     for (const Candidate& candidate : candidates) {
-        if (!candidate.readable() || !is_in_use(candidate.sb()) || force) continue;
+        if (!candidate.usable() || !is_in_use(candidate.sb()) || force) continue;
         return Refusal{fmt::format(
             "{}: braid served this array and did not stop cleanly, and no member that is here has a "
             "valid configuration; give its other members too, or force it: then it is taken over "

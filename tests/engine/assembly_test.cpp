@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "tests/engine/array_kit.h"
 
@@ -194,14 +195,38 @@ TEST(Assembly, RefusesWhatIsNoMember) {
     test::MemoryDisk odd("/odd", 5000);
     images[2] = test::run(read_member_image(odd));
     EXPECT_REFUSED(assemble(images, {}), "/odd: is too small to be a member: 5000 bytes");
-    images[2] = kit.image(2);
-    images[2].superblock.data()[200] ^= std::byte{1};
-    EXPECT_REFUSED(assemble(images, {}), "/m2: corrupt md superblock: its checksum is");
-    EXPECT_REFUSED(assemble(images, {}), "leave it out");
-    EXPECT_REFUSED(assemble(images, {}), "once member bb000000-0000-0000-0000-000000000002");
-    images[2] = kit.image(2);
-    images[2].device_size -= 4096;
-    EXPECT_REFUSED(assemble(images, {}), "/m2: is truncated");
+}
+
+TEST(Assembly, ADamagedMemberIsAsGoodAsLost) {
+    Kit kit(kit_configuration(Level::raid5, 4));
+    const std::vector<std::pair<std::string, std::function<void(MemberImage&)>>> damages{
+        {"corrupt md superblock: its checksum is",
+         [](MemberImage& image) { image.superblock.data()[200] ^= std::byte{1}; }},
+        {"its md superblock is gone (it was member bb000000-0000-0000-0000-000000000002 of array "
+         "kit aa000000",
+         [](MemberImage& image) { image.superblock = Buffer(row_size); }},
+        {"is truncated: its data reaches to byte 786432, but it has only 782336",
+         [](MemberImage& image) { image.device_size -= 4096; }},
+    };
+    for (const auto& [what, damage] : damages) {
+        auto images = kit.images(kit.all());
+        damage(images[2]);
+        const auto assembly = assemble(images, {});
+        ASSERT_TRUE(assembly) << refusal(assembly);
+        EXPECT_EQ(assembly->places[2].place, Place::foreign);
+        EXPECT_PRED2(has, assembly->places[2].why, what);
+        EXPECT_TRUE(has_notice(*assembly, "/m2: left out: "));
+        EXPECT_EQ(assembly->configuration.members[2].state, MemberState::missing);
+        damage(images[0]);
+        const auto two = assemble(images, {});
+        EXPECT_REFUSED(two, "2 of its 4 members are usable");
+        EXPECT_REFUSED(two, "not used: /m2: " + what);
+        for (MemberImage& image : images) {
+            if (image.path != "/m0" && image.path != "/m2") damage(image);
+        }
+        EXPECT_REFUSED(assemble(images, {}), "none of the given members can be used");
+        EXPECT_REFUSED(assemble(images, {}), "/m1: ");
+    }
 }
 
 TEST(Assembly, AMemberThatCannotBeReadIsLeftOut) {
@@ -214,7 +239,7 @@ TEST(Assembly, AMemberThatCannotBeReadIsLeftOut) {
     kit.disks[0]->die();
     kit.disks[2]->die();
     kit.disks[3]->die();
-    EXPECT_REFUSED(kit.assemble(), "none of the given members could be read");
+    EXPECT_REFUSED(kit.assemble(), "none of the given members can be used");
 }
 
 void damage_newest_slot(Kit& kit, std::size_t at) {
