@@ -48,8 +48,8 @@ std::string Uuid::text() const {
     std::string text;
     for (const std::uint8_t byte : bytes) {
         if (is_dash_place(text.size())) text += '-';
-        text += digits[byte / 16u];
-        text += digits[byte & 15u];
+        text += digits[std::size_t{byte} / 16];
+        text += digits[std::size_t{byte} % 16];
     }
     return text;
 }
