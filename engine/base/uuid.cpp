@@ -38,7 +38,7 @@ Result<Uuid> Uuid::parse(std::string_view text) {
         const auto digit = digits.find(lower);
         if (digit == std::string_view::npos) return Error{Errc::invalid, "uuid"};
         auto& byte = uuid.bytes[nibble / 2];
-        byte = static_cast<std::uint8_t>((byte << 4) | digit);
+        byte = static_cast<std::uint8_t>((std::size_t{byte} << 4) | digit);
         ++nibble;
     }
     return uuid;
