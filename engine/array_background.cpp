@@ -18,11 +18,16 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
             continue;
         }
         // What is walked is durable before the walk writes.
-        Result<void> result = co_await wait_durable(self, self->changes_);
+        if (!co_await wait_durable(self, self->changes_)) continue;  // the array has failed
         if (self->stopping_) break;
-        if (result) result = co_await Walker::run(&self->walker_, *order);
+        if (order->kind == WalkKind::scrubbing && !self->configuration_.scrub) continue;
+        Result<void> result = co_await Walker::run(&self->walker_, *order);
         // And what was walked is durable before the configuration says so.
         if (result) result = co_await Requests::flush_members(self->context_);
+        if (result && order->kind != WalkKind::scrubbing &&
+            order->losses != self->members_.losses()) {
+            result = Error{Errc::cancelled, "walk"};  // perhaps of the very member
+        }
         self->walk_ended(self->walker_.order(), result);
         if (result || order->kind == WalkKind::scrubbing) self->changed();
     }
@@ -50,6 +55,7 @@ Task<void> ArrayImpl::use_spare(ArrayImpl* self) {
 std::optional<WalkOrder> ArrayImpl::next_walk() {
     if (options_.readonly || members_.failed() || stopping_) return std::nullopt;
     WalkOrder order;
+    order.losses = members_.losses();
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const MemberIndex member{i};
         if (members_.slot(member).state != MemberState::rebuilding) continue;
@@ -97,12 +103,10 @@ Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
     const WalkOrder order = self->walker_.order();
     const StripeIndex stripe{self->walker_.position() / self->geometry_.windows_per_stripe()};
     BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
+    if (order.losses != self->members_.losses()) co_return Error{Errc::cancelled, "walk"};
     Configuration& now = self->configuration_;
     switch (order.kind) {
         case WalkKind::rebuilding:
-            if (self->record(order.member).state != MemberState::rebuilding) {
-                co_return Error{Errc::io, "rebuild"};
-            }
             self->record(order.member).rebuilt = stripe;
             break;
         case WalkKind::resyncing:

@@ -60,7 +60,6 @@ void Walker::cancel() {
 Task<Result<void>> Walker::run(Walker* self, WalkOrder order) {
     BRAID_REQUIRE(!self->running_);
     self->running_ = true;
-    self->cancelled_ = false;
     self->order_ = order;
     self->error_.reset();
     self->next_ = self->done_ = order.begin;
@@ -86,7 +85,7 @@ Task<Result<void>> Walker::run(Walker* self, WalkOrder order) {
     auto joined = self->lanes_group_.join();
     co_await joined;
     self->lanes_.clear();
-    self->running_ = false;
+    self->running_ = self->cancelled_ = false;
     if (self->error_) co_return *self->error_;
     if (self->done_ != self->context_.members.window_count()) {
         co_return Error{Errc::cancelled, "walk"};
@@ -116,6 +115,7 @@ Task<void> Walker::walk_lane(Walker* self, Lane* lane) {
             auto turn = self->turn_.wait();
             co_await turn;
         }
+        if (!self->error_ && !self->is_current()) self->error_ = Error{Errc::cancelled, "walk"};
         if (!self->error_) {
             self->done_ = lane->first + lane->count;
             self->host_.walk_passed(self->order_, self->done_);
@@ -198,14 +198,14 @@ WalkStatus Walker::status() const {
 }
 
 Task<Result<void>> Walker::walk_batch(Walker* self, Lane* lane) {
-    const std::uint64_t losses = self->context_.members.losses();
+    if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
     BRAID_CO_CHECK(co_await read_batch(self, lane));
     BRAID_CO_CHECK(co_await walk_windows(self, lane));
     if (self->order_.kind == WalkKind::rebuilding) {
         BRAID_CO_CHECK(co_await rebuild_batch(self, lane));
     }
     // A member was lost meanwhile: what it should have taken part in does not count.
-    if (losses != self->context_.members.losses()) co_return Error{Errc::io, "walk"};
+    if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
     co_return Result<void>{};
 }
 

@@ -27,6 +27,7 @@ struct WalkOrder {
     bool repair{false};              // scrubbing
     std::uint64_t mismatches{0};     // found before it was interrupted
     std::uint64_t repaired{0};
+    std::uint64_t losses{0};         // of the members when it was given: one more ends the walk
 };
 
 /// What the array has to do as a walk goes on.
@@ -49,7 +50,9 @@ class Walker {
     Walker& operator=(const Walker&) = delete;
     ~Walker();
 
-    /// Errc::cancelled after cancel(); Errc::io or Errc::failed where it could not go on.
+    /// Errc::cancelled after cancel(), also one just before, and when a member was lost since the
+    /// order was given: it may be another disk by now. Errc::io or Errc::unknown where it could
+    /// not go on.
     static Task<Result<void>> run(Walker* self, WalkOrder order);
     void cancel();
 
@@ -82,6 +85,7 @@ class Walker {
     bool inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row);
     void note_rate();
     bool in_memory() const;
+    bool is_current() const { return order_.losses == context_.members.losses(); }
 
     StripeContext context_;
     Clock& clock_;

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What happens at the same time: members that fail, go and come while requests, rebuilds and
+// writes of the configuration are under way. Each test here failed once.
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <functional>
+#include <optional>
+
+#include "tests/engine/array_fixture.h"
+
+namespace braid::sim {
+namespace {
+
+/// Requests in the air, none of whose outcome is looked at before they are done.
+class Flight {
+  public:
+    explicit Flight(SimArray& sim) : sim_(sim) {}
+    IoRequest& start(IoKind kind, std::uint64_t offset, std::uint64_t size) {
+        One& one = all_.emplace_back();
+        one.request.kind = kind;
+        one.request.offset = offset;
+        one.request.size = size;
+        if (kind == IoKind::read) one.data = Buffer(size);
+        if (kind == IoKind::write) one.data = random_bytes(sim_.loop().rng(), size);
+        one.request.data = one.data.data();
+        one.request.user = this;
+        one.request.done = [](IoRequest& request) {
+            --static_cast<Flight*>(request.user)->running_;
+        };
+        ++running_;
+        sim_.array->submit(one.request);
+        return one.request;
+    }
+    std::size_t running() const { return running_; }
+    /// False if the simulation comes to an end before the requests do: a deadlock.
+    bool land() {
+        while (running_ != 0) {
+            if (!sim_.loop().step()) return false;
+        }
+        return true;
+    }
+    /// Of requests that did not overlap: the model follows what was written.
+    void expect_ok() {
+        for (One& one : all_) {
+            ASSERT_TRUE(one.request.ok) << one.request.error.text();
+            std::byte* at = sim_.model.data() + one.request.offset;
+            if (one.request.kind == IoKind::write) {
+                std::memcpy(at, one.data.data(), one.request.size);
+            } else if (one.request.kind == IoKind::zero) {
+                std::memset(at, 0, one.request.size);
+            } else {
+                ASSERT_EQ(std::memcmp(at, one.data.data(), one.request.size), 0);
+            }
+        }
+        all_.clear();
+    }
+
+  private:
+    struct One {
+        IoRequest request;
+        Buffer data;
+    };
+    SimArray& sim_;
+    std::deque<One> all_;
+    std::size_t running_{0};
+};
+
+/// An operator's command that runs beside the rest.
+class Command {
+  public:
+    Command(SimArray& sim, Task<Checked<Unit>> task) : sim_(sim) {
+        sim.loop().tasks().spawn(keep(std::move(task), &result_));
+    }
+    bool done() const { return result_.has_value(); }
+    Checked<Unit>& wait() {
+        while (!done()) BRAID_REQUIRE(sim_.loop().step());
+        return *result_;
+    }
+
+  private:
+    static Task<void> keep(Task<Checked<Unit>> task, std::optional<Checked<Unit>>* result) {
+        result->emplace(co_await task);
+    }
+    SimArray& sim_;
+    std::optional<Checked<Unit>> result_;
+};
+
+void fill(SimArray& sim) {
+    Flight flight(sim);
+    constexpr std::uint64_t piece = 1u << 20;
+    for (std::uint64_t at = 0; at < sim.size(); at += piece) {
+        flight.start(IoKind::write, at, std::min(piece, sim.size() - at));
+    }
+    ASSERT_TRUE(flight.land());
+    flight.expect_ok();
+}
+
+std::uint64_t walked(const SimArray& sim) {
+    const auto status = sim.array->status();
+    return status.walks.empty() ? 0 : status.walks[0].position;
+}
+
+/// Replaces member `role` by a new platter; the command may be waited for.
+std::unique_ptr<Command> replace(SimArray& sim, std::uint32_t role) {
+    sim.platters[role] = sim.make_platter();
+    return std::make_unique<Command>(
+        sim, sim.array->replace_member(std::to_string(role),
+                                       sim.disk(sim.platters[role], "new"), false));
+}
+
+TEST(SimArrayRaces, AMemberThatFailsWhenItsRebuildEndsIsNotInSync) {
+    for (std::uint64_t seed = 1; seed != 9; ++seed) {
+        SCOPED_TRACE(seed);
+        SimArray sim({.seed = seed, .stripes = 100});
+        sim.create();
+        ASSERT_TRUE(sim.open());
+        fill(sim);
+        ASSERT_TRUE(replace(sim, 2)->wait());
+        while (walked(sim) == 0) ASSERT_TRUE(sim.loop().step());
+        sim.platters[2]->fails_flushes = true;  // the one before the rebuild counts as done
+        while (!sim.array->status().walks.empty()) ASSERT_TRUE(sim.loop().step());
+        sim.loop().run_for(millis(100));
+        EXPECT_EQ(sim.state_of(2), MemberState::faulty);
+        EXPECT_FALSE(sim.has_event("rebuild_done"));
+        sim.expect_content();
+    }
+}
+
+TEST(SimArrayRaces, AMemberReplacedInItsRebuildIsRebuiltFromTheStart) {
+    for (std::uint64_t seed = 1; seed != 5; ++seed) {
+        SCOPED_TRACE(seed);
+        SimArray sim({.seed = seed, .stripes = 1000});
+        sim.create();
+        ASSERT_TRUE(sim.open());
+        fill(sim);
+        ASSERT_TRUE(replace(sim, 2)->wait());
+        while (walked(sim) < 400 * 16384) ASSERT_TRUE(sim.loop().step());
+        // So many writes of a row of each stripe that the rebuild has to wait for a while there.
+        Flight flight(sim);
+        for (std::uint64_t i = 0; i != 40 * 100; ++i) {
+            const std::uint64_t stripe = 500 + i % 100;
+            flight.start(IoKind::write, stripe * sim.geometry().stripe_data_size(), 512);
+        }
+        std::uint64_t position = 0;
+        do {
+            position = walked(sim);
+            sim.loop().run_for(millis(4));
+        } while (walked(sim) != position);
+        ASSERT_TRUE(replace(sim, 2)->wait());
+        ASSERT_TRUE(flight.land());
+        flight.expect_ok();
+        sim.settle();
+        EXPECT_EQ(sim.state_of(2), MemberState::in_sync);
+        sim.expect_parity();
+        sim.expect_content();
+    }
+}
+
+TEST(SimArrayRaces, ARebuildGoesOnWhenAnotherMemberIsLost) {
+    for (std::uint64_t seed = 1; seed != 17; ++seed) {
+        SCOPED_TRACE(seed);
+        SimArray sim({.seed = seed, .level = Level::raid6, .members = 5, .stripes = 100});
+        sim.create();
+        ASSERT_TRUE(sim.open());
+        fill(sim);
+        auto command = replace(sim, 2);
+        while (!sim.has_event("rebuild_started")) ASSERT_TRUE(sim.loop().step());
+        for (std::uint64_t i = sim.loop().rng().below(60); i != 0; --i) sim.loop().step();
+        sim.platters[4]->dead = true;
+        ASSERT_TRUE(command->wait());
+        Flight flight(sim);
+        flight.start(IoKind::write, 0, sim.size());
+        ASSERT_TRUE(flight.land());
+        flight.expect_ok();
+        sim.settle();
+        EXPECT_EQ(sim.state_of(2), MemberState::in_sync);
+        sim.expect_content();
+    }
+}
+
+}  // namespace
+}  // namespace braid::sim
