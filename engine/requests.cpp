@@ -131,18 +131,18 @@ bool Requests::split_stripe(IoRequest& request) {
     const auto first_strip = static_cast<std::uint32_t>(begin / geometry.strip_size);
     const auto last_strip = static_cast<std::uint32_t>((part_end - 1) / geometry.strip_size);
     for (; request.next_window != geometry.windows_per_stripe(); ++request.next_window) {
-        if (free_part_ == nullptr) return false;
-        Part& part = *free_part_;
-        part.begin = begin;
-        part.end = part_end;
-        part.rows = 0;
+        Part wanted;
+        wanted.begin = begin;
+        wanted.end = part_end;
         for (std::uint32_t strip = first_strip; strip <= last_strip; ++strip) {
-            part.rows |= coverage_of(geometry, request.next_window, part, strip).any;
+            wanted.rows |= coverage_of(geometry, request.next_window, wanted, strip).any;
         }
-        if (part.rows == 0) continue;
+        if (wanted.rows == 0) continue;
+        if (free_part_ == nullptr) return false;  // there is more to do: it is not over before
+        Part& part = *free_part_;
         free_part_ = part.next;
-        part.request = &request;
-        part.alone = false;
+        wanted.request = &request;
+        part = wanted;
         ++request.pending;
         context_.locks.add(part, {geometry.stripe_of(request.next), request.next_window});
     }

@@ -157,6 +157,27 @@ TEST(SimArrayRaces, AMemberReplacedInItsRebuildIsRebuiltFromTheStart) {
     }
 }
 
+TEST(SimArrayRaces, MorePartsThanThereIsRoomForWaitTheirTurn) {
+    for (std::uint64_t seed = 1; seed != 7; ++seed) {
+        SCOPED_TRACE(seed);
+        SimArray sim({.seed = seed, .strip_size = 512u << 10, .stripes = 4});
+        sim.create();
+        ASSERT_TRUE(sim.open());
+        {
+            Flight flight(sim);  // all but one of the parts, on the same row
+            for (std::uint32_t i = 0; i != parts_in_flight_max - 1; ++i) {
+                flight.start(IoKind::write, 0, 512);
+            }
+            flight.start(IoKind::write, 2 * sim.geometry().stripe_data_size(), 4096);
+            flight.start(IoKind::write, 3 * sim.geometry().stripe_data_size(), 4096);
+            ASSERT_TRUE(flight.land());
+            flight.expect_ok();
+        }
+        sim.expect_content();
+        sim.expect_parity();
+    }
+}
+
 TEST(SimArrayRaces, ARebuildGoesOnWhenAnotherMemberIsLost) {
     for (std::uint64_t seed = 1; seed != 17; ++seed) {
         SCOPED_TRACE(seed);
