@@ -286,15 +286,22 @@ Task<Result<void>> Requests::zero_stripes(Requests* self, StripeIndex first, std
     std::uint64_t number = raw(first) * per_stripe;
     ZeroOps zero;
     while (number != end) {
-        const std::uint64_t windows = std::min(end - number, locks_max);
+        std::uint64_t windows = std::min(end - number, locks_max);
         const WindowPlace place = context.members.window_place(number);
         {
             std::array<std::optional<RowLock>, locks_max> locks;
-            for (std::uint64_t i = 0; i != windows; ++i) {  // upwards, so that no two wait in a ring
+            // Waits for the first window only, and takes those after it as far as they are free:
+            // who holds locks waits for none, because a walk keeps its own until its turn comes.
+            for (std::uint64_t i = 0; i != windows; ++i) {
                 locks[i].emplace(context.locks, context.members.window_place(number + i),
                                  row_range(0, context.geometry.window_rows));
                 RowLock& lock = *locks[i];
-                co_await lock;
+                if (i == 0) {
+                    co_await lock;
+                } else if (!lock.await_ready()) {
+                    windows = i;
+                    break;
+                }
             }
             submit_zeroes(zero, context, place, windows);
             co_await zero.group;

@@ -157,6 +157,32 @@ TEST(SimArrayRaces, AMemberReplacedInItsRebuildIsRebuiltFromTheStart) {
     }
 }
 
+TEST(SimArrayRaces, ZeroingAndWalkingDoNotWaitForEachOther) {
+    for (std::uint64_t seed = 1; seed != 41; ++seed) {
+        SCOPED_TRACE(seed);
+        SimArray sim({.seed = seed, .strip_size = 16384, .stripes = 300});
+        sim.create();
+        ASSERT_TRUE(sim.open());
+        Rng& rng = sim.loop().rng();
+        ASSERT_TRUE(sim.array->start_scrub(false));
+        Flight flight(sim);
+        while (walked(sim) == 0) ASSERT_TRUE(sim.loop().step());
+        while (!sim.array->status().walks.empty()) {
+            if (flight.running() < 24) {
+                const std::uint64_t at = rng.below(sim.size() - (4u << 20));
+                if (rng.chance(3)) {
+                    flight.start(IoKind::zero, at, rng.below(4u << 20));
+                } else {
+                    flight.start(IoKind::write, at, 1 + rng.below(8192));
+                }
+            }
+            ASSERT_TRUE(sim.loop().step()) << "everybody waits for somebody";
+        }
+        ASSERT_TRUE(flight.land()) << "everybody waits for somebody";
+        sim.expect_parity();
+    }
+}
+
 TEST(SimArrayRaces, MorePartsThanThereIsRoomForWaitTheirTurn) {
     for (std::uint64_t seed = 1; seed != 7; ++seed) {
         SCOPED_TRACE(seed);
