@@ -145,23 +145,46 @@ def working_clients(world, paths):
     say("stops under load, and what was answered is there")
 
 
-def deaf_client(world, paths):
-    """Asks for much and reads nothing of it."""
-    server = world.serve(paths)
+def greedy_client(server):
+    """Asks for 64 times 1 MiB and reads nothing of it."""
     link = socket.socket(socket.AF_UNIX)
     link.connect(server.socket)
     link.recv(18)                                       # NBDMAGIC IHAVEOPT flags
     link.sendall((3).to_bytes(4, "big"))                # fixed newstyle, no zeroes
     link.sendall(b"IHAVEOPT" + (1).to_bytes(4, "big") + (0).to_bytes(4, "big"))  # EXPORT_NAME ""
     link.recv(10)
-    for cookie in range(64):                            # READ of 1 MiB each
+    for cookie in range(64):
         link.sendall(bytes.fromhex("25609513") + bytes(4) + cookie.to_bytes(8, "big") + bytes(8) +
                      MIB.to_bytes(4, "big"))
+    return link
+
+
+def deaf_client(world, paths):
+    server = world.serve(paths)
+    link = greedy_client(server)
     time.sleep(0.5)
     stop_quickly(server)
     link.close()
     check_clean(world, paths)
     say("stops although a client reads no replies")
+
+
+def vanished_reader(world, paths):
+    """nbdkit 1.32 fails an assertion here; plugin/assertion_guard.h tells of it."""
+    server = world.serve(paths)
+    for _ in range(3):
+        link = greedy_client(server)
+        time.sleep(0.2)
+        link.close()
+        time.sleep(0.2)
+        server.check_alive()
+    survivor = connect(server)
+    survivor.pwrite(b"s" * 4096, 0)
+    check(survivor.pread(4096, 0) == b"s" * 4096, "the others go on")
+    survivor.shutdown()
+    stop_quickly(server)
+    check_clean(world, paths)
+    say("a reader that vanishes takes nobody with it")
 
 
 def killed_client(world, paths):
@@ -217,6 +240,7 @@ def life(world):
     idle_clients(world, paths)
     working_clients(world, paths)
     deaf_client(world, paths)
+    vanished_reader(world, paths)
     killed_client(world, paths)
     left_behind_socket(world, paths)
 
