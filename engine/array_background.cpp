@@ -37,13 +37,15 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
 
 /// Gives a spare the first lost role; the member that had it is closed.
 Task<void> ArrayImpl::use_spare(ArrayImpl* self) {
-    if (self->members_busy_ || self->spares_.empty()) co_return;
+    if (self->members_busy_ || self->spares_.empty() || self->members_.failed()) co_return;
     for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
         const MemberIndex member{i};
         if (!self->is_open_role(member)) continue;
-        Busy guard(self->members_busy_);
+        Busy guard(*self);
         co_await close_slot(self, member);
-        if (!co_await settle(self) || self->spares_.empty()) co_return;
+        while (!self->is_settled()) {
+            if (!co_await wait_durable(self, self->changes_)) co_return;
+        }
         Spare spare = std::move(self->spares_.back());
         self->spares_.pop_back();
         self->fill_role(member, std::move(spare));

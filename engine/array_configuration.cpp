@@ -27,15 +27,6 @@ Task<Result<void>> ArrayImpl::wait_durable(ArrayImpl* self, std::uint64_t change
     co_return Result<void>{};
 }
 
-/// Waits until nothing is being written of the configuration, so that members and spares may be
-/// moved.
-Task<Result<void>> ArrayImpl::settle(ArrayImpl* self) {
-    while (self->changes_durable_ != self->changes_) {
-        BRAID_CO_CHECK(co_await wait_durable(self, self->changes_));
-    }
-    co_return Result<void>{};
-}
-
 Task<Result<void>> ArrayImpl::wait_losses_durable(ArrayImpl* self) {
     while (self->members_.losses_durable() != self->members_.losses()) {
         if (self->members_.failed()) co_return Error{Errc::failed, "array"};
@@ -101,8 +92,10 @@ Task<bool> ArrayImpl::write_one_configuration(ArrayImpl* self) {
         Written& entry = written.emplace_back();
         writers.spawn(write_member(spare.disk.get(), &now, &spare.metadata, wall, &entry));
     }
+    self->writing_ = true;
     auto joined = writers.join();
     co_await joined;
+    self->writing_ = false;
     bool held_by_all = true;
     for (const Written& entry : written) {
         if (entry.result || !entry.role) continue;  // a spare that fails is found when it is used

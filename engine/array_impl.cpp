@@ -123,7 +123,7 @@ Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
     }
     self->walker_.cancel();
     self->background_event_.set();
-    while (self->background_running_) {
+    while (self->background_running_ || self->members_busy_) {
         auto ended = self->background_event_.wait();
         co_await ended;
         self->background_event_.clear();

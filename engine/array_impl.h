@@ -55,11 +55,15 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void note_latency(Nanos latency) override;
 
   private:
-    /// One operator's command on members at a time, and no spare taken meanwhile.
+    /// One operator's command on members at a time, and no spare taken meanwhile. Whoever was kept
+    /// from something looks again at its end; stop() waits for it.
     struct Busy {
-        bool& flag;
-        explicit Busy(bool& the_flag) : flag(the_flag) { flag = true; }
-        ~Busy() { flag = false; }
+        ArrayImpl& array;
+        explicit Busy(ArrayImpl& the_array) : array(the_array) { array.members_busy_ = true; }
+        ~Busy() {
+            array.members_busy_ = false;
+            array.background_event_.set();
+        }
         Busy(const Busy&) = delete;
         Busy& operator=(const Busy&) = delete;
     };
@@ -90,12 +94,17 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
                                        std::optional<MemberIndex> role, bool force);
     static Task<Checked<Unit>> run_replace(ArrayImpl* self, std::string name,
                                            std::unique_ptr<Disk> disk, bool force);
+    Checked<Unit> may_command() const;
+    static Task<Checked<Unit>> fail_now(ArrayImpl* self, std::string name);
+    static Task<Checked<Unit>> add_now(ArrayImpl* self, std::unique_ptr<Disk> disk,
+                                       std::optional<MemberIndex> role, bool force);
 
     // The configuration, array_configuration.cpp.
     /// The configuration changed in memory; a writer makes it durable. Gives the change's number.
     std::uint64_t changed();
     static Task<Result<void>> wait_durable(ArrayImpl* self, std::uint64_t change);
-    static Task<Result<void>> settle(ArrayImpl* self);
+    /// Nothing is being written of it: members and spares may be moved, until the next co_await.
+    bool is_settled() const { return changes_durable_ == changes_; }
     static Task<void> write_configurations(ArrayImpl* self);
     static Task<bool> write_one_configuration(ArrayImpl* self);
     void lose(MemberIndex member, MemberState state, const std::string& why);
@@ -150,6 +159,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool stopping_{false};
     bool stopped_{false};
     bool members_busy_{false};        // an operator's command on members runs
+    bool writing_{false};             // the configuration, to members that may be lost meanwhile
     bool failed_told_{false};
     std::uint64_t events_told_{0};
     std::deque<ArrayEvent> events_;

@@ -51,7 +51,7 @@ ArrayImpl::Spare* ArrayImpl::find_spare(const std::string& name) {
 /// Waits until nobody uses the member's disk any more, and closes it. Its state is set before.
 Task<void> ArrayImpl::close_slot(ArrayImpl* self, MemberIndex member) {
     auto& slot = self->members_.slot(member);
-    while (slot.in_flight != 0 || slot.gate.has_readers()) {
+    while (slot.in_flight != 0 || slot.gate.has_readers() || self->writing_) {
         Timer timer(self->clock_, Nanos{self->clock_.now().value + 1'000'000});
         co_await timer;
     }
@@ -61,9 +61,6 @@ Task<void> ArrayImpl::close_slot(ArrayImpl* self, MemberIndex member) {
 
 namespace {
 
-Refusal busy() {
-    return Refusal{"another command on members is running; try again when it is done"};
-}
 Refusal not_durable(const Error& error) {
     return Refusal{fmt::format("the new configuration could not be written: {}",
                                text_of(error.code))};
@@ -71,9 +68,22 @@ Refusal not_durable(const Error& error) {
 
 }  // namespace
 
+Checked<Unit> ArrayImpl::may_command() const {
+    if (stopping_) return Refusal{"the array is being stopped"};
+    if (members_busy_) {
+        return Refusal{"another command on members is running; try again when it is done"};
+    }
+    if (options_.readonly) return Refusal{"the array is served for reading only"};
+    return Unit{};
+}
+
 Task<Checked<Unit>> ArrayImpl::run_fail(ArrayImpl* self, std::string name) {
-    if (self->members_busy_) co_return busy();
-    if (self->options_.readonly) co_return Refusal{"the array is served for reading only"};
+    BRAID_CO_CHECK(self->may_command());
+    Busy guard(*self);
+    co_return co_await fail_now(self, std::move(name));
+}
+
+Task<Checked<Unit>> ArrayImpl::fail_now(ArrayImpl* self, std::string name) {
     BRAID_CO_TRY(const std::optional<MemberIndex> role, self->find_role(name));
     if (!role) {
         co_return Refusal{fmt::format("{} is a spare; braid member remove takes it out", name)};
@@ -91,7 +101,6 @@ Task<Checked<Unit>> ArrayImpl::run_fail(ArrayImpl* self, std::string name) {
             self->text_of_role(*role), self->members_.lost(), self->members_.count(),
             static_cast<int>(self->configuration_.level), self->geometry_.parities())};
     }
-    Busy guard(self->members_busy_);
     self->lose(*role, MemberState::faulty, "an operator said so");
     const Result<void> durable = co_await wait_durable(self, self->changes_);
     if (!durable) co_return not_durable(durable.error());
@@ -99,11 +108,13 @@ Task<Checked<Unit>> ArrayImpl::run_fail(ArrayImpl* self, std::string name) {
 }
 
 Task<Checked<Unit>> ArrayImpl::run_remove(ArrayImpl* self, std::string name) {
-    if (self->members_busy_) co_return busy();
-    if (self->options_.readonly) co_return Refusal{"the array is served for reading only"};
+    BRAID_CO_CHECK(self->may_command());
+    Busy guard(*self);
     BRAID_CO_TRY(const std::optional<MemberIndex> role, self->find_role(name));
-    Busy guard(self->members_busy_);
-    if (const auto settled = co_await settle(self); !settled) co_return not_durable(settled.error());
+    while (!self->is_settled()) {
+        const auto settled = co_await wait_durable(self, self->changes_);
+        if (!settled) co_return not_durable(settled.error());
+    }
     if (!role) {
         Spare* spare = self->find_spare(name);
         if (spare != nullptr) {
@@ -213,8 +224,13 @@ const MemberMetadata& ArrayImpl::any_metadata() const {
 
 Task<Checked<Unit>> ArrayImpl::run_add(ArrayImpl* self, std::unique_ptr<Disk> disk,
                                        std::optional<MemberIndex> role, bool force) {
-    if (self->members_busy_) co_return busy();
-    if (self->options_.readonly) co_return Refusal{"the array is served for reading only"};
+    BRAID_CO_CHECK(self->may_command());
+    Busy guard(*self);
+    co_return co_await add_now(self, std::move(disk), role, force);
+}
+
+Task<Checked<Unit>> ArrayImpl::add_now(ArrayImpl* self, std::unique_ptr<Disk> disk,
+                                       std::optional<MemberIndex> role, bool force) {
     if (self->members_.failed()) {
         co_return Refusal{"the array has failed: there is nothing to rebuild a member from. Stop "
                           "it, bring lost members back, and start it again"};
@@ -224,8 +240,10 @@ Task<Checked<Unit>> ArrayImpl::run_add(ArrayImpl* self, std::unique_ptr<Disk> di
                                       spares_max)};
     }
     BRAID_CO_TRY(MemberRecord joining, self->plan_record(*disk, role));
-    Busy guard(self->members_busy_);
-    if (const auto settled = co_await settle(self); !settled) co_return not_durable(settled.error());
+    while (!self->is_settled()) {
+        const auto settled = co_await wait_durable(self, self->changes_);
+        if (!settled) co_return not_durable(settled.error());
+    }
     BRAID_CO_TRY(NewMember prepared,
                  co_await prepare_new_member(*disk, joining.uuid, self->configuration_,
                                              self->any_metadata(), force));
@@ -238,7 +256,10 @@ Task<Checked<Unit>> ArrayImpl::run_add(ArrayImpl* self, std::unique_ptr<Disk> di
         if (self->is_open_role(MemberIndex{i})) role = MemberIndex{i};
     }
     if (role) co_await close_slot(self, *role);
-    if (const auto settled = co_await settle(self); !settled) co_return not_durable(settled.error());
+    while (!self->is_settled()) {
+        const auto settled = co_await wait_durable(self, self->changes_);
+        if (!settled) co_return not_durable(settled.error());
+    }
     if (self->members_.failed()) co_return not_durable({Errc::failed, "array"});
     self->configuration_.members.push_back(joining);
     Spare spare{std::move(disk), std::move(prepared.metadata)};
@@ -256,7 +277,8 @@ Task<Checked<Unit>> ArrayImpl::run_add(ArrayImpl* self, std::unique_ptr<Disk> di
 
 Task<Checked<Unit>> ArrayImpl::run_replace(ArrayImpl* self, std::string name,
                                            std::unique_ptr<Disk> disk, bool force) {
-    if (self->members_busy_) co_return busy();
+    BRAID_CO_CHECK(self->may_command());
+    Busy guard(*self);
     BRAID_CO_TRY(const std::optional<MemberIndex> role, self->find_role(name));
     if (!role) {
         co_return Refusal{fmt::format("{} is a spare: remove it and add another", name)};
@@ -264,9 +286,9 @@ Task<Checked<Unit>> ArrayImpl::run_replace(ArrayImpl* self, std::string name,
     BRAID_CO_CHECK(self->plan_record(*disk, role));  // before the old one is failed
     const MemberState state = self->members_.slot(*role).state;
     if (state == MemberState::in_sync || state == MemberState::rebuilding) {
-        BRAID_CO_CHECK(co_await run_fail(self, name));
+        BRAID_CO_CHECK(co_await fail_now(self, name));
     }
-    co_return co_await run_add(self, std::move(disk), role, force);
+    co_return co_await add_now(self, std::move(disk), role, force);
 }
 
 }  // namespace braid

@@ -204,6 +204,82 @@ TEST(SimArrayRaces, MorePartsThanThereIsRoomForWaitTheirTurn) {
     }
 }
 
+TEST(SimArrayRaces, AMemberIsNotClosedWhileTheConfigurationIsWrittenToIt) {
+    for (std::uint64_t seed = 1; seed != 13; ++seed) {
+        SCOPED_TRACE(seed);
+        SimArray sim({.seed = seed, .stripes = 12, .spares = 2});
+        sim.create();
+        ASSERT_TRUE(sim.open());
+        fill(sim);
+        sim.platters[3]->dead = true;
+        Flight flight(sim);
+        const auto write_all = [&] {
+            for (std::uint64_t s = 0; s != 12; ++s) {
+                flight.start(IoKind::write, s * sim.geometry().stripe_data_size(),
+                             sim.geometry().stripe_data_size());
+            }
+        };
+        write_all();
+        while (!sim.has_event("rebuild_done")) ASSERT_TRUE(sim.loop().step());
+        sim.platters[1]->delay_nanos = 1'000'000;  // the metadata takes longer than the next failure
+        sim.platters[1]->fails_writes = true;
+        write_all();
+        ASSERT_TRUE(flight.land());
+        sim.settle();
+        for (std::uint32_t i = 0; i != 4; ++i) EXPECT_EQ(sim.state_of(i), MemberState::in_sync);
+    }
+}
+
+TEST(SimArrayRaces, ASpareTakesOverWhenAnOperatorFailsAMember) {
+    SimArray sim({.spares = 1});
+    sim.create();
+    ASSERT_TRUE(sim.open());
+    fill(sim);
+    ASSERT_TRUE(Command(sim, sim.array->fail_member("1")).wait());
+    sim.settle();
+    sim.loop().run_for(seconds(1));
+    sim.settle();
+    EXPECT_EQ(sim.state_of(1), MemberState::in_sync);
+    EXPECT_EQ(sim.array->status().health, Health::clean);
+    sim.expect_content();
+}
+
+TEST(SimArrayRaces, AReplacementGetsTheRoleEvenWhereThereIsASpare) {
+    for (std::uint64_t seed = 1; seed != 9; ++seed) {
+        SimArray sim({.seed = seed, .spares = 1});
+        sim.create();
+        ASSERT_TRUE(sim.open());
+        fill(sim);
+        ASSERT_TRUE(replace(sim, 1)->wait());
+        sim.settle();
+        sim.loop().run_for(seconds(1));
+        EXPECT_EQ(sim.array->status().members[1].record.path, "new");
+        EXPECT_EQ(sim.array->status().members.size(), 5U);
+        sim.expect_content();
+        sim.expect_parity();
+    }
+}
+
+TEST(SimArrayRaces, StopWaitsForAnOperatorsCommand) {
+    for (std::uint64_t seed = 1; seed != 101; ++seed) {
+        SCOPED_TRACE(seed);
+        SimArray sim({.seed = seed, .stripes = 12});
+        sim.create();
+        ASSERT_TRUE(sim.open());
+        auto command = replace(sim, 2);
+        for (std::uint64_t i = sim.loop().rng().below(150); i != 0; --i) sim.loop().step();
+        ASSERT_TRUE(sim.stop());
+        for (int i = 0; i != 100 && !command->done(); ++i) sim.loop().step();
+        ASSERT_TRUE(command->done());
+        // Whatever came of it, the array is there again, if need be without the new one.
+        if (!sim.open()) {
+            ASSERT_TRUE(sim.open({0, 1, 3}));
+        }
+        sim.settle();
+        sim.expect_content();
+    }
+}
+
 TEST(SimArrayRaces, ARebuildGoesOnWhenAnotherMemberIsLost) {
     for (std::uint64_t seed = 1; seed != 17; ++seed) {
         SCOPED_TRACE(seed);
