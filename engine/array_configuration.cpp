@@ -145,6 +145,8 @@ void ArrayImpl::write_failed(MemberIndex member, int os_error) {
 }
 
 void ArrayImpl::read_failed(MemberIndex member, int os_error) {
+    const MemberState state = members_.slot(member).state;
+    if (state != MemberState::in_sync && state != MemberState::rebuilding) return;
     MemberRecord& at = record(member);
     ++at.read_errors;
     if (at.read_errors == 1 || at.read_errors % 10 == 0) {

@@ -51,7 +51,9 @@ void Members::refresh() {
 void Members::submit(MemberIndex member, DiskGroup& group, DiskOp& op) {
     Slot& at = slot(member);
     ++at.in_flight;
-    braid::submit(*at.disk, group, op);
+    if (at.disk) return braid::submit(*at.disk, group, op);
+    group.add(op);  // closed since the operation was planned; the planner finds the member lost
+    DiskGroup::complete(op, ENODEV);
 }
 
 void Members::count_done(const DiskOp& op, MemberIndex member) {

@@ -97,7 +97,8 @@ class Members {
         return slot(member).data_offset + geometry_.strip_offset(place.stripe) +
                place.window * geometry_.window_size() + row * row_size;
     }
-    /// Every operation on a slot's disk goes through these two.
+    /// Every operation on a slot's disk goes through these two. A disk that was closed meanwhile
+    /// answers ENODEV.
     void submit(MemberIndex member, DiskGroup& group, DiskOp& op);
     void count_done(const DiskOp& op, MemberIndex member);
     /// The strictest of the open disks.

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Members: what counts where, which states are losses, and operations that come too late.
+#include "engine/members.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/engine/memory_disk.h"
+
+namespace braid {
+namespace {
+
+Geometry small() {
+    Geometry geometry;
+    geometry.level = Level::raid6;
+    geometry.member_count = 5;
+    geometry.strip_size = 16384;
+    geometry.stripes = 10;
+    geometry.window_rows = 2;
+    return geometry;
+}
+
+TEST(Members, AnOperationOnAClosedMemberIsAnError) {
+    const Geometry geometry = small();
+    Members members(geometry);
+    DiskGroup group;
+    DiskOp op;
+    op.size = row_size;
+    members.submit(MemberIndex{2}, group, op);
+    EXPECT_EQ(group.pending(), 0U);
+    EXPECT_FALSE(op.ok());
+    EXPECT_EQ(members.slot(MemberIndex{2}).in_flight, 1U);
+    members.count_done(op, MemberIndex{2});
+    EXPECT_EQ(members.slot(MemberIndex{2}).in_flight, 0U);
+}
+
+TEST(Members, ARebuiltMemberCountsUpToItsPosition) {
+    const Geometry geometry = small();
+    Members members(geometry);
+    for (std::uint32_t i = 0; i != 5; ++i) members.set_state(MemberIndex{i}, MemberState::in_sync);
+    members.set_state(MemberIndex{3}, MemberState::faulty);
+    members.set_state(MemberIndex{3}, MemberState::rebuilding);
+    members.slot(MemberIndex{3}).rebuilt = 7;  // windows, two of them a stripe
+    EXPECT_TRUE(members.is_live(MemberIndex{3}, {StripeIndex{3}, 0}));
+    EXPECT_FALSE(members.is_live(MemberIndex{3}, {StripeIndex{3}, 1}));
+    EXPECT_TRUE(members.state_of({StripeIndex{3}, 0}).lost.empty());
+    const StripeState state = members.state_of({StripeIndex{3}, 1});
+    EXPECT_EQ(state.lost, RoleSet::of(geometry.role_of(StripeIndex{3}, MemberIndex{3})));
+    EXPECT_EQ(members.window_place(members.window_number({StripeIndex{3}, 1})),
+              (WindowPlace{StripeIndex{3}, 1}));
+    EXPECT_EQ(members.window_count(), 20U);
+}
+
+TEST(Members, LossesAreCountedWhenALiveMemberGoes) {
+    const Geometry geometry = small();
+    Members members(geometry);
+    const MemberIndex member{1};
+    for (std::uint32_t i = 0; i != 5; ++i) members.set_state(MemberIndex{i}, MemberState::in_sync);
+    EXPECT_EQ(members.losses(), 0U);
+    members.set_state(member, MemberState::faulty);
+    EXPECT_EQ(members.losses(), 1U);
+    members.set_state(member, MemberState::missing);
+    EXPECT_EQ(members.losses(), 1U);
+    members.set_state(member, MemberState::rebuilding);
+    members.set_state(member, MemberState::faulty);
+    EXPECT_EQ(members.losses(), 2U);
+    members.set_state(MemberIndex{2}, MemberState::faulty);
+    EXPECT_FALSE(members.failed());
+    members.set_state(MemberIndex{4}, MemberState::faulty);
+    EXPECT_TRUE(members.failed());
+}
+
+TEST(Members, ParityIsTrueBeforeThePositionOfTheResync) {
+    const Geometry geometry = small();
+    Members members(geometry);
+    members.set_resynced(5);
+    EXPECT_TRUE(members.state_of({StripeIndex{2}, 0}).parity_true);
+    EXPECT_FALSE(members.state_of({StripeIndex{2}, 1}).parity_true);
+}
+
+TEST(DirectGate, AReadCountsOnlyIfTheGateWasOpenAllTheTime) {
+    DirectGate gate;
+    std::uint64_t ticket = 0;
+    EXPECT_FALSE(gate.enter(ticket));
+    gate.open();
+    ASSERT_TRUE(gate.enter(ticket));
+    EXPECT_TRUE(gate.has_readers());
+    EXPECT_TRUE(gate.leave(ticket));
+    ASSERT_TRUE(gate.enter(ticket));
+    gate.close();
+    EXPECT_FALSE(gate.leave(ticket));
+    EXPECT_FALSE(gate.has_readers());
+    gate.open();
+    ASSERT_TRUE(gate.enter(ticket));
+    gate.close();
+    gate.open();  // closed and opened again: another disk may be behind it
+    EXPECT_FALSE(gate.leave(ticket));
+}
+
+}  // namespace
+}  // namespace braid
