@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// braid create: looks at the members first, refuses what holds anything, and makes an array.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cli/offline.h"
+#include "cli/online_tools.h"
+#include "cli/picture.h"
+#include "cli/probe.h"
+#include "cli/size_argument.h"
+#include "engine/create.h"
+#include "engine/io/uring_disk.h"
+#include "engine/io/uring_loop.h"
+
+namespace braid::cli {
+namespace {
+
+struct CreateArguments {
+    std::string level;
+    std::string strip_size;
+    std::string layout;
+    std::string name;
+    std::string size;
+    std::vector<std::string> volumes;
+    std::vector<std::string> spares;
+    std::vector<std::string> members;
+    bool assume_clean{false};
+    bool force{false};
+    bool dry_run{false};
+};
+
+// --- what was asked for ---
+
+Checked<Level> parse_level(const std::string& text) {
+    if (text == "4") return Level::raid4;
+    if (text == "5") return Level::raid5;
+    if (text == "6") return Level::raid6;
+    return Refusal{fmt::format("--level {}: braid makes RAID-4, RAID-5 and RAID-6, so say 4, 5 or 6",
+                               text)};
+}
+
+Checked<Layout> parse_layout(const std::string& text) {
+    const std::map<std::string_view, Layout> short_names{
+        {"ls", Layout::left_symmetric}, {"la", Layout::left_asymmetric},
+        {"rs", Layout::right_symmetric}, {"ra", Layout::right_asymmetric}};
+    if (text.empty()) return Layout::left_symmetric;
+    if (const auto layout = layout_of(text)) return *layout;
+    if (const auto found = short_names.find(text); found != short_names.end()) return found->second;
+    return Refusal{fmt::format("--layout {}: say left-symmetric, left-asymmetric, right-symmetric or "
+                               "right-asymmetric", text)};
+}
+
+Checked<VolumeWish> parse_volume(const std::string& text) {
+    const auto colon = text.rfind(':');
+    if (colon == std::string::npos) {
+        return Refusal{fmt::format("--volume {}: say NAME:SIZE, for instance data:10G", text)};
+    }
+    auto size = parse_size(std::string_view(text).substr(colon + 1));
+    if (!size) return Refusal{fmt::format("--volume {}: {}", text, size.error().text)};
+    return VolumeWish{text.substr(0, colon), *size};
+}
+
+Checked<CreateOptions> parse_options(const CreateArguments& arguments) {
+    CreateOptions options;
+    BRAID_TRY(options.level, parse_level(arguments.level));
+    BRAID_TRY(options.layout, parse_layout(arguments.layout));
+    if (!arguments.strip_size.empty()) {
+        auto size = parse_size(arguments.strip_size);
+        if (!size) return Refusal{fmt::format("--strip-size {}", size.error().text)};
+        options.strip_size = *size;
+    }
+    options.name = arguments.name;
+    for (const std::string& text : arguments.volumes) {
+        BRAID_TRY(VolumeWish wish, parse_volume(text));
+        options.volumes.push_back(std::move(wish));
+    }
+    options.assume_clean = arguments.assume_clean;
+    options.wall_seconds = static_cast<std::uint64_t>(std::time(nullptr));
+    return options;
+}
+
+// --- the members ---
+
+struct Target {
+    std::string path;
+    bool spare{false};
+    std::unique_ptr<UringDisk> disk;  // none in a dry run of files that are not there yet
+};
+
+/// Files made by --size; they go away again unless the array was made.
+class NewFiles {
+  public:
+    NewFiles() = default;
+    NewFiles(const NewFiles&) = delete;
+    NewFiles& operator=(const NewFiles&) = delete;
+    ~NewFiles() {
+        for (const std::string& path : paths_) unlink(path.c_str());
+    }
+    Checked<Unit> make(const std::string& path, std::uint64_t size) {
+        const UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+        if (fd.get() < 0) {
+            return Refusal{fmt::format("{}: cannot be made: {}", path, std::strerror(errno))};
+        }
+        paths_.push_back(path);
+        if (ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
+            return Refusal{fmt::format("{}: cannot be made {} bytes long: {}", path, size,
+                                       std::strerror(errno))};
+        }
+        return Unit{};
+    }
+    void keep() { paths_.clear(); }
+
+  private:
+    std::vector<std::string> paths_;
+};
+
+std::vector<Target> targets_of(const CreateArguments& arguments) {
+    std::vector<Target> targets;
+    for (const std::string& path : arguments.members) targets.push_back({path, false, nullptr});
+    for (const std::string& path : arguments.spares) targets.push_back({path, true, nullptr});
+    return targets;
+}
+
+/// By device and inode, so that links and other names of one device are found too.
+Checked<Unit> check_for_twins(const std::vector<Target>& targets) {
+    std::map<std::string, std::string> names;
+    std::map<std::pair<dev_t, ino_t>, std::string> files;
+    for (const Target& target : targets) {
+        if (!names.emplace(absolute_path(target.path), target.path).second) {
+            return Refusal{fmt::format("{}: is given twice", target.path)};
+        }
+        struct stat status {};
+        if (stat(target.path.c_str(), &status) != 0) continue;
+        const bool block = S_ISBLK(status.st_mode);
+        const std::pair key{block ? status.st_rdev : status.st_dev,
+                            block ? ino_t{0} : status.st_ino};
+        const auto [twin, is_new] = files.emplace(key, target.path);
+        if (!is_new) {
+            return Refusal{fmt::format("{} and {} are the same {}", twin->second, target.path,
+                                       block ? "device" : "file")};
+        }
+    }
+    return Unit{};
+}
+
+Checked<std::uint64_t> parse_file_size(const std::string& text) {
+    auto size = parse_size(text);
+    if (!size) return Refusal{fmt::format("--size {}", size.error().text)};
+    if (*size == 0 || *size > member_size_max) {
+        return Refusal{fmt::format("--size {}: no member can have that size", text)};
+    }
+    return *size;
+}
+
+Checked<Unit> make_files(const CreateArguments& arguments, const std::vector<Target>& targets,
+                         std::uint64_t size, NewFiles& files) {
+    for (const Target& target : targets) {
+        struct stat status {};
+        const bool exists = stat(target.path.c_str(), &status) == 0;
+        if (exists && S_ISDIR(status.st_mode)) {
+            return Refusal{fmt::format("{}: is a directory; a member is a file or a block device",
+                                       target.path)};
+        }
+        if (exists) {
+            return Refusal{fmt::format("{}: exists already; --size makes new files: remove it, or "
+                                       "leave --size out to use it as it is", target.path)};
+        }
+        if (arguments.dry_run) continue;
+        BRAID_CHECK(files.make(target.path, size));
+    }
+    return Unit{};
+}
+
+/// Refuses a member that holds anything that anybody might miss.
+Checked<Unit> look_at(UringLoop& loop, const Target& target) {
+    const MemberImage image = loop.run_until_done(read_member_image(*target.disk));
+    if (image.os_error != 0) {
+        return Refusal{fmt::format("{}: cannot be read: {}", target.path,
+                                   std::strerror(image.os_error))};
+    }
+    BRAID_TRY(std::vector<std::string> found, probe_content(target.path));
+    if (const auto member = describe_member(image)) {
+        std::erase_if(found, [](const std::string& text) {
+            return text.find("linux_raid_member") != std::string::npos;
+        });
+        found.insert(found.begin(), *member);
+    }
+    if (found.empty()) return Unit{};
+    std::string all;
+    for (const std::string& text : found) all += (all.empty() ? "" : "; and ") + text;
+    return Refusal{fmt::format("{}: holds {}; if it may be lost, say --force", target.path, all)};
+}
+
+Checked<Unit> open_and_look(UringLoop& loop, std::vector<Target>& targets, bool force) {
+    std::string refusals;
+    for (Target& target : targets) {
+        BRAID_TRY(target.disk, open_disk(loop, target.path));
+    }
+    if (force) return Unit{};
+    for (const Target& target : targets) {
+        if (const auto looked = look_at(loop, target); !looked) {
+            refusals += (refusals.empty() ? "" : "\n") + looked.error().text;
+        }
+    }
+    if (!refusals.empty()) return Refusal{refusals};
+    return Unit{};
+}
+
+// --- the plan, for people ---
+
+std::string_view words_of(InitialParity parity, bool future) {
+    switch (parity) {
+        case InitialParity::zeroed:
+            return future ? "true at once: the members will be zeroed" : "true: the members were zeroed";
+        case InitialParity::resynced: return "made true by a resync, when the array is first served";
+        case InitialParity::assumed: return "taken for true, as --assume-clean says";
+    }
+    return "";
+}
+
+void print_plan(const CreatePlan& plan, bool future) {
+    const Configuration& c = plan.configuration;
+    fmt::print("RAID-{}{}{} of {} members{}{}, strips of {}\n", static_cast<int>(c.level),
+               c.name.empty() ? "" : " ", c.name, c.member_count,
+               c.level == Level::raid5 ? ", " : "", c.level == Level::raid5 ? text_of(c.layout) : "",
+               size_text(c.strip_size));
+    if (!future) fmt::print("  array     {}\n", c.array.text());
+    fmt::print("  data      {} in {} stripes of {}\n", size_text(c.data_size()), c.stripes,
+               size_text(c.stripe_data_size()));
+    fmt::print("  parity    {}\n", words_of(plan.parity, future));
+    for (const MemberRecord& member : c.members) {
+        const std::string what = member.role ? fmt::format("member {}", raw(*member.role)) : "spare";
+        fmt::print("  {:<9} {}  {}\n", what, member.path, size_text(member.size));
+    }
+    for (const VolumeRecord& volume : c.volumes) {
+        fmt::print("  volume    {}  {}\n", volume.name,
+                   size_text(volume.stripes * c.stripe_data_size()));
+    }
+    const std::uint64_t used = c.volumes.empty() ? 0 : raw(c.volumes.back().first) +
+                                                           c.volumes.back().stripes;
+    if (used < c.stripes) {
+        fmt::print("  free      {}\n", size_text((c.stripes - used) * c.stripe_data_size()));
+    }
+    for (const std::string& notice : plan.notices) fmt::print("  note      {}\n", notice);
+}
+
+void print_next_step(const CreatePlan& plan) {
+    std::string paths;
+    for (const MemberRecord& member : plan.configuration.members) paths += " " + member.path;
+    fmt::print("serve it: nbdkit braid{}\n", paths);
+}
+
+/// Roles first, then spares: the targets are in that order already.
+Checked<CreatePlan> make_plan(const CreateOptions& options, const std::vector<Target>& targets,
+                              std::uint64_t file_size) {
+    std::vector<CreateMember> members;
+    for (const Target& target : targets) {
+        CreateMember member;
+        member.path = absolute_path(target.path);
+        member.spare = target.spare;
+        member.size = target.disk ? target.disk->info().size : file_size;
+        member.zero_fast = target.disk ? target.disk->info().zero_fast : true;
+        members.push_back(std::move(member));
+    }
+    std::random_device device;
+    Rng rng((std::uint64_t{device()} << 32) | device());
+    return plan_create(options, members, rng);
+}
+
+Checked<Unit> carry_out(UringLoop& loop, const std::vector<Target>& targets, const CreatePlan& plan) {
+    std::vector<Disk*> disks;
+    for (const Target& target : targets) disks.push_back(target.disk.get());
+    ProgressLine line;
+    return loop.run_until_done(
+        create_array(std::move(disks), plan, [&line](std::uint64_t done, std::uint64_t all) {
+            line.show(fmt::format("zeroing  {} of {}", size_text(done), size_text(all)));
+        }));
+}
+
+Checked<Unit> create(const CreateArguments& arguments) {
+    BRAID_TRY(const CreateOptions options, parse_options(arguments));
+    BRAID_TRY(const std::unique_ptr<UringLoop> loop, UringLoop::create());
+    std::vector<Target> targets = targets_of(arguments);  // whose disks end before the loop
+    BRAID_CHECK(check_for_twins(targets));
+    NewFiles files;
+    std::uint64_t file_size = 0;
+    const bool with_files = !arguments.size.empty();
+    if (with_files) {
+        BRAID_TRY(file_size, parse_file_size(arguments.size));
+        BRAID_CHECK(make_files(arguments, targets, file_size, files));
+    }
+    if (!with_files || !arguments.dry_run) {
+        BRAID_CHECK(open_and_look(*loop, targets, arguments.force));
+    }
+    BRAID_TRY(const CreatePlan plan, make_plan(options, targets, file_size));
+    print_plan(plan, arguments.dry_run);
+    if (arguments.dry_run) {
+        fmt::print("nothing was written: this is a dry run\n");
+        return Unit{};
+    }
+    BRAID_CHECK(carry_out(*loop, targets, plan));
+    files.keep();
+    print_next_step(plan);
+    return Unit{};
+}
+
+}  // namespace
+
+void add_create_command(CLI::App& app, int* exit_status) {
+    auto arguments = std::make_shared<CreateArguments>();
+    CLI::App* command = app.add_subcommand("create", "make an array of files or block devices");
+    command->add_option("members", arguments->members, "the members, in the order of their roles")
+        ->required()
+        ->type_name("PATH...");
+    command->add_option("--level", arguments->level, "4, 5 or 6")->required()->type_name("LEVEL");
+    command
+        ->add_option("--strip-size", arguments->strip_size,
+                     "bytes of one strip: a power of two from 4K to 16M, by default 64K")
+        ->type_name("SIZE");
+    command
+        ->add_option("--layout", arguments->layout,
+                     "rotation of RAID-5: left-symmetric (the default), left-asymmetric, "
+                     "right-symmetric or right-asymmetric")
+        ->type_name("LAYOUT");
+    command->add_option("--name", arguments->name, "name of the array, for people")
+        ->type_name("NAME");
+    command->add_option("--size", arguments->size, "make the members: new, sparse files of this size")
+        ->type_name("SIZE");
+    command
+        ->add_option("--volume", arguments->volumes,
+                     "a volume, and so an NBD export; may be repeated; by default one, \"data\", "
+                     "of everything")
+        ->type_name("NAME:SIZE")
+        ->allow_extra_args(false);
+    command
+        ->add_option("--spare", arguments->spares,
+                     "a member that stands by for one that fails; may be repeated")
+        ->type_name("PATH")
+        ->allow_extra_args(false);
+    command->add_flag("--assume-clean", arguments->assume_clean,
+                      "take parity for true as it is: neither zero the members nor resync");
+    command->add_flag("--force", arguments->force, "although the members hold something");
+    command->add_flag("--dry-run", arguments->dry_run, "say what would be done, and write nothing");
+    command->callback([arguments, exit_status] {
+        const auto result = create(*arguments);
+        *exit_status = result ? 0 : refuse(result.error().text);
+    });
+}
+
+}  // namespace braid::cli

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// braid examine: what the members say of themselves, and what array they would make. Reads only,
+// and takes no lock, so that it may look at members that are being served.
+#include <fmt/format.h>
+#include <sys/file.h>
+
+#include <CLI/CLI.hpp>
+#include <fcntl.h>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/offline.h"
+#include "cli/online_tools.h"
+#include "cli/picture.h"
+#include "cli/probe.h"
+#include "engine/assembly.h"
+#include "engine/io/uring_disk.h"
+#include "engine/io/uring_loop.h"
+
+namespace braid::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct ExamineArguments {
+    std::vector<std::string> paths;
+    bool as_json{false};
+};
+
+struct Examined {
+    std::string path;
+    std::string trouble;            // why it could not be read
+    bool busy{false};               // somebody holds it: it may change under us
+    MemberImage image;
+    MemberFindings findings;
+    std::vector<std::string> other_content;
+    bool has_superblock() const { return trouble.empty() && findings.superblock.has_value(); }
+};
+
+/// The members of one array, and what comes of them.
+struct Group {
+    Uuid array;
+    std::vector<const Examined*> members;
+    Checked<Assembly> assembly{Refusal{}};
+};
+
+// --- looking ---
+
+bool is_locked(const std::string& path) {
+    const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    return fd.get() >= 0 && flock(fd.get(), LOCK_SH | LOCK_NB) != 0;
+}
+
+Examined examine(UringLoop& loop, const std::string& path) {
+    Examined examined;
+    examined.path = path;
+    const auto disk = open_disk(loop, path, {.readonly = true, .lock = false});
+    if (!disk) {
+        examined.trouble = disk.error().text;
+        return examined;
+    }
+    examined.busy = is_locked(path);
+    examined.image = loop.run_until_done(read_member_image(**disk));
+    if (examined.image.os_error != 0) {
+        examined.trouble =
+            fmt::format("{}: cannot be read: {}", path, std::strerror(examined.image.os_error));
+        return examined;
+    }
+    examined.findings = inspect(examined.image);
+    if (!examined.has_superblock()) {
+        if (const auto found = probe_content(path)) examined.other_content = *found;
+    }
+    return examined;
+}
+
+Uuid array_of(const Examined& examined) {
+    if (examined.has_superblock()) return examined.findings.superblock->set_uuid;
+    const ConfigSlot* slot = examined.findings.slot();
+    return slot == nullptr ? Uuid{} : slot->configuration.array;
+}
+
+std::vector<Group> assemble_groups(const std::vector<Examined>& all) {
+    std::map<Uuid, Group> groups;
+    for (const Examined& examined : all) {
+        const Uuid array = array_of(examined);
+        if (!examined.trouble.empty() || array == Uuid{}) continue;
+        groups[array].array = array;
+        groups[array].members.push_back(&examined);
+    }
+    std::vector<Group> result;
+    for (auto& [array, group] : groups) {
+        std::vector<MemberImage> images;
+        for (const Examined* member : group.members) images.push_back(member->image);
+        group.assembly = assemble(images, {});
+        result.push_back(std::move(group));
+    }
+    return result;
+}
+
+// --- for people ---
+
+std::string state_of(const MdSuperblock& sb) {
+    if (is_in_use(sb)) return "in use by braid, or not stopped cleanly";
+    if (plain(sb.resync_offset) == md_never) return "clean";
+    if (plain(sb.resync_offset) == 0) return "dirty";
+    return fmt::format("to be resynced from stripe {}",
+                       plain(sb.resync_offset) / plain(sb.chunksize));
+}
+
+std::string role_text(std::uint16_t role) {
+    if (role == md_role::spare) return "spare";
+    if (role == md_role::faulty) return "faulty";
+    return fmt::format("member {}", role);
+}
+
+void print_superblock(const MdSuperblock& sb) {
+    const std::string name = name_of(sb);
+    fmt::print("  array     {}{}{}\n", sb.set_uuid.text(), name.empty() ? "" : "  ", name);
+    fmt::print("            RAID-{} of {} members, strips of {}{}{}\n", plain(sb.level),
+               plain(sb.raid_disks), size_text(strip_size_of(sb)), plain(sb.level) == 5 ? ", " : "",
+               plain(sb.level) == 5 ? text_of(layout_of(sb)) : "");
+    fmt::print("  role      {}, uuid {}\n", role_text(role_of(sb)), sb.device_uuid.text());
+    fmt::print("  data      {} from byte {} on\n", size_text(to_bytes({plain(sb.size)}).value),
+               to_bytes({plain(sb.data_offset)}).value);
+    fmt::print("  md        events {}, {}{}\n", plain(sb.events), state_of(sb),
+               (sb.feature_map & md_feature::bitmap) != 0 ? ", with a bitmap" : "");
+}
+
+void print_slots(const MemberFindings& findings) {
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        const auto& found = findings.slots[slot];
+        const char* mark = findings.newest == slot ? "  (newest)" : "";
+        if (found) {
+            fmt::print("  slot {}    epoch {}, number {}{}\n", slot, found->configuration.epoch,
+                       found->sequence, mark);
+        } else if (found.error().kind != FindingKind::none) {
+            fmt::print("  slot {}    {}\n", slot, found.error().text);
+        }
+    }
+    if (findings.slot() != nullptr && findings.superblock && !findings.is_tied()) {
+        fmt::print("            md has written the superblock since\n");
+    }
+}
+
+void print_member(const Examined& examined) {
+    if (!examined.trouble.empty()) {
+        fmt::print("{}\n\n", examined.trouble);
+        return;
+    }
+    fmt::print("{}  {}{}\n", examined.path, size_text(examined.image.device_size),
+               examined.busy ? "  (in use by another process: what is shown may change)" : "");
+    if (examined.has_superblock()) {
+        print_superblock(*examined.findings.superblock);
+    } else if (!examined.image.elsewhere.empty()) {
+        fmt::print("  holds {}; braid reads version 1.2 only\n", examined.image.elsewhere);
+    } else {
+        fmt::print("  {}\n", examined.findings.superblock.error().text);
+    }
+    for (const std::string& content : examined.other_content) fmt::print("  holds {}\n", content);
+    print_slots(examined.findings);
+    if (examined.findings.hindrance) fmt::print("  {}\n", examined.findings.hindrance->text);
+    fmt::print("\n");
+}
+
+void print_assembly(const Assembly& assembly) {
+    const Configuration& c = assembly.configuration;
+    const std::uint32_t lost = c.lost_count();
+    fmt::print("array {}{}{}: {}\n", c.name, c.name.empty() ? "" : " ", c.array.text(),
+               lost == 0 ? "would start" : "would start degraded");
+    fmt::print("  RAID-{} of {}, {} for data, epoch {}\n", static_cast<int>(c.level), c.member_count,
+               size_text(c.data_size()), c.epoch);
+    for (const MemberRecord& member : c.members) {
+        fmt::print("  {:<9} {:<10}  {}\n",
+                   member.role ? fmt::format("member {}", raw(*member.role)) : "spare",
+                   text_of(member.state), member.path);
+    }
+    for (const VolumeRecord& volume : c.volumes) {
+        fmt::print("  volume    {:<10}  {}\n", volume.name,
+                   size_text(volume.stripes * c.stripe_data_size()));
+    }
+    for (const std::string& notice : assembly.notices) fmt::print("  note      {}\n", notice);
+}
+
+void print_group(const Group& group) {
+    if (group.assembly) return print_assembly(*group.assembly);
+    fmt::print("array {}: would not start\n", group.array.text());
+    std::string text = group.assembly.error().text;
+    for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 3) {
+        text.replace(at, 1, "\n  ");
+    }
+    fmt::print("  {}\n", text);
+}
+
+// --- for programs ---
+
+Json json_of(const MdSuperblock& sb) {
+    Json json;
+    json["array"] = sb.set_uuid.text();
+    json["name"] = name_of(sb);
+    json["uuid"] = sb.device_uuid.text();
+    json["level"] = plain(sb.level);
+    json["layout"] = plain(sb.layout);
+    json["strip_size"] = strip_size_of(sb);
+    json["member_count"] = plain(sb.raid_disks);
+    json["stripes"] = stripes_of(sb);
+    const std::uint16_t role = role_of(sb);
+    json["role"] = role < md_role::special_first ? Json(role) : Json(nullptr);
+    json["role_text"] = role_text(role);
+    json["dev_number"] = plain(sb.dev_number);
+    json["data_offset"] = to_bytes({plain(sb.data_offset)}).value;
+    json["size"] = to_bytes({plain(sb.size)}).value;
+    json["events"] = plain(sb.events);
+    json["features"] = plain(sb.feature_map);
+    json["in_use"] = is_in_use(sb);
+    json["clean"] = !is_in_use(sb) && plain(sb.resync_offset) == md_never;
+    return json;
+}
+
+Json json_of_slot(const Result<ConfigSlot, Finding>& found, bool newest) {
+    Json json;
+    json["valid"] = found.has_value();
+    json["newest"] = newest;
+    if (found) {
+        json["epoch"] = found->configuration.epoch;
+        json["sequence"] = found->sequence;
+        json["configuration"] = Json::parse(to_json_text(*found), nullptr, false);
+    } else {
+        json["finding"] = found.error().text;
+    }
+    return json;
+}
+
+Json json_of(const Examined& examined) {
+    Json json;
+    json["path"] = examined.path;
+    if (!examined.trouble.empty()) {
+        json["error"] = examined.trouble;
+        return json;
+    }
+    const MemberFindings& findings = examined.findings;
+    json["size"] = examined.image.device_size;
+    json["busy"] = examined.busy;
+    if (findings.superblock) {
+        json["superblock"] = json_of(*findings.superblock);
+    } else {
+        json["superblock"] = nullptr;
+        json["finding"] = examined.image.elsewhere.empty() ? findings.superblock.error().text
+                                                           : examined.image.elsewhere;
+        json["content"] = examined.other_content;
+    }
+    if (findings.hindrance) json["hindrance"] = findings.hindrance->text;
+    json["slots"] = Json::array();
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        json["slots"].push_back(json_of_slot(findings.slots[slot], findings.newest == slot));
+    }
+    json["changed_by_md"] =
+        findings.slot() != nullptr && findings.superblock && !findings.is_tied();
+    return json;
+}
+
+Json json_of(const MemberRecord& record) {
+    Json json;
+    json["role"] = record.role ? Json(raw(*record.role)) : Json(nullptr);
+    json["state"] = std::string(text_of(record.state));
+    json["uuid"] = record.uuid.text();
+    json["path"] = record.path;
+    return json;
+}
+
+Json json_of(const Assembly& assembly) {
+    const Configuration& c = assembly.configuration;
+    Json json;
+    json["array"] = c.array.text();
+    json["starts"] = true;
+    json["name"] = c.name;
+    json["level"] = static_cast<int>(c.level);
+    json["layout"] = c.level == Level::raid4 ? Json(nullptr) : Json(std::string(text_of(c.layout)));
+    json["strip_size"] = c.strip_size;
+    json["data_size"] = c.data_size();
+    json["epoch"] = c.epoch;
+    json["degraded"] = c.lost_count() != 0;
+    json["unclean"] = assembly.unclean;
+    json["adopted"] = assembly.adopted;
+    json["resynced"] = c.resynced ? Json(raw(*c.resynced)) : Json(nullptr);
+    json["members"] = Json::array();
+    for (const MemberRecord& record : c.members) json["members"].push_back(json_of(record));
+    json["volumes"] = Json::array();
+    for (const VolumeRecord& volume : c.volumes) {
+        Json item;
+        item["name"] = volume.name;
+        item["offset"] = raw(volume.first) * c.stripe_data_size();
+        item["size"] = volume.stripes * c.stripe_data_size();
+        json["volumes"].push_back(std::move(item));
+    }
+    json["given"] = Json::array();
+    for (const MemberPlace& place : assembly.places) {
+        Json item;
+        item["path"] = place.path;
+        item["place"] = std::string(text_of(place.place));
+        if (!place.why.empty()) item["why"] = place.why;
+        json["given"].push_back(std::move(item));
+    }
+    json["notices"] = assembly.notices;
+    return json;
+}
+
+void print_json(const std::vector<Examined>& all, const std::vector<Group>& groups) {
+    Json json;
+    json["members"] = Json::array();
+    for (const Examined& examined : all) json["members"].push_back(json_of(examined));
+    json["arrays"] = Json::array();
+    for (const Group& group : groups) {
+        if (group.assembly) {
+            json["arrays"].push_back(json_of(*group.assembly));
+            continue;
+        }
+        Json refused;
+        refused["array"] = group.array.text();
+        refused["starts"] = false;
+        refused["refusal"] = group.assembly.error().text;
+        json["arrays"].push_back(std::move(refused));
+    }
+    fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
+/// 0: every path belongs to an array that would start.
+int run(const ExamineArguments& arguments) {
+    const auto loop = UringLoop::create();
+    if (!loop) return refuse(loop.error().text);
+    std::vector<Examined> all;
+    for (const std::string& path : arguments.paths) all.push_back(examine(**loop, path));
+    const std::vector<Group> groups = assemble_groups(all);
+    if (arguments.as_json) {
+        print_json(all, groups);
+    } else {
+        for (const Examined& examined : all) print_member(examined);
+        for (const Group& group : groups) print_group(group);
+    }
+    bool good = true;
+    for (const Examined& examined : all) {
+        good = good && examined.trouble.empty() && array_of(examined) != Uuid{};
+    }
+    for (const Group& group : groups) good = good && group.assembly.has_value();
+    return good ? 0 : 1;
+}
+
+}  // namespace
+
+void add_examine_command(CLI::App& app, int* exit_status) {
+    auto arguments = std::make_shared<ExamineArguments>();
+    CLI::App* command = app.add_subcommand(
+        "examine", "show what members say of themselves, and what array they would make");
+    command->add_option("members", arguments->paths, "members, of one array or of several")
+        ->required()
+        ->type_name("PATH...");
+    command->add_flag("--json", arguments->as_json, "as JSON, for programs");
+    command->callback([arguments, exit_status] { *exit_status = run(*arguments); });
+}
+
+}  // namespace braid::cli
