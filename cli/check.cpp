@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // braid check: reads an array that nobody serves and compares data with parity, in this process.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -12,6 +13,7 @@
 #include "cli/online_tools.h"
 #include "cli/picture.h"
 #include "engine/array.h"
+#include "engine/assembly.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
 #include "plugin/status_json.h"
@@ -22,6 +24,7 @@ namespace {
 constexpr int status_clean = 0;
 constexpr int status_mismatches = 1;
 constexpr int status_trouble = 2;
+constexpr int idle_polls_max = 50;  // of 200 ms
 
 struct CheckOptions {
     std::vector<std::string> paths;
@@ -43,7 +46,7 @@ Task<Checked<WalkStatus>> scrub(Array* array, Clock* clock, bool repair) {
     Style style = Style::of_stdout();
     style.colours = false;
     ProgressLine line;
-    for (;;) {
+    for (int idle = 0;;) {
         Timer timer(*clock, {clock->now().value + millis(200).value});
         co_await timer;
         const ArrayStatus status = array->status();
@@ -51,29 +54,53 @@ Task<Checked<WalkStatus>> scrub(Array* array, Clock* clock, bool repair) {
         for (const WalkStatus& walk : status.walks) {
             if (walk.kind == WalkKind::scrubbing) running = &walk;
         }
-        if (running == nullptr) {
+        if (running == nullptr && !status.configuration.scrub) {
             if (status.last_scrub) co_return *status.last_scrub;
             co_return Refusal{"the check ended without a result"};
         }
+        idle = status.walks.empty() ? idle + 1 : 0;
+        if (idle == idle_polls_max) co_return Refusal{"the check does not start"};
         if (interrupted != 0) {
             if (const auto stopped = array->stop_scrub(); !stopped) co_return stopped.error();
             co_return Refusal{"interrupted"};
         }
-        line.show(task_line(plugin::json_of(*running), style));
+        if (running != nullptr) line.show(task_line(plugin::json_of(*running), style));
     }
 }
 
+/// A member that is absent would be left behind by what a repair writes, and there is nothing to
+/// compare with without it: so look before the array is opened, which writes to it.
+Task<Checked<Unit>> look(const std::vector<std::unique_ptr<Disk>>* disks, bool force) {
+    std::vector<MemberImage> images;
+    for (const auto& disk : *disks) {
+        MemberImage image = co_await read_member_image(*disk);
+        images.push_back(std::move(image));
+    }
+    const auto assembly = assemble(images, {.force = force});
+    if (!assembly) co_return assembly.error();
+    std::vector<std::string> absent;
+    for (const MemberRecord& member : assembly->configuration.members) {
+        if (!member.role || member.state == MemberState::in_sync) continue;
+        absent.push_back(fmt::format("member {} ({}) is {}", raw(*member.role),
+                                     member.path.empty() ? "no path known" : member.path,
+                                     text_of(member.state)));
+    }
+    if (absent.empty()) co_return Unit{};
+    co_return Refusal{
+        fmt::format("{}: without all members in sync there is nothing to compare "
+                    "with. Give all of them, or serve the array and rebuild first",
+                    fmt::join(absent, ", "))};
+}
+
+/// `disks` stay the caller's until they are looked at.
 Task<Checked<WalkStatus>> check(ReadyQueue* ready, Clock* clock,
-                                std::vector<std::unique_ptr<Disk>> disks, ArrayOptions options,
+                                std::vector<std::unique_ptr<Disk>>* disks, ArrayOptions options,
                                 bool repair) {
-    auto opened = co_await Array::open(*ready, *clock, std::move(disks), std::move(options));
+    const auto looked = co_await look(disks, options.force);
+    if (!looked) co_return looked.error();
+    auto opened = co_await Array::open(*ready, *clock, std::move(*disks), std::move(options));
     if (!opened) co_return opened.error();
     const std::unique_ptr<Array> array = std::move(opened).value();
-    const ArrayStatus before = array->status();
-    if (before.health != Health::clean) {
-        fmt::print("the array is {}: without all members there is nothing to compare with\n",
-                   text_of(before.health));
-    }
     auto result = co_await scrub(array.get(), clock, repair);
     const auto stopped = co_await array->stop();
     if (!stopped && result) {
@@ -114,9 +141,8 @@ int run(const CheckOptions& options) {
     };
     std::signal(SIGINT, on_interrupt);
     std::signal(SIGTERM, on_interrupt);
-    const auto result =
-        (*loop)->run_until_done(check(&(*loop)->ready(), loop->get(), std::move(disks),
-                                      std::move(array_options), options.repair));
+    const auto result = (*loop)->run_until_done(
+        check(&(*loop)->ready(), loop->get(), &disks, std::move(array_options), options.repair));
     return result ? report(*result) : trouble(result.error().text);
 }
 
@@ -125,9 +151,10 @@ int run(const CheckOptions& options) {
 void add_check_command(CLI::App& app, int* exit_status) {
     auto options = std::make_shared<CheckOptions>();
     CLI::App* command = app.add_subcommand(
-        "check",
-        "read an array that is not served and compare data with parity; exit status 0: all true, "
-        "1: something was wrong, 2: it could not be told");
+        "check", "read an array that is not served and compare data with parity");
+    command->footer(
+        "Exit status: 0 all is true, 1 something was wrong (and is repaired, with --repair), 2 it "
+        "could not be told.");
     command->add_option("members", options->paths, "all members, in any order")
         ->required()
         ->type_name("PATH...");

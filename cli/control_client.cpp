@@ -103,8 +103,8 @@ Checked<nlohmann::json> ControlClient::ask(const std::string& resource, long tim
         return Refusal{fmt::format("the server at {} did not answer within {} seconds", path_,
                                    timeout_seconds)};
     }
-    if (result == CURLE_COULDNT_CONNECT || result == CURLE_GOT_NOTHING ||
-        result == CURLE_RECV_ERROR || result == CURLE_SEND_ERROR) {
+    if (result == CURLE_COULDNT_CONNECT || result == CURLE_COULDNT_RESOLVE_HOST ||
+        result == CURLE_GOT_NOTHING || result == CURLE_RECV_ERROR || result == CURLE_SEND_ERROR) {
         return no_connection();
     }
     if (result != CURLE_OK) {

@@ -118,7 +118,10 @@ std::string health_words(const json& status, const std::string& health) {
     const std::string members =
         lost == 1 ? "1 member is lost" : fmt::format("{} members are lost", lost);
     if (health == "degraded" && lost == 0) return "DEGRADED until the rebuild is done";
-    if (health == "degraded") return "DEGRADED: " + members + ", what they held is computed";
+    if (health == "degraded") {
+        return fmt::format("DEGRADED: {}, what {} held is computed", members,
+                           lost == 1 ? "it" : "they");
+    }
     if (health == "failed") return "FAILED: " + members + ", more than the level allows";
     return harmless(health);
 }

@@ -11,6 +11,7 @@
 namespace braid::cli {
 namespace {
 
+constexpr int idle_polls_max = 10;          // then it is stuck
 constexpr long seconds_between_lines = 10;  // where it is no terminal
 
 long now_seconds() {
@@ -42,14 +43,20 @@ Checked<nlohmann::json> follow_tasks(ControlClient& client, const std::vector<st
     Style style = Style::of_stdout();
     style.colours = false;
     ProgressLine line;
-    for (;;) {
+    for (int idle = 0;;) {
         BRAID_TRY(nlohmann::json status, get_status(client));
         const nlohmann::json* running = nullptr;
         for (const nlohmann::json& task : list_in(status, "tasks")) {
             if (std::ranges::find(kinds, text_in(task, "kind")) != kinds.end()) running = &task;
         }
-        if (running == nullptr) return status;
-        line.show(task_line(*running, style));
+        // Between the rebuild of one member and that of the next there is a moment without a task.
+        const bool more = std::ranges::any_of(list_in(status, "members"), [&](const auto& member) {
+            const std::string state = text_in(member, "state");
+            return std::ranges::find(kinds, state) != kinds.end();
+        });
+        idle = running == nullptr ? idle + 1 : 0;
+        if (running == nullptr && (!more || idle == idle_polls_max)) return status;
+        if (running != nullptr) line.show(task_line(*running, style));
         std::this_thread::sleep_for(std::chrono::milliseconds{500});
     }
 }

@@ -88,12 +88,17 @@ Checked<int> watch_json(ControlClient& client) {
     }
 }
 
+Checked<int> watch(ControlClient& client, const StatusOptions& options, const Style& style) {
+    const Checked<int> ended = options.as_json              ? watch_json(client)
+                               : isatty(STDOUT_FILENO) != 0 ? watch_terminal(client, style)
+                                                            : watch_lines(client, style);
+    return Refusal{"the server has ended: " + ended.error().text};  // nothing else ends a watch
+}
+
 Checked<int> run(ControlClient& client, const StatusOptions& options) {
     const Style style = Style::of_stdout();
-    if (options.watch && options.as_json) return watch_json(client);
-    if (options.watch && isatty(STDOUT_FILENO) != 0) return watch_terminal(client, style);
-    if (options.watch) return watch_lines(client, style);
     BRAID_TRY(const json status, get_status(client));
+    if (options.watch) return watch(client, options, style);
     print(options.as_json ? text_of(status, 2) : draw_status(status, style, events_once));
     return 0;
 }

@@ -24,6 +24,7 @@ namespace {
 constexpr unsigned connections_max = 32;   // more wait in the backlog
 constexpr unsigned idle_seconds_max = 75;  // longer than a long poll
 constexpr auto poll_slice = std::chrono::milliseconds{200};
+constexpr auto start_wait_max = std::chrono::seconds{2};
 
 Checked<sockaddr_un> address_of(const std::string& path) {
     sockaddr_un address{};
@@ -177,11 +178,16 @@ Checked<Unit> ControlServer::start(Bridge& bridge, UringLoop& loop, EventHub& ev
 
 void ControlServer::stop() {
     stopping_ = true;
+    remove_path();
     if (daemon_ != nullptr) {
         MHD_stop_daemon(daemon_);  // closes the listening socket, too
         daemon_ = nullptr;
     }
     listener_ = UniqueFd{};
+}
+
+/// Nobody is to find a socket at which nobody listens.
+void ControlServer::remove_path() {
     struct stat status {};
     if (!path_.empty() && lstat(path_.c_str(), &status) == 0 && status.st_ino == inode_) {
         unlink(path_.c_str());
@@ -225,6 +231,10 @@ Result<void, HttpError> check_member_name(const ArrayStatus& status, const std::
 
 namespace {
 
+std::uint64_t last_event(const ArrayStatus& status) {
+    return status.events.empty() ? 0 : status.events.back().sequence;
+}
+
 Result<std::string, HttpError> answer_of(const Checked<Unit>& result) {
     if (result) return done_body;
     return HttpError{409, result.error().text, ""};
@@ -252,11 +262,37 @@ Result<std::string, HttpError> ControlServer::run(const ControlCommand& command)
             bridge_->run_on_loop([&](Array& array) { return array.remove_member(remove->name); }));
     }
     if (const auto* scrub = std::get_if<StartScrub>(&command)) {
+        const std::uint64_t before = last_event(status());
         const bool repair = scrub->repair;
-        return answer_of(bridge_->run_on_loop(
-            [repair](Array& array) { return start_scrub_task(&array, repair); }));
+        const auto result = bridge_->run_on_loop(
+            [repair](Array& array) { return start_scrub_task(&array, repair); });
+        if (result) wait_for_start(before);
+        return answer_of(result);
     }
     return answer_of(bridge_->run_on_loop([](Array& array) { return stop_scrub_task(&array); }));
+}
+
+/// The background starts what was ordered a moment later. Who asks for the status after the answer
+/// is to see it run.
+void ControlServer::wait_for_start(std::uint64_t before) {
+    const auto until = std::chrono::steady_clock::now() + start_wait_max;
+    while (!stopping_ && std::chrono::steady_clock::now() < until) {
+        for (const ArrayEvent& event : events_->wait_after(before, poll_slice)) {
+            before = event.sequence;
+            if (event.kind.ends_with("_started")) return;
+        }
+    }
+}
+
+/// For a member that was added or put into a place, if there is something to rebuild.
+void ControlServer::wait_for_rebuild(std::uint64_t before) {
+    const ArrayStatus now = status();
+    const auto has = [&now](MemberState state) {
+        return std::ranges::any_of(
+            now.members, [state](const auto& member) { return member.record.state == state; });
+    };
+    const bool takes_over = has(MemberState::spare) && now.health == Health::degraded;
+    if (now.walks.empty() && (has(MemberState::rebuilding) || takes_over)) wait_for_start(before);
 }
 
 Result<std::string, HttpError> ControlServer::run_events(const EventsQuery& query) {
@@ -300,10 +336,13 @@ Result<std::string, HttpError> ControlServer::run_add(const AddMember& command) 
     BRAID_CHECK(check_new_member(command.path));
     auto file = open_member_file(command.path, {});
     if (!file) return HttpError{409, file.error().text, ""};
-    return answer_of(bridge_->run_on_loop([&](Array& array) {
+    const std::uint64_t before = last_event(status());
+    const auto result = bridge_->run_on_loop([&](Array& array) {
         return array.add_member(std::make_unique<UringDisk>(*loop_, std::move(file).value()),
                                 command.force);
-    }));
+    });
+    if (result) wait_for_rebuild(before);
+    return answer_of(result);
 }
 
 Result<std::string, HttpError> ControlServer::run_replace(const ReplaceMember& command) {
@@ -311,11 +350,14 @@ Result<std::string, HttpError> ControlServer::run_replace(const ReplaceMember& c
     BRAID_CHECK(check_new_member(command.path));
     auto file = open_member_file(command.path, {});
     if (!file) return HttpError{409, file.error().text, ""};
-    return answer_of(bridge_->run_on_loop([&](Array& array) {
+    const std::uint64_t before = last_event(status());
+    const auto result = bridge_->run_on_loop([&](Array& array) {
         return array.replace_member(command.name,
                                     std::make_unique<UringDisk>(*loop_, std::move(file).value()),
                                     command.force);
-    }));
+    });
+    if (result) wait_for_rebuild(before);
+    return answer_of(result);
 }
 
 }  // namespace braid::plugin

@@ -50,6 +50,9 @@ class ControlServer {
     Result<std::string, HttpError> run_add(const AddMember& command);
     Result<std::string, HttpError> run_replace(const ReplaceMember& command);
     Result<void, HttpError> check_new_member(const std::string& path);
+    void wait_for_start(std::uint64_t before);
+    void wait_for_rebuild(std::uint64_t before);
+    void remove_path();
     ArrayStatus status();
 
     std::string path_;

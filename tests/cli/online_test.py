@@ -1,0 +1,196 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The commands that ask a running server, as a person uses them, and `braid check`."""
+import json
+import os
+import pty
+import socket
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
+from braid_system import CLI, MIB, PATIENCE, check, main, run, say, start, wait_until
+
+SIZE = 32 * MIB
+
+
+def says(done, *words):
+    for word in words:
+        check(word in done.stdout, f"nothing of '{word}' in:\n{done.stdout}")
+    check("\x1b" not in done.stdout, "colours although it is no terminal")
+    return done.stdout
+
+
+def refused(done, *words):
+    check(0 < done.returncode < 126, f"status {done.returncode}:\n{done.stdout}")
+    return says(done, *words)
+
+
+def braid(*words, **options):
+    return run(CLI, *words, ok=None, **options)
+
+
+def no_server(world):
+    refused(braid("status", env={key: value for key, value in os.environ.items() if key != "BRAID_SOCKET"}),
+            "which server?", "BRAID_SOCKET")
+    refused(braid("status", "--socket", world.path("absent")), "no server at", "socket=")
+    refused(braid("status", "--socket", world.file(1)), "is not a socket")
+    refused(braid("status", "--socket", "/tmp/" + "x" * 200), "too long")
+    dead = world.unique("dead")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(dead)
+    refused(braid("status", "--socket", dead), "nobody listens")
+    refused(braid("status", "--socket", world.path("absent"), "--wathc"), "wathc")
+    # Something else that answers, and something that hangs up.
+    for answer, words in ((b"HTTP/1.0 200 OK\r\n\r\nhello", "is no braid server"), (b"", "hung up")):
+        other = world.unique("other")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(other)
+            listener.listen()
+            client = start([CLI, "status", "--socket", other], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            link = listener.accept()[0]
+            link.recv(1000)
+            link.sendall(answer)
+            link.close()
+            if not answer:
+                listener.accept()[0].close()    # it looks why
+            text = client.communicate(timeout=20 * PATIENCE)[0].decode()
+            check(words in text and client.returncode == 1, text)
+    say("what is no server is told from one")
+
+
+def pictures(server):
+    says(server.braid("status"), "RAID-6, 6 members", "health: clean", "   5  ", "volumes  data", "memory", "events")
+    environment = dict(os.environ, BRAID_SOCKET=server.control)
+    says(run(CLI, "status", env=environment), "health: clean")
+    says(server.braid("volume", "list"), "data")
+    check(json.loads(server.braid("volume", "list", "--json").stdout)["volumes"][0]["name"] == "data", "volume list")
+    says(server.braid("rebuild"), "nothing to rebuild")
+    says(server.braid("scrub", "status"), "no scrub runs")
+
+
+def members(world, server):
+    refused(server.braid("member", "fail", "17", ok=None), "no member \"17\"", server.paths[3])
+    refused(server.braid("member", "remove", "0", ok=None))
+    refused(server.braid("member", "replace", "1", world.path("absent"), ok=None), "No such file")
+    refused(server.braid("member", "add", server.paths[0], ok=None), "member of this array already")
+    refused(server.braid("member", "add", world.folder, ok=None), "directory")
+    refused(server.braid("scrub", "stop", ok=None), "scrub")
+    # By path, and by a path from elsewhere.
+    says(server.braid("member", "fail", server.paths[1]), "faulty")
+    says(server.braid("member", "fail", os.path.basename(server.paths[2]), cwd=os.path.dirname(server.paths[2])),
+         "faulty")
+    says(server.braid("status"), "DEGRADED: 2 members are lost", "xxxx")
+    refused(server.braid("member", "fail", "0", ok=None))
+    new = world.file(SIZE, "new")
+    says(server.braid("member", "replace", "1", os.path.basename(new), cwd=os.path.dirname(new)), "takes the place")
+    done = server.braid("rebuild", "--wait", ok=None)
+    check(done.returncode == 1, f"a member is still lost, but: {done.stdout}")
+    says(done, "a member is lost")
+    server.braid("member", "add", world.file(SIZE, "spare"))
+    says(server.braid("rebuild", "--wait"), "all members are in sync")
+    says(server.braid("status"), "health: clean")
+    uuid = server.member(4)["uuid"]
+    server.braid("member", "fail", uuid)
+    check(server.member(4)["state"] == "faulty", "fail by uuid")
+    server.replace(4)
+    server.braid("rebuild", "--wait")
+    say("members fail and are replaced")
+
+
+def scrubs(server):
+    says(server.braid("scrub", "start", "--wait"), "all parity was true")
+    server.braid("scrub", "start", "--repair", "--wait")
+    says(server.braid("scrub", "status"), "the last one")
+    check(json.loads(server.braid("scrub", "status", "--json").stdout)["running"] is None, "no scrub runs")
+
+
+def watching(world, server):
+    """Events come as they happen, into a pipe and onto a terminal."""
+    log = world.unique("watch")
+    with open(log, "wb") as file:
+        pipe = start([CLI, "status", "--watch", "--socket", server.control], stdout=file, stderr=file)
+    lines = start([CLI, "status", "--watch", "--json", "--socket", server.control], stdout=subprocess.PIPE)
+    first = json.loads(lines.stdout.readline())
+    check(first["health"] == "clean", "the first line of JSON")
+    master, slave = pty.openpty()
+    terminal = start([CLI, "status", "--watch", "--socket", server.control], stdout=slave, stderr=slave)
+    os.close(slave)
+    shown = b""
+
+    def terminal_shows(text):
+        nonlocal shown
+        shown += os.read(master, 65536)
+        return text in shown
+
+    wait_until(lambda: terminal_shows(b"health"), "the terminal shows the array")
+    wait_until(lambda: b"health: clean" in open(log, "rb").read(), "the pipe gets the picture")
+    begin = time.monotonic()
+    server.fail(3)
+    wait_until(lambda: terminal_shows(b"DEGRADED"), "the terminal shows it")
+    wait_until(lambda: b"member 3" in open(log, "rb").read(), "the pipe gets the event")
+    took = time.monotonic() - begin
+    check(took < 3 * PATIENCE, f"events came after {took:.1f} s")
+    while json.loads(lines.stdout.readline())["health"] != "degraded":
+        pass
+    check(b"\x1b[H" in shown and b"\x1b[" in shown, "a terminal is drawn over")
+    server.replace(3)
+    server.braid("rebuild", "--wait")
+    server.stop()
+    for process in (pipe, lines, terminal):
+        check(process.wait(20 * PATIENCE) == 1, "--watch ends with the server")
+    with open(log) as text:
+        check("the server has ended" in text.read(), "and says why")
+    lines.stdout.close()
+    os.close(master)
+    say("--watch shows events as they come")
+
+
+def offline(world, paths):
+    def damage(index, offset):
+        with open(paths[index], "r+b") as file:
+            file.seek(offset)
+            file.write(os.urandom(4096))
+
+    def checked(status, *words):
+        done = braid("check", *words, *paths)
+        check(done.returncode == status, f"check {words}: status {done.returncode}, not {status}:\n{done.stdout}")
+        return done
+
+    says(checked(0), "all parity was true")
+    damage(2, 8 * MIB)
+    damage(4, 12 * MIB)
+    before = [os.stat(path).st_mtime_ns for path in paths]
+    says(checked(1), "2 rows were wrong", "--repair")
+    check([os.stat(path).st_mtime_ns for path in paths] == before, "check without --repair wrote")
+    says(checked(1, "--repair"), "2 rows were wrong, 2 of them repaired")
+    says(checked(0), "all parity was true")
+    done = braid("check", "--repair", *paths[1:])
+    check(done.returncode == 2 and "member 0" in done.stdout, f"a member forgotten: {done.stdout}")
+    checked(0)   # it did not become a stranger
+    done = braid("check", *paths[:2])
+    check(done.returncode == 2, f"too few members: {done.returncode}\n{done.stdout}")
+    check(braid("check", world.path("absent")).returncode == 2, "no such file")
+    server = world.serve(paths)
+    done = braid("check", *paths)
+    check(done.returncode == 2 and "in use" in done.stdout, f"a served array: {done.stdout}")
+    server.stop()
+    say("check finds, repairs and refuses")
+
+
+def online(world):
+    os.environ["LC_ALL"] = "C"   # bars of plain characters
+    no_server(world)
+    server = world.array(6, 6, SIZE)
+    pictures(server)
+    members(world, server)
+    scrubs(server)
+    watching(world, server)
+    paths = world.members(6, SIZE)
+    world.create(paths, 6)
+    offline(world, paths)
+
+
+if __name__ == "__main__":
+    main(online)

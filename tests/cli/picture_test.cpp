@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cli/picture.h"
+
+#include <gtest/gtest.h>
+
+namespace braid::cli {
+namespace {
+
+using nlohmann::json;
+
+const Style plain{};
+const Style pretty{.colours = true, .utf8 = true};
+
+json sample_status() {
+    return json::parse(R"({
+      "array": {"name": "demo", "level": 6, "layout": "left-symmetric", "member_count": 4,
+                "strip_size": 65536, "data_size": 2147483648},
+      "health": "degraded",
+      "members": [
+        {"role": 0, "path": "/dev/sda", "state": "in_sync", "errors_read": 1},
+        {"role": 1, "path": "/dev/sdb", "state": "rebuilding"},
+        {"role": 2, "path": "/dev/sdc", "state": "faulty", "notice": "failed: an operator said so"},
+        {"role": 3, "path": "", "state": "missing"},
+        {"role": null, "path": "/dev/sde", "state": "spare"}],
+      "tasks": [{"kind": "rebuilding", "member": 1, "position": 500, "end": 1000,
+                 "rate": 104857600, "seconds_left": 65, "throttle": 0.0}],
+      "last_scrub": null,
+      "volumes": [{"name": "data", "size": 2147483648}],
+      "counters": {"reads": 1, "direct_reads": 2, "writes": 3},
+      "memory_bytes": 1048576, "memory_bytes_max": 67108864,
+      "events": [{"sequence": 1, "time": 1000000000, "severity": "error", "text": "it broke"}]})");
+}
+
+TEST(Picture, SizesAndTimes) {
+    EXPECT_EQ(size_text(0), "0 bytes");
+    EXPECT_EQ(size_text(1023), "1023 bytes");
+    EXPECT_EQ(size_text(1024), "1 KiB");
+    EXPECT_EQ(size_text(1536), "1.5 KiB");
+    EXPECT_EQ(size_text((1u << 20) - 1), "1 MiB");
+    EXPECT_EQ(size_text(~std::uint64_t{0}), "16 EiB");
+    EXPECT_EQ(duration_text(0), "0:00");
+    EXPECT_EQ(duration_text(65), "1:05");
+    EXPECT_EQ(duration_text(3723), "1:02:03");
+    EXPECT_EQ(duration_text(90000), "1 d 1 h");
+    EXPECT_NE(time_text(1000000000).find("2001-09-"), std::string::npos);
+}
+
+TEST(Picture, BarsAreFullOnlyAtTheEnd) {
+    EXPECT_EQ(bar(0, 10, plain), "----------");
+    EXPECT_EQ(bar(0.999, 10, plain), "#########-");
+    EXPECT_EQ(bar(1, 10, plain), "##########");
+    EXPECT_EQ(bar(7, 4, plain), "####");
+    EXPECT_EQ(bar(-1, 4, plain), "----");
+    EXPECT_EQ(bar(0.5, 2, pretty), "█░");
+}
+
+TEST(Picture, DrawsTheArray) {
+    const std::string text = draw_status(sample_status(), plain, 5);
+    const char* const expected =
+        "demo: RAID-6, 4 members, strips of 64 KiB, 2 GiB of data\n"
+        "health: DEGRADED: 2 members are lost, what they held is computed\n"
+        "\n"
+        "   0  ############  in sync     /dev/sda  1 read error\n"
+        "   1  ######------  rebuilding  /dev/sdb\n"
+        "   2  xxxxxxxxxxxx  faulty      /dev/sdc\n"
+        "      failed: an operator said so\n"
+        "   3                missing     (no path known)\n"
+        "   -  ............  spare       /dev/sde\n"
+        "\n"
+        "rebuilding member 1     ###############---------------   50.0 %    100 MiB/s  1:05 left\n"
+        "\n"
+        "volumes  data 2 GiB\n"
+        "requests 3 reads, 3 writes, 0 zeroes or trims, 0 flushes\n"
+        "memory   1 MiB of at most 64 MiB\n"
+        "\n"
+        "events\n";
+    EXPECT_EQ(text.substr(0, std::string(expected).size()), expected);
+    EXPECT_NE(text.find("it broke"), std::string::npos);
+    EXPECT_EQ(text.find('\x1b'), std::string::npos);
+    EXPECT_NE(draw_status(sample_status(), pretty, 5).find("\x1b[32m"), std::string::npos);
+}
+
+TEST(Picture, HealthInWords) {
+    json status = sample_status();
+    for (json& member : status["members"]) {
+        if (member["state"] != "spare") member["state"] = "in_sync";
+    }
+    EXPECT_NE(draw_status(status, plain, 0).find("until the rebuild is done"), std::string::npos);
+    status["health"] = "clean";
+    EXPECT_NE(draw_status(status, plain, 0).find("health: clean\n"), std::string::npos);
+    status["members"][0]["state"] = "faulty";
+    status["health"] = "failed";
+    EXPECT_NE(draw_status(status, plain, 0).find("FAILED: 1 member is lost"), std::string::npos);
+}
+
+// What comes over the socket, or from a member's metadata, does not command the terminal.
+TEST(Picture, ControlCharactersAreTakenOut) {
+    json status = sample_status();
+    status["members"][0]["path"] = "/dev/\x1b[2Jsda\n";
+    status["array"]["name"] = "a\rb";
+    status["events"][0]["text"] = "\x1b]0;title\x07";
+    const std::string text = draw_status(status, plain, 5);
+    EXPECT_EQ(text.find('\x1b'), std::string::npos);
+    EXPECT_EQ(text.find('\r'), std::string::npos);
+    EXPECT_EQ(text.find('\x07'), std::string::npos);
+}
+
+TEST(Picture, FieldsMayBeAbsentOrWrong) {
+    json status = sample_status();
+    for (const char* name : {"members", "tasks", "volumes", "events", "counters", "last_scrub",
+                             "memory_bytes", "health"}) {
+        for (const json& value : {json(nullptr), json(-1), json("text"), json::array(),
+                                  json::array({nullptr, 7, "x"}), json::object()}) {
+            json other = status;
+            other[name] = value;
+            draw_status(other, plain, 5);
+            other.erase(name);
+            draw_status(other, plain, 5);
+        }
+    }
+}
+
+TEST(Picture, ScrubResults) {
+    EXPECT_EQ(scrub_result({{"mismatches", 0u}, {"position", 8u}, {"end", 8u}}),
+              "all parity was true");
+    EXPECT_EQ(scrub_result({{"mismatches", 3u}, {"repaired", 2u}, {"position", 8u}, {"end", 8u}}),
+              "3 rows were wrong, 2 of them repaired");
+    EXPECT_EQ(scrub_result({{"mismatches", 0u}, {"position", 2u}, {"end", 8u}}),
+              "all parity was true up to 25.0 %, where it was stopped");
+}
+
+}  // namespace
+}  // namespace braid::cli
