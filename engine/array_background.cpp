@@ -165,13 +165,22 @@ void ArrayImpl::scrub_ended(const WalkOrder& order, const Result<void>& result) 
     status.repaired = order.repaired;
     status.seconds_left.reset();
     last_scrub_ = status;
-    if (!result && !scrub_cancelled_) {  // interrupted: to be gone on with
+    const bool stuck = !result && result.error().code != Errc::cancelled && !members_.failed() &&
+                       walker_.position() == order.begin;
+    if (!result && !scrub_cancelled_ && !stuck) {  // interrupted: to be gone on with
         configuration_.scrub =
             ScrubRecord{StripeIndex{walker_.position() / geometry_.windows_per_stripe()},
                         order.repair, order.mismatches, order.repaired};
         return;
     }
     configuration_.scrub.reset();
+    if (stuck) {
+        tell(Severity::error, "scrub_stuck",
+             fmt::format("scrub cannot go on at stripe {}: {}",
+                         walker_.position() / geometry_.windows_per_stripe(),
+                         result.error().text()));
+        return;
+    }
     if (scrub_cancelled_) {
         tell(Severity::info, "scrub_stopped",
              fmt::format("scrub stopped: {} rows wrong so far, {} repaired", order.mismatches,

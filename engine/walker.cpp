@@ -24,13 +24,25 @@ struct Walker::Lane {
     std::array<std::optional<RowLock>, batch_windows_max> locks;
     std::array<DiskOp, members_max> ops;
     DiskGroup group;
-    RoleSet unreadable;                 // by member index: a read of the batch failed
+    bool has_bad{false};                // a read of the batch failed
+    std::vector<std::array<RowMask, members_max>> bad;  // by window and member: rows that did
     std::array<RowMask, members_max> wrong{};  // of the window at hand, by role: to be rewritten
 
     std::byte* content(MemberIndex member, std::uint64_t offset) {
         return buffer.data() + raw(member) * member_size + offset;
     }
-    bool is_unreadable(MemberIndex member) const { return unreadable.has(Role{raw(member)}); }
+    bool has_bad_rows(std::uint32_t index) const {
+        return has_bad && std::ranges::any_of(bad[index], [](RowMask rows) { return rows != 0; });
+    }
+    RoleSet bad_roles(const Geometry& geometry, std::uint32_t index, std::uint32_t row) const {
+        RoleSet roles;
+        for (std::uint32_t m = 0; has_bad && m != geometry.member_count; ++m) {
+            if (((bad[index][m] >> row) & 1) == 0) continue;
+            const StripeIndex stripe{(first + index) / geometry.windows_per_stripe()};
+            roles |= RoleSet::of(geometry.role_of(stripe, MemberIndex{m}));
+        }
+        return roles;
+    }
 };
 
 Walker::Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost& host)
@@ -109,7 +121,7 @@ Task<void> Walker::walk_lane(Walker* self, Lane* lane) {
             co_await lock;
         }
         const Result<void> result = co_await walk_batch(self, lane);
-        if (!result && !self->error_) self->error_ = result.error();
+        if (!result && !self->error_ && self->is_current()) self->error_ = result.error();
         while (self->done_ != lane->first && !self->error_) {
             self->turn_.clear();
             auto turn = self->turn_.wait();
@@ -213,7 +225,8 @@ Task<Result<void>> Walker::walk_batch(Walker* self, Lane* lane) {
 Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
     Members& members = self->context_.members;
     const WindowPlace place = members.window_place(lane->first);
-    lane->unreadable = {};
+    RoleSet failed;  // by member index
+    lane->has_bad = false;
     for (std::uint32_t i = 0; i != members.count(); ++i) {
         const MemberIndex member{i};
         DiskOp& op = lane->ops[i];
@@ -229,16 +242,44 @@ Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
     co_await lane->group;
     for (std::uint32_t i = 0; i != members.count(); ++i) {
         const DiskOp& op = lane->ops[i];
-        if (op.tag == 0) {
-            continue;
-        }
+        if (op.tag == 0) continue;
         members.count_done(op, MemberIndex{i});
         if (op.ok()) continue;
-        lane->unreadable |= RoleSet::of(Role{i});
+        failed |= RoleSet::of(Role{i});
         self->context_.monitor.read_failed(MemberIndex{i}, op.os_error);
+    }
+    if (failed.empty()) co_return Result<void>{};
+    lane->has_bad = true;
+    lane->bad.assign(lane->count, {});
+    for (const Role member : failed) {
+        co_await read_by_rows(self, lane, MemberIndex{raw(member)});
     }
     co_return Result<void>{};
 }
+
+/// A read of the batch failed: which rows are to blame? Other members' rows may be bad, too, and
+/// only those of the same row count against each other.
+Task<void> Walker::read_by_rows(Walker* self, Lane* lane, MemberIndex member) {
+    Members& members = self->context_.members;
+    const std::uint32_t rows = self->context_.geometry.window_rows;
+    for (std::uint32_t index = 0; index != lane->count; ++index) {
+        const WindowPlace place = members.window_place(lane->first + index);
+        for (std::uint32_t row = 0; row != rows; ++row) {
+            DiskOp& op = lane->ops[row];
+            op = {};
+            op.offset = members.device_offset(member, place, row);
+            op.size = row_size;
+            op.data = lane->content(member, (std::uint64_t{index} * rows + row) * row_size);
+            members.submit(member, lane->group, op);
+        }
+        co_await lane->group;
+        for (std::uint32_t row = 0; row != rows; ++row) {
+            members.count_done(lane->ops[row], member);
+            if (!lane->ops[row].ok()) lane->bad[index][raw(member)] |= row_range(row, 1);
+        }
+    }
+}
+static_assert(window_rows_max <= members_max);  // the operations of a lane
 
 /// Computes what each window should hold, and writes what was found wrong or could not be read.
 /// The rebuilt member's strips are only computed: rebuild_batch() writes them in one piece.
@@ -252,11 +293,12 @@ Task<Result<void>> Walker::walk_windows(Walker* self, Lane* lane) {
             const Role role = geometry.role_of(place.stripe, MemberIndex{m});
             lane->io.old_content[raw(role)] = lane->content(MemberIndex{m}, i * geometry.window_size());
         }
-        if (lane->unreadable.empty() && self->order_.kind != WalkKind::rebuilding &&
-            self->inspect_window(*lane, i)) {
-            continue;
+        if (self->order_.kind != WalkKind::rebuilding && !lane->has_bad_rows(i)) {
+            if (self->inspect_window(*lane, i)) continue;
+        } else {
+            BRAID_CO_CHECK(self->recover_window(*lane, i));
         }
-        BRAID_CO_CHECK(co_await mend_window(self, lane, i));
+        BRAID_CO_CHECK(co_await mend_window(self, lane));
     }
     co_return Result<void>{};
 }
@@ -363,50 +405,76 @@ bool Walker::inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row) {
     return false;
 }
 
-/// Rewrites what inspect_window() marked; or, where strips are lost or could not be read, computes
-/// them and rewrites the unreadable ones.
-Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane, std::uint32_t index) {
+/// Computes rows of strips that are lost or could not be read, and marks the latter in `wrong`.
+Result<void> Walker::recover_rows_of(Lane& lane, RoleSet lost, RoleSet bad, WindowPlace place,
+                                     std::uint32_t row, std::uint32_t count) {
+    const Geometry& geometry = context_.geometry;
+    const RoleSet gone = lost | bad;
+    const bool parity_true = context_.members.state_of(place).parity_true;
+    const bool fresh_parity = !parity_true && order_.kind == WalkKind::resyncing;
+    if (gone.size() > geometry.parities()) return Error{Errc::io, "walk"};
+    if (!parity_true && !(gone & geometry.data_roles()).empty()) {
+        return Error{Errc::unknown, "walk"};
+    }
+    std::array<std::byte*, members_max> data{};
+    parity::Lost missing;
+    for (const Role role : geometry.data_roles()) {
+        data[raw(role)] = lane.io.old_content[raw(role)] + row * row_size;
+        if (gone.has(role)) (missing.first ? missing.second : missing.first) = raw(role);
+    }
+    parity::Strips strips{{data.data(), geometry.data_count()},
+                          lane.io.old_content[raw(geometry.p())] + row * row_size, nullptr,
+                          count * row_size};
+    missing.p = gone.has(geometry.p()) || fresh_parity;
+    if (geometry.parities() == 2) {
+        strips.q = lane.io.old_content[raw(geometry.q())] + row * row_size;
+        missing.q = gone.has(geometry.q()) || fresh_parity;
+    }
+    parity::recover(strips, missing, parity::Store::cached);
+    const RoleSet rewrite = fresh_parity ? bad | geometry.parity_roles() : bad;
+    for (const Role role : rewrite) lane.wrong[raw(role)] |= row_range(row, count);
+    context_.counters.reads_corrected += bad.size() * count;
+    return {};
+}
+
+/// A window of which strips are lost, or rows could not be read: rows that lack the same strips
+/// are computed together, rows that lack none are compared as always.
+Result<void> Walker::recover_window(Lane& lane, std::uint32_t index) {
+    const Geometry& geometry = context_.geometry;
+    const WindowPlace place = context_.members.window_place(lane.first + index);
+    lane.wrong.fill(0);
+    RoleSet lost;
+    for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
+        if (context_.members.slot(MemberIndex{m}).state == MemberState::in_sync) continue;
+        lost |= RoleSet::of(geometry.role_of(place.stripe, MemberIndex{m}));
+    }
+    for (std::uint32_t row = 0; row != geometry.window_rows;) {
+        const RoleSet bad = lane.bad_roles(geometry, index, row);
+        std::uint32_t count = 1;
+        while (row + count != geometry.window_rows &&
+               lane.bad_roles(geometry, index, row + count) == bad) {
+            ++count;
+        }
+        if ((lost | bad).empty()) {
+            for (std::uint32_t i = 0; i != count; ++i) (void)inspect_row(lane, index, row + i);
+        } else {
+            const auto recovered = recover_rows_of(lane, lost, bad, place, row, count);
+            if (!recovered && order_.kind != WalkKind::scrubbing) return recovered.error();
+            if (!recovered) {
+                host_.walk_mismatch(place, row, "it cannot be read, nor computed from the others");
+            }
+        }
+        row += count;
+    }
+    return {};
+}
+
+/// Rewrites what was marked.
+Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane) {
     const StripeContext& context = self->context_;
-    const Geometry& geometry = context.geometry;
-    const WindowPlace place = context.members.window_place(lane->first + index);
-    const RowMask all = row_range(0, geometry.window_rows);
     StripeIo& io = lane->io;
-    if (lane->unreadable.empty() && self->order_.kind != WalkKind::rebuilding) {
-        for (const Role role : RoleSet::first(geometry.member_count)) {
-            if (lane->wrong[raw(role)] != 0) io.want_write_old(role, lane->wrong[raw(role)]);
-        }
-    } else {
-        RoleSet gone;  // by role
-        RoleSet rewrite;
-        for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
-            const MemberIndex member{m};
-            const RoleSet role = RoleSet::of(geometry.role_of(place.stripe, member));
-            if (context.members.slot(member).state != MemberState::in_sync) gone |= role;
-            if (lane->is_unreadable(member)) rewrite |= role;
-        }
-        gone |= rewrite;
-        if (gone.size() > geometry.parities()) co_return Error{Errc::io, "walk"};
-        const bool parity_true = context.members.state_of(place).parity_true;
-        if (!parity_true && !(gone & geometry.data_roles()).empty()) {
-            co_return Error{Errc::unknown, "walk"};
-        }
-        std::array<std::byte*, members_max> data{};
-        parity::Lost lost;
-        for (const Role role : geometry.data_roles()) {
-            data[raw(role)] = io.old_content[raw(role)];
-            if (gone.has(role)) (lost.first ? lost.second : lost.first) = raw(role);
-        }
-        parity::Strips strips{{data.data(), geometry.data_count()},
-                              io.old_content[raw(geometry.p())], nullptr, geometry.window_size()};
-        lost.p = gone.has(geometry.p()) || (!parity_true && self->order_.kind == WalkKind::resyncing);
-        if (geometry.parities() == 2) {
-            strips.q = io.old_content[raw(geometry.q())];
-            lost.q = gone.has(geometry.q()) || (!parity_true && self->order_.kind == WalkKind::resyncing);
-        }
-        parity::recover(strips, lost, parity::Store::cached);
-        if (!parity_true) rewrite |= geometry.parity_roles();
-        for (const Role role : rewrite) io.want_write_old(role, all);
-        if (!lane->unreadable.empty()) context.counters.reads_corrected += geometry.window_rows;
+    for (const Role role : RoleSet::first(context.geometry.member_count)) {
+        if (lane->wrong[raw(role)] != 0) io.want_write_old(role, lane->wrong[raw(role)]);
     }
     while (io.submit(DiskOpKind::write, false)) {
         co_await io.group;

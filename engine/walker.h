@@ -79,7 +79,11 @@ class Walker {
     static Task<Result<void>> read_batch(Walker* self, Lane* lane);
     static Task<Result<void>> walk_windows(Walker* self, Lane* lane);
     static Task<Result<void>> rebuild_batch(Walker* self, Lane* lane);
-    static Task<Result<void>> mend_window(Walker* self, Lane* lane, std::uint32_t index);
+    static Task<Result<void>> mend_window(Walker* self, Lane* lane);
+    static Task<void> read_by_rows(Walker* self, Lane* lane, MemberIndex member);
+    Result<void> recover_window(Lane& lane, std::uint32_t index);
+    Result<void> recover_rows_of(Lane& lane, RoleSet lost, RoleSet bad, WindowPlace place,
+                                 std::uint32_t row, std::uint32_t count);
     static Task<void> pause(Walker* self, Nanos step);
     bool inspect_window(Lane& lane, std::uint32_t index);
     bool inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row);

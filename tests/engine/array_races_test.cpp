@@ -280,6 +280,47 @@ TEST(SimArrayRaces, StopWaitsForAnOperatorsCommand) {
     }
 }
 
+TEST(SimArrayRaces, AScrubPassesRowsThatCannotBeKnown) {
+    SimArray sim({});
+    sim.create();
+    ASSERT_TRUE(sim.open());
+    fill(sim);
+    const std::uint64_t row = SimArray::data_offset / row_size + 9;
+    sim.platters[0]->bad_rows.insert(row);
+    sim.platters[1]->bad_rows.insert(row);
+    ASSERT_TRUE(sim.array->start_scrub(true));
+    sim.settle();
+    EXPECT_EQ(std::ranges::count(sim.events, "scrub_started"), 1);
+    EXPECT_TRUE(sim.has_event("mismatch"));
+    EXPECT_EQ(sim.array->status().health, Health::clean);
+    fill(sim);  // a rewrite heals them
+    sim.expect_content();
+    sim.expect_parity();
+}
+
+TEST(SimArrayRaces, BadRowsOfSeveralMembersCloseTogetherAreMendedByAWalk) {
+    for (const WalkKind kind : {WalkKind::scrubbing, WalkKind::rebuilding}) {
+        SimArray sim({.level = Level::raid6, .members = 5, .stripes = 40});
+        sim.create();
+        ASSERT_TRUE(sim.open());
+        fill(sim);
+        for (std::uint64_t i = 0; i != 20; ++i) {
+            sim.platters[i % 5]->bad_rows.insert(SimArray::data_offset / row_size + i * 3);
+        }
+        if (kind == WalkKind::scrubbing) {
+            sim.platters[1]->content.data()[SimArray::data_offset + row_size] ^= std::byte{1};
+            ASSERT_TRUE(sim.array->start_scrub(true));
+        } else {
+            ASSERT_TRUE(replace(sim, 4)->wait());
+        }
+        sim.settle();
+        for (const auto& platter : sim.platters) EXPECT_TRUE(platter->bad_rows.empty());
+        EXPECT_EQ(sim.array->status().health, Health::clean);
+        sim.expect_content();
+        sim.expect_parity();
+    }
+}
+
 TEST(SimArrayRaces, ARebuildGoesOnWhenAnotherMemberIsLost) {
     for (std::uint64_t seed = 1; seed != 17; ++seed) {
         SCOPED_TRACE(seed);
