@@ -176,8 +176,8 @@ def create_refusals(front, world):
 
 def garbage_at_the_control_socket(front, world):
     server = world.serve(front.paths)
-    for text in (b"\0\1\2" * 1000, b"GET / HTTP/1.1\r\n\r\n", b"POST /member HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
-                 b"DELETE /%00%ff HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n", b""):
+    for text in (b"\0\1\2" * 1000, b"GET / HTTP/1.1\r\n\r\n", b"POST /v1/members HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+                 b"DELETE /v1/%00%ff HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n", b""):
         with socket.socket(socket.AF_UNIX) as link:
             link.settimeout(1)
             link.connect(server.control)
@@ -189,7 +189,7 @@ def garbage_at_the_control_socket(front, world):
         server.check_alive()
     check(server.status()["health"] == "clean", "the control socket still answers")
     check(os.stat(server.control).st_mode & 0o777 == 0o600, "only its owner may use the socket")
-    run("curl", "--silent", "--fail", "--unix-socket", server.control, "http://braid/status")
+    run("curl", "--silent", "--fail", "--unix-socket", server.control, "http://braid/v1/status")
     server.stop()
     check(not os.path.exists(server.control), "a clean stop removes the socket")
     say("garbage at the control socket did no harm")
