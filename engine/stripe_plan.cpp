@@ -79,9 +79,10 @@ Result<StripePlan> plan_write(const StripeState& state, RoleSet covered, RoleSet
                                                         : PlanMethod::rcw;
         return StripePlan{method, needed, {}, written};
     }
-    if (rmw) return *rmw;
+    const Result<RoleSet> reads = reads_to_recover(state, parts);
+    if (rmw && (!reads || rmw->read.size() <= reads->size())) return *rmw;
     StripePlan plan;
-    BRAID_TRY(plan.read, reads_to_recover(state, parts));
+    BRAID_TRY(plan.read, reads);
     plan.method = PlanMethod::recover_rcw;
     plan.recover = parts.data & parts.gone;
     plan.write = written;
