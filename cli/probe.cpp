@@ -98,7 +98,7 @@ std::optional<std::string> describe_member(const MemberImage& image) {
     const std::string name = name_of(sb);
     return fmt::format("a member of RAID-{} array {}{}{}{}", plain(sb.level), name,
                        name.empty() ? "" : " ", sb.set_uuid.text(),
-                       findings.slot() == nullptr ? ", made by md" : ", which braid has served");
+                       findings.slot() == nullptr ? ", made by md" : ", of braid's");
 }
 
 }  // namespace braid::cli
