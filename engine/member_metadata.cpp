@@ -184,8 +184,9 @@ MdSuperblock fill_pattern(const MdSuperblock& pattern, const Configuration& conf
     return sb;
 }
 
-EncodedMetadata encode(const MemberMetadata& metadata, const Configuration& configuration,
+EncodedMetadata encode(const MemberMetadata& metadata, Configuration configuration,
                        std::uint64_t wall_seconds) {
+    for (MemberRecord& any : configuration.members) any.path = path_to_keep(any.path);
     const auto record = std::ranges::find(configuration.members, metadata.uuid, &MemberRecord::uuid);
     BRAID_REQUIRE(record != configuration.members.end());
     BRAID_REQUIRE(check_configuration(configuration).has_value());

@@ -52,6 +52,15 @@ TEST(Assembly, ACleanArrayComesBackAsItWas) {
     }
 }
 
+TEST(Assembly, APathOfAnyBytesCanBeKept) {
+    Kit kit(kit_configuration(Level::raid5, 3));
+    kit.now.members[1].path = "/b\xc3\xbc" + std::string(400, '\n');
+    ASSERT_TRUE(kit.step());
+    const auto assembly = kit.assemble();
+    ASSERT_TRUE(assembly) << refusal(assembly);
+    EXPECT_EQ(assembly->configuration.epoch, kit.now.epoch);
+}
+
 TEST(Assembly, UncleanAndWholeIsResynced) {
     Kit kit(kit_configuration(Level::raid5, 4));
     ASSERT_TRUE(kit.start());
