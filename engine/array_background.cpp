@@ -38,6 +38,7 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
 /// Gives a spare the first lost role; the member that had it is closed.
 Task<void> ArrayImpl::use_spare(ArrayImpl* self) {
     if (self->members_busy_ || self->spares_.empty() || self->members_.failed()) co_return;
+    if (self->options_.readonly) co_return;
     for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
         const MemberIndex member{i};
         if (!self->is_open_role(member)) continue;
@@ -55,12 +56,12 @@ Task<void> ArrayImpl::use_spare(ArrayImpl* self) {
 }
 
 std::optional<WalkOrder> ArrayImpl::next_walk() {
-    if (options_.readonly || members_.failed() || stopping_) return std::nullopt;
+    if (members_.failed() || stopping_) return std::nullopt;
     WalkOrder order;
     order.losses = members_.losses();
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const MemberIndex member{i};
-        if (members_.slot(member).state != MemberState::rebuilding) continue;
+        if (members_.slot(member).state != MemberState::rebuilding || options_.readonly) continue;
         if (rebuild_stuck_ == member) continue;
         order.kind = WalkKind::rebuilding;
         order.member = member;
@@ -71,13 +72,14 @@ std::optional<WalkOrder> ArrayImpl::next_walk() {
         return order;
     }
     if (members_.lost() != 0) return std::nullopt;
-    if (configuration_.resynced && !resync_stuck_) {
+    if (configuration_.resynced && !resync_stuck_ && !options_.readonly) {
         order.kind = WalkKind::resyncing;
         order.begin = members_.resynced();
         tell(Severity::info, "resync_started", "making parity true");
         return order;
     }
-    if (configuration_.scrub && !configuration_.resynced) {
+    const bool repairs = configuration_.scrub && configuration_.scrub->repair;
+    if (configuration_.scrub && !configuration_.resynced && !(repairs && options_.readonly)) {
         order.kind = WalkKind::scrubbing;
         order.begin = raw(configuration_.scrub->position) * geometry_.windows_per_stripe();
         order.repair = configuration_.scrub->repair;

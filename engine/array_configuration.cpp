@@ -11,6 +11,7 @@
 namespace braid {
 
 std::uint64_t ArrayImpl::changed() {
+    if (options_.readonly) return changes_;  // nothing is written, so nothing is waited for
     ++changes_;
     losses_seen_ = members_.losses();
     changed_event_.set();

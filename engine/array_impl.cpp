@@ -38,7 +38,7 @@ ArrayImpl::ArrayImpl(ReadyQueue& ready, Clock& clock, Configuration configuratio
       locks_(geometry_),
       pool_(options_.buffer_size),
       tasks_(ready),
-      context_{geometry_, members_, locks_, pool_, *this, counters_},
+      context_{geometry_, members_, locks_, pool_, *this, counters_, options_.readonly},
       requests_(context_, tasks_),
       walker_(context_, clock, ready, *this) {
     if (configuration_.resynced) {
@@ -94,6 +94,9 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     self->members_.set_losses_durable(self->members_.losses());
     if (self->options_.readonly) {
         self->tell(Severity::info, "started", "serving for reading only; nothing is written");
+        self->configuration_.scrub.reset();  // goes on when it is served for writing again
+        self->background_running_ = true;
+        self->tasks_.spawn(run_background(self));
         co_return Unit{};
     }
     self->tasks_.spawn(write_configurations(self));

@@ -167,6 +167,7 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
         ++context.counters.degraded_reads;
     }
     std::memcpy(wanted.to, io.old_content[raw(wanted.role)] + wanted.skip, wanted.size);
+    if (context.readonly) co_return Result<void>{};
     for (const Role role : plan.write) io.want_write_old(role, rows);
     while (io.submit(DiskOpKind::write, false)) {
         co_await io.group;

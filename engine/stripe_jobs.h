@@ -26,6 +26,7 @@ struct StripeContext {
     BufferPool& pool;
     MemberMonitor& monitor;
     Counters& counters;
+    bool readonly;  // members are only read: what could not be read is not rewritten
 };
 
 /// Told when a part of a request is over, and its memory free.

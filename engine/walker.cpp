@@ -474,7 +474,8 @@ Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane) {
     const StripeContext& context = self->context_;
     StripeIo& io = lane->io;
     for (const Role role : RoleSet::first(context.geometry.member_count)) {
-        if (lane->wrong[raw(role)] != 0) io.want_write_old(role, lane->wrong[raw(role)]);
+        if (lane->wrong[raw(role)] == 0 || context.readonly) continue;
+        io.want_write_old(role, lane->wrong[raw(role)]);
     }
     while (io.submit(DiskOpKind::write, false)) {
         co_await io.group;

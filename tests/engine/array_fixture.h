@@ -93,7 +93,8 @@ class SimArray {
     }
 
     /// Opens the array from the platters at `indexes`; all of them by default.
-    Checked<Unit> open(std::vector<std::size_t> indexes = {}, bool force = false) {
+    Checked<Unit> open(std::vector<std::size_t> indexes = {}, bool force = false,
+                       bool readonly = false) {
         if (indexes.empty()) {
             for (std::size_t i = 0; i != platters.size(); ++i) indexes.push_back(i);
         }
@@ -101,6 +102,7 @@ class SimArray {
         for (const std::size_t i : indexes) disks.push_back(disk(platters[i], path_of(i)));
         ArrayOptions how;
         how.force = force;
+        how.readonly = readonly;
         how.seed = loop_.rng().next();
         how.buffer_size = 16u << 20;
         how.on_event = [this](const ArrayEvent& event) {

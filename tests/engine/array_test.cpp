@@ -333,6 +333,27 @@ TEST(SimArray, MoreLossesThanTheLevelAllowsAreAnErrorNotGarbage) {
     EXPECT_FALSE(sim.stop());
 }
 
+TEST(SimArray, AReadonlyArrayIsScrubbedAndNothingIsWritten) {
+    SimArray sim({.seed = 15, .level = Level::raid6, .members = 5});
+    sim.create();
+    ASSERT_TRUE(sim.open());
+    run_burst(sim, 12);
+    ASSERT_TRUE(sim.stop());
+    sim.platters[1]->bad_rows.insert(SimArray::data_offset / row_size + 3);
+    sim.platters[2]->content.data()[SimArray::data_offset + 9 * row_size] ^= std::byte{1};
+    std::uint64_t writes = 0;
+    for (const auto& platter : sim.platters) writes += platter->writes;
+    ASSERT_TRUE(sim.open({}, false, true));
+    EXPECT_FALSE(sim.array->start_scrub(true));
+    ASSERT_TRUE(sim.array->start_scrub(false));
+    sim.settle();
+    EXPECT_EQ(sim.array->status().last_scrub->mismatches, 1);
+    ASSERT_TRUE(sim.stop());
+    for (const auto& platter : sim.platters) writes -= platter->writes;
+    EXPECT_EQ(writes, 0);
+    EXPECT_EQ(sim.platters[1]->bad_rows.size(), 1);
+}
+
 TEST(SimArray, RequestsBeyondTheEndAreRefused) {
     SimArray sim({});
     sim.create();
