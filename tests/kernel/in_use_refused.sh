@@ -60,7 +60,8 @@ folders=()
 declare -A content=()
 for level in 5 6; do
     mkdir "$work/raid$level"
-    "$cli" create --level $level --size 6M "$work/raid$level"/member{0,1,2,3}.img > /dev/null || { fail_case "create"; continue; }
+    "$cli" create --level $level --size 6M "$work/raid$level"/member{0,1,2,3}.img > "$work/create.log" 2>&1 ||
+        { fail_case "raid$level: create: $(tail -n 1 "$work/create.log")"; continue; }
     cases=$((cases + 1))
     serve a "$work/raid$level"/member*.img || { fail_case "raid$level: not served"; continue; }
     bytes=$(served_bytes a)
@@ -71,7 +72,7 @@ for level in 5 6; do
     crash a
     copy raid$level "raid$level-crashed"
     cases=$((cases + 1))
-    serve a "$work/raid$level"/member*.img || { fail_case "raid$level: not served after kill -9"; continue; }
+    serve_again a "$work/raid$level"/member*.img || { fail_case "raid$level: not served after kill -9"; continue; }
     expect_equal "raid$level: content after kill -9" "${content[raid$level-stopped]}" "$(served_digest a)" || true
     wait_idle a || fail_case "raid$level: the resync does not end"
     stop a || continue

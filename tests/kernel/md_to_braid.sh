@@ -82,7 +82,7 @@ for path in "$fixtures"/*/fixture.json; do
         continue
     fi
     for one in "${used[@]}"; do try "$name" "$one"; done
-    [ "$spare" = 2 ] || continue
+    [ "$spare" = 2 ] && [ "$name" != raid6-512k ] || continue    # its pairs would take long
     for ((i = 0; i < ${#used[@]}; i++)); do
         for ((j = i + 1; j < ${#used[@]}; j++)); do try "$name" "${used[i]}" "${used[j]}"; done
     done

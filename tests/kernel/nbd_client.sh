@@ -61,7 +61,8 @@ start() {    # NAME LEVEL MEMBER-COUNT SIZE FILE-SYSTEM
     files=()
     for ((i = 0; i < $3; i++)); do files+=("$work/$1/member$i.img"); done
     cases=$((cases + 1))
-    "$cli" create --level "$2" --size "$4" "${files[@]}" > /dev/null || { fail_case "$1: create"; return 0; }
+    "$cli" create --level "$2" --size "$4" "${files[@]}" > "$work/create.log" 2>&1 ||
+        { fail_case "$1: create: $(tail -n 1 "$work/create.log")"; return 0; }
     port=$(free_port)
     serve_with "$1" -p "$port" -i 127.0.0.1 -- "${files[@]}" || { fail_case "$1: not served"; return 0; }
     echo "$1 $port $5" >> "$share/disks"
