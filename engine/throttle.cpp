@@ -20,7 +20,7 @@ Nanos Throttle::pause_after(Nanos step, LatencySample during, LatencySample quie
     if (during.count == 0 && quiet.count == 0) {  // nobody is disturbed
         pause_ *= 0.5;
         if (pause_ < step_ * 0.1) pause_ = 0;
-        severity_ = pause_ / (pause_ + step_);
+        severity_ = pause_ / std::max(pause_ + step_, 1.0);
         return {static_cast<std::uint64_t>(pause_)};
     }
     smooth(busy_latency_, during);
@@ -32,7 +32,7 @@ Nanos Throttle::pause_after(Nanos step, LatencySample during, LatencySample quie
         pause_ *= 0.8;
     }
     pause_ = std::min(pause_, step_ * (1 / share_min - 1));
-    severity_ = pause_ / (pause_ + step_);
+    severity_ = pause_ / std::max(pause_ + step_, 1.0);
     const bool probe = quiet_latency_ == 0 || since_probe_ > static_cast<double>(probe_every_nanos);
     if (probe && pause_ < static_cast<double>(probe_nanos)) {
         since_probe_ = 0;

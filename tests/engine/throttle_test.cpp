@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/throttle.h"
+
+#include <gtest/gtest.h>
+
+namespace braid {
+namespace {
+
+constexpr Nanos step = millis(5);
+LatencySample sample(std::uint64_t count, std::uint64_t each) { return {count, count * each}; }
+
+TEST(Throttle, WithoutClientsThereIsNoPause) {
+    Throttle throttle;
+    for (int i = 0; i != 100; ++i) EXPECT_EQ(throttle.pause_after(step, {}, {}).value, 0U);
+    EXPECT_EQ(throttle.severity(), 0);
+}
+
+TEST(Throttle, FirstItLearnsHowFastClientsAreWithoutTheWalk) {
+    Throttle throttle;
+    EXPECT_EQ(throttle.pause_after(step, sample(10, 100'000), {}).value, Throttle::probe_nanos);
+}
+
+TEST(Throttle, PausesGrowWhileClientsSufferAndTheWalkKeepsItsShare) {
+    Throttle throttle;
+    Nanos before{};
+    for (int i = 0; i != 200; ++i) {
+        const Nanos pause =
+            throttle.pause_after(step, sample(10, 1'000'000), sample(10, 100'000));
+        EXPECT_GE(pause, before);
+        before = pause;
+        const double share = static_cast<double>(step.value) /
+                             static_cast<double>(step.value + pause.value);
+        ASSERT_GE(share, Throttle::share_min * 0.99);
+    }
+    EXPECT_GT(before, step);
+    EXPECT_GT(throttle.severity(), 0.9);
+    EXPECT_LE(throttle.severity(), 1.0);
+}
+
+TEST(Throttle, PausesShrinkWhenClientsNoLongerSufferAndVanishWhenTheyGo) {
+    Throttle throttle;
+    for (int i = 0; i != 100; ++i) {
+        (void)throttle.pause_after(step, sample(10, 1'000'000), sample(10, 100'000));
+    }
+    const Nanos high = throttle.pause_after(step, sample(10, 100'000), sample(10, 100'000));
+    Nanos low = high;
+    for (int i = 0; i != 60; ++i) {
+        low = throttle.pause_after(step, sample(10, 100'000), sample(10, 100'000));
+    }
+    EXPECT_LT(low, high);
+    EXPECT_LE(low.value, Throttle::probe_nanos);
+    for (int i = 0; i != 30; ++i) low = throttle.pause_after(step, {}, {});
+    EXPECT_EQ(low.value, 0U);
+    EXPECT_EQ(throttle.severity(), 0);
+}
+
+TEST(Throttle, ProbesNowAndThenWhereItDoesNotPause) {
+    Throttle throttle;
+    std::uint64_t probes = 0;
+    std::uint64_t time = 0;
+    LatencySample quiet;
+    while (time < 10'000'000'000) {
+        const Nanos pause = throttle.pause_after(step, sample(10, 100'000), quiet);
+        quiet = pause.value != 0 ? sample(5, 100'000) : LatencySample{};
+        probes += pause.value != 0 ? 1 : 0;
+        time += step.value + pause.value;
+    }
+    EXPECT_GE(probes, 15U);  // twice a second
+    EXPECT_LE(probes, 30U);
+}
+
+TEST(Throttle, AStepThatTookNoTimeIsNoTrouble) {
+    Throttle throttle;
+    (void)throttle.pause_after({}, {}, {});
+    EXPECT_GE(throttle.severity(), 0);  // a number
+    EXPECT_LE(throttle.severity(), 1);
+}
+
+}  // namespace
+}  // namespace braid
