@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // braid create: looks at the members first, refuses what holds anything, and makes an array.
+#include "engine/create.h"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -21,7 +23,6 @@
 #include "cli/picture.h"
 #include "cli/probe.h"
 #include "cli/size_argument.h"
-#include "engine/create.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
 
@@ -48,19 +49,22 @@ Checked<Level> parse_level(const std::string& text) {
     if (text == "4") return Level::raid4;
     if (text == "5") return Level::raid5;
     if (text == "6") return Level::raid6;
-    return Refusal{fmt::format("--level {}: braid makes RAID-4, RAID-5 and RAID-6, so say 4, 5 or 6",
-                               text)};
+    return Refusal{
+        fmt::format("--level {}: braid makes RAID-4, RAID-5 and RAID-6, so say 4, 5 or 6", text)};
 }
 
 Checked<Layout> parse_layout(const std::string& text) {
-    const std::map<std::string_view, Layout> short_names{
-        {"ls", Layout::left_symmetric}, {"la", Layout::left_asymmetric},
-        {"rs", Layout::right_symmetric}, {"ra", Layout::right_asymmetric}};
+    const std::map<std::string_view, Layout> short_names{{"ls", Layout::left_symmetric},
+                                                         {"la", Layout::left_asymmetric},
+                                                         {"rs", Layout::right_symmetric},
+                                                         {"ra", Layout::right_asymmetric}};
     if (text.empty()) return Layout::left_symmetric;
     if (const auto layout = layout_of(text)) return *layout;
     if (const auto found = short_names.find(text); found != short_names.end()) return found->second;
-    return Refusal{fmt::format("--layout {}: say left-symmetric, left-asymmetric, right-symmetric or "
-                               "right-asymmetric", text)};
+    return Refusal{
+        fmt::format("--layout {}: say left-symmetric, left-asymmetric, right-symmetric or "
+                    "right-asymmetric",
+                    text)};
 }
 
 Checked<VolumeWish> parse_volume(const std::string& text) {
@@ -175,8 +179,10 @@ Checked<Unit> make_files(const CreateArguments& arguments, const std::vector<Tar
                                        target.path)};
         }
         if (exists) {
-            return Refusal{fmt::format("{}: exists already; --size makes new files: remove it, or "
-                                       "leave --size out to use it as it is", target.path)};
+            return Refusal{
+                fmt::format("{}: exists already; --size makes new files: remove it, or "
+                            "leave --size out to use it as it is",
+                            target.path)};
         }
         if (arguments.dry_run) continue;
         BRAID_CHECK(files.make(target.path, size));
@@ -188,8 +194,8 @@ Checked<Unit> make_files(const CreateArguments& arguments, const std::vector<Tar
 Checked<Unit> look_at(UringLoop& loop, const Target& target) {
     const MemberImage image = loop.run_until_done(read_member_image(*target.disk));
     if (image.os_error != 0) {
-        return Refusal{fmt::format("{}: cannot be read: {}", target.path,
-                                   std::strerror(image.os_error))};
+        return Refusal{
+            fmt::format("{}: cannot be read: {}", target.path, std::strerror(image.os_error))};
     }
     BRAID_TRY(std::vector<std::string> found, probe_content(target.path));
     if (const auto member = describe_member(image)) {
@@ -224,9 +230,12 @@ Checked<Unit> open_and_look(UringLoop& loop, std::vector<Target>& targets, bool 
 std::string_view words_of(InitialParity parity, bool future) {
     switch (parity) {
         case InitialParity::zeroed:
-            return future ? "true at once: the members will be zeroed" : "true: the members were zeroed";
-        case InitialParity::resynced: return "made true by a resync, when the array is first served";
-        case InitialParity::assumed: return "taken for true, as --assume-clean says";
+            return future ? "true at once: the members will be zeroed"
+                          : "true: the members were zeroed";
+        case InitialParity::resynced:
+            return "made true by a resync, when the array is first served";
+        case InitialParity::assumed:
+            return "taken for true, as --assume-clean says";
     }
     return "";
 }
@@ -235,22 +244,23 @@ void print_plan(const CreatePlan& plan, bool future) {
     const Configuration& c = plan.configuration;
     fmt::print("RAID-{}{}{} of {} members{}{}, strips of {}\n", static_cast<int>(c.level),
                c.name.empty() ? "" : " ", c.name, c.member_count,
-               c.level == Level::raid5 ? ", " : "", c.level == Level::raid5 ? text_of(c.layout) : "",
-               size_text(c.strip_size));
+               c.level == Level::raid5 ? ", " : "",
+               c.level == Level::raid5 ? text_of(c.layout) : "", size_text(c.strip_size));
     if (!future) fmt::print("  array     {}\n", c.array.text());
     fmt::print("  data      {} in {} stripes of {}\n", size_text(c.data_size()), c.stripes,
                size_text(c.stripe_data_size()));
     fmt::print("  parity    {}\n", words_of(plan.parity, future));
     for (const MemberRecord& member : c.members) {
-        const std::string what = member.role ? fmt::format("member {}", raw(*member.role)) : "spare";
+        const std::string what =
+            member.role ? fmt::format("member {}", raw(*member.role)) : "spare";
         fmt::print("  {:<9} {}  {}\n", what, member.path, size_text(member.size));
     }
     for (const VolumeRecord& volume : c.volumes) {
         fmt::print("  volume    {}  {}\n", volume.name,
                    size_text(volume.stripes * c.stripe_data_size()));
     }
-    const std::uint64_t used = c.volumes.empty() ? 0 : raw(c.volumes.back().first) +
-                                                           c.volumes.back().stripes;
+    const std::uint64_t used =
+        c.volumes.empty() ? 0 : raw(c.volumes.back().first) + c.volumes.back().stripes;
     if (used < c.stripes) {
         fmt::print("  free      {}\n", size_text((c.stripes - used) * c.stripe_data_size()));
     }
@@ -280,7 +290,8 @@ Checked<CreatePlan> make_plan(const CreateOptions& options, const std::vector<Ta
     return plan_create(options, members, rng);
 }
 
-Checked<Unit> carry_out(UringLoop& loop, const std::vector<Target>& targets, const CreatePlan& plan) {
+Checked<Unit> carry_out(UringLoop& loop, const std::vector<Target>& targets,
+                        const CreatePlan& plan) {
     std::vector<Disk*> disks;
     for (const Target& target : targets) disks.push_back(target.disk.get());
     ProgressLine line;
@@ -337,7 +348,8 @@ void add_create_command(CLI::App& app, int* exit_status) {
         ->type_name("LAYOUT");
     command->add_option("--name", arguments->name, "name of the array, for people")
         ->type_name("NAME");
-    command->add_option("--size", arguments->size, "make the members: new, sparse files of this size")
+    command
+        ->add_option("--size", arguments->size, "make the members: new, sparse files of this size")
         ->type_name("SIZE");
     command
         ->add_option("--volume", arguments->volumes,

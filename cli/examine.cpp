@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // braid examine: what the members say of themselves, and what array they would make. Reads only,
 // and takes no lock, so that it may look at members that are being served.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
 
 #include <CLI/CLI.hpp>
-#include <fcntl.h>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -33,8 +33,8 @@ struct ExamineArguments {
 
 struct Examined {
     std::string path;
-    std::string trouble;            // why it could not be read
-    bool busy{false};               // somebody holds it: it may change under us
+    std::string trouble;  // why it could not be read
+    bool busy{false};     // somebody holds it: it may change under us
     MemberImage image;
     MemberFindings findings;
     std::vector<std::string> other_content;
@@ -171,8 +171,8 @@ void print_assembly(const Assembly& assembly) {
     const std::uint32_t lost = c.lost_count();
     fmt::print("array {}{}{}: {}\n", c.name, c.name.empty() ? "" : " ", c.array.text(),
                lost == 0 ? "would start" : "would start degraded");
-    fmt::print("  RAID-{} of {}, {} for data, epoch {}\n", static_cast<int>(c.level), c.member_count,
-               size_text(c.data_size()), c.epoch);
+    fmt::print("  RAID-{} of {}, {} for data, epoch {}\n", static_cast<int>(c.level),
+               c.member_count, size_text(c.data_size()), c.epoch);
     for (const MemberRecord& member : c.members) {
         fmt::print("  {:<9} {:<10}  {}\n",
                    member.role ? fmt::format("member {}", raw(*member.role)) : "spare",

@@ -9,9 +9,8 @@
 namespace braid::cli {
 
 Checked<std::uint64_t> parse_size(std::string_view text) {
-    const Refusal unreadable{
-        fmt::format("\"{}\" is not a size: that is a number and K, M, G, T or P, for instance 64K",
-                    text)};
+    const Refusal unreadable{fmt::format(
+        "\"{}\" is not a size: that is a number and K, M, G, T or P, for instance 64K", text)};
     std::uint64_t number = 0;
     const char* end = text.data() + text.size();
     const auto [rest, error] = std::from_chars(text.data(), end, number);

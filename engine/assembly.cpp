@@ -81,9 +81,11 @@ std::string why_not_a_member(const Candidate& candidate) {
         return fmt::format("{}: holds {}; braid reads version 1.2 only, 4096 bytes from the start",
                            image.path, image.elsewhere);
     }
-    return fmt::format("{}: {}: it is not a member of any array that braid knows; leave it out, "
-                       "make an array of it with braid create, or add it to a running one with "
-                       "braid member add", image.path, finding.text);
+    return fmt::format(
+        "{}: {}: it is not a member of any array that braid knows; leave it out, "
+        "make an array of it with braid create, or add it to a running one with "
+        "braid member add",
+        image.path, finding.text);
 }
 
 Checked<Unit> check_each(const Candidates& candidates) {
@@ -94,8 +96,8 @@ Checked<Unit> check_each(const Candidates& candidates) {
         if (!candidate.findings.superblock) {
             lines.push_back(why_not_a_member(candidate));
         } else if (candidate.findings.hindrance) {
-            lines.push_back(fmt::format("{}: {}", candidate.image->path,
-                                        candidate.findings.hindrance->text));
+            lines.push_back(
+                fmt::format("{}: {}", candidate.image->path, candidate.findings.hindrance->text));
         }
     }
     if (!lines.empty()) return Refusal{joined(lines)};
@@ -103,9 +105,9 @@ Checked<Unit> check_each(const Candidates& candidates) {
 }
 
 std::string why_unusable(const Candidate& candidate) {
-    return candidate.damaged() ? why_damaged(candidate)
-                               : fmt::format("cannot be read: {}",
-                                             std::strerror(candidate.image->os_error));
+    return candidate.damaged()
+               ? why_damaged(candidate)
+               : fmt::format("cannot be read: {}", std::strerror(candidate.image->os_error));
 }
 std::vector<std::string> why_unusable(const Candidates& candidates) {
     std::vector<std::string> lines{"none of the given members can be used"};
@@ -128,14 +130,15 @@ Checked<Unit> check_one_array(const Candidates& candidates) {
         if (!is_new) {
             return Refusal{fmt::format(
                 "{} and {} are the same member (uuid {}): one path given twice, two names of one "
-                "device, or a copy; leave one of them out", twin->second->image->path,
-                candidate.image->path, sb.device_uuid.text())};
+                "device, or a copy; leave one of them out",
+                twin->second->image->path, candidate.image->path, sb.device_uuid.text())};
         }
     }
     if (arrays.empty()) return Refusal{joined(why_unusable(candidates))};
     if (arrays.size() == 1) return Unit{};
-    std::vector<std::string> lines{"the given members belong to different arrays; give those of "
-                                   "one array only"};
+    std::vector<std::string> lines{
+        "the given members belong to different arrays; give those of "
+        "one array only"};
     for (const auto& [uuid, paths] : arrays) {
         lines.push_back(fmt::format("  array {}: {}", uuid.text(), paths));
     }
@@ -212,9 +215,9 @@ std::uint32_t votes_of(const Configuration& c) {
 /// What both ways of assembling fill in.
 struct Draft {
     Assembly assembly;
-    std::uint32_t votes{0};        // members that the newest word calls in_sync
+    std::uint32_t votes{0};  // members that the newest word calls in_sync
     std::uint32_t votes_here{0};
-    std::uint64_t events{0};       // the highest that was seen
+    std::uint64_t events{0};  // the highest that was seen
     std::vector<std::string> absent;
 };
 
@@ -285,20 +288,29 @@ Checked<Unit> check_votes(Draft& draft, bool force) {
         return Refusal{fmt::format(
             "{} does not start by itself: of the {} members that were in sync last, {} are here, "
             "and it takes more than half; bring the others, or force it if you know that they will "
-            "not come back: {}{}", name_of(c), draft.votes, draft.votes_here, risk, list)};
+            "not come back: {}{}",
+            name_of(c), draft.votes, draft.votes_here, risk, list)};
     }
-    draft.assembly.notices.push_back(fmt::format(
-        "started by force with {} of the {} members that were in sync last: {}", draft.votes_here,
-        draft.votes, risk));
+    draft.assembly.notices.push_back(
+        fmt::format("started by force with {} of the {} members that were in sync last: {}",
+                    draft.votes_here, draft.votes, risk));
     return Unit{};
 }
 
-/// Parity in doubt: repaired by a resync while all members are there; with a member lost, the strips
-/// that must be computed are in doubt too.
+/// Parity in doubt: repaired by a resync while all members are there; with a member lost, the
+/// strips that must be computed are in doubt too.
 Checked<Unit> settle_parity(Draft& draft, bool force) {
     Configuration& c = draft.assembly.configuration;
     const bool degraded = votes_of(c) < c.member_count;
     if (!c.resynced) return Unit{};
+    MemberRecord& last = c.members[c.member_count - 1];
+    if (c.level == Level::raid4 && degraded && last.state != MemberState::in_sync &&
+        votes_of(c) + 1 == c.member_count) {
+        // Only parity is lost: every byte of the data is there, and parity is made anew.
+        last.rebuilt = StripeIndex{0};
+        c.resynced = std::nullopt;
+        return Unit{};
+    }
     if (!degraded) {
         draft.assembly.notices.push_back(
             draft.assembly.unclean
@@ -312,15 +324,20 @@ Checked<Unit> settle_parity(Draft& draft, bool force) {
     if (!force) {
         const std::string list = list_of_absent(draft);
         return Refusal{fmt::format(
-            "{} {}, and {} of its {} members are missing: parity is in doubt, and the missing strips "
+            "{} {}, and {} of its {} members are missing: parity is in doubt, and the missing "
+            "strips "
             "must be computed from it; bring the missing members back, or force it: {}{}",
-            name_of(c), draft.assembly.unclean ? "was not stopped cleanly" : "has parity that was "
-            "not yet resynced", c.member_count - votes_of(c), c.member_count, risk, list)};
+            name_of(c),
+            draft.assembly.unclean ? "was not stopped cleanly"
+                                   : "has parity that was "
+                                     "not yet resynced",
+            c.member_count - votes_of(c), c.member_count, risk, list)};
     }
     c.resynced = std::nullopt;
     draft.assembly.notices.push_back(fmt::format(
         "started by force with parity in doubt and a member lost: {}; check the file systems, and "
-        "scrub with repair when the array is whole again", risk));
+        "scrub with repair when the array is whole again",
+        risk));
     return Unit{};
 }
 
@@ -331,9 +348,8 @@ Checked<Assembly> finish(Draft draft, bool force) {
     c.in_use = false;
     c.events = draft.events;
     if (const auto lost = c.member_count - votes_of(c); lost != 0) {
-        draft.assembly.notices.push_back(
-            fmt::format("the array is degraded: {} of {} members are not in sync", lost,
-                        c.member_count));
+        draft.assembly.notices.push_back(fmt::format(
+            "the array is degraded: {} of {} members are not in sync", lost, c.member_count));
     }
     if (auto checked = check_configuration(c); !checked) {
         return Refusal{fmt::format("{} cannot be used: {}", name_of(c), checked.error().text)};
@@ -381,11 +397,13 @@ std::string why_stale(const Candidate& candidate, const ConfigSlot& newest,
 void place_by_record(Draft& draft, std::size_t at, const Candidate& candidate,
                      const ConfigSlot& newest) {
     const Configuration& c = newest.configuration;
-    const auto found = std::ranges::find(c.members, Uuid{candidate.sb().device_uuid},
-                                         &MemberRecord::uuid);
+    const auto found =
+        std::ranges::find(c.members, Uuid{candidate.sb().device_uuid}, &MemberRecord::uuid);
     if (found == c.members.end()) {
-        return leave_out(draft, at, fmt::format("the array's configuration (epoch {}) does not name "
-                                                "it: it was removed, or never taken in", c.epoch));
+        return leave_out(draft, at,
+                         fmt::format("the array's configuration (epoch {}) does not name "
+                                     "it: it was removed, or never taken in",
+                                     c.epoch));
     }
     const auto record_at = static_cast<std::size_t>(found - c.members.begin());
     if (!found->role) {
@@ -393,10 +411,12 @@ void place_by_record(Draft& draft, std::size_t at, const Candidate& candidate,
         return take_in(draft, at, record_at, candidate);
     }
     if (found->state == MemberState::faulty || found->state == MemberState::missing) {
-        return leave_out(draft, at, fmt::format(
-            "the array went on without it: its configuration is of epoch {}, the array's of epoch "
-            "{} calls member {} {}", candidate.held(), c.epoch, raw(*found->role),
-            text_of(found->state)));
+        return leave_out(
+            draft, at,
+            fmt::format("the array went on without it: its configuration is of epoch {}, the "
+                        "array's of epoch "
+                        "{} calls member {} {}",
+                        candidate.held(), c.epoch, raw(*found->role), text_of(found->state)));
     }
     if (std::string why = why_stale(candidate, newest, *found); !why.empty()) {
         return leave_out(draft, at, std::move(why));
@@ -419,7 +439,8 @@ void mark_absent(Draft& draft) {
     }
 }
 
-Checked<Assembly> assemble_ours(const Candidates& candidates, const ConfigSlot& newest, bool force) {
+Checked<Assembly> assemble_ours(const Candidates& candidates, const ConfigSlot& newest,
+                                bool force) {
     Draft draft = start_draft(candidates);
     Configuration& c = draft.assembly.configuration;
     c = newest.configuration;
@@ -462,7 +483,8 @@ bool is_mds(const Candidate& candidate, bool adopted_before) {
 const Candidate* find_freshest(const Candidates& candidates, bool adopted_before) {
     const Candidate* freshest = nullptr;
     for (const Candidate& candidate : candidates) {
-        if (!is_mds(candidate, adopted_before) || role_of(candidate.sb()) >= md_role::special_first) {
+        if (!is_mds(candidate, adopted_before) ||
+            role_of(candidate.sb()) >= md_role::special_first) {
             continue;
         }
         if (freshest == nullptr || candidate.sb().events > freshest->sb().events) {
@@ -528,7 +550,8 @@ std::string why_not_current(const Candidate& candidate, const MdSuperblock& fres
     }
     if (plain(sb.level) != plain(freshest.level) || plain(sb.layout) != plain(freshest.layout) ||
         plain(sb.chunksize) != plain(freshest.chunksize) ||
-        plain(sb.raid_disks) != plain(freshest.raid_disks) || plain(sb.size) != plain(freshest.size)) {
+        plain(sb.raid_disks) != plain(freshest.raid_disks) ||
+        plain(sb.size) != plain(freshest.size)) {
         return "its superblock tells of an array of another shape";
     }
     return {};
@@ -562,9 +585,9 @@ MemberRecord derive_missing(MemberIndex role, const MdSuperblock& freshest, cons
     record.role = role;
     if (base != nullptr) {
         const MemberRecord* before = base->configuration.member(role);
-        const bool known = before != nullptr &&
-                           std::ranges::find(c.members, before->uuid, &MemberRecord::uuid) ==
-                               c.members.end();
+        const bool known =
+            before != nullptr &&
+            std::ranges::find(c.members, before->uuid, &MemberRecord::uuid) == c.members.end();
         if (known) record = *before;
     }
     record.state = MemberState::missing;
@@ -581,7 +604,7 @@ MemberRecord derive_missing(MemberIndex role, const MdSuperblock& freshest, cons
 }
 
 struct MdPlacing {
-    std::map<std::uint32_t, std::size_t> roles;   // role → candidate
+    std::map<std::uint32_t, std::size_t> roles;  // role → candidate
     std::vector<std::size_t> spares;
 };
 
@@ -603,10 +626,10 @@ Checked<MdPlacing> place_by_superblocks(Draft& draft, const Candidates& candidat
         }
         const auto [twin, is_new] = placing.roles.emplace(role, at);
         if (!is_new) {
-            return Refusal{fmt::format("{} and {} both claim to be member {} of the array, with the "
-                                       "same events; leave out the one that is wrong",
-                                       candidates[twin->second].image->path, candidate.image->path,
-                                       role)};
+            return Refusal{
+                fmt::format("{} and {} both claim to be member {} of the array, with the "
+                            "same events; leave out the one that is wrong",
+                            candidates[twin->second].image->path, candidate.image->path, role)};
         }
     }
     return placing;
@@ -639,14 +662,15 @@ void take_in_all(Draft& draft, const Candidates& candidates, const MdPlacing& pl
         if (!candidates[at].usable()) continue;
         const bool spare = std::ranges::find(placing.spares, at) != placing.spares.end();
         const bool chosen = spare || std::ranges::any_of(placing.roles, [at](const auto& entry) {
-            return entry.second == at;
-        });
+                                return entry.second == at;
+                            });
         if (!chosen) continue;
-        const auto record = std::ranges::find(members, Uuid{candidates[at].sb().device_uuid},
-                                              &MemberRecord::uuid);
+        const auto record =
+            std::ranges::find(members, Uuid{candidates[at].sb().device_uuid}, &MemberRecord::uuid);
         if (record == members.end()) {
-            leave_out(draft, at, fmt::format("more spares than the {} that an array can have",
-                                             spares_max), false);
+            leave_out(draft, at,
+                      fmt::format("more spares than the {} that an array can have", spares_max),
+                      false);
             continue;
         }
         take_in(draft, at, static_cast<std::size_t>(record - members.begin()), candidates[at]);
@@ -668,8 +692,9 @@ Checked<Assembly> assemble_mds(const Candidates& candidates, bool force) {
     const bool adopted_before = base != nullptr;
     const Candidate* freshest = find_freshest(candidates, adopted_before);
     if (freshest == nullptr) {
-        return Refusal{"the array cannot start: only spares and members that failed are here; give "
-                       "its other members too"};
+        return Refusal{
+            "the array cannot start: only spares and members that failed are here; give "
+            "its other members too"};
     }
     Draft draft = start_draft(candidates);
     draft.assembly.adopted = true;
@@ -684,12 +709,14 @@ Checked<Assembly> assemble_mds(const Candidates& candidates, bool force) {
     const auto rebuilding = static_cast<std::uint32_t>(
         std::ranges::count(c.members, MemberState::rebuilding, &MemberRecord::state));
     draft.votes_here = votes_of(c);
-    draft.votes = std::max(md_votes(freshest->sb()) - std::min(md_votes(freshest->sb()), rebuilding),
-                           draft.votes_here);
+    draft.votes =
+        std::max(md_votes(freshest->sb()) - std::min(md_votes(freshest->sb()), rebuilding),
+                 draft.votes_here);
     draft.assembly.notices.push_back(
-        adopted_before ? "md has run the array since braid stopped it: what md's superblocks say "
-                         "of the members counts"
-                       : "the array was made by md: braid takes it over as it is, as volume \"data\"");
+        adopted_before
+            ? "md has run the array since braid stopped it: what md's superblocks say "
+              "of the members counts"
+            : "the array was made by md: braid takes it over as it is, as volume \"data\"");
     return finish(std::move(draft), force);
 }
 
@@ -701,8 +728,8 @@ bool md_knows_better(const Candidates& candidates, const ConfigSlot* newest) {
     const auto untouched = std::ranges::count_if(candidates, [newest](const Candidate& candidate) {
         if (!candidate.usable() || candidate.touched || candidate.slot() == nullptr) return false;
         const auto& members = newest->configuration.members;
-        const auto record = std::ranges::find(members, Uuid{candidate.sb().device_uuid},
-                                              &MemberRecord::uuid);
+        const auto record =
+            std::ranges::find(members, Uuid{candidate.sb().device_uuid}, &MemberRecord::uuid);
         return record != members.end() && record->state == MemberState::in_sync &&
                candidate.held() >= newest->configuration.settled;
     });
@@ -718,9 +745,11 @@ Checked<Unit> check_configuration_is_there(const Candidates& candidates, bool fo
     for (const Candidate& candidate : candidates) {
         if (!candidate.usable() || !is_in_use(candidate.sb()) || force) continue;
         return Refusal{fmt::format(
-            "{}: braid served this array and did not stop cleanly, and no member that is here has a "
+            "{}: braid served this array and did not stop cleanly, and no member that is here has "
+            "a "
             "valid configuration; give its other members too, or force it: then it is taken over "
-            "as md left it, as one volume", candidate.image->path)};
+            "as md left it, as one volume",
+            candidate.image->path)};
     }
     return Unit{};
 }
@@ -729,10 +758,14 @@ Checked<Unit> check_configuration_is_there(const Candidates& candidates, bool fo
 
 std::string_view text_of(Place place) {
     switch (place) {
-        case Place::member: return "member";
-        case Place::spare: return "spare";
-        case Place::stale: return "stale";
-        case Place::foreign: return "foreign";
+        case Place::member:
+            return "member";
+        case Place::spare:
+            return "spare";
+        case Place::stale:
+            return "stale";
+        case Place::foreign:
+            return "foreign";
     }
     return "unknown";
 }

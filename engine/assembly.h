@@ -33,7 +33,7 @@ struct AssemblyOptions {
 };
 
 enum class Place : std::uint8_t {
-    member,   // takes part: in_sync or rebuilding
+    member,  // takes part: in_sync or rebuilding
     spare,
     stale,    // of this array, but left out; `why` says why and what to do
     foreign,  // unreadable
@@ -53,10 +53,10 @@ struct Assembly {
     /// A checked one. `in_use` is false; `epoch` and `events` are the highest that were seen
     /// anywhere, so that advance() gives new ones. Roles that nobody fills are faulty or missing.
     Configuration configuration;
-    std::vector<MemberPlace> places;    // one per image, in their order
-    bool unclean{false};                // was not stopped cleanly: `resynced` says what is true
-    bool adopted{false};                // made or changed by md: what braid knew came second
-    std::vector<std::string> notices;   // for people: what was left out, repaired or found odd
+    std::vector<MemberPlace> places;   // one per image, in their order
+    bool unclean{false};               // was not stopped cleanly: `resynced` says what is true
+    bool adopted{false};               // made or changed by md: what braid knew came second
+    std::vector<std::string> notices;  // for people: what was left out, repaired or found odd
 };
 
 Checked<Assembly> assemble(std::span<const MemberImage> images, AssemblyOptions options);

@@ -39,8 +39,8 @@ Checked<Unit> check_shape(const Configuration& c) {
     }
     if (!std::has_single_bit(c.strip_size) || c.strip_size < strip_size_min ||
         c.strip_size > strip_size_max) {
-        return refuse(fmt::format("strip_size: {} is not a power of two from 4 KiB to 16 MiB",
-                                  c.strip_size));
+        return refuse(
+            fmt::format("strip_size: {} is not a power of two from 4 KiB to 16 MiB", c.strip_size));
     }
     const std::uint32_t members_min = parities_of(c.level) + 2;
     if (c.member_count < members_min || c.member_count > members_max) {
@@ -87,8 +87,10 @@ Checked<Unit> check_members(const Configuration& c) {
         const MemberRecord& m = c.members[at];
         const bool in_place = at < c.member_count ? m.role && raw(*m.role) == at : !m.role;
         if (!in_place) {
-            return refuse(fmt::format("members: record {} has not the role of its place; each role "
-                                      "comes once, in order, then the spares", at));
+            return refuse(
+                fmt::format("members: record {} has not the role of its place; each role "
+                            "comes once, in order, then the spares",
+                            at));
         }
         if (auto checked = check_member(c, m); !checked) {
             return refuse(fmt::format("members: record {}: {}", at, checked.error().text));
@@ -111,8 +113,9 @@ Checked<Unit> check_volumes(const Configuration& c) {
     std::uint64_t free_from = 0;
     for (const VolumeRecord& v : c.volumes) {
         if (!is_volume_name(v.name)) {
-            return refuse("volumes: a name is not 1 to 63 letters, digits, '.', '_', '-', a letter "
-                          "or digit first");
+            return refuse(
+                "volumes: a name is not 1 to 63 letters, digits, '.', '_', '-', a letter "
+                "or digit first");
         }
         if (!names.insert(v.name).second) {
             return refuse(fmt::format("volumes: {} comes twice", v.name));
@@ -243,8 +246,7 @@ class Reader {
         }
         return &*found;
     }
-    std::uint64_t number(std::string_view key,
-                         std::uint64_t max = ~std::uint64_t{0}) {
+    std::uint64_t number(std::string_view key, std::uint64_t max = ~std::uint64_t{0}) {
         const Json* value = take(key);
         if (value == nullptr) return 0;
         if (!value->is_number_unsigned() || value->get<std::uint64_t>() > max) {
@@ -297,7 +299,8 @@ class Reader {
     }
     /// After the last key: nothing may be left over.
     Checked<Unit> done() {
-        if (object_ != nullptr && object_->size() != taken_) fail("has keys that braid does not know");
+        if (object_ != nullptr && object_->size() != taken_)
+            fail("has keys that braid does not know");
         if (!error_.empty()) return refuse(error_);
         return Unit{};
     }
@@ -315,7 +318,8 @@ Checked<MemberRecord> member_from(const Json& json) {
     m.uuid = read.uuid("uuid");
     if (const auto role = read.number_or_null("role")) {
         if (*role >= members_max) read.fail("has a role that is too high");
-        m.role = MemberIndex{static_cast<std::uint32_t>(std::min<std::uint64_t>(*role, members_max))};
+        m.role =
+            MemberIndex{static_cast<std::uint32_t>(std::min<std::uint64_t>(*role, members_max))};
     }
     const auto state = member_state_of(read.string("state"));
     if (!state) read.fail("has an unknown state");
@@ -431,15 +435,18 @@ Result<void, Finding> check_header(const SlotHeader& header, std::uint32_t slot)
     if (plain(header.format) != slot_format) {
         return Finding{FindingKind::unsupported,
                        fmt::format("configuration slot {} has format {}; this braid knows format "
-                                   "{}: use a newer one", slot, plain(header.format), slot_format)};
+                                   "{}: use a newer one",
+                                   slot, plain(header.format), slot_format)};
     }
     if (!std::ranges::all_of(header.reserved, [](auto byte) { return byte == 0; })) {
-        return corrupt(fmt::format("configuration slot {} is corrupt: reserved bytes are not zero",
-                                   slot));
+        return corrupt(
+            fmt::format("configuration slot {} is corrupt: reserved bytes are not zero", slot));
     }
     if (header.sequence % slot_count != slot) {
-        return corrupt(fmt::format("configuration slot {} is corrupt: it holds number {}, which "
-                                   "belongs into the other", slot, plain(header.sequence)));
+        return corrupt(
+            fmt::format("configuration slot {} is corrupt: it holds number {}, which "
+                        "belongs into the other",
+                        slot, plain(header.sequence)));
     }
     return {};
 }
@@ -453,15 +460,14 @@ bool is_array_name(std::string_view name) {
 
 bool is_volume_name(std::string_view name) {
     return !name.empty() && name.size() <= name_length_max && is_alphanumeric(name[0]) &&
-           std::ranges::all_of(name, [](char c) {
-               return is_alphanumeric(c) || c == '.' || c == '_' || c == '-';
-           });
+           std::ranges::all_of(
+               name, [](char c) { return is_alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 std::string path_to_keep(std::string_view path) {
     std::string kept;
-    for (const char c : path.size() > member_path_max ? path.substr(path.size() - member_path_max)
-                                                      : path) {
+    for (const char c :
+         path.size() > member_path_max ? path.substr(path.size() - member_path_max) : path) {
         kept += c >= ' ' && c <= '~' ? c : '?';
     }
     return kept;
@@ -552,23 +558,26 @@ Result<ConfigSlot, Finding> decode_slot(ByteView bytes, std::uint32_t slot) {
     if (header.magic != slot_magic) return Finding{FindingKind::none, "holds no configuration"};
     const std::uint32_t size = header.text_size;
     if (size == 0 || size > slot_text_max) {
-        return corrupt(fmt::format("configuration slot {} is corrupt: {} bytes of text", slot, size));
+        return corrupt(
+            fmt::format("configuration slot {} is corrupt: {} bytes of text", slot, size));
     }
     const ByteView text = bytes.subspan(sizeof header, size);
     if (const std::uint32_t sum = crc_of(header, text); plain(header.crc32c) != sum) {
-        return corrupt(fmt::format("configuration slot {} is corrupt: its CRC-32C is {:08x}, but "
-                                   "it says {:08x}", slot, sum, plain(header.crc32c)));
+        return corrupt(
+            fmt::format("configuration slot {} is corrupt: its CRC-32C is {:08x}, but "
+                        "it says {:08x}",
+                        slot, sum, plain(header.crc32c)));
     }
     BRAID_CHECK(check_header(header, slot));
     auto parsed = from_json_text({reinterpret_cast<const char*>(text.data()), text.size()});
     if (!parsed) {
-        return corrupt(fmt::format("configuration slot {} is corrupt: {}", slot,
-                                   parsed.error().text));
+        return corrupt(
+            fmt::format("configuration slot {} is corrupt: {}", slot, parsed.error().text));
     }
     if (parsed->configuration.array != header.array ||
         plain(header.epoch) != parsed->configuration.epoch) {
-        return corrupt(fmt::format("configuration slot {} is corrupt: header and text disagree",
-                                   slot));
+        return corrupt(
+            fmt::format("configuration slot {} is corrupt: header and text disagree", slot));
     }
     parsed->sequence = header.sequence;
     return std::move(parsed).value();

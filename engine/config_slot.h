@@ -42,20 +42,20 @@ static_assert(sizeof(SlotHeader) == row_size && is_packed_v<SlotHeader>);
 inline constexpr std::array<char, 8> slot_magic{'B', 'R', 'A', 'I', 'D', 'C', 'F', 'G'};
 inline constexpr std::uint32_t slot_format = 1;
 inline constexpr std::uint64_t slot_text_max = slot_size - sizeof(SlotHeader);
-inline constexpr std::size_t member_path_max = 255;   // bytes that are kept; the end counts
+inline constexpr std::size_t member_path_max = 255;  // bytes that are kept; the end counts
 
 /// A slot belongs to the superblock that lies beside it when it names its checksum, as the one
 /// that was there before it was written or the one that was written after it. If it names neither,
 /// somebody else (md) has changed the superblock since.
 struct SuperblockTie {
-    std::uint32_t checksum{0};        // of the one written after this slot
+    std::uint32_t checksum{0};  // of the one written after this slot
     std::uint32_t checksum_before{0};
     bool operator==(const SuperblockTie&) const = default;
 };
 
 struct ConfigSlot {
     std::uint64_t sequence{0};
-    Uuid member;                      // on which it lies
+    Uuid member;  // on which it lies
     SuperblockTie tie;
     Configuration configuration;
     bool operator==(const ConfigSlot&) const = default;
@@ -65,13 +65,14 @@ struct ConfigSlot {
 bool is_array_name(std::string_view name);
 /// Names of volumes: 1 to 63 of letters, digits and "._-", a letter or digit first.
 bool is_volume_name(std::string_view name);
-/// What a path looks like in a configuration: printable, valid UTF-8, at most member_path_max bytes.
+/// What a path looks like in a configuration: printable, valid UTF-8, at most member_path_max
+/// bytes.
 std::string path_to_keep(std::string_view path);
 
 /// A stretch of every member between md's metadata and the data, by what it is for.
 struct Area {
-    std::string_view name;            // "configuration", "write_intent", "reserved"
-    std::uint64_t offset{0};          // bytes from the start of the member
+    std::string_view name;    // "configuration", "write_intent", "reserved"
+    std::uint64_t offset{0};  // bytes from the start of the member
     std::uint64_t size{0};
 };
 /// What fits in front of the lowest data_offset, less md's bad-block log at its end. Only

@@ -27,13 +27,15 @@ Checked<Unit> check_wishes(const CreateOptions& options, std::size_t count) {
                                    members_min, count, count == 1 ? "is" : "are")};
     }
     if (count > members_max) {
-        return Refusal{fmt::format("{} members are given, and an array has at most {}", count,
-                                   members_max)};
+        return Refusal{
+            fmt::format("{} members are given, and an array has at most {}", count, members_max)};
     }
     if (!std::has_single_bit(options.strip_size) || options.strip_size < strip_size_min ||
         options.strip_size > strip_size_max) {
-        return Refusal{fmt::format("a strip size of {} bytes is impossible: it is a power of two "
-                                   "from 4K to 16M", options.strip_size)};
+        return Refusal{
+            fmt::format("a strip size of {} bytes is impossible: it is a power of two "
+                        "from 4K to 16M",
+                        options.strip_size)};
     }
     if (options.level != Level::raid5 && options.layout != Layout::left_symmetric) {
         return Refusal{fmt::format("RAID-{} has no choice of layouts: leave --layout out", level)};
@@ -51,9 +53,8 @@ struct Split {
 };
 
 std::uint64_t choose_data_offset(const Split& split) {
-    const bool large = std::ranges::all_of(split.roles, [](const CreateMember* member) {
-        return member->size >= member_size_large;
-    });
+    const bool large = std::ranges::all_of(
+        split.roles, [](const CreateMember* member) { return member->size >= member_size_large; });
     return large ? data_offset_large : data_offset_default;
 }
 
@@ -65,8 +66,8 @@ Checked<std::uint64_t> choose_stripes(const CreateOptions& options, const Split&
         if (member->size < data_offset + options.strip_size) {
             return Refusal{fmt::format(
                 "{}: is too small: it has {} bytes, and a member needs {} for metadata and at "
-                "least one strip of {}", member->path, member->size, data_offset,
-                options.strip_size)};
+                "least one strip of {}",
+                member->path, member->size, data_offset, options.strip_size)};
         }
         stripes = std::min(stripes, (member->size - data_offset) / options.strip_size);
     }
@@ -74,7 +75,8 @@ Checked<std::uint64_t> choose_stripes(const CreateOptions& options, const Split&
         if (spare->size < data_offset + stripes * options.strip_size) {
             return Refusal{fmt::format(
                 "{}: is too small to be a spare: it has {} bytes, and the array uses {} of each "
-                "member", spare->path, spare->size, data_offset + stripes * options.strip_size)};
+                "member",
+                spare->path, spare->size, data_offset + stripes * options.strip_size)};
         }
     }
     return stripes;
@@ -86,9 +88,10 @@ void note_waste(CreatePlan& plan, const Split& split, std::uint64_t data_offset)
     for (const CreateMember* member : split.roles) {
         const std::uint64_t unused = member->size - used;
         if (unused < member->size / 100 || unused < plan.configuration.strip_size) continue;
-        plan.notices.push_back(fmt::format("{}: {} of its {} bytes stay unused, because another "
-                                           "member is smaller", member->path, unused,
-                                           member->size));
+        plan.notices.push_back(
+            fmt::format("{}: {} of its {} bytes stay unused, because another "
+                        "member is smaller",
+                        member->path, unused, member->size));
     }
 }
 
@@ -121,7 +124,8 @@ Checked<Unit> add_volumes(Configuration& c, const std::vector<VolumeWish>& wishe
         if (!is_volume_name(wish.name)) {
             return Refusal{fmt::format(
                 "\"{}\" cannot be the name of a volume: that is 1 to {} letters, digits, '.', '_' "
-                "and '-', a letter or digit first", wish.name, name_length_max)};
+                "and '-', a letter or digit first",
+                wish.name, name_length_max)};
         }
         if (!names.insert(wish.name).second) {
             return Refusal{fmt::format("volume {} is given twice", wish.name)};

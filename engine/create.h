@@ -25,7 +25,7 @@ inline constexpr std::uint64_t member_size_large = std::uint64_t{64} << 30;  // 
 
 struct VolumeWish {
     std::string name;
-    std::uint64_t size{0};       // bytes; rounded up to whole stripes
+    std::uint64_t size{0};  // bytes; rounded up to whole stripes
 };
 struct CreateOptions {
     Level level{Level::raid5};
@@ -33,14 +33,14 @@ struct CreateOptions {
     std::uint64_t strip_size{strip_size_default};
     std::string name{};
     std::vector<VolumeWish> volumes{};  // none: one, "data", of everything
-    bool assume_clean{false};          // parity is true already, or the user does not care
+    bool assume_clean{false};           // parity is true already, or the user does not care
     std::uint64_t wall_seconds{0};
 };
 struct CreateMember {
     std::string path;
-    std::uint64_t size{0};       // bytes of the device
+    std::uint64_t size{0};  // bytes of the device
     bool spare{false};
-    bool zero_fast{false};       // of its DiskInfo
+    bool zero_fast{false};  // of its DiskInfo
 };
 
 /// How parity becomes true.
@@ -51,7 +51,7 @@ enum class InitialParity : std::uint8_t {
 };
 
 struct CreatePlan {
-    Configuration configuration;   // a checked one, epoch 1, cleanly stopped
+    Configuration configuration;  // a checked one, epoch 1, cleanly stopped
     InitialParity parity{InitialParity::resynced};
     std::uint64_t wall_seconds{0};
     std::vector<std::string> notices;

@@ -32,10 +32,12 @@ constexpr std::array unsupported_features{
     Feature{128, "is being recovered by md's bitmap: let md finish that first"},
     Feature{256, "belongs to a clustered md array"},
     Feature{512, "has a write journal: stop using it with md first"},
-    Feature{1024, "has a partial parity log: switch it off with "
-                  "mdadm --grow --consistency-policy=resync"},
-    Feature{2048, "has several partial parity logs: switch them off with "
-                  "mdadm --grow --consistency-policy=resync"},
+    Feature{1024,
+            "has a partial parity log: switch it off with "
+            "mdadm --grow --consistency-policy=resync"},
+    Feature{2048,
+            "has several partial parity logs: switch them off with "
+            "mdadm --grow --consistency-policy=resync"},
     Feature{4096, "has a RAID-0 layout flag"},
 };
 constexpr std::uint32_t supported_features = md_feature::bitmap | md_feature::recovery_offset |
@@ -43,39 +45,52 @@ constexpr std::uint32_t supported_features = md_feature::bitmap | md_feature::re
 
 std::string_view name_of_level(std::int32_t level) {
     switch (level) {
-        case -4: return "multipath";
-        case -1: return "linear";
-        case 0: return "RAID-0";
-        case 1: return "RAID-1";
-        case 10: return "RAID-10";
-        default: return "an unknown level";
+        case -4:
+            return "multipath";
+        case -1:
+            return "linear";
+        case 0:
+            return "RAID-0";
+        case 1:
+            return "RAID-1";
+        case 10:
+            return "RAID-10";
+        default:
+            return "an unknown level";
     }
 }
 
 Result<void, Finding> check_frame(const MdSuperblock& sb) {
-    if (plain(sb.magic) != md_magic) return Finding{FindingKind::none, "holds no md superblock 1.2"};
+    if (plain(sb.magic) != md_magic)
+        return Finding{FindingKind::none, "holds no md superblock 1.2"};
     if (plain(sb.major_version) != 1) {
-        return unsupported(fmt::format("md superblock: major version {}, not 1",
-                                       plain(sb.major_version)));
+        return unsupported(
+            fmt::format("md superblock: major version {}, not 1", plain(sb.major_version)));
     }
     if (sb.max_dev > md_devices_max) {
         return corrupt(fmt::format("corrupt md superblock: max_dev is {}, at most {} can be",
                                    plain(sb.max_dev), md_devices_max));
     }
     if (md_checksum(sb) != plain(sb.sb_csum)) {
-        return corrupt(fmt::format("corrupt md superblock: its checksum is {:08x}, but it says "
-                                   "{:08x}", md_checksum(sb), plain(sb.sb_csum)));
+        return corrupt(
+            fmt::format("corrupt md superblock: its checksum is {:08x}, but it says "
+                        "{:08x}",
+                        md_checksum(sb), plain(sb.sb_csum)));
     }
     if (plain(sb.super_offset) != superblock_sector) {
-        return corrupt(fmt::format("corrupt md superblock: it says that it lies in sector {}, but "
-                                   "was found in sector {}", plain(sb.super_offset),
-                                   superblock_sector));
+        return corrupt(
+            fmt::format("corrupt md superblock: it says that it lies in sector {}, but "
+                        "was found in sector {}",
+                        plain(sb.super_offset), superblock_sector));
     }
     if (plain(sb.logical_block_size) != 0) {
-        return unsupported(fmt::format("md array with logical_block_size {}, which braid does not "
-                                       "know", plain(sb.logical_block_size)));
+        return unsupported(
+            fmt::format("md array with logical_block_size {}, which braid does not "
+                        "know",
+                        plain(sb.logical_block_size)));
     }
-    const bool padded = plain(sb.pad0) == 0 && std::ranges::all_of(sb.pad3, [](auto b) { return b == 0; });
+    const bool padded =
+        plain(sb.pad0) == 0 && std::ranges::all_of(sb.pad3, [](auto b) { return b == 0; });
     if (!padded) return corrupt("corrupt md superblock: bytes that must be zero are not");
     return {};
 }
@@ -87,8 +102,10 @@ Result<void, Finding> check_features(const MdSuperblock& sb) {
         }
     }
     if (const std::uint32_t rest = sb.feature_map & ~supported_features; rest != 0) {
-        return unsupported(fmt::format("md superblock with feature bits {:#x}, which braid does "
-                                       "not know", rest));
+        return unsupported(
+            fmt::format("md superblock with feature bits {:#x}, which braid does "
+                        "not know",
+                        rest));
     }
     return {};
 }
@@ -96,27 +113,29 @@ Result<void, Finding> check_features(const MdSuperblock& sb) {
 Result<void, Finding> check_geometry(const MdSuperblock& sb) {
     const std::int32_t level = sb.level;
     if (level != 4 && level != 5 && level != 6) {
-        return unsupported(fmt::format("md array of {} (level {}); braid serves RAID-4, RAID-5 "
-                                       "and RAID-6", name_of_level(level), level));
+        return unsupported(
+            fmt::format("md array of {} (level {}); braid serves RAID-4, RAID-5 "
+                        "and RAID-6",
+                        name_of_level(level), level));
     }
     if (level == 5 && sb.layout > 3) {
-        return unsupported(fmt::format("RAID-5 layout {}; braid knows 0 to 3",
-                                       plain(sb.layout)));
+        return unsupported(fmt::format("RAID-5 layout {}; braid knows 0 to 3", plain(sb.layout)));
     }
     if (level == 6 && plain(sb.layout) != 2) {
-        return unsupported(fmt::format("RAID-6 layout {}; braid knows 2, left-symmetric",
-                                       plain(sb.layout)));
+        return unsupported(
+            fmt::format("RAID-6 layout {}; braid knows 2, left-symmetric", plain(sb.layout)));
     }
     const std::uint64_t strip = plain(sb.chunksize) * sector_size;
     if (!std::has_single_bit(strip) || strip < strip_size_min || strip > strip_size_max) {
-        return unsupported(fmt::format("strips (md: chunks) of {} bytes; braid serves powers of "
-                                       "two from 4 KiB to 16 MiB", strip));
+        return unsupported(
+            fmt::format("strips (md: chunks) of {} bytes; braid serves powers of "
+                        "two from 4 KiB to 16 MiB",
+                        strip));
     }
     const std::uint32_t parities = level == 6 ? 2 : 1;
     if (sb.raid_disks < parities + 2 || sb.raid_disks > members_max) {
         return unsupported(fmt::format("array of {} members; braid serves RAID-{} of {} to {}",
-                                       plain(sb.raid_disks), level, parities + 2,
-                                       members_max));
+                                       plain(sb.raid_disks), level, parities + 2, members_max));
     }
     return {};
 }
@@ -127,16 +146,20 @@ Result<void, Finding> check_extent(const MdSuperblock& sb) {
         return corrupt("corrupt md superblock: sizes beyond any device");
     }
     if (to_bytes({start}).value < md_superblock_offset + row_size) {
-        return unsupported(fmt::format("md member whose data starts at sector {}, over the "
-                                       "superblock", start));
+        return unsupported(
+            fmt::format("md member whose data starts at sector {}, over the "
+                        "superblock",
+                        start));
     }
     if (!is_row_aligned(to_bytes({start}).value)) {
-        return unsupported(fmt::format("md member whose data starts at sector {}, not on a "
-                                       "multiple of 4096 bytes", start));
+        return unsupported(
+            fmt::format("md member whose data starts at sector {}, not on a "
+                        "multiple of 4096 bytes",
+                        start));
     }
     if (sb.data_size < 10 || sb.size > sb.data_size || sb.size < sb.chunksize) {
-        return corrupt(fmt::format("corrupt md superblock: {} sectors used of {}",
-                                   plain(sb.size), plain(sb.data_size)));
+        return corrupt(fmt::format("corrupt md superblock: {} sectors used of {}", plain(sb.size),
+                                   plain(sb.data_size)));
     }
     return {};
 }
@@ -157,9 +180,10 @@ Result<void, Finding> check_device(const MdSuperblock& sb, std::uint64_t device_
     }
     const std::uint64_t end = to_bytes({sb.data_offset + sb.size}).value;
     if (end > device_size) {
-        return corrupt(fmt::format("is truncated: its data reaches to byte {}, but it has only {} "
-                                   "bytes; if the device was made smaller, give it its size back",
-                                   end, device_size));
+        return corrupt(
+            fmt::format("is truncated: its data reaches to byte {}, but it has only {} "
+                        "bytes; if the device was made smaller, give it its size back",
+                        end, device_size));
     }
     return {};
 }
@@ -169,9 +193,11 @@ std::uint16_t role_to_write(const MemberRecord& record) {
         case MemberState::in_sync:
         case MemberState::rebuilding:
             return record.role ? static_cast<std::uint16_t>(raw(*record.role)) : md_role::spare;
-        case MemberState::spare: return md_role::spare;
+        case MemberState::spare:
+            return md_role::spare;
         case MemberState::faulty:
-        case MemberState::missing: return md_role::faulty;
+        case MemberState::missing:
+            return md_role::faulty;
     }
     return md_role::faulty;
 }
@@ -256,8 +282,8 @@ MdSuperblock make_md_superblock(const Configuration& configuration, const Member
     std::copy_n(configuration.name.begin(), length, sb.set_name.begin());
     sb.ctime = configuration.created;
     sb.level = static_cast<std::int32_t>(configuration.level);
-    sb.layout = configuration.level == Level::raid4 ? 0
-                                                    : static_cast<std::uint32_t>(configuration.layout);
+    sb.layout =
+        configuration.level == Level::raid4 ? 0 : static_cast<std::uint32_t>(configuration.layout);
     sb.size = to_sectors({configuration.stripes * configuration.strip_size}).value;
     sb.chunksize = static_cast<std::uint32_t>(to_sectors({configuration.strip_size}).value);
     sb.raid_disks = configuration.member_count;

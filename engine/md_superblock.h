@@ -22,9 +22,9 @@ namespace braid {
 
 inline constexpr std::uint64_t md_superblock_offset = 4096;  // of version 1.2
 inline constexpr std::uint32_t md_magic = 0xa92b4efc;
-inline constexpr std::uint32_t md_devices_max = 1920;        // dev_roles that fit in 4096 bytes
-inline constexpr std::uint32_t md_devices_default = 128;     // as mdadm: 512 bytes in all
-inline constexpr std::uint64_t md_never = ~std::uint64_t{0}; // resync_offset: nothing to resync
+inline constexpr std::uint32_t md_devices_max = 1920;         // dev_roles that fit in 4096 bytes
+inline constexpr std::uint32_t md_devices_default = 128;      // as mdadm: 512 bytes in all
+inline constexpr std::uint64_t md_never = ~std::uint64_t{0};  // resync_offset: nothing to resync
 
 namespace md_feature {
 inline constexpr std::uint32_t bitmap = 1;
@@ -49,43 +49,43 @@ constexpr T plain(LittleEndian<T> field) {
 
 /// Offsets and units as md has them: sectors of 512 bytes unless said otherwise.
 struct MdSuperblock {
-    Le32 magic;                             //   0
-    Le32 major_version;                     //   4  1
-    Le32 feature_map;                       //   8
-    Le32 pad0;                              //  12  zero
-    Uuid set_uuid;                          //  16  the array
-    std::array<char, 32> set_name;          //  32
-    Le64 ctime;                             //  64  low 40 bits seconds, high 24 microseconds
-    LeS32 level;                            //  72
-    Le32 layout;                            //  76
-    Le64 size;                              //  80  used of each member
-    Le32 chunksize;                         //  88  our strip size
-    Le32 raid_disks;                        //  92
-    LeS32 bitmap_offset;                    //  96  from the superblock
-    Le32 new_level;                         // 100
-    Le64 reshape_position;                  // 104
-    LeS32 delta_disks;                      // 112
-    Le32 new_layout;                        // 116
-    Le32 new_chunk;                         // 120
-    LeS32 new_offset;                       // 124
-    Le64 data_offset;                       // 128
-    Le64 data_size;                         // 136
-    Le64 super_offset;                      // 144  8
-    Le64 recovery_offset;                   // 152
-    Le32 dev_number;                        // 160  index into dev_roles
-    Le32 cnt_corrected_read;                // 164
-    Uuid device_uuid;                       // 168
-    std::uint8_t devflags;                  // 184
-    std::uint8_t bblog_shift;               // 185
-    Le16 bblog_size;                        // 186
-    LeS32 bblog_offset;                     // 188  from the superblock
-    Le64 utime;                             // 192  as ctime
-    Le64 events;                            // 200
-    Le64 resync_offset;                     // 208  md_never: clean
-    Le32 sb_csum;                           // 216
-    Le32 max_dev;                           // 220
-    Le32 logical_block_size;                // 224  Linux 6.19 and later
-    std::array<std::uint8_t, 28> pad3;      // 228  zero
+    Le32 magic;                                  //   0
+    Le32 major_version;                          //   4  1
+    Le32 feature_map;                            //   8
+    Le32 pad0;                                   //  12  zero
+    Uuid set_uuid;                               //  16  the array
+    std::array<char, 32> set_name;               //  32
+    Le64 ctime;                                  //  64  low 40 bits seconds, high 24 microseconds
+    LeS32 level;                                 //  72
+    Le32 layout;                                 //  76
+    Le64 size;                                   //  80  used of each member
+    Le32 chunksize;                              //  88  our strip size
+    Le32 raid_disks;                             //  92
+    LeS32 bitmap_offset;                         //  96  from the superblock
+    Le32 new_level;                              // 100
+    Le64 reshape_position;                       // 104
+    LeS32 delta_disks;                           // 112
+    Le32 new_layout;                             // 116
+    Le32 new_chunk;                              // 120
+    LeS32 new_offset;                            // 124
+    Le64 data_offset;                            // 128
+    Le64 data_size;                              // 136
+    Le64 super_offset;                           // 144  8
+    Le64 recovery_offset;                        // 152
+    Le32 dev_number;                             // 160  index into dev_roles
+    Le32 cnt_corrected_read;                     // 164
+    Uuid device_uuid;                            // 168
+    std::uint8_t devflags;                       // 184
+    std::uint8_t bblog_shift;                    // 185
+    Le16 bblog_size;                             // 186
+    LeS32 bblog_offset;                          // 188  from the superblock
+    Le64 utime;                                  // 192  as ctime
+    Le64 events;                                 // 200
+    Le64 resync_offset;                          // 208  md_never: clean
+    Le32 sb_csum;                                // 216
+    Le32 max_dev;                                // 220
+    Le32 logical_block_size;                     // 224  Linux 6.19 and later
+    std::array<std::uint8_t, 28> pad3;           // 228  zero
     std::array<Le16, md_devices_max> dev_roles;  // 256  max_dev of them count
 };
 static_assert(sizeof(MdSuperblock) == row_size && is_packed_v<MdSuperblock>);
@@ -112,12 +112,12 @@ Result<MdSuperblock, Finding> decode_md_superblock(ByteView bytes, std::uint64_t
 std::uint32_t md_checksum(const MdSuperblock& superblock);
 
 // What the fields say, in our words. Only of a superblock that was decoded or made here.
-std::uint64_t strip_size_of(const MdSuperblock& superblock);    // bytes
+std::uint64_t strip_size_of(const MdSuperblock& superblock);  // bytes
 std::uint64_t stripes_of(const MdSuperblock& superblock);
-std::uint16_t role_of(const MdSuperblock& superblock);          // dev_roles[dev_number]
-std::string name_of(const MdSuperblock& superblock);            // printable ASCII
+std::uint16_t role_of(const MdSuperblock& superblock);  // dev_roles[dev_number]
+std::string name_of(const MdSuperblock& superblock);    // printable ASCII
 std::optional<StripeIndex> resynced_of(const MdSuperblock& superblock);
-StripeIndex rebuilt_of(const MdSuperblock& superblock);         // of a member that is rebuilding
+StripeIndex rebuilt_of(const MdSuperblock& superblock);  // of a member that is rebuilding
 Layout layout_of(const MdSuperblock& superblock);
 bool is_in_use(const MdSuperblock& superblock);
 
@@ -130,20 +130,20 @@ MdSuperblock update_md_superblock(MdSuperblock before, const Configuration& conf
 
 /// Heads md's internal bitmap; the bits follow.
 struct MdBitmapHeader {
-    Le32 magic;                          //  0  0x6d746962
-    Le32 version;                        //  4  4; 5 clustered, 6 lockless: refused
-    Uuid uuid;                           //  8  the array
-    Le64 events;                         // 24  older than the superblock's: md resyncs everything
-    Le64 events_cleared;                 // 32  md re-adds no member that is older than this
-    Le64 sync_size;                      // 40  sectors
-    Le32 state;                          // 48
-    Le32 chunksize;                      // 52  bytes
-    Le32 daemon_sleep;                   // 56
-    Le32 write_behind;                   // 60
-    Le32 sectors_reserved;               // 64
-    Le32 nodes;                          // 68
-    std::array<char, 64> cluster_name;   // 72
-    std::array<std::uint8_t, 120> pad;   // 136
+    Le32 magic;                         //  0  0x6d746962
+    Le32 version;                       //  4  4; 5 clustered, 6 lockless: refused
+    Uuid uuid;                          //  8  the array
+    Le64 events;                        // 24  older than the superblock's: md resyncs everything
+    Le64 events_cleared;                // 32  md re-adds no member that is older than this
+    Le64 sync_size;                     // 40  sectors
+    Le32 state;                         // 48
+    Le32 chunksize;                     // 52  bytes
+    Le32 daemon_sleep;                  // 56
+    Le32 write_behind;                  // 60
+    Le32 sectors_reserved;              // 64
+    Le32 nodes;                         // 68
+    std::array<char, 64> cluster_name;  // 72
+    std::array<std::uint8_t, 120> pad;  // 136
 };
 static_assert(sizeof(MdBitmapHeader) == 256 && is_packed_v<MdBitmapHeader>);
 inline constexpr std::uint32_t md_bitmap_magic = 0x6d746962;

@@ -119,22 +119,25 @@ std::optional<Finding> find_hindrance(const MemberImage& image, const MdSuperblo
     if (bitmap && at_bitmap) {
         const Extent extent{*at_bitmap, *at_bitmap + size_of(*bitmap)};
         if (extent.overlaps(slots_extent)) {
-            return unsupported("has md's bitmap where braid's configuration would lie; take it "
-                               "away with mdadm --grow --bitmap=none");
+            return unsupported(
+                "has md's bitmap where braid's configuration would lie; take it "
+                "away with mdadm --grow --bitmap=none");
         }
     }
     const auto at_log = place_of(sb.bblog_offset);
     if (plain(sb.bblog_offset) != 0 && at_log) {
         const Extent extent{*at_log, *at_log + to_bytes({plain(sb.bblog_size)}).value};
         if (extent.overlaps(slots_extent)) {
-            return unsupported("has md's bad-block log where braid's configuration would lie; "
-                               "assemble it with mdadm --update=no-bbl once");
+            return unsupported(
+                "has md's bad-block log where braid's configuration would lie; "
+                "assemble it with mdadm --update=no-bbl once");
         }
     }
     if (const auto count = bad_block_entries(image.bad_blocks.view()); count != 0) {
         return unsupported(fmt::format(
             "has {} entries in md's bad-block log, which braid does not follow; let md repair it, "
-            "then assemble it with mdadm --update=no-bbl once", count));
+            "then assemble it with mdadm --update=no-bbl once",
+            count));
     }
     return std::nullopt;
 }
@@ -187,15 +190,16 @@ MdSuperblock fill_pattern(const MdSuperblock& pattern, const Configuration& conf
 EncodedMetadata encode(const MemberMetadata& metadata, Configuration configuration,
                        std::uint64_t wall_seconds) {
     for (MemberRecord& any : configuration.members) any.path = path_to_keep(any.path);
-    const auto record = std::ranges::find(configuration.members, metadata.uuid, &MemberRecord::uuid);
+    const auto record =
+        std::ranges::find(configuration.members, metadata.uuid, &MemberRecord::uuid);
     BRAID_REQUIRE(record != configuration.members.end());
     BRAID_REQUIRE(check_configuration(configuration).has_value());
     EncodedMetadata encoded;
     encoded.sequence = metadata.sequence + 1;
     encoded.epoch = configuration.epoch;
-    const MdSuperblock before =
-        metadata.blank ? fill_pattern(metadata.superblock, configuration, *record)
-                       : metadata.superblock;
+    const MdSuperblock before = metadata.blank
+                                    ? fill_pattern(metadata.superblock, configuration, *record)
+                                    : metadata.superblock;
     encoded.after = update_md_superblock(before, configuration, *record, wall_seconds);
     ConfigSlot slot;
     slot.sequence = encoded.sequence;
@@ -222,7 +226,8 @@ Task<Result<void>> write_encoded(Disk& disk, MemberMetadata& metadata, EncodedMe
     if (encoded.sequence <= slot_count) {
         // The first time in this slot: the magic goes first, so that a torn write leaves a corrupt
         // slot and not bytes of nobody, in the way of everything.
-        BRAID_CO_CHECK(co_await write_disk(disk, encoded.slot_at, encoded.slot.view().first(row_size)));
+        BRAID_CO_CHECK(
+            co_await write_disk(disk, encoded.slot_at, encoded.slot.view().first(row_size)));
         BRAID_CO_CHECK(co_await flush_disk(disk));
     }
     BRAID_CO_CHECK(co_await write_disk(disk, encoded.slot_at, encoded.slot.view()));
@@ -291,13 +296,15 @@ Task<Checked<NewMember>> look_at_new(Disk& disk, NewMember fresh, Uuid array,
     const std::string content = describe_content(image, *front, *end);
     if (content.empty()) co_return std::move(fresh);
     if (!force) {
-        co_return Refusal{fmt::format("{}: holds {}, which would be lost; wipe it first, or force "
-                                      "it", path, content)};
+        co_return Refusal{
+            fmt::format("{}: holds {}, which would be lost; wipe it first, or force "
+                        "it",
+                        path, content)};
     }
     const auto wiped = co_await zero_or_write(disk, 0, std::min(wipe_size, size));
     if (!wiped) {
-        co_return Refusal{fmt::format("{}: cannot be written: {}", path,
-                                      std::strerror(wiped.error().os_error))};
+        co_return Refusal{
+            fmt::format("{}: cannot be written: {}", path, std::strerror(wiped.error().os_error))};
     }
     co_return std::move(fresh);
 }

@@ -25,13 +25,13 @@ namespace braid {
 /// member's end are empty. A plain value, so that tests and fuzzers make their own.
 struct MemberImage {
     std::string path;
-    std::uint64_t device_size{0};     // bytes
-    int os_error{0};                  // of a read that failed: nothing else counts then
-    Buffer superblock;                // 4096 bytes at md_superblock_offset
+    std::uint64_t device_size{0};  // bytes
+    int os_error{0};               // of a read that failed: nothing else counts then
+    Buffer superblock;             // 4096 bytes at md_superblock_offset
     std::array<Buffer, slot_count> slots;
-    Buffer bitmap;                    // first 4096 bytes of md's bitmap, if there is one
-    Buffer bad_blocks;                // 4096 bytes of md's log, if the superblock says it is used
-    std::string elsewhere;            // another version of md's superblock that was found, for people
+    Buffer bitmap;          // first 4096 bytes of md's bitmap, if there is one
+    Buffer bad_blocks;      // 4096 bytes of md's log, if the superblock says it is used
+    std::string elsewhere;  // another version of md's superblock that was found, for people
 };
 Task<MemberImage> read_member_image(Disk& disk);
 
@@ -55,19 +55,19 @@ MemberFindings inspect(const MemberImage& image);
 
 /// What braid must remember of a member between two writes of its metadata.
 struct MemberMetadata {
-    Uuid uuid;                            // of the member
-    MdSuperblock superblock{};            // as it lies on the member
-    Buffer bitmap;                        // 4096 bytes with md's bitmap header, or empty
-    std::uint64_t sequence{0};            // of the newest slot
-    std::uint64_t epoch{0};               // of the configuration in it
-    bool blank{false};                    // nothing is written yet; superblock: only a pattern
+    Uuid uuid;                  // of the member
+    MdSuperblock superblock{};  // as it lies on the member
+    Buffer bitmap;              // 4096 bytes with md's bitmap header, or empty
+    std::uint64_t sequence{0};  // of the newest slot
+    std::uint64_t epoch{0};     // of the configuration in it
+    bool blank{false};          // nothing is written yet; superblock: only a pattern
 };
 MemberMetadata metadata_of(const MemberImage& image, const MemberFindings& findings);
 
 /// A device that is to join an array.
 struct NewMember {
-    MemberMetadata metadata;              // blank; for the record that gets its uuid
-    std::optional<Uuid> before;           // which member of this array it once was
+    MemberMetadata metadata;     // blank; for the record that gets its uuid
+    std::optional<Uuid> before;  // which member of this array it once was
 };
 /// Looks at what is on the device, which is refused if it holds another array or other data,
 /// unless `force`d: then the front of it, up to the data, is wiped.

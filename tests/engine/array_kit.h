@@ -105,7 +105,8 @@ class Kit {
             metadata[*place.record] = place.metadata;
         }
         for (std::size_t at = 0; at != in_order.size(); ++at) {
-            if (!in_order[at]) in_order[at] = std::make_shared<MemoryDisk>("/none", row_size, power);
+            if (!in_order[at])
+                in_order[at] = std::make_shared<MemoryDisk>("/none", row_size, power);
         }
         disks = std::move(in_order);
         held = std::move(metadata);

@@ -181,8 +181,8 @@ TEST(AssemblyOfMd, ANewMemberIsLikeItsSiblings) {
     const auto fresh = std::make_shared<test::MemoryDisk>("/fresh", 8u << 20);
     Uuid uuid;
     uuid.bytes[2] = 9;
-    auto prepared = test::run(prepare_new_member(*fresh, uuid, c, assembly->places[0].metadata,
-                                                 false));
+    auto prepared =
+        test::run(prepare_new_member(*fresh, uuid, c, assembly->places[0].metadata, false));
     ASSERT_TRUE(prepared) << prepared.error().text;
     EXPECT_EQ(prepared->before, std::nullopt);
     MemberRecord& record = *c.member(MemberIndex{3});

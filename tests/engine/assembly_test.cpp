@@ -26,11 +26,11 @@ bool has_notice(const Assembly& assembly, std::string_view part) {
     return std::ranges::any_of(assembly.notices,
                                [part](const std::string& notice) { return has(notice, part); });
 }
-#define EXPECT_REFUSED(result, part)                            \
-    do {                                                        \
-        const auto braid_refused = (result);                    \
-        EXPECT_FALSE(braid_refused.has_value());                \
-        EXPECT_PRED2(has, refusal(braid_refused), (part));      \
+#define EXPECT_REFUSED(result, part)                       \
+    do {                                                   \
+        const auto braid_refused = (result);               \
+        EXPECT_FALSE(braid_refused.has_value());           \
+        EXPECT_PRED2(has, refusal(braid_refused), (part)); \
     } while (false)
 
 TEST(Assembly, ACleanArrayComesBackAsItWas) {
@@ -82,6 +82,22 @@ TEST(Assembly, UncleanAndDegradedIsRefusedUnlessForced) {
     EXPECT_EQ(forced->configuration.resynced, std::nullopt);
     EXPECT_TRUE(has_notice(*forced, "by force"));
     EXPECT_EQ(forced->configuration.members[4].state, MemberState::missing);
+}
+
+TEST(Assembly, UncleanRaid4WithoutItsParityMemberLosesNothing) {
+    Kit kit(kit_configuration(Level::raid4, 4));
+    ASSERT_TRUE(kit.start());
+    const auto without_parity = kit.assemble({0, 1, 2});
+    ASSERT_TRUE(without_parity) << refusal(without_parity);
+    EXPECT_EQ(without_parity->configuration.resynced, std::nullopt);
+    EXPECT_TRUE(without_parity->unclean);
+    EXPECT_REFUSED(kit.assemble({0, 1, 3}), "not stopped cleanly");
+    kit.now.members[3].state = MemberState::rebuilding;
+    kit.now.members[3].rebuilt = StripeIndex{2};
+    ASSERT_TRUE(kit.step());
+    const auto rebuilding = kit.assemble();
+    ASSERT_TRUE(rebuilding) << refusal(rebuilding);
+    EXPECT_EQ(rebuilding->configuration.members[3].rebuilt, StripeIndex{0});
 }
 
 TEST(Assembly, ParityNotYetResyncedAndAMemberLostIsRefused) {

@@ -97,8 +97,9 @@ TEST(PlanCreate, RefusesImpossibleVolumes) {
     EXPECT_SAYS(with({{"", 1}}), "cannot be the name of a volume");
     EXPECT_SAYS(with({{"a", 1}, {"a", 1}}), "volume a is given twice");
     EXPECT_SAYS(with({{"a", 0}}), "volume a has no size");
-    EXPECT_SAYS(with({{"a", mebi}, {"b", 8 * mebi}}), "volume b of 8388608 bytes does not fit: "
-                                                      "7340032 of the array's 8388608 bytes");
+    EXPECT_SAYS(with({{"a", mebi}, {"b", 8 * mebi}}),
+                "volume b of 8388608 bytes does not fit: "
+                "7340032 of the array's 8388608 bytes");
     EXPECT_SAYS(with({{"a", ~std::uint64_t{0}}}), "does not fit");
 }
 
@@ -162,7 +163,7 @@ TEST(Create, WipesTheFrontAndZeroesWhatItPromises) {
         return std::to_integer<int>(made.disks[0]->content().data()[at]);
     };
     for (const Made* made : {&zeroed, &resynced, &assumed}) {
-        EXPECT_EQ(byte(*made, 512), 0);          // a partition table's place
+        EXPECT_EQ(byte(*made, 512), 0);  // a partition table's place
         EXPECT_EQ(byte(*made, mebi), 0);
     }
     EXPECT_EQ(byte(zeroed, 5 * mebi), 0);

@@ -24,8 +24,8 @@ void cut_power(Kit& kit, Rng& rng) {
 /// Starts, fails member 1 if told so, stops. False: the power went, after `acknowledged` told
 /// whether in_use, the loss and the stop were durable.
 struct Life {
-    bool used{false};     // in force: data may have been written
-    bool lost{false};     // in force: member 1 missed data
+    bool used{false};  // in force: data may have been written
+    bool lost{false};  // in force: member 1 missed data
     bool stopped{false};
 };
 bool live(Kit& kit, bool loses, Life& life) {
@@ -133,9 +133,8 @@ TEST(MetadataCrash, InTheFirstWriteAfterAnAdoption) {
         for (std::size_t at = 0; at != 4; ++at) {  // as mdadm leaves it; events one apart, too
             std::memset(kit.disks[at]->content().data() + slots_offset, 0,
                         slots_end - slots_offset);
-            test::change_superblock(*kit.disks[at], [at](MdSuperblock& sb) {
-                sb.events = at == 2 ? 19 : 20;
-            });
+            test::change_superblock(*kit.disks[at],
+                                    [at](MdSuperblock& sb) { sb.events = at == 2 ? 19 : 20; });
         }
         const auto adopted = kit.assemble();
         ASSERT_TRUE(adopted) << adopted.error().text;

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "engine/config_slot.h"
-
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -9,6 +7,7 @@
 
 #include "engine/base/crc32c.h"
 #include "engine/base/limits.h"
+#include "engine/config_slot.h"
 #include "tests/engine/array_kit.h"
 #include "tests/engine/hex.h"
 
@@ -207,8 +206,8 @@ TEST(SlotText, EveryFieldIsChecked) {
         {"settled: beyond", changed(R"("settled": 6)", R"("settled": 8)")},
         {"created: beyond", changed("1700000000", "1700000000000")},
         {"\"array\" is not a uuid", changed("aa000000-", "aa000000+")},
-        {"array: no uuid", changed("aa000000-0000-0000-0000-000000000001",
-                                   "00000000-0000-0000-0000-000000000000")},
+        {"array: no uuid",
+         changed("aa000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000000")},
         {"name:", changed(R"("kit")", R"("k\u00fct")")},
         {"name:", changed(R"("kit")", '"' + std::string(64, 'x') + '"')},
         {"\"level\"", changed(R"("level": 5)", R"("level": 7)")},
@@ -240,8 +239,8 @@ TEST(SlotText, EveryFieldIsChecked) {
         {"rebuilt: beyond", changed(R"("rebuilt":1)", R"("rebuilt":5)")},
         {"dev_number 1 comes twice", changed(R"("dev_number":2)", R"("dev_number":1)")},
         {"beyond md's table", changed(R"("dev_number":2)", R"("dev_number":1920)")},
-        {"comes twice", changed("bb000000-0000-0000-0000-000000000001",
-                                "bb000000-0000-0000-0000-000000000000")},
+        {"comes twice",
+         changed("bb000000-0000-0000-0000-000000000001", "bb000000-0000-0000-0000-000000000000")},
         {"path: too long", changed("/m1", "/" + std::string(255, 'm'))},
         {"path: too long", changed("/m1", "\\u0007")},
         {"\"members\" is not a list", changed("\"members\": [", "\"members\": {}, \"m\": [")},
@@ -253,8 +252,8 @@ TEST(SlotText, EveryFieldIsChecked) {
         {"overlaps", changed(R"("stripes":1})", R"("stripes":3})")},
         {"reaches beyond", changed(R"("first":2,"stripes":2)", R"("first":2,"stripes":3)")},
         {"reaches beyond", changed(R"("first":2,"stripes":2)", R"("first":4,"stripes":0)")},
-        {"reaches beyond", changed(R"("first":2,"stripes":2)",
-                                   R"("first":2,"stripes":18446744073709551615)")},
+        {"reaches beyond",
+         changed(R"("first":2,"stripes":2)", R"("first":2,"stripes":18446744073709551615)")},
         {"areas: not those", changed("143360", "143361")},
         {"on is not an object", changed(R"("on": {)", R"("on": 1, "o": {)")},
         {"\"checksum\" is not a whole", changed("4149193450", "4294967296")},

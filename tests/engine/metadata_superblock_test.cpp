@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "engine/md_superblock.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,6 +6,7 @@
 #include <functional>
 #include <string>
 
+#include "engine/md_superblock.h"
 #include "tests/engine/array_kit.h"
 #include "tests/engine/hex.h"
 
@@ -51,7 +50,8 @@ TEST(MdSuperblock, GoldenBytes) {
         "0200000000000000bb00000000000000000000000000000200000800f0030000"
         "7bf153650001000018000000000000000000000000000000eaaa4ff780000000"
         "0000000000000000000000000000000000000000000000000000000000000000"
-        "000001000200" + std::string(2 * (512 - 262), 'f');  // roles 0, 1, 2; then spares
+        "000001000200" +
+        std::string(2 * (512 - 262), 'f');  // roles 0, 1, 2; then spares
     const Buffer bytes = bytes_of(make(sample(), 2));
     EXPECT_EQ(test::hex(bytes.view().first(512)), golden);
     EXPECT_EQ(test::hex(bytes.view().subspan(512)), std::string(2 * (4096 - 512), '0'));

@@ -19,7 +19,8 @@ namespace {
 using braid::Rng;
 
 char random_byte(Rng& rng) {
-    constexpr char telling[] = {0, 1, 2, 127, -128, -1, '"', '{', '}', '[', ']', ',', ':', '0', '9'};
+    constexpr char telling[] = {0,   1,   2,   127, -128, -1,  '"', '{',
+                                '}', '[', ']', ',', ':',  '0', '9'};
     return rng.chance(2) ? telling[rng.below(sizeof telling)] : static_cast<char>(rng.below(256));
 }
 
@@ -29,13 +30,24 @@ void change(std::string& input, const std::vector<std::string>& samples, Rng& rn
     const auto count = static_cast<std::size_t>(1 + rng.below(8));
     const std::string& other = samples[rng.below(samples.size())];
     switch (rng.below(7)) {
-        case 0: input[at] = static_cast<char>(input[at] ^ static_cast<char>(1 << rng.below(8))); break;
-        case 1: input[at] = random_byte(rng); break;
-        case 2: input.erase(at, count); break;
-        case 3: input.insert(at, count, random_byte(rng)); break;
-        case 4: input.resize(at); break;
+        case 0:
+            input[at] = static_cast<char>(input[at] ^ static_cast<char>(1 << rng.below(8)));
+            break;
+        case 1:
+            input[at] = random_byte(rng);
+            break;
+        case 2:
+            input.erase(at, count);
+            break;
+        case 3:
+            input.insert(at, count, random_byte(rng));
+            break;
+        case 4:
+            input.resize(at);
+            break;
         case 5:
-            for (std::size_t i = at; i < input.size() && i < at + count; ++i) input[i] = random_byte(rng);
+            for (std::size_t i = at; i < input.size() && i < at + count; ++i)
+                input[i] = random_byte(rng);
             break;
         default: {
             if (other.empty()) break;
@@ -57,7 +69,8 @@ void run_one(const std::string& input) {
 
 int run_file(const char* path) {
     std::ifstream file(path, std::ios::binary);
-    const std::string input((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    const std::string input((std::istreambuf_iterator<char>(file)),
+                            std::istreambuf_iterator<char>());
     run_one(input);
     return 0;
 }

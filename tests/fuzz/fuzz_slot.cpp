@@ -35,8 +35,8 @@ void check_slot(ByteView input) {
     header.magic = slot_magic;
     header.format = slot_format;
     if (header.text_size <= slot_text_max) {
-        const std::uint32_t head = crc32c(
-            std::as_bytes(std::span(&header, 1)).subspan(12, sizeof header - 12));
+        const std::uint32_t head =
+            crc32c(std::as_bytes(std::span(&header, 1)).subspan(12, sizeof header - 12));
         header.crc32c = crc32c(bytes.view().subspan(sizeof header, header.text_size), head);
     }
     std::memcpy(bytes.data(), &header, sizeof header);
