@@ -73,12 +73,13 @@ create raid5-la 204 4 --level 5 --layout left-asymmetric --size 5M
 create raid5-ra 205 4 --level 5 --layout right-asymmetric --size 5M
 create raid5-rs 206 3 --level 5 --layout right-symmetric --strip-size 4K --size 5M
 create raid6 207 6 --level 6 --size 5M
-create raid6-512k 208 5 --level 6 --strip-size 512K --size 6M
+create raid6-new-512k 208 5 --level 6 --strip-size 512K --size 6M
 adopt raid4-64k 211
 adopt raid5-64k 212
 adopt raid5-bitmap 213
 adopt raid5-in-use 214
 adopt raid6-64k 215
+adopt raid6-512k 216
 
 # A returning, half rebuilt or replaced member is filled before the stop.
 adopt raid5-spare 217
