@@ -93,11 +93,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     BRAID_REQUIRE(check_configuration(c).has_value());
     c.in_use = true;
     braid::advance(c, {});
+    bool written = false;
     for (MemberPlace& place : assembly->places) {
         BRAID_REQUIRE(place.record.has_value() || !place.why.empty());
-        if (!place.record) continue;
-        test::MemoryDisk disk("/m", test::kit_member_size + (1u << 20));
+        if (!place.record || written) continue;
+        test::MemoryDisk disk("/m", round_up(slots_end, row_size));
         (void)test::run(write_member_metadata(disk, &c, &place.metadata, 1));
+        written = true;
     }
     return 0;
 }
