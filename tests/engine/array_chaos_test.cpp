@@ -236,13 +236,16 @@ class Chaos {
         const std::string role = std::to_string(rng_.below(options_.members));
         const std::uint64_t allowed = options_.level == Level::raid6 ? 2 : 1;
         switch (rng_.below(7)) {
-            case 0: return spawn(sim.array->fail_member(role));
+            case 0:
+                if (platters_in_use().empty()) return;  // one died, and nobody knows yet
+                return spawn(sim.array->fail_member(role));
             case 1: return spawn(sim.array->remove_member(role));
             case 2: {
                 auto platter = fresh();
                 return spawn(sim.array->add_member(sim.disk(platter, newest()), false));
             }
             case 3: {
+                if (platters_in_use().empty()) return;
                 auto platter = fresh();
                 return spawn(sim.array->replace_member(role, sim.disk(platter, newest()), false));
             }
@@ -333,6 +336,7 @@ class Chaos {
                 ASSERT_TRUE(sim.loop().step());
             }
             commands_.clear();
+            (void)sim.array->stop_scrub().has_value();  // one that waits for lost members
             sim.settle();
             std::optional<std::uint32_t> sick;
             for (const auto& member : sim.array->status().members) {
