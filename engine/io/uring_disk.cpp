@@ -19,6 +19,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 
 namespace braid {
@@ -56,6 +57,19 @@ std::uint32_t memory_align_of(int fd, bool direct) {
         return status.stx_dio_mem_align;
     }
     return static_cast<std::uint32_t>(row_size);
+}
+
+/// The kernel holds a killed process's ring, with its files and so their locks, until the last I/O
+/// of it is over: that one is waited for, since its writes could still arrive. flock() itself knows
+/// no limit to its waiting.
+bool lock_file(int fd, int lock) {
+    constexpr int tries_max = 100;
+    constexpr timespec pause{0, 10'000'000};
+    for (int tries = 0; flock(fd, lock | LOCK_NB) != 0; ++tries) {
+        if (errno != EWOULDBLOCK || tries == tries_max) return false;
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nullptr);
+    }
+    return true;
 }
 
 int zero_mode(const DiskOp&) { return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE; }
@@ -105,8 +119,7 @@ Checked<MemberFile> open_member_file(const std::string& path, OpenOptions option
                       error == EACCES || error == EPERM ? "check its permissions" : "");
     }
     file.fd = UniqueFd(fd);
-    const int lock = options.readonly ? LOCK_SH : LOCK_EX;
-    if (options.lock && flock(fd, lock | LOCK_NB) != 0) {
+    if (options.lock && !lock_file(fd, options.readonly ? LOCK_SH : LOCK_EX)) {
         return refuse(path, "is in use by another process that serves or changes it",
                       "stop that one first (for a running array use its control socket)");
     }
