@@ -106,21 +106,6 @@ serve_with() {    # NAME NBDKIT-OPTION... -- ARGUMENT...
     return 1
 }
 
-# The same after a crash: the kernel takes a moment (some 50 ms) after the end of a killed process to
-# close files that its io_uring had registered, and with them their locks.
-serve_again() {
-    local attempt
-    for attempt in {1..20}; do
-        if serve "$@"; then
-            [ "$attempt" = 1 ] || echo "note: the members of a killed server were free at attempt $attempt"
-            return 0
-        fi
-        grep -q 'in use by another process' "$last_log" || return 1
-        sleep 0.1
-    done
-    return 1
-}
-
 stop() {    # NAME: a clean stop; false if the server did not end well
     local pid=${server_pid[$1]} status=0
     last_log=${server_log[$1]}
