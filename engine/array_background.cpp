@@ -13,6 +13,7 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
         co_await use_spare(self);
         const std::optional<WalkOrder> order = self->next_walk();
         if (!order) {
+            if (self->stopping_) break;  // stop() waits for us, and rings no second time
             auto wait = self->background_event_.wait();
             co_await wait;
             continue;

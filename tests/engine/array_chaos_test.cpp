@@ -388,11 +388,15 @@ class Chaos {
 TEST(SimArrayChaos, EveryReadIsExplained) {
     std::uint64_t first = 1;
     std::uint64_t end = getenv("BRAID_LONG") != nullptr ? 1000 : 40;
+    std::vector<std::uint64_t> seeds{325};  // that once failed: stop() while a spare took over
     if (const char* seed = getenv("BRAID_SEED"); seed != nullptr) {
+        seeds.clear();
         first = std::stoull(seed);
         end = first + 1;
     }
-    for (std::uint64_t seed = first; seed != end && !HasFailure(); ++seed) {
+    for (std::uint64_t seed = first; seed != end; ++seed) seeds.push_back(seed);
+    for (const std::uint64_t seed : seeds) {
+        if (HasFailure()) break;
         SCOPED_TRACE("BRAID_SEED=" + std::to_string(seed));
         SimArrayOptions options;
         options.seed = seed;
