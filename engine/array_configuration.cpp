@@ -11,7 +11,10 @@
 namespace braid {
 
 std::uint64_t ArrayImpl::changed() {
-    if (options_.readonly) return changes_;  // nothing is written, so nothing is waited for
+    if (options_.readonly) {  // nothing is written, so nothing is waited for
+        members_.set_losses_durable(members_.losses());
+        return changes_;
+    }
     ++changes_;
     losses_seen_ = members_.losses();
     changed_event_.set();

@@ -343,5 +343,19 @@ TEST(SimArrayRaces, ARebuildGoesOnWhenAnotherMemberIsLost) {
     }
 }
 
+TEST(SimArrayRaces, AFlushOfAnArrayThatIsOnlyReadDoesNotWaitForALossToBeWritten) {
+    SimArray sim({.stripes = 200});
+    sim.create();
+    ASSERT_TRUE(sim.open({}, false, true));
+    for (std::uint64_t i = 0; i != 2 * read_errors_max; ++i) {
+        sim.platters[1]->bad_rows.insert(SimArray::data_offset / row_size + i * 4);
+    }
+    for (int round = 0; round != 10; ++round) sim.expect_content();
+    EXPECT_EQ(sim.state_of(1), MemberState::faulty);
+    Flight flight(sim);
+    flight.start(IoKind::flush, 0, 0);
+    EXPECT_TRUE(flight.land()) << "waits for ever";
+}
+
 }  // namespace
 }  // namespace braid::sim
