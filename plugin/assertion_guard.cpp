@@ -4,7 +4,6 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <csignal>
 #include <cstring>
 
@@ -18,7 +17,6 @@ struct AbortMessage {
     char text[1];  // and more, up to a NUL
 };
 const AbortMessage* const* abort_message = nullptr;
-std::atomic<unsigned> asleep{0};
 
 bool is_the_known_one() {
     const AbortMessage* message = *abort_message;
@@ -33,7 +31,6 @@ void on_abort(int) {
         "braid: a client went away in the middle of replies; nbdkit's assertion is held off, the "
         "other clients go on\n";
     [[maybe_unused]] const auto written = write(STDERR_FILENO, text, sizeof text - 1);
-    ++asleep;
     for (;;) pause();
 }
 
@@ -46,7 +43,5 @@ bool guard_against_assertion() {
     action.sa_handler = on_abort;
     return sigaction(SIGABRT, &action, nullptr) == 0;
 }
-
-unsigned threads_asleep() { return asleep.load(); }
 
 }  // namespace braid::plugin

@@ -11,7 +11,5 @@ namespace braid::plugin {
 
 /// Once a process, after the fork. False where the C library does not tell why it aborts.
 bool guard_against_assertion();
-/// How many threads sleep.
-unsigned threads_asleep();
 
 }  // namespace braid::plugin

@@ -140,7 +140,7 @@ int get_ready() noexcept {
 /// Nor is there a polite way to end their connections: shutting down the writing half makes nbdkit
 /// fail the assertion that assertion_guard.h tells of.
 void leave_deaf_clients() {
-    plugin().server->stop();
+    plugin().server->finish();
     log_event(Severity::warning, "ends without the clients that read no replies");
     _exit(EXIT_SUCCESS);
 }

@@ -177,19 +177,25 @@ void Server::run_log() {
     }
 }
 
-void Server::stop() {
+void Server::finish() {
     if (control_) control_->stop();
+    if (!serves_ || finished_) return;
+    finished_ = true;
+    const auto stopped = bridge_->run_on_loop([](Array& array) { return array.stop(); });
+    if (!stopped) {
+        log_(Severity::error,
+             fmt::format("the array could not be marked clean: {}; its parity is made good at the "
+                         "next start",
+                         stopped.error().text()));
+    } else if (!parameters_.readonly) {
+        log_(Severity::info, "the array is stopped and marked clean");
+    }
+}
+
+void Server::stop() {
+    finish();
     if (loop_thread_.joinable()) {
         if (serves_) {
-            const auto stopped = bridge_->run_on_loop([](Array& array) { return array.stop(); });
-            if (!stopped) {
-                log_(Severity::error,
-                     fmt::format("the array could not be marked clean: {}; its parity is made good "
-                                 "at the next start",
-                                 stopped.error().text()));
-            } else if (!parameters_.readonly) {
-                log_(Severity::info, "the array is stopped and marked clean");
-            }
             loop_->stop();
             left_alone_.release();
         }

@@ -36,7 +36,10 @@ class Server {
     ~Server();
     /// After the fork: starts the loop, opens the array, and returns when it serves.
     Checked<Unit> start();
-    /// Ends requests and commands, marks the array clean, closes it. Idempotent.
+    /// Ends requests and commands and marks the array clean; what comes later is answered with
+    /// Errc::fenced. Idempotent.
+    void finish();
+    /// finish(), and takes everything down: when no request can come any longer. Idempotent.
     void stop();
 
     // From start() to stop(), any thread.
@@ -68,6 +71,7 @@ class Server {
     std::unique_ptr<Array> array_;
     std::unique_ptr<Bridge> bridge_;
     bool serves_{false};
+    bool finished_{false};
     std::binary_semaphore left_alone_{0};  // stop() does not touch the loop any longer
     std::thread loop_thread_;
     std::thread log_thread_;

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """The commands that ask a running server, as a person uses them, and `braid check`."""
+import contextlib
 import json
 import os
 import pty
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
@@ -117,11 +119,21 @@ def watching(world, server):
     master, slave = pty.openpty()
     terminal = start([CLI, "status", "--watch", "--socket", server.control], stdout=slave, stderr=slave)
     os.close(slave)
-    shown = b""
+    shown = bytearray()
+    states = [first["health"]]
+
+    def read_terminal():
+        with contextlib.suppress(OSError):
+            while True:
+                shown.extend(os.read(master, 65536))
+
+    readers = [threading.Thread(target=read_terminal, daemon=True),
+               threading.Thread(target=lambda: states.extend(json.loads(line)["health"] for line in lines.stdout),
+                                daemon=True)]
+    for reader in readers:
+        reader.start()
 
     def terminal_shows(text):
-        nonlocal shown
-        shown += os.read(master, 65536)
         return text in shown
 
     wait_until(lambda: terminal_shows(b"health"), "the terminal shows the array")
@@ -132,8 +144,7 @@ def watching(world, server):
     wait_until(lambda: b"member 3" in open(log, "rb").read(), "the pipe gets the event")
     took = time.monotonic() - begin
     check(took < 3 * PATIENCE, f"events came after {took:.1f} s")
-    while json.loads(lines.stdout.readline())["health"] != "degraded":
-        pass
+    wait_until(lambda: "degraded" in states, "the lines of JSON tell it")
     check(b"\x1b[H" in shown and b"\x1b[" in shown, "a terminal is drawn over")
     server.replace(3)
     server.braid("rebuild", "--wait")
@@ -142,6 +153,8 @@ def watching(world, server):
         check(process.wait(20 * PATIENCE) == 1, "--watch ends with the server")
     with open(log) as text:
         check("the server has ended" in text.read(), "and says why")
+    for reader in readers:
+        reader.join()
     lines.stdout.close()
     os.close(master)
     say("--watch shows events as they come")

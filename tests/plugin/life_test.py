@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
 import nbd
-from braid_system import (CLI, MIB, PATIENCE, PLUGIN, check, main, run, say, server_environment, start,
+from braid_system import (CLI, MIB, PATIENCE, PLUGIN, SANITIZE, check, main, run, say, server_environment, start,
                           wait_until)
 
 SIZE = 16 * MIB
@@ -235,14 +235,17 @@ def life(world):
     paths = world.members(4, SIZE)
     world.create(paths, 5)
     dump(world)
-    refusals(world, paths)
+    if SANITIZE != "thread":    # under which p11-kit, which nbdkit uses, waits for ever in exit() after strerror()
+        refusals(world, paths)
     background(world, paths)
     idle_clients(world, paths)
     working_clients(world, paths)
     deaf_client(world, paths)
-    vanished_reader(world, paths)
+    if SANITIZE != "thread":    # which rightly calls the sleeping threads leaks
+        vanished_reader(world, paths)
     killed_client(world, paths)
-    left_behind_socket(world, paths)
+    if SANITIZE != "thread":    # LD_PRELOAD would reach the shell of --run
+        left_behind_socket(world, paths)
 
 
 if __name__ == "__main__":
