@@ -159,9 +159,20 @@ void ArrayImpl::read_failed(MemberIndex member, int os_error) {
                          "rewritten, {} so far", raw(member), at.path, std::strerror(os_error),
                          at.read_errors));
     }
-    if (at.read_errors <= read_errors_max || members_.lost() >= geometry_.parities()) return;
+    // As md does it: a member that has many at once is failing; one a month is a disk's age.
+    constexpr std::uint64_t hour = 3'600'000'000'000;
+    auto& slot = members_.slot(member);
+    const std::uint64_t now = clock_.now().value;
+    if (slot.read_errors == 0) slot.read_errors_since = {now};
+    while (slot.read_errors != 0 && now - slot.read_errors_since.value >= hour) {
+        slot.read_errors /= 2;
+        slot.read_errors_since.value += hour;
+    }
+    if (slot.read_errors == 0) slot.read_errors_since = {now};
+    if (++slot.read_errors <= read_errors_max || members_.lost() >= geometry_.parities()) return;
     lose(member, MemberState::faulty,
-         fmt::format("{} read errors, more than {}", at.read_errors, read_errors_max));
+         fmt::format("{} read errors in a short time, more than {}", slot.read_errors,
+                     read_errors_max));
 }
 
 }  // namespace braid

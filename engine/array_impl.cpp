@@ -122,7 +122,12 @@ Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
     self->stopping_ = true;
     co_await self->requests_.drain();
     for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
-        self->members_.slot(MemberIndex{i}).gate.close();
+        auto& gate = self->members_.slot(MemberIndex{i}).gate;
+        gate.close();
+        while (gate.has_readers()) {
+            Timer timer(self->clock_, Nanos{self->clock_.now().value + 1'000'000});
+            co_await timer;
+        }
     }
     self->walker_.cancel();
     self->background_event_.set();

@@ -172,6 +172,7 @@ void ArrayImpl::fill_role(MemberIndex member, Spare spare) {
     slot.data_offset = joining.data_offset;
     slot.rebuilt = 0;
     slot.io = {};
+    slot.read_errors = 0;
     slot.changes = slot.flushed = 0;
     metadata_[raw(member)] = std::move(spare.metadata);
     members_.set_state(member, MemberState::rebuilding);

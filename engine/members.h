@@ -48,6 +48,8 @@ class Members {
         std::uint64_t rebuilt{0};     // rebuilding: windows before this one are true
         DirectGate gate;
         MemberIo io;
+        std::uint32_t read_errors{0};  // corrected lately: halved with each hour
+        Nanos read_errors_since{};
         std::uint32_t in_flight{0};   // operations that were submitted and not yet looked at
         std::uint64_t changes{0};     // writes and zeroes completed
         std::uint64_t flushed{0};     // of them, how many a flush has covered

@@ -216,8 +216,8 @@ Task<Result<void>> Requests::zero(Requests* self, IoRequest* request) {
     if (request->fast_only && !fast) co_return Error{Errc::unsupported, "fast zero"};
     if (first >= last || !fast) co_return co_await write_zeroes(self, request->offset, end);
     BRAID_CO_CHECK(co_await write_zeroes(self, request->offset, first));
-    BRAID_CO_CHECK(co_await zero_stripes(self, geometry.stripe_of(first),
-                                         (last - first) / data_size, request->fast_only));
+    BRAID_CO_CHECK(
+        co_await zero_stripes(self, geometry.stripe_of(first), (last - first) / data_size));
     co_return co_await write_zeroes(self, last, end);
 }
 
@@ -249,7 +249,6 @@ namespace {
 struct ZeroOps {
     std::array<DiskOp, members_max> ops;
     DiskGroup group;
-    bool unsupported{false};
 };
 
 void submit_zeroes(ZeroOps& zero, const StripeContext& context, WindowPlace first,
@@ -273,11 +272,29 @@ void submit_zeroes(ZeroOps& zero, const StripeContext& context, WindowPlace firs
     }
 }
 
+/// What a member's disk did not zero for us: written, window by window.
+Task<void> write_zero_windows(StripeContext context, MemberIndex member, DiskOp zeroed) {
+    const std::uint64_t window_size = context.geometry.window_size();
+    for (std::uint64_t at = 0; at != zeroed.size; at += window_size) {
+        DiskGroup group;
+        DiskOp op;
+        op.kind = DiskOpKind::write;
+        op.offset = zeroed.offset + at;
+        op.size = window_size;
+        op.data = const_cast<std::byte*>(zero_window().data());  // NOLINT: a write only reads it
+        context.members.submit(member, group, op);
+        co_await group;
+        context.members.count_done(op, member);
+        if (op.ok()) continue;
+        context.monitor.write_failed(member, op.os_error);
+        co_return;
+    }
+}
+
 }  // namespace
 
 /// Whole stripes: zero data has zero parity, so every live member is zeroed alike.
-Task<Result<void>> Requests::zero_stripes(Requests* self, StripeIndex first, std::uint64_t count,
-                                          bool fast_only) {
+Task<Result<void>> Requests::zero_stripes(Requests* self, StripeIndex first, std::uint64_t count) {
     constexpr std::uint64_t locks_max = 64;
     if (self->context_.members.failed()) co_return Error{Errc::failed, "array"};
     const StripeContext& context = self->context_;
@@ -310,18 +327,13 @@ Task<Result<void>> Requests::zero_stripes(Requests* self, StripeIndex first, std
                 if (op.tag == 0) continue;
                 context.members.count_done(op, MemberIndex{i});
                 if (op.os_error == EOPNOTSUPP) {
-                    zero.unsupported = true;
+                    // Others have zeroed theirs: parity is true again only when this one has, too.
+                    co_await write_zero_windows(context, MemberIndex{i}, op);
                 } else if (!op.ok()) {
                     context.monitor.write_failed(MemberIndex{i}, op.os_error);
                 }
             }
             BRAID_CO_CHECK(co_await losses_durable(context));
-        }
-        if (zero.unsupported) {
-            if (fast_only) co_return Error{Errc::unsupported, "fast zero"};
-            const std::uint64_t data = context.geometry.stripe_data_size();
-            co_return co_await write_zeroes(self, raw(place.stripe) * data,
-                                            (raw(first) + count) * data);
         }
         number += windows;
     }

@@ -83,8 +83,7 @@ class Requests final : public PartSink {
     static Task<void> zero_work(Requests* self);
     static Task<void> flush_work(Requests* self);
     static Task<Result<void>> zero(Requests* self, IoRequest* request);
-    static Task<Result<void>> zero_stripes(Requests* self, StripeIndex first, std::uint64_t count,
-                                           bool fast_only);
+    static Task<Result<void>> zero_stripes(Requests* self, StripeIndex first, std::uint64_t count);
     static Task<Result<void>> write_zeroes(Requests* self, std::uint64_t begin, std::uint64_t end);
 
     StripeContext context_;

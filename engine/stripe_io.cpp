@@ -6,6 +6,13 @@
 #include "parity/parity.h"
 
 namespace braid {
+namespace {
+
+alignas(row_size) constinit const std::array<std::byte, window_rows_max * row_size> zeros{};
+
+}  // namespace
+
+ByteView zero_window() { return zeros; }
 
 void StripeIo::begin(WindowPlace place, RowMask rows) {
     BRAID_REQUIRE(rows != 0);

@@ -73,6 +73,9 @@ class StripeIo {
 void recover_rows(const Geometry& geometry, const StripePlan& plan, const StripeIo& io,
                   std::uint32_t row, std::uint32_t count);
 
+/// A strip's rows of the largest window, all zero: what zeros are written from.
+ByteView zero_window();
+
 /// Calls visit(first row, count) for each run of neighbouring rows.
 template <class Visit>
 void for_each_run(RowMask rows, Visit visit) {

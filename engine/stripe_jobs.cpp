@@ -19,9 +19,6 @@ struct Band {
     StripePlan plan;
 };
 
-/// What write-zeroes writes from; never written to.
-alignas(row_size) constinit const std::array<std::byte, window_rows_max * row_size> zeros{};
-
 }  // namespace
 
 struct StripeJobs::Job {
@@ -104,7 +101,7 @@ void StripeJobs::Job::choose_sources() {
             seen |= RoleSet::of(role);
             const std::byte* data = part->request->data;
             if (data == nullptr) {
-                io.new_content[i] = zeros.data();
+                io.new_content[i] = zero_window().data();
                 if (!whole) gathered |= RoleSet::of(role);
                 continue;
             }

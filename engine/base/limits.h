@@ -30,7 +30,8 @@ inline constexpr std::uint32_t events_kept_max = 256;
 inline constexpr std::uint32_t ring_entries = 1024;
 
 // Members.
-inline constexpr std::uint32_t read_errors_max = 20;  // corrected ones; then the member is faulty
+inline constexpr std::uint32_t read_errors_max = 20;  // corrected ones, halved each hour; then the
+                                                     // member is faulty
 
 static_assert(buffer_pool_size_default >= 4 * job_size_max);
 static_assert(window_rows_max <= 64);

@@ -14,7 +14,7 @@ constexpr bool reuse = true;
 #endif
 
 constexpr std::size_t step = 64;
-constexpr std::size_t classes = 64;  // frames up to 4 KiB
+constexpr std::size_t classes = 512;  // frames up to 32 KiB
 
 struct Free {
     Free* next;

@@ -246,6 +246,35 @@ TEST(SimArray, TooManyReadErrorsFailTheMember) {
     sim.expect_content();
 }
 
+TEST(SimArray, ReadErrorsThatAreFarApartDoNotFailAMember) {
+    SimArray sim({.seed = 16, .stripes = 200});
+    sim.create();
+    ASSERT_TRUE(sim.open());
+    for (std::uint64_t i = 0; i != 3 * read_errors_max; ++i) {
+        sim.platters[1]->bad_rows.insert(SimArray::data_offset / row_size + i);
+        sim.expect_content();
+        sim.loop().run_for(seconds(1800));
+    }
+    EXPECT_EQ(sim.state_of(1), MemberState::in_sync);
+}
+
+TEST(SimArray, AMemberThatCannotZeroAfterAllIsWritten) {
+    SimArray sim({.seed = 17});
+    sim.create();
+    ASSERT_TRUE(sim.open());
+    run_burst(sim, 12);
+    sim.platters[2]->zero_fast = false;  // its disk had said that it could
+    IoRequest zero;
+    zero.kind = IoKind::zero;
+    zero.offset = 1000;
+    zero.size = sim.size() - 2000;
+    ASSERT_TRUE(sim.run(zero));
+    std::memset(sim.model.data() + zero.offset, 0, zero.size);
+    sim.expect_content();
+    sim.expect_parity();
+    EXPECT_EQ(sim.array->status().health, Health::clean);
+}
+
 TEST(SimArray, AScrubLocatesTheWrongStripOfRaid6AndRepairsThatOne) {
     SimArrayOptions options;
     options.level = Level::raid6;
