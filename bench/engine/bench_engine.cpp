@@ -33,6 +33,7 @@ struct Options {
     std::uint64_t member_size{512u << 20};
     double seconds{1.0};   // of each measurement
     int rounds{5};
+    std::string only;      // rows whose name contains it
     std::string json;
 };
 
@@ -407,6 +408,7 @@ struct Row {
 void run_rows(const Options& options, const std::string& title, std::vector<Row> rows,
               std::string& json) {
     for (const Row& row : rows) {
+        if (row.name.find(options.only) == std::string::npos) continue;
         std::vector<double> ours;
         std::vector<double> bare;
         std::vector<double> cpu;
@@ -464,10 +466,12 @@ int run(int argc, char** argv) {
             options.seconds = 0.3;
             options.rounds = 3;
             options.member_size = 256u << 20;
+        } else if (word == "--only") {
+            options.only = value();
         } else if (word == "--json") {
             options.json = value();
         } else {
-            fmt::print("usage: bench_engine [--dir FOLDER] [--quick] [--json FILE]\n"
+            fmt::print("usage: bench_engine [--dir FOLDER] [--quick] [--only ROW] [--json FILE]\n"
                        "members are files of 512 MiB in FOLDER, by default /dev/shm\n");
             return word == "--help" ? 0 : 2;
         }
