@@ -15,6 +15,7 @@
 #include <cstring>
 #include <memory>
 
+#include "plugin/errors.h"
 #include "plugin/parameters.h"
 #include "plugin/status_json.h"
 
@@ -57,13 +58,13 @@ Checked<Unit> clear_path(const std::string& path, const sockaddr_un& address) {
         return Refusal{
             fmt::format("socket={}: there is a socket that cannot be reached: {}; "
                         "remove it or choose another path",
-                        path, std::strerror(errno))};
+                        path, os_error_text(errno))};
     }
     if (unlink(path.c_str()) != 0) {
         return Refusal{
             fmt::format("socket={}: the socket that a dead server left there cannot be "
                         "removed: {}",
-                        path, std::strerror(errno))};
+                        path, os_error_text(errno))};
     }
     return Unit{};
 }
@@ -144,14 +145,14 @@ Checked<Unit> ControlServer::bind(const std::string& path) {
     BRAID_TRY(const sockaddr_un address, address_of(path));
     BRAID_CHECK(clear_path(path, address));
     listener_ = new_socket();
-    if (listener_.get() < 0) return Refusal{fmt::format("socket: {}", std::strerror(errno))};
+    if (listener_.get() < 0) return Refusal{fmt::format("socket: {}", os_error_text(errno))};
     const mode_t before = umask(0177);
     const int bound =
         ::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
     const int error = errno;
     umask(before);
     if (bound != 0 || listen(listener_.get(), 64) != 0) {
-        return Refusal{fmt::format("socket={}: {}", path, std::strerror(error))};
+        return Refusal{fmt::format("socket={}: {}", path, os_error_text(error))};
     }
     path_ = path;
     struct stat status {};
@@ -171,7 +172,7 @@ Checked<Unit> ControlServer::start(Bridge& bridge, UringLoop& loop, EventHub& ev
                                MHD_OPTION_NOTIFY_COMPLETED, on_end, nullptr, MHD_OPTION_END);
     if (daemon_ == nullptr) {
         return Refusal{fmt::format("socket={}: the HTTP server does not start: {}", path_,
-                                   std::strerror(errno))};
+                                   os_error_text(errno))};
     }
     return Unit{};
 }
@@ -313,7 +314,7 @@ Result<std::string, HttpError> ControlServer::run_events(const EventsQuery& quer
 Result<void, HttpError> ControlServer::check_new_member(const std::string& path) {
     struct stat fresh {};
     if (stat(path.c_str(), &fresh) != 0) {
-        return HttpError{409, fmt::format("{}: {}", path, std::strerror(errno)), ""};
+        return HttpError{409, fmt::format("{}: {}", path, os_error_text(errno)), ""};
     }
     const ArrayStatus now = status();
     for (const MemberStatus& member : now.members) {

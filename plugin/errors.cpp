@@ -2,6 +2,7 @@
 #include "plugin/errors.h"
 
 #include <cerrno>
+#include <cstring>
 
 namespace braid::plugin {
 
@@ -30,6 +31,11 @@ int to_errno(const Error& error, IoKind kind) {
             return ENOSPC;
     }
     return EIO;
+}
+
+const char* os_error_text(int number) {
+    const char* const text = strerrordesc_np(number);
+    return text != nullptr ? text : "unknown error";
 }
 
 }  // namespace braid::plugin

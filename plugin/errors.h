@@ -11,4 +11,7 @@ namespace braid::plugin {
 /// EROFS into EPERM and what it does not know into EINVAL.
 int to_errno(const Error& error, IoKind kind);
 
+/// "No such file or directory". strerror() is for one thread only, and translates.
+const char* os_error_text(int number);
+
 }  // namespace braid::plugin

@@ -13,6 +13,7 @@
 #include <filesystem>
 
 #include "engine/base/limits.h"
+#include "plugin/errors.h"
 
 namespace braid::plugin {
 namespace {
@@ -138,7 +139,7 @@ Checked<Unit> ParameterParser::take_member(std::string_view value) {
     struct stat status {};
     if (stat(path.c_str(), &status) != 0) {
         return Refusal{fmt::format(
-            "member {}: {}{}", path, std::strerror(errno),
+            "member {}: {}{}", path, os_error_text(errno),
             errno == ENOENT ? " (a member that is lost is just left out of the command line)"
                             : "")};
     }

@@ -244,7 +244,7 @@ def life(world):
     if SANITIZE != "thread":    # which rightly calls the sleeping threads leaks
         vanished_reader(world, paths)
     killed_client(world, paths)
-    if SANITIZE != "thread":    # LD_PRELOAD would reach the shell of --run
+    if not SANITIZE:    # LD_PRELOAD would reach the shell of --run
         left_behind_socket(world, paths)
 
 
