@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
 
 namespace braid::cli {
@@ -83,7 +84,7 @@ Refusal ControlClient::no_connection() const {
                                       "was given as socket=PATH",
                                       path_)};
         default:
-            return {fmt::format("{}: {}", path_, std::strerror(errno))};
+            return {fmt::format("{}: {}", path_, os_error_text(errno))};
     }
 }
 

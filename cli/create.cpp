@@ -23,6 +23,7 @@
 #include "cli/picture.h"
 #include "cli/probe.h"
 #include "cli/size_argument.h"
+#include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
 
@@ -116,12 +117,12 @@ class NewFiles {
     Checked<Unit> make(const std::string& path, std::uint64_t size) {
         const UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
         if (fd.get() < 0) {
-            return Refusal{fmt::format("{}: cannot be made: {}", path, std::strerror(errno))};
+            return Refusal{fmt::format("{}: cannot be made: {}", path, os_error_text(errno))};
         }
         paths_.push_back(path);
         if (ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
             return Refusal{fmt::format("{}: cannot be made {} bytes long: {}", path, size,
-                                       std::strerror(errno))};
+                                       os_error_text(errno))};
         }
         return Unit{};
     }
@@ -195,7 +196,7 @@ Checked<Unit> look_at(UringLoop& loop, const Target& target) {
     const MemberImage image = loop.run_until_done(read_member_image(*target.disk));
     if (image.os_error != 0) {
         return Refusal{
-            fmt::format("{}: cannot be read: {}", target.path, std::strerror(image.os_error))};
+            fmt::format("{}: cannot be read: {}", target.path, os_error_text(image.os_error))};
     }
     BRAID_TRY(std::vector<std::string> found, probe_content(target.path));
     if (const auto member = describe_member(image)) {

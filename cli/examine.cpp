@@ -18,6 +18,7 @@
 #include "cli/picture.h"
 #include "cli/probe.h"
 #include "engine/assembly.h"
+#include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
 
@@ -67,7 +68,7 @@ Examined examine(UringLoop& loop, const std::string& path) {
     examined.image = loop.run_until_done(read_member_image(**disk));
     if (examined.image.os_error != 0) {
         examined.trouble =
-            fmt::format("{}: cannot be read: {}", path, std::strerror(examined.image.os_error));
+            fmt::format("{}: cannot be read: {}", path, os_error_text(examined.image.os_error));
         return examined;
     }
     examined.findings = inspect(examined.image);

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string_view>
 
+#include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
 
 namespace braid::cli {
@@ -65,7 +66,7 @@ void choose_what_to_look_for(blkid_probe probe) {
 Checked<std::vector<std::string>> probe_content(const std::string& path) {
     const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (fd.get() < 0) {
-        return Refusal{fmt::format("{}: cannot be read: {}", path, std::strerror(errno))};
+        return Refusal{fmt::format("{}: cannot be read: {}", path, os_error_text(errno))};
     }
     const Probe probe(blkid_new_probe());
     if (!probe || blkid_probe_set_device(probe.get(), fd.get(), 0, 0) != 0) {
@@ -77,7 +78,7 @@ Checked<std::vector<std::string>> probe_content(const std::string& path) {
     while ((result = blkid_do_probe(probe.get())) == 0) found.push_back(in_words(probe.get()));
     if (result < 0) {
         return Refusal{fmt::format("{}: what is on it could not be read: {}", path,
-                                   std::strerror(errno != 0 ? errno : EIO))};
+                                   os_error_text(errno != 0 ? errno : EIO))};
     }
     return found;
 }

@@ -8,6 +8,8 @@
 
 #include "engine/array_impl.h"
 
+#include "engine/base/os_error.h"
+
 namespace braid {
 
 std::uint64_t ArrayImpl::changed() {
@@ -106,7 +108,7 @@ Task<bool> ArrayImpl::write_one_configuration(ArrayImpl* self) {
         held_by_all = false;
         self->lose(*entry.role, MemberState::faulty,
                    fmt::format("its metadata could not be written: {}",
-                               std::strerror(entry.result.error().os_error)));
+                               os_error_text(entry.result.error().os_error)));
     }
     co_return held_by_all;
 }
@@ -145,7 +147,7 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
 }
 
 void ArrayImpl::write_failed(MemberIndex member, int os_error) {
-    lose(member, MemberState::faulty, fmt::format("a write failed: {}", std::strerror(os_error)));
+    lose(member, MemberState::faulty, fmt::format("a write failed: {}", os_error_text(os_error)));
 }
 
 void ArrayImpl::read_failed(MemberIndex member, int os_error) {
@@ -156,7 +158,7 @@ void ArrayImpl::read_failed(MemberIndex member, int os_error) {
     if (at.read_errors == 1 || at.read_errors % 10 == 0) {
         tell(Severity::warning, "read_error",
              fmt::format("member {} ({}): a read failed ({}); answered from the others and "
-                         "rewritten, {} so far", raw(member), at.path, std::strerror(os_error),
+                         "rewritten, {} so far", raw(member), at.path, os_error_text(os_error),
                          at.read_errors));
     }
     // As md does it: a member that has many at once is failing; one a month is a disk's age.

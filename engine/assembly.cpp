@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "engine/base/limits.h"
+#include "engine/base/os_error.h"
 
 namespace braid {
 namespace {
@@ -107,7 +108,7 @@ Checked<Unit> check_each(const Candidates& candidates) {
 std::string why_unusable(const Candidate& candidate) {
     return candidate.damaged()
                ? why_damaged(candidate)
-               : fmt::format("cannot be read: {}", std::strerror(candidate.image->os_error));
+               : fmt::format("cannot be read: {}", os_error_text(candidate.image->os_error));
 }
 std::vector<std::string> why_unusable(const Candidates& candidates) {
     std::vector<std::string> lines{"none of the given members can be used"};

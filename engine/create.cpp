@@ -10,6 +10,7 @@
 #include <set>
 #include <utility>
 
+#include "engine/base/os_error.h"
 #include "engine/config_slot.h"
 #include "engine/member_metadata.h"
 
@@ -146,7 +147,7 @@ Checked<Unit> add_volumes(Configuration& c, const std::vector<VolumeWish>& wishe
 
 Refusal member_failed(const Disk& disk, const Error& error, std::string_view doing) {
     return Refusal{fmt::format("{}: {} failed: {}; no array was made", disk.info().path, doing,
-                               std::strerror(error.os_error))};
+                               os_error_text(error.os_error))};
 }
 
 /// What the task keeps of the plan.

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/base/limits.h"
+#include "engine/base/os_error.h"
 
 namespace braid {
 namespace {
@@ -286,7 +287,7 @@ Task<Checked<NewMember>> look_at_new(Disk& disk, NewMember fresh, Uuid array,
     auto end = co_await read_piece(disk, size - end_size, end_size);
     if (image.os_error != 0 || !front || !end) {
         co_return Refusal{fmt::format("{}: cannot be read: {}", path,
-                                      std::strerror(image.os_error != 0 ? image.os_error : 5))};
+                                      os_error_text(image.os_error != 0 ? image.os_error : 5))};
     }
     const auto superblock = decode_md_superblock(image.superblock.view(), image.device_size);
     if (superblock && superblock->set_uuid == array) {
@@ -304,7 +305,7 @@ Task<Checked<NewMember>> look_at_new(Disk& disk, NewMember fresh, Uuid array,
     const auto wiped = co_await zero_or_write(disk, 0, std::min(wipe_size, size));
     if (!wiped) {
         co_return Refusal{
-            fmt::format("{}: cannot be written: {}", path, std::strerror(wiped.error().os_error))};
+            fmt::format("{}: cannot be written: {}", path, os_error_text(wiped.error().os_error))};
     }
     co_return std::move(fresh);
 }

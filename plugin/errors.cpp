@@ -33,9 +33,4 @@ int to_errno(const Error& error, IoKind kind) {
     return EIO;
 }
 
-const char* os_error_text(int number) {
-    const char* const text = strerrordesc_np(number);
-    return text != nullptr ? text : "unknown error";
-}
-
 }  // namespace braid::plugin

@@ -2,6 +2,7 @@
 // What an Error is called in NBD. The only place where Errc becomes errno.
 #pragma once
 
+#include "engine/base/os_error.h"
 #include "engine/base/result.h"
 #include "engine/io_request.h"
 
@@ -10,8 +11,5 @@ namespace braid::plugin {
 /// NBD knows EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP and ESHUTDOWN; nbdkit turns
 /// EROFS into EPERM and what it does not know into EINVAL.
 int to_errno(const Error& error, IoKind kind);
-
-/// "No such file or directory". strerror() is for one thread only, and translates.
-const char* os_error_text(int number);
 
 }  // namespace braid::plugin

@@ -22,6 +22,8 @@
 #include <ctime>
 #include <fstream>
 
+#include "engine/base/os_error.h"
+
 namespace braid {
 namespace {
 
@@ -83,7 +85,7 @@ UniqueFd::~UniqueFd() {
 Checked<MemberFile> open_member_file(const std::string& path, OpenOptions options) {
     struct stat before {};
     if (stat(path.c_str(), &before) != 0) {
-        return refuse(path, fmt::format("cannot be looked at: {}", std::strerror(errno)),
+        return refuse(path, fmt::format("cannot be looked at: {}", os_error_text(errno)),
                       "check the path");
     }
     if (S_ISDIR(before.st_mode)) {
@@ -115,7 +117,7 @@ Checked<MemberFile> open_member_file(const std::string& path, OpenOptions option
         }
         return refuse(path, fmt::format("cannot be opened for {}: {}",
                                         options.readonly ? "reading" : "reading and writing",
-                                        std::strerror(error)),
+                                        os_error_text(error)),
                       error == EACCES || error == EPERM ? "check its permissions" : "");
     }
     file.fd = UniqueFd(fd);
@@ -125,7 +127,7 @@ Checked<MemberFile> open_member_file(const std::string& path, OpenOptions option
     }
     if (block) {
         if (ioctl(fd, BLKGETSIZE64, &file.info.size) != 0) {
-            return refuse(path, fmt::format("has no size: {}", std::strerror(errno)), "");
+            return refuse(path, fmt::format("has no size: {}", os_error_text(errno)), "");
         }
         file.info.zero_fast = block_zero_fast(before.st_rdev);
     } else {

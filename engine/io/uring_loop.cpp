@@ -13,6 +13,7 @@
 #include <ctime>
 
 #include "engine/base/limits.h"
+#include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
 
 namespace braid {
@@ -29,35 +30,40 @@ Nanos time_of(clockid_t clock) {
 
 }  // namespace
 
-UringLoop::UringLoop() : ring_(std::make_unique<io_uring>()) {}
+UringLoop::UringLoop() = default;
+
+void UringLoop::EndRing::operator()(io_uring* ring) const {
+    io_uring_queue_exit(ring);
+    delete ring;
+}
 
 Checked<std::unique_ptr<UringLoop>> UringLoop::create() {
     std::unique_ptr<UringLoop> loop(new UringLoop);
+    auto ring = std::make_unique<io_uring>();
     io_uring_params params{};
     params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP;
-    int error = io_uring_queue_init_params(ring_entries, loop->ring_.get(), &params);
+    int error = io_uring_queue_init_params(ring_entries, ring.get(), &params);
     loop->defer_taskrun_ = error == 0;
     if (error == -EINVAL) {  // before Linux 6.1
         params = {};
-        error = io_uring_queue_init_params(ring_entries, loop->ring_.get(), &params);
+        error = io_uring_queue_init_params(ring_entries, ring.get(), &params);
     }
     if (error < 0) {
-        loop->ring_.reset();
         return Refusal{fmt::format(
             "io_uring is not to be had here ({}); it needs Linux 5.15 or newer, and "
             "/proc/sys/kernel/io_uring_disabled must not forbid it",
-            std::strerror(-error))};
+            os_error_text(-error))};
     }
+    loop->ring_.reset(ring.release());  // only a ring that was begun is ended
     loop->registered_files_ =
         io_uring_register_files_sparse(loop->ring_.get(), file_slots) == 0;
     loop->wake_fd_ = eventfd(0, EFD_CLOEXEC);
-    if (loop->wake_fd_ < 0) return Refusal{fmt::format("eventfd: {}", std::strerror(errno))};
+    if (loop->wake_fd_ < 0) return Refusal{fmt::format("eventfd: {}", os_error_text(errno))};
     loop->watch_wake_fd();
     return loop;
 }
 
 UringLoop::~UringLoop() {
-    if (ring_) io_uring_queue_exit(ring_.get());
     if (wake_fd_ >= 0) close(wake_fd_);
 }
 

@@ -93,10 +93,13 @@ class UringLoop final : public Clock {
     void wake();
     void watch_wake_fd();
 
+    struct EndRing {
+        void operator()(io_uring* ring) const;
+    };
+
+    std::unique_ptr<io_uring, EndRing> ring_;
     ReadyQueue ready_;
-    TaskGroup tasks_{ready_};
     Inbox inbox_;
-    std::unique_ptr<io_uring> ring_;
     bool defer_taskrun_{false};
     bool registered_files_{false};
     std::uint64_t files_used_{0};  // one bit a slot
@@ -110,6 +113,7 @@ class UringLoop final : public Clock {
     std::uint64_t timers_armed_{0};
     using TimerKey = std::pair<std::pair<Nanos, std::uint64_t>, Timer*>;
     std::set<TimerKey> timers_;
+    TaskGroup tasks_{ready_};  // ends first: frames that are left may hold disks and timers
 };
 
 }  // namespace braid

@@ -438,5 +438,27 @@ TEST(MemberFile, IsLockedAgainstASecondOpener) {
     EXPECT_TRUE(open_member_file(file.path(), {}));
 }
 
+/// A root task that is still suspended when its loop ends, with an open member in its frame.
+Task<void> hold_disk(UringLoop* loop, std::string path) {
+    auto disk = open_disk(*loop, path);
+    BRAID_REQUIRE(disk.has_value());
+    Timer timer(*loop, Nanos{loop->now().value + seconds(3600).value});
+    co_await timer;
+}
+Task<int> look_once() { co_return 1; }
+
+TEST(UringLoop, EndsItsTasksBeforeItsRingSoThatMembersAreUnlocked) {
+    const std::string path = testing::TempDir() + "held-by-a-task";
+    { std::ofstream(path) << std::string(1 << 20, 'x'); }
+    {
+        auto loop = UringLoop::create();
+        ASSERT_TRUE(loop);
+        (*loop)->tasks().spawn(hold_disk(loop->get(), path));
+        EXPECT_EQ((*loop)->run_until_done(look_once()), 1);
+    }
+    EXPECT_TRUE(open_member_file(path, {}));
+    std::filesystem::remove(path);
+}
+
 }  // namespace
 }  // namespace braid
