@@ -227,17 +227,23 @@ Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
     const WindowPlace place = members.window_place(lane->first);
     RoleSet failed;  // by member index
     lane->has_bad = false;
-    for (std::uint32_t i = 0; i != members.count(); ++i) {
-        const MemberIndex member{i};
-        DiskOp& op = lane->ops[i];
-        op = {};
-        if (members.slot(member).state != MemberState::in_sync) continue;
-        op.kind = DiskOpKind::read;
-        op.offset = members.device_offset(member, place, 0);
-        op.size = lane->count * self->context_.geometry.window_size();
-        op.data = lane->content(member, 0);
-        op.tag = 1;
-        members.submit(member, lane->group, op);
+    for (const bool background : {true, false}) {
+        // Of members in memory every other one is read by a worker thread, beside ours.
+        std::uint32_t number = 0;
+        for (std::uint32_t i = 0; i != members.count(); ++i) {
+            const MemberIndex member{i};
+            DiskOp& op = lane->ops[i];
+            if (background) op = {};
+            if (members.slot(member).state != MemberState::in_sync) continue;
+            if ((number++ % 2 == 1) != background) continue;
+            op.kind = DiskOpKind::read;
+            op.background = background;
+            op.offset = members.device_offset(member, place, 0);
+            op.size = lane->count * self->context_.geometry.window_size();
+            op.data = lane->content(member, 0);
+            op.tag = 1;
+            members.submit(member, lane->group, op);
+        }
     }
     co_await lane->group;
     for (std::uint32_t i = 0; i != members.count(); ++i) {

@@ -70,7 +70,7 @@ class Walker {
     // Members in memory never wait: what counts is that a batch stays in the processor's cache,
     // and that the rebuilt member is written beside the reading of the next batch.
     static constexpr std::uint32_t lanes_in_memory = 2;
-    static constexpr std::uint64_t batch_size_in_memory = 64u << 10;
+    static constexpr std::uint64_t batch_size_in_memory = 128u << 10;
     static constexpr std::uint32_t batch_windows_max = 64;
     struct Lane;
 

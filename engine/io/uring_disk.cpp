@@ -163,6 +163,7 @@ void UringDisk::submit(DiskOp& op) {
         DiskGroup::complete(op, run_now(op));
     } else {
         queue(op);
+        if (file_.info.in_memory) loop_.submit();  // a worker thread begins, and we go on
     }
 }
 

@@ -170,12 +170,15 @@ bool UringLoop::run_turn() {
     fire_timers();
     for (std::size_t left = ready_.size(); left != 0; --left) ready_.take().resume();
     if (ready_.empty()) return false;
-    if (queued_ != 0) {
-        io_uring_submit(ring_.get());
-        queued_ = 0;
-    }
+    submit();
     if (in_flight_ != 0) reap();
     return true;
+}
+
+void UringLoop::submit() {
+    if (queued_ == 0) return;
+    io_uring_submit(ring_.get());
+    queued_ = 0;
 }
 
 void UringLoop::submit_and_wait() {

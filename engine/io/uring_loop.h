@@ -68,6 +68,8 @@ class UringLoop final : public Clock {
 
     /// For UringDisk: a free submission entry; submits what is queued when there is none.
     io_uring_sqe* entry();
+    /// Hands what is queued to the kernel now, not at the end of the turn.
+    void submit();
     /// Registers `fd`; -1 when the table is full.
     int register_file(int fd);
     void unregister_file(int slot);
