@@ -153,10 +153,7 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
             co_await io.group;
             io.collect();
         }
-        if (const RoleSet failed = io.take_failed(); !failed.empty()) {
-            for (const Role role : failed) {
-                context.monitor.read_failed(io.member_of(role), io.os_error_of(role));
-            }
+        if (const RoleSet failed = take_failed_reads(io, context.monitor); !failed.empty()) {
             unreadable |= failed;
             continue;
         }

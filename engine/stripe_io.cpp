@@ -73,6 +73,12 @@ void StripeIo::collect() {
     ops_used_ = 0;
 }
 
+RoleSet take_failed_reads(StripeIo& io, MemberMonitor& monitor) {
+    const RoleSet failed = io.take_failed();
+    for (const Role role : failed) monitor.read_failed(io.member_of(role), io.os_error_of(role));
+    return failed;
+}
+
 void recover_rows(const Geometry& geometry, const StripePlan& plan, const StripeIo& io,
                   std::uint32_t row, std::uint32_t count) {
     const std::uint64_t at = io.offset_of(row);

@@ -73,6 +73,9 @@ class StripeIo {
 void recover_rows(const Geometry& geometry, const StripePlan& plan, const StripeIo& io,
                   std::uint32_t row, std::uint32_t count);
 
+/// The roles whose read failed since begin(), each told to the monitor.
+RoleSet take_failed_reads(StripeIo& io, MemberMonitor& monitor);
+
 /// A strip's rows of the largest window, all zero: what zeros are written from.
 ByteView zero_window();
 

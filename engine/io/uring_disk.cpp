@@ -74,7 +74,7 @@ bool lock_file(int fd, int lock) {
     return true;
 }
 
-int zero_mode(const DiskOp&) { return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE; }
+constexpr int zero_mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
 }  // namespace
 
@@ -140,7 +140,7 @@ Checked<MemberFile> open_member_file(const std::string& path, OpenOptions option
         // Ask with a range beyond the end: changes nothing, tells whether it is implemented.
         file.info.zero_fast =
             !options.readonly &&
-            (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+            (fallocate(fd, zero_mode,
                        static_cast<off_t>(round_up(file.info.size, row_size)), row_size) == 0);
     }
     if (file.info.size == 0) return refuse(path, "is empty (0 bytes)", "");
@@ -183,7 +183,7 @@ int UringDisk::read_now(std::uint64_t offset, ByteSpan into) const {
 int UringDisk::run_now(DiskOp& op) const {
     if (op.kind == DiskOpKind::flush) return 0;  // nothing is more durable than it is
     if (op.kind == DiskOpKind::zero) {
-        return fallocate(fd(), zero_mode(op), static_cast<off_t>(op.offset),
+        return fallocate(fd(), zero_mode, static_cast<off_t>(op.offset),
                          static_cast<off_t>(op.size)) == 0
                    ? 0
                    : errno;
@@ -228,7 +228,7 @@ void UringDisk::queue(DiskOp& op) {
             io_uring_prep_fsync(sqe, file, IORING_FSYNC_DATASYNC);
             break;
         case DiskOpKind::zero:
-            io_uring_prep_fallocate(sqe, file, zero_mode(op), static_cast<off_t>(op.offset),
+            io_uring_prep_fallocate(sqe, file, zero_mode, static_cast<off_t>(op.offset),
                                     static_cast<off_t>(op.size));
             break;
     }
