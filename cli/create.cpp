@@ -22,10 +22,10 @@
 #include "cli/online_tools.h"
 #include "cli/picture.h"
 #include "cli/probe.h"
-#include "cli/size_argument.h"
 #include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
+#include "plugin/size_argument.h"
 
 namespace braid::cli {
 namespace {
@@ -73,7 +73,7 @@ Checked<VolumeWish> parse_volume(const std::string& text) {
     if (colon == std::string::npos) {
         return Refusal{fmt::format("--volume {}: say NAME:SIZE, for instance data:10G", text)};
     }
-    auto size = parse_size(std::string_view(text).substr(colon + 1));
+    auto size = plugin::parse_size(std::string_view(text).substr(colon + 1));
     if (!size) return Refusal{fmt::format("--volume {}: {}", text, size.error().text)};
     return VolumeWish{text.substr(0, colon), *size};
 }
@@ -83,7 +83,7 @@ Checked<CreateOptions> parse_options(const CreateArguments& arguments) {
     BRAID_TRY(options.level, parse_level(arguments.level));
     BRAID_TRY(options.layout, parse_layout(arguments.layout));
     if (!arguments.strip_size.empty()) {
-        auto size = parse_size(arguments.strip_size);
+        auto size = plugin::parse_size(arguments.strip_size);
         if (!size) return Refusal{fmt::format("--strip-size {}", size.error().text)};
         options.strip_size = *size;
     }
@@ -162,7 +162,7 @@ Checked<Unit> check_for_twins(const std::vector<Target>& targets) {
 }
 
 Checked<std::uint64_t> parse_file_size(const std::string& text) {
-    auto size = parse_size(text);
+    auto size = plugin::parse_size(text);
     if (!size) return Refusal{fmt::format("--size {}", size.error().text)};
     if (*size == 0 || *size > member_size_max) {
         return Refusal{fmt::format("--size {}: no member can have that size", text)};

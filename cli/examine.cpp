@@ -6,6 +6,7 @@
 #include <sys/file.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -13,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/examine_intent.h"
 #include "cli/offline.h"
 #include "cli/online_tools.h"
 #include "cli/picture.h"
@@ -47,7 +49,28 @@ struct Group {
     Uuid array;
     std::vector<const Examined*> members;
     Checked<Assembly> assembly{Refusal{}};
+    std::vector<NewestIntent> newest;
+
+    /// Of the assembly; if there is none, the newest that was found. Null: there is none.
+    const Configuration* configuration() const {
+        if (assembly) return &assembly->configuration;
+        const Configuration* best = nullptr;
+        for (const Examined* member : members) {
+            const ConfigSlot* slot = member->findings.slot();
+            if (slot == nullptr) continue;
+            if (best == nullptr || slot->configuration.epoch > best->epoch) {
+                best = &slot->configuration;
+            }
+        }
+        return best;
+    }
+    bool unclean() const {
+        if (assembly) return assembly->unclean;
+        const Configuration* found = configuration();
+        return found != nullptr && found->in_use;
+    }
 };
+const std::vector<NewestIntent> nothing_newest;
 
 // --- looking ---
 
@@ -97,14 +120,30 @@ std::vector<Group> assemble_groups(const std::vector<Examined>& all) {
         std::vector<MemberImage> images;
         for (const Examined* member : group.members) images.push_back(member->image);
         group.assembly = assemble(images, {});
+        std::vector<IntentHolder> holders;
+        for (const Examined* member : group.members) {
+            holders.push_back({member->path, &member->findings});
+        }
+        group.newest = newest_intents(holders);
         result.push_back(std::move(group));
     }
     return result;
 }
 
+const std::vector<NewestIntent>& newest_of(const Examined& examined,
+                                           const std::vector<Group>& groups) {
+    for (const Group& group : groups) {
+        if (std::ranges::find(group.members, &examined) != group.members.end()) return group.newest;
+    }
+    return nothing_newest;
+}
+
 // --- for people ---
 
-std::string state_of(const MdSuperblock& sb) {
+std::string state_of(const MdSuperblock& sb, const ConfigSlot* slot) {
+    if (is_in_use(sb) && slot != nullptr && !slot->configuration.in_use) {
+        return "clean, and kept from md for the sake of bad rows";
+    }
     if (is_in_use(sb)) return "in use by braid, or not stopped cleanly";
     if (plain(sb.resync_offset) == md_never) return "clean";
     if (plain(sb.resync_offset) == 0) return "dirty";
@@ -118,7 +157,7 @@ std::string role_text(std::uint16_t role) {
     return fmt::format("member {}", role);
 }
 
-void print_superblock(const MdSuperblock& sb) {
+void print_superblock(const MdSuperblock& sb, const ConfigSlot* slot) {
     const std::string name = name_of(sb);
     fmt::print("  array     {}{}{}\n", sb.set_uuid.text(), name.empty() ? "" : "  ", name);
     fmt::print("            RAID-{} of {} members, strips of {}{}{}\n", plain(sb.level),
@@ -127,7 +166,7 @@ void print_superblock(const MdSuperblock& sb) {
     fmt::print("  role      {}, uuid {}\n", role_text(role_of(sb)), sb.device_uuid.text());
     fmt::print("  data      {} from byte {} on\n", size_text(to_bytes({plain(sb.size)}).value),
                to_bytes({plain(sb.data_offset)}).value);
-    fmt::print("  md        events {}, {}{}\n", plain(sb.events), state_of(sb),
+    fmt::print("  md        events {}, {}{}\n", plain(sb.events), state_of(sb, slot),
                (sb.feature_map & md_feature::bitmap) != 0 ? ", with a bitmap" : "");
 }
 
@@ -147,7 +186,7 @@ void print_slots(const MemberFindings& findings) {
     }
 }
 
-void print_member(const Examined& examined) {
+void print_member(const Examined& examined, const std::vector<Group>& groups) {
     if (!examined.trouble.empty()) {
         fmt::print("{}\n\n", examined.trouble);
         return;
@@ -155,7 +194,7 @@ void print_member(const Examined& examined) {
     fmt::print("{}  {}{}\n", examined.path, size_text(examined.image.device_size),
                examined.busy ? "  (in use by another process: what is shown may change)" : "");
     if (examined.has_superblock()) {
-        print_superblock(*examined.findings.superblock);
+        print_superblock(*examined.findings.superblock, examined.findings.slot());
     } else if (!examined.image.elsewhere.empty()) {
         fmt::print("  holds {}; braid reads version 1.2 only\n", examined.image.elsewhere);
     } else {
@@ -163,11 +202,12 @@ void print_member(const Examined& examined) {
     }
     for (const std::string& content : examined.other_content) fmt::print("  holds {}\n", content);
     print_slots(examined.findings);
+    fmt::print("{}", intent_lines_of(examined.findings, newest_of(examined, groups)));
     if (examined.findings.hindrance) fmt::print("  {}\n", examined.findings.hindrance->text);
     fmt::print("\n");
 }
 
-void print_assembly(const Assembly& assembly) {
+void print_assembly(const Assembly& assembly, const std::vector<NewestIntent>& newest) {
     const Configuration& c = assembly.configuration;
     const std::uint32_t lost = c.lost_count();
     fmt::print("array {}{}{}: {}\n", c.name, c.name.empty() ? "" : " ", c.array.text(),
@@ -183,17 +223,21 @@ void print_assembly(const Assembly& assembly) {
         fmt::print("  volume    {:<10}  {}\n", volume.name,
                    size_text(volume.stripes * c.stripe_data_size()));
     }
+    fmt::print("{}", intent_lines_of(c, assembly.unclean, newest));
     for (const std::string& notice : assembly.notices) fmt::print("  note      {}\n", notice);
 }
 
 void print_group(const Group& group) {
-    if (group.assembly) return print_assembly(*group.assembly);
+    if (group.assembly) return print_assembly(*group.assembly, group.newest);
     fmt::print("array {}: would not start\n", group.array.text());
     std::string text = group.assembly.error().text;
     for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 3) {
         text.replace(at, 1, "\n  ");
     }
     fmt::print("  {}\n", text);
+    if (const Configuration* c = group.configuration()) {
+        fmt::print("{}", intent_lines_of(*c, group.unclean(), group.newest));
+    }
 }
 
 // --- for programs ---
@@ -235,7 +279,7 @@ Json json_of_slot(const Result<ConfigSlot, Finding>& found, bool newest) {
     return json;
 }
 
-Json json_of(const Examined& examined) {
+Json json_of(const Examined& examined, const std::vector<Group>& groups) {
     Json json;
     json["path"] = examined.path;
     if (!examined.trouble.empty()) {
@@ -258,6 +302,7 @@ Json json_of(const Examined& examined) {
     for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
         json["slots"].push_back(json_of_slot(findings.slots[slot], findings.newest == slot));
     }
+    json["intent"] = intent_json(findings, newest_of(examined, groups));
     json["changed_by_md"] =
         findings.slot() != nullptr && findings.superblock && !findings.is_tied();
     return json;
@@ -309,20 +354,32 @@ Json json_of(const Assembly& assembly) {
     return json;
 }
 
+void add_intent(Json& json, const Group& group) {
+    const Configuration* c = group.configuration();
+    if (c == nullptr) return;
+    json["intent"] = intent_json(*c, group.newest);
+    json["bad_rows"] = bad_rows_json(*c);
+}
+
 void print_json(const std::vector<Examined>& all, const std::vector<Group>& groups) {
     Json json;
     json["members"] = Json::array();
-    for (const Examined& examined : all) json["members"].push_back(json_of(examined));
+    for (const Examined& examined : all) {
+        json["members"].push_back(json_of(examined, groups));
+    }
     json["arrays"] = Json::array();
     for (const Group& group : groups) {
         if (group.assembly) {
-            json["arrays"].push_back(json_of(*group.assembly));
+            Json starts = json_of(*group.assembly);
+            add_intent(starts, group);
+            json["arrays"].push_back(std::move(starts));
             continue;
         }
         Json refused;
         refused["array"] = group.array.text();
         refused["starts"] = false;
         refused["refusal"] = group.assembly.error().text;
+        add_intent(refused, group);
         json["arrays"].push_back(std::move(refused));
     }
     fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
@@ -338,7 +395,7 @@ int run(const ExamineArguments& arguments) {
     if (arguments.as_json) {
         print_json(all, groups);
     } else {
-        for (const Examined& examined : all) print_member(examined);
+        for (const Examined& examined : all) print_member(examined, groups);
         for (const Group& group : groups) print_group(group);
     }
     bool good = true;

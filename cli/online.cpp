@@ -12,6 +12,7 @@ void add_online_commands(CLI::App& app, int* exit_status) {
     add_member_command(app, exit_status);
     add_scrub_command(app, exit_status);
     add_rebuild_command(app, exit_status);
+    add_intent_command(app, exit_status);
     add_volume_command(app, exit_status);
     add_check_command(app, exit_status);
 }

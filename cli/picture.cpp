@@ -163,6 +163,68 @@ std::string traffic_line(const json& status) {
                        number_in(counters, "flushes"));
 }
 
+const json* object_in(const json& object, const char* name) {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_object() ? &*found : nullptr;
+}
+
+std::string counted(std::uint64_t count, const char* one, const char* many) {
+    return fmt::format("{} {}", count, count == 1 ? one : many);
+}
+
+std::string intent_words(const json& intent) {
+    if (!flag_in(intent, "on")) {
+        const std::string hindrance = harmless(text_in(intent, "hindrance"));
+        return (hindrance.empty() ? std::string("off") : "off: " + hindrance) +
+               "; after a crash all parity is computed anew";
+    }
+    return fmt::format("on, {} marked, {:.1f} records/s, {} waiting",
+                       counted(number_in(intent, "stripes_marked"), "stripe", "stripes"),
+                       real_in(intent, "records_per_second"),
+                       counted(number_in(intent, "waiting"), "write", "writes"));
+}
+
+/// What the recovery after the last start found so far, or in all.
+std::string recovery_words(const json& recovery) {
+    const std::uint64_t left = number_in(recovery, "stripes_left");
+    const std::uint64_t stripes = number_in(recovery, "stripes");
+    const std::string how_far =
+        left == 0 ? fmt::format("done in {:.1f} s: {}", real_in(recovery, "seconds"),
+                                counted(stripes, "stripe", "stripes"))
+                  : fmt::format("{} of {} left", left, counted(stripes, "stripe", "stripes"));
+    std::string found =
+        fmt::format("{} read, {} wrong{}", size_text(number_in(recovery, "bytes_read")),
+                    counted(number_in(recovery, "rows_wrong"), "row", "rows"),
+                    number_in(recovery, "rows_wrong") == 0 ? "" : " and made true");
+    if (const std::uint64_t unknown = number_in(recovery, "rows_unknown"); unknown != 0) {
+        found += fmt::format(", {} cannot be known", counted(unknown, "row", "rows"));
+    }
+    return how_far + ", " + found;
+}
+
+constexpr std::size_t bad_ranges_shown = 8;
+
+std::string bad_rows(const json& status, const Style& style) {
+    const std::uint64_t bytes = number_in(status, "bad_bytes");
+    if (bytes == 0) return {};
+    std::string text = painted(fmt::format("BAD ROWS: {} cannot be known since a crash, and a read "
+                                           "of them is an error",
+                                           size_text(bytes)),
+                               Colour::bad, style) +
+                       "\n";
+    const json& ranges = list_in(status, "bad");
+    const std::size_t shown = std::min(ranges.size(), bad_ranges_shown);
+    std::uint64_t told = 0;
+    for (std::size_t i = 0; i != shown; ++i) {
+        text += "  " + bad_line(ranges[i]) + "\n";
+        told += number_in(ranges[i], "size");
+    }
+    if (told < bytes) text += "  and more: `braid volume bad` lists them\n";
+    return text +
+           "  Write them anew, in whole rows of 4096 bytes, and they are good again; man braid "
+           "tells\n  how to find the files that they belong to.\n\n";
+}
+
 }  // namespace
 
 Style Style::of_stdout() {
@@ -279,6 +341,41 @@ std::string scrub_result(const json& last_scrub) {
     return text;
 }
 
+std::string intent_lines(const json& answer) {
+    std::string text;
+    if (const json* intent = object_in(answer, "intent")) {
+        text += fmt::format("intent   {}\n", intent_words(*intent));
+    }
+    if (const json* recovery = object_in(answer, "recovery")) {
+        text += fmt::format("recovery {}\n", recovery_words(*recovery));
+    }
+    return text;
+}
+
+std::string draw_intent(const json& answer) {
+    std::string text = intent_lines(answer);
+    const json* intent = object_in(answer, "intent");
+    if (intent == nullptr) return text;
+    text += fmt::format(
+        "marks    {} of at most {}, each of {} of data\n"
+        "records  {} since the start, the newest has generation {}\n"
+        "flushes  {} of the members, only to take marks away\n",
+        number_in(*intent, "marks"), number_in(*intent, "marks_max"),
+        size_text(number_in(*intent, "region")), number_in(*intent, "records"),
+        number_in(*intent, "generation"), number_in(*intent, "flushes"));
+    return text;
+}
+
+std::string bad_line(const json& range) {
+    const std::string volume = text_in(range, "volume");
+    const std::uint64_t size = number_in(range, "size");
+    const std::uint64_t first = number_in(range, "offset");
+    return fmt::format("{:<12}  bytes {} to {}  ({}, of member {})",
+                       volume.empty() ? "(no volume)" : harmless(volume), first,
+                       first + std::max<std::uint64_t>(size, 1) - 1, size_text(size),
+                       number_in(range, "member"));
+}
+
 std::string draw_status(const json& status, const Style& style, std::size_t events_shown) {
     std::string text = head(status, style);
     for (const json& member : list_in(status, "members"))
@@ -287,8 +384,10 @@ std::string draw_status(const json& status, const Style& style, std::size_t even
     const json& tasks = list_in(status, "tasks");
     for (const json& task : tasks) text += task_line(task, style) + "\n";
     if (!tasks.empty()) text += "\n";
+    text += bad_rows(status, style);
     text += volumes_line(status);
     text += traffic_line(status);
+    text += intent_lines(status);
     text += fmt::format("memory   {} of at most {}\n", size_text(number_in(status, "memory_bytes")),
                         size_text(number_in(status, "memory_bytes_max")));
     if (status.contains("last_scrub") && status["last_scrub"].is_object()) {
@@ -312,6 +411,10 @@ std::uint64_t number_in(const json& object, const char* name) {
 std::string text_in(const json& object, const char* name) {
     const auto found = object.find(name);
     return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+double real_in(const json& object, const char* name) {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_number() ? found->get<double>() : 0;
 }
 bool flag_in(const json& object, const char* name) {
     const auto found = object.find(name);

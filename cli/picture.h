@@ -30,12 +30,19 @@ std::string bar(double done, std::size_t width, const Style& style);
 std::string task_line(const nlohmann::json& task, const Style& style);
 std::string event_line(const nlohmann::json& event, const Style& style);
 std::string scrub_result(const nlohmann::json& last_scrub);
+/// The write intent and the last recovery of `answer`, a status or what GET /v1/intent says: a line
+/// or two in a status, more where they were asked for.
+std::string intent_lines(const nlohmann::json& answer);
+std::string draw_intent(const nlohmann::json& answer);
+/// "data   1048576 … 1052671   4 KiB of member 2", for a range of GET /v1/bad.
+std::string bad_line(const nlohmann::json& range);
 /// `events_shown`: that many of the newest events.
 std::string draw_status(const nlohmann::json& status, const Style& style, std::size_t events_shown);
 
 // Fields of JSON, or what stands for them.
 std::uint64_t number_in(const nlohmann::json& object, const char* name);
 std::string text_in(const nlohmann::json& object, const char* name);
+double real_in(const nlohmann::json& object, const char* name);
 bool flag_in(const nlohmann::json& object, const char* name);
 const nlohmann::json& list_in(const nlohmann::json& object, const char* name);
 

@@ -50,10 +50,13 @@ Checked<nlohmann::json> follow_tasks(ControlClient& client, const std::vector<st
             if (std::ranges::find(kinds, text_in(task, "kind")) != kinds.end()) running = &task;
         }
         // Between the rebuild of one member and that of the next there is a moment without a task.
-        const bool more = std::ranges::any_of(list_in(status, "members"), [&](const auto& member) {
+        bool more = std::ranges::any_of(list_in(status, "members"), [&](const auto& member) {
             const std::string state = text_in(member, "state");
             return std::ranges::find(kinds, state) != kinds.end();
         });
+        // Nor does a scrub run the moment it is ordered.
+        const bool scrubs = std::ranges::find(kinds, "scrubbing") != kinds.end();
+        more = more || (scrubs && flag_in(status, "scrub_waits"));
         idle = running == nullptr ? idle + 1 : 0;
         if (running == nullptr && (!more || idle == idle_polls_max)) return status;
         if (running != nullptr) line.show(task_line(*running, style));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// braid volume: the volumes of a running array.
+// braid volume: the volumes of a running array, and what of them cannot be known.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -36,19 +36,56 @@ Checked<int> list(ControlClient& client, const VolumeOptions& options) {
     return 0;
 }
 
+/// All pages of GET /v1/bad, as one answer.
+Checked<nlohmann::json> get_bad(ControlClient& client) {
+    nlohmann::json all = nlohmann::json::array();
+    for (std::uint64_t first = 0;;) {
+        BRAID_TRY(nlohmann::json page,
+                  client.get(fmt::format("/v1/bad?count=10000&first={}", first)));
+        for (const nlohmann::json& range : list_in(page, "bad")) all.push_back(range);
+        const std::uint64_t next = number_in(page, "next");
+        if (next <= first) {  // null, at the end
+            page["bad"] = std::move(all);
+            return page;
+        }
+        first = next;
+    }
+}
+
+Checked<int> list_bad(ControlClient& client, const VolumeOptions& options) {
+    BRAID_TRY(const nlohmann::json answer, get_bad(client));
+    if (options.as_json) {
+        fmt::print("{}\n", answer.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+        return 0;
+    }
+    std::uint64_t told = 0;
+    for (const nlohmann::json& range : list_in(answer, "bad")) {
+        fmt::print("{}\n", bad_line(range));
+        told += number_in(range, "size");
+    }
+    const std::uint64_t bytes = number_in(answer, "bad_bytes");
+    if (bytes == 0) fmt::print("no bad rows: every byte can be read\n");
+    if (told < bytes) fmt::print("and {} more\n", size_text(bytes - told));
+    return 0;
+}
+
 }  // namespace
 
 void add_volume_command(CLI::App& app, int* exit_status) {
     CLI::App* volume = app.add_subcommand("volume", "the volumes of a running array");
     volume->require_subcommand(1);
-    auto options = std::make_shared<VolumeOptions>();
-    CLI::App* command = volume->add_subcommand("list", "name, size and place of each");
-    add_socket_option(*command, &options->socket);
-    command->add_flag("--json", options->as_json, "as JSON, for programs");
-    command->callback([options, exit_status] {
-        *exit_status = with_server(options->socket,
-                                   [&](ControlClient& client) { return list(client, *options); });
-    });
+    const auto add = [&](const char* name, const char* text, auto run) {
+        auto options = std::make_shared<VolumeOptions>();
+        CLI::App* command = volume->add_subcommand(name, text);
+        add_socket_option(*command, &options->socket);
+        command->add_flag("--json", options->as_json, "as JSON, for programs");
+        command->callback([options, exit_status, run] {
+            *exit_status = with_server(
+                options->socket, [&](ControlClient& client) { return run(client, *options); });
+        });
+    };
+    add("list", "name, size and place of each", list);
+    add("bad", "the bytes that cannot be known since a crash", list_bad);
 }
 
 }  // namespace braid::cli

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,11 +21,18 @@
 
 namespace braid {
 
+/// What is to change of the write intent; kept in the configuration.
+struct IntentChange {
+    std::optional<bool> on;
+    std::optional<std::uint64_t> region;  // bytes of data: intent_region_min … intent_region_max
+};
+
 struct ArrayOptions {
     bool readonly{false};    // nothing is written to any member, metadata included
     bool force{false};       // passed on to assembly
     std::uint64_t buffer_size{64u << 20};
     std::uint64_t seed{0};   // of the array's Rng (uuids of new members)
+    IntentChange intent;     // at the start
     std::function<void(const ArrayEvent&)> on_event;       // the log; may be empty
     std::function<void(ByteSpan)> on_buffer;               // registers the pool with the loop
 };
@@ -59,6 +67,8 @@ class Array {
                                                bool force) = 0;
     virtual Checked<Unit> start_scrub(bool repair) = 0;
     virtual Checked<Unit> stop_scrub() = 0;
+    /// Waits until every write is covered by what holds then. Refused where members have no room.
+    virtual Task<Checked<Unit>> change_intent(IntentChange change) = 0;
 
     /// Any thread: reads [offset, offset + into.size()) without the loop, if every byte of it lies
     /// on in-sync members. False: nothing is promised of `into`; submit a request instead.

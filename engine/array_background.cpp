@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "engine/array_impl.h"
+#include "engine/base/mutation.h"
 
 namespace braid {
 
@@ -22,12 +23,24 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
         if (!co_await wait_durable(self, self->changes_)) continue;  // the array has failed
         if (self->stopping_) break;
         if (order->kind == WalkKind::scrubbing && !self->configuration_.scrub) continue;
+        if (order->kind == WalkKind::rebuilding) {
+            // When it is done one more member may be lost: by then the record is on enough.
+            if (!co_await WriteIntent::rewrite(&self->intent_)) continue;
+        }
         Result<void> result = co_await Walker::run(&self->walker_, *order);
+        const bool resync = order->kind == WalkKind::resyncing;
+        // What it has passed is true, whatever became of a member since.
+        if (resync && self->members_.doubt().empty()) result = Result<void>{};
         // And what was walked is durable before the configuration says so.
         if (result) result = co_await Requests::flush_members(self->context_);
-        if (result && order->kind != WalkKind::scrubbing &&
+        if (result && order->kind == WalkKind::rebuilding &&
             order->losses != self->members_.losses()) {
             result = Error{Errc::cancelled, "walk"};  // perhaps of the very member
+        }
+        if (resync) {
+            if (result) self->members_.doubt().remove_before(self->members_.window_count());
+            if (result) self->resync_flushed();
+            self->note_recovery();
         }
         self->walk_ended(self->walker_.order(), result);
         if (result || order->kind == WalkKind::scrubbing) self->changed();
@@ -60,29 +73,34 @@ std::optional<WalkOrder> ArrayImpl::next_walk() {
     if (members_.failed() || stopping_) return std::nullopt;
     WalkOrder order;
     order.losses = members_.losses();
+    if (!members_.doubt().empty() && !resync_stuck_ && !options_.readonly) {
+        order.kind = WalkKind::resyncing;
+        order.ranges = members_.doubt().ranges();
+        tell(Severity::info, "resync_started",
+             intent_.has_doubt()
+                 ? fmt::format("making parity true in {} stripes that were marked when the array "
+                               "stopped", intent_.stripes_in_doubt())
+                 : std::string("making parity true"));
+        return order;
+    }
+    const std::uint64_t end = members_.window_count();
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const MemberIndex member{i};
         if (members_.slot(member).state != MemberState::rebuilding || options_.readonly) continue;
         if (rebuild_stuck_ == member) continue;
         order.kind = WalkKind::rebuilding;
         order.member = member;
-        order.begin = members_.slot(member).rebuilt;
+        order.ranges = {{members_.slot(member).rebuilt, end}};
         tell(Severity::info, "rebuild_started",
              fmt::format("rebuilding member {} ({}){}", i, record(member).path,
-                         order.begin == 0 ? "" : " from where it was"));
+                         order.begin() == 0 ? "" : " from where it was"));
         return order;
     }
     if (members_.lost() != 0) return std::nullopt;
-    if (configuration_.resynced && !resync_stuck_ && !options_.readonly) {
-        order.kind = WalkKind::resyncing;
-        order.begin = members_.resynced();
-        tell(Severity::info, "resync_started", "making parity true");
-        return order;
-    }
     const bool repairs = configuration_.scrub && configuration_.scrub->repair;
-    if (configuration_.scrub && !configuration_.resynced && !(repairs && options_.readonly)) {
+    if (configuration_.scrub && members_.doubt().empty() && !(repairs && options_.readonly)) {
         order.kind = WalkKind::scrubbing;
-        order.begin = raw(configuration_.scrub->position) * geometry_.windows_per_stripe();
+        order.ranges = {{raw(configuration_.scrub->position) * geometry_.windows_per_stripe(), end}};
         order.repair = configuration_.scrub->repair;
         order.mismatches = configuration_.scrub->mismatches;
         order.repaired = configuration_.scrub->repaired;
@@ -100,22 +118,29 @@ void ArrayImpl::walk_passed(const WalkOrder& order, std::uint64_t windows) {
     if (order.kind == WalkKind::rebuilding) {
         members_.slot(order.member).rebuilt = windows;
     } else if (order.kind == WalkKind::resyncing) {
-        members_.set_resynced(windows);
+        members_.doubt().remove_before(windows);
+        resync_event_.set();
+        requests_.retry_parked();
     }
 }
 
 Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
     const WalkOrder order = self->walker_.order();
     const StripeIndex stripe{self->walker_.position() / self->geometry_.windows_per_stripe()};
-    BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
-    if (order.losses != self->members_.losses()) co_return Error{Errc::cancelled, "walk"};
+    if (!BRAID_MUTANT(checkpoint_ahead)) {
+        BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
+    }
+    if (order.kind == WalkKind::rebuilding && order.losses != self->members_.losses()) {
+        co_return Error{Errc::cancelled, "walk"};
+    }
     Configuration& now = self->configuration_;
     switch (order.kind) {
         case WalkKind::rebuilding:
             self->record(order.member).rebuilt = stripe;
             break;
         case WalkKind::resyncing:
-            now.resynced = stripe;
+            if (now.resynced) now.resynced = std::max(*now.resynced, stripe);
+            self->intent_.settled_before(stripe);
             break;
         case WalkKind::scrubbing:
             if (now.scrub) {
@@ -128,6 +153,7 @@ Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
 }
 
 void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
+    resync_event_.set();
     if (order.kind == WalkKind::scrubbing) return scrub_ended(order, result);
     const bool rebuild = order.kind == WalkKind::rebuilding;
     const std::string what =
@@ -140,9 +166,9 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
             members_.set_state(order.member, MemberState::in_sync);
         } else {
             configuration_.resynced.reset();
-            members_.set_resynced(~std::uint64_t{0});
         }
-        tell(Severity::info, rebuild ? "rebuild_done" : "resync_done", what + " is done");
+        tell(Severity::info, rebuild ? "rebuild_done" : "resync_done",
+             what + " is done" + (rebuild ? "" : resync_result()));
         if (members_.lost() == 0) {
             tell(Severity::info, "clean", "the array is clean: no member is lost");
         }
@@ -150,11 +176,13 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
     }
     if (result.error().code == Errc::cancelled || members_.failed()) return;
     if (rebuild && members_.slot(order.member).state != MemberState::rebuilding) return;
-    if (!rebuild && members_.lost() != 0) return;  // goes on when the array is whole again
-    if (walker_.position() != order.begin || result.error().code == Errc::fenced) return;
+    if (walker_.position() != order.begin() || result.error().code == Errc::fenced) return;
     // No step forward: something cannot be read that would be needed.
     if (rebuild) rebuild_stuck_ = order.member;
-    if (!rebuild) resync_stuck_ = true;
+    if (!rebuild) {
+        resync_stuck_ = true;
+        requests_.set_settles(false);
+    }
     tell(Severity::error, rebuild ? "rebuild_stuck" : "resync_stuck",
          fmt::format("{} cannot go on at stripe {}: {}. Rows there cannot be computed from the "
                      "members that are left; see their read errors", what,
@@ -169,7 +197,7 @@ void ArrayImpl::scrub_ended(const WalkOrder& order, const Result<void>& result) 
     status.seconds_left.reset();
     last_scrub_ = status;
     const bool stuck = !result && result.error().code != Errc::cancelled && !members_.failed() &&
-                       walker_.position() == order.begin;
+                       walker_.position() == order.begin();
     if (!result && !scrub_cancelled_ && !stuck) {  // interrupted: to be gone on with
         configuration_.scrub =
             ScrubRecord{StripeIndex{walker_.position() / geometry_.windows_per_stripe()},
@@ -216,7 +244,7 @@ Checked<Unit> ArrayImpl::start_scrub(bool repair) {
             "{} of {} members lost: there is nothing left to compare with. Rebuild first (braid "
             "member replace)", members_.lost(), members_.count())};
     }
-    if (configuration_.resynced) {
+    if (!members_.doubt().empty()) {
         return Refusal{"a resync makes parity true just now; scrub when it is done"};
     }
     if (configuration_.scrub) {

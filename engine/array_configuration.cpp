@@ -54,6 +54,7 @@ Task<void> ArrayImpl::write_configurations(ArrayImpl* self) {
             const bool held = co_await write_one_configuration(self);
             if (!held || self->members_.failed()) continue;  // a member was lost on the way: again
             self->changes_durable_ = change_now;
+            self->intent_.set_epoch(self->configuration_.epoch);
             self->members_.set_losses_durable(losses_now);
             self->durable_event_.set();
         }
@@ -124,19 +125,12 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
          fmt::format("member {} ({}) failed: {}", raw(member), path, why));
     if (members_.failed()) {
         // The members keep the last configuration that worked: what they hold by it is true.
-        if (!failed_told_) {
-            tell(Severity::error, "failed",
-                 fmt::format("{} members are lost, more than RAID-{} can do without: writes are "
-                             "refused, and reads of what is lost. Stop it, bring members back, and "
-                             "start it again",
-                             members_.lost(), static_cast<int>(configuration_.level)));
-        }
-        failed_told_ = true;
-        durable_event_.set();
+        tell_failed();
         return;
     }
     record(member).state = state;
     record(member).rebuilt = {};
+    if (!list_doubt()) return;
     if (!was_rebuilding) {
         tell(Severity::warning, "degraded",
              fmt::format("the array is degraded: {} of {} members lost, every byte can still be "
@@ -144,6 +138,22 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     }
     changed();
     background_event_.set();
+}
+
+/// Nobody waits any more for what cannot come.
+void ArrayImpl::tell_failed() {
+    if (!failed_told_ && members_.lost() > geometry_.parities()) {
+        tell(Severity::error, "failed",
+             fmt::format("{} members are lost, more than RAID-{} can do without: writes are "
+                         "refused, and reads of what is lost. Stop it, bring members back, and "
+                         "start it again",
+                         members_.lost(), static_cast<int>(configuration_.level)));
+    }
+    failed_told_ = true;
+    durable_event_.set();
+    resync_event_.set();
+    intent_.array_failed();
+    requests_.retry_parked();
 }
 
 void ArrayImpl::write_failed(MemberIndex member, int os_error) {

@@ -35,19 +35,30 @@ ArrayImpl::ArrayImpl(ReadyQueue& ready, Clock& clock, Configuration configuratio
       geometry_(Geometry::of(configuration_)),
       members_(geometry_),
       metadata_(configuration_.member_count),
+      bad_(geometry_, configuration_.bad_rows),
       locks_(geometry_),
       pool_(options_.buffer_size),
+      intent_(ready, clock, geometry_, members_, *this,
+              {configuration_.array, 0, configuration_.volumes}),
       tasks_(ready),
-      context_{geometry_, members_, locks_, pool_, *this, counters_, options_.readonly},
+      context_{geometry_, members_, locks_, pool_, *this, intent_, bad_, counters_,
+               options_.readonly},
       requests_(context_, tasks_),
       walker_(context_, clock, ready, *this) {
-    if (configuration_.resynced) {
-        members_.set_resynced(raw(*configuration_.resynced) * geometry_.windows_per_stripe());
-    }
     requests_.set_readonly(options_.readonly);
 }
 
-ArrayImpl::~ArrayImpl() = default;
+/// Without stop() this is what a crash is to the members: every coroutine ends where it stands, in
+/// any order, while all that their destructors touch still lives. Operations in flight must be
+/// over, and the ready queue be cleared by its owner.
+ArrayImpl::~ArrayImpl() {
+    abandoned_ = true;
+    intent_.abandon();
+    locks_.abandon();
+    pool_.abandon();
+    walker_.abandon();
+    tasks_.clear();
+}
 
 Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& clock,
                                                   std::vector<std::unique_ptr<Disk>> disks,
@@ -62,12 +73,18 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
     for (const std::string& notice : assembly.notices) {
         array->tell(Severity::warning, "notice", notice);
     }
+    array->set_before({std::move(assembly.marked), assembly.intent_generation,
+                       std::move(assembly.intent_hindrance)});
     for (std::size_t i = 0; i != disks.size(); ++i) {
         MemberPlace& place = assembly.places[i];
         if (place.place != Place::member && place.place != Place::spare) continue;
         array->put_disk(std::move(disks[i]), std::move(place.metadata));
     }
-    BRAID_CO_CHECK(co_await ArrayImpl::start(array.get()));
+    const Checked<Unit> started = co_await ArrayImpl::start(array.get());
+    if (!started) {
+        co_await ArrayImpl::end_tasks(array.get());
+        co_return started.error();
+    }
     co_return std::unique_ptr<Array>(std::move(array));
 }
 
@@ -92,6 +109,8 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     if (self->options_.on_buffer) self->options_.on_buffer(self->pool_.region());
     self->members_.refresh();
     self->members_.set_losses_durable(self->members_.losses());
+    self->set_bad_rows(self->configuration_.bad_rows);  // closes the gates
+    self->begin_recovery();
     if (self->options_.readonly) {
         self->tell(Severity::info, "started", "serving for reading only; nothing is written");
         self->configuration_.scrub.reset();  // goes on when it is served for writing again
@@ -100,13 +119,30 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
         co_return Unit{};
     }
     self->tasks_.spawn(write_configurations(self));
+    if (self->options_.force) self->trust_doubt_by_force();
+    BRAID_CO_TRY(self->configuration_.intent, self->plan_intent());
+    self->intent_.start({self->configuration_.intent, self->before_.intent_generation,
+                         self->before_.marked},
+                        self->tasks_);
     self->configuration_.in_use = true;
+    if (!self->list_doubt()) {
+        co_return Refusal{fmt::format("the array cannot start: {}", self->events_.back().text)};
+    }
     const Result<void> durable = co_await wait_durable(self, self->changed());
     if (!durable) {
         co_return Refusal{fmt::format(
             "the members did not take the configuration that says that the array is in use ({}); "
             "see the messages above", text_of(durable.error().code))};
     }
+    // After the configuration, which says what is in doubt where there is no record: an empty
+    // record in front of it would say that nothing is.
+    self->intent_.set_epoch(self->configuration_.epoch);
+    if (const auto kept = co_await WriteIntent::rewrite(&self->intent_); !kept) {
+        co_return Refusal{fmt::format("the members did not take the first record of the write "
+                                      "intent ({}); see the messages above",
+                                      text_of(kept.error().code))};
+    }
+    self->requests_.set_settles(true);
     self->tell(Severity::info, "started",
                fmt::format("RAID-{} of {} members, {} lost", static_cast<int>(
                                self->configuration_.level), self->members_.count(),
@@ -118,9 +154,17 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
 
 /// Cleanly: no request is left, everything is durable, and the metadata says so last.
 Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
-    if (self->stopping_) co_return Result<void>{};
-    self->stopping_ = true;
+    if (self->draining_) co_return Result<void>{};
+    self->draining_ = true;
     co_await self->requests_.drain();
+    // Rows that were listed as unknown and written since are known to us alone: the resync has to
+    // pass before anybody else may ask which they are.
+    while (self->must_settle()) {
+        self->resync_event_.clear();
+        auto passed = self->resync_event_.wait();
+        co_await passed;
+    }
+    self->stopping_ = true;
     for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
         auto& gate = self->members_.slot(MemberIndex{i}).gate;
         gate.close();
@@ -142,19 +186,37 @@ Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
     if (!self->options_.readonly && !self->members_.failed()) {
         result = co_await keep_final_state(self);
     }
+    co_await end_tasks(self);
+    if (self->members_.failed() && result) co_return Error{Errc::failed, "array"};
+    co_return result;
+}
+
+Task<void> ArrayImpl::end_tasks(ArrayImpl* self) {
     self->stopped_ = true;
     self->requests_.stop();
+    self->intent_.stop();
     self->changed_event_.set();
     auto joined = self->tasks_.join();
     co_await joined;
-    if (self->members_.failed() && result) co_return Error{Errc::failed, "array"};
-    co_return result;
 }
 
 Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
     BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
     self->note_positions();  // everything walked so far was flushed just now
-    self->configuration_.in_use = false;
+    self->resync_flushed();
+    // Nothing is being written: only what is in doubt stays in the record. The next start, or a
+    // crash right after it, goes by this.
+    self->intent_.drop_clean();
+    BRAID_CO_CHECK(co_await WriteIntent::rewrite(&self->intent_));
+    // Marked stripes are left that were not made true: only the record knows them, and it counts
+    // after an unclean stop. So that is what it is.
+    const bool left = self->intent_.has_doubt();
+    if (left) {
+        self->tell(Severity::warning, "resync_left",
+                   fmt::format("{} stripes that were marked are still to be made true; the next "
+                               "start goes on with them", self->intent_.stripes_in_doubt()));
+    }
+    self->configuration_.in_use = left;
     const std::uint64_t change = self->changed();
     co_return co_await wait_durable(self, change);
 }
@@ -166,9 +228,10 @@ void ArrayImpl::note_positions() {
         if (slot.state != MemberState::rebuilding) continue;
         record(MemberIndex{i}).rebuilt = StripeIndex{slot.rebuilt / per_stripe};
     }
-    if (configuration_.resynced) {
-        configuration_.resynced = StripeIndex{members_.resynced() / per_stripe};
-    }
+    if (!configuration_.resynced || members_.doubt().empty()) return;
+    // Marked stripes in front of it do not count: the record has them.
+    const std::uint64_t first = members_.doubt().ranges().front().begin / per_stripe;
+    configuration_.resynced = StripeIndex{std::max(raw(*configuration_.resynced), first)};
 }
 
 void ArrayImpl::tell(Severity severity, std::string kind, std::string text) {
@@ -189,8 +252,13 @@ ArrayStatus ArrayImpl::status() const {
     status.health = members_.failed()      ? Health::failed
                     : members_.lost() != 0 ? Health::degraded
                                            : Health::clean;
+    status.intent = intent_.status();
+    status.intent.hindrance = before_.intent_hindrance;
+    if (recovery_) status.recovery = recovery_status();
+    status.bad = bad_bytes_;
+    status.bad_bytes = bad_bytes_size_;
     status.readonly = options_.readonly;
-    status.stopping = stopping_;
+    status.stopping = draining_;
     for (const MemberRecord& at : configuration_.members) {
         MemberStatus member;
         member.record = at;

@@ -12,12 +12,15 @@
 
 #include "engine/array.h"
 #include "engine/assembly.h"
+#include "engine/bad_rows.h"
+#include "engine/config_slot.h"
 #include "engine/base/rng.h"
 #include "engine/buffer_pool.h"
 #include "engine/members.h"
 #include "engine/requests.h"
 #include "engine/walker.h"
 #include "engine/window_locks.h"
+#include "engine/write_intent.h"
 
 namespace braid {
 
@@ -26,10 +29,19 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     ArrayImpl(ReadyQueue& ready, Clock& clock, Configuration configuration, ArrayOptions options);
     ~ArrayImpl() override;
 
+    /// What assembly knows of the last stop; before start().
+    struct Before {
+        std::vector<IntentEntry> marked;
+        std::uint64_t intent_generation{0};
+        std::string intent_hindrance;
+    };
+    void set_before(Before before) { before_ = std::move(before); }
     /// Puts a disk where the configuration has its record; before start().
     void put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata);
     /// Marks the array as in use and begins what is to run in the background.
     static Task<Checked<Unit>> start(ArrayImpl* self);
+    /// Ends what runs by itself; nothing is written any more.
+    static Task<void> end_tasks(ArrayImpl* self);
     void tell(Severity severity, std::string kind, std::string text);
 
     const Configuration& configuration() const override { return configuration_; }
@@ -51,6 +63,9 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     }
     Checked<Unit> start_scrub(bool repair) override;
     Checked<Unit> stop_scrub() override;
+    Task<Checked<Unit>> change_intent(IntentChange change) override {
+        return run_change_intent(this, change);
+    }
     bool read_direct(std::uint64_t offset, ByteSpan into) override;
     void note_latency(Nanos latency) override;
 
@@ -61,6 +76,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
         ArrayImpl& array;
         explicit Busy(ArrayImpl& the_array) : array(the_array) { array.members_busy_ = true; }
         ~Busy() {
+            if (array.abandoned_) return;
             array.members_busy_ = false;
             array.background_event_.set();
         }
@@ -77,9 +93,16 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void read_failed(MemberIndex member, int os_error) override;
     void write_failed(MemberIndex member, int os_error) override;
     Task<Result<void>> losses_durable() override { return wait_losses_durable(this); }
+    Task<Result<void>> flush_members() override { return Requests::flush_members(context_); }
+    Task<Result<void>> rows_known(std::vector<BadRange> rows) override {
+        return unlist_rows(this, std::move(rows));
+    }
     // WalkHost
     void walk_passed(const WalkOrder& order, std::uint64_t windows) override;
     Task<Result<void>> walk_checkpoint() override { return keep_position(this); }
+    Task<Result<void>> walk_unknown(std::vector<BadRange> rows) override {
+        return list_rows(this, std::move(rows));
+    }
     void walk_mismatch(WindowPlace place, std::uint32_t row, std::string what) override;
     LatencySample take_latency() override;
 
@@ -88,12 +111,33 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<Result<void>> stop_all(ArrayImpl* self);
     static Task<Result<void>> keep_final_state(ArrayImpl* self);
     void note_positions();
+    Checked<IntentSettings> plan_intent();
+    void tell_failed();
+
+    // What cannot be known, array_recovery.cpp.
+    static Task<Result<void>> list_rows(ArrayImpl* self, std::vector<BadRange> rows);
+    static Task<Result<void>> unlist_rows(ArrayImpl* self, std::vector<BadRange> rows);
+    bool add_bad_rows(const std::vector<BadRange>& rows);
+    void set_bad_rows(std::vector<BadRange> ranges);
+    bool list_doubt();
+    bool has_room_for(const std::vector<BadRange>& ranges) const;
+    std::vector<BadRange> undecidable_rows() const;
+    void trust_doubt_by_force();
+    bool must_settle() const;
+    void halt(const std::string& why);
+    void begin_recovery();
+    void resync_flushed();
+    std::string resync_result() const;
+    RecoveryStatus recovery_status() const;
+    std::uint64_t marked_windows_left() const;
+    void note_recovery();
     static Task<Checked<Unit>> run_fail(ArrayImpl* self, std::string name);
     static Task<Checked<Unit>> run_remove(ArrayImpl* self, std::string name);
     static Task<Checked<Unit>> run_add(ArrayImpl* self, std::unique_ptr<Disk> disk,
                                        std::optional<MemberIndex> role, bool force);
     static Task<Checked<Unit>> run_replace(ArrayImpl* self, std::string name,
                                            std::unique_ptr<Disk> disk, bool force);
+    static Task<Checked<Unit>> run_change_intent(ArrayImpl* self, IntentChange change);
     Checked<Unit> may_command() const;
     static Task<Checked<Unit>> fail_now(ArrayImpl* self, std::string name);
     static Task<Checked<Unit>> add_now(ArrayImpl* self, std::unique_ptr<Disk> disk,
@@ -137,13 +181,21 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     Members members_;
     std::vector<MemberMetadata> metadata_;  // by role
     std::vector<Spare> spares_;
+    BadRows bad_;
     WindowLocks locks_;
     BufferPool pool_;
+    WriteIntent intent_;
     Counters counters_;
     TaskGroup tasks_;
     StripeContext context_;
     Requests requests_;
     Walker walker_;
+
+    Before before_;
+    std::optional<RecoveryStatus> recovery_;
+    Nanos recovery_since_{};
+    std::vector<BadBytes> bad_bytes_;  // of configuration_.bad_rows
+    std::uint64_t bad_bytes_size_{0};
 
     std::uint64_t changes_{0};        // of the configuration in memory
     std::uint64_t changes_durable_{0};
@@ -151,13 +203,16 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     Event changed_event_;
     Event durable_event_;
     Event background_event_;          // there may be something to do
+    Event resync_event_;              // less is in doubt, or the resync has ended
     bool background_running_{false};
     bool scrub_cancelled_{false};
     std::optional<MemberIndex> rebuild_stuck_;  // could not go on; not tried again by itself
     bool resync_stuck_{false};
     std::optional<WalkStatus> last_scrub_;
-    bool stopping_{false};
+    bool draining_{false};            // no request is taken any more
+    bool stopping_{false};            // and nothing new begins in the background
     bool stopped_{false};
+    bool abandoned_{false};           // destroyed without stop(): frames end where they are
     bool members_busy_{false};        // an operator's command on members runs
     bool writing_{false};             // the configuration, to members that may be lost meanwhile
     bool failed_told_{false};

@@ -69,7 +69,7 @@ Refusal not_durable(const Error& error) {
 }  // namespace
 
 Checked<Unit> ArrayImpl::may_command() const {
-    if (stopping_) return Refusal{"the array is being stopped"};
+    if (draining_) return Refusal{"the array is being stopped"};
     if (members_busy_) {
         return Refusal{"another command on members is running; try again when it is done"};
     }

@@ -23,6 +23,7 @@
 
 #include "engine/base/result.h"
 #include "engine/configuration.h"
+#include "engine/intent_record.h"
 #include "engine/member_metadata.h"
 
 namespace braid {
@@ -55,6 +56,14 @@ struct Assembly {
     Configuration configuration;
     std::vector<MemberPlace> places;   // one per image, in their order
     bool unclean{false};               // was not stopped cleanly: `resynced` says what is true
+    /// The stripes that were marked when it stopped uncleanly, of all nodes: the only ones before
+    /// `resynced` whose parity may not be true. Empty after a clean stop.
+    std::vector<IntentEntry> marked;
+    /// The highest of a valid record of this array on any member that takes part, marked or not:
+    /// new records go on from it.
+    std::uint64_t intent_generation{0};
+    /// Why there can be no write intent, for people; empty: there can.
+    std::string intent_hindrance;
     bool adopted{false};               // made or changed by md: what braid knew came second
     std::vector<std::string> notices;  // for people: what was left out, repaired or found odd
 };

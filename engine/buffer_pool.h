@@ -71,6 +71,8 @@ class BufferPool {
     ByteSpan region() const { return {base_, size_}; }
     std::uint64_t used() const { return used_; }
     bool has_waiters() const { return waiting_first_ != nullptr; }
+    /// Those who wait are destroyed without being served.
+    void abandon() { waiting_first_ = waiting_last_ = nullptr; }
 
   private:
     friend class Lease;

@@ -19,7 +19,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::uint64_t seconds_max = std::uint64_t{1} << 40;
-constexpr std::uint32_t kept_path_short = 100;  // when the text would not fit
+constexpr std::uint32_t kept_path_short = 100;  // when the text would not fit: then it does
 
 Refusal refuse(std::string text) { return Refusal{std::move(text)}; }
 
@@ -131,6 +131,32 @@ Checked<Unit> check_volumes(const Configuration& c) {
     return Unit{};
 }
 
+Checked<Unit> check_intent(const Configuration& c) {
+    const std::uint64_t region = c.intent.region;
+    if (!std::has_single_bit(region) || region < intent_region_min || region > intent_region_max) {
+        return refuse(fmt::format("intent: a region of {} bytes is not a power of two from {} to {}",
+                                  region, intent_region_min, intent_region_max));
+    }
+    if (c.bad_rows.size() > bad_ranges_max) {
+        return refuse(fmt::format("bad_rows: {} ranges, more than {}", c.bad_rows.size(),
+                                  bad_ranges_max));
+    }
+    const std::uint64_t rows = c.stripes * (c.strip_size / row_size);
+    const BadRange* before = nullptr;
+    for (const BadRange& range : c.bad_rows) {
+        if (raw(range.member) >= c.member_count) return refuse("bad_rows: no such member");
+        if (range.count == 0 || range.first > rows || range.count > rows - range.first) {
+            return refuse("bad_rows: a range is empty or reaches beyond the member");
+        }
+        const bool in_order = before == nullptr || before->member < range.member ||
+                              (before->member == range.member &&
+                               before->first + before->count < range.first);
+        if (!in_order) return refuse("bad_rows: not in order, or two ranges touch");
+        before = &range;
+    }
+    return Unit{};
+}
+
 // --- to text ---
 
 std::string line_of(const Json& value) {
@@ -170,6 +196,20 @@ Json json_of(const std::optional<ScrubRecord>& scrub) {
     json["mismatches"] = scrub->mismatches;
     json["repaired"] = scrub->repaired;
     return json;
+}
+
+Json json_of(const IntentSettings& intent) {
+    Json json;
+    json["on"] = intent.on;
+    json["region"] = intent.region;
+    return json;
+}
+Json json_of(const std::vector<BadRange>& ranges) {
+    Json list = Json::array();  // short: there may be many
+    for (const BadRange& range : ranges) {
+        list.push_back(Json::array({raw(range.member), range.first, range.count}));
+    }
+    return list;
 }
 
 Json json_of(const Area& area) {
@@ -215,6 +255,8 @@ std::string text_with_paths(const ConfigSlot& slot, std::size_t path_length) {
     add("in_use", c.in_use ? "true" : "false");
     add("resynced", line_of(json_of(c.resynced)));
     add("scrub", line_of(json_of(c.scrub)));
+    add("intent", line_of(json_of(c.intent)));
+    add("bad_rows", line_of(json_of(c.bad_rows)));
     add("members", lines_of(c.members, [path_length](const MemberRecord& m) {
             return json_of(m, path_length);
         }));
@@ -358,7 +400,7 @@ Checked<std::optional<ScrubRecord>> scrub_from(const Json& json) {
     return scrub;
 }
 
-/// Format 1 knows no areas but those that follow from the members.
+/// There are no areas yet but those that follow from the members.
 Checked<Unit> check_areas(const Json& json, const Configuration& c) {
     Json expected = Json::array();
     for (const Area& area : areas_of(c)) expected.push_back(json_of(area));
@@ -403,6 +445,29 @@ Checked<Unit> read_lists(Reader& read, Configuration& c) {
     return Unit{};
 }
 
+/// Since format 2.
+Checked<Unit> read_intent(Reader& read, Configuration& c) {
+    if (const Json* json = read.take("intent")) {
+        Reader intent(*json, "intent");
+        c.intent.on = intent.truth("on");
+        c.intent.region = intent.number("region");
+        BRAID_CHECK(intent.done());
+    }
+    if (const Json* rows = read.array("bad_rows")) {
+        for (const Json& json : *rows) {
+            const bool sound = json.is_array() && json.size() == 3 &&
+                               std::ranges::all_of(json, [](const Json& number) {
+                                   return number.is_number_unsigned();
+                               }) &&
+                               json[0].get<std::uint64_t>() < members_max;
+            if (!sound) return refuse("bad_rows: a range is not [member, first, count]");
+            c.bad_rows.push_back({MemberIndex{json[0].get<std::uint32_t>()},
+                                  json[1].get<std::uint64_t>(), json[2].get<std::uint64_t>()});
+        }
+    }
+    return Unit{};
+}
+
 /// Parses without exceptions, and refuses a key that an object has twice: which would count?
 Checked<Json> parse(std::string_view text) {
     std::vector<std::set<std::string>> keys;
@@ -432,11 +497,11 @@ std::uint32_t crc_of(const SlotHeader& header, ByteView text) {
 }
 
 Result<void, Finding> check_header(const SlotHeader& header, std::uint32_t slot) {
-    if (plain(header.format) != slot_format) {
+    if (plain(header.format) < slot_format_oldest || plain(header.format) > slot_format) {
         return Finding{FindingKind::unsupported,
-                       fmt::format("configuration slot {} has format {}; this braid knows format "
-                                   "{}: use a newer one",
-                                   slot, plain(header.format), slot_format)};
+                       fmt::format("configuration slot {} has format {}; this braid knows formats "
+                                   "{} to {}: use a newer one",
+                                   slot, plain(header.format), slot_format_oldest, slot_format)};
     }
     if (!std::ranges::all_of(header.reserved, [](auto byte) { return byte == 0; })) {
         return corrupt(
@@ -489,17 +554,32 @@ std::vector<Area> areas_of(const Configuration& configuration) {
 Checked<Unit> check_configuration(const Configuration& configuration) {
     BRAID_CHECK(check_shape(configuration));
     BRAID_CHECK(check_members(configuration));
-    return check_volumes(configuration);
+    BRAID_CHECK(check_intent(configuration));
+    BRAID_CHECK(check_volumes(configuration));
+    if (!fits_slot(configuration)) return refuse("bad_rows: too many for a configuration slot");
+    return Unit{};
+}
+
+bool fits_slot(const Configuration& configuration) {
+    constexpr std::size_t few = 256;  // fit always: the largest configuration is tested with them
+    if (configuration.bad_rows.size() <= few) return true;
+    ConfigSlot slot;
+    slot.configuration = configuration;
+    slot.configuration.epoch = slot.configuration.settled = slot.configuration.events =
+        ~std::uint64_t{0};
+    slot.tie = {~std::uint32_t{0}, ~std::uint32_t{0}};
+    return text_with_paths(slot, 0).size() <= slot_text_max;
 }
 
 std::string to_json_text(const ConfigSlot& slot) {
     std::string text = text_with_paths(slot, member_path_max);
     if (text.size() > slot_text_max) text = text_with_paths(slot, kept_path_short);
+    if (text.size() > slot_text_max) text = text_with_paths(slot, 0);
     BRAID_REQUIRE(text.size() <= slot_text_max);
     return text;
 }
 
-Checked<ConfigSlot> from_json_text(std::string_view text) {
+Checked<ConfigSlot> from_json_text(std::string_view text, std::uint32_t format) {
     BRAID_TRY(const Json json, parse(text));
     Reader read(json, "the configuration");
     ConfigSlot slot;
@@ -521,6 +601,7 @@ Checked<ConfigSlot> from_json_text(std::string_view text) {
         BRAID_TRY(c.scrub, scrub_from(*scrub));
     }
     BRAID_CHECK(read_lists(read, c));
+    if (format >= 2) BRAID_CHECK(read_intent(read, c));
     if (const Json* on = read.take("on")) {
         Reader tie(*on, "on");
         slot.member = tie.uuid("member");
@@ -569,7 +650,8 @@ Result<ConfigSlot, Finding> decode_slot(ByteView bytes, std::uint32_t slot) {
                         slot, sum, plain(header.crc32c)));
     }
     BRAID_CHECK(check_header(header, slot));
-    auto parsed = from_json_text({reinterpret_cast<const char*>(text.data()), text.size()});
+    auto parsed = from_json_text({reinterpret_cast<const char*>(text.data()), text.size()},
+                                 header.format);
     if (!parsed) {
         return corrupt(
             fmt::format("configuration slot {} is corrupt: {}", slot, parsed.error().text));

@@ -40,7 +40,8 @@ struct SlotHeader {
 };
 static_assert(sizeof(SlotHeader) == row_size && is_packed_v<SlotHeader>);
 inline constexpr std::array<char, 8> slot_magic{'B', 'R', 'A', 'I', 'D', 'C', 'F', 'G'};
-inline constexpr std::uint32_t slot_format = 1;
+inline constexpr std::uint32_t slot_format = 2;         // written: has "intent" and "bad_rows"
+inline constexpr std::uint32_t slot_format_oldest = 1;  // still read
 inline constexpr std::uint64_t slot_text_max = slot_size - sizeof(SlotHeader);
 inline constexpr std::size_t member_path_max = 255;  // bytes that are kept; the end counts
 
@@ -82,10 +83,13 @@ std::vector<Area> areas_of(const Configuration& configuration);
 /// Every range, order and relation that a configuration must keep; the text names the field.
 Checked<Unit> check_configuration(const Configuration& configuration);
 
+/// Whether its text fits in a slot, if need be without the members' paths. Part of the checks;
+/// many bad rows may be too much for it.
+bool fits_slot(const Configuration& configuration);
 /// The text alone. The configuration must be a checked one.
 std::string to_json_text(const ConfigSlot& slot);
 /// Strict: unknown, missing and doubled keys, wrong types and ranges are refused.
-Checked<ConfigSlot> from_json_text(std::string_view text);
+Checked<ConfigSlot> from_json_text(std::string_view text, std::uint32_t format = slot_format);
 
 /// slot_size bytes, for slot_offset(sequence % 2).
 Buffer encode_slot(const ConfigSlot& slot);

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/base/limits.h"
 #include "engine/base/units.h"
 #include "engine/base/uuid.h"
 
@@ -63,6 +64,24 @@ struct ScrubRecord {
     bool operator==(const ScrubRecord&) const = default;
 };
 
+/// The write intent (engine/write_intent.h): whether stripes are marked before they are written.
+struct IntentSettings {
+    bool on{true};                        // off: a crash means a resync of everything
+    std::uint64_t region{intent_region_default};  // bytes of data that one mark covers
+    bool operator==(const IntentSettings&) const = default;
+};
+
+/// Rows of one member whose data cannot be known (engine/bad_rows.h): reading them is an error
+/// until they are written anew. Their parity is true, with zeros in place of what is not known.
+/// Rows are numbered along the member: stripe × rows of a strip + row of the strip. Where the
+/// member holds parity in a stripe, nothing is meant.
+struct BadRange {
+    MemberIndex member{};
+    std::uint64_t first{0};
+    std::uint64_t count{0};
+    bool operator==(const BadRange&) const = default;
+};
+
 struct Configuration {
     Uuid array;
     std::string name;
@@ -81,6 +100,8 @@ struct Configuration {
     std::optional<ScrubRecord> scrub;     // to be gone on with
     std::vector<MemberRecord> members;    // each role once, in order of role; then the spares
     std::vector<VolumeRecord> volumes;    // in order of `first`; they do not overlap
+    IntentSettings intent;
+    std::vector<BadRange> bad_rows;       // in order of member and first; none touches the next
     bool operator==(const Configuration&) const = default;
 
     MemberRecord* member(MemberIndex role);

@@ -206,6 +206,7 @@ Task<Checked<Unit>> run_create(std::unique_ptr<Work> work) {
         MemberMetadata metadata;
         metadata.uuid = c.members[at].uuid;
         metadata.superblock = make_md_superblock(c, c.members[at]);
+        metadata.blank = true;
         const auto written =
             co_await write_member_metadata(disk, &c, &metadata, work->plan.wall_seconds);
         if (!written) co_return member_failed(disk, written.error(), "writing its metadata");

@@ -305,7 +305,9 @@ MdSuperblock update_md_superblock(MdSuperblock sb, const Configuration& configur
     const bool rebuilding = record.state == MemberState::rebuilding;
     std::uint32_t features = sb.feature_map & md_feature::bitmap;
     if (rebuilding) features |= md_feature::recovery_offset;
-    if (configuration.in_use) features |= md_feature::in_use_by_braid;
+    // md would return zeros for rows that cannot be known: it is kept away until they are healed.
+    const bool hidden = configuration.in_use || !configuration.bad_rows.empty();
+    if (hidden) features |= md_feature::in_use_by_braid;
     sb.feature_map = features;
     sb.device_uuid = record.uuid;
     sb.dev_number = record.dev_number;

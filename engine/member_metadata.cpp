@@ -23,6 +23,7 @@ struct Extent {
     bool overlaps(Extent other) const { return begin < other.end && other.begin < end; }
 };
 constexpr Extent slots_extent{slots_offset, slots_end};
+constexpr Extent intent_extent{slots_end, slots_end + write_intent_size};
 
 /// Where `sectors` from the superblock lies; none if that is in front of the member.
 std::optional<std::uint64_t> place_of(std::int32_t sectors) {
@@ -34,13 +35,15 @@ std::optional<std::uint64_t> place_of(std::int32_t sectors) {
 
 bool has_bitmap(const MdSuperblock& sb) { return (sb.feature_map & md_feature::bitmap) != 0; }
 
-bool is_zero(const Buffer& buffer) {
-    return std::ranges::all_of(buffer.view(), [](std::byte b) { return b == std::byte{0}; });
+/// Each byte equals the one before it, and the first is zero.
+bool is_zero(ByteView bytes) {
+    return bytes.empty() || (bytes[0] == std::byte{0} &&
+                             std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
-bool has_slot_magic(ByteView bytes) {
-    return bytes.size() >= slot_magic.size() &&
-           std::memcmp(bytes.data(), slot_magic.data(), slot_magic.size()) == 0;
+bool has_magic(ByteView bytes, const std::array<char, 8>& magic) {
+    return bytes.size() >= magic.size() &&
+           std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
 }
 
 Finding unsupported(std::string text) { return {FindingKind::unsupported, std::move(text)}; }
@@ -100,10 +103,30 @@ Task<Result<void>> read_into(Disk& disk, MemberImage& image) {
         BRAID_CO_TRY(image.slots[slot], co_await read_piece(disk, slot_offset(slot), slot_size));
     }
     BRAID_CO_CHECK(co_await read_md_areas(disk, image));
+    BRAID_CO_TRY(image.intent, co_await read_piece(disk, slots_end, write_intent_size));
     if (!has_md_magic(image.superblock, 0)) {
         BRAID_CO_TRY(image.elsewhere, co_await look_elsewhere(disk));
     }
     co_return Result<void>{};
+}
+
+/// Which of md's own areas lies in `extent`: "md's bitmap", "md's bad-block log"; empty: none.
+std::string_view find_overlap(const MdSuperblock& sb, const std::optional<MdBitmapHeader>& bitmap,
+                              Extent extent) {
+    const auto at_bitmap = place_of(sb.bitmap_offset);
+    if (bitmap && at_bitmap && Extent{*at_bitmap, *at_bitmap + size_of(*bitmap)}.overlaps(extent)) {
+        return "md's bitmap";
+    }
+    const auto at_log = place_of(sb.bblog_offset);
+    if (plain(sb.bblog_offset) != 0 && at_log &&
+        Extent{*at_log, *at_log + to_bytes({plain(sb.bblog_size)}).value}.overlaps(extent)) {
+        return "md's bad-block log";
+    }
+    return {};
+}
+std::string_view way_out_of(std::string_view overlap) {
+    return overlap == "md's bitmap" ? "take it away with mdadm --grow --bitmap=none"
+                                    : "assemble it with mdadm --update=no-bbl once";
 }
 
 /// Whether md's own areas leave the slots alone, and the slots' place is ours or empty.
@@ -116,23 +139,9 @@ std::optional<Finding> find_hindrance(const MemberImage& image, const MdSuperblo
             "needed; make the array anew with mdadm --data-offset=4M or more, or with braid create",
             data_offset, slots_end));
     }
-    const auto at_bitmap = place_of(sb.bitmap_offset);
-    if (bitmap && at_bitmap) {
-        const Extent extent{*at_bitmap, *at_bitmap + size_of(*bitmap)};
-        if (extent.overlaps(slots_extent)) {
-            return unsupported(
-                "has md's bitmap where braid's configuration would lie; take it "
-                "away with mdadm --grow --bitmap=none");
-        }
-    }
-    const auto at_log = place_of(sb.bblog_offset);
-    if (plain(sb.bblog_offset) != 0 && at_log) {
-        const Extent extent{*at_log, *at_log + to_bytes({plain(sb.bblog_size)}).value};
-        if (extent.overlaps(slots_extent)) {
-            return unsupported(
-                "has md's bad-block log where braid's configuration would lie; "
-                "assemble it with mdadm --update=no-bbl once");
-        }
+    if (const auto overlap = find_overlap(sb, bitmap, slots_extent); !overlap.empty()) {
+        return unsupported(fmt::format("has {} where braid's configuration would lie; {}", overlap,
+                                       way_out_of(overlap)));
     }
     if (const auto count = bad_block_entries(image.bad_blocks.view()); count != 0) {
         return unsupported(fmt::format(
@@ -148,7 +157,8 @@ std::optional<Finding> find_strange_slot(const MemberImage& image, const MemberF
         const auto& found = findings.slots[slot];
         if (!found && found.error().kind == FindingKind::unsupported) return found.error();
         if (!found && found.error().kind == FindingKind::none &&
-            !has_slot_magic(image.slots[slot].view()) && !is_zero(image.slots[slot])) {
+            !has_magic(image.slots[slot].view(), slot_magic) &&
+            !is_zero(image.slots[slot].view())) {
             return unsupported(fmt::format(
                 "has bytes of something else where braid's configuration would lie (at byte {}); "
                 "if they mean nothing to you, fill {} bytes there with zeros",
@@ -158,11 +168,65 @@ std::optional<Finding> find_strange_slot(const MemberImage& image, const MemberF
     return std::nullopt;
 }
 
+/// Whether the area of the write intent lies in front of the data, and md leaves it alone.
+std::optional<Finding> find_intent_obstacle(const MdSuperblock& sb,
+                                            const std::optional<MdBitmapHeader>& bitmap) {
+    const std::uint64_t data_offset = to_bytes({plain(sb.data_offset)}).value;
+    const std::uint64_t needed = intent_extent.end + row_size;  // md's log may end the gap
+    if (data_offset < needed) {
+        return unsupported(fmt::format(
+            "has no room for the write intent: its data starts at byte {}, and {} are needed; "
+            "only an array that is made anew has it, with braid create or mdadm --data-offset=4M",
+            data_offset, needed));
+    }
+    if (const auto overlap = find_overlap(sb, bitmap, intent_extent); !overlap.empty()) {
+        return unsupported(fmt::format("has {} where the write intent would lie; {}", overlap,
+                                       way_out_of(overlap)));
+    }
+    return std::nullopt;
+}
+
+/// Only what is ours, or zero, may be written over.
+void inspect_intent_slot(MemberFindings& findings, ByteView bytes, std::uint32_t slot) {
+    if (is_zero(bytes)) {
+        findings.intent_zero.push_back(slot);
+        return;
+    }
+    auto record = decode_intent(bytes, slot);
+    std::optional<Finding> hindrance;
+    if (!record && record.error().kind == FindingKind::unsupported) hindrance = record.error();
+    if (!has_magic(bytes, intent_magic)) {
+        hindrance = unsupported(fmt::format(
+            "has bytes of something else where the write intent would lie (at byte {}); if they "
+            "mean nothing to you, fill {} bytes there with zeros",
+            slots_end + slot * intent_slot_size, intent_slot_size));
+    }
+    if (hindrance && !findings.intent_hindrance) findings.intent_hindrance = std::move(hindrance);
+    // What is left of another array is written over, and does not count.
+    if (record && record->array != findings.superblock->set_uuid) return;
+    if (!record && record.error().kind == FindingKind::none) return;
+    findings.intent.push_back({slot, std::move(record)});
+}
+
+void inspect_intent(MemberFindings& findings, const MemberImage& image) {
+    findings.intent_hindrance = find_intent_obstacle(*findings.superblock, findings.bitmap);
+    if (findings.intent_hindrance) return;  // data or md's, whatever it looks like
+    if (image.intent.size() != write_intent_size) {
+        findings.intent_hindrance = unsupported("ends before the place of the write intent");
+        return;
+    }
+    for (std::uint32_t slot = 0; slot != nodes_max * intent_slots; ++slot) {
+        inspect_intent_slot(
+            findings, image.intent.view().subspan(slot * intent_slot_size, intent_slot_size), slot);
+    }
+}
+
 struct EncodedMetadata {
     Buffer slot;
     std::uint64_t slot_at{0};
     Buffer bitmap;
     std::uint64_t bitmap_at{0};
+    std::vector<std::uint32_t> intent;  // slots that get their magic
     Buffer superblock;
     MdSuperblock after;
     std::uint64_t sequence{0};
@@ -188,6 +252,20 @@ MdSuperblock fill_pattern(const MdSuperblock& pattern, const Configuration& conf
     return sb;
 }
 
+/// All of the area, where a new member has it.
+std::vector<std::uint32_t> all_intent_slots(const MdSuperblock& sb, const Buffer& bitmap_header) {
+    std::optional<MdBitmapHeader> bitmap;
+    if (has_bitmap(sb)) {
+        if (const auto decoded = decode_md_bitmap(bitmap_header.view(), sb.set_uuid)) {
+            bitmap = *decoded;
+        }
+    }
+    std::vector<std::uint32_t> slots;
+    if (find_intent_obstacle(sb, bitmap)) return slots;
+    for (std::uint32_t slot = 0; slot != nodes_max * intent_slots; ++slot) slots.push_back(slot);
+    return slots;
+}
+
 EncodedMetadata encode(const MemberMetadata& metadata, Configuration configuration,
                        std::uint64_t wall_seconds) {
     for (MemberRecord& any : configuration.members) any.path = path_to_keep(any.path);
@@ -211,6 +289,8 @@ EncodedMetadata encode(const MemberMetadata& metadata, Configuration configurati
     encoded.slot_at = slot_offset(static_cast<std::uint32_t>(encoded.sequence % slot_count));
     encoded.superblock = Buffer(sizeof(MdSuperblock));
     std::memcpy(encoded.superblock.data(), &encoded.after, sizeof(MdSuperblock));
+    encoded.intent =
+        metadata.blank ? all_intent_slots(before, metadata.bitmap) : metadata.intent_zero;
     const auto bitmap_at = place_of(before.bitmap_offset);
     if (has_bitmap(before) && metadata.bitmap.size() != 0 && bitmap_at) {
         encoded.bitmap = metadata.bitmap;
@@ -223,7 +303,21 @@ EncodedMetadata encode(const MemberMetadata& metadata, Configuration configurati
     return encoded;
 }
 
+/// Neighbours in one write.
+Task<Result<void>> prepare_intent(Disk& disk, const std::vector<std::uint32_t>& slots) {
+    for (std::size_t at = 0; at != slots.size();) {
+        std::size_t end = at + 1;
+        while (end != slots.size() && slots[end] == slots[end - 1] + 1) ++end;
+        const Buffer empty = empty_intent_slots(static_cast<std::uint32_t>(end - at));
+        BRAID_CO_CHECK(
+            co_await write_disk(disk, slots_end + slots[at] * intent_slot_size, empty.view()));
+        at = end;
+    }
+    co_return Result<void>{};
+}
+
 Task<Result<void>> write_encoded(Disk& disk, MemberMetadata& metadata, EncodedMetadata encoded) {
+    BRAID_CO_CHECK(co_await prepare_intent(disk, encoded.intent));
     if (encoded.sequence <= slot_count) {
         // The first time in this slot: the magic goes first, so that a torn write leaves a corrupt
         // slot and not bytes of nobody, in the way of everything.
@@ -242,6 +336,7 @@ Task<Result<void>> write_encoded(Disk& disk, MemberMetadata& metadata, EncodedMe
     if (encoded.bitmap.size() != 0) metadata.bitmap = std::move(encoded.bitmap);
     metadata.sequence = encoded.sequence;
     metadata.epoch = encoded.epoch;
+    metadata.intent_zero.clear();
     metadata.blank = false;
     co_return Result<void>{};
 }
@@ -274,7 +369,7 @@ std::string describe_content(const MemberImage& image, const Buffer& front, cons
     if (decoded) return fmt::format("a member of md array {}", decoded->set_uuid.text());
     if (decoded.error().kind != FindingKind::none) return decoded.error().text;
     if (!image.elsewhere.empty()) return image.elsewhere;
-    return is_zero(front) && is_zero(end) ? "" : "data of something else";
+    return is_zero(front.view()) && is_zero(end.view()) ? "" : "data of something else";
 }
 
 Task<Checked<NewMember>> look_at_new(Disk& disk, NewMember fresh, Uuid array,
@@ -290,7 +385,8 @@ Task<Checked<NewMember>> look_at_new(Disk& disk, NewMember fresh, Uuid array,
                                       os_error_text(image.os_error != 0 ? image.os_error : 5))};
     }
     const auto superblock = decode_md_superblock(image.superblock.view(), image.device_size);
-    if (superblock && superblock->set_uuid == array) {
+    const bool of_this_array = superblock && superblock->set_uuid == array;
+    if (of_this_array) {
         fresh.before = superblock->device_uuid;
         co_return std::move(fresh);
     }
@@ -363,6 +459,7 @@ MemberFindings inspect(const MemberImage& image) {
     }
     findings.hindrance = find_hindrance(image, sb, findings.bitmap);
     if (!findings.hindrance) findings.hindrance = find_strange_slot(image, findings);
+    inspect_intent(findings, image);
     return findings;
 }
 
@@ -372,6 +469,7 @@ MemberMetadata metadata_of(const MemberImage& image, const MemberFindings& findi
     metadata.superblock = *findings.superblock;
     metadata.uuid = metadata.superblock.device_uuid;
     if (findings.bitmap) metadata.bitmap = image.bitmap;
+    if (!findings.intent_hindrance) metadata.intent_zero = findings.intent_zero;
     if (const ConfigSlot* slot = findings.slot()) {
         metadata.sequence = slot->sequence;
         metadata.epoch = slot->configuration.epoch;

@@ -9,12 +9,14 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/base/buffer.h"
 #include "engine/base/result.h"
 #include "engine/base/uuid.h"
 #include "engine/config_slot.h"
 #include "engine/configuration.h"
+#include "engine/intent_record.h"
 #include "engine/io/disk.h"
 #include "engine/io/task.h"
 #include "engine/md_superblock.h"
@@ -31,9 +33,16 @@ struct MemberImage {
     std::array<Buffer, slot_count> slots;
     Buffer bitmap;          // first 4096 bytes of md's bitmap, if there is one
     Buffer bad_blocks;      // 4096 bytes of md's log, if the superblock says it is used
+    Buffer intent;          // write_intent_size bytes at slots_end
     std::string elsewhere;  // another version of md's superblock that was found, for people
 };
 Task<MemberImage> read_member_image(Disk& disk);
+
+/// A slot of the write intent that holds a record of this array, or what once was a record.
+struct FoundIntent {
+    std::uint32_t slot{0};  // node × 2 + generation mod 2
+    Result<IntentRecord, Finding> record;
+};
 
 /// What an image says, piece by piece.
 struct MemberFindings {
@@ -44,6 +53,10 @@ struct MemberFindings {
     /// Something stands in the way of the slots, or in md's bitmap or log, that braid cannot live
     /// with; to follow "PATH: ".
     std::optional<Finding> hindrance;
+    /// Why the area "write_intent" cannot be written, to follow "PATH: ".
+    std::optional<Finding> intent_hindrance;
+    std::vector<FoundIntent> intent;         // in order of slots
+    std::vector<std::uint32_t> intent_zero;  // slots that nothing has ever been written to
 
     const ConfigSlot* slot() const { return newest ? &*slots[*newest] : nullptr; }
     /// A slot that once was one, and is damaged.
@@ -60,6 +73,7 @@ struct MemberMetadata {
     Buffer bitmap;              // 4096 bytes with md's bitmap header, or empty
     std::uint64_t sequence{0};  // of the newest slot
     std::uint64_t epoch{0};     // of the configuration in it
+    std::vector<std::uint32_t> intent_zero;  // slots of the write intent to be prepared
     bool blank{false};          // nothing is written yet; superblock: only a pattern
 };
 MemberMetadata metadata_of(const MemberImage& image, const MemberFindings& findings);
@@ -86,7 +100,9 @@ void advance(Configuration& configuration, std::span<const MemberMetadata* const
 
 /// Writes `configuration` to one member: call it for every member that the configuration calls
 /// in_sync, rebuilding or spare. `configuration.in_use` false means a clean stop: everything
-/// written to any member must have been flushed before.
+/// written to any member must have been flushed before. Before its first time on a member the area
+/// of the write intent is made ready (intent_record.h), and a blank one's is emptied: no record of
+/// another life of the device may count in this one.
 /// @param disk, metadata  must outlive the task; metadata is brought up to date on success
 /// @param configuration   a checked one, which has a record of metadata->uuid; used before the
 ///                        task is returned only

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "engine/base/mutation.h"
+
 namespace braid {
 
 Members::Members(const Geometry& geometry) : geometry_(geometry) {
@@ -15,7 +17,9 @@ StripeState Members::state_of(WindowPlace place) const {
     StripeState state;
     state.data_count = geometry_.data_count();
     state.parities = geometry_.parities();
-    state.parity_true = window_number(place) < resynced_;
+    state.parity_true = !doubt_.has(window_number(place));
+    if (BRAID_MUTANT(rmw_in_doubt) && lost_ == 0) state.parity_true = true;
+    if (BRAID_MUTANT(degraded_trusts_doubt) && lost_ != 0) state.parity_true = true;
     if (lost_ == 0) return state;
     for (std::uint32_t i = 0; i != count(); ++i) {
         const MemberIndex member{i};
@@ -35,8 +39,20 @@ void Members::set_state(MemberIndex member, MemberState state) {
         at.gate.close();
     }
     at.state = state;
-    if (state == MemberState::in_sync) at.gate.open();
+    if (state == MemberState::in_sync && at.direct) at.gate.open();
     refresh();
+}
+
+void Members::set_direct(MemberIndex member, bool allowed) {
+    Slot& at = slot(member);
+    if (at.direct == allowed) return;
+    at.direct = allowed;
+    if (at.state != MemberState::in_sync) return;
+    if (allowed) {
+        at.gate.open();
+    } else {
+        at.gate.close();
+    }
 }
 
 void Members::refresh() {
@@ -69,7 +85,7 @@ void Members::count_done(const DiskOp& op, MemberIndex member) {
     ++at.io.writes;
     at.io.bytes_written += op.size;
     at.io.errors_write += op.ok() ? 0 : 1;
-    ++at.changes;
+    if (!op.fua) ++at.changes;
 }
 
 }  // namespace braid

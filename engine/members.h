@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/direct_read.h"
+#include "engine/doubt.h"
 #include "engine/geometry.h"
 #include "engine/io/disk.h"
 #include "engine/stripe_plan.h"
@@ -28,6 +29,12 @@ class MemberMonitor {
     /// Waits until the configuration that names every lost member is durable. Until then nothing
     /// may be acknowledged that such a member missed: it would come back as if it were in sync.
     virtual Task<Result<void>> losses_durable() = 0;
+    /// Makes every completed write durable on the members that take part. An error means that the
+    /// array has failed.
+    virtual Task<Result<void>> flush_members() = 0;
+    /// Every byte of these rows was written anew: flushes, and takes them off the bad-row list,
+    /// durably. Errc::full: the list has no room for the pieces that would be left.
+    virtual Task<Result<void>> rows_known(std::vector<BadRange> rows) = 0;
 };
 
 struct MemberIo {  // counted since the array was opened
@@ -47,6 +54,7 @@ class Members {
         MemberState state{MemberState::missing};
         std::uint64_t rebuilt{0};     // rebuilding: windows before this one are true
         DirectGate gate;
+        bool direct{true};            // the gate may be open
         MemberIo io;
         std::uint32_t read_errors{0};  // corrected lately: halved with each hour
         Nanos read_errors_since{};
@@ -82,17 +90,21 @@ class Members {
     StripeState state_of(WindowPlace place) const;
 
     void set_state(MemberIndex member, MemberState state);
+    /// Whether clients' threads may read the member past the loop; only while it is in sync.
+    void set_direct(MemberIndex member, bool allowed);
     /// Grows whenever a member that was live may no longer be read.
     std::uint64_t losses() const { return losses_; }
     /// Of them, how many a durable configuration knows.
     std::uint64_t losses_durable() const { return losses_durable_; }
     void set_losses_durable(std::uint64_t losses) { losses_durable_ = losses; }
     /// More members are lost than the level allows: nothing may be written any more.
-    bool failed() const { return lost_ > geometry_.parities(); }
+    bool failed() const { return lost_ > geometry_.parities() || halted_; }
+    /// Going on would mean guessing: as if it had failed.
+    void halt() { halted_ = true; }
     std::uint32_t lost() const { return lost_; }
 
-    void set_resynced(std::uint64_t windows) { resynced_ = windows; }
-    std::uint64_t resynced() const { return resynced_; }
+    Doubt& doubt() { return doubt_; }
+    const Doubt& doubt() const { return doubt_; }
 
     /// Bytes from the start of the member's device.
     std::uint64_t device_offset(MemberIndex member, WindowPlace place, std::uint32_t row) const {
@@ -113,7 +125,8 @@ class Members {
     std::uint64_t losses_{0};
     std::uint64_t losses_durable_{0};
     std::uint32_t lost_{0};           // roles that are not in_sync
-    std::uint64_t resynced_{~std::uint64_t{0}};
+    bool halted_{false};
+    Doubt doubt_;
     std::uint32_t memory_align_{1};
 };
 

@@ -82,6 +82,24 @@ std::uint64_t fill(Batch& batch, const StripeContext& context, std::uint64_t at,
     return at;
 }
 
+/// Whether a row of the chunk is on the bad-row list.
+bool is_listed(const StripeContext& context, const Chunk& chunk) {
+    if (context.bad.empty()) return false;
+    const std::uint64_t first_row =
+        raw(chunk.stripe) * context.geometry.rows_per_strip() + chunk.begin / row_size;
+    const std::uint64_t last_row = raw(chunk.stripe) * context.geometry.rows_per_strip() +
+                                   (chunk.begin + chunk.size - 1) / row_size;
+    const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
+    return !context.bad.listed_in({member, first_row, last_row - first_row + 1}).empty();
+}
+
+/// Looked at before reading: what is on the member then may be zeros in the place of data, and the
+/// list without it by the time they arrive.
+bool has_listed(const Batch& batch, const StripeContext& context) {
+    return std::any_of(&batch.chunks[0], &batch.chunks[0] + batch.count,
+                       [&](const Chunk& chunk) { return is_listed(context, chunk); });
+}
+
 void submit(Batch& batch, const StripeContext& context, std::byte* bounce) {
     for (std::uint32_t i = 0; i != batch.count; ++i) {
         Chunk& chunk = batch.chunks[i];
@@ -163,6 +181,9 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
         recover_rows(context.geometry, plan, io, wanted.first, wanted.count);
         ++context.counters.degraded_reads;
     }
+    if (context.bad.rows_of(wanted.place, wanted.role, rows) != 0) {
+        co_return Error{Errc::unknown, "row"};
+    }
     std::memcpy(wanted.to, io.old_content[raw(wanted.role)] + wanted.skip, wanted.size);
     if (context.readonly) co_return Result<void>{};
     for (const Role role : plan.write) io.want_write_old(role, rows);
@@ -212,13 +233,16 @@ Task<Result<void>> read_request(StripeContext context, IoRequest* request) {
         {
             Lease lease;
             if (batch.bounce_size != 0) lease = co_await context.pool.acquire(batch.bounce_size);
+            if (has_listed(batch, context)) co_return Error{Errc::unknown, "row"};
             submit(batch, context, lease.data());
             co_await batch.group;
             collect(batch, context);
         }
         for (std::uint32_t i = 0; i != batch.count; ++i) {
-            if (batch.chunks[i].done) continue;
-            BRAID_CO_CHECK(co_await read_chunk_locked(context, &batch.chunks[i]));
+            if (!batch.chunks[i].done) {
+                BRAID_CO_CHECK(co_await read_chunk_locked(context, &batch.chunks[i]));
+            }
+            if (is_listed(context, batch.chunks[i])) co_return Error{Errc::unknown, "row"};
         }
     }
     co_return Result<void>{};

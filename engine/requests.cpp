@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "engine/base/limits.h"
+#include "engine/base/mutation.h"
 #include "engine/reader.h"
 
 namespace braid {
@@ -66,21 +67,24 @@ bool Requests::check(IoRequest& request) {
 
 void Requests::submit(IoRequest& request) {
     ++active_;
-    if (!check(request)) return finish(request);
-    if (request.kind != IoKind::flush && request.size == 0) return finish(request);
+    if (!check(request)) return answer(request);
+    if (request.kind != IoKind::flush && request.size == 0) return answer(request);
+    Counters& counters = context_.counters;
     switch (request.kind) {
-        case IoKind::read:
-            ++context_.counters.reads;
-            return start(to_read_, readers_, readers_max, read_work, request);
-        case IoKind::zero:
-            ++context_.counters.zeroes;
-            return start(to_zero_, zeroers_, zeroers_max, zero_work, request);
-        case IoKind::flush:
-            ++context_.counters.flushes;
-            return start(to_flush_, flushers_, 1, flush_work, request);
-        case IoKind::write:
-            ++context_.counters.writes;
-            return start_write(request);
+        case IoKind::read: ++counters.reads; break;
+        case IoKind::zero: ++counters.zeroes; break;
+        case IoKind::flush: ++counters.flushes; break;
+        case IoKind::write: ++counters.writes; break;
+    }
+    begin(request);
+}
+
+void Requests::begin(IoRequest& request) {
+    switch (request.kind) {
+        case IoKind::read: return start(to_read_, readers_, readers_max, read_work, request);
+        case IoKind::zero: return start(to_zero_, zeroers_, zeroers_max, zero_work, request);
+        case IoKind::flush: return start(to_flush_, flushers_, 1, flush_work, request);
+        case IoKind::write: return start_write(request);
     }
 }
 
@@ -100,6 +104,56 @@ void Requests::start(RequestQueue& queue, std::uint32_t& started, std::uint32_t 
 }
 
 void Requests::finish(IoRequest& request) {
+    const bool undecided = !request.ok && request.error.code == Errc::doubt && settles_ &&
+                           !context_.members.failed();
+    if (undecided && draining_) request.error = {Errc::fenced, "array"};
+    if (!undecided || draining_) return answer(request);
+    // To be done anew, all of it: when the resync has passed, or now, if it has meanwhile.
+    if (waits_for_resync(request)) return (void)parked_.push(request);
+    retry(request);
+}
+
+void Requests::retry(IoRequest& request) {
+    request.ok = true;
+    request.pending = 0;
+    begin(request);
+}
+
+bool Requests::waits_for_resync(const IoRequest& request) const {
+    if (request.error.code != Errc::doubt || !settles_ || draining_) return false;
+    if (context_.members.failed()) return false;
+    const Geometry& geometry = context_.geometry;
+    const std::uint64_t per_stripe = geometry.windows_per_stripe();
+    const std::uint64_t last = raw(geometry.stripe_of(request.offset + request.size - 1));
+    return context_.members.doubt().overlaps(
+        {raw(geometry.stripe_of(request.offset)) * per_stripe, (last + 1) * per_stripe});
+}
+
+void Requests::retry_parked() {
+    IoRequest* list = nullptr;
+    IoRequest** end = &list;
+    while (IoRequest* request = parked_.pop()) {
+        request->link = nullptr;
+        *end = request;
+        end = &request->link;
+    }
+    while (list != nullptr) {
+        IoRequest& request = *list;
+        list = request.link;
+        if (waits_for_resync(request)) {
+            parked_.push(request);
+        } else if (draining_) {
+            request.error = {Errc::fenced, "array"};
+            answer(request);
+        } else if (!settles_ || context_.members.failed()) {
+            answer(request);
+        } else {
+            retry(request);
+        }
+    }
+}
+
+void Requests::answer(IoRequest& request) {
     --active_;
     request.done(request);  // the request may be gone now
     if (draining_ && active_ == 0) drained_.set();
@@ -291,6 +345,19 @@ Task<void> write_zero_windows(StripeContext context, MemberIndex member, DiskOp 
     }
 }
 
+/// Whole windows were zeroed: what was listed of them is known again.
+Task<Result<void>> zeroes_known(StripeContext context, std::uint64_t number,
+                                std::uint64_t windows) {
+    std::vector<BadRange> healed;
+    const std::uint64_t rows = context.geometry.window_rows;
+    for (std::uint32_t i = 0; i != context.members.count(); ++i) {
+        const BadRange zeroed{MemberIndex{i}, number * rows, windows * rows};
+        for (const BadRange& listed : context.bad.listed_in(zeroed)) healed.push_back(listed);
+    }
+    if (healed.empty()) co_return Result<void>{};
+    co_return co_await context.monitor.rows_known(std::move(healed));
+}
+
 }  // namespace
 
 /// Whole stripes: zero data has zero parity, so every live member is zeroed alike.
@@ -320,6 +387,11 @@ Task<Result<void>> Requests::zero_stripes(Requests* self, StripeIndex first, std
                     break;
                 }
             }
+            const StripeIndex stripe = place.stripe;
+            windows = std::min(windows,
+                               context.intent.stripes_together(stripe) * per_stripe - place.window);
+            WriteIntent::Hold hold(context.intent, stripe);
+            BRAID_CO_CHECK(co_await hold);
             submit_zeroes(zero, context, place, windows);
             co_await zero.group;
             for (std::uint32_t i = 0; i != context.members.count(); ++i) {
@@ -334,6 +406,9 @@ Task<Result<void>> Requests::zero_stripes(Requests* self, StripeIndex first, std
                 }
             }
             BRAID_CO_CHECK(co_await losses_durable(context));
+            if (!context.bad.empty()) {
+                BRAID_CO_CHECK(co_await zeroes_known(context, number, windows));
+            }
         }
         number += windows;
     }
@@ -368,12 +443,14 @@ Task<Result<void>> Requests::flush_members(StripeContext context) {
     Members& members = context.members;
     std::array<DiskOp, members_max> ops;
     std::array<std::uint64_t, members_max> upto{};
+    const std::uint64_t sequence = context.intent.flush_begins();
     DiskGroup group;
     for (std::uint32_t i = 0; i != members.count(); ++i) {
         auto& slot = members.slot(MemberIndex{i});
         const bool takes_part =
             slot.state == MemberState::in_sync || slot.state == MemberState::rebuilding;
         if (!takes_part || slot.flushed == slot.changes) continue;
+        if (BRAID_MUTANT(flush_skips_member) && i + 1 == members.count()) continue;
         upto[i] = slot.changes;
         ops[i].kind = DiskOpKind::flush;
         ops[i].tag = 1;
@@ -390,13 +467,16 @@ Task<Result<void>> Requests::flush_members(StripeContext context) {
             context.monitor.write_failed(MemberIndex{i}, ops[i].os_error);
         }
     }
-    co_return co_await losses_durable(context);
+    BRAID_CO_CHECK(co_await losses_durable(context));
+    context.intent.flushed(sequence);
+    co_return Result<void>{};
 }
 
 // ---- the end -------------------------------------------------------------------------------
 
 Task<void> Requests::drain() {
     draining_ = true;
+    retry_parked();
     if (active_ != 0) co_await drained_.wait();
 }
 

@@ -61,6 +61,11 @@ class Requests final : public PartSink {
     /// After drain(): ends the workers.
     void stop();
     void set_readonly(bool readonly) { readonly_ = readonly; }
+    /// Requests that met rows in doubt whose lost strip is not decided yet wait for the resync;
+    /// call it when doubt has become less, and whenever `settles` may have changed.
+    void retry_parked();
+    /// Whether a resync is going to pass everything that is in doubt.
+    void set_settles(bool settles) { settles_ = settles, retry_parked(); }
 
     /// Makes every completed write durable on the members that take part.
     static Task<Result<void>> flush_members(StripeContext context);
@@ -71,7 +76,11 @@ class Requests final : public PartSink {
 
     struct WriteTarget;
     void start_write(IoRequest& request);
+    void begin(IoRequest& request);
     void finish(IoRequest& request);
+    void answer(IoRequest& request);
+    void retry(IoRequest& request);
+    bool waits_for_resync(const IoRequest& request) const;
     void fail(IoRequest& request, Error error);
     bool check(IoRequest& request);
     void split();
@@ -96,6 +105,8 @@ class Requests final : public PartSink {
     RequestQueue to_read_;
     RequestQueue to_zero_;
     RequestQueue to_flush_;
+    RequestQueue parked_;
+    bool settles_{false};
     std::uint32_t readers_{0};
     std::uint32_t zeroers_{0};
     std::uint32_t flushers_{0};

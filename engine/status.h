@@ -67,8 +67,44 @@ struct Counters {
     std::uint64_t reads_corrected{0};    // rows rewritten after a read error
 };
 
+struct IntentStatus {
+    bool on{false};
+    std::string hindrance;               // why it cannot be on, or empty
+    std::uint64_t region{0};             // bytes of data that one mark covers
+    std::uint64_t stripes_marked{0};     // in the newest record, or on their way into it
+    std::uint32_t marks{0};              // regions; marks_max of them fit
+    std::uint32_t marks_max{0};
+    std::uint64_t generation{0};         // of the newest record
+    std::uint64_t records{0};            // written since the start
+    double records_per_second{0};        // lately
+    std::uint32_t waiting{0};            // writers that wait for a record, or for room in one
+    std::uint64_t flushes{0};            // of the members, only to make marks clean
+};
+
+/// The resync of what was marked when the array stopped uncleanly.
+struct RecoveryStatus {
+    std::uint64_t stripes{0};            // that were marked
+    std::uint64_t stripes_left{0};       // of them, still to be made true
+    std::uint64_t bytes_read{0};         // from members, for it
+    std::uint64_t rows_wrong{0};         // whose parity was not true, and was rewritten
+    std::uint64_t rows_unknown{0};       // that went on the bad-row list
+    double seconds{0};                   // since it began, or that it took
+};
+
+/// Bytes of a volume that cannot be known.
+struct BadBytes {
+    std::string volume;                  // empty: outside every volume, counted from the array's start
+    std::uint64_t offset{0};             // bytes in the volume
+    std::uint64_t size{0};
+    MemberIndex member{};                // that had them
+};
+
 struct ArrayStatus {
     Configuration configuration;
+    IntentStatus intent;
+    std::optional<RecoveryStatus> recovery;  // since the start, if there was anything to recover
+    std::vector<BadBytes> bad;           // in order, at most bad_bytes_listed_max
+    std::uint64_t bad_bytes{0};          // in all
     Health health{Health::clean};
     bool readonly{false};
     bool stopping{false};

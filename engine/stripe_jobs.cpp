@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstring>
 
+#include "engine/base/mutation.h"
 #include "parity/parity.h"
 
 namespace braid {
@@ -36,6 +37,7 @@ struct StripeJobs::Job {
     bool fua{false};
 
     WindowPlace place() const { return parts.entry->place; }
+    std::uint32_t members_of_stripe() const { return context.geometry.member_count; }
     RoleSet live_parity() const { return context.geometry.parity_roles() - state.lost; }
 
     void find_bands();
@@ -50,6 +52,8 @@ struct StripeJobs::Job {
     void compute_parity();
     void compute_run(const Band& band, std::uint32_t row, std::uint32_t count);
     void count_methods() const;
+    bool covers_bad_rows_in_part() const;
+    std::vector<BadRange> healed_rows() const;
 };
 
 /// Groups the rows by which strips they cover. Mostly there is one group.
@@ -148,6 +152,9 @@ void StripeJobs::Job::want_writes() {
             if (band.covered.has(role)) {
                 io.want_write_new(role, band.rows);
             } else {
+                if (BRAID_MUTANT(parity_not_written) && raw(role) + 1 == members_of_stripe()) {
+                    continue;
+                }
                 io.want_write_old(role, band.rows);
             }
         }
@@ -260,6 +267,29 @@ void StripeJobs::Job::count_methods() const {
     }
 }
 
+/// What cannot be known cannot be kept beside what is new in the same row either.
+bool StripeJobs::Job::covers_bad_rows_in_part() const {
+    if (context.bad.empty()) return false;
+    for (const Role role : parts.covered) {
+        const Coverage& strip = parts.strips[raw(role)];
+        if (context.bad.rows_of(place(), role, strip.any & ~strip.full) != 0) return true;
+    }
+    return false;
+}
+
+/// Listed rows whose every byte this job writes.
+std::vector<BadRange> StripeJobs::Job::healed_rows() const {
+    std::vector<BadRange> healed;
+    if (context.bad.empty()) return healed;
+    for (const Role role : parts.covered) {
+        const RowMask rows = context.bad.rows_of(place(), role, parts.strips[raw(role)].full);
+        for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
+            healed.push_back(context.bad.range_of(place(), role, row, count));
+        });
+    }
+    return healed;
+}
+
 // ---- the workers ---------------------------------------------------------------------------
 
 /// A worker that waits for a job.
@@ -329,6 +359,8 @@ Task<Result<void>> StripeJobs::run(StripeJobs* self, Job* job) {
     const StripeContext& context = self->context_;
     StripeIo& io = job->io;
     job->find_bands();
+    if (job->covers_bad_rows_in_part()) co_return Error{Errc::unknown, "row"};
+    WriteIntent::Hold hold(context.intent, job->place().stripe);  // on its way while we read
     RoleSet unreadable;
     for (;;) {  // ends: each further round has a role more that is lost or unreadable
         if (context.members.failed()) co_return Error{Errc::failed, "array"};
@@ -352,6 +384,7 @@ Task<Result<void>> StripeJobs::run(StripeJobs* self, Job* job) {
             unreadable |= failed;
             continue;
         }
+        BRAID_CO_CHECK(co_await hold);
         if (losses == context.members.losses()) break;  // nothing was written so far
     }
     job->recover();
@@ -367,8 +400,13 @@ Task<Result<void>> StripeJobs::run(StripeJobs* self, Job* job) {
     for (const Role role : io.failed()) {
         context.monitor.write_failed(io.member_of(role), io.os_error_of(role));
     }
-    if (context.members.losses() != context.members.losses_durable()) {
+    if (context.members.losses() != context.members.losses_durable() &&
+        !BRAID_MUTANT(losses_not_awaited)) {
         BRAID_CO_CHECK(co_await context.monitor.losses_durable());
+    }
+    // Looked up now: the list may have grown since, by what this job has just made good.
+    if (std::vector<BadRange> healed = job->healed_rows(); !healed.empty()) {
+        BRAID_CO_CHECK(co_await context.monitor.rows_known(std::move(healed)));
     }
     co_return Result<void>{};
 }

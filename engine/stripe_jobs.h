@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "engine/bad_rows.h"
 #include "engine/buffer_pool.h"
 #include "engine/geometry.h"
 #include "engine/io/task.h"
@@ -15,6 +16,7 @@
 #include "engine/stripe_io.h"
 #include "engine/stripe_plan.h"
 #include "engine/window_locks.h"
+#include "engine/write_intent.h"
 
 namespace braid {
 
@@ -25,6 +27,8 @@ struct StripeContext {
     WindowLocks& locks;
     BufferPool& pool;
     MemberMonitor& monitor;
+    WriteIntent& intent;
+    const BadRows& bad;
     Counters& counters;
     bool readonly;  // members are only read: what could not be read is not rewritten
 };

@@ -31,7 +31,7 @@ Result<RoleSet> reads_to_recover(const StripeState& state, const Parts& parts) {
     const std::uint32_t unknowns = (parts.data & parts.gone).size();
     const RoleSet parities = parts.parity - parts.gone;
     if (parities.size() < unknowns) return Error{Errc::failed, "stripe"};
-    if (unknowns != 0 && !state.parity_true) return Error{Errc::unknown, "stripe"};
+    if (unknowns != 0 && !state.parity_true) return Error{Errc::doubt, "stripe"};
     return (parts.data - parts.gone) | lowest(parities, unknowns);
 }
 

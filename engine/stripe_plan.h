@@ -38,7 +38,7 @@ struct StripePlan {
 };
 
 /// Reading the data strips `wanted`.
-/// @return Errc::failed if too many roles are gone; Errc::unknown if the parity that would be
+/// @return Errc::failed if too many roles are gone; Errc::doubt if the parity that would be
 ///         needed may not be true
 Result<StripePlan> plan_read(const StripeState& state, RoleSet wanted);
 

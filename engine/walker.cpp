@@ -7,6 +7,7 @@
 #include <cstring>
 #include <optional>
 
+#include "engine/base/mutation.h"
 #include "parity/parity.h"
 
 namespace braid {
@@ -19,17 +20,24 @@ struct Walker::Lane {
     StripeIo io;
     std::uint64_t member_size;          // bytes of each member's piece of the buffer
     Buffer buffer;
+    std::uint64_t batch{0};             // number of the batch, in the order of the walk
     std::uint64_t first{0};             // windows [first, first + count)
     std::uint32_t count{0};
+    RoleSet read;                       // by member index: those that the batch was read from
     std::array<std::optional<RowLock>, batch_windows_max> locks;
     std::array<DiskOp, members_max> ops;
     DiskGroup group;
     bool has_bad{false};                // a read of the batch failed
     std::vector<std::array<RowMask, members_max>> bad;  // by window and member: rows that did
-    std::array<RowMask, members_max> wrong{};  // of the window at hand, by role: to be rewritten
+    std::vector<std::array<RowMask, members_max>> wrong;  // by window and role: to be rewritten
+    std::vector<BadRange> unknown;      // of the batch: to be listed before anything is rewritten
 
     std::byte* content(MemberIndex member, std::uint64_t offset) {
         return buffer.data() + raw(member) * member_size + offset;
+    }
+    bool was_read(MemberIndex member) const { return read.has(Role{raw(member)}); }
+    bool is_wrong(std::uint32_t index) const {
+        return std::ranges::any_of(wrong[index], [](RowMask rows) { return rows != 0; });
     }
     bool has_bad_rows(std::uint32_t index) const {
         return has_bad && std::ranges::any_of(bad[index], [](RowMask rows) { return rows != 0; });
@@ -59,6 +67,11 @@ bool Walker::in_memory() const {
 
 Walker::~Walker() = default;
 
+void Walker::abandon() {
+    lanes_group_.clear();
+    lanes_.clear();
+}
+
 std::uint64_t Walker::memory_bytes() const {
     return lanes_.size() * batch_windows_ * context_.geometry.window_size() *
            context_.geometry.member_count;
@@ -74,9 +87,17 @@ Task<Result<void>> Walker::run(Walker* self, WalkOrder order) {
     self->running_ = true;
     self->order_ = order;
     self->error_.reset();
-    self->next_ = self->done_ = order.begin;
+    if (BRAID_MUTANT(resync_skips_last) && order.kind == WalkKind::resyncing) {
+        if (--self->order_.ranges.back().end == order.ranges.back().begin) {
+            self->order_.ranges.pop_back();
+        }
+    }
+    self->range_ = 0;
+    self->next_ = self->done_ = order.begin();
+    self->batches_ = self->batches_done_ = 0;
+    self->passed_ = self->bytes_read_ = self->rows_wrong_ = self->rows_unknown_ = 0;
     self->checkpointed_ = self->rate_since_ = self->clock_.now();
-    self->rate_from_ = order.begin;
+    self->rate_from_ = 0;
     self->rate_ = 0;
     self->pause_until_ = {};
     self->host_.take_latency();
@@ -99,19 +120,33 @@ Task<Result<void>> Walker::run(Walker* self, WalkOrder order) {
     self->lanes_.clear();
     self->running_ = self->cancelled_ = false;
     if (self->error_) co_return *self->error_;
-    if (self->done_ != self->context_.members.window_count()) {
-        co_return Error{Errc::cancelled, "walk"};
-    }
+    if (self->range_ != self->order_.ranges.size()) co_return Error{Errc::cancelled, "walk"};
     co_return Result<void>{};
 }
 
+/// The next windows of the order; false when there are none. A member that is being rebuilt is
+/// live in all of them or in none.
+bool Walker::next_batch(Lane& lane) {
+    const auto& ranges = order_.ranges;
+    while (range_ != ranges.size() && next_ == ranges[range_].end) {
+        if (++range_ != ranges.size()) next_ = ranges[range_].begin;
+    }
+    if (range_ == ranges.size()) return false;
+    lane.first = next_;
+    std::uint64_t count = std::min(ranges[range_].end - next_, batch_windows_);
+    for (std::uint32_t i = 0; i != context_.members.count(); ++i) {
+        const auto& slot = context_.members.slot(MemberIndex{i});
+        if (slot.state != MemberState::rebuilding) continue;
+        if (lane.first < slot.rebuilt) count = std::min(count, slot.rebuilt - lane.first);
+    }
+    lane.count = static_cast<std::uint32_t>(count);
+    lane.batch = batches_++;
+    next_ += count;
+    return true;
+}
+
 Task<void> Walker::walk_lane(Walker* self, Lane* lane) {
-    const std::uint64_t end = self->context_.members.window_count();
-    while (!self->cancelled_ && !self->error_ && self->next_ != end) {
-        lane->first = self->next_;
-        lane->count = static_cast<std::uint32_t>(
-            std::min(end - lane->first, self->batch_windows_));
-        self->next_ += lane->count;
+    while (!self->cancelled_ && !self->error_ && self->next_batch(*lane)) {
         const Nanos start = self->clock_.now();
         const RowMask rows = row_range(0, self->context_.geometry.window_rows);
         for (std::uint32_t i = 0; i != lane->count; ++i) {
@@ -122,13 +157,15 @@ Task<void> Walker::walk_lane(Walker* self, Lane* lane) {
         }
         const Result<void> result = co_await walk_batch(self, lane);
         if (!result && !self->error_ && self->is_current()) self->error_ = result.error();
-        while (self->done_ != lane->first && !self->error_) {
+        while (self->batches_done_ != lane->batch && !self->error_) {
             self->turn_.clear();
             auto turn = self->turn_.wait();
             co_await turn;
         }
         if (!self->error_ && !self->is_current()) self->error_ = Error{Errc::cancelled, "walk"};
         if (!self->error_) {
+            ++self->batches_done_;
+            self->passed_ += lane->count;
             self->done_ = lane->first + lane->count;
             self->host_.walk_passed(self->order_, self->done_);
         }
@@ -180,11 +217,11 @@ void Walker::note_rate() {
     const Nanos now = clock_.now();
     const std::uint64_t nanos = now.value - rate_since_.value;
     if (nanos < 1'000'000'000) return;
-    const std::uint64_t bytes = (done_ - rate_from_) * context_.geometry.window_size();
+    const std::uint64_t bytes = (passed_ - rate_from_) * context_.geometry.window_size();
     const double rate = static_cast<double>(bytes) * 1e9 / static_cast<double>(nanos);
     rate_ = rate_ == 0 ? rate : rate_ * 0.7 + rate * 0.3;
     rate_since_ = now;
-    rate_from_ = done_;
+    rate_from_ = passed_;
 }
 
 WalkStatus Walker::status() const {
@@ -192,12 +229,18 @@ WalkStatus Walker::status() const {
     WalkStatus status;
     status.kind = order_.kind;
     if (order_.kind == WalkKind::rebuilding) status.member = order_.member;
-    status.position = done_ * window;
-    status.end = context_.members.window_count() * window;
+    // A walk to the array's end counts from its start, one over marked stripes from the first.
+    std::uint64_t end = 0;
+    for (const WindowRange& range : order_.ranges) end += range.size();
+    const std::uint64_t left = end - passed_;
+    const std::uint64_t all = context_.members.window_count();
+    if (order_.ranges.size() == 1 && order_.ranges.front().end == all) end = all;
+    status.position = (end - left) * window;
+    status.end = end * window;
     double rate = rate_;
     if (rate == 0) {  // the first second
         const std::uint64_t nanos = clock_.now().value - rate_since_.value;
-        const auto bytes = static_cast<double>((done_ - rate_from_) * window);
+        const auto bytes = static_cast<double>((passed_ - rate_from_) * window);
         if (nanos != 0) rate = bytes * 1e9 / static_cast<double>(nanos);
     }
     status.rate = static_cast<std::uint64_t>(rate);
@@ -212,6 +255,8 @@ WalkStatus Walker::status() const {
 Task<Result<void>> Walker::walk_batch(Walker* self, Lane* lane) {
     if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
     BRAID_CO_CHECK(co_await read_batch(self, lane));
+    // What a lost member's disk gave last, or another disk in its place, decides nothing.
+    if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
     BRAID_CO_CHECK(co_await walk_windows(self, lane));
     if (self->order_.kind == WalkKind::rebuilding) {
         BRAID_CO_CHECK(co_await rebuild_batch(self, lane));
@@ -227,6 +272,7 @@ Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
     const WindowPlace place = members.window_place(lane->first);
     RoleSet failed;  // by member index
     lane->has_bad = false;
+    lane->read = {};
     for (const bool background : {true, false}) {
         // Of members in memory every other one is read by a worker thread, beside ours.
         std::uint32_t number = 0;
@@ -234,8 +280,9 @@ Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
             const MemberIndex member{i};
             DiskOp& op = lane->ops[i];
             if (background) op = {};
-            if (members.slot(member).state != MemberState::in_sync) continue;
+            if (!members.is_live(member, place)) continue;
             if ((number++ % 2 == 1) != background) continue;
+            lane->read |= RoleSet::of(Role{i});
             op.kind = DiskOpKind::read;
             op.background = background;
             op.offset = members.device_offset(member, place, 0);
@@ -250,6 +297,7 @@ Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
         const DiskOp& op = lane->ops[i];
         if (op.tag == 0) continue;
         members.count_done(op, MemberIndex{i});
+        self->bytes_read_ += op.size;
         if (op.ok()) continue;
         failed |= RoleSet::of(Role{i});
         self->context_.monitor.read_failed(MemberIndex{i}, op.os_error);
@@ -264,49 +312,75 @@ Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
 }
 
 /// A read of the batch failed: which rows are to blame? Other members' rows may be bad, too, and
-/// only those of the same row count against each other.
+/// only those of the same row count against each other. A row is bad when it fails several times:
+/// what comes of it may be that its data is given up.
 Task<void> Walker::read_by_rows(Walker* self, Lane* lane, MemberIndex member) {
+    constexpr std::uint32_t tries_max = 3;
     Members& members = self->context_.members;
     const std::uint32_t rows = self->context_.geometry.window_rows;
     for (std::uint32_t index = 0; index != lane->count; ++index) {
         const WindowPlace place = members.window_place(lane->first + index);
-        for (std::uint32_t row = 0; row != rows; ++row) {
-            DiskOp& op = lane->ops[row];
-            op = {};
-            op.offset = members.device_offset(member, place, row);
-            op.size = row_size;
-            op.data = lane->content(member, (std::uint64_t{index} * rows + row) * row_size);
-            members.submit(member, lane->group, op);
+        RowMask left = row_range(0, rows);
+        for (std::uint32_t tries = 0; left != 0 && tries != tries_max; ++tries) {
+            for_each_run(left, [&](std::uint32_t first, std::uint32_t count) {
+                for (std::uint32_t row = first; row != first + count; ++row) {
+                    DiskOp& op = lane->ops[row];
+                    op = {};
+                    op.offset = members.device_offset(member, place, row);
+                    op.size = row_size;
+                    op.data = lane->content(member, (std::uint64_t{index} * rows + row) * row_size);
+                    members.submit(member, lane->group, op);
+                }
+            });
+            co_await lane->group;
+            RowMask failed = 0;
+            for_each_run(left, [&](std::uint32_t first, std::uint32_t count) {
+                for (std::uint32_t row = first; row != first + count; ++row) {
+                    members.count_done(lane->ops[row], member);
+                    if (!lane->ops[row].ok()) failed |= row_range(row, 1);
+                }
+            });
+            left = failed;
         }
-        co_await lane->group;
-        for (std::uint32_t row = 0; row != rows; ++row) {
-            members.count_done(lane->ops[row], member);
-            if (!lane->ops[row].ok()) lane->bad[index][raw(member)] |= row_range(row, 1);
-        }
+        lane->bad[index][raw(member)] |= left;
     }
 }
 static_assert(window_rows_max <= members_max);  // the operations of a lane
 
-/// Computes what each window should hold, and writes what was found wrong or could not be read.
-/// The rebuilt member's strips are only computed: rebuild_batch() writes them in one piece.
+/// Computes what each window should hold; lists what cannot be known; only then writes what was
+/// found wrong or could not be read. The rebuilt member's strips are only computed:
+/// rebuild_batch() writes them in one piece.
 Task<Result<void>> Walker::walk_windows(Walker* self, Lane* lane) {
-    const StripeContext& context = self->context_;
-    const Geometry& geometry = context.geometry;
+    lane->wrong.assign(lane->count, {});
+    lane->unknown.clear();
+    const bool all_read = lane->read.size() == self->context_.geometry.member_count;
     for (std::uint32_t i = 0; i != lane->count; ++i) {
-        const WindowPlace place = context.members.window_place(lane->first + i);
-        lane->io.begin(place, row_range(0, geometry.window_rows));
-        for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
-            const Role role = geometry.role_of(place.stripe, MemberIndex{m});
-            lane->io.old_content[raw(role)] = lane->content(MemberIndex{m}, i * geometry.window_size());
-        }
-        if (self->order_.kind != WalkKind::rebuilding && !lane->has_bad_rows(i)) {
-            if (self->inspect_window(*lane, i)) continue;
+        self->begin_window(*lane, i);
+        if (all_read && !lane->has_bad_rows(i)) {
+            self->inspect_window(*lane, i);
         } else {
             BRAID_CO_CHECK(self->recover_window(*lane, i));
         }
-        BRAID_CO_CHECK(co_await mend_window(self, lane));
+    }
+    if (!lane->unknown.empty()) {
+        BRAID_CO_CHECK(co_await self->host_.walk_unknown(std::move(lane->unknown)));
+        if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
+    }
+    for (std::uint32_t i = 0; i != lane->count; ++i) {
+        if (lane->is_wrong(i)) BRAID_CO_CHECK(co_await mend_window(self, lane, i));
     }
     co_return Result<void>{};
+}
+
+void Walker::begin_window(Lane& lane, std::uint32_t index) {
+    const Geometry& geometry = context_.geometry;
+    const WindowPlace place = context_.members.window_place(lane.first + index);
+    lane.io.begin(place, row_range(0, geometry.window_rows));
+    for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
+        const Role role = geometry.role_of(place.stripe, MemberIndex{m});
+        lane.io.old_content[raw(role)] =
+            lane.content(MemberIndex{m}, index * geometry.window_size());
+    }
 }
 
 namespace {
@@ -338,24 +412,20 @@ bool matches(const Geometry& geometry, const ConstStrips& strips) {
 
 }  // namespace
 
-/// Everything was read: true if P and Q match, or nothing is to be done about it.
-bool Walker::inspect_window(Lane& lane, std::uint32_t index) {
+/// Everything was read: finds the rows whose P and Q do not match.
+void Walker::inspect_window(Lane& lane, std::uint32_t index) {
     const Geometry& geometry = context_.geometry;
-    if (matches(geometry, strips_of(geometry, lane.io, 0, geometry.window_rows))) return true;
-    lane.wrong.fill(0);
-    bool mends = false;
-    for (std::uint32_t row = 0; row != geometry.window_rows; ++row) {
-        mends |= !inspect_row(lane, index, row);
-    }
-    return !mends;
+    if (matches(geometry, strips_of(geometry, lane.io, 0, geometry.window_rows))) return;
+    for (std::uint32_t row = 0; row != geometry.window_rows; ++row) inspect_row(lane, index, row);
 }
 
-/// False if the row is to be rewritten: then the right content is in the lane's buffer, and the
+/// If the row is to be rewritten, the right content is in the lane's buffer afterwards, and the
 /// strips that have it are marked in `wrong`.
-bool Walker::inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row) {
+void Walker::inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row) {
     const Geometry& geometry = context_.geometry;
     const ConstStrips strips = strips_of(geometry, lane.io, row, 1);
-    if (matches(geometry, strips)) return true;
+    if (matches(geometry, strips)) return;
+    if (order_.kind == WalkKind::resyncing) ++rows_wrong_;
     const WindowPlace place = context_.members.window_place(lane.first + index);
     const parity::Sources data{strips.data.data(), geometry.data_count()};
     RoleSet wrong = geometry.parity_roles();  // what a resync, or a repair of RAID-5, rewrites
@@ -387,7 +457,7 @@ bool Walker::inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row) {
             what += geometry.parities() == 2 ? "; repaired" : "; parity rewritten from the data";
         }
         host_.walk_mismatch(place, row, std::move(what));
-        if (!repairs) return true;
+        if (!repairs) return;
     }
     std::array<std::byte*, members_max> to{};
     for (const Role role : geometry.data_roles()) {
@@ -405,83 +475,205 @@ bool Walker::inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row) {
         } else {
             lost.first = raw(role);
         }
-        lane.wrong[raw(role)] |= row_range(row, 1);
+        lane.wrong[index][raw(role)] |= row_range(row, 1);
     }
     parity::recover(fix, lost, parity::Store::cached);
-    return false;
 }
 
-/// Computes rows of strips that are lost or could not be read, and marks the latter in `wrong`.
-Result<void> Walker::recover_rows_of(Lane& lane, RoleSet lost, RoleSet bad, WindowPlace place,
-                                     std::uint32_t row, std::uint32_t count) {
-    const Geometry& geometry = context_.geometry;
-    const RoleSet gone = lost | bad;
-    const bool parity_true = context_.members.state_of(place).parity_true;
-    const bool fresh_parity = !parity_true && order_.kind == WalkKind::resyncing;
-    if (gone.size() > geometry.parities()) return Error{Errc::io, "walk"};
-    if (!parity_true && !(gone & geometry.data_roles()).empty()) {
-        return Error{Errc::unknown, "walk"};
-    }
-    std::array<std::byte*, members_max> data{};
-    parity::Lost missing;
+/// Neighbouring rows of a window that lack the same strips.
+struct Walker::RowRun {
+    WindowPlace place;
+    std::uint32_t index{0};  // of the window in its batch
+    std::uint32_t row{0};
+    std::uint32_t count{0};
+    RoleSet lost;            // of no member that was read
+    RoleSet bad;             // could not be read
+    RoleSet listed;          // of the lost: on the bad-row list
+
+    RoleSet gone() const { return lost | bad; }
+    RowMask rows() const { return row_range(row, count); }
+};
+
+namespace {
+
+parity::Strips strips_at(const Geometry& geometry, const StripeIo& io,
+                         std::array<std::byte*, members_max>& data, std::uint32_t row,
+                         std::uint32_t count) {
     for (const Role role : geometry.data_roles()) {
-        data[raw(role)] = lane.io.old_content[raw(role)] + row * row_size;
-        if (gone.has(role)) (missing.first ? missing.second : missing.first) = raw(role);
+        data[raw(role)] = io.old_content[raw(role)] + row * row_size;
     }
     parity::Strips strips{{data.data(), geometry.data_count()},
-                          lane.io.old_content[raw(geometry.p())] + row * row_size, nullptr,
+                          io.old_content[raw(geometry.p())] + row * row_size, nullptr,
                           count * row_size};
-    missing.p = gone.has(geometry.p()) || fresh_parity;
-    if (geometry.parities() == 2) {
-        strips.q = lane.io.old_content[raw(geometry.q())] + row * row_size;
-        missing.q = gone.has(geometry.q()) || fresh_parity;
+    if (geometry.parities() == 2) strips.q = io.old_content[raw(geometry.q())] + row * row_size;
+    return strips;
+}
+
+parity::Lost lost_of(const Geometry& geometry, RoleSet gone) {
+    parity::Lost lost;
+    for (const Role role : gone & geometry.data_roles()) {
+        (lost.first ? lost.second : lost.first) = raw(role);
     }
-    parity::recover(strips, missing, parity::Store::cached);
-    const RoleSet rewrite = fresh_parity ? bad | geometry.parity_roles() : bad;
-    for (const Role role : rewrite) lane.wrong[raw(role)] |= row_range(row, count);
-    context_.counters.reads_corrected += bad.size() * count;
+    lost.p = gone.has(geometry.p());
+    lost.q = geometry.parities() == 2 && gone.has(geometry.q());
+    return lost;
+}
+
+}  // namespace
+
+/// Parity is true: what is gone is computed from the rest, and what could not be read is
+/// rewritten. More is gone than that: data that cannot be known is listed, if the walk may do so.
+Result<void> Walker::recover_rows_of(Lane& lane, const RowRun& run) {
+    const Geometry& geometry = context_.geometry;
+    const RoleSet gone = run.gone();
+    if (gone.size() > geometry.parities()) {
+        if (order_.kind == WalkKind::scrubbing) {
+            host_.walk_mismatch(run.place, run.row,
+                                "it cannot be read, nor computed from the others");
+            return {};
+        }
+        give_up(lane, run, gone & geometry.data_roles());
+        return {};
+    }
+    std::array<std::byte*, members_max> data{};
+    const parity::Strips strips = strips_at(geometry, lane.io, data, run.row, run.count);
+    parity::recover(strips, lost_of(geometry, gone), parity::Store::cached);
+    for (const Role role : run.bad) lane.wrong[run.index][raw(role)] |= run.rows();
+    context_.counters.reads_corrected += run.bad.size() * run.count;
     return {};
+}
+
+/// Data that cannot be known: listed, zeros in its place, and parity made true for them.
+void Walker::give_up(Lane& lane, const RowRun& run, RoleSet unknown) {
+    for (const Role role : unknown) {
+        rows_unknown_ += run.count;
+        if (!BRAID_MUTANT(bad_rows_not_kept)) {
+            lane.unknown.push_back(context_.bad.range_of(run.place, role, run.row, run.count));
+        }
+        std::memset(lane.io.old_content[raw(role)] + run.row * row_size, 0, run.count * row_size);
+        if (run.bad.has(role)) lane.wrong[run.index][raw(role)] |= run.rows();
+    }
+    renew_parity(lane, run);
+}
+
+/// All data is in the lane's buffer: P and Q that are not lost are computed, and rewritten where
+/// they differ from what was read.
+void Walker::renew_parity(Lane& lane, const RowRun& run) {
+    const Geometry& geometry = context_.geometry;
+    std::array<std::byte*, members_max> data{};
+    for (std::uint32_t row = run.row; row != run.row + run.count; ++row) {
+        const parity::Strips strips = strips_at(geometry, lane.io, data, row, 1);
+        std::memcpy(before_[0].data(), strips.p, row_size);
+        if (strips.q != nullptr) std::memcpy(before_[1].data(), strips.q, row_size);
+        parity::recover(strips, lost_of(geometry, geometry.parity_roles()), parity::Store::cached);
+        bool differs = false;
+        for (const Role role : geometry.parity_roles() - run.lost) {
+            const auto& before = before_[raw(role) - raw(geometry.p())];
+            const bool same = std::memcmp(before.data(),
+                                          lane.io.old_content[raw(role)] + row * row_size,
+                                          row_size) == 0;
+            if (same && !run.bad.has(role)) continue;
+            differs = true;
+            lane.wrong[run.index][raw(role)] |= row_range(row, 1);
+        }
+        if (differs && order_.kind == WalkKind::resyncing) ++rows_wrong_;
+    }
+}
+
+/// Parity is in doubt. What is not gone is what it is: old or new, decided by this. A strip that
+/// is gone is known if it was given up before (then it is zeros), or if two parities agree on it;
+/// and where as many members are lost as may be, every row in doubt was listed as they were lost:
+/// one that is not any more was written whole since, and is true.
+void Walker::settle_rows(Lane& lane, const RowRun& run) {
+    const Geometry& geometry = context_.geometry;
+    const RoleSet lost_data = run.lost & geometry.data_roles();
+    const bool listed_all = run.lost.size() == geometry.parities();
+    if (listed_all && !(lost_data - run.listed).empty() && run.bad.empty() &&
+        !BRAID_MUTANT(bad_rows_not_kept)) {
+        return;
+    }
+    for (const Role role : run.listed) {
+        std::memset(lane.io.old_content[raw(role)] + run.row * row_size, 0, run.count * row_size);
+    }
+    const RoleSet unknown = (run.gone() & geometry.data_roles()) - run.listed;
+    if (unknown.empty()) return renew_parity(lane, run);
+    const RoleSet parity = geometry.parity_roles() - run.gone();
+    if (unknown.size() >= parity.size()) return give_up(lane, run, unknown);
+    for (std::uint32_t row = run.row; row != run.row + run.count; ++row) {
+        RowRun one = run;
+        one.row = row;
+        one.count = 1;
+        std::array<std::byte*, members_max> data{};
+        const parity::Strips strips = strips_at(geometry, lane.io, data, row, 1);
+        parity::recover(strips, lost_of(geometry, unknown), parity::Store::cached);
+        if (!matches(geometry, strips_of(geometry, lane.io, row, 1))) {
+            give_up(lane, one, unknown);
+            continue;
+        }
+        for (const Role role : unknown & run.bad) lane.wrong[run.index][raw(role)] |= one.rows();
+    }
 }
 
 /// A window of which strips are lost, or rows could not be read: rows that lack the same strips
 /// are computed together, rows that lack none are compared as always.
 Result<void> Walker::recover_window(Lane& lane, std::uint32_t index) {
     const Geometry& geometry = context_.geometry;
-    const WindowPlace place = context_.members.window_place(lane.first + index);
-    lane.wrong.fill(0);
-    RoleSet lost;
+    RowRun run;
+    run.place = context_.members.window_place(lane.first + index);
+    run.index = index;
+    std::array<RowMask, members_max> listed{};
     for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
-        if (context_.members.slot(MemberIndex{m}).state == MemberState::in_sync) continue;
-        lost |= RoleSet::of(geometry.role_of(place.stripe, MemberIndex{m}));
+        if (lane.was_read(MemberIndex{m})) continue;
+        const Role role = geometry.role_of(run.place.stripe, MemberIndex{m});
+        run.lost |= RoleSet::of(role);
+        listed[raw(role)] =
+            context_.bad.rows_of(run.place, role, row_range(0, geometry.window_rows));
     }
-    for (std::uint32_t row = 0; row != geometry.window_rows;) {
-        const RoleSet bad = lane.bad_roles(geometry, index, row);
-        std::uint32_t count = 1;
-        while (row + count != geometry.window_rows &&
-               lane.bad_roles(geometry, index, row + count) == bad) {
-            ++count;
+    const auto listed_in = [&](std::uint32_t row) {
+        RoleSet roles;
+        for (const Role role : run.lost) {
+            if (((listed[raw(role)] >> row) & 1) != 0) roles |= RoleSet::of(role);
         }
-        if ((lost | bad).empty()) {
-            for (std::uint32_t i = 0; i != count; ++i) (void)inspect_row(lane, index, row + i);
+        return roles;
+    };
+    const bool in_doubt = !context_.members.state_of(run.place).parity_true;
+    if (in_doubt && order_.kind != WalkKind::resyncing) return Error{Errc::doubt, "walk"};
+    for (run.row = 0; run.row != geometry.window_rows; run.row += run.count) {
+        run.bad = lane.bad_roles(geometry, index, run.row);
+        run.listed = listed_in(run.row);
+        run.count = 1;
+        while (run.row + run.count != geometry.window_rows &&
+               lane.bad_roles(geometry, index, run.row + run.count) == run.bad &&
+               listed_in(run.row + run.count) == run.listed) {
+            ++run.count;
+        }
+        if (run.gone().empty()) {
+            for (std::uint32_t i = 0; i != run.count; ++i) inspect_row(lane, index, run.row + i);
+        } else if (in_doubt) {
+            settle_rows(lane, run);
         } else {
-            const auto recovered = recover_rows_of(lane, lost, bad, place, row, count);
-            if (!recovered && order_.kind != WalkKind::scrubbing) return recovered.error();
-            if (!recovered) {
-                host_.walk_mismatch(place, row, "it cannot be read, nor computed from the others");
-            }
+            BRAID_CHECK(recover_rows_of(lane, run));
         }
-        row += count;
     }
     return {};
 }
 
-/// Rewrites what was marked.
-Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane) {
+/// Rewrites what was marked. Rows in doubt have their mark already.
+Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane, std::uint32_t index) {
     const StripeContext& context = self->context_;
+    if (context.readonly) co_return Result<void>{};
+    self->begin_window(*lane, index);
+    const WindowPlace place = context.members.window_place(lane->first + index);
+    std::optional<WriteIntent::Hold> hold;
+    if (self->order_.kind != WalkKind::resyncing) {
+        hold.emplace(context.intent, place.stripe);
+        WriteIntent::Hold& wait = *hold;
+        BRAID_CO_CHECK(co_await wait);
+    }
     StripeIo& io = lane->io;
     for (const Role role : RoleSet::first(context.geometry.member_count)) {
-        if (lane->wrong[raw(role)] == 0 || context.readonly) continue;
-        io.want_write_old(role, lane->wrong[raw(role)]);
+        if (lane->wrong[index][raw(role)] == 0) continue;
+        io.want_write_old(role, lane->wrong[index][raw(role)]);
     }
     while (io.submit(DiskOpKind::write, false)) {
         co_await io.group;

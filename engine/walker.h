@@ -23,11 +23,13 @@ namespace braid {
 struct WalkOrder {
     WalkKind kind{WalkKind::resyncing};
     MemberIndex member{};            // rebuilding
-    std::uint64_t begin{0};          // windows
+    std::vector<WindowRange> ranges; // in order, not touching
     bool repair{false};              // scrubbing
     std::uint64_t mismatches{0};     // found before it was interrupted
     std::uint64_t repaired{0};
     std::uint64_t losses{0};         // of the members when it was given: one more ends the walk
+
+    std::uint64_t begin() const { return ranges.empty() ? 0 : ranges.front().begin; }
 };
 
 /// What the array has to do as a walk goes on.
@@ -38,6 +40,9 @@ class WalkHost {
     virtual void walk_passed(const WalkOrder& order, std::uint64_t windows) = 0;
     /// Makes the position durable: never ahead of the data.
     virtual Task<Result<void>> walk_checkpoint() = 0;
+    /// The data in these rows cannot be known: lists them, durably. Only then may the walk make
+    /// their parity true for zeros in their place.
+    virtual Task<Result<void>> walk_unknown(std::vector<BadRange> rows) = 0;
     /// Rows of a window were found wrong: `what` for people.
     virtual void walk_mismatch(WindowPlace place, std::uint32_t row, std::string what) = 0;
     virtual LatencySample take_latency() = 0;
@@ -51,14 +56,19 @@ class Walker {
     ~Walker();
 
     /// Errc::cancelled after cancel(), also one just before, and when a member was lost since the
-    /// order was given: it may be another disk by now. Errc::io or Errc::unknown where it could
+    /// order was given: it may be another disk by now. Errc::io or Errc::doubt where it could
     /// not go on.
     static Task<Result<void>> run(Walker* self, WalkOrder order);
     void cancel();
+    /// Destroys what walks, where it stands.
+    void abandon();
 
     bool running() const { return running_; }
     const WalkOrder& order() const { return order_; }  // with the counts so far
     std::uint64_t position() const { return done_; }   // windows
+    std::uint64_t bytes_read() const { return bytes_read_; }  // of the walk, from members
+    std::uint64_t rows_wrong() const { return rows_wrong_; }  // whose parity a resync rewrote
+    std::uint64_t rows_unknown() const { return rows_unknown_; }  // that it had to list
     WalkStatus status() const;
     std::uint64_t memory_bytes() const;
 
@@ -78,15 +88,20 @@ class Walker {
     static Task<Result<void>> walk_batch(Walker* self, Lane* lane);
     static Task<Result<void>> read_batch(Walker* self, Lane* lane);
     static Task<Result<void>> walk_windows(Walker* self, Lane* lane);
+    bool next_batch(Lane& lane);
     static Task<Result<void>> rebuild_batch(Walker* self, Lane* lane);
-    static Task<Result<void>> mend_window(Walker* self, Lane* lane);
+    static Task<Result<void>> mend_window(Walker* self, Lane* lane, std::uint32_t index);
     static Task<void> read_by_rows(Walker* self, Lane* lane, MemberIndex member);
+    void begin_window(Lane& lane, std::uint32_t index);
+    struct RowRun;
     Result<void> recover_window(Lane& lane, std::uint32_t index);
-    Result<void> recover_rows_of(Lane& lane, RoleSet lost, RoleSet bad, WindowPlace place,
-                                 std::uint32_t row, std::uint32_t count);
+    Result<void> recover_rows_of(Lane& lane, const RowRun& run);
+    void settle_rows(Lane& lane, const RowRun& run);
+    void give_up(Lane& lane, const RowRun& run, RoleSet unknown);
+    void renew_parity(Lane& lane, const RowRun& run);
     static Task<void> pause(Walker* self, Nanos step);
-    bool inspect_window(Lane& lane, std::uint32_t index);
-    bool inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row);
+    void inspect_window(Lane& lane, std::uint32_t index);
+    void inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row);
     void note_rate();
     bool in_memory() const;
     bool is_current() const { return order_.losses == context_.members.losses(); }
@@ -102,8 +117,15 @@ class Walker {
     bool running_{false};
     bool cancelled_{false};
     std::optional<Error> error_;
+    std::size_t range_{0};        // of the order's, that the next batch is from
     std::uint64_t next_{0};       // the first window that no lane has
-    std::uint64_t done_{0};       // every window before it is done
+    std::uint64_t batches_{0};    // that lanes have taken
+    std::uint64_t batches_done_{0};
+    std::uint64_t done_{0};       // every window of the order before it is done
+    std::uint64_t passed_{0};     // windows done
+    std::uint64_t bytes_read_{0};
+    std::uint64_t rows_wrong_{0};
+    std::uint64_t rows_unknown_{0};
     Event turn_;                  // done_ moved
     Timer* pausing_{nullptr};
     Nanos pause_until_{};
@@ -113,6 +135,7 @@ class Walker {
     Nanos rate_since_{};
     std::uint64_t rate_from_{0};
     double rate_{0};              // bytes of a member per second, smoothed
+    std::array<std::array<std::byte, row_size>, 2> before_{};  // P and Q of a row, as read
 };
 
 }  // namespace braid

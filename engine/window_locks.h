@@ -99,6 +99,9 @@ class WindowLocks {
     void release(WindowEntry& entry, RowMask rows);
 
     std::size_t entries_in_use() const { return in_use_; }
+    /// The array ends without stop(): whoever holds or waits is destroyed, in any order, and
+    /// releasing does nothing from now on.
+    void abandon() { abandoned_ = true; }
 
   private:
     static constexpr std::size_t bucket_count = 4096;
@@ -117,6 +120,7 @@ class WindowLocks {
     WindowEntry* start_first_{nullptr};
     WindowEntry* start_last_{nullptr};
     std::size_t in_use_{0};
+    bool abandoned_{false};
     JobListener* listener_{nullptr};
 };
 

@@ -2,10 +2,15 @@
 #include "plugin/control_parse.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <charconv>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
+
+#include "plugin/parameters.h"
 
 namespace braid::plugin {
 namespace {
@@ -43,11 +48,25 @@ class Fields {
         if (!fields.object_.is_object()) return bad("the body must be a JSON object: {...}");
         return fields;
     }
-    Result<bool, HttpError> flag(const char* name) {
+    Result<std::optional<bool>, HttpError> optional_flag(const char* name) {
         const auto found = object_.find(name);
-        if (found == object_.end()) return false;
+        if (found == object_.end()) return std::optional<bool>{};
         if (!found->is_boolean()) return bad(fmt::format("\"{}\" must be true or false", name));
-        const bool value = found->get<bool>();
+        const std::optional<bool> value = found->get<bool>();
+        object_.erase(found);
+        return value;
+    }
+    Result<bool, HttpError> flag(const char* name) {
+        BRAID_TRY(const std::optional<bool> value, optional_flag(name));
+        return value.value_or(false);
+    }
+    Result<std::optional<std::uint64_t>, HttpError> optional_bytes(const char* name) {
+        const auto found = object_.find(name);
+        if (found == object_.end()) return std::optional<std::uint64_t>{};
+        if (!found->is_number_unsigned()) {
+            return bad(fmt::format("\"{}\" must be a whole number of bytes", name));
+        }
+        const std::optional<std::uint64_t> value = found->get<std::uint64_t>();
         object_.erase(found);
         return value;
     }
@@ -85,7 +104,8 @@ Result<void, HttpError> no_body(const ControlRequest& request) {
 HttpError no_such_path(const ControlRequest& request) {
     return {404,
             fmt::format("there is no {}; try GET /v1/status, /v1/volumes, /v1/events, /v1/scrub, "
-                        "or POST /v1/members, /v1/members/NAME/fail|remove|replace, /v1/scrub",
+                        "/v1/intent, /v1/bad, or POST /v1/members, "
+                        "/v1/members/NAME/fail|remove|replace, /v1/scrub, /v1/intent",
                         in_quotes(request.path)),
             ""};
 }
@@ -96,21 +116,67 @@ HttpError wrong_method(const ControlRequest& request, std::string allow) {
             allow};
 }
 
+/// The query's parameters, all numbers: those that may be there, and where they go.
+Result<void, HttpError> take_numbers(
+    const ControlRequest& request,
+    std::initializer_list<std::pair<std::string_view, std::uint64_t*>> known) {
+    for (const auto& [key, value] : request.query) {
+        const auto* place =
+            std::ranges::find(known, key, [](const auto& one) { return one.first; });
+        if (place == known.end()) {
+            std::vector<std::string_view> names;
+            for (const auto& one : known) names.push_back(one.first);
+            return bad(fmt::format("unknown parameter {}; there are {}", in_quotes(key),
+                                   fmt::join(names, " and ")));
+        }
+        const auto number = number_of(value);
+        if (!number) return bad(fmt::format("{}={} is no number", key, in_quotes(value)));
+        *place->second = *number;
+    }
+    return {};
+}
+
 Parsed parse_events(const ControlRequest& request) {
     EventsQuery query;
-    for (const auto& [key, value] : request.query) {
-        const auto number = number_of(value);
-        if (key != "after" && key != "wait") {
-            return bad(
-                fmt::format("unknown parameter {}; there are after and wait", in_quotes(key)));
-        }
-        if (!number) return bad(fmt::format("{}={} is no number", key, in_quotes(value)));
-        if (key == "wait" && *number > events_wait_seconds_max) {
-            return bad(fmt::format("wait is at most {} seconds", events_wait_seconds_max));
-        }
-        (key == "after" ? query.after : query.wait_seconds) = *number;
+    BRAID_CHECK(take_numbers(request, {{"after", &query.after}, {"wait", &query.wait_seconds}}));
+    if (query.wait_seconds > events_wait_seconds_max) {
+        return bad(fmt::format("wait is at most {} seconds", events_wait_seconds_max));
     }
     return ControlCommand{query};
+}
+
+Parsed parse_bad(const ControlRequest& request) {
+    BadQuery query;
+    BRAID_CHECK(take_numbers(request, {{"first", &query.first}, {"count", &query.count}}));
+    if (query.count == 0 || query.count > bad_page_max) {
+        return bad(fmt::format("count is 1 to {}", bad_page_max));
+    }
+    if (query.first > bad_first_max) return bad(fmt::format("first is at most {}", bad_first_max));
+    return ControlCommand{query};
+}
+
+Parsed parse_intent(const ControlRequest& request) {
+    BRAID_CHECK(no_query(request));
+    if (request.method == "POST") {
+        BRAID_TRY(Fields fields, Fields::parse(request.body));
+        ChangeIntent command;
+        BRAID_TRY(command.change.on, fields.optional_flag("on"));
+        BRAID_TRY(command.change.region, fields.optional_bytes("region"));
+        BRAID_CHECK(fields.finish());
+        if (!command.change.on && !command.change.region) {
+            return bad(
+                "nothing to change: say {\"on\": true} or {\"on\": false}, "
+                "{\"region\": BYTES}, or both");
+        }
+        if (command.change.region) {
+            const auto fits = check_intent_region(*command.change.region);
+            if (!fits) return bad(fmt::format("\"region\": {}", fits.error().text));
+        }
+        return ControlCommand{command};
+    }
+    BRAID_CHECK(no_body(request));
+    if (request.method == "GET") return ControlCommand{IntentQuery{}};
+    return wrong_method(request, "GET, POST");
 }
 
 Parsed parse_member_command(const ControlRequest& request, std::string name,
@@ -166,6 +232,7 @@ Result<ControlCommand, HttpError> parse_control(const ControlRequest& request) {
     }
     const std::string_view path = request.path;
     if (path == "/v1/scrub") return parse_scrub(request);
+    if (path == "/v1/intent") return parse_intent(request);
     if (path == "/v1/members") return parse_add(request);
     constexpr std::string_view members = "/v1/members/";
     if (path.starts_with(members)) {
@@ -178,12 +245,14 @@ Result<ControlCommand, HttpError> parse_control(const ControlRequest& request) {
         }
         return no_such_path(request);
     }
-    if (path != "/v1/status" && path != "/v1/volumes" && path != "/v1/events") {
+    if (path != "/v1/status" && path != "/v1/volumes" && path != "/v1/events" &&
+        path != "/v1/bad") {
         return no_such_path(request);
     }
     if (request.method != "GET") return wrong_method(request, "GET");
     BRAID_CHECK(no_body(request));
     if (path == "/v1/events") return parse_events(request);
+    if (path == "/v1/bad") return parse_bad(request);
     BRAID_CHECK(no_query(request));
     if (path == "/v1/status") return ControlCommand{StatusQuery{}};
     return ControlCommand{VolumesQuery{}};

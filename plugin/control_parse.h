@@ -4,18 +4,23 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "engine/array.h"
 #include "engine/base/result.h"
 
 namespace braid::plugin {
 
 inline constexpr std::size_t control_body_size_max = 64u << 10;
 inline constexpr std::uint64_t events_wait_seconds_max = 60;
+inline constexpr std::uint64_t bad_page_default = 100;  // ranges in an answer
+inline constexpr std::uint64_t bad_page_max = 10'000;
+inline constexpr std::uint64_t bad_first_max = 10'000'000;
 
 /// As it came in, with %-escapes undone.
 struct ControlRequest {
@@ -31,6 +36,15 @@ struct ScrubQuery {};
 struct EventsQuery {
     std::uint64_t after{0};         // a sequence number
     std::uint64_t wait_seconds{0};  // for the first one
+};
+/// The rows that cannot be known, as byte ranges, `count` of them from number `first` on.
+struct BadQuery {
+    std::uint64_t first{0};
+    std::uint64_t count{bad_page_default};
+};
+struct IntentQuery {};
+struct ChangeIntent {
+    IntentChange change;
 };
 struct FailMember {
     std::string name;
@@ -51,8 +65,9 @@ struct StartScrub {
     bool repair{false};
 };
 struct StopScrub {};
-using ControlCommand = std::variant<StatusQuery, VolumesQuery, ScrubQuery, EventsQuery, FailMember,
-                                    RemoveMember, AddMember, ReplaceMember, StartScrub, StopScrub>;
+using ControlCommand = std::variant<StatusQuery, VolumesQuery, ScrubQuery, EventsQuery, BadQuery,
+                                    IntentQuery, ChangeIntent, FailMember, RemoveMember, AddMember,
+                                    ReplaceMember, StartScrub, StopScrub>;
 
 struct HttpError {
     unsigned status{400};

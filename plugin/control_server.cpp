@@ -250,6 +250,14 @@ Result<std::string, HttpError> ControlServer::run(const ControlCommand& command)
     }
     if (std::holds_alternative<ScrubQuery>(command)) return dump(scrub_json(status()));
     if (const auto* query = std::get_if<EventsQuery>(&command)) return run_events(*query);
+    if (const auto* query = std::get_if<BadQuery>(&command)) {
+        return dump(bad_json(status().configuration, query->first, query->count));
+    }
+    if (std::holds_alternative<IntentQuery>(command)) return dump(intent_json(status()));
+    if (const auto* intent = std::get_if<ChangeIntent>(&command)) {
+        return answer_of(bridge_->run_on_loop(
+            [&](Array& array) { return array.change_intent(intent->change); }));
+    }
     if (const auto* add = std::get_if<AddMember>(&command)) return run_add(*add);
     if (const auto* replace = std::get_if<ReplaceMember>(&command)) return run_replace(*replace);
     if (const auto* fail = std::get_if<FailMember>(&command)) {

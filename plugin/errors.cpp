@@ -12,6 +12,7 @@ int to_errno(const Error& error, IoKind kind) {
         case Errc::io:
         case Errc::failed:
         case Errc::unknown:
+        case Errc::doubt:
         case Errc::corrupt:
         case Errc::busy:
         case Errc::missing:

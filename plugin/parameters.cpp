@@ -14,12 +14,13 @@
 
 #include "engine/base/limits.h"
 #include "plugin/errors.h"
+#include "plugin/size_argument.h"
 
 namespace braid::plugin {
 namespace {
 
-constexpr std::array<std::string_view, 6> keys{"member",   "socket", "volume",
-                                               "readonly", "force",  "help"};
+constexpr std::array<std::string_view, 8> keys{"member",        "socket",   "volume", "intent",
+                                               "intent_region", "readonly", "force",  "help"};
 
 /// How many characters must be changed, added, dropped or swapped with their neighbour to turn one
 /// word into the other. Source: R. Lowrance and R. Wagner, JACM 22(2), 1975, for neighbours only.
@@ -80,6 +81,15 @@ Checked<std::string> absolute_path(std::string_view key, std::string_view value)
 
 const std::size_t socket_path_size_max = sizeof(sockaddr_un::sun_path) - 1;
 
+Checked<Unit> check_intent_region(std::uint64_t region) {
+    static_assert(intent_region_min == 64u << 10 && intent_region_max == std::uint64_t{1} << 40,
+                  "the texts say 64K and 1T");
+    if (region >= intent_region_min && region <= intent_region_max) return Unit{};
+    return Refusal{
+        "a mark covers 64K to 1T of data; the larger, the fewer records, and the more to make "
+        "true after a crash"};
+}
+
 const char* const parameters_help =
     "[member=]PATH        A member of the array: a file or a block device. Give all of\n"
     "                     them, in any order; `braid create` makes them. (required)\n"
@@ -87,6 +97,11 @@ const char* const parameters_help =
     "                     this server: a unix socket that is made with mode 0600.\n"
     "volume=NAME          The volume that a client gets that asks for no export by\n"
     "                     name. Default: the first volume of the array.\n"
+    "intent=on|off        Mark stripes in a record before they are written, so that after\n"
+    "                     a crash only these are made true. Default: as it was last; on\n"
+    "                     for a new array. Off, a crash means a resync of everything.\n"
+    "intent_region=SIZE   Bytes of data that one mark covers, 64K to 1T. Default: as it\n"
+    "                     was last; 16M for a new array.\n"
     "readonly=true|false  Write nothing to any member. Default: false. The bare word\n"
     "                     `readonly` means readonly=true.\n"
     "force=true|false     Serve although the absent members may be newer. What was\n"
@@ -101,15 +116,9 @@ Checked<Unit> ParameterParser::take(std::string_view key, std::string_view value
     }
     if (key == "member") return take_member(value);
     if (key == "socket") return take_socket(value);
-    if (key == "volume") {
-        BRAID_CHECK(once(key));
-        if (value.empty() || value.size() > name_length_max) {
-            return Refusal{fmt::format("volume= needs the name of a volume (1 to {} characters)",
-                                       name_length_max)};
-        }
-        parameters_.volume = value;
-        return Unit{};
-    }
+    if (key == "volume") return take_volume(value);
+    if (key == "intent") return take_intent(value);
+    if (key == "intent_region") return take_intent_region(value);
     if (key == "readonly") return take_flag(key, value, parameters_.readonly);
     if (key == "force") return take_flag(key, value, parameters_.force);
     if (key == "help") return take_flag(key, value.empty() ? "true" : value, parameters_.help);
@@ -121,6 +130,35 @@ Checked<Unit> ParameterParser::once(std::string_view key) {
         return Refusal{fmt::format("{}= is given twice; leave one of them out", key)};
     }
     given_.emplace_back(key);
+    return Unit{};
+}
+
+Checked<Unit> ParameterParser::take_volume(std::string_view value) {
+    BRAID_CHECK(once("volume"));
+    if (value.empty() || value.size() > name_length_max) {
+        return Refusal{fmt::format("volume= needs the name of a volume (1 to {} characters)",
+                                   name_length_max)};
+    }
+    parameters_.volume = value;
+    return Unit{};
+}
+
+Checked<Unit> ParameterParser::take_intent(std::string_view value) {
+    BRAID_CHECK(once("intent"));
+    const auto said = bool_of(value);
+    if (!said) return Refusal{fmt::format("intent={}: say intent=on or intent=off", value)};
+    parameters_.intent.on = *said;
+    return Unit{};
+}
+
+Checked<Unit> ParameterParser::take_intent_region(std::string_view value) {
+    BRAID_CHECK(once("intent_region"));
+    const auto size = parse_size(value);
+    if (!size) return Refusal{fmt::format("intent_region={}", size.error().text)};
+    if (const auto fits = check_intent_region(*size); !fits) {
+        return Refusal{fmt::format("intent_region={}: {}", value, fits.error().text)};
+    }
+    parameters_.intent.region = *size;
     return Unit{};
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/array.h"
 #include "engine/base/result.h"
 
 namespace braid::plugin {
@@ -18,7 +19,8 @@ struct Parameters {
     std::string volume;                // of the default export, or empty: the first one
     bool readonly{false};
     bool force{false};
-    bool help{false};  // print the help and exit
+    bool help{false};     // print the help and exit
+    IntentChange intent;  // what was said of the write intent; the rest is as the array has it
 };
 
 class ParameterParser {
@@ -32,7 +34,10 @@ class ParameterParser {
   private:
     Checked<Unit> take_member(std::string_view value);
     Checked<Unit> take_socket(std::string_view value);
+    Checked<Unit> take_volume(std::string_view value);
     Checked<Unit> take_flag(std::string_view key, std::string_view value, bool& flag);
+    Checked<Unit> take_intent(std::string_view value);
+    Checked<Unit> take_intent_region(std::string_view value);
     Checked<Unit> once(std::string_view key);
 
     struct FileId {
@@ -44,6 +49,9 @@ class ParameterParser {
     std::vector<FileId> files_;       // of the members, in their order
     std::vector<std::string> given_;  // keys that may come once only
 };
+
+/// Whether a mark of the write intent can cover so many bytes of data; if not, what it can.
+Checked<Unit> check_intent_region(std::uint64_t region);
 
 /// For `nbdkit braid --help`.
 extern const char* const parameters_help;

@@ -133,6 +133,7 @@ Checked<Unit> Server::open_array() {
     ArrayOptions options;
     options.readonly = parameters_.readonly;
     options.force = parameters_.force;
+    options.intent = parameters_.intent;
     options.seed = (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();
     options.on_event = [this](const ArrayEvent& event) { events_.publish(event); };
     options.on_buffer = [this](ByteSpan pool) {

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "plugin/status_json.h"
 
+#include <algorithm>
+#include <span>
+
+#include "engine/bad_bytes.h"
+
 namespace braid::plugin {
 namespace {
 
@@ -62,6 +67,49 @@ json array_json(const Configuration& configuration) {
         {"epoch", configuration.epoch},
         {"created", configuration.created},
     };
+}
+
+json json_of(const IntentStatus& intent) {
+    return {
+        {"on", intent.on},
+        {"hindrance", intent.hindrance},
+        {"region", intent.region},
+        {"stripes_marked", intent.stripes_marked},
+        {"marks", intent.marks},
+        {"marks_max", intent.marks_max},
+        {"generation", intent.generation},
+        {"records", intent.records},
+        {"records_per_second", intent.records_per_second},
+        {"waiting", intent.waiting},
+        {"flushes", intent.flushes},
+    };
+}
+
+/// One was ordered, or was under way when the array stopped, and does not run just now.
+bool scrub_waits(const ArrayStatus& status) {
+    return status.configuration.scrub && std::ranges::none_of(status.walks, [](const auto& walk) {
+               return walk.kind == WalkKind::scrubbing;
+           });
+}
+
+json json_of(const std::optional<RecoveryStatus>& recovery) {
+    if (!recovery) return nullptr;
+    return {
+        {"stripes", recovery->stripes},           {"stripes_left", recovery->stripes_left},
+        {"bytes_read", recovery->bytes_read},     {"rows_wrong", recovery->rows_wrong},
+        {"rows_unknown", recovery->rows_unknown}, {"seconds", recovery->seconds},
+    };
+}
+
+json bad_list(std::span<const BadBytes> ranges) {
+    json list = json::array();
+    for (const BadBytes& range : ranges) {
+        list.push_back({{"volume", range.volume.empty() ? json(nullptr) : json(range.volume)},
+                        {"offset", range.offset},
+                        {"size", range.size},
+                        {"member", raw(range.member)}});
+    }
+    return list;
 }
 
 }  // namespace
@@ -131,6 +179,23 @@ json scrub_json(const ArrayStatus& status) {
     return value;
 }
 
+json intent_json(const ArrayStatus& status) {
+    return {{"intent", json_of(status.intent)}, {"recovery", json_of(status.recovery)}};
+}
+
+json bad_json(const Configuration& configuration, std::uint64_t first, std::uint64_t count) {
+    const std::uint64_t end = first + count;
+    std::uint64_t bytes = 0;
+    // One more than this page has tells whether there is a next one.
+    const std::vector<BadBytes> all = bad_bytes_of(configuration, end + 1, &bytes);
+    const std::span<const BadBytes> ranges(all.data(), std::min<std::size_t>(all.size(), end));
+    json value;
+    value["bad"] = bad_list(ranges.subspan(std::min<std::size_t>(first, ranges.size())));
+    value["bad_bytes"] = bytes;
+    value["next"] = all.size() > end ? json(end) : json(nullptr);
+    return value;
+}
+
 json json_of(const ArrayStatus& status) {
     json value;
     value["version"] = BRAID_VERSION;
@@ -144,8 +209,14 @@ json json_of(const ArrayStatus& status) {
     }
     value["tasks"] = json::array();
     for (const WalkStatus& walk : status.walks) value["tasks"].push_back(json_of(walk));
+    value["scrub_waits"] = scrub_waits(status);
     value["last_scrub"] = status.last_scrub ? json_of(*status.last_scrub) : json(nullptr);
     value["volumes"] = volumes_json(status.configuration);
+    value["intent"] = json_of(status.intent);
+    value["recovery"] = json_of(status.recovery);
+    value["bad"] =
+        bad_list(std::span(status.bad).first(std::min(status.bad.size(), bad_in_status_max)));
+    value["bad_bytes"] = status.bad_bytes;
     value["counters"] = json_of(status.counters);
     value["memory_bytes"] = status.memory_bytes;
     value["memory_bytes_max"] = status.memory_bytes_max;

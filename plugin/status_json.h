@@ -18,6 +18,15 @@ nlohmann::json json_of(const std::vector<ArrayEvent>& events);
 nlohmann::json volumes_json(const Configuration& configuration);
 /// What GET /v1/scrub says: what runs, and how the last one ended.
 nlohmann::json scrub_json(const ArrayStatus& status);
+/// What GET /v1/intent says: the settings with the figures, and the recovery after the last start.
+nlohmann::json intent_json(const ArrayStatus& status);
+/// What GET /v1/bad says: at most `count` ranges from number `first` on, how many bytes are bad in
+/// all, and the number that the next page begins with. Takes the longer the more there are: not for
+/// the loop's thread.
+nlohmann::json bad_json(const Configuration& configuration, std::uint64_t first,
+                        std::uint64_t count);
+/// Ranges of bad rows that the status itself names.
+inline constexpr std::size_t bad_in_status_max = 16;
 std::string_view text_of(Severity severity);
 
 /// As text, whatever bytes the strings hold: what is no UTF-8 is replaced.

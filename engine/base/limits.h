@@ -26,6 +26,14 @@ inline constexpr std::uint64_t job_size_max = 8u << 20;      // buffers of one s
 inline constexpr std::uint64_t buffer_pool_size_default = 64u << 20;
 inline constexpr std::uint32_t events_kept_max = 256;
 
+// The write intent and the bad-row list.
+inline constexpr std::uint64_t intent_region_default = 16u << 20;  // bytes of data
+inline constexpr std::uint64_t intent_region_min = 64u << 10;
+inline constexpr std::uint64_t intent_region_max = std::uint64_t{1} << 40;
+inline constexpr std::uint32_t bad_ranges_max = 2040;  // or as many as a configuration slot
+                                                       // holds; past it the array stops
+inline constexpr std::uint32_t bad_bytes_listed_max = 4096;  // byte ranges named in a status
+
 // io_uring.
 inline constexpr std::uint32_t ring_entries = 1024;
 

@@ -17,7 +17,8 @@ namespace braid {
 enum class Errc : unsigned char {
     io,           // a member answered with an error and the others could not stand in
     failed,       // more members are lost than the level allows
-    unknown,      // bytes that cannot be known: parity in doubt and a strip lost (R4)
+    unknown,      // bytes that cannot be known: on the bad-row list (R4)
+    doubt,        // parity in doubt and a strip lost: a resync has yet to decide what is known
     fenced,       // our epoch ended, or the array stopped
     readonly,     // the array or the volume is served for reading only
     range,        // beyond the end of the volume
@@ -34,7 +35,8 @@ constexpr std::string_view text_of(Errc code) {
     switch (code) {
         case Errc::io: return "input/output error on a member";
         case Errc::failed: return "more members are lost than the level allows";
-        case Errc::unknown: return "these bytes cannot be known: parity in doubt and a strip lost";
+        case Errc::unknown: return "these bytes cannot be known; they are on the bad-row list";
+        case Errc::doubt: return "parity in doubt and a strip lost";
         case Errc::fenced: return "the array has stopped";
         case Errc::readonly: return "served for reading only";
         case Errc::range: return "beyond the end of the volume";

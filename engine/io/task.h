@@ -8,6 +8,7 @@
 #include <coroutine>
 #include <cstdlib>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "engine/io/frame_pool.h"
@@ -38,80 +39,73 @@ struct PromiseBase {
     Final final_suspend() noexcept { return {}; }
 };
 
+/// What every Task is: the owner of a frame, which starts through the queue of who awaits it.
+template <class Promise>
+class TaskHandle {
+  public:
+    TaskHandle(TaskHandle&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    TaskHandle& operator=(TaskHandle other) noexcept {
+        std::swap(handle_, other.handle_);
+        return *this;
+    }
+    ~TaskHandle() {
+        if (handle_) handle_.destroy();
+    }
+
+    bool await_ready() const noexcept { return false; }
+    template <class Parent>
+    void await_suspend(std::coroutine_handle<Parent> parent) noexcept {
+        PromiseBase& promise = handle_.promise();
+        promise.queue = static_cast<PromiseBase&>(parent.promise()).queue;
+        promise.continuation = parent;
+        promise.queue->push(handle_);
+    }
+
+  protected:
+    explicit TaskHandle(Promise& promise)
+        : handle_(std::coroutine_handle<Promise>::from_promise(promise)) {}
+    Promise& promise() const { return handle_.promise(); }
+
+  private:
+    std::coroutine_handle<Promise> handle_;
+};
+
 template <class T>
-class [[nodiscard]] Task {
-  public:
-    struct promise_type : PromiseBase {
-        std::optional<T> value;
-        Task get_return_object() {
-            return Task{std::coroutine_handle<promise_type>::from_promise(*this)};
-        }
-        template <class U>
-        void return_value(U&& from) {
-            value.emplace(std::forward<U>(from));
-        }
-    };
+class Task;
 
-    Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-    Task& operator=(Task other) noexcept {
-        std::swap(handle_, other.handle_);
-        return *this;
+template <class T>
+struct TaskPromise : PromiseBase {
+    std::optional<T> value;
+    Task<T> get_return_object();
+    template <class U>
+    void return_value(U&& from) {
+        value.emplace(std::forward<U>(from));
     }
-    ~Task() {
-        if (handle_) handle_.destroy();
-    }
-
-    bool await_ready() const noexcept { return false; }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> parent) noexcept {
-        PromiseBase& promise = handle_.promise();
-        promise.queue = static_cast<PromiseBase&>(parent.promise()).queue;
-        promise.continuation = parent;
-        promise.queue->push(handle_);
-    }
-    T await_resume() {
-        BRAID_REQUIRE(handle_.promise().value.has_value());
-        return std::move(*handle_.promise().value);
-    }
-
-  private:
-    explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
-    std::coroutine_handle<promise_type> handle_;
 };
-
 template <>
-class [[nodiscard]] Task<void> {
-  public:
-    struct promise_type : PromiseBase {
-        Task get_return_object() {
-            return Task{std::coroutine_handle<promise_type>::from_promise(*this)};
-        }
-        void return_void() noexcept {}
-    };
-
-    Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-    Task& operator=(Task other) noexcept {
-        std::swap(handle_, other.handle_);
-        return *this;
-    }
-    ~Task() {
-        if (handle_) handle_.destroy();
-    }
-
-    bool await_ready() const noexcept { return false; }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> parent) noexcept {
-        PromiseBase& promise = handle_.promise();
-        promise.queue = static_cast<PromiseBase&>(parent.promise()).queue;
-        promise.continuation = parent;
-        promise.queue->push(handle_);
-    }
-    void await_resume() const noexcept {}
-
-  private:
-    explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
-    std::coroutine_handle<promise_type> handle_;
+struct TaskPromise<void> : PromiseBase {
+    Task<void> get_return_object();
+    void return_void() noexcept {}
 };
+
+template <class T>
+class [[nodiscard]] Task : public TaskHandle<TaskPromise<T>> {
+  public:
+    using promise_type = TaskPromise<T>;
+    explicit Task(promise_type& promise) : TaskHandle<promise_type>(promise) {}
+    T await_resume() {
+        if constexpr (!std::is_void_v<T>) {
+            BRAID_REQUIRE(this->promise().value.has_value());
+            return std::move(*this->promise().value);
+        }
+    }
+};
+
+template <class T>
+Task<T> TaskPromise<T>::get_return_object() {
+    return Task<T>(*this);
+}
+inline Task<void> TaskPromise<void>::get_return_object() { return Task<void>(*this); }
 
 /// `co_await Yield{}`: lets everything else that is ready go first.
 struct Yield {
@@ -175,12 +169,16 @@ class TaskGroup {
     explicit TaskGroup(ReadyQueue& queue) : queue_(queue) {}
     TaskGroup(const TaskGroup&) = delete;
     TaskGroup& operator=(const TaskGroup&) = delete;
-    ~TaskGroup() {
+    ~TaskGroup() { clear(); }
+    /// Destroys every task where it stands. The queue may still have some of them: its owner
+    /// clears it, too.
+    void clear() {
         while (first_ != nullptr) {
             auto* root = first_;
             unlink(*root);
             std::coroutine_handle<Root::promise_type>::from_promise(*root).destroy();
         }
+        running_ = 0;
     }
 
     void spawn(Task<void> task) {

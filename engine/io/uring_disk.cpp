@@ -65,7 +65,7 @@ std::uint32_t memory_align_of(int fd, bool direct) {
 /// of it is over: that one is waited for, since its writes could still arrive. flock() itself knows
 /// no limit to its waiting.
 bool lock_file(int fd, int lock) {
-    constexpr int tries_max = 100;
+    constexpr int tries_max = 300;  // longer than a second was seen, on a busy machine
     constexpr timespec pause{0, 10'000'000};
     for (int tries = 0; flock(fd, lock | LOCK_NB) != 0; ++tries) {
         if (errno != EWOULDBLOCK || tries == tries_max) return false;

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
-from braid_system import CLI, KIB, MIB, check, main, run, say, sha256_of
+from braid_system import CLI, KIB, MIB, check, main, run, say, sha256_of, wait_until
 
 SIZE = 16 * MIB
 RANDOM = os.urandom(4096)
@@ -211,6 +211,58 @@ def examines(world):
     say("examined")
 
 
+def examines_intent(world):
+    """What examine says of the write intent and of bad rows, of members that nobody serves."""
+    paths = world.members(4, SIZE)
+    works("create", "--level", 5, "--volume", "one:4M", "--volume", "two:4M", *paths)
+    says(works("examine", *paths), "intent    on, regions of 16 MiB")
+    server = world.serve(paths, "intent_region=1M")
+    stripe = 3 * 64 * KIB
+    run("nbdsh", "-u", server.uri.replace("/?", "/two?"), "-c", f"h.pwrite(b'x' * 4096, {stripe})")
+    server.kill()
+    before = [sha256_of(path) for path in paths]
+    facts, status = examined(*paths)
+    check(status == 0, "it would start")
+    array = facts["arrays"][0]
+    check(array["unclean"] and array["intent"]["on"] and array["intent"]["region"] == MIB, array["intent"])
+    (record,) = array["intent"]["records"]
+    (mark,) = record["marks"]
+    first = 22  # of volume two
+    check(mark["first"] <= first + 1 < mark["first"] + mark["count"], mark)
+    check(mark["first"] >= first, "marks are cut where volumes begin")
+    check(mark["bytes"] == [{"volume": "two", "offset": (mark["first"] - first) * stripe,
+                             "size": mark["count"] * stripe}], mark)
+    check(record["held_by"] == paths[:2], f"the newest record is on parities + 1 members: {record['held_by']}")
+    held = [slot for slot in facts["members"][0]["intent"]["slots"] if slot["newest"]]
+    check([slot["generation"] for slot in held] == [record["generation"]], facts["members"][0]["intent"])
+    check(facts["members"][3]["intent"] == {"hindrance": None, "slots": []}, "nothing on the others")
+    done = works("examine", *paths)
+    says(done, f"record    generation {record['generation']} of epoch", f"on {paths[0]}, {paths[1]}: 1 mark",
+         f"stripes {mark['first']} to {mark['first'] + mark['count'] - 1}: two, bytes {mark['bytes'][0]['offset']} to ",
+         "(newest)", "were marked by the write intent")
+    torn = shutil.copy(paths[0], world.path("torn"))
+    slot = held[0]["slot"]
+    write_at(torn, 274432 + slot * 16384 + 40, b"?")
+    done = works("examine", torn, *paths[1:])
+    says(done, f"write intent slot {slot} is corrupt: its CRC-32C is", f"epoch {record['epoch']}, on {paths[1]}: 1 mark")
+    write_at(torn, 274432 + 7 * 16384, b"something else")
+    says(works("examine", torn, *paths[1:]), "has bytes of something else where the write intent would lie")
+
+    # Degraded, what was marked becomes bad rows when it is served.
+    check([sha256_of(path) for path in paths] == before, "examine wrote")
+    server = world.serve(paths[:3])
+    wait_until(lambda: not server.status()["tasks"], "the recovery is done")
+    bad = json.loads(server.braid("volume", "bad", "--json").stdout)
+    server.stop()
+    facts, status = examined(*paths[:3])
+    check(bad["bad_bytes"] > 0 and facts["arrays"][0]["bad_rows"]["size"] == bad["bad_bytes"], facts["arrays"][0])
+    check(facts["arrays"][0]["bad_rows"]["bytes"] == bad["bad"], "the same list")
+    done = works("examine", *paths[:3])
+    says(done, "clean, and kept from md for the sake of bad rows", "cannot be known", "of member 3)")
+    says(braid("examine", *paths[:2]), "would not start", "bad rows")
+    say("examined what was in doubt")
+
+
 def locks(world):
     paths = world.members(3, SIZE)
     done = run("flock", paths[1], CLI, "create", "--level", 5, *paths, ok=None)
@@ -226,6 +278,7 @@ def offline(world):
     refuses(world)
     looks_first(world)
     examines(world)
+    examines_intent(world)
     locks(world)
     says(works("--help"), "create", "examine")
     says(works("create", "--help"), "--assume-clean", "--dry-run")

@@ -101,6 +101,31 @@ def members(world, server):
     say("members fail and are replaced")
 
 
+def intent(server):
+    """Settings are shown, changed, refused, and kept; a hindrance is told."""
+    says(server.braid("intent"), "intent ", "marks ", "records ", "flushes ")
+    says(server.braid("status"), "intent ")
+    says(server.braid("intent", "off"), "intent   off")
+    check(server.status()["intent"]["on"] is False, "intent off")
+    says(server.braid("intent", "on", "--region", "1M"), "intent   on", "each of 1 MiB")
+    kept = json.loads(server.braid("intent", "--json").stdout)
+    check(kept["intent"]["on"] and kept["intent"]["region"] == MIB, f"intent --json: {kept}")
+    check(kept["recovery"] is None, "there was nothing to recover")
+    refused(server.braid("intent", "--region", "1", ok=None), "64K to 1T")
+    refused(server.braid("intent", "--region", "lots", ok=None), "is not a size")
+    check(refused_status(server.braid("intent", "maybe", ok=None)) == 2, "on, off or nothing")
+    check(server.status()["intent"]["region"] == MIB, "what was refused changed nothing")
+    says(server.braid("volume", "bad"), "every byte can be read")
+    none = json.loads(server.braid("volume", "bad", "--json").stdout)
+    check(none["bad"] == [] and none["bad_bytes"] == 0, f"volume bad --json: {none}")
+    say("the write intent is shown and changed")
+
+
+def refused_status(done):
+    refused(done)
+    return done.returncode
+
+
 def scrubs(server):
     says(server.braid("scrub", "start", "--wait"), "all parity was true")
     server.braid("scrub", "start", "--repair", "--wait")
@@ -199,6 +224,7 @@ def online(world):
     pictures(server)
     members(world, server)
     scrubs(server)
+    intent(server)
     watching(world, server)
     paths = world.members(6, SIZE)
     world.create(paths, 6)

@@ -26,6 +26,10 @@ json sample_status() {
                  "rate": 104857600, "seconds_left": 65, "throttle": 0.0}],
       "last_scrub": null,
       "volumes": [{"name": "data", "size": 2147483648}],
+      "intent": {"on": true, "hindrance": "", "region": 16777216, "stripes_marked": 65, "marks": 2,
+                 "marks_max": 1020, "generation": 41, "records": 40, "records_per_second": 2.5,
+                 "waiting": 1, "flushes": 5},
+      "recovery": null, "bad": [], "bad_bytes": 0,
       "counters": {"reads": 1, "direct_reads": 2, "writes": 3},
       "memory_bytes": 1048576, "memory_bytes_max": 67108864,
       "events": [{"sequence": 1, "time": 1000000000, "severity": "error", "text": "it broke"}]})");
@@ -71,6 +75,7 @@ TEST(Picture, DrawsTheArray) {
         "\n"
         "volumes  data 2 GiB\n"
         "requests 3 reads, 3 writes, 0 zeroes or trims, 0 flushes\n"
+        "intent   on, 65 stripes marked, 2.5 records/s, 1 write waiting\n"
         "memory   1 MiB of at most 64 MiB\n"
         "\n"
         "events\n";
@@ -108,16 +113,70 @@ TEST(Picture, ControlCharactersAreTakenOut) {
 TEST(Picture, FieldsMayBeAbsentOrWrong) {
     json status = sample_status();
     for (const char* name : {"members", "tasks", "volumes", "events", "counters", "last_scrub",
-                             "memory_bytes", "health"}) {
+                             "memory_bytes", "health", "intent", "recovery", "bad", "bad_bytes"}) {
         for (const json& value : {json(nullptr), json(-1), json("text"), json::array(),
                                   json::array({nullptr, 7, "x"}), json::object()}) {
             json other = status;
             other[name] = value;
             draw_status(other, plain, 5);
+            draw_intent(other);
             other.erase(name);
             draw_status(other, plain, 5);
         }
     }
+}
+
+TEST(Picture, WriteIntent) {
+    json status = sample_status();
+    EXPECT_EQ(draw_intent(status),
+              "intent   on, 65 stripes marked, 2.5 records/s, 1 write waiting\n"
+              "marks    2 of at most 1020, each of 16 MiB of data\n"
+              "records  40 since the start, the newest has generation 41\n"
+              "flushes  5 of the members, only to take marks away\n");
+    status["intent"]["on"] = false;
+    EXPECT_EQ(intent_lines(status), "intent   off; after a crash all parity is computed anew\n");
+    status["intent"]["hindrance"] = "the members have no room for it";
+    EXPECT_EQ(intent_lines(status),
+              "intent   off: the members have no room for it; after a crash all parity is "
+              "computed anew\n");
+}
+
+TEST(Picture, Recovery) {
+    json status = sample_status();
+    status.erase("intent");
+    status["recovery"] = {{"stripes", 640u},  {"stripes_left", 64u}, {"bytes_read", 1u << 20},
+                          {"rows_wrong", 0u}, {"rows_unknown", 0u},  {"seconds", 0.5}};
+    EXPECT_EQ(intent_lines(status), "recovery 64 of 640 stripes left, 1 MiB read, 0 rows wrong\n");
+    status["recovery"]["stripes_left"] = 0u;
+    status["recovery"]["rows_wrong"] = 7u;
+    status["recovery"]["rows_unknown"] = 1u;
+    status["recovery"]["seconds"] = 1.54;
+    EXPECT_EQ(intent_lines(status),
+              "recovery done in 1.5 s: 640 stripes, 1 MiB read, 7 rows wrong and made true, 1 row "
+              "cannot be known\n");
+}
+
+TEST(Picture, BadRowsAreNamedWithTheWayOut) {
+    json status = sample_status();
+    for (std::uint64_t i = 0; i != 10; ++i) {
+        status["bad"].push_back(
+            {{"volume", "data"}, {"offset", i << 20}, {"size", 4096u}, {"member", 2u}});
+    }
+    status["bad"][1]["volume"] = nullptr;
+    status["bad_bytes"] = 12u * 4096;
+    const std::string text = draw_status(status, plain, 0);
+    for (const char* words : {"BAD ROWS: 48 KiB cannot be known",
+                              "  data          bytes 0 to 4095  (4 KiB, of member 2)\n",
+                              "  (no volume)   bytes 1048576 to 1052671",
+                              "`braid volume bad` lists them", "Write them anew", "man braid"}) {
+        EXPECT_NE(text.find(words), std::string::npos) << words << " in\n" << text;
+    }
+    EXPECT_NE(text.find("bytes 7340032"), std::string::npos);
+    EXPECT_EQ(text.find("bytes 8388608"), std::string::npos) << "a status stays short";
+    status["bad"].erase(8);
+    status["bad"].erase(8);
+    status["bad_bytes"] = 8u * 4096;
+    EXPECT_EQ(draw_status(status, plain, 0).find("and more"), std::string::npos);
 }
 
 TEST(Picture, ScrubResults) {

@@ -104,6 +104,7 @@ class SimArray {
         how.force = force;
         how.readonly = readonly;
         how.seed = loop_.rng().next();
+        how.intent = intent;
         how.buffer_size = 16u << 20;
         how.on_event = [this](const ArrayEvent& event) {
             events.push_back(event.kind);
@@ -120,6 +121,13 @@ class SimArray {
         const auto result = loop_.run_until_done(array->stop());
         array.reset();
         return result;
+    }
+
+    /// The power goes, or only the process does; afterwards open() again.
+    void crash(bool power = true) {
+        loop_.crash([this] { array.reset(); });
+        if (!power) return;
+        for (auto& platter : platters) platter->cut_power(loop_.rng());
     }
 
     Result<void> run(IoRequest& request) { return loop_.run_until_done(run_one(array.get(), &request)); }
@@ -184,7 +192,8 @@ class SimArray {
             for (const auto& member : now.members) {
                 rebuilding |= member.record.state == MemberState::rebuilding;
             }
-            if (!walks && !rebuilding && !now.configuration.resynced) return;
+            const bool recovers = now.recovery && now.recovery->stripes_left != 0;
+            if (!walks && !rebuilding && !recovers && !now.configuration.resynced) return;
         }
         FAIL() << "does not settle";
     }
@@ -205,6 +214,7 @@ class SimArray {
     std::unique_ptr<Array> array;
     std::vector<std::byte> model;
     std::vector<std::string> events;
+    IntentChange intent;  // for open()
 
   private:
     SimArrayOptions options_;

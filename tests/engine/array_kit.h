@@ -56,15 +56,26 @@ inline Configuration kit_configuration(Level level, std::uint32_t count, std::ui
     return c;
 }
 
+/// The same, with room for the write intent.
+inline constexpr std::uint64_t kit_wide_data_offset = 2u << 20;
+inline Configuration kit_wide(Configuration c) {
+    for (MemberRecord& m : c.members) {
+        m.data_offset = kit_wide_data_offset;
+        m.size = kit_wide_data_offset + kit_stripes * kit_strip;
+    }
+    return c;
+}
+
 /// What a server does with the metadata, and nothing else.
 class Kit {
   public:
     explicit Kit(Configuration configuration) : now(std::move(configuration)) {
         for (const MemberRecord& record : now.members) {
-            disks.push_back(std::make_shared<MemoryDisk>(record.path, kit_member_size, power));
+            disks.push_back(std::make_shared<MemoryDisk>(record.path, record.size, power));
             MemberMetadata metadata;
             metadata.uuid = record.uuid;
             metadata.superblock = make_md_superblock(now, record);
+            metadata.blank = true;
             held.push_back(std::move(metadata));
         }
         BRAID_REQUIRE(write_all());

@@ -72,7 +72,7 @@ TEST(Members, LossesAreCountedWhenALiveMemberGoes) {
 TEST(Members, ParityIsTrueBeforeThePositionOfTheResync) {
     const Geometry geometry = small();
     Members members(geometry);
-    members.set_resynced(5);
+    members.doubt().add({5, members.window_count()});
     EXPECT_TRUE(members.state_of({StripeIndex{2}, 0}).parity_true);
     EXPECT_FALSE(members.state_of({StripeIndex{2}, 1}).parity_true);
 }

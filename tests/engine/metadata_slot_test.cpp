@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// The bytes of a configuration slot: braid-format(5), "THE CONFIGURATION".
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -31,6 +32,8 @@ constexpr std::string_view golden_text = R"({
  "in_use": true,
  "resynced": 2,
  "scrub": null,
+ "intent": {"on":true,"region":1048576},
+ "bad_rows": [[0,3,5],[2,1,63]],
  "members": [
   {"uuid":"bb000000-0000-0000-0000-000000000000","role":0,"state":"in_sync","home":0,"data_offset":524288,"size":786432,"rebuilt":0,"dev_number":0,"read_errors":0,"path":"/m0"},
   {"uuid":"bb000000-0000-0000-0000-000000000001","role":1,"state":"in_sync","home":0,"data_offset":524288,"size":786432,"rebuilt":0,"dev_number":1,"read_errors":0,"path":"/m1"},
@@ -57,6 +60,8 @@ ConfigSlot sample() {
     c.members[2].state = MemberState::rebuilding;
     c.members[2].rebuilt = StripeIndex{1};
     c.volumes = {{"root", StripeIndex{0}, 1}, {"home", StripeIndex{2}, 2}};
+    c.intent.region = 1u << 20;
+    c.bad_rows = {{MemberIndex{0}, 3, 5}, {MemberIndex{2}, 1, 63}};
     slot.sequence = 9;
     slot.member = c.members[2].uuid;
     slot.tie = {4149193450, 0x01020304};
@@ -67,8 +72,8 @@ TEST(SlotHeader, GoldenBytesOfAWholeSlot) {
     const Buffer bytes = encode_slot(sample());
     ASSERT_EQ(bytes.size(), slot_size);
     EXPECT_EQ(test::hex(bytes.view().first(64)),
-              "42524149444346471803e03901000000aa000000000000000000000000000001"
-              "090000000000000007000000000000000a050000000000000000000000000000");
+              "425241494443464765342aaf02000000aa000000000000000000000000000001"
+              "0900000000000000070000000000000054050000000000000000000000000000");
     std::string expected(slot_size - sizeof(SlotHeader), '\0');
     std::memcpy(expected.data(), golden_text.data(), golden_text.size());
     EXPECT_EQ(std::memcmp(bytes.data() + sizeof(SlotHeader), expected.data(), expected.size()), 0);
@@ -90,27 +95,108 @@ TEST(Slot, ComesBackAsItWas) {
     }
 }
 
-TEST(Slot, TheLargestConfigurationFits) {
+/// Everything at its longest, but the paths: `path` for each member.
+ConfigSlot largest(const std::string& path) {
+    constexpr std::uint64_t most = ~std::uint64_t{0};
     ConfigSlot slot = sample();
     Configuration& c = slot.configuration;
     c = kit_configuration(Level::raid6, members_max, spares_max);
     c.name = std::string(name_length_max, '"');
-    for (MemberRecord& member : c.members) {
-        member.read_errors = ~std::uint64_t{0};
-        member.data_offset = 16u << 20;
-        member.size = std::uint64_t{1} << 60;
-        member.path = std::string(member_path_max, '\\');
+    c.epoch = c.settled = c.events = most;
+    c.created = (std::uint64_t{1} << 40) - 1;
+    c.strip_size = strip_size_min;
+    c.stripes = member_size_max / c.strip_size;
+    c.in_use = true;
+    c.resynced = StripeIndex{c.stripes};
+    c.scrub = ScrubRecord{StripeIndex{c.stripes}, true, most, most};
+    c.intent.on = false;
+    c.intent.region = intent_region_max;
+    for (std::uint32_t at = 0; at != c.members.size(); ++at) {
+        MemberRecord& member = c.members[at];
+        if (member.role) member.state = MemberState::rebuilding;
+        member.home = nodes_max - 1;
+        member.data_offset = member_size_max;
+        member.size = 2 * member_size_max;
+        member.rebuilt = StripeIndex{c.stripes};
+        member.dev_number = md_devices_max - 1 - at;
+        member.read_errors = most;
+        member.path = path;
     }
-    c.stripes = 1000;
     c.volumes.clear();
     for (std::uint32_t i = 0; i != volumes_max; ++i) {
-        c.volumes.push_back({fmt::format("v{:062}", i), StripeIndex{10 * i}, 10});
+        c.volumes.push_back({fmt::format("v{:062}", i),
+                             StripeIndex{c.stripes - (volumes_max - i) * 4'000'000'000'000},
+                             4'000'000'000'000});
     }
-    ASSERT_TRUE(check_configuration(c)) << check_configuration(c).error().text;
+    // As many as always fit; these have the most digits in all.
+    constexpr std::uint32_t few = 256;
+    const std::uint64_t rows = c.stripes;
+    for (std::uint32_t i = 0; i != few; ++i) {
+        c.bad_rows.push_back(
+            {MemberIndex{60}, rows - (few - i) * 1'000'000'000'001, 1'000'000'000'000});
+    }
+    return slot;
+}
+
+TEST(Slot, TheLargestConfigurationFits) {
+    struct Case {
+        std::string path;
+        bool kept;
+    };
+    const Case cases[] = {
+        {"", true},
+        {std::string(30, 'p'), true},
+        {std::string(100, 'p'), true},
+        {std::string(100, '\\'), true},  // twice as long in JSON: the longest that there is
+        {std::string(member_path_max, 'p'), true},
+        {std::string(member_path_max, '\\'), false},
+    };
+    for (const Case& each : cases) {
+        const ConfigSlot slot = largest(each.path);
+        const auto checked = check_configuration(slot.configuration);
+        ASSERT_TRUE(checked) << checked.error().text;
+        const std::string text = to_json_text(slot);
+        EXPECT_LE(text.size(), slot_text_max);
+        const auto back = decode_slot(encode_slot(slot).view(), 1);
+        ASSERT_TRUE(back) << back.error().text;
+        EXPECT_EQ(*back, each.kept ? slot : largest("")) << each.path << ": " << text.size();
+    }
+    EXPECT_EQ(to_json_text(largest("")).size(), 37227U) << "as braid-format(5) says";
+    EXPECT_LE(37227 + 2 * 100 * (members_max + spares_max), slot_text_max);
+}
+
+TEST(Slot, BadRowsMayBeTooManyForASlot) {
+    Configuration few = kit_configuration(Level::raid5, 5);
+    few.stripes = 4;
+    Configuration many = kit_configuration(Level::raid6, members_max, spares_max);
+    for (Configuration* c : {&few, &many}) {
+        c->stripes = std::uint64_t{1} << 36;
+        c->strip_size = 64u << 10;
+        for (std::uint32_t i = 0; i != volumes_max && c == &many; ++i) {
+            const VolumeRecord volume{fmt::format("v{:062}", i), StripeIndex{100 + 10 * i}, 10};
+            if (i == 0) c->volumes.clear();
+            c->volumes.push_back(volume);
+        }
+        for (MemberRecord& member : c->members) {
+            member.size = std::uint64_t{1} << 60;
+            member.path = std::string(member_path_max, 'x');
+        }
+        for (std::uint32_t i = 0; i != 1000; ++i) {
+            c->bad_rows.push_back({MemberIndex{2}, (std::uint64_t{1} << 30) + 4096 * i, 1024});
+        }
+    }
+    EXPECT_TRUE(check_configuration(few)) << "a thousand fit where members are few";
+    ConfigSlot slot = sample();
+    slot.configuration = few;
     const auto back = decode_slot(encode_slot(slot).view(), 1);
     ASSERT_TRUE(back) << back.error().text;
-    for (MemberRecord& member : c.members) member.path.clear();  // the first thing to go
-    EXPECT_EQ(*back, slot);
+    EXPECT_EQ(back->configuration.bad_rows, few.bad_rows);
+    while (check_configuration(many) && many.bad_rows.size() < bad_ranges_max) {
+        many.bad_rows.push_back(
+            {MemberIndex{63}, (std::uint64_t{1} << 39) + 4096 * many.bad_rows.size(), 1024});
+    }
+    EXPECT_LT(many.bad_rows.size(), bad_ranges_max);
+    EXPECT_NE(check_configuration(many).error().text.find("too many"), std::string::npos);
 }
 
 TEST(Slot, AreasFollowFromTheGap) {
@@ -143,7 +229,8 @@ TEST(Slot, DamageOfTheHeaderIsNamed) {
     };
     const std::vector<Damage> damages{
         {"holds no configuration", [](SlotHeader& h) { h.magic[0] = 'b'; }, FindingKind::none},
-        {"has format 2", [](SlotHeader& h) { h.format = 2; }, FindingKind::unsupported},
+        {"has format 3", [](SlotHeader& h) { h.format = 3; }, FindingKind::unsupported},
+        {"has format 0", [](SlotHeader& h) { h.format = 0; }, FindingKind::unsupported},
         {"0 bytes of text", [](SlotHeader& h) { h.text_size = 0; }, FindingKind::corrupt},
         {"61441 bytes of text", [](SlotHeader& h) { h.text_size = 61441; }, FindingKind::corrupt},
         {"reserved bytes", [](SlotHeader& h) { h.reserved[4043] = 1; }, FindingKind::corrupt},
@@ -254,6 +341,20 @@ TEST(SlotText, EveryFieldIsChecked) {
         {"reaches beyond", changed(R"("first":2,"stripes":2)", R"("first":4,"stripes":0)")},
         {"reaches beyond",
          changed(R"("first":2,"stripes":2)", R"("first":2,"stripes":18446744073709551615)")},
+        {"intent is not an object", changed(R"("intent": {)", R"("intent": 1, "i": {)")},
+        {"\"on\" is neither", changed(R"({"on":true)", R"({"on":1)")},
+        {"a region of 1000000", changed("1048576", "1000000")},
+        {"a region of 32768", changed("1048576", "32768")},
+        {"\"bad_rows\" is not a list", changed(R"("bad_rows": [)", R"("bad_rows": 1, "b": [)")},
+        {"is not [member, first, count]", changed("[2,1,63]", "[2,1]")},
+        {"is not [member, first, count]", changed("[2,1,63]", "[2,1,-63]")},
+        {"is not [member, first, count]", changed("[2,1,63]", "[64,1,63]")},
+        {"is not [member, first, count]", changed("[2,1,63]", "7")},
+        {"no such member", changed("[2,1,63]", "[3,1,63]")},
+        {"reaches beyond the member", changed("[2,1,63]", "[2,1,64]")},
+        {"is empty", changed("[2,1,63]", "[2,1,0]")},
+        {"not in order", changed("[2,1,63]", "[0,1,1]")},
+        {"two ranges touch", changed("[2,1,63]", "[0,8,9]")},
         {"areas: not those", changed("143360", "143361")},
         {"on is not an object", changed(R"("on": {)", R"("on": 1, "o": {)")},
         {"\"checksum\" is not a whole", changed("4149193450", "4294967296")},
@@ -265,6 +366,45 @@ TEST(SlotText, EveryFieldIsChecked) {
             << damage.what << " is not in: " << result.error().text;
     }
     EXPECT_TRUE(from_json_text(golden_text));
+}
+
+/// What the release before wrote, byte for byte.
+TEST(SlotHeader, GoldenBytesOfFormat1AreStillRead) {
+    std::string text(golden_text);
+    const auto begin = text.find(R"( "intent")");
+    text.erase(begin, text.find(R"( "members")") - begin);
+    Buffer bytes(slot_size);
+    const std::string_view golden_header =
+        "4252414944434647" "1803e039" "01000000" "aa000000000000000000000000000001"
+        "0900000000000000" "0700000000000000" "0a050000" "000000000000000000000000";
+    ASSERT_EQ(golden_header.size(), 128U);
+    for (std::size_t at = 0; at != 64; ++at) {
+        bytes.data()[at] = static_cast<std::byte>(
+            std::stoi(std::string(golden_header.substr(2 * at, 2)), nullptr, 16));
+    }
+    std::memcpy(bytes.data() + sizeof(SlotHeader), text.data(), text.size());
+    const auto old = decode_slot(bytes.view(), 1);
+    ASSERT_TRUE(old) << old.error().text;
+    ConfigSlot expected = sample();
+    expected.configuration.intent = {};
+    expected.configuration.bad_rows.clear();
+    EXPECT_EQ(*old, expected);
+    SlotHeader header;
+    std::memcpy(&header, encode_slot(*old).data(), sizeof header);
+    EXPECT_EQ(plain(header.format), 2U) << "and never written";
+}
+
+TEST(SlotText, TheFormatBeforeIsStillRead) {
+    std::string text(golden_text);
+    const auto begin = text.find(R"( "intent")");
+    text.erase(begin, text.find(R"( "members")") - begin);
+    const auto old = from_json_text(text, 1);
+    ASSERT_TRUE(old) << old.error().text;
+    EXPECT_TRUE(old->configuration.intent.on);
+    EXPECT_EQ(old->configuration.intent.region, intent_region_default);
+    EXPECT_TRUE(old->configuration.bad_rows.empty());
+    EXPECT_FALSE(from_json_text(text, 2));
+    EXPECT_FALSE(from_json_text(golden_text, 1)) << "it did not know those keys";
 }
 
 TEST(SlotText, DeepNestingIsNoTrouble) {

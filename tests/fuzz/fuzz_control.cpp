@@ -57,5 +57,8 @@ std::vector<std::string> fuzz_samples() {
         "POST /v1/members//dev/sdb/fail\n{}",
         "DELETE /v1/scrub\n",
         "POST /v1/scrub\n{\"repair\": true}",
+        "GET /v1/intent\n",
+        "POST /v1/intent\n{\"on\": false, \"region\": 16777216}",
+        "GET /v1/bad?first=100&count=1000\n",
     };
 }

@@ -41,6 +41,7 @@ TEST(ControlParse, Commands) {
     expect<VolumesQuery>(parse("GET", "/v1/volumes"));
     expect<ScrubQuery>(parse("GET", "/v1/scrub"));
     expect<StopScrub>(parse("DELETE", "/v1/scrub"));
+    expect<IntentQuery>(parse("GET", "/v1/intent"));
     EXPECT_FALSE(expect<StartScrub>(parse("POST", "/v1/scrub")).repair);
     EXPECT_TRUE(expect<StartScrub>(parse("POST", "/v1/scrub", R"({"repair": true})")).repair);
     EXPECT_EQ(expect<FailMember>(parse("POST", "/v1/members/2/fail", "{}")).name, "2");
@@ -54,6 +55,42 @@ TEST(ControlParse, Commands) {
         parse_control({"GET", "/v1/events", {{"after", "12"}, {"wait", "30"}}, ""}));
     EXPECT_EQ(events.after, 12u);
     EXPECT_EQ(events.wait_seconds, 30u);
+}
+
+TEST(ControlParse, WriteIntent) {
+    const auto both =
+        expect<ChangeIntent>(parse("POST", "/v1/intent", R"({"on": false, "region": 65536})"));
+    EXPECT_EQ(both.change.on, false);
+    EXPECT_EQ(both.change.region, 65536u);
+    const auto one = expect<ChangeIntent>(parse("POST", "/v1/intent", R"({"on": true})"));
+    EXPECT_EQ(one.change.on, true);
+    EXPECT_FALSE(one.change.region) << "what was not said stays as it is";
+    for (const char* body :
+         {"", "{}", R"({"on": 1})", R"({"on": null})", R"({"region": "16M"})", R"({"region": -1})",
+          R"({"region": 65536.5})", R"({"region": 65535})", R"({"region": 1099511627777})",
+          R"({"region": 18446744073709551616})", R"({"on": true, "regoin": 65536})"}) {
+        EXPECT_EQ(status_of("POST", "/v1/intent", body), 400u) << body;
+    }
+    EXPECT_EQ(status_of("DELETE", "/v1/intent"), 405u);
+    EXPECT_EQ(parse("PUT", "/v1/intent").error().allow, "GET, POST");
+    EXPECT_EQ(status_of("GET", "/v1/intent", R"({"on": true})"), 400u);
+    EXPECT_FALSE(parse_control({"GET", "/v1/intent", {{"on", "true"}}, ""}));
+}
+
+TEST(ControlParse, BadRows) {
+    const auto all = expect<BadQuery>(parse("GET", "/v1/bad"));
+    EXPECT_EQ(all.first, 0u);
+    EXPECT_EQ(all.count, bad_page_default);
+    const auto page = expect<BadQuery>(
+        parse_control({"GET", "/v1/bad", {{"first", "100"}, {"count", "10000"}}, ""}));
+    EXPECT_EQ(page.first, 100u);
+    EXPECT_EQ(page.count, 10'000u);
+    for (const auto& [key, value] :
+         {std::pair{"count", "0"}, std::pair{"count", "10001"}, std::pair{"first", "x"},
+          std::pair{"first", "10000001"}, std::pair{"first", "-1"}, std::pair{"after", "1"}}) {
+        EXPECT_FALSE(parse_control({"GET", "/v1/bad", {{key, value}}, ""})) << key << value;
+    }
+    EXPECT_EQ(status_of("POST", "/v1/bad", "{}"), 405u);
 }
 
 TEST(ControlParse, Refusals) {
@@ -110,10 +147,68 @@ TEST(StatusJson, HasWhatProgramsAskFor) {
     EXPECT_EQ(value["tasks"][0]["rate"], 100);
     EXPECT_EQ(value["tasks"][0]["seconds_left"], 30);
     EXPECT_EQ(value["last_scrub"], nullptr);
+    EXPECT_EQ(value["scrub_waits"], false) << "it runs";
     EXPECT_EQ(value["volumes"][1]["offset"], 128u * 4 * 65536);
     EXPECT_EQ(value["memory_bytes"], 1234);
+    EXPECT_EQ(value["intent"], json::parse(R"({"on": true, "hindrance": "", "region": 16777216,
+        "stripes_marked": 65, "marks": 2, "marks_max": 1020, "generation": 41, "records": 40,
+        "records_per_second": 2.5, "waiting": 3, "flushes": 5})"));
+    EXPECT_EQ(value["recovery"], json::parse(R"({"stripes": 640, "stripes_left": 64,
+        "bytes_read": 1048576, "rows_wrong": 7, "rows_unknown": 2, "seconds": 1.5})"));
+    EXPECT_EQ(value["bad"], json::array());
+    EXPECT_EQ(value["bad_bytes"], 0);
     EXPECT_EQ(value["events"][0]["severity"], "error");
     EXPECT_EQ(value["events"][0]["sequence"], 1);
+}
+
+TEST(StatusJson, AScrubThatWasOrderedMayWait) {
+    ArrayStatus status;
+    EXPECT_EQ(json_of(status)["scrub_waits"], false);
+    status.configuration.scrub = ScrubRecord{};
+    EXPECT_EQ(json_of(status)["scrub_waits"], true);
+    status.walks.emplace_back().kind = WalkKind::rebuilding;
+    EXPECT_EQ(json_of(status)["scrub_waits"], true);
+    status.walks.back().kind = WalkKind::scrubbing;
+    EXPECT_EQ(json_of(status)["scrub_waits"], false);
+}
+
+TEST(StatusJson, NothingToRecoverIsNull) {
+    const json value = json::parse(dump(json_of(ArrayStatus{})));
+    EXPECT_EQ(value["recovery"], nullptr);
+    EXPECT_EQ(value["intent"]["on"], false);
+}
+
+TEST(StatusJson, BadRowsComeInPages) {
+    FakeArray array;
+    array.bad_stripes = 150;  // in six, two have their parity there
+    ArrayStatus status = array.status();
+    ASSERT_EQ(status.bad_bytes, 100u * 4096);
+    const json value = json::parse(dump(json_of(status)));
+    EXPECT_EQ(value["bad"].size(), bad_in_status_max) << "a status has a bound";
+    EXPECT_EQ(value["bad_bytes"], 100 * 4096);
+    EXPECT_EQ(value["bad"][0]["volume"], "first");
+    EXPECT_EQ(value["bad"][0]["size"], 4096);
+    EXPECT_EQ(value["bad"][0]["member"], 2);
+    std::vector<std::pair<std::string, std::uint64_t>> found;
+    std::vector<std::size_t> pages;
+    for (json first = 0; first != nullptr;) {
+        const json page = bad_json(status.configuration, first.get<std::uint64_t>(), 30);
+        EXPECT_EQ(page["bad_bytes"], 100 * 4096);
+        for (const json& range : page["bad"]) found.emplace_back(range["volume"], range["offset"]);
+        pages.push_back(page["bad"].size());
+        first = page["next"];
+    }
+    EXPECT_EQ(pages, (std::vector<std::size_t>{30, 30, 30, 10}));
+    ASSERT_EQ(found.size(), status.bad.size());
+    for (std::size_t i = 0; i != found.size(); ++i) {
+        EXPECT_EQ(found[i], std::pair(status.bad[i].volume, status.bad[i].offset));
+    }
+    EXPECT_EQ(bad_json(status.configuration, 0, 100)["next"], nullptr) << "the last page is full";
+    status.configuration.volumes.clear();
+    EXPECT_EQ(bad_json(status.configuration, 0, 1)["bad"][0]["volume"], nullptr);
+    const json beyond = bad_json(status.configuration, bad_first_max, bad_page_max);
+    EXPECT_TRUE(beyond["bad"].empty());
+    EXPECT_EQ(beyond["next"], nullptr);
 }
 
 TEST(StatusJson, PathsNeedNotBeUtf8) {
@@ -254,6 +349,28 @@ TEST_F(ControlServerTest, CommandsReachTheArray) {
         server_.array().orders,
         (std::vector<std::string>{"add " + fresh, "replace 2 " + fresh + " force", "remove 0"}));
     EXPECT_EQ(control_.answer({"GET", "/v1/status", {}, ""}).status, 503u);
+}
+
+TEST_F(ControlServerTest, TheWriteIntentIsChanged) {
+    server_.array().bad_stripes = 9;
+    start();
+    EXPECT_NE(ask("GET /v1/intent").find("\"marks_max\": 1020"), std::string::npos);
+    EXPECT_NE(ask("GET /v1/bad?first=2").find("\"size\": 4096"), std::string::npos);
+    EXPECT_NE(ask("POST /v1/intent", R"({"on": false})").find("HTTP/1.1 200"), std::string::npos);
+    EXPECT_NE(ask("POST /v1/intent", R"({"region": 65536})").find("HTTP/1.1 200"),
+              std::string::npos);
+    EXPECT_NE(ask("POST /v1/intent", R"({"region": 1})").find("HTTP/1.1 400"), std::string::npos);
+    server_.array().no_room = true;
+    const std::string refused = ask("POST /v1/intent", R"({"on": true})");
+    EXPECT_NE(refused.find("HTTP/1.1 409"), std::string::npos);
+    EXPECT_NE(refused.find("no room"), std::string::npos);
+    control_.stop();
+    const auto& changes = server_.array().changes;
+    ASSERT_EQ(changes.size(), 2u);
+    EXPECT_EQ(changes[0].on, false);
+    EXPECT_FALSE(changes[0].region);
+    EXPECT_FALSE(changes[1].on);
+    EXPECT_EQ(changes[1].region, 65536u);
 }
 
 TEST_F(ControlServerTest, EventsAreWaitedFor) {

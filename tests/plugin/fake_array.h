@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/array.h"
+#include "engine/bad_bytes.h"
 #include "engine/base/buffer.h"
 #include "engine/io/uring_loop.h"
 
@@ -89,6 +90,22 @@ class FakeArray final : public Array {
         walk.rate = 100;
         walk.seconds_left = 30;
         status.walks.push_back(walk);
+        status.intent.on = true;
+        status.intent.region = 16u << 20;
+        status.intent.stripes_marked = 65;
+        status.intent.marks = 2;
+        status.intent.marks_max = 1020;
+        status.intent.generation = 41;
+        status.intent.records = 40;
+        status.intent.records_per_second = 2.5;
+        status.intent.waiting = 3;
+        status.intent.flushes = 5;
+        status.recovery = RecoveryStatus{640, 64, 1u << 20, 7, 2, 1.5};
+        // The first row of the strips that the lost member had.
+        for (std::uint64_t stripe = 0; stripe != bad_stripes; ++stripe) {
+            status.configuration.bad_rows.push_back({MemberIndex{2}, stripe * 16, 1});
+        }
+        status.bad = bad_bytes_of(status.configuration, bad_bytes_listed_max, &status.bad_bytes);
         status.counters = counters_;
         status.memory_bytes = 1234;
         status.memory_bytes_max = 5678;
@@ -109,6 +126,14 @@ class FakeArray final : public Array {
         return Unit{};
     }
     Checked<Unit> stop_scrub() override { return Refusal{"no scrub runs"}; }
+    Task<Checked<Unit>> change_intent(IntentChange change) override {
+        if (no_room) co_return Refusal{"the members have no room for a record"};
+        changes.push_back(change);
+        co_return Unit{};
+    }
+    bool no_room{false};                // change_intent() refuses
+    std::uint64_t bad_stripes{0};       // that the status tells of
+    std::vector<IntentChange> changes;  // that were asked for
     bool read_direct(std::uint64_t offset, ByteSpan into) override {
         if (!direct) return false;
         std::memcpy(into.data(), bytes_.data() + offset, into.size());

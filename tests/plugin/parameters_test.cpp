@@ -92,7 +92,9 @@ TEST_F(ParametersTest, NothingTwice) {
         accept(key, path("s").substr(0, 20));
         EXPECT_SAYS(refusal(key, "t"), "twice");
     }
-    for (const char* key : {"readonly", "force", "help"}) {
+    accept("intent_region", "1M");
+    EXPECT_SAYS(refusal("intent_region", "1M"), "twice");
+    for (const char* key : {"readonly", "force", "help", "intent"}) {
         accept(key, "false");
         EXPECT_SAYS(refusal(key, "true"), "twice");
     }
@@ -117,6 +119,31 @@ TEST_F(ParametersTest, BadValues) {
     EXPECT_SAYS(refusal("socket", "/tmp/" + std::string(200, 'x')), "107");
 }
 
+TEST_F(ParametersTest, WriteIntent) {
+    accept("member", path("a"));
+    EXPECT_SAYS(refusal("intent_regoin", "1M"), "did you mean \"intent_region\"");
+    for (const char* value : {"1", "65535", "1025G", "0"}) {
+        EXPECT_SAYS(ParameterParser().take("intent_region", value).error().text, "64K to 1T");
+    }
+    EXPECT_SAYS(ParameterParser().take("intent_region", "lots").error().text, "for instance 64K");
+    EXPECT_SAYS(ParameterParser().take("intent_region", "").error().text, "is not a size");
+    EXPECT_SAYS(ParameterParser().take("intent", "maybe").error().text, "intent=on or intent=off");
+    accept("intent", "off");
+    accept("intent_region", "256M");
+    const auto parameters = std::move(parser_).complete();
+    ASSERT_TRUE(parameters);
+    EXPECT_EQ(parameters->intent.on, false);
+    EXPECT_EQ(parameters->intent.region, 256u << 20);
+}
+
+TEST_F(ParametersTest, WhatIsNotSaidOfTheWriteIntentStays) {
+    accept("member", path("a"));
+    const auto parameters = std::move(parser_).complete();
+    ASSERT_TRUE(parameters);
+    EXPECT_FALSE(parameters->intent.on);
+    EXPECT_FALSE(parameters->intent.region);
+}
+
 TEST_F(ParametersTest, MembersAreNeeded) {
     const auto parameters = std::move(parser_).complete();
     ASSERT_FALSE(parameters);
@@ -131,7 +158,8 @@ TEST_F(ParametersTest, HelpNeedsNoMembers) {
 }
 
 TEST_F(ParametersTest, HelpNamesEachParameter) {
-    for (const char* key : {"[member=]PATH", "socket=", "volume=", "readonly=", "force=", "help"}) {
+    for (const char* key : {"[member=]PATH", "socket=", "volume=", "intent=", "intent_region=",
+                            "readonly=", "force=", "help"}) {
         EXPECT_SAYS(std::string(parameters_help), key);
     }
 }

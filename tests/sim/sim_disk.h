@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // SimDisk: a member in memory. Operations take a time drawn from the seed and complete in any
-// order; writes count as durable after a flush only; rows can be made to fail, and the whole disk.
+// order; writes are durable after a flush, or with FUA. What can go wrong: the whole disk, its
+// writes, its flushes; reads of single rows; any operation now and then; bytes that change by
+// themselves; and a crash, in which operations in flight happen, happen in part, or do not, and
+// which, when it is the power that goes, takes back any subset of what was not flushed.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +13,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/base/buffer.h"
@@ -27,30 +31,129 @@ struct SimPlatter {
         std::uint64_t sequence;
         std::uint64_t offset;
         Buffer before;  // what a power cut may bring back
+        Buffer after;
     };
+    /// Submitted and not completed.
+    struct Flight {
+        const DiskOp* op;       // in a frame that a crash destroys
+        std::uint64_t number;
+        const Disk* disk;
+    };
+
     Buffer content;
     std::vector<Write> unflushed;         // in order; those that a flush covered are taken out
+    std::vector<Flight> flights;          // in order of submission
     std::uint64_t writes_done{0};         // their last sequence
+    std::uint64_t submitted{0};
+    std::uint64_t changes{0};             // grows with whatever may matter in a crash
+    std::vector<std::uint64_t> touched;   // rows that were written, if `notes_touched`
+    bool notes_touched{false};
+
     std::set<std::uint64_t> bad_rows;     // reads of these rows fail, until they are written
     bool dead{false};                     // every operation fails
     bool fails_writes{false};
     bool fails_flushes{false};
+    std::uint64_t read_fails_one_in{0};   // 0: never
+    std::uint64_t write_fails_one_in{0};  // a write that fails may have happened in part
     std::uint64_t delay_nanos{0};         // every operation takes this much longer
+    std::uint64_t latency_nanos{1'000'000};  // and up to this much by chance
     bool zero_fast{true};
+    bool reads_now{false};                // can be read past the loop
+    bool caches{true};                    // false: every write is durable at once
     std::uint32_t memory_align{1};
     std::uint64_t reads{0};
     std::uint64_t writes{0};
     std::uint64_t flushes{0};
 
+    bool is_well() const {
+        return !dead && !fails_writes && !fails_flushes && bad_rows.empty() &&
+               read_fails_one_in == 0 && write_fails_one_in == 0;
+    }
+    /// Whatever was wrong with it ends; what its bytes suffered stays.
+    void heal() {
+        dead = fails_writes = fails_flushes = false;
+        bad_rows.clear();
+        read_fails_one_in = write_fails_one_in = delay_nanos = 0;
+    }
+
+    /// What lies on the platter changes: sectors [0, size / 512) of `data` for which `stays` is
+    /// true; the rest keeps what it had. A null `data` stands for zeros.
+    template <class Stays>
+    void change(std::uint64_t offset, const std::byte* data, std::uint64_t size, bool durable,
+                Stays stays) {
+        ++changes;
+        ++writes_done;
+        Write write{writes_done, offset, {}, {}};
+        if (!durable) write.before = Buffer(ByteView{content.data() + offset, size});
+        for (std::uint64_t at = 0; at != size; at += sector_size) {
+            if (!stays(at / sector_size)) continue;
+            std::byte* to = content.data() + offset + at;
+            if (data == nullptr) {
+                std::memset(to, 0, sector_size);
+            } else {
+                std::memcpy(to, data + at, sector_size);
+            }
+        }
+        note_touched(offset, size);
+        if (durable) return keep(offset, size);
+        write.after = Buffer(ByteView{content.data() + offset, size});
+        unflushed.push_back(std::move(write));
+    }
+    void note_touched(std::uint64_t offset, std::uint64_t size) {
+        if (!notes_touched) return;
+        for (std::uint64_t row = offset / row_size; row != (offset + size) / row_size; ++row) {
+            touched.push_back(row);
+        }
+    }
+
+    /// The node is gone. Of the operations in flight each happens, or in part, or not.
+    void crash(Rng& rng) {
+        while (!flights.empty()) {
+            const std::size_t at = rng.below(flights.size());
+            const DiskOp& op = *flights[at].op;
+            flights.erase(flights.begin() + static_cast<std::ptrdiff_t>(at));
+            if (dead || fails_writes) continue;
+            const std::byte* data = op.kind == DiskOpKind::zero ? nullptr : op.data;
+            if (op.kind != DiskOpKind::write && op.kind != DiskOpKind::zero) continue;
+            if (op.kind == DiskOpKind::zero && !zero_fast) continue;
+            switch (rng.below(3)) {
+                case 0: break;
+                case 1:
+                    change(op.offset, data, op.size, false, [](std::uint64_t) { return true; });
+                    break;
+                default:
+                    change(op.offset, data, op.size, false,
+                           [&](std::uint64_t) { return rng.chance(2); });
+            }
+        }
+    }
     /// Power is gone: of the sectors written since the last flush any subset stays.
     void cut_power(Rng& rng) {
+        // Often all of them, or none, as a cache does it that was just written out, or just not.
+        const std::uint64_t mood = rng.below(6);
+        std::vector<std::uint64_t> fate(unflushed.size());
+        for (std::uint64_t& one : fate) {
+            one = mood == 0 ? 0 : mood == 1 ? 1 : rng.chance(4) ? 2 : rng.below(2);
+        }
+        cut_power([&](std::size_t write, std::uint64_t) {
+            return fate[write] == 2 ? rng.chance(2) : fate[write] == 1;
+        });
+    }
+    /// Of the writes since the last flush those sectors stay of which `stays(write, sector)`.
+    template <class Stays>
+        requires std::is_invocable_r_v<bool, Stays, std::size_t, std::uint64_t>
+    void cut_power(Stays stays) {
+        ++changes;
         for (auto write = unflushed.rbegin(); write != unflushed.rend(); ++write) {
-            const bool torn = rng.chance(4);
-            bool stays = rng.chance(2);
-            for (std::size_t at = 0; at != write->before.size(); at += sector_size) {
-                if (torn) stays = rng.chance(2);
-                if (stays) continue;
-                std::memcpy(content.data() + write->offset + at, write->before.data() + at,
+            std::memcpy(content.data() + write->offset, write->before.data(),
+                        write->before.size());
+            note_touched(write->offset, write->before.size());
+        }
+        for (std::size_t i = 0; i != unflushed.size(); ++i) {
+            const Write& write = unflushed[i];
+            for (std::uint64_t at = 0; at != write.after.size(); at += sector_size) {
+                if (!stays(i, at / sector_size)) continue;
+                std::memcpy(content.data() + write.offset + at, write.after.data() + at,
                             sector_size);
             }
         }
@@ -62,8 +165,10 @@ struct SimPlatter {
             const std::uint64_t begin = std::max(offset, write.offset);
             const std::uint64_t end = std::min(offset + size, write.offset + write.before.size());
             if (begin >= end) continue;
-            std::memcpy(write.before.data() + (begin - write.offset), content.data() + begin,
-                        end - begin);
+            for (Buffer* side : {&write.before, &write.after}) {
+                std::memcpy(side->data() + (begin - write.offset), content.data() + begin,
+                            end - begin);
+            }
         }
     }
 };
@@ -76,24 +181,56 @@ class SimDisk final : public Disk {
         info_.size = platter_->content.size();
         info_.memory_align = platter_->memory_align;
         info_.zero_fast = platter_->zero_fast;
+        info_.in_memory = platter_->reads_now;
     }
-    /// A disk is closed only when nothing is in flight.
-    ~SimDisk() override { BRAID_REQUIRE(in_flight_ == 0); }
+    /// A disk is closed only when nothing is in flight, unless by a crash.
+    ~SimDisk() override {
+        BRAID_REQUIRE(in_flight_ == 0 || loop_.crashing());
+        if (in_flight_ == 0) return;
+        std::erase_if(platter_->flights, [this](const SimPlatter::Flight& flight) {
+            return flight.disk == this;
+        });
+    }
     const DiskInfo& info() const override { return info_; }
     void submit(DiskOp& op) override {
         BRAID_REQUIRE(is_row_aligned(op.offset) && is_row_aligned(op.size));
         BRAID_REQUIRE(reinterpret_cast<std::uintptr_t>(op.data) % info_.memory_align == 0);
         DiskOp* pending = &op;
         ++in_flight_;
-        const std::uint64_t nanos = 1000 + loop_.rng().below(1'000'000) + platter_->delay_nanos;
+        const std::uint64_t nanos =
+            1000 + loop_.rng().below(platter_->latency_nanos) + platter_->delay_nanos;
         const std::uint64_t before = platter_->writes_done;  // what a flush has to cover
-        loop_.after(nanos, [this, pending, before] {
+        const std::uint64_t number = ++platter_->submitted;
+        platter_->flights.push_back({pending, number, this});
+        ++platter_->changes;
+        loop_.after(nanos, [this, pending, before, number] {
             --in_flight_;
+            std::erase_if(platter_->flights, [number](const SimPlatter::Flight& flight) {
+                return flight.number == number;
+            });
+            ++platter_->changes;
             DiskGroup::complete(*pending, carry_out(*pending, before));
         });
     }
+    int read_now(std::uint64_t offset, ByteSpan into) const override {
+        if (!platter_->reads_now) return ENOSYS;
+        return read(offset, into);
+    }
 
   private:
+    int read(std::uint64_t offset, ByteSpan into) const {
+        SimPlatter& platter = *platter_;
+        if (platter.dead || offset > info_.size || into.size() > info_.size - offset) return EIO;
+        ++platter.reads;
+        if (strikes(platter.read_fails_one_in)) return EIO;
+        const auto bad = platter.bad_rows.lower_bound(offset / row_size);
+        const std::uint64_t end = round_up(offset + into.size(), row_size) / row_size;
+        if (bad != platter.bad_rows.end() && *bad < end) return EIO;
+        std::memcpy(into.data(), platter.content.data() + offset, into.size());
+        return 0;
+    }
+    bool strikes(std::uint64_t one_in) const { return one_in != 0 && loop_.rng().chance(one_in); }
+
     int carry_out(DiskOp& op, std::uint64_t before) {
         SimPlatter& platter = *platter_;
         if (platter.dead) return EIO;
@@ -106,28 +243,18 @@ class SimDisk final : public Disk {
             return 0;
         }
         if (op.offset > info_.size || op.size > info_.size - op.offset) return EIO;
-        std::byte* at = platter.content.data() + op.offset;
-        if (op.kind == DiskOpKind::read) {
-            ++platter.reads;
-            const auto bad = platter.bad_rows.lower_bound(op.offset / row_size);
-            if (bad != platter.bad_rows.end() && *bad < (op.offset + op.size) / row_size) return EIO;
-            std::memcpy(op.data, at, op.size);
-            return 0;
-        }
+        if (op.kind == DiskOpKind::read) return read(op.offset, {op.data, op.size});
         if (platter.fails_writes) return EIO;
         ++platter.writes;
         if (op.kind == DiskOpKind::zero && !platter.zero_fast) return EOPNOTSUPP;
-        ++platter.writes_done;
-        if (!op.fua) {
-            platter.unflushed.push_back(
-                {platter.writes_done, op.offset, Buffer(ByteView{at, op.size})});
+        const std::byte* data = op.kind == DiskOpKind::zero ? nullptr : op.data;
+        if (strikes(platter.write_fails_one_in)) {
+            platter.change(op.offset, data, op.size, false,
+                           [this](std::uint64_t) { return loop_.rng().chance(2); });
+            return EIO;
         }
-        if (op.kind == DiskOpKind::zero) {
-            std::memset(at, 0, op.size);
-        } else {
-            std::memcpy(at, op.data, op.size);
-        }
-        if (op.fua) platter.keep(op.offset, op.size);
+        platter.change(op.offset, data, op.size, op.fua || !platter.caches,
+                       [](std::uint64_t) { return true; });
         for (std::uint64_t row = op.offset / row_size; row != (op.offset + op.size) / row_size;
              ++row) {
             platter.bad_rows.erase(row);

@@ -3,6 +3,7 @@
 // how long a disk takes, come from the seed.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -64,6 +65,19 @@ class SimLoop final : public Clock {
         return true;
     }
 
+    /// The node is gone: nothing that was under way goes on. `destroy` ends what runs on the loop;
+    /// disks may be closed in it with operations in flight.
+    void crash(const std::function<void()>& destroy) {
+        crashing_ = true;
+        tasks_.clear();  // first: commands that run here look at the array in their destructors
+        destroy();
+        ready_.clear();
+        events_.clear();
+        timers_.clear();
+        crashing_ = false;
+    }
+    bool crashing() const { return crashing_; }
+
     template <class T>
     T run_until_done(Task<T> task) {
         std::optional<T> result;
@@ -96,6 +110,7 @@ class SimLoop final : public Clock {
     }
 
     Rng rng_;
+    bool crashing_{false};
     std::uint64_t now_{1'000'000'000};
     std::uint64_t armed_{0};
     std::uint64_t scheduled_{0};

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "cli/size_argument.h"
+#include "plugin/size_argument.h"
 
 #include <fmt/format.h>
 
 #include <charconv>
 #include <limits>
 
-namespace braid::cli {
+namespace braid::plugin {
 
 Checked<std::uint64_t> parse_size(std::string_view text) {
     const Refusal unreadable{fmt::format(
@@ -32,4 +32,4 @@ Checked<std::uint64_t> parse_size(std::string_view text) {
     return number << shift;
 }
 
-}  // namespace braid::cli
+}  // namespace braid::plugin

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Deliberate bugs, for checking that the simulator finds them. In a normal build BRAID_MUTANT() is
+// the constant false and nothing of this is left; the build with -DBRAID_MUTATIONS=ON (the
+// simulator's `braid-sim-mutants`) chooses one at run time. Each stands where the correct code is,
+// so that a change of that code meets it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace braid {
+
+enum class Mutation : std::uint8_t {
+    none,
+    intent_not_awaited,      // writes start before the record that announces them is durable
+    intent_not_durable,      // the record is written without FUA
+    intent_slot_overwritten, // every generation goes to the same slot
+    clean_before_flush,      // a stripe is taken out of the record before the members were flushed
+    doubt_forgotten,         // the marks of the last run are not carried into the next record
+    rmw_in_doubt,            // a small write trusts parity that is in doubt
+    degraded_trusts_doubt,   // a lost strip is computed from parity that is in doubt
+    bad_rows_not_kept,       // rows that cannot be known are not put on the list
+    bad_row_healed_early,    // a row leaves the bad-row list before its new content is durable
+    row_lock_dropped_early,  // rows are unlocked before parity is written
+    parity_not_written,      // the last parity of a stripe is left out
+    stale_member_accepted,   // assembly takes a member from the past
+    checkpoint_ahead,        // a rebuild's position is written before its data is flushed
+    losses_not_awaited,      // a write is acknowledged before the loss of a member is durable
+    flush_skips_member,      // a flush leaves the last member out
+    resync_skips_last,       // the resync of marked stripes forgets the last one
+};
+
+inline constexpr std::array<std::string_view, 17> mutation_names{
+    "none",
+    "intent-not-awaited",
+    "intent-not-durable",
+    "intent-slot-overwritten",
+    "clean-before-flush",
+    "doubt-forgotten",
+    "rmw-in-doubt",
+    "degraded-trusts-doubt",
+    "bad-rows-not-kept",
+    "bad-row-healed-early",
+    "row-lock-dropped-early",
+    "parity-not-written",
+    "stale-member-accepted",
+    "checkpoint-ahead",
+    "losses-not-awaited",
+    "flush-skips-member",
+    "resync-skips-last",
+};
+
+#ifdef BRAID_MUTATIONS
+inline Mutation chosen_mutation = Mutation::none;
+#define BRAID_MUTANT(which) (::braid::chosen_mutation == ::braid::Mutation::which)
+#else
+#define BRAID_MUTANT(which) false
+#endif
+
+}  // namespace braid
