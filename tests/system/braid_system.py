@@ -335,7 +335,11 @@ class Server:
     def scrub(self):
         """A whole scrub; returns how many rows it found wrong."""
         self.braid("scrub", "start")
-        self.wait_for_idle()
+
+        def done():
+            status = self.status()
+            return not status["tasks"] and not status["scrub_waits"]
+        wait_until(done, "the scrub ends", 120)
         return self.status()["last_scrub"]["mismatches"]
 
     def check_scrub_is_clean(self):

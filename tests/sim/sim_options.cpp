@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "tests/sim/sim_options.h"
+
+#include <fmt/format.h>
+
+#include "engine/base/rng.h"
+
+namespace braid::sim {
+namespace {
+
+template <class T, std::size_t n>
+T one_of(Rng& rng, const T (&values)[n]) {
+    return values[rng.below(n)];
+}
+
+}  // namespace
+
+SimOptions draw_options(std::uint64_t seed, std::uint64_t steps) {
+    Rng rng(seed ^ 0x5eed'0f'0b7a'1d00);
+    SimOptions o;
+    o.seed = seed;
+    o.steps = steps;
+    o.level = one_of(rng, {Level::raid4, Level::raid5, Level::raid5, Level::raid6, Level::raid6});
+    if (o.level == Level::raid5) o.layout = static_cast<Layout>(rng.below(4));
+    const std::uint32_t members_min = parities_of(o.level) + 2;
+    o.members = members_min + static_cast<std::uint32_t>(rng.below(o.level == Level::raid6 ? 3 : 4));
+    o.spares = rng.chance(4) ? 1 : 0;
+    o.strip_size = one_of(rng, {4096u, 4096u, 8192u, 16384u, 65536u, 524288u});
+    o.stripes = o.strip_size >= 524288  ? 3
+                : o.strip_size >= 65536 ? 8 + rng.below(6)
+                                        : 24 + rng.below(72);
+    o.volumes = o.stripes < 6 ? 1 : one_of(rng, {1u, 1u, 2u, 3u});
+    o.intent_on = !rng.chance(12);
+    o.intent_room = !rng.chance(16);
+    o.intent_region = one_of(rng, {64u << 10, 64u << 10, 128u << 10, 256u << 10, 1u << 20, 16u << 20});
+    o.memory_align = one_of(rng, {1u, 1u, 512u, 4096u});
+    o.zero_fast = !rng.chance(3);
+    o.reads_now = rng.chance(4);
+    o.caches = !rng.chance(8);
+    o.junk = rng.chance(3);
+    o.latency_nanos = one_of(rng, {100'000u, 1'000'000u, 1'000'000u, 20'000'000u});
+    o.plan = rng.chance(3) ? FaultPlan::beyond : FaultPlan::within;
+    o.flights_max = one_of(rng, {1u, 4u, 16u, 40u});
+    o.pace = one_of(rng, {4u, 12u, 30u, 80u});
+    o.hot_sectors = one_of(rng, {0u, 0u, 64u, 512u});
+    o.faults_one_in = one_of(rng, {0u, 40u, 80u, 160u});
+    o.operators_one_in = one_of(rng, {0u, 40u, 80u, 160u});
+    o.crashes_one_in = one_of(rng, {40u, 80u, 160u, 320u});
+    o.stops_one_in = one_of(rng, {150u, 300u});
+    o.idles_one_in = one_of(rng, {0u, 100u, 300u});
+    o.corrupts_one_in = one_of(rng, {0u, 300u});
+    return o;
+}
+
+std::string text_of(const SimOptions& o) {
+    return fmt::format(
+        "RAID-{} {} members={} spares={} strip={} stripes={} volumes={} intent={} region={} "
+        "align={} zero={} reads={} cache={} junk={} latency={}us plan={} flights={} pace={} hot={} "
+        "faults=1/{} operators=1/{} crashes=1/{} stops=1/{} idles=1/{} corrupts=1/{}",
+        static_cast<int>(o.level), text_of(o.layout), o.members, o.spares, o.strip_size, o.stripes,
+        o.volumes, !o.intent_room ? "no-room" : o.intent_on ? "on" : "off", o.intent_region,
+        o.memory_align, o.zero_fast ? "fast" : "slow", o.reads_now ? "direct" : "loop",
+        o.caches ? "volatile" : "none", o.junk ? "yes" : "no", o.latency_nanos / 1000,
+        o.plan == FaultPlan::within ? "within" : "beyond", o.flights_max, o.pace, o.hot_sectors,
+        o.faults_one_in, o.operators_one_in, o.crashes_one_in, o.stops_one_in, o.idles_one_in,
+        o.corrupts_one_in);
+}
+
+}  // namespace braid::sim

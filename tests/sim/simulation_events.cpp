@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What goes wrong with members, and what operators do about it and besides.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "tests/sim/simulation.h"
+
+namespace braid::sim {
+
+std::shared_ptr<SimPlatter> Simulation::platter_of(const std::string& path) const {
+    const auto found = disks_.find(path);
+    return found == disks_.end() ? nullptr : found->second;
+}
+
+const Configuration& Simulation::configuration() const {
+    return array_ ? array_->configuration() : last_;
+}
+
+std::set<std::uint32_t> Simulation::weak_roles() const {
+    std::set<std::uint32_t> weak;
+    for (const MemberRecord& record : configuration().members) {
+        if (!record.role) continue;
+        const auto platter = platter_of(record.path);
+        if (record.state == MemberState::in_sync && platter && platter->is_well()) continue;
+        weak.insert(raw(*record.role));
+    }
+    return weak;
+}
+
+/// No change of who takes part is under way, in memory or on its way to the members.
+bool Simulation::is_stable() const {
+    return commands_.empty() &&
+           loop_.now().value - epoch_changed_ > Oracle::durable_nanos;
+}
+
+/// Whether the plan allows that `more` members fail now.
+bool Simulation::may_lose(std::uint32_t more) const {
+    if (!is_within()) return true;
+    return is_stable() && weak_roles().size() + more <= parities();
+}
+
+std::shared_ptr<SimPlatter> Simulation::make_platter(bool junk) {
+    auto platter = std::make_shared<SimPlatter>(data_offset_ + options_.stripes * options_.strip_size);
+    platter->memory_align = options_.memory_align;
+    platter->zero_fast = options_.zero_fast;
+    platter->reads_now = options_.reads_now;
+    platter->caches = options_.caches;
+    platter->latency_nanos = options_.latency_nanos;
+    for (std::uint64_t at = data_offset_; junk && at < platter->content.size(); at += 8) {
+        const std::uint64_t word = rng_.next();
+        std::memcpy(platter->content.data() + at, &word, sizeof word);
+    }
+    return platter;
+}
+
+/// Nobody should find zeros where nothing was rebuilt: it holds something.
+std::string Simulation::fresh_platter() {
+    const std::string path = fmt::format("x{}", ++disks_made_);
+    disks_[path] = make_platter(true);
+    return path;
+}
+
+// ---- faults --------------------------------------------------------------------------------
+
+void Simulation::inject_fault() {
+    std::vector<const MemberRecord*> well;
+    for (const MemberRecord& record : configuration().members) {
+        const auto platter = platter_of(record.path);
+        if (!record.role || !platter || !platter->is_well()) continue;
+        if (record.state == MemberState::in_sync) well.push_back(&record);
+    }
+    if (well.empty()) return;
+    const MemberRecord& record = *well[rng_.below(well.size())];
+    SimPlatter& platter = *platter_of(record.path);
+    const std::uint64_t kind = rng_.below(8);
+    if (kind == 0) {
+        platter.delay_nanos = 1 + rng_.below(50'000'000);
+        return note(fmt::format("{} becomes slow", record.path));
+    }
+    if (!may_lose(1)) return;
+    std::string what;
+    switch (kind) {
+        case 1:
+        case 2:
+            platter.dead = true;
+            what = "dies";
+            break;
+        case 3:
+            platter.fails_writes = true;
+            what = "fails writes";
+            break;
+        case 4:
+            platter.fails_flushes = true;
+            what = "fails flushes";
+            break;
+        case 5:
+            platter.read_fails_one_in = 5 + rng_.below(40);
+            what = "fails reads now and then";
+            break;
+        case 6:
+            platter.write_fails_one_in = 5 + rng_.below(40);
+            what = "fails writes now and then";
+            break;
+        default: {
+            const std::uint64_t rows = options_.stripes * options_.strip_size / row_size;
+            for (std::uint64_t i = 1 + rng_.below(6); i != 0; --i) {
+                platter.bad_rows.insert(data_offset_ / row_size + rng_.below(rows));
+            }
+            what = fmt::format("has {} rows that cannot be read", platter.bad_rows.size());
+        }
+    }
+    oracle_->set_unreadable(*record.role);
+    ++figures_.losses;
+    note(fmt::format("{} (member {}) {}", record.path, raw(*record.role), what));
+}
+
+/// A fault goes away as it came; what the array made of it stays.
+void Simulation::heal_one() {
+    std::vector<std::string> sick;
+    for (const auto& [path, platter] : disks_) {
+        if (!platter->is_well() || platter->delay_nanos != 0) sick.push_back(path);
+    }
+    if (sick.empty()) return;
+    const std::string& path = sick[rng_.below(sick.size())];
+    disks_.at(path)->heal();
+    note(fmt::format("{} works again", path));
+}
+
+/// A member as it is now, to come back with that later.
+void Simulation::take_snapshot() {
+    if (!array_ || !is_within() || !is_stable()) return;
+    const auto& members = configuration().members;
+    const MemberRecord& record = members[rng_.below(members.size())];
+    const auto platter = platter_of(record.path);
+    if (!record.role || record.state != MemberState::in_sync || !platter || !platter->is_well()) return;
+    snapshot_ = Snapshot{record.path, platter->content, configuration().epoch};
+}
+
+// ---- operators -----------------------------------------------------------------------------
+
+namespace {
+
+Task<void> keep(Task<Checked<Unit>> task, std::optional<Checked<Unit>>* result) {
+    result->emplace(co_await task);
+}
+
+}  // namespace
+
+void Simulation::spawn(std::string name, Task<Checked<Unit>> task) {
+    auto command = std::make_shared<Command>();
+    command->name = std::move(name);
+    note("operator: " + command->name);
+    commands_.push_back(command);
+    // A crash destroys the task before the list is cleared.
+    loop_.tasks().spawn(keep(std::move(task), &command->result));
+}
+
+void Simulation::add_any() {
+    // Something new, or something that lies about: it may once have been a member.
+    Names idle;
+    for (const auto& [path, platter] : disks_) {
+        const bool used = std::ranges::any_of(configuration().members, [&](const auto& record) {
+            return record.path == path;
+        });
+        if (!used && !platter->dead && platter->flights.empty()) idle.push_back(path);
+    }
+    const std::string path =
+        idle.empty() || rng_.chance(2) ? fresh_platter() : idle[rng_.below(idle.size())];
+    spawn("add " + path,
+          array_->add_member(std::make_unique<SimDisk>(loop_, disks_.at(path), path), true));
+}
+
+void Simulation::replace(std::uint32_t role) {
+    const std::string path = fresh_platter();
+    spawn(fmt::format("replace {} by {}", role, path),
+          array_->replace_member(std::to_string(role),
+                                 std::make_unique<SimDisk>(loop_, disks_.at(path), path), true));
+}
+
+void Simulation::change_intent() {
+    if (!options_.intent_room) return;
+    IntentChange change;
+    if (rng_.chance(2)) change.on = rng_.chance(2);
+    if (rng_.chance(2)) change.region = intent_region_min << rng_.below(5);
+    if (change.region) oracle_->add_region(*change.region);
+    // A crash on the way finds the one or the other.
+    intent_sure_ = false;
+    oracle_->set_intent(false);
+    spawn(fmt::format("intent {} {}", change.on ? (*change.on ? "on" : "off") : "",
+                      change.region.value_or(0)),
+          array_->change_intent(change));
+}
+
+/// Which rows a crash may leave in doubt from now on.
+void Simulation::note_intent() {
+    const IntentStatus intent = array_->status().intent;
+    intent_sure_ = intent.on;
+    oracle_->set_intent(intent.on);
+    oracle_->add_region(intent.region);
+}
+
+void Simulation::operate() {
+    if (commands_.size() > 2) return;
+    const std::set<std::uint32_t> weak = weak_roles();
+    const auto role = static_cast<std::uint32_t>(rng_.below(options_.members));
+    const bool is_weak = weak.contains(role);
+    switch (rng_.below(9)) {
+        case 0:
+            if (!is_weak && !may_lose(1)) return;
+            if (!is_within() || commands_.empty()) {
+                ++figures_.losses;
+                spawn(fmt::format("fail {}", role), array_->fail_member(std::to_string(role)));
+            }
+            return;
+        case 1: return spawn(fmt::format("remove {}", role), array_->remove_member(std::to_string(role)));
+        case 2: return add_any();
+        case 3:
+        case 4:
+            // Mostly a lost one, so that it goes on.
+            if (!weak.empty() && commands_.empty()) return replace(*weak.begin());
+            if (!is_weak && (!may_lose(1) || !commands_.empty())) return;
+            return replace(role);
+        case 5:
+        case 6: {
+            const bool repair = rng_.chance(2);
+            note(fmt::format("operator: scrub{}: {}", repair ? " and repair" : "",
+                             array_->start_scrub(repair) ? "started" : "refused"));
+            return;
+        }
+        case 7:
+            note(fmt::format("operator: scrub stop: {}", array_->stop_scrub() ? "done" : "refused"));
+            return;
+        default:
+            if (commands_.empty() && rng_.chance(2)) change_intent();
+    }
+}
+
+// ---- silent corruption ---------------------------------------------------------------------
+
+/// Waits for a scrub that must find and repair so many rows.
+void Simulation::finish_scrub(std::uint64_t repaired) {
+    run_until([&] { return !array_->configuration().scrub; }, 600'000'000'000, "the scrub");
+    if (failed()) return;
+    const auto last = array_->status().last_scrub;
+    if (last && last->mismatches == repaired && last->repaired == repaired) return;
+    fail(Outcome::wrong_data,
+         fmt::format("parity: a scrub found {} rows wrong and repaired {}, of {}",
+                     last ? last->mismatches : 0, last ? last->repaired : 0, repaired));
+}
+
+/// Bytes change by themselves. RAID-6 tells which strip it was; the others can only trust data, so
+/// there it is parity that suffers. Nobody reads what the level does not vouch for before the scrub
+/// has passed.
+void Simulation::corrupt() {
+    if (!is_within() || doubt_ || !weak_roles().empty() || !is_stable()) return;
+    if (configuration().resynced || configuration().scrub) return;
+    land();
+    flush();
+    if (failed() || !weak_roles().empty() || !configuration().bad_rows.empty()) return;
+    const Geometry geometry = Geometry::of(configuration());
+    struct Hurt {
+        std::shared_ptr<SimPlatter> platter;
+        std::uint64_t offset;
+        Buffer before;
+    };
+    std::vector<Hurt> hurts;
+    std::set<std::uint64_t> rows;
+    for (std::uint64_t i = 1 + rng_.below(4); i != 0; --i) {
+        const StripeIndex stripe{rng_.below(options_.stripes)};
+        const std::uint64_t in_strip = rng_.below(options_.strip_size / row_size);
+        if (!rows.insert(raw(stripe) * geometry.rows_per_strip() + in_strip).second) continue;
+        const Role role = parities() == 2
+                              ? Role{static_cast<std::uint32_t>(rng_.below(options_.members))}
+                              : geometry.p();
+        const MemberRecord& record = *configuration().member(geometry.member_of(stripe, role));
+        Hurt hurt{platter_of(record.path),
+                  data_offset_ + geometry.strip_offset(stripe) + in_strip * row_size,
+                  {}};
+        std::byte* at = hurt.platter->content.data() + hurt.offset;
+        hurt.before = Buffer(ByteView{at, row_size});
+        for (std::uint64_t n = 1 + rng_.below(30); n != 0; --n) {
+            at[rng_.below(row_size)] ^= static_cast<std::byte>(1 + rng_.below(255));
+        }
+        hurt.platter->keep(hurt.offset, row_size);
+        note(fmt::format("{}: bytes at {} change by themselves", record.path, hurt.offset));
+        hurts.push_back(std::move(hurt));
+    }
+    // A byte that was changed twice may be what it was.
+    const auto count = static_cast<std::uint64_t>(std::ranges::count_if(hurts, [](const Hurt& hurt) {
+        return std::memcmp(hurt.platter->content.data() + hurt.offset, hurt.before.data(), row_size) != 0;
+    }));
+    if (!array_->start_scrub(true)) return fail(Outcome::not_settling, "no scrub can be started");
+    finish_scrub(count);
+    for (const Hurt& hurt : hurts) {
+        if (std::memcmp(hurt.platter->content.data() + hurt.offset, hurt.before.data(), row_size) == 0) continue;
+        fail(Outcome::wrong_data, fmt::format("parity: a scrub did not repair the bytes at {}", hurt.offset));
+    }
+}
+
+}  // namespace braid::sim
