@@ -140,7 +140,7 @@ Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
             break;
         case WalkKind::resyncing:
             if (now.resynced) now.resynced = std::max(*now.resynced, stripe);
-            self->intent_.settled_before(stripe);
+            self->marks_settled(stripe);
             break;
         case WalkKind::scrubbing:
             if (now.scrub) {

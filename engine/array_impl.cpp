@@ -38,7 +38,7 @@ ArrayImpl::ArrayImpl(ReadyQueue& ready, Clock& clock, Configuration configuratio
       bad_(geometry_, configuration_.bad_rows),
       locks_(geometry_),
       pool_(options_.buffer_size),
-      intent_(ready, clock, geometry_, members_, *this,
+      intent_(clock, geometry_, members_, *this,
               {configuration_.array, 0, configuration_.volumes}),
       tasks_(ready),
       context_{geometry_, members_, locks_, pool_, *this, intent_, bad_, counters_,
@@ -60,11 +60,28 @@ ArrayImpl::~ArrayImpl() {
     tasks_.clear();
 }
 
+namespace {
+
+/// What assembly reads, the next configuration builds on: it must not lie in a volatile cache, as
+/// it may where a process was killed while it wrote.
+Task<MemberImage> read_durable_image(Disk& disk, bool readonly) {
+    MemberImage image = co_await read_member_image(disk);
+    if (readonly || image.os_error != 0) co_return std::move(image);
+    // After the reads: whatever they saw was written before.
+    const Result<void> flushed = co_await flush_disk(disk);
+    if (!flushed) image.os_error = flushed.error().os_error != 0 ? flushed.error().os_error : 5;
+    co_return std::move(image);
+}
+
+}  // namespace
+
 Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& clock,
                                                   std::vector<std::unique_ptr<Disk>> disks,
                                                   ArrayOptions options) {
     std::vector<MemberImage> images;
-    for (const auto& disk : disks) images.push_back(co_await read_member_image(*disk));
+    for (const auto& disk : disks) {
+        images.push_back(co_await read_durable_image(*disk, options.readonly));
+    }
     AssemblyOptions how;
     how.force = options.force;
     BRAID_CO_TRY(Assembly assembly, assemble(images, how));
@@ -124,6 +141,7 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     self->intent_.start({self->configuration_.intent, self->before_.intent_generation,
                          self->before_.marked},
                         self->tasks_);
+    self->set_gates();
     self->configuration_.in_use = true;
     if (!self->list_doubt()) {
         co_return Refusal{fmt::format("the array cannot start: {}", self->events_.back().text)};

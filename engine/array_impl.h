@@ -119,14 +119,15 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<Result<void>> unlist_rows(ArrayImpl* self, std::vector<BadRange> rows);
     bool add_bad_rows(const std::vector<BadRange>& rows);
     void set_bad_rows(std::vector<BadRange> ranges);
+    void set_gates();
     bool list_doubt();
-    bool has_room_for(const std::vector<BadRange>& ranges) const;
     std::vector<BadRange> undecidable_rows() const;
     void trust_doubt_by_force();
     bool must_settle() const;
     void halt(const std::string& why);
     void begin_recovery();
     void resync_flushed();
+    void marks_settled(StripeIndex first);
     std::string resync_result() const;
     RecoveryStatus recovery_status() const;
     std::uint64_t marked_windows_left() const;

@@ -34,16 +34,15 @@ void ArrayImpl::set_bad_rows(std::vector<BadRange> ranges) {
     bad_.set(ranges);
     configuration_.bad_rows = std::move(ranges);
     bad_bytes_ = bad_bytes_of(configuration_, bad_bytes_listed_max, &bad_bytes_size_);
-    for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        members_.set_direct(MemberIndex{i}, !bad_.has_member(MemberIndex{i}));
-    }
+    set_gates();
 }
 
-bool ArrayImpl::has_room_for(const std::vector<BadRange>& ranges) const {
-    if (ranges.size() > bad_ranges_max) return false;
-    Configuration next = configuration_;
-    next.bad_rows = ranges;
-    return fits_slot(next);
+/// Not past the loop: what is on the bad-row list, and what must be settled before it is read.
+void ArrayImpl::set_gates() {
+    const bool settles = geometry_.parities() == 2 && intent_.has_doubt() && !options_.readonly;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        members_.set_direct(MemberIndex{i}, !settles && !bad_.has_member(MemberIndex{i}));
+    }
 }
 
 /// The list with these rows; false: it has no room for them, and the array has stopped.
@@ -51,7 +50,7 @@ bool ArrayImpl::add_bad_rows(const std::vector<BadRange>& rows) {
     BadRows more(geometry_, bad_.ranges());
     for (const BadRange& range : rows) more.set(more.with(range));
     if (more.ranges() == bad_.ranges()) return true;
-    if (!has_room_for(more.ranges())) {
+    if (!fit_slot(more.ranges())) {
         halt(fmt::format("{} ranges of rows cannot be known", more.ranges().size()));
         return false;
     }
@@ -80,7 +79,7 @@ Task<Result<void>> ArrayImpl::unlist_rows(ArrayImpl* self, std::vector<BadRange>
     }
     BadRows less(self->geometry_, self->bad_.ranges());
     for (const BadRange& range : rows) less.set(less.without(range));
-    if (!self->has_room_for(less.ranges())) co_return Error{Errc::full, "bad rows"};
+    if (!fit_slot(less.ranges())) co_return Error{Errc::full, "bad rows"};
     if (less.ranges() == self->bad_.ranges()) {
         co_return co_await wait_durable(self, self->changes_);
     }
@@ -105,7 +104,7 @@ bool ArrayImpl::list_doubt() {
 void ArrayImpl::trust_doubt_by_force() {
     BadRows more(geometry_, bad_.ranges());
     for (const BadRange& range : undecidable_rows()) more.set(more.with(range));
-    if (has_room_for(more.ranges())) return;
+    if (fit_slot(more.ranges())) return;
     tell(Severity::warning, "forced",
          fmt::format("started by force although {} ranges of rows cannot be known: parity is "
                      "trusted as it is, and what lost members held of them may come back wrong. "
@@ -190,7 +189,12 @@ void ArrayImpl::resync_flushed() {
     const auto& ranges = members_.doubt().ranges();
     const std::uint64_t first =
         ranges.empty() ? geometry_.stripes : ranges.front().begin / geometry_.windows_per_stripe();
-    intent_.settled_before(StripeIndex{first});
+    marks_settled(StripeIndex{first});
+}
+
+void ArrayImpl::marks_settled(StripeIndex first) {
+    intent_.settled_before(first);
+    set_gates();
 }
 
 /// Of the stripes that were marked, those in front of what an older resync has to do anyhow.

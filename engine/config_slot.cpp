@@ -137,9 +137,9 @@ Checked<Unit> check_intent(const Configuration& c) {
         return refuse(fmt::format("intent: a region of {} bytes is not a power of two from {} to {}",
                                   region, intent_region_min, intent_region_max));
     }
-    if (c.bad_rows.size() > bad_ranges_max) {
-        return refuse(fmt::format("bad_rows: {} ranges, more than {}", c.bad_rows.size(),
-                                  bad_ranges_max));
+    if (!fit_slot(c.bad_rows)) {
+        return refuse(fmt::format("bad_rows: {} ranges, too many for a configuration slot",
+                                  c.bad_rows.size()));
     }
     const std::uint64_t rows = c.stripes * (c.strip_size / row_size);
     const BadRange* before = nullptr;
@@ -204,7 +204,7 @@ Json json_of(const IntentSettings& intent) {
     json["region"] = intent.region;
     return json;
 }
-Json json_of(const std::vector<BadRange>& ranges) {
+Json json_of(std::span<const BadRange> ranges) {
     Json list = Json::array();  // short: there may be many
     for (const BadRange& range : ranges) {
         list.push_back(Json::array({raw(range.member), range.first, range.count}));
@@ -256,7 +256,7 @@ std::string text_with_paths(const ConfigSlot& slot, std::size_t path_length) {
     add("resynced", line_of(json_of(c.resynced)));
     add("scrub", line_of(json_of(c.scrub)));
     add("intent", line_of(json_of(c.intent)));
-    add("bad_rows", line_of(json_of(c.bad_rows)));
+    add("bad_rows", line_of(json_of(std::span<const BadRange>(c.bad_rows))));
     add("members", lines_of(c.members, [path_length](const MemberRecord& m) {
             return json_of(m, path_length);
         }));
@@ -556,19 +556,11 @@ Checked<Unit> check_configuration(const Configuration& configuration) {
     BRAID_CHECK(check_members(configuration));
     BRAID_CHECK(check_intent(configuration));
     BRAID_CHECK(check_volumes(configuration));
-    if (!fits_slot(configuration)) return refuse("bad_rows: too many for a configuration slot");
     return Unit{};
 }
 
-bool fits_slot(const Configuration& configuration) {
-    constexpr std::size_t few = 256;  // fit always: the largest configuration is tested with them
-    if (configuration.bad_rows.size() <= few) return true;
-    ConfigSlot slot;
-    slot.configuration = configuration;
-    slot.configuration.epoch = slot.configuration.settled = slot.configuration.events =
-        ~std::uint64_t{0};
-    slot.tie = {~std::uint32_t{0}, ~std::uint32_t{0}};
-    return text_with_paths(slot, 0).size() <= slot_text_max;
+bool fit_slot(std::span<const BadRange> ranges) {
+    return ranges.size() <= bad_ranges_max && line_of(json_of(ranges)).size() <= bad_rows_text_max;
 }
 
 std::string to_json_text(const ConfigSlot& slot) {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,10 @@ inline constexpr std::array<char, 8> slot_magic{'B', 'R', 'A', 'I', 'D', 'C', 'F
 inline constexpr std::uint32_t slot_format = 2;         // written: has "intent" and "bad_rows"
 inline constexpr std::uint32_t slot_format_oldest = 1;  // still read
 inline constexpr std::uint64_t slot_text_max = slot_size - sizeof(SlotHeader);
+// Of the text: the list of bad rows has a part of its own, so that no other change of the
+// configuration can find that it took the room. Without the members' paths the rest always fits.
+inline constexpr std::uint64_t bad_rows_text_max = 31744;
+inline constexpr std::uint64_t rest_text_max = slot_text_max - bad_rows_text_max;
 inline constexpr std::size_t member_path_max = 255;  // bytes that are kept; the end counts
 
 /// A slot belongs to the superblock that lies beside it when it names its checksum, as the one
@@ -83,9 +88,9 @@ std::vector<Area> areas_of(const Configuration& configuration);
 /// Every range, order and relation that a configuration must keep; the text names the field.
 Checked<Unit> check_configuration(const Configuration& configuration);
 
-/// Whether its text fits in a slot, if need be without the members' paths. Part of the checks;
-/// many bad rows may be too much for it.
-bool fits_slot(const Configuration& configuration);
+/// Whether a list of bad rows fits in its part of a slot, whatever else the configuration holds.
+/// Part of the checks. 800 ranges always do.
+bool fit_slot(std::span<const BadRange> ranges);
 /// The text alone. The configuration must be a checked one.
 std::string to_json_text(const ConfigSlot& slot);
 /// Strict: unknown, missing and doubled keys, wrong types and ranges are refused.

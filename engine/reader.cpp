@@ -5,6 +5,8 @@
 #include <array>
 #include <cstring>
 
+#include "parity/parity.h"
+
 namespace braid {
 namespace {
 
@@ -42,6 +44,14 @@ bool is_live(const StripeContext& context, const Chunk& chunk) {
     // Its last row decides: a rebuild goes upwards.
     return context.members.is_live(
         member, place_of(context.geometry, chunk, chunk.begin + chunk.size - 1));
+}
+
+/// RAID-6 that loses one member goes by what P and Q agree on, also in stripes that were being
+/// written when it crashed. So what is read of those stripes has to be what P and Q say, durably:
+/// a client may have acted on it.
+bool settles_by_reading(const StripeContext& context, StripeIndex stripe) {
+    return context.geometry.parities() == 2 && !context.readonly &&
+           context.intent.is_in_doubt(stripe);
 }
 
 struct Batch {
@@ -107,7 +117,7 @@ void submit(Batch& batch, const StripeContext& context, std::byte* bounce) {
             chunk.bounce = chunk.op.data = bounce;
             bounce += chunk.op.size;
         }
-        if (!is_live(context, chunk)) continue;
+        if (!is_live(context, chunk) || settles_by_reading(context, chunk.stripe)) continue;
         const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
         chunk.op.kind = DiskOpKind::read;
         chunk.op.offset += context.members.device_offset(member, {chunk.stripe, 0}, 0);
@@ -148,10 +158,59 @@ void lay_out(StripeIo& io, const StripePlan& plan, std::byte* base) {
     }
 }
 
+/// Makes P and Q of locked rows true, durably. Not where a strip is lost: then it is computed from
+/// P and Q as they are. Errc::doubt where one cannot be read: the resync gives up what it must.
+Task<Result<void>> settle_rows(StripeContext context, RowsWanted wanted) {
+    const Geometry& geometry = context.geometry;
+    const RowMask rows = row_range(wanted.first, wanted.count);
+    const RoleSet all = RoleSet::first(geometry.member_count);
+    const std::uint64_t losses = context.members.losses();
+    const StripeState state = context.members.state_of(wanted.place);
+    if (!state.lost.empty()) co_return Result<void>{};
+    if (state.parity_true) co_return co_await context.monitor.flush_members();  // it has passed
+    StripeIo io(geometry, context.members);
+    io.begin(wanted.place, rows);
+    const std::uint64_t size = all.size() * io.span_size();
+    Lease lease = co_await context.pool.acquire(size);
+    std::array<const std::byte*, members_max> data{};
+    std::byte* at = lease.data();
+    for (const Role role : all) {
+        io.old_content[raw(role)] = at;
+        data[raw(role)] = at;
+        at += io.span_size();
+        io.want_read(role, rows);
+    }
+    while (io.submit(DiskOpKind::read, false)) {
+        co_await io.group;
+        io.collect();
+    }
+    const RoleSet failed = take_failed_reads(io, context.monitor);
+    if (losses != context.members.losses()) co_return Result<void>{};
+    if (!failed.empty()) co_return Error{Errc::doubt, "row"};
+    const parity::Sources sources{data.data(), geometry.data_count()};
+    const ByteSpan p{io.old_content[raw(geometry.p())], io.span_size()};
+    const ByteSpan q{io.old_content[raw(geometry.q())], io.span_size()};
+    if (!parity::matches_pq(p, q, sources)) {
+        parity::compute_pq(p, q, sources, parity::Store::cached);
+        for (const Role role : geometry.parity_roles()) io.want_write_old(role, rows);
+        while (io.submit(DiskOpKind::write, false)) {
+            co_await io.group;
+            io.collect();
+        }
+        for (const Role role : io.failed()) {
+            context.monitor.write_failed(io.member_of(role), io.os_error_of(role));
+        }
+    }
+    co_return co_await context.monitor.flush_members();
+}
+
 Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     const RowMask rows = row_range(wanted.first, wanted.count);
     RowLock lock(context.locks, wanted.place, rows);
     co_await lock;
+    if (settles_by_reading(context, wanted.place.stripe)) {
+        BRAID_CO_CHECK(co_await settle_rows(context, wanted));
+    }
     StripeIo io(context.geometry, context.members);
     Lease lease;
     RoleSet unreadable;
@@ -176,6 +235,13 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
             continue;
         }
         if (losses == context.members.losses()) break;
+    }
+    // The next start will not know of a loss that never becomes durable: it will take that member's
+    // own bytes, not what the others give for them now.
+    const bool forgotten = context.members.failed() &&
+                           context.members.losses() != context.members.losses_durable();
+    if (!plan.recover.empty() && forgotten && !context.readonly) {
+        co_return Error{Errc::failed, "stripe"};
     }
     if (!plan.recover.empty()) {
         recover_rows(context.geometry, plan, io, wanted.first, wanted.count);

@@ -22,10 +22,9 @@ struct WriteIntent::Mark {
     Mark* newer{nullptr};
 };
 
-WriteIntent::WriteIntent(ReadyQueue& ready, Clock& clock, const Geometry& geometry,
-                         Members& members, MemberMonitor& monitor, Identity identity)
-    : ready_(ready),
-      clock_(clock),
+WriteIntent::WriteIntent(Clock& clock, const Geometry& geometry, Members& members,
+                         MemberMonitor& monitor, Identity identity)
+    : clock_(clock),
       geometry_(geometry),
       members_(members),
       monitor_(monitor),
@@ -526,6 +525,14 @@ void WriteIntent::settled_before(StripeIndex stripe) {
     if (!doubt_.empty() || !on_) return;
     dirty_ = true;
     wanted_.set();
+}
+
+bool WriteIntent::is_in_doubt(StripeIndex stripe) const {
+    if (doubt_.empty()) return false;  // mostly
+    const auto at = std::ranges::partition_point(doubt_, [stripe](const IntentEntry& entry) {
+        return raw(entry.first) + entry.count <= raw(stripe);
+    });
+    return at != doubt_.end() && at->first <= stripe;
 }
 
 std::uint64_t WriteIntent::stripes_in_doubt() const {

@@ -46,8 +46,8 @@ class WriteIntent {
         std::vector<IntentEntry> marked;    // in doubt since the last run
     };
 
-    WriteIntent(ReadyQueue& ready, Clock& clock, const Geometry& geometry, Members& members,
-                MemberMonitor& monitor, Identity identity);
+    WriteIntent(Clock& clock, const Geometry& geometry, Members& members, MemberMonitor& monitor,
+                Identity identity);
     WriteIntent(const WriteIntent&) = delete;
     WriteIntent& operator=(const WriteIntent&) = delete;
     ~WriteIntent();
@@ -84,6 +84,8 @@ class WriteIntent {
     /// Everything in doubt before `stripe` was made true, and flushed.
     void settled_before(StripeIndex stripe);
     bool has_doubt() const { return !doubt_.empty(); }
+    /// Was marked when the array stopped, and what made it true since is not known to be durable.
+    bool is_in_doubt(StripeIndex stripe) const;
     std::uint64_t stripes_in_doubt() const;
 
     /// Stripes [first, first + count) are all under the mark of `first`.
@@ -175,7 +177,6 @@ class WriteIntent {
     static Task<void> make_room(WriteIntent* self);
     void note_rate();
 
-    ReadyQueue& ready_;
     Clock& clock_;
     const Geometry& geometry_;
     Members& members_;

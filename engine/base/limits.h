@@ -30,8 +30,8 @@ inline constexpr std::uint32_t events_kept_max = 256;
 inline constexpr std::uint64_t intent_region_default = 16u << 20;  // bytes of data
 inline constexpr std::uint64_t intent_region_min = 64u << 10;
 inline constexpr std::uint64_t intent_region_max = std::uint64_t{1} << 40;
-inline constexpr std::uint32_t bad_ranges_max = 2040;  // or as many as a configuration slot
-                                                       // holds; past it the array stops
+inline constexpr std::uint32_t bad_ranges_max = 2040;  // and what a configuration slot has room
+                                                       // for; past it the array stops
 inline constexpr std::uint32_t bad_bytes_listed_max = 4096;  // byte ranges named in a status
 
 // io_uring.

@@ -81,8 +81,7 @@ class WriteIntents : public testing::Test {
         WriteIntent::Identity identity;
         identity.array = array;
         identity.volumes = volumes;
-        intent = std::make_unique<WriteIntent>(loop.ready(), loop, geometry, *members, *monitor,
-                                               identity);
+        intent = std::make_unique<WriteIntent>(loop, geometry, *members, *monitor, identity);
         monitor->intent = intent.get();
         WriteIntent::Start start;
         start.settings.region = region;

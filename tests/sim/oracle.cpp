@@ -257,7 +257,7 @@ std::optional<Broken> Oracle::check_sector(std::uint64_t began, std::uint64_t se
         base_only = base_only && version.base;
     }
     if (!any) return explain(sector, begin, data);
-    if (versions.size() == 1) return std::nullopt;
+    if (versions.size() == 1 || is_undecided(sector)) return std::nullopt;
     for (std::size_t i = 0; i != versions.size(); ++i) {
         if (found[i]) continue;
         // What the restart left is one of these for ever.
@@ -266,6 +266,14 @@ std::optional<Broken> Oracle::check_sector(std::uint64_t began, std::uint64_t se
     }
     tidy(sector);
     return std::nullopt;
+}
+
+/// Recovery decides, and reads before it are what it will decide; but not reads of an array that is
+/// served for reading only, and not where everything is in doubt: P and Q of RAID-6 may then agree
+/// on the older content of a strip that is lost later.
+bool Oracle::is_undecided(std::uint64_t sector) const {
+    if (geometry_.parities() != 2 || !doubtful_[raw(stripe_of(sector / rows_sectors))]) return false;
+    return readonly_ || all_in_doubt_;
 }
 
 std::string Oracle::text_of(WriteNumber number) const {
@@ -451,6 +459,7 @@ void Oracle::doubt_is_over() {
         stripes_[at].touched_nanos = nanos_;
     }
     std::fill(doubtful_.begin(), doubtful_.end(), false);
+    all_in_doubt_ = false;
     for (const std::uint64_t row : hit_) soil_[row].ended = time_;
     hit_.clear();
     unreadable_.clear();

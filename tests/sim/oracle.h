@@ -100,7 +100,10 @@ class Oracle {
     /// Marks may be of this size, in bytes, from now on; those of another size may be left.
     void add_region(std::uint64_t region) { regions_.insert(region); }
     /// What is not true from the start on: everything is in doubt until a resync has passed.
-    void doubt_everything() { std::fill(doubtful_.begin(), doubtful_.end(), true); }
+    void doubt_everything() {
+        std::fill(doubtful_.begin(), doubtful_.end(), true);
+        all_in_doubt_ = true;
+    }
     /// A resync has made everything true that was in doubt; not yet flushed, perhaps.
     void doubt_is_over();
     bool has_doubt() const;
@@ -176,6 +179,7 @@ class Oracle {
     /// Bytes [begin, begin + data.size()) of the sector were read.
     std::optional<Broken> check_sector(std::uint64_t began, std::uint64_t sector,
                                        std::uint64_t begin, ByteView data);
+    bool is_undecided(std::uint64_t sector) const;
     Broken explain(std::uint64_t sector, std::uint64_t begin, ByteView data) const;
     std::string text_of(WriteNumber number) const;
     bool covers_row(const Write& write, std::uint64_t row) const {
@@ -215,6 +219,7 @@ class Oracle {
     std::map<std::uint64_t, Soil> soil_;  // by parity row; those that were not flushed
     std::vector<Stripe> stripes_;
     std::vector<bool> doubtful_;   // by stripe
+    bool all_in_doubt_{false};     // the record of the write intent does not tell
     std::set<std::uint64_t> hit_;  // parity rows in doubt that were written themselves
     std::vector<BadRange> seen_;
     std::set<std::uint32_t> unreadable_;  // members, since the doubt began
