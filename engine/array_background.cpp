@@ -32,7 +32,8 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
         // What it has passed is true, whatever became of a member since.
         if (resync && self->members_.doubt().empty()) result = Result<void>{};
         // And what was walked is durable before the configuration says so.
-        if (result) result = co_await Requests::flush_members(self->context_);
+        const bool skips = BRAID_MUTANT(checkpoint_ahead) && order->kind == WalkKind::rebuilding;
+        if (result && !skips) result = co_await Requests::flush_members(self->context_);
         if (result && order->kind == WalkKind::rebuilding &&
             order->losses != self->members_.losses()) {
             result = Error{Errc::cancelled, "walk"};  // perhaps of the very member

@@ -39,7 +39,8 @@ void ArrayImpl::set_bad_rows(std::vector<BadRange> ranges) {
 
 /// Not past the loop: what is on the bad-row list, and what must be settled before it is read.
 void ArrayImpl::set_gates() {
-    const bool settles = geometry_.parities() == 2 && intent_.has_doubt() && !options_.readonly;
+    const bool settles = geometry_.parities() == 2 && intent_.has_doubt() && !options_.readonly &&
+                         !BRAID_MUTANT(doubt_read_unsettled);
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         members_.set_direct(MemberIndex{i}, !settles && !bad_.has_member(MemberIndex{i}));
     }

@@ -18,7 +18,6 @@ StripeState Members::state_of(WindowPlace place) const {
     state.data_count = geometry_.data_count();
     state.parities = geometry_.parities();
     state.parity_true = !doubt_.has(window_number(place));
-    if (BRAID_MUTANT(rmw_in_doubt) && lost_ == 0) state.parity_true = true;
     if (BRAID_MUTANT(degraded_trusts_doubt) && lost_ != 0) state.parity_true = true;
     if (lost_ == 0) return state;
     for (std::uint32_t i = 0; i != count(); ++i) {

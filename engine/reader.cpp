@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 
+#include "engine/base/mutation.h"
 #include "parity/parity.h"
 
 namespace braid {
@@ -51,7 +52,7 @@ bool is_live(const StripeContext& context, const Chunk& chunk) {
 /// a client may have acted on it.
 bool settles_by_reading(const StripeContext& context, StripeIndex stripe) {
     return context.geometry.parities() == 2 && !context.readonly &&
-           context.intent.is_in_doubt(stripe);
+           !BRAID_MUTANT(doubt_read_unsettled) && context.intent.is_in_doubt(stripe);
 }
 
 struct Batch {

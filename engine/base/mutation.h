@@ -18,7 +18,6 @@ enum class Mutation : std::uint8_t {
     intent_slot_overwritten, // every generation goes to the same slot
     clean_before_flush,      // a stripe is taken out of the record before the members were flushed
     doubt_forgotten,         // the marks of the last run are not carried into the next record
-    rmw_in_doubt,            // a small write trusts parity that is in doubt
     degraded_trusts_doubt,   // a lost strip is computed from parity that is in doubt
     bad_rows_not_kept,       // rows that cannot be known are not put on the list
     bad_row_healed_early,    // a row leaves the bad-row list before its new content is durable
@@ -29,16 +28,17 @@ enum class Mutation : std::uint8_t {
     losses_not_awaited,      // a write is acknowledged before the loss of a member is durable
     flush_skips_member,      // a flush leaves the last member out
     resync_skips_last,       // the resync of marked stripes forgets the last one
+    doubt_read_unsettled,    // RAID-6: a strip in doubt is read before P and Q are made true for it
+    start_from_cache,        // assembly goes by what only a volatile cache holds
 };
 
-inline constexpr std::array<std::string_view, 17> mutation_names{
+inline constexpr std::array<std::string_view, 18> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
     "intent-slot-overwritten",
     "clean-before-flush",
     "doubt-forgotten",
-    "rmw-in-doubt",
     "degraded-trusts-doubt",
     "bad-rows-not-kept",
     "bad-row-healed-early",
@@ -49,6 +49,8 @@ inline constexpr std::array<std::string_view, 17> mutation_names{
     "losses-not-awaited",
     "flush-skips-member",
     "resync-skips-last",
+    "doubt-read-unsettled",
+    "start-from-cache",
 };
 
 #ifdef BRAID_MUTATIONS

@@ -16,7 +16,8 @@ FOUND_STUCK = 3       # it does not settle
 MUST_BE_FOUND = [
     "intent-not-awaited", "intent-not-durable", "clean-before-flush", "doubt-forgotten",
     "degraded-trusts-doubt", "bad-rows-not-kept", "row-lock-dropped-early", "parity-not-written",
-    "stale-member-accepted", "flush-skips-member", "resync-skips-last",
+    "stale-member-accepted", "flush-skips-member", "resync-skips-last", "losses-not-awaited",
+    "bad-row-healed-early",
 ]
 
 

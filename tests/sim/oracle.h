@@ -83,6 +83,12 @@ class Oracle {
     /// is put into, so no other write may be under way there.
     bool may_write(std::uint64_t offset, std::uint64_t size) const;
 
+    /// Something other than a client's write was written there, durably: its mark lingers.
+    void touch(StripeIndex stripe) {
+        stripes_[raw(stripe)].ever = true;
+        stripes_[raw(stripe)].touched_nanos = nanos_;
+    }
+
     // ---- the node
     /// `power`: what was not flushed may be gone. Otherwise all that was acknowledged is there.
     void crash(bool power);
@@ -104,7 +110,8 @@ class Oracle {
         std::fill(doubtful_.begin(), doubtful_.end(), true);
         all_in_doubt_ = true;
     }
-    /// A resync has made everything true that was in doubt; not yet flushed, perhaps.
+    /// A resync has made everything true that was in doubt; not yet flushed, perhaps. Members whose
+    /// reads may still fail are to be told anew.
     void doubt_is_over();
     bool has_doubt() const;
     /// Reads of the member may fail, though it is in sync: as if it were lost, in what is in doubt.

@@ -192,6 +192,10 @@ void Simulation::look() {
     note("a resync has passed what was in doubt");
     doubt_ = false;
     oracle_->doubt_is_over();
+    for (const MemberRecord& record : status.configuration.members) {
+        const auto platter = platter_of(record.path);
+        if (record.role && platter && !platter->is_well()) oracle_->set_unreadable(*record.role);
+    }
 }
 
 void Simulation::run_for(std::uint64_t nanos) {

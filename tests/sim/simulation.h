@@ -146,6 +146,7 @@ class Simulation {
     Names choose_members(std::set<std::uint32_t>& absent);
     void roll_back(std::set<std::uint32_t>& absent);
     Started open(const Names& given, bool readonly, bool force, bool may_crash);
+    void check_extent();
     void look_readonly(const Names& given, bool force);
     /// The start was refused: may it be?
     void check_refusal(const Names& given);

@@ -293,6 +293,8 @@ void Simulation::corrupt() {
     }));
     if (!array_->start_scrub(true)) return fail(Outcome::not_settling, "no scrub can be started");
     finish_scrub(count);
+    oracle_->set_time(loop_.now().value);
+    for (const std::uint64_t row : rows) oracle_->touch(StripeIndex{row / geometry.rows_per_strip()});
     for (const Hurt& hurt : hurts) {
         if (std::memcmp(hurt.platter->content.data() + hurt.offset, hurt.before.data(), row_size) == 0) continue;
         fail(Outcome::wrong_data, fmt::format("parity: a scrub did not repair the bytes at {}", hurt.offset));

@@ -213,11 +213,19 @@ Simulation::Started Simulation::open(const Names& given, bool readonly, bool for
     ++figures_.starts;
     oracle_->set_readonly(readonly);
     check(oracle_->restarted(array_->configuration()));
+    check_extent();
     if (!readonly) note_intent();
     epoch_seen_ = array_->configuration().epoch;
     epoch_changed_ = loop_.now().value;
     looks_ = 0;
     return Started::yes;
+}
+
+/// With the write intent on, a crash leaves marked stripes in doubt, never all of the array.
+void Simulation::check_extent() {
+    if (!is_within() || clean_ || !last_stable_ || !intent_sure_ || last_.resynced) return;
+    if (!array_->configuration().resynced) return;
+    fail(Outcome::wrong_data, "R4: the write intent was on, and all of the array is in doubt");
 }
 
 void Simulation::look_readonly(const Names& given, bool force) {
