@@ -155,10 +155,10 @@ void Simulation::check(const std::optional<Broken>& broken) {
 
 void Simulation::note(const std::string& text) { trace_.note(loop_.now().value, text); }
 
-void Simulation::step() {
+bool Simulation::step() {
     if (!loop_.step()) {
         if (flying_ != 0) fail(Outcome::not_settling, "requests wait, and nothing will ever happen");
-        return;
+        return false;
     }
     if (loop_.now().value != stepped_at_) {
         stepped_at_ = loop_.now().value;
@@ -167,6 +167,7 @@ void Simulation::step() {
         fail(Outcome::not_settling, "it spins: a million steps, and no time passes");
     }
     look();
+    return true;
 }
 
 void Simulation::pump(std::uint64_t steps) {

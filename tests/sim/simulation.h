@@ -90,7 +90,8 @@ class Simulation {
     void check(const std::optional<Broken>& broken);
     void note(const std::string& text);
     void pump(std::uint64_t steps);
-    void step();
+    /// False: nothing was left to do.
+    bool step();
     void look();
     void run_for(std::uint64_t nanos);
     /// False: `until()` was not true within the time, or something else failed. A question that is
@@ -217,7 +218,9 @@ bool Simulation::run_until(Until until, std::uint64_t nanos, const std::string& 
             return false;
         }
         if (pause == 0) {
-            step();
+            if (!step() && !until()) {
+                fail(Outcome::not_settling, what + ": nothing will ever happen");
+            }
         } else {
             run_for(pause);
         }

@@ -23,12 +23,13 @@ void Simulation::finish() {
     if (!array_) restart();
     if (failed() || gone_for_good_) return;
     heal_all();
+    run_for(Oracle::durable_nanos);  // what failed just before is told when all beside it has ended
     run_until(
         [this] {
             watch();
             return commands_.empty() && flying_ == 0;
         },
-        600'000'000'000, "requests and commands at the end");
+        600'000'000'000, "requests and commands at the end", poll_nanos);
     if (failed()) return;
     if (array_->status().health == Health::failed) {
         stop(false);
