@@ -62,29 +62,17 @@ ArrayImpl::~ArrayImpl() {
     tasks_.clear();
 }
 
-namespace {
-
-/// What assembly reads, the next configuration builds on: it must not lie in a volatile cache, as
-/// it may where a process was killed while it wrote.
-Task<MemberImage> read_durable_image(Disk& disk, bool readonly) {
-    MemberImage image = co_await read_member_image(disk);
-    if (readonly || image.os_error != 0 || BRAID_MUTANT(start_from_cache)) {
-        co_return std::move(image);
-    }
-    // After the reads: whatever they saw was written before.
-    const Result<void> flushed = co_await flush_disk(disk);
-    if (!flushed) image.os_error = flushed.error().os_error != 0 ? flushed.error().os_error : 5;
-    co_return std::move(image);
-}
-
-}  // namespace
-
 Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& clock,
                                                   std::vector<std::unique_ptr<Disk>> disks,
                                                   ArrayOptions options) {
     std::vector<MemberImage> images;
+    std::vector<bool> durable;
     for (const auto& disk : disks) {
-        images.push_back(co_await read_durable_image(*disk, options.readonly));
+        images.push_back(co_await read_member_image(*disk));
+        // After the reads, so that it covers what they saw: where a process was killed while it
+        // wrote, that may lie in a volatile cache, and the next configuration builds on it.
+        const bool flushes = !options.readonly && !BRAID_MUTANT(start_from_cache);
+        durable.push_back(!flushes || (co_await flush_disk(*disk)).has_value());
     }
     AssemblyOptions how;
     how.force = options.force;
@@ -99,6 +87,8 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
     for (std::size_t i = 0; i != disks.size(); ++i) {
         MemberPlace& place = assembly.places[i];
         if (place.place != Place::member && place.place != Place::spare) continue;
+        // What it holds was written once, so it has its say; that it stays, nobody knows.
+        if (!durable[i]) place.metadata.epoch = place.metadata.epoch_before;
         array->put_disk(std::move(disks[i]), std::move(place.metadata));
     }
     const Checked<Unit> started = co_await ArrayImpl::start(array.get());

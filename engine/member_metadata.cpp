@@ -473,6 +473,9 @@ MemberMetadata metadata_of(const MemberImage& image, const MemberFindings& findi
     if (const ConfigSlot* slot = findings.slot()) {
         metadata.sequence = slot->sequence;
         metadata.epoch = slot->configuration.epoch;
+        const auto& other = findings.slots[1 - *findings.newest];
+        static_assert(slot_count == 2);
+        if (other) metadata.epoch_before = other->configuration.epoch;
     }
     return metadata;
 }

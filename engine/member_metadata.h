@@ -73,6 +73,7 @@ struct MemberMetadata {
     Buffer bitmap;              // 4096 bytes with md's bitmap header, or empty
     std::uint64_t sequence{0};  // of the newest slot
     std::uint64_t epoch{0};     // of the configuration in it
+    std::uint64_t epoch_before{0};  // in the other one, as it was read: flushed before this was written
     std::vector<std::uint32_t> intent_zero;  // slots of the write intent to be prepared
     bool blank{false};          // nothing is written yet; superblock: only a pattern
 };

@@ -168,6 +168,19 @@ TEST_F(Recovery, WhatAssemblyReadsIsDurableBeforeAnythingBuildsOnIt) {
     sim->array = std::move(**opened);
 }
 
+TEST_F(Recovery, AMemberThatCannotFlushStillHasItsSay) {
+    SimArrayOptions options = shape(Level::raid6, 4);
+    options.members = 4;
+    start(options);
+    sim->crash(false);
+    sim->platters[1]->fails_flushes = true;
+    const auto opened = sim->open(all_but({2}));
+    ASSERT_TRUE(opened) << opened.error().text << ": two of four would not be enough";
+    EXPECT_EQ(sim->state_of(1), MemberState::faulty);
+    sim->settle();
+    sim->expect_content();
+}
+
 // The array's members are whole after the crash, and a client reads the new content; then the
 // power goes again, and the member that it was read from. P and Q may not speak of the old content.
 TEST_F(Recovery, WhatWasReadOfARowInDoubtIsWhatPAndQGive) {
