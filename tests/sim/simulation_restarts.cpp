@@ -253,7 +253,9 @@ void Simulation::check_refusal(const Names& given) {
         const auto platter = platter_of(record.path);
         const bool here = std::ranges::find(given, record.path) != given.end();
         const bool old = snapshot_ && snapshot_->path == record.path;
-        if (here && !old && platter && !platter->dead) ++present;
+        // One that fails reads now and then may have failed those of its metadata.
+        const bool readable = platter && !platter->dead && platter->read_fails_one_in == 0;
+        if (here && !old && readable) ++present;
     }
     if (2 * present <= votes) return;  // the absent ones may be newer
     fail(Outcome::wrong_data, "R4: the start was refused: " + refusal_);
