@@ -488,8 +488,6 @@ Checked<Json> parse(std::string_view text) {
     return json;
 }
 
-Finding corrupt(std::string text) { return {FindingKind::corrupt, std::move(text)}; }
-
 std::uint32_t crc_of(const SlotHeader& header, ByteView text) {
     const auto* bytes = reinterpret_cast<const std::byte*>(&header);
     constexpr std::size_t start = offsetof(SlotHeader, format);

@@ -18,7 +18,7 @@ std::uint64_t used_size(std::uint32_t entries) {
     return sizeof(IntentHeader) + entries * sizeof(IntentEntryBytes);
 }
 
-Finding corrupt(std::uint32_t index, std::string what) {
+Finding corrupt_slot(std::uint32_t index, std::string what) {
     return {FindingKind::corrupt,
             fmt::format("write intent slot {} is corrupt: {}", index, std::move(what))};
 }
@@ -31,13 +31,13 @@ Result<void, Finding> check_header(const IntentHeader& header, std::uint32_t ind
                                    index, plain(header.format), intent_format)};
     }
     if (!std::ranges::all_of(header.reserved, [](auto byte) { return byte == 0; })) {
-        return corrupt(index, "reserved bytes are not zero");
+        return corrupt_slot(index, "reserved bytes are not zero");
     }
     if (plain(header.node) != index / intent_slots) {
-        return corrupt(index, fmt::format("it says that it is node {}'s", plain(header.node)));
+        return corrupt_slot(index, fmt::format("it says that it is node {}'s", plain(header.node)));
     }
     if (plain(header.generation) % intent_slots != index % intent_slots) {
-        return corrupt(index, fmt::format("generation {} belongs into the other slot",
+        return corrupt_slot(index, fmt::format("generation {} belongs into the other slot",
                                           plain(header.generation)));
     }
     return {};
@@ -99,10 +99,10 @@ Result<IntentRecord, Finding> decode_intent(ByteView slot, std::uint32_t index) 
         return Finding{FindingKind::none, "holds no write intent yet"};
     }
     const std::uint32_t count = header.entries;
-    if (count > intent_entries_max) return corrupt(index, fmt::format("{} entries", count));
+    if (count > intent_entries_max) return corrupt_slot(index, fmt::format("{} entries", count));
     const std::uint32_t sum = crc32c(slot.subspan(crc_start, used_size(count) - crc_start));
     if (plain(header.crc32c) != sum) {
-        return corrupt(index, fmt::format("its CRC-32C is {:08x}, but it says {:08x}", sum,
+        return corrupt_slot(index, fmt::format("its CRC-32C is {:08x}, but it says {:08x}", sum,
                                           plain(header.crc32c)));
     }
     BRAID_CHECK(check_header(header, index));
@@ -120,7 +120,7 @@ Result<IntentRecord, Finding> decode_intent(ByteView slot, std::uint32_t index) 
         entry.count = packed.count;
         entry.first = StripeIndex{plain(packed.first)};
         if (!is_valid(entry, free_from)) {
-            return corrupt(index, fmt::format("entry {} is empty, or not behind the one before, or "
+            return corrupt_slot(index, fmt::format("entry {} is empty, or not behind the one before, or "
                                               "in no volume that can be",
                                               i));
         }

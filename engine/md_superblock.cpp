@@ -17,9 +17,6 @@ namespace {
 constexpr std::uint64_t sectors_max = member_size_max / sector_size;
 constexpr std::uint64_t superblock_sector = md_superblock_offset / sector_size;
 
-Finding corrupt(std::string text) { return {FindingKind::corrupt, std::move(text)}; }
-Finding unsupported(std::string text) { return {FindingKind::unsupported, std::move(text)}; }
-
 struct Feature {
     std::uint32_t bit;
     std::string_view why;

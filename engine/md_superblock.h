@@ -105,6 +105,8 @@ struct Finding {
     FindingKind kind{FindingKind::none};
     std::string text;  // what was found and why it will not do, to follow "PATH: "
 };
+inline Finding corrupt(std::string text) { return {FindingKind::corrupt, std::move(text)}; }
+inline Finding unsupported(std::string text) { return {FindingKind::unsupported, std::move(text)}; }
 
 /// Checks everything that does not depend on other members. `device_size` in bytes.
 Result<MdSuperblock, Finding> decode_md_superblock(ByteView bytes, std::uint64_t device_size);

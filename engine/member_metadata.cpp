@@ -46,8 +46,6 @@ bool has_magic(ByteView bytes, const std::array<char, 8>& magic) {
            std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
 }
 
-Finding unsupported(std::string text) { return {FindingKind::unsupported, std::move(text)}; }
-
 /// The image of a coroutine's frame: one read, with its end against the member's.
 Task<Result<Buffer>> read_piece(Disk& disk, std::uint64_t offset, std::uint64_t size) {
     Buffer bytes;

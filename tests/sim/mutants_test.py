@@ -17,11 +17,10 @@ MUST_BE_FOUND = [
     "intent-not-awaited", "intent-not-durable", "clean-before-flush", "doubt-forgotten",
     "degraded-trusts-doubt", "bad-rows-not-kept", "row-lock-dropped-early", "parity-not-written",
     "stale-member-accepted", "flush-skips-member", "resync-skips-last", "losses-not-awaited",
-    "bad-row-healed-early", "checkpoint-ahead", "start-from-cache",
+    "bad-row-healed-early", "checkpoint-ahead",
 ]
 # Rare crossings: not from seed 1 on, so that a run is short.
-FIRST_SEED = {"doubt-forgotten": 70, "bad-row-healed-early": 60, "checkpoint-ahead": 70,
-              "start-from-cache": 1530}
+FIRST_SEED = {"doubt-forgotten": 70, "bad-row-healed-early": 60, "checkpoint-ahead": 70}
 
 
 def run(program, mutation, count, seconds):

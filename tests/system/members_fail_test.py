@@ -14,12 +14,13 @@ from braid_system import MIB, SANITIZE, Fio, check, main, need_tools, say, wait_
 MEMBERS = {4: 4, 5: 5, 6: 6}
 SIZE = 48 * MIB
 WRITES = 700    # about as many as fio makes
+RATE = "2m" if SANITIZE else "5m"  # enough is left to write while the commands run
 
 
 def fail_in_the_middle(world, level, lost):
     server = world.array(level, MEMBERS[level], 32 * MIB)
     # The rate (of a job) keeps the load going while the members fail; reading back goes at full speed.
-    load = Fio(server, "--rate=,7m", size=SIZE)
+    load = Fio(server, f"--rate=,{RATE}", size=SIZE)
     for turn, role in enumerate(lost, 1):
         share = turn * WRITES // (len(lost) + 2)
         wait_until(lambda: server.counter("writes") >= share or not load.running(), "fio writes")
