@@ -145,7 +145,7 @@ def model(world, level):
     handle.shutdown()
     bytes_now = bytearray(size)
     trouble = Trouble(rng, level)
-    seconds = 600 if LONG else 20
+    seconds = 600 if LONG else 10 if SANITIZE else 20
     end, requests = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         # A small field makes requests meet; the whole volume makes them spread.
