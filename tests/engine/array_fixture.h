@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -34,6 +36,10 @@ struct SimArrayOptions {
     std::uint32_t spares{0};
     bool assume_clean{false};
 };
+
+/// Arrays come and go by the hundred: their memory is kept, and not given back to the system.
+inline const bool memory_is_kept =
+    mallopt(M_MMAP_THRESHOLD, 1 << 30) != 0 && mallopt(M_TRIM_THRESHOLD, 1 << 30) != 0;
 
 class SimArray {
   public:

@@ -7,8 +7,6 @@
 // an error is allowed for listed rows of the regions that were being written alone.
 #include <gtest/gtest.h>
 
-#include <malloc.h>
-
 #include <cstring>
 #include <functional>
 #include <list>
@@ -370,9 +368,6 @@ class Point {
 
 /// Cases and crash points of all operations on one array.
 void run_level(Level level, std::uint64_t points_min, std::uint64_t cases_min) {
-    // Thousands of arrays come and go: their memory is kept, and not given back to the system.
-    mallopt(M_MMAP_THRESHOLD, 1 << 30);
-    mallopt(M_TRIM_THRESHOLD, 1 << 30);
     std::uint64_t points = 0;
     std::uint64_t cases = 0;
     for (const What what : every_kind) {
