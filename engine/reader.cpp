@@ -161,7 +161,7 @@ void lay_out(StripeIo& io, const StripePlan& plan, std::byte* base) {
 
 /// Makes P and Q of locked rows true, durably. Not where a strip is lost: then it is computed from
 /// P and Q as they are. Errc::doubt where one cannot be read: the resync gives up what it must.
-Task<Result<void>> settle_rows(StripeContext context, RowsWanted wanted) {
+Task<Result<void>> settle_before_reading(StripeContext context, RowsWanted wanted) {
     const Geometry& geometry = context.geometry;
     const RowMask rows = row_range(wanted.first, wanted.count);
     const RoleSet all = RoleSet::first(geometry.member_count);
@@ -210,7 +210,7 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     RowLock lock(context.locks, wanted.place, rows);
     co_await lock;
     if (settles_by_reading(context, wanted.place.stripe)) {
-        BRAID_CO_CHECK(co_await settle_rows(context, wanted));
+        BRAID_CO_CHECK(co_await settle_before_reading(context, wanted));
     }
     StripeIo io(context.geometry, context.members);
     Lease lease;

@@ -258,6 +258,7 @@ void Simulation::check_refusal(const Names& given) {
         if (here && !old && readable) ++present;
     }
     if (2 * present <= votes) return;  // the absent ones may be newer
+    if (present < options_.members - parities()) return;
     fail(Outcome::wrong_data, "R4: the start was refused: " + refusal_);
 }
 
