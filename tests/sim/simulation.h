@@ -126,6 +126,8 @@ class Simulation {
     std::string fresh_platter();
     std::shared_ptr<SimPlatter> make_platter(bool junk);
     void inject_fault();
+    bool is_healed_just_now(const std::string& path) const;
+    void heal(const std::string& path);
     void heal_one();
     void operate();
     void spawn(std::string name, Task<Checked<Unit>> task);
@@ -173,6 +175,7 @@ class Simulation {
     std::uint64_t data_offset_;
     std::map<std::string, std::shared_ptr<SimPlatter>> disks_;
     std::uint32_t disks_made_{0};
+    std::map<std::string, std::uint64_t> healed_;  // nanoseconds, by path
     std::unique_ptr<Array> array_;
     std::optional<Checked<std::unique_ptr<Array>>> opened_;
     std::optional<Result<void>> stopped_;

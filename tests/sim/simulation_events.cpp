@@ -23,10 +23,25 @@ std::set<std::uint32_t> Simulation::weak_roles() const {
     for (const MemberRecord& record : configuration().members) {
         if (!record.role) continue;
         const auto platter = platter_of(record.path);
-        if (record.state == MemberState::in_sync && platter && platter->is_well()) continue;
+        if (record.state == MemberState::in_sync && platter && platter->is_well() &&
+            !is_healed_just_now(record.path)) {
+            continue;
+        }
         weak.insert(raw(*record.role));
     }
     return weak;
+}
+
+/// What an operation met before may still be told, when all that it was part of has ended.
+bool Simulation::is_healed_just_now(const std::string& path) const {
+    const auto healed = healed_.find(path);
+    return healed != healed_.end() && loop_.now().value - healed->second < Oracle::durable_nanos;
+}
+
+void Simulation::heal(const std::string& path) {
+    SimPlatter& platter = *disks_.at(path);
+    if (!platter.is_well()) healed_[path] = loop_.now().value;
+    platter.heal();
 }
 
 /// No change of who takes part is under way, in memory or on its way to the members.
@@ -124,7 +139,7 @@ void Simulation::heal_one() {
     }
     if (sick.empty()) return;
     const std::string& path = sick[rng_.below(sick.size())];
-    disks_.at(path)->heal();
+    heal(path);
     note(fmt::format("{} works again", path));
 }
 

@@ -285,7 +285,7 @@ void Simulation::restart() {
 }
 
 void Simulation::heal_all() {
-    for (auto& [path, platter] : disks_) platter->heal();
+    for (const auto& [path, platter] : disks_) heal(path);
 }
 
 /// Every fault is gone, and everything that ever was a member is given.
