@@ -118,6 +118,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<Result<void>> list_rows(ArrayImpl* self, std::vector<BadRange> rows);
     static Task<Result<void>> unlist_rows(ArrayImpl* self, std::vector<BadRange> rows);
     bool add_bad_rows(const std::vector<BadRange>& rows);
+    std::vector<BadRange> bad_rows_with(const std::vector<BadRange>& rows) const;
     void set_bad_rows(std::vector<BadRange> ranges);
     void set_gates();
     bool list_doubt();

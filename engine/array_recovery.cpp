@@ -46,17 +46,22 @@ void ArrayImpl::set_gates() {
     }
 }
 
-/// The list with these rows; false: it has no room for them, and the array has stopped.
-bool ArrayImpl::add_bad_rows(const std::vector<BadRange>& rows) {
+std::vector<BadRange> ArrayImpl::bad_rows_with(const std::vector<BadRange>& rows) const {
     BadRows more(geometry_, bad_.ranges());
     for (const BadRange& range : rows) more.set(more.with(range));
-    if (more.ranges() == bad_.ranges()) return true;
-    if (!fit_slot(more.ranges())) {
-        halt(fmt::format("{} ranges of rows cannot be known", more.ranges().size()));
+    return more.ranges();
+}
+
+/// The list with these rows; false: it has no room for them, and the array has stopped.
+bool ArrayImpl::add_bad_rows(const std::vector<BadRange>& rows) {
+    const std::vector<BadRange> more = bad_rows_with(rows);
+    if (more == bad_.ranges()) return true;
+    if (!fit_slot(more)) {
+        halt(fmt::format("{} ranges of rows cannot be known", more.size()));
         return false;
     }
     const std::uint64_t before = bad_bytes_size_;
-    set_bad_rows(more.ranges());
+    set_bad_rows(more);
     if (recovery_) recovery_->rows_unknown += (bad_bytes_size_ - before) / row_size;
     tell(Severity::error, "bad_rows",
          fmt::format("rows that were being written cannot be computed without the lost members; "
@@ -103,14 +108,13 @@ bool ArrayImpl::list_doubt() {
 
 /// At the start, by force: parity is trusted as it is where the list has no room.
 void ArrayImpl::trust_doubt_by_force() {
-    BadRows more(geometry_, bad_.ranges());
-    for (const BadRange& range : undecidable_rows()) more.set(more.with(range));
-    if (fit_slot(more.ranges())) return;
+    const std::vector<BadRange> more = bad_rows_with(undecidable_rows());
+    if (fit_slot(more)) return;
     tell(Severity::warning, "forced",
          fmt::format("started by force although {} ranges of rows cannot be known: parity is "
                      "trusted as it is, and what lost members held of them may come back wrong. "
                      "Check the file systems, and scrub with repair when the array is whole again",
-                     more.ranges().size()));
+                     more.size()));
     members_.doubt().remove_before(members_.window_count());
     before_.marked.clear();
     recovery_.reset();

@@ -198,9 +198,7 @@ Task<Result<void>> settle_before_reading(StripeContext context, RowsWanted wante
             co_await io.group;
             io.collect();
         }
-        for (const Role role : io.failed()) {
-            context.monitor.write_failed(io.member_of(role), io.os_error_of(role));
-        }
+        tell_failed_writes(io, context.monitor);
     }
     co_return co_await context.monitor.flush_members();
 }
@@ -241,10 +239,8 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     // own bytes, not what the others give for them now.
     const bool forgotten = context.members.failed() &&
                            context.members.losses() != context.members.losses_durable();
-    if (!plan.recover.empty() && forgotten && !context.readonly) {
-        co_return Error{Errc::failed, "stripe"};
-    }
     if (!plan.recover.empty()) {
+        if (forgotten && !context.readonly) co_return Error{Errc::failed, "stripe"};
         recover_rows(context.geometry, plan, io, wanted.first, wanted.count);
         ++context.counters.degraded_reads;
     }
@@ -259,10 +255,8 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
         io.collect();
     }
     context.counters.reads_corrected += plan.write.size() * wanted.count;
-    for (const Role role : io.failed()) {
-        // The client has its bytes; that the member could not be mended is the member's trouble.
-        context.monitor.write_failed(io.member_of(role), io.os_error_of(role));
-    }
+    // The client has its bytes; that the member could not be mended is the member's trouble.
+    tell_failed_writes(io, context.monitor);
     co_return Result<void>{};
 }
 

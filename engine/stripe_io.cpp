@@ -79,6 +79,12 @@ RoleSet take_failed_reads(StripeIo& io, MemberMonitor& monitor) {
     return failed;
 }
 
+void tell_failed_writes(const StripeIo& io, MemberMonitor& monitor) {
+    for (const Role role : io.failed()) {
+        monitor.write_failed(io.member_of(role), io.os_error_of(role));
+    }
+}
+
 void recover_rows(const Geometry& geometry, const StripePlan& plan, const StripeIo& io,
                   std::uint32_t row, std::uint32_t count) {
     const std::uint64_t at = io.offset_of(row);

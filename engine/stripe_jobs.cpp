@@ -397,9 +397,7 @@ Task<Result<void>> StripeJobs::run(StripeJobs* self, Job* job) {
     }
     job->count_methods();
     context.counters.reads_corrected += job->state.unreadable.size();
-    for (const Role role : io.failed()) {
-        context.monitor.write_failed(io.member_of(role), io.os_error_of(role));
-    }
+    tell_failed_writes(io, context.monitor);
     if (context.members.losses() != context.members.losses_durable() &&
         !BRAID_MUTANT(losses_not_awaited)) {
         BRAID_CO_CHECK(co_await context.monitor.losses_durable());

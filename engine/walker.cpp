@@ -679,9 +679,7 @@ Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane, std::uint32_t i
         co_await io.group;
         io.collect();
     }
-    for (const Role role : io.failed()) {
-        context.monitor.write_failed(io.member_of(role), io.os_error_of(role));
-    }
+    tell_failed_writes(io, context.monitor);
     co_return Result<void>{};
 }
 

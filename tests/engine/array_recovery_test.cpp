@@ -99,6 +99,14 @@ class Recovery : public testing::Test {
             std::memcpy(sim->model.data() + flight.request.offset, flight.data.data(), row_size);
         }
     }
+    /// A new member takes the place of one that is lost.
+    void rebuild_onto_new(std::uint32_t lost) {
+        auto platter = sim->make_platter();
+        sim->platters[lost] = platter;
+        ASSERT_TRUE(sim->loop().run_until_done(
+            sim->array->add_member(sim->disk(platter, SimArray::path_of(lost)), false)));
+        sim->settle();
+    }
     Errc read_error(std::uint64_t offset, std::uint64_t size) {
         Buffer into(size);
         const auto result = sim->read(offset, into);
@@ -297,11 +305,7 @@ TEST_F(Recovery, DirtyAndDegradedIsAnErrorForThoseRowsAlone) {
     EXPECT_EQ(read_error(offset_of(20, 0), 512), Errc::unknown);
 
     // A new member gets what is known; the list stays with its role.
-    auto platter = sim->make_platter();
-    sim->platters[lost] = platter;
-    ASSERT_TRUE(sim->loop().run_until_done(
-        sim->array->add_member(sim->disk(platter, SimArray::path_of(lost)), false)));
-    sim->settle();
+    rebuild_onto_new(lost);
     EXPECT_EQ(sim->state_of(lost), MemberState::in_sync);
     EXPECT_EQ(read_error(offset_of(20, 0), 512), Errc::unknown);
     EXPECT_TRUE(reads_as_model(offset_of(20, 0) + row_size, row_size));
@@ -322,11 +326,7 @@ TEST_F(Recovery, AReadBesideTheHealingWriteSeesNoZeros) {
         tear(20, 1, true);
         const std::uint32_t lost = member_of(20, 0);
         ASSERT_TRUE(sim->open(all_but({lost})));
-        auto platter = sim->make_platter();
-        sim->platters[lost] = platter;
-        ASSERT_TRUE(sim->loop().run_until_done(
-            sim->array->add_member(sim->disk(platter, SimArray::path_of(lost)), false)));
-        sim->settle();
+        rebuild_onto_new(lost);
         std::list<Flight> flights;
         const auto submit = [&](IoKind kind, std::uint64_t strips) {
             Flight& flight = flights.emplace_back();
