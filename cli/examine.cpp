@@ -58,7 +58,7 @@ struct Group {
         for (const Examined* member : members) {
             const ConfigSlot* slot = member->findings.slot();
             if (slot == nullptr) continue;
-            if (best == nullptr || slot->configuration.epoch > best->epoch) {
+            if (best == nullptr || slot->configuration.version > best->version) {
                 best = &slot->configuration;
             }
         }
@@ -175,11 +175,17 @@ void print_slots(const MemberFindings& findings) {
         const auto& found = findings.slots[slot];
         const char* mark = findings.newest == slot ? "  (newest)" : "";
         if (found) {
-            fmt::print("  slot {}    epoch {}, number {}{}\n", slot, found->configuration.epoch,
+            fmt::print("  slot {}    {}, number {}{}\n", slot, found->configuration.version.text(),
                        found->sequence, mark);
         } else if (found.error().kind != FindingKind::none) {
             fmt::print("  slot {}    {}\n", slot, found.error().text);
         }
+    }
+    if (findings.promise.epoch != 0) {
+        fmt::print("  promise   epoch {}, number {}\n", findings.promise.epoch,
+                   findings.promise.sequence);
+    } else if (findings.promise_hindrance) {
+        fmt::print("  promise   {}\n", findings.promise_hindrance->text);
     }
     if (findings.slot() != nullptr && findings.superblock && !findings.is_tied()) {
         fmt::print("            md has written the superblock since\n");
@@ -212,8 +218,9 @@ void print_assembly(const Assembly& assembly, const std::vector<NewestIntent>& n
     const std::uint32_t lost = c.lost_count();
     fmt::print("array {}{}{}: {}\n", c.name, c.name.empty() ? "" : " ", c.array.text(),
                lost == 0 ? "would start" : "would start degraded");
-    fmt::print("  RAID-{} of {}, {} for data, epoch {}\n", static_cast<int>(c.level),
-               c.member_count, size_text(c.data_size()), c.epoch);
+    fmt::print("  RAID-{} of {}, {} for data, {}\n", static_cast<int>(c.level), c.member_count,
+               size_text(c.data_size()),
+               c.version.epoch == 0 ? "as md left it" : c.version.text());
     for (const MemberRecord& member : c.members) {
         fmt::print("  {:<9} {:<10}  {}\n",
                    member.role ? fmt::format("member {}", raw(*member.role)) : "spare",
@@ -270,7 +277,8 @@ Json json_of_slot(const Result<ConfigSlot, Finding>& found, bool newest) {
     json["valid"] = found.has_value();
     json["newest"] = newest;
     if (found) {
-        json["epoch"] = found->configuration.epoch;
+        json["epoch"] = found->configuration.version.epoch;
+        json["revision"] = found->configuration.version.revision;
         json["sequence"] = found->sequence;
         json["configuration"] = Json::parse(to_json_text(*found), nullptr, false);
     } else {
@@ -302,6 +310,10 @@ Json json_of(const Examined& examined, const std::vector<Group>& groups) {
     for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
         json["slots"].push_back(json_of_slot(findings.slots[slot], findings.newest == slot));
     }
+    json["promise"] = findings.promise.epoch != 0
+                          ? Json{{"epoch", findings.promise.epoch},
+                                 {"sequence", findings.promise.sequence}}
+                          : Json(nullptr);
     json["intent"] = intent_json(findings, newest_of(examined, groups));
     json["changed_by_md"] =
         findings.slot() != nullptr && findings.superblock && !findings.is_tied();
@@ -327,7 +339,8 @@ Json json_of(const Assembly& assembly) {
     json["layout"] = c.level == Level::raid4 ? Json(nullptr) : Json(std::string(text_of(c.layout)));
     json["strip_size"] = c.strip_size;
     json["data_size"] = c.data_size();
-    json["epoch"] = c.epoch;
+    json["epoch"] = c.version.epoch;
+    json["revision"] = c.version.revision;
     json["degraded"] = c.lost_count() != 0;
     json["unclean"] = assembly.unclean;
     json["adopted"] = assembly.adopted;

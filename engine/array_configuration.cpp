@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// How the configuration becomes durable. One coroutine writes it; whoever changed it waits for the
-// number of the change. A new configuration holds when it is on all members that it calls in_sync;
-// one that does not take it is lost in a further one.
+// How the configuration comes into force (engine/register.h). One coroutine writes it; whoever
+// changed it waits for the number of the change. What changes nobody's part is a revision of our
+// own epoch; everything else takes a new one. A member that does not promise, or does not take it,
+// is lost in a further one.
 #include <fmt/format.h>
 
 #include <cstring>
 
 #include "engine/array_impl.h"
 
+#include "engine/base/mutation.h"
 #include "engine/base/os_error.h"
 
 namespace braid {
@@ -51,10 +53,10 @@ Task<void> ArrayImpl::write_configurations(ArrayImpl* self) {
         while (self->changes_durable_ != self->changes_ && !self->members_.failed()) {
             const std::uint64_t change_now = self->changes_;
             const std::uint64_t losses_now = self->losses_seen_;
-            const bool held = co_await write_one_configuration(self);
-            if (!held || self->members_.failed()) continue;  // a member was lost on the way: again
+            const bool holds = co_await bring_into_force(self);
+            if (!holds || self->members_.failed()) continue;  // a member was lost on the way: again
             self->changes_durable_ = change_now;
-            self->intent_.set_epoch(self->configuration_.epoch);
+            self->intent_.set_epoch(self->configuration_.version.epoch);
             self->members_.set_losses_durable(losses_now);
             self->durable_event_.set();
         }
@@ -64,54 +66,96 @@ Task<void> ArrayImpl::write_configurations(ArrayImpl* self) {
 
 namespace {
 
-struct Written {
-    std::optional<MemberIndex> role;  // none: a spare
-    Result<void> result;
-};
-
-Task<void> write_member(Disk* disk, const Configuration* configuration, MemberMetadata* metadata,
-                        std::uint64_t wall_seconds, Written* written) {
-    written->result = co_await write_member_metadata(*disk, configuration, metadata, wall_seconds);
-}
+Task<void> keep_result(Task<Result<void>> task, Result<void>* result) { *result = co_await task; }
 
 }  // namespace
 
-/// True if every member that takes part holds it.
-Task<bool> ArrayImpl::write_one_configuration(ArrayImpl* self) {
-    std::vector<const MemberMetadata*> held;
-    for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
-        if (self->members_.slot(MemberIndex{i}).disk) held.push_back(&self->metadata_[i]);
+/// The way into force of what is wanted now, or of the next revision of what is.
+Proposal ArrayImpl::propose_next() {
+    const MemberSet members = configuration_.taking_part();
+    if (own_epoch_ != 0 && own_epoch_ == in_force_.version.epoch &&
+        same_parts(configuration_, in_force_)) {
+        return Proposal::of_revision(in_force_.version, members);
     }
-    for (const Spare& spare : self->spares_) held.push_back(&spare.metadata);
-    braid::advance(self->configuration_, held);
-    const Configuration now = self->configuration_;  // it may change while it is written
+    own_epoch_ = 0;  // the next one's, once it is in force
+    epoch_seen_ = next_epoch(epoch_seen_, clock_.wall_seconds(), 0);
+    return Proposal::of_epoch(epoch_seen_, members, in_force_.version);
+}
+
+/// True if every member that takes part holds it. It may change in memory meanwhile: what was
+/// wanted at the beginning is written.
+Task<bool> ArrayImpl::bring_into_force(ArrayImpl* self) {
+    Proposal proposal = self->propose_next();
+    Configuration now = self->configuration_;
+    while (proposal.step() != Proposal::Step::in_force) {
+        if (proposal.step() == Proposal::Step::failed) co_return false;
+        if (proposal.step() == Proposal::Step::announce && BRAID_MUTANT(not_announced)) break;
+        if (proposal.step() != Proposal::Step::promise) {
+            now.version = proposal.version();
+            now.in_force = proposal.in_force();
+            now.events += 2;
+        }
+        co_await do_step(self, &proposal, &now);
+    }
+    self->own_epoch_ = proposal.epoch();
+    self->configuration_.version = now.version;
+    self->configuration_.in_force = now.in_force;
+    self->configuration_.events = now.events;
+    self->in_force_ = now;
+    co_await write_spares(self);
+    co_return true;
+}
+
+/// One step, at all members that it is for. Who fails is lost.
+Task<void> ArrayImpl::do_step(ArrayImpl* self, Proposal* proposal, const Configuration* now) {
     const std::uint64_t wall = self->clock_.wall_seconds();
-    std::deque<Written> written;  // their addresses stay
+    const bool promises = proposal->step() == Proposal::Step::promise;
+    const MemberSet members = proposal->pending();
+    std::vector<Result<void>> results(self->members_.count());
     TaskGroup writers(self->ready_);
     for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
-        auto& slot = self->members_.slot(MemberIndex{i});
-        if (slot.state != MemberState::in_sync && slot.state != MemberState::rebuilding) continue;
-        Written& entry = written.emplace_back(Written{MemberIndex{i}, {}});
-        writers.spawn(
-            write_member(slot.disk.get(), &now, &self->metadata_[i], wall, &entry));
-    }
-    for (Spare& spare : self->spares_) {
-        Written& entry = written.emplace_back();
-        writers.spawn(write_member(spare.disk.get(), &now, &spare.metadata, wall, &entry));
+        if (!members.has(i)) continue;
+        Disk& disk = *self->members_.slot(MemberIndex{i}).disk;
+        MemberMetadata* metadata = &self->metadata_[i];
+        writers.spawn(keep_result(
+            promises ? promise_member(disk, metadata, now->array, proposal->epoch())
+                     : write_member_metadata(disk, now, metadata, wall),
+            &results[i]));
     }
     self->writing_ = true;
     auto joined = writers.join();
     co_await joined;
     self->writing_ = false;
-    bool held_by_all = true;
-    for (const Written& entry : written) {
-        if (entry.result || !entry.role) continue;  // a spare that fails is found when it is used
-        held_by_all = false;
-        self->lose(*entry.role, MemberState::faulty,
+    for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
+        if (!members.has(i)) continue;
+        if (results[i]) {
+            proposal->done(i);
+            continue;
+        }
+        const Error& error = results[i].error();
+        self->lose(MemberIndex{i}, MemberState::faulty,
                    fmt::format("its metadata could not be written: {}",
-                               os_error_text(entry.result.error().os_error)));
+                               error.os_error != 0 ? os_error_text(error.os_error)
+                                                   : std::string(text_of(error.code))));
+        proposal->failed(i);
     }
-    co_return held_by_all;
+}
+
+/// After those that take part. One that fails is found when it is used.
+Task<void> ArrayImpl::write_spares(ArrayImpl* self) {
+    const std::uint64_t wall = self->clock_.wall_seconds();
+    std::deque<Result<void>> results;  // their addresses stay
+    TaskGroup writers(self->ready_);
+    for (Spare& spare : self->spares_) {
+        if (self->in_force_.member(spare.metadata.uuid) == nullptr) continue;  // added just now
+        writers.spawn(keep_result(
+            write_member_metadata(*spare.disk, &self->in_force_, &spare.metadata, wall),
+            &results.emplace_back()));
+    }
+    self->writing_ = true;
+    auto joined = writers.join();
+    co_await joined;
+    self->writing_ = false;
 }
 
 /// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
@@ -120,9 +164,20 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     if (slot.state != MemberState::in_sync && slot.state != MemberState::rebuilding) return;
     const bool was_rebuilding = slot.state == MemberState::rebuilding;
     const std::string path = slot.disk ? slot.disk->info().path : "";
+    const bool was_enough = members_.is_enough();  // else it was started by force
     members_.set_state(member, state);
     tell(Severity::error, "member_failed",
          fmt::format("member {} ({}) failed: {}", raw(member), path, why));
+    if (was_enough && !members_.failed() && !members_.is_enough()) {
+        members_.halt();
+        tell(Severity::error, "stopped",
+             fmt::format("the array has stopped: of RAID-{} with {} members, {} hold a "
+                         "configuration only if member 0, which breaks ties, is among them. "
+                         "Nothing is lost: stop it, bring a member back, and start it again; if "
+                         "they are gone, start it with force",
+                         static_cast<int>(configuration_.level), members_.count(),
+                         geometry_.data_count()));
+    }
     if (members_.failed()) {
         // The members keep the last configuration that worked: what they hold by it is true.
         tell_failed();
@@ -182,6 +237,7 @@ void ArrayImpl::read_failed(MemberIndex member, int os_error) {
     }
     if (slot.read_errors == 0) slot.read_errors_since = {now};
     if (++slot.read_errors <= read_errors_max || members_.lost() >= geometry_.parities()) return;
+    if (state == MemberState::in_sync && !members_.is_enough_without(member)) return;
     lose(member, MemberState::faulty,
          fmt::format("{} read errors in a short time, more than {}", slot.read_errors,
                      read_errors_max));

@@ -66,13 +66,13 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
                                                   std::vector<std::unique_ptr<Disk>> disks,
                                                   ArrayOptions options) {
     std::vector<MemberImage> images;
-    std::vector<bool> durable;
     for (const auto& disk : disks) {
-        images.push_back(co_await read_member_image(*disk));
+        images.push_back(co_await read_member_image_patiently(*disk, clock));
         // After the reads, so that it covers what they saw: where a process was killed while it
-        // wrote, that may lie in a volatile cache, and the next configuration builds on it.
+        // wrote, that may lie in a volatile cache, and the next configuration builds on it. A
+        // member that cannot flush has its say all the same; it is lost as soon as it is written.
         const bool flushes = !options.readonly && !BRAID_MUTANT(start_from_cache);
-        durable.push_back(!flushes || (co_await flush_disk(*disk)).has_value());
+        if (flushes) (void)co_await flush_disk(*disk);
     }
     AssemblyOptions how;
     how.force = options.force;
@@ -83,12 +83,10 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
         array->tell(Severity::warning, "notice", notice);
     }
     array->set_before({std::move(assembly.marked), assembly.intent_generation,
-                       std::move(assembly.intent_hindrance)});
+                       std::move(assembly.intent_hindrance), assembly.epoch_seen});
     for (std::size_t i = 0; i != disks.size(); ++i) {
         MemberPlace& place = assembly.places[i];
         if (place.place != Place::member && place.place != Place::spare) continue;
-        // What it holds was written once, so it has its say; that it stays, nobody knows.
-        if (!durable[i]) place.metadata.epoch = place.metadata.epoch_before;
         array->put_disk(std::move(disks[i]), std::move(place.metadata));
     }
     const Checked<Unit> started = co_await ArrayImpl::start(array.get());
@@ -120,6 +118,8 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     if (self->options_.on_buffer) self->options_.on_buffer(self->pool_.region());
     self->members_.refresh();
     self->members_.set_losses_durable(self->members_.losses());
+    self->in_force_.version = self->configuration_.in_force;
+    self->epoch_seen_ = self->before_.epoch_seen;
     self->set_bad_rows(self->configuration_.bad_rows);  // closes the gates
     self->begin_recovery();
     if (self->options_.readonly) {
@@ -148,7 +148,7 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     }
     // After the configuration, which says what is in doubt where there is no record: an empty
     // record in front of it would say that nothing is.
-    self->intent_.set_epoch(self->configuration_.epoch);
+    self->intent_.set_epoch(self->configuration_.version.epoch);
     if (const auto kept = co_await WriteIntent::rewrite(&self->intent_); !kept) {
         co_return Refusal{fmt::format("the members did not take the first record of the write "
                                       "intent ({}); see the messages above",
@@ -229,8 +229,10 @@ Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
                                "start goes on with them", self->intent_.stripes_in_doubt()));
     }
     self->configuration_.in_use = left;
-    const std::uint64_t change = self->changed();
-    co_return co_await wait_durable(self, change);
+    BRAID_CO_CHECK(co_await wait_durable(self, self->changed()));
+    if (BRAID_MUTANT(no_closing_revision)) co_return Result<void>{};
+    // One more, which names the clean mark: a copy from before it is told by that.
+    co_return co_await wait_durable(self, self->changed());
 }
 
 void ArrayImpl::note_positions() {

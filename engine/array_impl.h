@@ -17,6 +17,7 @@
 #include "engine/base/rng.h"
 #include "engine/buffer_pool.h"
 #include "engine/members.h"
+#include "engine/register.h"
 #include "engine/requests.h"
 #include "engine/walker.h"
 #include "engine/window_locks.h"
@@ -34,6 +35,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
         std::vector<IntentEntry> marked;
         std::uint64_t intent_generation{0};
         std::string intent_hindrance;
+        std::uint64_t epoch_seen{0};
     };
     void set_before(Before before) { before_ = std::move(before); }
     /// Puts a disk where the configuration has its record; before start().
@@ -152,7 +154,10 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     /// Nothing is being written of it: members and spares may be moved, until the next co_await.
     bool is_settled() const { return changes_durable_ == changes_; }
     static Task<void> write_configurations(ArrayImpl* self);
-    static Task<bool> write_one_configuration(ArrayImpl* self);
+    Proposal propose_next();
+    static Task<bool> bring_into_force(ArrayImpl* self);
+    static Task<void> do_step(ArrayImpl* self, Proposal* proposal, const Configuration* now);
+    static Task<void> write_spares(ArrayImpl* self);
     void lose(MemberIndex member, MemberState state, const std::string& why);
     MemberRecord& record(MemberIndex member) { return *configuration_.member(member); }
 
@@ -198,6 +203,12 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     Nanos recovery_since_{};
     std::vector<BadBytes> bad_bytes_;  // of configuration_.bad_rows
     std::uint64_t bad_bytes_size_{0};
+
+    // The register: what is known to be in force, whether its epoch is ours, and the highest epoch
+    // that was seen, on any member or as a proposal of our own.
+    Configuration in_force_;
+    std::uint64_t own_epoch_{0};
+    std::uint64_t epoch_seen_{0};
 
     std::uint64_t changes_{0};        // of the configuration in memory
     std::uint64_t changes_durable_{0};

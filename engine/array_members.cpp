@@ -94,6 +94,14 @@ Task<Checked<Unit>> ArrayImpl::fail_now(ArrayImpl* self, std::string name) {
                                       text_of(slot.state))};
     }
     const bool counts = slot.state == MemberState::in_sync;
+    if (counts && self->members_.lost() < self->geometry_.parities() &&
+        !self->members_.is_enough_without(*role)) {
+        co_return Refusal{fmt::format(
+            "{} is needed: RAID-{} of {} goes on with {} members only if member 0, which breaks "
+            "ties, is among them. Rebuild a lost member first",
+            self->text_of_role(*role), static_cast<int>(self->configuration_.level),
+            self->members_.count(), self->geometry_.data_count())};
+    }
     if (counts && self->members_.lost() >= self->geometry_.parities()) {
         co_return Refusal{fmt::format(
             "{} is needed: {} of {} members are lost already, and RAID-{} can do without {}. "

@@ -110,88 +110,124 @@ void find_touched(Candidates& candidates) {
     }
 }
 
-/// The newest configuration that braid wrote, of members whose superblock is braid's too; of two
-/// of the same epoch, the one that more members hold. Null: there is none.
+bool is_ours(const Candidate& candidate) {
+    return candidate.usable() && candidate.slot() != nullptr && !candidate.touched;
+}
+
+/// The newest configuration that braid wrote, of members whose superblock is braid's too. A name
+/// has one content, but for copies and for what was written before promises were made: of two, the
+/// one that more members hold. Null: there is none.
 Checked<const ConfigSlot*> find_newest(const Candidates& candidates, bool force) {
     const ConfigSlot* newest = nullptr;
     std::size_t newest_count = 0;
     bool tie = false;
     for (const Candidate& candidate : candidates) {
+        if (!is_ours(candidate)) continue;
         const ConfigSlot* slot = candidate.slot();
-        if (!candidate.usable() || slot == nullptr || candidate.touched) continue;
         const auto count = static_cast<std::size_t>(
             std::ranges::count_if(candidates, [slot](const Candidate& other) {
-                return other.usable() && other.slot() != nullptr && !other.touched &&
-                       other.slot()->configuration == slot->configuration;
+                return is_ours(other) && other.slot()->configuration == slot->configuration;
             }));
-        const std::uint64_t epoch = slot->configuration.epoch;
-        const std::uint64_t best = newest ? newest->configuration.epoch : 0;
-        if (newest == nullptr || epoch > best || (epoch == best && count > newest_count)) {
+        const EpochRevision version = slot->configuration.version;
+        const EpochRevision best = newest ? newest->configuration.version : EpochRevision{};
+        if (newest == nullptr || version > best || (version == best && count > newest_count)) {
             newest = slot;
             newest_count = count;
             tie = false;
-        } else if (epoch == best && count == newest_count &&
+        } else if (version == best && count == newest_count &&
                    slot->configuration != newest->configuration) {
             tie = true;
         }
     }
     if (tie && !force) {
         return Refusal{fmt::format(
-            "{}: two different configurations of epoch {} are held by {} members each, so none of "
+            "{}: two different configurations of {} are held by {} members each, so none of "
             "them counts; give more of the members, or leave out those that were away last "
             "(braid examine shows which hold what), or force it: then the first one counts",
-            name_of(newest->configuration), newest->configuration.epoch, newest_count)};
+            name_of(newest->configuration), newest->configuration.version.text(), newest_count)};
     }
     return newest;
 }
 
 // --- the way of braid's own configurations ---
 
+/// The highest that any member knows to have been in force; one with a damaged superblock, too.
+EpochRevision highest_in_force(const Candidates& candidates, const ConfigSlot& newest) {
+    EpochRevision highest = newest.configuration.in_force;
+    for (const Candidate& candidate : candidates) {
+        const ConfigSlot* slot = candidate.readable() ? candidate.slot() : nullptr;
+        if (slot == nullptr || slot->configuration.array != newest.configuration.array) continue;
+        highest = std::max(highest, slot->configuration.in_force);
+    }
+    return highest;
+}
+
 /// Before anything of braid's was on it: md's events tell whether it was there at the adoption.
 bool was_adopted_with(const Candidate& candidate, const ConfigSlot& newest) {
     const std::uint64_t events = candidate.sb().events;
-    return newest.configuration.settled == 0 && !is_in_use(candidate.sb()) &&
+    return newest.configuration.in_force == EpochRevision{} && !is_in_use(candidate.sb()) &&
            events + 3 >= newest.configuration.events && events + 2 <= newest.configuration.events;
+}
+
+/// What a member that the newest configuration names holds. With a damaged slot md's events tell:
+/// the superblock is written after the slot.
+EpochRevision held_by(const Candidate& candidate, const ConfigSlot& newest) {
+    const bool damaged =
+        candidate.slot() == nullptr || candidate.findings.corrupt_slot() != nullptr;
+    if (damaged && plain(candidate.sb().events) == newest.configuration.events) {
+        return newest.configuration.version;
+    }
+    return candidate.held();
+}
+
+MemberAnswer answer_of(const Candidate& candidate, const ConfigSlot& newest,
+                       const MemberRecord& record) {
+    const bool fresh = raw(record.rebuilt) == 0;
+    const MemberAnswer::Part part =
+        record.state == MemberState::in_sync      ? MemberAnswer::Part::in_sync
+        : record.state != MemberState::rebuilding ? MemberAnswer::Part::none
+        : fresh                                   ? MemberAnswer::Part::fresh
+                                                  : MemberAnswer::Part::rebuilding;
+    return {part, held_by(candidate, newest)};
 }
 
 /// Empty: the member that the newest configuration calls in_sync or rebuilding is current.
 std::string why_stale(const Candidate& candidate, const ConfigSlot& newest,
-                      const MemberRecord& record) {
+                      const MemberRecord& record, EpochRevision in_force) {
     const Configuration& c = newest.configuration;
-    if (candidate.touched) return "md has written it since braid ran the array without it";
     if (!same_shape(candidate.sb(), c)) return "its superblock tells of an array of another shape";
     if (to_bytes({plain(candidate.sb().data_offset)}).value != record.data_offset) {
         return "its superblock and the configuration disagree about where its data starts";
     }
+    if (was_adopted_with(candidate, newest)) return {};
+    if (candidate.touched) return "md has written it since braid ran the array without it";
+    const MemberAnswer answer = answer_of(candidate, newest, record);
     const ConfigSlot* slot = candidate.slot();
-    const bool holds = slot != nullptr && slot->configuration == c;
-    const bool fresh = record.state == MemberState::rebuilding && raw(record.rebuilt) == 0;
-    if (holds || fresh || BRAID_MUTANT(stale_member_accepted)) return {};
-    if (slot == nullptr || candidate.findings.corrupt_slot() != nullptr) {
-        if (plain(candidate.sb().events) == newest.configuration.events) return {};
-    }
-    if (slot == nullptr) {
-        if (was_adopted_with(candidate, newest)) return {};
+    if (answer.part == MemberAnswer::Part::fresh) return {};
+    if (slot == nullptr && answer.held == EpochRevision{}) {
         return "it holds no configuration of braid's";
     }
-    if (slot->configuration.epoch == c.epoch) {
-        return fmt::format("it holds another configuration of epoch {} than most members", c.epoch);
+    if (standing_of(answer, in_force) == Standing::stale && !BRAID_MUTANT(stale_member_accepted)) {
+        return fmt::format("it is from the past: it holds {}, though {} was on all members once",
+                           answer.held.text(), in_force.text());
     }
-    if (slot->configuration.epoch >= c.settled) return {};
-    return fmt::format("it is from the past: it holds epoch {}, though it had held {} once",
-                       slot->configuration.epoch, c.settled);
+    if (slot != nullptr && slot->configuration.version == c.version && slot->configuration != c) {
+        return fmt::format("it holds another configuration of {} than most members",
+                           c.version.text());
+    }
+    return {};
 }
 
 void place_by_record(Draft& draft, std::size_t at, const Candidate& candidate,
-                     const ConfigSlot& newest) {
+                     const ConfigSlot& newest, EpochRevision in_force) {
     const Configuration& c = newest.configuration;
     const auto found =
         std::ranges::find(c.members, Uuid{candidate.sb().device_uuid}, &MemberRecord::uuid);
     if (found == c.members.end()) {
         return leave_out(draft, at,
-                         fmt::format("the array's configuration (epoch {}) does not name "
-                                     "it: it was removed, or never taken in",
-                                     c.epoch));
+                         fmt::format("the array's configuration ({}) does not name it: it was "
+                                     "removed, or never taken in",
+                                     c.version.text()));
     }
     const auto record_at = static_cast<std::size_t>(found - c.members.begin());
     if (!found->role) {
@@ -201,15 +237,16 @@ void place_by_record(Draft& draft, std::size_t at, const Candidate& candidate,
     if (found->state == MemberState::faulty || found->state == MemberState::missing) {
         return leave_out(
             draft, at,
-            fmt::format("the array went on without it: its configuration is of epoch {}, the "
-                        "array's of epoch "
+            fmt::format("the array went on without it: its configuration is of {}, the array's of "
                         "{} calls member {} {}",
-                        candidate.held(), c.epoch, raw(*found->role), text_of(found->state)));
+                        candidate.held().text(), c.version.text(), raw(*found->role),
+                        text_of(found->state)));
     }
-    if (std::string why = why_stale(candidate, newest, *found); !why.empty()) {
+    if (found->state == MemberState::in_sync) draft.seen.add(raw(*found->role));
+    if (std::string why = why_stale(candidate, newest, *found, in_force); !why.empty()) {
         return leave_out(draft, at, std::move(why));
     }
-    if (found->state == MemberState::in_sync) ++draft.votes_here;
+    if (found->state == MemberState::in_sync) count_member(draft, *found->role, candidate);
     take_in(draft, at, record_at, candidate);
 }
 
@@ -227,22 +264,76 @@ void mark_absent(Draft& draft) {
     }
 }
 
+/// A member that was left out for being behind, but whose role nobody fills: by force it can count.
+bool could_be_forced(const Draft& draft, std::size_t at, const Candidate& candidate,
+                     const ConfigSlot& newest) {
+    if (draft.assembly.places[at].place != Place::stale || candidate.touched) return false;
+    const Configuration& c = newest.configuration;
+    const MemberRecord* record = c.member(Uuid{candidate.sb().device_uuid});
+    if (record == nullptr || !record->role || record->state == MemberState::rebuilding)
+        return false;
+    return candidate.slot() != nullptr && same_shape(candidate.sb(), c) &&
+           to_bytes({plain(candidate.sb().data_offset)}).value == record->data_offset;
+}
+
+/// Those that are behind, the freshest first.
+std::vector<std::size_t> find_behind(const Draft& draft, const Candidates& candidates,
+                                     const ConfigSlot& newest) {
+    std::vector<std::size_t> behind;
+    for (std::size_t at = 0; at != candidates.size(); ++at) {
+        if (candidates[at].usable() && could_be_forced(draft, at, candidates[at], newest)) {
+            behind.push_back(at);
+        }
+    }
+    std::ranges::stable_sort(behind, std::ranges::greater{},
+                             [&](std::size_t at) { return candidates[at].held(); });
+    return behind;
+}
+
+/// As many of those that are behind as it takes to start at all. What they missed nobody knows.
+void take_in_by_force(Draft& draft, const Candidates& candidates, const ConfigSlot& newest,
+                      const std::vector<std::size_t>& behind) {
+    Configuration& c = draft.assembly.configuration;
+    for (const std::size_t at : behind) {
+        if (c.in_sync().size() >= c.data_count()) return;
+        const Candidate& candidate = candidates[at];
+        const auto record =
+            std::ranges::find(c.members, Uuid{candidate.sb().device_uuid}, &MemberRecord::uuid);
+        const auto record_at = static_cast<std::size_t>(record - c.members.begin());
+        record->state = MemberState::in_sync;
+        record->rebuilt = StripeIndex{0};
+        const EpochRevision held = candidate.held();
+        draft.assembly.notices.push_back(fmt::format(
+            "member {} ({}) was taken in by force: it holds {}, the array is of {}. What was "
+            "written since then comes back old where this member has it, and wrong where it is "
+            "computed from this member: check the file systems",
+            raw(*record->role), candidate.image->path, held.text(),
+            newest.configuration.version.text()));
+        draft.assembly.places[at].why.clear();
+        count_member(draft, *record->role, candidate);
+        take_in(draft, at, record_at, candidate);
+        draft.assembly.forced = true;
+    }
+}
+
 Checked<Assembly> assemble_ours(const Candidates& candidates, const ConfigSlot& newest,
                                 bool force) {
     Draft draft = start_draft(candidates);
     Configuration& c = draft.assembly.configuration;
     c = newest.configuration;
-    draft.votes = votes_of(c);
+    c.in_force = highest_in_force(candidates, newest);
+    draft.called = c.in_sync().size();
     draft.events = std::max(draft.events, newest.configuration.events);
     for (std::size_t at = 0; at != candidates.size(); ++at) {
-        const Candidate& candidate = candidates[at];
-        if (!candidate.usable()) continue;
-        place_by_record(draft, at, candidate, newest);
-        c.epoch = std::max(c.epoch, candidate.held());
+        if (candidates[at].usable()) place_by_record(draft, at, candidates[at], newest, c.in_force);
     }
     mark_absent(draft);
+    const std::vector<std::size_t> behind = find_behind(draft, candidates, newest);
+    draft.behind = static_cast<std::uint32_t>(behind.size());
+    if (force) take_in_by_force(draft, candidates, newest, behind);
     draft.assembly.unclean = newest.configuration.in_use;
     settle_intent(draft, candidates);
+    warn_of_old_intent(draft, candidates, newest.configuration);
     return finish(std::move(draft), force);
 }
 
@@ -257,9 +348,9 @@ bool md_knows_better(const Candidates& candidates, const ConfigSlot* newest) {
         const auto record =
             std::ranges::find(members, Uuid{candidate.sb().device_uuid}, &MemberRecord::uuid);
         return record != members.end() && record->state == MemberState::in_sync &&
-               candidate.held() >= newest->configuration.settled;
+               candidate.held() >= newest->configuration.in_force;
     });
-    return 2 * static_cast<std::uint32_t>(untouched) <= votes_of(newest->configuration);
+    return 2 * static_cast<std::uint32_t>(untouched) <= newest->configuration.in_sync().size();
 }
 
 /// braid's mark on a superblock, but no configuration on any member.

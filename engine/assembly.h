@@ -2,14 +2,13 @@
 // Assembly: from what lies on the members to the configuration to run with, or to a refusal that
 // names what was found and the way out. A pure function of the members' images.
 //
-// The rules. A configuration is written to every member that it calls in_sync or rebuilding; it is
-// in force, and something may be acknowledged on its strength, once all of them hold it; a member
-// that fails the write is faulty in a further configuration. So a member that the newest
-// configuration calls in_sync, but that does not hold it, shows that it never was in force: the
-// crash fell into its writing, and the member is as current as the others, unless it holds an
-// epoch older than the one that the newest knows all of them to have held (`settled`): then it is
-// a copy from the past. More than half of the members that the newest configuration calls in_sync
-// must be there: otherwise the absent ones may have a newer one.
+// The rules are the register's (engine/register.h). The newest configuration that is found on the
+// members is taken over whole, whether or not it was ever in force. A member that holds less than
+// the highest one that any member knows to have been in force is from the past: it is missing. Of
+// the others, those that the newest calls in_sync count, and as many of them must be here as the
+// level needs of data: then any two sets that could start the array share a member. On members
+// without room for promises nothing hinders two starts that died from leaving two histories; there
+// every member that the newest calls in_sync must be here, so that the newest is always seen.
 // Whether md ran the array since our last clean stop shows in the superblocks: each slot names the
 // checksums of those that it belongs to. If md did, its superblocks count.
 #pragma once
@@ -29,7 +28,8 @@
 namespace braid {
 
 struct AssemblyOptions {
-    /// Start even if the absent members may be newer, or if parity is in doubt and a strip lost.
+    /// Start even if the absent members may be newer, if members must be taken in that are behind,
+    /// or if parity is in doubt and a strip lost.
     bool force{false};
 };
 
@@ -47,13 +47,17 @@ struct MemberPlace {
     Place place{Place::foreign};
     std::optional<std::size_t> record;  // into configuration.members, of a member or spare
     std::string why;                    // of one that is left out; for people
+    bool can_return{false};             // left out, but a running array takes it back
     MemberMetadata metadata;            // of a member or spare
 };
 
 struct Assembly {
-    /// A checked one. `in_use` is false; `epoch` and `events` are the highest that were seen
-    /// anywhere, so that advance() gives new ones. Roles that nobody fills are faulty or missing.
+    /// A checked one, and the newest that was found: `version` is its name (epoch 0: md's, not
+    /// stored yet), `in_force` the highest that any member knows of. `in_use` is false, `events`
+    /// the highest that were seen. Roles that nobody fills are faulty or missing.
     Configuration configuration;
+    /// The highest of all promises and configurations that were seen, on any of the images.
+    std::uint64_t epoch_seen{0};
     std::vector<MemberPlace> places;   // one per image, in their order
     bool unclean{false};               // was not stopped cleanly: `resynced` says what is true
     /// The stripes that were marked when it stopped uncleanly, of all nodes: the only ones before
@@ -64,6 +68,7 @@ struct Assembly {
     std::uint64_t intent_generation{0};
     /// Why there can be no write intent, for people; empty: there can.
     std::string intent_hindrance;
+    bool forced{false};                // members were taken in that are behind
     bool adopted{false};               // made or changed by md: what braid knew came second
     std::vector<std::string> notices;  // for people: what was left out, repaired or found odd
 };

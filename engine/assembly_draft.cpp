@@ -34,29 +34,50 @@ std::string list_of_absent(const Draft& draft) {
     return list;
 }
 
-Checked<Unit> check_votes(Draft& draft, bool force) {
+/// How those that count fall short of what may start an array; empty: they do not.
+std::string why_not_enough(const Draft& draft) {
+    const Configuration& c = draft.assembly.configuration;
+    if (!draft.promises && draft.seen.size() < draft.called) {
+        return fmt::format("it takes all of them where its members have no room for promises, which "
+                           "lie before byte {} of a member, and its data behind",
+                           promises_end + row_size);
+    }
+    if (draft.assembly.adopted) {  // md knows no tie-breaker
+        return 2 * draft.counted.size() > draft.called ? "" : "it takes more than half of them";
+    }
+    if (c.quorum().is_enough(draft.counted)) return {};
+    return fmt::format("it takes {}, or {} with member 0 among them", c.data_count() + 1,
+                       c.data_count());
+}
+
+Checked<Unit> check_enough(Draft& draft, bool force) {
     const Configuration& c = draft.assembly.configuration;
     const std::string list = list_of_absent(draft);
-    const auto in_sync = votes_of(c);
-    if (in_sync < c.data_count()) {
+    const std::uint32_t usable = c.in_sync().size();
+    if (usable < c.data_count()) {
         return Refusal{fmt::format(
-            "{} cannot start: {} of its {} members are usable, and RAID-{} of {} needs {}{}",
-            name_of(c), in_sync, c.member_count, static_cast<int>(c.level), c.member_count,
-            c.data_count(), list)};
+            "{} cannot start: {} of its {} members are usable, and RAID-{} of {} needs {}{}{}",
+            name_of(c), usable, c.member_count, static_cast<int>(c.level), c.member_count,
+            c.data_count(),
+            draft.behind == 0 ? ""
+                              : "; bring the others back. If they are gone for good, force it "
+                                "(force=true): then the freshest of those that are behind are "
+                                "taken in, and what was written since they left comes back old",
+            list)};
     }
-    if (2 * draft.votes_here > draft.votes) return Unit{};
+    const std::string why = why_not_enough(draft);
+    if (why.empty()) return Unit{};
     const std::string risk =
         "the absent ones may hold a newer configuration and newer data, which would then be lost";
     if (!force) {
         return Refusal{fmt::format(
             "{} does not start by itself: of the {} members that were in sync last, {} are here, "
-            "and it takes more than half; bring the others, or force it if you know that they will "
-            "not come back: {}{}",
-            name_of(c), draft.votes, draft.votes_here, risk, list)};
+            "and {}; bring the others, or force it if you know that they will not come back: {}{}",
+            name_of(c), draft.called, draft.counted.size(), why, risk, list)};
     }
     draft.assembly.notices.push_back(
         fmt::format("started by force with {} of the {} members that were in sync last: {}",
-                    draft.votes_here, draft.votes, risk));
+                    draft.counted.size(), draft.called, risk));
     return Unit{};
 }
 
@@ -130,6 +151,13 @@ KnownIntent find_intent(const Draft& draft, const Candidates& candidates) {
     return known;
 }
 
+/// Whether the record is kept on this member, by the configuration: WriteIntent::targets().
+bool holds_intent(const Configuration& c, MemberIndex role) {
+    const MemberSet in_sync = c.in_sync();
+    const MemberSet before{in_sync.bits() & MemberSet::first(raw(role)).bits()};
+    return in_sync.has(raw(role)) && before.size() < parities_of(c.level) + 1;
+}
+
 std::string find_intent_hindrance(const Draft& draft, const Candidates& candidates) {
     for (std::size_t at = 0; at != candidates.size(); ++at) {
         if (draft.assembly.places[at].place != Place::member) continue;
@@ -149,11 +177,11 @@ std::string describe_unclean(const Draft& draft) {
 /// strips that must be computed are in doubt too.
 Checked<Unit> settle_parity(Draft& draft, bool force) {
     Configuration& c = draft.assembly.configuration;
-    const bool degraded = votes_of(c) < c.member_count;
+    const bool degraded = c.in_sync().size() < c.member_count;
     if (!c.resynced) return Unit{};
     MemberRecord& last = c.members[c.member_count - 1];
     if (c.level == Level::raid4 && degraded && last.state != MemberState::in_sync &&
-        votes_of(c) + 1 == c.member_count) {
+        c.in_sync().size() + 1 == c.member_count) {
         // Only parity is lost: every byte of the data is there, and parity is made anew.
         last.rebuilt = StripeIndex{0};
         c.resynced = std::nullopt;
@@ -180,7 +208,7 @@ Checked<Unit> settle_parity(Draft& draft, bool force) {
         return Refusal{fmt::format(
             "{} {}, and {} of its {} members are missing: parity is in doubt, and the missing "
             "strips must be computed from it; bring the missing members back, or force it: {}{}",
-            name_of(c), why, c.member_count - votes_of(c), c.member_count, risk, list)};
+            name_of(c), why, c.member_count - c.in_sync().size(), c.member_count, risk, list)};
     }
     c.resynced = std::nullopt;
     draft.assembly.notices.push_back(fmt::format(
@@ -222,11 +250,6 @@ bool same_shape(const MdSuperblock& sb, const Configuration& c) {
            stripes_of(sb) == c.stripes;
 }
 
-std::uint32_t votes_of(const Configuration& c) {
-    return static_cast<std::uint32_t>(
-        std::ranges::count(c.members, MemberState::in_sync, &MemberRecord::state));
-}
-
 Draft start_draft(const Candidates& candidates) {
     Draft draft;
     for (const Candidate& candidate : candidates) {
@@ -239,6 +262,11 @@ Draft start_draft(const Candidates& candidates) {
         } else {
             draft.events = std::max<std::uint64_t>(draft.events, candidate.sb().events);
         }
+        if (candidate.readable()) {
+            draft.assembly.epoch_seen =
+                std::max({draft.assembly.epoch_seen, candidate.held().epoch,
+                          candidate.findings.promise.epoch});
+        }
         draft.assembly.places.push_back(std::move(place));
     }
     return draft;
@@ -248,8 +276,13 @@ void leave_out(Draft& draft, std::size_t at, std::string why, bool can_return) {
     MemberPlace& place = draft.assembly.places[at];
     place.place = Place::stale;
     place.why = std::move(why);
-    if (can_return) place.why += fmt::format("; {} {}", way_back, place.path);
-    draft.assembly.notices.push_back(fmt::format("{}: left out: {}", place.path, place.why));
+    place.can_return = can_return;
+}
+
+void count_member(Draft& draft, MemberIndex role, const Candidate& candidate) {
+    draft.counted.add(raw(role));
+    draft.seen.add(raw(role));
+    draft.promises &= !candidate.findings.promise_hindrance;
 }
 
 void take_in(Draft& draft, std::size_t at, std::size_t record_at, const Candidate& candidate) {
@@ -296,13 +329,46 @@ void settle_intent(Draft& draft, const Candidates& candidates) {
                           stripes, c.stripes));
 }
 
+/// Records go to all of their members before the next is written, so that the newest of a member
+/// is at most one behind the newest of all. A member may also have been lost right before the
+/// crash, so it is no proof.
+void warn_of_old_intent(Draft& draft, const Candidates& candidates, const Configuration& newest) {
+    Assembly& assembly = draft.assembly;
+    if (!assembly.unclean || assembly.adopted || !draft.has_record) return;
+    for (std::size_t at = 0; at != candidates.size(); ++at) {
+        const MemberPlace& place = assembly.places[at];
+        if (place.place != Place::member) continue;
+        std::uint64_t generation = 0;
+        for (const FoundIntent& found : candidates[at].findings.intent) {
+            if (found.record && found.record->node == 0) {
+                generation = std::max(generation, found.record->generation);
+            }
+        }
+        const MemberRecord& record = assembly.configuration.members[*place.record];
+        if (generation == 0 || generation + 1 >= assembly.intent_generation) continue;
+        if (!holds_intent(newest, *record.role)) continue;
+        assembly.notices.push_back(fmt::format(
+            "{}: its write intent is of generation {}, the others' of {}: if it is an older copy that "
+            "was put back, what it holds is old, and a crash hides that from braid. Then stop, and "
+            "start without it",
+            place.path, generation, assembly.intent_generation));
+    }
+}
+
 Checked<Assembly> finish(Draft draft, bool force) {
-    BRAID_CHECK(check_votes(draft, force));
+    BRAID_CHECK(check_enough(draft, force));
     BRAID_CHECK(settle_parity(draft, force));
     Configuration& c = draft.assembly.configuration;
     c.in_use = false;
     c.events = draft.events;
-    if (const auto lost = c.member_count - votes_of(c); lost != 0) {
+    for (MemberPlace& place : draft.assembly.places) {
+        if (place.place != Place::stale) continue;
+        // Only now it is certain that there will be a server to give it back to.
+        if (place.can_return) place.why += fmt::format("; {} {}", way_back, place.path);
+        draft.assembly.notices.push_back(
+            fmt::format("{}: left out: {}", place.path, place.why));
+    }
+    if (const auto lost = c.member_count - c.in_sync().size(); lost != 0) {
         draft.assembly.notices.push_back(fmt::format(
             "the array is degraded: {} of {} members are not in sync", lost, c.member_count));
     }

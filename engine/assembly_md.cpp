@@ -18,7 +18,7 @@ const ConfigSlot* find_base(const Candidates& candidates) {
     const ConfigSlot* base = nullptr;
     for (const Candidate& candidate : candidates) {
         if (!candidate.usable() || candidate.slot() == nullptr) continue;
-        if (base == nullptr || candidate.held() > base->configuration.epoch) {
+        if (base == nullptr || candidate.held() > base->configuration.version) {
             base = candidate.slot();
         }
     }
@@ -63,6 +63,9 @@ Checked<Configuration> derive_array(const Candidate& freshest, const ConfigSlot*
             "unknown; change it back with mdadm --grow, or force it: then all of it is one volume",
             name_of(c), c.volumes.size())};
     }
+    // Nothing of it is stored anywhere yet; and none is behind what md left.
+    c.version = {};
+    c.in_force = {};
     c.array = sb.set_uuid;
     c.level = static_cast<Level>(plain(sb.level));
     c.layout = layout_of(sb);
@@ -242,6 +245,19 @@ std::uint32_t md_votes(const MdSuperblock& freshest) {
     return static_cast<std::uint32_t>(roles.size());
 }
 
+void count_members(Draft& draft, const Candidates& candidates, const MdSuperblock& freshest) {
+    const Configuration& c = draft.assembly.configuration;
+    for (std::size_t at = 0; at != candidates.size(); ++at) {
+        const MemberPlace& place = draft.assembly.places[at];
+        if (place.place != Place::member) continue;
+        const MemberRecord& record = c.members[*place.record];
+        if (record.state == MemberState::in_sync) count_member(draft, *record.role, candidates[at]);
+    }
+    const std::uint32_t rebuilding = c.taking_part().size() - c.in_sync().size();
+    const std::uint32_t active = md_votes(freshest);
+    draft.called = std::max(active - std::min(active, rebuilding), draft.counted.size());
+}
+
 }  // namespace
 
 Checked<Assembly> assemble_mds(const Candidates& candidates, bool force) {
@@ -264,12 +280,7 @@ Checked<Assembly> assemble_mds(const Candidates& candidates, bool force) {
     if (is_in_use(freshest->sb())) c.resynced = StripeIndex{0};
     draft.assembly.unclean = c.resynced && raw(*c.resynced) == 0;
     settle_intent(draft, candidates);
-    const auto rebuilding = static_cast<std::uint32_t>(
-        std::ranges::count(c.members, MemberState::rebuilding, &MemberRecord::state));
-    draft.votes_here = votes_of(c);
-    draft.votes =
-        std::max(md_votes(freshest->sb()) - std::min(md_votes(freshest->sb()), rebuilding),
-                 draft.votes_here);
+    count_members(draft, candidates, freshest->sb());
     draft.assembly.notices.push_back(
         adopted_before
             ? "md has run the array since braid stopped it: what md's superblocks say "

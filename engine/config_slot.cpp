@@ -32,7 +32,13 @@ bool is_alphanumeric(char c) {
 Checked<Unit> check_shape(const Configuration& c) {
     if (c.array == Uuid{}) return refuse("array: no uuid");
     if (!is_array_name(c.name)) return refuse("name: not up to 63 printable ASCII characters");
-    if (c.settled > c.epoch) return refuse("settled: beyond the epoch");
+    if (c.version.epoch > epoch_max || c.version.revision > epoch_max) {
+        return refuse("epoch, revision: beyond any that can come");
+    }
+    const bool stored = c.version.epoch != 0;  // else it is only being made, of what md left
+    if (stored ? c.in_force >= c.version : c.in_force != EpochRevision{}) {
+        return refuse("in_force: not before the configuration itself");
+    }
     if (c.created >= seconds_max) return refuse("created: beyond any date");
     if (c.level != Level::raid5 && c.layout != Layout::left_symmetric) {
         return refuse("layout: only RAID-5 has a choice of layouts");
@@ -243,8 +249,9 @@ std::string text_with_paths(const ConfigSlot& slot, std::size_t path_length) {
     };
     add("array", line_of(c.array.text()));
     add("name", line_of(c.name));
-    add("epoch", std::to_string(c.epoch));
-    add("settled", std::to_string(c.settled));
+    add("epoch", std::to_string(c.version.epoch));
+    add("revision", std::to_string(c.version.revision));
+    add("in_force", fmt::format("[{}, {}]", c.in_force.epoch, c.in_force.revision));
     add("events", std::to_string(c.events));
     add("created", std::to_string(c.created));
     add("level", std::to_string(static_cast<unsigned>(c.level)));
@@ -401,9 +408,9 @@ Checked<std::optional<ScrubRecord>> scrub_from(const Json& json) {
 }
 
 /// There are no areas yet but those that follow from the members.
-Checked<Unit> check_areas(const Json& json, const Configuration& c) {
+Checked<Unit> check_areas(const Json& json, const Configuration& c, std::uint32_t format) {
     Json expected = Json::array();
-    for (const Area& area : areas_of(c)) expected.push_back(json_of(area));
+    for (const Area& area : areas_of(c, format)) expected.push_back(json_of(area));
     if (line_of(json) != line_of(expected)) {
         return refuse("areas: not those that follow from the members' data_offset");
     }
@@ -443,6 +450,23 @@ Checked<Unit> read_lists(Reader& read, Configuration& c) {
         }
     }
     return Unit{};
+}
+
+/// Before format 3 there were epochs only, 1 more each time, and "settled" named the one that every
+/// member had held at least before this configuration was written to any: the same as in_force.
+void read_version(Reader& read, Configuration& c, std::uint32_t format) {
+    c.version.epoch = read.number("epoch");
+    if (format < 3) {
+        c.in_force.epoch = read.number("settled");
+        return;
+    }
+    c.version.revision = read.number("revision");
+    const Json* pair = read.array("in_force");
+    if (pair == nullptr) return;
+    const bool sound = pair->size() == 2 && (*pair)[0].is_number_unsigned() &&
+                       (*pair)[1].is_number_unsigned();
+    if (!sound) return read.fail("\"in_force\" is not [epoch, revision]");
+    c.in_force = {(*pair)[0].get<std::uint64_t>(), (*pair)[1].get<std::uint64_t>()};
 }
 
 /// Since format 2.
@@ -536,7 +560,7 @@ std::string path_to_keep(std::string_view path) {
     return kept;
 }
 
-std::vector<Area> areas_of(const Configuration& configuration) {
+std::vector<Area> areas_of(const Configuration& configuration, std::uint32_t format) {
     std::uint64_t end = member_size_max;
     for (const MemberRecord& member : configuration.members) {
         if (member.data_offset >= slots_end) end = std::min(end, member.data_offset - row_size);
@@ -544,7 +568,11 @@ std::vector<Area> areas_of(const Configuration& configuration) {
     std::vector<Area> areas{{"configuration", slots_offset, slots_end - slots_offset}};
     if (end == member_size_max || end < slots_end + write_intent_size) return areas;
     areas.push_back({"write_intent", slots_end, write_intent_size});
-    const std::uint64_t reserved = slots_end + write_intent_size;
+    std::uint64_t reserved = slots_end + write_intent_size;
+    if (format >= 3 && end >= promises_end) {
+        areas.push_back({"promises", promises_offset, promises_end - promises_offset});
+        reserved = promises_end;
+    }
     if (end > reserved) areas.push_back({"reserved", reserved, end - reserved});
     return areas;
 }
@@ -576,8 +604,7 @@ Checked<ConfigSlot> from_json_text(std::string_view text, std::uint32_t format) 
     Configuration& c = slot.configuration;
     c.array = read.uuid("array");
     c.name = read.string("name");
-    c.epoch = read.number("epoch");
-    c.settled = read.number("settled");
+    read_version(read, c, format);
     c.events = read.number("events");
     c.created = read.number("created");
     c.level = level_from(read);
@@ -602,7 +629,7 @@ Checked<ConfigSlot> from_json_text(std::string_view text, std::uint32_t format) 
     const Json* areas = read.array("areas");
     BRAID_CHECK(read.done());
     BRAID_CHECK(check_configuration(c));
-    BRAID_CHECK(check_areas(*areas, c));
+    BRAID_CHECK(check_areas(*areas, c, format));
     return slot;
 }
 
@@ -613,7 +640,8 @@ Buffer encode_slot(const ConfigSlot& slot) {
     header.format = slot_format;
     header.array = slot.configuration.array;
     header.sequence = slot.sequence;
-    header.epoch = slot.configuration.epoch;
+    header.epoch = slot.configuration.version.epoch;
+    header.revision = slot.configuration.version.revision;
     header.text_size = static_cast<std::uint32_t>(text.size());
     header.crc32c = crc_of(header, std::as_bytes(std::span(text)));
     Buffer bytes(slot_size);
@@ -647,7 +675,8 @@ Result<ConfigSlot, Finding> decode_slot(ByteView bytes, std::uint32_t slot) {
             fmt::format("configuration slot {} is corrupt: {}", slot, parsed.error().text));
     }
     if (parsed->configuration.array != header.array ||
-        plain(header.epoch) != parsed->configuration.epoch) {
+        plain(header.epoch) != parsed->configuration.version.epoch ||
+        plain(header.revision) != parsed->configuration.version.revision) {
         return corrupt(
             fmt::format("configuration slot {} is corrupt: header and text disagree", slot));
     }

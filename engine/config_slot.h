@@ -26,6 +26,13 @@ inline constexpr std::uint32_t slot_count = 2;
 inline constexpr std::uint64_t slots_offset = md_superblock_offset + (136u << 10);  // 143360
 inline constexpr std::uint64_t slots_end = slots_offset + slot_count * slot_size;
 inline constexpr std::uint64_t write_intent_size = 1u << 20;
+inline constexpr std::uint64_t promises_offset = slots_end + write_intent_size;  // 1323008
+inline constexpr std::uint64_t promise_slot_size = 4096;
+inline constexpr std::uint32_t promise_slot_count = 2;
+inline constexpr std::uint64_t promises_end = promises_offset + promise_slot_count * promise_slot_size;
+constexpr std::uint64_t promise_slot_offset(std::uint32_t slot) {
+    return promises_offset + slot * promise_slot_size;
+}
 constexpr std::uint64_t slot_offset(std::uint32_t slot) { return slots_offset + slot * slot_size; }
 
 /// Heads a slot. The valid slot with the highest `sequence` counts.
@@ -37,11 +44,12 @@ struct SlotHeader {
     Le64 sequence;                            // 32  +1 per update; even in slot 0, odd in slot 1
     Le64 epoch;                               // 40  of the configuration in the text
     Le32 text_size;                           // 48  bytes of JSON that follow this header
-    std::array<std::uint8_t, 4044> reserved;  // 52  zero
+    Le64 revision;                            // 52  with the epoch; zero in formats 1 and 2
+    std::array<std::uint8_t, 4036> reserved;  // 60  zero
 };
 static_assert(sizeof(SlotHeader) == row_size && is_packed_v<SlotHeader>);
 inline constexpr std::array<char, 8> slot_magic{'B', 'R', 'A', 'I', 'D', 'C', 'F', 'G'};
-inline constexpr std::uint32_t slot_format = 2;         // written: has "intent" and "bad_rows"
+inline constexpr std::uint32_t slot_format = 3;         // written: has "revision" and "in_force"
 inline constexpr std::uint32_t slot_format_oldest = 1;  // still read
 inline constexpr std::uint64_t slot_text_max = slot_size - sizeof(SlotHeader);
 // Of the text: the list of bad rows has a part of its own, so that no other change of the
@@ -77,13 +85,14 @@ std::string path_to_keep(std::string_view path);
 
 /// A stretch of every member between md's metadata and the data, by what it is for.
 struct Area {
-    std::string_view name;    // "configuration", "write_intent", "reserved"
+    std::string_view name;    // "configuration", "write_intent", "promises", "reserved"
     std::uint64_t offset{0};  // bytes from the start of the member
     std::uint64_t size{0};
 };
 /// What fits in front of the lowest data_offset, less md's bad-block log at its end. Only
 /// "configuration" where the gap is small.
-std::vector<Area> areas_of(const Configuration& configuration);
+/// @param format  of the slot that names them: "promises" are there since format 3
+std::vector<Area> areas_of(const Configuration& configuration, std::uint32_t format = slot_format);
 
 /// Every range, order and relation that a configuration must keep; the text names the field.
 Checked<Unit> check_configuration(const Configuration& configuration);

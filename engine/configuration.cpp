@@ -62,11 +62,40 @@ MemberRecord* Configuration::member(const Uuid& uuid) {
     return nullptr;
 }
 
+const MemberRecord* Configuration::member(const Uuid& uuid) const {
+    return const_cast<Configuration*>(this)->member(uuid);  // NOLINT
+}
+
 std::uint32_t Configuration::lost_count() const {
     return static_cast<std::uint32_t>(std::ranges::count_if(members, [](const auto& record) {
         return record.role && record.state != MemberState::in_sync &&
                record.state != MemberState::rebuilding;
     }));
+}
+
+MemberSet Configuration::in_sync() const {
+    MemberSet set;
+    for (const MemberRecord& record : members) {
+        if (record.role && record.state == MemberState::in_sync) set.add(raw(*record.role));
+    }
+    return set;
+}
+
+MemberSet Configuration::taking_part() const {
+    MemberSet set = in_sync();
+    for (const MemberRecord& record : members) {
+        if (record.role && record.state == MemberState::rebuilding) set.add(raw(*record.role));
+    }
+    return set;
+}
+
+bool same_parts(const Configuration& one, const Configuration& other) {
+    if (one.in_sync() != other.in_sync() || one.taking_part() != other.taking_part()) return false;
+    for (std::uint32_t role = 0; role != one.member_count; ++role) {
+        if (!one.taking_part().has(role)) continue;
+        if (one.member(MemberIndex{role})->uuid != other.member(MemberIndex{role})->uuid) return false;
+    }
+    return true;
 }
 
 }  // namespace braid

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The configuration: what the array is, who its members are and in which state, which volumes it
-// carries. A value; it is written to every member (braid-format(5)), and the epoch grows with each
-// change of it.
+// carries. A value; it is written to every member (braid-format(5)), and (epoch, revision) grows with
+// each change of it: engine/register.h.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include "engine/base/limits.h"
 #include "engine/base/units.h"
 #include "engine/base/uuid.h"
+#include "engine/register.h"
 
 namespace braid {
 
@@ -85,10 +86,10 @@ struct BadRange {
 struct Configuration {
     Uuid array;
     std::string name;
-    std::uint64_t epoch{0};
-    std::uint64_t settled{0};             // every member that takes part held at least this epoch
-                                          // before this configuration was written to any
-    std::uint64_t events{0};              // md's count, written along: 2 more with each epoch
+    EpochRevision version;                // names it
+    EpochRevision in_force;               // the newest that was known to be on all of its members
+                                          // when this one was made
+    std::uint64_t events{0};              // md's count, written along: 2 more each time
     std::uint64_t created{0};             // seconds since 1970
     Level level{Level::raid5};
     Layout layout{Layout::left_symmetric};
@@ -107,11 +108,21 @@ struct Configuration {
     MemberRecord* member(MemberIndex role);
     const MemberRecord* member(MemberIndex role) const;
     MemberRecord* member(const Uuid& uuid);
+    const MemberRecord* member(const Uuid& uuid) const;
     std::uint32_t data_count() const { return member_count - parities_of(level); }
     std::uint64_t stripe_data_size() const { return strip_size * data_count(); }
     std::uint64_t data_size() const { return stripes * stripe_data_size(); }
     /// Roles whose state is neither in_sync nor rebuilding.
     std::uint32_t lost_count() const;
+    /// The roles whose state is in_sync; and those together with the ones that are being rebuilt.
+    MemberSet in_sync() const;
+    MemberSet taking_part() const;
+    /// What decides about enough. RAID-6 of four has its member 0 break ties.
+    Quorum quorum() const { return {member_count, parities_of(level), false}; }
 };
+
+/// Whether both give every role that takes part to the same member, in the same state: then the one
+/// is a revision of the other, else it takes a new epoch.
+bool same_parts(const Configuration& one, const Configuration& other);
 
 }  // namespace braid

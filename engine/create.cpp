@@ -183,6 +183,33 @@ Task<Checked<Unit>> zero_data(Work* work) {
     co_return Unit{};
 }
 
+/// As every epoch: promised by all, stored by all, and said to be in force.
+Task<Checked<Unit>> write_first_configuration(Work* work) {
+    Configuration& c = work->plan.configuration;
+    std::vector<MemberMetadata> metadata;
+    for (const MemberRecord& record : c.members) metadata.push_back(metadata_of_new(c, record));
+    Proposal proposal = Proposal::of_epoch(c.version.epoch, c.taking_part(), {});
+    while (proposal.step() != Proposal::Step::in_force) {
+        const auto step = proposal.step();
+        if (step == Proposal::Step::announce) c.events += 2;
+        c.version = proposal.version();
+        c.in_force = proposal.in_force();
+        for (std::size_t at = 0; at != c.members.size(); ++at) {
+            const bool takes_part = c.members[at].role.has_value();
+            if (step != Proposal::Step::announce && !takes_part) continue;  // spares come last
+            Disk& disk = *work->disks[at];
+            auto write = step == Proposal::Step::promise
+                             ? promise_member(disk, &metadata[at], c.array, c.version.epoch)
+                             : write_member_metadata(disk, &c, &metadata[at],
+                                                     work->plan.wall_seconds);
+            const Result<void> written = co_await write;
+            if (!written) co_return member_failed(disk, written.error(), "writing its metadata");
+            if (takes_part) proposal.done(raw(*c.members[at].role));
+        }
+    }
+    co_return Unit{};
+}
+
 Task<Checked<Unit>> run_create(std::unique_ptr<Work> work) {
     const Configuration& c = work->plan.configuration;
     for (std::size_t at = 0; at != c.members.size(); ++at) {
@@ -201,17 +228,7 @@ Task<Checked<Unit>> run_create(std::unique_ptr<Work> work) {
         const auto flushed = co_await flush_disk(disk);
         if (!flushed) co_return member_failed(disk, flushed.error(), "flushing it");
     }
-    for (std::size_t at = 0; at != c.members.size(); ++at) {
-        Disk& disk = *work->disks[at];
-        MemberMetadata metadata;
-        metadata.uuid = c.members[at].uuid;
-        metadata.superblock = make_md_superblock(c, c.members[at]);
-        metadata.blank = true;
-        const auto written =
-            co_await write_member_metadata(disk, &c, &metadata, work->plan.wall_seconds);
-        if (!written) co_return member_failed(disk, written.error(), "writing its metadata");
-    }
-    co_return Unit{};
+    co_return co_await write_first_configuration(work.get());
 }
 
 }  // namespace
@@ -234,7 +251,7 @@ Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const Cr
     BRAID_TRY(c.stripes, choose_stripes(options, split, data_offset));
     c.array = Uuid::random(rng);
     c.name = options.name;
-    c.epoch = 1;
+    c.version.epoch = next_epoch(0, options.wall_seconds, 0);
     c.events = 2;
     c.created = options.wall_seconds;
     c.level = options.level;

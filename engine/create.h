@@ -51,7 +51,7 @@ enum class InitialParity : std::uint8_t {
 };
 
 struct CreatePlan {
-    Configuration configuration;  // a checked one, epoch 1, cleanly stopped
+    Configuration configuration;  // a checked one, cleanly stopped
     InitialParity parity{InitialParity::resynced};
     std::uint64_t wall_seconds{0};
     std::vector<std::string> notices;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/base/limits.h"
+#include "engine/base/mutation.h"
 #include "engine/base/os_error.h"
 
 namespace braid {
@@ -24,6 +25,7 @@ struct Extent {
 };
 constexpr Extent slots_extent{slots_offset, slots_end};
 constexpr Extent intent_extent{slots_end, slots_end + write_intent_size};
+constexpr Extent promises_extent{promises_offset, promises_end};
 
 /// Where `sectors` from the superblock lies; none if that is in front of the member.
 std::optional<std::uint64_t> place_of(std::int32_t sectors) {
@@ -102,6 +104,10 @@ Task<Result<void>> read_into(Disk& disk, MemberImage& image) {
     }
     BRAID_CO_CHECK(co_await read_md_areas(disk, image));
     BRAID_CO_TRY(image.intent, co_await read_piece(disk, slots_end, write_intent_size));
+    for (std::uint32_t slot = 0; slot != promise_slot_count; ++slot) {
+        BRAID_CO_TRY(image.promises[slot],
+                     co_await read_piece(disk, promise_slot_offset(slot), promise_slot_size));
+    }
     if (!has_md_magic(image.superblock, 0)) {
         BRAID_CO_TRY(image.elsewhere, co_await look_elsewhere(disk));
     }
@@ -219,6 +225,48 @@ void inspect_intent(MemberFindings& findings, const MemberImage& image) {
     }
 }
 
+std::optional<Finding> find_promise_obstacle(const MdSuperblock& sb,
+                                             const std::optional<MdBitmapHeader>& bitmap) {
+    const std::uint64_t data_offset = to_bytes({plain(sb.data_offset)}).value;
+    const std::uint64_t needed = promises_extent.end + row_size;  // md's log may end the gap
+    if (data_offset < needed) {
+        return unsupported(fmt::format(
+            "has no room for promises: its data starts at byte {}, and {} are needed", data_offset,
+            needed));
+    }
+    if (const auto overlap = find_overlap(sb, bitmap, promises_extent); !overlap.empty()) {
+        return unsupported(
+            fmt::format("has {} where promises would lie; {}", overlap, way_out_of(overlap)));
+    }
+    return std::nullopt;
+}
+
+/// Only what is ours, or zero, may be written over. Of another array nothing counts.
+void inspect_promises(MemberFindings& findings, const MemberImage& image) {
+    findings.promise_hindrance = find_promise_obstacle(*findings.superblock, findings.bitmap);
+    if (findings.promise_hindrance) return;
+    for (std::uint32_t slot = 0; slot != promise_slot_count; ++slot) {
+        const ByteView bytes = image.promises[slot].view();
+        const auto found = decode_promise(bytes, slot);
+        if (found && found->array == Uuid{findings.superblock->set_uuid} &&
+            found->member == Uuid{findings.superblock->device_uuid}) {
+            if (found->epoch > findings.promise.epoch) findings.promise = *found;
+        }
+        if (found || has_magic(bytes, promise_magic) || is_zero(bytes)) {
+            if (!found && found.error().kind == FindingKind::unsupported && !findings.hindrance) {
+                findings.hindrance = found.error();
+            }
+            continue;
+        }
+        findings.promise_hindrance = unsupported(fmt::format(
+            "has bytes of something else where promises would lie (at byte {}); if they mean "
+            "nothing to you, fill {} bytes there with zeros",
+            promise_slot_offset(slot), promise_slot_size));
+        findings.promise = {};
+        return;
+    }
+}
+
 struct EncodedMetadata {
     Buffer slot;
     std::uint64_t slot_at{0};
@@ -228,7 +276,7 @@ struct EncodedMetadata {
     Buffer superblock;
     MdSuperblock after;
     std::uint64_t sequence{0};
-    std::uint64_t epoch{0};
+    EpochRevision version;
 };
 
 /// The superblock of a new member: what `pattern`, another member's, says of the array, and what
@@ -273,7 +321,7 @@ EncodedMetadata encode(const MemberMetadata& metadata, Configuration configurati
     BRAID_REQUIRE(check_configuration(configuration).has_value());
     EncodedMetadata encoded;
     encoded.sequence = metadata.sequence + 1;
-    encoded.epoch = configuration.epoch;
+    encoded.version = configuration.version;
     const MdSuperblock before = metadata.blank
                                     ? fill_pattern(metadata.superblock, configuration, *record)
                                     : metadata.superblock;
@@ -333,10 +381,23 @@ Task<Result<void>> write_encoded(Disk& disk, MemberMetadata& metadata, EncodedMe
     metadata.superblock = encoded.after;
     if (encoded.bitmap.size() != 0) metadata.bitmap = std::move(encoded.bitmap);
     metadata.sequence = encoded.sequence;
-    metadata.epoch = encoded.epoch;
+    metadata.reg.held = encoded.version;
     metadata.intent_zero.clear();
     metadata.blank = false;
     co_return Result<void>{};
+}
+
+Task<Result<void>> refuse_store() { co_return Error{Errc::fenced, "store"}; }
+
+/// Whether a member with this superblock and data_offset has room for promises.
+bool holds_promises(MdSuperblock sb, const Buffer& bitmap_header, std::uint64_t data_offset) {
+    std::optional<MdBitmapHeader> bitmap;
+    if (has_bitmap(sb)) {
+        const auto decoded = decode_md_bitmap(bitmap_header.view(), sb.set_uuid);
+        if (decoded) bitmap = *decoded;
+    }
+    sb.data_offset = to_sectors({data_offset}).value;
+    return !find_promise_obstacle(sb, bitmap);
 }
 
 std::uint64_t wipe_size_of(const Configuration& configuration) {
@@ -406,6 +467,18 @@ Task<Checked<NewMember>> look_at_new(Disk& disk, NewMember fresh, Uuid array,
 
 }  // namespace
 
+Task<MemberImage> read_member_image_patiently(Disk& disk, Clock& clock) {
+    MemberImage image = co_await read_member_image(disk);
+    Nanos pause = millis(metadata_read_pause_ms);
+    for (std::uint32_t again = 0; image.os_error != 0 && again != metadata_read_retries; ++again) {
+        Timer timer(clock, Nanos{clock.now().value + pause.value});
+        co_await timer;
+        pause.value *= 2;
+        image = co_await read_member_image(disk);
+    }
+    co_return std::move(image);
+}
+
 Task<MemberImage> read_member_image(Disk& disk) {
     MemberImage image;
     image.path = disk.info().path;
@@ -458,6 +531,7 @@ MemberFindings inspect(const MemberImage& image) {
     findings.hindrance = find_hindrance(image, sb, findings.bitmap);
     if (!findings.hindrance) findings.hindrance = find_strange_slot(image, findings);
     inspect_intent(findings, image);
+    inspect_promises(findings, image);
     return findings;
 }
 
@@ -470,11 +544,11 @@ MemberMetadata metadata_of(const MemberImage& image, const MemberFindings& findi
     if (!findings.intent_hindrance) metadata.intent_zero = findings.intent_zero;
     if (const ConfigSlot* slot = findings.slot()) {
         metadata.sequence = slot->sequence;
-        metadata.epoch = slot->configuration.epoch;
-        const auto& other = findings.slots[1 - *findings.newest];
-        static_assert(slot_count == 2);
-        if (other) metadata.epoch_before = other->configuration.epoch;
+        metadata.reg.held = slot->configuration.version;
     }
+    metadata.reg.promise = findings.promise.epoch;
+    metadata.promise_sequence = findings.promise.sequence;
+    metadata.promises = !findings.promise_hindrance;
     return metadata;
 }
 
@@ -486,24 +560,40 @@ std::uint32_t free_dev_number(const Configuration& configuration) {
     return number;
 }
 
-void advance(Configuration& configuration, std::span<const MemberMetadata* const> held) {
-    std::uint64_t settled = configuration.epoch;
-    for (const MemberRecord& record : configuration.members) {
-        if (record.state != MemberState::in_sync && record.state != MemberState::rebuilding) {
-            continue;
-        }
-        if (record.state == MemberState::rebuilding && raw(record.rebuilt) == 0) continue;
-        for (const MemberMetadata* metadata : held) {
-            if (metadata->uuid == record.uuid) settled = std::min(settled, metadata->epoch);
-        }
+MemberMetadata metadata_of_new(const Configuration& configuration, const MemberRecord& record) {
+    MemberMetadata metadata;
+    metadata.uuid = record.uuid;
+    metadata.superblock = make_md_superblock(configuration, record);
+    metadata.blank = true;
+    metadata.promises = holds_promises(metadata.superblock, {}, record.data_offset);
+    return metadata;
+}
+
+Task<Result<void>> promise_member(Disk& disk, MemberMetadata* metadata, Uuid array,
+                                  std::uint64_t epoch) {
+    if (!metadata->reg.may_promise(epoch)) co_return Error{Errc::fenced, "promise"};
+    if (metadata->promises && !BRAID_MUTANT(promise_not_written)) {
+        const Promise next{array, metadata->uuid, metadata->promise_sequence + 1, epoch};
+        const Buffer bytes = encode_promise(next);
+        DiskOp op;
+        op.kind = DiskOpKind::write;
+        op.fua = !BRAID_MUTANT(promise_in_memory);
+        const auto slot = static_cast<std::uint32_t>(next.sequence % promise_slot_count);
+        op.offset = promise_slot_offset(slot);
+        op.size = bytes.size();
+        op.data = const_cast<std::byte*>(bytes.data());  // NOLINT: a write only reads it
+        BRAID_CO_CHECK(co_await run_op(disk, op));
+        metadata->promise_sequence = next.sequence;
     }
-    configuration.settled = settled;
-    ++configuration.epoch;
-    configuration.events += 2;
+    metadata->reg.promise = epoch;
+    co_return Result<void>{};
 }
 
 Task<Result<void>> write_member_metadata(Disk& disk, const Configuration* configuration,
                                          MemberMetadata* metadata, std::uint64_t wall_seconds) {
+    const MemberRecord* record = configuration->member(metadata->uuid);
+    BRAID_REQUIRE(record != nullptr);
+    if (record->role && !metadata->reg.may_store(configuration->version)) return refuse_store();
     return write_encoded(disk, *metadata, encode(*metadata, *configuration, wall_seconds));
 }
 
@@ -519,6 +609,8 @@ Task<Checked<NewMember>> prepare_new_member(Disk& disk, Uuid uuid,
     fresh.metadata.superblock = sibling.superblock;
     fresh.metadata.bitmap = sibling.bitmap;
     fresh.metadata.blank = true;
+    fresh.metadata.promises = holds_promises(sibling.superblock, sibling.bitmap,
+                                             wipe_size_of(configuration));
     return look_at_new(disk, std::move(fresh), configuration.array, wipe_size_of(configuration),
                        force);
 }

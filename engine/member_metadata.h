@@ -19,7 +19,10 @@
 #include "engine/intent_record.h"
 #include "engine/io/disk.h"
 #include "engine/io/task.h"
+#include "engine/io/clock.h"
 #include "engine/md_superblock.h"
+#include "engine/promise_slot.h"
+#include "engine/register.h"
 
 namespace braid {
 
@@ -34,9 +37,13 @@ struct MemberImage {
     Buffer bitmap;          // first 4096 bytes of md's bitmap, if there is one
     Buffer bad_blocks;      // 4096 bytes of md's log, if the superblock says it is used
     Buffer intent;          // write_intent_size bytes at slots_end
+    std::array<Buffer, promise_slot_count> promises;
     std::string elsewhere;  // another version of md's superblock that was found, for people
 };
 Task<MemberImage> read_member_image(Disk& disk);
+/// The same, tried again some times, with growing pauses, while something of it cannot be read:
+/// one moment's trouble must not make a member an absent one.
+Task<MemberImage> read_member_image_patiently(Disk& disk, Clock& clock);
 
 /// A slot of the write intent that holds a record of this array, or what once was a record.
 struct FoundIntent {
@@ -58,6 +65,10 @@ struct MemberFindings {
     std::vector<FoundIntent> intent;         // in order of slots
     std::vector<std::uint32_t> intent_zero;  // slots that nothing has ever been written to
 
+    Promise promise;                         // the highest of the valid ones; epoch 0: none
+    /// Why there can be no promise on this member, to follow "PATH: ".
+    std::optional<Finding> promise_hindrance;
+
     const ConfigSlot* slot() const { return newest ? &*slots[*newest] : nullptr; }
     /// A slot that once was one, and is damaged.
     const Finding* corrupt_slot() const;
@@ -72,12 +83,16 @@ struct MemberMetadata {
     MdSuperblock superblock{};  // as it lies on the member
     Buffer bitmap;              // 4096 bytes with md's bitmap header, or empty
     std::uint64_t sequence{0};  // of the newest slot
-    std::uint64_t epoch{0};     // of the configuration in it
-    std::uint64_t epoch_before{0};  // in the other one, as it was read: flushed before this was written
+    MemberRegister reg;         // what was promised, and which configuration is held
+    std::uint64_t promise_sequence{0};
+    bool promises{false};       // there is room for promises
     std::vector<std::uint32_t> intent_zero;  // slots of the write intent to be prepared
     bool blank{false};          // nothing is written yet; superblock: only a pattern
 };
 MemberMetadata metadata_of(const MemberImage& image, const MemberFindings& findings);
+
+/// Of a member of a new array, on which nothing is written yet.
+MemberMetadata metadata_of_new(const Configuration& configuration, const MemberRecord& record);
 
 /// A device that is to join an array.
 struct NewMember {
@@ -95,19 +110,24 @@ Task<Checked<NewMember>> prepare_new_member(Disk& disk, Uuid uuid,
 /// A number for md's dev_roles that no record has.
 std::uint32_t free_dev_number(const Configuration& configuration);
 
-/// Makes `configuration` the next one: raises the epoch and md's events, and sets `settled` from
-/// what the members that take part in it hold. `held`: the metadata of all members that are open.
-void advance(Configuration& configuration, std::span<const MemberMetadata* const> held);
+/// Promises `epoch` at one member, durably: from then on it stores nothing of an older one. Where
+/// there is no room for promises nothing is written (assembly.h tells what is asked for instead).
+/// @param array  the array that the member belongs to, or is to join
+/// @return  Errc::io if the member failed; Errc::fenced if it has promised as much already
+Task<Result<void>> promise_member(Disk& disk, MemberMetadata* metadata, Uuid array,
+                                  std::uint64_t epoch);
 
 /// Writes `configuration` to one member: call it for every member that the configuration calls
 /// in_sync, rebuilding or spare. `configuration.in_use` false means a clean stop: everything
 /// written to any member must have been flushed before. Before its first time on a member the area
 /// of the write intent is made ready (intent_record.h), and a blank one's is emptied: no record of
 /// another life of the device may count in this one.
+/// What takes part promised the configuration's epoch before; a spare need not have.
 /// @param disk, metadata  must outlive the task; metadata is brought up to date on success
 /// @param configuration   a checked one, which has a record of metadata->uuid; used before the
 ///                        task is returned only
-/// @return  Errc::io if the member failed; the configuration may be there or not
+/// @return  Errc::io if the member failed: the configuration may be there or not; Errc::fenced if
+///          it promised another epoch
 Task<Result<void>> write_member_metadata(Disk& disk, const Configuration* configuration,
                                          MemberMetadata* metadata, std::uint64_t wall_seconds);
 /// Takes what is left of another array, file system or partition table away from the front of the

@@ -29,6 +29,20 @@ StripeState Members::state_of(WindowPlace place) const {
     return state;
 }
 
+MemberSet Members::in_sync() const {
+    MemberSet set;
+    for (std::uint32_t i = 0; i != count(); ++i) {
+        if (slot(MemberIndex{i}).state == MemberState::in_sync) set.add(i);
+    }
+    return set;
+}
+
+bool Members::is_enough_without(MemberIndex member) const {
+    MemberSet left = in_sync();
+    left.remove(raw(member));
+    return quorum().is_enough(left);
+}
+
 void Members::set_state(MemberIndex member, MemberState state) {
     Slot& at = slot(member);
     const bool loses = state != MemberState::in_sync && (at.state == MemberState::in_sync ||

@@ -89,6 +89,11 @@ class Members {
     /// Which roles are lost in a window, and whether its parity is true.
     StripeState state_of(WindowPlace place) const;
 
+    /// The members in sync are enough for a configuration to hold (engine/register.h); and they
+    /// would be so without this one.
+    bool is_enough() const { return quorum().is_enough(in_sync()); }
+    bool is_enough_without(MemberIndex member) const;
+
     void set_state(MemberIndex member, MemberState state);
     /// Whether clients' threads may read the member past the loop; only while it is in sync.
     void set_direct(MemberIndex member, bool allowed);
@@ -120,6 +125,9 @@ class Members {
     void refresh();  // after a disk was put in or taken out
 
   private:
+    Quorum quorum() const { return {count(), geometry_.parities(), false}; }
+    MemberSet in_sync() const;
+
     const Geometry& geometry_;
     std::vector<std::unique_ptr<Slot>> slots_;
     std::uint64_t losses_{0};

@@ -64,7 +64,8 @@ json array_json(const Configuration& configuration) {
         {"member_count", configuration.member_count},
         {"data_size", configuration.data_size()},
         {"stripes", configuration.stripes},
-        {"epoch", configuration.epoch},
+        {"epoch", configuration.version.epoch},
+        {"revision", configuration.version.revision},
         {"created", configuration.created},
     };
 }

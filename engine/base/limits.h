@@ -41,6 +41,9 @@ inline constexpr std::uint32_t ring_entries = 1024;
 inline constexpr std::uint32_t read_errors_max = 20;  // corrected ones, halved each hour; then the
                                                      // member is faulty
 
+inline constexpr std::uint32_t metadata_read_retries = 5;  // of what cannot be read at once
+inline constexpr std::uint64_t metadata_read_pause_ms = 50;  // before the first; then twice as long
+
 static_assert(buffer_pool_size_default >= 4 * job_size_max);
 static_assert(window_rows_max <= 64);
 

@@ -30,9 +30,13 @@ enum class Mutation : std::uint8_t {
     resync_skips_last,       // the resync of marked stripes forgets the last one
     doubt_read_unsettled,    // RAID-6: a strip in doubt is read before P and Q are made true for it
     start_from_cache,        // assembly goes by what only a volatile cache holds
+    promise_not_written,     // an epoch is begun without the members' promises
+    promise_in_memory,       // a promise is written without FUA
+    not_announced,           // requests are taken before (F, 1) is on all members
+    no_closing_revision,     // a clean stop ends with the clean mark, which nothing names
 };
 
-inline constexpr std::array<std::string_view, 18> mutation_names{
+inline constexpr std::array<std::string_view, 22> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -51,6 +55,10 @@ inline constexpr std::array<std::string_view, 18> mutation_names{
     "resync-skips-last",
     "doubt-read-unsettled",
     "start-from-cache",
+    "promise-not-written",
+    "promise-in-memory",
+    "not-announced",
+    "no-closing-revision",
 };
 
 #ifdef BRAID_MUTATIONS

@@ -17,7 +17,7 @@
 
 namespace braid::test {
 
-inline constexpr std::uint64_t kit_data_offset = 512u << 10;
+inline constexpr std::uint64_t kit_data_offset = 2u << 20;
 inline constexpr std::uint64_t kit_strip = 64u << 10;
 inline constexpr std::uint64_t kit_stripes = 4;
 inline constexpr std::uint64_t kit_member_size = kit_data_offset + kit_stripes * kit_strip;
@@ -29,12 +29,12 @@ inline Uuid uuid_of(std::uint8_t first, std::uint8_t last) {
     return uuid;
 }
 
-/// Epoch 1, cleanly stopped, one volume "data".
+/// The first epoch, cleanly stopped, one volume "data".
 inline Configuration kit_configuration(Level level, std::uint32_t count, std::uint32_t spares = 0) {
     Configuration c;
     c.array = uuid_of(0xaa, 1);
     c.name = "kit";
-    c.epoch = 1;
+    c.version.epoch = epochs_per_number;
     c.events = 2;
     c.created = 1'700'000'000;
     c.level = level;
@@ -56,12 +56,12 @@ inline Configuration kit_configuration(Level level, std::uint32_t count, std::ui
     return c;
 }
 
-/// The same, with room for the write intent.
-inline constexpr std::uint64_t kit_wide_data_offset = 2u << 20;
-inline Configuration kit_wide(Configuration c) {
+/// The same, without room for the write intent and for promises.
+inline constexpr std::uint64_t kit_narrow_data_offset = 512u << 10;
+inline Configuration kit_narrow(Configuration c) {
     for (MemberRecord& m : c.members) {
-        m.data_offset = kit_wide_data_offset;
-        m.size = kit_wide_data_offset + kit_stripes * kit_strip;
+        m.data_offset = kit_narrow_data_offset;
+        m.size = kit_narrow_data_offset + kit_stripes * kit_strip;
     }
     return c;
 }
@@ -72,28 +72,48 @@ class Kit {
     explicit Kit(Configuration configuration) : now(std::move(configuration)) {
         for (const MemberRecord& record : now.members) {
             disks.push_back(std::make_shared<MemoryDisk>(record.path, record.size, power));
-            MemberMetadata metadata;
-            metadata.uuid = record.uuid;
-            metadata.superblock = make_md_superblock(now, record);
-            metadata.blank = true;
-            held.push_back(std::move(metadata));
+            held.push_back(metadata_of_new(now, record));
         }
         BRAID_REQUIRE(write_all());
     }
 
+    /// Every member that takes part promises the epoch of `now`; false when the power was cut in it.
+    bool promise_all() {
+        for (std::size_t at = 0; at != disks.size(); ++at) {
+            if (!takes_part(at) || !held[at].reg.may_promise(now.version.epoch)) continue;
+            if (!run(promise_member(*disks[at], &held[at], now.array, now.version.epoch)))
+                return false;
+        }
+        return true;
+    }
     /// Writes `now` to every member that takes part; false when the power was cut in it.
     bool write_all() {
+        if (!promise_all()) return false;
         for (std::size_t at = 0; at != disks.size(); ++at) {
             if (!takes_part(at)) continue;
             if (!run(write_member_metadata(*disks[at], &now, &held[at], ++seconds))) return false;
         }
+        in_force = now.version;
         return true;
+    }
+    /// Makes `now` the next epoch.
+    void begin_epoch() {
+        std::uint64_t highest = now.version.epoch;
+        for (const MemberMetadata& metadata : held) highest = std::max(highest, metadata.reg.bound());
+        now.version = {next_epoch(highest, 0, 0), 0};
+        now.in_force = in_force;
+        now.events += 2;
     }
     /// The next epoch, written to all.
     bool step() {
-        std::vector<const MemberMetadata*> all;
-        for (const auto& metadata : held) all.push_back(&metadata);
-        braid::advance(now, all);
+        begin_epoch();
+        return write_all();
+    }
+    /// The next revision, written to all.
+    bool revise() {
+        ++now.version.revision;
+        now.in_force = in_force;
+        now.events += 2;
         return write_all();
     }
     bool start() {
@@ -107,6 +127,7 @@ class Kit {
     /// Takes over what assembly found, as a new start of the server would.
     void adopt(const Assembly& assembly, const std::vector<std::size_t>& given) {
         now = assembly.configuration;
+        in_force = now.in_force;
         std::vector<std::shared_ptr<MemoryDisk>> in_order(now.members.size());
         std::vector<MemberMetadata> metadata(now.members.size());
         for (std::size_t i = 0; i != given.size(); ++i) {
@@ -148,6 +169,7 @@ class Kit {
     Configuration now;
     std::vector<std::shared_ptr<MemoryDisk>> disks;
     std::vector<MemberMetadata> held;
+    EpochRevision in_force;  // known to be on all
     std::uint64_t seconds{1'700'000'000};
 };
 

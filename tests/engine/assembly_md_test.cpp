@@ -120,12 +120,14 @@ TEST(AssemblyOfMd, UncleanAndDegradedIsRefused) {
 
 /// A start and a clean stop by braid.
 void serve(Members& members, Configuration& c, std::vector<MemberMetadata>& held, bool in_use) {
-    std::vector<const MemberMetadata*> all;
-    for (const auto& metadata : held) all.push_back(&metadata);
     c.in_use = in_use;
-    braid::advance(c, all);
+    c.in_force = c.version;
+    c.version = {next_epoch(c.version.epoch, 0, 0), 0};
+    c.events += 2;
     for (std::size_t at = 0; at != members.disks.size(); ++at) {
         if (held[at].uuid == Uuid{}) continue;
+        ASSERT_TRUE(test::run(
+            promise_member(*members.disks[at], &held[at], c.array, c.version.epoch)));
         ASSERT_TRUE(test::run(write_member_metadata(*members.disks[at], &c, &held[at], 1)));
     }
 }

@@ -147,7 +147,13 @@ TEST(Create, WhatWasPlannedIsAssembled) {
             ASSERT_TRUE(made.result) << made.result.error().text;
             const auto assembly = assemble_all(made);
             ASSERT_TRUE(assembly) << assembly.error().text;
-            EXPECT_EQ(assembly->configuration, made.plan.configuration);
+            // The revision that says that the first one is in force.
+            Configuration expected = made.plan.configuration;
+            expected.in_force = expected.version;
+            ++expected.version.revision;
+            expected.events += 2;
+            EXPECT_EQ(assembly->configuration, expected);
+            EXPECT_EQ(assembly->epoch_seen, expected.version.epoch);
             EXPECT_FALSE(assembly->adopted);
             EXPECT_FALSE(assembly->unclean);
             EXPECT_EQ(assembly->places[4].place, Place::spare);

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -89,6 +90,17 @@ class MemoryDisk final : public Disk {
         std::uint64_t offset;
         Buffer before;
     };
+    /// What is written with FUA stays, also over what was written there before without.
+    void settle(const DiskOp& op) {
+        for (Write& write : unflushed_) {
+            const std::uint64_t begin = std::max(write.offset, op.offset);
+            const std::uint64_t end =
+                std::min(write.offset + write.before.size(), op.offset + op.size);
+            if (begin >= end) continue;
+            std::memcpy(write.before.data() + (begin - write.offset),
+                        op.data + (begin - op.offset), end - begin);
+        }
+    }
     int carry_out(DiskOp& op) {
         if (dead_) return EIO;
         BRAID_REQUIRE(is_row_aligned(op.offset) && is_row_aligned(op.size));
@@ -103,7 +115,12 @@ class MemoryDisk final : public Disk {
             if (!last) unflushed_.clear();
             return last ? EIO : 0;
         }
-        unflushed_.push_back({op.offset, Buffer(ByteView{content_.data() + op.offset, op.size})});
+        if (op.fua && !last) {
+            settle(op);
+        } else {
+            unflushed_.push_back(
+                {op.offset, Buffer(ByteView{content_.data() + op.offset, op.size})});
+        }
         if (op.kind == DiskOpKind::zero) {
             std::memset(content_.data() + op.offset, 0, op.size);
         } else {

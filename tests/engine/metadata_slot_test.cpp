@@ -16,12 +16,14 @@ namespace braid {
 namespace {
 
 using test::kit_configuration;
+using test::kit_narrow;
 
 constexpr std::string_view golden_text = R"({
  "array": "aa000000-0000-0000-0000-000000000001",
  "name": "kit",
- "epoch": 7,
- "settled": 6,
+ "epoch": 435200000007,
+ "revision": 3,
+ "in_force": [435200000007, 2],
  "events": 24,
  "created": 1700000000,
  "level": 5,
@@ -51,9 +53,9 @@ constexpr std::string_view golden_text = R"({
 ConfigSlot sample() {
     ConfigSlot slot;
     Configuration& c = slot.configuration;
-    c = kit_configuration(Level::raid5, 3, 1);
-    c.epoch = 7;
-    c.settled = 6;
+    c = kit_narrow(kit_configuration(Level::raid5, 3, 1));
+    c.version = {435200000007, 3};
+    c.in_force = {435200000007, 2};
     c.events = 24;
     c.in_use = true;
     c.resynced = StripeIndex{2};
@@ -72,8 +74,8 @@ TEST(SlotHeader, GoldenBytesOfAWholeSlot) {
     const Buffer bytes = encode_slot(sample());
     ASSERT_EQ(bytes.size(), slot_size);
     EXPECT_EQ(test::hex(bytes.view().first(64)),
-              "425241494443464765342aaf02000000aa000000000000000000000000000001"
-              "0900000000000000070000000000000054050000000000000000000000000000");
+              "4252414944434647c9cb577303000000aa000000000000000000000000000001"
+              "09000000000000000700f1536500000080050000030000000000000000000000");
     std::string expected(slot_size - sizeof(SlotHeader), '\0');
     std::memcpy(expected.data(), golden_text.data(), golden_text.size());
     EXPECT_EQ(std::memcmp(bytes.data() + sizeof(SlotHeader), expected.data(), expected.size()), 0);
@@ -102,7 +104,9 @@ ConfigSlot largest(const std::string& path, std::uint32_t bad_ranges = 800) {
     Configuration& c = slot.configuration;
     c = kit_configuration(Level::raid6, members_max, spares_max);
     c.name = std::string(name_length_max, '"');
-    c.epoch = c.settled = c.events = most;
+    c.version = {epoch_max, epoch_max};
+    c.in_force = {epoch_max, epoch_max - 1};
+    c.events = most;
     c.created = (std::uint64_t{1} << 40) - 1;
     c.strip_size = strip_size_min;
     c.stripes = member_size_max / c.strip_size;
@@ -161,7 +165,7 @@ TEST(Slot, TheLargestConfigurationFits) {
         ASSERT_TRUE(back) << back.error().text;
         EXPECT_EQ(*back, each.kept ? slot : largest("", each.bad_ranges)) << each.path << ": " << text.size();
     }
-    EXPECT_EQ(to_json_text(largest("")).size(), 55542U) << "as braid-format(5) says";
+    EXPECT_EQ(to_json_text(largest("")).size(), 55650U) << "as braid-format(5) says";
 }
 
 TEST(Slot, BadRowsHaveAPartOfTheSlotOfTheirOwn) {
@@ -194,14 +198,21 @@ TEST(Slot, BadRowsHaveAPartOfTheSlotOfTheirOwn) {
 }
 
 TEST(Slot, AreasFollowFromTheGap) {
-    Configuration c = kit_configuration(Level::raid5, 3);
+    Configuration c = kit_narrow(kit_configuration(Level::raid5, 3));
     EXPECT_EQ(areas_of(c).size(), 1U);
     for (MemberRecord& member : c.members) member.data_offset = 4u << 20;
     const auto areas = areas_of(c);
-    ASSERT_EQ(areas.size(), 3U);
+    ASSERT_EQ(areas.size(), 4U);
     EXPECT_EQ(areas[1].name, "write_intent");
     EXPECT_EQ(areas[1].offset, slots_end);
-    EXPECT_EQ(areas[2].offset + areas[2].size, (4u << 20) - row_size);
+    EXPECT_EQ(areas[2].name, "promises");
+    EXPECT_EQ(areas[2].offset, 1323008U);
+    EXPECT_EQ(areas[2].size, 8192U);
+    EXPECT_EQ(areas[3].offset + areas[3].size, (4u << 20) - row_size);
+    const auto before = areas_of(c, 2);
+    ASSERT_EQ(before.size(), 3U);
+    EXPECT_EQ(before[2].name, "reserved");
+    EXPECT_EQ(before[2].offset, 1323008U);
 }
 
 // --- damage ---
@@ -223,13 +234,14 @@ TEST(Slot, DamageOfTheHeaderIsNamed) {
     };
     const std::vector<Damage> damages{
         {"holds no configuration", [](SlotHeader& h) { h.magic[0] = 'b'; }, FindingKind::none},
-        {"has format 3", [](SlotHeader& h) { h.format = 3; }, FindingKind::unsupported},
+        {"has format 4", [](SlotHeader& h) { h.format = 4; }, FindingKind::unsupported},
         {"has format 0", [](SlotHeader& h) { h.format = 0; }, FindingKind::unsupported},
         {"0 bytes of text", [](SlotHeader& h) { h.text_size = 0; }, FindingKind::corrupt},
         {"61441 bytes of text", [](SlotHeader& h) { h.text_size = 61441; }, FindingKind::corrupt},
-        {"reserved bytes", [](SlotHeader& h) { h.reserved[4043] = 1; }, FindingKind::corrupt},
+        {"reserved bytes", [](SlotHeader& h) { h.reserved[4035] = 1; }, FindingKind::corrupt},
         {"belongs into the other", [](SlotHeader& h) { h.sequence = 10; }, FindingKind::corrupt},
         {"header and text disagree", [](SlotHeader& h) { h.epoch = 8; }, FindingKind::corrupt},
+        {"header and text disagree", [](SlotHeader& h) { h.revision = 4; }, FindingKind::corrupt},
         {"header and text disagree", [](SlotHeader& h) { h.array.bytes[3] = 1; },
          FindingKind::corrupt},
         {"is not JSON", [](SlotHeader& h) { h.text_size = 100; }, FindingKind::corrupt},
@@ -265,6 +277,34 @@ std::string changed(std::string from, std::string to) {
     return text.replace(at, from.size(), to);
 }
 
+/// The text as braid wrote it before epochs had revisions: "settled" said what in_force says now.
+std::string text_of_format_2() {
+    return changed(R"(
+ "epoch": 435200000007,
+ "revision": 3,
+ "in_force": [435200000007, 2],)",
+                   R"(
+ "epoch": 7,
+ "settled": 6,)");
+}
+
+/// Before that it had no write intent and no bad rows.
+std::string text_of_format_1() {
+    std::string text = text_of_format_2();
+    const auto begin = text.find(R"( "intent")");
+    return text.erase(begin, text.find(R"( "members")") - begin);
+}
+
+TEST(SlotText, Format2IsTakenOver) {
+    const auto old = from_json_text(text_of_format_2(), 2);
+    ASSERT_TRUE(old) << old.error().text;
+    EXPECT_EQ(old->configuration.version, (EpochRevision{7, 0}));
+    EXPECT_EQ(old->configuration.in_force, (EpochRevision{6, 0}));
+    EXPECT_EQ(old->configuration.bad_rows, sample().configuration.bad_rows);
+    EXPECT_FALSE(from_json_text(text_of_format_2(), 3)) << "the newer fields are missing";
+    EXPECT_FALSE(from_json_text(golden_text, 2)) << "it did not know those keys";
+}
+
 TEST(SlotText, EveryFieldIsChecked) {
     struct Damage {
         const char* what;
@@ -276,15 +316,24 @@ TEST(SlotText, EveryFieldIsChecked) {
         {"is not JSON", std::string("\"\xff\"")},
         {"is not an object", "[]"},
         {"is not an object", "7"},
-        {"key twice", changed(R"("epoch": 7)", R"("epoch": 7, "epoch": 7)")},
-        {"keys that braid does not know", changed(R"("epoch": 7)", R"("epoch": 7, "x": 7)")},
-        {"has no \"epoch\"", changed(R"( "epoch": 7,)", "")},
-        {"\"epoch\" is not a whole number", changed(R"("epoch": 7)", R"("epoch": -7)")},
-        {"\"epoch\" is not a whole number", changed(R"("epoch": 7)", R"("epoch": 7.0)")},
+        {"key twice", changed(R"("epoch": 435200000007)", R"("epoch": 7, "epoch": 7)")},
+        {"keys that braid does not know", changed(R"("epoch": 435200000007)", R"("epoch": 7, "x": 7)")},
+        {"has no \"epoch\"", changed(R"( "epoch": 435200000007,)", "")},
+        {"\"epoch\" is not a whole number", changed(R"("epoch": 435200000007)", R"("epoch": -7)")},
+        {"\"epoch\" is not a whole number", changed(R"("epoch": 435200000007)", R"("epoch": 7.0)")},
         {"\"epoch\" is not a whole number",
-         changed(R"("epoch": 7)", R"("epoch": 99999999999999999999)")},
-        {"\"epoch\" is not a whole number", changed(R"("epoch": 7)", R"("epoch": "7")")},
-        {"settled: beyond", changed(R"("settled": 6)", R"("settled": 8)")},
+         changed(R"("epoch": 435200000007)", R"("epoch": 99999999999999999999)")},
+        {"\"epoch\" is not a whole number", changed(R"("epoch": 435200000007)", R"("epoch": "7")")},
+        {"in_force: not before", changed("[435200000007, 2]", "[435200000007, 3]")},
+        {"in_force: not before", changed("[435200000007, 2]", "[435200000008, 0]")},
+        {"in_force: not before",
+         changed(R"("epoch": 435200000007,)", R"("epoch": 0,)")},
+        {"\"in_force\" is not [epoch, revision]", changed("[435200000007, 2]", "[435200000007]")},
+        {"\"in_force\" is not [epoch, revision]", changed("[435200000007, 2]", "[1, -2]")},
+        {"\"in_force\" is not a list", changed("[435200000007, 2]", "7")},
+        {"has no \"revision\"", changed(R"( "revision": 3,)", "")},
+        {"epoch, revision: beyond",
+         changed(R"("epoch": 435200000007,)", R"("epoch": 4611686018427387905,)")},
         {"created: beyond", changed("1700000000", "1700000000000")},
         {"\"array\" is not a uuid", changed("aa000000-", "aa000000+")},
         {"array: no uuid",
@@ -364,9 +413,7 @@ TEST(SlotText, EveryFieldIsChecked) {
 
 /// What the release before wrote, byte for byte.
 TEST(SlotHeader, GoldenBytesOfFormat1AreStillRead) {
-    std::string text(golden_text);
-    const auto begin = text.find(R"( "intent")");
-    text.erase(begin, text.find(R"( "members")") - begin);
+    const std::string text = text_of_format_1();
     Buffer bytes(slot_size);
     const std::string_view golden_header =
         "4252414944434647" "1803e039" "01000000" "aa000000000000000000000000000001"
@@ -380,18 +427,18 @@ TEST(SlotHeader, GoldenBytesOfFormat1AreStillRead) {
     const auto old = decode_slot(bytes.view(), 1);
     ASSERT_TRUE(old) << old.error().text;
     ConfigSlot expected = sample();
+    expected.configuration.version = {7, 0};
+    expected.configuration.in_force = {6, 0};
     expected.configuration.intent = {};
     expected.configuration.bad_rows.clear();
     EXPECT_EQ(*old, expected);
     SlotHeader header;
     std::memcpy(&header, encode_slot(*old).data(), sizeof header);
-    EXPECT_EQ(plain(header.format), 2U) << "and never written";
+    EXPECT_EQ(plain(header.format), 3U) << "and never written";
 }
 
-TEST(SlotText, TheFormatBeforeIsStillRead) {
-    std::string text(golden_text);
-    const auto begin = text.find(R"( "intent")");
-    text.erase(begin, text.find(R"( "members")") - begin);
+TEST(SlotText, Format1IsTakenOver) {
+    const std::string text = text_of_format_1();
     const auto old = from_json_text(text, 1);
     ASSERT_TRUE(old) << old.error().text;
     EXPECT_TRUE(old->configuration.intent.on);

@@ -33,7 +33,7 @@ void put(test::MemoryDisk& disk, std::uint64_t generation, std::uint32_t node,
 
 /// `unclean`: with records of two nodes on two members, and bad rows.
 Images make_images(bool unclean) {
-    test::Kit kit(test::kit_wide(test::kit_configuration(Level::raid6, 5, 1)));
+    test::Kit kit(test::kit_configuration(Level::raid6, 5, 1));
     kit.start();
     kit.now.members[1].state = MemberState::faulty;
     kit.now.bad_rows = {{MemberIndex{1}, 3, 5}, {MemberIndex{2}, 16, 20}};

@@ -27,7 +27,11 @@ class SimLoop final : public Clock {
     Rng& rng() { return rng_; }
 
     Nanos now() const override { return {now_}; }
-    std::uint64_t wall_seconds() const override { return 1'700'000'000 + now_ / 1'000'000'000; }
+    std::uint64_t wall_seconds() const override {
+        return 1'700'000'000 + (wall_stands_ ? 0 : now_ / 1'000'000'000);
+    }
+    /// Epochs must grow by what the members promised, too.
+    void let_wall_stand() { wall_stands_ = true; }
     void arm(Timer& timer) override {
         timer.sequence = ++armed_;
         timers_.insert({{timer.until.value, timer.sequence}, &timer});
@@ -99,6 +103,7 @@ class SimLoop final : public Clock {
     }
 
   private:
+    bool wall_stands_{false};
     static constexpr std::uint64_t never = ~std::uint64_t{0};
     template <class T>
     static Task<void> store(Task<T> task, std::optional<T>* result) {

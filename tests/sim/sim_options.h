@@ -44,6 +44,7 @@ struct SimOptions {
     std::uint32_t stops_one_in{300};
     std::uint32_t idles_one_in{150};
     std::uint32_t corrupts_one_in{400};
+    bool wall_stands{false};         // the wall clock: epochs grow by promises alone
 };
 
 SimOptions draw_options(std::uint64_t seed, std::uint64_t steps);

@@ -27,7 +27,7 @@ void Trace::print() const {
 namespace {
 
 // As little in front of the data as the areas need: runs are many, and members are copied.
-constexpr std::uint64_t data_offset_with_intent = (slots_end + write_intent_size + 65536) / 65536 * 65536;
+constexpr std::uint64_t data_offset_with_intent = (promises_end + 65536) / 65536 * 65536;
 constexpr std::uint64_t data_offset_without = 512u << 10;
 constexpr std::uint64_t spins_max = 1'000'000;
 
@@ -38,7 +38,9 @@ Simulation::Simulation(SimOptions options, Trace& trace)
       trace_(trace),
       rng_(options.seed * 0x9e3779b97f4a7c15 + 1),
       loop_(options.seed),
-      data_offset_(options.intent_room ? data_offset_with_intent : data_offset_without) {}
+      data_offset_(options.intent_room ? data_offset_with_intent : data_offset_without) {
+    if (options.wall_stands) loop_.let_wall_stand();
+}
 
 Simulation::~Simulation() {
     for (auto& [path, platter] : disks_) platter->flights.clear();
@@ -179,8 +181,8 @@ void Simulation::look() {
     oracle_->set_time(loop_.now().value);
     if (!array_) return;
     const Configuration& now = array_->configuration();
-    if (now.epoch != epoch_seen_) {
-        epoch_seen_ = now.epoch;
+    if (now.version != epoch_seen_) {
+        epoch_seen_ = now.version;
         epoch_changed_ = loop_.now().value;
     }
     const std::uint64_t listed = oracle_->listed_rows();

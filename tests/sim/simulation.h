@@ -119,7 +119,11 @@ class Simulation {
     const Configuration& configuration() const;
     /// Roles that do not count: lost, or with a platter that is not well.
     std::set<std::uint32_t> weak_roles() const;
-    std::uint32_t parities() const { return parities_of(options_.level); }
+    /// As many may be lost. Of RAID-6 of four just one: two may be its tie-breaker and another.
+    std::uint32_t losses_max() const {
+        const std::uint32_t parities = parities_of(options_.level);
+        return options_.members == 2 * parities ? parities - 1 : parities;
+    }
     bool is_stable() const;
     bool may_lose(std::uint32_t more) const;
     bool is_within() const { return options_.plan == FaultPlan::within; }
@@ -146,6 +150,7 @@ class Simulation {
     /// False: it crashed on the way.
     bool stop(bool may_crash);
     void restart();
+    bool may_be_absent() const;
     Names choose_members(std::set<std::uint32_t>& absent);
     void roll_back(std::set<std::uint32_t>& absent);
     Started open(const Names& given, bool readonly, bool force, bool may_crash);
@@ -193,8 +198,13 @@ class Simulation {
     bool doubt_{false};
     bool intent_sure_{false};   // it is on, durably
     bool opened_before_{false};
-    std::uint64_t epoch_seen_{0};
+    EpochRevision epoch_seen_;
     std::uint64_t epoch_changed_{0};  // nanoseconds
+    // Starts that died since it was last served or stopped: in what state that left it, and without
+    // whom they were, who may be missing by them.
+    bool starts_died_{false};
+    bool stable_before_{true};
+    std::set<std::uint32_t> without_;
     std::uint64_t looks_{0};
     std::uint64_t stepped_at_{0};     // nanoseconds, and how many steps were in them
     std::uint64_t steps_at_{0};
@@ -202,7 +212,8 @@ class Simulation {
     struct Snapshot {
         std::string path;
         Buffer content;
-        std::uint64_t epoch;
+        EpochRevision version;
+        bool used;
     };
     std::optional<Snapshot> snapshot_;
     Outcome outcome_{Outcome::fine};

@@ -150,7 +150,7 @@ void Simulation::check_parity() {
         for (const Role role : geometry.data_roles()) data.push_back(strip(stripe, role));
         const ByteView p{strip(stripe, geometry.p()), options_.strip_size};
         const bool same =
-            parities() == 2
+            parities_of(options_.level) == 2
                 ? parity::matches_pq(p, {strip(stripe, geometry.q()), options_.strip_size}, data)
                 : parity::matches_p(p, data);
         if (!same) return fail(Outcome::wrong_data, fmt::format("parity of stripe {} is not true", at));
@@ -198,7 +198,7 @@ void Simulation::check_metadata(const Names& open) {
 void Simulation::check_degraded_reads() {
     for (int turn = 0; turn != 3 && !failed(); ++turn) {
         std::set<std::uint32_t> absent;
-        while (absent.size() != parities()) {
+        while (absent.size() != losses_max()) {
             absent.insert(static_cast<std::uint32_t>(rng_.below(options_.members)));
         }
         Names given;

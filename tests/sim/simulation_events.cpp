@@ -53,7 +53,7 @@ bool Simulation::is_stable() const {
 /// Whether the plan allows that `more` members fail now.
 bool Simulation::may_lose(std::uint32_t more) const {
     if (!is_within()) return true;
-    return is_stable() && weak_roles().size() + more <= parities();
+    return is_stable() && weak_roles().size() + more <= losses_max();
 }
 
 std::shared_ptr<SimPlatter> Simulation::make_platter(bool junk) {
@@ -150,7 +150,7 @@ void Simulation::take_snapshot() {
     const MemberRecord& record = members[rng_.below(members.size())];
     const auto platter = platter_of(record.path);
     if (!record.role || record.state != MemberState::in_sync || !platter || !platter->is_well()) return;
-    snapshot_ = Snapshot{record.path, platter->content, configuration().epoch};
+    snapshot_ = Snapshot{record.path, platter->content, configuration().version, false};
 }
 
 // ---- operators -----------------------------------------------------------------------------
@@ -286,7 +286,7 @@ void Simulation::corrupt() {
         const StripeIndex stripe{rng_.below(options_.stripes)};
         const std::uint64_t in_strip = rng_.below(options_.strip_size / row_size);
         if (!rows.insert(raw(stripe) * geometry.rows_per_strip() + in_strip).second) continue;
-        const Role role = parities() == 2
+        const Role role = parities_of(options_.level) == 2
                               ? Role{static_cast<std::uint32_t>(rng_.below(options_.members))}
                               : geometry.p();
         const MemberRecord& record = *configuration().member(geometry.member_of(stripe, role));

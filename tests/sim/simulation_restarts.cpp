@@ -120,19 +120,32 @@ Simulation::Names Simulation::all_members() const {
     return all;
 }
 
+/// Whether the next start may be without some members, and be expected to do as well. Starts that
+/// died in between have answered nothing.
+bool Simulation::may_be_absent() const {
+    if (!is_within()) return true;
+    const bool stable = starts_died_ ? stable_before_ : last_stable_;
+    return stable && (clean_ || intent_sure_) && !last_.resynced;
+}
+
 /// Members, spares, and what once was one; some members are away.
 Simulation::Names Simulation::choose_members(std::set<std::uint32_t>& absent) {
     const std::set<std::uint32_t> weak = weak_roles();
-    const bool careful = is_within() && (!last_stable_ || !(clean_ || intent_sure_) || last_.resynced);
-    if (!careful && rng_.chance(3)) {
-        std::uint64_t most = is_within() ? parities() - std::min<std::size_t>(parities(), weak.size())
+    const bool careful = !may_be_absent();
+    if (!careful && !without_.empty()) {
+        // Whoever a start that died was without may be missing now, and nobody else.
+        for (const std::uint32_t role : without_) {
+            if (rng_.chance(2)) absent.insert(role);
+        }
+    } else if (!careful && rng_.chance(3)) {
+        std::uint64_t most = is_within() ? losses_max() - std::min<std::size_t>(losses_max(), weak.size())
                                          : options_.members;
         for (most = most == 0 ? 0 : 1 + rng_.below(most); most != 0; --most) {
             absent.insert(static_cast<std::uint32_t>(rng_.below(options_.members)));
         }
         std::erase_if(absent, [&](std::uint32_t role) { return weak.contains(role); });
     }
-    if (!careful && absent.empty()) roll_back(absent);
+    if (!careful && absent.empty() && !starts_died_) roll_back(absent);
     Names given;
     for (const std::string& path : all_members()) {
         const auto record = std::ranges::find(last_.members, path, &MemberRecord::path);
@@ -150,10 +163,10 @@ Simulation::Names Simulation::choose_members(std::set<std::uint32_t>& absent) {
 /// A member comes back with what it held some time ago.
 void Simulation::roll_back(std::set<std::uint32_t>& absent) {
     if (!snapshot_ || !is_within() || !rng_.chance(3)) return;
-    if (weak_roles().size() + 1 > parities()) return;
+    if (weak_roles().size() + 1 > losses_max()) return;
     const auto record = std::ranges::find(last_.members, snapshot_->path, &MemberRecord::path);
     if (record == last_.members.end() || !record->role ||
-        record->state != MemberState::in_sync || snapshot_->epoch >= last_.settled) {
+        record->state != MemberState::in_sync || snapshot_->version >= last_.in_force) {
         snapshot_.reset();
         return;
     }
@@ -161,9 +174,10 @@ void Simulation::roll_back(std::set<std::uint32_t>& absent) {
     platter.unflushed.clear();
     platter.content = std::move(snapshot_->content);
     absent.insert(raw(*record->role));
-    note(fmt::format("{} comes back with its content of epoch {}; the array's is {}, settled {}",
-                     snapshot_->path, snapshot_->epoch, last_.epoch, last_.settled));
-    snapshot_->epoch = ~std::uint64_t{0};  // used
+    note(fmt::format("{} comes back with its content of {}; the array's is {}, in force {}",
+                     snapshot_->path, snapshot_->version.text(), last_.version.text(),
+                     last_.in_force.text()));
+    snapshot_->used = true;
 }
 
 Simulation::Started Simulation::open(const Names& given, bool readonly, bool force,
@@ -188,7 +202,7 @@ Simulation::Started Simulation::open(const Names& given, bool readonly, bool for
     loop_.tasks().spawn(store_array(
         Array::open(loop_.ready(), loop_, std::move(disks), std::move(how)), &opened_));
     std::uint64_t until_crash = ~std::uint64_t{0};
-    if (may_crash_now && rng_.chance(6)) until_crash = rng_.below(400);
+    if (may_crash_now && rng_.chance(starts_died_ ? 2 : 6)) until_crash = rng_.below(400);
     const std::uint64_t end = loop_.now().value + 600'000'000'000;
     while (!opened_) {
         if (until_crash-- == 0) {
@@ -215,7 +229,9 @@ Simulation::Started Simulation::open(const Names& given, bool readonly, bool for
     check(oracle_->restarted(array_->configuration()));
     check_extent();
     if (!readonly) note_intent();
-    epoch_seen_ = array_->configuration().epoch;
+    epoch_seen_ = array_->configuration().version;
+    starts_died_ = false;
+    without_.clear();
     epoch_changed_ = loop_.now().value;
     looks_ = 0;
     return Started::yes;
@@ -245,36 +261,40 @@ void Simulation::look_readonly(const Names& given, bool force) {
 void Simulation::check_refusal(const Names& given) {
     ++figures_.refused;
     if (!is_within() || !last_stable_) return;
-    std::uint32_t votes = 0;
-    std::uint32_t present = 0;
+    std::uint32_t in_sync = 0;
+    MemberSet present;
     for (const MemberRecord& record : last_.members) {
         if (!record.role || record.state != MemberState::in_sync) continue;
-        ++votes;
+        ++in_sync;
         const auto platter = platter_of(record.path);
         const bool here = std::ranges::find(given, record.path) != given.end();
         const bool old = snapshot_ && snapshot_->path == record.path;
         // One that fails reads now and then may have failed those of its metadata.
         const bool readable = platter && !platter->dead && platter->read_fails_one_in == 0;
-        if (here && !old && readable) ++present;
+        if (here && !old && readable) present.add(raw(*record.role));
     }
-    if (2 * present <= votes) return;  // the absent ones may be newer
-    if (present < options_.members - parities()) return;
+    if (!last_.quorum().is_enough(present)) return;  // the absent ones may be newer
+    if (!options_.intent_room && present.size() != in_sync) return;  // there is no room for promises
     fail(Outcome::wrong_data, "R4: the start was refused: " + refusal_);
 }
 
 void Simulation::restart() {
-    for (int attempt = 0; attempt != 6 && !failed(); ++attempt) {
+    for (int attempt = 0; attempt != 8 && !failed(); ++attempt) {
         std::set<std::uint32_t> absent;
         const Names given = choose_members(absent);
         if (rng_.chance(10)) look_readonly(given, false);
         if (failed()) return;
+        const bool last_stable_before = last_stable_;
         const Started started = open(given, false, false, may_crash(absent.size()));
-        if (snapshot_ && snapshot_->epoch == ~std::uint64_t{0}) snapshot_.reset();
+        if (snapshot_ && snapshot_->used) snapshot_.reset();
         if (started == Started::yes) {
             if (rng_.chance(2)) read_all(std::max<std::uint64_t>(65536, oracle_->size() / 16));
             return;
         }
         if (started == Started::crashed) {
+            if (!starts_died_) stable_before_ = last_stable_before;
+            starts_died_ = true;
+            without_.insert(absent.begin(), absent.end());
             last_stable_ = false;  // what it wrote may hold
             continue;
         }
@@ -294,6 +314,9 @@ void Simulation::restart_with_all() {
     Names given = all_members();
     for (std::size_t turn = disks_.size() + 1; turn != 0 && !failed(); --turn) {
         if (open(given, false, false, false) == Started::yes) return;
+        // A member that is dead might be newer, where there are no promises; here it is not.
+        const bool no_promises = refusal_.find("no room for promises") != std::string::npos;
+        if (no_promises && open(given, false, true, false) == Started::yes) return;
         // A device that is in the way of the others, as people would leave it out.
         const auto named = std::ranges::find_if(given, [this](const std::string& path) {
             const auto record = std::ranges::find(last_.members, path, &MemberRecord::path);

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What counts as the newest (engine/register.h), seen from the array: copies that are put back, and
+// starts that die at any of their steps.
+#include <gtest/gtest.h>
+
+#include "engine/assembly.h"
+#include "engine/member_metadata.h"
+#include "tests/engine/array_fixture.h"
+
+namespace braid {
+namespace {
+
+using sim::random_bytes;
+using sim::SimArray;
+
+void make(SimArray& array) {
+    array.create();
+    ASSERT_TRUE(array.open());
+    array.settle();
+}
+
+void fill(SimArray& array) {
+    Buffer bytes = random_bytes(array.loop().rng(), array.size());
+    ASSERT_TRUE(array.write(0, bytes, true));
+}
+
+/// Long enough for every mark of the write intent to leave the record.
+void idle(SimArray& array) { array.loop().run_for(seconds(5)); }
+
+class CopyPutBack : public testing::TestWithParam<std::pair<Level, std::uint32_t>> {};
+INSTANTIATE_TEST_SUITE_P(Levels, CopyPutBack,
+                         testing::Values(std::pair{Level::raid5, 3U}, std::pair{Level::raid6, 6U},
+                                         std::pair{Level::raid6, 4U}, std::pair{Level::raid4, 3U}));
+
+TEST_P(CopyPutBack, TakenWhileItRanAndPutBackAfterACleanStop) {
+    for (std::uint32_t member = 0; member != GetParam().second; ++member) {
+        SimArray array({.level = GetParam().first, .members = GetParam().second, .stripes = 8});
+        make(array);
+        fill(array);
+        const Buffer copy = array.platters[member]->content;
+        fill(array);
+        idle(array);
+        ASSERT_TRUE(array.stop());
+        array.platters[member]->content = copy;
+        const auto opened = array.open();
+        ASSERT_TRUE(opened) << opened.error().text;
+        EXPECT_EQ(array.state_of(member), MemberState::missing);
+        array.expect_content();
+        if (HasFailure()) return;
+    }
+}
+
+TEST_P(CopyPutBack, AfterACrashIfTheConfigurationChangedTwiceSince) {
+    SimArray array({.level = GetParam().first, .members = GetParam().second, .stripes = 8});
+    make(array);
+    fill(array);
+    const Buffer copy = array.platters[1]->content;
+    for (const std::uint64_t region : {128u << 10, 256u << 10}) {
+        IntentChange change;
+        change.region = region;
+        ASSERT_TRUE(array.loop().run_until_done(array.array->change_intent(change)));
+    }
+    fill(array);
+    idle(array);
+    array.crash();
+    array.platters[1]->content = copy;
+    const auto opened = array.open();
+    ASSERT_TRUE(opened) << opened.error().text;
+    EXPECT_EQ(array.state_of(1), MemberState::missing);
+    array.expect_content();
+}
+
+TEST(CopyPutBackAtOnce, OfTheNewestConfigurationAfterACrashIsAtLeastWarnedOf) {
+    SimArray array({.members = 4, .stripes = 8});
+    make(array);
+    fill(array);
+    const Buffer copy = array.platters[0]->content;
+    for (int i = 0; i != 4; ++i) {
+        fill(array);
+        idle(array);
+    }
+    fill(array);
+    array.crash(false);
+    array.platters[0]->content = copy;
+    bool warned = false;
+    std::vector<MemberImage> images;
+    for (std::size_t i = 0; i != array.platters.size(); ++i) {
+        const auto disk = array.disk(array.platters[i], array.path_of(i));
+        images.push_back(array.loop().run_until_done(read_member_image(*disk)));
+    }
+    const auto assembly = assemble(images, {});
+    ASSERT_TRUE(assembly) << assembly.error().text;
+    for (const std::string& notice : assembly->notices) {
+        warned |= notice.find("m0: its write intent is of generation") == 0;
+        EXPECT_NE(notice.find("m1: its write intent"), 0U) << notice;
+    }
+    EXPECT_TRUE(warned);
+}
+
+Task<void> keep(Task<Checked<std::unique_ptr<Array>>> task,
+                std::optional<Checked<std::unique_ptr<Array>>>* opened) {
+    opened->emplace(co_await task);
+}
+
+/// A start with all members that dies after `steps` of the loop; false: it was done before.
+bool die_in_start(SimArray& array, std::uint64_t steps) {
+    std::vector<std::unique_ptr<Disk>> disks;
+    for (std::size_t i = 0; i != array.platters.size(); ++i) {
+        disks.push_back(array.disk(array.platters[i], array.path_of(i)));
+    }
+    ArrayOptions how;
+    how.seed = steps;
+    how.buffer_size = 16u << 20;
+    std::optional<Checked<std::unique_ptr<Array>>> opened;
+    array.loop().tasks().spawn(
+        keep(Array::open(array.loop().ready(), array.loop(), std::move(disks), how), &opened));
+    while (!opened && steps != 0 && array.loop().step()) --steps;
+    const bool died = !opened;
+    array.loop().crash([&opened] { opened.reset(); });
+    for (auto& platter : array.platters) platter->cut_power(array.loop().rng());
+    return died;
+}
+
+/// Two starts die at any of their steps; members 1 and 2 go on alone, and are killed. Member 0, back
+/// again, is current or out, whatever it holds.
+TEST(StartsThatDied, LeaveNoSecondHistory) {
+    for (const bool wall_stands : {true, false}) {
+        std::uint64_t stale = 0;
+        bool died = true;
+        for (std::uint64_t point = 0; died; point += 7) {
+            SCOPED_TRACE(testing::Message() << "dies after step " << point);
+            SimArray array({.seed = point + 1, .members = 3, .stripes = 8});
+            if (wall_stands) array.loop().let_wall_stand();
+            make(array);
+            fill(array);
+            ASSERT_TRUE(array.stop());
+            died = die_in_start(array, point);
+            if (died) die_in_start(array, point / 2 + point % 13);
+            auto opened = array.open({1, 2});
+            ASSERT_TRUE(opened) << opened.error().text;
+            fill(array);
+            idle(array);
+            array.crash(false);
+            opened = array.open();
+            ASSERT_TRUE(opened) << opened.error().text;
+            EXPECT_EQ(array.state_of(0), MemberState::missing);
+            stale += array.state_of(0) == MemberState::missing;
+            array.expect_content();
+            if (HasFailure()) return;
+        }
+        EXPECT_GT(stale, 5U) << "it took some steps";
+    }
+}
+
+/// Only one member's slot, or promise, is there, and with it alone nothing starts.
+TEST(StartsThatDied, ThePromiseIsSeenByWhoeverIsEnough) {
+    SimArray array({.members = 3, .stripes = 8});
+    array.loop().let_wall_stand();
+    make(array);
+    ASSERT_TRUE(array.stop());
+    std::uint64_t before = 0;
+    for (int turn = 0; turn != 4; ++turn) {
+        ASSERT_TRUE(array.open());
+        const EpochRevision now = array.array->configuration().version;
+        EXPECT_GT(now.epoch, before) << "epochs grow where the wall clock stands, too";
+        EXPECT_EQ(array.array->configuration().in_force, (EpochRevision{now.epoch, 0}));
+        EXPECT_EQ(now.revision, 1U) << "announced before it serves";
+        before = now.epoch;
+        ASSERT_TRUE(array.stop());
+    }
+}
+
+/// Two and two could run apart: it takes three of them, or two with member 0.
+TEST(Raid6OfFour, GoesOnWithTwoOnlyWithItsTieBreaker) {
+    SimArray array({.level = Level::raid6, .members = 4, .stripes = 8});
+    make(array);
+    fill(array);
+    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2")));
+    const auto refused = array.loop().run_until_done(array.array->fail_member("0"));
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find("member 0, which breaks ties"), std::string::npos);
+    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("1")));
+    fill(array);
+    array.expect_content();
+    ASSERT_TRUE(array.stop());
+    ASSERT_TRUE(array.open({0, 3}));
+    array.expect_content();
+}
+
+TEST(Raid6OfFour, StopsWithoutItAndLosesNothing) {
+    SimArray array({.level = Level::raid6, .members = 4, .stripes = 8});
+    make(array);
+    fill(array);
+    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2")));
+    array.platters[0]->dead = true;
+    Buffer bytes(array.size());
+    (void)array.write(0, bytes);  // meets the loss
+    EXPECT_TRUE(array.has_event("stopped"));
+    EXPECT_EQ(array.array->status().health, Health::failed);
+    EXPECT_FALSE(array.stop());
+    array.platters[0]->dead = false;
+    EXPECT_FALSE(array.open({1, 3})) << "the others may be newer";
+    ASSERT_TRUE(array.open({0, 1, 3}));
+    EXPECT_EQ(array.state_of(0), MemberState::in_sync);
+}
+
+TEST(Start, MetadataThatCannotBeReadAtOnceIsReadAgain) {
+    SimArray array({.members = 3, .stripes = 8});
+    make(array);
+    fill(array);
+    ASSERT_TRUE(array.stop());
+    array.platters[1]->read_fails_one_in = 1;
+    array.loop().after(500'000'000, [&array] { array.platters[1]->read_fails_one_in = 0; });
+    const auto opened = array.open();
+    ASSERT_TRUE(opened) << opened.error().text;
+    EXPECT_EQ(array.state_of(1), MemberState::in_sync);
+    array.expect_content();
+}
+
+TEST(Start, ReadOnlyPromisesNothing) {
+    SimArray array({.members = 3, .stripes = 8});
+    make(array);
+    fill(array);
+    ASSERT_TRUE(array.stop());
+    std::vector<Buffer> before;
+    for (const auto& platter : array.platters) before.push_back(platter->content);
+    ASSERT_TRUE(array.open({}, false, true));
+    array.expect_content();
+    ASSERT_TRUE(array.stop());
+    for (std::size_t i = 0; i != before.size(); ++i) {
+        EXPECT_EQ(std::memcmp(before[i].data(), array.platters[i]->content.data(), before[i].size()),
+                  0);
+    }
+}
+
+}  // namespace
+}  // namespace braid
