@@ -40,6 +40,15 @@ enum class Wrong : std::uint8_t {
     more_than_half,     // of the newest's in_sync members are enough
 };
 
+/// What no rule on members can see of a copy put back, so that it must not happen: what the model
+/// leaves out, and here lets happen, to show that it has to.
+enum class Unseen : std::uint8_t {
+    nothing,
+    newest_after_a_crash,  // the copy is of the newest epoch that was in force, not stopped
+    who_knows_is_away,     // a start with the copy reaches none that holds what is in force
+    older_comes_late,      // none that holds the newest, and a proposer older than that goes on
+};
+
 struct Bounds {
     std::uint32_t members{3};
     std::uint32_t parities{1};
@@ -49,8 +58,8 @@ struct Bounds {
     bool checkpoints{false};  // of a rebuild's position
     bool clean_stops{false};
     bool put_back{false};  // one register goes back to an older copy of it, once
-    bool late{false};      // who began before that may ask it afterwards
-    bool blind{false};     // also where no rule on members can see it
+    bool late{false};      // proposers that began before that may ask it afterwards
+    Unseen unseen{Unseen::nothing};
     Wrong wrong{Wrong::nothing};
 
     std::uint32_t registers() const { return members + (witness ? 1 : 0); }
@@ -81,6 +90,19 @@ struct Part {
     std::uint8_t unused : 1;
 };
 inline constexpr std::uint32_t part_bits = 7;
+
+inline bool has_part(Part part) { return part.takes_part != 0; }
+inline bool has_sync(Part part) { return part.in_sync != 0; }
+inline bool has_data(Part part) {
+    return part.in_sync != 0 || (part.rebuilding != 0 && part.copied != 0);
+}
+
+template <class F>
+void for_each(MemberSet set, F&& f) {
+    for (std::uint64_t rest = set.bits(); rest != 0; rest &= rest - 1) {
+        f(static_cast<std::uint32_t>(std::countr_zero(rest)));
+    }
+}
 
 /// All that there is of one register, so that members of one kind can be sorted.
 struct Column {
@@ -187,8 +209,14 @@ class Model {
     /// Each step that is possible. `broken`: what a rule or an invariant says against it.
     using Emit = std::function<void(const State&, Action, const char* broken)>;
     void successors(const State& state, const Emit& emit) const;
-    /// What does not hold in this state; nullptr: all holds.
+    /// What a step breaks by itself: promises and configurations only go up.
+    const char* broken(const State& before, const State& after, Action action) const;
+    /// What does not hold of those that serve in this state; nullptr: all holds.
     const char* broken(const State& state) const;
+    /// What of a state decides how starts end; the same for many states.
+    State held(const State& state) const;
+    /// What a start would break that reaches any members now, and nobody in its way.
+    const char* broken_starts(const State& held) const;
     /// Sorts the members that are alike, and forgets what can matter no more.
     /// @param order  where each column was before
     void make_canonical(State& state, std::array<std::uint8_t, registers_max>& order) const;
@@ -237,10 +265,15 @@ class Model {
     void answer(const State& state, std::uint32_t proposer, const Emit& emit) const;
     void revise(const State& state, std::uint32_t proposer, const Emit& emit) const;
     void put_back(const State& state, const Emit& emit) const;
+    void lose(State& state, std::uint32_t place) const;
+    void forget_copy(State& state) const;
+    void forget(State& state, std::uint32_t proposer) const;
+    void forget_over(State& state, std::uint32_t proposer, bool held) const;
     const char* broken_start(const State& state, const Answers& answers) const;
 
     Bounds bounds_;
     Quorum quorum_;
+    std::array<std::uint64_t, 8> epochs_{};  // by number
 };
 
 }  // namespace braid::register_model

@@ -22,6 +22,12 @@ std::uint64_t hash_of(const State& state) {
     return hash | 1;  // 0 is an empty place
 }
 
+/// What members hold is as before, and nobody may do more than before: no invariant breaks.
+bool only_asks(Kind kind) {
+    return kind == Kind::begin || kind == Kind::ask || kind == Kind::ask_unanswered ||
+           kind == Kind::ask_and_decide || kind == Kind::save;
+}
+
 /// Hashes that were seen: open addressing, at most half full.
 class Seen {
   public:
@@ -92,6 +98,7 @@ class Search {
         model_.successors(state, [&](const State& raw, Action action, const char* broken) {
             if (!found_.broken.empty()) return;
             ++found_.transitions;
+            if (broken == nullptr) broken = model_.broken(state, raw, action);
             if (broken == nullptr) {
                 State to = raw;
                 std::array<std::uint8_t, registers_max> order;
@@ -99,12 +106,19 @@ class Search {
                 if (!seen_.add(hash_of(to))) return;
                 links_.push_back({at, action});
                 next.push_back(to);
+                if (only_asks(action.kind)) return;
                 broken = model_.broken(to);
+                if (broken == nullptr) broken = broken_starts(to);
                 if (broken == nullptr) return;
             }
             found_.broken = broken;
             found_.trace = trace(at, action);
         });
+    }
+
+    const char* broken_starts(const State& state) {
+        const State held = model_.held(state);
+        return starts_.add(hash_of(held)) ? model_.broken_starts(held) : nullptr;
     }
 
     /// Goes the way again. Members are sorted at each step: `names` says who each of them is.
@@ -157,7 +171,8 @@ class Search {
     Model model_;
     std::uint32_t registers_;
     std::uint64_t states_max_;
-    Seen seen_;
+    Seen seen_;    // states
+    Seen starts_;  // what they hold
     std::vector<Link> links_;
     Found found_;
 };
