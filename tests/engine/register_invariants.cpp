@@ -168,7 +168,7 @@ void Model::forget_over(State& state, std::uint32_t k, bool held) const {
     }
     if (!held) proposer.checkpointed = 0;
     if (!held && !in_force) proposer.ancestors = 0;
-    proposer.phase = static_cast<std::uint32_t>(held || in_force ? Phase::store : Phase::idle);
+    proposer.phase = static_cast<std::uint32_t>(held || in_force ? Phase::store : Phase::idle) & 7;
     if (in_force) return;
     for (Proposer& other : state.proposers) other.ancestors &= ~(1u << k) & 63;
 }

@@ -111,7 +111,7 @@ TEST(RegisterModel, LargerByHand) {
     }
     const Bounds running{.proposals = 4, .checkpoints = true, .clean_stops = true};
     expect_safe(running);
-    for (const std::uint32_t parities : {1, 2}) {
+    for (const std::uint32_t parities : {1u, 2u}) {
         Bounds four = running;
         four.members = 4;
         four.parities = parities;

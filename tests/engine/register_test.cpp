@@ -31,7 +31,7 @@ TEST(RegisterEpochs, AreAboveAllThatWasSeenAndAboveTheClock) {
     EXPECT_EQ(next_epoch(256, 1000, 0), 1001u * 256);
     EXPECT_EQ(next_epoch(5000 * 256, 1000, 7), 5001u * 256 + 7);  // the clock went back
     for (std::uint64_t highest = 0; highest != 2000; ++highest) {
-        for (const std::uint64_t seconds : {0, 1, 3, 7, 8}) {
+        for (const std::uint64_t seconds : {0u, 1u, 3u, 7u, 8u}) {
             for (const std::uint32_t node : {0u, 1u, nodes_max - 1}) {
                 const std::uint64_t epoch = next_epoch(highest, seconds, node);
                 EXPECT_GT(epoch, highest);
