@@ -69,4 +69,9 @@ std::uint32_t Configuration::lost_count() const {
     }));
 }
 
+bool covers_all(const Configuration& c) {
+    return c.volumes.size() == 1 && raw(c.volumes[0].first) == 0 &&
+           c.volumes[0].stripes == c.stripes;
+}
+
 }  // namespace braid

@@ -114,4 +114,7 @@ struct Configuration {
     std::uint32_t lost_count() const;
 };
 
+/// One volume that is all of the array: what it is taken for where nothing says anything else.
+bool covers_all(const Configuration& configuration);
+
 }  // namespace braid

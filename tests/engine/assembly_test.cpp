@@ -577,7 +577,7 @@ TEST(Assembly, MdsBadBlockLogWithEntriesIsRefused) {
             sb.feature_map = sb.feature_map | md_feature::bad_blocks;
         });
     }
-    const std::uint64_t log = kit_data_offset - row_size;
+    const std::uint64_t log = md_log_place;
     for (const auto& disk : kit.disks) std::memset(disk->content().data() + log, 0xff, row_size);
     EXPECT_TRUE(kit.assemble());
     kit.disks[1]->content().data()[log] = std::byte{3};
