@@ -19,6 +19,7 @@
 #include "cli/online_tools.h"
 #include "cli/picture.h"
 #include "cli/probe.h"
+#include "cli/slot_text.h"
 #include "engine/assembly.h"
 #include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
@@ -208,6 +209,10 @@ void print_member(const Examined& examined, const std::vector<Group>& groups) {
     }
     for (const std::string& content : examined.other_content) fmt::print("  holds {}\n", content);
     print_slots(examined.findings);
+    if (!examined.has_superblock() && examined.findings.slot() != nullptr) {
+        fmt::print("{}", slot_lines(*examined.findings.slot()));
+        fmt::print("            braid restore puts the superblock back, if nothing else is wrong\n");
+    }
     fmt::print("{}", intent_lines_of(examined.findings, newest_of(examined, groups)));
     if (examined.findings.hindrance) fmt::print("  {}\n", examined.findings.hindrance->text);
     fmt::print("\n");
@@ -269,6 +274,8 @@ Json json_of(const MdSuperblock& sb) {
     json["features"] = plain(sb.feature_map);
     json["in_use"] = is_in_use(sb);
     json["clean"] = !is_in_use(sb) && plain(sb.resync_offset) == md_never;
+    json["volumes_in_slots"] = has_volumes(sb);
+    json["logical_block_size"] = plain(sb.logical_block_size);
     return json;
 }
 
@@ -314,6 +321,8 @@ Json json_of(const Examined& examined, const std::vector<Group>& groups) {
                           ? Json{{"epoch", findings.promise.epoch},
                                  {"sequence", findings.promise.sequence}}
                           : Json(nullptr);
+    json["slot_says"] = nullptr;
+    if (findings.slot() != nullptr) json["slot_says"] = slot_json(*findings.slot());
     json["intent"] = intent_json(findings, newest_of(examined, groups));
     json["changed_by_md"] =
         findings.slot() != nullptr && findings.superblock && !findings.is_tied();

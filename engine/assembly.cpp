@@ -43,6 +43,14 @@ Checked<Unit> check_each(const Candidates& candidates) {
     std::vector<std::string> lines;
     for (const Candidate& candidate : candidates) {
         if (!candidate.readable()) continue;
+        const std::uint64_t epoch =
+            std::max(candidate.held().epoch, candidate.findings.promise.epoch);
+        if (epoch > epoch_start_max) {
+            lines.push_back(fmt::format(
+                "{}: names epoch {}, which no clock can have led to: its metadata is damaged, or "
+                "made up; leave it out",
+                candidate.image->path, epoch));
+        }
         if (candidate.damaged()) continue;
         if (!candidate.findings.superblock) {
             lines.push_back(why_not_a_member(candidate));
@@ -353,21 +361,36 @@ bool md_knows_better(const Candidates& candidates, const ConfigSlot* newest) {
     return 2 * static_cast<std::uint32_t>(untouched) <= newest->configuration.in_sync().size();
 }
 
-/// braid's mark on a superblock, but no configuration on any member.
+/// A record of the write intent of this very array: braid has served it, whatever became of the
+/// slots, and whichever version it was.
+bool has_record(const MemberFindings& findings) {
+    return std::ranges::any_of(findings.intent,
+                               [](const FoundIntent& found) { return found.record.has_value(); });
+}
+
+/// braid's marks on a member, but no configuration on any member.
 Checked<Unit> check_configuration_is_there(const Candidates& candidates, bool force) {
     for (const Candidate& candidate : candidates) {
         if (!candidate.usable()) continue;
         if (candidate.slot() != nullptr) return Unit{};
     }
     for (const Candidate& candidate : candidates) {
-        if (!candidate.usable() || !is_in_use(candidate.sb()) || force) continue;
-        return Refusal{
-            fmt::format("{}: braid served this array and did not stop cleanly, or has rows in it "
-                        "that cannot be "
-                        "known, and no member that is here has a valid configuration; give its "
-                        "other members too, or force it: then it is taken over "
-                        "as md left it, as one volume",
-                        candidate.image->path)};
+        if (!candidate.usable() || force) continue;
+        if (is_in_use(candidate.sb())) {
+            return Refusal{fmt::format(
+                "{}: braid served this array and did not stop cleanly, or has rows in it that "
+                "cannot be known, and no member that is here has a valid configuration; give its "
+                "other members too, or force it: then it is taken over as md left it, as one "
+                "volume",
+                candidate.image->path)};
+        }
+        if (has_volumes(candidate.sb()) || has_record(candidate.findings)) {
+            return Refusal{fmt::format(
+                "{}: braid has served this array, and no member that is here has a valid "
+                "configuration, which alone says what volumes it holds; give its other members "
+                "too: one that has it is enough; or force it: then all of the array is one volume",
+                candidate.image->path)};
+        }
     }
     return Unit{};
 }

@@ -20,8 +20,8 @@ std::string why_damaged(const Candidate& candidate) {
     const std::string what =
         finding.kind == FindingKind::none ? "its md superblock is gone" : finding.text;
     if (slot == nullptr) return what;
-    return fmt::format("{} (it was member {} of {})", what, slot->member.text(),
-                       name_of(slot->configuration));
+    return fmt::format("{} (it was member {} of {}; braid restore puts it back)", what,
+                       slot->member.text(), name_of(slot->configuration));
 }
 
 /// For the end of a refusal: who is missing, and why what was given is not used.

@@ -45,11 +45,6 @@ const Candidate* find_freshest(const Candidates& candidates, bool adopted_before
     return freshest;
 }
 
-bool covers_all(const Configuration& c) {
-    return c.volumes.size() == 1 && raw(c.volumes[0].first) == 0 &&
-           c.volumes[0].stripes == c.stripes;
-}
-
 /// Shape, name and volumes; no members yet.
 Checked<Configuration> derive_array(const Candidate& freshest, const ConfigSlot* base, bool force) {
     const MdSuperblock& sb = freshest.sb();
@@ -62,6 +57,13 @@ Checked<Configuration> derive_array(const Candidate& freshest, const ConfigSlot*
             "{}: md has changed its shape since braid ran it, and where its {} volumes lie now is "
             "unknown; change it back with mdadm --grow, or force it: then all of it is one volume",
             name_of(c), c.volumes.size())};
+    }
+    if (base != nullptr && has_volumes(sb) && covers_all(c) && !force) {
+        return Refusal{fmt::format(
+            "{}: the array holds several volumes of braid's, or not one of everything, but the "
+            "newest configuration that is here, of {}, is from before that; give its other "
+            "members too, or force it: then all of the array is one volume",
+            name_of(c), c.version.text())};
     }
     // Nothing of it is stored anywhere yet; and none is behind what md left.
     c.version = {};

@@ -98,4 +98,9 @@ bool same_parts(const Configuration& one, const Configuration& other) {
     return true;
 }
 
+bool covers_all(const Configuration& c) {
+    return c.volumes.size() == 1 && raw(c.volumes[0].first) == 0 &&
+           c.volumes[0].stripes == c.stripes;
+}
+
 }  // namespace braid

@@ -125,4 +125,7 @@ struct Configuration {
 /// is a revision of the other, else it takes a new epoch.
 bool same_parts(const Configuration& one, const Configuration& other);
 
+/// One volume that is all of the array: what it is taken for where nothing says anything else.
+bool covers_all(const Configuration& configuration);
+
 }  // namespace braid

@@ -80,12 +80,6 @@ Result<void, Finding> check_frame(const MdSuperblock& sb) {
                         "was found in sector {}",
                         plain(sb.super_offset), superblock_sector));
     }
-    if (plain(sb.logical_block_size) != 0) {
-        return unsupported(
-            fmt::format("md array with logical_block_size {}, which braid does not "
-                        "know",
-                        plain(sb.logical_block_size)));
-    }
     const bool padded =
         plain(sb.pad0) == 0 && std::ranges::all_of(sb.pad3, [](auto b) { return b == 0; });
     if (!padded) return corrupt("corrupt md superblock: bytes that must be zero are not");
@@ -157,6 +151,18 @@ Result<void, Finding> check_extent(const MdSuperblock& sb) {
     if (sb.data_size < 10 || sb.size > sb.data_size || sb.size < sb.chunksize) {
         return corrupt(fmt::format("corrupt md superblock: {} sectors used of {}", plain(sb.size),
                                    plain(sb.data_size)));
+    }
+    return {};
+}
+
+Result<void, Finding> check_logical_block(const MdSuperblock& sb) {
+    const std::uint32_t size = sb.logical_block_size;
+    if (size == 0) return {};
+    if (!std::has_single_bit(size) || size < sector_size || size > md_logical_block_max) {
+        return unsupported(
+            fmt::format("md array with logical blocks of {} bytes; braid serves powers of two from "
+                        "{} to {}",
+                        size, sector_size, md_logical_block_max));
     }
     return {};
 }
@@ -235,6 +241,7 @@ Result<MdSuperblock, Finding> decode_md_superblock(ByteView bytes, std::uint64_t
     std::memcpy(&sb, bytes.data(), sizeof sb);
     BRAID_CHECK(check_frame(sb));
     BRAID_CHECK(check_features(sb));
+    BRAID_CHECK(check_logical_block(sb));
     BRAID_CHECK(check_geometry(sb));
     BRAID_CHECK(check_extent(sb));
     BRAID_CHECK(check_device(sb, device_size));
@@ -270,12 +277,15 @@ bool is_in_use(const MdSuperblock& sb) {
     return (sb.feature_map & md_feature::in_use_by_braid) != 0;
 }
 
+bool has_volumes(const MdSuperblock& sb) { return (sb.devflags & md_device_flag::volumes) != 0; }
+
 MdSuperblock make_md_superblock(const Configuration& configuration, const MemberRecord& record) {
     MdSuperblock sb{};
     sb.magic = md_magic;
     sb.major_version = 1;
     sb.set_uuid = configuration.array;
-    const std::size_t length = std::min(configuration.name.size(), sb.set_name.size());
+    // md's tools want a zero at the end. The slots have the whole name.
+    const std::size_t length = std::min(configuration.name.size(), sb.set_name.size() - 1);
     std::copy_n(configuration.name.begin(), length, sb.set_name.begin());
     sb.ctime = configuration.created;
     sb.level = static_cast<std::int32_t>(configuration.level);
@@ -288,13 +298,8 @@ MdSuperblock make_md_superblock(const Configuration& configuration, const Member
     sb.data_size = to_sectors({record.size - record.data_offset}).value;
     sb.super_offset = superblock_sector;
     sb.device_uuid = record.uuid;
-    // The log lies behind everything of ours, so that mdadm, which takes the room before the data
-    // to begin behind it, leaves ours alone. The kernel minds it once it holds entries.
-    sb.bblog_size = static_cast<std::uint16_t>(row_size / sector_size);
-    sb.bblog_offset = static_cast<std::int32_t>(
-        to_sectors({record.data_offset - row_size - md_superblock_offset}).value);
     sb.max_dev = md_devices_default;
-    return sb;
+    return place_log(sb, std::nullopt);
 }
 
 MdSuperblock update_md_superblock(MdSuperblock sb, const Configuration& configuration,
@@ -306,6 +311,10 @@ MdSuperblock update_md_superblock(MdSuperblock sb, const Configuration& configur
     const bool hidden = configuration.in_use || !configuration.bad_rows.empty();
     if (hidden) features |= md_feature::in_use_by_braid;
     sb.feature_map = features;
+    sb.set_name.back() = '\0';
+    const bool one = covers_all(configuration);
+    sb.devflags = static_cast<std::uint8_t>((sb.devflags & ~md_device_flag::volumes) |
+                                            (one ? 0 : md_device_flag::volumes));
     sb.device_uuid = record.uuid;
     sb.dev_number = record.dev_number;
     sb.recovery_offset = rebuilding ? sectors_before(record.rebuilt, configuration) : 0;
@@ -335,6 +344,23 @@ MdSuperblock update_md_superblock(MdSuperblock sb, const Configuration& configur
     }
     sb.sb_csum = md_checksum(sb);
     return sb;
+}
+
+MdSuperblock with_checksum(MdSuperblock wanted, std::uint32_t sum) {
+    MdSuperblock sb = wanted;
+    // The sum is linear in the low half of the seconds but for one value in 2^32; then the
+    // microseconds help.
+    for (std::uint64_t microseconds = 1; microseconds != 4; ++microseconds) {
+        sb.utime = microseconds << 40;
+        const std::uint32_t missing = sum - md_checksum(sb);
+        for (const std::uint32_t seconds : {missing, missing - 1}) {
+            sb.utime = (microseconds << 40) | seconds;
+            if (md_checksum(sb) != sum) continue;
+            sb.sb_csum = sum;
+            return sb;
+        }
+    }
+    return wanted;
 }
 
 Result<MdBitmapHeader, Finding> decode_md_bitmap(ByteView bytes, const Uuid& array) {
@@ -371,6 +397,22 @@ MdBitmapHeader update_md_bitmap(MdBitmapHeader header, std::uint64_t events) {
     header.events = events;
     header.events_cleared = events;
     return header;
+}
+
+MdSuperblock place_log(MdSuperblock sb, const std::optional<MdBitmapHeader>& bitmap) {
+    constexpr auto place =
+        static_cast<std::int32_t>((md_log_place - md_superblock_offset) / sector_size);
+    constexpr auto size = static_cast<std::uint16_t>(md_log_size / sector_size);
+    const std::int64_t before = sb.bblog_offset;
+    if (plain(sb.bblog_size) != 0 && before != 0 && before + sb.bblog_size <= place + size) return sb;
+    if (bitmap) {
+        const auto end = static_cast<std::int64_t>(size_of(*bitmap)) +
+                         std::int64_t{sb.bitmap_offset} * static_cast<std::int64_t>(sector_size);
+        if (end > place * static_cast<std::int64_t>(sector_size)) return sb;
+    }
+    sb.bblog_offset = place;
+    sb.bblog_size = size;
+    return sb;
 }
 
 std::uint64_t bad_block_entries(ByteView log) {

@@ -34,12 +34,28 @@ inline constexpr std::uint32_t bad_blocks = 8;
 inline constexpr std::uint32_t in_use_by_braid = 1u << 31;
 }  // namespace md_feature
 
+/// Bits of `devflags` of which md keeps those that it does not know.
+namespace md_device_flag {
+/// Ours: the array is not one volume from its first to its last stripe. Only the configuration
+/// slots know its volumes, so without them it must not be taken for one.
+inline constexpr std::uint8_t volumes = 0x80;
+}  // namespace md_device_flag
+
 namespace md_role {
 inline constexpr std::uint16_t spare = 0xffff;
 inline constexpr std::uint16_t faulty = 0xfffe;
 inline constexpr std::uint16_t journal = 0xfffd;
 inline constexpr std::uint16_t special_first = 0xff00;  // below: a role
 }  // namespace md_role
+
+/// Where braid declares md's bad-block log: right in front of its own areas. mdadm takes the room
+/// behind the superblock up to the log for a bitmap of any size that it is asked for, and for a
+/// partial parity log, without a look at what is there; and the kernel follows it.
+/// Source: mdadm super1.c, add_internal_bitmap1(), write_bitmap1(), getinfo_super1().
+inline constexpr std::uint64_t md_log_place = md_superblock_offset + (132u << 10);  // 139264
+inline constexpr std::uint64_t md_log_size = row_size;
+/// Linux 6.19 and later: 0, not said, or a power of two from 512 to the size of a page.
+inline constexpr std::uint32_t md_logical_block_max = 4096;
 
 /// The value of a field where a comparison or an argument of a template wants a plain integer.
 template <class T>
@@ -117,11 +133,13 @@ std::uint32_t md_checksum(const MdSuperblock& superblock);
 std::uint64_t strip_size_of(const MdSuperblock& superblock);  // bytes
 std::uint64_t stripes_of(const MdSuperblock& superblock);
 std::uint16_t role_of(const MdSuperblock& superblock);  // dev_roles[dev_number]
-std::string name_of(const MdSuperblock& superblock);    // printable ASCII
+std::string name_of(const MdSuperblock& superblock);    // printable ASCII; may have been cut
 std::optional<StripeIndex> resynced_of(const MdSuperblock& superblock);
 StripeIndex rebuilt_of(const MdSuperblock& superblock);  // of a member that is rebuilding
 Layout layout_of(const MdSuperblock& superblock);
 bool is_in_use(const MdSuperblock& superblock);
+/// The array's volumes were more, or less, than one of everything when braid wrote this.
+bool has_volumes(const MdSuperblock& superblock);
 
 /// The superblock of a member that never had one. The configuration must be a checked one.
 MdSuperblock make_md_superblock(const Configuration& configuration, const MemberRecord& record);
@@ -129,6 +147,11 @@ MdSuperblock make_md_superblock(const Configuration& configuration, const Member
 /// braid does not own (name, times of creation, places of bitmap and log) stays.
 MdSuperblock update_md_superblock(MdSuperblock before, const Configuration& configuration,
                                   const MemberRecord& record, std::uint64_t wall_seconds);
+
+/// What `wanted` would be, with the `utime` that gives it the checksum `sum`: the superblock that
+/// went with a configuration slot is known but for its time, and the slot names its checksum.
+/// `wanted` as it is where no time does.
+MdSuperblock with_checksum(MdSuperblock wanted, std::uint32_t sum);
 
 /// Heads md's internal bitmap; the bits follow.
 struct MdBitmapHeader {
@@ -156,6 +179,10 @@ std::uint64_t size_of(const MdBitmapHeader& header);
 /// Both counters at `events`: braid sets no bits, so a member that was away must not be taken back
 /// by the bits alone.
 MdBitmapHeader update_md_bitmap(MdBitmapHeader before, std::uint64_t events);
+
+/// `sb` with the bad-block log, which must be empty, at md_log_place, unless it lies in front of it
+/// already, or md's bitmap is in the way.
+MdSuperblock place_log(MdSuperblock sb, const std::optional<MdBitmapHeader>& bitmap);
 
 /// Entries of md's bad-block log, one page of 64-bit words; an all-ones word ends it.
 std::uint64_t bad_block_entries(ByteView log);

@@ -23,6 +23,7 @@ struct Extent {
     std::uint64_t end{0};
     bool overlaps(Extent other) const { return begin < other.end && other.begin < end; }
 };
+static_assert(md_log_place + md_log_size == slots_offset);
 constexpr Extent slots_extent{slots_offset, slots_end};
 constexpr Extent intent_extent{slots_end, slots_end + write_intent_size};
 constexpr Extent promises_extent{promises_offset, promises_end};
@@ -165,7 +166,8 @@ std::optional<Finding> find_strange_slot(const MemberImage& image, const MemberF
             !is_zero(image.slots[slot].view())) {
             return unsupported(fmt::format(
                 "has bytes of something else where braid's configuration would lie (at byte {}); "
-                "if they mean nothing to you, fill {} bytes there with zeros",
+                "perhaps a bitmap of mdadm's; if they mean nothing to you, fill {} bytes there with "
+                "zeros: then the configuration of the other members counts",
                 slot_offset(slot), slot_size));
         }
     }
@@ -290,22 +292,24 @@ MdSuperblock fill_pattern(const MdSuperblock& pattern, const Configuration& conf
     sb.size = pattern.size;
     sb.feature_map = pattern.feature_map & md_feature::bitmap;
     sb.bitmap_offset = pattern.bitmap_offset;
-    if (plain(sb.data_offset) == plain(pattern.data_offset)) {
-        sb.bblog_offset = pattern.bblog_offset;
-        sb.bblog_size = pattern.bblog_size;
-    }
+    const std::uint64_t log = place_of(pattern.bblog_offset).value_or(record.data_offset);
+    const bool fits = log + to_bytes({plain(pattern.bblog_size)}).value <= record.data_offset;
+    sb.bblog_offset = fits ? plain(pattern.bblog_offset) : 0;
+    sb.bblog_size = static_cast<std::uint16_t>(fits ? plain(pattern.bblog_size) : 0);
+    sb.logical_block_size = pattern.logical_block_size;
     sb.sb_csum = md_checksum(sb);
     return sb;
 }
 
+std::optional<MdBitmapHeader> bitmap_of(const MdSuperblock& sb, const Buffer& bitmap_header) {
+    if (!has_bitmap(sb)) return std::nullopt;
+    const auto decoded = decode_md_bitmap(bitmap_header.view(), sb.set_uuid);
+    return decoded ? std::optional(*decoded) : std::nullopt;
+}
+
 /// All of the area, where a new member has it.
-std::vector<std::uint32_t> all_intent_slots(const MdSuperblock& sb, const Buffer& bitmap_header) {
-    std::optional<MdBitmapHeader> bitmap;
-    if (has_bitmap(sb)) {
-        if (const auto decoded = decode_md_bitmap(bitmap_header.view(), sb.set_uuid)) {
-            bitmap = *decoded;
-        }
-    }
+std::vector<std::uint32_t> all_intent_slots(const MdSuperblock& sb,
+                                            const std::optional<MdBitmapHeader>& bitmap) {
     std::vector<std::uint32_t> slots;
     if (find_intent_obstacle(sb, bitmap)) return slots;
     for (std::uint32_t slot = 0; slot != nodes_max * intent_slots; ++slot) slots.push_back(slot);
@@ -325,7 +329,9 @@ EncodedMetadata encode(const MemberMetadata& metadata, Configuration configurati
     const MdSuperblock before = metadata.blank
                                     ? fill_pattern(metadata.superblock, configuration, *record)
                                     : metadata.superblock;
-    encoded.after = update_md_superblock(before, configuration, *record, wall_seconds);
+    const std::optional<MdBitmapHeader> bitmap = bitmap_of(before, metadata.bitmap);
+    encoded.after =
+        update_md_superblock(place_log(before, bitmap), configuration, *record, wall_seconds);
     ConfigSlot slot;
     slot.sequence = encoded.sequence;
     slot.member = metadata.uuid;
@@ -336,7 +342,7 @@ EncodedMetadata encode(const MemberMetadata& metadata, Configuration configurati
     encoded.superblock = Buffer(sizeof(MdSuperblock));
     std::memcpy(encoded.superblock.data(), &encoded.after, sizeof(MdSuperblock));
     encoded.intent =
-        metadata.blank ? all_intent_slots(before, metadata.bitmap) : metadata.intent_zero;
+        metadata.blank ? all_intent_slots(before, bitmap) : metadata.intent_zero;
     const auto bitmap_at = place_of(before.bitmap_offset);
     if (has_bitmap(before) && metadata.bitmap.size() != 0 && bitmap_at) {
         encoded.bitmap = metadata.bitmap;

@@ -33,6 +33,8 @@ inline constexpr std::uint64_t epochs_per_number = 256;
 static_assert(nodes_max <= epochs_per_number);
 /// The highest epoch, and revision, that is taken for one: far beyond any clock's seconds.
 inline constexpr std::uint64_t epoch_max = std::uint64_t{1} << 62;
+/// The highest that an array is started with: epochs go on from it.
+inline constexpr std::uint64_t epoch_start_max = epoch_max / 2;
 
 /// The epoch to propose: greater than `highest`, the highest of all promises and configurations
 /// that were seen, and than any that was begun while the wall clock ran forward, also where a

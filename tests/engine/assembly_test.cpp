@@ -214,6 +214,19 @@ TEST(Assembly, ACopyTakenWhileItRanIsToldAfterACleanStop) {
     }
 }
 
+TEST(Assembly, AnEpochBeyondAnyClockIsRefusedAndNamed) {
+    Kit kit(kit_configuration(Level::raid5, 3));
+    kit.now.version.epoch = epoch_start_max;
+    ASSERT_TRUE(kit.write_all());
+    ASSERT_TRUE(kit.assemble());
+    Promise promise{kit.now.array, kit.held[1].uuid, 8, epoch_start_max + 1};
+    const Buffer bytes = encode_promise(promise);
+    std::memcpy(kit.disks[1]->content().data() + promise_slot_offset(0), bytes.data(),
+                bytes.size());
+    EXPECT_REFUSED(kit.assemble(), "/m1: names epoch 2305843009213693953");
+    EXPECT_TRUE(kit.assemble({0, 2}));
+}
+
 TEST(Assembly, ForceTakesInTheFreshestThatAreBehind) {
     Kit kit(kit_configuration(Level::raid5, 4));
     ASSERT_TRUE(kit.start());
@@ -663,7 +676,7 @@ TEST(Assembly, MdsBadBlockLogWithEntriesIsRefused) {
             sb.feature_map = sb.feature_map | md_feature::bad_blocks;
         });
     }
-    const std::uint64_t log = kit_data_offset - row_size;
+    const std::uint64_t log = md_log_place;
     for (const auto& disk : kit.disks) std::memset(disk->content().data() + log, 0xff, row_size);
     EXPECT_TRUE(kit.assemble());
     kit.disks[1]->content().data()[log] = std::byte{3};

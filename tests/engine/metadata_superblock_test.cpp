@@ -47,7 +47,7 @@ TEST(MdSuperblock, GoldenBytes) {
         "00f1536500000000050000000200000000020000000000008000000003000000"
         "0000000000000000000000000000000000000000000000000000000000000000"
         "0010000000000000000200000000000008000000000000008000000000000000"
-        "0200000000000000bb00000000000000000000000000000200000800f00f0000"
+        "0200000000000000bb0000000000000000000000000000020000080008010000"
         "7bf153650001000018000000000000000000000000000000eac24ff780000000"
         "0000000000000000000000000000000000000000000000000000000000000000"
         "000001000200" +
@@ -126,7 +126,9 @@ TEST(MdSuperblock, EveryDamageIsNamed) {
         {"found in sector 8", [](Sb& s) { s.super_offset = 0; }, corrupt},
         {"bytes that must be zero", [](Sb& s) { s.pad0 = 1; }, corrupt},
         {"bytes that must be zero", [](Sb& s) { s.pad3[27] = 1; }, corrupt},
-        {"logical_block_size 4096", [](Sb& s) { s.logical_block_size = 4096; }, unsupported},
+        {"logical blocks of 8192", [](Sb& s) { s.logical_block_size = 8192; }, unsupported},
+        {"logical blocks of 256", [](Sb& s) { s.logical_block_size = 256; }, unsupported},
+        {"logical blocks of 1536", [](Sb& s) { s.logical_block_size = 1536; }, unsupported},
         {"is being reshaped", [](Sb& s) { s.feature_map = 4; }, unsupported},
         {"replacement", [](Sb& s) { s.feature_map = 16; }, unsupported},
         {"backwards", [](Sb& s) { s.feature_map = 32; }, unsupported},
@@ -167,6 +169,103 @@ TEST(MdSuperblock, EveryDamageIsNamed) {
         EXPECT_EQ(result.error().kind, damage.kind) << damage.what;
         EXPECT_NE(result.error().text.find(damage.what), std::string::npos)
             << damage.what << " is not in: " << result.error().text;
+    }
+}
+
+// Linux 6.19 and later, with disks of 4096-byte sectors, or when told to.
+TEST(MdSuperblock, LogicalBlocksAreKept) {
+    for (const std::uint32_t size : {512U, 1024U, 2048U, 4096U}) {
+        const Configuration c = sample();
+        MdSuperblock sb = make(c, 0);
+        sb.logical_block_size = size;
+        sb.sb_csum = md_checksum(sb);
+        const auto decoded = decode(sb);
+        ASSERT_TRUE(decoded) << decoded.error().text;
+        const MdSuperblock after = update_md_superblock(*decoded, c, c.members[0], 1'700'000'456);
+        EXPECT_EQ(plain(after.logical_block_size), size);
+        EXPECT_EQ(test::hex(bytes_of(after).view().subspan(224, 2)), size == 4096   ? "0010"
+                                                                     : size == 2048 ? "0008"
+                                                                     : size == 1024 ? "0004"
+                                                                                    : "0002");
+        EXPECT_TRUE(decode(after));
+    }
+}
+
+TEST(MdSuperblock, NamesEndWithAZero) {
+    Configuration c = sample();
+    c.name = std::string(31, 'n');
+    EXPECT_EQ(name_of(make(c, 0)), c.name);
+    for (const std::size_t length : {32U, 63U}) {
+        c.name = std::string(length, 'n');
+        const MdSuperblock sb = make(c, 0);
+        EXPECT_EQ(name_of(sb), std::string(31, 'n'));
+        EXPECT_EQ(sb.set_name.back(), '\0');
+    }
+    // As older versions of braid, and of mdadm, wrote it: read to its end, and mended.
+    MdSuperblock sb = make(c, 0);
+    sb.set_name.fill('n');
+    sb.ctime = 0x6e6e6e6e6e6e6e6e;
+    EXPECT_EQ(name_of(sb), std::string(32, 'n'));
+    EXPECT_EQ(name_of(update_md_superblock(sb, c, c.members[0], 1)), std::string(31, 'n'));
+}
+
+TEST(MdSuperblock, SaysThatThereAreVolumes) {
+    Configuration c = sample();
+    EXPECT_FALSE(has_volumes(make(c, 0)));
+    c.volumes = {{"one", StripeIndex{0}, 1}, {"two", StripeIndex{1}, c.stripes - 1}};
+    MdSuperblock sb = make(c, 0);
+    EXPECT_TRUE(has_volumes(sb));
+    EXPECT_EQ(int{sb.devflags}, 0x80);
+    c.volumes.pop_back();
+    EXPECT_TRUE(has_volumes(make(c, 0)));  // a part of the array
+    c.volumes.clear();
+    EXPECT_TRUE(has_volumes(make(c, 0)));
+    // md's own flags stay, and the mark goes with its reason.
+    sb.devflags = 0x83;
+    sb = update_md_superblock(sb, sample(), c.members[0], 1);
+    EXPECT_EQ(int{sb.devflags}, 3);
+}
+
+// What mdadm takes for a bitmap or a partial parity log ends before the log.
+TEST(MdSuperblock, TheLogGuardsOurAreas) {
+    const Configuration c = sample();
+    const auto log_of = [](const MdSuperblock& sb) {
+        return std::pair(plain(sb.bblog_offset), unsigned{plain(sb.bblog_size)});
+    };
+    const auto place = std::pair(264, 8U);
+    MdSuperblock sb = make(c, 0);
+    EXPECT_EQ(log_of(sb), place);
+    EXPECT_EQ(md_superblock_offset + 264 * sector_size + 8 * sector_size, 143360U);
+    sb.bblog_offset = 1008;  // just before the data, as older versions had it
+    EXPECT_EQ(log_of(place_log(sb, std::nullopt)), place);
+    sb.bblog_offset = sb.bblog_size = 0;  // mdadm --assemble --update=no-bbl
+    EXPECT_EQ(log_of(place_log(sb, std::nullopt)), place);
+    sb.bblog_offset = 16, sb.bblog_size = 8;  // mdadm's choice
+    EXPECT_EQ(log_of(place_log(sb, std::nullopt)), std::pair(16, 8U));
+    sb.bblog_offset = 265;  // reaches into ours
+    EXPECT_EQ(log_of(place_log(sb, std::nullopt)), place);
+    MdBitmapHeader bitmap{};
+    sb.bblog_offset = 1008;
+    sb.bitmap_offset = 8;
+    bitmap.chunksize = 4096;
+    bitmap.sync_size = 8 * (8 * 128 * 1024 - 2048);  // 128 KiB of bitmap: ends where the log begins
+    EXPECT_EQ(size_of(bitmap), 128U << 10);
+    EXPECT_EQ(log_of(place_log(sb, bitmap)), place);
+    bitmap.sync_size = bitmap.sync_size + 1;
+    EXPECT_EQ(log_of(place_log(sb, bitmap)), std::pair(1008, 8U));
+}
+
+TEST(MdSuperblock, AnyChecksumCanBeHad) {
+    const MdSuperblock sb = make(sample(), 1);
+    const std::uint32_t own = sb.sb_csum;
+    MdSuperblock timeless = sb;
+    timeless.utime = 0;
+    EXPECT_EQ(bytes_of(with_checksum(timeless, own)), bytes_of(sb));  // with its time
+    for (const std::uint32_t sum : {0U, 1U, 2U, 8U, 100U, own + 1, own - 1, 0x7fffffffU, ~0U}) {
+        const MdSuperblock forged = with_checksum(timeless, sum);
+        EXPECT_EQ(plain(forged.sb_csum), sum);
+        const auto decoded = decode(forged);
+        EXPECT_TRUE(decoded) << decoded.error().text;
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include "engine/assembly.h"
 #include "engine/base/crc32c.h"
+#include "engine/restore.h"
 #include "tests/engine/array_kit.h"
 #include "tests/fuzz/samples.h"
 
@@ -178,14 +179,35 @@ void check_one(const Images& images, bool force) {
     BRAID_REQUIRE(check_configuration(c).has_value());
     check_marked(*assembly);
     c.in_use = true;
-    braid::advance(c, {});
-    static test::MemoryDisk disk("/m", round_up(slots_end + write_intent_size, row_size));
+    c.in_force = c.version;
+    c.version = {next_epoch(assembly->epoch_seen, 0, 0), 0};
+    c.events += 2;
+    static test::MemoryDisk disk("/m", round_up(promises_end, row_size));
     bool written = false;
     for (MemberPlace& place : assembly->places) {
         BRAID_REQUIRE(place.record.has_value() || !place.why.empty());
         if (!place.record || written) continue;
+        const auto promised = test::run(
+            promise_member(disk, &place.metadata, c.array, c.version.epoch));
+        BRAID_REQUIRE(promised.has_value());
         (void)test::run(write_member_metadata(disk, &c, &place.metadata, 1));
         written = true;
+    }
+}
+
+/// What is put back is a superblock that braid reads, tied to the slot beside it.
+void check_restore(const Images& images, bool force) {
+    const auto plan = plan_restore(images, {.force = force});
+    if (!plan) {
+        BRAID_REQUIRE(!plan.error().text.empty());
+        return;
+    }
+    BRAID_REQUIRE(plan->members.size() == images.size());
+    for (std::size_t at = 0; at != images.size(); ++at) {
+        if (!plan->members[at].missing) continue;
+        MemberImage then = images[at];
+        std::memcpy(then.superblock.data(), &plan->members[at].superblock, sizeof(MdSuperblock));
+        BRAID_REQUIRE(inspect(then).is_tied());
     }
 }
 
@@ -206,6 +228,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         damage(images[at], input);
     }
     check_one(images, how % 2 != 0);
+    if ((how & 4) != 0) check_restore(images, how % 2 != 0);
     store.take_back(std::move(images), damaged);
     return 0;
 }
@@ -217,5 +240,7 @@ std::vector<std::string> fuzz_samples() {
             std::string("\x3f\x01\x01\x43\x00", 5),
             std::string("\x3f\x02", 2),
             std::string("\x3d\x02\x00\x07\x01\x01\x44\x03", 8),
+            std::string("\x3f\x04\x00\x40\x00\x02\x40\x00\x03\x40\x00", 11),
+            std::string("\x3f\x07\x00\x40\x00\x01\x00\x02\x08\x00\x99\x55\x00\x42", 14),
             std::string("\x3f\x02\x01\x07\x00\x02\x20\x0c\x4c\x01", 10)};
 }

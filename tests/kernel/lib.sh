@@ -40,7 +40,8 @@ need_rig() {
     [ "$EUID" = 0 ] || skip "the rig needs root"
     [ "$(uname -m)" = x86_64 ] || skip "the rig needs x86-64"
     "$here/rig/run" --prepare > "$work/prepare.log" 2>&1 ||
-        { tail -n 5 "$work/prepare.log"; skip "the rig cannot be built here"; }
+        { tail -n 5 "$work/prepare.log"; skip "the rig cannot be run here: $(tail -n 1 "$work/prepare.log")"; }
+    grep "emulation instead" "$work/prepare.log" || true
 }
 
 # OPTION...: starts $work/guest in the rig, after guest_lib.sh; its output goes to $work/guest.log.
