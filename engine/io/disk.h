@@ -20,7 +20,7 @@ enum class DiskOpKind : std::uint8_t {
     read,
     write,
     flush,   // everything that completed before it is durable after it
-    zero,    // `size` bytes read as zero afterwards; space may be given back
+    zero,    // `size` bytes read as zero afterwards
 };
 
 class Disk;
@@ -32,6 +32,7 @@ struct DiskOp {
     DiskOpKind kind{DiskOpKind::read};
     bool fua{false};                // write: durable when it completes
     bool background{false};         // nobody waits for it: another thread may take its time
+    bool may_free{false};           // zero: space may be given back; else it stays, or is, taken
     std::uint64_t offset{0};        // bytes from the start of the device
     std::uint64_t size{0};          // bytes
     std::byte* data{nullptr};       // read: filled; write: only read from
@@ -86,7 +87,9 @@ struct DiskInfo {
     std::string path;                // for messages
     std::uint64_t size{0};           // bytes
     std::uint32_t memory_align{512}; // of DiskOp::data; 1 when any address will do
-    bool zero_fast{false};           // `zero` costs next to nothing per byte
+    bool zero_fast{false};           // `zero` that may free costs next to nothing per byte
+    bool zero_kept_fast{false};      // and so does one that may not
+    bool allocated{false};           // a file that has space for every byte: it is to keep it
     bool direct{false};              // O_DIRECT: past the page cache
     bool in_memory{false};           // tmpfs: an operation is a copy and never waits
     bool block_device{false};

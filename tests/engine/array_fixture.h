@@ -80,7 +80,7 @@ class SimArray {
             member.path = path_of(i);
             member.size = disks.back()->info().size;
             member.spare = i >= options_.members;
-            member.zero_fast = options_.zero_fast;
+            member.zero_fast = zeroes_fast(disks.back()->info());
             members.push_back(member);
         }
         CreateOptions how;
