@@ -124,6 +124,11 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     self->begin_recovery();
     if (self->options_.readonly) {
         self->tell(Severity::info, "started", "serving for reading only; nothing is written");
+        if (!self->members_.doubt().empty()) {
+            self->tell(Severity::warning, "resync_waits",
+                       "parity that is not known to be true stays so until the array is served for "
+                       "writing");
+        }
         self->configuration_.scrub.reset();  // goes on when it is served for writing again
         self->background_running_ = true;
         self->tasks_.spawn(run_background(self));
@@ -265,12 +270,18 @@ ArrayStatus ArrayImpl::status() const {
                     : members_.lost() != 0 ? Health::degraded
                                            : Health::clean;
     status.intent = intent_.status();
+    if (options_.readonly) {  // at rest: what it is to be when the array is served for writing
+        status.intent.on = configuration_.intent.on;
+        status.intent.region = configuration_.intent.region;
+    }
     status.intent.hindrance = before_.intent_hindrance;
     if (recovery_) status.recovery = recovery_status();
     status.bad = bad_bytes_;
     status.bad_bytes = bad_bytes_size_;
     status.readonly = options_.readonly;
     status.stopping = draining_;
+    status.in_doubt = !members_.doubt().empty();
+    status.resync_stuck = resync_stuck_;
     for (const MemberRecord& at : configuration_.members) {
         MemberStatus member;
         member.record = at;
@@ -286,8 +297,9 @@ ArrayStatus ArrayImpl::status() const {
             member.errors_read = slot.io.errors_read;
             member.errors_write = slot.io.errors_write;
         } else {
-            member.open = std::ranges::any_of(
-                spares_, [&](const Spare& spare) { return spare.metadata.uuid == at.uuid; });
+            const auto spare = std::ranges::find_if(
+                spares_, [&](const Spare& one) { return one.metadata.uuid == at.uuid; });
+            member.open = spare != spares_.end();
         }
         status.members.push_back(std::move(member));
     }

@@ -21,6 +21,7 @@
 #include "engine/walker.h"
 #include "engine/window_locks.h"
 #include "engine/write_intent.h"
+#include "engine/wrong_rows.h"
 
 namespace braid {
 
@@ -103,7 +104,10 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     Task<Result<void>> walk_unknown(std::vector<BadRange> rows) override {
         return list_rows(this, std::move(rows));
     }
-    void walk_mismatch(WindowPlace place, std::uint32_t row, std::string what) override;
+    void walk_mismatch(WindowPlace place, RowMask rows, RoleSet strips, std::string what) override;
+    void tell_wrong(const WrongRows& rows);
+    void tell_wrong_before(std::uint64_t windows);
+    void tell_more_wrong();
     LatencySample take_latency() override;
 
     static Task<Result<void>> wait_losses_durable(ArrayImpl* self);
@@ -220,7 +224,11 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool failed_told_{false};
     std::uint64_t events_told_{0};
     std::deque<ArrayEvent> events_;
-    std::uint64_t mismatches_told_{0};
+    WrongRowsJoiner wrong_{configuration_};
+    std::uint64_t wrong_told_{0};     // runs of rows, one by one
+    WrongRows wrong_more_;            // from the first to the last of those told together
+    std::uint64_t wrong_more_runs_{0};
+    std::uint64_t wrong_more_rows_{0};
 
     // Written by any thread.
     std::atomic<std::uint64_t> latency_count_{0};

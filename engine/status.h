@@ -108,6 +108,8 @@ struct ArrayStatus {
     Health health{Health::clean};
     bool readonly{false};
     bool stopping{false};
+    bool in_doubt{false};                // parity somewhere is not known to be true
+    bool resync_stuck{false};            // and the resync could not go on
     std::vector<MemberStatus> members;   // roles in order, then the spares
     std::vector<WalkStatus> walks;       // what runs now; at most one
     std::optional<WalkStatus> last_scrub;

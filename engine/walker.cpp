@@ -462,7 +462,8 @@ void Walker::inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row) {
             ++order_.repaired;
             what += geometry.parities() == 2 ? "; repaired" : "; parity rewritten from the data";
         }
-        host_.walk_mismatch(place, row, std::move(what));
+        const bool located = known && geometry.parities() == 2;
+        host_.walk_mismatch(place, row_range(row, 1), located ? wrong : RoleSet{}, std::move(what));
         if (!repairs) return;
     }
     std::array<std::byte*, members_max> to{};
@@ -534,7 +535,7 @@ Result<void> Walker::recover_rows_of(Lane& lane, const RowRun& run) {
     const RoleSet gone = run.gone();
     if (gone.size() > geometry.parities()) {
         if (order_.kind == WalkKind::scrubbing) {
-            host_.walk_mismatch(run.place, run.row,
+            host_.walk_mismatch(run.place, run.rows(), gone,
                                 "it cannot be read, nor computed from the others");
             return {};
         }

@@ -44,8 +44,10 @@ class WalkHost {
     /// The data in these rows cannot be known: lists them, durably. Only then may the walk make
     /// their parity true for zeros in their place.
     virtual Task<Result<void>> walk_unknown(std::vector<BadRange> rows) = 0;
-    /// Rows of a window were found wrong: `what` for people.
-    virtual void walk_mismatch(WindowPlace place, std::uint32_t row, std::string what) = 0;
+    /// Rows of a window were found wrong: `what` for people. `strips`: which of them, as far as
+    /// that can be told, else none.
+    virtual void walk_mismatch(WindowPlace place, RowMask rows, RoleSet strips,
+                               std::string what) = 0;
     virtual LatencySample take_latency() = 0;
 };
 

@@ -180,7 +180,9 @@ json scrub_json(const ArrayStatus& status) {
 }
 
 json intent_json(const ArrayStatus& status) {
-    return {{"intent", json_of(status.intent)}, {"recovery", json_of(status.recovery)}};
+    return {{"intent", json_of(status.intent)},
+            {"recovery", json_of(status.recovery)},
+            {"readonly", status.readonly}};
 }
 
 json bad_json(const Configuration& configuration, std::uint64_t first, std::uint64_t count) {
@@ -203,6 +205,7 @@ json json_of(const ArrayStatus& status) {
     value["health"] = braid::text_of(status.health);
     value["readonly"] = status.readonly;
     value["stopping"] = status.stopping;
+    value["in_doubt"] = status.in_doubt;
     value["members"] = json::array();
     for (const MemberStatus& member : status.members) {
         value["members"].push_back(json_of(member, status.configuration.strip_size));
