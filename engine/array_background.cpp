@@ -278,6 +278,7 @@ void ArrayImpl::tell_more_wrong() {
 }
 
 Checked<Unit> ArrayImpl::start_scrub(bool repair) {
+    if (draining_) return Refusal{"the array is being stopped"};
     if (options_.readonly && repair) {
         return Refusal{"the array is served for reading only: a scrub cannot repair"};
     }

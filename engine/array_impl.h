@@ -113,6 +113,8 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<Result<void>> wait_losses_durable(ArrayImpl* self);
     static Task<Result<void>> keep_position(ArrayImpl* self);
     static Task<Result<void>> stop_all(ArrayImpl* self);
+    static Task<void> watch_stop(ArrayImpl* self);
+    std::string why_stop_waits() const;
     static Task<Result<void>> keep_final_state(ArrayImpl* self);
     void note_positions();
     Checked<IntentSettings> plan_intent();
@@ -218,6 +220,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool draining_{false};            // no request is taken any more
     bool stopping_{false};            // and nothing new begins in the background
     bool stopped_{false};
+    Timer* stop_timer_{nullptr};      // of watch_stop()
     bool abandoned_{false};           // destroyed without stop(): frames end where they are
     bool members_busy_{false};        // an operator's command on members runs
     bool writing_{false};             // the configuration, to members that may be lost meanwhile

@@ -41,6 +41,7 @@ struct MemberStatus {
     std::uint64_t bytes_written{0};
     std::uint64_t errors_read{0};        // answered with an error, since the start
     std::uint64_t errors_write{0};
+    std::uint32_t in_flight{0};          // operations that its disk has not answered
 };
 
 enum class Severity : std::uint8_t { info, warning, error };

@@ -33,6 +33,7 @@ json json_of(const MemberStatus& member, std::uint64_t strip_size) {
     value["errors_read"] = member.errors_read;
     value["errors_write"] = member.errors_write;
     value["errors_corrected"] = record.read_errors;
+    value["in_flight"] = member.in_flight;
     return value;
 }
 

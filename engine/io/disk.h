@@ -57,15 +57,7 @@ class DiskGroup {
         ++pending_;
     }
     /// For a Disk: the operation has completed, with 0 or an errno.
-    static void complete(DiskOp& op, int os_error) {
-        op.os_error = os_error;
-        DiskGroup& group = *op.group;
-        if (--group.pending_ == 0 && group.handle_) {
-            const auto handle = group.handle_;
-            group.handle_ = nullptr;
-            group.queue_->push(handle);
-        }
-    }
+    static void complete(DiskOp& op, int os_error);
 
     bool await_ready() const { return pending_ == 0; }
     template <class Promise>
@@ -82,7 +74,8 @@ class DiskGroup {
     std::coroutine_handle<> handle_;
 };
 
-/// What a disk is like; fixed while it is open.
+/// What a disk is like; fixed while it is open. A `zero` of a kind that is not fast may be answered
+/// with EOPNOTSUPP: then nothing has changed, and zeros are to be written.
 struct DiskInfo {
     std::string path;                // for messages
     std::uint64_t size{0};           // bytes
@@ -104,12 +97,31 @@ class Disk {
     /// Any thread, while the disk lives: reads at once. Returns 0, an errno, or ENOSYS where the
     /// disk cannot be read past its loop. Alignment as for a DiskOp.
     virtual int read_now(std::uint64_t offset, ByteSpan into) const;
+    /// Operations that were submitted and have not completed.
+    std::uint32_t in_flight() const { return in_flight_; }
+
+  private:
+    friend class DiskGroup;
+    friend void submit(Disk& disk, DiskGroup& group, DiskOp& op);
+    std::uint32_t in_flight_{0};
 };
 
 inline int Disk::read_now(std::uint64_t, ByteSpan) const { return ENOSYS; }
 
+inline void DiskGroup::complete(DiskOp& op, int os_error) {
+    op.os_error = os_error;
+    if (op.disk != nullptr) --op.disk->in_flight_;
+    DiskGroup& group = *op.group;
+    if (--group.pending_ == 0 && group.handle_) {
+        const auto handle = group.handle_;
+        group.handle_ = nullptr;
+        group.queue_->push(handle);
+    }
+}
+
 inline void submit(Disk& disk, DiskGroup& group, DiskOp& op) {
     op.disk = &disk;
+    ++disk.in_flight_;
     group.add(op);
     disk.submit(op);
 }

@@ -475,6 +475,26 @@ TEST(MemberFile, RefusesWhatIsNoMemberAndSaysWhy) {
     if (geteuid() != 0) expect_refused(closed.path(), "Permission denied");
 }
 
+TEST(MemberFile, TellsWhetherItHasSpaceForAll) {
+    for (const std::string& folder : {std::string("/dev/shm"), here()}) {
+        if (access(folder.c_str(), W_OK) != 0) continue;
+        TemporaryFile file(folder, disk_size);
+        EXPECT_FALSE(open_member_file(file.path(), {})->info.allocated) << folder;
+        const int fd = open(file.path().c_str(), O_RDWR);
+        EXPECT_EQ(posix_fallocate(fd, 0, disk_size), 0);
+        close(fd);
+        EXPECT_TRUE(open_member_file(file.path(), {})->info.allocated) << folder;
+    }
+}
+
+TEST(UringLoop, TellsWhyThereIsNone) {
+    EXPECT_NE(text_of_no_ring(ENOMEM).find("RLIMIT_MEMLOCK is "), std::string::npos);
+    EXPECT_EQ(text_of_no_ring(ENOMEM).find("io_uring_disabled"), std::string::npos);
+    EXPECT_EQ(text_of_no_ring(EPERM).find("RLIMIT_MEMLOCK"), std::string::npos);
+    EXPECT_NE(text_of_no_ring(EMFILE).find("ulimit -n"), std::string::npos);
+    EXPECT_NE(text_of_no_ring(ENOSYS).find("Linux 5.15"), std::string::npos);
+}
+
 TEST(MemberFile, IsLockedAgainstASecondOpener) {
     TemporaryFile file(here(), disk_size);
     {
