@@ -29,11 +29,11 @@ bool Quorum::is_enough(MemberSet in_sync, bool witness_promised) const {
 }
 
 Standing standing_of(const MemberAnswer& answer, EpochRevision in_force) {
-    using Part = MemberAnswer::Part;
-    if (answer.part == Part::none) return Standing::none;
-    if (answer.part == Part::fresh) return Standing::rebuilding;
+    using Taken = MemberAnswer::Part;
+    if (answer.part == Taken::none) return Standing::none;
+    if (answer.part == Taken::fresh) return Standing::rebuilding;
     if (answer.held < in_force) return Standing::stale;
-    return answer.part == Part::in_sync ? Standing::counts : Standing::rebuilding;
+    return answer.part == Taken::in_sync ? Standing::counts : Standing::rebuilding;
 }
 
 bool may_become_in_sync(EpochRevision newest, EpochRevision in_force, std::uint64_t complete_in) {
