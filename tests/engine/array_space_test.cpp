@@ -2,6 +2,8 @@
 // What members take up: thin ones stay thin, preallocated ones stay allocated.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/engine/array_fixture.h"
 
 namespace braid::sim {
@@ -197,13 +199,23 @@ TEST(ArraySpace, ZerosThatARebuildFindsAreDurableWhenItIsDone) {
     auto disk = sim.disk(sim.platters[4], SimArray::path_of(4));
     std::memset(used.content.data() + SimArray::data_offset, 0x77,
                 used.content.size() - SimArray::data_offset);
+    sim.platters[0]->delay_nanos = seconds(2).value;  // the rebuild waits for its first reads
     ASSERT_TRUE(sim.loop().run_until_done(sim.array->replace_member("1", std::move(disk), true)));
+    sim.loop().run_for(seconds(1));
     // Behind the rebuild's back, after everything that joining flushes: into the cache only.
     used.change(SimArray::data_offset, nullptr, used.content.size() - SimArray::data_offset, false,
                 [](std::uint64_t) { return true; });
-    sim.settle();
+    sim.platters[0]->delay_nanos = 0;
+    for (int i = 0; i != 1'000'000 && !sim.has_event("rebuild_done"); ++i) {
+        sim.loop().run_for(Nanos{5'000});
+    }
     ASSERT_EQ(sim.state_of(1), MemberState::in_sync);
-    EXPECT_LT(sim.array->status().members[1].bytes_written, 600 * 16 * kibi);
+    EXPECT_EQ(sim.array->status().members[1].bytes_written, 0u);
+    // The configuration that says so is on its way now.
+    EXPECT_TRUE(std::ranges::none_of(used.unflushed, [](const SimPlatter::Write& write) {
+        return write.offset >= SimArray::data_offset;
+    }));
+    sim.settle();
     sim.crash();
     sim.platters[1] = sim.platters[4];
     sim.platters.pop_back();
