@@ -107,10 +107,15 @@ MHD_Result send(MHD_Connection* connection, const ControlAnswer& answer) {
     return queued;
 }
 
+bool is_too_many(MHD_Connection* connection) {
+    const auto* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info != nullptr && info->socket_context != nullptr;
+}
+
 /// Called once with the headers, then for each piece of the body, then without one at its end.
 MHD_Result on_request(void* server, MHD_Connection* connection, const char* url, const char* method,
                       const char*, const char* body, std::size_t* body_size, void** state) {
-    if (*state == nullptr && static_cast<ControlServer*>(server)->is_full()) {
+    if (*state == nullptr && is_too_many(connection)) {
         return send(connection,
                     {503,
                      error_body(fmt::format("{} connections are open already, and more are not "
@@ -144,9 +149,16 @@ MHD_Result on_request(void* server, MHD_Connection* connection, const char* url,
     return send(connection, static_cast<ControlServer*>(server)->answer(exchange.request));
 }
 
-void on_connection(void* server, MHD_Connection*, void**, MHD_ConnectionNotificationCode code) {
-    static_cast<ControlServer*>(server)->count_connection(
-        code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
+/// A connection has our context if it is one too many.
+void on_connection(void* server, MHD_Connection*, void** context,
+                   MHD_ConnectionNotificationCode code) {
+    static char too_many;
+    auto* const control = static_cast<ControlServer*>(server);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = control->enter() ? nullptr : &too_many;
+    } else if (*context == nullptr) {
+        control->leave();
+    }
 }
 
 void on_end(void*, MHD_Connection*, void** state, MHD_RequestTerminationCode) {
@@ -177,6 +189,12 @@ Checked<Unit> ControlServer::bind(const std::string& path) {
     struct stat status {};
     if (lstat(path.c_str(), &status) == 0) inode_ = status.st_ino;
     return Unit{};
+}
+
+bool ControlServer::enter() {
+    if (++connections_ <= connections_max) return true;
+    --connections_;
+    return false;
 }
 
 Checked<Unit> ControlServer::start(Bridge& bridge, UringLoop& loop, EventHub& events) {

@@ -43,9 +43,9 @@ class ControlServer {
     void refuse_orders() { stopping_ = true; }
     /// Waits for the commands under way, ends the connections and removes the socket. Idempotent.
     void stop();
-    /// For libmicrohttpd.
-    void count_connection(int change) { connections_ += change; }
-    bool is_full() const { return connections_ > connections_max; }
+    /// For libmicrohttpd: whether a connection that begins is to be served; leave() if it was.
+    bool enter();
+    void leave() { --connections_; }
 
     static constexpr int connections_max = 32;
 
