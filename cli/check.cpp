@@ -40,6 +40,38 @@ int trouble(const std::string& text) {
     return status_trouble;
 }
 
+constexpr std::uint64_t poll_nanos = millis(200).value;
+
+/// What was found, by the scrub and before it.
+struct Found {
+    WalkStatus scrub;
+    std::uint64_t rows_resynced{0};  // parity that an unclean stop had left wrong
+    std::vector<BadBytes> bad;
+    std::uint64_t bad_bytes{0};
+};
+
+/// An array that was not stopped cleanly is made true first: until then a difference means nothing.
+Task<Checked<Unit>> wait_for_resync(Array* array, Clock* clock) {
+    Style style = Style::of_stdout();
+    style.colours = false;
+    ProgressLine line;
+    for (;;) {
+        const ArrayStatus status = array->status();
+        if (status.health == Health::failed || status.resync_stuck) {
+            co_return Refusal{"parity could not be made true; the messages above tell why"};
+        }
+        if (!status.in_doubt) co_return Unit{};
+        if (interrupted != 0) {
+            co_return Refusal{"interrupted; the next start goes on with the resync"};
+        }
+        for (const WalkStatus& walk : status.walks) {
+            line.show(task_line(plugin::json_of(walk), style));
+        }
+        Timer timer(*clock, {clock->now().value + poll_nanos});
+        co_await timer;
+    }
+}
+
 /// Walks the array to its end; the scrub's result, or why there is none.
 Task<Checked<WalkStatus>> scrub(Array* array, Clock* clock, bool repair) {
     if (const auto started = array->start_scrub(repair); !started) co_return started.error();
@@ -47,7 +79,7 @@ Task<Checked<WalkStatus>> scrub(Array* array, Clock* clock, bool repair) {
     style.colours = false;
     ProgressLine line;
     for (int idle = 0;;) {
-        Timer timer(*clock, {clock->now().value + millis(200).value});
+        Timer timer(*clock, {clock->now().value + poll_nanos});
         co_await timer;
         const ArrayStatus status = array->status();
         const WalkStatus* running = nullptr;
@@ -92,8 +124,19 @@ Task<Checked<Unit>> look(const std::vector<std::unique_ptr<Disk>>* disks, bool f
                     fmt::join(absent, ", "))};
 }
 
+Task<Checked<Found>> resync_and_scrub(Array* array, Clock* clock, bool repair) {
+    if (repair) BRAID_CO_CHECK(co_await wait_for_resync(array, clock));
+    Found found;
+    BRAID_CO_TRY(found.scrub, co_await scrub(array, clock, repair));
+    ArrayStatus status = array->status();
+    if (status.recovery) found.rows_resynced = status.recovery->rows_wrong;
+    found.bad = std::move(status.bad);
+    found.bad_bytes = status.bad_bytes;
+    co_return found;
+}
+
 /// `disks` stay the caller's until they are looked at.
-Task<Checked<WalkStatus>> check(ReadyQueue* ready, Clock* clock,
+Task<Checked<Found>> check(ReadyQueue* ready, Clock* clock,
                                 std::vector<std::unique_ptr<Disk>>* disks, ArrayOptions options,
                                 bool repair) {
     const auto looked = co_await look(disks, options.force);
@@ -101,7 +144,7 @@ Task<Checked<WalkStatus>> check(ReadyQueue* ready, Clock* clock,
     auto opened = co_await Array::open(*ready, *clock, std::move(*disks), std::move(options));
     if (!opened) co_return opened.error();
     const std::unique_ptr<Array> array = std::move(opened).value();
-    auto result = co_await scrub(array.get(), clock, repair);
+    auto result = co_await resync_and_scrub(array.get(), clock, repair);
     const auto stopped = co_await array->stop();
     if (!stopped && result) {
         co_return Refusal{
@@ -110,15 +153,39 @@ Task<Checked<WalkStatus>> check(ReadyQueue* ready, Clock* clock,
     co_return result;
 }
 
-int report(const WalkStatus& walk) {
+/// Bytes that are on the bad-row list: their parity may well be true, but it is that of zeros.
+void print_bad(const Found& found) {
+    fmt::print("{} cannot be known; a read of them is an error, until they are written anew:\n",
+               size_text(found.bad_bytes));
+    std::uint64_t told = 0;
+    for (const BadBytes& range : found.bad) {
+        fmt::print("  {}\n", bad_line({{"volume", range.volume},
+                                       {"offset", range.offset},
+                                       {"size", range.size},
+                                       {"member", raw(range.member)}}));
+        told += range.size;
+    }
+    if (told < found.bad_bytes) {
+        fmt::print("  and {} more, in more places than can be named\n",
+                   size_text(found.bad_bytes - told));
+    }
+}
+
+int report(const Found& found) {
+    const WalkStatus& walk = found.scrub;
+    if (found.rows_resynced != 0) {
+        fmt::print("parity of {} rows was not true since the unclean stop, and was made true\n",
+                   found.rows_resynced);
+    }
     fmt::print("checked {} of each member: {}\n", size_text(walk.position),
                scrub_result(plugin::json_of(walk)));
+    if (found.bad_bytes != 0) print_bad(found);
     if (walk.position < walk.end) return status_trouble;
     if (walk.mismatches > walk.repaired) {
         fmt::print("`braid check --repair` rewrites what is wrong\n");
-        return status_mismatches;
     }
-    return walk.mismatches != 0 ? status_mismatches : status_clean;
+    const bool all_well = walk.mismatches == 0 && found.rows_resynced == 0 && found.bad_bytes == 0;
+    return all_well ? status_clean : status_mismatches;
 }
 
 int run(const CheckOptions& options) {
@@ -135,10 +202,12 @@ int run(const CheckOptions& options) {
     array_options.force = options.force;
     array_options.seed = std::random_device{}();
     array_options.on_event = [](const ArrayEvent& event) {
-        if (event.severity != Severity::info) {
+        const bool reported = event.kind == "mismatch" || event.kind == "scrub_done";
+        if (event.severity != Severity::info && !reported) {
             std::fprintf(stderr, "braid: %s\n", event.text.c_str());
         }
     };
+    array_options.on_wrong = [](const std::string& text) { fmt::print("{}\n", text); };
     std::signal(SIGINT, on_interrupt);
     std::signal(SIGTERM, on_interrupt);
     const auto result = (*loop)->run_until_done(
@@ -153,8 +222,8 @@ void add_check_command(CLI::App& app, int* exit_status) {
     CLI::App* command = app.add_subcommand(
         "check", "read an array that is not served and compare data with parity");
     command->footer(
-        "Exit status: 0 all is true, 1 something was wrong (and is repaired, with --repair), 2 it "
-        "could not be told.");
+        "Exit status: 0 all is true, 1 something was wrong (and is repaired, with --repair) or cannot "
+        "be known, 2 it could not be told.");
     command->add_option("members", options->paths, "all members, in any order")
         ->required()
         ->type_name("PATH...");

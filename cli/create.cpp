@@ -283,7 +283,7 @@ Checked<CreatePlan> make_plan(const CreateOptions& options, const std::vector<Ta
         member.path = absolute_path(target.path);
         member.spare = target.spare;
         member.size = target.disk ? target.disk->info().size : file_size;
-        member.zero_fast = target.disk ? target.disk->info().zero_fast : true;
+        member.zero_fast = target.disk ? zeroes_fast(target.disk->info()) : true;
         members.push_back(std::move(member));
     }
     std::random_device device;

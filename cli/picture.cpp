@@ -98,7 +98,9 @@ std::string member_line(const json& status, const json& member, const Style& sty
     return line + "\n";
 }
 
-Colour colour_of_health(const std::string& health) {
+Colour colour_of_health(const json& status) {
+    const std::string health = text_in(status, "health");
+    if (health == "clean" && number_in(status, "bad_bytes") != 0) return Colour::bad;
     if (health == "clean") return Colour::good;
     return health == "degraded" ? Colour::warning : Colour::bad;
 }
@@ -113,6 +115,10 @@ std::size_t lost_members(const json& status) {
 }
 
 std::string health_words(const json& status, const std::string& health) {
+    const std::uint64_t bad = number_in(status, "bad_bytes");
+    if (health == "clean" && bad != 0) {
+        return fmt::format("no member is lost, but {} cannot be known", size_text(bad));
+    }
     if (health == "clean") return "clean";
     const std::size_t lost = lost_members(status);
     const std::string members =
@@ -126,6 +132,17 @@ std::string health_words(const json& status, const std::string& health) {
     return harmless(health);
 }
 
+/// Whose disks a stop waits for.
+std::string waits_of(const json& status) {
+    std::vector<std::string> names;
+    for (const json& member : list_in(status, "members")) {
+        if (number_in(member, "in_flight") == 0) continue;
+        const bool has_role = member.contains("role") && member["role"].is_number_unsigned();
+        names.push_back(has_role ? fmt::format("member {}", number_in(member, "role")) : "a spare");
+    }
+    return names.empty() ? "" : fmt::format(": waits for I/O of {}", fmt::join(names, ", "));
+}
+
 std::string head(const json& status, const Style& style) {
     const json& array = status.at("array");
     const std::string name = harmless(text_in(array, "name"));
@@ -137,11 +154,11 @@ std::string head(const json& status, const Style& style) {
                         size_text(number_in(array, "strip_size")),
                         size_text(number_in(array, "data_size")));
     if (flag_in(status, "readonly")) line += ", read only";
-    if (flag_in(status, "stopping")) line += ", stopping";
+    if (flag_in(status, "stopping")) line += ", stopping" + waits_of(status);
     const std::string health = text_in(status, "health");
     return line + "\n" +
            fmt::format("health: {}\n\n",
-                       painted(health_words(status, health), colour_of_health(health), style));
+                       painted(health_words(status, health), colour_of_health(status), style));
 }
 
 std::string volumes_line(const json& status) {
@@ -172,7 +189,11 @@ std::string counted(std::uint64_t count, const char* one, const char* many) {
     return fmt::format("{} {}", count, count == 1 ? one : many);
 }
 
-std::string intent_words(const json& intent) {
+std::string intent_words(const json& intent, bool readonly) {
+    if (readonly) {
+        return flag_in(intent, "on") ? "at rest while the array is served for reading only"
+                                     : "off, and the array is served for reading only";
+    }
     if (!flag_in(intent, "on")) {
         const std::string hindrance = harmless(text_in(intent, "hindrance"));
         return (hindrance.empty() ? std::string("off") : "off: " + hindrance) +
@@ -185,9 +206,13 @@ std::string intent_words(const json& intent) {
 }
 
 /// What the recovery after the last start found so far, or in all.
-std::string recovery_words(const json& recovery) {
+std::string recovery_words(const json& recovery, bool readonly) {
     const std::uint64_t left = number_in(recovery, "stripes_left");
     const std::uint64_t stripes = number_in(recovery, "stripes");
+    if (readonly && left != 0) {
+        return fmt::format("{} in doubt, made true when the array is served for writing",
+                           counted(left, "stripe", "stripes"));
+    }
     const std::string how_far =
         left == 0 ? fmt::format("done in {:.1f} s: {}", real_in(recovery, "seconds"),
                                 counted(stripes, "stripe", "stripes"))
@@ -342,12 +367,13 @@ std::string scrub_result(const json& last_scrub) {
 }
 
 std::string intent_lines(const json& answer) {
+    const bool readonly = flag_in(answer, "readonly");
     std::string text;
     if (const json* intent = object_in(answer, "intent")) {
-        text += fmt::format("intent   {}\n", intent_words(*intent));
+        text += fmt::format("intent   {}\n", intent_words(*intent, readonly));
     }
     if (const json* recovery = object_in(answer, "recovery")) {
-        text += fmt::format("recovery {}\n", recovery_words(*recovery));
+        text += fmt::format("recovery {}\n", recovery_words(*recovery, readonly));
     }
     return text;
 }

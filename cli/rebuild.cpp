@@ -24,7 +24,12 @@ bool is_rebuild(const nlohmann::json& task) {
 }
 
 std::string summary(const nlohmann::json& status) {
-    if (text_in(status, "health") == "clean") return "nothing to rebuild: all members are in sync";
+    if (text_in(status, "health") == "clean") {
+        const std::uint64_t bad = number_in(status, "bad_bytes");
+        if (bad == 0) return "nothing to rebuild: all members are in sync";
+        return fmt::format("nothing to rebuild: all members are in sync, but {} cannot be known: "
+                           "`braid volume bad` lists them", size_text(bad));
+    }
     return "nothing is being rebuilt, but a member is lost: `braid member add PATH` gives the "
            "array a new one";
 }
@@ -33,7 +38,8 @@ Checked<int> run(ControlClient& client, const RebuildOptions& options) {
     if (options.wait) {
         BRAID_TRY(const nlohmann::json after, follow_tasks(client, {"rebuilding", "resyncing"}));
         fmt::print("{}\n", summary(after));
-        return text_in(after, "health") == "clean" ? 0 : 1;
+        const bool knows_all = number_in(after, "bad_bytes") == 0;
+        return text_in(after, "health") == "clean" && knows_all ? 0 : 1;
     }
     BRAID_TRY(const nlohmann::json status, get_status(client));
     nlohmann::json running = nlohmann::json::array();
@@ -58,7 +64,8 @@ void add_rebuild_command(CLI::App& app, int* exit_status) {
     CLI::App* command = app.add_subcommand("rebuild", "how far the rebuild of a running array is");
     add_socket_option(*command, &options->socket);
     command->add_flag("--wait", options->wait,
-                      "until it is done; exit status 1 if a member is still lost then");
+                      "until it is done; exit status 1 if a member is still lost then, or bytes cannot be "
+                      "known");
     command->add_flag("--json", options->as_json, "as JSON, for programs");
     command->callback([options, exit_status] {
         *exit_status = with_server(options->socket,

@@ -34,6 +34,8 @@ struct ArrayOptions {
     std::uint64_t seed{0};   // of the array's Rng (uuids of new members)
     IntentChange intent;     // at the start
     std::function<void(const ArrayEvent&)> on_event;       // the log; may be empty
+    std::function<void(std::string)> on_wrong;             // each thing that a scrub finds, for
+                                                           // people; the log has many together
     std::function<void(ByteSpan)> on_buffer;               // registers the pool with the loop
 };
 

@@ -3,6 +3,8 @@
 // at a time, in this order.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "engine/array_impl.h"
 #include "engine/base/mutation.h"
 
@@ -105,7 +107,7 @@ std::optional<WalkOrder> ArrayImpl::next_walk() {
         order.repair = configuration_.scrub->repair;
         order.mismatches = configuration_.scrub->mismatches;
         order.repaired = configuration_.scrub->repaired;
-        mismatches_told_ = 0;
+        wrong_told_ = 0;
         scrub_cancelled_ = false;
         tell(Severity::info, "scrub_started",
              order.repair ? "reading all stripes, repairing what is wrong" : "reading all stripes");
@@ -144,6 +146,7 @@ Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
             self->marks_settled(stripe);
             break;
         case WalkKind::scrubbing:
+            self->tell_wrong_before(self->walker_.position());
             if (now.scrub) {
                 now.scrub = ScrubRecord{stripe, order.repair, order.mismatches, order.repaired};
             }
@@ -192,6 +195,8 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
 }
 
 void ArrayImpl::scrub_ended(const WalkOrder& order, const Result<void>& result) {
+    tell_wrong_before(members_.window_count() + 1);  // all, though it may not have come so far
+    tell_more_wrong();
     WalkStatus status = walker_.status();
     status.mismatches = order.mismatches;
     status.repaired = order.repaired;
@@ -224,19 +229,56 @@ void ArrayImpl::scrub_ended(const WalkOrder& order, const Result<void>& result) 
                      order.repaired));
 }
 
-void ArrayImpl::walk_mismatch(WindowPlace place, std::uint32_t row, std::string what) {
-    constexpr std::uint64_t told_max = 20;
-    if (++mismatches_told_ > told_max + 1) return;
-    if (mismatches_told_ == told_max + 1) {
-        return tell(Severity::warning, "mismatch", "more rows are wrong; they are only counted");
+void ArrayImpl::walk_mismatch(WindowPlace place, RowMask rows, RoleSet strips, std::string what) {
+    WrongRows wrong;
+    for (const Role role : strips) {
+        wrong.members |= RoleSet::of(Role{raw(geometry_.member_of(place.stripe, role))});
     }
-    const std::uint64_t in_strip = place.window * geometry_.window_size() + row * row_size;
+    wrong.what = std::move(what);
+    for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
+        wrong.first = members_.window_number(place) * geometry_.window_rows + row;
+        wrong.count = count;
+        if (const auto complete = wrong_.add(wrong)) tell_wrong(*complete);
+    });
+}
+
+/// What the scrub has found and passed.
+void ArrayImpl::tell_wrong_before(std::uint64_t windows) {
+    for (const WrongRows& rows : wrong_.take_before(windows * geometry_.window_rows)) {
+        tell_wrong(rows);
+    }
+}
+
+/// The first ones by themselves, for the log; then many together. Who asked for all gets all.
+void ArrayImpl::tell_wrong(const WrongRows& rows) {
+    constexpr std::uint64_t told_max = 20;
+    constexpr std::uint64_t together = 1000;
+    if (options_.on_wrong) options_.on_wrong(text_of(rows, configuration_));
+    if (wrong_told_ < told_max) {
+        ++wrong_told_;
+        return tell(Severity::warning, "mismatch", text_of(rows, configuration_));
+    }
+    if (wrong_more_runs_ == 0) wrong_more_ = rows;
+    const std::uint64_t end = std::max(wrong_more_.end(), rows.end());
+    wrong_more_.first = std::min(wrong_more_.first, rows.first);
+    wrong_more_.count = end - wrong_more_.first;
+    wrong_more_rows_ += rows.count;
+    if (++wrong_more_runs_ == together) tell_more_wrong();
+}
+
+void ArrayImpl::tell_more_wrong() {
+    if (wrong_more_runs_ == 0) return;
+    const std::uint64_t per_strip = geometry_.rows_per_strip();
     tell(Severity::warning, "mismatch",
-         fmt::format("stripe {}, bytes {}…{} of its strips: {}", raw(place.stripe), in_strip,
-                     in_strip + row_size - 1, what));
+         fmt::format("{} more places with {} rows, between stripe {} and stripe {}, are wrong; "
+                     "`braid check` of the stopped array names them all",
+                     wrong_more_runs_, wrong_more_rows_, wrong_more_.first / per_strip,
+                     (wrong_more_.end() - 1) / per_strip));
+    wrong_more_runs_ = wrong_more_rows_ = 0;
 }
 
 Checked<Unit> ArrayImpl::start_scrub(bool repair) {
+    if (draining_) return Refusal{"the array is being stopped"};
     if (options_.readonly && repair) {
         return Refusal{"the array is served for reading only: a scrub cannot repair"};
     }
@@ -244,6 +286,12 @@ Checked<Unit> ArrayImpl::start_scrub(bool repair) {
         return Refusal{fmt::format(
             "{} of {} members lost: there is nothing left to compare with. Rebuild first (braid "
             "member replace)", members_.lost(), members_.count())};
+    }
+    if (!members_.doubt().empty() && options_.readonly) {
+        return Refusal{
+            "the array was not stopped cleanly, or its first resync is not done: parity is not known "
+            "to be true yet, and nothing is written to make it true. Serve it for writing, or say "
+            "`braid check --repair`, which resyncs first"};
     }
     if (!members_.doubt().empty()) {
         return Refusal{"a resync makes parity true just now; scrub when it is done"};

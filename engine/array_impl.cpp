@@ -124,6 +124,11 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     self->begin_recovery();
     if (self->options_.readonly) {
         self->tell(Severity::info, "started", "serving for reading only; nothing is written");
+        if (!self->members_.doubt().empty()) {
+            self->tell(Severity::warning, "resync_waits",
+                       "parity that is not known to be true stays so until the array is served for "
+                       "writing");
+        }
         self->configuration_.scrub.reset();  // goes on when it is served for writing again
         self->background_running_ = true;
         self->tasks_.spawn(run_background(self));
@@ -168,6 +173,7 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
 Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
     if (self->draining_) co_return Result<void>{};
     self->draining_ = true;
+    self->tasks_.spawn(watch_stop(self));
     co_await self->requests_.drain();
     // Rows that were listed as unknown and written since are known to us alone: the resync has to
     // pass before anybody else may ask which they are.
@@ -205,11 +211,38 @@ Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
 
 Task<void> ArrayImpl::end_tasks(ArrayImpl* self) {
     self->stopped_ = true;
+    if (self->stop_timer_ != nullptr) self->stop_timer_->cancel();
     self->requests_.stop();
     self->intent_.stop();
     self->changed_event_.set();
     auto joined = self->tasks_.join();
     co_await joined;
+}
+
+/// A stop that takes long says for what it waits.
+Task<void> ArrayImpl::watch_stop(ArrayImpl* self) {
+    for (Nanos pause = seconds(5); !self->stopped_; pause = seconds(60)) {
+        Timer timer(self->clock_, Nanos{self->clock_.now().value + pause.value});
+        self->stop_timer_ = &timer;
+        co_await timer;
+        self->stop_timer_ = nullptr;
+        if (!self->stopped_) self->tell(Severity::warning, "stop_waits", self->why_stop_waits());
+    }
+}
+
+std::string ArrayImpl::why_stop_waits() const {
+    std::string text;
+    for (const MemberStatus& member : status().members) {
+        if (member.in_flight == 0) continue;
+        const MemberRecord& at = member.record;
+        text += fmt::format("{}{} ({}), which has not answered {} operation{}",
+                            text.empty() ? "" : ", and for ",
+                            at.role ? fmt::format("member {}", raw(*at.role)) : "a spare", at.path,
+                            member.in_flight, member.in_flight == 1 ? "" : "s");
+    }
+    if (!text.empty()) return "the stop waits for " + text;
+    if (must_settle()) return "the stop waits for the resync of rows that cannot be known else";
+    return "the stop waits for requests and commands under way";
 }
 
 Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
@@ -267,12 +300,18 @@ ArrayStatus ArrayImpl::status() const {
                     : members_.lost() != 0 ? Health::degraded
                                            : Health::clean;
     status.intent = intent_.status();
+    if (options_.readonly) {  // at rest: what it is to be when the array is served for writing
+        status.intent.on = configuration_.intent.on;
+        status.intent.region = configuration_.intent.region;
+    }
     status.intent.hindrance = before_.intent_hindrance;
     if (recovery_) status.recovery = recovery_status();
     status.bad = bad_bytes_;
     status.bad_bytes = bad_bytes_size_;
     status.readonly = options_.readonly;
     status.stopping = draining_;
+    status.in_doubt = !members_.doubt().empty();
+    status.resync_stuck = resync_stuck_;
     for (const MemberRecord& at : configuration_.members) {
         MemberStatus member;
         member.record = at;
@@ -287,9 +326,12 @@ ArrayStatus ArrayImpl::status() const {
             member.bytes_written = slot.io.bytes_written;
             member.errors_read = slot.io.errors_read;
             member.errors_write = slot.io.errors_write;
+            if (slot.disk) member.in_flight = slot.disk->in_flight();
         } else {
-            member.open = std::ranges::any_of(
-                spares_, [&](const Spare& spare) { return spare.metadata.uuid == at.uuid; });
+            const auto spare = std::ranges::find_if(
+                spares_, [&](const Spare& one) { return one.metadata.uuid == at.uuid; });
+            member.open = spare != spares_.end();
+            if (member.open) member.in_flight = spare->disk->in_flight();
         }
         status.members.push_back(std::move(member));
     }

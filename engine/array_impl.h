@@ -22,6 +22,7 @@
 #include "engine/walker.h"
 #include "engine/window_locks.h"
 #include "engine/write_intent.h"
+#include "engine/wrong_rows.h"
 
 namespace braid {
 
@@ -105,12 +106,17 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     Task<Result<void>> walk_unknown(std::vector<BadRange> rows) override {
         return list_rows(this, std::move(rows));
     }
-    void walk_mismatch(WindowPlace place, std::uint32_t row, std::string what) override;
+    void walk_mismatch(WindowPlace place, RowMask rows, RoleSet strips, std::string what) override;
+    void tell_wrong(const WrongRows& rows);
+    void tell_wrong_before(std::uint64_t windows);
+    void tell_more_wrong();
     LatencySample take_latency() override;
 
     static Task<Result<void>> wait_losses_durable(ArrayImpl* self);
     static Task<Result<void>> keep_position(ArrayImpl* self);
     static Task<Result<void>> stop_all(ArrayImpl* self);
+    static Task<void> watch_stop(ArrayImpl* self);
+    std::string why_stop_waits() const;
     static Task<Result<void>> keep_final_state(ArrayImpl* self);
     void note_positions();
     Checked<IntentSettings> plan_intent();
@@ -225,13 +231,18 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool draining_{false};            // no request is taken any more
     bool stopping_{false};            // and nothing new begins in the background
     bool stopped_{false};
+    Timer* stop_timer_{nullptr};      // of watch_stop()
     bool abandoned_{false};           // destroyed without stop(): frames end where they are
     bool members_busy_{false};        // an operator's command on members runs
     bool writing_{false};             // the configuration, to members that may be lost meanwhile
     bool failed_told_{false};
     std::uint64_t events_told_{0};
     std::deque<ArrayEvent> events_;
-    std::uint64_t mismatches_told_{0};
+    WrongRowsJoiner wrong_{configuration_};
+    std::uint64_t wrong_told_{0};     // runs of rows, one by one
+    WrongRows wrong_more_;            // from the first to the last of those told together
+    std::uint64_t wrong_more_runs_{0};
+    std::uint64_t wrong_more_rows_{0};
 
     // Written by any thread.
     std::atomic<std::uint64_t> latency_count_{0};

@@ -190,9 +190,9 @@ Checked<Unit> settle_parity(Draft& draft, bool force) {
     if (!degraded) {
         const bool whole = draft.assembly.unclean && !draft.has_record;
         draft.assembly.notices.push_back(
-            whole ? fmt::format("the array {}: parity is made true again by a resync of all of it",
+            whole ? fmt::format("the array {}: parity has to be made true by a resync of all of it",
                                 describe_unclean(draft))
-                  : fmt::format("parity is true up to stripe {} of {}: the resync goes on",
+                  : fmt::format("parity is true up to stripe {} of {}: the resync is not done",
                                 raw(*c.resynced), c.stripes));
         return Unit{};
     }
@@ -325,7 +325,7 @@ void settle_intent(Draft& draft, const Candidates& candidates) {
             ? std::string("the array was not stopped cleanly, but nothing was being written: no "
                           "stripe was marked by the write intent")
             : fmt::format("the array was not stopped cleanly: {} of its {} stripes were marked by "
-                          "the write intent, and are made true again",
+                          "the write intent, and have to be made true",
                           stripes, c.stripes));
 }
 

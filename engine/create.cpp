@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <set>
@@ -18,6 +19,7 @@ namespace braid {
 namespace {
 
 constexpr std::uint64_t zero_piece = std::uint64_t{1} << 30;
+constexpr std::uint64_t write_piece = std::uint64_t{1} << 20;
 constexpr std::uint64_t tail_size = 128u << 10;  // of a device: other formats' last superblocks
 
 Checked<Unit> check_wishes(const CreateOptions& options, std::size_t count) {
@@ -163,6 +165,16 @@ Task<Result<void>> wipe_tail(Disk& disk) {
     co_return co_await write_disk(disk, end - zeros.size(), zeros.view());
 }
 
+/// Where the disk had said that it could, and cannot.
+Task<Result<void>> write_zeros(Disk& disk, std::uint64_t offset, std::uint64_t size) {
+    const Buffer zeros(static_cast<std::size_t>(std::min(size, write_piece)));
+    for (std::uint64_t done = 0; done < size; done += write_piece) {
+        const std::uint64_t piece = std::min(write_piece, size - done);
+        BRAID_CO_CHECK(co_await write_disk(disk, offset + done, zeros.view().first(piece)));
+    }
+    co_return Result<void>{};
+}
+
 Task<Checked<Unit>> zero_data(Work* work) {
     const Configuration& c = work->plan.configuration;
     const std::uint64_t each = c.stripes * c.strip_size;
@@ -172,9 +184,13 @@ Task<Checked<Unit>> zero_data(Work* work) {
         for (std::uint64_t done = 0; done < each; done += zero_piece) {
             DiskOp op;
             op.kind = DiskOpKind::zero;
+            op.may_free = !disk.info().allocated;
             op.offset = c.members[role].data_offset + done;
             op.size = std::min(zero_piece, each - done);
-            const auto zeroed = co_await run_op(disk, op);
+            auto zeroed = co_await run_op(disk, op);
+            if (!zeroed && zeroed.error().os_error == EOPNOTSUPP) {
+                zeroed = co_await write_zeros(disk, op.offset, op.size);
+            }
             if (!zeroed) co_return member_failed(disk, zeroed.error(), "zeroing it");
             if (work->progress) work->progress(done_before + done + op.size, each * c.member_count);
         }

@@ -40,8 +40,13 @@ struct CreateMember {
     std::string path;
     std::uint64_t size{0};  // bytes of the device
     bool spare{false};
-    bool zero_fast{false};  // of its DiskInfo
+    bool zero_fast{false};  // see zeroes_fast()
 };
+
+/// Whether a disk is zeroed cheaply as it is to be: one that has space for all of it keeps it.
+inline bool zeroes_fast(const DiskInfo& info) {
+    return info.allocated ? info.zero_kept_fast : info.zero_fast;
+}
 
 /// How parity becomes true.
 enum class InitialParity : std::uint8_t {

@@ -16,6 +16,9 @@ struct IoRequest {
     IoKind kind{IoKind::read};
     bool fua{false};              // write, zero: durable when done
     bool fast_only{false};        // zero: Errc::unsupported rather than writing zeros out
+    bool may_free{false};         // zero: members may give space back
+    bool trim{false};             // zero: a hint. Whole stripes, where that is fast; nothing is
+                                  // written, and what is not zeroed keeps what it has
     std::uint64_t offset{0};      // bytes from the start of the array; any alignment
     std::uint64_t size{0};        // bytes; read and write at most request_size_max
     std::byte* data{nullptr};     // read: filled; write: only read from; any alignment

@@ -417,6 +417,7 @@ std::uint64_t wipe_size_of(const Configuration& configuration) {
 Task<Result<void>> zero_or_write(Disk& disk, std::uint64_t offset, std::uint64_t size) {
     DiskOp op;
     op.kind = DiskOpKind::zero;
+    op.may_free = !disk.info().allocated;
     op.offset = offset;
     op.size = size;
     if (const auto zeroed = co_await run_op(disk, op); zeroed) co_return Result<void>{};

@@ -81,6 +81,7 @@ void Members::submit(MemberIndex member, DiskGroup& group, DiskOp& op) {
     Slot& at = slot(member);
     ++at.in_flight;
     if (at.disk) return braid::submit(*at.disk, group, op);
+    op.disk = nullptr;
     group.add(op);  // closed since the operation was planned; the planner finds the member lost
     DiskGroup::complete(op, ENODEV);
 }

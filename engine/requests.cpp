@@ -250,28 +250,38 @@ Task<Result<void>> losses_durable(StripeContext context) {
     co_return Result<void>{};
 }
 
-bool zeroes_fast(const Members& members) {
+bool zeroes_fast(const Members& members, bool may_free) {
     for (std::uint32_t i = 0; i != members.count(); ++i) {
         const auto& slot = members.slot(MemberIndex{i});
-        if (slot.disk && !slot.disk->info().zero_fast) return false;
+        if (!slot.disk) continue;
+        const DiskInfo& info = slot.disk->info();
+        if (!(may_free ? info.zero_fast : info.zero_kept_fast)) return false;
     }
     return true;
 }
 
 }  // namespace
 
+/// A trim never writes: what it covers of a stripe in part keeps its content, and the space that
+/// it has, or has not.
 Task<Result<void>> Requests::zero(Requests* self, IoRequest* request) {
     const Geometry& geometry = self->context_.geometry;
     const std::uint64_t data_size = geometry.stripe_data_size();
     const std::uint64_t end = request->offset + request->size;
     const std::uint64_t first = round_up(request->offset, data_size);
     const std::uint64_t last = round_down(end, data_size);
-    const bool fast = zeroes_fast(self->context_.members);
+    const bool may_free = request->may_free || request->trim;
+    const bool fast = zeroes_fast(self->context_.members, may_free);
+    if (request->trim) {
+        if (first >= last || !fast) co_return Result<void>{};
+        co_return co_await zero_stripes(
+            self, {first / data_size, (last - first) / data_size, may_free});
+    }
     if (request->fast_only && !fast) co_return Error{Errc::unsupported, "fast zero"};
     if (first >= last || !fast) co_return co_await write_zeroes(self, request->offset, end);
     BRAID_CO_CHECK(co_await write_zeroes(self, request->offset, first));
-    BRAID_CO_CHECK(
-        co_await zero_stripes(self, geometry.stripe_of(first), (last - first) / data_size));
+    const StripeSpan whole{first / data_size, (last - first) / data_size, may_free};
+    BRAID_CO_CHECK(co_await zero_stripes(self, whole));
     co_return co_await write_zeroes(self, last, end);
 }
 
@@ -306,7 +316,7 @@ struct ZeroOps {
 };
 
 void submit_zeroes(ZeroOps& zero, const StripeContext& context, WindowPlace first,
-                   std::uint64_t windows) {
+                   std::uint64_t windows, bool may_free) {
     Members& members = context.members;
     const std::uint64_t number = members.window_number(first);
     for (std::uint32_t i = 0; i != members.count(); ++i) {
@@ -319,6 +329,7 @@ void submit_zeroes(ZeroOps& zero, const StripeContext& context, WindowPlace firs
             live = std::min(live, members.slot(member).rebuilt - number);
         }
         op.kind = DiskOpKind::zero;
+        op.may_free = may_free;
         op.offset = members.device_offset(member, first, 0);
         op.size = live * context.geometry.window_size();
         op.tag = 1;
@@ -361,13 +372,13 @@ Task<Result<void>> zeroes_known(StripeContext context, std::uint64_t number,
 }  // namespace
 
 /// Whole stripes: zero data has zero parity, so every live member is zeroed alike.
-Task<Result<void>> Requests::zero_stripes(Requests* self, StripeIndex first, std::uint64_t count) {
+Task<Result<void>> Requests::zero_stripes(Requests* self, StripeSpan span) {
     constexpr std::uint64_t locks_max = 64;
     if (self->context_.members.failed()) co_return Error{Errc::failed, "array"};
     const StripeContext& context = self->context_;
     const std::uint64_t per_stripe = context.geometry.windows_per_stripe();
-    const std::uint64_t end = (raw(first) + count) * per_stripe;
-    std::uint64_t number = raw(first) * per_stripe;
+    const std::uint64_t end = (span.first + span.count) * per_stripe;
+    std::uint64_t number = span.first * per_stripe;
     ZeroOps zero;
     while (number != end) {
         std::uint64_t windows = std::min(end - number, locks_max);
@@ -392,7 +403,7 @@ Task<Result<void>> Requests::zero_stripes(Requests* self, StripeIndex first, std
                                context.intent.stripes_together(stripe) * per_stripe - place.window);
             WriteIntent::Hold hold(context.intent, stripe);
             BRAID_CO_CHECK(co_await hold);
-            submit_zeroes(zero, context, place, windows);
+            submit_zeroes(zero, context, place, windows, span.may_free);
             co_await zero.group;
             for (std::uint32_t i = 0; i != context.members.count(); ++i) {
                 const DiskOp& op = zero.ops[i];

@@ -92,7 +92,12 @@ class Requests final : public PartSink {
     static Task<void> zero_work(Requests* self);
     static Task<void> flush_work(Requests* self);
     static Task<Result<void>> zero(Requests* self, IoRequest* request);
-    static Task<Result<void>> zero_stripes(Requests* self, StripeIndex first, std::uint64_t count);
+    struct StripeSpan {
+        std::uint64_t first{0};
+        std::uint64_t count{0};
+        bool may_free{false};
+    };
+    static Task<Result<void>> zero_stripes(Requests* self, StripeSpan span);
     static Task<Result<void>> write_zeroes(Requests* self, std::uint64_t begin, std::uint64_t end);
 
     StripeContext context_;

@@ -41,6 +41,7 @@ struct MemberStatus {
     std::uint64_t bytes_written{0};
     std::uint64_t errors_read{0};        // answered with an error, since the start
     std::uint64_t errors_write{0};
+    std::uint32_t in_flight{0};          // operations that its disk has not answered
 };
 
 enum class Severity : std::uint8_t { info, warning, error };
@@ -108,6 +109,8 @@ struct ArrayStatus {
     Health health{Health::clean};
     bool readonly{false};
     bool stopping{false};
+    bool in_doubt{false};                // parity somewhere is not known to be true
+    bool resync_stuck{false};            // and the resync could not go on
     std::vector<MemberStatus> members;   // roles in order, then the spares
     std::vector<WalkStatus> walks;       // what runs now; at most one
     std::optional<WalkStatus> last_scrub;

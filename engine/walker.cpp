@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <optional>
 
@@ -11,6 +12,11 @@
 #include "parity/parity.h"
 
 namespace braid {
+namespace {
+
+int count_runs(std::uint64_t bits) { return std::popcount(bits & ~(bits << 1)); }
+
+}  // namespace
 
 struct Walker::Lane {
     Lane(const StripeContext& context, std::uint64_t size)
@@ -25,7 +31,7 @@ struct Walker::Lane {
     std::uint32_t count{0};
     RoleSet read;                       // by member index: those that the batch was read from
     std::array<std::optional<RowLock>, batch_windows_max> locks;
-    std::array<DiskOp, members_max> ops;
+    std::array<DiskOp, ops_max> ops;    // by member, by row of a window, or by run of windows
     DiskGroup group;
     bool has_bad{false};                // a read of the batch failed
     std::vector<std::array<RowMask, members_max>> bad;  // by window and member: rows that did
@@ -102,6 +108,7 @@ Task<Result<void>> Walker::run(Walker* self, WalkOrder order) {
     self->pause_until_ = {};
     self->host_.take_latency();
     self->quiet_ = {};
+    self->looks_missed_ = self->looks_pause_ = 0;
     const Geometry& geometry = self->context_.geometry;
     const bool in_memory = self->in_memory();
     const std::uint64_t fits = job_size_max / geometry.member_count / geometry.window_size();
@@ -345,7 +352,6 @@ Task<void> Walker::read_by_rows(Walker* self, Lane* lane, MemberIndex member) {
         lane->bad[index][raw(member)] |= left;
     }
 }
-static_assert(window_rows_max <= members_max);  // the operations of a lane
 
 /// Computes what each window should hold; lists what cannot be known; only then writes what was
 /// found wrong or could not be read. The rebuilt member's strips are only computed:
@@ -456,7 +462,8 @@ void Walker::inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row) {
             ++order_.repaired;
             what += geometry.parities() == 2 ? "; repaired" : "; parity rewritten from the data";
         }
-        host_.walk_mismatch(place, row, std::move(what));
+        const bool located = known && geometry.parities() == 2;
+        host_.walk_mismatch(place, row_range(row, 1), located ? wrong : RoleSet{}, std::move(what));
         if (!repairs) return;
     }
     std::array<std::byte*, members_max> to{};
@@ -528,7 +535,7 @@ Result<void> Walker::recover_rows_of(Lane& lane, const RowRun& run) {
     const RoleSet gone = run.gone();
     if (gone.size() > geometry.parities()) {
         if (order_.kind == WalkKind::scrubbing) {
-            host_.walk_mismatch(run.place, run.row,
+            host_.walk_mismatch(run.place, run.rows(), gone,
                                 "it cannot be read, nor computed from the others");
             return {};
         }
@@ -683,26 +690,82 @@ Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane, std::uint32_t i
     co_return Result<void>{};
 }
 
-/// The rebuilt member's strips, in one piece.
+/// Moves runs of the batch's windows of one member from or to its disk.
+Task<void> Walker::move_windows(Walker* self, Lane* lane, DiskOpKind kind, WindowMask windows) {
+    Members& members = self->context_.members;
+    const MemberIndex member = self->order_.member;
+    const std::uint64_t window_size = self->context_.geometry.window_size();
+    std::uint32_t runs = 0;
+    for_each_run(windows, [&](std::uint32_t first, std::uint32_t count) {
+        DiskOp& op = lane->ops[runs++];
+        op = {};
+        op.kind = kind;
+        op.background = kind == DiskOpKind::write;
+        op.offset = members.device_offset(member, members.window_place(lane->first + first), 0);
+        op.size = count * window_size;
+        op.data = lane->content(member, first * window_size);
+        members.submit(member, lane->group, op);
+    });
+    co_await lane->group;
+    for (std::uint32_t i = 0; i != runs; ++i) members.count_done(lane->ops[i], member);
+}
+
+/// The rebuilt member's strips, in one piece, or around what holds the zeros that it is to hold.
 Task<Result<void>> Walker::rebuild_batch(Walker* self, Lane* lane) {
     Members& members = self->context_.members;
     const MemberIndex member = self->order_.member;
     if (members.slot(member).state != MemberState::rebuilding) co_return Error{Errc::io, "walk"};
-    DiskOp& op = lane->ops[raw(member)];
-    op = {};
-    op.kind = DiskOpKind::write;
-    op.background = true;
-    op.offset = members.device_offset(member, members.window_place(lane->first), 0);
-    op.size = lane->count * self->context_.geometry.window_size();
-    op.data = lane->content(member, 0);
-    members.submit(member, lane->group, op);
-    co_await lane->group;
-    members.count_done(op, member);
-    if (!op.ok()) {
+    const WindowMask right = co_await find_zeros(self, lane);
+    const WindowMask wrong = row_range(0, lane->count) & ~right;
+    co_await move_windows(self, lane, DiskOpKind::write, wrong);
+    for (int run = 0; run != count_runs(wrong); ++run) {
+        const DiskOp& op = lane->ops[static_cast<std::size_t>(run)];
+        if (op.ok()) continue;
         self->context_.monitor.write_failed(member, op.os_error);
         co_return Error{Errc::io, "walk"};
     }
     co_return Result<void>{};
+}
+
+/// Windows of the rebuilt member that are to be all zeros, and are: nothing is written there, so
+/// that what is thin stays thin. They are read back, into the very zeros of the batch. While
+/// nothing but other content is found, as on a used disk, fewer and fewer batches are looked at.
+Task<Walker::WindowMask> Walker::find_zeros(Walker* self, Lane* lane) {
+    constexpr std::uint32_t looks_pause_max = 63;  // batches
+    const MemberIndex member = self->order_.member;
+    const std::uint64_t window_size = self->context_.geometry.window_size();
+    const auto is_zero = [&](std::uint32_t index) {
+        const std::byte* content = lane->content(member, index * window_size);
+        return *content == std::byte{0} &&
+               std::memcmp(content, zero_window().data(), window_size) == 0;
+    };
+    WindowMask zero = 0;
+    for (std::uint32_t i = 0; i != lane->count; ++i) {
+        if (is_zero(i)) zero |= row_range(i, 1);
+    }
+    if (zero == 0) co_return 0;
+    if (self->looks_pause_ != 0) {
+        --self->looks_pause_;
+        co_return 0;
+    }
+    co_await move_windows(self, lane, DiskOpKind::read, zero);
+    WindowMask right = 0;
+    int run = 0;
+    for_each_run(zero, [&](std::uint32_t first, std::uint32_t count) {
+        const bool known = lane->ops[static_cast<std::size_t>(run++)].ok();
+        for (std::uint32_t i = first; i != first + count; ++i) {
+            if (known && is_zero(i)) {
+                right |= row_range(i, 1);
+            } else {
+                std::memset(lane->content(member, i * window_size), 0, window_size);
+            }
+        }
+    });
+    self->looks_missed_ = right != 0 ? 0 : std::min(2 * self->looks_missed_ + 1, looks_pause_max);
+    self->looks_pause_ = self->looks_missed_;
+    // Zeros that are in the disk's cache only are to be flushed as those that we write.
+    if (right != 0) ++self->context_.members.slot(member).changes;
+    co_return right;
 }
 
 }  // namespace braid

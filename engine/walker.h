@@ -5,6 +5,7 @@
 // until all before it are done, so that "everything before the position is true" always holds.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -43,8 +44,10 @@ class WalkHost {
     /// The data in these rows cannot be known: lists them, durably. Only then may the walk make
     /// their parity true for zeros in their place.
     virtual Task<Result<void>> walk_unknown(std::vector<BadRange> rows) = 0;
-    /// Rows of a window were found wrong: `what` for people.
-    virtual void walk_mismatch(WindowPlace place, std::uint32_t row, std::string what) = 0;
+    /// Rows of a window were found wrong: `what` for people. `strips`: which of them, as far as
+    /// that can be told, else none.
+    virtual void walk_mismatch(WindowPlace place, RowMask rows, RoleSet strips,
+                               std::string what) = 0;
     virtual LatencySample take_latency() = 0;
 };
 
@@ -82,6 +85,10 @@ class Walker {
     static constexpr std::uint32_t lanes_in_memory = 2;
     static constexpr std::uint64_t batch_size_in_memory = 128u << 10;
     static constexpr std::uint32_t batch_windows_max = 64;
+    static constexpr std::size_t ops_max =
+        std::max({members_max, window_rows_max, batch_windows_max});
+    using WindowMask = std::uint64_t;  // bit i is window i of a batch
+    static_assert(batch_windows_max <= 64);
     struct Lane;
 
     static Task<void> walk_lane(Walker* self, Lane* lane);
@@ -90,6 +97,8 @@ class Walker {
     static Task<Result<void>> walk_windows(Walker* self, Lane* lane);
     bool next_batch(Lane& lane);
     static Task<Result<void>> rebuild_batch(Walker* self, Lane* lane);
+    static Task<WindowMask> find_zeros(Walker* self, Lane* lane);
+    static Task<void> move_windows(Walker* self, Lane* lane, DiskOpKind kind, WindowMask windows);
     static Task<Result<void>> mend_window(Walker* self, Lane* lane, std::uint32_t index);
     static Task<void> read_by_rows(Walker* self, Lane* lane, MemberIndex member);
     void begin_window(Lane& lane, std::uint32_t index);
@@ -126,6 +135,8 @@ class Walker {
     std::uint64_t bytes_read_{0};
     std::uint64_t rows_wrong_{0};
     std::uint64_t rows_unknown_{0};
+    std::uint32_t looks_missed_{0};  // see find_zeros()
+    std::uint32_t looks_pause_{0};
     Event turn_;                  // done_ moved
     Timer* pausing_{nullptr};
     Nanos pause_until_{};

@@ -101,6 +101,8 @@ Result<void> Bridge::zero(std::uint64_t offset, std::uint64_t size, ZeroOptions 
     call.kind = IoKind::zero;
     call.fua = options.fua;
     call.fast_only = options.fast_only;
+    call.may_free = options.may_free;
+    call.trim = options.trim;
     call.offset = offset;
     call.size = size;
     return run(call);

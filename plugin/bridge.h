@@ -18,6 +18,8 @@ namespace braid::plugin {
 struct ZeroOptions {
     bool fua{false};
     bool fast_only{false};
+    bool may_free{false};
+    bool trim{false};
 };
 
 class Bridge {

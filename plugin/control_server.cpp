@@ -22,7 +22,8 @@
 namespace braid::plugin {
 namespace {
 
-constexpr unsigned connections_max = 32;   // more wait in the backlog
+// Each has a thread. Those beyond ControlServer::connections_max are only told so.
+constexpr unsigned threads_max = 256;
 constexpr unsigned idle_seconds_max = 75;  // longer than a long poll
 constexpr auto poll_slice = std::chrono::milliseconds{200};
 constexpr auto start_wait_max = std::chrono::seconds{2};
@@ -100,14 +101,28 @@ MHD_Result send(MHD_Connection* connection, const ControlAnswer& answer) {
     if (!answer.allow.empty()) {
         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, answer.allow.c_str());
     }
+    if (answer.closes) MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     const MHD_Result queued = MHD_queue_response(connection, answer.status, response);
     MHD_destroy_response(response);
     return queued;
 }
 
+bool is_too_many(MHD_Connection* connection) {
+    const auto* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info != nullptr && info->socket_context != nullptr;
+}
+
 /// Called once with the headers, then for each piece of the body, then without one at its end.
 MHD_Result on_request(void* server, MHD_Connection* connection, const char* url, const char* method,
                       const char*, const char* body, std::size_t* body_size, void** state) {
+    if (*state == nullptr && is_too_many(connection)) {
+        return send(connection,
+                    {503,
+                     error_body(fmt::format("{} connections are open already, and more are not "
+                                            "served; try again when one of them has ended",
+                                            ControlServer::connections_max)),
+                     "", true});
+    }
     if (*state == nullptr) {
         auto fresh = std::make_unique<Exchange>();
         fresh->request.method = method;
@@ -129,9 +144,21 @@ MHD_Result on_request(void* server, MHD_Connection* connection, const char* url,
         return send(
             connection,
             {413, error_body(fmt::format("a body has at most {} bytes", control_body_size_max)),
-             ""});
+             "", false});
     }
     return send(connection, static_cast<ControlServer*>(server)->answer(exchange.request));
+}
+
+/// A connection has our context if it is one too many.
+void on_connection(void* server, MHD_Connection*, void** context,
+                   MHD_ConnectionNotificationCode code) {
+    static char too_many;
+    auto* const control = static_cast<ControlServer*>(server);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = control->enter() ? nullptr : &too_many;
+    } else if (*context == nullptr) {
+        control->leave();
+    }
 }
 
 void on_end(void*, MHD_Connection*, void** state, MHD_RequestTerminationCode) {
@@ -149,15 +176,25 @@ Checked<Unit> ControlServer::bind(const std::string& path) {
     const mode_t before = umask(0177);
     const int bound =
         ::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-    const int error = errno;
+    const int bind_error = errno;
     umask(before);
-    if (bound != 0 || listen(listener_.get(), 64) != 0) {
-        return Refusal{fmt::format("socket={}: {}", path, os_error_text(error))};
+    if (bound != 0) return Refusal{fmt::format("socket={}: {}", path, os_error_text(bind_error))};
+    if (listen(listener_.get(), 64) != 0) {
+        const int listen_error = errno;
+        unlink(path.c_str());
+        return Refusal{
+            fmt::format("socket={}: it cannot listen: {}", path, os_error_text(listen_error))};
     }
     path_ = path;
     struct stat status {};
     if (lstat(path.c_str(), &status) == 0) inode_ = status.st_ino;
     return Unit{};
+}
+
+bool ControlServer::enter() {
+    if (++connections_ <= connections_max) return true;
+    --connections_;
+    return false;
 }
 
 Checked<Unit> ControlServer::start(Bridge& bridge, UringLoop& loop, EventHub& events) {
@@ -167,9 +204,10 @@ Checked<Unit> ControlServer::start(Bridge& bridge, UringLoop& loop, EventHub& ev
     daemon_ = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
                                    MHD_USE_POLL | MHD_USE_ITC,
                                0, nullptr, nullptr, on_request, this, MHD_OPTION_LISTEN_SOCKET,
-                               listener_.get(), MHD_OPTION_CONNECTION_LIMIT, connections_max,
+                               listener_.get(), MHD_OPTION_CONNECTION_LIMIT, threads_max,
                                MHD_OPTION_CONNECTION_TIMEOUT, idle_seconds_max,
-                               MHD_OPTION_NOTIFY_COMPLETED, on_end, nullptr, MHD_OPTION_END);
+                               MHD_OPTION_NOTIFY_COMPLETED, on_end, nullptr,
+                               MHD_OPTION_NOTIFY_CONNECTION, on_connection, this, MHD_OPTION_END);
     if (daemon_ == nullptr) {
         return Refusal{fmt::format("socket={}: the HTTP server does not start: {}", path_,
                                    os_error_text(errno))};
@@ -178,7 +216,7 @@ Checked<Unit> ControlServer::start(Bridge& bridge, UringLoop& loop, EventHub& ev
 }
 
 void ControlServer::stop() {
-    stopping_ = true;
+    stopping_ = ended_ = true;
     remove_path();
     if (daemon_ != nullptr) {
         MHD_stop_daemon(daemon_);  // closes the listening socket, too
@@ -196,16 +234,31 @@ void ControlServer::remove_path() {
     path_.clear();
 }
 
+namespace {
+
+bool is_question(const ControlCommand& command) {
+    return std::holds_alternative<StatusQuery>(command) ||
+           std::holds_alternative<VolumesQuery>(command) ||
+           std::holds_alternative<ScrubQuery>(command) ||
+           std::holds_alternative<EventsQuery>(command) ||
+           std::holds_alternative<BadQuery>(command) ||
+           std::holds_alternative<IntentQuery>(command);
+}
+
+}  // namespace
+
 ControlAnswer ControlServer::answer(const ControlRequest& request) {
     const auto run_it = [&]() -> Result<std::string, HttpError> {
         BRAID_TRY(const ControlCommand command, parse_control(request));
-        if (stopping_) return HttpError{503, "the array is being stopped", ""};
+        if (ended_ || (stopping_ && !is_question(command))) {
+            return HttpError{503, "the array is being stopped", ""};
+        }
         return run(command);
     };
     auto result = run_it();
-    if (result) return {200, std::move(result).value(), ""};
+    if (result) return {200, std::move(result).value(), "", false};
     const HttpError& error = result.error();
-    return {error.status, error_body(error.text), error.allow};
+    return {error.status, error_body(error.text), error.allow, false};
 }
 
 ArrayStatus ControlServer::status() {
@@ -312,7 +365,7 @@ Result<std::string, HttpError> ControlServer::run_events(const EventsQuery& quer
             until - std::chrono::steady_clock::now());
         const auto slice = std::clamp(left, std::chrono::milliseconds{0}, poll_slice);
         const auto found = events_->wait_after(query.after, slice);
-        if (!found.empty() || left.count() <= 0 || stopping_) {
+        if (!found.empty() || left.count() <= 0 || ended_) {
             return dump({{"events", json_of(found)}});
         }
     }

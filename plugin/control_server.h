@@ -22,6 +22,7 @@ struct ControlAnswer {
     unsigned status{200};
     std::string body;   // JSON
     std::string allow;  // the header of that name, when not empty
+    bool closes{false}; // the connection
 };
 
 /// Why a member that a command named cannot be meant: which there are.
@@ -38,8 +39,15 @@ class ControlServer {
     Checked<Unit> bind(const std::string& path);
     /// After the fork, when the array serves. All must live until stop().
     Checked<Unit> start(Bridge& bridge, UringLoop& loop, EventHub& events);
+    /// Orders are refused from now on; questions are answered until stop().
+    void refuse_orders() { stopping_ = true; }
     /// Waits for the commands under way, ends the connections and removes the socket. Idempotent.
     void stop();
+    /// For libmicrohttpd: whether a connection that begins is to be served; leave() if it was.
+    bool enter();
+    void leave() { --connections_; }
+
+    static constexpr int connections_max = 32;
 
     /// What the array answers to `request`: any thread but the loop's.
     ControlAnswer answer(const ControlRequest& request);
@@ -62,7 +70,9 @@ class ControlServer {
     Bridge* bridge_{nullptr};
     UringLoop* loop_{nullptr};
     EventHub* events_{nullptr};
+    std::atomic<int> connections_{0};
     std::atomic<bool> stopping_{false};
+    std::atomic<bool> ended_{false};
 };
 
 }  // namespace braid::plugin

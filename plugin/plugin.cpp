@@ -242,18 +242,20 @@ int zero(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t 
     Connection& connection = connection_of(handle);
     const auto result = connection.server.bridge().zero(
         connection.place.offset + offset, count,
-        {.fua = (flags & NBDKIT_FLAG_FUA) != 0, .fast_only = (flags & NBDKIT_FLAG_FAST_ZERO) != 0});
+        {.fua = (flags & NBDKIT_FLAG_FUA) != 0,
+         .fast_only = (flags & NBDKIT_FLAG_FAST_ZERO) != 0,
+         .may_free = (flags & NBDKIT_FLAG_MAY_TRIM) != 0});  // the client did not say NO_HOLE
     if (result) return 0;
     return failed("zero", count, offset, result.error(), IoKind::zero);
 }
 
-/// Trim may do as much as it likes, so it does what is fast; what was trimmed reads as zeros then.
+/// Trim may do as much as it likes, so it does what gives space back, and takes none.
 int trim(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) noexcept {
     Connection& connection = connection_of(handle);
     const auto result =
         connection.server.bridge().zero(connection.place.offset + offset, count,
-                                        {.fua = (flags & NBDKIT_FLAG_FUA) != 0, .fast_only = true});
-    if (result || result.error().code == Errc::unsupported) return 0;
+                                        {.fua = (flags & NBDKIT_FLAG_FUA) != 0, .trim = true});
+    if (result) return 0;
     return failed("trim", count, offset, result.error(), IoKind::zero);
 }
 

@@ -5,10 +5,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cerrno>
 #include <future>
 #include <random>
 
 #include "engine/assembly.h"
+#include "engine/base/os_error.h"
 #include "parity/kernels.h"
 
 namespace braid::plugin {
@@ -22,6 +24,14 @@ Task<std::vector<MemberImage>> read_images(std::vector<Disk*> disks) {
         images.push_back(std::move(image));
     }
     co_return images;
+}
+/// Slower, not wrong.
+std::string text_of_unregistered(const Error& error, std::size_t size) {
+    return fmt::format(
+        "the buffers of {} MiB could not be registered with io_uring ({}{}): I/O costs more "
+        "processor time", size >> 20, os_error_text(error.os_error),
+        error.os_error == ENOMEM ? ", " + memlock_text() + "; `ulimit -l` and LimitMEMLOCK= raise it"
+                                 : std::string());
 }
 Task<Configuration> configuration_task(Array* array) { co_return array->configuration(); }
 
@@ -137,7 +147,8 @@ Checked<Unit> Server::open_array() {
     options.seed = (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();
     options.on_event = [this](const ArrayEvent& event) { events_.publish(event); };
     options.on_buffer = [this](ByteSpan pool) {
-        if (!loop_->register_buffer(pool)) return;  // slower, not wrong
+        const auto registered = loop_->register_buffer(pool);
+        if (!registered) log_(Severity::info, text_of_unregistered(registered.error(), pool.size()));
     };
     BRAID_TRY(array_, loop_->run_until_done(Array::open(loop_->ready(), *loop_, std::move(disks),
                                                         std::move(options))));
@@ -178,10 +189,15 @@ void Server::run_log() {
     }
 }
 
+/// The control socket tells how far the stop is, until there is nothing to tell any more.
 void Server::finish() {
-    if (control_) control_->stop();
-    if (!serves_ || finished_) return;
+    if (control_) control_->refuse_orders();
+    if (serves_ && !finished_) stop_array();
     finished_ = true;
+    if (control_) control_->stop();
+}
+
+void Server::stop_array() {
     const auto stopped = bridge_->run_on_loop([](Array& array) { return array.stop(); });
     if (!stopped) {
         log_(Severity::error,

@@ -57,6 +57,7 @@ class Server {
     Checked<Unit> open_members();
     Checked<Unit> try_assembly();
     Checked<Unit> open_array();  // on the loop's thread
+    void stop_array();
     void run_loop(std::function<void(Checked<Unit>)> started);
     void run_log();
     Checked<Unit> find_exports(const Configuration& configuration);

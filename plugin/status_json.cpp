@@ -33,6 +33,7 @@ json json_of(const MemberStatus& member, std::uint64_t strip_size) {
     value["errors_read"] = member.errors_read;
     value["errors_write"] = member.errors_write;
     value["errors_corrected"] = record.read_errors;
+    value["in_flight"] = member.in_flight;
     return value;
 }
 
@@ -181,7 +182,9 @@ json scrub_json(const ArrayStatus& status) {
 }
 
 json intent_json(const ArrayStatus& status) {
-    return {{"intent", json_of(status.intent)}, {"recovery", json_of(status.recovery)}};
+    return {{"intent", json_of(status.intent)},
+            {"recovery", json_of(status.recovery)},
+            {"readonly", status.readonly}};
 }
 
 json bad_json(const Configuration& configuration, std::uint64_t first, std::uint64_t count) {
@@ -204,6 +207,7 @@ json json_of(const ArrayStatus& status) {
     value["health"] = braid::text_of(status.health);
     value["readonly"] = status.readonly;
     value["stopping"] = status.stopping;
+    value["in_doubt"] = status.in_doubt;
     value["members"] = json::array();
     for (const MemberStatus& member : status.members) {
         value["members"].push_back(json_of(member, status.configuration.strip_size));

@@ -20,7 +20,7 @@ enum class DiskOpKind : std::uint8_t {
     read,
     write,
     flush,   // everything that completed before it is durable after it
-    zero,    // `size` bytes read as zero afterwards; space may be given back
+    zero,    // `size` bytes read as zero afterwards
 };
 
 class Disk;
@@ -32,6 +32,7 @@ struct DiskOp {
     DiskOpKind kind{DiskOpKind::read};
     bool fua{false};                // write: durable when it completes
     bool background{false};         // nobody waits for it: another thread may take its time
+    bool may_free{false};           // zero: space may be given back; else it stays, or is, taken
     std::uint64_t offset{0};        // bytes from the start of the device
     std::uint64_t size{0};          // bytes
     std::byte* data{nullptr};       // read: filled; write: only read from
@@ -56,15 +57,7 @@ class DiskGroup {
         ++pending_;
     }
     /// For a Disk: the operation has completed, with 0 or an errno.
-    static void complete(DiskOp& op, int os_error) {
-        op.os_error = os_error;
-        DiskGroup& group = *op.group;
-        if (--group.pending_ == 0 && group.handle_) {
-            const auto handle = group.handle_;
-            group.handle_ = nullptr;
-            group.queue_->push(handle);
-        }
-    }
+    static void complete(DiskOp& op, int os_error);
 
     bool await_ready() const { return pending_ == 0; }
     template <class Promise>
@@ -81,12 +74,15 @@ class DiskGroup {
     std::coroutine_handle<> handle_;
 };
 
-/// What a disk is like; fixed while it is open.
+/// What a disk is like; fixed while it is open. A `zero` of a kind that is not fast may be answered
+/// with EOPNOTSUPP: then nothing has changed, and zeros are to be written.
 struct DiskInfo {
     std::string path;                // for messages
     std::uint64_t size{0};           // bytes
     std::uint32_t memory_align{512}; // of DiskOp::data; 1 when any address will do
-    bool zero_fast{false};           // `zero` costs next to nothing per byte
+    bool zero_fast{false};           // `zero` that may free costs next to nothing per byte
+    bool zero_kept_fast{false};      // and so does one that may not
+    bool allocated{false};           // a file that has space for every byte: it is to keep it
     bool direct{false};              // O_DIRECT: past the page cache
     bool in_memory{false};           // tmpfs: an operation is a copy and never waits
     bool block_device{false};
@@ -101,12 +97,31 @@ class Disk {
     /// Any thread, while the disk lives: reads at once. Returns 0, an errno, or ENOSYS where the
     /// disk cannot be read past its loop. Alignment as for a DiskOp.
     virtual int read_now(std::uint64_t offset, ByteSpan into) const;
+    /// Operations that were submitted and have not completed.
+    std::uint32_t in_flight() const { return in_flight_; }
+
+  private:
+    friend class DiskGroup;
+    friend void submit(Disk& disk, DiskGroup& group, DiskOp& op);
+    std::uint32_t in_flight_{0};
 };
 
 inline int Disk::read_now(std::uint64_t, ByteSpan) const { return ENOSYS; }
 
+inline void DiskGroup::complete(DiskOp& op, int os_error) {
+    op.os_error = os_error;
+    if (op.disk != nullptr) --op.disk->in_flight_;
+    DiskGroup& group = *op.group;
+    if (--group.pending_ == 0 && group.handle_) {
+        const auto handle = group.handle_;
+        group.handle_ = nullptr;
+        group.queue_->push(handle);
+    }
+}
+
 inline void submit(Disk& disk, DiskGroup& group, DiskOp& op) {
     op.disk = &disk;
+    ++disk.in_flight_;
     group.add(op);
     disk.submit(op);
 }

@@ -74,7 +74,11 @@ bool lock_file(int fd, int lock) {
     return true;
 }
 
-constexpr int zero_mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+constexpr int free_mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+constexpr int keep_mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+int zero_mode_of(const DiskOp& op) { return op.may_free ? free_mode : keep_mode; }
+
+constexpr std::uint64_t status_block_size = 512;  // of st_blocks: stat(3type)
 
 }  // namespace
 
@@ -129,7 +133,7 @@ Checked<MemberFile> open_member_file(const std::string& path, OpenOptions option
         if (ioctl(fd, BLKGETSIZE64, &file.info.size) != 0) {
             return refuse(path, fmt::format("has no size: {}", os_error_text(errno)), "");
         }
-        file.info.zero_fast = block_zero_fast(before.st_rdev);
+        file.info.zero_fast = file.info.zero_kept_fast = block_zero_fast(before.st_rdev);
     } else {
         file.info.size = static_cast<std::uint64_t>(before.st_size);
         struct statfs system {};
@@ -140,8 +144,16 @@ Checked<MemberFile> open_member_file(const std::string& path, OpenOptions option
         // Ask with a range beyond the end: changes nothing, tells whether it is implemented.
         file.info.zero_fast =
             !options.readonly &&
-            (fallocate(fd, zero_mode,
+            (fallocate(fd, free_mode,
                        static_cast<off_t>(round_up(file.info.size, row_size)), row_size) == 0);
+        // FALLOC_FL_ZERO_RANGE cannot be asked for without a change; Linux's tmpfs lacks it.
+        file.info.zero_kept_fast = file.info.zero_fast && !file.info.in_memory;
+        struct stat now {};
+        if (fstat(fd, &now) != 0) {
+            return refuse(path, fmt::format("cannot be looked at: {}", os_error_text(errno)), "");
+        }
+        file.info.allocated = static_cast<std::uint64_t>(now.st_blocks) * status_block_size >=
+                              file.info.size;
     }
     if (file.info.size == 0) return refuse(path, "is empty (0 bytes)", "");
     // tmpfs takes any address for direct I/O, whatever it says of itself.
@@ -183,7 +195,7 @@ int UringDisk::read_now(std::uint64_t offset, ByteSpan into) const {
 int UringDisk::run_now(DiskOp& op) const {
     if (op.kind == DiskOpKind::flush) return 0;  // nothing is more durable than it is
     if (op.kind == DiskOpKind::zero) {
-        return fallocate(fd(), zero_mode, static_cast<off_t>(op.offset),
+        return fallocate(fd(), zero_mode_of(op), static_cast<off_t>(op.offset),
                          static_cast<off_t>(op.size)) == 0
                    ? 0
                    : errno;
@@ -228,7 +240,7 @@ void UringDisk::queue(DiskOp& op) {
             io_uring_prep_fsync(sqe, file, IORING_FSYNC_DATASYNC);
             break;
         case DiskOpKind::zero:
-            io_uring_prep_fallocate(sqe, file, zero_mode, static_cast<off_t>(op.offset),
+            io_uring_prep_fallocate(sqe, file, zero_mode_of(op), static_cast<off_t>(op.offset),
                                     static_cast<off_t>(op.size));
             break;
     }

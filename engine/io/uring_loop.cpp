@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <fstream>
 
 #include "engine/base/limits.h"
 #include "engine/base/os_error.h"
@@ -29,6 +30,39 @@ Nanos time_of(clockid_t clock) {
 }
 
 }  // namespace
+
+std::string memlock_text() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0) return "RLIMIT_MEMLOCK is not known";
+    if (limit.rlim_cur == RLIM_INFINITY) return "RLIMIT_MEMLOCK is unlimited";
+    return fmt::format("RLIMIT_MEMLOCK is {} KiB", limit.rlim_cur >> 10);
+}
+
+std::string text_of_no_ring(int error) {
+    const std::string what = fmt::format("io_uring is not to be had here ({})", os_error_text(error));
+    switch (error) {
+        case ENOMEM:
+            return fmt::format("{}: there is not enough memory that may be locked; {}. Raise it "
+                               "(`ulimit -l`, or LimitMEMLOCK= in a systemd unit)",
+                               what, memlock_text());
+        case EPERM: {
+            std::ifstream file("/proc/sys/kernel/io_uring_disabled");
+            int disabled = 0;
+            if ((file >> disabled) && disabled != 0) {
+                return fmt::format("{}: /proc/sys/kernel/io_uring_disabled is {}, which forbids it",
+                                   what, disabled);
+            }
+            return what + ": a security policy forbids it (a container's seccomp filter, or SELinux)";
+        }
+        case ENOSYS:
+            return what + ": it needs Linux 5.15 or newer, and a container that lets it through";
+        case EMFILE:
+        case ENFILE:
+            return what + ": too many files are open; raise the limit (`ulimit -n`)";
+        default:
+            return what + "; it needs Linux 5.15 or newer";
+    }
+}
 
 UringLoop::UringLoop() = default;
 
@@ -49,10 +83,7 @@ Checked<std::unique_ptr<UringLoop>> UringLoop::create() {
         error = io_uring_queue_init_params(ring_entries, ring.get(), &params);
     }
     if (error < 0) {
-        return Refusal{fmt::format(
-            "io_uring is not to be had here ({}); it needs Linux 5.15 or newer, and "
-            "/proc/sys/kernel/io_uring_disabled must not forbid it",
-            os_error_text(-error))};
+        return Refusal{text_of_no_ring(-error)};
     }
     loop->ring_.reset(ring.release());  // only a ring that was begun is ended
     loop->registered_files_ =

@@ -26,6 +26,11 @@ namespace braid {
 
 struct DiskOp;
 
+/// "RLIMIT_MEMLOCK is 64 KiB".
+std::string memlock_text();
+/// Why there is no ring, and what helps; `error` is io_uring_setup(2)'s.
+std::string text_of_no_ring(int error);
+
 class UringLoop final : public Clock {
   public:
     /// Must be created, run and destroyed on one thread (SINGLE_ISSUER).

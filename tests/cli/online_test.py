@@ -12,7 +12,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
-from braid_system import CLI, MIB, PATIENCE, check, main, run, say, start, wait_until
+import nbd
+from braid_system import CLI, MIB, PATIENCE, PLUGIN, check, main, run, say, start, wait_until
 
 SIZE = 32 * MIB
 
@@ -217,6 +218,85 @@ def offline(world, paths):
     say("check finds, repairs and refuses")
 
 
+def unclean(world):
+    """A check of an array that was killed while it was written."""
+    server = world.array(5, 4, SIZE)
+    handle = nbd.NBD()
+    handle.connect_uri(server.uri)
+    handle.pwrite(os.urandom(16 * MIB), 0)    # its marks are not taken away at once
+    server.kill()
+    done = braid("check", *server.paths)
+    check(done.returncode == 2, f"nothing may be written: {done.stdout}")
+    says(done, "braid check --repair")
+    check("made true again" not in done.stdout, "nothing is made true without --repair")
+    readonly = world.serve(server.paths, "readonly=true")
+    says(readonly.braid("status"), "read only", "intent   at rest")
+    check(readonly.status()["in_doubt"] and readonly.status()["intent"]["on"], "in doubt, and the intent is on")
+    check("made true again" not in readonly.log() and "stays so" in readonly.log(), readonly.log())
+    readonly.stop()
+    done = braid("check", "--repair", *server.paths)
+    check(done.returncode in (0, 1), f"check --repair of an unclean array: {done.stdout}")
+    says(done, "all parity was true")
+    says(braid("check", *server.paths), "all parity was true")
+    say("check --repair makes an unclean array true first")
+
+
+def many_mismatches(world):
+    """More than anybody would list one by one: all are named, neighbours together."""
+    paths = world.members(4, SIZE)
+    world.create(paths, 5, "--volume", "one:10M", "--volume", "two:10M")
+    strip = 64 << 10
+    with open(paths[1], "r+b") as file:
+        for stripe in range(0, 100, 2):
+            file.seek(4 * MIB + stripe * strip + 8192)
+            file.write(os.urandom(8192))
+    done = braid("check", *paths)
+    check(done.returncode == 1, done.stdout)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("volume ")]
+    check(len(lines) == 50, f"{len(lines)} of 50 places are named:\n{done.stdout}")
+    # Stripe 98 is stripe 44 of volume two, whose first is stripe 54; stripes are of 192 KiB.
+    first = 44 * 3 * strip + 8192
+    ranges = ", ".join(f"{at} to {at + 8191}" for at in range(first, first + 3 * strip, strip))
+    says(done, f"volume two, bytes {ranges}: ", "stripe 98, bytes 8192 to 16383 of its strips", "100 rows were wrong")
+    say("every mismatch is named as bytes of a volume")
+
+
+def crowd(world):
+    server = world.array(5, 3, SIZE)
+    links = []
+    for _ in range(40):
+        link = socket.socket(socket.AF_UNIX)
+        link.connect(server.control)
+        link.sendall(b"GET /v1/events?wait=60 HTTP/1.1\r\nHost: braid\r\n\r\n")
+        links.append(link)
+    refused(wait_until(lambda: next((done for done in [server.braid("status", ok=None)] if done.returncode), None),
+                       "a command too many"), "32 connections are open already")
+    for link in links:
+        link.close()
+    wait_until(lambda: server.braid("status", ok=None).returncode == 0, "the others are gone")
+    server.stop()
+    say("a connection too many gets an answer")
+
+
+def locked_memory(world):
+    """Without root's privileges, and with no memory that may be locked."""
+    if os.geteuid() != 0:
+        return
+    paths = world.members(3, SIZE)
+    world.create(paths, 5)
+    for path in [world.folder, os.path.dirname(paths[0]), *paths]:
+        os.chmod(path, 0o777)
+    folder = os.path.join(os.path.dirname(paths[0]), "sockets")
+    os.mkdir(folder)
+    os.chmod(folder, 0o777)
+    done = run("prlimit", "--memlock=65536:65536", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+               "--inh-caps=-all", "--bounding-set=-all", "nbdkit", "-f", "-U", os.path.join(folder, "nbd"), PLUGIN,
+               *paths, "--run", "nbdinfo $uri", ok=None)
+    check("io_uring_disabled" not in done.stdout, f"the wrong reason: {done.stdout}")
+    check("RLIMIT_MEMLOCK is 64 KiB" in done.stdout, f"nothing of the limit: {done.stdout}")
+    say("too little memory that may be locked is told as that")
+
+
 def online(world):
     os.environ["LC_ALL"] = "C"   # bars of plain characters
     no_server(world)
@@ -229,6 +309,10 @@ def online(world):
     paths = world.members(6, SIZE)
     world.create(paths, 6)
     offline(world, paths)
+    unclean(world)
+    many_mismatches(world)
+    crowd(world)
+    locked_memory(world)
 
 
 if __name__ == "__main__":

@@ -188,5 +188,31 @@ TEST(Picture, ScrubResults) {
               "all parity was true up to 25.0 %, where it was stopped");
 }
 
+TEST(Picture, SaysWhatIsNotWell) {
+    json status = sample_status();
+    status["health"] = "clean";
+    status["bad_bytes"] = 8192u;
+    EXPECT_NE(draw_status(status, plain, 0).find("health: no member is lost, but 8 KiB cannot be known"),
+              std::string::npos);
+    status["stopping"] = true;
+    status["members"][1]["in_flight"] = 3u;
+    status["members"][4]["in_flight"] = 1u;
+    EXPECT_NE(draw_status(status, plain, 0).find("stopping: waits for I/O of member 1, a spare"),
+              std::string::npos);
+}
+
+TEST(Picture, ReadonlyIsNotMistakenForOff) {
+    json status = sample_status();
+    status["readonly"] = true;
+    status["recovery"] = {{"stripes", 640u}, {"stripes_left", 640u}, {"rows_wrong", 0u}};
+    const std::string text = draw_status(status, plain, 0);
+    EXPECT_NE(text.find("intent   at rest while the array is served for reading only\n"),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find("recovery 640 stripes in doubt, made true when the array is served for writing"),
+              std::string::npos)
+        << text;
+}
+
 }  // namespace
 }  // namespace braid::cli

@@ -80,7 +80,7 @@ class SimArray {
             member.path = path_of(i);
             member.size = disks.back()->info().size;
             member.spare = i >= options_.members;
-            member.zero_fast = options_.zero_fast;
+            member.zero_fast = zeroes_fast(disks.back()->info());
             members.push_back(member);
         }
         CreateOptions how;
@@ -112,8 +112,10 @@ class SimArray {
         how.seed = loop_.rng().next();
         how.intent = intent;
         how.buffer_size = 16u << 20;
+        how.on_wrong = [this](const std::string& text) { wrong.push_back(text); };
         how.on_event = [this](const ArrayEvent& event) {
             events.push_back(event.kind);
+            texts.push_back(event.text);
             if (getenv("BRAID_TEST_VERBOSE") != nullptr) {
                 std::printf("%s: %s\n", event.kind.c_str(), event.text.c_str());
             }
@@ -220,6 +222,8 @@ class SimArray {
     std::unique_ptr<Array> array;
     std::vector<std::byte> model;
     std::vector<std::string> events;
+    std::vector<std::string> texts;  // of the events
+    std::vector<std::string> wrong;  // that scrubs found
     IntentChange intent;  // for open()
 
   private:

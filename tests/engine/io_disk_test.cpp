@@ -14,6 +14,7 @@
 #include <fstream>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -37,6 +38,8 @@ class World {
     virtual Disk& disk() = 0;
     virtual Clock& clock() = 0;
     virtual void run(Task<void> task) = 0;
+    /// Bytes that the disk takes up; none: nobody can tell.
+    virtual std::optional<std::uint64_t> space() const = 0;
 };
 
 class SimWorld final : public World {
@@ -47,6 +50,7 @@ class SimWorld final : public World {
     Disk& disk() override { return *disk_; }
     Clock& clock() override { return loop_; }
     void run(Task<void> task) override { loop_.run_until_done(std::move(task)); }
+    std::optional<std::uint64_t> space() const override { return platter_->space_taken(); }
 
   private:
     sim::SimLoop loop_;
@@ -103,6 +107,11 @@ class UringWorld final : public World {
     Disk& disk() override { return *disk_; }
     Clock& clock() override { return *loop_; }
     void run(Task<void> task) override { loop_->run_until_done(std::move(task)); }
+    std::optional<std::uint64_t> space() const override {
+        struct stat status {};
+        if (!device_.empty() || stat(file_.path().c_str(), &status) != 0) return std::nullopt;
+        return static_cast<std::uint64_t>(status.st_blocks) * 512;
+    }
 
   private:
     TemporaryFile file_;
@@ -168,6 +177,7 @@ TEST_P(DiskContract, ReadsWhatWasWritten) {
                 break;
             case 1:
                 op.kind = DiskOpKind::zero;
+                op.may_free = rng.chance(2);
                 break;
             case 2:
             case 3:
@@ -181,7 +191,8 @@ TEST_P(DiskContract, ReadsWhatWasWritten) {
         world->run(do_one(&world->disk(), &op));
         std::byte* at = model.data() + op.offset;
         if (op.kind == DiskOpKind::zero && op.os_error == EOPNOTSUPP) {
-            EXPECT_FALSE(world->disk().info().zero_fast);
+            const DiskInfo& info = world->disk().info();
+            EXPECT_FALSE(op.may_free ? info.zero_fast : info.zero_kept_fast);
             continue;
         }
         ASSERT_EQ(op.os_error, 0);
@@ -191,6 +202,50 @@ TEST_P(DiskContract, ReadsWhatWasWritten) {
             ASSERT_EQ(std::memcmp(at, data.data(), op.size), 0);
         }
     }
+}
+
+/// Zeroes the middle of what was written, and returns how much space that gave back.
+std::optional<std::uint64_t> space_freed(World& world, bool may_free) {
+    Rng rng(7);
+    Buffer content(1u << 20);
+    fill(content, rng);
+    DiskOp write;
+    write.kind = DiskOpKind::write;
+    write.size = content.size();
+    write.data = content.data();
+    world.run(do_one(&world.disk(), &write));
+    DiskOp flush;
+    flush.kind = DiskOpKind::flush;
+    world.run(do_one(&world.disk(), &flush));
+    const auto before = world.space();
+    DiskOp zero;
+    zero.kind = DiskOpKind::zero;
+    zero.may_free = may_free;
+    zero.offset = 256u << 10;
+    zero.size = 512u << 10;
+    world.run(do_one(&world.disk(), &zero));
+    const DiskInfo& info = world.disk().info();
+    EXPECT_EQ(zero.ok(), may_free ? info.zero_fast : info.zero_kept_fast);
+    if (zero.ok()) std::memset(content.data() + zero.offset, 0, zero.size);
+    Buffer back(content.size());
+    DiskOp read;
+    read.size = back.size();
+    read.data = back.data();
+    world.run(do_one(&world.disk(), &read));
+    EXPECT_EQ(back, content);
+    if (!before || !zero.ok()) return std::nullopt;
+    return *before - *world.space();
+}
+TEST_P(DiskContract, AZeroThatMayFreeGivesSpaceBack) {
+    const auto freed = space_freed(*world, true);
+    EXPECT_EQ(freed.value_or(512u << 10), 512u << 10);
+}
+TEST_P(DiskContract, AZeroThatMayNotFreeKeepsSpace) {
+    const auto freed = space_freed(*world, false);
+    EXPECT_EQ(freed.value_or(0), 0u);
+}
+TEST_P(DiskContract, ASparseDiskIsNotAllocated) {
+    EXPECT_FALSE(world->space() && world->disk().info().allocated);
 }
 
 Task<void> do_many(Disk* disk, std::deque<DiskOp>* ops) {
@@ -418,6 +473,26 @@ TEST(MemberFile, RefusesWhatIsNoMemberAndSaysWhy) {
     TemporaryFile closed(here(), disk_size);
     ASSERT_EQ(chmod(closed.path().c_str(), 0), 0);
     if (geteuid() != 0) expect_refused(closed.path(), "Permission denied");
+}
+
+TEST(MemberFile, TellsWhetherItHasSpaceForAll) {
+    for (const std::string& folder : {std::string("/dev/shm"), here()}) {
+        if (access(folder.c_str(), W_OK) != 0) continue;
+        TemporaryFile file(folder, disk_size);
+        EXPECT_FALSE(open_member_file(file.path(), {})->info.allocated) << folder;
+        const int fd = open(file.path().c_str(), O_RDWR);
+        EXPECT_EQ(posix_fallocate(fd, 0, disk_size), 0);
+        close(fd);
+        EXPECT_TRUE(open_member_file(file.path(), {})->info.allocated) << folder;
+    }
+}
+
+TEST(UringLoop, TellsWhyThereIsNone) {
+    EXPECT_NE(text_of_no_ring(ENOMEM).find("RLIMIT_MEMLOCK is "), std::string::npos);
+    EXPECT_EQ(text_of_no_ring(ENOMEM).find("io_uring_disabled"), std::string::npos);
+    EXPECT_EQ(text_of_no_ring(EPERM).find("RLIMIT_MEMLOCK"), std::string::npos);
+    EXPECT_NE(text_of_no_ring(EMFILE).find("ulimit -n"), std::string::npos);
+    EXPECT_NE(text_of_no_ring(ENOSYS).find("Linux 5.15"), std::string::npos);
 }
 
 TEST(MemberFile, IsLockedAgainstASecondOpener) {

@@ -59,7 +59,7 @@ class MemoryDisk final : public Disk {
         info_.path = std::move(path);
         info_.size = size;
         info_.memory_align = 1;
-        info_.zero_fast = true;
+        info_.zero_fast = info_.zero_kept_fast = true;
     }
     const DiskInfo& info() const override { return info_; }
     DiskInfo& info() { return info_; }

@@ -348,7 +348,7 @@ TEST(IntentAssembly, AResyncThatWasNotDoneStaysWhereItWas) {
     ASSERT_TRUE(whole) << refusal(whole);
     EXPECT_EQ(whole->marked, some);
     EXPECT_EQ(whole->configuration.resynced, StripeIndex{2});
-    EXPECT_TRUE(has_notice(*whole, "parity is true up to stripe 2 of 4: the resync goes on"));
+    EXPECT_TRUE(has_notice(*whole, "parity is true up to stripe 2 of 4: the resync is not done"));
     const auto degraded = kit.assemble({0, 1});
     EXPECT_PRED2(has, refusal(degraded),
                  "has parity that was not yet resynced beyond stripe 2 of 4");

@@ -351,6 +351,49 @@ TEST_F(ControlServerTest, CommandsReachTheArray) {
     EXPECT_EQ(control_.answer({"GET", "/v1/status", {}, ""}).status, 503u);
 }
 
+TEST_F(ControlServerTest, QuestionsAreAnsweredWhileTheArrayStops) {
+    start();
+    control_.refuse_orders();
+    EXPECT_NE(ask("GET /v1/status").find("HTTP/1.1 200"), std::string::npos);
+    EXPECT_NE(ask("GET /v1/events").find("HTTP/1.1 200"), std::string::npos);
+    const std::string refused = ask("POST /v1/scrub", "{}");
+    EXPECT_NE(refused.find("HTTP/1.1 503"), std::string::npos) << refused;
+    EXPECT_NE(refused.find("is being stopped"), std::string::npos) << refused;
+    // A long poll waits as before: who watches does not ask over and over.
+    const auto begin = std::chrono::steady_clock::now();
+    ask("GET /v1/events?wait=1");
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds{900});
+    control_.stop();
+    EXPECT_TRUE(server_.array().orders.empty());
+}
+
+TEST_F(ControlServerTest, AConnectionTooManyIsToldSo) {
+    start();
+    std::vector<UniqueFd> links;
+    for (int i = 0; i != ControlServer::connections_max; ++i) {
+        UniqueFd link(socket(AF_UNIX, SOCK_STREAM, 0));
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        path_.copy(address.sun_path, sizeof address.sun_path - 1);
+        ASSERT_EQ(connect(link.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+        links.push_back(std::move(link));
+    }
+    const std::string answer = ask("GET /v1/status");
+    EXPECT_NE(answer.find("HTTP/1.1 503"), std::string::npos) << answer;
+    EXPECT_NE(answer.find("32 connections are open already"), std::string::npos) << answer;
+    EXPECT_NE(ask("POST /v1/scrub", "{}").find("HTTP/1.1 503"), std::string::npos);
+    links.clear();
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds{20};
+    std::string later;
+    do {
+        later = ask("GET /v1/status");
+    } while (later.find("HTTP/1.1 200") == std::string::npos &&
+             std::chrono::steady_clock::now() < until);
+    EXPECT_NE(later.find("HTTP/1.1 200"), std::string::npos) << later;
+    control_.stop();
+    EXPECT_TRUE(server_.array().orders.empty());
+}
+
 TEST_F(ControlServerTest, TheWriteIntentIsChanged) {
     server_.array().bad_stripes = 9;
     start();

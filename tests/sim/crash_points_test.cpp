@@ -411,7 +411,7 @@ void run_level(Level level, std::uint64_t points_min, std::uint64_t cases_min) {
 }
 
 TEST(CrashPoints, Raid4) { run_level(Level::raid4, 170, 750); }
-TEST(CrashPoints, Raid5) { run_level(Level::raid5, 170, 750); }
+TEST(CrashPoints, Raid5) { run_level(Level::raid5, 170, 740); }
 TEST(CrashPoints, Raid6) { run_level(Level::raid6, 210, 1400); }
 
 }  // namespace

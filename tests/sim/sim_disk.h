@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -24,8 +25,8 @@ namespace braid::sim {
 
 /// The bytes, which outlive the SimDisk that an array has opened and closed.
 struct SimPlatter {
-    explicit SimPlatter(std::uint64_t size) : content(size) {}
-    explicit SimPlatter(Buffer from) : content(std::move(from)) {}
+    explicit SimPlatter(std::uint64_t size) : SimPlatter(Buffer(size)) {}
+    explicit SimPlatter(Buffer from) : content(std::move(from)), space(content.size() / row_size) {}
 
     struct Write {
         std::uint64_t sequence;
@@ -41,6 +42,7 @@ struct SimPlatter {
     };
 
     Buffer content;
+    std::vector<bool> space;              // by row: it has some; a thin disk at first none
     std::vector<Write> unflushed;         // in order; those that a flush covered are taken out
     std::vector<Flight> flights;          // in order of submission
     std::uint64_t writes_done{0};         // their last sequence
@@ -58,6 +60,7 @@ struct SimPlatter {
     std::uint64_t delay_nanos{0};         // every operation takes this much longer
     std::uint64_t latency_nanos{1'000'000};  // and up to this much by chance
     bool zero_fast{true};
+    bool zero_kept_fast{true};            // only where zero_fast is, too
     bool reads_now{false};                // can be read past the loop
     bool caches{true};                    // false: every write is durable at once
     std::uint32_t memory_align{1};
@@ -74,6 +77,16 @@ struct SimPlatter {
         dead = fails_writes = fails_flushes = false;
         bad_rows.clear();
         read_fails_one_in = write_fails_one_in = delay_nanos = 0;
+    }
+
+    bool zeroes(const DiskOp& op) const { return zero_fast && (op.may_free || zero_kept_fast); }
+    std::uint64_t space_taken() const {
+        return static_cast<std::uint64_t>(std::ranges::count(space, true)) * row_size;
+    }
+    void take_space(std::uint64_t offset, std::uint64_t size, bool taken) {
+        for (std::uint64_t row = offset / row_size; row != (offset + size) / row_size; ++row) {
+            space[row] = taken;
+        }
     }
 
     /// What lies on the platter changes: sectors [0, size / 512) of `data` for which `stays` is
@@ -115,7 +128,7 @@ struct SimPlatter {
             if (dead || fails_writes) continue;
             const std::byte* data = op.kind == DiskOpKind::zero ? nullptr : op.data;
             if (op.kind != DiskOpKind::write && op.kind != DiskOpKind::zero) continue;
-            if (op.kind == DiskOpKind::zero && !zero_fast) continue;
+            if (op.kind == DiskOpKind::zero && !zeroes(op)) continue;
             switch (rng.below(3)) {
                 case 0: break;
                 case 1:
@@ -181,6 +194,8 @@ class SimDisk final : public Disk {
         info_.size = platter_->content.size();
         info_.memory_align = platter_->memory_align;
         info_.zero_fast = platter_->zero_fast;
+        info_.zero_kept_fast = platter_->zero_fast && platter_->zero_kept_fast;
+        info_.allocated = std::ranges::all_of(platter_->space, std::identity{});
         info_.in_memory = platter_->reads_now;
     }
     /// A disk is closed only when nothing is in flight, unless by a crash.
@@ -246,7 +261,8 @@ class SimDisk final : public Disk {
         if (op.kind == DiskOpKind::read) return read(op.offset, {op.data, op.size});
         if (platter.fails_writes) return EIO;
         ++platter.writes;
-        if (op.kind == DiskOpKind::zero && !platter.zero_fast) return EOPNOTSUPP;
+        if (op.kind == DiskOpKind::zero && !platter.zeroes(op)) return EOPNOTSUPP;
+        platter.take_space(op.offset, op.size, op.kind == DiskOpKind::write || !op.may_free);
         const std::byte* data = op.kind == DiskOpKind::zero ? nullptr : op.data;
         if (strikes(platter.write_fails_one_in)) {
             platter.change(op.offset, data, op.size, false,

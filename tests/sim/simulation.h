@@ -104,6 +104,11 @@ class Simulation {
     // Clients, simulation_clients.cpp.
     void start_request();
     void choose_range(std::uint64_t& offset, std::uint64_t& size);
+    struct Extent {
+        std::uint64_t offset{0};
+        std::uint64_t size{0};
+    };
+    Extent trimmed(const IoRequest& request) const;
     void begin(Flight& flight);
     void read_direct(std::uint64_t offset, std::uint64_t size);
     void landed(Flight& flight);

@@ -74,7 +74,19 @@ void Simulation::start_request() {
     if (request.kind == IoKind::flush) request.offset = request.size = 0;
     request.fua = (request.kind == IoKind::write || request.kind == IoKind::zero) && rng_.chance(10);
     request.fast_only = request.kind == IoKind::zero && rng_.chance(4);
+    // By number, not by chance: an old seed runs as it did.
+    request.may_free = request.kind == IoKind::zero && flight.number % 2 == 0;
+    request.trim = request.kind == IoKind::zero && flight.number % 5 == 0 && options_.zero_fast &&
+                   trimmed(request).size != 0;
     begin(flight);
+}
+
+/// The whole stripes of what a trim covers; the rest keeps what it has.
+Simulation::Extent Simulation::trimmed(const IoRequest& request) const {
+    const std::uint64_t stripe = array_->configuration().stripe_data_size();
+    const std::uint64_t first = round_up(request.offset, stripe);
+    const std::uint64_t last = round_down(request.offset + request.size, stripe);
+    return {first, last > first ? last - first : 0};
 }
 
 void Simulation::begin(Flight& flight) {
@@ -97,8 +109,10 @@ void Simulation::begin(Flight& flight) {
         case IoKind::flush: flight.began = oracle_->begin_flush(); break;
         case IoKind::write:
         case IoKind::zero:
+            const Extent changed =
+                request.trim ? trimmed(request) : Extent{request.offset, request.size};
             flight.write =
-                oracle_->begin_write(request.offset, request.size, request.kind == IoKind::zero);
+                oracle_->begin_write(changed.offset, changed.size, request.kind == IoKind::zero);
             if (request.kind == IoKind::write) {
                 oracle_->fill(flight.write, request.offset, {request.data, request.size});
             }

@@ -159,6 +159,17 @@ def bad_rows(world):
     check(left["bad_bytes"] == bad["bad_bytes"] - 4096, f"{bad['bad_bytes']} bad bytes became {left['bad_bytes']}")
     server.braid("member", "replace", 1, world.file(SIZE, "new"))
     server.wait_for_health("clean")
+    done = server.braid("rebuild", "--wait", ok=None)
+    check(done.returncode == 1 and "cannot be known" in done.stdout, f"rebuild --wait: {done.stdout}")
+    check("health: no member is lost, but" in server.braid("status").stdout, "health with bad rows")
+    paths = [member["path"] for member in server.status()["members"]]
+    server.stop()
+    done = run(CLI, "check", *paths, ok=None)
+    check(done.returncode == 1 and "all parity was true" in done.stdout, f"braid check: {done.stdout}")
+    for each in left["bad"]:
+        check(f"bytes {each['offset']} to {each['offset'] + each['size'] - 1}" in done.stdout,
+              f"braid check does not tell of {each}:\n{done.stdout}")
+    server = world.serve(paths)
     ranges = [(each["offset"], each["size"]) for each in left["bad"]]
     check_rows(connect(server), wanted, ranges)
     server.check_scrub_is_clean()
