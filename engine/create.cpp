@@ -10,6 +10,7 @@
 
 #include "engine/config_slot.h"
 #include "engine/member_metadata.h"
+#include "engine/register.h"
 
 namespace braid {
 namespace {
