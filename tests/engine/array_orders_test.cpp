@@ -225,14 +225,14 @@ TEST(Orders, AMemberThatWasFailedComesBackToItsRole) {
 }
 
 TEST(Orders, AnOldPathDoesNotShadowADiskThatIsThere) {
-    SimArray sim({.seed = 11, .level = Level::raid6, .members = 4});
+    SimArray sim({.seed = 11, .level = Level::raid6, .members = 5});
     sim.create();
     ASSERT_TRUE(sim.open());
     ASSERT_TRUE(sim.stop());
     // m0 dies, and the names of the others go down by one.
     auto& platters = sim.platters;
     const auto dead = platters[0];
-    platters = {platters[1], platters[2], platters[3]};
+    platters = {platters[1], platters[2], platters[3], platters[4]};
     ASSERT_TRUE(sim.open());
     EXPECT_EQ(member(sim, 0).record.path, "m0");
     EXPECT_EQ(member(sim, 0).notice, "it was not there at the start");
