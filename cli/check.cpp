@@ -192,8 +192,11 @@ int run(const CheckOptions& options) {
     auto loop = UringLoop::create();
     if (!loop) return trouble(loop.error().text);
     std::vector<std::unique_ptr<Disk>> disks;
+    OpenOptions how;
+    how.readonly = !options.repair;
+    how.if_read_only = "check it without --repair (nbdkit serves such an array with readonly=true)";
     for (const std::string& path : options.paths) {
-        auto disk = open_disk(**loop, absolute_path(path), {.readonly = !options.repair});
+        auto disk = open_disk(**loop, absolute_path(path), how);
         if (!disk) return trouble(disk.error().text);
         disks.push_back(std::move(disk).value());
     }

@@ -23,8 +23,11 @@
 #include "cli/picture.h"
 #include "cli/probe.h"
 #include "engine/base/os_error.h"
+#include "engine/base/path.h"
+#include "engine/io/identify.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
+#include "engine/new_member.h"
 #include "plugin/size_argument.h"
 
 namespace braid::cli {
@@ -36,6 +39,7 @@ struct CreateArguments {
     std::string layout;
     std::string name;
     std::string size;
+    std::string data_offset;
     std::vector<std::string> volumes;
     std::vector<std::string> spares;
     std::vector<std::string> members;
@@ -93,6 +97,11 @@ Checked<CreateOptions> parse_options(const CreateArguments& arguments) {
         options.volumes.push_back(std::move(wish));
     }
     options.assume_clean = arguments.assume_clean;
+    if (!arguments.data_offset.empty()) {
+        auto offset = plugin::parse_size(arguments.data_offset);
+        if (!offset) return Refusal{fmt::format("--data-offset {}", offset.error().text)};
+        options.data_offset = *offset;
+    }
     options.wall_seconds = static_cast<std::uint64_t>(std::time(nullptr));
     return options;
 }
@@ -103,6 +112,7 @@ struct Target {
     std::string path;
     bool spare{false};
     std::unique_ptr<UringDisk> disk;  // none in a dry run of files that are not there yet
+    std::vector<OldLayout> before{};  // looked at where data is to stay
 };
 
 /// Files made by --size; they go away again unless the array was made.
@@ -139,24 +149,24 @@ std::vector<Target> targets_of(const CreateArguments& arguments) {
     return targets;
 }
 
-/// By device and inode, so that links and other names of one device are found too.
+/// By identity, so that links, and two loop devices on one file, are found too.
 Checked<Unit> check_for_twins(const std::vector<Target>& targets) {
     std::map<std::string, std::string> names;
-    std::map<std::pair<dev_t, ino_t>, std::string> files;
+    std::vector<std::pair<DiskIdentity, std::string>> files;
     for (const Target& target : targets) {
-        if (!names.emplace(absolute_path(target.path), target.path).second) {
+        const auto identity = identify_path(target.path);
+        // Links to what is there are found, and named, by what they lead to.
+        const auto name = identity ? rooted_path(target.path) : absolute_path(target.path);
+        if (!names.emplace(name, target.path).second) {
             return Refusal{fmt::format("{}: is given twice", target.path)};
         }
-        struct stat status {};
-        if (stat(target.path.c_str(), &status) != 0) continue;
-        const bool block = S_ISBLK(status.st_mode);
-        const std::pair key{block ? status.st_rdev : status.st_dev,
-                            block ? ino_t{0} : status.st_ino};
-        const auto [twin, is_new] = files.emplace(key, target.path);
-        if (!is_new) {
-            return Refusal{fmt::format("{} and {} are the same {}", twin->second, target.path,
-                                       block ? "device" : "file")};
+        if (!identity) continue;
+        for (const auto& [other, path] : files) {
+            if (!identity->overlaps(other)) continue;
+            return Refusal{fmt::format("{} and {} are the same {}", path, target.path,
+                                       identity->inode == 0 ? "device" : "file")};
         }
+        files.emplace_back(*identity, target.path);
     }
     return Unit{};
 }
@@ -191,34 +201,46 @@ Checked<Unit> make_files(const CreateArguments& arguments, const std::vector<Tar
     return Unit{};
 }
 
-/// Refuses a member that holds anything that anybody might miss.
-Checked<Unit> look_at(UringLoop& loop, const Target& target) {
-    const MemberImage image = loop.run_until_done(read_member_image(*target.disk));
-    if (image.os_error != 0) {
-        return Refusal{
-            fmt::format("{}: cannot be read: {}", target.path, os_error_text(image.os_error))};
-    }
+/// Everything that somebody might miss, by libblkid and by our own look at both ends.
+Checked<std::vector<std::string>> find_content(UringLoop& loop, const Target& target,
+                                               const MemberImage& image) {
     BRAID_TRY(std::vector<std::string> found, probe_content(target.path));
+    BRAID_TRY(const std::vector<std::string> ends,
+              loop.run_until_done(find_signatures(*target.disk)));
+    if (found.empty()) found = ends;  // libblkid names them too, where it knows them
     if (const auto member = describe_member(image)) {
         std::erase_if(found, [](const std::string& text) {
             return text.find("linux_raid_member") != std::string::npos;
         });
         found.insert(found.begin(), *member);
     }
+    return found;
+}
+
+/// Refuses a member that holds anything that anybody might miss, unless that is `force`d.
+Checked<Unit> look_at(UringLoop& loop, Target& target, const CreateArguments& arguments) {
+    const MemberImage image = loop.run_until_done(read_member_image(*target.disk));
+    if (image.os_error != 0) {
+        return Refusal{
+            fmt::format("{}: cannot be read: {}", target.path, os_error_text(image.os_error))};
+    }
+    if (arguments.assume_clean) target.before = old_layouts(image);
+    if (arguments.force) return Unit{};
+    BRAID_TRY(const std::vector<std::string> found, find_content(loop, target, image));
     if (found.empty()) return Unit{};
     std::string all;
     for (const std::string& text : found) all += (all.empty() ? "" : "; and ") + text;
     return Refusal{fmt::format("{}: holds {}; if it may be lost, say --force", target.path, all)};
 }
 
-Checked<Unit> open_and_look(UringLoop& loop, std::vector<Target>& targets, bool force) {
+Checked<Unit> open_and_look(UringLoop& loop, std::vector<Target>& targets,
+                            const CreateArguments& arguments) {
     std::string refusals;
     for (Target& target : targets) {
         BRAID_TRY(target.disk, open_disk(loop, target.path));
     }
-    if (force) return Unit{};
-    for (const Target& target : targets) {
-        if (const auto looked = look_at(loop, target); !looked) {
+    for (Target& target : targets) {
+        if (const auto looked = look_at(loop, target, arguments); !looked) {
             refusals += (refusals.empty() ? "" : "\n") + looked.error().text;
         }
     }
@@ -250,6 +272,8 @@ void print_plan(const CreatePlan& plan, bool future) {
     if (!future) fmt::print("  array     {}\n", c.array.text());
     fmt::print("  data      {} in {} stripes of {}\n", size_text(c.data_size()), c.stripes,
                size_text(c.stripe_data_size()));
+    fmt::print("  begins    at byte {} ({}) of each member\n", c.members[0].data_offset,
+               size_text(c.members[0].data_offset));
     fmt::print("  parity    {}\n", words_of(plan.parity, future));
     for (const MemberRecord& member : c.members) {
         const std::string what =
@@ -284,6 +308,8 @@ Checked<CreatePlan> make_plan(const CreateOptions& options, const std::vector<Ta
         member.spare = target.spare;
         member.size = target.disk ? target.disk->info().size : file_size;
         member.zero_fast = target.disk ? zeroes_fast(target.disk->info()) : true;
+        if (target.disk) member.sector_size = target.disk->info().sector_size;
+        member.before = target.before;
         members.push_back(std::move(member));
     }
     std::random_device device;
@@ -315,7 +341,7 @@ Checked<Unit> create(const CreateArguments& arguments) {
         BRAID_CHECK(make_files(arguments, targets, file_size, files));
     }
     if (!with_files || !arguments.dry_run) {
-        BRAID_CHECK(open_and_look(*loop, targets, arguments.force));
+        BRAID_CHECK(open_and_look(*loop, targets, arguments));
     }
     BRAID_TRY(const CreatePlan plan, make_plan(options, targets, file_size));
     print_plan(plan, arguments.dry_run);
@@ -363,6 +389,11 @@ void add_create_command(CLI::App& app, int* exit_status) {
                      "a member that stands by for one that fails; may be repeated")
         ->type_name("PATH")
         ->allow_extra_args(false);
+    command
+        ->add_option("--data-offset", arguments->data_offset,
+                     "where data begins on each member, by default 4M, or 16M if all members have "
+                     "64G or more; with --assume-clean what their metadata says")
+        ->type_name("SIZE");
     command->add_flag("--assume-clean", arguments->assume_clean,
                       "take parity for true as it is: neither zero the members nor resync");
     command->add_flag("--force", arguments->force, "although the members hold something");

@@ -63,7 +63,8 @@ void add_intent_command(CLI::App& app, int* exit_status) {
         ->check(CLI::IsMember({"on", "off"}))
         ->type_name("on|off");
     command
-        ->add_option("--region", options->region, "bytes of data that one mark covers, 64K to 1T")
+        ->add_option("--region", options->region,
+                     "bytes of data that one mark covers, a power of two from 64K to 1T")
         ->type_name("SIZE");
     command->add_flag("--json", options->as_json, "as JSON, for programs");
     command->callback([options, exit_status] {

@@ -31,6 +31,15 @@ std::string resource_of(const MemberOptions& options, const char* verb) {
     return "/v1/members/" + ControlClient::escape(name_for_server(options.name)) + "/" + verb;
 }
 
+/// JSON is UTF-8, and a path need not be.
+nlohmann::json body_of(const std::string& path, bool force) {
+    using nlohmann::json;
+    const std::string text = json(path).dump(-1, ' ', false, json::error_handler_t::replace);
+    const bool is_utf8 = json::parse(text, nullptr, false) == json(path);
+    if (is_utf8) return {{"force", force}, {"path", path}};
+    return {{"force", force}, {"path_escaped", ControlClient::escape(path)}};
+}
+
 Checked<int> fail(ControlClient& client, const MemberOptions& options) {
     BRAID_CHECK(client.post(resource_of(options, "fail"), nlohmann::json::object()));
     fmt::print(
@@ -45,14 +54,13 @@ Checked<int> forget(ControlClient& client, const MemberOptions& options) {
 }
 Checked<int> add(ControlClient& client, const MemberOptions& options) {
     const std::string path = absolute_path(options.path);
-    BRAID_CHECK(client.post("/v1/members", {{"path", path}, {"force", options.force}}));
+    BRAID_CHECK(client.post("/v1/members", body_of(path, options.force)));
     fmt::print("{} is added; `braid status` shows what it became\n", path);
     return 0;
 }
 Checked<int> replace(ControlClient& client, const MemberOptions& options) {
     const std::string path = absolute_path(options.path);
-    BRAID_CHECK(
-        client.post(resource_of(options, "replace"), {{"path", path}, {"force", options.force}}));
+    BRAID_CHECK(client.post(resource_of(options, "replace"), body_of(path, options.force)));
     fmt::print("{} takes the place of member {}; `braid rebuild --wait` follows its rebuild\n",
                path, options.name);
     return 0;

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/online_tools.h"
+#include "engine/base/path.h"
 
 namespace braid::cli {
 
@@ -42,9 +43,9 @@ int with_server(const std::string& socket, const std::function<Checked<int>(Cont
 }
 
 std::string absolute_path(const std::string& path) {
-    std::error_code error;
-    const auto absolute = std::filesystem::absolute(path, error);
-    return error ? path : absolute.lexically_normal().string();
+    if (const auto real = real_path(path)) return *real;
+    const auto folder = real_path_of_new(path);
+    return folder ? *folder : rooted_path(path);
 }
 
 }  // namespace braid::cli

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdio>
-#include <filesystem>
 #include <functional>
 #include <string>
 
@@ -17,7 +16,8 @@ int refuse(const std::string& text);
 /// Runs `ask` with a client of the server at `socket`; its result, or a refusal's, is the exit
 /// status of the command.
 int with_server(const std::string& socket, const std::function<Checked<int>(ControlClient&)>& ask);
-/// The server has another current directory than we.
+/// Without links, as the kernel resolves it: the server has another current directory than we. What
+/// is not there keeps its last name, or, where not even its folder is there, everything.
 std::string absolute_path(const std::string& path);
 /// Follows what runs in the background, `kinds` of it, with a line of progress on standard error,
 /// until none of it runs; gives the status after that.

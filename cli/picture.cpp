@@ -110,7 +110,8 @@ std::size_t lost_members(const json& status) {
     const json& members = list_in(status, "members");
     return static_cast<std::size_t>(std::ranges::count_if(members, [](const json& member) {
         const std::string state = text_in(member, "state");
-        return state == "faulty" || state == "missing";
+        const bool has_role = member.contains("role") && member["role"].is_number_unsigned();
+        return has_role && (state == "faulty" || state == "missing");  // no spare holds anything
     }));
 }
 

@@ -166,6 +166,7 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     const std::string path = slot.disk ? slot.disk->info().path : "";
     const bool was_enough = members_.is_enough();  // else it was started by force
     members_.set_state(member, state);
+    why_lost_[raw(member)] = why;
     tell(Severity::error, "member_failed",
          fmt::format("member {} ({}) failed: {}", raw(member), path, why));
     if (was_enough && !members_.failed() && !members_.is_enough()) {
@@ -185,6 +186,7 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     }
     record(member).state = state;
     record(member).rebuilt = {};
+    tasks_.spawn(let_go(this, member));
     if (!list_doubt()) return;
     if (!was_rebuilding) {
         tell(Severity::warning, "degraded",

@@ -37,6 +37,7 @@ ArrayImpl::ArrayImpl(ReadyQueue& ready, Clock& clock, Configuration configuratio
       geometry_(Geometry::of(configuration_)),
       members_(geometry_),
       metadata_(configuration_.member_count),
+      why_lost_(configuration_.member_count),
       bad_(geometry_, configuration_.bad_rows),
       locks_(geometry_),
       pool_(options_.buffer_size),
@@ -62,9 +63,24 @@ ArrayImpl::~ArrayImpl() {
     tasks_.clear();
 }
 
+namespace {
+
+/// A member that cannot be written would be taken for a broken one.
+Checked<Unit> check_writable(const std::vector<std::unique_ptr<Disk>>& disks) {
+    for (const auto& disk : disks) {
+        if (!disk->info().read_only) continue;
+        return Refusal{fmt::format("{}: is read-only; make it writable, or serve the array with "
+                                   "readonly=true", disk->info().path)};
+    }
+    return Unit{};
+}
+
+}  // namespace
+
 Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& clock,
                                                   std::vector<std::unique_ptr<Disk>> disks,
                                                   ArrayOptions options) {
+    if (!options.readonly) BRAID_CO_CHECK(check_writable(disks));
     std::vector<MemberImage> images;
     for (const auto& disk : disks) {
         images.push_back(co_await read_member_image_patiently(*disk, clock));
@@ -86,6 +102,7 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
                        std::move(assembly.intent_hindrance), assembly.epoch_seen});
     for (std::size_t i = 0; i != disks.size(); ++i) {
         MemberPlace& place = assembly.places[i];
+        array->note_left_out(images[i], place.why);
         if (place.place != Place::member && place.place != Place::spare) continue;
         array->put_disk(std::move(disks[i]), std::move(place.metadata));
     }
@@ -112,6 +129,13 @@ void ArrayImpl::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
     slot.rebuilt = raw(at->rebuilt) * geometry_.windows_per_stripe();
     metadata_[raw(*at->role)] = std::move(metadata);
     members_.set_state(*at->role, at->state);
+}
+
+void ArrayImpl::note_left_out(const MemberImage& image, const std::string& why) {
+    const auto superblock = decode_md_superblock(image.superblock.view(), image.device_size);
+    if (why.empty() || !superblock) return;
+    const MemberRecord* at = configuration_.member(superblock->device_uuid);
+    if (at != nullptr && at->role) why_lost_[raw(*at->role)] = why;
 }
 
 Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
@@ -293,6 +317,15 @@ void ArrayImpl::tell(Severity severity, std::string kind, std::string text) {
     if (events_.size() > events_kept_max) events_.pop_front();
 }
 
+/// Why a member is lost; empty: it is not.
+std::string ArrayImpl::notice_of(const MemberRecord& at) const {
+    const MemberState state = at.role ? members_.slot(*at.role).state : at.state;
+    if (state != MemberState::faulty && state != MemberState::missing) return {};
+    if (at.role && !why_lost_[raw(*at.role)].empty()) return why_lost_[raw(*at.role)];
+    return state == MemberState::faulty ? "it failed before this start"
+                                        : "it was not there at the start";
+}
+
 ArrayStatus ArrayImpl::status() const {
     ArrayStatus status;
     status.configuration = configuration_;
@@ -333,6 +366,8 @@ ArrayStatus ArrayImpl::status() const {
             member.open = spare != spares_.end();
             if (member.open) member.in_flight = spare->disk->in_flight();
         }
+        member.notice = notice_of(at);
+        if (const Disk* disk = disk_of(at)) member.identity = disk->info().identity;
         status.members.push_back(std::move(member));
     }
     if (walker_.running()) status.walks.push_back(walker_.status());

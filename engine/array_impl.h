@@ -17,6 +17,7 @@
 #include "engine/base/rng.h"
 #include "engine/buffer_pool.h"
 #include "engine/members.h"
+#include "engine/new_member.h"
 #include "engine/register.h"
 #include "engine/requests.h"
 #include "engine/walker.h"
@@ -39,6 +40,8 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
         std::uint64_t epoch_seen{0};
     };
     void set_before(Before before) { before_ = std::move(before); }
+    /// Why a member that was given takes no part; before start().
+    void note_left_out(const MemberImage& image, const std::string& why);
     /// Puts a disk where the configuration has its record; before start().
     void put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata);
     /// Marks the array as in use and begins what is to run in the background.
@@ -58,7 +61,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
         return run_remove(this, std::move(name));
     }
     Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) override {
-        return run_add(this, std::move(disk), std::nullopt, force);
+        return run_add(this, std::move(disk), force);
     }
     Task<Checked<Unit>> replace_member(std::string name, std::unique_ptr<Disk> disk,
                                        bool force) override {
@@ -143,15 +146,21 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void note_recovery();
     static Task<Checked<Unit>> run_fail(ArrayImpl* self, std::string name);
     static Task<Checked<Unit>> run_remove(ArrayImpl* self, std::string name);
-    static Task<Checked<Unit>> run_add(ArrayImpl* self, std::unique_ptr<Disk> disk,
-                                       std::optional<MemberIndex> role, bool force);
+    static Task<Checked<Unit>> run_add(ArrayImpl* self, std::unique_ptr<Disk> disk, bool force);
     static Task<Checked<Unit>> run_replace(ArrayImpl* self, std::string name,
                                            std::unique_ptr<Disk> disk, bool force);
     static Task<Checked<Unit>> run_change_intent(ArrayImpl* self, IntentChange change);
     Checked<Unit> may_command() const;
     static Task<Checked<Unit>> fail_now(ArrayImpl* self, std::string name);
-    static Task<Checked<Unit>> add_now(ArrayImpl* self, std::unique_ptr<Disk> disk,
-                                       std::optional<MemberIndex> role, bool force);
+    Checked<Unit> may_fail(MemberIndex role) const;
+    static Task<Checked<Unit>> remove_spare(ArrayImpl* self, Uuid uuid);
+    static Task<Checked<bool>> is_same_disk(ArrayImpl* self, Disk* disk);
+    static Task<Checked<Unit>> tell_from_members(ArrayImpl* self, Disk* disk, bool force);
+    static Task<Checked<NewMember>> prepare(ArrayImpl* self, Disk* disk, Uuid uuid, bool force);
+    static Task<Checked<Unit>> join(ArrayImpl* self, Spare spare, MemberRecord joining,
+                                    std::optional<MemberIndex> role);
+    Checked<Unit> check_spares() const;
+    static Refusal nothing_to_rebuild_from();
 
     // The configuration, array_configuration.cpp.
     /// The configuration changed in memory; a writer makes it durable. Gives the change's number.
@@ -175,13 +184,17 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void scrub_ended(const WalkOrder& order, const Result<void>& result);
 
     // Members, array_members.cpp.
+    Checked<std::size_t> find_record(const std::string& name) const;
     Checked<std::optional<MemberIndex>> find_role(const std::string& name) const;
-    Spare* find_spare(const std::string& name);
-    std::string names() const;
-    Checked<MemberRecord> plan_record(const Disk& disk, std::optional<MemberIndex> role);
+    Spare* find_spare(const Uuid& uuid);
+    const Disk* disk_of(const MemberRecord& at) const;
+    bool is_in_use(const MemberRecord& at) const;
+    Checked<MemberRecord> plan_record(const Disk& disk);
     bool is_open_role(MemberIndex member) const;
     const MemberMetadata& any_metadata() const;
     static Task<void> close_slot(ArrayImpl* self, MemberIndex member);
+    static Task<void> let_go(ArrayImpl* self, MemberIndex member);
+    std::string notice_of(const MemberRecord& at) const;
     void fill_role(MemberIndex member, Spare spare);
     std::string text_of_role(MemberIndex member) const;
 
@@ -193,6 +206,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     Geometry geometry_;
     Members members_;
     std::vector<MemberMetadata> metadata_;  // by role
+    std::vector<std::string> why_lost_;     // by role; empty: it is not, or nobody knows
     std::vector<Spare> spares_;
     BadRows bad_;
     WindowLocks locks_;

@@ -3,10 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 
 #include "engine/array_impl.h"
+#include "engine/base/os_error.h"
+#include "engine/member_names.h"
 
 namespace braid {
 
@@ -16,36 +17,41 @@ std::string ArrayImpl::text_of_role(MemberIndex member) const {
                            : fmt::format("member {} ({})", raw(member), at.path);
 }
 
-std::string ArrayImpl::names() const {
-    std::string text;
+/// The record that `name` means, by its place in the configuration.
+Checked<std::size_t> ArrayImpl::find_record(const std::string& name) const {
+    std::vector<NamedMember> members;
     for (const MemberRecord& at : configuration_.members) {
-        if (!text.empty()) text += ", ";
-        text += at.role ? fmt::format("{}", raw(*at.role)) : std::string("spare");
-        if (!at.path.empty()) text += fmt::format(" ({})", at.path);
+        members.push_back({&at, is_in_use(at), false});
     }
-    return text;
+    const auto found = find_by_name(members, name);
+    if (!found) return Refusal{found.error().text};
+    return *found;
 }
 
 /// The role that `name` means; nullopt if it names a spare.
 Checked<std::optional<MemberIndex>> ArrayImpl::find_role(const std::string& name) const {
-    std::uint32_t number = 0;
-    const auto parsed = std::from_chars(name.data(), name.data() + name.size(), number);
-    const bool is_number = parsed.ec == std::errc{} && parsed.ptr == name.data() + name.size();
-    const auto uuid = Uuid::parse(name);
-    for (const MemberRecord& at : configuration_.members) {
-        const bool by_number = is_number && at.role && raw(*at.role) == number;
-        const bool by_uuid = uuid && at.uuid == *uuid;
-        if (by_number || by_uuid || (!name.empty() && at.path == name)) return at.role;
-    }
-    return Refusal{fmt::format("no member is called \"{}\"; there are: {}", name, names())};
+    BRAID_TRY(const std::size_t at, find_record(name));
+    return configuration_.members[at].role;
 }
 
-ArrayImpl::Spare* ArrayImpl::find_spare(const std::string& name) {
-    const auto uuid = Uuid::parse(name);
-    for (Spare& spare : spares_) {
-        if (spare.disk->info().path == name || (uuid && spare.metadata.uuid == *uuid)) return &spare;
-    }
-    return nullptr;
+ArrayImpl::Spare* ArrayImpl::find_spare(const Uuid& uuid) {
+    const auto found = std::ranges::find(
+        spares_, uuid, [](const Spare& spare) { return spare.metadata.uuid; });
+    return found == spares_.end() ? nullptr : &*found;
+}
+
+/// The disk of a record, while it is open.
+const Disk* ArrayImpl::disk_of(const MemberRecord& at) const {
+    if (at.role) return members_.slot(*at.role).disk.get();
+    const auto spare = std::ranges::find(
+        spares_, at.uuid, [](const Spare& one) { return one.metadata.uuid; });
+    return spare == spares_.end() ? nullptr : spare->disk.get();
+}
+
+/// It is open and has a part to play.
+bool ArrayImpl::is_in_use(const MemberRecord& at) const {
+    if (disk_of(at) == nullptr) return false;
+    return !at.role || !is_open_role(*at.role);
 }
 
 /// Waits until nobody uses the member's disk any more, and closes it. Its state is set before.
@@ -59,11 +65,33 @@ Task<void> ArrayImpl::close_slot(ArrayImpl* self, MemberIndex member) {
     self->members_.refresh();
 }
 
+/// A lost member's disk is closed when nobody uses it any more: then it can be pulled, and the next
+/// one have its name, or come back itself.
+Task<void> ArrayImpl::let_go(ArrayImpl* self, MemberIndex member) {
+    auto& slot = self->members_.slot(member);
+    const Disk* const disk = slot.disk.get();
+    while (!self->stopped_ && slot.state == MemberState::faulty && slot.disk.get() == disk) {
+        if (slot.in_flight == 0 && !slot.gate.has_readers() && !self->writing_) {
+            slot.disk.reset();
+            self->members_.refresh();
+            co_return;
+        }
+        Timer timer(self->clock_, Nanos{self->clock_.now().value + 10'000'000});
+        co_await timer;
+    }
+}
+
 namespace {
 
 Refusal not_durable(const Error& error) {
     return Refusal{fmt::format("the new configuration could not be written: {}",
                                text_of(error.code))};
+}
+
+Refusal is_member_already(const std::string& path, const MemberRecord& at, std::string_view why) {
+    const std::string what = at.role ? fmt::format("member {}", raw(*at.role)) : "a spare";
+    return Refusal{fmt::format("{} is a member of this array already: {} ({}), {}; {}", path, what,
+                               at.path, text_of(at.state), why)};
 }
 
 }  // namespace
@@ -74,6 +102,29 @@ Checked<Unit> ArrayImpl::may_command() const {
         return Refusal{"another command on members is running; try again when it is done"};
     }
     if (options_.readonly) return Refusal{"the array is served for reading only"};
+    return Unit{};
+}
+
+Checked<Unit> ArrayImpl::may_fail(MemberIndex role) const {
+    const MemberState state = members_.slot(role).state;
+    if (is_open_role(role)) {
+        return Refusal{fmt::format("{} is {} already", text_of_role(role), text_of(state))};
+    }
+    const bool counts = state == MemberState::in_sync;
+    if (counts && members_.lost() < geometry_.parities() && !members_.is_enough_without(role)) {
+        return Refusal{fmt::format(
+            "{} is needed: RAID-{} of {} goes on with {} members only if member 0, which breaks "
+            "ties, is among them. Rebuild a lost member first",
+            text_of_role(role), static_cast<int>(configuration_.level), members_.count(),
+            geometry_.data_count())};
+    }
+    if (counts && members_.lost() >= geometry_.parities()) {
+        return Refusal{fmt::format(
+            "{} is needed: {} of {} members are lost already, and RAID-{} can do without {}. "
+            "Failing it would make data unreadable. Rebuild a lost member first",
+            text_of_role(role), members_.lost(), members_.count(),
+            static_cast<int>(configuration_.level), geometry_.parities())};
+    }
     return Unit{};
 }
 
@@ -88,29 +139,25 @@ Task<Checked<Unit>> ArrayImpl::fail_now(ArrayImpl* self, std::string name) {
     if (!role) {
         co_return Refusal{fmt::format("{} is a spare; braid member remove takes it out", name)};
     }
-    const auto& slot = self->members_.slot(*role);
-    if (slot.state != MemberState::in_sync && slot.state != MemberState::rebuilding) {
-        co_return Refusal{fmt::format("{} is {} already", self->text_of_role(*role),
-                                      text_of(slot.state))};
-    }
-    const bool counts = slot.state == MemberState::in_sync;
-    if (counts && self->members_.lost() < self->geometry_.parities() &&
-        !self->members_.is_enough_without(*role)) {
-        co_return Refusal{fmt::format(
-            "{} is needed: RAID-{} of {} goes on with {} members only if member 0, which breaks "
-            "ties, is among them. Rebuild a lost member first",
-            self->text_of_role(*role), static_cast<int>(self->configuration_.level),
-            self->members_.count(), self->geometry_.data_count())};
-    }
-    if (counts && self->members_.lost() >= self->geometry_.parities()) {
-        co_return Refusal{fmt::format(
-            "{} is needed: {} of {} members are lost already, and RAID-{} can do without {}. "
-            "Failing it would make data unreadable. Rebuild a lost member first",
-            self->text_of_role(*role), self->members_.lost(), self->members_.count(),
-            static_cast<int>(self->configuration_.level), self->geometry_.parities())};
-    }
+    BRAID_CO_CHECK(self->may_fail(*role));
     self->lose(*role, MemberState::faulty, "an operator said so");
     const Result<void> durable = co_await wait_durable(self, self->changes_);
+    if (!durable) co_return not_durable(durable.error());
+    co_return Unit{};
+}
+
+/// Open, or only remembered.
+Task<Checked<Unit>> ArrayImpl::remove_spare(ArrayImpl* self, Uuid uuid) {
+    std::erase_if(self->configuration_.members,
+                  [&](const MemberRecord& at) { return !at.role && at.uuid == uuid; });
+    Spare gone;  // kept until the configuration without it holds, so that it is not used twice
+    if (Spare* spare = self->find_spare(uuid); spare != nullptr) {
+        gone = std::move(*spare);
+        self->spares_.erase(self->spares_.begin() + (spare - self->spares_.data()));
+        self->tell(Severity::info, "member_removed",
+                   fmt::format("spare {} removed", gone.disk->info().path));
+    }
+    const Result<void> durable = co_await wait_durable(self, self->changed());
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};
 }
@@ -118,33 +165,14 @@ Task<Checked<Unit>> ArrayImpl::fail_now(ArrayImpl* self, std::string name) {
 Task<Checked<Unit>> ArrayImpl::run_remove(ArrayImpl* self, std::string name) {
     BRAID_CO_CHECK(self->may_command());
     Busy guard(*self);
-    BRAID_CO_TRY(const std::optional<MemberIndex> role, self->find_role(name));
+    BRAID_CO_TRY(const std::size_t found, self->find_record(name));
+    const std::optional<MemberIndex> role = self->configuration_.members[found].role;
+    const Uuid uuid = self->configuration_.members[found].uuid;
     while (!self->is_settled()) {
         const auto settled = co_await wait_durable(self, self->changes_);
         if (!settled) co_return not_durable(settled.error());
     }
-    if (!role) {
-        Spare* spare = self->find_spare(name);
-        if (spare != nullptr) {
-            std::erase_if(self->configuration_.members,
-                          [&](const MemberRecord& at) { return at.uuid == spare->metadata.uuid; });
-            // Kept until the configuration without it holds, so that it is not used twice.
-            const Spare gone = std::move(*spare);
-            self->spares_.erase(self->spares_.begin() + (spare - self->spares_.data()));
-            self->tell(Severity::info, "member_removed",
-                       fmt::format("spare {} removed", gone.disk->info().path));
-            const Result<void> durable = co_await wait_durable(self, self->changed());
-            if (!durable) co_return not_durable(durable.error());
-            co_return Unit{};
-        }
-        const auto uuid = Uuid::parse(name);
-        std::erase_if(self->configuration_.members, [&](const MemberRecord& at) {
-            return !at.role && (at.path == name || (uuid && at.uuid == *uuid));
-        });
-        const Result<void> durable = co_await wait_durable(self, self->changed());
-        if (!durable) co_return not_durable(durable.error());
-        co_return Unit{};
-    }
+    if (!role) co_return co_await remove_spare(self, uuid);
     const MemberState state = self->members_.slot(*role).state;
     if (state == MemberState::in_sync || state == MemberState::rebuilding) {
         co_return Refusal{fmt::format(
@@ -158,6 +186,7 @@ Task<Checked<Unit>> ArrayImpl::run_remove(ArrayImpl* self, std::string name) {
     self->members_.set_state(*role, MemberState::missing);
     self->record(*role).state = MemberState::missing;
     self->record(*role).path.clear();
+    self->why_lost_[raw(*role)] = "an operator removed it";
     const Result<void> durable = co_await wait_durable(self, self->changed());
     self->background_event_.set();
     if (!durable) co_return not_durable(durable.error());
@@ -182,6 +211,7 @@ void ArrayImpl::fill_role(MemberIndex member, Spare spare) {
     slot.io = {};
     slot.read_errors = 0;
     slot.changes = slot.flushed = 0;
+    why_lost_[raw(member)].clear();
     metadata_[raw(member)] = std::move(spare.metadata);
     members_.set_state(member, MemberState::rebuilding);
     if (rebuild_stuck_ == member) rebuild_stuck_.reset();
@@ -190,9 +220,8 @@ void ArrayImpl::fill_role(MemberIndex member, Spare spare) {
     background_event_.set();
 }
 
-/// The record of a disk that is to join, in place of `role` if that is given; refuses one that is
-/// too small or here already.
-Checked<MemberRecord> ArrayImpl::plan_record(const Disk& disk, std::optional<MemberIndex> role) {
+/// The record of a disk that is to join; refuses one that is too small or in use here already.
+Checked<MemberRecord> ArrayImpl::plan_record(const Disk& disk) {
     MemberRecord joining;
     joining.uuid = Uuid::random(rng_);
     joining.state = MemberState::spare;
@@ -201,11 +230,10 @@ Checked<MemberRecord> ArrayImpl::plan_record(const Disk& disk, std::optional<Mem
     joining.dev_number = free_dev_number(configuration_);
     for (const MemberRecord& at : configuration_.members) {
         joining.data_offset = std::max(joining.data_offset, at.data_offset);
-        const bool open = at.state == MemberState::in_sync ||
-                          at.state == MemberState::rebuilding || at.state == MemberState::spare;
-        const bool replaced = role && at.role == role;
-        if (open && !replaced && at.path == joining.path) {
-            return Refusal{fmt::format("{} is a member already ({})", at.path, text_of(at.state))};
+        const Disk* other = disk_of(at);
+        if (other != nullptr && is_in_use(at) &&
+            other->info().identity.overlaps(disk.info().identity)) {
+            return is_member_already(joining.path, at, "they are the same bytes");
         }
     }
     const std::uint64_t needed =
@@ -231,35 +259,103 @@ const MemberMetadata& ArrayImpl::any_metadata() const {
     return metadata_.front();
 }
 
-Task<Checked<Unit>> ArrayImpl::run_add(ArrayImpl* self, std::unique_ptr<Disk> disk,
-                                       std::optional<MemberIndex> role, bool force) {
-    BRAID_CO_CHECK(self->may_command());
-    Busy guard(*self);
-    co_return co_await add_now(self, std::move(disk), role, force);
+/// Whether what is written to `member` appears on `disk`: it is the same one, by another name or
+/// another cable. The configuration that is written anew is the probe.
+Task<Checked<bool>> ArrayImpl::is_same_disk(ArrayImpl* self, Disk* disk) {
+    Buffer before(row_size);
+    Buffer after(row_size);
+    auto read = co_await read_disk(*disk, md_superblock_offset, before.span());
+    if (read) {
+        const auto durable = co_await wait_durable(self, self->changed());
+        if (!durable) co_return not_durable(durable.error());
+        read = co_await read_disk(*disk, md_superblock_offset, after.span());
+    }
+    if (!read) {
+        co_return Refusal{fmt::format("{}: cannot be read: {}", disk->info().path,
+                                      os_error_text(read.error().os_error))};
+    }
+    co_return !(before == after);
 }
 
-Task<Checked<Unit>> ArrayImpl::add_now(ArrayImpl* self, std::unique_ptr<Disk> disk,
-                                       std::optional<MemberIndex> role, bool force) {
-    if (self->members_.failed()) {
-        co_return Refusal{"the array has failed: there is nothing to rebuild a member from. Stop "
-                          "it, bring lost members back, and start it again"};
+/// A disk whose metadata names a member that is in use is that one, or a copy of it: the copy may be
+/// forced.
+Task<Checked<Unit>> ArrayImpl::tell_from_members(ArrayImpl* self, Disk* disk, bool force) {
+    BRAID_CO_TRY(const std::vector<Uuid> traces,
+                 co_await find_traces(*disk, self->configuration_.array));
+    std::optional<MemberRecord> known;
+    for (const MemberRecord& at : self->configuration_.members) {
+        const bool named = std::ranges::find(traces, at.uuid) != traces.end();
+        if (named && at.uuid != Uuid{} && self->is_in_use(at)) known = at;
     }
-    if (self->spares_.size() == spares_max) {
-        co_return Refusal{fmt::format("there are {} spares already, and no more can be held",
-                                      spares_max)};
+    if (!known) co_return Unit{};
+    BRAID_CO_TRY(const bool same, co_await is_same_disk(self, disk));
+    if (same) {
+        co_return is_member_already(disk->info().path, *known,
+                                    "what is written to the one is read from the other");
     }
-    BRAID_CO_TRY(MemberRecord joining, self->plan_record(*disk, role));
+    const std::string role = known->role ? std::to_string(raw(*known->role)) : "spare";
+    if (!force) {
+        co_return refuse_content(*disk, fmt::format("a copy of member {} ({}), which is in use",
+                                                    role, known->path));
+    }
+    BRAID_CO_CHECK(co_await try_write(*disk));
+    const auto wiped = co_await wipe_ends(*disk, front_of(self->configuration_));
+    if (wiped) co_return Unit{};
+    co_return Refusal{fmt::format("{}: cannot be written: {}", disk->info().path,
+                                  os_error_text(wiped.error().os_error))};
+}
+
+/// All that can speak against a disk is found out, and the disk made ready, before anything is given
+/// up for it.
+Task<Checked<NewMember>> ArrayImpl::prepare(ArrayImpl* self, Disk* disk, Uuid uuid, bool force) {
     while (!self->is_settled()) {
         const auto settled = co_await wait_durable(self, self->changes_);
         if (!settled) co_return not_durable(settled.error());
     }
-    BRAID_CO_TRY(NewMember prepared,
-                 co_await prepare_new_member(*disk, joining.uuid, self->configuration_,
-                                             self->any_metadata(), force));
-    // A member of this array that was away comes back to its own role, if that is still empty.
-    if (!role && prepared.before) {
-        if (const auto* own = self->configuration_.member(*prepared.before)) role = own->role;
+    BRAID_CO_CHECK(co_await tell_from_members(self, disk, force));
+    if (self->members_.failed()) co_return nothing_to_rebuild_from();
+    co_return co_await prepare_new_member(*disk, uuid, self->configuration_, self->any_metadata(),
+                                          force);
+}
+
+/// Whether one more record fits, where no role waits for a member.
+Checked<Unit> ArrayImpl::check_spares() const {
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        if (is_open_role(MemberIndex{i})) return Unit{};
     }
+    if (configuration_.members.size() < configuration_.member_count + spares_max) return Unit{};
+    const auto here = spares_.size();
+    return Refusal{fmt::format(
+        "there are {} spares already, and no more can be held{}", spares_max,
+        here == spares_max ? std::string{}
+                           : fmt::format("; {} of them are not here: braid member remove UUID "
+                                         "forgets one", spares_max - here))};
+}
+
+Refusal ArrayImpl::nothing_to_rebuild_from() {
+    return Refusal{"the array has failed: there is nothing to rebuild a member from. Stop it, bring "
+                   "lost members back, and start it again"};
+}
+
+Task<Checked<Unit>> ArrayImpl::run_add(ArrayImpl* self, std::unique_ptr<Disk> disk, bool force) {
+    BRAID_CO_CHECK(self->may_command());
+    Busy guard(*self);
+    if (self->members_.failed()) co_return nothing_to_rebuild_from();
+    BRAID_CO_CHECK(self->check_spares());
+    BRAID_CO_TRY(MemberRecord joining, self->plan_record(*disk));
+    BRAID_CO_TRY(NewMember fresh, co_await prepare(self, disk.get(), joining.uuid, force));
+    // A member of this array that was away comes back to its own role, if that is still empty.
+    std::optional<MemberIndex> role;
+    if (fresh.before) {
+        if (const auto* own = self->configuration_.member(*fresh.before)) role = own->role;
+    }
+    Spare spare{std::move(disk), std::move(fresh.metadata)};
+    co_return co_await join(self, std::move(spare), std::move(joining), role);
+}
+
+/// Takes the new member in: into `role`, or into the first that is open, or as a spare.
+Task<Checked<Unit>> ArrayImpl::join(ArrayImpl* self, Spare spare, MemberRecord joining,
+                                    std::optional<MemberIndex> role) {
     if (role && !self->is_open_role(*role)) role.reset();
     for (std::uint32_t i = 0; !role && i != self->members_.count(); ++i) {
         if (self->is_open_role(MemberIndex{i})) role = MemberIndex{i};
@@ -271,7 +367,6 @@ Task<Checked<Unit>> ArrayImpl::add_now(ArrayImpl* self, std::unique_ptr<Disk> di
     }
     if (self->members_.failed()) co_return not_durable({Errc::failed, "array"});
     self->configuration_.members.push_back(joining);
-    Spare spare{std::move(disk), std::move(prepared.metadata)};
     if (role) {
         self->fill_role(*role, std::move(spare));
     } else {
@@ -284,6 +379,8 @@ Task<Checked<Unit>> ArrayImpl::add_now(ArrayImpl* self, std::unique_ptr<Disk> di
     co_return Unit{};
 }
 
+/// The new disk was looked at, written to and made empty before the old one is given up: whatever is
+/// refused leaves the old one where it is.
 Task<Checked<Unit>> ArrayImpl::run_replace(ArrayImpl* self, std::string name,
                                            std::unique_ptr<Disk> disk, bool force) {
     BRAID_CO_CHECK(self->may_command());
@@ -292,12 +389,16 @@ Task<Checked<Unit>> ArrayImpl::run_replace(ArrayImpl* self, std::string name,
     if (!role) {
         co_return Refusal{fmt::format("{} is a spare: remove it and add another", name)};
     }
-    BRAID_CO_CHECK(self->plan_record(*disk, role));  // before the old one is failed
-    const MemberState state = self->members_.slot(*role).state;
-    if (state == MemberState::in_sync || state == MemberState::rebuilding) {
-        BRAID_CO_CHECK(co_await fail_now(self, name));
+    if (self->members_.failed()) co_return nothing_to_rebuild_from();
+    if (!self->is_open_role(*role)) BRAID_CO_CHECK(self->may_fail(*role));
+    BRAID_CO_TRY(MemberRecord joining, self->plan_record(*disk));
+    BRAID_CO_TRY(NewMember fresh, co_await prepare(self, disk.get(), joining.uuid, force));
+    // It may have been lost by itself meanwhile.
+    if (!self->is_open_role(*role)) {
+        BRAID_CO_CHECK(co_await fail_now(self, std::to_string(raw(*role))));
     }
-    co_return co_await add_now(self, std::move(disk), role, force);
+    Spare spare{std::move(disk), std::move(fresh.metadata)};
+    co_return co_await join(self, std::move(spare), std::move(joining), role);
 }
 
 }  // namespace braid

@@ -5,22 +5,18 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <cstring>
-#include <memory>
 #include <set>
 #include <utility>
 
-#include "engine/base/os_error.h"
 #include "engine/config_slot.h"
 #include "engine/member_metadata.h"
+#include "engine/register.h"
 
 namespace braid {
 namespace {
 
-constexpr std::uint64_t zero_piece = std::uint64_t{1} << 30;
-constexpr std::uint64_t write_piece = std::uint64_t{1} << 20;
-constexpr std::uint64_t tail_size = 128u << 10;  // of a device: other formats' last superblocks
+// md refuses a member with less room for data.
+constexpr std::uint64_t data_size_min = 10 * sector_size;
 
 Checked<Unit> check_wishes(const CreateOptions& options, std::size_t count) {
     const int level = static_cast<int>(options.level);
@@ -55,7 +51,94 @@ struct Split {
     std::vector<const CreateMember*> spares;
 };
 
-std::uint64_t choose_data_offset(const Split& split) {
+// --- what the members say, where data is to stay ---
+
+std::string words_of(const OldLayout& old) {
+    return fmt::format("RAID-{}{}{} of {} members, strips of {} bytes",
+                       static_cast<int>(old.level), old.level == Level::raid5 ? " " : "",
+                       old.level == Level::raid5 ? text_of(old.layout) : "", old.member_count,
+                       old.strip_size);
+}
+
+constexpr std::string_view stays =
+    "--assume-clean keeps the data as it lies, so it must be the same; if that metadata is wrong, "
+    "wipe it first (dd if=/dev/zero of=PATH bs=4096 count=67)";
+
+Checked<Unit> check_old_shape(const CreateOptions& options, std::size_t count,
+                              const CreateMember& member, const OldLayout& old) {
+    const bool same = old.level == options.level && old.strip_size == options.strip_size &&
+                      old.member_count == count &&
+                      (old.level != Level::raid5 || old.layout == options.layout);
+    if (same) return Unit{};
+    OldLayout asked;
+    asked.level = options.level;
+    asked.layout = options.layout;
+    asked.strip_size = options.strip_size;
+    asked.member_count = static_cast<std::uint32_t>(count);
+    return Refusal{fmt::format("{}: {} says {}, and what is to be made is {}; {}", member.path,
+                               old.source, words_of(old), words_of(asked), stays)};
+}
+
+struct OldData {
+    std::optional<std::uint64_t> offset;
+    std::optional<std::uint64_t> stripes;
+    std::string said_by;  // of the offset: "PATH: its md superblock"
+};
+
+Checked<Unit> add_old(OldData& known, const CreateMember& member, std::size_t role,
+                      const OldLayout& old) {
+    const std::string said_by = fmt::format("{}: {}", member.path, old.source);
+    if (old.role && raw(*old.role) != role) {
+        return Refusal{fmt::format("{} says that it is member {}, and it is given as member {}; {}",
+                                   said_by, raw(*old.role), role, stays)};
+    }
+    if (known.offset && *known.offset != old.data_offset) {
+        return Refusal{fmt::format("{} says that the data begins at byte {}, but {} says {}; {}",
+                                   said_by, old.data_offset, known.said_by, *known.offset, stays)};
+    }
+    if (known.stripes && *known.stripes != old.stripes) {
+        return Refusal{fmt::format("{} says {} stripes, but another member says {}; {}", said_by,
+                                   old.stripes, *known.stripes, stays)};
+    }
+    known.offset = old.data_offset;
+    known.stripes = old.stripes;
+    if (known.said_by.empty()) known.said_by = said_by;
+    return Unit{};
+}
+
+Checked<OldData> find_old_data(const CreateOptions& options, const Split& split) {
+    OldData known;
+    if (!options.assume_clean) return known;
+    if (options.data_offset) {
+        known.offset = options.data_offset;
+        known.said_by = "--data-offset";
+    }
+    for (std::size_t role = 0; role != split.roles.size(); ++role) {
+        for (const OldLayout& old : split.roles[role]->before) {
+            BRAID_CHECK(check_old_shape(options, split.roles.size(), *split.roles[role], old));
+            BRAID_CHECK(add_old(known, *split.roles[role], role, old));
+        }
+    }
+    return known;
+}
+
+Checked<Unit> check_data_offset(const CreateOptions& options) {
+    if (!options.data_offset) return Unit{};
+    constexpr std::uint64_t least = slots_end + row_size;  // the row is md's
+    if (is_row_aligned(*options.data_offset) && *options.data_offset >= least &&
+        *options.data_offset <= member_size_max / 2) {
+        return Unit{};
+    }
+    return Refusal{fmt::format(
+        "--data-offset: {} bytes are impossible: it is a multiple of 4096, and at least {} for the "
+        "metadata in front of the data (2M, where there is to be a write intent)",
+        *options.data_offset, least)};
+}
+
+std::uint64_t choose_data_offset(const CreateOptions& options, const OldData& old,
+                                 const Split& split) {
+    if (old.offset) return *old.offset;
+    if (options.data_offset) return *options.data_offset;
     const bool large = std::ranges::all_of(
         split.roles, [](const CreateMember* member) { return member->size >= member_size_large; });
     return large ? data_offset_large : data_offset_default;
@@ -63,19 +146,30 @@ std::uint64_t choose_data_offset(const Split& split) {
 
 /// Whole strips that the smallest member holds.
 Checked<std::uint64_t> choose_stripes(const CreateOptions& options, const Split& split,
-                                      std::uint64_t data_offset) {
+                                      std::uint64_t data_offset,
+                                      std::optional<std::uint64_t> old_stripes) {
     std::uint64_t stripes = member_size_max / options.strip_size;
     for (const CreateMember* member : split.roles) {
-        if (member->size < data_offset + options.strip_size) {
+        if (member->size < data_offset + std::max(options.strip_size, data_size_min)) {
             return Refusal{fmt::format(
                 "{}: is too small: it has {} bytes, and a member needs {} for metadata and at "
-                "least one strip of {}",
-                member->path, member->size, data_offset, options.strip_size)};
+                "least one strip of {}{}",
+                member->path, member->size, data_offset, options.strip_size,
+                options.strip_size < data_size_min
+                    ? fmt::format(", and {} in all behind the metadata", data_size_min)
+                    : "")};
         }
         stripes = std::min(stripes, (member->size - data_offset) / options.strip_size);
     }
+    if (old_stripes && *old_stripes > stripes) {
+        return Refusal{fmt::format(
+            "the members' metadata says {} stripes, and there is room for {}: a member became "
+            "smaller, or another one is meant",
+            *old_stripes, stripes)};
+    }
+    if (old_stripes) stripes = *old_stripes;  // nobody made parity behind them
     for (const CreateMember* spare : split.spares) {
-        if (spare->size < data_offset + stripes * options.strip_size) {
+        if (spare->size < data_offset + std::max(stripes * options.strip_size, data_size_min)) {
             return Refusal{fmt::format(
                 "{}: is too small to be a spare: it has {} bytes, and the array uses {} of each "
                 "member",
@@ -147,104 +241,17 @@ Checked<Unit> add_volumes(Configuration& c, const std::vector<VolumeWish>& wishe
     return Unit{};
 }
 
-Refusal member_failed(const Disk& disk, const Error& error, std::string_view doing) {
-    return Refusal{fmt::format("{}: {} failed: {}; no array was made", disk.info().path, doing,
-                               os_error_text(error.os_error))};
-}
-
-/// What the task keeps of the plan.
-struct Work {
-    std::vector<Disk*> disks;
-    CreatePlan plan;
-    std::function<void(std::uint64_t, std::uint64_t)> progress;
-};
-
-Task<Result<void>> wipe_tail(Disk& disk) {
-    const std::uint64_t end = round_down(disk.info().size, row_size);
-    const Buffer zeros(static_cast<std::size_t>(std::min(tail_size, end)));
-    co_return co_await write_disk(disk, end - zeros.size(), zeros.view());
-}
-
-/// Where the disk had said that it could, and cannot.
-Task<Result<void>> write_zeros(Disk& disk, std::uint64_t offset, std::uint64_t size) {
-    const Buffer zeros(static_cast<std::size_t>(std::min(size, write_piece)));
-    for (std::uint64_t done = 0; done < size; done += write_piece) {
-        const std::uint64_t piece = std::min(write_piece, size - done);
-        BRAID_CO_CHECK(co_await write_disk(disk, offset + done, zeros.view().first(piece)));
-    }
-    co_return Result<void>{};
-}
-
-Task<Checked<Unit>> zero_data(Work* work) {
-    const Configuration& c = work->plan.configuration;
-    const std::uint64_t each = c.stripes * c.strip_size;
-    std::uint64_t done_before = 0;
-    for (std::uint32_t role = 0; role != c.member_count; ++role) {
-        Disk& disk = *work->disks[role];
-        for (std::uint64_t done = 0; done < each; done += zero_piece) {
-            DiskOp op;
-            op.kind = DiskOpKind::zero;
-            op.may_free = !disk.info().allocated;
-            op.offset = c.members[role].data_offset + done;
-            op.size = std::min(zero_piece, each - done);
-            auto zeroed = co_await run_op(disk, op);
-            if (!zeroed && zeroed.error().os_error == EOPNOTSUPP) {
-                zeroed = co_await write_zeros(disk, op.offset, op.size);
-            }
-            if (!zeroed) co_return member_failed(disk, zeroed.error(), "zeroing it");
-            if (work->progress) work->progress(done_before + done + op.size, each * c.member_count);
-        }
-        done_before += each;
-    }
-    co_return Unit{};
-}
-
-/// As every epoch: promised by all, stored by all, and said to be in force.
-Task<Checked<Unit>> write_first_configuration(Work* work) {
-    Configuration& c = work->plan.configuration;
-    std::vector<MemberMetadata> metadata;
-    for (const MemberRecord& record : c.members) metadata.push_back(metadata_of_new(c, record));
-    Proposal proposal = Proposal::of_epoch(c.version.epoch, c.taking_part(), {});
-    while (proposal.step() != Proposal::Step::in_force) {
-        const auto step = proposal.step();
-        if (step == Proposal::Step::announce) c.events += 2;
-        c.version = proposal.version();
-        c.in_force = proposal.in_force();
-        for (std::size_t at = 0; at != c.members.size(); ++at) {
-            const bool takes_part = c.members[at].role.has_value();
-            if (step != Proposal::Step::announce && !takes_part) continue;  // spares come last
-            Disk& disk = *work->disks[at];
-            auto write = step == Proposal::Step::promise
-                             ? promise_member(disk, &metadata[at], c.array, c.version.epoch)
-                             : write_member_metadata(disk, &c, &metadata[at],
-                                                     work->plan.wall_seconds);
-            const Result<void> written = co_await write;
-            if (!written) co_return member_failed(disk, written.error(), "writing its metadata");
-            if (takes_part) proposal.done(raw(*c.members[at].role));
+/// What assembly would refuse is not made.
+Checked<Unit> check_superblocks(const Configuration& c) {
+    for (const MemberRecord& record : c.members) {
+        const MdSuperblock sb = update_md_superblock(make_md_superblock(c, record), c, record, 0);
+        const ByteView bytes{reinterpret_cast<const std::byte*>(&sb), sizeof sb};
+        if (const auto decoded = decode_md_superblock(bytes, record.size); !decoded) {
+            return Refusal{fmt::format("{}: cannot be made a member: {}", record.path,
+                                       decoded.error().text)};
         }
     }
-    co_return Unit{};
-}
-
-Task<Checked<Unit>> run_create(std::unique_ptr<Work> work) {
-    const Configuration& c = work->plan.configuration;
-    for (std::size_t at = 0; at != c.members.size(); ++at) {
-        Disk& disk = *work->disks[at];
-        auto wiped = co_await wipe_member_front(disk, c.members[at].data_offset);
-        const bool tail = work->plan.parity != InitialParity::assumed;
-        if (wiped && tail) wiped = co_await wipe_tail(disk);
-        if (wiped) wiped = co_await flush_disk(disk);
-        if (!wiped) co_return member_failed(disk, wiped.error(), "wiping it");
-    }
-    if (work->plan.parity == InitialParity::zeroed) {
-        BRAID_CO_CHECK(co_await zero_data(work.get()));
-    }
-    for (std::size_t at = 0; at != c.members.size(); ++at) {
-        Disk& disk = *work->disks[at];
-        const auto flushed = co_await flush_disk(disk);
-        if (!flushed) co_return member_failed(disk, flushed.error(), "flushing it");
-    }
-    co_return co_await write_first_configuration(work.get());
+    return Unit{};
 }
 
 }  // namespace
@@ -260,11 +267,23 @@ Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const Cr
         return Refusal{fmt::format("{} spares are given, and an array has at most {}",
                                    split.spares.size(), spares_max)};
     }
+    BRAID_CHECK(check_data_offset(options));
+    for (const CreateMember& member : members) {
+        DiskInfo info;
+        info.path = member.path;
+        info.sector_size = member.sector_size;
+        BRAID_CHECK(check_sectors(info));
+    }
+    BRAID_TRY(const OldData old, find_old_data(options, split));
     CreatePlan plan;
     plan.wall_seconds = options.wall_seconds;
-    const std::uint64_t data_offset = choose_data_offset(split);
+    const std::uint64_t data_offset = choose_data_offset(options, old, split);
     Configuration& c = plan.configuration;
-    BRAID_TRY(c.stripes, choose_stripes(options, split, data_offset));
+    BRAID_TRY(c.stripes, choose_stripes(options, split, data_offset, old.stripes));
+    if (old.offset && !options.data_offset) {
+        plan.notices.push_back(fmt::format("the data begins at byte {}, as {} says", data_offset,
+                                           old.said_by));
+    }
     c.array = Uuid::random(rng);
     c.name = options.name;
     c.version.epoch = next_epoch(0, options.wall_seconds, 0);
@@ -283,17 +302,35 @@ Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const Cr
     if (plan.parity == InitialParity::resynced) c.resynced = StripeIndex{0};
     note_waste(plan, split, data_offset);
     BRAID_CHECK(check_configuration(c));
+    BRAID_CHECK(check_superblocks(c));
     return plan;
 }
 
-Task<Checked<Unit>> create_array(std::vector<Disk*> disks, const CreatePlan& plan,
-                                 std::function<void(std::uint64_t, std::uint64_t)> progress) {
-    BRAID_REQUIRE(disks.size() == plan.configuration.members.size());
-    auto work = std::make_unique<Work>();
-    work->disks = std::move(disks);
-    work->plan = plan;
-    work->progress = std::move(progress);
-    return run_create(std::move(work));
+std::vector<OldLayout> old_layouts(const MemberImage& image) {
+    const MemberFindings findings = inspect(image);
+    std::vector<OldLayout> layouts;
+    if (findings.superblock) {
+        const MdSuperblock& sb = *findings.superblock;
+        OldLayout old;
+        old.source = "its md superblock";
+        old.data_offset = to_bytes({plain(sb.data_offset)}).value;
+        old.level = static_cast<Level>(plain(sb.level));
+        old.layout = layout_of(sb);
+        old.strip_size = strip_size_of(sb);
+        old.stripes = stripes_of(sb);
+        old.member_count = plain(sb.raid_disks);
+        if (role_of(sb) < old.member_count) old.role = MemberIndex{role_of(sb)};
+        layouts.push_back(std::move(old));
+    }
+    if (const ConfigSlot* slot = findings.slot()) {
+        const Configuration& c = slot->configuration;
+        const auto record = std::ranges::find(c.members, slot->member, &MemberRecord::uuid);
+        if (record == c.members.end()) return layouts;
+        layouts.push_back({fmt::format("its configuration slot {}", *findings.newest),
+                           record->data_offset, c.level, c.layout, c.strip_size, c.stripes,
+                           c.member_count, record->role});
+    }
+    return layouts;
 }
 
 }  // namespace braid

@@ -16,7 +16,6 @@ namespace braid {
 namespace {
 
 constexpr std::uint64_t tail_of_090 = 64u << 10;  // md 0.90: the last whole 64 KiB but one
-constexpr std::uint64_t wipe_piece = 1u << 20;
 
 struct Extent {
     std::uint64_t begin{0};
@@ -406,72 +405,6 @@ bool holds_promises(MdSuperblock sb, const Buffer& bitmap_header, std::uint64_t 
     return !find_promise_obstacle(sb, bitmap);
 }
 
-std::uint64_t wipe_size_of(const Configuration& configuration) {
-    std::uint64_t size = slots_end;
-    for (const MemberRecord& record : configuration.members) {
-        size = std::max(size, record.data_offset);
-    }
-    return size;
-}
-
-Task<Result<void>> zero_or_write(Disk& disk, std::uint64_t offset, std::uint64_t size) {
-    DiskOp op;
-    op.kind = DiskOpKind::zero;
-    op.may_free = !disk.info().allocated;
-    op.offset = offset;
-    op.size = size;
-    if (const auto zeroed = co_await run_op(disk, op); zeroed) co_return Result<void>{};
-    const Buffer zeros(std::min(size, wipe_piece));
-    for (std::uint64_t done = 0; done < size; done += wipe_piece) {
-        const std::uint64_t piece = std::min(wipe_piece, size - done);
-        BRAID_CO_CHECK(co_await write_disk(disk, offset + done, zeros.view().first(piece)));
-    }
-    co_return Result<void>{};
-}
-
-/// What a device that is to join an array holds, for people; empty: nothing that counts.
-std::string describe_content(const MemberImage& image, const Buffer& front, const Buffer& end) {
-    const auto decoded = decode_md_superblock(image.superblock.view(), image.device_size);
-    if (decoded) return fmt::format("a member of md array {}", decoded->set_uuid.text());
-    if (decoded.error().kind != FindingKind::none) return decoded.error().text;
-    if (!image.elsewhere.empty()) return image.elsewhere;
-    return is_zero(front.view()) && is_zero(end.view()) ? "" : "data of something else";
-}
-
-Task<Checked<NewMember>> look_at_new(Disk& disk, NewMember fresh, Uuid array,
-                                     std::uint64_t wipe_size, bool force) {
-    const std::string path = disk.info().path;
-    const std::uint64_t size = round_down(disk.info().size, row_size);
-    const MemberImage image = co_await read_member_image(disk);
-    auto front = co_await read_piece(disk, 0, std::min(wipe_piece, size));
-    const std::uint64_t end_size = std::min(tail_of_090, size);
-    auto end = co_await read_piece(disk, size - end_size, end_size);
-    if (image.os_error != 0 || !front || !end) {
-        co_return Refusal{fmt::format("{}: cannot be read: {}", path,
-                                      os_error_text(image.os_error != 0 ? image.os_error : 5))};
-    }
-    const auto superblock = decode_md_superblock(image.superblock.view(), image.device_size);
-    const bool of_this_array = superblock && superblock->set_uuid == array;
-    if (of_this_array) {
-        fresh.before = superblock->device_uuid;
-        co_return std::move(fresh);
-    }
-    const std::string content = describe_content(image, *front, *end);
-    if (content.empty()) co_return std::move(fresh);
-    if (!force) {
-        co_return Refusal{
-            fmt::format("{}: holds {}, which would be lost; wipe it first, or force "
-                        "it",
-                        path, content)};
-    }
-    const auto wiped = co_await zero_or_write(disk, 0, std::min(wipe_size, size));
-    if (!wiped) {
-        co_return Refusal{
-            fmt::format("{}: cannot be written: {}", path, os_error_text(wiped.error().os_error))};
-    }
-    co_return std::move(fresh);
-}
-
 }  // namespace
 
 Task<MemberImage> read_member_image_patiently(Disk& disk, Clock& clock) {
@@ -604,22 +537,15 @@ Task<Result<void>> write_member_metadata(Disk& disk, const Configuration* config
     return write_encoded(disk, *metadata, encode(*metadata, *configuration, wall_seconds));
 }
 
-Task<Result<void>> wipe_member_front(Disk& disk, std::uint64_t data_offset) {
-    return zero_or_write(disk, 0, data_offset);
-}
-
-Task<Checked<NewMember>> prepare_new_member(Disk& disk, Uuid uuid,
-                                            const Configuration& configuration,
-                                            const MemberMetadata& sibling, bool force) {
-    NewMember fresh;
-    fresh.metadata.uuid = uuid;
-    fresh.metadata.superblock = sibling.superblock;
-    fresh.metadata.bitmap = sibling.bitmap;
-    fresh.metadata.blank = true;
-    fresh.metadata.promises = holds_promises(sibling.superblock, sibling.bitmap,
-                                             wipe_size_of(configuration));
-    return look_at_new(disk, std::move(fresh), configuration.array, wipe_size_of(configuration),
-                       force);
+MemberMetadata metadata_like(const Uuid& uuid, const MemberMetadata& sibling,
+                             std::uint64_t data_offset) {
+    MemberMetadata metadata;
+    metadata.uuid = uuid;
+    metadata.superblock = sibling.superblock;
+    metadata.bitmap = sibling.bitmap;
+    metadata.blank = true;
+    metadata.promises = holds_promises(sibling.superblock, sibling.bitmap, data_offset);
+    return metadata;
 }
 
 }  // namespace braid

@@ -94,19 +94,10 @@ MemberMetadata metadata_of(const MemberImage& image, const MemberFindings& findi
 /// Of a member of a new array, on which nothing is written yet.
 MemberMetadata metadata_of_new(const Configuration& configuration, const MemberRecord& record);
 
-/// A device that is to join an array.
-struct NewMember {
-    MemberMetadata metadata;     // blank; for the record that gets its uuid
-    std::optional<Uuid> before;  // which member of this array it once was
-};
-/// Looks at what is on the device, which is refused if it holds another array or other data,
-/// unless `force`d: then the front of it, up to the data, is wiped.
-/// @param uuid         of the new member
-/// @param configuration, sibling  of the array and of one of its members: copied before the first
-///                     suspension
-Task<Checked<NewMember>> prepare_new_member(Disk& disk, Uuid uuid,
-                                            const Configuration& configuration,
-                                            const MemberMetadata& sibling, bool force);
+/// Of a member that is to join the array of `sibling`, on which nothing is written yet.
+MemberMetadata metadata_like(const Uuid& uuid, const MemberMetadata& sibling,
+                             std::uint64_t data_offset);
+
 /// A number for md's dev_roles that no record has.
 std::uint32_t free_dev_number(const Configuration& configuration);
 
@@ -130,8 +121,5 @@ Task<Result<void>> promise_member(Disk& disk, MemberMetadata* metadata, Uuid arr
 ///          it promised another epoch
 Task<Result<void>> write_member_metadata(Disk& disk, const Configuration* configuration,
                                          MemberMetadata* metadata, std::uint64_t wall_seconds);
-/// Takes what is left of another array, file system or partition table away from the front of the
-/// member, so that nobody takes the new member for the old thing.
-Task<Result<void>> wipe_member_front(Disk& disk, std::uint64_t data_offset);
 
 }  // namespace braid

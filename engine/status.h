@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/disk_identity.h"
 #include "engine/configuration.h"
 
 namespace braid {
@@ -34,7 +35,8 @@ struct WalkStatus {
 struct MemberStatus {
     MemberRecord record;
     bool open{false};
-    std::string notice;                  // why it is not in_sync, or empty
+    DiskIdentity identity;               // of what is open
+    std::string notice;                  // why it is faulty or missing; else empty
     std::uint64_t reads{0};              // operations
     std::uint64_t writes{0};
     std::uint64_t bytes_read{0};

@@ -37,6 +37,23 @@ std::optional<std::uint64_t> number_of(std::string_view text) {
     return value;
 }
 
+std::optional<std::string> unescaped(std::string_view text) {
+    std::string plain;
+    for (std::size_t at = 0; at < text.size(); ++at) {
+        if (text[at] != '%') {
+            plain += text[at];
+            continue;
+        }
+        const std::string_view digits = text.substr(at + 1, 2);
+        unsigned code = 0;
+        const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
+        if (digits.size() != 2 || error != std::errc{} || end != digits.data() + 2) return {};
+        plain += static_cast<char>(code);
+        at += 2;
+    }
+    return plain;
+}
+
 /// The fields of a body: each asked for once, and none left over at the end.
 class Fields {
   public:
@@ -70,13 +87,20 @@ class Fields {
         object_.erase(found);
         return value;
     }
-    Result<std::string, HttpError> path(const char* name) {
+    /// "path", or "path_escaped" with %-escapes where it is no UTF-8, which JSON has to be.
+    Result<std::string, HttpError> path() {
+        const bool escaped = object_.contains("path_escaped");
+        if (escaped && object_.contains("path")) return bad("give one of \"path\", \"path_escaped\"");
+        const char* name = escaped ? "path_escaped" : "path";
         const auto found = object_.find(name);
-        if (found == object_.end()) {
-            return bad(fmt::format("\"{}\" is missing: {{\"{}\": \"/dev/...\"}}", name, name));
-        }
+        if (found == object_.end()) return bad("\"path\" is missing: {\"path\": \"/dev/...\"}");
         if (!found->is_string()) return bad(fmt::format("\"{}\" must be a string", name));
         std::string value = found->get<std::string>();
+        if (escaped) {
+            auto plain = unescaped(value);
+            if (!plain) return bad("\"path_escaped\": after each % come two digits, 0 to 9, A to F");
+            value = std::move(*plain);
+        }
         if (value.empty() || value[0] != '/' || value.find('\0') != std::string::npos) {
             return bad(fmt::format("\"{}\" must be an absolute path", name));
         }
@@ -187,7 +211,7 @@ Parsed parse_member_command(const ControlRequest& request, std::string name,
     BRAID_TRY(Fields fields, Fields::parse(request.body));
     if (verb == "replace") {
         ReplaceMember command{std::move(name), "", false};
-        BRAID_TRY(command.path, fields.path("path"));
+        BRAID_TRY(command.path, fields.path());
         BRAID_TRY(command.force, fields.flag("force"));
         BRAID_CHECK(fields.finish());
         return ControlCommand{std::move(command)};
@@ -202,7 +226,7 @@ Parsed parse_add(const ControlRequest& request) {
     BRAID_CHECK(no_query(request));
     BRAID_TRY(Fields fields, Fields::parse(request.body));
     AddMember command;
-    BRAID_TRY(command.path, fields.path("path"));
+    BRAID_TRY(command.path, fields.path());
     BRAID_TRY(command.force, fields.flag("force"));
     BRAID_CHECK(fields.finish());
     return ControlCommand{std::move(command)};

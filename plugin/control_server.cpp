@@ -15,6 +15,9 @@
 #include <cstring>
 #include <memory>
 
+#include "engine/base/path.h"
+#include "engine/io/identify.h"
+#include "engine/member_names.h"
 #include "plugin/errors.h"
 #include "plugin/parameters.h"
 #include "plugin/status_json.h"
@@ -265,22 +268,24 @@ ArrayStatus ControlServer::status() {
     return bridge_->run_on_loop([](Array& array) { return status_task(&array); });
 }
 
-Result<void, HttpError> check_member_name(const ArrayStatus& status, const std::string& name) {
-    std::vector<std::string> known;
-    for (const MemberStatus& member : status.members) {
-        const MemberRecord& record = member.record;
-        const std::string role =
-            record.role ? std::to_string(raw(*record.role)) : std::string("spare");
-        if ((record.role && name == role) || name == record.path || name == record.uuid.text()) {
-            return {};
-        }
-        known.push_back(
-            fmt::format("{} ({})", role, record.path.empty() ? "no path known" : record.path));
+/// The name by which the array knows the member: as it was given, or, of a path that leads to the
+/// disk of a member in some other way, its uuid.
+Result<std::string, HttpError> resolve_member(const ArrayStatus& status, const std::string& name) {
+    DiskIdentity identity;
+    if (name.starts_with('/')) {
+        if (const auto found = identify_path(name)) identity = *found;
     }
-    return HttpError{
-        404,
-        fmt::format("there is no member \"{}\"; the members are {}", name, fmt::join(known, ", ")),
-        ""};
+    std::vector<NamedMember> members;
+    for (const MemberStatus& member : status.members) {
+        const MemberState state = member.record.state;
+        const bool lost = state == MemberState::faulty || state == MemberState::missing;
+        members.push_back({&member.record, member.open && !lost,
+                           member.open && !lost && member.identity.overlaps(identity)});
+    }
+    const auto found = find_by_name(members, name);
+    if (!found) return HttpError{found.error().ambiguous ? 409U : 404U, found.error().text, ""};
+    const MemberRecord& record = status.members[*found].record;
+    return members[*found].is_disk && record.path != name ? record.uuid.text() : name;
 }
 
 namespace {
@@ -314,14 +319,14 @@ Result<std::string, HttpError> ControlServer::run(const ControlCommand& command)
     if (const auto* add = std::get_if<AddMember>(&command)) return run_add(*add);
     if (const auto* replace = std::get_if<ReplaceMember>(&command)) return run_replace(*replace);
     if (const auto* fail = std::get_if<FailMember>(&command)) {
-        BRAID_CHECK(check_member_name(status(), fail->name));
+        BRAID_TRY(const std::string name, resolve_member(status(), fail->name));
         return answer_of(
-            bridge_->run_on_loop([&](Array& array) { return array.fail_member(fail->name); }));
+            bridge_->run_on_loop([&](Array& array) { return array.fail_member(name); }));
     }
     if (const auto* remove = std::get_if<RemoveMember>(&command)) {
-        BRAID_CHECK(check_member_name(status(), remove->name));
+        BRAID_TRY(const std::string name, resolve_member(status(), remove->name));
         return answer_of(
-            bridge_->run_on_loop([&](Array& array) { return array.remove_member(remove->name); }));
+            bridge_->run_on_loop([&](Array& array) { return array.remove_member(name); }));
     }
     if (const auto* scrub = std::get_if<StartScrub>(&command)) {
         const std::uint64_t before = last_event(status());
@@ -372,35 +377,36 @@ Result<std::string, HttpError> ControlServer::run_events(const EventsQuery& quer
 }
 
 /// A file that is a member already would be refused as locked by "another process".
-Result<void, HttpError> ControlServer::check_new_member(const std::string& path) {
-    struct stat fresh {};
-    if (stat(path.c_str(), &fresh) != 0) {
-        return HttpError{409, fmt::format("{}: {}", path, os_error_text(errno)), ""};
+Result<MemberFile, HttpError> ControlServer::open_new_member(const std::string& path) {
+    const auto real = real_path(path);
+    if (!real) {
+        return HttpError{
+            409, fmt::format("{}: {}", path, os_error_text(real.error().os_error)), ""};
     }
+    const auto identity = identify_path(*real);
     const ArrayStatus now = status();
     for (const MemberStatus& member : now.members) {
-        struct stat known {};
-        if (!member.open || stat(member.record.path.c_str(), &known) != 0) continue;
-        const bool same = S_ISBLK(fresh.st_mode)
-                              ? S_ISBLK(known.st_mode) && known.st_rdev == fresh.st_rdev
-                              : known.st_dev == fresh.st_dev && known.st_ino == fresh.st_ino;
-        if (same) {
-            return HttpError{409,
-                             fmt::format("{} is a member of this array already ({})", path,
-                                         braid::text_of(member.record.state)),
-                             ""};
-        }
+        const MemberRecord& record = member.record;
+        // One that failed is being closed: the lock is waited for.
+        if (!member.open || record.state == MemberState::faulty || !identity) continue;
+        if (!member.identity.overlaps(*identity)) continue;
+        return HttpError{
+            409,
+            fmt::format("{} is a member of this array already: {} ({}), {}", path,
+                        record.role ? fmt::format("member {}", raw(*record.role)) : "a spare",
+                        record.path, braid::text_of(record.state)),
+            ""};
     }
-    return {};
+    auto file = open_member_file(*real, {});
+    if (!file) return HttpError{409, file.error().text, ""};
+    return std::move(file).value();
 }
 
 Result<std::string, HttpError> ControlServer::run_add(const AddMember& command) {
-    BRAID_CHECK(check_new_member(command.path));
-    auto file = open_member_file(command.path, {});
-    if (!file) return HttpError{409, file.error().text, ""};
+    BRAID_TRY(MemberFile file, open_new_member(command.path));
     const std::uint64_t before = last_event(status());
     const auto result = bridge_->run_on_loop([&](Array& array) {
-        return array.add_member(std::make_unique<UringDisk>(*loop_, std::move(file).value()),
+        return array.add_member(std::make_unique<UringDisk>(*loop_, std::move(file)),
                                 command.force);
     });
     if (result) wait_for_rebuild(before);
@@ -408,15 +414,12 @@ Result<std::string, HttpError> ControlServer::run_add(const AddMember& command) 
 }
 
 Result<std::string, HttpError> ControlServer::run_replace(const ReplaceMember& command) {
-    BRAID_CHECK(check_member_name(status(), command.name));
-    BRAID_CHECK(check_new_member(command.path));
-    auto file = open_member_file(command.path, {});
-    if (!file) return HttpError{409, file.error().text, ""};
+    BRAID_TRY(const std::string name, resolve_member(status(), command.name));
+    BRAID_TRY(MemberFile file, open_new_member(command.path));
     const std::uint64_t before = last_event(status());
     const auto result = bridge_->run_on_loop([&](Array& array) {
-        return array.replace_member(command.name,
-                                    std::make_unique<UringDisk>(*loop_, std::move(file).value()),
-                                    command.force);
+        return array.replace_member(
+            name, std::make_unique<UringDisk>(*loop_, std::move(file)), command.force);
     });
     if (result) wait_for_rebuild(before);
     return answer_of(result);

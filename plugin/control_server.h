@@ -25,8 +25,9 @@ struct ControlAnswer {
     bool closes{false}; // the connection
 };
 
-/// Why a member that a command named cannot be meant: which there are.
-Result<void, HttpError> check_member_name(const ArrayStatus& status, const std::string& name);
+/// The name by which the array knows the member that a command means: 404 or 409 where there is none,
+/// or more than one.
+Result<std::string, HttpError> resolve_member(const ArrayStatus& status, const std::string& name);
 
 class ControlServer {
   public:
@@ -57,7 +58,7 @@ class ControlServer {
     Result<std::string, HttpError> run_events(const EventsQuery& query);
     Result<std::string, HttpError> run_add(const AddMember& command);
     Result<std::string, HttpError> run_replace(const ReplaceMember& command);
-    Result<void, HttpError> check_new_member(const std::string& path);
+    Result<MemberFile, HttpError> open_new_member(const std::string& path);
     void wait_for_start(std::uint64_t before);
     void wait_for_rebuild(std::uint64_t before);
     void remove_path();

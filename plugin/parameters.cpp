@@ -3,16 +3,18 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 
 #include "engine/base/limits.h"
+#include "engine/base/path.h"
+#include "engine/io/identify.h"
 #include "plugin/errors.h"
 #include "plugin/size_argument.h"
 
@@ -66,15 +68,10 @@ std::optional<bool> bool_of(std::string_view text) {
     return std::nullopt;
 }
 
-Checked<std::string> absolute_path(std::string_view key, std::string_view value) {
-    if (value.empty()) return Refusal{fmt::format("{}= needs a path", key)};
-    std::error_code error;
-    const auto path = std::filesystem::absolute(std::filesystem::path(value), error);
-    if (error) {
-        return Refusal{fmt::format("{}={}: the current directory cannot be told: {}", key, value,
-                                   error.message())};
-    }
-    return path.lexically_normal().string();
+/// Whether the two differ in no more than "." and doubled slashes, for a message.
+bool is_same_text(const std::string& path, std::string_view value) {
+    const std::string rooted = rooted_path(std::string(value));
+    return rooted == path || std::filesystem::path(rooted).lexically_normal() == path;
 }
 
 }  // namespace
@@ -84,10 +81,15 @@ const std::size_t socket_path_size_max = sizeof(sockaddr_un::sun_path) - 1;
 Checked<Unit> check_intent_region(std::uint64_t region) {
     static_assert(intent_region_min == 64u << 10 && intent_region_max == std::uint64_t{1} << 40,
                   "the texts say 64K and 1T");
-    if (region >= intent_region_min && region <= intent_region_max) return Unit{};
-    return Refusal{
-        "a mark covers 64K to 1T of data; the larger, the fewer records, and the more to make "
-        "true after a crash"};
+    if (region < intent_region_min || region > intent_region_max) {
+        return Refusal{
+            "a mark covers 64K to 1T of data; the larger, the fewer records, and the more to make "
+            "true after a crash"};
+    }
+    if (std::has_single_bit(region)) return Unit{};
+    return Refusal{fmt::format("a mark covers a power of two of bytes, 64K to 1T, and {} is none; "
+                               "the next ones are {} and {}",
+                               region, std::bit_floor(region), std::bit_ceil(region))};
 }
 
 const char* const parameters_help =
@@ -100,8 +102,8 @@ const char* const parameters_help =
     "intent=on|off        Mark stripes in a record before they are written, so that after\n"
     "                     a crash only these are made true. Default: as it was last; on\n"
     "                     for a new array. Off, a crash means a resync of everything.\n"
-    "intent_region=SIZE   Bytes of data that one mark covers, 64K to 1T. Default: as it\n"
-    "                     was last; 16M for a new array.\n"
+    "intent_region=SIZE   Bytes of data that one mark covers, a power of two from 64K to\n"
+    "                     1T. Default: as it was last; 16M for a new array.\n"
     "readonly=true|false  Write nothing to any member. Default: false. The bare word\n"
     "                     `readonly` means readonly=true.\n"
     "force=true|false     Serve although the absent members may be newer. What was\n"
@@ -173,36 +175,46 @@ Checked<Unit> ParameterParser::take_flag(std::string_view key, std::string_view 
 }
 
 Checked<Unit> ParameterParser::take_member(std::string_view value) {
-    BRAID_TRY(std::string path, absolute_path("member", value));
-    struct stat status {};
-    if (stat(path.c_str(), &status) != 0) {
+    if (value.empty()) return Refusal{"member= needs a path"};
+    const auto real = real_path(std::string(value));
+    if (!real) {
+        const int error = real.error().os_error;
         return Refusal{fmt::format(
-            "member {}: {}{}", path, os_error_text(errno),
-            errno == ENOENT ? " (a member that is lost is just left out of the command line)"
+            "member {}: {}{}", rooted_path(std::string(value)), os_error_text(error),
+            error == ENOENT ? " (a member that is lost is just left out of the command line)"
                             : "")};
     }
-    // Two nodes in /dev may be one device; two names may be one file.
-    const bool block = S_ISBLK(status.st_mode);
-    const FileId file{block ? 0 : status.st_dev, block ? status.st_rdev : status.st_ino};
-    const auto same = std::ranges::find(files_, file);
-    if (same != files_.end()) {
-        const auto& other = parameters_.members[static_cast<std::size_t>(same - files_.begin())];
-        return Refusal{other == path ? fmt::format("member {} is given twice", path)
-                                     : fmt::format("members {} and {} are one and the same file",
-                                                   other, path)};
+    const std::string& path = *real;
+    // Two nodes in /dev may be one device, two loop devices one file; two names may be one file.
+    const auto identity = identify_path(path);
+    const DiskIdentity file = identity ? *identity : DiskIdentity{};
+    for (std::size_t at = 0; at != files_.size(); ++at) {
+        const std::string& other = parameters_.members[at];
+        if (other == path && is_same_text(path, value)) {
+            return Refusal{fmt::format("member {} is given twice", path)};
+        }
+        if (other == path || file.overlaps(files_[at])) {
+            return Refusal{
+                fmt::format("members {} and {} are one and the same file", other, value)};
+        }
     }
     if (files_.size() == members_max + spares_max) {
         return Refusal{fmt::format("more than {} members; an array has at most {} and {} spares",
                                    files_.size(), members_max, spares_max)};
     }
     files_.push_back(file);
-    parameters_.members.push_back(std::move(path));
+    parameters_.members.push_back(path);
     return Unit{};
 }
 
 Checked<Unit> ParameterParser::take_socket(std::string_view value) {
     BRAID_CHECK(once("socket"));
-    BRAID_TRY(std::string path, absolute_path("socket", value));
+    if (value.empty()) return Refusal{"socket= needs a path"};
+    // bind() says what is wrong with a folder that is not there.
+    const std::string given = rooted_path(std::string(value));
+    const auto real = real_path_of_new(std::string(value));
+    std::string path = real ? *real : given;
+    if (path.size() > socket_path_size_max) path = given;  // a short way to a deep folder
     if (path.size() > socket_path_size_max) {
         return Refusal{fmt::format(
             "socket={}: the path is too long: {} bytes, and the kernel takes {} for a unix socket; "

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The plugin's parameters: what nbdkit's command line said, checked as far as that goes without
-// opening anything. Refuses what is unknown, doubled or impossible, and says what would be right.
+// opening any member for good. Refuses what is unknown, doubled or impossible, and says what would be right.
 #pragma once
 
 #include <optional>
@@ -9,12 +9,13 @@
 #include <vector>
 
 #include "engine/array.h"
+#include "engine/base/disk_identity.h"
 #include "engine/base/result.h"
 
 namespace braid::plugin {
 
 struct Parameters {
-    std::vector<std::string> members;  // absolute paths, each a different file
+    std::vector<std::string> members;  // real paths, each a different file
     std::string socket;                // absolute path of the control socket, or empty
     std::string volume;                // of the default export, or empty: the first one
     bool readonly{false};
@@ -40,13 +41,8 @@ class ParameterParser {
     Checked<Unit> take_intent_region(std::string_view value);
     Checked<Unit> once(std::string_view key);
 
-    struct FileId {
-        std::uint64_t device{0};
-        std::uint64_t inode{0};
-        bool operator==(const FileId&) const = default;
-    };
     Parameters parameters_;
-    std::vector<FileId> files_;       // of the members, in their order
+    std::vector<DiskIdentity> files_;  // of the members, in their order
     std::vector<std::string> given_;  // keys that may come once only
 };
 

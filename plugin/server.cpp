@@ -75,8 +75,11 @@ Checked<std::unique_ptr<Server>> Server::prepare(Parameters parameters, Log log)
 }
 
 Checked<Unit> Server::open_members() {
+    OpenOptions how;
+    how.readonly = parameters_.readonly;
+    how.if_read_only = "look at the array with readonly=true";
     for (const std::string& path : parameters_.members) {
-        BRAID_TRY(MemberFile file, open_member_file(path, {.readonly = parameters_.readonly}));
+        BRAID_TRY(MemberFile file, open_member_file(path, how));
         if (!file.notice.empty()) log_(Severity::warning, file.notice);
         files_.push_back(std::move(file));
     }

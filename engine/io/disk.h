@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string>
 
+#include "engine/base/disk_identity.h"
 #include "engine/base/result.h"
 #include "engine/base/units.h"
 #include "engine/io/task.h"
@@ -26,8 +27,9 @@ enum class DiskOpKind : std::uint8_t {
 class Disk;
 class DiskGroup;
 
-/// One operation on a member. `offset` and `size` are multiples of 4096 (`row_size`); `data` is
-/// aligned to the disk's `memory_align` and stays in place until the operation completes.
+/// One operation on a member. `offset` and `size` are multiples of 4096 (`row_size`), or, behind the
+/// last whole row of the disk, of its sectors; `data` is aligned to the disk's `memory_align` and
+/// stays in place until the operation completes.
 struct DiskOp {
     DiskOpKind kind{DiskOpKind::read};
     bool fua{false};                // write: durable when it completes
@@ -86,7 +88,19 @@ struct DiskInfo {
     bool direct{false};              // O_DIRECT: past the page cache
     bool in_memory{false};           // tmpfs: an operation is a copy and never waits
     bool block_device{false};
+    bool read_only{false};           // nothing can be written to it
+    std::uint32_t sector_size{512};  // smallest unit of I/O
+    DiskIdentity identity;           // known, or not
 };
+
+/// Whether an operation has the shape that the disk takes.
+inline bool fits_disk(const DiskInfo& info, std::uint64_t offset, std::uint64_t size) {
+    if (is_row_aligned(offset) && is_row_aligned(size)) return true;
+    return offset >= round_down(info.size, row_size) && offset % info.sector_size == 0 &&
+           size % info.sector_size == 0;
+}
+/// Rows are the smallest unit of all that braid reads and writes.
+Checked<Unit> check_sectors(const DiskInfo& info);
 
 class Disk {
   public:

@@ -23,6 +23,7 @@
 #include <fstream>
 
 #include "engine/base/os_error.h"
+#include "engine/io/identify.h"
 
 namespace braid {
 namespace {
@@ -51,14 +52,20 @@ bool block_zero_fast(dev_t device) {
     return (limit >> bytes) && bytes != 0;
 }
 
-std::uint32_t memory_align_of(int fd, bool direct) {
-    if (!direct) return 1;
+/// What direct I/O asks of addresses, and of places in the file.
+struct Alignment {
+    std::uint32_t memory{static_cast<std::uint32_t>(row_size)};
+    std::uint32_t sector{static_cast<std::uint32_t>(row_size)};
+};
+Alignment alignment_of(int fd) {
+    Alignment align;
     struct statx status {};
     if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 &&
         (status.stx_mask & STATX_DIOALIGN) != 0 && status.stx_dio_mem_align != 0) {
-        return status.stx_dio_mem_align;
+        align.memory = status.stx_dio_mem_align;
+        align.sector = status.stx_dio_offset_align;
     }
-    return static_cast<std::uint32_t>(row_size);
+    return align;
 }
 
 /// The kernel holds a killed process's ring, with its files and so their locks, until the last I/O
@@ -79,6 +86,88 @@ constexpr int keep_mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 int zero_mode_of(const DiskOp& op) { return op.may_free ? free_mode : keep_mode; }
 
 constexpr std::uint64_t status_block_size = 512;  // of st_blocks: stat(3type)
+
+Refusal refuse_read_only(const std::string& path, std::string_view why,
+                         const OpenOptions& options) {
+    return refuse(path, why,
+                  fmt::format("make it writable{}{}", options.if_read_only.empty() ? "" : ", or ",
+                              options.if_read_only));
+}
+
+Refusal cannot_open(const std::string& path, const OpenOptions& options, int error) {
+    if (error == EBUSY) {
+        return refuse(path, "is in use: mounted, or held by another program", "stop that one first");
+    }
+    const std::string why = fmt::format("cannot be opened for {}: {}",
+                                        options.readonly ? "reading" : "reading and writing",
+                                        os_error_text(error));
+    const bool forbidden = error == EACCES || error == EPERM || error == EROFS;
+    if (!forbidden) return refuse(path, why, "");
+    const UniqueFd reader(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (options.readonly || reader.get() < 0) return refuse(path, why, "check its permissions");
+    return refuse_read_only(path, why, options);
+}
+
+/// Opens it, past the page cache where that can be.
+Checked<Unit> open_file(MemberFile& file, const OpenOptions& options) {
+    const std::string& path = file.info.path;
+    int flags = (options.readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+    if (file.info.block_device && options.lock && !options.readonly) flags |= O_EXCL;
+    file.fd = UniqueFd(open(path.c_str(), flags | O_DIRECT));
+    file.info.direct = file.fd.get() >= 0;
+    const bool refused = !file.info.direct && errno == EINVAL;
+    const bool too_coarse = file.info.direct && !file.info.block_device &&
+                            alignment_of(file.fd.get()).sector > row_size;
+    if (refused || too_coarse) {
+        file.fd = UniqueFd{};  // an exclusive opener would be in its own way
+        file.fd = UniqueFd(open(path.c_str(), flags));
+        file.info.direct = false;
+        file.notice = fmt::format(
+            "{}: this file system refuses direct I/O (O_DIRECT){}; reads and writes go through the "
+            "page cache, and what is acknowledged without a flush is in memory only",
+            path, too_coarse ? " of 4096 bytes" : "");
+    }
+    if (file.fd.get() < 0) return cannot_open(path, options, errno);
+    return Unit{};
+}
+
+Checked<Unit> ask_device(MemberFile& file, const OpenOptions& options, dev_t device) {
+    const int fd = file.fd.get();
+    DiskInfo& info = file.info;
+    if (ioctl(fd, BLKGETSIZE64, &info.size) != 0) {
+        return refuse(info.path, fmt::format("has no size: {}", os_error_text(errno)), "");
+    }
+    int sector = 0;
+    if (ioctl(fd, BLKSSZGET, &sector) == 0 && sector > 0) {
+        info.sector_size = static_cast<std::uint32_t>(sector);
+    }
+    int read_only = 0;
+    info.read_only = ioctl(fd, BLKROGET, &read_only) == 0 && read_only != 0;
+    if (info.read_only && !options.readonly) {
+        return refuse_read_only(info.path, "is a read-only device", options);
+    }
+    info.zero_fast = info.zero_kept_fast = block_zero_fast(device);
+    return check_sectors(info);
+}
+
+void ask_file_system(MemberFile& file, const OpenOptions& options, const struct stat& found) {
+    DiskInfo& info = file.info;
+    const int fd = file.fd.get();
+    info.size = static_cast<std::uint64_t>(found.st_size);
+    info.allocated =
+        static_cast<std::uint64_t>(found.st_blocks) * status_block_size >= info.size;
+    struct statfs system {};
+    if (fstatfs(fd, &system) == 0) {
+        info.in_memory = system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC;
+    }
+    if (info.direct && !info.in_memory) info.sector_size = alignment_of(fd).sector;
+    // Ask with a range beyond the end: changes nothing, tells whether it is implemented.
+    info.zero_fast = !options.readonly &&
+                     (fallocate(fd, free_mode, static_cast<off_t>(round_up(info.size, row_size)),
+                                row_size) == 0);
+    // FALLOC_FL_ZERO_RANGE cannot be asked for without a change; Linux's tmpfs lacks it.
+    info.zero_kept_fast = info.zero_fast && !info.in_memory;
+}
 
 }  // namespace
 
@@ -103,61 +192,24 @@ Checked<MemberFile> open_member_file(const std::string& path, OpenOptions option
     file.readonly = options.readonly;
     file.info.path = path;
     file.info.block_device = block;
-    int flags = (options.readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC;
-    if (block && options.lock && !options.readonly) flags |= O_EXCL;
-    int fd = open(path.c_str(), flags | O_DIRECT);
-    file.info.direct = fd >= 0;
-    if (fd < 0 && errno == EINVAL) {
-        fd = open(path.c_str(), flags);
-        file.notice = fmt::format(
-            "{}: this file system refuses direct I/O (O_DIRECT); reads and writes go through the "
-            "page cache, and what is acknowledged without a flush is in memory only", path);
-    }
-    if (fd < 0) {
-        const int error = errno;
-        if (error == EBUSY) {
-            return refuse(path, "is in use: mounted, or held by another program",
-                          "stop that one first");
-        }
-        return refuse(path, fmt::format("cannot be opened for {}: {}",
-                                        options.readonly ? "reading" : "reading and writing",
-                                        os_error_text(error)),
-                      error == EACCES || error == EPERM ? "check its permissions" : "");
-    }
-    file.fd = UniqueFd(fd);
+    BRAID_CHECK(open_file(file, options));
+    const int fd = file.fd.get();
     if (options.lock && !lock_file(fd, options.readonly ? LOCK_SH : LOCK_EX)) {
         return refuse(path, "is in use by another process that serves or changes it",
                       "stop that one first (for a running array use its control socket)");
     }
+    if (fstat(fd, &before) != 0) return refuse(path, os_error_text(errno), "");
     if (block) {
-        if (ioctl(fd, BLKGETSIZE64, &file.info.size) != 0) {
-            return refuse(path, fmt::format("has no size: {}", os_error_text(errno)), "");
-        }
-        file.info.zero_fast = file.info.zero_kept_fast = block_zero_fast(before.st_rdev);
+        BRAID_CHECK(ask_device(file, options, before.st_rdev));
     } else {
-        file.info.size = static_cast<std::uint64_t>(before.st_size);
-        struct statfs system {};
-        if (fstatfs(fd, &system) == 0) {
-            file.info.in_memory =
-                system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC;
-        }
-        // Ask with a range beyond the end: changes nothing, tells whether it is implemented.
-        file.info.zero_fast =
-            !options.readonly &&
-            (fallocate(fd, free_mode,
-                       static_cast<off_t>(round_up(file.info.size, row_size)), row_size) == 0);
-        // FALLOC_FL_ZERO_RANGE cannot be asked for without a change; Linux's tmpfs lacks it.
-        file.info.zero_kept_fast = file.info.zero_fast && !file.info.in_memory;
-        struct stat now {};
-        if (fstat(fd, &now) != 0) {
-            return refuse(path, fmt::format("cannot be looked at: {}", os_error_text(errno)), "");
-        }
-        file.info.allocated = static_cast<std::uint64_t>(now.st_blocks) * status_block_size >=
-                              file.info.size;
+        ask_file_system(file, options, before);
     }
     if (file.info.size == 0) return refuse(path, "is empty (0 bytes)", "");
+    file.info.read_only |= options.readonly;
+    file.info.identity = identify(fd);
     // tmpfs takes any address for direct I/O, whatever it says of itself.
-    file.info.memory_align = file.info.in_memory ? 1 : memory_align_of(fd, file.info.direct);
+    const bool any_address = file.info.in_memory || !file.info.direct;
+    file.info.memory_align = any_address ? 1 : alignment_of(fd).memory;
     return file;
 }
 

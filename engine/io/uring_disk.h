@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "engine/base/result.h"
 #include "engine/io/disk.h"
@@ -35,6 +36,8 @@ class UniqueFd {
 struct OpenOptions {
     bool readonly{false};
     bool lock{true};  // refuse a file that another braid, or an exclusive opener, holds
+    /// What else can be done with a member that cannot be written, to follow "or "; may be empty.
+    std::string_view if_read_only{};
 };
 
 /// An opened, locked member, not yet bound to a loop: so that a server can report what is wrong
@@ -45,7 +48,8 @@ struct MemberFile {
     bool readonly{false};
     std::string notice;  // for people: what was not as good as it could be; empty mostly
 };
-/// Refuses directories, FIFOs and character devices, what is empty, unreadable, or in use.
+/// Refuses directories, FIFOs and character devices, what is empty, unreadable, in use, or, unless
+/// it is only to be read, read-only; and devices whose sectors are larger than a row.
 Checked<MemberFile> open_member_file(const std::string& path, OpenOptions options);
 
 class UringDisk final : public Disk {

@@ -85,6 +85,17 @@ TEST(Picture, DrawsTheArray) {
     EXPECT_NE(draw_status(sample_status(), pretty, 5).find("\x1b[32m"), std::string::npos);
 }
 
+TEST(Picture, ASpareThatIsNotThereIsNoLostMember) {
+    json status = sample_status();
+    for (json& member : status["members"]) {
+        if (member["role"] == 3) member["state"] = "in_sync";
+        if (member["state"] == "spare") member["state"] = "missing";
+    }
+    EXPECT_NE(draw_status(status, plain, 0).find("DEGRADED: 1 member is lost, what it held"),
+              std::string::npos)
+        << draw_status(status, plain, 0);
+}
+
 TEST(Picture, HealthInWords) {
     json status = sample_status();
     for (json& member : status["members"]) {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "engine/assembly.h"
+#include "engine/new_member.h"
 #include "tests/engine/memory_disk.h"
 #include "tests/fixtures/md/fixtures.h"
 

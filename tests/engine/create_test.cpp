@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "engine/assembly.h"
+#include "engine/config_slot.h"
 #include "tests/engine/memory_disk.h"
 
 namespace braid {
@@ -191,7 +192,245 @@ TEST(Create, AMemberThatFailsIsNamed) {
     disks[1]->die();
     const auto result = test::run(create_array(pointers, plan, {}));
     ASSERT_FALSE(result);
-    EXPECT_SAYS(result.error().text, "/m1: wiping it failed: Input/output error");
+    EXPECT_SAYS(result.error().text, "/m1: cannot be read: Input/output error");
+    EXPECT_SAYS(result.error().text, "no member was changed");
+}
+
+// --- what is there, where data is to stay ---
+
+struct Bench {
+    std::vector<CreateMember> list = members(3, 24 * mebi);
+    std::vector<std::unique_ptr<test::MemoryDisk>> disks;
+    std::vector<Disk*> pointers;
+
+    Bench() {
+        for (const auto& member : list) {
+            disks.push_back(std::make_unique<test::MemoryDisk>(member.path, member.size));
+            pointers.push_back(disks.back().get());
+        }
+    }
+    /// As the command does it.
+    void look() {
+        for (std::size_t at = 0; at != list.size(); ++at) {
+            list[at].before = old_layouts(test::run(read_member_image(*disks[at])));
+        }
+    }
+    Checked<CreatePlan> plan(const CreateOptions& options) {
+        Rng rng(7);
+        return plan_create(options, list, rng);
+    }
+    Checked<Unit> create(const CreateOptions& options) {
+        const auto planned = plan(options);
+        if (!planned) return planned.error();
+        return test::run(create_array(pointers, *planned, {}));
+    }
+    void fill_data(std::uint64_t from) {
+        for (auto& disk : disks) {
+            std::memset(disk->content().data() + from, 0x5a, disk->content().size() - from);
+        }
+    }
+    void zero(std::size_t at, std::uint64_t from, std::uint64_t to) {
+        std::memset(disks[at]->content().data() + from, 0, to - from);
+    }
+    bool data_is_whole(std::uint64_t from) const {
+        return std::ranges::all_of(disks, [from](const auto& disk) {
+            return std::all_of(disk->content().data() + from,
+                               disk->content().data() + disk->content().size(),
+                               [](std::byte one) { return one == std::byte{0x5a}; });
+        });
+    }
+    std::vector<Buffer> contents() const {
+        std::vector<Buffer> all;
+        for (const auto& disk : disks) all.push_back(disk->content());
+        return all;
+    }
+    std::string why_not(const CreateOptions& options) {
+        const auto before = contents();
+        const auto result = create(options);
+        EXPECT_TRUE(contents() == before) << "refused, but written to";
+        return result ? "it was made" : result.error().text;
+    }
+};
+
+TEST(CreateAgain, DataBeginsWhereTheSlotsSay) {
+    for (const std::uint64_t offset : {6 * mebi, mebi / 2, mebi}) {
+        SCOPED_TRACE(offset);
+        Bench bench;
+        ASSERT_TRUE(bench.create({.data_offset = offset}));
+        bench.fill_data(offset);
+        for (std::size_t at = 0; at != 3; ++at) bench.zero(at, 0, 8192);  // the superblocks go
+        bench.look();
+        const CreateOptions again{.assume_clean = true};
+        const auto plan = bench.plan(again);
+        ASSERT_TRUE(plan) << plan.error().text;
+        EXPECT_EQ(plan->configuration.members[2].data_offset, offset);
+        ASSERT_EQ(plan->notices.size(), 1U);
+        EXPECT_SAYS(plan->notices[0], "/m0: its configuration slot ");
+        const auto created = bench.create(again);
+        ASSERT_TRUE(created) << created.error().text;
+        EXPECT_TRUE(bench.data_is_whole(offset));
+    }
+}
+
+TEST(CreateAgain, DataBeginsWhereAnMdSuperblockSays) {
+    Bench bench;
+    ASSERT_TRUE(bench.create({.data_offset = 3 * mebi}));
+    bench.fill_data(3 * mebi);
+    for (std::size_t at = 0; at != 3; ++at) bench.zero(at, slots_offset, slots_end);
+    bench.zero(1, 0, 8192);  // one of three says nothing at all
+    bench.look();
+    EXPECT_TRUE(bench.list[1].before.empty());
+    ASSERT_TRUE(bench.create({.assume_clean = true}));
+    EXPECT_TRUE(bench.data_is_whole(3 * mebi));
+    const auto sb = test::run(read_member_image(*bench.disks[1]));
+    EXPECT_EQ(inspect(sb).slot()->configuration.members[1].data_offset, 3 * mebi);
+}
+
+TEST(CreateAgain, NothingButMetadataIsZeroedWhereNobodySaysAnything) {
+    Bench bench;
+    bench.fill_data(2 * mebi);
+    bench.look();
+    ASSERT_TRUE(bench.create({.assume_clean = true}));
+    EXPECT_EQ(bench.disks[0]->content().data()[3 * mebi], std::byte{0x5a});
+    EXPECT_TRUE(bench.data_is_whole(data_offset_default));
+}
+
+TEST(CreateAgain, ContradictionsAreRefused) {
+    Bench bench;
+    ASSERT_TRUE(bench.create({.data_offset = 6 * mebi}));
+    bench.look();
+    EXPECT_SAYS(bench.why_not({.assume_clean = true, .data_offset = 4 * mebi}),
+                "/m0: its md superblock says that the data begins at byte 6291456, but "
+                "--data-offset says 4194304");
+    EXPECT_SAYS(bench.why_not({.strip_size = 128u << 10, .assume_clean = true}),
+                "/m0: its md superblock says RAID-5 left-symmetric of 3 members, strips of 65536 "
+                "bytes, and what is to be made is RAID-5 left-symmetric of 3 members, strips of "
+                "131072 bytes");
+    EXPECT_SAYS(bench.why_not({.level = Level::raid4, .assume_clean = true}), "RAID-4 of 3");
+    EXPECT_SAYS(bench.why_not({.layout = Layout::right_symmetric, .assume_clean = true}),
+                "right-symmetric");
+    std::swap(bench.list[0].before, bench.list[2].before);
+    EXPECT_SAYS(bench.why_not({.assume_clean = true}),
+                "/m0: its md superblock says that it is member 2, and it is given as member 0");
+    std::swap(bench.list[0].before, bench.list[2].before);
+    for (OldLayout& old : bench.list[1].before) old.data_offset = 16 * mebi;
+    EXPECT_SAYS(bench.why_not({.assume_clean = true}), "/m1: its md superblock says that the data "
+                                                       "begins at byte 16777216, but /m0: its md "
+                                                       "superblock says 6291456");
+    ASSERT_TRUE(bench.create({.data_offset = 4 * mebi})) << "a new array asks nobody";
+}
+
+TEST(CreateAgain, NoStripeIsTakenForTrueThatNobodyMade) {
+    Bench bench;
+    for (auto& member : bench.list) member.size = 10 * mebi;
+    ASSERT_TRUE(bench.create({}));
+    for (auto& member : bench.list) member.size = 24 * mebi;
+    bench.look();
+    const auto plan = bench.plan({.assume_clean = true});
+    ASSERT_TRUE(plan);
+    EXPECT_EQ(plan->configuration.stripes, (6 * mebi) >> 16);
+    for (auto& member : bench.list) member.size = 8 * mebi;
+    EXPECT_SAYS(bench.why_not({.assume_clean = true}), "a member became smaller");
+}
+
+TEST(PlanCreate, TheDataOffsetIsChecked) {
+    const CreatePlan plan = planned({.data_offset = 2 * mebi}, members(3));
+    EXPECT_EQ(plan.configuration.members[0].data_offset, 2 * mebi);
+    EXPECT_EQ(plan.configuration.data_size(), 12 * mebi);
+    for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{4096}, mebi + 512, ~std::uint64_t{0}}) {
+        EXPECT_SAYS(refusal({.data_offset = offset}, members(3)), "--data-offset:") << offset;
+    }
+    EXPECT_SAYS(refusal({.data_offset = 8 * mebi}, members(3)), "is too small");
+}
+
+TEST(PlanCreate, WhatIsMadeCanBeReadAgain) {
+    // md wants ten sectors of data; one strip of 4096 bytes has eight.
+    auto list = members(3, data_offset_default + 4096);
+    EXPECT_SAYS(refusal({.strip_size = 4096}, list), "/m0: is too small");
+    for (auto& member : list) member.size = data_offset_default + 8192;
+    Rng rng(1);
+    EXPECT_TRUE(plan_create({.strip_size = 4096}, list, rng));
+}
+
+TEST(PlanCreate, RefusesSectorsThatAreTooLarge) {
+    auto list = members(3);
+    list[2].sector_size = 8192;
+    EXPECT_SAYS(refusal({}, list), "/m2: has sectors of 8192 bytes");
+    list[2].sector_size = 4096;
+    EXPECT_EQ(planned({}, list).configuration.member_count, 3U);
+}
+
+TEST(Create, LooksAtAllMembersBeforeItWipesOne) {
+    Bench bench;
+    bench.fill_data(0);
+    bench.disks[2]->info().sector_size = 8192;
+    EXPECT_SAYS(bench.why_not({}), "/m2: has sectors of 8192 bytes");
+    bench.disks[2]->info().sector_size = 512;
+    bench.disks[1]->refuse_writes();
+    EXPECT_SAYS(bench.why_not({}), "/m1: cannot be written: Operation not permitted; no array was "
+                                   "made, and no member was changed");
+}
+
+TEST(Create, UndoesWhatItMadeWhenItFailsHalfWay) {
+    for (std::uint64_t writes = 1; writes != 40; ++writes) {
+        SCOPED_TRACE(writes);
+        Bench bench;
+        bench.fill_data(0);
+        bench.disks[1]->refuse_writes(writes);
+        const auto result = bench.create({});
+        if (result) {
+            EXPECT_GT(writes, 5U) << "it never failed";
+            return;
+        }
+        EXPECT_SAYS(result.error().text, "no array was made");
+        EXPECT_SAYS(result.error().text, "/m1");
+        for (const auto& disk : bench.disks) {
+            const auto findings = inspect(test::run(read_member_image(*disk)));
+            if (disk == bench.disks[1]) continue;  // it takes no writes any more, and is named
+            EXPECT_FALSE(findings.superblock) << disk->info().path;
+            EXPECT_EQ(findings.slot(), nullptr) << disk->info().path;
+        }
+        EXPECT_SAYS(result.error().text, "It could not be undone, so wipe before use: /m1");
+        EXPECT_SAYS(result.error().text, "Wiped, and without metadata now: /m0");
+    }
+    FAIL() << "it always failed";
+}
+
+TEST(CreateAgain, OldMetadataComesBackWhenItFailsHalfWay) {
+    Bench bench;
+    ASSERT_TRUE(bench.create({.data_offset = 6 * mebi}));
+    bench.fill_data(6 * mebi);
+    bench.look();
+    const auto before = bench.contents();
+    bench.disks[2]->refuse_writes(3);
+    const auto result = bench.create({.assume_clean = true});
+    ASSERT_FALSE(result);
+    EXPECT_SAYS(result.error().text, "With their old metadata again: /m0, /m1");
+    EXPECT_TRUE(bench.disks[0]->content() == before[0]);
+    EXPECT_TRUE(bench.disks[1]->content() == before[1]);
+}
+
+TEST(Create, TwoNamesOfOneDiskMakeNoArray) {
+    Bench bench;
+    bench.pointers[2] = bench.pointers[0];
+    const auto result = bench.create({});
+    ASSERT_FALSE(result);
+    EXPECT_SAYS(result.error().text, "are one and the same disk");
+    EXPECT_FALSE(inspect(test::run(read_member_image(*bench.disks[0]))).superblock);
+    EXPECT_FALSE(inspect(test::run(read_member_image(*bench.disks[1]))).superblock);
+}
+
+TEST(Create, TakesAwayWhatOthersLeftAtTheEnd) {
+    Bench bench;
+    for (auto& disk : bench.disks) {
+        std::memset(disk->content().data() + 23 * mebi, 0x5a, mebi);
+    }
+    ASSERT_TRUE(bench.create({}));
+    for (auto& disk : bench.disks) {
+        EXPECT_TRUE(std::all_of(disk->content().data() + 23 * mebi,
+                                disk->content().data() + 24 * mebi,
+                                [](std::byte one) { return one == std::byte{0}; }));
+    }
 }
 
 }  // namespace

@@ -22,6 +22,7 @@
 #include "engine/base/buffer.h"
 #include "engine/base/limits.h"
 #include "engine/base/rng.h"
+#include "engine/io/identify.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
 #include "tests/sim/sim_disk.h"
@@ -493,6 +494,53 @@ TEST(UringLoop, TellsWhyThereIsNone) {
     EXPECT_EQ(text_of_no_ring(EPERM).find("RLIMIT_MEMLOCK"), std::string::npos);
     EXPECT_NE(text_of_no_ring(EMFILE).find("ulimit -n"), std::string::npos);
     EXPECT_NE(text_of_no_ring(ENOSYS).find("Linux 5.15"), std::string::npos);
+}
+
+TEST(MemberFile, HasTheIdentityOfItsBytesWhateverItsName) {
+    TemporaryFile file(here(), disk_size);
+    TemporaryFile other(here(), disk_size);
+    const std::string hard = here() + "/braid-test-hard-link";
+    const std::string soft = here() + "/braid-test-soft-link";
+    unlink(hard.c_str());
+    unlink(soft.c_str());
+    ASSERT_EQ(link(file.path().c_str(), hard.c_str()), 0);
+    ASSERT_EQ(symlink(file.path().c_str(), soft.c_str()), 0);
+    const auto opened = open_member_file(file.path(), {});
+    ASSERT_TRUE(opened) << opened.error().text;
+    EXPECT_TRUE(opened->info.identity.known());
+    for (const std::string& name : {file.path(), hard, soft}) {
+        const auto identity = identify_path(name);
+        ASSERT_TRUE(identity) << name;
+        EXPECT_TRUE(identity->overlaps(opened->info.identity)) << name;
+    }
+    EXPECT_FALSE(identify_path(other.path())->overlaps(opened->info.identity));
+    EXPECT_EQ(identify_path(here() + "/there-is-no-such-file").error().os_error, ENOENT);
+    EXPECT_FALSE(identify_path("/dev/null")->known());
+    unlink(hard.c_str());
+    unlink(soft.c_str());
+}
+
+TEST(DiskIdentity, StretchesOfOneFileAreTheSameWhereTheyOverlap) {
+    const DiskIdentity whole{1, 2, 0, ~std::uint64_t{0}};
+    const DiskIdentity first{1, 2, 0, 4096};
+    const DiskIdentity second{1, 2, 4096, 8192};
+    EXPECT_TRUE(whole.overlaps(first));
+    EXPECT_TRUE(second.overlaps(whole));
+    EXPECT_FALSE(first.overlaps(second));
+    EXPECT_FALSE(first.overlaps({1, 3, 0, 4096})) << "another file";
+    EXPECT_FALSE(first.overlaps({2, 2, 0, 4096})) << "another file system";
+    EXPECT_FALSE(DiskIdentity{}.overlaps(DiskIdentity{})) << "nothing is known of either";
+}
+
+TEST(MemberFile, AReadOnlyOneIsRefusedWithWhatElseCanBeDone) {
+    if (geteuid() == 0) GTEST_SKIP() << "root writes where nobody may";
+    TemporaryFile file(here(), disk_size);
+    ASSERT_EQ(chmod(file.path().c_str(), 0400), 0);
+    expect_refused(file.path(), "make it writable");
+    expect_refused(file.path(), "make it writable, or look away", {.if_read_only = "look away"});
+    const auto reader = open_member_file(file.path(), {.readonly = true});
+    ASSERT_TRUE(reader) << reader.error().text;
+    EXPECT_TRUE(reader->info.read_only);
 }
 
 TEST(MemberFile, IsLockedAgainstASecondOpener) {

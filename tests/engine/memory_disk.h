@@ -84,6 +84,8 @@ class MemoryDisk final : public Disk {
     }
     /// Everything fails from now on.
     void die() { dead_ = true; }
+    /// Writes fail from now on, after `writes` more.
+    void refuse_writes(std::uint64_t writes = 0) { writes_left_ = writes; }
 
   private:
     struct Write {
@@ -103,13 +105,17 @@ class MemoryDisk final : public Disk {
     }
     int carry_out(DiskOp& op) {
         if (dead_) return EIO;
-        BRAID_REQUIRE(is_row_aligned(op.offset) && is_row_aligned(op.size));
+        BRAID_REQUIRE(fits_disk(info_, op.offset, op.size));
         if (op.kind != DiskOpKind::flush && op.offset + op.size > content_.size()) return EIO;
         if (op.kind == DiskOpKind::read) {
             std::memcpy(op.data, content_.data() + op.offset, op.size);
             return 0;
         }
         if (power_ && power_->cut) return EIO;
+        if (op.kind != DiskOpKind::flush && writes_left_ && (*writes_left_)-- == 0) {
+            writes_left_ = 0;
+            return EPERM;
+        }
         const bool last = power_ && !power_->draw();  // the one that the cut falls into
         if (op.kind == DiskOpKind::flush) {
             if (!last) unflushed_.clear();
@@ -134,6 +140,7 @@ class MemoryDisk final : public Disk {
     Buffer content_;
     std::vector<Write> unflushed_;
     bool dead_{false};
+    std::optional<std::uint64_t> writes_left_;
 };
 
 }  // namespace braid::test

@@ -9,6 +9,7 @@
 
 #include "engine/assembly.h"
 #include "engine/base/crc32c.h"
+#include "engine/new_member.h"
 #include "tests/engine/array_kit.h"
 
 namespace braid {

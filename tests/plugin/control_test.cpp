@@ -6,12 +6,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "engine/base/limits.h"
+#include "engine/io/identify.h"
 #include "plugin/control_server.h"
 #include "plugin/status_json.h"
 #include "tests/plugin/fake_array.h"
@@ -67,7 +69,7 @@ TEST(ControlParse, WriteIntent) {
     EXPECT_FALSE(one.change.region) << "what was not said stays as it is";
     for (const char* body :
          {"", "{}", R"({"on": 1})", R"({"on": null})", R"({"region": "16M"})", R"({"region": -1})",
-          R"({"region": 65536.5})", R"({"region": 65535})", R"({"region": 1099511627777})",
+          R"({"region": 65536.5})", R"({"region": 65535})", R"({"region": 102400})", R"({"region": 1099511627777})",
           R"({"region": 18446744073709551616})", R"({"on": true, "regoin": 65536})"}) {
         EXPECT_EQ(status_of("POST", "/v1/intent", body), 400u) << body;
     }
@@ -75,6 +77,21 @@ TEST(ControlParse, WriteIntent) {
     EXPECT_EQ(parse("PUT", "/v1/intent").error().allow, "GET, POST");
     EXPECT_EQ(status_of("GET", "/v1/intent", R"({"on": true})"), 400u);
     EXPECT_FALSE(parse_control({"GET", "/v1/intent", {{"on", "true"}}, ""}));
+}
+
+TEST(ControlParse, PathsNeedNotBeUtf8) {
+    const auto add = expect<AddMember>(
+        parse("POST", "/v1/members", R"({"path_escaped": "%2Ftmp%2F%ff%FE%25x"})"));
+    EXPECT_EQ(add.path, "/tmp/\xff\xfe%x");
+    const auto plain = expect<AddMember>(parse("POST", "/v1/members", R"({"path": "/tmp/%ff"})"));
+    EXPECT_EQ(plain.path, "/tmp/%ff");
+    for (const char* body :
+         {R"({"path_escaped": "/tmp/%"})", R"({"path_escaped": "/tmp/%f"})",
+          R"({"path_escaped": "/tmp/%fg"})", R"({"path_escaped": "/tmp/%-1"})",
+          R"({"path_escaped": "/tmp/%00"})", R"({"path_escaped": "relative"})",
+          R"({"path_escaped": 1})", R"({"path": "/x", "path_escaped": "/x"})"}) {
+        EXPECT_EQ(status_of("POST", "/v1/members", body), 400u) << body;
+    }
 }
 
 TEST(ControlParse, BadRows) {
@@ -392,6 +409,47 @@ TEST_F(ControlServerTest, AConnectionTooManyIsToldSo) {
     EXPECT_NE(later.find("HTTP/1.1 200"), std::string::npos) << later;
     control_.stop();
     EXPECT_TRUE(server_.array().orders.empty());
+}
+
+TEST_F(ControlServerTest, AMemberHasManyNames) {
+    start();
+    const Uuid uuid = server_.array().configuration().members[3].uuid;
+    std::string capitals = uuid.text();
+    for (char& one : capitals) one = static_cast<char>(std::toupper(one));
+    ASSERT_NE(capitals, uuid.text());
+    const auto status = [&](const std::string& name) {
+        return control_.answer({"POST", "/v1/members/" + name + "/fail", {}, ""}).status;
+    };
+    EXPECT_EQ(status(uuid.text()), 200u);
+    EXPECT_EQ(status(capitals), 200u);
+    EXPECT_EQ(status("3"), 200u);
+    EXPECT_EQ(status("/fake/3"), 200u);
+    EXPECT_EQ(status("/fake/33"), 404u);
+    control_.stop();
+    EXPECT_EQ(server_.array().orders,
+              (std::vector<std::string>{"fail " + uuid.text(), "fail " + capitals, "fail 3",
+                                        "fail /fake/3"}));
+}
+
+TEST_F(ControlServerTest, APathMeansTheDiskThatItLeadsTo) {
+    const std::string disk = folder_ + "/disk";
+    const std::string link = folder_ + "/link";
+    std::ofstream(disk) << std::string(8192, 'x');
+    std::filesystem::create_hard_link(disk, link);
+    ArrayStatus status = server_.array().status();
+    status.members[3].identity = *identify_path(disk);
+    EXPECT_EQ(*resolve_member(status, link), status.members[3].record.uuid.text());
+    EXPECT_EQ(*resolve_member(status, "/fake/3"), "/fake/3");
+    // The lost one has its path still; another took it.
+    status.members[2].record.path = status.members[4].record.path = "/fake/4";
+    EXPECT_EQ(*resolve_member(status, "/fake/4"), "/fake/4");
+    status.members[5].record.path = "/fake/4";
+    const auto both = resolve_member(status, "/fake/4");
+    ASSERT_FALSE(both);
+    EXPECT_EQ(both.error().status, 409u);
+    EXPECT_NE(both.error().text.find("4 (/fake/4)"), std::string::npos) << both.error().text;
+    EXPECT_NE(both.error().text.find("5 (/fake/4)"), std::string::npos);
+    EXPECT_EQ(resolve_member(status, "/nobody").error().status, 404u);
 }
 
 TEST_F(ControlServerTest, TheWriteIntentIsChanged) {

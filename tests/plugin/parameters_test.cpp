@@ -136,6 +136,41 @@ TEST_F(ParametersTest, WriteIntent) {
     EXPECT_EQ(parameters->intent.region, 256u << 20);
 }
 
+TEST_F(ParametersTest, ARegionIsAPowerOfTwo) {
+    for (const char* value : {"100K", "96K", "65537", "3M"}) {
+        const auto taken = ParameterParser().take("intent_region", value);
+        ASSERT_FALSE(taken) << value;
+        EXPECT_SAYS(taken.error().text, "power of two");
+    }
+    EXPECT_SAYS(ParameterParser().take("intent_region", "100K").error().text, "65536 and 131072");
+    for (const char* value : {"64K", "128K", "1T", "65536"}) {
+        EXPECT_TRUE(ParameterParser().take("intent_region", value)) << value;
+    }
+}
+
+TEST_F(ParametersTest, PathsAreTheKernels) {
+    // folder/link leads to folder/far/deep, so that link/.. is folder/far.
+    std::filesystem::create_directories(folder_ / "far" / "deep");
+    std::filesystem::create_directory_symlink(folder_ / "far" / "deep", folder_ / "link");
+    std::ofstream(folder_ / "far" / "a") << "y";
+    accept("member", (folder_ / "link" / ".." / "a").string());
+    accept("member", path("a"));
+    accept("socket", (folder_ / "link" / ".." / "s").string());
+    const auto parameters = std::move(parser_).complete();
+    ASSERT_TRUE(parameters);
+    EXPECT_EQ(parameters->members, (std::vector{path("far/a"), path("a")}));
+    EXPECT_EQ(parameters->socket, path("far/s"));
+}
+
+TEST_F(ParametersTest, AShortWayToADeepFolderIsASocketsPath) {
+    const auto deep = folder_ / std::string(60, 'd') / std::string(60, 'e');
+    std::filesystem::create_directories(deep);
+    std::filesystem::create_directory_symlink(deep, folder_ / "short");
+    accept("socket", path("short/s"));
+    accept("member", path("a"));
+    EXPECT_EQ(std::move(parser_).complete()->socket, path("short/s"));
+}
+
 TEST_F(ParametersTest, WhatIsNotSaidOfTheWriteIntentStays) {
     accept("member", path("a"));
     const auto parameters = std::move(parser_).complete();

@@ -63,6 +63,10 @@ struct SimPlatter {
     bool zero_kept_fast{true};            // only where zero_fast is, too
     bool reads_now{false};                // can be read past the loop
     bool caches{true};                    // false: every write is durable at once
+    bool read_only{false};                // as its DiskInfo tells
+    bool refuses_writes{false};           // EPERM, and nobody told
+    bool is_known{true};                  // by its identity; false: as behind a second cable
+    std::uint32_t sector_size{512};
     std::uint32_t memory_align{1};
     std::uint64_t reads{0};
     std::uint64_t writes{0};
@@ -197,6 +201,12 @@ class SimDisk final : public Disk {
         info_.zero_kept_fast = platter_->zero_fast && platter_->zero_kept_fast;
         info_.allocated = std::ranges::all_of(platter_->space, std::identity{});
         info_.in_memory = platter_->reads_now;
+        info_.read_only = platter_->read_only;
+        info_.sector_size = platter_->sector_size;
+        // Its address is the same in no two runs, but only whether two are equal counts.
+        if (platter_->is_known) {
+            info_.identity = {1, reinterpret_cast<std::uintptr_t>(platter_.get()), 0, info_.size};
+        }
     }
     /// A disk is closed only when nothing is in flight, unless by a crash.
     ~SimDisk() override {
@@ -208,7 +218,7 @@ class SimDisk final : public Disk {
     }
     const DiskInfo& info() const override { return info_; }
     void submit(DiskOp& op) override {
-        BRAID_REQUIRE(is_row_aligned(op.offset) && is_row_aligned(op.size));
+        BRAID_REQUIRE(fits_disk(info_, op.offset, op.size));
         BRAID_REQUIRE(reinterpret_cast<std::uintptr_t>(op.data) % info_.memory_align == 0);
         DiskOp* pending = &op;
         ++in_flight_;
@@ -260,6 +270,7 @@ class SimDisk final : public Disk {
         if (op.offset > info_.size || op.size > info_.size - op.offset) return EIO;
         if (op.kind == DiskOpKind::read) return read(op.offset, {op.data, op.size});
         if (platter.fails_writes) return EIO;
+        if (platter.refuses_writes || platter.read_only) return EPERM;
         ++platter.writes;
         if (op.kind == DiskOpKind::zero && !platter.zeroes(op)) return EOPNOTSUPP;
         platter.take_space(op.offset, op.size, op.kind == DiskOpKind::write || !op.may_free);
