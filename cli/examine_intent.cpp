@@ -127,7 +127,7 @@ std::string bad_rows_lines(const Configuration& c) {
     if (c.bad_rows.empty()) return {};
     std::string text = fmt::format(
         "  bad rows  {} cannot be known: reading them is an error until they are "
-        "written anew\n",
+        "written anew, or can be read again\n",
         size_text(total));
     std::uint64_t told = 0;
     for (const BadBytes& bytes : named) {
@@ -267,6 +267,7 @@ Json bad_rows_json(const Configuration& c) {
         item["member"] = raw(range.member);
         item["first"] = range.first;
         item["count"] = range.count;
+        item["kind"] = text_of(range.kind);
         json["ranges"].push_back(std::move(item));
     }
     json["bytes"] = Json::array();

@@ -41,7 +41,7 @@ nlohmann::json body_of(const std::string& path, bool force) {
 }
 
 Checked<int> fail(ControlClient& client, const MemberOptions& options) {
-    BRAID_CHECK(client.post(resource_of(options, "fail"), nlohmann::json::object()));
+    BRAID_CHECK(client.post(resource_of(options, "fail"), {{"force", options.force}}));
     fmt::print(
         "member {} is faulty now; `braid member replace {} PATH` puts another in its place\n",
         options.name, options.name);
@@ -99,7 +99,14 @@ void add_member_command(CLI::App& app, int* exit_status) {
                 ->required()
                 ->type_name("PATH");
             command->add_flag("--force", options->force,
-                              "even if it holds something: what it holds is lost");
+                              order.takes_name
+                                  ? "even if it holds something, or rows in doubt cannot be known "
+                                    "without the old one: that is lost"
+                                  : "even if it holds something, or rows are known to a lost member "
+                                    "alone: that is lost");
+        } else if (order.run == fail) {
+            command->add_flag("--force", options->force,
+                              "even if rows in doubt cannot be known without it");
         }
         command->callback([options, exit_status, run = order.run] {
             *exit_status = with_server(

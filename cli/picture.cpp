@@ -102,7 +102,7 @@ Colour colour_of_health(const json& status) {
     const std::string health = text_in(status, "health");
     if (health == "clean" && number_in(status, "bad_bytes") != 0) return Colour::bad;
     if (health == "clean") return Colour::good;
-    return health == "degraded" ? Colour::warning : Colour::bad;
+    return health == "degraded" || health == "damaged" ? Colour::warning : Colour::bad;
 }
 
 /// Members with a role that hold nothing for it.
@@ -121,6 +121,7 @@ std::string health_words(const json& status, const std::string& health) {
         return fmt::format("no member is lost, but {} cannot be known", size_text(bad));
     }
     if (health == "clean") return "clean";
+    if (health == "damaged") return "DAMAGED: no member is lost, but there are bad rows";
     const std::size_t lost = lost_members(status);
     const std::string members =
         lost == 1 ? "1 member is lost" : fmt::format("{} members are lost", lost);
@@ -233,8 +234,8 @@ constexpr std::size_t bad_ranges_shown = 8;
 std::string bad_rows(const json& status, const Style& style) {
     const std::uint64_t bytes = number_in(status, "bad_bytes");
     if (bytes == 0) return {};
-    std::string text = painted(fmt::format("BAD ROWS: {} cannot be known since a crash, and a read "
-                                           "of them is an error",
+    std::string text = painted(fmt::format("BAD ROWS: {} cannot be known, and a read of them "
+                                           "is an error",
                                            size_text(bytes)),
                                Colour::bad, style) +
                        "\n";
@@ -247,8 +248,9 @@ std::string bad_rows(const json& status, const Style& style) {
     }
     if (told < bytes) text += "  and more: `braid volume bad` lists them\n";
     return text +
-           "  Write them anew, in whole rows of 4096 bytes, and they are good again; man braid "
-           "tells\n  how to find the files that they belong to.\n\n";
+           "  Some may be known again when their member is back (`braid member add`), or when it can "
+           "be\n  read: each read tries. Write them anew, in whole rows of 4096 bytes, and they are "
+           "good\n  again; man braid tells how to find the files that they belong to.\n\n";
 }
 
 }  // namespace

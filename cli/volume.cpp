@@ -85,7 +85,7 @@ void add_volume_command(CLI::App& app, int* exit_status) {
         });
     };
     add("list", "name, size and place of each", list);
-    add("bad", "the bytes that cannot be known since a crash", list_bad);
+    add("bad", "the bytes that cannot be known", list_bad);
 }
 
 }  // namespace braid::cli

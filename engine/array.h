@@ -58,13 +58,15 @@ class Array {
     virtual ArrayStatus status() const = 0;
 
     // Operators' commands. `name` is a role ("2"), a member's path, or its uuid.
-    virtual Task<Checked<Unit>> fail_member(std::string name) = 0;
+    /// Refused if data would be lost with it; where only rows in doubt would be, not by `force`.
+    virtual Task<Checked<Unit>> fail_member(std::string name, bool force) = 0;
     /// Forgets a faulty or missing member, or a spare, and closes it.
     virtual Task<Checked<Unit>> remove_member(std::string name) = 0;
     /// Adds `disk` as a spare; takes the role of a lost member at once, if there is one. A member
     /// of this array that was away comes back to its own role. `force`: even if it holds data.
     virtual Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) = 0;
-    /// Puts `disk` into the role of member `name`, which is failed if it still is in sync.
+    /// Puts `disk` into the role of member `name`, which is failed if it still is in sync. `force`:
+    /// even if the disk holds data, and if rows in doubt cannot be known without the old member.
     virtual Task<Checked<Unit>> replace_member(std::string name, std::unique_ptr<Disk> disk,
                                                bool force) = 0;
     virtual Checked<Unit> start_scrub(bool repair) = 0;

@@ -25,6 +25,8 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
         if (!co_await wait_durable(self, self->changes_)) continue;  // the array has failed
         if (self->stopping_) break;
         if (order->kind == WalkKind::scrubbing && !self->configuration_.scrub) continue;
+        self->walk_told_bad_ = self->walk_told_joined_ = false;
+        self->walk_bad_before_ = self->bad_bytes_size_;
         if (order->kind == WalkKind::rebuilding) {
             // When it is done one more member may be lost: by then the record is on enough.
             if (!co_await WriteIntent::rewrite(&self->intent_)) continue;
@@ -41,7 +43,9 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
             result = Error{Errc::cancelled, "walk"};  // perhaps of the very member
         }
         if (resync) {
-            if (result) self->members_.doubt().remove_before(self->members_.window_count());
+            if (result && BRAID_MUTANT(resync_skips_last)) {
+                self->members_.doubt().remove_before(self->members_.window_count());
+            }
             if (result) self->resync_flushed();
             self->note_recovery();
         }
@@ -73,12 +77,16 @@ Task<void> ArrayImpl::use_spare(ArrayImpl* self) {
 }
 
 std::optional<WalkOrder> ArrayImpl::next_walk() {
-    if (members_.failed() || stopping_) return std::nullopt;
+    if (members_.failed() || stopping_ || walk_waits_) return std::nullopt;
     WalkOrder order;
     order.losses = members_.losses();
-    if (!members_.doubt().empty() && !resync_stuck_ && !options_.readonly) {
+    // Writes may have made true all that was in doubt: then that is all that is left to say.
+    const bool doubtful = !members_.doubt().empty() || intent_.has_doubt() ||
+                          configuration_.resynced.has_value();
+    if (doubtful && !resync_stuck_ && !options_.readonly) {
         order.kind = WalkKind::resyncing;
         order.ranges = members_.doubt().ranges();
+        if (order.ranges.empty()) return order;
         tell(Severity::info, "resync_started",
              intent_.has_doubt()
                  ? fmt::format("making parity true in {} stripes that were marked when the array "
@@ -117,11 +125,11 @@ std::optional<WalkOrder> ArrayImpl::next_walk() {
 }
 
 /// In memory at once; in the configuration only when the data is durable: keep_position().
-void ArrayImpl::walk_passed(const WalkOrder& order, std::uint64_t windows) {
+void ArrayImpl::walk_passed(const WalkOrder& order, WindowRange passed) {
     if (order.kind == WalkKind::rebuilding) {
-        members_.slot(order.member).rebuilt = windows;
+        members_.slot(order.member).rebuilt = passed.end;
     } else if (order.kind == WalkKind::resyncing) {
-        members_.doubt().remove_before(windows);
+        members_.doubt().remove(passed);
         resync_event_.set();
         requests_.retry_parked();
     }
@@ -143,7 +151,7 @@ Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
             break;
         case WalkKind::resyncing:
             if (now.resynced) now.resynced = std::max(*now.resynced, stripe);
-            self->marks_settled(stripe);
+            self->resync_flushed();
             break;
         case WalkKind::scrubbing:
             self->tell_wrong_before(self->walker_.position());
@@ -158,6 +166,8 @@ Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
 
 void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
     resync_event_.set();
+    if (!result && wait_for_members(result.error())) return;
+    walk_pause_ = {};
     if (order.kind == WalkKind::scrubbing) return scrub_ended(order, result);
     const bool rebuild = order.kind == WalkKind::rebuilding;
     const std::string what =
@@ -171,11 +181,10 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
         } else {
             configuration_.resynced.reset();
         }
+        if (order.ranges.empty()) return;  // there was nothing to walk over
         tell(Severity::info, rebuild ? "rebuild_done" : "resync_done",
              what + " is done" + (rebuild ? "" : resync_result()));
-        if (members_.lost() == 0) {
-            tell(Severity::info, "clean", "the array is clean: no member is lost");
-        }
+        tell_walk_result();
         return;
     }
     if (result.error().code == Errc::cancelled || members_.failed()) return;
@@ -192,6 +201,60 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
                      "members that are left; see their read errors", what,
                      walker_.position() / geometry_.windows_per_stripe(),
                      result.error().text()));
+}
+
+void ArrayImpl::tell_walk_result() {
+    if (walk_told_bad_) {
+        const std::uint64_t more =
+            bad_bytes_size_ - std::min(bad_bytes_size_, walk_bad_before_);
+        tell(Severity::warning, "walk_unknown",
+             fmt::format("{} bytes more than before it cannot be known, {} in all: braid status "
+                         "names them", more, bad_bytes_size_));
+    }
+    if (members_.lost() != 0) return;
+    if (bad_.empty()) {
+        tell(Severity::info, "clean", "the array is clean: no member is lost");
+    } else {
+        tell(Severity::warning, "damaged",
+             fmt::format("no member is lost, and {} bytes cannot be known", bad_bytes_size_));
+    }
+}
+
+/// A walk that ended because members do not answer, or have no room, goes on later by itself.
+/// Nothing was decided where it stands.
+bool ArrayImpl::wait_for_members(const Error& error) {
+    if (error.code != Errc::busy && error.code != Errc::full) return false;
+    if (members_.failed() || stopping_) return false;
+    const std::uint64_t pause = walk_pause_.value == 0
+                                    ? walk_pause_first
+                                    : std::min(2 * walk_pause_.value, walk_pause_max);
+    const bool first = walk_pause_.value == 0;
+    walk_pause_ = {pause};
+    walk_waits_ = true;
+    requests_.set_settles(false);
+    if (first) {
+        const WalkKind kind = walker_.order().kind;
+        const std::string why =
+            error.code == Errc::full
+                ? std::string("a member has no room for what it has to write")
+                : fmt::format("{} answers no reads", text_of_role(walker_.unreadable()));
+        tell(Severity::error, "walk_waits",
+             fmt::format("{} waits at stripe {}: {}. Nothing is given up for that; it is tried "
+                         "again by itself", text_of(kind),
+                         walker_.position() / geometry_.windows_per_stripe(), why));
+    }
+    tasks_.spawn(end_wait(this, Nanos{clock_.now().value + pause}));
+    return true;
+}
+
+Task<void> ArrayImpl::end_wait(ArrayImpl* self, Nanos until) {
+    Timer timer(self->clock_, until);
+    self->waiting_ = &timer;
+    co_await timer;
+    self->waiting_ = nullptr;
+    self->walk_waits_ = false;
+    self->requests_.set_settles(!self->resync_stuck_);
+    self->background_event_.set();
 }
 
 void ArrayImpl::scrub_ended(const WalkOrder& order, const Result<void>& result) {

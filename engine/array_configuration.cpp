@@ -167,6 +167,7 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     const bool was_enough = members_.is_enough();  // else it was started by force
     members_.set_state(member, state);
     why_lost_[raw(member)] = why;
+    kept_versions_[raw(member)] = metadata_[raw(member)].reg.held;
     tell(Severity::error, "member_failed",
          fmt::format("member {} ({}) failed: {}", raw(member), path, why));
     if (was_enough && !members_.failed() && !members_.is_enough()) {
@@ -189,9 +190,13 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     tasks_.spawn(let_go(this, member));
     if (!list_doubt()) return;
     if (!was_rebuilding) {
+        const std::string rest =
+            bad_.empty() ? std::string("every byte can still be computed")
+                         : fmt::format("every byte can still be computed, but for {} that cannot be "
+                                       "known", bad_bytes_size_);
         tell(Severity::warning, "degraded",
-             fmt::format("the array is degraded: {} of {} members lost, every byte can still be "
-                         "computed", members_.lost(), members_.count()));
+             fmt::format("the array is degraded: {} of {} members lost, {}", members_.lost(),
+                         members_.count(), rest));
     }
     changed();
     background_event_.set();
@@ -224,9 +229,9 @@ void ArrayImpl::read_failed(MemberIndex member, int os_error) {
     ++at.read_errors;
     if (at.read_errors == 1 || at.read_errors % 10 == 0) {
         tell(Severity::warning, "read_error",
-             fmt::format("member {} ({}): a read failed ({}); answered from the others and "
-                         "rewritten, {} so far", raw(member), at.path, os_error_text(os_error),
-                         at.read_errors));
+             fmt::format("member {} ({}): a read failed ({}), {} so far; what can be computed from "
+                         "the others is answered from them, and rewritten", raw(member), at.path,
+                         os_error_text(os_error), at.read_errors));
     }
     // As md does it: a member that has many at once is failing; one a month is a disk's age.
     constexpr std::uint64_t hour = 3'600'000'000'000;
@@ -240,6 +245,7 @@ void ArrayImpl::read_failed(MemberIndex member, int os_error) {
     if (slot.read_errors == 0) slot.read_errors_since = {now};
     if (++slot.read_errors <= read_errors_max || members_.lost() >= geometry_.parities()) return;
     if (state == MemberState::in_sync && !members_.is_enough_without(member)) return;
+    if (cost_of_loss(member) != 0) return;  // what is in doubt, or to be tried again, needs it
     lose(member, MemberState::faulty,
          fmt::format("{} read errors in a short time, more than {}", slot.read_errors,
                      read_errors_max));

@@ -13,6 +13,7 @@ namespace braid {
 std::string_view text_of(Health health) {
     switch (health) {
         case Health::clean: return "clean";
+        case Health::damaged: return "damaged";
         case Health::degraded: return "degraded";
         case Health::failed: return "failed";
     }
@@ -38,6 +39,7 @@ ArrayImpl::ArrayImpl(ReadyQueue& ready, Clock& clock, Configuration configuratio
       members_(geometry_),
       metadata_(configuration_.member_count),
       why_lost_(configuration_.member_count),
+      kept_versions_(configuration_.member_count),
       bad_(geometry_, configuration_.bad_rows),
       locks_(geometry_),
       pool_(options_.buffer_size),
@@ -75,6 +77,27 @@ Checked<Unit> check_writable(const std::vector<std::unique_ptr<Disk>>& disks) {
     return Unit{};
 }
 
+/// Members that the newest configuration calls in sync, and that are not among `images`: what they
+/// hold is as it was.
+std::vector<Uuid> members_away(const std::vector<MemberImage>& images, const Uuid& array) {
+    std::vector<Uuid> given;
+    std::optional<Configuration> newest;
+    for (const MemberImage& image : images) {
+        const MemberFindings findings = inspect(image);
+        const ConfigSlot* slot = findings.slot();
+        if (slot == nullptr || slot->configuration.array != array) continue;
+        given.push_back(slot->member);
+        if (!newest || newest->version < slot->configuration.version) newest = slot->configuration;
+    }
+    std::vector<Uuid> away;
+    if (!newest) return away;
+    for (const MemberRecord& at : newest->members) {
+        if (!at.role || at.state != MemberState::in_sync) continue;
+        if (std::ranges::find(given, at.uuid) == given.end()) away.push_back(at.uuid);
+    }
+    return away;
+}
+
 }  // namespace
 
 Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& clock,
@@ -99,7 +122,8 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
         array->tell(Severity::warning, "notice", notice);
     }
     array->set_before({std::move(assembly.marked), assembly.intent_generation,
-                       std::move(assembly.intent_hindrance), assembly.epoch_seen});
+                       std::move(assembly.intent_hindrance), assembly.epoch_seen,
+                       members_away(images, array->configuration().array)});
     for (std::size_t i = 0; i != disks.size(); ++i) {
         MemberPlace& place = assembly.places[i];
         array->note_left_out(images[i], place.why);
@@ -141,6 +165,7 @@ void ArrayImpl::note_left_out(const MemberImage& image, const std::string& why) 
 Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     if (self->options_.on_buffer) self->options_.on_buffer(self->pool_.region());
     self->members_.refresh();
+    self->note_away();
     self->members_.set_losses_durable(self->members_.losses());
     self->in_force_.version = self->configuration_.in_force;
     self->epoch_seen_ = self->before_.epoch_seen;
@@ -193,6 +218,14 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     co_return Unit{};
 }
 
+void ArrayImpl::note_away() {
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        const Uuid& uuid = record(MemberIndex{i}).uuid;
+        if (std::ranges::find(before_.away, uuid) == before_.away.end()) continue;
+        members_.slot(MemberIndex{i}).kept = members_.window_count();
+    }
+}
+
 /// Cleanly: no request is left, everything is durable, and the metadata says so last.
 Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
     if (self->draining_) co_return Result<void>{};
@@ -216,6 +249,7 @@ Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
         }
     }
     self->walker_.cancel();
+    if (self->waiting_ != nullptr) self->waiting_->cancel();
     self->background_event_.set();
     while (self->background_running_ || self->members_busy_) {
         auto ended = self->background_event_.wait();
@@ -273,6 +307,11 @@ Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
     BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
     self->note_positions();  // everything walked so far was flushed just now
     self->resync_flushed();
+    if (self->members_.lost() == self->geometry_.parities()) {
+        // All that is in doubt of the lost ones is listed, by row: the next start has nothing to ask.
+        self->intent_.settled_before(StripeIndex{self->geometry_.stripes});
+        self->configuration_.resynced.reset();
+    }
     // Nothing is being written: only what is in doubt stays in the record. The next start, or a
     // crash right after it, goes by this.
     self->intent_.drop_clean();
@@ -331,6 +370,7 @@ ArrayStatus ArrayImpl::status() const {
     status.configuration = configuration_;
     status.health = members_.failed()      ? Health::failed
                     : members_.lost() != 0 ? Health::degraded
+                    : !bad_.empty()        ? Health::damaged
                                            : Health::clean;
     status.intent = intent_.status();
     if (options_.readonly) {  // at rest: what it is to be when the array is served for writing

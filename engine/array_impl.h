@@ -38,6 +38,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
         std::uint64_t intent_generation{0};
         std::string intent_hindrance;
         std::uint64_t epoch_seen{0};
+        std::vector<Uuid> away;          // in sync, and not among the disks that were given
     };
     void set_before(Before before) { before_ = std::move(before); }
     /// Why a member that was given takes no part; before start().
@@ -54,8 +55,8 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void submit(IoRequest& request) override { requests_.submit(request); }
     Task<Result<void>> stop() override { return stop_all(this); }
     ArrayStatus status() const override;
-    Task<Checked<Unit>> fail_member(std::string name) override {
-        return run_fail(this, std::move(name));
+    Task<Checked<Unit>> fail_member(std::string name, bool force) override {
+        return run_fail(this, std::move(name), force);
     }
     Task<Checked<Unit>> remove_member(std::string name) override {
         return run_remove(this, std::move(name));
@@ -98,13 +99,17 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     // MemberMonitor
     void read_failed(MemberIndex member, int os_error) override;
     void write_failed(MemberIndex member, int os_error) override;
+    void strip_write_failed(MemberIndex member, int os_error) override;
+    Task<Result<void>> rows_doubtful(WindowPlace place, RowMask rows) override {
+        return doubt_rows(this, place, rows);
+    }
     Task<Result<void>> losses_durable() override { return wait_losses_durable(this); }
     Task<Result<void>> flush_members() override { return Requests::flush_members(context_); }
     Task<Result<void>> rows_known(std::vector<BadRange> rows) override {
         return unlist_rows(this, std::move(rows));
     }
     // WalkHost
-    void walk_passed(const WalkOrder& order, std::uint64_t windows) override;
+    void walk_passed(const WalkOrder& order, WindowRange passed) override;
     Task<Result<void>> walk_checkpoint() override { return keep_position(this); }
     Task<Result<void>> walk_unknown(std::vector<BadRange> rows) override {
         return list_rows(this, std::move(rows));
@@ -122,21 +127,34 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     std::string why_stop_waits() const;
     static Task<Result<void>> keep_final_state(ArrayImpl* self);
     void note_positions();
+    void note_away();
     Checked<IntentSettings> plan_intent();
     void tell_failed();
 
-    // What cannot be known, array_recovery.cpp.
+    // What cannot be known, array_bad_rows.cpp.
     static Task<Result<void>> list_rows(ArrayImpl* self, std::vector<BadRange> rows);
     static Task<Result<void>> unlist_rows(ArrayImpl* self, std::vector<BadRange> rows);
     bool add_bad_rows(const std::vector<BadRange>& rows);
+    bool take_bad_rows(std::vector<BadRange> more);
+    std::uint64_t bytes_listed(const std::vector<BadRange>& ranges) const;
+    static Task<Result<void>> doubt_rows(ArrayImpl* self, WindowPlace place, RowMask rows);
     std::vector<BadRange> bad_rows_with(const std::vector<BadRange>& rows) const;
     void set_bad_rows(std::vector<BadRange> ranges);
     void set_gates();
     bool list_doubt();
-    std::vector<BadRange> undecidable_rows() const;
+    bool is_gone(MemberIndex member, std::uint64_t at, std::uint64_t& end,
+                 std::optional<MemberIndex> also) const;
+    void add_doubt_of(std::vector<BadRange>& rows, MemberIndex member, std::uint64_t at,
+                      std::uint64_t end, bool left_now) const;
+    void add_beside(std::vector<BadRange>& rows, const BadRange& range,
+                    std::optional<MemberIndex> also) const;
+    std::vector<BadRange> undecidable_rows(std::optional<MemberIndex> also) const;
+    std::uint64_t cost_of_loss(MemberIndex member) const;
     void trust_doubt_by_force();
-    bool must_settle() const;
     void halt(const std::string& why);
+
+    // After a crash, array_recovery.cpp.
+    bool must_settle() const;
     void begin_recovery();
     void resync_flushed();
     void marks_settled(StripeIndex first);
@@ -144,15 +162,15 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     RecoveryStatus recovery_status() const;
     std::uint64_t marked_windows_left() const;
     void note_recovery();
-    static Task<Checked<Unit>> run_fail(ArrayImpl* self, std::string name);
+    static Task<Checked<Unit>> run_fail(ArrayImpl* self, std::string name, bool force);
+    Checked<Unit> may_fail(MemberIndex member, bool force) const;
     static Task<Checked<Unit>> run_remove(ArrayImpl* self, std::string name);
     static Task<Checked<Unit>> run_add(ArrayImpl* self, std::unique_ptr<Disk> disk, bool force);
     static Task<Checked<Unit>> run_replace(ArrayImpl* self, std::string name,
                                            std::unique_ptr<Disk> disk, bool force);
     static Task<Checked<Unit>> run_change_intent(ArrayImpl* self, IntentChange change);
     Checked<Unit> may_command() const;
-    static Task<Checked<Unit>> fail_now(ArrayImpl* self, std::string name);
-    Checked<Unit> may_fail(MemberIndex role) const;
+    static Task<Checked<Unit>> fail_now(ArrayImpl* self, std::string name, bool force);
     static Task<Checked<Unit>> remove_spare(ArrayImpl* self, Uuid uuid);
     static Task<Checked<bool>> is_same_disk(ArrayImpl* self, Disk* disk);
     static Task<Checked<Unit>> tell_from_members(ArrayImpl* self, Disk* disk, bool force);
@@ -161,6 +179,18 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
                                     std::optional<MemberIndex> role);
     Checked<Unit> check_spares() const;
     static Refusal nothing_to_rebuild_from();
+    /// A member that comes back, with what is on the bad-row list for it, array_return.cpp.
+    struct TakeBack {
+        MemberIndex member{};
+        Disk* disk{nullptr};
+        std::uint64_t data_offset{0};
+    };
+    bool is_back(MemberIndex role, const NewMember& prepared) const;
+    static Task<Checked<Unit>> heal_from(ArrayImpl* self, Disk* disk, MemberIndex role,
+                                         const NewMember* prepared, bool force);
+    static Task<Result<std::uint64_t>> take_back(ArrayImpl* self, TakeBack from);
+    static Task<Result<std::uint64_t>> take_batch(ArrayImpl* self, TakeBack from,
+                                                  std::uint64_t* at, std::uint64_t end);
 
     // The configuration, array_configuration.cpp.
     /// The configuration changed in memory; a writer makes it durable. Gives the change's number.
@@ -182,6 +212,9 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<void> use_spare(ArrayImpl* self);
     void walk_ended(const WalkOrder& order, const Result<void>& result);
     void scrub_ended(const WalkOrder& order, const Result<void>& result);
+    void tell_walk_result();
+    bool wait_for_members(const Error& error);
+    static Task<void> end_wait(ArrayImpl* self, Nanos until);
 
     // Members, array_members.cpp.
     Checked<std::size_t> find_record(const std::string& name) const;
@@ -191,6 +224,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool is_in_use(const MemberRecord& at) const;
     Checked<MemberRecord> plan_record(const Disk& disk);
     bool is_open_role(MemberIndex member) const;
+    std::optional<MemberIndex> first_open_role() const;
     const MemberMetadata& any_metadata() const;
     static Task<void> close_slot(ArrayImpl* self, MemberIndex member);
     static Task<void> let_go(ArrayImpl* self, MemberIndex member);
@@ -207,6 +241,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     Members members_;
     std::vector<MemberMetadata> metadata_;  // by role
     std::vector<std::string> why_lost_;     // by role; empty: it is not, or nobody knows
+    std::vector<EpochRevision> kept_versions_;  // by role: what a member that left had at least
     std::vector<Spare> spares_;
     BadRows bad_;
     WindowLocks locks_;
@@ -223,6 +258,9 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     Nanos recovery_since_{};
     std::vector<BadBytes> bad_bytes_;  // of configuration_.bad_rows
     std::uint64_t bad_bytes_size_{0};
+    bool walk_told_joined_{false};
+    bool walk_told_bad_{false};        // what the walk under way had to list
+    std::uint64_t walk_bad_before_{0}; // bytes listed when it began
 
     // The register: what is known to be in force, whether its epoch is ours, and the highest epoch
     // that was seen, on any member or as a proposal of our own.
@@ -241,6 +279,11 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool scrub_cancelled_{false};
     std::optional<MemberIndex> rebuild_stuck_;  // could not go on; not tried again by itself
     bool resync_stuck_{false};
+    static constexpr std::uint64_t walk_pause_first = 2'000'000'000;
+    static constexpr std::uint64_t walk_pause_max = 60'000'000'000;
+    Nanos walk_pause_{};              // the last one; none: walks go on
+    bool walk_waits_{false};          // for members, until end_wait() ends
+    Timer* waiting_{nullptr};
     std::optional<WalkStatus> last_scrub_;
     bool draining_{false};            // no request is taken any more
     bool stopping_{false};            // and nothing new begins in the background

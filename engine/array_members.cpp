@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "engine/array_impl.h"
+#include "engine/base/mutation.h"
 #include "engine/base/os_error.h"
 #include "engine/member_names.h"
 
@@ -105,7 +106,8 @@ Checked<Unit> ArrayImpl::may_command() const {
     return Unit{};
 }
 
-Checked<Unit> ArrayImpl::may_fail(MemberIndex role) const {
+/// Whether the member may be failed by order.
+Checked<Unit> ArrayImpl::may_fail(MemberIndex role, bool force) const {
     const MemberState state = members_.slot(role).state;
     if (is_open_role(role)) {
         return Refusal{fmt::format("{} is {} already", text_of_role(role), text_of(state))};
@@ -125,21 +127,26 @@ Checked<Unit> ArrayImpl::may_fail(MemberIndex role) const {
             text_of_role(role), members_.lost(), members_.count(),
             static_cast<int>(configuration_.level), geometry_.parities())};
     }
-    return Unit{};
+    const std::uint64_t cost = cost_of_loss(role);
+    if (cost == 0 || force || BRAID_MUTANT(order_not_refused)) return Unit{};
+    return Refusal{fmt::format(
+        "without {} up to {} bytes could not be known: parity of them is in doubt, until the resync "
+        "has made it true (braid status shows how far it is), or they can be read again. Wait for "
+        "that; with --force they are given up", text_of_role(role), cost)};
 }
 
-Task<Checked<Unit>> ArrayImpl::run_fail(ArrayImpl* self, std::string name) {
+Task<Checked<Unit>> ArrayImpl::run_fail(ArrayImpl* self, std::string name, bool force) {
     BRAID_CO_CHECK(self->may_command());
     Busy guard(*self);
-    co_return co_await fail_now(self, std::move(name));
+    co_return co_await fail_now(self, std::move(name), force);
 }
 
-Task<Checked<Unit>> ArrayImpl::fail_now(ArrayImpl* self, std::string name) {
+Task<Checked<Unit>> ArrayImpl::fail_now(ArrayImpl* self, std::string name, bool force) {
     BRAID_CO_TRY(const std::optional<MemberIndex> role, self->find_role(name));
     if (!role) {
         co_return Refusal{fmt::format("{} is a spare; braid member remove takes it out", name)};
     }
-    BRAID_CO_CHECK(self->may_fail(*role));
+    BRAID_CO_CHECK(self->may_fail(*role, force));
     self->lose(*role, MemberState::faulty, "an operator said so");
     const Result<void> durable = co_await wait_durable(self, self->changes_);
     if (!durable) co_return not_durable(durable.error());
@@ -208,6 +215,7 @@ void ArrayImpl::fill_role(MemberIndex member, Spare spare) {
     slot.disk = std::move(spare.disk);
     slot.data_offset = joining.data_offset;
     slot.rebuilt = 0;
+    slot.kept = 0;
     slot.io = {};
     slot.read_errors = 0;
     slot.changes = slot.flushed = 0;
@@ -349,17 +357,25 @@ Task<Checked<Unit>> ArrayImpl::run_add(ArrayImpl* self, std::unique_ptr<Disk> di
     if (fresh.before) {
         if (const auto* own = self->configuration_.member(*fresh.before)) role = own->role;
     }
+    if (role && !self->is_open_role(*role)) role.reset();
+    if (!role) role = self->first_open_role();
+    if (role) BRAID_CO_CHECK(co_await heal_from(self, disk.get(), *role, &fresh, force));
     Spare spare{std::move(disk), std::move(fresh.metadata)};
     co_return co_await join(self, std::move(spare), std::move(joining), role);
+}
+
+std::optional<MemberIndex> ArrayImpl::first_open_role() const {
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        if (is_open_role(MemberIndex{i})) return MemberIndex{i};
+    }
+    return std::nullopt;
 }
 
 /// Takes the new member in: into `role`, or into the first that is open, or as a spare.
 Task<Checked<Unit>> ArrayImpl::join(ArrayImpl* self, Spare spare, MemberRecord joining,
                                     std::optional<MemberIndex> role) {
     if (role && !self->is_open_role(*role)) role.reset();
-    for (std::uint32_t i = 0; !role && i != self->members_.count(); ++i) {
-        if (self->is_open_role(MemberIndex{i})) role = MemberIndex{i};
-    }
+    if (!role) role = self->first_open_role();
     if (role) co_await close_slot(self, *role);
     while (!self->is_settled()) {
         const auto settled = co_await wait_durable(self, self->changes_);
@@ -390,12 +406,15 @@ Task<Checked<Unit>> ArrayImpl::run_replace(ArrayImpl* self, std::string name,
         co_return Refusal{fmt::format("{} is a spare: remove it and add another", name)};
     }
     if (self->members_.failed()) co_return nothing_to_rebuild_from();
-    if (!self->is_open_role(*role)) BRAID_CO_CHECK(self->may_fail(*role));
+    if (!self->is_open_role(*role)) BRAID_CO_CHECK(self->may_fail(*role, force));
     BRAID_CO_TRY(MemberRecord joining, self->plan_record(*disk));
     BRAID_CO_TRY(NewMember fresh, co_await prepare(self, disk.get(), joining.uuid, force));
+    if (self->is_open_role(*role)) {
+        BRAID_CO_CHECK(co_await heal_from(self, disk.get(), *role, &fresh, force));
+    }
     // It may have been lost by itself meanwhile.
     if (!self->is_open_role(*role)) {
-        BRAID_CO_CHECK(co_await fail_now(self, std::to_string(raw(*role))));
+        BRAID_CO_CHECK(co_await fail_now(self, std::to_string(raw(*role)), force));
     }
     Spare spare{std::move(disk), std::move(fresh.metadata)};
     co_return co_await join(self, std::move(spare), std::move(joining), role);

@@ -1,173 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// After a crash: which stripes are in doubt, what becomes of rows that cannot be known, and the
-// settings of the write intent.
+// After a crash: which stripes are in doubt, until they are made true; and the settings of the write
+// intent.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
 
 #include "engine/array_impl.h"
-#include "engine/bad_bytes.h"
-#include "engine/base/mutation.h"
 
 namespace braid {
-namespace {
-
-std::string text_of_bad(const std::vector<BadBytes>& bad, std::uint64_t size) {
-    constexpr std::size_t named_max = 4;
-    std::string text;
-    for (std::size_t i = 0; i != std::min(bad.size(), named_max); ++i) {
-        const BadBytes& at = bad[i];
-        text += fmt::format("{}{} bytes {}…{}", i == 0 ? "" : ", ",
-                            at.volume.empty() ? std::string("(no volume)") : at.volume, at.offset,
-                            at.offset + at.size - 1);
-    }
-    if (bad.size() > named_max) text += ", …";
-    return fmt::format("{} bytes in all: {}", size, text);
-}
-
-}  // namespace
-
-// ---- rows that cannot be known -------------------------------------------------------------
-
-void ArrayImpl::set_bad_rows(std::vector<BadRange> ranges) {
-    bad_.set(ranges);
-    configuration_.bad_rows = std::move(ranges);
-    bad_bytes_ = bad_bytes_of(configuration_, bad_bytes_listed_max, &bad_bytes_size_);
-    set_gates();
-}
-
-/// Not past the loop: what is on the bad-row list, and what must be settled before it is read.
-void ArrayImpl::set_gates() {
-    const bool settles = geometry_.parities() == 2 && intent_.has_doubt() && !options_.readonly &&
-                         !BRAID_MUTANT(doubt_read_unsettled);
-    for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        members_.set_direct(MemberIndex{i}, !settles && !bad_.has_member(MemberIndex{i}));
-    }
-}
-
-std::vector<BadRange> ArrayImpl::bad_rows_with(const std::vector<BadRange>& rows) const {
-    BadRows more(geometry_, bad_.ranges());
-    for (const BadRange& range : rows) more.set(more.with(range));
-    return more.ranges();
-}
-
-/// The list with these rows; false: it has no room for them, and the array has stopped.
-bool ArrayImpl::add_bad_rows(const std::vector<BadRange>& rows) {
-    const std::vector<BadRange> more = bad_rows_with(rows);
-    if (more == bad_.ranges()) return true;
-    if (!fit_slot(more)) {
-        halt(fmt::format("{} ranges of rows cannot be known", more.size()));
-        return false;
-    }
-    const std::uint64_t before = bad_bytes_size_;
-    set_bad_rows(more);
-    if (recovery_) recovery_->rows_unknown += (bad_bytes_size_ - before) / row_size;
-    tell(Severity::error, "bad_rows",
-         fmt::format("rows that were being written cannot be computed without the lost members; "
-                     "reading them is an error until they are written anew: {}",
-                     text_of_bad(bad_bytes_, bad_bytes_size_)));
-    return true;
-}
-
-Task<Result<void>> ArrayImpl::list_rows(ArrayImpl* self, std::vector<BadRange> rows) {
-    const std::vector<BadRange> before = self->bad_.ranges();
-    if (!self->add_bad_rows(rows)) co_return Error{Errc::failed, "bad rows"};
-    // Also those that were listed already must be so durably.
-    const bool known = self->bad_.ranges() == before;
-    const std::uint64_t change = known ? self->changes_ : self->changed();
-    co_return co_await wait_durable(self, change);
-}
-
-Task<Result<void>> ArrayImpl::unlist_rows(ArrayImpl* self, std::vector<BadRange> rows) {
-    if (!BRAID_MUTANT(bad_row_healed_early)) {
-        BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
-    }
-    BadRows less(self->geometry_, self->bad_.ranges());
-    for (const BadRange& range : rows) less.set(less.without(range));
-    if (!fit_slot(less.ranges())) co_return Error{Errc::full, "bad rows"};
-    if (less.ranges() == self->bad_.ranges()) {
-        co_return co_await wait_durable(self, self->changes_);
-    }
-    self->set_bad_rows(less.ranges());
-    if (less.empty()) {
-        self->tell(Severity::info, "bad_rows_healed", "every row that could not be known was "
-                                                      "written anew");
-    }
-    const std::uint64_t change = self->changed();
-    co_return co_await wait_durable(self, change);
-}
-
-/// Where as many members are lost as may be, nothing vouches for what they held of rows in doubt:
-/// lists it, at once, so that no write comes in between. It is durable with the next configuration.
-bool ArrayImpl::list_doubt() {
-    if (BRAID_MUTANT(degraded_trusts_doubt) || BRAID_MUTANT(bad_rows_not_kept)) return true;
-    const std::vector<BadRange> rows = undecidable_rows();
-    return rows.empty() || add_bad_rows(rows);
-}
-
-/// At the start, by force: parity is trusted as it is where the list has no room.
-void ArrayImpl::trust_doubt_by_force() {
-    const std::vector<BadRange> more = bad_rows_with(undecidable_rows());
-    if (fit_slot(more)) return;
-    tell(Severity::warning, "forced",
-         fmt::format("started by force although {} ranges of rows cannot be known: parity is "
-                     "trusted as it is, and what lost members held of them may come back wrong. "
-                     "Check the file systems, and scrub with repair when the array is whole again",
-                     more.size()));
-    members_.doubt().remove_before(members_.window_count());
-    before_.marked.clear();
-    recovery_.reset();
-    configuration_.resynced.reset();
-}
-
-std::vector<BadRange> ArrayImpl::undecidable_rows() const {
-    std::vector<BadRange> rows;
-    for (const WindowRange& range : members_.doubt().ranges()) {
-        for (std::uint64_t at = range.begin; at != range.end;) {
-            // A member that is being rebuilt is live up to its checkpoint.
-            std::uint64_t end = range.end;
-            std::vector<MemberIndex> lost;
-            for (std::uint32_t i = 0; i != members_.count(); ++i) {
-                const auto& slot = members_.slot(MemberIndex{i});
-                if (slot.state == MemberState::in_sync) continue;
-                if (slot.state == MemberState::rebuilding && at < slot.rebuilt) {
-                    end = std::min(end, slot.rebuilt);
-                } else {
-                    lost.push_back(MemberIndex{i});
-                }
-            }
-            if (lost.size() == geometry_.parities()) {
-                for (const MemberIndex member : lost) {
-                    rows.push_back({member, at * geometry_.window_rows,
-                                    (end - at) * geometry_.window_rows});
-                }
-            }
-            at = end;
-        }
-    }
-    return rows;
-}
-
 /// Whether the array is not to stop before marked stripes were made true. Without a record nobody
 /// would know them afterwards, and a degraded array could not start.
 bool ArrayImpl::must_settle() const {
     const bool by_the_list = members_.lost() == geometry_.parities();
     const bool without_record = members_.lost() != 0 && !intent_.on();
     return !members_.failed() && !options_.readonly && background_running_ && !resync_stuck_ &&
+           !walk_waits_ &&
            (by_the_list || without_record) && marked_windows_left() != 0;
-}
-
-void ArrayImpl::halt(const std::string& why) {
-    if (members_.failed()) return;
-    members_.halt();
-    tell(Severity::error, "stopped",
-         fmt::format("the array has stopped: {}, more than the list of bad rows holds, and going "
-                     "on would mean guessing. Nothing was lost that was not lost before. Bring "
-                     "back the members that are missing and start it again; if they are gone, "
-                     "start it with force, which trusts parity as it is, check the file systems, "
-                     "and restore what is wrong", why));
-    tell_failed();
 }
 
 // ---- recovery ------------------------------------------------------------------------------

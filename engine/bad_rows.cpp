@@ -24,11 +24,27 @@ BadRange BadRows::range_of(WindowPlace place, Role role, std::uint32_t first,
     return {geometry_.member_of(place.stripe, role), window_first + first, count};
 }
 
-RowMask BadRows::rows_of(WindowPlace place, Role role, RowMask rows) const {
+void BadRows::set(std::vector<BadRange> ranges) {
+    ranges_ = std::move(ranges);
+    retries_ = static_cast<std::size_t>(std::ranges::count(ranges_, BadKind::retry, &BadRange::kind));
+}
+
+RowMask BadRows::retry_rows(WindowPlace place, RowMask rows) const {
+    RowMask found = 0;
+    if (retries_ == 0) return 0;  // mostly
+    for (const Role role : geometry_.data_roles()) {
+        found |= rows_of(place, role, rows, BadKind::retry);
+    }
+    return found;
+}
+
+RowMask BadRows::rows_of(WindowPlace place, Role role, RowMask rows,
+                         std::optional<BadKind> kind) const {
     if (ranges_.empty() || raw(role) >= geometry_.data_count()) return 0;
     const BadRange window = range_of(place, role, 0, geometry_.window_rows);
     RowMask listed = 0;
     for (const BadRange& range : listed_in(window)) {
+        if (kind && range.kind != *kind) continue;
         listed |= row_range(static_cast<std::uint32_t>(range.first - window.first),
                             static_cast<std::uint32_t>(range.count));
     }
@@ -69,23 +85,34 @@ std::vector<BadRange> BadRows::listed_in(const BadRange& range) const {
     for (auto at = find(range.member, range.first);
          at != ranges_.end() && at->member == range.member && at->first < past; ++at) {
         const std::uint64_t begin = std::max(at->first, range.first);
-        listed.push_back({range.member, begin, std::min(at->first + at->count, past) - begin});
+        listed.push_back(
+            {range.member, begin, std::min(at->first + at->count, past) - begin, at->kind});
     }
     return listed;
 }
 
 std::vector<BadRange> BadRows::with(const BadRange& range) const {
     std::vector<BadRange> all = ranges_;
-    all.push_back(range);
-    trim(all.back());
-    if (all.back().count == 0) return ranges_;
+    const auto add = [&](std::uint64_t first, std::uint64_t end) {
+        BadRange piece{range.member, first, end - first, range.kind};
+        trim(piece);
+        if (piece.count != 0) all.push_back(piece);
+    };
+    std::uint64_t at = range.first;
+    for (const BadRange& listed : listed_in(range)) {
+        if (at < listed.first) add(at, listed.first);
+        at = listed.first + listed.count;
+    }
+    if (at < range.first + range.count) add(at, range.first + range.count);
+    if (all.size() == ranges_.size()) return ranges_;
     std::ranges::sort(all, [](const BadRange& a, const BadRange& b) {
         return a.member != b.member ? a.member < b.member : a.first < b.first;
     });
     std::vector<BadRange> merged;
     for (const BadRange& next : all) {
         BadRange* last = merged.empty() ? nullptr : &merged.back();
-        if (last == nullptr || last->member != next.member || parts(*last, next)) {
+        if (last == nullptr || last->member != next.member || last->kind != next.kind ||
+            parts(*last, next)) {
             merged.push_back(next);
             continue;
         }
@@ -108,8 +135,8 @@ std::vector<BadRange> BadRows::without(const BadRange& range) const {
             rest.push_back(old);
             continue;
         }
-        if (old.first < range.first) keep({old.member, old.first, range.first - old.first});
-        if (end < old_end) keep({old.member, end, old_end - end});
+        if (old.first < range.first) keep({old.member, old.first, range.first - old.first, old.kind});
+        if (end < old_end) keep({old.member, end, old_end - end, old.kind});
     }
     return rest;
 }

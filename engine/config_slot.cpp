@@ -156,8 +156,10 @@ Checked<Unit> check_intent(const Configuration& c) {
         }
         const bool in_order = before == nullptr || before->member < range.member ||
                               (before->member == range.member &&
-                               before->first + before->count < range.first);
-        if (!in_order) return refuse("bad_rows: not in order, or two ranges touch");
+                               (before->first + before->count < range.first ||
+                                (before->first + before->count == range.first &&
+                                 before->kind != range.kind)));
+        if (!in_order) return refuse("bad_rows: not in order, or two ranges of a kind touch");
         before = &range;
     }
     return Unit{};
@@ -213,7 +215,8 @@ Json json_of(const IntentSettings& intent) {
 Json json_of(std::span<const BadRange> ranges) {
     Json list = Json::array();  // short: there may be many
     for (const BadRange& range : ranges) {
-        list.push_back(Json::array({raw(range.member), range.first, range.count}));
+        list.push_back(Json::array({raw(range.member), range.first, range.count,
+                                    std::string(text_of(range.kind))}));
     }
     return list;
 }
@@ -469,8 +472,26 @@ void read_version(Reader& read, Configuration& c, std::uint32_t format) {
     c.in_force = {(*pair)[0].get<std::uint64_t>(), (*pair)[1].get<std::uint64_t>()};
 }
 
+/// [member, first, count, "retry" or "void"]; before format 3 [member, first, count], which is void.
+std::optional<BadRange> bad_range_of(const Json& json, std::uint32_t format) {
+    const std::size_t size = format < 3 ? 3 : 4;
+    if (!json.is_array() || json.size() != size) return std::nullopt;
+    for (std::size_t i = 0; i != 3; ++i) {
+        if (!json[i].is_number_unsigned()) return std::nullopt;
+    }
+    if (json[0].get<std::uint64_t>() >= members_max) return std::nullopt;
+    BadRange range{MemberIndex{json[0].get<std::uint32_t>()}, json[1].get<std::uint64_t>(),
+                   json[2].get<std::uint64_t>(), BadKind::voided};
+    if (format < 3) return range;
+    if (!json[3].is_string()) return std::nullopt;
+    const auto kind = bad_kind_of(json[3].get<std::string>());
+    if (!kind) return std::nullopt;
+    range.kind = *kind;
+    return range;
+}
+
 /// Since format 2.
-Checked<Unit> read_intent(Reader& read, Configuration& c) {
+Checked<Unit> read_intent(Reader& read, Configuration& c, std::uint32_t format) {
     if (const Json* json = read.take("intent")) {
         Reader intent(*json, "intent");
         c.intent.on = intent.truth("on");
@@ -479,15 +500,16 @@ Checked<Unit> read_intent(Reader& read, Configuration& c) {
     }
     if (const Json* rows = read.array("bad_rows")) {
         for (const Json& json : *rows) {
-            const bool sound = json.is_array() && json.size() == 3 &&
-                               std::ranges::all_of(json, [](const Json& number) {
-                                   return number.is_number_unsigned();
-                               }) &&
-                               json[0].get<std::uint64_t>() < members_max;
-            if (!sound) return refuse("bad_rows: a range is not [member, first, count]");
-            c.bad_rows.push_back({MemberIndex{json[0].get<std::uint32_t>()},
-                                  json[1].get<std::uint64_t>(), json[2].get<std::uint64_t>()});
+            const std::optional<BadRange> range = bad_range_of(json, format);
+            if (!range) {
+                return refuse(format < 3 ? "bad_rows: a range is not [member, first, count]"
+                                         : "bad_rows: a range is not [member, first, count, "
+                                           "\"retry\" or \"void\"]");
+            }
+            c.bad_rows.push_back(*range);
         }
+        // Older formats took less room for each.
+        if (format < 3 && c.bad_rows.size() <= bad_ranges_max) merge_to_fit(c.bad_rows);
     }
     return Unit{};
 }
@@ -589,6 +611,46 @@ bool fit_slot(std::span<const BadRange> ranges) {
     return ranges.size() <= bad_ranges_max && line_of(json_of(ranges)).size() <= bad_rows_text_max;
 }
 
+namespace {
+
+/// What it costs to list along what lies between a range and the next one; none: it cannot be.
+std::optional<std::uint64_t> gap_cost(const BadRange& range, const BadRange& next) {
+    if (range.member != next.member || range.kind != next.kind) return std::nullopt;
+    const std::uint64_t end = range.first + range.count;
+    if (next.first < end) return std::nullopt;  // not in order: refused elsewhere
+    constexpr std::uint64_t void_weight = 8;  // what is void is lost, what is tried again is not
+    const std::uint64_t gap = next.first - end;
+    return range.kind == BadKind::voided ? gap * void_weight : gap;
+}
+
+}  // namespace
+
+bool merge_to_fit(std::vector<BadRange>& ranges) {
+    while (!fit_slot(ranges)) {
+        std::vector<std::uint64_t> costs;
+        for (std::size_t i = 0; i + 1 < ranges.size(); ++i) {
+            if (const auto cost = gap_cost(ranges[i], ranges[i + 1])) costs.push_back(*cost);
+        }
+        if (costs.empty()) return false;
+        // Some at once, the cheapest first, so that a long list is not looked at for each.
+        const std::size_t some = std::min(costs.size() - 1, ranges.size() / 16);
+        std::ranges::nth_element(costs, costs.begin() + static_cast<std::ptrdiff_t>(some));
+        std::vector<BadRange> merged;
+        std::size_t left = some + 1;  // many may cost the same
+        for (const BadRange& next : ranges) {
+            const auto cost = merged.empty() ? std::nullopt : gap_cost(merged.back(), next);
+            if (cost && *cost <= costs[some] && left != 0) {
+                --left;
+                merged.back().count = next.first + next.count - merged.back().first;
+            } else {
+                merged.push_back(next);
+            }
+        }
+        ranges = std::move(merged);
+    }
+    return true;
+}
+
 std::string to_json_text(const ConfigSlot& slot) {
     std::string text = text_with_paths(slot, member_path_max);
     if (text.size() > slot_text_max) text = text_with_paths(slot, kept_path_short);
@@ -618,7 +680,7 @@ Checked<ConfigSlot> from_json_text(std::string_view text, std::uint32_t format) 
         BRAID_TRY(c.scrub, scrub_from(*scrub));
     }
     BRAID_CHECK(read_lists(read, c));
-    if (format >= 2) BRAID_CHECK(read_intent(read, c));
+    if (format >= 2) BRAID_CHECK(read_intent(read, c, format));
     if (const Json* on = read.take("on")) {
         Reader tie(*on, "on");
         slot.member = tie.uuid("member");

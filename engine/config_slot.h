@@ -49,7 +49,8 @@ struct SlotHeader {
 };
 static_assert(sizeof(SlotHeader) == row_size && is_packed_v<SlotHeader>);
 inline constexpr std::array<char, 8> slot_magic{'B', 'R', 'A', 'I', 'D', 'C', 'F', 'G'};
-inline constexpr std::uint32_t slot_format = 3;         // written: has "revision" and "in_force"
+inline constexpr std::uint32_t slot_format = 3;  // written: has "revision" and "in_force", and bad
+                                                 // rows of a kind
 inline constexpr std::uint32_t slot_format_oldest = 1;  // still read
 inline constexpr std::uint64_t slot_text_max = slot_size - sizeof(SlotHeader);
 // Of the text: the list of bad rows has a part of its own, so that no other change of the
@@ -98,8 +99,11 @@ std::vector<Area> areas_of(const Configuration& configuration, std::uint32_t for
 Checked<Unit> check_configuration(const Configuration& configuration);
 
 /// Whether a list of bad rows fits in its part of a slot, whatever else the configuration holds.
-/// Part of the checks. 800 ranges always do.
+/// Part of the checks. 600 ranges always do.
 bool fit_slot(std::span<const BadRange> ranges);
+/// Makes it fit by listing along what lies between neighbours, as little as may be. False: there is
+/// nothing left to join.
+bool merge_to_fit(std::vector<BadRange>& ranges);
 /// The text alone. The configuration must be a checked one.
 std::string to_json_text(const ConfigSlot& slot);
 /// Strict: unknown, missing and doubled keys, wrong types and ranges are refused.

@@ -22,6 +22,11 @@ constexpr std::array<std::pair<MemberState, std::string_view>, 5> states{{
     {MemberState::missing, "missing"},
 }};
 
+constexpr std::array<std::pair<BadKind, std::string_view>, 2> bad_kinds{{
+    {BadKind::retry, "retry"},
+    {BadKind::voided, "void"},
+}};
+
 template <class Table, class Key>
 std::string_view find_text(const Table& table, Key key) {
     for (const auto& [value, text] : table) {
@@ -41,6 +46,10 @@ std::optional<Key> find_value(const Table& table, std::string_view wanted) {
 
 std::string_view text_of(Layout layout) { return find_text(layouts, layout); }
 std::string_view text_of(MemberState state) { return find_text(states, state); }
+std::string_view text_of(BadKind kind) { return find_text(bad_kinds, kind); }
+std::optional<BadKind> bad_kind_of(std::string_view text) {
+    return find_value<BadKind>(bad_kinds, text);
+}
 std::optional<Layout> layout_of(std::string_view text) { return find_value<Layout>(layouts, text); }
 std::optional<MemberState> member_state_of(std::string_view text) {
     return find_value<MemberState>(states, text);

@@ -72,14 +72,24 @@ struct IntentSettings {
     bool operator==(const IntentSettings&) const = default;
 };
 
+/// What lies in place of a row that cannot be known.
+enum class BadKind : std::uint8_t {
+    retry,   // the member's strip is as it was: who can read it knows the row. Its parity is not
+             // trusted
+    voided,  // nothing: parity is true for zeros there, or for what lies on a member that is live
+};
+std::string_view text_of(BadKind kind);                             // "retry", "void"
+std::optional<BadKind> bad_kind_of(std::string_view text);
+
 /// Rows of one member whose data cannot be known (engine/bad_rows.h): reading them is an error
-/// until they are written anew. Their parity is true, with zeros in place of what is not known.
+/// until they can be read after all (retry), or are written anew.
 /// Rows are numbered along the member: stripe × rows of a strip + row of the strip. Where the
 /// member holds parity in a stripe, nothing is meant.
 struct BadRange {
     MemberIndex member{};
     std::uint64_t first{0};
     std::uint64_t count{0};
+    BadKind kind{BadKind::voided};
     bool operator==(const BadRange&) const = default;
 };
 
@@ -102,7 +112,7 @@ struct Configuration {
     std::vector<MemberRecord> members;    // each role once, in order of role; then the spares
     std::vector<VolumeRecord> volumes;    // in order of `first`; they do not overlap
     IntentSettings intent;
-    std::vector<BadRange> bad_rows;       // in order of member and first; none touches the next
+    std::vector<BadRange> bad_rows;       // in order of member and first; none touches the next of its kind
     bool operator==(const Configuration&) const = default;
 
     MemberRecord* member(MemberIndex role);

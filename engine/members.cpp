@@ -13,11 +13,11 @@ Members::Members(const Geometry& geometry) : geometry_(geometry) {
     }
 }
 
-StripeState Members::state_of(WindowPlace place) const {
+StripeState Members::state_of(WindowPlace place, RowMask rows) const {
     StripeState state;
     state.data_count = geometry_.data_count();
     state.parities = geometry_.parities();
-    state.parity_true = !doubt_.has(window_number(place));
+    state.parity_true = rows_in_doubt(place, rows) == 0;
     if (BRAID_MUTANT(degraded_trusts_doubt) && lost_ != 0) state.parity_true = true;
     if (lost_ == 0) return state;
     for (std::uint32_t i = 0; i != count(); ++i) {
@@ -48,6 +48,8 @@ void Members::set_state(MemberIndex member, MemberState state) {
     const bool loses = state != MemberState::in_sync && (at.state == MemberState::in_sync ||
                                                          at.state == MemberState::rebuilding);
     if (loses) {
+        // One that was being rebuilt is not taken back with what it held.
+        at.kept = at.state == MemberState::in_sync ? window_count() : 0;
         ++losses_;
         at.gate.close();
     }

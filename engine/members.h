@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/direct_read.h"
@@ -24,8 +25,15 @@ class MemberMonitor {
     virtual ~MemberMonitor() = default;
     /// A read failed; its bytes are computed from the others and rewritten.
     virtual void read_failed(MemberIndex member, int os_error) = 0;
-    /// A write, zero or flush failed: the member is lost from now on.
+    /// A flush, or a write of metadata, failed: the member is lost from now on.
     virtual void write_failed(MemberIndex member, int os_error) = 0;
+    /// A write or zero of a strip failed. The member is lost from now on; or it is kept, because
+    /// there was no room on it, or the level needs it: then parity is to be made to fit what the
+    /// members hold, or the rows go to rows_doubtful().
+    virtual void strip_write_failed(MemberIndex member, int os_error) = 0;
+    /// Parity of these rows of a window may not be true from now on, until somebody computes it
+    /// from all data strips; their mark stays. What lost members held of them is listed, durably.
+    virtual Task<Result<void>> rows_doubtful(WindowPlace place, RowMask rows) = 0;
     /// Waits until the configuration that names every lost member is durable. Until then nothing
     /// may be acknowledged that such a member missed: it would come back as if it were in sync.
     virtual Task<Result<void>> losses_durable() = 0;
@@ -53,11 +61,14 @@ class Members {
         std::uint64_t data_offset{0};
         MemberState state{MemberState::missing};
         std::uint64_t rebuilt{0};     // rebuilding: windows before this one are true
+        std::uint64_t kept{0};        // lost: its strips of windows before this one are as they
+                                      // were when it left, where nothing was written since
         DirectGate gate;
         bool direct{true};            // the gate may be open
         MemberIo io;
         std::uint32_t read_errors{0};  // corrected lately: halved with each hour
         Nanos read_errors_since{};
+        std::optional<Nanos> write_told;  // when a failed write was told of last
         std::uint32_t in_flight{0};   // operations that were submitted and not yet looked at
         std::uint64_t changes{0};     // writes and zeroes completed
         std::uint64_t flushed{0};     // of them, how many a flush has covered
@@ -86,8 +97,20 @@ class Members {
         return at.state == MemberState::in_sync ||
                (at.state == MemberState::rebuilding && window_number(place) < at.rebuilt);
     }
-    /// Which roles are lost in a window, and whether its parity is true.
-    StripeState state_of(WindowPlace place) const;
+    /// Which roles are lost in a window, and whether the parity of all these rows is true.
+    StripeState state_of(WindowPlace place, RowMask rows) const;
+    StripeState state_of(WindowPlace place) const {
+        return state_of(place, row_range(0, geometry_.window_rows));
+    }
+    /// Which of `rows` are in doubt.
+    RowMask rows_in_doubt(WindowPlace place, RowMask rows) const {
+        return doubt_.empty() ? 0 : doubt_.rows_of(window_number(place), rows);
+    }
+    /// Their parity was computed from all data strips, and written.
+    void rows_true(WindowPlace place, RowMask rows) {
+        if (doubt_.empty()) return;  // mostly
+        doubt_.remove_rows(window_number(place), rows, row_range(0, geometry_.window_rows));
+    }
 
     /// The members in sync are enough for a configuration to hold (engine/register.h); and they
     /// would be so without this one.

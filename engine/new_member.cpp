@@ -152,6 +152,15 @@ Refusal cannot_be_written(const Disk& disk, const Error& error) {
         fmt::format("{}: cannot be written: {}", disk.info().path, os_error_text(error.os_error))};
 }
 
+std::optional<NewMember::WasInSync> in_sync_as_of(const MemberImage& image, const Uuid& uuid) {
+    const MemberFindings findings = inspect(image);
+    if (findings.slot() == nullptr) return std::nullopt;
+    Configuration known = findings.slot()->configuration;
+    const MemberRecord* own = known.member(uuid);
+    if (own == nullptr || !own->role || own->state != MemberState::in_sync) return std::nullopt;
+    return NewMember::WasInSync{known.version, own->data_offset};
+}
+
 Task<Checked<NewMember>> run_prepare(Disk& disk, NewMember fresh, Uuid array, std::uint64_t front,
                                      bool force) {
     const MemberImage image = co_await read_member_image(disk);
@@ -161,6 +170,7 @@ Task<Checked<NewMember>> run_prepare(Disk& disk, NewMember fresh, Uuid array, st
     const auto superblock = decode_md_superblock(image.superblock.view(), image.device_size);
     if (superblock && superblock->set_uuid == array) {
         fresh.before = superblock->device_uuid;
+        fresh.was_in_sync = in_sync_as_of(image, *fresh.before);
     } else if (const std::string content = describe_content(image, *ends);
                !content.empty() && !force) {
         co_return refuse_content(disk, content);

@@ -43,6 +43,12 @@ Task<Checked<std::vector<Uuid>>> find_traces(Disk& disk, Uuid array);
 struct NewMember {
     MemberMetadata metadata;     // blank; for the record that gets its uuid
     std::optional<Uuid> before;  // which member of this array it once was
+    /// The newest configuration on it calls it in_sync: as of which version, and where its data is.
+    struct WasInSync {
+        EpochRevision version;
+        std::uint64_t data_offset{0};
+    };
+    std::optional<WasInSync> was_in_sync;
 };
 /// Looks at what is on the device, which is refused if it holds another array or other data, unless
 /// `force`d; tries whether it takes writes; then wipes both ends, but not of a member of this array

@@ -93,22 +93,24 @@ std::uint64_t fill(Batch& batch, const StripeContext& context, std::uint64_t at,
     return at;
 }
 
-/// Whether a row of the chunk is on the bad-row list.
-bool is_listed(const StripeContext& context, const Chunk& chunk) {
+/// Whether a row of the chunk is on the bad-row list, as one of the kind.
+bool is_listed(const StripeContext& context, const Chunk& chunk, BadKind kind) {
     if (context.bad.empty()) return false;
     const std::uint64_t first_row =
         raw(chunk.stripe) * context.geometry.rows_per_strip() + chunk.begin / row_size;
     const std::uint64_t last_row = raw(chunk.stripe) * context.geometry.rows_per_strip() +
                                    (chunk.begin + chunk.size - 1) / row_size;
     const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
-    return !context.bad.listed_in({member, first_row, last_row - first_row + 1}).empty();
+    const auto listed = context.bad.listed_in({member, first_row, last_row - first_row + 1});
+    return std::ranges::count(listed, kind, &BadRange::kind) != 0;
 }
 
 /// Looked at before reading: what is on the member then may be zeros in the place of data, and the
 /// list without it by the time they arrive.
-bool has_listed(const Batch& batch, const StripeContext& context) {
-    return std::any_of(&batch.chunks[0], &batch.chunks[0] + batch.count,
-                       [&](const Chunk& chunk) { return is_listed(context, chunk); });
+bool has_void(const Batch& batch, const StripeContext& context) {
+    return std::any_of(&batch.chunks[0], &batch.chunks[0] + batch.count, [&](const Chunk& chunk) {
+        return is_listed(context, chunk, BadKind::voided);
+    });
 }
 
 void submit(Batch& batch, const StripeContext& context, std::byte* bounce) {
@@ -119,6 +121,7 @@ void submit(Batch& batch, const StripeContext& context, std::byte* bounce) {
             bounce += chunk.op.size;
         }
         if (!is_live(context, chunk) || settles_by_reading(context, chunk.stripe)) continue;
+        if (is_listed(context, chunk, BadKind::retry)) continue;  // tried again, under its lock
         const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
         chunk.op.kind = DiskOpKind::read;
         chunk.op.offset += context.members.device_offset(member, {chunk.stripe, 0}, 0);
@@ -166,8 +169,9 @@ Task<Result<void>> settle_before_reading(StripeContext context, RowsWanted wante
     const RowMask rows = row_range(wanted.first, wanted.count);
     const RoleSet all = RoleSet::first(geometry.member_count);
     const std::uint64_t losses = context.members.losses();
-    const StripeState state = context.members.state_of(wanted.place);
+    const StripeState state = context.members.state_of(wanted.place, rows);
     if (!state.lost.empty()) co_return Result<void>{};
+    if (context.bad.retry_rows(wanted.place, rows) != 0) co_return Result<void>{};
     if (state.parity_true) co_return co_await context.monitor.flush_members();  // it has passed
     StripeIo io(geometry, context.members);
     io.begin(wanted.place, rows);
@@ -198,9 +202,74 @@ Task<Result<void>> settle_before_reading(StripeContext context, RowsWanted wante
             co_await io.group;
             io.collect();
         }
-        tell_failed_writes(io, context.monitor);
+        if (!io.failed().empty()) {
+            // For want of room it stays in doubt, by a write that was not acknowledged.
+            if (tell_failed_strips(io, context.monitor)) co_return Result<void>{};
+            co_return Error{Errc::doubt, "row"};
+        }
     }
+    if (losses == context.members.losses()) context.members.rows_true(wanted.place, rows);
     co_return co_await context.monitor.flush_members();
+}
+
+/// Rows that were to be tried again, and could be read. Makes their parity true for what all data
+/// strips hold, and takes them off the list, if the others can be read, too. Their lock is held.
+/// Until they leave it nobody trusts their parity: no mark is needed.
+Task<void> end_retry(StripeContext context, WindowPlace place, RowMask rows) {
+    const Geometry& geometry = context.geometry;
+    const std::uint64_t losses = context.members.losses();
+    const RoleSet lost = context.members.state_of(place, rows).lost;
+    for (const Role role : lost & geometry.data_roles()) {
+        rows &= context.bad.rows_of(place, role, rows, BadKind::voided);  // zeros, there
+    }
+    if (rows == 0) co_return;
+    StripeIo io(geometry, context.members);
+    io.begin(place, rows);
+    const RoleSet all = RoleSet::first(geometry.member_count);
+    Lease lease = co_await context.pool.acquire(all.size() * io.span_size());
+    std::memset(lease.data(), 0, all.size() * io.span_size());
+    std::array<const std::byte*, members_max> data{};
+    std::byte* at = lease.data();
+    for (const Role role : all) {
+        io.old_content[raw(role)] = at;
+        data[raw(role)] = at;
+        at += io.span_size();
+        if (geometry.data_roles().has(role) && !lost.has(role)) io.want_read(role, rows);
+    }
+    while (io.submit(DiskOpKind::read, false)) {
+        co_await io.group;
+        io.collect();
+    }
+    if (!take_failed_reads(io, context.monitor).empty()) co_return;
+    if (losses != context.members.losses()) co_return;
+    const parity::Sources sources{data.data(), geometry.data_count()};
+    const ByteSpan p{io.old_content[raw(geometry.p())], io.span_size()};
+    if (geometry.parities() == 2) {
+        const ByteSpan q{io.old_content[raw(geometry.q())], io.span_size()};
+        parity::compute_pq(p, q, sources, parity::Store::cached);
+    } else {
+        parity::compute_p(p, sources, parity::Store::cached);
+    }
+    for (const Role role : geometry.parity_roles() - lost) io.want_write_old(role, rows);
+    while (io.submit(DiskOpKind::write, false)) {
+        co_await io.group;
+        io.collect();
+    }
+    if (!io.failed().empty()) {
+        tell_failed_strips(io, context.monitor);
+        co_return;
+    }
+    if (losses != context.members.losses()) co_return;
+    context.members.rows_true(place, rows);
+    std::vector<BadRange> known;
+    for (const Role role : geometry.data_roles()) {
+        for_each_run(context.bad.rows_of(place, role, rows, BadKind::retry),
+                     [&](std::uint32_t row, std::uint32_t count) {
+                         known.push_back(context.bad.range_of(place, role, row, count));
+                     });
+    }
+    // The reader has its bytes; an entry that could not leave the list is tried again.
+    (void)(co_await context.monitor.rows_known(std::move(known))).has_value();
 }
 
 Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
@@ -216,7 +285,10 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     StripePlan plan;
     for (;;) {  // ends: each further round has a role more that is lost or unreadable
         const std::uint64_t losses = context.members.losses();
-        StripeState state = context.members.state_of(wanted.place);
+        StripeState state = context.members.state_of(wanted.place, rows);
+        if (context.bad.retry_rows(wanted.place, rows) != 0 && !BRAID_MUTANT(retry_row_trusted)) {
+            state.retry = RoleSet::of(wanted.role);  // of some role
+        }
         state.unreadable = unreadable - state.lost;
         BRAID_CO_TRY(plan, plan_read(state, RoleSet::of(wanted.role)));
         io.begin(wanted.place, rows);
@@ -244,19 +316,26 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
         recover_rows(context.geometry, plan, io, wanted.first, wanted.count);
         ++context.counters.degraded_reads;
     }
-    if (context.bad.rows_of(wanted.place, wanted.role, rows) != 0) {
+    const RowMask listed = context.bad.rows_of(wanted.place, wanted.role, rows);
+    const RowMask retried = context.bad.rows_of(wanted.place, wanted.role, rows, BadKind::retry);
+    if (listed != retried || (listed != 0 && plan.recover.has(wanted.role))) {
         co_return Error{Errc::unknown, "row"};
     }
     std::memcpy(wanted.to, io.old_content[raw(wanted.role)] + wanted.skip, wanted.size);
     if (context.readonly) co_return Result<void>{};
+    if (retried != 0) {
+        lease = Lease();
+        co_await end_retry(context, wanted.place, retried);
+        co_return Result<void>{};
+    }
     for (const Role role : plan.write) io.want_write_old(role, rows);
     while (io.submit(DiskOpKind::write, false)) {
         co_await io.group;
         io.collect();
     }
-    context.counters.reads_corrected += plan.write.size() * wanted.count;
+    if (io.failed().empty()) context.counters.reads_corrected += plan.write.size() * wanted.count;
     // The client has its bytes; that the member could not be mended is the member's trouble.
-    tell_failed_writes(io, context.monitor);
+    if (!io.failed().empty()) tell_failed_strips(io, context.monitor);
     co_return Result<void>{};
 }
 
@@ -294,7 +373,7 @@ Task<Result<void>> read_request(StripeContext context, IoRequest* request) {
         {
             Lease lease;
             if (batch.bounce_size != 0) lease = co_await context.pool.acquire(batch.bounce_size);
-            if (has_listed(batch, context)) co_return Error{Errc::unknown, "row"};
+            if (has_void(batch, context)) co_return Error{Errc::unknown, "row"};
             submit(batch, context, lease.data());
             co_await batch.group;
             collect(batch, context);
@@ -303,7 +382,7 @@ Task<Result<void>> read_request(StripeContext context, IoRequest* request) {
             if (!batch.chunks[i].done) {
                 BRAID_CO_CHECK(co_await read_chunk_locked(context, &batch.chunks[i]));
             }
-            if (is_listed(context, batch.chunks[i])) co_return Error{Errc::unknown, "row"};
+            if (is_listed(context, batch.chunks[i], BadKind::voided)) co_return Error{Errc::unknown, "row"};
         }
     }
     co_return Result<void>{};

@@ -337,8 +337,8 @@ void submit_zeroes(ZeroOps& zero, const StripeContext& context, WindowPlace firs
     }
 }
 
-/// What a member's disk did not zero for us: written, window by window.
-Task<void> write_zero_windows(StripeContext context, MemberIndex member, DiskOp zeroed) {
+/// What a member's disk did not zero for us: written, window by window. Gives the errno.
+Task<int> write_zero_windows(StripeContext context, MemberIndex member, DiskOp zeroed) {
     const std::uint64_t window_size = context.geometry.window_size();
     for (std::uint64_t at = 0; at != zeroed.size; at += window_size) {
         DiskGroup group;
@@ -350,10 +350,40 @@ Task<void> write_zero_windows(StripeContext context, MemberIndex member, DiskOp 
         context.members.submit(member, group, op);
         co_await group;
         context.members.count_done(op, member);
-        if (op.ok()) continue;
-        context.monitor.write_failed(member, op.os_error);
-        co_return;
+        if (!op.ok()) co_return op.os_error;
     }
+    co_return 0;
+}
+
+/// Looks at what became of the zeroes, and writes zeros where a disk cannot zero: others have zeroed
+/// theirs, and parity is true again only when this one has, too.
+/// @return an error if a member that is kept did not take them: Errc::full for want of room
+Task<Result<void>> end_zeroes(StripeContext context, ZeroOps* zero) {
+    Result<void> result;
+    for (std::uint32_t i = 0; i != context.members.count(); ++i) {
+        const MemberIndex member{i};
+        const DiskOp& op = zero->ops[i];
+        if (op.tag == 0) continue;
+        context.members.count_done(op, member);
+        int error = op.os_error;
+        if (error == EOPNOTSUPP) error = co_await write_zero_windows(context, member, op);
+        if (error == 0) continue;
+        context.monitor.strip_write_failed(member, error);
+        const MemberState state = context.members.slot(member).state;
+        if (state != MemberState::in_sync && state != MemberState::rebuilding) continue;
+        result = Error{error == ENOSPC ? Errc::full : Errc::io, "member", error};
+    }
+    co_return result;
+}
+
+/// Whole windows were zeroed, on all members or on some.
+Task<Result<void>> windows_doubtful(StripeContext context, std::uint64_t number,
+                                    std::uint64_t windows) {
+    for (std::uint64_t i = 0; i != windows; ++i) {
+        BRAID_CO_CHECK(co_await context.monitor.rows_doubtful(
+            context.members.window_place(number + i), row_range(0, context.geometry.window_rows)));
+    }
+    co_return Result<void>{};
 }
 
 /// Whole windows were zeroed: what was listed of them is known again.
@@ -405,16 +435,14 @@ Task<Result<void>> Requests::zero_stripes(Requests* self, StripeSpan span) {
             BRAID_CO_CHECK(co_await hold);
             submit_zeroes(zero, context, place, windows, span.may_free);
             co_await zero.group;
-            for (std::uint32_t i = 0; i != context.members.count(); ++i) {
-                const DiskOp& op = zero.ops[i];
-                if (op.tag == 0) continue;
-                context.members.count_done(op, MemberIndex{i});
-                if (op.os_error == EOPNOTSUPP) {
-                    // Others have zeroed theirs: parity is true again only when this one has, too.
-                    co_await write_zero_windows(context, MemberIndex{i}, op);
-                } else if (!op.ok()) {
-                    context.monitor.write_failed(MemberIndex{i}, op.os_error);
-                }
+            if (const auto zeroed = co_await end_zeroes(context, &zero); !zeroed) {
+                if (context.members.failed()) co_return Error{Errc::failed, "array"};
+                BRAID_CO_CHECK(co_await windows_doubtful(context, number, windows));
+                co_return zeroed.error();
+            }
+            for (std::uint64_t i = 0; i != windows; ++i) {
+                context.members.rows_true(context.members.window_place(number + i),
+                                          row_range(0, context.geometry.window_rows));
             }
             BRAID_CO_CHECK(co_await losses_durable(context));
             if (!context.bad.empty()) {

@@ -13,7 +13,8 @@
 
 namespace braid {
 
-enum class Health : std::uint8_t { clean, degraded, failed };
+/// Damaged: no member is lost, and there are bytes that cannot be known.
+enum class Health : std::uint8_t { clean, damaged, degraded, failed };
 std::string_view text_of(Health health);
 
 enum class WalkKind : std::uint8_t { rebuilding, resyncing, scrubbing };

@@ -2,6 +2,7 @@
 #include "engine/stripe_io.h"
 
 #include <bit>
+#include <cerrno>
 
 #include "parity/parity.h"
 
@@ -79,10 +80,13 @@ RoleSet take_failed_reads(StripeIo& io, MemberMonitor& monitor) {
     return failed;
 }
 
-void tell_failed_writes(const StripeIo& io, MemberMonitor& monitor) {
+bool tell_failed_strips(const StripeIo& io, MemberMonitor& monitor) {
+    bool full = false;
     for (const Role role : io.failed()) {
-        monitor.write_failed(io.member_of(role), io.os_error_of(role));
+        full |= io.os_error_of(role) == ENOSPC;
+        monitor.strip_write_failed(io.member_of(role), io.os_error_of(role));
     }
+    return full;
 }
 
 void recover_rows(const Geometry& geometry, const StripePlan& plan, const StripeIo& io,

@@ -75,8 +75,9 @@ void recover_rows(const Geometry& geometry, const StripePlan& plan, const Stripe
 
 /// The roles whose read failed since begin(), each told to the monitor.
 RoleSet take_failed_reads(StripeIo& io, MemberMonitor& monitor);
-/// Tells the monitor of each role whose write failed: the member is lost.
-void tell_failed_writes(const StripeIo& io, MemberMonitor& monitor);
+/// Tells the monitor of each role whose write failed: the member is lost, or kept. True: one of
+/// them failed for want of room.
+bool tell_failed_strips(const StripeIo& io, MemberMonitor& monitor);
 
 /// A strip's rows of the largest window, all zero: what zeros are written from.
 ByteView zero_window();

@@ -17,7 +17,16 @@ struct Band {
     RowMask rows{0};
     RoleSet covered;
     RoleSet partial;
+    RoleSet retry;           // listed, to be tried again
+    RoleSet voided;          // beside those: listed as void
+    bool parity_true{true};
     StripePlan plan;
+
+    bool is_like(const Band& other) const {
+        return covered.bits() == other.covered.bits() && partial.bits() == other.partial.bits() &&
+               retry.bits() == other.retry.bits() && voided.bits() == other.voided.bits() &&
+               parity_true == other.parity_true;
+    }
 };
 
 }  // namespace
@@ -41,6 +50,7 @@ struct StripeJobs::Job {
     RoleSet live_parity() const { return context.geometry.parity_roles() - state.lost; }
 
     void find_bands();
+    RoleSet listed_roles(std::uint32_t row, BadKind kind) const;
     Result<void> plan();
     void choose_sources();
     std::uint64_t lay_out(std::byte* base);
@@ -54,11 +64,18 @@ struct StripeJobs::Job {
     void count_methods() const;
     bool covers_bad_rows_in_part() const;
     std::vector<BadRange> healed_rows() const;
+    void note_true_rows() const;
+    RowMask rows_with_parity() const;
+    RoleSet kept_of(RoleSet failed) const;
+    void fit_parity(Role role, std::uint32_t row, const std::byte* now);
 };
 
-/// Groups the rows by which strips they cover. Mostly there is one group.
+/// Groups the rows by which strips they cover, and by what their parity is worth. Mostly there is
+/// one group.
 void StripeJobs::Job::find_bands() {
     band_count = 0;
+    const RowMask doubtful = context.members.rows_in_doubt(place(), parts.rows);
+    const RowMask listed = context.bad.retry_rows(place(), parts.rows);
     for_each_run(parts.rows, [&](std::uint32_t first, std::uint32_t count) {
         for (std::uint32_t row = first; row != first + count; ++row) {
             std::uint64_t covered = 0;
@@ -68,20 +85,38 @@ void StripeJobs::Job::find_bands() {
                 covered |= ((strip.any >> row) & 1) << raw(role);
                 partial |= (((strip.any & ~strip.full) >> row) & 1) << raw(role);
             }
-            Band* band = std::find_if(&bands[0], &bands[0] + band_count, [&](const Band& other) {
-                return other.covered.bits() == covered && other.partial.bits() == partial;
-            });
-            if (band == &bands[0] + band_count) {
-                bands[band_count++] = Band{0, RoleSet{covered}, RoleSet{partial}, {}};
+            Band wanted{0,  RoleSet{covered}, RoleSet{partial}, {},
+                        {}, ((doubtful >> row) & 1) == 0, {}};
+            if (((listed >> row) & 1) != 0) {
+                wanted.retry = listed_roles(row, BadKind::retry);
+                wanted.voided = listed_roles(row, BadKind::voided);
             }
+            Band* band = std::find_if(&bands[0], &bands[0] + band_count, [&](const Band& other) {
+                return other.is_like(wanted);
+            });
+            if (band == &bands[0] + band_count) bands[band_count++] = wanted;
             band->rows |= row_range(row, 1);
         }
     });
 }
 
+RoleSet StripeJobs::Job::listed_roles(std::uint32_t row, BadKind kind) const {
+    RoleSet roles;
+    for (const Role role : context.geometry.data_roles()) {
+        if (context.bad.rows_of(place(), role, row_range(row, 1), kind) != 0) {
+            roles |= RoleSet::of(role);
+        }
+    }
+    return roles;
+}
+
 Result<void> StripeJobs::Job::plan() {
     for (std::uint32_t i = 0; i != band_count; ++i) {
-        BRAID_TRY(bands[i].plan, plan_write(state, bands[i].covered, bands[i].partial));
+        StripeState of_band = state;
+        of_band.parity_true = bands[i].parity_true;
+        of_band.retry = bands[i].retry;
+        of_band.voided = bands[i].voided & state.lost;
+        BRAID_TRY(bands[i].plan, plan_write(of_band, bands[i].covered, bands[i].partial));
     }
     return {};
 }
@@ -125,7 +160,7 @@ void StripeJobs::Job::choose_sources() {
 std::uint64_t StripeJobs::Job::lay_out(std::byte* base) {
     RoleSet old = live_parity();
     for (std::uint32_t i = 0; i != band_count; ++i) {
-        old |= bands[i].plan.read | bands[i].plan.recover;
+        old |= bands[i].plan.read | bands[i].plan.recover | bands[i].plan.zero;
     }
     std::uint64_t used = 0;
     for (const Role role : old) {
@@ -161,11 +196,16 @@ void StripeJobs::Job::want_writes() {
     }
 }
 
-/// The old content of lost and unreadable data strips.
+/// The old content of lost and unreadable data strips, and of those where nothing is.
 void StripeJobs::Job::recover() {
     const Geometry& geometry = context.geometry;
     for (std::uint32_t i = 0; i != band_count; ++i) {
         const StripePlan& plan = bands[i].plan;
+        for (const Role role : plan.zero) {
+            for_each_run(bands[i].rows, [&](std::uint32_t row, std::uint32_t count) {
+                std::memset(io.old_content[raw(role)] + io.offset_of(row), 0, count * row_size);
+            });
+        }
         if (plan.recover.empty()) continue;
         for_each_run(bands[i].rows, [&](std::uint32_t row, std::uint32_t count) {
             recover_rows(geometry, plan, io, row, count);
@@ -219,6 +259,7 @@ void StripeJobs::Job::compute_parity() {
 
 void StripeJobs::Job::compute_run(const Band& band, std::uint32_t row, std::uint32_t count) {
     const Geometry& geometry = context.geometry;
+    if ((band.plan.write & geometry.parity_roles()).empty()) return;  // nobody trusts it
     const std::uint64_t at = io.offset_of(row);
     const std::uint64_t size = count * row_size;
     const RoleSet live = live_parity();
@@ -267,27 +308,156 @@ void StripeJobs::Job::count_methods() const {
     }
 }
 
-/// What cannot be known cannot be kept beside what is new in the same row either.
+/// What cannot be known cannot be kept beside what is new in the same row either. A row that is to
+/// be tried again is: its old content is read.
 bool StripeJobs::Job::covers_bad_rows_in_part() const {
     if (context.bad.empty()) return false;
     for (const Role role : parts.covered) {
         const Coverage& strip = parts.strips[raw(role)];
-        if (context.bad.rows_of(place(), role, strip.any & ~strip.full) != 0) return true;
+        const RowMask partial = strip.any & ~strip.full;
+        if (context.bad.rows_of(place(), role, partial, BadKind::voided) != 0) return true;
+        const bool live = context.members.is_live(
+            context.geometry.member_of(place().stripe, role), place());
+        if (!live && context.bad.rows_of(place(), role, partial) != 0) return true;
     }
     return false;
 }
 
-/// Listed rows whose every byte this job writes.
+/// Listed rows of which this job writes every byte, or has read what it does not write.
 std::vector<BadRange> StripeJobs::Job::healed_rows() const {
     std::vector<BadRange> healed;
     if (context.bad.empty()) return healed;
     for (const Role role : parts.covered) {
-        const RowMask rows = context.bad.rows_of(place(), role, parts.strips[raw(role)].full);
+        const Coverage& strip = parts.strips[raw(role)];
+        const RowMask rows = context.bad.rows_of(place(), role, strip.full) |
+                             context.bad.rows_of(place(), role, strip.any, BadKind::retry);
         for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
             healed.push_back(context.bad.range_of(place(), role, row, count));
         });
     }
     return healed;
+}
+
+/// Parity of these rows was computed from all data strips, and is on the members.
+void StripeJobs::Job::note_true_rows() const {
+    for (std::uint32_t i = 0; i != band_count; ++i) {
+        const Band& band = bands[i];
+        const bool computed = band.plan.method == PlanMethod::full_stripe ||
+                              band.plan.method == PlanMethod::rcw;
+        const bool early = BRAID_MUTANT(doubt_left_early);
+        if (early) context.members.rows_true(place(), row_range(0, context.geometry.window_rows));
+        if (!band.parity_true && computed) context.members.rows_true(place(), band.rows);
+    }
+}
+
+// ---- writes that failed on a member that is kept --------------------------------------------
+
+/// Rows whose parity this job wrote.
+RowMask StripeJobs::Job::rows_with_parity() const {
+    RowMask rows = 0;
+    for (std::uint32_t i = 0; i != band_count; ++i) {
+        if (!(bands[i].plan.write & context.geometry.parity_roles()).empty()) rows |= bands[i].rows;
+    }
+    return rows;
+}
+
+/// Of the roles that failed, those whose members still take part.
+RoleSet StripeJobs::Job::kept_of(RoleSet failed) const {
+    RoleSet kept;
+    for (const Role role : failed) {
+        if (context.members.is_live(io.member_of(role), place())) kept |= RoleSet::of(role);
+    }
+    return kept;
+}
+
+/// The parity in the job's buffers is true for the new content of the strip; makes it true for
+/// `now`, which is what lies on the member.
+void StripeJobs::Job::fit_parity(Role role, std::uint32_t row, const std::byte* now) {
+    const Geometry& geometry = context.geometry;
+    const std::uint64_t at = io.offset_of(row);
+    const std::byte* meant = io.new_content[raw(role)] + at;
+    const RoleSet live = live_parity();
+    if (live.has(geometry.p())) {
+        parity::update_p({io.old_content[raw(geometry.p())] + at, row_size}, meant, now);
+    }
+    if (geometry.parities() == 2 && live.has(geometry.q())) {
+        parity::update_q({io.old_content[raw(geometry.q())] + at, row_size}, raw(role), meant, now);
+    }
+}
+
+namespace {
+
+/// One row of a strip, as it is on its member now. Failure is an error of the member's.
+Task<Result<void>> read_row(StripeContext context, WindowPlace place, Role role, std::uint32_t row,
+                            ByteSpan into) {
+    const MemberIndex member = context.geometry.member_of(place.stripe, role);
+    DiskGroup group;
+    DiskOp op;
+    op.offset = context.members.device_offset(member, place, row);
+    op.size = row_size;
+    op.data = into.data();
+    context.members.submit(member, group, op);
+    co_await group;
+    context.members.count_done(op, member);
+    if (!op.ok()) co_return Error{Errc::io, "row", op.os_error};
+    co_return Result<void>{};
+}
+
+}  // namespace
+
+/// Makes one row's parity, in the job's buffers, true for what the members hold, and notes in
+/// `differs` where it is not so on a member yet. An error: it cannot be told what they hold.
+Task<Result<void>> StripeJobs::fit_row(StripeJobs* self, Job* job, const RoleSet covered,
+                                       std::uint32_t row, RoleSet* differs) {
+    const StripeContext& context = self->context_;
+    const WindowPlace place = job->place();
+    Buffer now(row_size);  // rare: not from the pool, which this job has a part of already
+    for (const Role role : covered) {
+        if (!context.members.is_live(job->io.member_of(role), place)) continue;
+        BRAID_CO_CHECK(co_await read_row(context, place, role, row, now.span()));
+        job->fit_parity(role, row, now.data());
+    }
+    *differs = {};
+    for (const Role role : job->live_parity()) {
+        if (!context.members.is_live(job->io.member_of(role), place)) continue;
+        BRAID_CO_CHECK(co_await read_row(context, place, role, row, now.span()));
+        const std::byte* fit = job->io.old_content[raw(role)] + job->io.offset_of(row);
+        if (std::memcmp(fit, now.data(), row_size) != 0) *differs |= RoleSet::of(role);
+    }
+    co_return Result<void>{};
+}
+
+/// A write failed on a member that is kept. Its rows are still locked and marked: what the members
+/// hold of them now gets the parity that fits, or the rows are in doubt.
+Task<Result<void>> StripeJobs::fit_rows(StripeJobs* self, Job* job, Error error) {
+    const StripeContext& context = self->context_;
+    StripeIo& io = job->io;
+    RowMask doubtful = 0;
+    for (std::uint32_t i = 0; i != job->band_count && !BRAID_MUTANT(failed_write_not_fitted); ++i) {
+        const Band& band = job->bands[i];
+        RowMask rows = band.rows & job->rows_with_parity();
+        for (; rows != 0; rows &= rows - 1) {
+            const auto row = static_cast<std::uint32_t>(std::countr_zero(rows));
+            RoleSet differs;
+            if (!co_await fit_row(self, job, band.covered, row, &differs)) {
+                doubtful |= row_range(row, 1);
+                continue;
+            }
+            for (const Role role : differs) io.want_write_old(role, row_range(row, 1));
+            io.take_failed();
+            while (io.submit(DiskOpKind::write, false)) {
+                co_await io.group;
+                io.collect();
+            }
+            tell_failed_strips(io, context.monitor);
+            if (!job->kept_of(io.failed()).empty()) doubtful |= row_range(row, 1);
+        }
+    }
+    if (context.members.failed()) co_return Error{Errc::failed, "array"};
+    if (doubtful != 0) {
+        BRAID_CO_CHECK(co_await context.monitor.rows_doubtful(job->place(), doubtful));
+    }
+    co_return error;
 }
 
 // ---- the workers ---------------------------------------------------------------------------
@@ -358,13 +528,13 @@ Task<void> StripeJobs::work(StripeJobs* self) {
 Task<Result<void>> StripeJobs::run(StripeJobs* self, Job* job) {
     const StripeContext& context = self->context_;
     StripeIo& io = job->io;
-    job->find_bands();
-    if (job->covers_bad_rows_in_part()) co_return Error{Errc::unknown, "row"};
     WriteIntent::Hold hold(context.intent, job->place().stripe);  // on its way while we read
     RoleSet unreadable;
     for (;;) {  // ends: each further round has a role more that is lost or unreadable
         if (context.members.failed()) co_return Error{Errc::failed, "array"};
+        if (job->covers_bad_rows_in_part()) co_return Error{Errc::unknown, "row"};
         const std::uint64_t losses = context.members.losses();
+        job->find_bands();  // a loss may have listed rows
         job->state = context.members.state_of(job->place());
         job->state.unreadable = unreadable - job->state.lost;
         BRAID_CO_CHECK(job->plan());
@@ -397,7 +567,13 @@ Task<Result<void>> StripeJobs::run(StripeJobs* self, Job* job) {
     }
     job->count_methods();
     context.counters.reads_corrected += job->state.unreadable.size();
-    tell_failed_writes(io, context.monitor);
+    if (const RoleSet failed = io.failed(); !failed.empty()) {
+        const bool full = tell_failed_strips(io, context.monitor);
+        if (!job->kept_of(failed).empty()) {
+            co_return co_await fit_rows(self, job, {full ? Errc::full : Errc::io, "member"});
+        }
+    }
+    job->note_true_rows();
     if (context.members.losses() != context.members.losses_durable() &&
         !BRAID_MUTANT(losses_not_awaited)) {
         BRAID_CO_CHECK(co_await context.monitor.losses_durable());

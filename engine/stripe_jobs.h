@@ -59,6 +59,9 @@ class StripeJobs final : public JobListener {
     struct Idle;
     static Task<void> work(StripeJobs* self);
     static Task<Result<void>> run(StripeJobs* self, Job* job);
+    static Task<Result<void>> fit_row(StripeJobs* self, Job* job, RoleSet covered,
+                                      std::uint32_t row, RoleSet* differs);
+    static Task<Result<void>> fit_rows(StripeJobs* self, Job* job, Error error);
 
     StripeContext context_;
     PartSink& sink_;

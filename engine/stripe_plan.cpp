@@ -31,6 +31,7 @@ Result<RoleSet> reads_to_recover(const StripeState& state, const Parts& parts) {
     const std::uint32_t unknowns = (parts.data & parts.gone).size();
     const RoleSet parities = parts.parity - parts.gone;
     if (parities.size() < unknowns) return Error{Errc::failed, "stripe"};
+    if (unknowns != 0 && !state.retry.empty()) return Error{Errc::unknown, "row"};
     if (unknowns != 0 && !state.parity_true) return Error{Errc::doubt, "stripe"};
     return (parts.data - parts.gone) | lowest(parities, unknowns);
 }
@@ -40,7 +41,30 @@ std::optional<StripePlan> try_rmw(const StripeState& state, const Parts& parts, 
     if (!state.parity_true || !state.unreadable.empty() || !(covered & parts.gone).empty()) {
         return std::nullopt;
     }
-    return StripePlan{PlanMethod::rmw, covered | live_parity, {}, covered | live_parity};
+    return StripePlan{PlanMethod::rmw, covered | live_parity, {}, {}, covered | live_parity};
+}
+
+/// Some data strip is listed, to be tried again. If all of those are written, parity is computed
+/// anew; else it stays what it is, but for the difference.
+Result<StripePlan> plan_listed_write(const StripeState& state, RoleSet covered, RoleSet partial) {
+    const Parts parts(state);
+    const RoleSet live_parity = parts.parity - state.lost;
+    if (!(partial & parts.gone).empty()) return Error{Errc::unknown, "row"};
+    if (covered.has_all(state.retry)) {
+        const RoleSet needed = (live_parity.empty() ? RoleSet{} : parts.data - covered) | partial;
+        const RoleSet zero = needed & state.voided;
+        if (!((needed - zero) & parts.gone).empty()) return Error{Errc::unknown, "row"};
+        const PlanMethod method = needed.empty()        ? PlanMethod::full_stripe
+                                  : live_parity.empty() ? PlanMethod::plain
+                                                        : PlanMethod::rcw;
+        return StripePlan{method, needed - zero, {}, zero, (covered - state.lost) | live_parity};
+    }
+    // What only parity would hold would be lost with it.
+    if (!(covered & state.lost).empty()) return Error{Errc::unknown, "row"};
+    if (((covered | live_parity) & parts.gone).empty() && !live_parity.empty()) {
+        return StripePlan{PlanMethod::rmw, covered | live_parity, {}, {}, covered | live_parity};
+    }
+    return StripePlan{PlanMethod::plain, partial, {}, {}, covered};
 }
 
 }  // namespace
@@ -64,6 +88,7 @@ Result<StripePlan> plan_read(const StripeState& state, RoleSet wanted) {
 Result<StripePlan> plan_write(const StripeState& state, RoleSet covered, RoleSet partial) {
     const Parts parts(state);
     BRAID_REQUIRE(parts.data.has_all(covered) && covered.has_all(partial) && !covered.empty());
+    if (!state.retry.empty()) return plan_listed_write(state, covered, partial);
     const RoleSet live_parity = parts.parity - state.lost;
     // Old content that the new parity, or the rest of a partly covered row, is made of.
     const RoleSet needed = (live_parity.empty() ? RoleSet{} : parts.data - covered) | partial;
@@ -77,7 +102,7 @@ Result<StripePlan> plan_write(const StripeState& state, RoleSet covered, RoleSet
         const PlanMethod method = needed.empty()        ? PlanMethod::full_stripe
                                   : live_parity.empty() ? PlanMethod::plain
                                                         : PlanMethod::rcw;
-        return StripePlan{method, needed, {}, written};
+        return StripePlan{method, needed, {}, {}, written};
     }
     const Result<RoleSet> reads = reads_to_recover(state, parts);
     if (rmw && (!reads || rmw->read.size() <= reads->size())) return *rmw;

@@ -18,6 +18,9 @@ struct StripeState {
     RoleSet lost;                  // neither read nor written: the member is lost here
     RoleSet unreadable;            // a read failed; to be computed from the others and rewritten
     bool parity_true{true};        // false before a resync has passed: parity may be anything
+    RoleSet retry;                 // listed, to be tried again: parity is not trusted either, and
+                                   // what is lost is listed
+    RoleSet voided;                // of the lost, beside `retry`: listed as void
 };
 
 enum class PlanMethod : std::uint8_t {
@@ -33,19 +36,22 @@ struct StripePlan {
     PlanMethod method{PlanMethod::plain};
     RoleSet read;     // old content to read
     RoleSet recover;  // old content to compute from what was read
+    RoleSet zero;     // old content that is taken for zeros: nothing is there
     RoleSet write;    // strips to write: new data, new parity, and what was unreadable
     bool operator==(const StripePlan&) const = default;
 };
 
 /// Reading the data strips `wanted`.
 /// @return Errc::failed if too many roles are gone; Errc::doubt if the parity that would be
-///         needed may not be true
+///         needed may not be true, until a resync has passed; Errc::unknown if it is not trusted
+///         because of a listed row
 Result<StripePlan> plan_read(const StripeState& state, RoleSet wanted);
 
 /// Writing rows of the data strips `covered`, of which `partial` are covered only in part, so that
 /// their old content is needed too. Takes the plan with the fewest reads; of two equal ones RMW,
 /// which reads just the rows that it then writes (measured: RAID-6 4+2 in memory, 5.7 µs of CPU
-/// instead of 8.9 for 4 KiB).
+/// instead of 8.9 for 4 KiB). While a row that is to be tried again stays unknown, parity is
+/// updated by difference, or left alone where that cannot be: nobody trusts it.
 /// @return as plan_read
 /// @source Chen et al., "RAID: High-Performance, Reliable Secondary Storage", 1994, section 3.2
 Result<StripePlan> plan_write(const StripeState& state, RoleSet covered, RoleSet partial);

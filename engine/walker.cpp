@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <cstring>
 #include <optional>
 
@@ -37,6 +38,9 @@ struct Walker::Lane {
     std::vector<std::array<RowMask, members_max>> bad;  // by window and member: rows that did
     std::vector<std::array<RowMask, members_max>> wrong;  // by window and role: to be rewritten
     std::vector<BadRange> unknown;      // of the batch: to be listed before anything is rewritten
+    std::vector<BadRange> known;        // to leave the list when that has been
+    std::vector<BadRange> voided;       // to be listed as void when parity is true for that
+    std::array<bool, batch_windows_max> marks;  // by window: it is marked before it is mended
 
     std::byte* content(MemberIndex member, std::uint64_t offset) {
         return buffer.data() + raw(member) * member_size + offset;
@@ -174,7 +178,7 @@ Task<void> Walker::walk_lane(Walker* self, Lane* lane) {
             ++self->batches_done_;
             self->passed_ += lane->count;
             self->done_ = lane->first + lane->count;
-            self->host_.walk_passed(self->order_, self->done_);
+            self->host_.walk_passed(self->order_, {lane->first, self->done_});
         }
         for (std::uint32_t i = 0; i != lane->count; ++i) lane->locks[i].reset();
         self->turn_.set();
@@ -268,6 +272,13 @@ Task<Result<void>> Walker::walk_batch(Walker* self, Lane* lane) {
     if (self->order_.kind == WalkKind::rebuilding) {
         BRAID_CO_CHECK(co_await rebuild_batch(self, lane));
     }
+    if (!lane->voided.empty() && self->is_current()) {
+        BRAID_CO_CHECK(co_await self->context_.monitor.flush_members());
+        BRAID_CO_CHECK(co_await self->host_.walk_unknown(std::move(lane->voided)));
+    }
+    if (!lane->known.empty() && self->is_current()) {
+        BRAID_CO_CHECK(co_await self->context_.monitor.rows_known(std::move(lane->known)));
+    }
     // A member was lost meanwhile: what it should have taken part in does not count.
     if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
     co_return Result<void>{};
@@ -312,13 +323,61 @@ Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
     if (failed.empty()) co_return Result<void>{};
     lane->has_bad = true;
     lane->bad.assign(lane->count, {});
+    const RowMask rows = row_range(0, self->context_.geometry.window_rows);
     for (const Role member : failed) {
+        for (auto& window : lane->bad) window[raw(member)] = rows;
         co_await read_by_rows(self, lane, MemberIndex{raw(member)});
+    }
+    for (const Role member : failed) {
+        BRAID_CO_CHECK(co_await verify_bad(self, lane, MemberIndex{raw(member)}));
     }
     co_return Result<void>{};
 }
 
-/// A read of the batch failed: which rows are to blame? Other members' rows may be bad, too, and
+/// Whether the member answers a read anywhere else; or anywhere in the batch, if that is all of it.
+Task<bool> Walker::answers(Walker* self, Lane* lane, MemberIndex member) {
+    constexpr std::uint64_t places = 4;
+    Members& members = self->context_.members;
+    const std::uint64_t windows = members.window_count();
+    Buffer row(row_size);
+    bool asked = false;
+    for (std::uint64_t i = 1; i <= places; ++i) {
+        const std::uint64_t at = (lane->first + i * windows / (places + 1)) % windows;
+        if (at >= lane->first && at < lane->first + lane->count) continue;
+        asked = true;
+        DiskGroup group;
+        DiskOp op;
+        op.offset = members.device_offset(member, members.window_place(at), 0);
+        op.size = row_size;
+        op.data = row.data();
+        members.submit(member, group, op);
+        co_await group;
+        members.count_done(op, member);
+        if (op.ok()) co_return true;
+    }
+    const RowMask rows = row_range(0, self->context_.geometry.window_rows);
+    co_return !asked && std::ranges::any_of(lane->bad, [&](const auto& window) {
+        return window[raw(member)] != rows;
+    });
+}
+
+/// Rows could not be read. Is it these rows, or does the member answer no reads just now? Then
+/// nothing is decided on that. It may have answered none when they were tried: they are once more.
+Task<Result<void>> Walker::verify_bad(Walker* self, Lane* lane, MemberIndex member) {
+    std::uint32_t count = 0;
+    for (const auto& window : lane->bad) {
+        count += static_cast<std::uint32_t>(std::popcount(window[raw(member)]));
+    }
+    if (count == 0 || self->order_.kind == WalkKind::scrubbing) co_return Result<void>{};
+    if (!co_await answers(self, lane, member)) {
+        self->unreadable_ = member;
+        co_return Error{Errc::busy, "walk"};
+    }
+    co_await read_by_rows(self, lane, member);
+    co_return Result<void>{};
+}
+
+/// A read of the batch failed: which rows, of those that are noted as bad, are to blame? Other members' rows may be bad, too, and
 /// only those of the same row count against each other. A row is bad when it fails several times:
 /// what comes of it may be that its data is given up.
 Task<void> Walker::read_by_rows(Walker* self, Lane* lane, MemberIndex member) {
@@ -327,7 +386,7 @@ Task<void> Walker::read_by_rows(Walker* self, Lane* lane, MemberIndex member) {
     const std::uint32_t rows = self->context_.geometry.window_rows;
     for (std::uint32_t index = 0; index != lane->count; ++index) {
         const WindowPlace place = members.window_place(lane->first + index);
-        RowMask left = row_range(0, rows);
+        RowMask left = lane->bad[index][raw(member)];
         for (std::uint32_t tries = 0; left != 0 && tries != tries_max; ++tries) {
             for_each_run(left, [&](std::uint32_t first, std::uint32_t count) {
                 for (std::uint32_t row = first; row != first + count; ++row) {
@@ -349,7 +408,7 @@ Task<void> Walker::read_by_rows(Walker* self, Lane* lane, MemberIndex member) {
             });
             left = failed;
         }
-        lane->bad[index][raw(member)] |= left;
+        lane->bad[index][raw(member)] = left;
     }
 }
 
@@ -359,10 +418,18 @@ Task<void> Walker::read_by_rows(Walker* self, Lane* lane, MemberIndex member) {
 Task<Result<void>> Walker::walk_windows(Walker* self, Lane* lane) {
     lane->wrong.assign(lane->count, {});
     lane->unknown.clear();
-    const bool all_read = lane->read.size() == self->context_.geometry.member_count;
+    lane->known.clear();
+    lane->voided.clear();
+    lane->marks.fill(false);
+    const Geometry& geometry = self->context_.geometry;
+    const RowMask rows = row_range(0, geometry.window_rows);
+    const bool all_read = lane->read.size() == geometry.member_count;
     for (std::uint32_t i = 0; i != lane->count; ++i) {
         self->begin_window(*lane, i);
-        if (all_read && !lane->has_bad_rows(i)) {
+        const WindowPlace place = self->context_.members.window_place(lane->first + i);
+        const bool listed = self->context_.bad.retry_rows(place, rows) != 0;
+        if (all_read && !listed && !lane->has_bad_rows(i)) {
+            lane->marks[i] = self->order_.kind != WalkKind::resyncing;
             self->inspect_window(*lane, i);
         } else {
             BRAID_CO_CHECK(self->recover_window(*lane, i));
@@ -487,7 +554,7 @@ void Walker::inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row) {
     parity::recover(fix, lost, parity::Store::cached);
 }
 
-/// Neighbouring rows of a window that lack the same strips.
+/// Neighbouring rows of a window that are alike.
 struct Walker::RowRun {
     WindowPlace place;
     std::uint32_t index{0};  // of the window in its batch
@@ -495,10 +562,16 @@ struct Walker::RowRun {
     std::uint32_t count{0};
     RoleSet lost;            // of no member that was read
     RoleSet bad;             // could not be read
-    RoleSet listed;          // of the lost: on the bad-row list
+    RoleSet retry;           // listed, to be tried again
+    RoleSet voided;          // listed as void
+    bool doubtful{false};
 
     RoleSet gone() const { return lost | bad; }
     RowMask rows() const { return row_range(row, count); }
+    bool is_like(const RowRun& other) const {
+        return bad.bits() == other.bad.bits() && retry.bits() == other.retry.bits() &&
+               voided.bits() == other.voided.bits() && doubtful == other.doubtful;
+    }
 };
 
 namespace {
@@ -528,39 +601,111 @@ parity::Lost lost_of(const Geometry& geometry, RoleSet gone) {
 
 }  // namespace
 
+/// The strip that a rebuild writes.
+RoleSet Walker::target_of(const RowRun& run) const {
+    if (order_.kind != WalkKind::rebuilding) return {};
+    return RoleSet::of(context_.geometry.role_of(run.place.stripe, order_.member));
+}
+
+void Walker::set_zero(Lane& lane, const RowRun& run, RoleSet roles) {
+    for (const Role role : roles) {
+        std::memset(lane.io.old_content[raw(role)] + run.row * row_size, 0, run.count * row_size);
+    }
+}
+
+void Walker::list(Lane& lane, const RowRun& run, Role role, BadKind kind) {
+    rows_unknown_ += run.count;
+    if (BRAID_MUTANT(bad_rows_not_kept)) return;
+    BadRange range = context_.bad.range_of(run.place, role, run.row, run.count);
+    range.kind = kind;
+    lane.unknown.push_back(range);
+}
+
 /// Parity is true: what is gone is computed from the rest, and what could not be read is
-/// rewritten. More is gone than that: data that cannot be known is listed, if the walk may do so.
-Result<void> Walker::recover_rows_of(Lane& lane, const RowRun& run) {
+/// rewritten. Where more is gone than that, only a rebuild has to pass.
+void Walker::recover_rows_of(Lane& lane, const RowRun& run) {
     const Geometry& geometry = context_.geometry;
     const RoleSet gone = run.gone();
     if (gone.size() > geometry.parities()) {
+        if (order_.kind == WalkKind::rebuilding) return pass_over(lane, run);
         if (order_.kind == WalkKind::scrubbing) {
             host_.walk_mismatch(run.place, run.rows(), gone,
                                 "it cannot be read, nor computed from the others");
-            return {};
         }
-        give_up(lane, run, gone & geometry.data_roles());
-        return {};
+        return;
     }
     std::array<std::byte*, members_max> data{};
     const parity::Strips strips = strips_at(geometry, lane.io, data, run.row, run.count);
     parity::recover(strips, lost_of(geometry, gone), parity::Store::cached);
     for (const Role role : run.bad) lane.wrong[run.index][raw(role)] |= run.rows();
     context_.counters.reads_corrected += run.bad.size() * run.count;
-    return {};
 }
 
-/// Data that cannot be known: listed, zeros in its place, and parity made true for them.
-void Walker::give_up(Lane& lane, const RowRun& run, RoleSet unknown) {
-    for (const Role role : unknown) {
-        rows_unknown_ += run.count;
-        if (!BRAID_MUTANT(bad_rows_not_kept)) {
-            lane.unknown.push_back(context_.bad.range_of(run.place, role, run.row, run.count));
-        }
-        std::memset(lane.io.old_content[raw(role)] + run.row * row_size, 0, run.count * row_size);
-        if (run.bad.has(role)) lane.wrong[run.index][raw(role)] |= run.rows();
+/// A rebuild passes rows whose strips cannot be computed, because others cannot be read. Those are
+/// left as they are, to be tried again; its own becomes void, as what other lost members held of
+/// them. Parity is made true if all that is not void is known.
+void Walker::pass_over(Lane& lane, const RowRun& run) {
+    const Geometry& geometry = context_.geometry;
+    const RoleSet data = geometry.data_roles();
+    const RoleSet none_there = run.lost | (run.bad & run.voided);
+    set_zero(lane, run, none_there);
+    for (const Role role : (run.lost & data) - run.voided) list(lane, run, role, BadKind::voided);
+    const RoleSet unknown = (run.bad & data) - run.voided;
+    for (const Role role : unknown) list(lane, run, role, BadKind::retry);
+    if (!unknown.empty() && BRAID_MUTANT(retry_overwritten)) {
+        set_zero(lane, run, unknown);
+        for (const Role role : unknown) lane.wrong[run.index][raw(role)] |= run.rows();
+        return renew_parity(lane, run);
     }
+    if (unknown.empty()) renew_parity(lane, run);
+}
+
+/// Some strip is to be tried again: parity is not trusted. Where all are known now it is made true,
+/// and they leave the list; a rebuild makes its own strip void. Both when parity is durable: until
+/// then nobody trusts it, so that no mark is needed, which would put its neighbours in doubt.
+void Walker::settle_listed(Lane& lane, const RowRun& run) {
+    const Geometry& geometry = context_.geometry;
+    const RoleSet data = geometry.data_roles();
+    const RoleSet target = target_of(run);
+    const RoleSet none_there = (run.gone() & run.voided) | target;
+    set_zero(lane, run, none_there);
+    for (const Role role : (target & data) - run.voided) {
+        rows_unknown_ += run.count;
+        lane.voided.push_back(context_.bad.range_of(run.place, role, run.row, run.count));
+    }
+    const RoleSet unknown = (run.gone() & data) - none_there;
+    for (const Role role : unknown - run.retry - run.voided) {
+        list(lane, run, role, kind_of(run, role));
+    }
+    if (!unknown.empty()) return;
     renew_parity(lane, run);
+    for (const Role role : run.retry - target) {
+        lane.known.push_back(context_.bad.range_of(run.place, role, run.row, run.count));
+    }
+}
+
+/// Whether a strip that cannot be known is there as it was: it cannot be read just now, or its
+/// member has left with it, and the row was not written since.
+BadKind Walker::kind_of(const RowRun& run, Role role) const {
+    if (run.bad.has(role)) return BadKind::retry;
+    const auto& slot =
+        context_.members.slot(context_.geometry.member_of(run.place.stripe, role));
+    const bool kept = context_.members.window_number(run.place) < slot.kept;
+    return kept ? BadKind::retry : BadKind::voided;
+}
+
+/// Data in doubt that cannot be known. A strip whose member has it as it was is to be tried again;
+/// then nothing is written. Where none is, nothing is there: parity is made true for zeros.
+void Walker::give_up(Lane& lane, const RowRun& run, RoleSet unknown) {
+    bool retries = false;
+    for (const Role role : unknown) {
+        const bool retry = kind_of(run, role) == BadKind::retry;
+        list(lane, run, role, retry ? BadKind::retry : BadKind::voided);
+        retries |= retry;
+        if (!retry) set_zero(lane, run, RoleSet::of(role));
+    }
+    if (retries && BRAID_MUTANT(retry_overwritten)) set_zero(lane, run, unknown);
+    if (!retries || BRAID_MUTANT(retry_overwritten)) renew_parity(lane, run);
 }
 
 /// All data is in the lane's buffer: P and Q that are not lost are computed, and rewritten where
@@ -588,21 +733,20 @@ void Walker::renew_parity(Lane& lane, const RowRun& run) {
 }
 
 /// Parity is in doubt. What is not gone is what it is: old or new, decided by this. A strip that
-/// is gone is known if it was given up before (then it is zeros), or if two parities agree on it;
-/// and where as many members are lost as may be, every row in doubt was listed as they were lost:
-/// one that is not any more was written whole since, and is true.
+/// is gone is known if it is void (then it is zeros), or if two parities agree on it; and where as
+/// many members are lost as may be, every row in doubt was listed as they were lost: one that is
+/// not any more was written whole since, and is true.
 void Walker::settle_rows(Lane& lane, const RowRun& run) {
     const Geometry& geometry = context_.geometry;
     const RoleSet lost_data = run.lost & geometry.data_roles();
     const bool listed_all = run.lost.size() == geometry.parities();
-    if (listed_all && !(lost_data - run.listed).empty() && run.bad.empty() &&
+    if (listed_all && !(lost_data - run.voided).empty() && run.bad.empty() &&
         !BRAID_MUTANT(bad_rows_not_kept)) {
         return;
     }
-    for (const Role role : run.listed) {
-        std::memset(lane.io.old_content[raw(role)] + run.row * row_size, 0, run.count * row_size);
-    }
-    const RoleSet unknown = (run.gone() & geometry.data_roles()) - run.listed;
+    set_zero(lane, run, run.gone() & run.voided);
+    for (const Role role : run.bad & run.voided) lane.wrong[run.index][raw(role)] |= run.rows();
+    const RoleSet unknown = (run.gone() & geometry.data_roles()) - run.voided;
     if (unknown.empty()) return renew_parity(lane, run);
     const RoleSet parity = geometry.parity_roles() - run.gone();
     if (unknown.size() >= parity.size()) return give_up(lane, run, unknown);
@@ -621,58 +765,67 @@ void Walker::settle_rows(Lane& lane, const RowRun& run) {
     }
 }
 
-/// A window of which strips are lost, or rows could not be read: rows that lack the same strips
-/// are computed together, rows that lack none are compared as always.
-Result<void> Walker::recover_window(Lane& lane, std::uint32_t index) {
+/// What a row of a window lacks, and what is listed of it.
+Walker::RowRun Walker::run_at(Lane& lane, std::uint32_t index, std::uint32_t row) const {
     const Geometry& geometry = context_.geometry;
+    const RowMask mask = row_range(row, 1);
     RowRun run;
     run.place = context_.members.window_place(lane.first + index);
     run.index = index;
-    std::array<RowMask, members_max> listed{};
+    run.row = row;
+    run.count = 1;
+    run.bad = lane.bad_roles(geometry, index, row);
+    run.doubtful = context_.members.rows_in_doubt(run.place, mask) != 0;
     for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
-        if (lane.was_read(MemberIndex{m})) continue;
         const Role role = geometry.role_of(run.place.stripe, MemberIndex{m});
-        run.lost |= RoleSet::of(role);
-        listed[raw(role)] =
-            context_.bad.rows_of(run.place, role, row_range(0, geometry.window_rows));
-    }
-    const auto listed_in = [&](std::uint32_t row) {
-        RoleSet roles;
-        for (const Role role : run.lost) {
-            if (((listed[raw(role)] >> row) & 1) != 0) roles |= RoleSet::of(role);
+        if (!lane.was_read(MemberIndex{m})) run.lost |= RoleSet::of(role);
+        if (context_.bad.rows_of(run.place, role, mask, BadKind::retry) != 0) {
+            run.retry |= RoleSet::of(role);
+        } else if (context_.bad.rows_of(run.place, role, mask) != 0) {
+            run.voided |= RoleSet::of(role);
         }
-        return roles;
-    };
-    const bool in_doubt = !context_.members.state_of(run.place).parity_true;
-    if (in_doubt && order_.kind != WalkKind::resyncing) return Error{Errc::doubt, "walk"};
-    for (run.row = 0; run.row != geometry.window_rows; run.row += run.count) {
-        run.bad = lane.bad_roles(geometry, index, run.row);
-        run.listed = listed_in(run.row);
-        run.count = 1;
-        while (run.row + run.count != geometry.window_rows &&
-               lane.bad_roles(geometry, index, run.row + run.count) == run.bad &&
-               listed_in(run.row + run.count) == run.listed) {
+    }
+    return run;
+}
+
+/// A window of which strips are lost, rows could not be read, or are to be tried again: rows that
+/// are alike are computed together, rows that lack nothing are compared as always.
+Result<void> Walker::recover_window(Lane& lane, std::uint32_t index) {
+    const Geometry& geometry = context_.geometry;
+    const bool resync = order_.kind == WalkKind::resyncing;
+    for (RowRun run = run_at(lane, index, 0); run.row != geometry.window_rows;) {
+        std::uint32_t next = run.row + 1;
+        std::optional<RowRun> after;
+        for (; next != geometry.window_rows; ++next) {
+            after = run_at(lane, index, next);
+            if (!after->is_like(run)) break;
             ++run.count;
         }
-        if (run.gone().empty()) {
+        if (run.doubtful && !resync) return Error{Errc::doubt, "walk"};
+        lane.marks[index] = lane.marks[index] || (run.retry.empty() && !resync);
+        if (!run.retry.empty()) {
+            settle_listed(lane, run);
+        } else if (run.gone().empty()) {
             for (std::uint32_t i = 0; i != run.count; ++i) inspect_row(lane, index, run.row + i);
-        } else if (in_doubt) {
+        } else if (run.doubtful) {
             settle_rows(lane, run);
         } else {
-            BRAID_CHECK(recover_rows_of(lane, run));
+            recover_rows_of(lane, run);
         }
+        if (next == geometry.window_rows) break;
+        run = *after;
     }
     return {};
 }
 
-/// Rewrites what was marked. Rows in doubt have their mark already.
+/// Rewrites what was found wrong. Rows in doubt have their mark already.
 Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane, std::uint32_t index) {
     const StripeContext& context = self->context_;
     if (context.readonly) co_return Result<void>{};
     self->begin_window(*lane, index);
     const WindowPlace place = context.members.window_place(lane->first + index);
     std::optional<WriteIntent::Hold> hold;
-    if (self->order_.kind != WalkKind::resyncing) {
+    if (lane->marks[index]) {
         hold.emplace(context.intent, place.stripe);
         WriteIntent::Hold& wait = *hold;
         BRAID_CO_CHECK(co_await wait);
@@ -686,7 +839,12 @@ Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane, std::uint32_t i
         co_await io.group;
         io.collect();
     }
-    tell_failed_writes(io, context.monitor);
+    const RoleSet failed = io.failed();
+    if (failed.empty()) co_return Result<void>{};
+    const bool full = tell_failed_strips(io, context.monitor);
+    // A strip that could not be read, and not be rewritten, is as it was.
+    const bool harms = !(failed & context.geometry.parity_roles()).empty();
+    if (harms && self->is_current()) co_return Error{full ? Errc::full : Errc::io, "walk"};
     co_return Result<void>{};
 }
 
@@ -721,8 +879,8 @@ Task<Result<void>> Walker::rebuild_batch(Walker* self, Lane* lane) {
     for (int run = 0; run != count_runs(wrong); ++run) {
         const DiskOp& op = lane->ops[static_cast<std::size_t>(run)];
         if (op.ok()) continue;
-        self->context_.monitor.write_failed(member, op.os_error);
-        co_return Error{Errc::io, "walk"};
+        self->context_.monitor.strip_write_failed(member, op.os_error);
+        co_return Error{op.os_error == ENOSPC ? Errc::full : Errc::io, "walk"};
     }
     co_return Result<void>{};
 }

@@ -37,12 +37,12 @@ struct WalkOrder {
 class WalkHost {
   public:
     virtual ~WalkHost() = default;
-    /// Everything before `windows` is done; its rows are still locked.
-    virtual void walk_passed(const WalkOrder& order, std::uint64_t windows) = 0;
+    /// These windows are done, and all of the order before them; their rows are still locked.
+    virtual void walk_passed(const WalkOrder& order, WindowRange passed) = 0;
     /// Makes the position durable: never ahead of the data.
     virtual Task<Result<void>> walk_checkpoint() = 0;
-    /// The data in these rows cannot be known: lists them, durably. Only then may the walk make
-    /// their parity true for zeros in their place.
+    /// The data in these rows cannot be known: lists them, durably; as void also those that were to
+    /// be tried again. Only then may the walk make the parity of void ones true for zeros.
     virtual Task<Result<void>> walk_unknown(std::vector<BadRange> rows) = 0;
     /// Rows of a window were found wrong: `what` for people. `strips`: which of them, as far as
     /// that can be told, else none.
@@ -60,7 +60,8 @@ class Walker {
 
     /// Errc::cancelled after cancel(), also one just before, and when a member was lost since the
     /// order was given: it may be another disk by now. Errc::io or Errc::doubt where it could
-    /// not go on.
+    /// not go on; Errc::full where a member has no room; Errc::busy where a member answers no reads
+    /// just now, see unreadable().
     static Task<Result<void>> run(Walker* self, WalkOrder order);
     void cancel();
     /// Destroys what walks, where it stands.
@@ -72,6 +73,8 @@ class Walker {
     std::uint64_t bytes_read() const { return bytes_read_; }  // of the walk, from members
     std::uint64_t rows_wrong() const { return rows_wrong_; }  // whose parity a resync rewrote
     std::uint64_t rows_unknown() const { return rows_unknown_; }  // that it had to list
+    /// The member whose reads failed wherever they were tried, which ended the walk.
+    MemberIndex unreadable() const { return unreadable_; }
     WalkStatus status() const;
     std::uint64_t memory_bytes() const;
 
@@ -101,12 +104,21 @@ class Walker {
     static Task<void> move_windows(Walker* self, Lane* lane, DiskOpKind kind, WindowMask windows);
     static Task<Result<void>> mend_window(Walker* self, Lane* lane, std::uint32_t index);
     static Task<void> read_by_rows(Walker* self, Lane* lane, MemberIndex member);
+    static Task<Result<void>> verify_bad(Walker* self, Lane* lane, MemberIndex member);
+    static Task<bool> answers(Walker* self, Lane* lane, MemberIndex member);
     void begin_window(Lane& lane, std::uint32_t index);
     struct RowRun;
+    RowRun run_at(Lane& lane, std::uint32_t index, std::uint32_t row) const;
     Result<void> recover_window(Lane& lane, std::uint32_t index);
-    Result<void> recover_rows_of(Lane& lane, const RowRun& run);
+    void recover_rows_of(Lane& lane, const RowRun& run);
+    void pass_over(Lane& lane, const RowRun& run);
+    void settle_listed(Lane& lane, const RowRun& run);
     void settle_rows(Lane& lane, const RowRun& run);
     void give_up(Lane& lane, const RowRun& run, RoleSet unknown);
+    void list(Lane& lane, const RowRun& run, Role role, BadKind kind);
+    void set_zero(Lane& lane, const RowRun& run, RoleSet roles);
+    RoleSet target_of(const RowRun& run) const;
+    BadKind kind_of(const RowRun& run, Role role) const;
     void renew_parity(Lane& lane, const RowRun& run);
     static Task<void> pause(Walker* self, Nanos step);
     void inspect_window(Lane& lane, std::uint32_t index);
@@ -137,6 +149,7 @@ class Walker {
     std::uint64_t rows_unknown_{0};
     std::uint32_t looks_missed_{0};  // see find_zeros()
     std::uint32_t looks_pause_{0};
+    MemberIndex unreadable_{};
     Event turn_;                  // done_ moved
     Timer* pausing_{nullptr};
     Nanos pause_until_{};

@@ -512,6 +512,15 @@ void WriteIntent::note_rate() {
 
 // ---- doubt, and what people see ------------------------------------------------------------
 
+void WriteIntent::add_doubt(StripeIndex stripe) {
+    if (is_in_doubt(stripe)) return;
+    doubt_.push_back({region_of(stripe).volume, 1, stripe});
+    doubt_ = merged(std::move(doubt_));
+    close_gaps(doubt_);
+    dirty_ = true;
+    wanted_.set();
+}
+
 void WriteIntent::settled_before(StripeIndex stripe) {
     if (doubt_.empty()) return;
     std::erase_if(doubt_, [stripe](const IntentEntry& entry) {

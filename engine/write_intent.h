@@ -81,6 +81,8 @@ class WriteIntent {
     std::uint64_t flush_begins() const { return sequence_; }
     void flushed(std::uint64_t sequence);
 
+    /// The stripe is in doubt from now on, whoever wrote it; its mark must still be held.
+    void add_doubt(StripeIndex stripe);
     /// Everything in doubt before `stripe` was made true, and flushed.
     void settled_before(StripeIndex stripe);
     bool has_doubt() const { return !doubt_.empty(); }

@@ -216,8 +216,13 @@ Parsed parse_member_command(const ControlRequest& request, std::string name,
         BRAID_CHECK(fields.finish());
         return ControlCommand{std::move(command)};
     }
+    if (verb == "fail") {
+        FailMember command{std::move(name), false};
+        BRAID_TRY(command.force, fields.flag("force"));
+        BRAID_CHECK(fields.finish());
+        return ControlCommand{std::move(command)};
+    }
     BRAID_CHECK(fields.finish());
-    if (verb == "fail") return ControlCommand{FailMember{std::move(name)}};
     return ControlCommand{RemoveMember{std::move(name)}};
 }
 

@@ -48,6 +48,7 @@ struct ChangeIntent {
 };
 struct FailMember {
     std::string name;
+    bool force{false};  // although rows in doubt cannot be known without it
 };
 struct RemoveMember {
     std::string name;

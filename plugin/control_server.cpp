@@ -320,8 +320,8 @@ Result<std::string, HttpError> ControlServer::run(const ControlCommand& command)
     if (const auto* replace = std::get_if<ReplaceMember>(&command)) return run_replace(*replace);
     if (const auto* fail = std::get_if<FailMember>(&command)) {
         BRAID_TRY(const std::string name, resolve_member(status(), fail->name));
-        return answer_of(
-            bridge_->run_on_loop([&](Array& array) { return array.fail_member(name); }));
+        return answer_of(bridge_->run_on_loop(
+            [&](Array& array) { return array.fail_member(name, fail->force); }));
     }
     if (const auto* remove = std::get_if<RemoveMember>(&command)) {
         BRAID_TRY(const std::string name, resolve_member(status(), remove->name));

@@ -31,7 +31,9 @@ inline constexpr std::uint64_t intent_region_default = 16u << 20;  // bytes of d
 inline constexpr std::uint64_t intent_region_min = 64u << 10;
 inline constexpr std::uint64_t intent_region_max = std::uint64_t{1} << 40;
 inline constexpr std::uint32_t bad_ranges_max = 2040;  // and what a configuration slot has room
-                                                       // for; past it the array stops
+                                                       // for; past it neighbours are joined
+inline constexpr std::uint32_t doubt_windows_max = 65536;  // in doubt in part, known by row
+inline constexpr std::uint32_t doubt_ranges_max = 4096;    // of windows in doubt
 inline constexpr std::uint32_t bad_bytes_listed_max = 4096;  // byte ranges named in a status
 
 // io_uring.

@@ -34,9 +34,14 @@ enum class Mutation : std::uint8_t {
     promise_in_memory,       // a promise is written without FUA
     not_announced,           // requests are taken before (F, 1) is on all members
     no_closing_revision,     // a clean stop ends with the clean mark, which nothing names
+    failed_write_not_fitted, // a write that failed on a kept member leaves parity as it is
+    retry_row_trusted,       // a lost strip is computed from the parity of a row to be tried again
+    retry_overwritten,       // a walk writes zeros where it could neither read nor compute
+    order_not_refused,       // a member is failed by order, whatever that costs
+    doubt_left_early,        // a row leaves doubt though its parity was only updated
 };
 
-inline constexpr std::array<std::string_view, 22> mutation_names{
+inline constexpr std::array<std::string_view, 27> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -59,6 +64,11 @@ inline constexpr std::array<std::string_view, 22> mutation_names{
     "promise-in-memory",
     "not-announced",
     "no-closing-revision",
+    "failed-write-not-fitted",
+    "retry-row-trusted",
+    "retry-overwritten",
+    "order-not-refused",
+    "doubt-left-early",
 };
 
 #ifdef BRAID_MUTATIONS

@@ -238,7 +238,7 @@ class Chaos {
         switch (rng_.below(7)) {
             case 0:
                 if (platters_in_use().empty()) return;  // one died, and nobody knows yet
-                return spawn(sim.array->fail_member(role));
+                return spawn(sim.array->fail_member(role, false));
             case 1: return spawn(sim.array->remove_member(role));
             case 2: {
                 auto platter = fresh();

@@ -235,7 +235,7 @@ TEST(SimArrayRaces, ASpareTakesOverWhenAnOperatorFailsAMember) {
     sim.create();
     ASSERT_TRUE(sim.open());
     fill(sim);
-    ASSERT_TRUE(Command(sim, sim.array->fail_member("1")).wait());
+    ASSERT_TRUE(Command(sim, sim.array->fail_member("1", false)).wait());
     sim.settle();
     sim.loop().run_for(seconds(1));
     sim.settle();

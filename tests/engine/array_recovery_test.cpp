@@ -104,7 +104,7 @@ class Recovery : public testing::Test {
         auto platter = sim->make_platter();
         sim->platters[lost] = platter;
         ASSERT_TRUE(sim->loop().run_until_done(
-            sim->array->add_member(sim->disk(platter, SimArray::path_of(lost)), false)));
+            sim->array->add_member(sim->disk(platter, SimArray::path_of(lost)), true)));
         sim->settle();
     }
     Errc read_error(std::uint64_t offset, std::uint64_t size) {
@@ -265,7 +265,7 @@ TEST_F(Recovery, DirtyAndDegradedIsAnErrorForThoseRowsAlone) {
     const auto now = sim->array->status();
     EXPECT_TRUE(sim->has_event("bad_rows"));
     ASSERT_FALSE(now.configuration.bad_rows.empty());
-    EXPECT_EQ(now.configuration.bad_rows[0], (BadRange{MemberIndex{lost}, 20 * 4, 4}));
+    EXPECT_EQ(now.configuration.bad_rows[0], (BadRange{MemberIndex{lost}, 20 * 4, 4, BadKind::retry}));
     EXPECT_EQ(read_error(offset_of(20, 0), 512), Errc::unknown);
     EXPECT_EQ(read_error(offset_of(20, 0) + 16384 - 512, 512), Errc::unknown);
     EXPECT_TRUE(reads_as_model(0, offset_of(20, 0)));
@@ -393,7 +393,7 @@ TEST_F(Recovery, TwoParitiesKnowWhichRowsWereTorn) {
     sim->settle();
     const auto bad = sim->array->status().configuration.bad_rows;
     ASSERT_EQ(bad.size(), 1U);
-    EXPECT_EQ(bad[0], (BadRange{MemberIndex{lost}, 20 * 4, 1}));
+    EXPECT_EQ(bad[0], (BadRange{MemberIndex{lost}, 20 * 4, 1, BadKind::retry}));
     EXPECT_EQ(read_error(offset_of(20, 0), 4096), Errc::unknown);
     EXPECT_TRUE(reads_as_model(offset_of(20, 0) + row_size, 3 * row_size));
     EXPECT_TRUE(reads_as_model(offset_of(20, 1), 2 * 16384));
@@ -415,13 +415,16 @@ TEST_F(Recovery, AMemberLostDuringTheResyncTakesRowsInDoubtWithIt) {
     ASSERT_TRUE(sim->open());
     ASSERT_TRUE(sim->array->status().recovery->stripes_left != 0);
     const std::uint32_t lost = member_of(40, 2);
-    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost))));
+    const auto refused =
+        sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), false));
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find("16384 bytes"), std::string::npos) << refused.error().text;
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), true)));
     sim->settle();
     const auto bad = sim->array->status().configuration.bad_rows;
-    if (bad.empty()) {  // the resync was faster
-        EXPECT_TRUE(reads_as_model(0, sim->size()));
-    } else {
-        EXPECT_EQ(bad[0], (BadRange{MemberIndex{lost}, 40 * 4, 4}));
+    ASSERT_FALSE(bad.empty());
+    {
+        EXPECT_EQ(bad[0], (BadRange{MemberIndex{lost}, 40 * 4, 4, BadKind::retry}));
         EXPECT_EQ(read_error(offset_of(40, 2), 512), Errc::unknown);
         EXPECT_TRUE(reads_as_model(offset_of(40, 0), 2 * 16384));
     }
@@ -441,7 +444,7 @@ TEST_F(Recovery, ARebuildGoesOnBehindRowsThatCannotBeComputed) {
     start(shape(Level::raid5, 11));
     const std::uint32_t lost = member_of(30, 0);
     const std::uint32_t other = member_of(30, 1);
-    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost))));
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), false)));
     const std::uint64_t row = (SimArray::data_offset + 30 * 16384) / row_size + 1;
     sim->platters[other]->bad_rows.insert(row);
     auto platter = sim->make_platter();
@@ -451,16 +454,25 @@ TEST_F(Recovery, ARebuildGoesOnBehindRowsThatCannotBeComputed) {
     sim->settle();
     EXPECT_EQ(sim->state_of(lost), MemberState::in_sync);
     const auto bad = sim->array->status().configuration.bad_rows;
-    EXPECT_EQ(bad.size(), 2U);
+    ASSERT_EQ(bad.size(), 2U);
+    for (const BadRange& range : bad) {
+        EXPECT_EQ(range.kind, raw(range.member) == lost ? BadKind::voided : BadKind::retry);
+    }
+    EXPECT_EQ(sim->array->status().health, Health::damaged);
     EXPECT_EQ(read_error(offset_of(30, 0) + row_size, 512), Errc::unknown);
     EXPECT_EQ(read_error(offset_of(30, 1) + row_size, 512), Errc::unknown);
     EXPECT_TRUE(reads_as_model(offset_of(30, 2), 16384));
     EXPECT_TRUE(reads_as_model(offset_of(30, 0) + 2 * row_size, row_size));
     EXPECT_TRUE(reads_as_model(0, offset_of(30, 0)));
+    // It can be read after all: then its row is true again.
+    sim->platters[other]->bad_rows.clear();
+    EXPECT_TRUE(reads_as_model(offset_of(30, 1), 16384));
+    EXPECT_EQ(sim->array->status().configuration.bad_rows.size(), 1U);
+    EXPECT_EQ(read_error(offset_of(30, 0) + row_size, 512), Errc::unknown);
     sim->expect_parity();
 }
 
-TEST_F(Recovery, MoreThanTheListHoldsStopsTheArray) {
+TEST_F(Recovery, MoreThanTheListHoldsIsJoined) {
     SimArrayOptions options = shape(Level::raid6, 12);
     options.strip_size = 4096;
     options.stripes = 14000;
@@ -482,20 +494,19 @@ TEST_F(Recovery, MoreThanTheListHoldsStopsTheArray) {
                 bytes.data(), bytes.size());
     sim->crash(false);
     ASSERT_TRUE(sim->open(all_but({lost})));
-    for (int i = 0; i != 5000 && !sim->has_event("stopped"); ++i) sim->loop().run_for(millis(20));
-    EXPECT_TRUE(sim->has_event("stopped"));
-    EXPECT_EQ(sim->array->status().health, Health::failed);
+    sim->settle();
+    EXPECT_TRUE(sim->has_event("bad_rows_joined"));
+    EXPECT_FALSE(sim->has_event("stopped"));
+    EXPECT_EQ(sim->array->status().health, Health::degraded);
     Buffer row(row_size);
-    EXPECT_FALSE(sim->write(0, row));
-    EXPECT_FALSE(sim->stop());
+    EXPECT_TRUE(sim->write(0, row));
+    EXPECT_TRUE(sim->stop());
     ASSERT_TRUE(sim->open(all_but({lost})));  // and again: it did not forget
-    ASSERT_TRUE(sim->array->status().recovery);
-    EXPECT_GT(sim->array->status().recovery->stripes_left, 1000U);
-    sim->crash(false);
+    EXPECT_GT(sim->array->status().bad_bytes, 4000 * row_size);
 }
 
-// Nobody may be left without a way to start: force trusts parity where the list has no room.
-TEST_F(Recovery, ForceStartsWhatTheListHasNoRoomFor) {
+// Nobody may be left without a way to start.
+TEST_F(Recovery, AStartWithMoreThanTheListHolds) {
     SimArrayOptions options = shape(Level::raid6, 16);
     options.strip_size = 4096;
     options.stripes = 12000;
@@ -519,13 +530,11 @@ TEST_F(Recovery, ForceStartsWhatTheListHasNoRoomFor) {
                     intent_slot_offset(1, record.generation),
                 more.data(), more.size());
     sim->crash(false);
-    const auto refused = sim->open(all_but({0, 4}));
-    ASSERT_FALSE(refused);
-    EXPECT_NE(refused.error().text.find("start it with force"), std::string::npos);
-    const auto forced = sim->open(all_but({0, 4}), true);
-    ASSERT_TRUE(forced) << forced.error().text;
-    EXPECT_TRUE(sim->has_event("forced"));
-    EXPECT_TRUE(reads_as_model(0, 100 * row_size));
+    const auto opened = sim->open(all_but({0, 4}));
+    ASSERT_TRUE(opened) << opened.error().text;
+    EXPECT_TRUE(sim->has_event("bad_rows_joined"));
+    // Behind the last mark everything is known.
+    EXPECT_TRUE(reads_as_model(offset_of(11500, 0), 100 * row_size));
 }
 
 /// Marks in `stripes` stripes, every second one, none of them torn.
@@ -658,7 +667,7 @@ TEST_F(Recovery, AMemberLostInTheLastFlushLeavesNothingInDoubt) {
 // It was away while the array went on; a record that it still has may be of a higher generation.
 TEST_F(Recovery, AMemberThatComesBackBringsNoRecordsAlong) {
     start(shape(Level::raid5, 15));
-    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member("0")));
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member("0", false)));
     ASSERT_TRUE(sim->loop().run_until_done(sim->array->remove_member("0")));
     IntentRecord strange;
     strange.array = sim->array->configuration().array;

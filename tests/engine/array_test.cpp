@@ -123,7 +123,7 @@ TEST(SimArray, LosesNothingWithAsManyMembersLostAsTheLevelAllows) {
         for (std::uint32_t i = 0; i != lost; ++i) {
             const std::uint32_t role = (first + i * 2) % shape.members;
             const auto failed = sim.loop().run_until_done(
-                sim.array->fail_member(std::to_string(role)));
+                sim.array->fail_member(std::to_string(role), false));
             ASSERT_TRUE(failed) << failed.error().text;
             std::memset(sim.platters[role]->content.data() + SimArray::data_offset, 0xee,
                         sim.platters[role]->content.size() - SimArray::data_offset);
@@ -342,9 +342,9 @@ TEST(SimArray, MoreLossesThanTheLevelAllowsAreAnErrorNotGarbage) {
     sim.create();
     ASSERT_TRUE(sim.open());
     run_burst(sim, 12);
-    const auto failed = sim.loop().run_until_done(sim.array->fail_member("0"));
+    const auto failed = sim.loop().run_until_done(sim.array->fail_member("0", false));
     ASSERT_TRUE(failed);
-    const auto refused = sim.loop().run_until_done(sim.array->fail_member("1"));
+    const auto refused = sim.loop().run_until_done(sim.array->fail_member("1", false));
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().text.find("is needed"), std::string::npos);
     sim.platters[1]->dead = true;

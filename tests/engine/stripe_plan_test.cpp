@@ -298,7 +298,7 @@ void for_each_state(std::uint32_t k, std::uint32_t parities, Visit visit) {
         for_each_set(k + parities, 2, [&](RoleSet unreadable) {
             if (!(lost & unreadable).empty()) return;
             for (const bool parity_true : {true, false}) {
-                visit(StripeState{k, parities, lost, unreadable, parity_true});
+                visit(StripeState{k, parities, lost, unreadable, parity_true, {}, {}});
             }
         });
     });
@@ -352,7 +352,7 @@ TEST(StripePlan, TheWidestStripesAreNoDifferent) {
         const auto parities = static_cast<std::uint32_t>(1 + rng.below(2));
         const std::uint32_t k = members_max - parities;
         Case c;
-        c.state = {k, parities, draw(members_max, 3), {}, !rng.chance(4)};
+        c.state = {k, parities, draw(members_max, 3), {}, !rng.chance(4), {}, {}};
         c.state.unreadable = draw(members_max, 2) - c.state.lost;
         c.covered = draw(k, rng.chance(2) ? 3 : 200) | RoleSet::of(Role{0});
         c.partial = c.covered & draw(k, 3);
@@ -362,17 +362,17 @@ TEST(StripePlan, TheWidestStripesAreNoDifferent) {
 }
 
 TEST(StripePlan, NamesTheMethodsAsTheBooksDo) {
-    const StripeState whole{4, 1, {}, {}, true};
+    const StripeState whole{4, 1, {}, {}, true, {}, {}};
     EXPECT_EQ(plan_write(whole, RoleSet::first(4), {})->method, PlanMethod::full_stripe);
     EXPECT_EQ(plan_write(whole, RoleSet::first(1), {})->method, PlanMethod::rmw);
     EXPECT_EQ(plan_write(whole, RoleSet::first(3), {})->method, PlanMethod::rcw);
-    const StripeState in_doubt{4, 1, {}, {}, false};
+    const StripeState in_doubt{4, 1, {}, {}, false, {}, {}};
     EXPECT_EQ(plan_write(in_doubt, RoleSet::first(1), {})->method, PlanMethod::rcw);
-    const StripeState degraded{4, 1, RoleSet::of(Role{0}), {}, true};
+    const StripeState degraded{4, 1, RoleSet::of(Role{0}), {}, true, {}, {}};
     EXPECT_EQ(plan_write(degraded, RoleSet::of(Role{0}), {})->method, PlanMethod::rcw);
     EXPECT_EQ(plan_write(degraded, RoleSet::first(1), RoleSet::first(1))->method,
               PlanMethod::recover_rcw);
-    const StripeState no_parity{4, 1, RoleSet::of(Role{4}), {}, true};
+    const StripeState no_parity{4, 1, RoleSet::of(Role{4}), {}, true, {}, {}};
     EXPECT_EQ(plan_write(no_parity, RoleSet::first(1), {})->read.size(), 0U);
 }
 

@@ -36,6 +36,8 @@ class Monitor final : public MemberMonitor {
     }
     Task<Result<void>> losses_durable() override { co_return Result<void>{}; }
     Task<Result<void>> rows_known(std::vector<BadRange>) override { co_return Result<void>{}; }
+    void strip_write_failed(MemberIndex member, int error) override { write_failed(member, error); }
+    Task<Result<void>> rows_doubtful(WindowPlace, RowMask) override { co_return Result<void>{}; }
     Task<Result<void>> flush_members() override {
         const std::uint64_t sequence = intent->flush_begins();
         ++flushes;

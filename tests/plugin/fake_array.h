@@ -112,7 +112,9 @@ class FakeArray final : public Array {
         status.events.push_back({1, 1700000000, Severity::error, "member_failed", "it failed"});
         return status;
     }
-    Task<Checked<Unit>> fail_member(std::string name) override { return order("fail " + name); }
+    Task<Checked<Unit>> fail_member(std::string name, bool force) override {
+        return order("fail " + name + (force ? " force" : ""));
+    }
     Task<Checked<Unit>> remove_member(std::string name) override { return order("remove " + name); }
     Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) override {
         return order("add " + disk->info().path + (force ? " force" : ""));

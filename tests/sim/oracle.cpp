@@ -147,7 +147,7 @@ void Oracle::lose(Version& version, Why why) {
     version.lost = true;
 }
 
-void Oracle::end_write(WriteNumber number, bool ok, bool fua) {
+void Oracle::end_write(WriteNumber number, bool ok, bool fua, std::optional<Errc> error) {
     Write& write = writes_[number];
     write.ended = ++time_;
     write.failed = !ok;
@@ -175,6 +175,11 @@ void Oracle::end_write(WriteNumber number, bool ok, bool fua) {
         Soil& soil = soil_[parity_row(row)];
         --soil.writes;
         soil.ended = time_;
+        if (ok) true_.insert(parity_row(row));
+        if (error == Errc::full || error == Errc::io) {
+            failed_.insert(parity_row(row));
+            true_.erase(parity_row(row));
+        }
         soil.failed |= !ok;
         Stripe& stripe = stripes_[raw(stripe_of(row))];
         --stripe.writes;
@@ -223,6 +228,7 @@ std::optional<Broken> Oracle::end_read(std::uint64_t began, std::uint64_t offset
     std::optional<Broken> broken;
     for_rows(offset, data.size(), [&](std::uint64_t at) {
         const Row& row = rows_[at];
+        if (row.kind == BadKind::retry) return;  // it was tried again
         if (row.listed == 0 || row.listed >= began || row.heals != 0 || row.heal_ended >= began) return;
         broken = Broken{"R4", fmt::format("row {} of the array is listed as unknown, and was read "
                                           "without an error", at)};
@@ -335,6 +341,9 @@ std::optional<Broken> Oracle::check_error(std::uint64_t began, std::uint64_t off
     for (std::uint64_t at = offset / row_size; at != (offset + size + row_size - 1) / row_size;
          ++at) {
         const Row& row = rows_[at];
+        if (error.code == Errc::unknown && is_beside_retry(at)) return std::nullopt;
+        const bool unsure = doubtful_[raw(stripe_of(at))] || failed_.contains(parity_row(at));
+        if (error.code == Errc::doubt && unsure && !unreadable_.empty()) return std::nullopt;
         if (write && covers_row(range, at)) continue;  // heals it
         if (error.code == Errc::unknown && (row.listed != 0 || row.unlisted >= began)) {
             return std::nullopt;
@@ -378,10 +387,17 @@ void Oracle::crash(bool power) {
         soil.writes = 0;
     }
     for (Stripe& stripe : stripes_) stripe = {};  // what counts of it is in doubt now
+    true_.clear();
 }
 
 void Oracle::stopped(std::uint64_t began) {
     end_flush(began);
+    if (!intent_on_ && !failed_.empty()) doubt_everything();  // there is no record to name them
+    for (const std::uint64_t row : failed_) {  // the record knows them by stripe
+        doubtful_[row / geometry_.rows_per_strip()] = true;
+        hit_.insert(row);
+    }
+    true_.clear();  // as it knows what was in doubt before
     for (Stripe& stripe : stripes_) stripe = {};
 }
 
@@ -439,6 +455,12 @@ std::pair<std::uint64_t, std::uint64_t> Oracle::region_of(std::uint64_t stripe,
 
 void Oracle::spread_doubt() {
     if (!intent_on_) return doubt_everything();
+    const std::uint64_t per_strip = geometry_.rows_per_strip();
+    for (const std::uint64_t row : failed_) {
+        stripes_[row / per_strip].ever = true;
+        stripes_[row / per_strip].touched_nanos = nanos_;  // its mark stays
+        hit_.insert(row);
+    }
     for (std::uint64_t at = 0; at != stripes_.size(); ++at) {
         const Stripe& stripe = stripes_[at];
         const bool marked = stripe.writes != 0 ||
@@ -467,8 +489,21 @@ void Oracle::doubt_is_over() {
 
 bool Oracle::has_doubt() const { return std::ranges::find(doubtful_, true) != doubtful_.end(); }
 
-std::map<std::uint64_t, MemberIndex> Oracle::rows_of(const std::vector<BadRange>& ranges) const {
-    std::map<std::uint64_t, MemberIndex> rows;
+/// Whether another strip of the same row of parity was to be tried again before now.
+bool Oracle::is_beside_retry(std::uint64_t at) const {
+    const std::uint64_t per_strip = geometry_.rows_per_strip();
+    const std::uint64_t per_stripe = per_strip * geometry_.data_count();
+    const std::uint64_t first = at / per_stripe * per_stripe + at % per_strip;
+    for (std::uint64_t i = 0; i != geometry_.data_count(); ++i) {
+        const Row& row = rows_[first + i * per_strip];
+        const bool before = (row.listed != 0 && row.listed < time_) || row.unlisted != 0;
+        if (first + i * per_strip != at && row.kind == BadKind::retry && before) return true;
+    }
+    return false;
+}
+
+std::map<std::uint64_t, Oracle::Bad> Oracle::rows_of(const std::vector<BadRange>& ranges) const {
+    std::map<std::uint64_t, Bad> rows;
     const std::uint64_t per_strip = geometry_.rows_per_strip();
     for (const BadRange& range : ranges) {
         for (std::uint64_t at = range.first; at != range.first + range.count; ++at) {
@@ -477,7 +512,7 @@ std::map<std::uint64_t, MemberIndex> Oracle::rows_of(const std::vector<BadRange>
             if (raw(role) >= geometry_.data_count()) continue;
             rows.emplace((raw(stripe) * geometry_.data_count() + raw(role)) * per_strip +
                              at % per_strip,
-                         range.member);
+                         Bad{range.member, range.kind});
         }
     }
     return rows;
@@ -489,11 +524,16 @@ std::optional<Broken> Oracle::see(const Configuration& configuration) {
     const auto now = rows_of(configuration.bad_rows);
     seen_ = configuration.bad_rows;
     ++time_;
-    for (const auto& [row, member] : now) {
-        if (before.contains(row)) continue;
+    std::vector<std::pair<std::uint64_t, MemberIndex>> more;
+    for (const auto& [row, bad] : now) {
+        rows_[row].kind = bad.kind;
+        if (!before.contains(row)) more.emplace_back(row, bad.member);
+    }
+    for (const auto& [row, member] : more) rows_[row].listed = time_;  // some beside each other
+    for (const auto& [row, member] : more) {
         if (auto broken = list(row, member, configuration)) return broken;
     }
-    for (const auto& [row, member] : before) {
+    for (const auto& [row, bad] : before) {
         if (now.contains(row)) continue;
         if (auto broken = unlist(row)) return broken;
     }
@@ -506,7 +546,8 @@ std::optional<Broken> Oracle::list(std::uint64_t at, MemberIndex member, const C
     row.listed_nanos = nanos_;
     ++listed_count_;
     // Written whole just before the crash: not yet acknowledged, it may not have left the list.
-    const bool leaving = crashed_now_ && row.unlisted != 0 && row.heal_done < row.was_listed &&
+    const bool leaving = crashed_now_ && row.unlisted != 0 &&
+                         (row.heal_done < row.was_listed || row.kind == BadKind::retry) &&
                          crashed_nanos_ - row.unlisted_nanos < durable_nanos;
     if (note_) {
         note_(fmt::format("row {} (stripe {}, member {}) is listed{}", at, raw(stripe_of(at)),
@@ -519,8 +560,14 @@ std::optional<Broken> Oracle::list(std::uint64_t at, MemberIndex member, const C
     const std::string what =
         fmt::format("row {} of the array (stripe {}, member {}) came on the bad-row list, and ", at,
                     raw(stripe), raw(member));
+    const std::uint64_t parity = parity_row(at);
+    if (failed_.contains(parity) || is_beside_retry(at)) return std::nullopt;
+    if (full_ && soil_[parity].writes != 0) return std::nullopt;  // it fails just now
     if (!doubtful_[raw(stripe)]) {
         return Broken{"R4", what + "no write was under way near it when the node crashed"};
+    }
+    if (true_.contains(parity) && !crashed_now_) {
+        return Broken{"R4", what + "parity of it was written since the start"};
     }
     const auto is_lost = [&](MemberIndex any) {
         return now.member(any)->state != MemberState::in_sync || unreadable_.contains(raw(any));
@@ -548,6 +595,7 @@ std::optional<Broken> Oracle::unlist(std::uint64_t at) {
     const bool hard = !crashed_now_ ||
                       (!anything_unknown_ && crashed_nanos_ > row.listed_nanos + durable_nanos);
     const bool healed = row.heals != 0 || row.heal_ended >= since;
+    if (row.kind == BadKind::retry) return std::nullopt;  // it could be read: any version may be there
     if (!healed) {
         if (crashed_now_ && !hard) return std::nullopt;  // it never was on the members
         return Broken{"R4", fmt::format("row {} of the array left the bad-row list, and was not "

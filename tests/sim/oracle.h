@@ -68,7 +68,8 @@ class Oracle {
     WriteNumber begin_write(std::uint64_t offset, std::uint64_t size, bool zero);
     /// The bytes that the write puts at `offset`; all of it lies in one write.
     void fill(WriteNumber number, std::uint64_t offset, ByteSpan into) const;
-    void end_write(WriteNumber number, bool ok, bool fua);
+    /// `error`: none, or why it failed.
+    void end_write(WriteNumber number, bool ok, bool fua, std::optional<Errc> error = {});
     std::uint64_t begin_read();
     /// @param known  the read succeeded; else nothing is learned of the contents
     std::optional<Broken> end_read(std::uint64_t began, std::uint64_t offset, ByteView data,
@@ -124,7 +125,16 @@ class Oracle {
     /// Silent corruption that cannot be told from data any more: this row may hold these bytes.
     void allow(std::uint64_t offset, ByteView data);
 
+    /// No stripe is marked: nothing is in doubt because a write to it failed.
+    void marks_are_gone() { failed_.clear(); }
+    /// A member may have no room just now.
+    void set_full(bool full) { full_ = full; }
+    bool has_failed() const { return !failed_.empty(); }
+
     bool is_listed(std::uint64_t row) const { return rows_[row].listed != 0; }
+    bool is_retried(std::uint64_t row) const {
+        return rows_[row].listed != 0 && rows_[row].kind == BadKind::retry;
+    }
     /// A write put something into the listed row, perhaps, and did not come to its end.
     bool is_filled(std::uint64_t row) const { return rows_[row].filled; }
     std::uint64_t listed_rows() const { return listed_count_; }
@@ -157,6 +167,7 @@ class Oracle {
     };
     struct Row {
         std::uint64_t listed{0};        // since when; 0: it is not
+        BadKind kind{BadKind::voided};
         std::uint64_t listed_nanos{0};
         std::uint64_t unlisted{0};      // when it left the list
         std::uint64_t unlisted_nanos{0};
@@ -201,7 +212,12 @@ class Oracle {
     void spread_doubt();
     std::optional<Broken> list(std::uint64_t row, MemberIndex member, const Configuration& now);
     std::optional<Broken> unlist(std::uint64_t row);
-    std::map<std::uint64_t, MemberIndex> rows_of(const std::vector<BadRange>& ranges) const;
+    struct Bad {
+        MemberIndex member{};
+        BadKind kind{BadKind::voided};
+    };
+    std::map<std::uint64_t, Bad> rows_of(const std::vector<BadRange>& ranges) const;
+    bool is_beside_retry(std::uint64_t row) const;
     template <class Do>
     void for_rows(std::uint64_t offset, std::uint64_t size, Do what);
 
@@ -227,12 +243,15 @@ class Oracle {
     std::vector<Stripe> stripes_;
     std::vector<bool> doubtful_;   // by stripe
     bool all_in_doubt_{false};     // the record of the write intent does not tell
+    std::set<std::uint64_t> failed_;  // parity rows of which a write failed, until no mark is left
+    std::set<std::uint64_t> true_;    // parity rows that were written since the start
     std::set<std::uint64_t> hit_;  // parity rows in doubt that were written themselves
     std::vector<BadRange> seen_;
     std::set<std::uint32_t> unreadable_;  // members, since the doubt began
     std::uint64_t listed_count_{0};
     bool intent_on_{true};
     std::set<std::uint64_t> regions_;  // in bytes
+    bool full_{false};
     bool anything_unknown_{false};
     bool readonly_{false};
     bool crashed_now_{false};      // and not restarted yet

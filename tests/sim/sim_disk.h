@@ -57,6 +57,9 @@ struct SimPlatter {
     bool fails_flushes{false};
     std::uint64_t read_fails_one_in{0};   // 0: never
     std::uint64_t write_fails_one_in{0};  // a write that fails may have happened in part
+    bool answers_no_reads{false};         // for a moment
+    bool full{false};                     // writes to rows of `holes` fail with ENOSPC
+    std::set<std::uint64_t> holes;        // rows that have no space yet
     std::uint64_t delay_nanos{0};         // every operation takes this much longer
     std::uint64_t latency_nanos{1'000'000};  // and up to this much by chance
     bool zero_fast{true};
@@ -73,12 +76,17 @@ struct SimPlatter {
     std::uint64_t flushes{0};
 
     bool is_well() const {
-        return !dead && !fails_writes && !fails_flushes && bad_rows.empty() &&
+        return !dead && !fails_writes && !fails_flushes && !full && !answers_no_reads && bad_rows.empty() &&
                read_fails_one_in == 0 && write_fails_one_in == 0;
+    }
+    /// It does all but take more space.
+    bool is_only_full() const {
+        return full && !dead && !fails_writes && !fails_flushes && !answers_no_reads &&
+               bad_rows.empty() && read_fails_one_in == 0 && write_fails_one_in == 0;
     }
     /// Whatever was wrong with it ends; what its bytes suffered stays.
     void heal() {
-        dead = fails_writes = fails_flushes = false;
+        dead = fails_writes = fails_flushes = full = answers_no_reads = false;
         bad_rows.clear();
         read_fails_one_in = write_fails_one_in = delay_nanos = 0;
     }
@@ -245,6 +253,7 @@ class SimDisk final : public Disk {
   private:
     int read(std::uint64_t offset, ByteSpan into) const {
         SimPlatter& platter = *platter_;
+        if (platter.answers_no_reads) return EIO;
         if (platter.dead || offset > info_.size || into.size() > info_.size - offset) return EIO;
         ++platter.reads;
         if (strikes(platter.read_fails_one_in)) return EIO;
@@ -255,6 +264,22 @@ class SimDisk final : public Disk {
         return 0;
     }
     bool strikes(std::uint64_t one_in) const { return one_in != 0 && loop_.rng().chance(one_in); }
+
+    /// False: there is no space for it, and what lies before the first hole was written.
+    bool take_space(const DiskOp& op, const std::byte* data) {
+        SimPlatter& platter = *platter_;
+        const auto hole = platter.holes.lower_bound(op.offset / row_size);
+        const std::uint64_t past = (op.offset + op.size) / row_size;
+        if (hole == platter.holes.end() || *hole >= past) return true;
+        if (platter.full) {
+            const std::uint64_t size = *hole * row_size - op.offset;
+            if (size == 0) return false;
+            platter.change(op.offset, data, size, false, [](std::uint64_t) { return true; });
+            return false;
+        }
+        platter.holes.erase(hole, platter.holes.lower_bound(past));
+        return true;
+    }
 
     int carry_out(DiskOp& op, std::uint64_t before) {
         SimPlatter& platter = *platter_;
@@ -280,6 +305,7 @@ class SimDisk final : public Disk {
                            [this](std::uint64_t) { return loop_.rng().chance(2); });
             return EIO;
         }
+        if (!take_space(op, data)) return ENOSPC;
         platter.change(op.offset, data, op.size, op.fua || !platter.caches,
                        [](std::uint64_t) { return true; });
         for (std::uint64_t row = op.offset / row_size; row != (op.offset + op.size) / row_size;

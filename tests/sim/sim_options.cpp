@@ -50,6 +50,8 @@ SimOptions draw_options(std::uint64_t seed, std::uint64_t steps) {
     o.idles_one_in = one_of(rng, {0u, 100u, 300u});
     o.corrupts_one_in = one_of(rng, {0u, 300u});
     o.wall_stands = rng.chance(2);
+    o.holes = rng.chance(4);
+    o.outages = rng.chance(3);
     return o;
 }
 
@@ -57,14 +59,16 @@ std::string text_of(const SimOptions& o) {
     return fmt::format(
         "RAID-{} {} members={} spares={} strip={} stripes={} volumes={} intent={} region={} "
         "align={} zero={} reads={} cache={} junk={} latency={}us plan={} flights={} pace={} hot={} "
-        "faults=1/{} operators=1/{} crashes=1/{} stops=1/{} idles=1/{} corrupts=1/{} wall={}",
+        "holes={} outages={} faults=1/{} operators=1/{} crashes=1/{} stops=1/{} idles=1/{} "
+        "corrupts=1/{} wall={}",
         static_cast<int>(o.level), text_of(o.layout), o.members, o.spares, o.strip_size, o.stripes,
         o.volumes, !o.intent_room ? "no-room" : o.intent_on ? "on" : "off", o.intent_region,
         o.memory_align, o.zero_fast ? "fast" : "slow", o.reads_now ? "direct" : "loop",
         o.caches ? "volatile" : "none", o.junk ? "yes" : "no", o.latency_nanos / 1000,
         o.plan == FaultPlan::within ? "within" : "beyond", o.flights_max, o.pace, o.hot_sectors,
-        o.faults_one_in, o.operators_one_in, o.crashes_one_in, o.stops_one_in, o.idles_one_in,
-        o.corrupts_one_in, o.wall_stands ? "stands" : "runs");
+        o.holes ? "yes" : "no", o.outages ? "yes" : "no", o.faults_one_in, o.operators_one_in,
+        o.crashes_one_in, o.stops_one_in, o.idles_one_in, o.corrupts_one_in,
+        o.wall_stands ? "stands" : "runs");
 }
 
 }  // namespace braid::sim

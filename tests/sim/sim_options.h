@@ -31,6 +31,8 @@ struct SimOptions {
     bool zero_fast{true};
     bool reads_now{false};           // clients read past the loop, as of members in memory
     bool caches{true};               // members lose what was not flushed when the power goes
+    bool holes{false};               // members may have no room for what was never written
+    bool outages{false};             // a member answers no reads for a moment, also one that is needed
     bool junk{false};                // members hold something else at first
     std::uint64_t latency_nanos{1'000'000};
     FaultPlan plan{FaultPlan::within};

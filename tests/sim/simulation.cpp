@@ -130,6 +130,7 @@ void Simulation::act() {
     if (strikes(options_.crashes_one_in) && may_crash()) return crash(!rng_.chance(3));
     if (strikes(options_.stops_one_in)) return (void)stop(true);
     if (strikes(options_.faults_one_in)) rng_.chance(4) ? heal_one() : inject_fault();
+    if (options_.outages && strikes(100)) begin_outage();
     if (strikes(options_.operators_one_in)) operate();
     if (strikes(options_.corrupts_one_in)) corrupt();
     if (rng_.chance(200)) take_snapshot();
@@ -185,11 +186,16 @@ void Simulation::look() {
         epoch_seen_ = now.version;
         epoch_changed_ = loop_.now().value;
     }
+    if (outage_ && loop_.now().value > outage_->until) end_outage();
     const std::uint64_t listed = oracle_->listed_rows();
+    oracle_->set_full(options_.holes && was_full());
     check(oracle_->see(now));
+    check_unforced();
     if (oracle_->listed_rows() > listed) figures_.rows_listed += oracle_->listed_rows() - listed;
-    if (!doubt_ || ++looks_ % 64 != 0) return;
+    if ((!doubt_ && !oracle_->has_failed()) || ++looks_ % 64 != 0) return;
     const ArrayStatus status = array_->status();
+    if (!status.readonly && status.intent.stripes_marked == 0) oracle_->marks_are_gone();
+    if (!doubt_) return;
     if (status.readonly || status.configuration.resynced) return;
     if (status.recovery && status.recovery->stripes_left != 0) return;
     note("a resync has passed what was in doubt");

@@ -76,6 +76,11 @@ class Simulation {
         std::string name;
         std::optional<Checked<Unit>> result;
     };
+    struct Unforced {
+        std::shared_ptr<Command> command;
+        std::uint32_t role{0};
+        std::uint64_t listed{0};  // rows, before
+    };
     enum class Started : std::uint8_t { yes, refused, crashed };
     using Names = std::vector<std::string>;
 
@@ -138,10 +143,17 @@ class Simulation {
     bool is_healed_just_now(const std::string& path) const;
     void heal(const std::string& path);
     void heal_one();
+    void begin_outage();
+    void end_outage();
+    std::size_t lost_roles() const;
+    bool met_outage(std::uint64_t since) const;
     void operate();
     void spawn(std::string name, Task<Checked<Unit>> task);
     void add_any();
-    void replace(std::uint32_t role);
+    void replace(std::uint32_t role, bool force);
+    bool was_full() const;
+    std::uint64_t listed_of(std::uint32_t role) const;
+    void check_unforced();
     void change_intent();
     void note_intent();
     void corrupt();
@@ -171,6 +183,7 @@ class Simulation {
     void mend_members();
     bool is_settled() const;
     void settle(const std::string& when);
+    void check_retried();
     void rewrite_listed_rows();
     void check_scrub();
     void check_marks();
@@ -199,6 +212,13 @@ class Simulation {
     std::uint64_t flying_{0};
     std::uint64_t requests_{0};
     std::list<std::shared_ptr<Command>> commands_;
+    std::optional<Unforced> unforced_;
+    struct Outage {
+        std::string path;
+        std::uint64_t until{0};  // nanoseconds
+    };
+    std::optional<Outage> outage_;
+    std::uint64_t outage_ended_{0};
     bool stopping_{false};
     bool doubt_{false};
     bool intent_sure_{false};   // it is on, durably

@@ -139,6 +139,7 @@ void Simulation::landed(Flight& flight) {
     flight.done = true;
     --flying_;
     oracle_->set_time(loop_.now().value);
+    oracle_->set_full(options_.holes && was_full());
     check(oracle_->see(array_->configuration()));
     const bool known = request.error.code == Errc::unknown || request.error.code == Errc::unsupported;
     if (trace_.prints_all() || (!request.ok && !known)) {
@@ -149,12 +150,17 @@ void Simulation::landed(Flight& flight) {
     }
     const bool write = request.kind == IoKind::write || request.kind == IoKind::zero;
     const bool excused = (stopping_ && request.error.code == Errc::fenced) ||
-                         (request.fast_only && request.error.code == Errc::unsupported);
-    if (!request.ok && !excused) {
+                         (request.fast_only && request.error.code == Errc::unsupported) ||
+                         (write && request.error.code == Errc::full && was_full());
+    if (!request.ok && !excused && !met_outage(flight.since)) {
         const std::uint64_t began = write ? oracle_->began(flight.write) : flight.began;
         check(oracle_->check_error(began, request.offset, request.size, write, request.error));
     }
-    if (write) return oracle_->end_write(flight.write, request.ok, request.fua);
+    if (write) {
+        std::optional<Errc> error;
+        if (!request.ok) error = request.error.code;
+        return oracle_->end_write(flight.write, request.ok, request.fua, error);
+    }
     if (request.kind == IoKind::flush) {
         if (request.ok) oracle_->end_flush(flight.began);
         return;

@@ -23,8 +23,8 @@ std::set<std::uint32_t> Simulation::weak_roles() const {
     for (const MemberRecord& record : configuration().members) {
         if (!record.role) continue;
         const auto platter = platter_of(record.path);
-        if (record.state == MemberState::in_sync && platter && platter->is_well() &&
-            !is_healed_just_now(record.path)) {
+        const bool well = platter && (platter->is_well() || platter->is_only_full());
+        if (record.state == MemberState::in_sync && well && !is_healed_just_now(record.path)) {
             continue;
         }
         weak.insert(raw(*record.role));
@@ -42,6 +42,13 @@ void Simulation::heal(const std::string& path) {
     SimPlatter& platter = *disks_.at(path);
     if (!platter.is_well()) healed_[path] = loop_.now().value;
     platter.heal();
+}
+
+/// Whether a member may have had no room for what was written just now.
+bool Simulation::was_full() const {
+    return std::ranges::any_of(disks_, [this](const auto& one) {
+        return one.second->full || is_healed_just_now(one.first);
+    });
 }
 
 /// No change of who takes part is under way, in memory or on its way to the members.
@@ -63,6 +70,11 @@ std::shared_ptr<SimPlatter> Simulation::make_platter(bool junk) {
     platter->reads_now = options_.reads_now;
     platter->caches = options_.caches;
     platter->latency_nanos = options_.latency_nanos;
+    if (options_.holes) {
+        for (std::uint64_t row = data_offset_ / row_size; row != platter->content.size() / row_size; ++row) {
+            if (rng_.chance(3)) platter->holes.insert(row);
+        }
+    }
     for (std::uint64_t at = data_offset_; junk && at < platter->content.size(); at += 8) {
         const std::uint64_t word = rng_.next();
         std::memcpy(platter->content.data() + at, &word, sizeof word);
@@ -89,10 +101,14 @@ void Simulation::inject_fault() {
     if (well.empty()) return;
     const MemberRecord& record = *well[rng_.below(well.size())];
     SimPlatter& platter = *platter_of(record.path);
-    const std::uint64_t kind = rng_.below(8);
+    const std::uint64_t kind = rng_.below(options_.holes ? 10 : 8);
     if (kind == 0) {
         platter.delay_nanos = 1 + rng_.below(50'000'000);
         return note(fmt::format("{} becomes slow", record.path));
+    }
+    if (kind >= 8) {
+        platter.full = true;
+        return note(fmt::format("{} has no room", record.path));
     }
     if (!may_lose(1)) return;
     std::string what;
@@ -129,6 +145,48 @@ void Simulation::inject_fault() {
     oracle_->set_unreadable(*record.role);
     ++figures_.losses;
     note(fmt::format("{} (member {}) {}", record.path, raw(*record.role), what));
+}
+
+/// A member answers no reads for a moment, though the level may need it: what is asked meanwhile may
+/// be an error, and nothing is given up for it.
+void Simulation::begin_outage() {
+    constexpr std::uint64_t gap_nanos = 30'000'000'000;
+    const std::uint64_t now = loop_.now().value;
+    if (outage_ || !array_ || now < outage_ended_ + gap_nanos) return;
+    std::vector<const MemberRecord*> well;
+    for (const MemberRecord& record : configuration().members) {
+        const auto platter = platter_of(record.path);
+        if (record.role && platter && platter->is_well() && record.state == MemberState::in_sync) {
+            well.push_back(&record);
+        }
+    }
+    // Another fault that the array does not know of yet, and the level could not do without both.
+    const bool needed = lost_roles() == parities_of(options_.level);
+    if (well.empty() || (!needed && !weak_roles().empty())) return;
+    const std::string& path = well[rng_.below(well.size())]->path;
+    outage_ = Outage{path, now + 100'000'000 + rng_.below(20'000'000'000)};
+    disks_.at(path)->answers_no_reads = true;
+    note(path + " answers no reads");
+}
+
+std::size_t Simulation::lost_roles() const {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(configuration().members, [](const MemberRecord& record) {
+            return record.role && record.state != MemberState::in_sync;
+        }));
+}
+
+void Simulation::end_outage() {
+    if (!outage_) return;
+    disks_.at(outage_->path)->answers_no_reads = false;
+    note(outage_->path + " answers reads again");
+    outage_.reset();
+    outage_ended_ = loop_.now().value;
+}
+
+/// Whether something that began then may have met an outage.
+bool Simulation::met_outage(std::uint64_t since) const {
+    return outage_ || (outage_ended_ != 0 && since < outage_ended_ + Oracle::durable_nanos);
 }
 
 /// A fault goes away as it came; what the array made of it stays.
@@ -172,6 +230,26 @@ void Simulation::spawn(std::string name, Task<Checked<Unit>> task) {
     loop_.tasks().spawn(keep(std::move(task), &command->result));
 }
 
+/// Rows that are listed of the member.
+std::uint64_t Simulation::listed_of(std::uint32_t role) const {
+    std::uint64_t rows = 0;
+    for (const BadRange& range : array_->configuration().bad_rows) {
+        if (raw(range.member) == role) rows += range.count;
+    }
+    return rows;
+}
+
+/// An order that was not forced, and was taken, cost nothing.
+void Simulation::check_unforced() {
+    if (!unforced_ || !unforced_->command->result) return;
+    const Unforced order = *std::exchange(unforced_, std::nullopt);
+    const MemberRecord* record = array_->configuration().member(MemberIndex{order.role});
+    if (!*order.command->result || record->state != MemberState::faulty) return;
+    if (listed_of(order.role) <= order.listed || !is_within()) return;
+    fail(Outcome::wrong_data, "R4: " + order.command->name + " was taken unforced, and rows came on "
+                                                             "the bad-row list for it");
+}
+
 void Simulation::add_any() {
     // Something new, or something that lies about: it may once have been a member.
     Names idle;
@@ -187,11 +265,11 @@ void Simulation::add_any() {
           array_->add_member(std::make_unique<SimDisk>(loop_, disks_.at(path), path), true));
 }
 
-void Simulation::replace(std::uint32_t role) {
+void Simulation::replace(std::uint32_t role, bool force) {
     const std::string path = fresh_platter();
-    spawn(fmt::format("replace {} by {}", role, path),
+    spawn(fmt::format("replace {} by {}{}", role, path, force ? " by force" : ""),
           array_->replace_member(std::to_string(role),
-                                 std::make_unique<SimDisk>(loop_, disks_.at(path), path), true));
+                                 std::make_unique<SimDisk>(loop_, disks_.at(path), path), force));
 }
 
 void Simulation::change_intent() {
@@ -226,7 +304,10 @@ void Simulation::operate() {
             if (!is_weak && !may_lose(1)) return;
             if (!is_within() || commands_.empty()) {
                 ++figures_.losses;
-                spawn(fmt::format("fail {}", role), array_->fail_member(std::to_string(role)));
+                const bool force = rng_.chance(3);
+                spawn(fmt::format("fail {}{}", role, force ? " by force" : ""),
+                      array_->fail_member(std::to_string(role), force));
+                if (!force) unforced_ = Unforced{commands_.back(), role, listed_of(role)};
             }
             return;
         case 1: return spawn(fmt::format("remove {}", role), array_->remove_member(std::to_string(role)));
@@ -234,9 +315,9 @@ void Simulation::operate() {
         case 3:
         case 4:
             // Mostly a lost one, so that it goes on.
-            if (!weak.empty() && commands_.empty()) return replace(*weak.begin());
+            if (!weak.empty() && commands_.empty()) return replace(*weak.begin(), rng_.chance(2));
             if (!is_weak && (!may_lose(1) || !commands_.empty())) return;
-            return replace(role);
+            return replace(role, rng_.chance(2));
         case 5:
         case 6: {
             const bool repair = rng_.chance(2);

@@ -45,6 +45,8 @@ bool Simulation::may_crash(std::size_t absent) const {
 
 void Simulation::crash(bool power) {
     note(power ? "the power goes" : "the node is killed");
+    end_outage();
+    unforced_.reset();
     ++figures_.crashes;
     oracle_->set_time(loop_.now().value);
     if (array_) {
@@ -70,6 +72,7 @@ void Simulation::crash(bool power) {
 
 bool Simulation::stop(bool may_crash_now) {
     note("stop");
+    end_outage();
     stopping_ = true;
     stopped_.reset();
     loop_.tasks().spawn(store_result(array_->stop(), &stopped_));
@@ -100,7 +103,8 @@ bool Simulation::stop(bool may_crash_now) {
     }
     array_.reset();
     stopping_ = false;
-    clean_ = well;
+    // Without a record nobody knows which rows were left in doubt for want of room.
+    clean_ = well && (intent_sure_ || !oracle_->has_failed());
     if (well) {
         oracle_->stopped(oracle_->begin_flush());
     } else {
