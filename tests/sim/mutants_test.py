@@ -17,7 +17,8 @@ MUST_BE_FOUND = [
     "intent-not-awaited", "intent-not-durable", "clean-before-flush", "doubt-forgotten",
     "degraded-trusts-doubt", "bad-rows-not-kept", "row-lock-dropped-early", "parity-not-written",
     "stale-member-accepted", "flush-skips-member", "resync-skips-last", "losses-not-awaited",
-    "bad-row-healed-early", "checkpoint-ahead",
+    "bad-row-healed-early", "checkpoint-ahead", "retry-row-trusted", "doubt-left-early",
+    "order-not-refused",
 ]
 # Rare crossings: not from seed 1 on, so that a run is short.
 FIRST_SEED = {"doubt-forgotten": 70, "bad-row-healed-early": 200, "checkpoint-ahead": 90,
