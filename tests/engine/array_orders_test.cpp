@@ -30,7 +30,7 @@ Checked<Unit> replace(SimArray& sim, const std::string& name, const Platter& pla
         sim.array->replace_member(name, sim.disk(platter, path), force));
 }
 Checked<Unit> fail(SimArray& sim, const std::string& name) {
-    return sim.loop().run_until_done(sim.array->fail_member(name));
+    return sim.loop().run_until_done(sim.array->fail_member(name, false));
 }
 std::string text_of(const Checked<Unit>& result) { return result ? "done" : result.error().text; }
 MemberStatus member(const SimArray& sim, std::uint32_t role) {

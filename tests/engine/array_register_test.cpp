@@ -175,11 +175,11 @@ TEST(Raid6OfFour, GoesOnWithTwoOnlyWithItsTieBreaker) {
     SimArray array({.level = Level::raid6, .members = 4, .stripes = 8});
     make(array);
     fill(array);
-    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2")));
-    const auto refused = array.loop().run_until_done(array.array->fail_member("0"));
+    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2", false)));
+    const auto refused = array.loop().run_until_done(array.array->fail_member("0", false));
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().text.find("member 0, which breaks ties"), std::string::npos);
-    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("1")));
+    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("1", false)));
     fill(array);
     array.expect_content();
     ASSERT_TRUE(array.stop());
@@ -191,7 +191,7 @@ TEST(Raid6OfFour, StopsWithoutItAndLosesNothing) {
     SimArray array({.level = Level::raid6, .members = 4, .stripes = 8});
     make(array);
     fill(array);
-    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2")));
+    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2", false)));
     array.platters[0]->dead = true;
     Buffer bytes(array.size());
     (void)array.write(0, bytes);  // meets the loss
