@@ -69,7 +69,7 @@ def creates(world):
     check(facts["members"][2]["superblock"]["role"] == 2, facts["members"][2])
     check(facts["members"][0]["slots"][1]["configuration"]["volumes"][0]["name"] == "one", "the text of the slot")
     done = works("examine", *paths)
-    says(done, "would start", "member 3, uuid", "volume    one", "5 MiB", "events 2, clean")
+    says(done, "would start", "member 3, uuid", "volume    one", "5 MiB", "events 4, clean")
     files = world.members(3, SIZE)
     write_at(files[1], 8 * MIB, RANDOM)
     works("create", "--level", 5, "--layout", "ra", "--assume-clean", *files)

@@ -21,7 +21,7 @@ std::uint64_t data_space(const SimArray& sim) {
     }
     return rows * row_size;
 }
-constexpr std::uint64_t tail_of_create = 128 * kibi;  // of each member; wiped by writing
+constexpr std::uint64_t tail_of_create = 1024 * kibi;  // of each member; wiped by writing
 
 IoRequest zero_of(std::uint64_t offset, std::uint64_t size) {
     IoRequest zero;

@@ -136,6 +136,7 @@ TEST(Restore, SlotsThatDisagreeAreRefused) {
         Configuration other = kit.now;
         other.volumes[0].name = "other";
         MemberMetadata held = kit.held[at];
+        held.reg.held = {};
         ASSERT_TRUE(test::run(write_member_metadata(*kit.disks[at], &other, &held, 99)));
     }
     for (const std::size_t at : kit.all()) lose_superblock(kit, at);

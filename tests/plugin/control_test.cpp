@@ -128,7 +128,7 @@ TEST(ControlParse, Refusals) {
     EXPECT_EQ(status_of("POST", "/v1/members", "{}"), 400u);
     EXPECT_EQ(status_of("POST", "/v1/members", R"({"path": "relative"})"), 400u);
     EXPECT_EQ(status_of("POST", "/v1/members", R"({"path": ["/x"]})"), 400u);
-    EXPECT_EQ(status_of("POST", "/v1/members/1/fail", R"({"force": true})"), 400u);
+    EXPECT_EQ(status_of("POST", "/v1/members/1/fail", R"({"force": 1})"), 400u);
     EXPECT_EQ(status_of("GET", "/v1/status", R"({"x": 1})"), 400u);
     EXPECT_EQ(status_of("POST", "/v1/scrub", std::string(control_body_size_max + 1, ' ')), 413u);
     EXPECT_EQ(status_of("POST", "/v1/scrub", std::string(60'000, '[')), 400u);

@@ -113,11 +113,18 @@ class Torture:
             role = rng.randrange(len(self.paths))
             self.broken.add(role)
             self.lost_since_settled = max(self.lost_since_settled, 1)
-            self.order("member", "fail", role)
+            self.order("member", "fail", role, "--force")  # also while rows are in doubt
             return f"member {role} fails"
         if choice == "replace" and not while_writing and self.broken:
             return self.give_back(rng)
         return "nothing"
+
+    def insist(self, *words):
+        """An order that would cost rows is refused first, with what it would cost, and then forced."""
+        done = self.server.braid(*words, ok=None)
+        if done.returncode != 0:
+            check("--force" in done.stdout, f"braid {words} was refused: {done.stdout}")
+            self.server.braid(*words, "--force")
 
     def give_back(self, rng):
         """A lost member comes back, or a new one takes its place."""
@@ -127,10 +134,10 @@ class Torture:
             return f"member {role} is {state}"
         old = self.absent.pop(role, None)
         if old is not None and rng.random() < 0.5:
-            self.server.braid("member", "add", old)
+            self.insist("member", "add", old)
             return f"member {role} comes back"
         self.paths[role] = self.file("new")
-        self.server.braid("member", "replace", role, self.paths[role])
+        self.insist("member", "replace", role, self.paths[role])
         return f"member {role} is replaced"
 
     def write(self, rng, kill):

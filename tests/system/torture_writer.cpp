@@ -88,7 +88,7 @@ struct Oracle {
     std::uint64_t moment{1};
     std::uint64_t writes{0};  // the number of the last one
     std::vector<std::vector<Candidate>> sectors;
-    std::vector<char> bad;      // rows of the volume that were found bad: no candidates
+    std::vector<char> bad;      // rows of the volume that were found bad
     std::vector<char> torn;     // rows of stripes that a write may have left half done
     std::vector<char> touched;  // stripes that were written and may be marked
 
@@ -677,14 +677,9 @@ class Verify {
 
     void look_at(std::uint64_t sector, const Sector& content) {
         const std::uint64_t row = sector / sectors_of_row;
-        if (listed_[row] != 0) {
-            fail(fmt::format("the row at {} is listed as bad and can be read", row * row_size));
-        }
+        // A row that was bad, or is listed, may be known again: its member is back. Then it holds
+        // what it may have held before.
         auto& candidates = oracle_.sectors[sector];
-        if (candidates.empty()) {
-            fail(fmt::format("the row at {} was bad and can be read, though nobody wrote all of it",
-                             row * row_size));
-        }
         oracle_.bad[row] = 0;
         const auto write = write_of(content, sector);
         const auto found = std::ranges::find_if(
@@ -714,9 +709,6 @@ class Verify {
             fail(fmt::format("the row at {} is bad, and nothing was being written there", offset));
         }
         oracle_.bad[row] = 1;
-        for (std::uint64_t i = 0; i != sectors_of_row; ++i) {
-            oracle_.sectors[row * sectors_of_row + i].clear();
-        }
     }
 
     bool may_be_bad(std::uint64_t offset) const {
