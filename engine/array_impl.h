@@ -90,6 +90,14 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
         Busy(const Busy&) = delete;
         Busy& operator=(const Busy&) = delete;
     };
+    /// The configuration is being written: nobody closes a disk.
+    struct Writing {
+        ArrayImpl& array;
+        explicit Writing(ArrayImpl& the_array) : array(the_array) { array.writing_ = true; }
+        ~Writing() { array.writing_ = false; }
+        Writing(const Writing&) = delete;
+        Writing& operator=(const Writing&) = delete;
+    };
     /// An opened member without a role.
     struct Spare {
         std::unique_ptr<Disk> disk;
