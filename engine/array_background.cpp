@@ -37,6 +37,7 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
         if (resync && self->members_.doubt().empty()) result = Result<void>{};
         // And what was walked is durable before the configuration says so.
         const bool skips = BRAID_MUTANT(checkpoint_ahead) && order->kind == WalkKind::rebuilding;
+        StripeIndex settled = self->first_in_doubt();
         if (result && !skips) result = co_await Requests::flush_members(self->context_);
         if (result && order->kind == WalkKind::rebuilding &&
             order->losses != self->members_.losses()) {
@@ -45,8 +46,9 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
         if (resync) {
             if (result && BRAID_MUTANT(resync_skips_last)) {
                 self->members_.doubt().remove_before(self->members_.window_count());
+                settled = self->first_in_doubt();
             }
-            if (result) self->resync_flushed();
+            if (result) self->resync_flushed(settled);
             self->note_recovery();
         }
         self->walk_ended(self->walker_.order(), result);
@@ -138,6 +140,7 @@ void ArrayImpl::walk_passed(const WalkOrder& order, WindowRange passed) {
 Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
     const WalkOrder order = self->walker_.order();
     const StripeIndex stripe{self->walker_.position() / self->geometry_.windows_per_stripe()};
+    const StripeIndex settled = self->first_in_doubt();
     if (!BRAID_MUTANT(checkpoint_ahead)) {
         BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
     }
@@ -151,7 +154,7 @@ Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
             break;
         case WalkKind::resyncing:
             if (now.resynced) now.resynced = std::max(*now.resynced, stripe);
-            self->resync_flushed();
+            self->resync_flushed(settled);
             break;
         case WalkKind::scrubbing:
             self->tell_wrong_before(self->walker_.position());

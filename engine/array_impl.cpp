@@ -304,9 +304,10 @@ std::string ArrayImpl::why_stop_waits() const {
 }
 
 Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
+    const StripeIndex settled = self->first_in_doubt();
     BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
     self->note_positions();  // everything walked so far was flushed just now
-    self->resync_flushed();
+    self->resync_flushed(settled);
     if (self->members_.lost() == self->geometry_.parities()) {
         // All that is in doubt of the lost ones is listed, by row: the next start has nothing to ask.
         self->intent_.settled_before(StripeIndex{self->geometry_.stripes});

@@ -164,7 +164,8 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     // After a crash, array_recovery.cpp.
     bool must_settle() const;
     void begin_recovery();
-    void resync_flushed();
+    StripeIndex first_in_doubt() const;
+    void resync_flushed(StripeIndex before);
     void marks_settled(StripeIndex first);
     std::string resync_result() const;
     RecoveryStatus recovery_status() const;

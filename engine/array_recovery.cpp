@@ -38,12 +38,17 @@ void ArrayImpl::begin_recovery() {
     recovery_since_ = clock_.now();
 }
 
-/// What was made true of the stripes that were marked is durable now.
-void ArrayImpl::resync_flushed() {
+/// The first stripe that is in doubt in memory.
+StripeIndex ArrayImpl::first_in_doubt() const {
     const auto& ranges = members_.doubt().ranges();
-    const std::uint64_t first =
-        ranges.empty() ? geometry_.stripes : ranges.front().begin / geometry_.windows_per_stripe();
-    marks_settled(StripeIndex{first});
+    return StripeIndex{ranges.empty() ? geometry_.stripes
+                                      : ranges.front().begin / geometry_.windows_per_stripe()};
+}
+
+/// What was true of the stripes that were marked when a flush began is durable now that it has
+/// ended. `before`: first_in_doubt() as it began; what was made true meanwhile it may have missed.
+void ArrayImpl::resync_flushed(StripeIndex before) {
+    marks_settled(std::min(before, first_in_doubt()));
 }
 
 void ArrayImpl::marks_settled(StripeIndex first) {
