@@ -186,7 +186,9 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     record(member).state = state;
     record(member).rebuilt = {};
     tasks_.spawn(let_go(this, member));
-    if (!list_doubt()) return;
+    MemberSet left_now;
+    left_now.add(raw(member));
+    if (!list_doubt(left_now)) return;
     if (!was_rebuilding) {
         const std::string rest =
             bad_.empty() ? std::string("every byte can still be computed")

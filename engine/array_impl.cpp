@@ -191,7 +191,7 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
                         self->tasks_);
     self->set_gates();
     self->configuration_.in_use = true;
-    if (!self->list_doubt()) {
+    if (!self->list_doubt(self->away())) {
         co_return Refusal{fmt::format("the array cannot start: {}", self->events_.back().text)};
     }
     const Result<void> durable = co_await wait_durable(self, self->changed());
@@ -218,11 +218,24 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     co_return Unit{};
 }
 
-void ArrayImpl::note_away() {
+/// Roles of members that are in sync, and were not given.
+MemberSet ArrayImpl::away() const {
+    MemberSet members;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        const Uuid& uuid = record(MemberIndex{i}).uuid;
-        if (std::ranges::find(before_.away, uuid) == before_.away.end()) continue;
+        const Uuid& uuid = configuration_.member(MemberIndex{i})->uuid;
+        if (std::ranges::find(before_.away, uuid) != before_.away.end()) members.add(i);
+    }
+    return members;
+}
+
+/// What is in sync, and away, has what it had; if it is what was on all members at least, as at a
+/// start with it.
+void ArrayImpl::note_away() {
+    const MemberSet members = away();
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        if (!members.has(i)) continue;
         members_.slot(MemberIndex{i}).kept = members_.window_count();
+        kept_versions_[i] = configuration_.in_force;
     }
 }
 
