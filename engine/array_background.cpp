@@ -193,6 +193,8 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
     if (result.error().code == Errc::cancelled || members_.failed()) return;
     if (rebuild && members_.slot(order.member).state != MemberState::rebuilding) return;
     if (walker_.position() != order.begin() || result.error().code == Errc::fenced) return;
+    // A row that came to be in doubt: the resync is next.
+    if (rebuild && result.error().code == Errc::doubt && !resync_stuck_) return;
     // No step forward: something cannot be read that would be needed.
     if (rebuild) rebuild_stuck_ = order.member;
     if (!rebuild) {
@@ -268,8 +270,9 @@ void ArrayImpl::scrub_ended(const WalkOrder& order, const Result<void>& result) 
     status.repaired = order.repaired;
     status.seconds_left.reset();
     last_scrub_ = status;
-    const bool stuck = !result && result.error().code != Errc::cancelled && !members_.failed() &&
-                       walker_.position() == order.begin();
+    const bool settles = !result && result.error().code == Errc::doubt && !resync_stuck_;
+    const bool stuck = !result && !settles && result.error().code != Errc::cancelled &&
+                       !members_.failed() && walker_.position() == order.begin();
     if (!result && !scrub_cancelled_ && !stuck) {  // interrupted: to be gone on with
         configuration_.scrub =
             ScrubRecord{StripeIndex{walker_.position() / geometry_.windows_per_stripe()},

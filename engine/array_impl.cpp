@@ -248,6 +248,10 @@ Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
     // Rows that were listed as unknown and written since are known to us alone: the resync has to
     // pass before anybody else may ask which they are.
     while (self->must_settle()) {
+        // It comes before whatever else walks.
+        const bool waits = self->walker_.running() &&
+                           self->walker_.order().kind != WalkKind::resyncing;
+        if (waits) self->walker_.cancel();
         self->resync_event_.clear();
         auto passed = self->resync_event_.wait();
         co_await passed;
@@ -321,7 +325,7 @@ Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
     BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
     self->note_positions();  // everything walked so far was flushed just now
     self->resync_flushed(settled);
-    if (self->members_.lost() == self->geometry_.parities()) {
+    if (self->is_doubt_listed()) {
         // All that is in doubt of the lost ones is listed, by row: the next start has nothing to ask.
         self->intent_.settled_before(StripeIndex{self->geometry_.stripes});
         self->configuration_.resynced.reset();
