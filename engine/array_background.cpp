@@ -37,6 +37,7 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
         if (resync && self->members_.doubt().empty()) result = Result<void>{};
         // And what was walked is durable before the configuration says so.
         const bool skips = BRAID_MUTANT(checkpoint_ahead) && order->kind == WalkKind::rebuilding;
+        StripeIndex settled = self->first_in_doubt();
         if (result && !skips) result = co_await Requests::flush_members(self->context_);
         if (result && order->kind == WalkKind::rebuilding &&
             order->losses != self->members_.losses()) {
@@ -45,8 +46,9 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
         if (resync) {
             if (result && BRAID_MUTANT(resync_skips_last)) {
                 self->members_.doubt().remove_before(self->members_.window_count());
+                settled = self->first_in_doubt();
             }
-            if (result) self->resync_flushed();
+            if (result) self->resync_flushed(settled);
             self->note_recovery();
         }
         self->walk_ended(self->walker_.order(), result);
@@ -138,6 +140,7 @@ void ArrayImpl::walk_passed(const WalkOrder& order, WindowRange passed) {
 Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
     const WalkOrder order = self->walker_.order();
     const StripeIndex stripe{self->walker_.position() / self->geometry_.windows_per_stripe()};
+    const StripeIndex settled = self->first_in_doubt();
     if (!BRAID_MUTANT(checkpoint_ahead)) {
         BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
     }
@@ -151,7 +154,7 @@ Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
             break;
         case WalkKind::resyncing:
             if (now.resynced) now.resynced = std::max(*now.resynced, stripe);
-            self->resync_flushed();
+            self->resync_flushed(settled);
             break;
         case WalkKind::scrubbing:
             self->tell_wrong_before(self->walker_.position());
@@ -190,6 +193,8 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
     if (result.error().code == Errc::cancelled || members_.failed()) return;
     if (rebuild && members_.slot(order.member).state != MemberState::rebuilding) return;
     if (walker_.position() != order.begin() || result.error().code == Errc::fenced) return;
+    // A row that came to be in doubt: the resync is next.
+    if (rebuild && result.error().code == Errc::doubt && !resync_stuck_) return;
     // No step forward: something cannot be read that would be needed.
     if (rebuild) rebuild_stuck_ = order.member;
     if (!rebuild) {
@@ -265,8 +270,9 @@ void ArrayImpl::scrub_ended(const WalkOrder& order, const Result<void>& result) 
     status.repaired = order.repaired;
     status.seconds_left.reset();
     last_scrub_ = status;
-    const bool stuck = !result && result.error().code != Errc::cancelled && !members_.failed() &&
-                       walker_.position() == order.begin();
+    const bool settles = !result && result.error().code == Errc::doubt && !resync_stuck_;
+    const bool stuck = !result && !settles && result.error().code != Errc::cancelled &&
+                       !members_.failed() && walker_.position() == order.begin();
     if (!result && !scrub_cancelled_ && !stuck) {  // interrupted: to be gone on with
         configuration_.scrub =
             ScrubRecord{StripeIndex{walker_.position() / geometry_.windows_per_stripe()},

@@ -60,11 +60,21 @@ std::uint64_t ArrayImpl::bytes_listed(const std::vector<BadRange>& ranges) const
     return size;
 }
 
+/// Members that are lost, but for those that left just now: their strips may have been written.
+MemberSet ArrayImpl::written_since(MemberSet left_now) const {
+    MemberSet members;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        const bool is_lost = members_.slot(MemberIndex{i}).state != MemberState::in_sync;
+        if (is_lost && !left_now.has(i)) members.add(i);
+    }
+    return members;
+}
+
 /// The list becomes this; false: it has no room for it, however much is joined.
-bool ArrayImpl::take_bad_rows(std::vector<BadRange> more) {
+bool ArrayImpl::take_bad_rows(std::vector<BadRange> more, MemberSet left_now) {
     if (!fit_slot(more)) {
         const std::uint64_t meant = bytes_listed(more);
-        if (!merge_to_fit(more)) return false;
+        if (!merge_to_fit(more, written_since(left_now))) return false;
         const std::string text = fmt::format(
             "the list of rows that cannot be known has no room for each of them: {} bytes that lie "
             "between them are listed along", bytes_listed(more) - meant);
@@ -80,12 +90,12 @@ bool ArrayImpl::take_bad_rows(std::vector<BadRange> more) {
 }
 
 /// Lists what lost members take with them; false: the list has no room, and the array has stopped.
-bool ArrayImpl::add_bad_rows(const std::vector<BadRange>& rows) {
+bool ArrayImpl::add_bad_rows(const std::vector<BadRange>& rows, MemberSet left_now) {
     std::vector<BadRange> more = bad_rows_with(rows);
     if (more == bad_.ranges()) return true;
     const std::size_t count = more.size();
     walk_told_joined_ = false;
-    if (!take_bad_rows(std::move(more))) {
+    if (!take_bad_rows(std::move(more), left_now)) {
         halt(fmt::format("{} ranges of rows cannot be known", count));
         return false;
     }
@@ -108,7 +118,9 @@ Task<Result<void>> ArrayImpl::list_rows(ArrayImpl* self, std::vector<BadRange> r
     }
     // Also those that were listed already must be so durably.
     const bool known = more.ranges() == self->bad_.ranges();
-    if (!known && !self->take_bad_rows(more.ranges())) co_return Error{Errc::full, "bad rows"};
+    if (!known && !self->take_bad_rows(more.ranges(), {})) {
+        co_return Error{Errc::full, "bad rows"};
+    }
     if (!known && !self->walk_told_bad_) {
         self->walk_told_bad_ = true;
         self->tell(Severity::error, "bad_rows",
@@ -235,17 +247,17 @@ std::uint64_t ArrayImpl::cost_of_loss(MemberIndex member) const {
 
 /// Where as many members are lost as may be, nothing vouches for what they held of rows in doubt:
 /// lists it, at once, so that no write comes in between. It is durable with the next configuration.
-bool ArrayImpl::list_doubt() {
+bool ArrayImpl::list_doubt(MemberSet left_now) {
     if (BRAID_MUTANT(degraded_trusts_doubt) || BRAID_MUTANT(bad_rows_not_kept)) return true;
     const std::vector<BadRange> rows = undecidable_rows(std::nullopt);
-    return rows.empty() || add_bad_rows(rows);
+    return rows.empty() || add_bad_rows(rows, left_now);
 }
 
 /// At the start, by force: parity is trusted as it is where the list has no room.
 void ArrayImpl::trust_doubt_by_force() {
     std::vector<BadRange> more = bad_rows_with(undecidable_rows(std::nullopt));
     const std::size_t count = more.size();
-    if (fit_slot(more) || merge_to_fit(more)) return;
+    if (fit_slot(more) || merge_to_fit(more, written_since(away()))) return;
     tell(Severity::warning, "forced",
          fmt::format("started by force although {} ranges of rows cannot be known: parity is "
                      "trusted as it is, and what lost members held of them may come back wrong. "
@@ -300,8 +312,7 @@ void ArrayImpl::strip_write_failed(MemberIndex member, int os_error) {
 Task<Result<void>> ArrayImpl::doubt_rows(ArrayImpl* self, WindowPlace place, RowMask rows) {
     Members& members = self->members_;
     const Geometry& geometry = self->geometry_;
-    members.doubt().add_rows(members.window_number(place), rows,
-                             row_range(0, geometry.window_rows));
+    members.rows_doubtful(place, rows);
     self->intent_.add_doubt(place.stripe);
     self->set_gates();
     std::vector<BadRange> lost;
@@ -312,7 +323,7 @@ Task<Result<void>> ArrayImpl::doubt_rows(ArrayImpl* self, WindowPlace place, Row
     }
     self->background_event_.set();
     if (lost.empty()) co_return Result<void>{};
-    if (!self->add_bad_rows(lost)) co_return Error{Errc::failed, "bad rows"};
+    if (!self->add_bad_rows(lost, {})) co_return Error{Errc::failed, "bad rows"};
     co_return co_await wait_durable(self, self->changed());
 }
 

@@ -83,8 +83,10 @@ Proposal ArrayImpl::propose_next() {
 }
 
 /// True if every member that takes part holds it. It may change in memory meanwhile: what was
-/// wanted at the beginning is written.
+/// wanted at the beginning is written. From the first step to the last no disk is closed: a member
+/// that is lost between two of them is still one of those that the proposal is for.
 Task<bool> ArrayImpl::bring_into_force(ArrayImpl* self) {
+    const Writing writing(*self);
     Proposal proposal = self->propose_next();
     Configuration now = self->configuration_;
     while (proposal.step() != Proposal::Step::in_force) {
@@ -122,10 +124,8 @@ Task<void> ArrayImpl::do_step(ArrayImpl* self, Proposal* proposal, const Configu
                      : write_member_metadata(disk, now, metadata, wall),
             &results[i]));
     }
-    self->writing_ = true;
     auto joined = writers.join();
     co_await joined;
-    self->writing_ = false;
     for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
         if (!members.has(i)) continue;
         if (results[i]) {
@@ -152,10 +152,8 @@ Task<void> ArrayImpl::write_spares(ArrayImpl* self) {
             write_member_metadata(*spare.disk, &self->in_force_, &spare.metadata, wall),
             &results.emplace_back()));
     }
-    self->writing_ = true;
     auto joined = writers.join();
     co_await joined;
-    self->writing_ = false;
 }
 
 /// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
@@ -188,7 +186,9 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     record(member).state = state;
     record(member).rebuilt = {};
     tasks_.spawn(let_go(this, member));
-    if (!list_doubt()) return;
+    MemberSet left_now;
+    left_now.add(raw(member));
+    if (!list_doubt(left_now)) return;
     if (!was_rebuilding) {
         const std::string rest =
             bad_.empty() ? std::string("every byte can still be computed")

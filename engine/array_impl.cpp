@@ -191,7 +191,7 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
                         self->tasks_);
     self->set_gates();
     self->configuration_.in_use = true;
-    if (!self->list_doubt()) {
+    if (!self->list_doubt(self->away())) {
         co_return Refusal{fmt::format("the array cannot start: {}", self->events_.back().text)};
     }
     const Result<void> durable = co_await wait_durable(self, self->changed());
@@ -218,11 +218,24 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     co_return Unit{};
 }
 
-void ArrayImpl::note_away() {
+/// Roles of members that are in sync, and were not given.
+MemberSet ArrayImpl::away() const {
+    MemberSet members;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        const Uuid& uuid = record(MemberIndex{i}).uuid;
-        if (std::ranges::find(before_.away, uuid) == before_.away.end()) continue;
+        const Uuid& uuid = configuration_.member(MemberIndex{i})->uuid;
+        if (std::ranges::find(before_.away, uuid) != before_.away.end()) members.add(i);
+    }
+    return members;
+}
+
+/// What is in sync, and away, has what it had; if it is what was on all members at least, as at a
+/// start with it.
+void ArrayImpl::note_away() {
+    const MemberSet members = away();
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        if (!members.has(i)) continue;
         members_.slot(MemberIndex{i}).kept = members_.window_count();
+        kept_versions_[i] = configuration_.in_force;
     }
 }
 
@@ -235,6 +248,10 @@ Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
     // Rows that were listed as unknown and written since are known to us alone: the resync has to
     // pass before anybody else may ask which they are.
     while (self->must_settle()) {
+        // It comes before whatever else walks.
+        const bool waits = self->walker_.running() &&
+                           self->walker_.order().kind != WalkKind::resyncing;
+        if (waits) self->walker_.cancel();
         self->resync_event_.clear();
         auto passed = self->resync_event_.wait();
         co_await passed;
@@ -304,10 +321,11 @@ std::string ArrayImpl::why_stop_waits() const {
 }
 
 Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
+    const StripeIndex settled = self->first_in_doubt();
     BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
     self->note_positions();  // everything walked so far was flushed just now
-    self->resync_flushed();
-    if (self->members_.lost() == self->geometry_.parities()) {
+    self->resync_flushed(settled);
+    if (self->is_doubt_listed()) {
         // All that is in doubt of the lost ones is listed, by row: the next start has nothing to ask.
         self->intent_.settled_before(StripeIndex{self->geometry_.stripes});
         self->configuration_.resynced.reset();

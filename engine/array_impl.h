@@ -90,6 +90,14 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
         Busy(const Busy&) = delete;
         Busy& operator=(const Busy&) = delete;
     };
+    /// The configuration is being written: nobody closes a disk.
+    struct Writing {
+        ArrayImpl& array;
+        explicit Writing(ArrayImpl& the_array) : array(the_array) { array.writing_ = true; }
+        ~Writing() { array.writing_ = false; }
+        Writing(const Writing&) = delete;
+        Writing& operator=(const Writing&) = delete;
+    };
     /// An opened member without a role.
     struct Spare {
         std::unique_ptr<Disk> disk;
@@ -128,20 +136,22 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<Result<void>> keep_final_state(ArrayImpl* self);
     void note_positions();
     void note_away();
+    MemberSet away() const;
     Checked<IntentSettings> plan_intent();
     void tell_failed();
 
     // What cannot be known, array_bad_rows.cpp.
     static Task<Result<void>> list_rows(ArrayImpl* self, std::vector<BadRange> rows);
     static Task<Result<void>> unlist_rows(ArrayImpl* self, std::vector<BadRange> rows);
-    bool add_bad_rows(const std::vector<BadRange>& rows);
-    bool take_bad_rows(std::vector<BadRange> more);
+    bool add_bad_rows(const std::vector<BadRange>& rows, MemberSet left_now);
+    bool take_bad_rows(std::vector<BadRange> more, MemberSet left_now);
+    MemberSet written_since(MemberSet left_now) const;
     std::uint64_t bytes_listed(const std::vector<BadRange>& ranges) const;
     static Task<Result<void>> doubt_rows(ArrayImpl* self, WindowPlace place, RowMask rows);
     std::vector<BadRange> bad_rows_with(const std::vector<BadRange>& rows) const;
     void set_bad_rows(std::vector<BadRange> ranges);
     void set_gates();
-    bool list_doubt();
+    bool list_doubt(MemberSet left_now);
     bool is_gone(MemberIndex member, std::uint64_t at, std::uint64_t& end,
                  std::optional<MemberIndex> also) const;
     void add_doubt_of(std::vector<BadRange>& rows, MemberIndex member, std::uint64_t at,
@@ -155,8 +165,10 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
 
     // After a crash, array_recovery.cpp.
     bool must_settle() const;
+    bool is_doubt_listed() const;
     void begin_recovery();
-    void resync_flushed();
+    StripeIndex first_in_doubt() const;
+    void resync_flushed(StripeIndex before);
     void marks_settled(StripeIndex first);
     std::string resync_result() const;
     RecoveryStatus recovery_status() const;

@@ -19,6 +19,18 @@ bool ArrayImpl::must_settle() const {
            (by_the_list || without_record) && marked_windows_left() != 0;
 }
 
+/// Whether everything that is in doubt was listed as it came to be so: as many members are lost
+/// there as may be. In front of a rebuild's position one less is.
+bool ArrayImpl::is_doubt_listed() const {
+    if (members_.lost() != geometry_.parities()) return false;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        const auto& slot = members_.slot(MemberIndex{i});
+        if (slot.state != MemberState::rebuilding) continue;
+        if (members_.doubt().overlaps({0, slot.rebuilt})) return false;
+    }
+    return true;
+}
+
 // ---- recovery ------------------------------------------------------------------------------
 
 void ArrayImpl::begin_recovery() {
@@ -38,12 +50,17 @@ void ArrayImpl::begin_recovery() {
     recovery_since_ = clock_.now();
 }
 
-/// What was made true of the stripes that were marked is durable now.
-void ArrayImpl::resync_flushed() {
+/// The first stripe that is in doubt in memory.
+StripeIndex ArrayImpl::first_in_doubt() const {
     const auto& ranges = members_.doubt().ranges();
-    const std::uint64_t first =
-        ranges.empty() ? geometry_.stripes : ranges.front().begin / geometry_.windows_per_stripe();
-    marks_settled(StripeIndex{first});
+    return StripeIndex{ranges.empty() ? geometry_.stripes
+                                      : ranges.front().begin / geometry_.windows_per_stripe()};
+}
+
+/// What was true of the stripes that were marked when a flush began is durable now that it has
+/// ended. `before`: first_in_doubt() as it began; what was made true meanwhile it may have missed.
+void ArrayImpl::resync_flushed(StripeIndex before) {
+    marks_settled(std::min(before, first_in_doubt()));
 }
 
 void ArrayImpl::marks_settled(StripeIndex first) {

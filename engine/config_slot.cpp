@@ -614,8 +614,10 @@ bool fit_slot(std::span<const BadRange> ranges) {
 namespace {
 
 /// What it costs to list along what lies between a range and the next one; none: it cannot be.
-std::optional<std::uint64_t> gap_cost(const BadRange& range, const BadRange& next) {
+std::optional<std::uint64_t> gap_cost(const BadRange& range, const BadRange& next,
+                                      MemberSet written_since) {
     if (range.member != next.member || range.kind != next.kind) return std::nullopt;
+    if (range.kind == BadKind::retry && written_since.has(raw(range.member))) return std::nullopt;
     const std::uint64_t end = range.first + range.count;
     if (next.first < end) return std::nullopt;  // not in order: refused elsewhere
     constexpr std::uint64_t void_weight = 8;  // what is void is lost, what is tried again is not
@@ -625,11 +627,12 @@ std::optional<std::uint64_t> gap_cost(const BadRange& range, const BadRange& nex
 
 }  // namespace
 
-bool merge_to_fit(std::vector<BadRange>& ranges) {
+bool merge_to_fit(std::vector<BadRange>& ranges, MemberSet written_since) {
     while (!fit_slot(ranges)) {
         std::vector<std::uint64_t> costs;
         for (std::size_t i = 0; i + 1 < ranges.size(); ++i) {
-            if (const auto cost = gap_cost(ranges[i], ranges[i + 1])) costs.push_back(*cost);
+            const auto cost = gap_cost(ranges[i], ranges[i + 1], written_since);
+            if (cost) costs.push_back(*cost);
         }
         if (costs.empty()) return false;
         // Some at once, the cheapest first, so that a long list is not looked at for each.
@@ -638,7 +641,8 @@ bool merge_to_fit(std::vector<BadRange>& ranges) {
         std::vector<BadRange> merged;
         std::size_t left = some + 1;  // many may cost the same
         for (const BadRange& next : ranges) {
-            const auto cost = merged.empty() ? std::nullopt : gap_cost(merged.back(), next);
+            const auto cost = merged.empty() ? std::nullopt
+                                             : gap_cost(merged.back(), next, written_since);
             if (cost && *cost <= costs[some] && left != 0) {
                 --left;
                 merged.back().count = next.first + next.count - merged.back().first;

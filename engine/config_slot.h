@@ -103,7 +103,9 @@ Checked<Unit> check_configuration(const Configuration& configuration);
 bool fit_slot(std::span<const BadRange> ranges);
 /// Makes it fit by listing along what lies between neighbours, as little as may be. False: there is
 /// nothing left to join.
-bool merge_to_fit(std::vector<BadRange>& ranges);
+/// @param written_since  members that are away, and whose strips may have been written since: what
+///                       lies between two of theirs that are to be tried again is not theirs to give
+bool merge_to_fit(std::vector<BadRange>& ranges, MemberSet written_since = {});
 /// The text alone. The configuration must be a checked one.
 std::string to_json_text(const ConfigSlot& slot);
 /// Strict: unknown, missing and doubled keys, wrong types and ranges are refused.

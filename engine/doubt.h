@@ -50,11 +50,12 @@ class Doubt {
         }
         ranges_ = std::move(merged);
     }
-    /// Rows of one window; bit r is row r, `all` are those that it has.
-    void add_rows(std::uint64_t window, std::uint64_t rows, std::uint64_t all) {
+    /// Rows of one window; bit r is row r, `all` are those that it has. False: there is no room to
+    /// remember which, all of them are.
+    bool add_rows(std::uint64_t window, std::uint64_t rows, std::uint64_t all) {
         const std::uint64_t before = has(window) ? rows_of(window, all) : 0;
         add({window, window + 1});
-        remove_rows(window, all & ~(before | rows), all);
+        return remove_rows(window, all & ~(before | rows), all);
     }
     bool has(std::uint64_t window) const { return overlaps({window, window + 1}); }
     bool overlaps(WindowRange range) const {
@@ -79,18 +80,18 @@ class Doubt {
         return at == true_.end() ? Partly{~std::uint64_t{0}, 0} : Partly{at->first, at->second};
     }
 
-    /// These rows were made true.
-    void remove_rows(std::uint64_t window, std::uint64_t rows, std::uint64_t all) {
-        if (rows == 0 || !has(window)) return;
+    /// These rows were made true. False: there is no room to remember it, they stay in doubt.
+    bool remove_rows(std::uint64_t window, std::uint64_t rows, std::uint64_t all) {
+        if (rows == 0 || !has(window)) return true;
         auto known = true_.find(window);
         if (known == true_.end()) {
-            if ((rows & all) != all && true_.size() == doubt_windows_max) return;  // no room
+            if ((rows & all) != all && true_.size() >= doubt_windows_max) return false;
             known = true_.emplace(window, 0).first;
         }
         known->second |= rows & all;
-        if (known->second != all) return;
-        if (remove({window, window + 1})) return;
-        known->second = all;  // too many ranges: it stays where it is
+        // Where there is no room for one range more it stays, as one of which every row is true.
+        if (known->second == all) (void)remove({window, window + 1});
+        return true;
     }
     /// These windows were made true. False: there is no room for the ranges that would be left.
     bool remove(WindowRange range) {

@@ -4,6 +4,7 @@
 // configuration's business (engine/array_impl.h).
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -109,7 +110,15 @@ class Members {
     /// Their parity was computed from all data strips, and written.
     void rows_true(WindowPlace place, RowMask rows) {
         if (doubt_.empty()) return;  // mostly
-        doubt_.remove_rows(window_number(place), rows, row_range(0, geometry_.window_rows));
+        const std::uint64_t window = window_number(place);
+        if (doubt_.remove_rows(window, rows, row_range(0, geometry_.window_rows))) return;
+        forget_kept(window);
+    }
+    /// Their parity may not be true any more.
+    void rows_doubtful(WindowPlace place, RowMask rows) {
+        const std::uint64_t window = window_number(place);
+        if (doubt_.add_rows(window, rows, row_range(0, geometry_.window_rows))) return;
+        forget_kept(window);
     }
 
     /// The members in sync are enough for a configuration to hold (engine/register.h); and they
@@ -148,6 +157,10 @@ class Members {
     void refresh();  // after a disk was put in or taken out
 
   private:
+    /// Rows of the window are in doubt that were written since lost members left.
+    void forget_kept(std::uint64_t window) {
+        for (const auto& at : slots_) at->kept = std::min(at->kept, window);
+    }
     Quorum quorum() const { return {count(), geometry_.parities(), false}; }
     MemberSet in_sync() const;
 

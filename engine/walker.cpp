@@ -663,6 +663,7 @@ void Walker::pass_over(Lane& lane, const RowRun& run) {
 /// Some strip is to be tried again: parity is not trusted. Where all are known now it is made true,
 /// and they leave the list; a rebuild makes its own strip void. Both when parity is durable: until
 /// then nobody trusts it, so that no mark is needed, which would put its neighbours in doubt.
+/// What is lost and not listed beside it was listed along with others: it may have been written.
 void Walker::settle_listed(Lane& lane, const RowRun& run) {
     const Geometry& geometry = context_.geometry;
     const RoleSet data = geometry.data_roles();
@@ -675,7 +676,7 @@ void Walker::settle_listed(Lane& lane, const RowRun& run) {
     }
     const RoleSet unknown = (run.gone() & data) - none_there;
     for (const Role role : unknown - run.retry - run.voided) {
-        list(lane, run, role, kind_of(run, role));
+        list(lane, run, role, run.bad.has(role) ? BadKind::retry : BadKind::voided);
     }
     if (!unknown.empty()) return;
     renew_parity(lane, run);

@@ -50,6 +50,32 @@ TEST(Members, ARebuiltMemberCountsUpToItsPosition) {
     EXPECT_EQ(members.window_count(), 20U);
 }
 
+TEST(Members, WhatStaysInDoubtThoughItWasWrittenIsNotAsItWas) {
+    Geometry geometry = small();
+    geometry.stripes = doubt_windows_max;  // two windows each
+    for (const bool adds : {false, true}) {
+        Members members(geometry);
+        for (std::uint32_t i = 0; i != 5; ++i) {
+            members.set_state(MemberIndex{i}, MemberState::in_sync);
+        }
+        if (!adds) members.doubt().add({0, members.window_count()});
+        members.set_state(MemberIndex{1}, MemberState::faulty);
+        for (std::uint64_t window = 0; window != doubt_windows_max; ++window) {
+            if (adds) members.doubt().add({window, window + 1});
+            members.rows_true(members.window_place(window), 1);
+        }
+        EXPECT_EQ(members.slot(MemberIndex{1}).kept, members.window_count());
+        const WindowPlace next = members.window_place(doubt_windows_max);
+        if (adds) {
+            members.rows_doubtful(next, 1);
+        } else {
+            members.rows_true(next, 1);
+        }
+        EXPECT_EQ(members.rows_in_doubt(next, 3), 3U);
+        EXPECT_EQ(members.slot(MemberIndex{1}).kept, doubt_windows_max);
+    }
+}
+
 TEST(Members, LossesAreCountedWhenALiveMemberGoes) {
     const Geometry geometry = small();
     Members members(geometry);

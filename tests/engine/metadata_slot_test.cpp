@@ -214,6 +214,20 @@ TEST(Slot, AListThatIsTooLongIsJoinedWhereThatCostsLeast) {
     }
 }
 
+// What lies between two strips of a member that is away may have been written since.
+TEST(Slot, WhatAMemberThatIsAwayMayNotGiveIsNotListedAlong) {
+    std::vector<BadRange> rows;
+    for (std::uint64_t i = 0; i != 3000; ++i) {
+        rows.push_back({MemberIndex{1}, 1000 + 2 * i, 1, BadKind::retry});
+    }
+    std::vector<BadRange> as_they_are = rows;
+    EXPECT_FALSE(merge_to_fit(as_they_are, MemberSet{0b10}));
+    EXPECT_EQ(as_they_are, rows);
+    for (BadRange& range : as_they_are) range.kind = BadKind::voided;
+    EXPECT_TRUE(merge_to_fit(as_they_are, MemberSet{0b10}));
+    EXPECT_TRUE(merge_to_fit(rows, MemberSet{0b100}));
+}
+
 TEST(Slot, AreasFollowFromTheGap) {
     Configuration c = kit_narrow(kit_configuration(Level::raid5, 3));
     EXPECT_EQ(areas_of(c).size(), 1U);
