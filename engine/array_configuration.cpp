@@ -53,8 +53,15 @@ Task<void> ArrayImpl::write_configurations(ArrayImpl* self) {
         while (self->changes_durable_ != self->changes_ && !self->members_.failed()) {
             const std::uint64_t change_now = self->changes_;
             const std::uint64_t losses_now = self->losses_seen_;
+            self->no_room_ = false;
             const bool holds = co_await bring_into_force(self);
-            if (!holds || self->members_.failed()) continue;  // a member was lost on the way: again
+            if (self->members_.failed()) continue;
+            if (!holds) {  // a member was lost on the way: again, with a new epoch
+                self->own_epoch_ = 0;
+                if (self->no_room_) co_await wait_for_room(self);
+                continue;
+            }
+            self->no_room_tries_ = 0;
             self->changes_durable_ = change_now;
             self->intent_.set_epoch(self->configuration_.version.epoch);
             self->members_.set_losses_durable(losses_now);
@@ -133,12 +140,39 @@ Task<void> ArrayImpl::do_step(ArrayImpl* self, Proposal* proposal, const Configu
             continue;
         }
         const Error& error = results[i].error();
+        if (error.code == Errc::full &&
+            self->members_.slot(MemberIndex{i}).state == MemberState::in_sync) {
+            self->no_room_ = true;
+            self->strip_write_failed(MemberIndex{i}, error.os_error);
+            proposal->failed(i);
+            continue;
+        }
         self->lose(MemberIndex{i}, MemberState::faulty,
                    fmt::format("its metadata could not be written: {}",
                                error.os_error != 0 ? os_error_text(error.os_error)
                                                    : std::string(text_of(error.code))));
         proposal->failed(i);
     }
+}
+
+/// A member in sync has no room for its metadata. It keeps its place, and the configuration is tried
+/// again, until there is; but nobody who stops, or starts, waits for that: then nothing is written
+/// any more, and the next start finds what holds.
+Task<void> ArrayImpl::wait_for_room(ArrayImpl* self) {
+    constexpr std::uint32_t tries_max = 10;
+    constexpr std::uint64_t pause_nanos = 500'000'000;
+    const bool is_waited_for = self->draining_ || !self->background_running_;
+    if (is_waited_for && ++self->no_room_tries_ == tries_max) {
+        self->members_.halt();
+        self->walker_.cancel();
+        self->tell(Severity::error, "stopped",
+                   "the array has stopped: a member has no room for its metadata (see above). "
+                   "Nothing is lost: make room, and start it again");
+        self->tell_failed();
+        co_return;
+    }
+    Timer timer(self->clock_, Nanos{self->clock_.now().value + pause_nanos});
+    co_await timer;
 }
 
 /// After those that take part. One that fails is found when it is used.

@@ -215,6 +215,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<bool> bring_into_force(ArrayImpl* self);
     static Task<void> do_step(ArrayImpl* self, Proposal* proposal, const Configuration* now);
     static Task<void> write_spares(ArrayImpl* self);
+    static Task<void> wait_for_room(ArrayImpl* self);
     void lose(MemberIndex member, MemberState state, const std::string& why);
     MemberRecord& record(MemberIndex member) { return *configuration_.member(member); }
 
@@ -225,7 +226,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void walk_ended(const WalkOrder& order, const Result<void>& result);
     void scrub_ended(const WalkOrder& order, const Result<void>& result);
     void tell_walk_result();
-    bool wait_for_members(const Error& error);
+    bool wait_for_members(WalkKind kind, std::uint64_t window, const Error& error);
     static Task<void> end_wait(ArrayImpl* self, Nanos until);
 
     // Members, array_members.cpp.
@@ -304,6 +305,8 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool abandoned_{false};           // destroyed without stop(): frames end where they are
     bool members_busy_{false};        // an operator's command on members runs
     bool writing_{false};             // the configuration, to members that may be lost meanwhile
+    bool no_room_{false};             // for it, on a member that is in sync
+    std::uint32_t no_room_tries_{0};  // while somebody stops, or starts
     bool failed_told_{false};
     std::uint64_t events_told_{0};
     std::deque<ArrayEvent> events_;

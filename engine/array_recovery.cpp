@@ -167,7 +167,11 @@ Task<Checked<Unit>> ArrayImpl::run_change_intent(ArrayImpl* self, IntentChange c
         }
         Result<void> kept = co_await Requests::flush_members(self->context_);
         if (kept) kept = co_await WriteIntent::rewrite(&self->intent_);
-        if (!kept) co_return Refusal{"the array has failed: its write intent cannot be kept"};
+        if (!kept) {
+            self->intent_.set_on(false);
+            co_return Refusal{fmt::format("the write intent cannot be kept: {}",
+                                          text_of(kept.error().code))};
+        }
     }
     self->configuration_.intent.on = on;
     const Result<void> durable = co_await wait_durable(self, self->changed());

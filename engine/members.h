@@ -28,9 +28,10 @@ class MemberMonitor {
     virtual void read_failed(MemberIndex member, int os_error) = 0;
     /// A flush, or a write of metadata, failed: the member is lost from now on.
     virtual void write_failed(MemberIndex member, int os_error) = 0;
-    /// A write or zero of a strip failed. The member is lost from now on; or it is kept, because
-    /// there was no room on it, or the level needs it: then parity is to be made to fit what the
-    /// members hold, or the rows go to rows_doubtful().
+    /// A write or zero of a strip failed, or, for want of room, a record of the write intent. The
+    /// member is lost from now on; or it is kept, because there was no room on it, or the level
+    /// needs it: then parity is to be made to fit what the members hold, or the rows go to
+    /// rows_doubtful().
     virtual void strip_write_failed(MemberIndex member, int os_error) = 0;
     /// Parity of these rows of a window may not be true from now on, until somebody computes it
     /// from all data strips; their mark stays. What lost members held of them is listed, durably.
