@@ -287,10 +287,7 @@ void ArrayImpl::strip_write_failed(MemberIndex member, int os_error) {
     const MemberState state = members_.slot(member).state;
     if (state != MemberState::in_sync && state != MemberState::rebuilding) return;
     const bool full = os_error == ENOSPC;
-    const bool needed =
-        state == MemberState::in_sync && (members_.lost() >= geometry_.parities() ||
-                                          !members_.is_enough_without(member));
-    if (!full && !needed) return write_failed(member, os_error);
+    if (!full && !is_needed(member)) return write_failed(member, os_error);
     constexpr std::uint64_t quiet_nanos = 60'000'000'000;  // a client goes on trying
     auto& slot = members_.slot(member);
     const std::uint64_t now = clock_.now().value;

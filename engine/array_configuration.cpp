@@ -163,12 +163,8 @@ Task<void> ArrayImpl::wait_for_room(ArrayImpl* self) {
     constexpr std::uint64_t pause_nanos = 500'000'000;
     const bool is_waited_for = self->draining_ || !self->background_running_;
     if (is_waited_for && ++self->no_room_tries_ == tries_max) {
-        self->members_.halt();
-        self->walker_.cancel();
-        self->tell(Severity::error, "stopped",
-                   "the array has stopped: a member has no room for its metadata (see above). "
-                   "Nothing is lost: make room, and start it again");
-        self->tell_failed();
+        self->stop_writing("a member has no room for its metadata (see above). Nothing is lost: "
+                           "make room, and start it again");
         co_return;
     }
     Timer timer(self->clock_, Nanos{self->clock_.now().value + pause_nanos});
@@ -252,8 +248,34 @@ void ArrayImpl::tell_failed() {
     requests_.retry_parked();
 }
 
+/// Whether the level cannot do without the member.
+bool ArrayImpl::is_needed(MemberIndex member) const {
+    return members_.slot(member).state == MemberState::in_sync &&
+           (members_.lost() >= geometry_.parities() || !members_.is_enough_without(member));
+}
+
+/// Nothing is written any more. What can be read still is.
+void ArrayImpl::stop_writing(const std::string& why) {
+    members_.halt();
+    walker_.cancel();
+    tell(Severity::error, "stopped", "the array has stopped: " + why);
+    tell_failed();
+}
+
+/// What a flush did not make durable may be gone, whatever a later one says. On a member that is
+/// needed nothing stands in for it: no flush is acknowledged any more, and no mark goes, so that the
+/// next start asks for what was written since the last one.
 void ArrayImpl::write_failed(MemberIndex member, int os_error) {
-    lose(member, MemberState::faulty, fmt::format("a write failed: {}", os_error_text(os_error)));
+    if (!is_needed(member)) {
+        return lose(member, MemberState::faulty,
+                    fmt::format("a write failed: {}", os_error_text(os_error)));
+    }
+    if (members_.failed()) return;
+    stop_writing(fmt::format(
+        "{} is needed, {} of {} members are lost already, and a flush of it, or a record of the "
+        "write intent, failed ({}). What was written since the last flush may not be durable; "
+        "reads go on. See to the member, then stop the array and start it again",
+        text_of_role(member), members_.lost(), members_.count(), os_error_text(os_error)));
 }
 
 void ArrayImpl::read_failed(MemberIndex member, int os_error) {

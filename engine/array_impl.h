@@ -217,6 +217,8 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<void> write_spares(ArrayImpl* self);
     static Task<void> wait_for_room(ArrayImpl* self);
     void lose(MemberIndex member, MemberState state, const std::string& why);
+    bool is_needed(MemberIndex member) const;
+    void stop_writing(const std::string& why);
     MemberRecord& record(MemberIndex member) { return *configuration_.member(member); }
 
     // What runs in the background, array_background.cpp.
