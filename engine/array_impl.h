@@ -165,7 +165,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
 
     // After a crash, array_recovery.cpp.
     bool must_settle() const;
-    bool is_doubt_listed() const;
+    StripeIndex doubt_listed_from() const;
     void begin_recovery();
     StripeIndex first_in_doubt() const;
     void resync_flushed(StripeIndex before);

@@ -586,6 +586,14 @@ void WriteIntent::settled_before(StripeIndex stripe) {
     wanted_.set();
 }
 
+void WriteIntent::settled_from(StripeIndex stripe) {
+    while (!doubt_.empty() && doubt_.back().first >= stripe) doubt_.pop_back();
+    if (doubt_.empty()) return;
+    IntentEntry& last = doubt_.back();
+    const std::uint64_t before = raw(stripe) - raw(last.first);
+    last.count = static_cast<std::uint32_t>(std::min<std::uint64_t>(last.count, before));
+}
+
 bool WriteIntent::is_in_doubt(StripeIndex stripe) const {
     if (doubt_.empty()) return false;  // mostly
     const auto at = std::ranges::partition_point(doubt_, [stripe](const IntentEntry& entry) {

@@ -88,6 +88,8 @@ class WriteIntent {
     void add_doubt(StripeIndex stripe);
     /// Everything in doubt before `stripe` was made true, and flushed.
     void settled_before(StripeIndex stripe);
+    /// What is in doubt from `stripe` on is listed elsewhere.
+    void settled_from(StripeIndex stripe);
     bool has_doubt() const { return !doubt_.empty(); }
     /// Was marked when the array stopped, and what made it true since is not known to be durable.
     bool is_in_doubt(StripeIndex stripe) const;
