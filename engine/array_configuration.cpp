@@ -195,7 +195,6 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     const bool was_enough = members_.is_enough();  // else it was started by force
     members_.set_state(member, state);
     why_lost_[raw(member)] = why;
-    kept_versions_[raw(member)] = metadata_[raw(member)].reg.held;
     tell(Severity::error, "member_failed",
          fmt::format("member {} ({}) failed: {}", raw(member), path, why));
     if (was_enough && !members_.failed() && !members_.is_enough()) {
@@ -215,6 +214,7 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     }
     record(member).state = state;
     record(member).rebuilt = {};
+    record(member).left = metadata_[raw(member)].reg.held;
     tasks_.spawn(let_go(this, member));
     MemberSet left_now;
     left_now.add(raw(member));

@@ -39,7 +39,6 @@ ArrayImpl::ArrayImpl(ReadyQueue& ready, Clock& clock, Configuration configuratio
       members_(geometry_),
       metadata_(configuration_.member_count),
       why_lost_(configuration_.member_count),
-      kept_versions_(configuration_.member_count),
       bad_(geometry_, configuration_.bad_rows),
       locks_(geometry_),
       pool_(options_.buffer_size),
@@ -235,7 +234,7 @@ void ArrayImpl::note_away() {
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         if (!members.has(i)) continue;
         members_.slot(MemberIndex{i}).kept = members_.window_count();
-        kept_versions_[i] = configuration_.in_force;
+        record(MemberIndex{i}).left = configuration_.in_force;
     }
 }
 

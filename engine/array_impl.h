@@ -256,7 +256,6 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     Members members_;
     std::vector<MemberMetadata> metadata_;  // by role
     std::vector<std::string> why_lost_;     // by role; empty: it is not, or nobody knows
-    std::vector<EpochRevision> kept_versions_;  // by role: what a member that left had at least
     std::vector<Spare> spares_;
     BadRows bad_;
     WindowLocks locks_;

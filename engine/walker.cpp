@@ -428,8 +428,12 @@ Task<Result<void>> Walker::walk_windows(Walker* self, Lane* lane) {
         self->begin_window(*lane, i);
         const WindowPlace place = self->context_.members.window_place(lane->first + i);
         const bool listed = self->context_.bad.retry_rows(place, rows) != 0;
+        const bool resync = self->order_.kind == WalkKind::resyncing;
+        if (!resync && self->context_.members.rows_in_doubt(place, rows) != 0) {
+            co_return Error{Errc::doubt, "walk"};  // what parity says there decides nothing
+        }
         if (all_read && !listed && !lane->has_bad_rows(i)) {
-            lane->marks[i] = self->order_.kind != WalkKind::resyncing;
+            lane->marks[i] = !resync;
             self->inspect_window(*lane, i);
         } else {
             BRAID_CO_CHECK(self->recover_window(*lane, i));
@@ -802,7 +806,6 @@ Result<void> Walker::recover_window(Lane& lane, std::uint32_t index) {
             if (!after->is_like(run)) break;
             ++run.count;
         }
-        if (run.doubtful && !resync) return Error{Errc::doubt, "walk"};
         lane.marks[index] = lane.marks[index] || (run.retry.empty() && !resync);
         if (!run.retry.empty()) {
             settle_listed(lane, run);
