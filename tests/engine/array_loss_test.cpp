@@ -289,6 +289,30 @@ TEST_F(Loss, ManyScatteredBadSectorsDoNotStopTheArray) {
     ASSERT_TRUE(sim->stop());
 }
 
+// Parity is made true for zeros in the place of what is void and cannot be read: they are there then.
+TEST_F(Loss, WhatIsVoidAndCannotBeReadGetsTheZerosOfItsParity) {
+    start(shape(Level::raid5, 13));
+    std::uint64_t stripe = 50;
+    while (raw(sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{0})) != 2) ++stripe;
+    const std::uint64_t row = first_row + stripe * 4;
+    sim->platters[1]->bad_rows.insert(row);
+    ASSERT_TRUE(replace(2, false));
+    sim->settle();
+    ASSERT_EQ(errors(), 2U) << "the one to be tried again, the other void";
+    sim->platters[1]->bad_rows.clear();
+    sim->platters[2]->bad_rows.insert(row);
+    std::memset(sim->platters[2]->content.data() + row * row_size, 0x5a, row_size);
+    ASSERT_TRUE(sim->array->start_scrub(false));
+    sim->settle();
+    sim->platters[2]->bad_rows.clear();
+    Buffer fresh = random_bytes(sim->loop().rng(), row_size);
+    const auto role = sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{2});
+    ASSERT_TRUE(sim->write((stripe * 2 + raw(role)) * strip, fresh));
+    EXPECT_EQ(sim->array->status().bad_bytes, 0U);
+    sim->expect_content();
+    sim->expect_parity();
+}
+
 // ---- no room, and the second failure -------------------------------------------------------
 
 TEST_F(Loss, NoRoomIsToldAndTheArrayGoesOnWhenThereIs) {
