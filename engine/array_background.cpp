@@ -25,6 +25,8 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
         if (!co_await wait_durable(self, self->changes_)) continue;  // the array has failed
         if (self->stopping_) break;
         if (order->kind == WalkKind::scrubbing && !self->configuration_.scrub) continue;
+        const bool waits = self->draining_ && self->must_settle();  // a stop, for a resync
+        if (waits && order->kind != WalkKind::resyncing) continue;
         self->walk_told_bad_ = self->walk_told_joined_ = false;
         self->walk_bad_before_ = self->bad_bytes_size_;
         if (order->kind == WalkKind::rebuilding) {

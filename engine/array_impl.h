@@ -157,8 +157,9 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void add_doubt_of(std::vector<BadRange>& rows, MemberIndex member, std::uint64_t at,
                       std::uint64_t end, bool left_now) const;
     void add_beside(std::vector<BadRange>& rows, const BadRange& range,
-                    std::optional<MemberIndex> also) const;
-    std::vector<BadRange> undecidable_rows(std::optional<MemberIndex> also) const;
+                    std::optional<MemberIndex> also, MemberSet left_now) const;
+    std::vector<BadRange> undecidable_rows(std::optional<MemberIndex> also,
+                                           MemberSet left_now) const;
     std::uint64_t cost_of_loss(MemberIndex member) const;
     void trust_doubt_by_force();
     void halt(const std::string& why);
