@@ -25,11 +25,17 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
         if (!co_await wait_durable(self, self->changes_)) continue;  // the array has failed
         if (self->stopping_) break;
         if (order->kind == WalkKind::scrubbing && !self->configuration_.scrub) continue;
+        const bool waits = self->draining_ && self->must_settle();  // a stop, for a resync
+        if (waits && order->kind != WalkKind::resyncing) continue;
         self->walk_told_bad_ = self->walk_told_joined_ = false;
         self->walk_bad_before_ = self->bad_bytes_size_;
         if (order->kind == WalkKind::rebuilding) {
             // When it is done one more member may be lost: by then the record is on enough.
-            if (!co_await WriteIntent::rewrite(&self->intent_)) continue;
+            const Result<void> kept = co_await WriteIntent::rewrite(&self->intent_);
+            if (!kept) {
+                self->wait_for_members(order->kind, order->begin(), kept.error());
+                continue;
+            }
         }
         Result<void> result = co_await Walker::run(&self->walker_, *order);
         const bool resync = order->kind == WalkKind::resyncing;
@@ -169,7 +175,7 @@ Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
 
 void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
     resync_event_.set();
-    if (!result && wait_for_members(result.error())) return;
+    if (!result && wait_for_members(order.kind, walker_.position(), result.error())) return;
     walk_pause_ = {};
     if (order.kind == WalkKind::scrubbing) return scrub_ended(order, result);
     const bool rebuild = order.kind == WalkKind::rebuilding;
@@ -226,8 +232,8 @@ void ArrayImpl::tell_walk_result() {
 }
 
 /// A walk that ended because members do not answer, or have no room, goes on later by itself.
-/// Nothing was decided where it stands.
-bool ArrayImpl::wait_for_members(const Error& error) {
+/// Nothing was decided where it stands, before `window`.
+bool ArrayImpl::wait_for_members(WalkKind kind, std::uint64_t window, const Error& error) {
     if (error.code != Errc::busy && error.code != Errc::full) return false;
     if (members_.failed() || stopping_) return false;
     const std::uint64_t pause = walk_pause_.value == 0
@@ -238,15 +244,14 @@ bool ArrayImpl::wait_for_members(const Error& error) {
     walk_waits_ = true;
     requests_.set_settles(false);
     if (first) {
-        const WalkKind kind = walker_.order().kind;
         const std::string why =
             error.code == Errc::full
                 ? std::string("a member has no room for what it has to write")
                 : fmt::format("{} answers no reads", text_of_role(walker_.unreadable()));
         tell(Severity::error, "walk_waits",
              fmt::format("{} waits at stripe {}: {}. Nothing is given up for that; it is tried "
-                         "again by itself", text_of(kind),
-                         walker_.position() / geometry_.windows_per_stripe(), why));
+                         "again by itself", text_of(kind), window / geometry_.windows_per_stripe(),
+                         why));
     }
     tasks_.spawn(end_wait(this, Nanos{clock_.now().value + pause}));
     return true;

@@ -188,7 +188,8 @@ void ArrayImpl::add_doubt_of(std::vector<BadRange>& rows, MemberIndex member, st
 
 /// Rows that nothing vouches for: those in doubt where as many members are lost as may be, and what
 /// is lost beside a row that is to be tried again. `also` is taken for lost now.
-std::vector<BadRange> ArrayImpl::undecidable_rows(std::optional<MemberIndex> also) const {
+std::vector<BadRange> ArrayImpl::undecidable_rows(std::optional<MemberIndex> also,
+                                                  MemberSet left_now) const {
     std::vector<BadRange> rows;
     for (const WindowRange& range : members_.doubt().ranges()) {
         for (std::uint64_t at = range.begin; at != range.end;) {
@@ -206,14 +207,15 @@ std::vector<BadRange> ArrayImpl::undecidable_rows(std::optional<MemberIndex> als
         }
     }
     for (const BadRange& range : bad_.ranges()) {
-        if (range.kind == BadKind::retry) add_beside(rows, range, also);
+        if (range.kind == BadKind::retry) add_beside(rows, range, also, left_now);
     }
     return rows;
 }
 
-/// What lost members have in the rows of `range`, in which its member has data.
+/// What lost members have in the rows of `range`, in which its member has data. Of one that left
+/// before all was listed that it has there; what is not was listed along with others, and written.
 void ArrayImpl::add_beside(std::vector<BadRange>& rows, const BadRange& range,
-                           std::optional<MemberIndex> also) const {
+                           std::optional<MemberIndex> also, MemberSet left_now) const {
     const std::uint64_t per_strip = geometry_.rows_per_strip();
     const std::uint64_t past = range.first + range.count;
     for (std::uint64_t row = range.first; row != past;) {
@@ -225,7 +227,8 @@ void ArrayImpl::add_beside(std::vector<BadRange>& rows, const BadRange& range,
             const MemberIndex member{i};
             std::uint64_t all = ~std::uint64_t{0};
             if (member == range.member || !is_gone(member, window, all, also)) continue;
-            const bool kept = also == member || members_.slot(member).kept > window;
+            const bool kept = also == member ||
+                              (left_now.has(i) && members_.slot(member).kept > window);
             rows.push_back({member, row, end - row, kept ? BadKind::retry : BadKind::voided});
         }
         row = end;
@@ -240,7 +243,7 @@ std::uint64_t ArrayImpl::cost_of_loss(MemberIndex member) const {
         if (range.member == member && range.kind == BadKind::retry) own.push_back(range);
     }
     const std::uint64_t tried = own.empty() ? 0 : bytes_listed(own);
-    const std::vector<BadRange> rows = undecidable_rows(member);
+    const std::vector<BadRange> rows = undecidable_rows(member, {});
     if (rows.empty()) return tried;
     return tried + bytes_listed(bad_rows_with(rows)) - bad_bytes_size_;
 }
@@ -249,13 +252,13 @@ std::uint64_t ArrayImpl::cost_of_loss(MemberIndex member) const {
 /// lists it, at once, so that no write comes in between. It is durable with the next configuration.
 bool ArrayImpl::list_doubt(MemberSet left_now) {
     if (BRAID_MUTANT(degraded_trusts_doubt) || BRAID_MUTANT(bad_rows_not_kept)) return true;
-    const std::vector<BadRange> rows = undecidable_rows(std::nullopt);
+    const std::vector<BadRange> rows = undecidable_rows(std::nullopt, left_now);
     return rows.empty() || add_bad_rows(rows, left_now);
 }
 
 /// At the start, by force: parity is trusted as it is where the list has no room.
 void ArrayImpl::trust_doubt_by_force() {
-    std::vector<BadRange> more = bad_rows_with(undecidable_rows(std::nullopt));
+    std::vector<BadRange> more = bad_rows_with(undecidable_rows(std::nullopt, away()));
     const std::size_t count = more.size();
     if (fit_slot(more) || merge_to_fit(more, written_since(away()))) return;
     tell(Severity::warning, "forced",
@@ -287,10 +290,7 @@ void ArrayImpl::strip_write_failed(MemberIndex member, int os_error) {
     const MemberState state = members_.slot(member).state;
     if (state != MemberState::in_sync && state != MemberState::rebuilding) return;
     const bool full = os_error == ENOSPC;
-    const bool needed =
-        state == MemberState::in_sync && (members_.lost() >= geometry_.parities() ||
-                                          !members_.is_enough_without(member));
-    if (!full && !needed) return write_failed(member, os_error);
+    if (!full && !is_needed(member)) return write_failed(member, os_error);
     constexpr std::uint64_t quiet_nanos = 60'000'000'000;  // a client goes on trying
     auto& slot = members_.slot(member);
     const std::uint64_t now = clock_.now().value;

@@ -53,8 +53,15 @@ Task<void> ArrayImpl::write_configurations(ArrayImpl* self) {
         while (self->changes_durable_ != self->changes_ && !self->members_.failed()) {
             const std::uint64_t change_now = self->changes_;
             const std::uint64_t losses_now = self->losses_seen_;
+            self->no_room_ = false;
             const bool holds = co_await bring_into_force(self);
-            if (!holds || self->members_.failed()) continue;  // a member was lost on the way: again
+            if (self->members_.failed()) continue;
+            if (!holds) {  // a member was lost on the way: again, with a new epoch
+                self->own_epoch_ = 0;
+                if (self->no_room_) co_await wait_for_room(self);
+                continue;
+            }
+            self->no_room_tries_ = 0;
             self->changes_durable_ = change_now;
             self->intent_.set_epoch(self->configuration_.version.epoch);
             self->members_.set_losses_durable(losses_now);
@@ -133,12 +140,35 @@ Task<void> ArrayImpl::do_step(ArrayImpl* self, Proposal* proposal, const Configu
             continue;
         }
         const Error& error = results[i].error();
+        if (error.code == Errc::full &&
+            self->members_.slot(MemberIndex{i}).state == MemberState::in_sync) {
+            self->no_room_ = true;
+            self->strip_write_failed(MemberIndex{i}, error.os_error);
+            proposal->failed(i);
+            continue;
+        }
         self->lose(MemberIndex{i}, MemberState::faulty,
                    fmt::format("its metadata could not be written: {}",
                                error.os_error != 0 ? os_error_text(error.os_error)
                                                    : std::string(text_of(error.code))));
         proposal->failed(i);
     }
+}
+
+/// A member in sync has no room for its metadata. It keeps its place, and the configuration is tried
+/// again, until there is; but nobody who stops, or starts, waits for that: then nothing is written
+/// any more, and the next start finds what holds.
+Task<void> ArrayImpl::wait_for_room(ArrayImpl* self) {
+    constexpr std::uint32_t tries_max = 10;
+    constexpr std::uint64_t pause_nanos = 500'000'000;
+    const bool is_waited_for = self->draining_ || !self->background_running_;
+    if (is_waited_for && ++self->no_room_tries_ == tries_max) {
+        self->stop_writing("a member has no room for its metadata (see above). Nothing is lost: "
+                           "make room, and start it again");
+        co_return;
+    }
+    Timer timer(self->clock_, Nanos{self->clock_.now().value + pause_nanos});
+    co_await timer;
 }
 
 /// After those that take part. One that fails is found when it is used.
@@ -165,7 +195,6 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     const bool was_enough = members_.is_enough();  // else it was started by force
     members_.set_state(member, state);
     why_lost_[raw(member)] = why;
-    kept_versions_[raw(member)] = metadata_[raw(member)].reg.held;
     tell(Severity::error, "member_failed",
          fmt::format("member {} ({}) failed: {}", raw(member), path, why));
     if (was_enough && !members_.failed() && !members_.is_enough()) {
@@ -185,6 +214,7 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     }
     record(member).state = state;
     record(member).rebuilt = {};
+    record(member).left = metadata_[raw(member)].reg.held;
     tasks_.spawn(let_go(this, member));
     MemberSet left_now;
     left_now.add(raw(member));
@@ -218,8 +248,34 @@ void ArrayImpl::tell_failed() {
     requests_.retry_parked();
 }
 
+/// Whether the level cannot do without the member.
+bool ArrayImpl::is_needed(MemberIndex member) const {
+    return members_.slot(member).state == MemberState::in_sync &&
+           (members_.lost() >= geometry_.parities() || !members_.is_enough_without(member));
+}
+
+/// Nothing is written any more. What can be read still is.
+void ArrayImpl::stop_writing(const std::string& why) {
+    members_.halt();
+    walker_.cancel();
+    tell(Severity::error, "stopped", "the array has stopped: " + why);
+    tell_failed();
+}
+
+/// What a flush did not make durable may be gone, whatever a later one says. On a member that is
+/// needed nothing stands in for it: no flush is acknowledged any more, and no mark goes, so that the
+/// next start asks for what was written since the last one.
 void ArrayImpl::write_failed(MemberIndex member, int os_error) {
-    lose(member, MemberState::faulty, fmt::format("a write failed: {}", os_error_text(os_error)));
+    if (!is_needed(member)) {
+        return lose(member, MemberState::faulty,
+                    fmt::format("a write failed: {}", os_error_text(os_error)));
+    }
+    if (members_.failed()) return;
+    stop_writing(fmt::format(
+        "{} is needed, {} of {} members are lost already, and a flush of it, or a record of the "
+        "write intent, failed ({}). What was written since the last flush may not be durable; "
+        "reads go on. See to the member, then stop the array and start it again",
+        text_of_role(member), members_.lost(), members_.count(), os_error_text(os_error)));
 }
 
 void ArrayImpl::read_failed(MemberIndex member, int os_error) {

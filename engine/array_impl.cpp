@@ -39,7 +39,6 @@ ArrayImpl::ArrayImpl(ReadyQueue& ready, Clock& clock, Configuration configuratio
       members_(geometry_),
       metadata_(configuration_.member_count),
       why_lost_(configuration_.member_count),
-      kept_versions_(configuration_.member_count),
       bad_(geometry_, configuration_.bad_rows),
       locks_(geometry_),
       pool_(options_.buffer_size),
@@ -235,7 +234,7 @@ void ArrayImpl::note_away() {
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         if (!members.has(i)) continue;
         members_.slot(MemberIndex{i}).kept = members_.window_count();
-        kept_versions_[i] = configuration_.in_force;
+        record(MemberIndex{i}).left = configuration_.in_force;
     }
 }
 
@@ -325,11 +324,10 @@ Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
     BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
     self->note_positions();  // everything walked so far was flushed just now
     self->resync_flushed(settled);
-    if (self->is_doubt_listed()) {
-        // All that is in doubt of the lost ones is listed, by row: the next start has nothing to ask.
-        self->intent_.settled_before(StripeIndex{self->geometry_.stripes});
-        self->configuration_.resynced.reset();
-    }
+    // What is in doubt there is listed, by row: of that the next start has nothing to ask.
+    const StripeIndex listed = self->doubt_listed_from();
+    self->intent_.settled_from(listed);
+    if (self->first_in_doubt() >= listed) self->configuration_.resynced.reset();
     // Nothing is being written: only what is in doubt stays in the record. The next start, or a
     // crash right after it, goes by this.
     self->intent_.drop_clean();

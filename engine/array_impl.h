@@ -157,15 +157,16 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void add_doubt_of(std::vector<BadRange>& rows, MemberIndex member, std::uint64_t at,
                       std::uint64_t end, bool left_now) const;
     void add_beside(std::vector<BadRange>& rows, const BadRange& range,
-                    std::optional<MemberIndex> also) const;
-    std::vector<BadRange> undecidable_rows(std::optional<MemberIndex> also) const;
+                    std::optional<MemberIndex> also, MemberSet left_now) const;
+    std::vector<BadRange> undecidable_rows(std::optional<MemberIndex> also,
+                                           MemberSet left_now) const;
     std::uint64_t cost_of_loss(MemberIndex member) const;
     void trust_doubt_by_force();
     void halt(const std::string& why);
 
     // After a crash, array_recovery.cpp.
     bool must_settle() const;
-    bool is_doubt_listed() const;
+    StripeIndex doubt_listed_from() const;
     void begin_recovery();
     StripeIndex first_in_doubt() const;
     void resync_flushed(StripeIndex before);
@@ -215,7 +216,10 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<bool> bring_into_force(ArrayImpl* self);
     static Task<void> do_step(ArrayImpl* self, Proposal* proposal, const Configuration* now);
     static Task<void> write_spares(ArrayImpl* self);
+    static Task<void> wait_for_room(ArrayImpl* self);
     void lose(MemberIndex member, MemberState state, const std::string& why);
+    bool is_needed(MemberIndex member) const;
+    void stop_writing(const std::string& why);
     MemberRecord& record(MemberIndex member) { return *configuration_.member(member); }
 
     // What runs in the background, array_background.cpp.
@@ -225,7 +229,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void walk_ended(const WalkOrder& order, const Result<void>& result);
     void scrub_ended(const WalkOrder& order, const Result<void>& result);
     void tell_walk_result();
-    bool wait_for_members(const Error& error);
+    bool wait_for_members(WalkKind kind, std::uint64_t window, const Error& error);
     static Task<void> end_wait(ArrayImpl* self, Nanos until);
 
     // Members, array_members.cpp.
@@ -253,7 +257,6 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     Members members_;
     std::vector<MemberMetadata> metadata_;  // by role
     std::vector<std::string> why_lost_;     // by role; empty: it is not, or nobody knows
-    std::vector<EpochRevision> kept_versions_;  // by role: what a member that left had at least
     std::vector<Spare> spares_;
     BadRows bad_;
     WindowLocks locks_;
@@ -304,6 +307,8 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool abandoned_{false};           // destroyed without stop(): frames end where they are
     bool members_busy_{false};        // an operator's command on members runs
     bool writing_{false};             // the configuration, to members that may be lost meanwhile
+    bool no_room_{false};             // for it, on a member that is in sync
+    std::uint32_t no_room_tries_{0};  // while somebody stops, or starts
     bool failed_told_{false};
     std::uint64_t events_told_{0};
     std::deque<ArrayEvent> events_;

@@ -19,16 +19,17 @@ bool ArrayImpl::must_settle() const {
            (by_the_list || without_record) && marked_windows_left() != 0;
 }
 
-/// Whether everything that is in doubt was listed as it came to be so: as many members are lost
-/// there as may be. In front of a rebuild's position one less is.
-bool ArrayImpl::is_doubt_listed() const {
-    if (members_.lost() != geometry_.parities()) return false;
+/// From this stripe on everything that is in doubt was listed as it came to be so: as many members
+/// are lost there as may be. In front of a rebuild's position one less is.
+StripeIndex ArrayImpl::doubt_listed_from() const {
+    if (members_.lost() != geometry_.parities()) return StripeIndex{geometry_.stripes};
+    std::uint64_t windows = 0;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const auto& slot = members_.slot(MemberIndex{i});
-        if (slot.state != MemberState::rebuilding) continue;
-        if (members_.doubt().overlaps({0, slot.rebuilt})) return false;
+        if (slot.state == MemberState::rebuilding) windows = std::max(windows, slot.rebuilt);
     }
-    return true;
+    const std::uint64_t per_stripe = geometry_.windows_per_stripe();
+    return StripeIndex{(windows + per_stripe - 1) / per_stripe};
 }
 
 // ---- recovery ------------------------------------------------------------------------------
@@ -167,7 +168,11 @@ Task<Checked<Unit>> ArrayImpl::run_change_intent(ArrayImpl* self, IntentChange c
         }
         Result<void> kept = co_await Requests::flush_members(self->context_);
         if (kept) kept = co_await WriteIntent::rewrite(&self->intent_);
-        if (!kept) co_return Refusal{"the array has failed: its write intent cannot be kept"};
+        if (!kept) {
+            self->intent_.set_on(false);
+            co_return Refusal{fmt::format("the write intent cannot be kept: {}",
+                                          text_of(kept.error().code))};
+        }
     }
     self->configuration_.intent.on = on;
     const Result<void> durable = co_await wait_durable(self, self->changed());

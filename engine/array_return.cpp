@@ -166,8 +166,8 @@ Task<Result<std::uint64_t>> ArrayImpl::take_back(ArrayImpl* self, TakeBack from)
 /// Whether `prepared` is the member that had the role, as it was when it left.
 bool ArrayImpl::is_back(MemberIndex role, const NewMember& prepared) const {
     if (!prepared.before || !prepared.was_in_sync) return false;
-    if (configuration_.member(role)->uuid != *prepared.before) return false;
-    return prepared.was_in_sync->version >= kept_versions_[raw(role)];
+    const MemberRecord& lost = *configuration_.member(role);
+    return lost.uuid == *prepared.before && prepared.was_in_sync->version >= lost.left;
 }
 
 /// Before `disk` takes the role: what it brings back is known again.

@@ -175,6 +175,11 @@ Json json_of(const std::optional<StripeIndex>& stripe) {
     return stripe ? Json(raw(*stripe)) : Json(nullptr);
 }
 
+bool has_left(const MemberRecord& m) {
+    const bool is_lost = m.state == MemberState::faulty || m.state == MemberState::missing;
+    return is_lost && m.left != EpochRevision{};
+}
+
 Json json_of(const MemberRecord& m, std::size_t path_length) {
     Json json;
     json["uuid"] = m.uuid.text();
@@ -186,6 +191,7 @@ Json json_of(const MemberRecord& m, std::size_t path_length) {
     json["rebuilt"] = raw(m.rebuilt);
     json["dev_number"] = m.dev_number;
     json["read_errors"] = m.read_errors;
+    if (has_left(m)) json["left"] = Json::array({m.left.epoch, m.left.revision});
     json["path"] = m.path.size() <= path_length ? m.path : std::string{};
     return json;
 }
@@ -364,6 +370,16 @@ class Reader {
     std::string error_;
 };
 
+EpochRevision version_from(Reader& read, std::string_view key) {
+    const Json* pair = read.array(key);
+    if (pair == nullptr) return {};
+    const bool sound = pair->size() == 2 && (*pair)[0].is_number_unsigned() &&
+                       (*pair)[1].is_number_unsigned();
+    if (sound) return {(*pair)[0].get<std::uint64_t>(), (*pair)[1].get<std::uint64_t>()};
+    read.fail(fmt::format("\"{}\" is not [epoch, revision]", key));
+    return {};
+}
+
 Checked<MemberRecord> member_from(const Json& json) {
     Reader read(json, "members: a record");
     MemberRecord m;
@@ -382,6 +398,7 @@ Checked<MemberRecord> member_from(const Json& json) {
     m.rebuilt = StripeIndex{read.number("rebuilt")};
     m.dev_number = read.number32("dev_number");
     m.read_errors = read.number("read_errors");
+    if (json.is_object() && json.contains("left")) m.left = version_from(read, "left");
     m.path = read.string("path");
     BRAID_CHECK(read.done());
     return m;
@@ -464,12 +481,7 @@ void read_version(Reader& read, Configuration& c, std::uint32_t format) {
         return;
     }
     c.version.revision = read.number("revision");
-    const Json* pair = read.array("in_force");
-    if (pair == nullptr) return;
-    const bool sound = pair->size() == 2 && (*pair)[0].is_number_unsigned() &&
-                       (*pair)[1].is_number_unsigned();
-    if (!sound) return read.fail("\"in_force\" is not [epoch, revision]");
-    c.in_force = {(*pair)[0].get<std::uint64_t>(), (*pair)[1].get<std::uint64_t>()};
+    c.in_force = version_from(read, "in_force");
 }
 
 /// [member, first, count, "retry" or "void"]; before format 3 [member, first, count], which is void.

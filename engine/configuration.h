@@ -45,6 +45,7 @@ struct MemberRecord {
     StripeIndex rebuilt{};                // rebuilding: stripes before this one are true
     std::uint32_t dev_number{0};          // md's index into dev_roles
     std::uint64_t read_errors{0};         // corrected so far
+    EpochRevision left;                   // faulty or missing: what it held, at least, as it left
     std::string path;                     // where it was last seen; for people only
     bool operator==(const MemberRecord&) const = default;
 };

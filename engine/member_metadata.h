@@ -104,7 +104,8 @@ std::uint32_t free_dev_number(const Configuration& configuration);
 /// Promises `epoch` at one member, durably: from then on it stores nothing of an older one. Where
 /// there is no room for promises nothing is written (assembly.h tells what is asked for instead).
 /// @param array  the array that the member belongs to, or is to join
-/// @return  Errc::io if the member failed; Errc::fenced if it has promised as much already
+/// @return  Errc::io if the member failed, Errc::full if it had no room; Errc::fenced if it has
+///          promised as much already
 Task<Result<void>> promise_member(Disk& disk, MemberMetadata* metadata, Uuid array,
                                   std::uint64_t epoch);
 
@@ -117,8 +118,8 @@ Task<Result<void>> promise_member(Disk& disk, MemberMetadata* metadata, Uuid arr
 /// @param disk, metadata  must outlive the task; metadata is brought up to date on success
 /// @param configuration   a checked one, which has a record of metadata->uuid; used before the
 ///                        task is returned only
-/// @return  Errc::io if the member failed: the configuration may be there or not; Errc::fenced if
-///          it promised another epoch
+/// @return  Errc::io if the member failed, Errc::full if it had no room: the configuration may be
+///          there or not; Errc::fenced if it promised another epoch
 Task<Result<void>> write_member_metadata(Disk& disk, const Configuration* configuration,
                                          MemberMetadata* metadata, std::uint64_t wall_seconds);
 

@@ -26,11 +26,13 @@ class MemberMonitor {
     virtual ~MemberMonitor() = default;
     /// A read failed; its bytes are computed from the others and rewritten.
     virtual void read_failed(MemberIndex member, int os_error) = 0;
-    /// A flush, or a write of metadata, failed: the member is lost from now on.
+    /// A flush, or a record of the write intent, failed: the member is lost from now on. Where the
+    /// level needs it it is kept, and nothing is written any more.
     virtual void write_failed(MemberIndex member, int os_error) = 0;
-    /// A write or zero of a strip failed. The member is lost from now on; or it is kept, because
-    /// there was no room on it, or the level needs it: then parity is to be made to fit what the
-    /// members hold, or the rows go to rows_doubtful().
+    /// A write or zero of a strip failed, or, for want of room, a record of the write intent. The
+    /// member is lost from now on; or it is kept, because there was no room on it, or the level
+    /// needs it: then parity is to be made to fit what the members hold, or the rows go to
+    /// rows_doubtful().
     virtual void strip_write_failed(MemberIndex member, int os_error) = 0;
     /// Parity of these rows of a window may not be true from now on, until somebody computes it
     /// from all data strips; their mark stays. What lost members held of them is listed, durably.
@@ -73,6 +75,8 @@ class Members {
         std::uint32_t in_flight{0};   // operations that were submitted and not yet looked at
         std::uint64_t changes{0};     // writes and zeroes completed
         std::uint64_t flushed{0};     // of them, how many a flush has covered
+        bool unflushed{false};        // a flush failed, and the member was kept: what it did not
+                                      // make durable no later one does
     };
 
     explicit Members(const Geometry& geometry);

@@ -502,9 +502,13 @@ Task<Result<void>> Requests::flush_members(StripeContext context) {
         members.count_done(ops[i], MemberIndex{i});
         if (ops[i].ok()) {
             slot.flushed = std::max(slot.flushed, upto[i]);
-        } else {
-            context.monitor.write_failed(MemberIndex{i}, ops[i].os_error);
+            continue;
         }
+        context.monitor.write_failed(MemberIndex{i}, ops[i].os_error);
+        slot.unflushed = slot.state == MemberState::in_sync;
+    }
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        if (members.slot(MemberIndex{i}).unflushed) co_return Error{Errc::failed, "flush"};
     }
     BRAID_CO_CHECK(co_await losses_durable(context));
     context.intent.flushed(sequence);

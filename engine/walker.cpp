@@ -428,8 +428,12 @@ Task<Result<void>> Walker::walk_windows(Walker* self, Lane* lane) {
         self->begin_window(*lane, i);
         const WindowPlace place = self->context_.members.window_place(lane->first + i);
         const bool listed = self->context_.bad.retry_rows(place, rows) != 0;
+        const bool resync = self->order_.kind == WalkKind::resyncing;
+        if (!resync && self->context_.members.rows_in_doubt(place, rows) != 0) {
+            co_return Error{Errc::doubt, "walk"};  // what parity says there decides nothing
+        }
         if (all_read && !listed && !lane->has_bad_rows(i)) {
-            lane->marks[i] = self->order_.kind != WalkKind::resyncing;
+            lane->marks[i] = !resync;
             self->inspect_window(*lane, i);
         } else {
             BRAID_CO_CHECK(self->recover_window(*lane, i));
@@ -657,7 +661,7 @@ void Walker::pass_over(Lane& lane, const RowRun& run) {
         for (const Role role : unknown) lane.wrong[run.index][raw(role)] |= run.rows();
         return renew_parity(lane, run);
     }
-    if (unknown.empty()) renew_parity(lane, run);
+    if (unknown.empty()) renew_with_zeros(lane, run);
 }
 
 /// Some strip is to be tried again: parity is not trusted. Where all are known now it is made true,
@@ -679,7 +683,7 @@ void Walker::settle_listed(Lane& lane, const RowRun& run) {
         list(lane, run, role, run.bad.has(role) ? BadKind::retry : BadKind::voided);
     }
     if (!unknown.empty()) return;
-    renew_parity(lane, run);
+    renew_with_zeros(lane, run);
     for (const Role role : run.retry - target) {
         lane.known.push_back(context_.bad.range_of(run.place, role, run.row, run.count));
     }
@@ -706,7 +710,13 @@ void Walker::give_up(Lane& lane, const RowRun& run, RoleSet unknown) {
         if (!retry) set_zero(lane, run, RoleSet::of(role));
     }
     if (retries && BRAID_MUTANT(retry_overwritten)) set_zero(lane, run, unknown);
-    if (!retries || BRAID_MUTANT(retry_overwritten)) renew_parity(lane, run);
+    if (!retries || BRAID_MUTANT(retry_overwritten)) renew_with_zeros(lane, run);
+}
+
+/// What is void and could not be read gets the zeros that parity is made true for.
+void Walker::renew_with_zeros(Lane& lane, const RowRun& run) {
+    for (const Role role : run.bad & run.voided) lane.wrong[run.index][raw(role)] |= run.rows();
+    renew_parity(lane, run);
 }
 
 /// All data is in the lane's buffer: P and Q that are not lost are computed, and rewritten where
@@ -746,9 +756,8 @@ void Walker::settle_rows(Lane& lane, const RowRun& run) {
         return;
     }
     set_zero(lane, run, run.gone() & run.voided);
-    for (const Role role : run.bad & run.voided) lane.wrong[run.index][raw(role)] |= run.rows();
     const RoleSet unknown = (run.gone() & geometry.data_roles()) - run.voided;
-    if (unknown.empty()) return renew_parity(lane, run);
+    if (unknown.empty()) return renew_with_zeros(lane, run);
     const RoleSet parity = geometry.parity_roles() - run.gone();
     if (unknown.size() >= parity.size()) return give_up(lane, run, unknown);
     for (std::uint32_t row = run.row; row != run.row + run.count; ++row) {
@@ -762,7 +771,8 @@ void Walker::settle_rows(Lane& lane, const RowRun& run) {
             give_up(lane, one, unknown);
             continue;
         }
-        for (const Role role : unknown & run.bad) lane.wrong[run.index][raw(role)] |= one.rows();
+        const RoleSet given = (unknown | run.voided) & run.bad;
+        for (const Role role : given) lane.wrong[run.index][raw(role)] |= one.rows();
     }
 }
 
@@ -802,7 +812,6 @@ Result<void> Walker::recover_window(Lane& lane, std::uint32_t index) {
             if (!after->is_like(run)) break;
             ++run.count;
         }
-        if (run.doubtful && !resync) return Error{Errc::doubt, "walk"};
         lane.marks[index] = lane.marks[index] || (run.retry.empty() && !resync);
         if (!run.retry.empty()) {
             settle_listed(lane, run);

@@ -120,6 +120,7 @@ class Walker {
     RoleSet target_of(const RowRun& run) const;
     BadKind kind_of(const RowRun& run, Role role) const;
     void renew_parity(Lane& lane, const RowRun& run);
+    void renew_with_zeros(Lane& lane, const RowRun& run);
     static Task<void> pause(Walker* self, Nanos step);
     void inspect_window(Lane& lane, std::uint32_t index);
     void inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row);

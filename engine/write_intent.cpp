@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 
 #include "engine/base/mutation.h"
 
@@ -47,10 +48,12 @@ void WriteIntent::start(Start start, TaskGroup& tasks) {
 Task<Result<void>> WriteIntent::rewrite(WriteIntent* self) {
     if (!self->on_) co_return Result<void>{};
     const std::uint64_t wanted = self->generation_ + 1;
+    const std::uint64_t refusals = self->refusals_;
     self->dirty_ = true;
     self->wanted_.set();
     while (self->durable_ < wanted) {
         if (self->members_.failed()) co_return Error{Errc::failed, "write intent"};
+        if (self->refusals_ != refusals) co_return Error{Errc::full, "write intent"};
         self->written_.clear();
         auto written = self->written_.wait();
         co_await written;
@@ -205,6 +208,7 @@ bool WriteIntent::assign(Hold& hold) {
     Mark* mark = find(region);
     if (mark == nullptr) mark = make(region);
     if (mark == nullptr) return false;
+    if (refused_ && mark->needs > durable_) wanted_.set();  // tried again
     ++mark->active;
     hold.mark_ = mark;
     return true;
@@ -260,6 +264,7 @@ void WriteIntent::wait(Hold& hold) {
     if (!hold.wants_room_) ++waiting_count_;
     hold.next_waiting_ = waiting_;
     waiting_ = &hold;
+    if (refused_) wanted_.set();  // nobody else asks for what was refused before it waited
 }
 
 /// Those whose marks are durable go on, in the order in which they came.
@@ -281,6 +286,29 @@ void WriteIntent::wake() {
         if (!go->wants_room_) --waiting_count_;
         go->queue_->push(go->handle_);
         go = next;
+    }
+}
+
+/// The record of this generation was not taken, for want of room: who waits for it is told. The next
+/// one has its number, and names what came meanwhile, too.
+void WriteIntent::refuse(std::uint64_t generation) {
+    generation_ = generation - 1;
+    refused_ = true;
+    ++refusals_;
+    for (Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
+        mark->needs = std::min(mark->needs, generation);
+    }
+    Hold** link = &waiting_;
+    while (*link != nullptr) {
+        Hold* hold = *link;
+        if (hold->mark_ == nullptr || is_ready(*hold)) {
+            link = &hold->next_waiting_;
+            continue;
+        }
+        *link = hold->next_waiting_;
+        hold->refused_ = true;
+        --waiting_count_;
+        hold->queue_->push(hold->handle_);
     }
 }
 
@@ -410,9 +438,12 @@ Task<void> WriteIntent::write_records(WriteIntent* self) {
         // Whoever is ready now comes into the same record.
         Yield yield;
         co_await yield;
-        while (self->dirty_ && !self->members_.failed()) {
-            // Not acknowledged by all: again, without those that failed.
-            if (!co_await write_record(self)) self->dirty_ = true;
+        bool refused = false;
+        while (self->dirty_ && !refused && !self->members_.failed()) {
+            // Not acknowledged by all: again, without those that failed; or when somebody asks.
+            const Outcome outcome = co_await write_record(self);
+            if (outcome != Outcome::held) self->dirty_ = true;
+            refused = outcome == Outcome::refused;
             self->wake();
             self->written_.set();
         }
@@ -421,8 +452,15 @@ Task<void> WriteIntent::write_records(WriteIntent* self) {
     }
 }
 
-/// True when all of the members that it was to be on hold it.
-Task<bool> WriteIntent::write_record(WriteIntent* self) {
+bool WriteIntent::takes_part(MemberIndex member) const {
+    const MemberState state = members_.slot(member).state;
+    return state == MemberState::in_sync || state == MemberState::rebuilding;
+}
+
+/// Held: all of the members that it was to be on have it. Lost: a member was. Refused: one has no
+/// room for it, which costs nobody his place; what it had of the generation before is untouched.
+Task<WriteIntent::Outcome> WriteIntent::write_record(WriteIntent* self) {
+    const std::uint64_t before = self->generation_;
     IntentRecord record;
     record.array = self->identity_.array;
     record.node = self->identity_.node;
@@ -446,16 +484,28 @@ Task<bool> WriteIntent::write_record(WriteIntent* self) {
     }
     co_await group;
     bool held = !targets.empty();
+    bool full = false;
     for (const MemberIndex member : targets) {
         const DiskOp& op = ops[raw(member)];
         self->members_.count_done(op, member);
         if (op.ok()) continue;
+        if (op.os_error == ENOSPC && self->takes_part(member)) {
+            full = true;
+            self->monitor_.strip_write_failed(member, op.os_error);
+            continue;
+        }
         held = false;
         self->monitor_.write_failed(member, op.os_error);
     }
     ++self->records_;
-    if (held) self->durable_ = record.generation;
-    co_return held;
+    if (full) {
+        self->refuse(before + 1);
+        co_return Outcome::refused;
+    }
+    if (!held) co_return Outcome::lost;
+    self->durable_ = record.generation;
+    self->refused_ = false;
+    co_return Outcome::held;
 }
 
 // ---- time ----------------------------------------------------------------------------------
@@ -534,6 +584,14 @@ void WriteIntent::settled_before(StripeIndex stripe) {
     if (!doubt_.empty() || !on_) return;
     dirty_ = true;
     wanted_.set();
+}
+
+void WriteIntent::settled_from(StripeIndex stripe) {
+    while (!doubt_.empty() && doubt_.back().first >= stripe) doubt_.pop_back();
+    if (doubt_.empty()) return;
+    IntentEntry& last = doubt_.back();
+    const std::uint64_t before = raw(stripe) - raw(last.first);
+    last.count = static_cast<std::uint32_t>(std::min<std::uint64_t>(last.count, before));
 }
 
 bool WriteIntent::is_in_doubt(StripeIndex stripe) const {

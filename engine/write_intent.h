@@ -6,6 +6,8 @@
 // It may leave the record when no write is under way, all were flushed since, and it was not used
 // for a while; it stays as long as the record has room, because a stripe that is written again soon
 // then costs nothing. After a crash the marks of before stay until they are made true (doubt).
+// Where a member has no room for the record, those who wait for it are told, and the next one who
+// wants a record has it tried again: under the same number, since nothing has begun under it.
 //
 // Invariants. The newest record on the members names every stripe that a write may have left with
 // parity that is not true. Generation g goes to slot g mod 2 of the same members as g-1 as long as
@@ -55,7 +57,8 @@ class WriteIntent {
     /// Begins the work in the background; nothing is written yet.
     void start(Start start, TaskGroup& tasks);
     /// Waits until a record is durable that was put together after this call, on as many members
-    /// as there have to be now. Does nothing while the intent is off.
+    /// as there have to be now. Does nothing while the intent is off. Errc::full: a member has no
+    /// room for it.
     static Task<Result<void>> rewrite(WriteIntent* self);
     /// Takes every mark that is clean out of the next record, also those that would linger.
     void drop_clean();
@@ -85,6 +88,8 @@ class WriteIntent {
     void add_doubt(StripeIndex stripe);
     /// Everything in doubt before `stripe` was made true, and flushed.
     void settled_before(StripeIndex stripe);
+    /// What is in doubt from `stripe` on is listed elsewhere.
+    void settled_from(StripeIndex stripe);
     bool has_doubt() const { return !doubt_.empty(); }
     /// Was marked when the array stopped, and what made it true since is not known to be durable.
     bool is_in_doubt(StripeIndex stripe) const;
@@ -115,9 +120,11 @@ class WriteIntent {
             handle_ = self;
             intent_.wait(*this);
         }
-        /// Errc::failed: the record cannot be written, the array has failed.
+        /// Errc::failed: the record cannot be written, the array has failed. Errc::full: a member
+        /// has no room for it.
         Result<void> await_resume() const {
             if (intent_.members_.failed()) return Error{Errc::failed, "write intent"};
+            if (refused_) return Error{Errc::full, "write intent"};
             return {};
         }
 
@@ -128,6 +135,7 @@ class WriteIntent {
         Mark* mark_{nullptr};       // none: not marked, or it waits for room
         bool marked_{false};        // the intent was on
         bool wants_room_{false};
+        bool refused_{false};       // a member has no room for the record
         Hold* next_{nullptr};       // of those that wait for room
         Hold* next_waiting_{nullptr};
         ReadyQueue* queue_{nullptr};
@@ -173,8 +181,11 @@ class WriteIntent {
     static Task<void> clean(WriteIntent* self);
     std::vector<MemberIndex> targets() const;
 
+    enum class Outcome : std::uint8_t { held, lost, refused };
     static Task<void> write_records(WriteIntent* self);
-    static Task<bool> write_record(WriteIntent* self);
+    static Task<Outcome> write_record(WriteIntent* self);
+    bool takes_part(MemberIndex member) const;
+    void refuse(std::uint64_t generation);
     static Task<void> tick(WriteIntent* self);
     static Task<void> make_room(WriteIntent* self);
     void note_rate();
@@ -202,6 +213,8 @@ class WriteIntent {
     std::uint64_t generation_{0};         // of the newest record that was put together
     std::uint64_t durable_{0};            // of the newest one on the members
     bool dirty_{false};                   // a mark, or somebody's wish, is not in `generation_`
+    bool refused_{false};                 // the newest one was, for want of room
+    std::uint64_t refusals_{0};
     std::uint64_t sequence_{0};           // grows when a write under a mark ends
     std::uint64_t flushed_{0};            // writes before it are durable
     Hold* waiting_{nullptr};              // for a record

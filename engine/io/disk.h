@@ -141,12 +141,15 @@ inline void submit(Disk& disk, DiskGroup& group, DiskOp& op) {
 }
 
 /// One operation on its own, for set-up and metadata: co_await's result is its Result<Unit>.
+/// Errc::full: there was no room for a write, which may be tried again. Not so a flush: what it did
+/// not make durable may be gone.
 inline Task<Result<void>> run_op(Disk& disk, DiskOp op) {
     DiskGroup group;
     submit(disk, group, op);
     co_await group;
-    if (!op.ok()) co_return Error{Errc::io, "member", op.os_error};
-    co_return Result<void>{};
+    if (op.ok()) co_return Result<void>{};
+    const bool full = op.os_error == ENOSPC && op.kind != DiskOpKind::flush;
+    co_return Error{full ? Errc::full : Errc::io, "member", op.os_error};
 }
 inline Task<Result<void>> read_disk(Disk& disk, std::uint64_t offset, ByteSpan into) {
     DiskOp op;

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/config_slot.h"
+#include "engine/intent_record.h"
 #include "tests/engine/array_fixture.h"
 
 namespace braid::sim {
@@ -292,6 +294,30 @@ TEST_F(Loss, ManyScatteredBadSectorsDoNotStopTheArray) {
     ASSERT_TRUE(sim->stop());
 }
 
+// Parity is made true for zeros in the place of what is void and cannot be read: they are there then.
+TEST_F(Loss, WhatIsVoidAndCannotBeReadGetsTheZerosOfItsParity) {
+    start(shape(Level::raid5, 13));
+    std::uint64_t stripe = 50;
+    while (raw(sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{0})) != 2) ++stripe;
+    const std::uint64_t row = first_row + stripe * 4;
+    sim->platters[1]->bad_rows.insert(row);
+    ASSERT_TRUE(replace(2, false));
+    sim->settle();
+    ASSERT_EQ(errors(), 2U) << "the one to be tried again, the other void";
+    sim->platters[1]->bad_rows.clear();
+    sim->platters[2]->bad_rows.insert(row);
+    std::memset(sim->platters[2]->content.data() + row * row_size, 0x5a, row_size);
+    ASSERT_TRUE(sim->array->start_scrub(false));
+    sim->settle();
+    sim->platters[2]->bad_rows.clear();
+    Buffer fresh = random_bytes(sim->loop().rng(), row_size);
+    const auto role = sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{2});
+    ASSERT_TRUE(sim->write((stripe * 2 + raw(role)) * strip, fresh));
+    EXPECT_EQ(sim->array->status().bad_bytes, 0U);
+    sim->expect_content();
+    sim->expect_parity();
+}
+
 // ---- no room, and the second failure -------------------------------------------------------
 
 TEST_F(Loss, NoRoomIsToldAndTheArrayGoesOnWhenThereIs) {
@@ -341,6 +367,178 @@ TEST_F(Loss, NoRoomIsToldAndTheArrayGoesOnWhenThereIs) {
             sim->expect_content();
         }
     }
+}
+
+/// Rows of a member's front that have no space yet.
+void make_holes(SimPlatter& platter, std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t row = begin / row_size; row != end / row_size; ++row) {
+        platter.holes.insert(row);
+    }
+}
+
+TEST_F(Loss, NoRoomForAMarkIsToldAndTheMemberKeepsItsPlace) {
+    for (const Level level : {Level::raid5, Level::raid6}) {
+        start(shape(level, 40));
+        make_holes(*sim->platters[1], slots_end, slots_end + write_intent_size);
+        sim->platters[1]->full = true;
+        Buffer data = random_bytes(sim->loop().rng(), 100'000);
+        for (int i = 0; i != 3; ++i) {
+            const auto written = sim->write(1u << 20, data);
+            ASSERT_FALSE(written);
+            EXPECT_EQ(written.error().code, Errc::full);
+        }
+        EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
+        flush();
+        sim->expect_content();
+        sim->platters[1]->full = false;
+        ASSERT_TRUE(sim->write(1u << 20, data));
+        flush();
+        sim->crash();
+        ASSERT_TRUE(sim->open());
+        sim->settle();
+        sim->expect_content();
+        sim->expect_parity();
+    }
+}
+
+TEST_F(Loss, NoRoomForMetadataIsWaitedForAndTheMemberKeepsItsPlace) {
+    start(shape(Level::raid5, 41));
+    make_holes(*sim->platters[0], 0, slots_end);
+    make_holes(*sim->platters[0], promises_offset, promises_end);
+    sim->platters[0]->full = true;
+    sim->platters[2]->dead = true;
+    Buffer data = random_bytes(sim->loop().rng(), 2 * strip);
+    bool done = false;
+    IoRequest request;
+    request.kind = IoKind::write;
+    request.size = data.size();
+    request.data = data.data();
+    request.user = &done;
+    request.done = [](IoRequest& over) { *static_cast<bool*>(over.user) = true; };
+    sim->array->submit(request);
+    sim->loop().run_for(seconds(30));
+    EXPECT_FALSE(done) << "the loss of a member is not durable";
+    EXPECT_EQ(sim->state_of(0), MemberState::in_sync);
+    EXPECT_EQ(sim->state_of(2), MemberState::faulty);
+    sim->platters[0]->full = false;
+    sim->loop().run_for(seconds(5));
+    ASSERT_TRUE(done);
+    ASSERT_TRUE(request.ok);
+    std::memcpy(sim->model.data(), data.data(), data.size());
+    flush();
+    sim->expect_content();
+    // A stop does not wait for it for ever, and the next start has lost nothing.
+    make_holes(*sim->platters[0], 0, slots_end);
+    make_holes(*sim->platters[0], promises_offset, promises_end);
+    sim->platters[0]->full = true;
+    EXPECT_FALSE(sim->stop());
+    EXPECT_FALSE(sim->open(all_but(2)));
+    sim->platters[0]->full = false;
+    ASSERT_TRUE(sim->open(all_but(2)));
+    EXPECT_EQ(sim->state_of(0), MemberState::in_sync);
+    EXPECT_EQ(errors(), 0U);
+}
+
+// What a flush did not make durable may be gone, whatever the next one says.
+TEST_F(Loss, AFailedFlushOfAMemberThatIsNeededIsTheLast) {
+    start(shape(Level::raid5, 42));
+    ASSERT_TRUE(fail(0, false));
+    sim->loop().run_for(seconds(20));
+    Buffer row = random_bytes(sim->loop().rng(), row_size);
+    ASSERT_TRUE(sim->write(1u << 20, row));
+    sim->platters[1]->fails_flushes = true;
+    IoRequest request;
+    request.kind = IoKind::flush;
+    EXPECT_FALSE(sim->run(request));
+    sim->platters[1]->fails_flushes = false;
+    EXPECT_FALSE(sim->run(request));
+    Buffer more = random_bytes(sim->loop().rng(), row_size);
+    EXPECT_FALSE(sim->write(2u << 20, more));
+    EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
+    EXPECT_EQ(errors(), 0U) << "everything can be read";
+    EXPECT_FALSE(sim->stop());
+    ASSERT_TRUE(sim->open(all_but(0)));
+    sim->settle();
+    EXPECT_LE(errors(), 2 * strip / row_size) << "what the lost member had in the marked region";
+}
+
+// A copy of it from before has something else in the rows that it is asked for.
+TEST_F(Loss, AnOldCopyOfAMemberThatIsAwayBringsNothingBack) {
+    for (const bool starts_again : {false, true}) {
+        start(shape(Level::raid5, 43));
+        const Buffer old(sim->platters[1]->content.view());
+        ASSERT_TRUE(sim->stop());
+        ASSERT_TRUE(sim->open());
+        Buffer data = random_bytes(sim->loop().rng(), 8 * strip);
+        ASSERT_TRUE(sim->write(1u << 20, data));
+        flush();
+        sim->crash();
+        ASSERT_TRUE(sim->open(all_but(1)));
+        if (starts_again) {
+            ASSERT_TRUE(sim->stop());
+            ASSERT_TRUE(sim->open(all_but(1)));
+        }
+        ASSERT_NE(sim->array->status().bad_bytes, 0U);
+        const Buffer own(sim->platters[1]->content.view());
+        std::memcpy(sim->platters[1]->content.data(), old.data(), old.size());
+        const auto refused = add_back(1);
+        ASSERT_FALSE(refused);
+        EXPECT_NE(refused.error().text.find("is not the member"), std::string::npos)
+            << refused.error().text;
+        std::memcpy(sim->platters[1]->content.data(), own.data(), own.size());
+        const auto back = add_back(1);
+        ASSERT_TRUE(back) << back.error().text;
+        sim->settle();
+        sim->expect_content();
+        sim->expect_parity();
+    }
+}
+
+// Rows in front of a rebuild's position are in doubt, and not listed: nothing of them is lost.
+TEST_F(Loss, AStopForgetsNoDoubtInFrontOfARebuild) {
+    SimArrayOptions options = shape(Level::raid5, 44);
+    options.stripes = 3000;
+    start(options);
+    ASSERT_TRUE(replace(2, false));
+    const auto position = [&] {
+        const auto walks = sim->array->status().walks;
+        return walks.empty() ? 0 : walks.front().position / strip;
+    };
+    while (position() < 200) ASSERT_TRUE(sim->loop().step());
+    slow(20'000'000);
+    // Of stripes in which it holds parity; the one in front of the position, the other behind.
+    make_holes(*sim->platters[1], SimArray::data_offset, sim->platters[1]->content.size());
+    sim->platters[1]->full = true;
+    std::uint64_t failed = 0;
+    for (const std::uint64_t from : {std::uint64_t{10}, std::uint64_t{2500}}) {
+        std::uint64_t stripe = from;
+        while (raw(sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{1})) != 2) ++stripe;
+        const std::uint64_t at = stripe * 2 * strip;
+        Buffer row = random_bytes(sim->loop().rng(), row_size);
+        for (std::uint64_t i = 0; i != 2; ++i) {  // the strip that is not the rebuilt member's
+            const auto member = sim->geometry().member_of(StripeIndex{stripe}, Role{
+                static_cast<std::uint32_t>(i)});
+            if (member == MemberIndex{2}) continue;
+            const auto written = sim->write(at + i * strip, row);
+            ASSERT_FALSE(written);
+            EXPECT_EQ(written.error().code, Errc::full);
+            Buffer now(row_size);
+            ASSERT_TRUE(sim->read(at + i * strip, now));
+            std::memcpy(sim->model.data() + at + i * strip, now.data(), row_size);
+            ++failed;
+        }
+    }
+    ASSERT_EQ(failed, 2U);
+    EXPECT_LT(position(), 2500U);
+    slow(0);
+    while (!sim->has_event("walk_waits")) ASSERT_TRUE(sim->loop().step());
+    ASSERT_TRUE(sim->stop());
+    sim->platters[1]->full = false;
+    ASSERT_TRUE(sim->open());
+    sim->settle();
+    EXPECT_EQ(sim->state_of(2), MemberState::in_sync);
+    EXPECT_LE(errors(), 1U) << "of the row behind the position, whose strip was lost";
+    sim->expect_parity();
 }
 
 // RAID-5 without one member, and writes to another one fail: it is kept, and so is what was flushed.

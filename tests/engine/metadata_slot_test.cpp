@@ -176,6 +176,11 @@ TEST(Slot, BadRowsHaveAPartOfTheSlotOfTheirOwn) {
     slot.configuration.bad_rows.clear();
     slot.tie = {~std::uint32_t{0}, ~std::uint32_t{0}};
     EXPECT_LE(to_json_text(slot).size(), rest_text_max) << "the rest, at its longest";
+    for (const std::uint32_t lost : {0U, 1U}) {
+        slot.configuration.members[lost].state = MemberState::missing;
+        slot.configuration.members[lost].left = {epoch_max, epoch_max};
+    }
+    EXPECT_LE(to_json_text(slot).size(), rest_text_max) << "and with members that left";
     // The longest list that is taken.
     while (check_configuration(c)) {
         c.bad_rows.push_back({MemberIndex{2}, 1'000'000 + 4096 * c.bad_rows.size(), 1024});
@@ -212,6 +217,28 @@ TEST(Slot, AListThatIsTooLongIsJoinedWhereThatCostsLeast) {
                    joined.first <= range.first && range.first < joined.first + joined.count;
         }));
     }
+}
+
+TEST(Slot, AMemberThatLeftIsKeptWithWhatItHeld) {
+    ConfigSlot slot;
+    slot.configuration = kit_configuration(Level::raid5, 3);
+    slot.member = slot.configuration.members[0].uuid;
+    MemberRecord& lost = slot.configuration.members[1];
+    lost.left = {512, 3};
+    EXPECT_EQ(to_json_text(slot).find("\"left\""), std::string::npos) << "it is there";
+    for (const MemberState state : {MemberState::faulty, MemberState::missing}) {
+        lost.state = state;
+        const auto back = decode_slot(encode_slot(slot).view(), 0);
+        ASSERT_TRUE(back) << back.error().text;
+        EXPECT_EQ(*back, slot);
+    }
+    std::string text = to_json_text(slot);
+    text.replace(text.find("[512,3]"), 7, "[512,-]");
+    EXPECT_FALSE(from_json_text(text));
+    text.replace(text.find("[512,-]"), 7, "[51.5] ");
+    const auto unsound = from_json_text(text);
+    ASSERT_FALSE(unsound);
+    EXPECT_NE(unsound.error().text.find("[epoch, revision]"), std::string::npos);
 }
 
 // What lies between two strips of a member that is away may have been written since.

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <list>
 #include <memory>
 #include <optional>
@@ -36,7 +37,9 @@ class Monitor final : public MemberMonitor {
     }
     Task<Result<void>> losses_durable() override { co_return Result<void>{}; }
     Task<Result<void>> rows_known(std::vector<BadRange>) override { co_return Result<void>{}; }
-    void strip_write_failed(MemberIndex member, int error) override { write_failed(member, error); }
+    void strip_write_failed(MemberIndex member, int error) override {
+        if (error != ENOSPC) write_failed(member, error);
+    }
     Task<Result<void>> rows_doubtful(WindowPlace, RowMask) override { co_return Result<void>{}; }
     Task<Result<void>> flush_members() override {
         const std::uint64_t sequence = intent->flush_begins();
@@ -277,6 +280,70 @@ TEST_F(WriteIntents, AMemberThatFailsTheRecordIsLostAndAnotherTakesItsPlace) {
     EXPECT_TRUE(names(record_on(0), 77) && names(record_on(2), 77));
 }
 
+TEST_F(WriteIntents, WhereThereIsNoRoomForARecordItsWritersAreToldAndItIsTriedAgain) {
+    make();
+    Writer& before = begin(1000);
+    until_ready(before);
+    ASSERT_EQ(record_on(1)->generation, 42U);
+    for (std::uint64_t row = slots_end / row_size; row != data_offset / row_size; ++row) {
+        platters[1]->holes.insert(row);
+    }
+    platters[1]->full = true;
+    Writer& first = begin(10);
+    until([&] { return platters[0]->writes + platters[1]->writes > 2; });  // on its way
+    Writer& second = begin(20);
+    Writer& neighbour = begin(11);
+    for (Writer* writer : {&first, &second, &neighbour}) {
+        until_ready(*writer);
+        ASSERT_FALSE(*writer->ready);
+        EXPECT_EQ(writer->ready->error().code, Errc::full);
+        end(*writer);
+    }
+    EXPECT_EQ(members->slot(MemberIndex{1}).state, MemberState::in_sync);
+    EXPECT_EQ(record_on(1)->generation, 42U) << "what it had is left alone";
+    Writer& again = begin(1001);
+    until_ready(again);
+    EXPECT_TRUE(*again.ready) << "that is marked durably";
+    Writer& refused = begin(10);
+    until_ready(refused);
+    EXPECT_FALSE(*refused.ready);
+    platters[1]->full = false;
+    Writer& last = begin(10);
+    until_ready(last);
+    EXPECT_TRUE(*last.ready);
+    for (const std::uint32_t member : {0U, 1U}) {
+        EXPECT_EQ(record_on(member)->generation, 43U) << "nothing began under it before";
+        EXPECT_TRUE(names(record_on(member), 10) && names(record_on(member), 1000));
+    }
+    Writer& next = begin(20);
+    until_ready(next);
+    EXPECT_TRUE(*next.ready);
+}
+
+TEST_F(WriteIntents, WhoWaitsForARecordAfterItWasRefusedIsTold) {
+    make();
+    for (std::uint64_t row = slots_end / row_size; row != data_offset / row_size; ++row) {
+        platters[0]->holes.insert(row);
+    }
+    platters[0]->full = true;
+    WriteIntent::Hold early(*intent, StripeIndex{500});  // waits later than it was made
+    until([&] { return intent->status().records == 1; });
+    EXPECT_FALSE(early.await_ready());
+    Writer& same = begin(501);  // the same mark
+    until_ready(same);
+    ASSERT_FALSE(*same.ready);
+    EXPECT_EQ(same.ready->error().code, Errc::full);
+    bool kept = true;
+    const auto rewrite = [](WriteIntent* the_intent, bool* result) -> Task<void> {
+        *result = (co_await WriteIntent::rewrite(the_intent)).has_value();
+    };
+    const std::uint64_t records = intent->status().records;
+    tasks.spawn(rewrite(intent.get(), &kept));
+    until([&] { return intent->status().records != records; });
+    loop.run_for(millis(1));
+    EXPECT_FALSE(kept);
+}
+
 TEST_F(WriteIntents, WhenTheArrayFailsEverybodyIsTold) {
     make();
     for (auto& platter : platters) platter->fails_writes = true;
@@ -298,6 +365,20 @@ TEST_F(WriteIntents, WhatWasInDoubtStaysInTheRecordUntilItIsSettled) {
     until([&] { return intent->status().records == 2; });
     EXPECT_FALSE(names(record_on(0), 115) || names(record_on(0), 300));
     EXPECT_TRUE(names(record_on(0), 0));
+}
+
+TEST_F(WriteIntents, WhatIsListedElsewhereIsInDoubtNoMore) {
+    marked = {{0, 10, StripeIndex{100}}, {0, 10, StripeIndex{200}}, {0, 10, StripeIndex{300}}};
+    make();
+    intent->settled_from(StripeIndex{204});
+    EXPECT_TRUE(intent->is_in_doubt(StripeIndex{109}));
+    EXPECT_TRUE(intent->is_in_doubt(StripeIndex{203}));
+    EXPECT_FALSE(intent->is_in_doubt(StripeIndex{204}));
+    EXPECT_FALSE(intent->is_in_doubt(StripeIndex{300}));
+    intent->settled_from(StripeIndex{150});
+    EXPECT_EQ(intent->stripes_in_doubt(), 10U);
+    intent->settled_from(StripeIndex{0});
+    EXPECT_FALSE(intent->has_doubt());
 }
 
 TEST_F(WriteIntents, RegionsEndWithTheirVolume) {
