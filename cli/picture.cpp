@@ -100,7 +100,6 @@ std::string member_line(const json& status, const json& member, const Style& sty
 
 Colour colour_of_health(const json& status) {
     const std::string health = text_in(status, "health");
-    if (health == "clean" && number_in(status, "bad_bytes") != 0) return Colour::bad;
     if (health == "clean") return Colour::good;
     return health == "degraded" || health == "damaged" ? Colour::warning : Colour::bad;
 }
@@ -117,11 +116,10 @@ std::size_t lost_members(const json& status) {
 
 std::string health_words(const json& status, const std::string& health) {
     const std::uint64_t bad = number_in(status, "bad_bytes");
-    if (health == "clean" && bad != 0) {
-        return fmt::format("no member is lost, but {} cannot be known", size_text(bad));
-    }
     if (health == "clean") return "clean";
-    if (health == "damaged") return "DAMAGED: no member is lost, but there are bad rows";
+    if (health == "damaged") {
+        return fmt::format("DAMAGED: no member is lost, but {} cannot be known", size_text(bad));
+    }
     const std::size_t lost = lost_members(status);
     const std::string members =
         lost == 1 ? "1 member is lost" : fmt::format("{} members are lost", lost);

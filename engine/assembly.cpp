@@ -267,6 +267,9 @@ void mark_absent(Draft& draft) {
     for (std::size_t at = 0; at != members.size(); ++at) {
         if (here.contains(at)) continue;
         draft.absent.push_back(describe(members[at]));
+        if (members[at].state == MemberState::in_sync) {
+            members[at].left = draft.assembly.configuration.in_force;  // or a newer one
+        }
         if (members[at].state != MemberState::faulty) members[at].state = MemberState::missing;
         members[at].rebuilt = StripeIndex{0};
     }

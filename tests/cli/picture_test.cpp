@@ -201,9 +201,9 @@ TEST(Picture, ScrubResults) {
 
 TEST(Picture, SaysWhatIsNotWell) {
     json status = sample_status();
-    status["health"] = "clean";
+    status["health"] = "damaged";
     status["bad_bytes"] = 8192u;
-    EXPECT_NE(draw_status(status, plain, 0).find("health: no member is lost, but 8 KiB cannot be known"),
+    EXPECT_NE(draw_status(status, plain, 0).find("health: DAMAGED: no member is lost, but 8 KiB cannot be known"),
               std::string::npos);
     status["stopping"] = true;
     status["members"][1]["in_flight"] = 3u;

@@ -165,7 +165,7 @@ def bad_rows(world):
     server.wait_for_health("damaged")
     done = server.braid("rebuild", "--wait", ok=None)
     check(done.returncode == 1 and "cannot be known" in done.stdout, f"rebuild --wait: {done.stdout}")
-    check("health: no member is lost, but" in server.braid("status").stdout, "health with bad rows")
+    check("health: DAMAGED: no member is lost, but" in server.braid("status").stdout, "health with bad rows")
     paths = [member["path"] for member in server.status()["members"]]
     server.stop()
     done = run(CLI, "check", *paths, ok=None)
