@@ -212,6 +212,44 @@ TEST_F(Loss, WhatWasWrittenDuringTheFirstResyncIsKnown) {
     }
 }
 
+// It is lost while parity that was computed from what it holds is on its way.
+TEST_F(Loss, AWriteThatIsUnderWayKeepsWhatAMemberHeldOfItsRow) {
+    start_whole_resync(shape(Level::raid5, 5));
+    std::uint64_t stripe = 190;
+    while (raw(sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{2})) != 2) --stripe;
+    const auto place_of = [&](std::uint32_t member) {
+        const Role role = sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{member});
+        return (stripe * 2 + raw(role)) * strip;
+    };
+    Buffer row = random_bytes(sim->loop().rng(), row_size);
+    bool done = false;
+    IoRequest request;
+    request.kind = IoKind::write;
+    request.offset = place_of(0);
+    request.size = row.size();
+    request.data = row.data();
+    request.user = &done;
+    request.done = [](IoRequest& over) { *static_cast<bool*>(over.user) = true; };
+    sim->array->submit(request);
+    const auto is_written = [](const SimPlatter::Flight& flight) {
+        return flight.op->kind == DiskOpKind::write && flight.op->offset >= SimArray::data_offset;
+    };
+    while (std::ranges::none_of(sim->platters[0]->flights, is_written)) {
+        ASSERT_TRUE(sim->loop().step());
+    }
+    ASSERT_TRUE(fail(1, true));
+    while (!done) ASSERT_TRUE(sim->loop().step());
+    ASSERT_TRUE(request.ok) << request.error.text();
+    std::memcpy(sim->model.data() + place_of(0), row.data(), row_size);
+    for (const std::uint32_t member : {0U, 1U}) {
+        Buffer now(row_size);
+        ASSERT_TRUE(sim->read(place_of(member), now));
+        EXPECT_EQ(std::memcmp(now.data(), sim->model.data() + place_of(member), row_size), 0);
+    }
+    slow(0);
+    sim->settle();
+}
+
 // ---- sources that cannot be read for a moment ----------------------------------------------
 
 TEST_F(Loss, ARebuildWaitsWhileASourceAnswersNoReads) {
