@@ -110,7 +110,7 @@ TEST_F(Loss, NoRoomForMetadataIsWaitedForAndTheMemberKeepsItsPlace) {
     EXPECT_EQ(sim->state_of(0), MemberState::in_sync);
     EXPECT_EQ(sim->state_of(2), MemberState::faulty);
     sim->platters[0]->full = false;
-    sim->loop().run_for(seconds(5));
+    sim->loop().run_for(seconds(10));
     ASSERT_TRUE(done);
     ASSERT_TRUE(request.ok);
     std::memcpy(sim->model.data(), data.data(), data.size());
