@@ -160,14 +160,14 @@ Task<void> ArrayImpl::do_step(ArrayImpl* self, Proposal* proposal, const Configu
 /// any more, and the next start finds what holds.
 Task<void> ArrayImpl::wait_for_room(ArrayImpl* self) {
     constexpr std::uint32_t tries_max = 10;
-    constexpr std::uint64_t pause_nanos = 500'000'000;
     const bool is_waited_for = self->draining_ || !self->background_running_;
     if (is_waited_for && ++self->no_room_tries_ == tries_max) {
         self->stop_writing("a member has no room for its metadata (see above). Nothing is lost: "
                            "make room, and start it again");
         co_return;
     }
-    Timer timer(self->clock_, Nanos{self->clock_.now().value + pause_nanos});
+    const Nanos pause = is_waited_for ? millis(500) : seconds(5);
+    Timer timer(self->clock_, Nanos{self->clock_.now().value + pause.value});
     co_await timer;
 }
 

@@ -22,6 +22,10 @@ struct Band {
     bool parity_true{true};
     StripePlan plan;
 
+    /// Parity is computed from all data strips.
+    bool renews_parity() const {
+        return plan.method == PlanMethod::full_stripe || plan.method == PlanMethod::rcw;
+    }
     bool is_like(const Band& other) const {
         return covered.bits() == other.covered.bits() && partial.bits() == other.partial.bits() &&
                retry.bits() == other.retry.bits() && voided.bits() == other.voided.bits() &&
@@ -323,14 +327,24 @@ bool StripeJobs::Job::covers_bad_rows_in_part() const {
     return false;
 }
 
-/// Listed rows of which this job writes every byte, or has read what it does not write.
+/// Listed rows of which this job writes every byte, or has read what it does not write. Also rows
+/// that were in doubt as it was planned, and were listed as a member was lost since: their parity was
+/// computed from what all strips held.
 std::vector<BadRange> StripeJobs::Job::healed_rows() const {
     std::vector<BadRange> healed;
     if (context.bad.empty()) return healed;
-    for (const Role role : parts.covered) {
+    RowMask renewed = 0;
+    for (std::uint32_t i = 0; i != band_count; ++i) {
+        const Band& band = bands[i];
+        if (!band.parity_true && band.retry.empty() && band.renews_parity()) renewed |= band.rows;
+    }
+    for (const Role role : context.geometry.data_roles()) {
         const Coverage& strip = parts.strips[raw(role)];
-        const RowMask rows = context.bad.rows_of(place(), role, strip.full) |
-                             context.bad.rows_of(place(), role, strip.any, BadKind::retry);
+        RowMask rows = context.bad.rows_of(place(), role, renewed, BadKind::retry);
+        if (parts.covered.has(role)) {
+            rows |= context.bad.rows_of(place(), role, strip.full) |
+                    context.bad.rows_of(place(), role, strip.any, BadKind::retry);
+        }
         for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
             healed.push_back(context.bad.range_of(place(), role, row, count));
         });
@@ -342,11 +356,9 @@ std::vector<BadRange> StripeJobs::Job::healed_rows() const {
 void StripeJobs::Job::note_true_rows() const {
     for (std::uint32_t i = 0; i != band_count; ++i) {
         const Band& band = bands[i];
-        const bool computed = band.plan.method == PlanMethod::full_stripe ||
-                              band.plan.method == PlanMethod::rcw;
         const bool early = BRAID_MUTANT(doubt_left_early);
         if (early) context.members.rows_true(place(), row_range(0, context.geometry.window_rows));
-        if (!band.parity_true && computed) context.members.rows_true(place(), band.rows);
+        if (!band.parity_true && band.renews_parity()) context.members.rows_true(place(), band.rows);
     }
 }
 
