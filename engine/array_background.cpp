@@ -244,8 +244,13 @@ bool ArrayImpl::wait_for_members(WalkKind kind, std::uint64_t window, const Erro
     walk_waits_ = true;
     requests_.set_settles(false);
     if (first) {
+        const bool list_full = error.code == Errc::full && std::string_view(error.where) == "bad rows";
         const std::string why =
-            error.code == Errc::full
+            list_full
+                ? std::string("the list of rows that cannot be known is full, and what lost members "
+                              "alone have is not joined with what was written since; bring them "
+                              "back, or write listed rows anew")
+            : error.code == Errc::full
                 ? std::string("a member has no room for what it has to write")
                 : fmt::format("{} answers no reads", text_of_role(walker_.unreadable()));
         tell(Severity::error, "walk_waits",

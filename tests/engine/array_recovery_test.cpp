@@ -472,7 +472,9 @@ TEST_F(Recovery, ARebuildGoesOnBehindRowsThatCannotBeComputed) {
     sim->expect_parity();
 }
 
-TEST_F(Recovery, MoreThanTheListHoldsIsJoined) {
+// What a lost member alone has is not joined with what was written since it left: the resync waits,
+// nothing is given up, and everything else is served.
+TEST_F(Recovery, MoreThanTheListHoldsIsWaitedFor) {
     SimArrayOptions options = shape(Level::raid6, 12);
     options.strip_size = 4096;
     options.stripes = 14000;
@@ -494,15 +496,16 @@ TEST_F(Recovery, MoreThanTheListHoldsIsJoined) {
                 bytes.data(), bytes.size());
     sim->crash(false);
     ASSERT_TRUE(sim->open(all_but({lost})));
-    sim->settle();
-    EXPECT_TRUE(sim->has_event("bad_rows_joined"));
+    sim->loop().run_for(seconds(60));
+    EXPECT_TRUE(sim->has_event("walk_waits"));
     EXPECT_FALSE(sim->has_event("stopped"));
     EXPECT_EQ(sim->array->status().health, Health::degraded);
+    EXPECT_TRUE(sim->array->status().recovery->stripes_left != 0);
     Buffer row(row_size);
     EXPECT_TRUE(sim->write(0, row));
     EXPECT_TRUE(sim->stop());
     ASSERT_TRUE(sim->open(all_but({lost})));  // and again: it did not forget
-    EXPECT_GT(sim->array->status().bad_bytes, 4000 * row_size);
+    EXPECT_GT(sim->array->status().bad_bytes, 1000 * row_size);
 }
 
 // Nobody may be left without a way to start.
