@@ -433,8 +433,10 @@ Task<Result<void>> Requests::zero_stripes(Requests* self, StripeSpan span) {
                                context.intent.stripes_together(stripe) * per_stripe - place.window);
             WriteIntent::Hold hold(context.intent, stripe);
             BRAID_CO_CHECK(co_await hold);
+            context.members.note_written_by_zeroes(number, windows);
             submit_zeroes(zero, context, place, windows, span.may_free);
             co_await zero.group;
+            context.members.note_written_by_zeroes(number, windows);  // lost meanwhile
             if (const auto zeroed = co_await end_zeroes(context, &zero); !zeroed) {
                 if (context.members.failed()) co_return Error{Errc::failed, "array"};
                 BRAID_CO_CHECK(co_await windows_doubtful(context, number, windows));

@@ -573,10 +573,12 @@ Task<Result<void>> StripeJobs::run(StripeJobs* self, Job* job) {
     job->gather();
     job->compute_parity();
     job->want_writes();
+    context.members.note_written(job->place(), job->parts.covered);
     while (io.submit(DiskOpKind::write, job->fua)) {
         co_await io.group;
         io.collect();
     }
+    context.members.note_written(job->place(), job->parts.covered);  // lost meanwhile
     job->count_methods();
     context.counters.reads_corrected += job->state.unreadable.size();
     if (const RoleSet failed = io.failed(); !failed.empty()) {

@@ -85,6 +85,7 @@ TEST_F(Loss, WhatWasWrittenDuringTheFirstResyncIsKnown) {
     for (const bool dies : {true, false}) {
         SimArrayOptions options = shape(Level::raid5, 4);
         options.zero_fast = false;
+        options.stripes = 2000;  // the resync is not done by then
         create(options);
         slow(20'000'000);
         Buffer data = random_bytes(sim->loop().rng(), 1u << 20);
