@@ -465,10 +465,10 @@ Task<Result<void>> StripeJobs::fit_rows(StripeJobs* self, Job* job, Error error)
             if (!job->kept_of(io.failed()).empty()) doubtful |= row_range(row, 1);
         }
     }
-    if (context.members.failed()) co_return Error{Errc::failed, "array"};
-    if (doubtful != 0) {
+    if (doubtful != 0) {  // also where the array has stopped: what can be read still is
         BRAID_CO_CHECK(co_await context.monitor.rows_doubtful(job->place(), doubtful));
     }
+    if (context.members.failed()) co_return Error{Errc::failed, "array"};
     co_return error;
 }
 
