@@ -60,21 +60,21 @@ std::uint64_t ArrayImpl::bytes_listed(const std::vector<BadRange>& ranges) const
     return size;
 }
 
-/// Members that are lost, but for those that left just now: their strips may have been written.
-MemberSet ArrayImpl::written_since(MemberSet left_now) const {
+/// Members that are lost, and whose strips may have been written since.
+MemberSet ArrayImpl::written_since() const {
     MemberSet members;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        const bool is_lost = members_.slot(MemberIndex{i}).state != MemberState::in_sync;
-        if (is_lost && !left_now.has(i)) members.add(i);
+        const auto& slot = members_.slot(MemberIndex{i});
+        if (slot.state != MemberState::in_sync && !slot.whole) members.add(i);
     }
     return members;
 }
 
 /// The list becomes this; false: it has no room for it, however much is joined.
-bool ArrayImpl::take_bad_rows(std::vector<BadRange> more, MemberSet left_now) {
+bool ArrayImpl::take_bad_rows(std::vector<BadRange> more) {
     if (!fit_slot(more)) {
         const std::uint64_t meant = bytes_listed(more);
-        if (!merge_to_fit(more, written_since(left_now))) return false;
+        if (!merge_to_fit(more, written_since())) return false;
         const std::string text = fmt::format(
             "the list of rows that cannot be known has no room for each of them: {} bytes that lie "
             "between them are listed along", bytes_listed(more) - meant);
@@ -90,12 +90,12 @@ bool ArrayImpl::take_bad_rows(std::vector<BadRange> more, MemberSet left_now) {
 }
 
 /// Lists what lost members take with them; false: the list has no room, and the array has stopped.
-bool ArrayImpl::add_bad_rows(const std::vector<BadRange>& rows, MemberSet left_now) {
+bool ArrayImpl::add_bad_rows(const std::vector<BadRange>& rows) {
     std::vector<BadRange> more = bad_rows_with(rows);
     if (more == bad_.ranges()) return true;
     const std::size_t count = more.size();
     walk_told_joined_ = false;
-    if (!take_bad_rows(std::move(more), left_now)) {
+    if (!take_bad_rows(std::move(more))) {
         halt(fmt::format("{} ranges of rows cannot be known", count));
         return false;
     }
@@ -118,9 +118,7 @@ Task<Result<void>> ArrayImpl::list_rows(ArrayImpl* self, std::vector<BadRange> r
     }
     // Also those that were listed already must be so durably.
     const bool known = more.ranges() == self->bad_.ranges();
-    if (!known && !self->take_bad_rows(more.ranges(), {})) {
-        co_return Error{Errc::full, "bad rows"};
-    }
+    if (!known && !self->take_bad_rows(more.ranges())) co_return Error{Errc::full, "bad rows"};
     if (!known && !self->walk_told_bad_) {
         self->walk_told_bad_ = true;
         self->tell(Severity::error, "bad_rows",
@@ -253,14 +251,14 @@ std::uint64_t ArrayImpl::cost_of_loss(MemberIndex member) const {
 bool ArrayImpl::list_doubt(MemberSet left_now) {
     if (BRAID_MUTANT(degraded_trusts_doubt) || BRAID_MUTANT(bad_rows_not_kept)) return true;
     const std::vector<BadRange> rows = undecidable_rows(std::nullopt, left_now);
-    return rows.empty() || add_bad_rows(rows, left_now);
+    return rows.empty() || add_bad_rows(rows);
 }
 
 /// At the start, by force: parity is trusted as it is where the list has no room.
 void ArrayImpl::trust_doubt_by_force() {
     std::vector<BadRange> more = bad_rows_with(undecidable_rows(std::nullopt, away()));
     const std::size_t count = more.size();
-    if (fit_slot(more) || merge_to_fit(more, written_since(away()))) return;
+    if (fit_slot(more) || merge_to_fit(more, written_since())) return;
     tell(Severity::warning, "forced",
          fmt::format("started by force although {} ranges of rows cannot be known: parity is "
                      "trusted as it is, and what lost members held of them may come back wrong. "
@@ -323,7 +321,7 @@ Task<Result<void>> ArrayImpl::doubt_rows(ArrayImpl* self, WindowPlace place, Row
     }
     self->background_event_.set();
     if (lost.empty()) co_return Result<void>{};
-    if (!self->add_bad_rows(lost, {})) co_return Error{Errc::failed, "bad rows"};
+    if (!self->add_bad_rows(lost)) co_return Error{Errc::failed, "bad rows"};
     co_return co_await wait_durable(self, self->changed());
 }
 

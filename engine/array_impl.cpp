@@ -234,6 +234,7 @@ void ArrayImpl::note_away() {
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         if (!members.has(i)) continue;
         members_.slot(MemberIndex{i}).kept = members_.window_count();
+        members_.slot(MemberIndex{i}).whole = true;
         record(MemberIndex{i}).left = configuration_.in_force;
     }
 }

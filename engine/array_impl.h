@@ -143,9 +143,9 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     // What cannot be known, array_bad_rows.cpp.
     static Task<Result<void>> list_rows(ArrayImpl* self, std::vector<BadRange> rows);
     static Task<Result<void>> unlist_rows(ArrayImpl* self, std::vector<BadRange> rows);
-    bool add_bad_rows(const std::vector<BadRange>& rows, MemberSet left_now);
-    bool take_bad_rows(std::vector<BadRange> more, MemberSet left_now);
-    MemberSet written_since(MemberSet left_now) const;
+    bool add_bad_rows(const std::vector<BadRange>& rows);
+    bool take_bad_rows(std::vector<BadRange> more);
+    MemberSet written_since() const;
     std::uint64_t bytes_listed(const std::vector<BadRange>& ranges) const;
     static Task<Result<void>> doubt_rows(ArrayImpl* self, WindowPlace place, RowMask rows);
     std::vector<BadRange> bad_rows_with(const std::vector<BadRange>& rows) const;

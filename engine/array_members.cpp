@@ -216,6 +216,7 @@ void ArrayImpl::fill_role(MemberIndex member, Spare spare) {
     slot.data_offset = joining.data_offset;
     slot.rebuilt = 0;
     slot.kept = 0;
+    slot.whole = false;
     slot.io = {};
     slot.read_errors = 0;
     slot.changes = slot.flushed = 0;

@@ -50,6 +50,7 @@ void Members::set_state(MemberIndex member, MemberState state) {
     if (loses) {
         // One that was being rebuilt is not taken back with what it held.
         at.kept = at.state == MemberState::in_sync ? window_count() : 0;
+        at.whole = at.state == MemberState::in_sync;
         ++losses_;
         at.gate.close();
     }

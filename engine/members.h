@@ -66,6 +66,7 @@ class Members {
         std::uint64_t rebuilt{0};     // rebuilding: windows before this one are true
         std::uint64_t kept{0};        // lost: its strips of windows before this one are as they
                                       // were when it left, where nothing was written since
+        bool whole{false};            // lost: nothing was written in its place since it left
         DirectGate gate;
         bool direct{true};            // the gate may be open
         MemberIo io;
@@ -117,6 +118,18 @@ class Members {
         const std::uint64_t window = window_number(place);
         if (doubt_.remove_rows(window, rows, row_range(0, geometry_.window_rows))) return;
         forget_kept(window);
+    }
+    /// Strips are written in the place of those that lost members had.
+    void note_written(WindowPlace place, RoleSet roles) {
+        for (const Role role : roles) {
+            const MemberIndex member = geometry_.member_of(place.stripe, role);
+            if (!is_live(member, place)) slot(member).whole = false;
+        }
+    }
+    void note_written_by_zeroes(std::uint64_t window, std::uint64_t windows) {
+        for (std::uint64_t i = 0; i != windows; ++i) {
+            note_written(window_place(window + i), geometry_.data_roles());
+        }
     }
     /// Their parity may not be true any more.
     void rows_doubtful(WindowPlace place, RowMask rows) {

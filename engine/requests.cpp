@@ -379,11 +379,13 @@ Task<Result<void>> end_zeroes(StripeContext context, ZeroOps* zero) {
 /// Whole windows were zeroed, on all members or on some.
 Task<Result<void>> windows_doubtful(StripeContext context, std::uint64_t number,
                                     std::uint64_t windows) {
+    Result<void> result;
     for (std::uint64_t i = 0; i != windows; ++i) {
-        BRAID_CO_CHECK(co_await context.monitor.rows_doubtful(
-            context.members.window_place(number + i), row_range(0, context.geometry.window_rows)));
+        const Result<void> told = co_await context.monitor.rows_doubtful(
+            context.members.window_place(number + i), row_range(0, context.geometry.window_rows));
+        if (!told && result) result = told;
     }
-    co_return Result<void>{};
+    co_return result;
 }
 
 /// Whole windows were zeroed: what was listed of them is known again.
@@ -433,11 +435,14 @@ Task<Result<void>> Requests::zero_stripes(Requests* self, StripeSpan span) {
                                context.intent.stripes_together(stripe) * per_stripe - place.window);
             WriteIntent::Hold hold(context.intent, stripe);
             BRAID_CO_CHECK(co_await hold);
+            context.members.note_written_by_zeroes(number, windows);
             submit_zeroes(zero, context, place, windows, span.may_free);
             co_await zero.group;
+            context.members.note_written_by_zeroes(number, windows);  // lost meanwhile
             if (const auto zeroed = co_await end_zeroes(context, &zero); !zeroed) {
+                const Result<void> told = co_await windows_doubtful(context, number, windows);
                 if (context.members.failed()) co_return Error{Errc::failed, "array"};
-                BRAID_CO_CHECK(co_await windows_doubtful(context, number, windows));
+                BRAID_CO_CHECK(told);
                 co_return zeroed.error();
             }
             for (std::uint64_t i = 0; i != windows; ++i) {

@@ -465,10 +465,10 @@ Task<Result<void>> StripeJobs::fit_rows(StripeJobs* self, Job* job, Error error)
             if (!job->kept_of(io.failed()).empty()) doubtful |= row_range(row, 1);
         }
     }
-    if (context.members.failed()) co_return Error{Errc::failed, "array"};
-    if (doubtful != 0) {
+    if (doubtful != 0) {  // also where the array has stopped: what can be read still is
         BRAID_CO_CHECK(co_await context.monitor.rows_doubtful(job->place(), doubtful));
     }
+    if (context.members.failed()) co_return Error{Errc::failed, "array"};
     co_return error;
 }
 
@@ -573,10 +573,12 @@ Task<Result<void>> StripeJobs::run(StripeJobs* self, Job* job) {
     job->gather();
     job->compute_parity();
     job->want_writes();
+    context.members.note_written(job->place(), job->parts.covered);
     while (io.submit(DiskOpKind::write, job->fua)) {
         co_await io.group;
         io.collect();
     }
+    context.members.note_written(job->place(), job->parts.covered);  // lost meanwhile
     job->count_methods();
     context.counters.reads_corrected += job->state.unreadable.size();
     if (const RoleSet failed = io.failed(); !failed.empty()) {
