@@ -181,6 +181,7 @@ void Simulation::pump(std::uint64_t steps) {
 void Simulation::look() {
     oracle_->set_time(loop_.now().value);
     if (!array_) return;
+    note_mended(false);
     const Configuration& now = array_->configuration();
     if (now.version != epoch_seen_) {
         epoch_seen_ = now.version;

@@ -143,6 +143,7 @@ class Simulation {
     bool is_healed_just_now(const std::string& path) const;
     void heal(const std::string& path);
     void heal_one();
+    void note_mended(bool all);
     void begin_outage();
     void end_outage();
     std::size_t lost_roles() const;
@@ -241,6 +242,7 @@ class Simulation {
         bool used;
     };
     std::optional<Snapshot> snapshot_;
+    std::set<std::pair<std::string, std::uint64_t>> mended_;  // rows that could not be read, by path
     Outcome outcome_{Outcome::fine};
     std::string failure_;
     Figures figures_;

@@ -137,7 +137,9 @@ void Simulation::inject_fault() {
         default: {
             const std::uint64_t rows = options_.stripes * options_.strip_size / row_size;
             for (std::uint64_t i = 1 + rng_.below(6); i != 0; --i) {
-                platter.bad_rows.insert(data_offset_ / row_size + rng_.below(rows));
+                const std::uint64_t row = rng_.below(rows);
+                platter.bad_rows.insert(data_offset_ / row_size + row);
+                mended_.emplace(record.path, row);
             }
             what = fmt::format("has {} rows that cannot be read", platter.bad_rows.size());
         }
@@ -190,6 +192,18 @@ bool Simulation::met_outage(std::uint64_t since) const {
 }
 
 /// A fault goes away as it came; what the array made of it stays.
+/// Rows that could not be read are rewritten when they are met, under a mark of their own, also by
+/// walks. `all`: one may be under way that is not seen yet.
+void Simulation::note_mended(bool all) {
+    for (auto at = mended_.begin(); at != mended_.end();) {
+        const auto& [path, row] = *at;
+        const auto platter = platter_of(path);
+        const bool there = platter && platter->bad_rows.contains(data_offset_ / row_size + row);
+        if (!there || all) oracle_->touch(StripeIndex{row / (options_.strip_size / row_size)});
+        at = there ? std::next(at) : mended_.erase(at);
+    }
+}
+
 void Simulation::heal_one() {
     std::vector<std::string> sick;
     for (const auto& [path, platter] : disks_) {

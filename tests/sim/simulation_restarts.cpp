@@ -49,6 +49,7 @@ void Simulation::crash(bool power) {
     unforced_.reset();
     ++figures_.crashes;
     oracle_->set_time(loop_.now().value);
+    note_mended(true);
     if (array_) {
         last_stable_ = is_stable();
         last_ = array_->configuration();
