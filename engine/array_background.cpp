@@ -234,7 +234,8 @@ void ArrayImpl::tell_walk_result() {
 /// A walk that ended because members do not answer, or have no room, goes on later by itself.
 /// Nothing was decided where it stands, before `window`.
 bool ArrayImpl::wait_for_members(WalkKind kind, std::uint64_t window, const Error& error) {
-    if (error.code != Errc::busy && error.code != Errc::full) return false;
+    const bool refused = error.code == Errc::io;  // a write of what it found wrong
+    if (error.code != Errc::busy && error.code != Errc::full && !refused) return false;
     if (members_.failed() || stopping_) return false;
     const std::uint64_t pause = walk_pause_.value == 0
                                     ? walk_pause_first
@@ -252,6 +253,7 @@ bool ArrayImpl::wait_for_members(WalkKind kind, std::uint64_t window, const Erro
                               "back, or write listed rows anew")
             : error.code == Errc::full
                 ? std::string("a member has no room for what it has to write")
+            : refused ? std::string("a member that is needed takes no writes")
                 : fmt::format("{} answers no reads", text_of_role(walker_.unreadable()));
         tell(Severity::error, "walk_waits",
              fmt::format("{} waits at stripe {}: {}. Nothing is given up for that; it is tried "
