@@ -12,6 +12,13 @@ members_of() {    # FOLDER [LEFT-OUT]...: all its members but these
     done
 }
 
+# NAME FILE...: members whose data starts so early that they have no room for promises are served by
+# themselves only if all are there; else by force, the first time.
+serve_first() {
+    serve "$@" && return 0
+    grep -q 'no room for promises' "$last_log" && serve "$@" force=true
+}
+
 # FIXTURE [LEFT-OUT]...: serves a fresh copy without these members and compares the content; writes
 # other content; serves it once more and compares that.
 try() {
@@ -21,7 +28,7 @@ try() {
     readarray -t files < <(members_of "$folder" "${@:2}")
     seed=$(field "$name" .content.seed) bytes=$(field "$name" .array_bytes)
     cases=$((cases + 1))
-    serve a "${files[@]}" || { fail_case "$title: not served"; return 0; }
+    serve_first a "${files[@]}" || { fail_case "$title: not served"; return 0; }
     expect_equal "$title: size" "$bytes" "$(served_bytes a)" || true
     expect_equal "$title: content" "$(field "$name" .content.sha256)" "$(served_digest a)" || true
     write_content a $((seed + 1000)) || fail_case "$title: write"
