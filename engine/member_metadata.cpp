@@ -396,13 +396,8 @@ Task<Result<void>> refuse_store() { co_return Error{Errc::fenced, "store"}; }
 
 /// Whether a member with this superblock and data_offset has room for promises.
 bool holds_promises(MdSuperblock sb, const Buffer& bitmap_header, std::uint64_t data_offset) {
-    std::optional<MdBitmapHeader> bitmap;
-    if (has_bitmap(sb)) {
-        const auto decoded = decode_md_bitmap(bitmap_header.view(), sb.set_uuid);
-        if (decoded) bitmap = *decoded;
-    }
     sb.data_offset = to_sectors({data_offset}).value;
-    return !find_promise_obstacle(sb, bitmap);
+    return !find_promise_obstacle(sb, bitmap_of(sb, bitmap_header));
 }
 
 }  // namespace
