@@ -308,7 +308,7 @@ Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const Cr
 
 std::vector<OldLayout> old_layouts(const MemberImage& image) {
     const MemberFindings findings = inspect(image);
-    std::vector<OldLayout> layouts;
+    std::vector<OldLayout> found;
     if (findings.superblock) {
         const MdSuperblock& sb = *findings.superblock;
         OldLayout old;
@@ -320,17 +320,17 @@ std::vector<OldLayout> old_layouts(const MemberImage& image) {
         old.stripes = stripes_of(sb);
         old.member_count = plain(sb.raid_disks);
         if (role_of(sb) < old.member_count) old.role = MemberIndex{role_of(sb)};
-        layouts.push_back(std::move(old));
+        found.push_back(std::move(old));
     }
     if (const ConfigSlot* slot = findings.slot()) {
         const Configuration& c = slot->configuration;
         const auto record = std::ranges::find(c.members, slot->member, &MemberRecord::uuid);
-        if (record == c.members.end()) return layouts;
-        layouts.push_back({fmt::format("its configuration slot {}", *findings.newest),
-                           record->data_offset, c.level, c.layout, c.strip_size, c.stripes,
-                           c.member_count, record->role});
+        if (record == c.members.end()) return found;
+        found.push_back({fmt::format("its configuration slot {}", *findings.newest),
+                         record->data_offset, c.level, c.layout, c.strip_size, c.stripes,
+                         c.member_count, record->role});
     }
-    return layouts;
+    return found;
 }
 
 }  // namespace braid
