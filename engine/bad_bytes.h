@@ -4,12 +4,20 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "engine/configuration.h"
-#include "engine/status.h"
 
 namespace braid {
+
+/// Bytes of a volume that cannot be known.
+struct BadBytes {
+    std::string volume;                  // empty: outside every volume, counted from the array's start
+    std::uint64_t offset{0};             // bytes in the volume
+    std::uint64_t size{0};
+    MemberIndex member{};                // that had them
+};
 
 /// The bytes of `configuration.bad_rows`, in the order of the array, neighbours of one volume and
 /// member together.

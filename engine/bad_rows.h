@@ -13,7 +13,6 @@
 
 #include "engine/configuration.h"
 #include "engine/geometry.h"
-#include "engine/window_locks.h"
 
 namespace braid {
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "engine/configuration.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <utility>
 
 namespace braid {
@@ -105,6 +108,20 @@ bool same_parts(const Configuration& one, const Configuration& other) {
         if (one.member(MemberIndex{role})->uuid != other.member(MemberIndex{role})->uuid) return false;
     }
     return true;
+}
+
+Checked<Unit> check_intent_region(std::uint64_t region) {
+    static_assert(intent_region_min == 64u << 10 && intent_region_max == std::uint64_t{1} << 40,
+                  "the texts say 64K and 1T");
+    if (region < intent_region_min || region > intent_region_max) {
+        return Refusal{
+            "a mark covers 64K to 1T of data; the larger, the fewer records, and the more to make "
+            "true after a crash"};
+    }
+    if (std::has_single_bit(region)) return Unit{};
+    return Refusal{fmt::format("a mark covers a power of two of bytes, 64K to 1T, and {} is none; "
+                               "the next ones are {} and {}",
+                               region, std::bit_floor(region), std::bit_ceil(region))};
 }
 
 bool covers_all(const Configuration& c) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/base/limits.h"
+#include "engine/base/result.h"
 #include "engine/base/units.h"
 #include "engine/base/uuid.h"
 #include "engine/register.h"
@@ -135,6 +136,9 @@ struct Configuration {
 /// Whether both give every role that takes part to the same member, in the same state: then the one
 /// is a revision of the other, else it takes a new epoch.
 bool same_parts(const Configuration& one, const Configuration& other);
+
+/// Whether a mark of the write intent can cover so many bytes of data; if not, what it can.
+Checked<Unit> check_intent_region(std::uint64_t region);
 
 /// One volume that is all of the array: what it is taken for where nothing says anything else.
 bool covers_all(const Configuration& configuration);

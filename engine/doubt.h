@@ -12,17 +12,10 @@
 #include <vector>
 
 #include "engine/base/limits.h"
+#include "engine/rows.h"
 #include "parity/require.h"
 
 namespace braid {
-
-/// Windows [begin, end) in the order in which members are walked.
-struct WindowRange {
-    std::uint64_t begin{0};
-    std::uint64_t end{0};
-    std::uint64_t size() const { return end - begin; }
-    bool operator==(const WindowRange&) const = default;
-};
 
 class Doubt {
   public:

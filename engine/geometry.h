@@ -12,15 +12,9 @@
 #include "engine/base/units.h"
 #include "engine/configuration.h"
 #include "engine/roles.h"
+#include "engine/rows.h"
 
 namespace braid {
-
-/// A window: rows [window * window_rows, ...) of every strip of a stripe.
-struct WindowPlace {
-    StripeIndex stripe{};
-    std::uint32_t window{0};
-    auto operator<=>(const WindowPlace&) const = default;
-};
 
 struct Geometry {
     Level level{Level::raid5};

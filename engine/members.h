@@ -15,8 +15,7 @@
 #include "engine/doubt.h"
 #include "engine/geometry.h"
 #include "engine/io/disk.h"
-#include "engine/stripe_plan.h"
-#include "engine/window_locks.h"
+#include "engine/stripe_state.h"
 
 namespace braid {
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/bad_bytes.h"
 #include "engine/base/disk_identity.h"
 #include "engine/configuration.h"
 
@@ -93,14 +94,6 @@ struct RecoveryStatus {
     std::uint64_t rows_wrong{0};         // whose parity was not true, and was rewritten
     std::uint64_t rows_unknown{0};       // that went on the bad-row list
     double seconds{0};                   // since it began, or that it took
-};
-
-/// Bytes of a volume that cannot be known.
-struct BadBytes {
-    std::string volume;                  // empty: outside every volume, counted from the array's start
-    std::uint64_t offset{0};             // bytes in the volume
-    std::uint64_t size{0};
-    MemberIndex member{};                // that had them
 };
 
 struct ArrayStatus {

@@ -1,27 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // stripe_plan: what has to be read, computed and written for some rows of one stripe. Pure
 // functions of which roles are lost and which are covered, tested exhaustively without I/O; the
-// stripe job (engine/stripe_job.h) carries a plan out.
+// jobs (engine/stripe_jobs.h) carries a plan out.
 #pragma once
 
 #include <cstdint>
 
 #include "engine/base/result.h"
 #include "engine/roles.h"
+#include "engine/stripe_state.h"
 
 namespace braid {
-
-/// The state of rows of a stripe. All rows of a plan are in the same state.
-struct StripeState {
-    std::uint32_t data_count{0};
-    std::uint32_t parities{0};     // 1: P; 2: P and Q
-    RoleSet lost;                  // neither read nor written: the member is lost here
-    RoleSet unreadable;            // a read failed; to be computed from the others and rewritten
-    bool parity_true{true};        // false before a resync has passed: parity may be anything
-    RoleSet retry;                 // listed, to be tried again: parity is not trusted either, and
-                                   // what is lost is listed
-    RoleSet voided;                // of the lost, beside `retry`: listed as void
-};
 
 enum class PlanMethod : std::uint8_t {
     plain,        // reading what is there, or writing where no parity is left

@@ -20,12 +20,6 @@ namespace braid {
 
 struct WindowEntry;
 
-/// A set of rows of one window: bit r is row r.
-using RowMask = std::uint64_t;
-constexpr RowMask row_range(std::uint32_t first, std::uint32_t count) {
-    return (count == 64 ? ~RowMask{0} : (RowMask{1} << count) - 1) << first;
-}
-
 /// What waits for rows, or holds them: a request's bytes in one window, or a RowLock.
 struct Part {
     IoRequest* request{nullptr};  // none: a RowLock

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -77,20 +76,6 @@ bool is_same_text(const std::string& path, std::string_view value) {
 }  // namespace
 
 const std::size_t socket_path_size_max = sizeof(sockaddr_un::sun_path) - 1;
-
-Checked<Unit> check_intent_region(std::uint64_t region) {
-    static_assert(intent_region_min == 64u << 10 && intent_region_max == std::uint64_t{1} << 40,
-                  "the texts say 64K and 1T");
-    if (region < intent_region_min || region > intent_region_max) {
-        return Refusal{
-            "a mark covers 64K to 1T of data; the larger, the fewer records, and the more to make "
-            "true after a crash"};
-    }
-    if (std::has_single_bit(region)) return Unit{};
-    return Refusal{fmt::format("a mark covers a power of two of bytes, 64K to 1T, and {} is none; "
-                               "the next ones are {} and {}",
-                               region, std::bit_floor(region), std::bit_ceil(region))};
-}
 
 const char* const parameters_help =
     "[member=]PATH        A member of the array: a file or a block device. Give all of\n"

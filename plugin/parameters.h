@@ -46,9 +46,6 @@ class ParameterParser {
     std::vector<std::string> given_;  // keys that may come once only
 };
 
-/// Whether a mark of the write intent can cover so many bytes of data; if not, what it can.
-Checked<Unit> check_intent_region(std::uint64_t region);
-
 /// For `nbdkit braid --help`.
 extern const char* const parameters_help;
 /// Longest path of a unix socket that the kernel takes.

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Rows and windows: which part of a stripe is meant. A row is `row_size` bytes of each strip; a
+// window is at most 64 rows of a stripe, so that a set of its rows is 64 bits.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+
+#include "engine/base/units.h"
+
+namespace braid {
+
+/// A set of rows of one window: bit r is row r.
+using RowMask = std::uint64_t;
+constexpr RowMask row_range(std::uint32_t first, std::uint32_t count) {
+    return (count == 64 ? ~RowMask{0} : (RowMask{1} << count) - 1) << first;
+}
+
+/// A window: rows [window * window_rows, ...) of every strip of a stripe.
+struct WindowPlace {
+    StripeIndex stripe{};
+    std::uint32_t window{0};
+    auto operator<=>(const WindowPlace&) const = default;
+};
+
+/// Windows [begin, end) in the order in which members are walked.
+struct WindowRange {
+    std::uint64_t begin{0};
+    std::uint64_t end{0};
+    std::uint64_t size() const { return end - begin; }
+    bool operator==(const WindowRange&) const = default;
+};
+
+}  // namespace braid
