@@ -10,7 +10,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "plugin/parameters.h"
 
 namespace braid::plugin {
 namespace {
