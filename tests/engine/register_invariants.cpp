@@ -170,7 +170,8 @@ void Model::forget_over(State& state, std::uint32_t k, bool held) const {
     if (!held && !in_force) proposer.ancestors = 0;
     proposer.phase = static_cast<std::uint32_t>(held || in_force ? Phase::store : Phase::idle) & 7;
     if (in_force) return;
-    for (Proposer& other : state.proposers) other.ancestors &= ~(1u << k) & 63;
+    const std::uint32_t others = 63u - (1u << k);
+    for (Proposer& other : state.proposers) other.ancestors = (other.ancestors & others) & 63;
 }
 
 }  // namespace braid::register_model

@@ -199,7 +199,7 @@ const char* Model::now_in_force(State& state, std::uint32_t k) const {
             return "the configurations in force are no chain";
         }
     }
-    state.truth.in_force |= (std::uint64_t{1} << k) & 63;
+    state.truth.in_force = (state.truth.in_force | (std::uint64_t{1} << k)) & 63;
     if (wrong(Wrong::answered_before_announced) &&
         proposer.number > state.proposers[state.truth.newest].number) {
         state.truth.newest = k & 7;
