@@ -13,10 +13,10 @@
 #include "cli/online_tools.h"
 #include "cli/picture.h"
 #include "engine/array.h"
-#include "engine/assembly.h"
+#include "engine/assembly/assembly.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
-#include "plugin/status_json.h"
+#include "control/status_json.h"
 
 namespace braid::cli {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // braid create: looks at the members first, refuses what holds anything, and makes an array.
-#include "engine/create.h"
+#include "engine/assembly/create.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -27,8 +27,8 @@
 #include "engine/io/identify.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
-#include "engine/new_member.h"
-#include "plugin/size_argument.h"
+#include "engine/assembly/new_member.h"
+#include "control/size_argument.h"
 
 namespace braid::cli {
 namespace {

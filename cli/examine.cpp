@@ -20,7 +20,7 @@
 #include "cli/picture.h"
 #include "cli/probe.h"
 #include "cli/slot_text.h"
-#include "engine/assembly.h"
+#include "engine/assembly/assembly.h"
 #include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"

@@ -7,7 +7,7 @@
 #include <map>
 
 #include "cli/picture.h"
-#include "engine/bad_bytes.h"
+#include "engine/layout/bad_bytes.h"
 #include "engine/base/limits.h"
 
 namespace braid::cli {

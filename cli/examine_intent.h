@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/configuration.h"
-#include "engine/member_metadata.h"
+#include "engine/layout/configuration.h"
+#include "engine/metadata/member_metadata.h"
 
 namespace braid::cli {
 

@@ -8,7 +8,7 @@
 #include "cli/online.h"
 #include "cli/online_tools.h"
 #include "cli/picture.h"
-#include "plugin/size_argument.h"
+#include "control/size_argument.h"
 
 namespace braid::cli {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engine/base/result.h"
-#include "engine/member_metadata.h"
+#include "engine/metadata/member_metadata.h"
 
 namespace braid::cli {
 

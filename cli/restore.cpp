@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // braid restore: writes md superblocks that are gone from what the configuration slots say, after a
 // look at everything and a question.
-#include "engine/restore.h"
+#include "engine/assembly/restore.h"
 
 #include <fmt/format.h>
 #include <unistd.h>

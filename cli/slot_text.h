@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "engine/config_slot.h"
+#include "engine/metadata/config_slot.h"
 
 namespace braid::cli {
 

@@ -12,11 +12,11 @@
 #include <vector>
 
 #include "engine/base/result.h"
-#include "engine/configuration.h"
+#include "engine/layout/configuration.h"
 #include "engine/io/clock.h"
 #include "engine/io/disk.h"
 #include "engine/io/task.h"
-#include "engine/io_request.h"
+#include "engine/stripes/io_request.h"
 #include "engine/status.h"
 
 namespace braid {

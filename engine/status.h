@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/bad_bytes.h"
+#include "engine/layout/bad_bytes.h"
 #include "engine/base/disk_identity.h"
-#include "engine/configuration.h"
+#include "engine/layout/configuration.h"
 
 namespace braid {
 

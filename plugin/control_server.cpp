@@ -17,10 +17,10 @@
 
 #include "engine/base/path.h"
 #include "engine/io/identify.h"
-#include "engine/member_names.h"
+#include "engine/deciding/member_names.h"
 #include "plugin/errors.h"
 #include "plugin/parameters.h"
-#include "plugin/status_json.h"
+#include "control/status_json.h"
 
 namespace braid::plugin {
 namespace {

@@ -11,7 +11,7 @@
 #include "engine/io/uring_disk.h"
 #include "engine/status.h"
 #include "plugin/bridge.h"
-#include "plugin/control_parse.h"
+#include "control/control_parse.h"
 #include "plugin/event_hub.h"
 
 struct MHD_Daemon;

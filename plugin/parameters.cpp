@@ -15,7 +15,7 @@
 #include "engine/base/path.h"
 #include "engine/io/identify.h"
 #include "plugin/errors.h"
-#include "plugin/size_argument.h"
+#include "control/size_argument.h"
 
 namespace braid::plugin {
 namespace {

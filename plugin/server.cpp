@@ -9,7 +9,7 @@
 #include <future>
 #include <random>
 
-#include "engine/assembly.h"
+#include "engine/assembly/assembly.h"
 #include "engine/base/os_error.h"
 #include "parity/kernels.h"
 

@@ -19,11 +19,11 @@
 
 #include "engine/array.h"
 #include "engine/base/buffer.h"
-#include "engine/create.h"
-#include "engine/geometry.h"
+#include "engine/assembly/create.h"
+#include "engine/layout/geometry.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
-#include "engine/requests.h"
+#include "engine/serving/requests.h"
 
 namespace braid {
 namespace {

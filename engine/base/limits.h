@@ -7,7 +7,7 @@
 
 namespace braid {
 
-// The array. Sets of members are 64-bit masks (engine/roles.h).
+// The array. Sets of members are 64-bit masks (engine/layout/roles.h).
 inline constexpr std::uint32_t members_max = 64;      // with a role; spares come on top
 inline constexpr std::uint32_t spares_max = 16;
 inline constexpr std::uint32_t volumes_max = 64;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Quantities and indexes as types, so that a member is never taken for a volume nor bytes for
-// sectors. Conversions live here and in engine/geometry.h only.
+// sectors. Conversions live here and in engine/layout/geometry.h only.
 #pragma once
 
 #include <compare>

@@ -16,9 +16,9 @@
 #include <vector>
 
 #include "engine/array.h"
-#include "engine/create.h"
-#include "engine/geometry.h"
-#include "engine/requests.h"
+#include "engine/assembly/create.h"
+#include "engine/layout/geometry.h"
+#include "engine/serving/requests.h"
 #include "parity/parity.h"
 #include "tests/sim/sim_disk.h"
 

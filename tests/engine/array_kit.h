@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "engine/assembly.h"
-#include "engine/config_slot.h"
-#include "engine/configuration.h"
-#include "engine/member_metadata.h"
+#include "engine/assembly/assembly.h"
+#include "engine/metadata/config_slot.h"
+#include "engine/layout/configuration.h"
+#include "engine/metadata/member_metadata.h"
 #include "tests/engine/memory_disk.h"
 
 namespace braid::test {

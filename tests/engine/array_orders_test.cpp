@@ -6,7 +6,7 @@
 #include <cstring>
 #include <functional>
 
-#include "engine/member_metadata.h"
+#include "engine/metadata/member_metadata.h"
 #include "tests/engine/array_fixture.h"
 
 namespace braid::sim {

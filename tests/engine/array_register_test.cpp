@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What counts as the newest (engine/register.h), seen from the array: copies that are put back, and
+// What counts as the newest (engine/layout/register.h), seen from the array: copies that are put back, and
 // starts that die at any of their steps.
 #include <gtest/gtest.h>
 
-#include "engine/assembly.h"
-#include "engine/member_metadata.h"
+#include "engine/assembly/assembly.h"
+#include "engine/metadata/member_metadata.h"
 #include "tests/engine/array_fixture.h"
 
 namespace braid {

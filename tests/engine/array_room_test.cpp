@@ -3,7 +3,7 @@
 // there.
 #include <cstring>
 
-#include "engine/config_slot.h"
+#include "engine/metadata/config_slot.h"
 #include "tests/engine/loss_fixture.h"
 
 namespace braid::sim {

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <memory>
 
-#include "engine/assembly.h"
+#include "engine/assembly/assembly.h"
 #include "tests/engine/array_fixture.h"
 
 namespace braid::sim {

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "engine/assembly.h"
-#include "engine/new_member.h"
+#include "engine/assembly/assembly.h"
+#include "engine/assembly/new_member.h"
 #include "tests/engine/memory_disk.h"
 #include "tests/fixtures/md/fixtures.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "engine/assembly.h"
+#include "engine/assembly/assembly.h"
 
 #include <gtest/gtest.h>
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // bad_bytes_of() against every byte's row looked up one by one.
-#include "engine/bad_bytes.h"
+#include "engine/layout/bad_bytes.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
 #include <set>
 
-#include "engine/bad_rows.h"
+#include "engine/members/bad_rows.h"
 #include "engine/base/rng.h"
 
 namespace braid {

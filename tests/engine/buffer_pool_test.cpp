@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "engine/buffer_pool.h"
+#include "engine/stripes/buffer_pool.h"
 
 #include <gtest/gtest.h>
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "engine/create.h"
+#include "engine/assembly/create.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "engine/assembly.h"
-#include "engine/config_slot.h"
+#include "engine/assembly/assembly.h"
+#include "engine/metadata/config_slot.h"
 #include "tests/engine/memory_disk.h"
 
 namespace braid {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Doubt and BadRows against plain sets.
-#include "engine/doubt.h"
+#include "engine/layout/doubt.h"
 
 #include <gtest/gtest.h>
 
 #include <set>
 #include <utility>
 
-#include "engine/bad_rows.h"
+#include "engine/members/bad_rows.h"
 #include "engine/base/rng.h"
 
 namespace braid {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Geometry against md's own formulas, written down once more, and what must hold of any layout.
-#include "engine/geometry.h"
+#include "engine/layout/geometry.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The bytes of a write intent record: braid-format(5), "THE WRITE INTENT".
-#include "engine/intent_record.h"
+#include "engine/metadata/intent_record.h"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "engine/new_member.h"
+#include "engine/assembly/new_member.h"
 #include "tests/engine/array_kit.h"
 
 namespace braid {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Which member a name means: disks that are open before those that once had the path.
-#include "engine/member_names.h"
+#include "engine/deciding/member_names.h"
 
 #include <gtest/gtest.h>
 

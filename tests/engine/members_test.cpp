@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Members: what counts where, which states are losses, and operations that come too late.
-#include "engine/members.h"
+#include "engine/members/members.h"
 
 #include <gtest/gtest.h>
 

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <functional>
 
-#include "engine/assembly.h"
+#include "engine/assembly/assembly.h"
 #include "engine/base/crc32c.h"
-#include "engine/new_member.h"
+#include "engine/assembly/new_member.h"
 #include "tests/engine/array_kit.h"
 
 namespace braid {

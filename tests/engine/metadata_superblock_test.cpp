@@ -6,7 +6,7 @@
 #include <functional>
 #include <string>
 
-#include "engine/md_superblock.h"
+#include "engine/metadata/md_superblock.h"
 #include "tests/engine/array_kit.h"
 #include "tests/engine/hex.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What lies at the ends of a disk is found, and taken away.
-#include "engine/new_member.h"
+#include "engine/assembly/new_member.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A member's promise: its bytes (braid-format(5), "PROMISES"), and how it is kept.
-#include "engine/promise_slot.h"
+#include "engine/metadata/promise_slot.h"
 
 #include <gtest/gtest.h>
 

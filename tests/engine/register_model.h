@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A model of the register: members that promise and hold configurations and data, and proposers
 // that go step by step, in any order, side by side, and may stop for ever or go on late at any
-// step. Every decision is made by the functions of engine/register.h; the model adds what is
+// step. Every decision is made by the functions of engine/layout/register.h; the model adds what is
 // around them (data, losses, copies put back, clean stops) and what must hold.
 //
 // Data is a set of writes: each epoch writes once, to one member after the other. An answer
@@ -16,7 +16,7 @@
 #include <functional>
 #include <string>
 
-#include "engine/register.h"
+#include "engine/layout/register.h"
 
 namespace braid::register_model {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The register's functions one by one, and what they make of two starts that died and of a copy
 // that was put back. Orders of steps are register_model_test's.
-#include "engine/register.h"
+#include "engine/layout/register.h"
 
 #include <gtest/gtest.h>
 

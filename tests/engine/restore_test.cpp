@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "engine/restore.h"
+#include "engine/assembly/restore.h"
 
 #include <gtest/gtest.h>
 

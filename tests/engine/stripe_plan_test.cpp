@@ -2,7 +2,7 @@
 // Every plan is carried out on a few bytes: it must read nothing that is gone, leave every data
 // strip as it should be and parity true, read no more than the cheapest way does, and be refused
 // exactly where no way is left. The arithmetic here is the test's own.
-#include "engine/stripe_plan.h"
+#include "engine/stripes/stripe_plan.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "engine/throttle.h"
+#include "engine/walks/throttle.h"
 
 #include <gtest/gtest.h>
 

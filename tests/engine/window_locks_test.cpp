@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // WindowLocks against a model that knows only who came when and wants which rows.
-#include "engine/window_locks.h"
+#include "engine/stripes/window_locks.h"
 
 #include <gtest/gtest.h>
 

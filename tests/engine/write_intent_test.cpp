@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // WriteIntent on members in memory, in virtual time: what is durable before a writer goes on, what
 // one record serves, when marks go, and what happens when the record or a member is in the way.
-#include "engine/write_intent.h"
+#include "engine/intent/write_intent.h"
 
 #include <gtest/gtest.h>
 

@@ -5,9 +5,9 @@
 #include <cstring>
 #include <set>
 
-#include "engine/assembly.h"
+#include "engine/assembly/assembly.h"
 #include "engine/base/crc32c.h"
-#include "engine/restore.h"
+#include "engine/assembly/restore.h"
 #include "tests/engine/array_kit.h"
 #include "tests/fuzz/samples.h"
 

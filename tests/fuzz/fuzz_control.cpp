@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "parity/require.h"
-#include "plugin/control_parse.h"
-#include "plugin/status_json.h"
+#include "control/control_parse.h"
+#include "control/status_json.h"
 
 using namespace braid;
 using namespace braid::plugin;

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "engine/base/crc32c.h"
-#include "engine/intent_record.h"
+#include "engine/metadata/intent_record.h"
 #include "tests/engine/array_kit.h"
 #include "tests/fuzz/samples.h"
 

@@ -3,9 +3,9 @@
 // to a configuration that keeps every rule and that re-encodes to an equal one.
 #include <cstring>
 
-#include "engine/bad_bytes.h"
+#include "engine/layout/bad_bytes.h"
 #include "engine/base/crc32c.h"
-#include "engine/config_slot.h"
+#include "engine/metadata/config_slot.h"
 #include "tests/engine/array_kit.h"
 #include "tests/fuzz/samples.h"
 

@@ -3,7 +3,7 @@
 // asked everything and written again. The checksum is made right first, else nothing gets past it.
 #include <cstring>
 
-#include "engine/md_superblock.h"
+#include "engine/metadata/md_superblock.h"
 #include "tests/engine/array_kit.h"
 #include "tests/fuzz/samples.h"
 

@@ -15,7 +15,7 @@
 #include "engine/base/limits.h"
 #include "engine/io/identify.h"
 #include "plugin/control_server.h"
-#include "plugin/status_json.h"
+#include "control/status_json.h"
 #include "tests/plugin/fake_array.h"
 
 namespace braid::plugin {

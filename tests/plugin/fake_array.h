@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "engine/array.h"
-#include "engine/bad_bytes.h"
+#include "engine/layout/bad_bytes.h"
 #include "engine/base/buffer.h"
 #include "engine/io/uring_loop.h"
 

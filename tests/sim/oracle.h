@@ -31,8 +31,8 @@
 #include <vector>
 
 #include "engine/base/result.h"
-#include "engine/configuration.h"
-#include "engine/geometry.h"
+#include "engine/layout/configuration.h"
+#include "engine/layout/geometry.h"
 #include "parity/bytes.h"
 
 namespace braid::sim {

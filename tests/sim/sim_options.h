@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "engine/configuration.h"
+#include "engine/layout/configuration.h"
 
 namespace braid::sim {
 

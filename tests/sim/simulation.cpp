@@ -5,8 +5,8 @@
 
 #include <cstdio>
 
-#include "engine/config_slot.h"
-#include "engine/create.h"
+#include "engine/metadata/config_slot.h"
+#include "engine/assembly/create.h"
 
 namespace braid::sim {
 

@@ -6,7 +6,7 @@
 #include <array>
 #include <cstring>
 
-#include "engine/member_metadata.h"
+#include "engine/metadata/member_metadata.h"
 #include "parity/parity.h"
 #include "tests/sim/simulation.h"
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "engine/md_superblock.h"
+#include "engine/metadata/md_superblock.h"
 #include "tests/sim/simulation.h"
 
 namespace braid::sim {

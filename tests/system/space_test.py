@@ -10,7 +10,7 @@ import nbd
 from braid_system import KIB, MIB, check, main, need_tools, run, say
 
 SIZE = 64 * MIB
-DATA = 4 * MIB      # data_offset_default in engine/create.h
+DATA = 4 * MIB      # data_offset_default in engine/assembly/create.h
 
 
 def taken(path):

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Assembly: from what lies on the members to the configuration to run with, or to a refusal that
+// names what was found and the way out. A pure function of the members' images.
+//
+// The rules are the register's (engine/layout/register.h). The newest configuration that is found on the
+// members is taken over whole, whether or not it was ever in force. A member that holds less than
+// the highest one that any member knows to have been in force is from the past: it is missing. Of
+// the others, those that the newest calls in_sync count, and as many of them must be here as the
+// level needs of data: then any two sets that could start the array share a member. On members
+// without room for promises nothing hinders two starts that died from leaving two histories; there
+// every member that the newest calls in_sync must be here, so that the newest is always seen.
+// Whether md ran the array since our last clean stop shows in the superblocks: each slot names the
+// checksums of those that it belongs to. If md did, its superblocks count.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/layout/configuration.h"
+#include "engine/metadata/intent_record.h"
+#include "engine/metadata/member_metadata.h"
+
+namespace braid {
+
+struct AssemblyOptions {
+    /// Start even if the absent members may be newer, if members must be taken in that are behind,
+    /// or if parity is in doubt and a strip lost.
+    bool force{false};
+};
+
+enum class Place : std::uint8_t {
+    member,  // takes part: in_sync or rebuilding
+    spare,
+    stale,    // of this array, but left out; `why` says why and what to do
+    foreign,  // unreadable
+};
+std::string_view text_of(Place place);
+
+/// What became of one of the given members.
+struct MemberPlace {
+    std::string path;
+    Place place{Place::foreign};
+    std::optional<std::size_t> record;  // into configuration.members, of a member or spare
+    std::string why;                    // of one that is left out; for people
+    bool can_return{false};             // left out, but a running array takes it back
+    MemberMetadata metadata;            // of a member or spare
+};
+
+struct Assembly {
+    /// A checked one, and the newest that was found: `version` is its name (epoch 0: md's, not
+    /// stored yet), `in_force` the highest that any member knows of. `in_use` is false, `events`
+    /// the highest that were seen. Roles that nobody fills are faulty or missing.
+    Configuration configuration;
+    /// The highest of all promises and configurations that were seen, on any of the images.
+    std::uint64_t epoch_seen{0};
+    std::vector<MemberPlace> places;   // one per image, in their order
+    bool unclean{false};               // was not stopped cleanly: `resynced` says what is true
+    /// The stripes that were marked when it stopped uncleanly, of all nodes: the only ones before
+    /// `resynced` whose parity may not be true. Empty after a clean stop.
+    std::vector<IntentEntry> marked;
+    /// The highest of a valid record of this array on any member that takes part, marked or not:
+    /// new records go on from it.
+    std::uint64_t intent_generation{0};
+    /// Why there can be no write intent, for people; empty: there can.
+    std::string intent_hindrance;
+    bool forced{false};                // members were taken in that are behind
+    bool adopted{false};               // made or changed by md: what braid knew came second
+    std::vector<std::string> notices;  // for people: what was left out, repaired or found odd
+};
+
+Checked<Assembly> assemble(std::span<const MemberImage> images, AssemblyOptions options);
+
+}  // namespace braid

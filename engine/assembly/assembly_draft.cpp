@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/assembly/assembly_draft.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "engine/base/os_error.h"
+
+namespace braid {
+namespace {
+
+constexpr std::string_view way_back = "give it back with: braid member add";
+
+std::string why_damaged(const Candidate& candidate) {
+    const Finding& finding = candidate.findings.superblock.error();
+    const ConfigSlot* slot = candidate.slot();
+    const std::string what =
+        finding.kind == FindingKind::none ? "its md superblock is gone" : finding.text;
+    if (slot == nullptr) return what;
+    return fmt::format("{} (it was member {} of {}; braid restore puts it back)", what,
+                       slot->member.text(), name_of(slot->configuration));
+}
+
+/// For the end of a refusal: who is missing, and why what was given is not used.
+std::string list_of_absent(const Draft& draft) {
+    std::string list;
+    for (const std::string& absent : draft.absent) list += "\n  not here: " + absent;
+    for (const MemberPlace& place : draft.assembly.places) {
+        if (!place.record) list += fmt::format("\n  not used: {}: {}", place.path, place.why);
+    }
+    return list;
+}
+
+/// How those that count fall short of what may start an array; empty: they do not.
+std::string why_not_enough(const Draft& draft) {
+    const Configuration& c = draft.assembly.configuration;
+    if (!draft.promises && draft.seen.size() < draft.called) {
+        return fmt::format("it takes all of them where its members have no room for promises, which "
+                           "lie before byte {} of a member, and its data behind",
+                           promises_end + row_size);
+    }
+    if (draft.assembly.adopted) {  // md knows no tie-breaker
+        return 2 * draft.counted.size() > draft.called ? "" : "it takes more than half of them";
+    }
+    if (c.quorum().is_enough(draft.counted)) return {};
+    return fmt::format("it takes {}, or {} with member 0 among them", c.data_count() + 1,
+                       c.data_count());
+}
+
+Checked<Unit> check_enough(Draft& draft, bool force) {
+    const Configuration& c = draft.assembly.configuration;
+    const std::string list = list_of_absent(draft);
+    const std::uint32_t usable = c.in_sync().size();
+    if (usable < c.data_count()) {
+        return Refusal{fmt::format(
+            "{} cannot start: {} of its {} members are usable, and RAID-{} of {} needs {}{}{}",
+            name_of(c), usable, c.member_count, static_cast<int>(c.level), c.member_count,
+            c.data_count(),
+            draft.behind == 0 ? ""
+                              : "; bring the others back. If they are gone for good, force it "
+                                "(force=true): then the freshest of those that are behind are "
+                                "taken in, and what was written since they left comes back old",
+            list)};
+    }
+    const std::string why = why_not_enough(draft);
+    if (why.empty()) return Unit{};
+    const std::string risk =
+        "the absent ones may hold a newer configuration and newer data, which would then be lost";
+    if (!force) {
+        return Refusal{fmt::format(
+            "{} does not start by itself: of the {} members that were in sync last, {} are here, "
+            "and {}; bring the others, or force it if you know that they will not come back: {}{}",
+            name_of(c), draft.called, draft.counted.size(), why, risk, list)};
+    }
+    draft.assembly.notices.push_back(
+        fmt::format("started by force with {} of the {} members that were in sync last: {}",
+                    draft.counted.size(), draft.called, risk));
+    return Unit{};
+}
+
+// --- the write intent ---
+
+/// What the members that take part know of the stripes that were being written.
+struct KnownIntent {
+    bool usable{false};                // a record was found, and none that cannot be read
+    std::vector<IntentEntry> entries;  // of the newest record of each node
+    std::uint64_t generation{0};       // of node 0's
+    std::string trouble;               // for people: why it is not usable
+};
+
+bool is_in_array(const IntentRecord& record, const Configuration& c) {
+    return std::ranges::all_of(record.entries, [&c](const IntentEntry& entry) {
+        return raw(entry.first) <= c.stripes && entry.count <= c.stripes - raw(entry.first);
+    });
+}
+
+/// In order, and no stripe twice.
+std::vector<IntentEntry> merge_entries(std::vector<IntentEntry> all) {
+    std::ranges::sort(all, {}, [](const IntentEntry& entry) { return raw(entry.first); });
+    std::vector<IntentEntry> merged;
+    std::uint64_t free_from = 0;
+    for (IntentEntry entry : all) {
+        const std::uint64_t end = raw(entry.first) + entry.count;
+        if (end <= free_from) continue;
+        entry.first = StripeIndex{std::max(raw(entry.first), free_from)};
+        entry.count = static_cast<std::uint32_t>(end - raw(entry.first));
+        merged.push_back(entry);
+        free_from = end;
+    }
+    return merged;
+}
+
+KnownIntent find_intent(const Draft& draft, const Candidates& candidates) {
+    const Configuration& c = draft.assembly.configuration;
+    KnownIntent known;
+    std::map<std::uint32_t, const IntentRecord*> newest;  // by node
+    bool unreadable = false;
+    for (std::size_t at = 0; at != candidates.size(); ++at) {
+        if (draft.assembly.places[at].place != Place::member) continue;
+        const MemberFindings& findings = candidates[at].findings;
+        const auto& path = candidates[at].image->path;
+        if (findings.intent_hindrance && known.trouble.empty()) {
+            known.trouble = fmt::format("{}: {}", path, findings.intent_hindrance->text);
+        }
+        for (const FoundIntent& found : findings.intent) {
+            if (!found.record) {
+                // A record of a newer format may be the newest: then the others say too little.
+                unreadable |= found.record.error().kind == FindingKind::unsupported;
+                known.trouble = fmt::format("{}: {}", path, found.record.error().text);
+            } else if (!is_in_array(*found.record, c)) {
+                known.trouble = fmt::format(
+                    "{}: write intent slot {} is corrupt: it names stripes beyond the array", path,
+                    found.slot);
+            } else {
+                const IntentRecord*& best = newest[found.record->node];
+                if (best == nullptr || best->generation < found.record->generation) {
+                    best = &*found.record;
+                }
+            }
+        }
+    }
+    for (const auto& [node, record] : newest) {
+        if (node == 0) known.generation = record->generation;
+        known.entries.insert(known.entries.end(), record->entries.begin(), record->entries.end());
+    }
+    known.entries = merge_entries(std::move(known.entries));
+    known.usable = !newest.empty() && !unreadable;
+    return known;
+}
+
+/// Whether the record is kept on this member, by the configuration: WriteIntent::targets().
+bool holds_intent(const Configuration& c, MemberIndex role) {
+    const MemberSet in_sync = c.in_sync();
+    const MemberSet before{in_sync.bits() & MemberSet::first(raw(role)).bits()};
+    return in_sync.has(raw(role)) && before.size() < parities_of(c.level) + 1;
+}
+
+std::string find_intent_hindrance(const Draft& draft, const Candidates& candidates) {
+    for (std::size_t at = 0; at != candidates.size(); ++at) {
+        if (draft.assembly.places[at].place != Place::member) continue;
+        const auto& hindrance = candidates[at].findings.intent_hindrance;
+        if (hindrance) return fmt::format("{}: {}", candidates[at].image->path, hindrance->text);
+    }
+    return {};
+}
+
+std::string describe_unclean(const Draft& draft) {
+    return draft.why_no_record.empty()
+               ? std::string("was not stopped cleanly")
+               : fmt::format("was not stopped cleanly ({})", draft.why_no_record);
+}
+
+/// Parity in doubt: repaired by a resync while all members are there; with a member lost, the
+/// strips that must be computed are in doubt too.
+Checked<Unit> settle_parity(Draft& draft, bool force) {
+    Configuration& c = draft.assembly.configuration;
+    const bool degraded = c.in_sync().size() < c.member_count;
+    if (!c.resynced) return Unit{};
+    MemberRecord& last = c.members[c.member_count - 1];
+    if (c.level == Level::raid4 && degraded && last.state != MemberState::in_sync &&
+        c.in_sync().size() + 1 == c.member_count) {
+        // Only parity is lost: every byte of the data is there, and parity is made anew.
+        last.rebuilt = StripeIndex{0};
+        c.resynced = std::nullopt;
+        return Unit{};
+    }
+    if (!degraded) {
+        const bool whole = draft.assembly.unclean && !draft.has_record;
+        draft.assembly.notices.push_back(
+            whole ? fmt::format("the array {}: parity has to be made true by a resync of all of it",
+                                describe_unclean(draft))
+                  : fmt::format("parity is true up to stripe {} of {}: the resync is not done",
+                                raw(*c.resynced), c.stripes));
+        return Unit{};
+    }
+    const std::string risk =
+        "what a lost member held in stripes that were being written may come back wrong";
+    if (!force) {
+        const std::string list = list_of_absent(draft);
+        const std::string why =
+            draft.assembly.unclean && !draft.has_record
+                ? describe_unclean(draft)
+                : fmt::format("has parity that was not yet resynced beyond stripe {} of {}",
+                              raw(*c.resynced), c.stripes);
+        return Refusal{fmt::format(
+            "{} {}, and {} of its {} members are missing: parity is in doubt, and the missing "
+            "strips must be computed from it; bring the missing members back, or force it: {}{}",
+            name_of(c), why, c.member_count - c.in_sync().size(), c.member_count, risk, list)};
+    }
+    c.resynced = std::nullopt;
+    draft.assembly.notices.push_back(fmt::format(
+        "started by force with parity in doubt and a member lost: {}; check the file systems, and "
+        "scrub with repair when the array is whole again",
+        risk));
+    return Unit{};
+}
+
+}  // namespace
+
+std::string joined(const std::vector<std::string>& lines) {
+    std::string text;
+    for (const auto& line : lines) text += (text.empty() ? "" : "\n") + line;
+    return text;
+}
+
+std::string name_of(const Configuration& c) {
+    return fmt::format("array {}{}{}", c.name, c.name.empty() ? "" : " ", c.array.text());
+}
+
+std::string describe(const MemberRecord& record) {
+    const std::string what = record.role ? fmt::format("member {}", raw(*record.role)) : "spare";
+    if (record.uuid == Uuid{}) return what + " (never seen by braid)";
+    return fmt::format("{} (last seen at {}, {}, uuid {})", what,
+                       record.path.empty() ? "an unknown place" : record.path,
+                       text_of(record.state), record.uuid.text());
+}
+
+std::string why_unusable(const Candidate& candidate) {
+    return candidate.damaged()
+               ? why_damaged(candidate)
+               : fmt::format("cannot be read: {}", os_error_text(candidate.image->os_error));
+}
+
+bool same_shape(const MdSuperblock& sb, const Configuration& c) {
+    return plain(sb.level) == static_cast<std::int32_t>(c.level) && layout_of(sb) == c.layout &&
+           strip_size_of(sb) == c.strip_size && plain(sb.raid_disks) == c.member_count &&
+           stripes_of(sb) == c.stripes;
+}
+
+Draft start_draft(const Candidates& candidates) {
+    Draft draft;
+    for (const Candidate& candidate : candidates) {
+        MemberPlace place;
+        place.path = candidate.image->path;
+        if (!candidate.usable()) {
+            place.why = why_unusable(candidate);
+            draft.assembly.notices.push_back(
+                fmt::format("{}: left out: {}", place.path, place.why));
+        } else {
+            draft.events = std::max<std::uint64_t>(draft.events, candidate.sb().events);
+        }
+        if (candidate.readable()) {
+            draft.assembly.epoch_seen =
+                std::max({draft.assembly.epoch_seen, candidate.held().epoch,
+                          candidate.findings.promise.epoch});
+        }
+        draft.assembly.places.push_back(std::move(place));
+    }
+    return draft;
+}
+
+void leave_out(Draft& draft, std::size_t at, std::string why, bool can_return) {
+    MemberPlace& place = draft.assembly.places[at];
+    place.place = Place::stale;
+    place.why = std::move(why);
+    place.can_return = can_return;
+}
+
+void count_member(Draft& draft, MemberIndex role, const Candidate& candidate) {
+    draft.counted.add(raw(role));
+    draft.seen.add(raw(role));
+    draft.promises &= !candidate.findings.promise_hindrance;
+}
+
+void take_in(Draft& draft, std::size_t at, std::size_t record_at, const Candidate& candidate) {
+    MemberPlace& place = draft.assembly.places[at];
+    MemberRecord& record = draft.assembly.configuration.members[record_at];
+    place.place = record.role ? Place::member : Place::spare;
+    place.record = record_at;
+    place.metadata = metadata_of(*candidate.image, candidate.findings);
+    record.path = path_to_keep(candidate.image->path);
+    record.size = candidate.image->device_size;
+    if (const Finding* slot = candidate.findings.corrupt_slot()) {
+        draft.assembly.notices.push_back(fmt::format(
+            "{}: {}; the other one, or another member's, is used, and it is written anew",
+            candidate.image->path, slot->text));
+    }
+}
+
+void settle_intent(Draft& draft, const Candidates& candidates) {
+    Assembly& assembly = draft.assembly;
+    Configuration& c = assembly.configuration;
+    KnownIntent known = find_intent(draft, candidates);
+    assembly.intent_generation = known.generation;
+    assembly.intent_hindrance = find_intent_hindrance(draft, candidates);
+    if (!assembly.unclean || assembly.adopted) return;
+    draft.has_record = c.intent.on && known.usable;
+    if (!draft.has_record) {
+        c.resynced = StripeIndex{0};
+        draft.why_no_record =
+            !c.intent.on ? "the write intent was off"
+            : known.trouble.empty()
+                ? "no write intent was found on its members"
+                : fmt::format("no usable write intent was found on its members: {}", known.trouble);
+        return;
+    }
+    std::uint64_t stripes = 0;
+    for (const IntentEntry& entry : known.entries) stripes += entry.count;
+    assembly.marked = std::move(known.entries);
+    assembly.notices.push_back(
+        stripes == 0
+            ? std::string("the array was not stopped cleanly, but nothing was being written: no "
+                          "stripe was marked by the write intent")
+            : fmt::format("the array was not stopped cleanly: {} of its {} stripes were marked by "
+                          "the write intent, and have to be made true",
+                          stripes, c.stripes));
+}
+
+/// Records go to all of their members before the next is written, so that the newest of a member
+/// is at most one behind the newest of all. A member may also have been lost right before the
+/// crash, so it is no proof.
+void warn_of_old_intent(Draft& draft, const Candidates& candidates, const Configuration& newest) {
+    Assembly& assembly = draft.assembly;
+    if (!assembly.unclean || assembly.adopted || !draft.has_record) return;
+    for (std::size_t at = 0; at != candidates.size(); ++at) {
+        const MemberPlace& place = assembly.places[at];
+        if (place.place != Place::member) continue;
+        std::uint64_t generation = 0;
+        for (const FoundIntent& found : candidates[at].findings.intent) {
+            if (found.record && found.record->node == 0) {
+                generation = std::max(generation, found.record->generation);
+            }
+        }
+        const MemberRecord& record = assembly.configuration.members[*place.record];
+        if (generation == 0 || generation + 1 >= assembly.intent_generation) continue;
+        if (!holds_intent(newest, *record.role)) continue;
+        assembly.notices.push_back(fmt::format(
+            "{}: its write intent is of generation {}, the others' of {}: if it is an older copy that "
+            "was put back, what it holds is old, and a crash hides that from braid. Then stop, and "
+            "start without it",
+            place.path, generation, assembly.intent_generation));
+    }
+}
+
+Checked<Assembly> finish(Draft draft, bool force) {
+    BRAID_CHECK(check_enough(draft, force));
+    BRAID_CHECK(settle_parity(draft, force));
+    Configuration& c = draft.assembly.configuration;
+    c.in_use = false;
+    c.events = draft.events;
+    for (MemberPlace& place : draft.assembly.places) {
+        if (place.place != Place::stale) continue;
+        // Only now it is certain that there will be a server to give it back to.
+        if (place.can_return) place.why += fmt::format("; {} {}", way_back, place.path);
+        draft.assembly.notices.push_back(
+            fmt::format("{}: left out: {}", place.path, place.why));
+    }
+    if (const auto lost = c.member_count - c.in_sync().size(); lost != 0) {
+        draft.assembly.notices.push_back(fmt::format(
+            "the array is degraded: {} of {} members are not in sync", lost, c.member_count));
+    }
+    if (auto checked = check_configuration(c); !checked) {
+        return Refusal{fmt::format("{} cannot be used: {}", name_of(c), checked.error().text)};
+    }
+    return std::move(draft.assembly);
+}
+
+}  // namespace braid

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Which member an operator means: a role ("2"), a uuid, or a path. Paths wander from disk to disk,
+// and a record keeps the path where its disk was seen last: so those that are open come first, and
+// where two remain nobody guesses. Pure.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "engine/base/result.h"
+#include "engine/layout/configuration.h"
+
+namespace braid {
+
+struct NamedMember {
+    const MemberRecord* record{nullptr};
+    bool open{false};     // its disk is in use
+    bool is_disk{false};  // the name leads to that disk, whatever the record says
+};
+struct NameError {
+    bool ambiguous{false};  // several are called so; else none
+    std::string text;
+};
+/// The place in `members`.
+Result<std::size_t, NameError> find_by_name(std::span<const NamedMember> members,
+                                            std::string_view name);
+
+}  // namespace braid

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// WriteIntent: before the first byte of a stripe changes, a record on the members says so, so that
+// after a crash only what it names has to be made true. Stripes are marked by regions. One record
+// holds all marks of this node; it is written as a whole, one for all writers that came while the
+// one before was on its way (group commit). A mark is durable before any write under it starts.
+// It may leave the record when no write is under way, all were flushed since, and it was not used
+// for a while; it stays as long as the record has room, because a stripe that is written again soon
+// then costs nothing. After a crash the marks of before stay until they are made true (doubt).
+// Where a member has no room for the record, those who wait for it are told, and the next one who
+// wants a record has it tried again: under the same number, since nothing has begun under it.
+//
+// Invariants. The newest record on the members names every stripe that a write may have left with
+// parity that is not true. Generation g goes to slot g mod 2 of the same members as g-1 as long as
+// they live, and g-1 is left alone: a torn g falls back to it, and nothing that only g announces
+// has begun then.
+//
+// Source: the dirty stripe record, seeds 003; md's bitmap (drivers/md/md-bitmap.c) clears lazily
+// in the same way.
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "engine/layout/configuration.h"
+#include "engine/layout/doubt.h"
+#include "engine/layout/geometry.h"
+#include "engine/metadata/intent_record.h"
+#include "engine/io/clock.h"
+#include "engine/io/task.h"
+#include "engine/members/members.h"
+#include "engine/status.h"
+
+namespace braid {
+
+class WriteIntent {
+  public:
+    /// Whose record it is, and over which volumes regions are laid.
+    struct Identity {
+        Uuid array;
+        std::uint32_t node{0};
+        std::vector<VolumeRecord> volumes;
+    };
+    struct Start {
+        IntentSettings settings;
+        std::uint64_t generation{0};        // the newest one that is on any member
+        std::vector<IntentEntry> marked;    // in doubt since the last run
+    };
+
+    WriteIntent(Clock& clock, const Geometry& geometry, Members& members, MemberMonitor& monitor,
+                Identity identity);
+    WriteIntent(const WriteIntent&) = delete;
+    WriteIntent& operator=(const WriteIntent&) = delete;
+    ~WriteIntent();
+
+    /// Begins the work in the background; nothing is written yet.
+    void start(Start start, TaskGroup& tasks);
+    /// Waits until a record is durable that was put together after this call, on as many members
+    /// as there have to be now. Does nothing while the intent is off. Errc::full: a member has no
+    /// room for it.
+    static Task<Result<void>> rewrite(WriteIntent* self);
+    /// Takes every mark that is clean out of the next record, also those that would linger.
+    void drop_clean();
+    /// The background ends; no hold may be waiting.
+    void stop();
+    /// The array ends without stop().
+    void abandon() { abandoned_ = true; }
+
+    /// From now on writes are marked (after rewrite() durably), or not. Switched on, `unmarked()`
+    /// writes are still under way that began before.
+    void set_on(bool on);
+    bool on() const { return on_; }
+    std::uint32_t unmarked() const { return unmarked_; }
+    Event& unmarked_ended() { return unmarked_ended_; }
+    void set_region(std::uint64_t bytes);
+
+    /// Epoch for the next records; for people and tests.
+    void set_epoch(std::uint64_t epoch) { epoch_ = epoch; }
+    /// The array has failed: those who wait are told.
+    void array_failed();
+
+    /// A flush of the members begins; `flushed(flush_begins())` when it has succeeded.
+    std::uint64_t flush_begins() const { return sequence_; }
+    void flushed(std::uint64_t sequence);
+
+    /// The stripe is in doubt from now on, whoever wrote it; its mark must still be held.
+    void add_doubt(StripeIndex stripe);
+    /// Everything in doubt before `stripe` was made true, and flushed.
+    void settled_before(StripeIndex stripe);
+    /// What is in doubt from `stripe` on is listed elsewhere.
+    void settled_from(StripeIndex stripe);
+    bool has_doubt() const { return !doubt_.empty(); }
+    /// Was marked when the array stopped, and what made it true since is not known to be durable.
+    bool is_in_doubt(StripeIndex stripe) const;
+    std::uint64_t stripes_in_doubt() const;
+
+    /// Stripes [first, first + count) are all under the mark of `first`.
+    std::uint64_t stripes_together(StripeIndex first) const;
+
+    IntentStatus status() const;
+
+    struct Mark;
+    /// `WriteIntent::Hold hold{intent, stripe}; BRAID_CO_CHECK(co_await hold);` Until it ends the
+    /// stripe, and all others of its region, stay marked. The record is on its way as soon as it
+    /// is made; the wait may come later, right before the first write.
+    class Hold {
+      public:
+        Hold(WriteIntent& intent, StripeIndex stripe) : intent_(intent), stripe_(stripe) {
+            intent_.enter(*this);
+        }
+        Hold(const Hold&) = delete;
+        Hold& operator=(const Hold&) = delete;
+        ~Hold() { intent_.leave(*this); }
+
+        bool await_ready() const { return intent_.is_ready(*this); }
+        template <class Promise>
+        void await_suspend(std::coroutine_handle<Promise> self) {
+            queue_ = static_cast<PromiseBase&>(self.promise()).queue;
+            handle_ = self;
+            intent_.wait(*this);
+        }
+        /// Errc::failed: the record cannot be written, the array has failed. Errc::full: a member
+        /// has no room for it.
+        Result<void> await_resume() const {
+            if (intent_.members_.failed()) return Error{Errc::failed, "write intent"};
+            if (refused_) return Error{Errc::full, "write intent"};
+            return {};
+        }
+
+      private:
+        friend class WriteIntent;
+        WriteIntent& intent_;
+        StripeIndex stripe_;
+        Mark* mark_{nullptr};       // none: not marked, or it waits for room
+        bool marked_{false};        // the intent was on
+        bool wants_room_{false};
+        bool refused_{false};       // a member has no room for the record
+        Hold* next_{nullptr};       // of those that wait for room
+        Hold* next_waiting_{nullptr};
+        ReadyQueue* queue_{nullptr};
+        std::coroutine_handle<> handle_{};
+    };
+
+    static constexpr std::uint64_t tick_nanos = 1'000'000'000;
+    static constexpr std::uint64_t linger_ticks = 2;   // unused for so long: not worth its place
+    static constexpr std::uint64_t clean_ticks = 2;    // between two rounds of cleaning, at least
+    static constexpr std::uint32_t marks_max = 1000;   // the rest of a record is for doubt
+    static_assert(marks_max < intent_entries_max);
+
+  private:
+    static constexpr std::size_t bucket_count = 2048;
+    struct Region {
+        std::uint32_t volume{intent_no_volume};
+        std::uint32_t count{0};
+        StripeIndex first{};
+    };
+
+    void enter(Hold& hold);
+    void leave(Hold& hold);
+    bool is_ready(const Hold& hold) const;
+    void wait(Hold& hold);
+    bool assign(Hold& hold);
+    Mark* find(const Region& region) const;
+    Mark* make(const Region& region);
+    void drop(Mark& mark);
+    Mark* oldest_droppable();
+    bool is_droppable(const Mark& mark) const;
+    bool is_stale(const Mark& mark) const;
+    void serve_room();
+    void wake();
+    Region region_of(StripeIndex stripe) const;
+    static std::size_t bucket_of(StripeIndex first) {
+        return (raw(first) * 0x9e3779b97f4a7c15) >> 53;
+    }
+    void unlink(Mark& mark);
+    void link_newest(Mark& mark);
+    std::vector<IntentEntry> compose();
+    void drop_stale();
+    bool has_stale(bool droppable) const;
+    static Task<void> clean(WriteIntent* self);
+    std::vector<MemberIndex> targets() const;
+
+    enum class Outcome : std::uint8_t { held, lost, refused };
+    static Task<void> write_records(WriteIntent* self);
+    static Task<Outcome> write_record(WriteIntent* self);
+    bool takes_part(MemberIndex member) const;
+    void refuse(std::uint64_t generation);
+    static Task<void> tick(WriteIntent* self);
+    static Task<void> make_room(WriteIntent* self);
+    void note_rate();
+
+    Clock& clock_;
+    const Geometry& geometry_;
+    Members& members_;
+    MemberMonitor& monitor_;
+    Identity identity_;
+    bool on_{false};
+    bool abandoned_{false};
+    bool stopping_{false};
+    std::uint64_t region_{intent_region_default};
+    std::uint64_t region_stripes_{1};
+    std::uint64_t epoch_{0};
+
+    std::vector<Mark*> buckets_;
+    std::deque<Mark> marks_;              // their addresses stay
+    Mark* free_{nullptr};
+    Mark* oldest_{nullptr};               // used least recently
+    Mark* newest_{nullptr};
+    std::uint32_t used_{0};
+    std::vector<IntentEntry> doubt_;      // in order of first
+
+    std::uint64_t generation_{0};         // of the newest record that was put together
+    std::uint64_t durable_{0};            // of the newest one on the members
+    bool dirty_{false};                   // a mark, or somebody's wish, is not in `generation_`
+    bool refused_{false};                 // the newest one was, for want of room
+    std::uint64_t refusals_{0};
+    std::uint64_t sequence_{0};           // grows when a write under a mark ends
+    std::uint64_t flushed_{0};            // writes before it are durable
+    Hold* waiting_{nullptr};              // for a record
+    Hold* room_first_{nullptr};           // for a place in it
+    Hold* room_last_{nullptr};
+    std::uint32_t waiting_count_{0};
+    std::uint32_t unmarked_{0};
+    Event unmarked_ended_;
+    Event wanted_;                        // a record is
+    Event written_;                       // a record was, or the array has failed
+    Event room_wanted_;
+    Event used_event_;                    // there are marks: time goes on
+
+    std::uint64_t ticks_{0};
+    Timer* ticking_{nullptr};
+    std::uint64_t clean_tick_{0};         // of the last round of cleaning
+    std::uint64_t records_cleaned_{0};    // records_ as of then
+    std::uint64_t records_{0};
+    std::uint64_t flushes_{0};
+    std::uint64_t rate_records_{0};
+    Nanos rate_since_{};
+    double rate_{0};
+};
+
+}  // namespace braid

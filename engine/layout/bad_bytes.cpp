@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/layout/bad_bytes.h"
+
+#include <algorithm>
+
+#include "engine/layout/geometry.h"
+
+namespace braid {
+namespace {
+
+/// Bytes [begin, end) of the array.
+struct ArrayBytes {
+    std::uint64_t begin{0};
+    std::uint64_t end{0};
+    MemberIndex member{};
+};
+
+/// The strip's rows that a range names in one stripe; nothing where the member holds parity.
+ArrayBytes bytes_in(const Geometry& geometry, const BadRange& range, std::uint64_t stripe) {
+    const std::uint64_t per_strip = geometry.rows_per_strip();
+    const Role role = geometry.role_of(StripeIndex{stripe}, range.member);
+    if (raw(role) >= geometry.data_count()) return {};
+    const std::uint64_t first = std::max(range.first, stripe * per_strip) - stripe * per_strip;
+    const std::uint64_t end =
+        std::min(range.first + range.count, (stripe + 1) * per_strip) - stripe * per_strip;
+    const std::uint64_t strip =
+        stripe * geometry.stripe_data_size() + raw(role) * geometry.strip_size;
+    return {strip + first * row_size, strip + end * row_size, range.member};
+}
+
+/// Cut at the borders of volumes; those outside are counted from the array's start.
+void name_bytes(std::vector<BadBytes>& named, const Configuration& configuration, ArrayBytes bytes) {
+    const std::uint64_t stripe_size = configuration.stripe_data_size();
+    while (bytes.begin != bytes.end) {
+        BadBytes piece;
+        piece.offset = bytes.begin;
+        piece.member = bytes.member;
+        std::uint64_t end = bytes.end;
+        for (const VolumeRecord& volume : configuration.volumes) {
+            const std::uint64_t first = raw(volume.first) * stripe_size;
+            const std::uint64_t past = first + volume.stripes * stripe_size;
+            if (bytes.begin >= past) continue;
+            if (bytes.begin < first) {
+                end = std::min(end, first);
+            } else {
+                end = std::min(end, past);
+                piece.volume = volume.name;
+                piece.offset = bytes.begin - first;
+            }
+            break;
+        }
+        piece.size = end - bytes.begin;
+        bytes.begin = end;
+        BadBytes* last = named.empty() ? nullptr : &named.back();
+        if (last != nullptr && last->volume == piece.volume && last->member == piece.member &&
+            last->offset + last->size == piece.offset) {
+            last->size += piece.size;
+        } else {
+            named.push_back(std::move(piece));
+        }
+    }
+}
+
+/// Bytes that a range means. Roles come again after as many stripes as there are members, so that
+/// a range of any length is counted at once.
+std::uint64_t size_of(const Geometry& geometry, const BadRange& range) {
+    const std::uint64_t per_strip = geometry.rows_per_strip();
+    const std::uint64_t first = range.first / per_strip;
+    const std::uint64_t end = (range.first + range.count + per_strip - 1) / per_strip;
+    const auto sum = [&](std::uint64_t from, std::uint64_t to) {
+        std::uint64_t size = 0;
+        for (std::uint64_t stripe = from; stripe != to; ++stripe) {
+            const ArrayBytes bytes = bytes_in(geometry, range, stripe);
+            size += bytes.end - bytes.begin;
+        }
+        return size;
+    };
+    const std::uint64_t cycle = geometry.member_count;
+    if (end - first < 2 * cycle) return sum(first, end);
+    // The first and the last stripe may be named in part.
+    const std::uint64_t cycles = (end - first - 2) / cycle;
+    const std::uint64_t rest = first + 1 + cycles * cycle;
+    return sum(first, first + 1) + cycles * sum(first + 1, first + 1 + cycle) + sum(rest, end);
+}
+
+/// The first pieces of a range in the order of the array, enough for `most` names: two pieces can
+/// be one name.
+void add_pieces(std::vector<ArrayBytes>& all, const Geometry& geometry, const BadRange& range,
+                std::size_t most) {
+    const std::uint64_t per_strip = geometry.rows_per_strip();
+    const std::uint64_t end = (range.first + range.count + per_strip - 1) / per_strip;
+    std::size_t here = 0;
+    for (std::uint64_t stripe = range.first / per_strip; stripe != end && here / 2 <= most; ++stripe) {
+        const ArrayBytes bytes = bytes_in(geometry, range, stripe);
+        if (bytes.begin == bytes.end) continue;
+        all.push_back(bytes);
+        ++here;
+    }
+}
+
+}  // namespace
+
+std::vector<BadBytes> bad_bytes_of(const Configuration& configuration, std::size_t most,
+                                   std::uint64_t* total) {
+    const Geometry geometry = Geometry::of(configuration);
+    std::vector<ArrayBytes> all;
+    *total = 0;
+    for (const BadRange& range : configuration.bad_rows) {
+        *total += size_of(geometry, range);
+        add_pieces(all, geometry, range, most);
+    }
+    std::ranges::sort(all, {}, &ArrayBytes::begin);
+    std::vector<BadBytes> named;
+    for (const ArrayBytes& bytes : all) {
+        if (named.size() > most) break;
+        name_bytes(named, configuration, bytes);
+    }
+    if (named.size() > most) named.resize(most);
+    return named;
+}
+
+}  // namespace braid

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The configuration: what the array is, who its members are and in which state, which volumes it
+// carries. A value; it is written to every member (braid-format(5)), and (epoch, revision) grows with
+// each change of it: engine/layout/register.h.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/limits.h"
+#include "engine/base/result.h"
+#include "engine/base/units.h"
+#include "engine/base/uuid.h"
+#include "engine/layout/register.h"
+
+namespace braid {
+
+enum class Level : std::uint8_t { raid4 = 4, raid5 = 5, raid6 = 6 };
+constexpr std::uint32_t parities_of(Level level) { return level == Level::raid6 ? 2 : 1; }
+
+/// RAID-5's rotations with md's numbers; RAID-6 is always left_symmetric, RAID-4 has none.
+enum class Layout : std::uint8_t {
+    left_asymmetric = 0,
+    right_asymmetric = 1,
+    left_symmetric = 2,
+    right_symmetric = 3,
+};
+
+enum class MemberState : std::uint8_t { in_sync, rebuilding, faulty, spare, missing };
+
+std::string_view text_of(Layout layout);                            // "left-symmetric"
+std::string_view text_of(MemberState state);                        // "in_sync"
+std::optional<Layout> layout_of(std::string_view text);
+std::optional<MemberState> member_state_of(std::string_view text);
+
+struct MemberRecord {
+    Uuid uuid;                            // nil for a role that nothing ever filled
+    std::optional<MemberIndex> role;      // none: a spare
+    MemberState state{MemberState::missing};
+    std::uint32_t home{0};                // node id
+    std::uint64_t data_offset{0};         // bytes; first data byte on this member
+    std::uint64_t size{0};                // bytes of the device when it was last seen
+    StripeIndex rebuilt{};                // rebuilding: stripes before this one are true
+    std::uint32_t dev_number{0};          // md's index into dev_roles
+    std::uint64_t read_errors{0};         // corrected so far
+    EpochRevision left;                   // faulty or missing: what it held, at least, as it left
+    std::string path;                     // where it was last seen; for people only
+    bool operator==(const MemberRecord&) const = default;
+};
+
+struct VolumeRecord {
+    std::string name;                     // the NBD export
+    StripeIndex first{};
+    std::uint64_t stripes{0};
+    bool operator==(const VolumeRecord&) const = default;
+};
+
+/// A scrub that was not at its end when the array stopped.
+struct ScrubRecord {
+    StripeIndex position{};               // stripes before this one were read
+    bool repair{false};
+    std::uint64_t mismatches{0};          // rows found wrong so far
+    std::uint64_t repaired{0};            // rows rewritten so far
+    bool operator==(const ScrubRecord&) const = default;
+};
+
+/// The write intent (engine/intent/write_intent.h): whether stripes are marked before they are written.
+struct IntentSettings {
+    bool on{true};                        // off: a crash means a resync of everything
+    std::uint64_t region{intent_region_default};  // bytes of data that one mark covers
+    bool operator==(const IntentSettings&) const = default;
+};
+
+/// What lies in place of a row that cannot be known.
+enum class BadKind : std::uint8_t {
+    retry,   // the member's strip is as it was: who can read it knows the row. Its parity is not
+             // trusted
+    voided,  // nothing: parity is true for zeros there, or for what lies on a member that is live
+};
+std::string_view text_of(BadKind kind);                             // "retry", "void"
+std::optional<BadKind> bad_kind_of(std::string_view text);
+
+/// Rows of one member whose data cannot be known (engine/members/bad_rows.h): reading them is an error
+/// until they can be read after all (retry), or are written anew.
+/// Rows are numbered along the member: stripe × rows of a strip + row of the strip. Where the
+/// member holds parity in a stripe, nothing is meant.
+struct BadRange {
+    MemberIndex member{};
+    std::uint64_t first{0};
+    std::uint64_t count{0};
+    BadKind kind{BadKind::voided};
+    bool operator==(const BadRange&) const = default;
+};
+
+struct Configuration {
+    Uuid array;
+    std::string name;
+    EpochRevision version;                // names it
+    EpochRevision in_force;               // the newest that was known to be on all of its members
+                                          // when this one was made
+    std::uint64_t events{0};              // md's count, written along: 2 more each time
+    std::uint64_t created{0};             // seconds since 1970
+    Level level{Level::raid5};
+    Layout layout{Layout::left_symmetric};
+    std::uint64_t strip_size{0};          // bytes
+    std::uint32_t member_count{0};        // roles, parities included
+    std::uint64_t stripes{0};             // of the whole array
+    bool in_use{false};                   // set while it is served, cleared by a clean stop
+    std::optional<StripeIndex> resynced;  // parity is true before this stripe only; none: everywhere
+    std::optional<ScrubRecord> scrub;     // to be gone on with
+    std::vector<MemberRecord> members;    // each role once, in order of role; then the spares
+    std::vector<VolumeRecord> volumes;    // in order of `first`; they do not overlap
+    IntentSettings intent;
+    std::vector<BadRange> bad_rows;       // in order of member and first; none touches the next of its kind
+    bool operator==(const Configuration&) const = default;
+
+    MemberRecord* member(MemberIndex role);
+    const MemberRecord* member(MemberIndex role) const;
+    MemberRecord* member(const Uuid& uuid);
+    const MemberRecord* member(const Uuid& uuid) const;
+    std::uint32_t data_count() const { return member_count - parities_of(level); }
+    std::uint64_t stripe_data_size() const { return strip_size * data_count(); }
+    std::uint64_t data_size() const { return stripes * stripe_data_size(); }
+    /// Roles whose state is neither in_sync nor rebuilding.
+    std::uint32_t lost_count() const;
+    /// The roles whose state is in_sync; and those together with the ones that are being rebuilt.
+    MemberSet in_sync() const;
+    MemberSet taking_part() const;
+    /// What decides about enough. RAID-6 of four has its member 0 break ties.
+    Quorum quorum() const { return {member_count, parities_of(level), false}; }
+};
+
+/// Whether both give every role that takes part to the same member, in the same state: then the one
+/// is a revision of the other, else it takes a new epoch.
+bool same_parts(const Configuration& one, const Configuration& other);
+
+/// Whether a mark of the write intent can cover so many bytes of data; if not, what it can.
+Checked<Unit> check_intent_region(std::uint64_t region);
+
+/// One volume that is all of the array: what it is taken for where nothing says anything else.
+bool covers_all(const Configuration& configuration);
+
+}  // namespace braid

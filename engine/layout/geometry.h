@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Geometry: where each byte of the array lies on the members. Linux md's layouts, so that md reads
+// what we wrote; the formulas are those of md's drivers/md/raid5.c, raid5_compute_sector().
+// Stripes are cut into windows of at most 64 rows, the unit of locking and of one stripe job, so
+// that a set of rows is 64 bits and a job's buffers are bounded.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/base/limits.h"
+#include "engine/base/result.h"
+#include "engine/base/units.h"
+#include "engine/layout/configuration.h"
+#include "engine/layout/roles.h"
+#include "engine/layout/rows.h"
+
+namespace braid {
+
+struct Geometry {
+    Level level{Level::raid5};
+    Layout layout{Layout::left_symmetric};
+    std::uint32_t member_count{0};
+    std::uint64_t strip_size{0};     // bytes
+    std::uint64_t stripes{0};
+    std::uint32_t window_rows{0};    // rows of one window; divides the rows of a strip
+
+    static Geometry of(const Configuration& configuration);
+
+    std::uint32_t parities() const { return parities_of(level); }
+    std::uint32_t data_count() const { return member_count - parities(); }
+    Role p() const { return Role{data_count()}; }
+    Role q() const {
+        BRAID_REQUIRE(level == Level::raid6);
+        return Role{data_count() + 1};
+    }
+    RoleSet data_roles() const { return RoleSet::first(data_count()); }
+    RoleSet parity_roles() const { return RoleSet::first(member_count) - data_roles(); }
+    std::uint64_t stripe_data_size() const { return strip_size * data_count(); }
+    std::uint64_t rows_per_strip() const { return strip_size / row_size; }
+    std::uint32_t windows_per_stripe() const {
+        return static_cast<std::uint32_t>(rows_per_strip() / window_rows);
+    }
+    std::uint64_t window_size() const { return window_rows * row_size; }  // bytes of one strip
+
+    /// The member that holds `role` in `stripe`, and the reverse.
+    MemberIndex member_of(StripeIndex stripe, Role role) const;
+    Role role_of(StripeIndex stripe, MemberIndex member) const;
+
+    /// Byte offset of a strip in its member's data area.
+    std::uint64_t strip_offset(StripeIndex stripe) const { return raw(stripe) * strip_size; }
+    StripeIndex stripe_of(std::uint64_t array_offset) const {
+        return StripeIndex{array_offset / stripe_data_size()};
+    }
+};
+
+}  // namespace braid

@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the array does by itself: a rebuild onto a spare, a resync, a scrub that was asked for; one
+// at a time, in this order.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/local/array_impl.h"
+#include "engine/base/mutation.h"
+
+namespace braid {
+
+Task<void> ArrayImpl::run_background(ArrayImpl* self) {
+    while (!self->stopping_) {
+        self->background_event_.clear();
+        co_await use_spare(self);
+        const std::optional<WalkOrder> order = self->next_walk();
+        if (!order) {
+            if (self->stopping_) break;  // stop() waits for us, and rings no second time
+            auto wait = self->background_event_.wait();
+            co_await wait;
+            continue;
+        }
+        // What is walked is durable before the walk writes.
+        if (!co_await wait_durable(self, self->changes_)) continue;  // the array has failed
+        if (self->stopping_) break;
+        if (order->kind == WalkKind::scrubbing && !self->configuration_.scrub) continue;
+        const bool waits = self->draining_ && self->must_settle();  // a stop, for a resync
+        if (waits && order->kind != WalkKind::resyncing) continue;
+        self->walk_told_bad_ = self->walk_told_joined_ = false;
+        self->walk_bad_before_ = self->bad_bytes_size_;
+        if (order->kind == WalkKind::rebuilding) {
+            // When it is done one more member may be lost: by then the record is on enough.
+            const Result<void> kept = co_await WriteIntent::rewrite(&self->intent_);
+            if (!kept) {
+                self->wait_for_members(order->kind, order->begin(), kept.error());
+                continue;
+            }
+        }
+        Result<void> result = co_await Walker::run(&self->walker_, *order);
+        const bool resync = order->kind == WalkKind::resyncing;
+        // What it has passed is true, whatever became of a member since.
+        if (resync && self->members_.doubt().empty()) result = Result<void>{};
+        // And what was walked is durable before the configuration says so.
+        const bool skips = BRAID_MUTANT(checkpoint_ahead) && order->kind == WalkKind::rebuilding;
+        StripeIndex settled = self->first_in_doubt();
+        if (result && !skips) result = co_await Requests::flush_members(self->context_);
+        if (result && order->kind == WalkKind::rebuilding &&
+            order->losses != self->members_.losses()) {
+            result = Error{Errc::cancelled, "walk"};  // perhaps of the very member
+        }
+        if (resync) {
+            if (result && BRAID_MUTANT(resync_skips_last)) {
+                self->members_.doubt().remove_before(self->members_.window_count());
+                settled = self->first_in_doubt();
+            }
+            if (result) self->resync_flushed(settled);
+            self->note_recovery();
+        }
+        self->walk_ended(self->walker_.order(), result);
+        if (result || order->kind == WalkKind::scrubbing) self->changed();
+    }
+    self->background_running_ = false;
+    self->background_event_.set();
+}
+
+/// Gives a spare the first lost role; the member that had it is closed.
+Task<void> ArrayImpl::use_spare(ArrayImpl* self) {
+    if (self->members_busy_ || self->spares_.empty() || self->members_.failed()) co_return;
+    if (self->options_.readonly) co_return;
+    for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
+        const MemberIndex member{i};
+        if (!self->is_open_role(member)) continue;
+        Busy guard(*self);
+        co_await close_slot(self, member);
+        while (!self->is_settled()) {
+            if (!co_await wait_durable(self, self->changes_)) co_return;
+        }
+        Spare spare = std::move(self->spares_.back());
+        self->spares_.pop_back();
+        self->fill_role(member, std::move(spare));
+        self->changed();
+        co_return;
+    }
+}
+
+std::optional<WalkOrder> ArrayImpl::next_walk() {
+    if (members_.failed() || stopping_ || walk_waits_) return std::nullopt;
+    WalkOrder order;
+    order.losses = members_.losses();
+    // Writes may have made true all that was in doubt: then that is all that is left to say.
+    const bool doubtful = !members_.doubt().empty() || intent_.has_doubt() ||
+                          configuration_.resynced.has_value();
+    if (doubtful && !resync_stuck_ && !options_.readonly) {
+        order.kind = WalkKind::resyncing;
+        order.ranges = members_.doubt().ranges();
+        if (order.ranges.empty()) return order;
+        tell(Severity::info, "resync_started",
+             intent_.has_doubt()
+                 ? fmt::format("making parity true in {} stripes that were marked when the array "
+                               "stopped", intent_.stripes_in_doubt())
+                 : std::string("making parity true"));
+        return order;
+    }
+    const std::uint64_t end = members_.window_count();
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        const MemberIndex member{i};
+        if (members_.slot(member).state != MemberState::rebuilding || options_.readonly) continue;
+        if (rebuild_stuck_ == member) continue;
+        order.kind = WalkKind::rebuilding;
+        order.member = member;
+        order.ranges = {{members_.slot(member).rebuilt, end}};
+        tell(Severity::info, "rebuild_started",
+             fmt::format("rebuilding member {} ({}){}", i, record(member).path,
+                         order.begin() == 0 ? "" : " from where it was"));
+        return order;
+    }
+    if (members_.lost() != 0) return std::nullopt;
+    const bool repairs = configuration_.scrub && configuration_.scrub->repair;
+    if (configuration_.scrub && members_.doubt().empty() && !(repairs && options_.readonly)) {
+        order.kind = WalkKind::scrubbing;
+        order.ranges = {{raw(configuration_.scrub->position) * geometry_.windows_per_stripe(), end}};
+        order.repair = configuration_.scrub->repair;
+        order.mismatches = configuration_.scrub->mismatches;
+        order.repaired = configuration_.scrub->repaired;
+        wrong_told_ = 0;
+        scrub_cancelled_ = false;
+        tell(Severity::info, "scrub_started",
+             order.repair ? "reading all stripes, repairing what is wrong" : "reading all stripes");
+        return order;
+    }
+    return std::nullopt;
+}
+
+/// In memory at once; in the configuration only when the data is durable: keep_position().
+void ArrayImpl::walk_passed(const WalkOrder& order, WindowRange passed) {
+    if (order.kind == WalkKind::rebuilding) {
+        members_.slot(order.member).rebuilt = passed.end;
+    } else if (order.kind == WalkKind::resyncing) {
+        members_.doubt().remove(passed);
+        resync_event_.set();
+        requests_.retry_parked();
+    }
+}
+
+Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
+    const WalkOrder order = self->walker_.order();
+    const StripeIndex stripe{self->walker_.position() / self->geometry_.windows_per_stripe()};
+    const StripeIndex settled = self->first_in_doubt();
+    if (!BRAID_MUTANT(checkpoint_ahead)) {
+        BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
+    }
+    if (order.kind == WalkKind::rebuilding && order.losses != self->members_.losses()) {
+        co_return Error{Errc::cancelled, "walk"};
+    }
+    Configuration& now = self->configuration_;
+    switch (order.kind) {
+        case WalkKind::rebuilding:
+            self->record(order.member).rebuilt = stripe;
+            break;
+        case WalkKind::resyncing:
+            if (now.resynced) now.resynced = std::max(*now.resynced, stripe);
+            self->resync_flushed(settled);
+            break;
+        case WalkKind::scrubbing:
+            self->tell_wrong_before(self->walker_.position());
+            if (now.scrub) {
+                now.scrub = ScrubRecord{stripe, order.repair, order.mismatches, order.repaired};
+            }
+            break;
+    }
+    const std::uint64_t change = self->changed();
+    co_return co_await wait_durable(self, change);
+}
+
+void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
+    resync_event_.set();
+    if (!result && wait_for_members(order.kind, walker_.position(), result.error())) return;
+    walk_pause_ = {};
+    if (order.kind == WalkKind::scrubbing) return scrub_ended(order, result);
+    const bool rebuild = order.kind == WalkKind::rebuilding;
+    const std::string what =
+        rebuild ? fmt::format("rebuild of member {}", raw(order.member)) : std::string("resync");
+    if (result) {
+        if (rebuild) {
+            record(order.member).state = MemberState::in_sync;
+            record(order.member).rebuilt = {};
+            record(order.member).read_errors = 0;
+            members_.set_state(order.member, MemberState::in_sync);
+        } else {
+            configuration_.resynced.reset();
+        }
+        if (order.ranges.empty()) return;  // there was nothing to walk over
+        tell(Severity::info, rebuild ? "rebuild_done" : "resync_done",
+             what + " is done" + (rebuild ? "" : resync_result()));
+        tell_walk_result();
+        return;
+    }
+    if (result.error().code == Errc::cancelled || members_.failed()) return;
+    if (rebuild && members_.slot(order.member).state != MemberState::rebuilding) return;
+    if (walker_.position() != order.begin() || result.error().code == Errc::fenced) return;
+    // A row that came to be in doubt: the resync is next.
+    if (rebuild && result.error().code == Errc::doubt && !resync_stuck_) return;
+    // No step forward: something cannot be read that would be needed.
+    if (rebuild) rebuild_stuck_ = order.member;
+    if (!rebuild) {
+        resync_stuck_ = true;
+        requests_.set_settles(false);
+    }
+    tell(Severity::error, rebuild ? "rebuild_stuck" : "resync_stuck",
+         fmt::format("{} cannot go on at stripe {}: {}. Rows there cannot be computed from the "
+                     "members that are left; see their read errors", what,
+                     walker_.position() / geometry_.windows_per_stripe(),
+                     result.error().text()));
+}
+
+void ArrayImpl::tell_walk_result() {
+    if (walk_told_bad_) {
+        const std::uint64_t more =
+            bad_bytes_size_ - std::min(bad_bytes_size_, walk_bad_before_);
+        tell(Severity::warning, "walk_unknown",
+             fmt::format("{} bytes more than before it cannot be known, {} in all: braid status "
+                         "names them", more, bad_bytes_size_));
+    }
+    if (members_.lost() != 0) return;
+    if (bad_.empty()) {
+        tell(Severity::info, "clean", "the array is clean: no member is lost");
+    } else {
+        tell(Severity::warning, "damaged",
+             fmt::format("no member is lost, and {} bytes cannot be known", bad_bytes_size_));
+    }
+}
+
+/// A walk that ended because members do not answer, or have no room, goes on later by itself.
+/// Nothing was decided where it stands, before `window`.
+bool ArrayImpl::wait_for_members(WalkKind kind, std::uint64_t window, const Error& error) {
+    const bool refused = error.code == Errc::io;  // a write of what it found wrong
+    if (error.code != Errc::busy && error.code != Errc::full && !refused) return false;
+    if (members_.failed() || stopping_) return false;
+    const std::uint64_t pause = walk_pause_.value == 0
+                                    ? walk_pause_first
+                                    : std::min(2 * walk_pause_.value, walk_pause_max);
+    const bool first = walk_pause_.value == 0;
+    walk_pause_ = {pause};
+    walk_waits_ = true;
+    requests_.set_settles(false);
+    if (first) {
+        const bool list_full = error.code == Errc::full && std::string_view(error.where) == "bad rows";
+        const std::string why =
+            list_full
+                ? std::string("the list of rows that cannot be known is full, and what lost members "
+                              "alone have is not joined with what was written since; bring them "
+                              "back, or write listed rows anew")
+            : error.code == Errc::full
+                ? std::string("a member has no room for what it has to write")
+            : refused ? std::string("a member that is needed takes no writes")
+                : fmt::format("{} answers no reads", text_of_role(walker_.unreadable()));
+        tell(Severity::error, "walk_waits",
+             fmt::format("{} waits at stripe {}: {}. Nothing is given up for that; it is tried "
+                         "again by itself", text_of(kind), window / geometry_.windows_per_stripe(),
+                         why));
+    }
+    tasks_.spawn(end_wait(this, Nanos{clock_.now().value + pause}));
+    return true;
+}
+
+Task<void> ArrayImpl::end_wait(ArrayImpl* self, Nanos until) {
+    Timer timer(self->clock_, until);
+    self->waiting_ = &timer;
+    co_await timer;
+    self->waiting_ = nullptr;
+    self->walk_waits_ = false;
+    self->requests_.set_settles(!self->resync_stuck_);
+    self->background_event_.set();
+}
+
+void ArrayImpl::scrub_ended(const WalkOrder& order, const Result<void>& result) {
+    tell_wrong_before(members_.window_count() + 1);  // all, though it may not have come so far
+    tell_more_wrong();
+    WalkStatus status = walker_.status();
+    status.mismatches = order.mismatches;
+    status.repaired = order.repaired;
+    status.seconds_left.reset();
+    last_scrub_ = status;
+    const bool settles = !result && result.error().code == Errc::doubt && !resync_stuck_;
+    const bool stuck = !result && !settles && result.error().code != Errc::cancelled &&
+                       !members_.failed() && walker_.position() == order.begin();
+    if (!result && !scrub_cancelled_ && !stuck) {  // interrupted: to be gone on with
+        configuration_.scrub =
+            ScrubRecord{StripeIndex{walker_.position() / geometry_.windows_per_stripe()},
+                        order.repair, order.mismatches, order.repaired};
+        return;
+    }
+    configuration_.scrub.reset();
+    if (stuck) {
+        tell(Severity::error, "scrub_stuck",
+             fmt::format("scrub cannot go on at stripe {}: {}",
+                         walker_.position() / geometry_.windows_per_stripe(),
+                         result.error().text()));
+        return;
+    }
+    if (scrub_cancelled_) {
+        tell(Severity::info, "scrub_stopped",
+             fmt::format("scrub stopped: {} rows wrong so far, {} repaired", order.mismatches,
+                         order.repaired));
+        return;
+    }
+    tell(order.mismatches == 0 ? Severity::info : Severity::warning, "scrub_done",
+         fmt::format("scrub is done: {} rows wrong, {} repaired", order.mismatches,
+                     order.repaired));
+}
+
+void ArrayImpl::walk_mismatch(WindowPlace place, RowMask rows, RoleSet strips, std::string what) {
+    WrongRows wrong;
+    for (const Role role : strips) {
+        wrong.members |= RoleSet::of(Role{raw(geometry_.member_of(place.stripe, role))});
+    }
+    wrong.what = std::move(what);
+    for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
+        wrong.first = members_.window_number(place) * geometry_.window_rows + row;
+        wrong.count = count;
+        if (const auto complete = wrong_.add(wrong)) tell_wrong(*complete);
+    });
+}
+
+/// What the scrub has found and passed.
+void ArrayImpl::tell_wrong_before(std::uint64_t windows) {
+    for (const WrongRows& rows : wrong_.take_before(windows * geometry_.window_rows)) {
+        tell_wrong(rows);
+    }
+}
+
+/// The first ones by themselves, for the log; then many together. Who asked for all gets all.
+void ArrayImpl::tell_wrong(const WrongRows& rows) {
+    constexpr std::uint64_t told_max = 20;
+    constexpr std::uint64_t together = 1000;
+    if (options_.on_wrong) options_.on_wrong(text_of(rows, configuration_));
+    if (wrong_told_ < told_max) {
+        ++wrong_told_;
+        return tell(Severity::warning, "mismatch", text_of(rows, configuration_));
+    }
+    if (wrong_more_runs_ == 0) wrong_more_ = rows;
+    const std::uint64_t end = std::max(wrong_more_.end(), rows.end());
+    wrong_more_.first = std::min(wrong_more_.first, rows.first);
+    wrong_more_.count = end - wrong_more_.first;
+    wrong_more_rows_ += rows.count;
+    if (++wrong_more_runs_ == together) tell_more_wrong();
+}
+
+void ArrayImpl::tell_more_wrong() {
+    if (wrong_more_runs_ == 0) return;
+    const std::uint64_t per_strip = geometry_.rows_per_strip();
+    tell(Severity::warning, "mismatch",
+         fmt::format("{} more places with {} rows, between stripe {} and stripe {}, are wrong; "
+                     "`braid check` of the stopped array names them all",
+                     wrong_more_runs_, wrong_more_rows_, wrong_more_.first / per_strip,
+                     (wrong_more_.end() - 1) / per_strip));
+    wrong_more_runs_ = wrong_more_rows_ = 0;
+}
+
+Checked<Unit> ArrayImpl::start_scrub(bool repair) {
+    if (draining_) return Refusal{"the array is being stopped"};
+    if (options_.readonly && repair) {
+        return Refusal{"the array is served for reading only: a scrub cannot repair"};
+    }
+    if (members_.lost() != 0) {
+        return Refusal{fmt::format(
+            "{} of {} members lost: there is nothing left to compare with. Rebuild first (braid "
+            "member replace)", members_.lost(), members_.count())};
+    }
+    if (!members_.doubt().empty() && options_.readonly) {
+        return Refusal{
+            "the array was not stopped cleanly, or its first resync is not done: parity is not known "
+            "to be true yet, and nothing is written to make it true. Serve it for writing, or say "
+            "`braid check --repair`, which resyncs first"};
+    }
+    if (!members_.doubt().empty()) {
+        return Refusal{"a resync makes parity true just now; scrub when it is done"};
+    }
+    if (configuration_.scrub) {
+        return Refusal{"a scrub is running already; braid scrub stop ends it"};
+    }
+    configuration_.scrub = ScrubRecord{StripeIndex{}, repair, 0, 0};
+    scrub_cancelled_ = false;
+    background_event_.set();
+    return Unit{};
+}
+
+Checked<Unit> ArrayImpl::stop_scrub() {
+    if (!configuration_.scrub) return Refusal{"no scrub is running"};
+    scrub_cancelled_ = true;
+    if (walker_.running() && walker_.order().kind == WalkKind::scrubbing) {
+        walker_.cancel();
+    } else {
+        configuration_.scrub.reset();
+        changed();
+    }
+    return Unit{};
+}
+
+}  // namespace braid

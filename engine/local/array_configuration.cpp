@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How the configuration comes into force (engine/layout/register.h). One coroutine writes it; whoever
+// changed it waits for the number of the change. What changes nobody's part is a revision of our
+// own epoch; everything else takes a new one. A member that does not promise, or does not take it,
+// is lost in a further one.
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "engine/local/array_impl.h"
+
+#include "engine/base/mutation.h"
+#include "engine/base/os_error.h"
+
+namespace braid {
+
+std::uint64_t ArrayImpl::changed() {
+    if (options_.readonly) {  // nothing is written, so nothing is waited for
+        members_.set_losses_durable(members_.losses());
+        return changes_;
+    }
+    ++changes_;
+    losses_seen_ = members_.losses();
+    changed_event_.set();
+    return changes_;
+}
+
+Task<Result<void>> ArrayImpl::wait_durable(ArrayImpl* self, std::uint64_t change) {
+    while (self->changes_durable_ < change) {
+        if (self->members_.failed()) co_return Error{Errc::failed, "configuration"};
+        self->durable_event_.clear();
+        auto durable = self->durable_event_.wait();
+        co_await durable;
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> ArrayImpl::wait_losses_durable(ArrayImpl* self) {
+    while (self->members_.losses_durable() != self->members_.losses()) {
+        if (self->members_.failed()) co_return Error{Errc::failed, "array"};
+        self->durable_event_.clear();
+        auto durable = self->durable_event_.wait();
+        co_await durable;
+    }
+    co_return Result<void>{};
+}
+
+Task<void> ArrayImpl::write_configurations(ArrayImpl* self) {
+    while (!self->stopped_) {
+        auto change = self->changed_event_.wait();
+        co_await change;
+        self->changed_event_.clear();
+        while (self->changes_durable_ != self->changes_ && !self->members_.failed()) {
+            const std::uint64_t change_now = self->changes_;
+            const std::uint64_t losses_now = self->losses_seen_;
+            self->no_room_ = false;
+            const bool holds = co_await bring_into_force(self);
+            if (self->members_.failed()) continue;
+            if (!holds) {  // a member was lost on the way: again, with a new epoch
+                self->own_epoch_ = 0;
+                if (self->no_room_) co_await wait_for_room(self);
+                continue;
+            }
+            self->no_room_tries_ = 0;
+            self->changes_durable_ = change_now;
+            self->intent_.set_epoch(self->configuration_.version.epoch);
+            self->members_.set_losses_durable(losses_now);
+            self->durable_event_.set();
+        }
+        self->durable_event_.set();  // also when it failed: nobody waits for ever
+    }
+}
+
+namespace {
+
+Task<void> keep_result(Task<Result<void>> task, Result<void>* result) { *result = co_await task; }
+
+}  // namespace
+
+/// The way into force of what is wanted now, or of the next revision of what is.
+Proposal ArrayImpl::propose_next() {
+    const MemberSet members = configuration_.taking_part();
+    if (own_epoch_ != 0 && own_epoch_ == in_force_.version.epoch &&
+        same_parts(configuration_, in_force_)) {
+        return Proposal::of_revision(in_force_.version, members);
+    }
+    own_epoch_ = 0;  // the next one's, once it is in force
+    epoch_seen_ = next_epoch(epoch_seen_, clock_.wall_seconds(), 0);
+    return Proposal::of_epoch(epoch_seen_, members, in_force_.version);
+}
+
+/// True if every member that takes part holds it. It may change in memory meanwhile: what was
+/// wanted at the beginning is written. From the first step to the last no disk is closed: a member
+/// that is lost between two of them is still one of those that the proposal is for.
+Task<bool> ArrayImpl::bring_into_force(ArrayImpl* self) {
+    const Writing writing(*self);
+    Proposal proposal = self->propose_next();
+    Configuration now = self->configuration_;
+    while (proposal.step() != Proposal::Step::in_force) {
+        if (proposal.step() == Proposal::Step::failed) co_return false;
+        if (proposal.step() == Proposal::Step::announce && BRAID_MUTANT(not_announced)) break;
+        if (proposal.step() != Proposal::Step::promise) {
+            now.version = proposal.version();
+            now.in_force = proposal.in_force();
+            now.events += 2;
+        }
+        co_await do_step(self, &proposal, &now);
+    }
+    self->own_epoch_ = proposal.epoch();
+    self->configuration_.version = now.version;
+    self->configuration_.in_force = now.in_force;
+    self->configuration_.events = now.events;
+    self->in_force_ = now;
+    co_await write_spares(self);
+    co_return true;
+}
+
+/// One step, at all members that it is for. Who fails is lost.
+Task<void> ArrayImpl::do_step(ArrayImpl* self, Proposal* proposal, const Configuration* now) {
+    const std::uint64_t wall = self->clock_.wall_seconds();
+    const bool promises = proposal->step() == Proposal::Step::promise;
+    const MemberSet members = proposal->pending();
+    std::vector<Result<void>> results(self->members_.count());
+    TaskGroup writers(self->ready_);
+    for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
+        if (!members.has(i)) continue;
+        Disk& disk = *self->members_.slot(MemberIndex{i}).disk;
+        MemberMetadata* metadata = &self->metadata_[i];
+        writers.spawn(keep_result(
+            promises ? promise_member(disk, metadata, now->array, proposal->epoch())
+                     : write_member_metadata(disk, now, metadata, wall),
+            &results[i]));
+    }
+    auto joined = writers.join();
+    co_await joined;
+    for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
+        if (!members.has(i)) continue;
+        if (results[i]) {
+            proposal->done(i);
+            continue;
+        }
+        const Error& error = results[i].error();
+        if (error.code == Errc::full &&
+            self->members_.slot(MemberIndex{i}).state == MemberState::in_sync) {
+            self->no_room_ = true;
+            self->strip_write_failed(MemberIndex{i}, error.os_error);
+            proposal->failed(i);
+            continue;
+        }
+        self->lose(MemberIndex{i}, MemberState::faulty,
+                   fmt::format("its metadata could not be written: {}",
+                               error.os_error != 0 ? os_error_text(error.os_error)
+                                                   : std::string(text_of(error.code))));
+        proposal->failed(i);
+    }
+}
+
+/// A member in sync has no room for its metadata. It keeps its place, and the configuration is tried
+/// again, until there is; but nobody who stops, or starts, waits for that: then nothing is written
+/// any more, and the next start finds what holds.
+Task<void> ArrayImpl::wait_for_room(ArrayImpl* self) {
+    constexpr std::uint32_t tries_max = 10;
+    const bool is_waited_for = self->draining_ || !self->background_running_;
+    if (is_waited_for && ++self->no_room_tries_ == tries_max) {
+        self->stop_writing("a member has no room for its metadata (see above). Nothing is lost: "
+                           "make room, and start it again");
+        co_return;
+    }
+    const Nanos pause = is_waited_for ? millis(500) : seconds(5);
+    Timer timer(self->clock_, Nanos{self->clock_.now().value + pause.value});
+    co_await timer;
+}
+
+/// After those that take part. One that fails is found when it is used.
+Task<void> ArrayImpl::write_spares(ArrayImpl* self) {
+    const std::uint64_t wall = self->clock_.wall_seconds();
+    std::deque<Result<void>> results;  // their addresses stay
+    TaskGroup writers(self->ready_);
+    for (Spare& spare : self->spares_) {
+        if (self->in_force_.member(spare.metadata.uuid) == nullptr) continue;  // added just now
+        writers.spawn(keep_result(
+            write_member_metadata(*spare.disk, &self->in_force_, &spare.metadata, wall),
+            &results.emplace_back()));
+    }
+    auto joined = writers.join();
+    co_await joined;
+}
+
+/// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
+void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& why) {
+    auto& slot = members_.slot(member);
+    if (slot.state != MemberState::in_sync && slot.state != MemberState::rebuilding) return;
+    const bool was_rebuilding = slot.state == MemberState::rebuilding;
+    const std::string path = slot.disk ? slot.disk->info().path : "";
+    const bool was_enough = members_.is_enough();  // else it was started by force
+    members_.set_state(member, state);
+    why_lost_[raw(member)] = why;
+    tell(Severity::error, "member_failed",
+         fmt::format("member {} ({}) failed: {}", raw(member), path, why));
+    if (was_enough && !members_.failed() && !members_.is_enough()) {
+        members_.halt();
+        tell(Severity::error, "stopped",
+             fmt::format("the array has stopped: of RAID-{} with {} members, {} hold a "
+                         "configuration only if member 0, which breaks ties, is among them. "
+                         "Nothing is lost: stop it, bring a member back, and start it again; if "
+                         "they are gone, start it with force",
+                         static_cast<int>(configuration_.level), members_.count(),
+                         geometry_.data_count()));
+    }
+    if (members_.failed()) {
+        // The members keep the last configuration that worked: what they hold by it is true.
+        tell_failed();
+        return;
+    }
+    record(member).state = state;
+    record(member).rebuilt = {};
+    record(member).left = metadata_[raw(member)].reg.held;
+    tasks_.spawn(let_go(this, member));
+    MemberSet left_now;
+    left_now.add(raw(member));
+    if (!list_doubt(left_now)) return;
+    if (!was_rebuilding) {
+        const std::string rest =
+            bad_.empty() ? std::string("every byte can still be computed")
+                         : fmt::format("every byte can still be computed, but for {} that cannot be "
+                                       "known", bad_bytes_size_);
+        tell(Severity::warning, "degraded",
+             fmt::format("the array is degraded: {} of {} members lost, {}", members_.lost(),
+                         members_.count(), rest));
+    }
+    changed();
+    background_event_.set();
+}
+
+/// Nobody waits any more for what cannot come.
+void ArrayImpl::tell_failed() {
+    if (!failed_told_ && members_.lost() > geometry_.parities()) {
+        tell(Severity::error, "failed",
+             fmt::format("{} members are lost, more than RAID-{} can do without: writes are "
+                         "refused, and reads of what is lost. Stop it, bring members back, and "
+                         "start it again",
+                         members_.lost(), static_cast<int>(configuration_.level)));
+    }
+    failed_told_ = true;
+    durable_event_.set();
+    resync_event_.set();
+    intent_.array_failed();
+    requests_.retry_parked();
+}
+
+/// Whether the level cannot do without the member.
+bool ArrayImpl::is_needed(MemberIndex member) const {
+    return members_.slot(member).state == MemberState::in_sync &&
+           (members_.lost() >= geometry_.parities() || !members_.is_enough_without(member));
+}
+
+/// Nothing is written any more. What can be read still is.
+void ArrayImpl::stop_writing(const std::string& why) {
+    members_.halt();
+    walker_.cancel();
+    tell(Severity::error, "stopped", "the array has stopped: " + why);
+    tell_failed();
+}
+
+/// What a flush did not make durable may be gone, whatever a later one says. On a member that is
+/// needed nothing stands in for it: no flush is acknowledged any more, and no mark goes, so that the
+/// next start asks for what was written since the last one.
+void ArrayImpl::write_failed(MemberIndex member, int os_error) {
+    if (!is_needed(member)) {
+        return lose(member, MemberState::faulty,
+                    fmt::format("a write failed: {}", os_error_text(os_error)));
+    }
+    if (members_.failed()) return;
+    stop_writing(fmt::format(
+        "{} is needed, {} of {} members are lost already, and a flush of it, or a record of the "
+        "write intent, failed ({}). What was written since the last flush may not be durable; "
+        "reads go on. See to the member, then stop the array and start it again",
+        text_of_role(member), members_.lost(), members_.count(), os_error_text(os_error)));
+}
+
+void ArrayImpl::read_failed(MemberIndex member, int os_error) {
+    const MemberState state = members_.slot(member).state;
+    if (state != MemberState::in_sync && state != MemberState::rebuilding) return;
+    MemberRecord& at = record(member);
+    ++at.read_errors;
+    if (at.read_errors == 1 || at.read_errors % 10 == 0) {
+        tell(Severity::warning, "read_error",
+             fmt::format("member {} ({}): a read failed ({}), {} so far; what can be computed from "
+                         "the others is answered from them, and rewritten", raw(member), at.path,
+                         os_error_text(os_error), at.read_errors));
+    }
+    // As md does it: a member that has many at once is failing; one a month is a disk's age.
+    constexpr std::uint64_t hour = 3'600'000'000'000;
+    auto& slot = members_.slot(member);
+    const std::uint64_t now = clock_.now().value;
+    if (slot.read_errors == 0) slot.read_errors_since = {now};
+    while (slot.read_errors != 0 && now - slot.read_errors_since.value >= hour) {
+        slot.read_errors /= 2;
+        slot.read_errors_since.value += hour;
+    }
+    if (slot.read_errors == 0) slot.read_errors_since = {now};
+    if (++slot.read_errors <= read_errors_max || members_.lost() >= geometry_.parities()) return;
+    if (state == MemberState::in_sync && !members_.is_enough_without(member)) return;
+    if (cost_of_loss(member) != 0) return;  // what is in doubt, or to be tried again, needs it
+    lose(member, MemberState::faulty,
+         fmt::format("{} read errors in a short time, more than {}", slot.read_errors,
+                     read_errors_max));
+}
+
+}  // namespace braid

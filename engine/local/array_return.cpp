@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A member that was away comes back: it has its rows on the bad-row list as they were. Before it is
+// rebuilt they are read from it, and parity is made true for them; from then on they are known.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "engine/local/array_impl.h"
+#include "engine/assembly/new_member.h"
+#include "parity/parity.h"
+
+namespace braid {
+namespace {
+
+/// Rows of one window that the member brings back. Their lock is held.
+struct Returning {
+    Disk* disk{nullptr};
+    std::uint64_t data_offset{0};  // on it
+    WindowPlace place;
+    Role role{};
+    RowMask rows{0};
+};
+
+/// Reads the rows from the disk, which is no member yet.
+Task<bool> read_returning(StripeContext context, Returning from, const StripeIo* io) {
+    bool ok = true;
+    std::array<DiskOp, window_rows_max> ops;
+    DiskGroup group;
+    for_each_run(from.rows, [&](std::uint32_t row, std::uint32_t count) {
+        DiskOp& op = ops[row];
+        op.offset = from.data_offset + context.geometry.strip_offset(from.place.stripe) +
+                    from.place.window * context.geometry.window_size() + row * row_size;
+        op.size = count * row_size;
+        op.data = io->old_content[raw(from.role)] + io->offset_of(row);
+        submit(*from.disk, group, op);
+    });
+    co_await group;
+    for_each_run(from.rows, [&](std::uint32_t row, std::uint32_t) { ok &= ops[row].ok(); });
+    co_return ok;
+}
+
+/// Roles whose content the returning one's row has to be put beside: the other data strips. False:
+/// one of them is neither live nor void.
+bool others_are_known(const StripeContext& context, const Returning& from, RoleSet lost) {
+    const RoleSet others = context.geometry.data_roles() - RoleSet::of(from.role);
+    for (const Role role : others & lost) {
+        const RowMask voided =
+            context.bad.rows_of(from.place, role, from.rows, BadKind::voided);
+        if (voided != from.rows) return false;
+    }
+    return true;
+}
+
+/// Makes parity true for what the member brings. False: it could not be. Until the rows leave the
+/// list nobody trusts it: no mark is needed.
+Task<bool> take_rows(StripeContext context, Returning from) {
+    const Geometry& geometry = context.geometry;
+    const std::uint64_t losses = context.members.losses();
+    const RoleSet lost = context.members.state_of(from.place).lost;
+    if (!lost.has(from.role) || !others_are_known(context, from, lost)) co_return false;
+    StripeIo io(geometry, context.members);
+    io.begin(from.place, from.rows);
+    const std::uint64_t size = geometry.member_count * io.span_size();
+    Lease lease = co_await context.pool.acquire(size);
+    std::memset(lease.data(), 0, size);
+    std::array<const std::byte*, members_max> data{};
+    for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
+        io.old_content[i] = lease.data() + i * io.span_size();
+        data[i] = io.old_content[i];
+    }
+    for (const Role role : geometry.data_roles() - lost) io.want_read(role, from.rows);
+    while (io.submit(DiskOpKind::read, false)) {
+        co_await io.group;
+        io.collect();
+    }
+    if (!take_failed_reads(io, context.monitor).empty()) co_return false;
+    if (!co_await read_returning(context, from, &io)) co_return false;
+    if (losses != context.members.losses()) co_return false;
+    const parity::Sources sources{data.data(), geometry.data_count()};
+    const ByteSpan p{io.old_content[raw(geometry.p())], io.span_size()};
+    if (geometry.parities() == 2) {
+        const ByteSpan q{io.old_content[raw(geometry.q())], io.span_size()};
+        parity::compute_pq(p, q, sources, parity::Store::cached);
+    } else {
+        parity::compute_p(p, sources, parity::Store::cached);
+    }
+    for (const Role role : geometry.parity_roles() - lost) io.want_write_old(role, from.rows);
+    while (io.submit(DiskOpKind::write, false)) {
+        co_await io.group;
+        io.collect();
+    }
+    if (!io.failed().empty()) {
+        tell_failed_strips(io, context.monitor);
+        co_return false;
+    }
+    if (losses != context.members.losses()) co_return false;
+    context.members.rows_true(from.place, from.rows);
+    co_return true;
+}
+
+}  // namespace
+
+/// Rows [at, end) of the member's list, as many as can be locked at once; `at` moves on. Gives the
+/// number of rows that could not be taken.
+Task<Result<std::uint64_t>> ArrayImpl::take_batch(ArrayImpl* self, TakeBack from,
+                                                  std::uint64_t* at, std::uint64_t end) {
+    constexpr std::size_t locks_max = 64;
+    const Geometry& geometry = self->geometry_;
+    std::array<std::optional<RowLock>, locks_max> locks;
+    std::vector<BadRange> known;
+    std::uint64_t left = 0;
+    for (std::size_t i = 0; i != locks_max && *at != end; ++i) {
+        const std::uint64_t window = *at / geometry.window_rows;
+        const std::uint64_t past = std::min(end, (window + 1) * geometry.window_rows);
+        const auto first = static_cast<std::uint32_t>(*at % geometry.window_rows);
+        Returning rows;
+        rows.disk = from.disk;
+        rows.data_offset = from.data_offset;
+        rows.place = self->members_.window_place(window);
+        rows.role = geometry.role_of(rows.place.stripe, from.member);
+        locks[i].emplace(self->locks_, rows.place, row_range(0, geometry.window_rows));
+        RowLock& lock = *locks[i];
+        // Who holds locks waits for none, as zero_stripes() does it.
+        if (i == 0) {
+            co_await lock;
+        } else if (!lock.await_ready()) {
+            break;
+        }
+        rows.rows = self->bad_.rows_of(rows.place, rows.role,
+                                       row_range(first, static_cast<std::uint32_t>(past - *at)),
+                                       BadKind::retry);
+        *at = past;
+        if (rows.rows == 0) continue;
+        if (!co_await take_rows(self->context_, rows)) {
+            left += static_cast<std::uint64_t>(std::popcount(rows.rows));
+            continue;
+        }
+        for_each_run(rows.rows, [&](std::uint32_t row, std::uint32_t count) {
+            known.push_back(self->bad_.range_of(rows.place, rows.role, row, count));
+        });
+    }
+    if (!known.empty()) BRAID_CO_CHECK(co_await unlist_rows(self, std::move(known)));
+    co_return left;
+}
+
+/// Reads what is listed for the member, to be tried again, from the disk that it comes back on.
+/// @return how many rows could not be taken
+Task<Result<std::uint64_t>> ArrayImpl::take_back(ArrayImpl* self, TakeBack from) {
+    std::uint64_t left = 0;
+    const std::vector<BadRange> listed = self->bad_.ranges();
+    for (const BadRange& range : listed) {
+        if (range.member != from.member || range.kind != BadKind::retry) continue;
+        for (std::uint64_t at = range.first; at != range.first + range.count;) {
+            BRAID_CO_TRY(const std::uint64_t more,
+                         co_await take_batch(self, from, &at, range.first + range.count));
+            left += more;
+            if (self->members_.failed()) co_return Error{Errc::failed, "array"};
+        }
+    }
+    co_return left;
+}
+
+/// Whether `prepared` is the member that had the role, as it was when it left.
+bool ArrayImpl::is_back(MemberIndex role, const NewMember& prepared) const {
+    if (!prepared.before || !prepared.was_in_sync) return false;
+    const MemberRecord& lost = *configuration_.member(role);
+    return lost.uuid == *prepared.before && prepared.was_in_sync->version >= lost.left;
+}
+
+/// Before `disk` takes the role: what it brings back is known again.
+Task<Checked<Unit>> ArrayImpl::heal_from(ArrayImpl* self, Disk* disk, MemberIndex role,
+                                         const NewMember* prepared, bool force) {
+    const auto is_its = [role](const BadRange& range) {
+        return range.member == role && range.kind == BadKind::retry;
+    };
+    if (std::ranges::none_of(self->bad_.ranges(), is_its)) co_return Unit{};
+    if (!self->is_back(role, *prepared)) {
+        if (force) co_return Unit{};
+        co_return Refusal{fmt::format(
+            "{} is not the member that has rows that are known to it alone ({} bytes are listed): "
+            "bring that one back (braid member add), or give them up with --force",
+            disk->info().path, self->bad_bytes_size_)};
+    }
+    const TakeBack from{role, disk, prepared->was_in_sync->data_offset};
+    const Result<std::uint64_t> left = co_await take_back(self, from);
+    if (!left) {
+        co_return Refusal{fmt::format("the rows that {} brings back could not be taken: {}",
+                                      disk->info().path, text_of(left.error().code))};
+    }
+    if (*left == 0 || force) co_return Unit{};
+    co_return Refusal{fmt::format(
+        "{} rows that only {} has cannot be taken back now, because rows of other members beside "
+        "them cannot be read. Try again when they can, or give them up with --force",
+        *left, disk->info().path)};
+}
+
+}  // namespace braid

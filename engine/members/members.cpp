@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/members/members.h"
+
+#include <algorithm>
+
+#include "engine/base/mutation.h"
+
+namespace braid {
+
+Members::Members(const Geometry& geometry) : geometry_(geometry) {
+    for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
+        slots_.push_back(std::make_unique<Slot>());
+    }
+}
+
+StripeState Members::state_of(WindowPlace place, RowMask rows) const {
+    StripeState state;
+    state.data_count = geometry_.data_count();
+    state.parities = geometry_.parities();
+    state.parity_true = rows_in_doubt(place, rows) == 0;
+    if (BRAID_MUTANT(degraded_trusts_doubt) && lost_ != 0) state.parity_true = true;
+    if (lost_ == 0) return state;
+    for (std::uint32_t i = 0; i != count(); ++i) {
+        const MemberIndex member{i};
+        if (!is_live(member, place)) {
+            state.lost |= RoleSet::of(geometry_.role_of(place.stripe, member));
+        }
+    }
+    return state;
+}
+
+MemberSet Members::in_sync() const {
+    MemberSet set;
+    for (std::uint32_t i = 0; i != count(); ++i) {
+        if (slot(MemberIndex{i}).state == MemberState::in_sync) set.add(i);
+    }
+    return set;
+}
+
+bool Members::is_enough_without(MemberIndex member) const {
+    MemberSet left = in_sync();
+    left.remove(raw(member));
+    return quorum().is_enough(left);
+}
+
+void Members::set_state(MemberIndex member, MemberState state) {
+    Slot& at = slot(member);
+    const bool loses = state != MemberState::in_sync && (at.state == MemberState::in_sync ||
+                                                         at.state == MemberState::rebuilding);
+    if (loses) {
+        // One that was being rebuilt is not taken back with what it held.
+        at.kept = at.state == MemberState::in_sync ? window_count() : 0;
+        at.whole = at.state == MemberState::in_sync;
+        ++losses_;
+        at.gate.close();
+    }
+    at.state = state;
+    if (state == MemberState::in_sync && at.direct) at.gate.open();
+    refresh();
+}
+
+void Members::set_direct(MemberIndex member, bool allowed) {
+    Slot& at = slot(member);
+    if (at.direct == allowed) return;
+    at.direct = allowed;
+    if (at.state != MemberState::in_sync) return;
+    if (allowed) {
+        at.gate.open();
+    } else {
+        at.gate.close();
+    }
+}
+
+void Members::refresh() {
+    memory_align_ = 1;
+    lost_ = 0;
+    for (const auto& at : slots_) {
+        if (at->state != MemberState::in_sync) ++lost_;
+        if (at->disk) memory_align_ = std::max(memory_align_, at->disk->info().memory_align);
+    }
+}
+
+void Members::submit(MemberIndex member, DiskGroup& group, DiskOp& op) {
+    Slot& at = slot(member);
+    ++at.in_flight;
+    if (at.disk) return braid::submit(*at.disk, group, op);
+    op.disk = nullptr;
+    group.add(op);  // closed since the operation was planned; the planner finds the member lost
+    DiskGroup::complete(op, ENODEV);
+}
+
+void Members::count_done(const DiskOp& op, MemberIndex member) {
+    Slot& at = slot(member);
+    --at.in_flight;
+    if (op.kind == DiskOpKind::flush) return;
+    if (op.kind == DiskOpKind::read) {
+        ++at.io.reads;
+        at.io.bytes_read += op.size;
+        at.io.errors_read += op.ok() ? 0 : 1;
+        return;
+    }
+    ++at.io.writes;
+    at.io.bytes_written += op.size;
+    at.io.errors_write += op.ok() ? 0 : 1;
+    if (!op.fua) ++at.changes;
+}
+
+}  // namespace braid

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Members: the disks behind the roles, and which of them count where. The one place that answers
+// "may this strip be read?". Changing a state here is immediate; making it durable is the
+// configuration's business (engine/local/array_impl.h).
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/members/direct_read.h"
+#include "engine/layout/doubt.h"
+#include "engine/layout/geometry.h"
+#include "engine/io/disk.h"
+#include "engine/layout/stripe_state.h"
+
+namespace braid {
+
+/// What the stripe code tells of a member that misbehaves. Implemented by the array.
+class MemberMonitor {
+  public:
+    virtual ~MemberMonitor() = default;
+    /// A read failed; its bytes are computed from the others and rewritten.
+    virtual void read_failed(MemberIndex member, int os_error) = 0;
+    /// A flush, or a record of the write intent, failed: the member is lost from now on. Where the
+    /// level needs it it is kept, and nothing is written any more.
+    virtual void write_failed(MemberIndex member, int os_error) = 0;
+    /// A write or zero of a strip failed, or, for want of room, a record of the write intent. The
+    /// member is lost from now on; or it is kept, because there was no room on it, or the level
+    /// needs it: then parity is to be made to fit what the members hold, or the rows go to
+    /// rows_doubtful().
+    virtual void strip_write_failed(MemberIndex member, int os_error) = 0;
+    /// Parity of these rows of a window may not be true from now on, until somebody computes it
+    /// from all data strips; their mark stays. What lost members held of them is listed, durably.
+    virtual Task<Result<void>> rows_doubtful(WindowPlace place, RowMask rows) = 0;
+    /// Waits until the configuration that names every lost member is durable. Until then nothing
+    /// may be acknowledged that such a member missed: it would come back as if it were in sync.
+    virtual Task<Result<void>> losses_durable() = 0;
+    /// Makes every completed write durable on the members that take part. An error means that the
+    /// array has failed.
+    virtual Task<Result<void>> flush_members() = 0;
+    /// Every byte of these rows was written anew: flushes, and takes them off the bad-row list,
+    /// durably. Errc::full: the list has no room for the pieces that would be left.
+    virtual Task<Result<void>> rows_known(std::vector<BadRange> rows) = 0;
+};
+
+struct MemberIo {  // counted since the array was opened
+    std::uint64_t reads{0};
+    std::uint64_t writes{0};
+    std::uint64_t bytes_read{0};
+    std::uint64_t bytes_written{0};
+    std::uint64_t errors_read{0};
+    std::uint64_t errors_write{0};
+};
+
+class Members {
+  public:
+    struct Slot {
+        std::unique_ptr<Disk> disk;   // none: missing
+        std::uint64_t data_offset{0};
+        MemberState state{MemberState::missing};
+        std::uint64_t rebuilt{0};     // rebuilding: windows before this one are true
+        std::uint64_t kept{0};        // lost: its strips of windows before this one are as they
+                                      // were when it left, where nothing was written since
+        bool whole{false};            // lost: nothing was written in its place since it left
+        DirectGate gate;
+        bool direct{true};            // the gate may be open
+        MemberIo io;
+        std::uint32_t read_errors{0};  // corrected lately: halved with each hour
+        Nanos read_errors_since{};
+        std::optional<Nanos> write_told;  // when a failed write was told of last
+        std::uint32_t in_flight{0};   // operations that were submitted and not yet looked at
+        std::uint64_t changes{0};     // writes and zeroes completed
+        std::uint64_t flushed{0};     // of them, how many a flush has covered
+        bool unflushed{false};        // a flush failed, and the member was kept: what it did not
+                                      // make durable no later one does
+    };
+
+    explicit Members(const Geometry& geometry);
+
+    Slot& slot(MemberIndex member) { return *slots_[raw(member)]; }
+    const Slot& slot(MemberIndex member) const { return *slots_[raw(member)]; }
+    std::uint32_t count() const { return static_cast<std::uint32_t>(slots_.size()); }
+
+    /// The number of a window in the whole array, in the order in which members are walked.
+    std::uint64_t window_number(WindowPlace place) const {
+        return raw(place.stripe) * geometry_.windows_per_stripe() + place.window;
+    }
+    WindowPlace window_place(std::uint64_t number) const {
+        return {StripeIndex{number / geometry_.windows_per_stripe()},
+                static_cast<std::uint32_t>(number % geometry_.windows_per_stripe())};
+    }
+    std::uint64_t window_count() const {
+        return geometry_.stripes * geometry_.windows_per_stripe();
+    }
+
+    bool is_live(MemberIndex member, WindowPlace place) const {
+        const Slot& at = slot(member);
+        return at.state == MemberState::in_sync ||
+               (at.state == MemberState::rebuilding && window_number(place) < at.rebuilt);
+    }
+    /// Which roles are lost in a window, and whether the parity of all these rows is true.
+    StripeState state_of(WindowPlace place, RowMask rows) const;
+    StripeState state_of(WindowPlace place) const {
+        return state_of(place, row_range(0, geometry_.window_rows));
+    }
+    /// Which of `rows` are in doubt.
+    RowMask rows_in_doubt(WindowPlace place, RowMask rows) const {
+        return doubt_.empty() ? 0 : doubt_.rows_of(window_number(place), rows);
+    }
+    /// Their parity was computed from all data strips, and written.
+    void rows_true(WindowPlace place, RowMask rows) {
+        if (doubt_.empty()) return;  // mostly
+        const std::uint64_t window = window_number(place);
+        if (doubt_.remove_rows(window, rows, row_range(0, geometry_.window_rows))) return;
+        forget_kept(window);
+    }
+    /// Strips are written in the place of those that lost members had.
+    void note_written(WindowPlace place, RoleSet roles) {
+        for (const Role role : roles) {
+            const MemberIndex member = geometry_.member_of(place.stripe, role);
+            if (!is_live(member, place)) slot(member).whole = false;
+        }
+    }
+    void note_written_by_zeroes(std::uint64_t window, std::uint64_t windows) {
+        for (std::uint64_t i = 0; i != windows; ++i) {
+            note_written(window_place(window + i), geometry_.data_roles());
+        }
+    }
+    /// Their parity may not be true any more.
+    void rows_doubtful(WindowPlace place, RowMask rows) {
+        const std::uint64_t window = window_number(place);
+        if (doubt_.add_rows(window, rows, row_range(0, geometry_.window_rows))) return;
+        forget_kept(window);
+    }
+
+    /// The members in sync are enough for a configuration to hold (engine/layout/register.h); and they
+    /// would be so without this one.
+    bool is_enough() const { return quorum().is_enough(in_sync()); }
+    bool is_enough_without(MemberIndex member) const;
+
+    void set_state(MemberIndex member, MemberState state);
+    /// Whether clients' threads may read the member past the loop; only while it is in sync.
+    void set_direct(MemberIndex member, bool allowed);
+    /// Grows whenever a member that was live may no longer be read.
+    std::uint64_t losses() const { return losses_; }
+    /// Of them, how many a durable configuration knows.
+    std::uint64_t losses_durable() const { return losses_durable_; }
+    void set_losses_durable(std::uint64_t losses) { losses_durable_ = losses; }
+    /// More members are lost than the level allows: nothing may be written any more.
+    bool failed() const { return lost_ > geometry_.parities() || halted_; }
+    /// Going on would mean guessing: as if it had failed.
+    void halt() { halted_ = true; }
+    std::uint32_t lost() const { return lost_; }
+
+    Doubt& doubt() { return doubt_; }
+    const Doubt& doubt() const { return doubt_; }
+
+    /// Bytes from the start of the member's device.
+    std::uint64_t device_offset(MemberIndex member, WindowPlace place, std::uint32_t row) const {
+        return slot(member).data_offset + geometry_.strip_offset(place.stripe) +
+               place.window * geometry_.window_size() + row * row_size;
+    }
+    /// Every operation on a slot's disk goes through these two. A disk that was closed meanwhile
+    /// answers ENODEV.
+    void submit(MemberIndex member, DiskGroup& group, DiskOp& op);
+    void count_done(const DiskOp& op, MemberIndex member);
+    /// The strictest of the open disks.
+    std::uint32_t memory_align() const { return memory_align_; }
+    void refresh();  // after a disk was put in or taken out
+
+  private:
+    /// Rows of the window are in doubt that were written since lost members left.
+    void forget_kept(std::uint64_t window) {
+        for (const auto& at : slots_) at->kept = std::min(at->kept, window);
+    }
+    Quorum quorum() const { return {count(), geometry_.parities(), false}; }
+    MemberSet in_sync() const;
+
+    const Geometry& geometry_;
+    std::vector<std::unique_ptr<Slot>> slots_;
+    std::uint64_t losses_{0};
+    std::uint64_t losses_durable_{0};
+    std::uint32_t lost_{0};           // roles that are not in_sync
+    bool halted_{false};
+    Doubt doubt_;
+    std::uint32_t memory_align_{1};
+};
+
+}  // namespace braid

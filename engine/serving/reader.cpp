@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/serving/reader.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "engine/base/mutation.h"
+#include "parity/parity.h"
+
+namespace braid {
+namespace {
+
+/// Bytes of one strip that a request wants.
+struct Chunk {
+    StripeIndex stripe{};
+    Role role{};
+    std::uint64_t begin{0};       // bytes in the strip
+    std::uint64_t size{0};
+    std::byte* to{nullptr};
+    std::byte* bounce{nullptr};   // none: read straight into `to`
+    bool done{false};
+    DiskOp op;
+};
+
+constexpr std::uint32_t chunks_max = 32;
+
+/// The chunk at `at` of the array, at most `most` bytes.
+Chunk chunk_at(const Geometry& geometry, std::uint64_t at, std::uint64_t most) {
+    Chunk chunk;
+    chunk.stripe = geometry.stripe_of(at);
+    const std::uint64_t in_stripe = at - raw(chunk.stripe) * geometry.stripe_data_size();
+    chunk.role = Role{static_cast<std::uint32_t>(in_stripe / geometry.strip_size)};
+    chunk.begin = in_stripe % geometry.strip_size;
+    chunk.size = std::min(most, geometry.strip_size - chunk.begin);
+    return chunk;
+}
+
+WindowPlace place_of(const Geometry& geometry, const Chunk& chunk, std::uint64_t at) {
+    return {chunk.stripe, static_cast<std::uint32_t>(at / geometry.window_size())};
+}
+
+bool is_live(const StripeContext& context, const Chunk& chunk) {
+    const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
+    // Its last row decides: a rebuild goes upwards.
+    return context.members.is_live(
+        member, place_of(context.geometry, chunk, chunk.begin + chunk.size - 1));
+}
+
+/// RAID-6 that loses one member goes by what P and Q agree on, also in stripes that were being
+/// written when it crashed. So what is read of those stripes has to be what P and Q say, durably:
+/// a client may have acted on it.
+bool settles_by_reading(const StripeContext& context, StripeIndex stripe) {
+    return context.geometry.parities() == 2 && !context.readonly &&
+           !BRAID_MUTANT(doubt_read_unsettled) && context.intent.is_in_doubt(stripe);
+}
+
+struct Batch {
+    std::array<Chunk, chunks_max> chunks;
+    std::uint32_t count{0};
+    std::uint64_t bounce_size{0};
+    DiskGroup group;
+};
+
+/// Cuts the next chunks off [at, end); returns where it stopped.
+std::uint64_t fill(Batch& batch, const StripeContext& context, std::uint64_t at, std::uint64_t end,
+                   std::byte* to) {
+    batch.count = 0;
+    batch.bounce_size = 0;
+    while (at != end && batch.count != chunks_max) {
+        Chunk& chunk = batch.chunks[batch.count];
+        chunk = chunk_at(context.geometry, at, end - at);
+        chunk.to = to;
+        const bool aligned = is_row_aligned(chunk.begin) && is_row_aligned(chunk.size) &&
+                             reinterpret_cast<std::uintptr_t>(to) %
+                                     context.members.memory_align() == 0;
+        chunk.op.data = to;
+        chunk.op.offset = round_down(chunk.begin, row_size);
+        chunk.op.size = round_up(chunk.begin + chunk.size, row_size) - chunk.op.offset;
+        if (!aligned) {
+            if (batch.bounce_size + chunk.op.size > job_size_max) {
+                if (batch.count != 0) break;
+                chunk.size = job_size_max / 2;  // a strip is larger than the bounce buffer
+                chunk.op.size = round_up(chunk.begin + chunk.size, row_size) - chunk.op.offset;
+            }
+            batch.bounce_size += chunk.op.size;
+            chunk.op.data = nullptr;
+        }
+        at += chunk.size;
+        to += chunk.size;
+        ++batch.count;
+    }
+    return at;
+}
+
+/// Whether a row of the chunk is on the bad-row list, as one of the kind.
+bool is_listed(const StripeContext& context, const Chunk& chunk, BadKind kind) {
+    if (context.bad.empty()) return false;
+    const std::uint64_t first_row =
+        raw(chunk.stripe) * context.geometry.rows_per_strip() + chunk.begin / row_size;
+    const std::uint64_t last_row = raw(chunk.stripe) * context.geometry.rows_per_strip() +
+                                   (chunk.begin + chunk.size - 1) / row_size;
+    const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
+    const auto listed = context.bad.listed_in({member, first_row, last_row - first_row + 1});
+    return std::ranges::count(listed, kind, &BadRange::kind) != 0;
+}
+
+/// Looked at before reading: what is on the member then may be zeros in the place of data, and the
+/// list without it by the time they arrive.
+bool has_void(const Batch& batch, const StripeContext& context) {
+    return std::any_of(&batch.chunks[0], &batch.chunks[0] + batch.count, [&](const Chunk& chunk) {
+        return is_listed(context, chunk, BadKind::voided);
+    });
+}
+
+void submit(Batch& batch, const StripeContext& context, std::byte* bounce) {
+    for (std::uint32_t i = 0; i != batch.count; ++i) {
+        Chunk& chunk = batch.chunks[i];
+        if (chunk.op.data == nullptr) {
+            chunk.bounce = chunk.op.data = bounce;
+            bounce += chunk.op.size;
+        }
+        if (!is_live(context, chunk) || settles_by_reading(context, chunk.stripe)) continue;
+        if (is_listed(context, chunk, BadKind::retry)) continue;  // tried again, under its lock
+        const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
+        chunk.op.kind = DiskOpKind::read;
+        chunk.op.offset += context.members.device_offset(member, {chunk.stripe, 0}, 0);
+        chunk.op.tag = 1;
+        context.members.submit(member, batch.group, chunk.op);
+    }
+}
+
+/// Copies out what arrived, and marks it done.
+void collect(Batch& batch, const StripeContext& context) {
+    for (std::uint32_t i = 0; i != batch.count; ++i) {
+        Chunk& chunk = batch.chunks[i];
+        if (chunk.op.tag == 0) continue;
+        const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
+        context.members.count_done(chunk.op, member);
+        chunk.done = chunk.op.ok() && is_live(context, chunk);
+        if (chunk.done && chunk.bounce != nullptr) {
+            std::memcpy(chunk.to, chunk.bounce + chunk.begin % row_size, chunk.size);
+        }
+    }
+}
+
+/// Rows [first, first + count) of one strip under their lock, and out to the client.
+struct RowsWanted {
+    WindowPlace place;
+    Role role{};
+    std::uint32_t first{0};
+    std::uint32_t count{0};
+    std::uint64_t skip{0};  // bytes of the first row that nobody wants
+    std::uint64_t size{0};
+    std::byte* to{nullptr};
+};
+
+void lay_out(StripeIo& io, const StripePlan& plan, std::byte* base) {
+    for (const Role role : plan.read | plan.recover) {
+        io.old_content[raw(role)] = base;
+        base += io.span_size();
+    }
+}
+
+/// Makes P and Q of locked rows true, durably. Not where a strip is lost: then it is computed from
+/// P and Q as they are. Errc::doubt where one cannot be read: the resync gives up what it must.
+Task<Result<void>> settle_before_reading(StripeContext context, RowsWanted wanted) {
+    const Geometry& geometry = context.geometry;
+    const RowMask rows = row_range(wanted.first, wanted.count);
+    const RoleSet all = RoleSet::first(geometry.member_count);
+    const std::uint64_t losses = context.members.losses();
+    const StripeState state = context.members.state_of(wanted.place, rows);
+    if (!state.lost.empty()) co_return Result<void>{};
+    if (context.bad.retry_rows(wanted.place, rows) != 0) co_return Result<void>{};
+    if (state.parity_true) co_return co_await context.monitor.flush_members();  // it has passed
+    StripeIo io(geometry, context.members);
+    io.begin(wanted.place, rows);
+    const std::uint64_t size = all.size() * io.span_size();
+    Lease lease = co_await context.pool.acquire(size);
+    std::array<const std::byte*, members_max> data{};
+    std::byte* at = lease.data();
+    for (const Role role : all) {
+        io.old_content[raw(role)] = at;
+        data[raw(role)] = at;
+        at += io.span_size();
+        io.want_read(role, rows);
+    }
+    while (io.submit(DiskOpKind::read, false)) {
+        co_await io.group;
+        io.collect();
+    }
+    const RoleSet failed = take_failed_reads(io, context.monitor);
+    if (losses != context.members.losses()) co_return Result<void>{};
+    if (!failed.empty()) co_return Error{Errc::doubt, "row"};
+    const parity::Sources sources{data.data(), geometry.data_count()};
+    const ByteSpan p{io.old_content[raw(geometry.p())], io.span_size()};
+    const ByteSpan q{io.old_content[raw(geometry.q())], io.span_size()};
+    if (!parity::matches_pq(p, q, sources)) {
+        parity::compute_pq(p, q, sources, parity::Store::cached);
+        for (const Role role : geometry.parity_roles()) io.want_write_old(role, rows);
+        while (io.submit(DiskOpKind::write, false)) {
+            co_await io.group;
+            io.collect();
+        }
+        if (!io.failed().empty()) {
+            // For want of room it stays in doubt, by a write that was not acknowledged.
+            if (tell_failed_strips(io, context.monitor)) co_return Result<void>{};
+            co_return Error{Errc::doubt, "row"};
+        }
+    }
+    if (losses == context.members.losses()) context.members.rows_true(wanted.place, rows);
+    co_return co_await context.monitor.flush_members();
+}
+
+/// Rows that were to be tried again, and could be read. Makes their parity true for what all data
+/// strips hold, and takes them off the list, if the others can be read, too. Their lock is held.
+/// Until they leave it nobody trusts their parity: no mark is needed.
+Task<void> end_retry(StripeContext context, WindowPlace place, RowMask rows) {
+    const Geometry& geometry = context.geometry;
+    const std::uint64_t losses = context.members.losses();
+    const RoleSet lost = context.members.state_of(place, rows).lost;
+    for (const Role role : lost & geometry.data_roles()) {
+        rows &= context.bad.rows_of(place, role, rows, BadKind::voided);  // zeros, there
+    }
+    if (rows == 0) co_return;
+    StripeIo io(geometry, context.members);
+    io.begin(place, rows);
+    const RoleSet all = RoleSet::first(geometry.member_count);
+    Lease lease = co_await context.pool.acquire(all.size() * io.span_size());
+    std::memset(lease.data(), 0, all.size() * io.span_size());
+    std::array<const std::byte*, members_max> data{};
+    std::byte* at = lease.data();
+    for (const Role role : all) {
+        io.old_content[raw(role)] = at;
+        data[raw(role)] = at;
+        at += io.span_size();
+        if (geometry.data_roles().has(role) && !lost.has(role)) io.want_read(role, rows);
+    }
+    while (io.submit(DiskOpKind::read, false)) {
+        co_await io.group;
+        io.collect();
+    }
+    if (!take_failed_reads(io, context.monitor).empty()) co_return;
+    if (losses != context.members.losses()) co_return;
+    const parity::Sources sources{data.data(), geometry.data_count()};
+    const ByteSpan p{io.old_content[raw(geometry.p())], io.span_size()};
+    if (geometry.parities() == 2) {
+        const ByteSpan q{io.old_content[raw(geometry.q())], io.span_size()};
+        parity::compute_pq(p, q, sources, parity::Store::cached);
+    } else {
+        parity::compute_p(p, sources, parity::Store::cached);
+    }
+    for (const Role role : geometry.parity_roles() - lost) io.want_write_old(role, rows);
+    while (io.submit(DiskOpKind::write, false)) {
+        co_await io.group;
+        io.collect();
+    }
+    if (!io.failed().empty()) {
+        tell_failed_strips(io, context.monitor);
+        co_return;
+    }
+    if (losses != context.members.losses()) co_return;
+    context.members.rows_true(place, rows);
+    std::vector<BadRange> known;
+    for (const Role role : geometry.data_roles()) {
+        for_each_run(context.bad.rows_of(place, role, rows, BadKind::retry),
+                     [&](std::uint32_t row, std::uint32_t count) {
+                         known.push_back(context.bad.range_of(place, role, row, count));
+                     });
+    }
+    // The reader has its bytes; an entry that could not leave the list is tried again.
+    (void)(co_await context.monitor.rows_known(std::move(known))).has_value();
+}
+
+Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
+    const RowMask rows = row_range(wanted.first, wanted.count);
+    RowLock lock(context.locks, wanted.place, rows);
+    co_await lock;
+    if (settles_by_reading(context, wanted.place.stripe)) {
+        BRAID_CO_CHECK(co_await settle_before_reading(context, wanted));
+    }
+    StripeIo io(context.geometry, context.members);
+    Lease lease;
+    RoleSet unreadable;
+    StripePlan plan;
+    for (;;) {  // ends: each further round has a role more that is lost or unreadable
+        const std::uint64_t losses = context.members.losses();
+        StripeState state = context.members.state_of(wanted.place, rows);
+        if (context.bad.retry_rows(wanted.place, rows) != 0 && !BRAID_MUTANT(retry_row_trusted)) {
+            state.retry = RoleSet::of(wanted.role);  // of some role
+        }
+        state.unreadable = unreadable - state.lost;
+        BRAID_CO_TRY(plan, plan_read(state, RoleSet::of(wanted.role)));
+        io.begin(wanted.place, rows);
+        lease = Lease();
+        const std::uint64_t size = (plan.read | plan.recover).size() * io.span_size();
+        lease = co_await context.pool.acquire(size);
+        lay_out(io, plan, lease.data());
+        for (const Role role : plan.read) io.want_read(role, rows);
+        while (io.submit(DiskOpKind::read, false)) {
+            co_await io.group;
+            io.collect();
+        }
+        if (const RoleSet failed = take_failed_reads(io, context.monitor); !failed.empty()) {
+            unreadable |= failed;
+            continue;
+        }
+        if (losses == context.members.losses()) break;
+    }
+    // The next start will not know of a loss that never becomes durable: it will take that member's
+    // own bytes, not what the others give for them now.
+    const bool forgotten = context.members.failed() &&
+                           context.members.losses() != context.members.losses_durable();
+    if (!plan.recover.empty()) {
+        if (forgotten && !context.readonly) co_return Error{Errc::failed, "stripe"};
+        recover_rows(context.geometry, plan, io, wanted.first, wanted.count);
+        ++context.counters.degraded_reads;
+    }
+    const RowMask listed = context.bad.rows_of(wanted.place, wanted.role, rows);
+    const RowMask retried = context.bad.rows_of(wanted.place, wanted.role, rows, BadKind::retry);
+    if (listed != retried || (listed != 0 && plan.recover.has(wanted.role))) {
+        co_return Error{Errc::unknown, "row"};
+    }
+    std::memcpy(wanted.to, io.old_content[raw(wanted.role)] + wanted.skip, wanted.size);
+    if (context.readonly) co_return Result<void>{};
+    if (retried != 0) {
+        lease = Lease();
+        co_await end_retry(context, wanted.place, retried);
+        co_return Result<void>{};
+    }
+    for (const Role role : plan.write) io.want_write_old(role, rows);
+    while (io.submit(DiskOpKind::write, false)) {
+        co_await io.group;
+        io.collect();
+    }
+    if (io.failed().empty()) context.counters.reads_corrected += plan.write.size() * wanted.count;
+    // The client has its bytes; that the member could not be mended is the member's trouble.
+    if (!io.failed().empty()) tell_failed_strips(io, context.monitor);
+    co_return Result<void>{};
+}
+
+Task<Result<void>> read_chunk_locked(StripeContext context, const Chunk* chunk) {
+    const std::uint64_t window_size = context.geometry.window_size();
+    std::byte* to = chunk->to;
+    std::uint64_t at = chunk->begin;
+    const std::uint64_t end = chunk->begin + chunk->size;
+    while (at != end) {
+        RowsWanted wanted;
+        wanted.place = place_of(context.geometry, *chunk, at);
+        wanted.role = chunk->role;
+        const std::uint64_t in_window = at % window_size;
+        wanted.size = std::min(end - at, window_size - in_window);
+        wanted.first = static_cast<std::uint32_t>(in_window / row_size);
+        wanted.count = static_cast<std::uint32_t>((in_window + wanted.size - 1) / row_size) -
+                       wanted.first + 1;
+        wanted.skip = in_window % row_size;
+        wanted.to = to;
+        BRAID_CO_CHECK(co_await read_rows_locked(context, wanted));
+        at += wanted.size;
+        to += wanted.size;
+    }
+    co_return Result<void>{};
+}
+
+}  // namespace
+
+Task<Result<void>> read_request(StripeContext context, IoRequest* request) {
+    Batch batch;
+    const std::uint64_t end = request->offset + request->size;
+    std::uint64_t at = request->offset;
+    while (at != end) {
+        at = fill(batch, context, at, end, request->data + (at - request->offset));
+        {
+            Lease lease;
+            if (batch.bounce_size != 0) lease = co_await context.pool.acquire(batch.bounce_size);
+            if (has_void(batch, context)) co_return Error{Errc::unknown, "row"};
+            submit(batch, context, lease.data());
+            co_await batch.group;
+            collect(batch, context);
+        }
+        for (std::uint32_t i = 0; i != batch.count; ++i) {
+            if (!batch.chunks[i].done) {
+                BRAID_CO_CHECK(co_await read_chunk_locked(context, &batch.chunks[i]));
+            }
+            if (is_listed(context, batch.chunks[i], BadKind::voided)) co_return Error{Errc::unknown, "row"};
+        }
+    }
+    co_return Result<void>{};
+}
+
+}  // namespace braid

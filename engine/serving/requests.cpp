@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/serving/requests.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <optional>
+
+#include "engine/base/limits.h"
+#include "engine/base/mutation.h"
+#include "engine/serving/reader.h"
+
+namespace braid {
+
+bool RequestQueue::push(IoRequest& request) {
+    request.link = nullptr;
+    (last_ != nullptr ? last_->link : first_) = &request;
+    last_ = &request;
+    Take* taker = waiting_;
+    if (taker == nullptr) return false;
+    waiting_ = taker->next;
+    taker->ready->push(taker->handle);
+    return true;
+}
+
+IoRequest* RequestQueue::pop() {
+    IoRequest* request = first_;
+    if (request == nullptr) return nullptr;
+    first_ = request->link;
+    if (first_ == nullptr) last_ = nullptr;
+    return request;
+}
+
+void RequestQueue::close() {
+    closed_ = true;
+    for (Take* taker = std::exchange(waiting_, nullptr); taker != nullptr; taker = taker->next) {
+        taker->ready->push(taker->handle);
+    }
+}
+
+Requests::Requests(StripeContext context, TaskGroup& tasks)
+    : context_(context),
+      tasks_(tasks),
+      jobs_(context, *this, tasks),
+      size_(context.geometry.stripes * context.geometry.stripe_data_size()),
+      parts_(parts_in_flight_max) {
+    for (Part& part : parts_) part.next = std::exchange(free_part_, &part);
+}
+
+bool Requests::check(IoRequest& request) {
+    request.ok = true;
+    request.pending = 0;
+    if (draining_) {
+        request.error = {Errc::fenced, "array"};
+    } else if (readonly_ && request.kind != IoKind::read && request.kind != IoKind::flush) {
+        request.error = {Errc::readonly, "array"};
+    } else if (request.offset > size_ || request.size > size_ - request.offset) {
+        request.error = {Errc::range, "request"};
+    } else if (request.kind != IoKind::zero && request.size > request_size_max) {
+        request.error = {Errc::invalid, "request size"};
+    } else {
+        return true;
+    }
+    request.ok = false;
+    return false;
+}
+
+void Requests::submit(IoRequest& request) {
+    ++active_;
+    if (!check(request)) return answer(request);
+    if (request.kind != IoKind::flush && request.size == 0) return answer(request);
+    Counters& counters = context_.counters;
+    switch (request.kind) {
+        case IoKind::read: ++counters.reads; break;
+        case IoKind::zero: ++counters.zeroes; break;
+        case IoKind::flush: ++counters.flushes; break;
+        case IoKind::write: ++counters.writes; break;
+    }
+    begin(request);
+}
+
+void Requests::begin(IoRequest& request) {
+    switch (request.kind) {
+        case IoKind::read: return start(to_read_, readers_, readers_max, read_work, request);
+        case IoKind::zero: return start(to_zero_, zeroers_, zeroers_max, zero_work, request);
+        case IoKind::flush: return start(to_flush_, flushers_, 1, flush_work, request);
+        case IoKind::write: return start_write(request);
+    }
+}
+
+void Requests::start_write(IoRequest& request) {
+    request.splitting = true;
+    request.next_window = 0;
+    request.next = round_down(request.offset, context_.geometry.stripe_data_size());
+    to_split_.push(request);
+    split();
+}
+
+void Requests::start(RequestQueue& queue, std::uint32_t& started, std::uint32_t most,
+                     Task<void> (*work)(Requests*), IoRequest& request) {
+    if (queue.push(request) || started == most) return;
+    ++started;
+    tasks_.spawn(work(this));
+}
+
+void Requests::finish(IoRequest& request) {
+    const bool undecided = !request.ok && request.error.code == Errc::doubt && settles_ &&
+                           !context_.members.failed();
+    if (undecided && draining_) request.error = {Errc::fenced, "array"};
+    if (!undecided || draining_) return answer(request);
+    // To be done anew, all of it: when the resync has passed, or now, if it has meanwhile.
+    if (waits_for_resync(request)) return (void)parked_.push(request);
+    retry(request);
+}
+
+void Requests::retry(IoRequest& request) {
+    request.ok = true;
+    request.pending = 0;
+    begin(request);
+}
+
+bool Requests::waits_for_resync(const IoRequest& request) const {
+    if (request.error.code != Errc::doubt || !settles_ || draining_) return false;
+    if (context_.members.failed()) return false;
+    const Geometry& geometry = context_.geometry;
+    const std::uint64_t per_stripe = geometry.windows_per_stripe();
+    const std::uint64_t last = raw(geometry.stripe_of(request.offset + request.size - 1));
+    return context_.members.doubt().overlaps(
+        {raw(geometry.stripe_of(request.offset)) * per_stripe, (last + 1) * per_stripe});
+}
+
+void Requests::retry_parked() {
+    IoRequest* list = nullptr;
+    IoRequest** end = &list;
+    while (IoRequest* request = parked_.pop()) {
+        request->link = nullptr;
+        *end = request;
+        end = &request->link;
+    }
+    while (list != nullptr) {
+        IoRequest& request = *list;
+        list = request.link;
+        if (waits_for_resync(request)) {
+            parked_.push(request);
+        } else if (draining_) {
+            request.error = {Errc::fenced, "array"};
+            answer(request);
+        } else if (!settles_ || context_.members.failed()) {
+            answer(request);
+        } else {
+            retry(request);
+        }
+    }
+}
+
+void Requests::answer(IoRequest& request) {
+    --active_;
+    request.done(request);  // the request may be gone now
+    if (draining_ && active_ == 0) drained_.set();
+}
+
+void Requests::fail(IoRequest& request, Error error) {
+    if (request.ok) request.error = error;
+    request.ok = false;
+}
+
+// ---- writes: split at stripes and windows --------------------------------------------------
+
+void Requests::split() {
+    while (IoRequest* request = to_split_.front()) {
+        if (!split_stripe(*request)) break;
+        if (request->splitting) continue;
+        to_split_.pop();
+        BRAID_REQUIRE(request->pending != 0);
+    }
+}
+
+/// Makes the parts of one more stripe. False when no part is free.
+bool Requests::split_stripe(IoRequest& request) {
+    const Geometry& geometry = context_.geometry;
+    const std::uint64_t data_size = geometry.stripe_data_size();
+    const std::uint64_t end = request.offset + request.size;
+    const std::uint64_t begin = std::max(request.offset, request.next) - request.next;
+    const std::uint64_t part_end = std::min(end - request.next, data_size);
+    const auto first_strip = static_cast<std::uint32_t>(begin / geometry.strip_size);
+    const auto last_strip = static_cast<std::uint32_t>((part_end - 1) / geometry.strip_size);
+    for (; request.next_window != geometry.windows_per_stripe(); ++request.next_window) {
+        Part wanted;
+        wanted.begin = begin;
+        wanted.end = part_end;
+        for (std::uint32_t strip = first_strip; strip <= last_strip; ++strip) {
+            wanted.rows |= coverage_of(geometry, request.next_window, wanted, strip).any;
+        }
+        if (wanted.rows == 0) continue;
+        if (free_part_ == nullptr) return false;  // there is more to do: it is not over before
+        Part& part = *free_part_;
+        free_part_ = part.next;
+        wanted.request = &request;
+        part = wanted;
+        ++request.pending;
+        context_.locks.add(part, {geometry.stripe_of(request.next), request.next_window});
+    }
+    request.next += data_size;
+    request.next_window = 0;
+    if (request.next >= end) request.splitting = false;
+    return true;
+}
+
+void Requests::part_done(Part& part, const Result<void>& result) {
+    IoRequest& request = *part.request;
+    part.next = std::exchange(free_part_, &part);
+    if (!result) fail(request, result.error());
+    if (--request.pending == 0 && !request.splitting) finish(request);
+    split();  // what waited for a free part
+}
+
+// ---- reads ---------------------------------------------------------------------------------
+
+Task<void> Requests::read_work(Requests* self) {
+    while (!self->to_read_.closed()) {
+        auto take = self->to_read_.take();
+        IoRequest* request = co_await take;
+        if (request == nullptr) continue;
+        const Result<void> result = co_await read_request(self->context_, request);
+        if (!result) self->fail(*request, result.error());
+        self->finish(*request);
+    }
+}
+
+// ---- zeroes --------------------------------------------------------------------------------
+
+Task<void> Requests::zero_work(Requests* self) {
+    while (!self->to_zero_.closed()) {
+        auto take = self->to_zero_.take();
+        IoRequest* request = co_await take;
+        if (request == nullptr) continue;
+        Result<void> result = co_await zero(self, request);
+        if (result && request->fua) result = co_await flush_members(self->context_);
+        if (!result) self->fail(*request, result.error());
+        self->finish(*request);
+    }
+}
+
+namespace {
+
+Task<Result<void>> losses_durable(StripeContext context) {
+    if (context.members.losses() != context.members.losses_durable()) {
+        BRAID_CO_CHECK(co_await context.monitor.losses_durable());
+    }
+    co_return Result<void>{};
+}
+
+bool zeroes_fast(const Members& members, bool may_free) {
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        const auto& slot = members.slot(MemberIndex{i});
+        if (!slot.disk) continue;
+        const DiskInfo& info = slot.disk->info();
+        if (!(may_free ? info.zero_fast : info.zero_kept_fast)) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+/// A trim never writes: what it covers of a stripe in part keeps its content, and the space that
+/// it has, or has not.
+Task<Result<void>> Requests::zero(Requests* self, IoRequest* request) {
+    const Geometry& geometry = self->context_.geometry;
+    const std::uint64_t data_size = geometry.stripe_data_size();
+    const std::uint64_t end = request->offset + request->size;
+    const std::uint64_t first = round_up(request->offset, data_size);
+    const std::uint64_t last = round_down(end, data_size);
+    const bool may_free = request->may_free || request->trim;
+    const bool fast = zeroes_fast(self->context_.members, may_free);
+    if (request->trim) {
+        if (first >= last || !fast) co_return Result<void>{};
+        co_return co_await zero_stripes(
+            self, {first / data_size, (last - first) / data_size, may_free});
+    }
+    if (request->fast_only && !fast) co_return Error{Errc::unsupported, "fast zero"};
+    if (first >= last || !fast) co_return co_await write_zeroes(self, request->offset, end);
+    BRAID_CO_CHECK(co_await write_zeroes(self, request->offset, first));
+    const StripeSpan whole{first / data_size, (last - first) / data_size, may_free};
+    BRAID_CO_CHECK(co_await zero_stripes(self, whole));
+    co_return co_await write_zeroes(self, last, end);
+}
+
+struct Requests::WriteTarget {
+    Requests& requests;
+    void submit(IoRequest& request) {
+        ++requests.active_;
+        requests.start_write(request);
+    }
+};
+
+/// The edges, and members that cannot zero: zeros written as any data is.
+Task<Result<void>> Requests::write_zeroes(Requests* self, std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t at = begin; at < end;) {
+        IoRequest write;
+        write.kind = IoKind::write;
+        write.offset = at;
+        write.size = std::min<std::uint64_t>(end - at, request_size_max);
+        at += write.size;
+        WriteTarget target{*self};  // not submit(): drain() lets what came before it end
+        RunRequest run(target, write);
+        BRAID_CO_CHECK(co_await run);
+    }
+    co_return Result<void>{};
+}
+
+namespace {
+
+struct ZeroOps {
+    std::array<DiskOp, members_max> ops;
+    DiskGroup group;
+};
+
+void submit_zeroes(ZeroOps& zero, const StripeContext& context, WindowPlace first,
+                   std::uint64_t windows, bool may_free) {
+    Members& members = context.members;
+    const std::uint64_t number = members.window_number(first);
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        const MemberIndex member{i};
+        DiskOp& op = zero.ops[i];
+        op = {};
+        if (!members.is_live(member, first)) continue;
+        std::uint64_t live = windows;  // of a member that is rebuilt, those before its checkpoint
+        if (members.slot(member).state == MemberState::rebuilding) {
+            live = std::min(live, members.slot(member).rebuilt - number);
+        }
+        op.kind = DiskOpKind::zero;
+        op.may_free = may_free;
+        op.offset = members.device_offset(member, first, 0);
+        op.size = live * context.geometry.window_size();
+        op.tag = 1;
+        members.submit(member, zero.group, op);
+    }
+}
+
+/// What a member's disk did not zero for us: written, window by window. Gives the errno.
+Task<int> write_zero_windows(StripeContext context, MemberIndex member, DiskOp zeroed) {
+    const std::uint64_t window_size = context.geometry.window_size();
+    for (std::uint64_t at = 0; at != zeroed.size; at += window_size) {
+        DiskGroup group;
+        DiskOp op;
+        op.kind = DiskOpKind::write;
+        op.offset = zeroed.offset + at;
+        op.size = window_size;
+        op.data = const_cast<std::byte*>(zero_window().data());  // NOLINT: a write only reads it
+        context.members.submit(member, group, op);
+        co_await group;
+        context.members.count_done(op, member);
+        if (!op.ok()) co_return op.os_error;
+    }
+    co_return 0;
+}
+
+/// Looks at what became of the zeroes, and writes zeros where a disk cannot zero: others have zeroed
+/// theirs, and parity is true again only when this one has, too.
+/// @return an error if a member that is kept did not take them: Errc::full for want of room
+Task<Result<void>> end_zeroes(StripeContext context, ZeroOps* zero) {
+    Result<void> result;
+    for (std::uint32_t i = 0; i != context.members.count(); ++i) {
+        const MemberIndex member{i};
+        const DiskOp& op = zero->ops[i];
+        if (op.tag == 0) continue;
+        context.members.count_done(op, member);
+        int error = op.os_error;
+        if (error == EOPNOTSUPP) error = co_await write_zero_windows(context, member, op);
+        if (error == 0) continue;
+        context.monitor.strip_write_failed(member, error);
+        const MemberState state = context.members.slot(member).state;
+        if (state != MemberState::in_sync && state != MemberState::rebuilding) continue;
+        result = Error{error == ENOSPC ? Errc::full : Errc::io, "member", error};
+    }
+    co_return result;
+}
+
+/// Whole windows were zeroed, on all members or on some.
+Task<Result<void>> windows_doubtful(StripeContext context, std::uint64_t number,
+                                    std::uint64_t windows) {
+    Result<void> result;
+    for (std::uint64_t i = 0; i != windows; ++i) {
+        const Result<void> told = co_await context.monitor.rows_doubtful(
+            context.members.window_place(number + i), row_range(0, context.geometry.window_rows));
+        if (!told && result) result = told;
+    }
+    co_return result;
+}
+
+/// Whole windows were zeroed: what was listed of them is known again.
+Task<Result<void>> zeroes_known(StripeContext context, std::uint64_t number,
+                                std::uint64_t windows) {
+    std::vector<BadRange> healed;
+    const std::uint64_t rows = context.geometry.window_rows;
+    for (std::uint32_t i = 0; i != context.members.count(); ++i) {
+        const BadRange zeroed{MemberIndex{i}, number * rows, windows * rows};
+        for (const BadRange& listed : context.bad.listed_in(zeroed)) healed.push_back(listed);
+    }
+    if (healed.empty()) co_return Result<void>{};
+    co_return co_await context.monitor.rows_known(std::move(healed));
+}
+
+}  // namespace
+
+/// Whole stripes: zero data has zero parity, so every live member is zeroed alike.
+Task<Result<void>> Requests::zero_stripes(Requests* self, StripeSpan span) {
+    constexpr std::uint64_t locks_max = 64;
+    if (self->context_.members.failed()) co_return Error{Errc::failed, "array"};
+    const StripeContext& context = self->context_;
+    const std::uint64_t per_stripe = context.geometry.windows_per_stripe();
+    const std::uint64_t end = (span.first + span.count) * per_stripe;
+    std::uint64_t number = span.first * per_stripe;
+    ZeroOps zero;
+    while (number != end) {
+        std::uint64_t windows = std::min(end - number, locks_max);
+        const WindowPlace place = context.members.window_place(number);
+        {
+            std::array<std::optional<RowLock>, locks_max> locks;
+            // Waits for the first window only, and takes those after it as far as they are free:
+            // who holds locks waits for none, because a walk keeps its own until its turn comes.
+            for (std::uint64_t i = 0; i != windows; ++i) {
+                locks[i].emplace(context.locks, context.members.window_place(number + i),
+                                 row_range(0, context.geometry.window_rows));
+                RowLock& lock = *locks[i];
+                if (i == 0) {
+                    co_await lock;
+                } else if (!lock.await_ready()) {
+                    windows = i;
+                    break;
+                }
+            }
+            const StripeIndex stripe = place.stripe;
+            windows = std::min(windows,
+                               context.intent.stripes_together(stripe) * per_stripe - place.window);
+            WriteIntent::Hold hold(context.intent, stripe);
+            BRAID_CO_CHECK(co_await hold);
+            context.members.note_written_by_zeroes(number, windows);
+            submit_zeroes(zero, context, place, windows, span.may_free);
+            co_await zero.group;
+            context.members.note_written_by_zeroes(number, windows);  // lost meanwhile
+            if (const auto zeroed = co_await end_zeroes(context, &zero); !zeroed) {
+                const Result<void> told = co_await windows_doubtful(context, number, windows);
+                if (context.members.failed()) co_return Error{Errc::failed, "array"};
+                BRAID_CO_CHECK(told);
+                co_return zeroed.error();
+            }
+            for (std::uint64_t i = 0; i != windows; ++i) {
+                context.members.rows_true(context.members.window_place(number + i),
+                                          row_range(0, context.geometry.window_rows));
+            }
+            BRAID_CO_CHECK(co_await losses_durable(context));
+            if (!context.bad.empty()) {
+                BRAID_CO_CHECK(co_await zeroes_known(context, number, windows));
+            }
+        }
+        number += windows;
+    }
+    co_return Result<void>{};
+}
+
+// ---- flush ---------------------------------------------------------------------------------
+
+Task<void> Requests::flush_work(Requests* self) {
+    while (!self->to_flush_.closed()) {
+        auto take = self->to_flush_.take();
+        IoRequest* request = co_await take;
+        if (request == nullptr) continue;
+        // Everyone who waits now is served by one round: their writes were done before they asked.
+        IoRequest* round = request;
+        round->link = nullptr;
+        for (IoRequest* last = request; IoRequest* more = self->to_flush_.pop(); last = more) {
+            last->link = more;
+            more->link = nullptr;
+        }
+        const Result<void> result = co_await flush_members(self->context_);
+        while (round != nullptr) {
+            IoRequest* next = round->link;
+            if (!result) self->fail(*round, result.error());
+            self->finish(*round);
+            round = next;
+        }
+    }
+}
+
+Task<Result<void>> Requests::flush_members(StripeContext context) {
+    Members& members = context.members;
+    std::array<DiskOp, members_max> ops;
+    std::array<std::uint64_t, members_max> upto{};
+    const std::uint64_t sequence = context.intent.flush_begins();
+    DiskGroup group;
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        auto& slot = members.slot(MemberIndex{i});
+        const bool takes_part =
+            slot.state == MemberState::in_sync || slot.state == MemberState::rebuilding;
+        if (!takes_part || slot.flushed == slot.changes) continue;
+        if (BRAID_MUTANT(flush_skips_member) && i + 1 == members.count()) continue;
+        upto[i] = slot.changes;
+        ops[i].kind = DiskOpKind::flush;
+        ops[i].tag = 1;
+        members.submit(MemberIndex{i}, group, ops[i]);
+    }
+    co_await group;
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        if (ops[i].tag == 0) continue;
+        auto& slot = members.slot(MemberIndex{i});
+        members.count_done(ops[i], MemberIndex{i});
+        if (ops[i].ok()) {
+            slot.flushed = std::max(slot.flushed, upto[i]);
+            continue;
+        }
+        context.monitor.write_failed(MemberIndex{i}, ops[i].os_error);
+        slot.unflushed = slot.state == MemberState::in_sync;
+    }
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        if (members.slot(MemberIndex{i}).unflushed) co_return Error{Errc::failed, "flush"};
+    }
+    BRAID_CO_CHECK(co_await losses_durable(context));
+    context.intent.flushed(sequence);
+    co_return Result<void>{};
+}
+
+// ---- the end -------------------------------------------------------------------------------
+
+Task<void> Requests::drain() {
+    draining_ = true;
+    retry_parked();
+    if (active_ != 0) co_await drained_.wait();
+}
+
+void Requests::stop() {
+    to_read_.close();
+    to_zero_.close();
+    to_flush_.close();
+    jobs_.stop();
+}
+
+}  // namespace braid

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Requests: takes what clients ask, cuts writes into parts, reads from in-sync members without a
+// lock, zeroes whole stripes at once, and groups flushes. All tables have a fixed size; a request
+// that finds one full waits, first come first served.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/io/clock.h"
+#include "engine/io/task.h"
+#include "engine/stripes/io_request.h"
+#include "engine/stripes/stripe_jobs.h"
+
+namespace braid {
+
+/// Requests in the order of arrival, and the coroutines that wait for one.
+class RequestQueue {
+  public:
+    struct Take {
+        RequestQueue& queue;
+        ReadyQueue* ready{nullptr};
+        std::coroutine_handle<> handle{};
+        Take* next{nullptr};
+        bool await_ready() const { return queue.first_ != nullptr || queue.closed_; }
+        template <class Promise>
+        void await_suspend(std::coroutine_handle<Promise> self) {
+            ready = static_cast<PromiseBase&>(self.promise()).queue;
+            handle = self;
+            next = queue.waiting_;
+            queue.waiting_ = this;
+        }
+        /// nullptr: woken for a request that somebody else took, or closed; ask again unless closed.
+        IoRequest* await_resume() const { return queue.pop(); }
+    };
+    Take take() { return Take{*this, nullptr, {}, nullptr}; }
+
+    /// True if a waiting coroutine was woken for it.
+    bool push(IoRequest& request);
+    IoRequest* pop();
+    IoRequest* front() const { return first_; }
+    void close();
+    bool closed() const { return closed_; }
+
+  private:
+    IoRequest* first_{nullptr};
+    IoRequest* last_{nullptr};
+    Take* waiting_{nullptr};
+    bool closed_{false};
+};
+
+class Requests final : public PartSink {
+  public:
+    Requests(StripeContext context, TaskGroup& tasks);
+
+    void submit(IoRequest& request);
+    void part_done(Part& part, const Result<void>& result) override;
+
+    /// Answers every request from now on with Errc::fenced, and waits until none is left.
+    Task<void> drain();
+    /// After drain(): ends the workers.
+    void stop();
+    void set_readonly(bool readonly) { readonly_ = readonly; }
+    /// Requests that met rows in doubt whose lost strip is not decided yet wait for the resync;
+    /// call it when doubt has become less, and whenever `settles` may have changed.
+    void retry_parked();
+    /// Whether a resync is going to pass everything that is in doubt.
+    void set_settles(bool settles) { settles_ = settles, retry_parked(); }
+
+    /// Makes every completed write durable on the members that take part.
+    static Task<Result<void>> flush_members(StripeContext context);
+
+  private:
+    static constexpr std::uint32_t readers_max = 64;
+    static constexpr std::uint32_t zeroers_max = 4;
+
+    struct WriteTarget;
+    void start_write(IoRequest& request);
+    void begin(IoRequest& request);
+    void finish(IoRequest& request);
+    void answer(IoRequest& request);
+    void retry(IoRequest& request);
+    bool waits_for_resync(const IoRequest& request) const;
+    void fail(IoRequest& request, Error error);
+    bool check(IoRequest& request);
+    void split();
+    bool split_stripe(IoRequest& request);
+    void start(RequestQueue& queue, std::uint32_t& started, std::uint32_t most,
+               Task<void> (*work)(Requests*), IoRequest& request);
+
+    static Task<void> read_work(Requests* self);
+    static Task<void> zero_work(Requests* self);
+    static Task<void> flush_work(Requests* self);
+    static Task<Result<void>> zero(Requests* self, IoRequest* request);
+    struct StripeSpan {
+        std::uint64_t first{0};
+        std::uint64_t count{0};
+        bool may_free{false};
+    };
+    static Task<Result<void>> zero_stripes(Requests* self, StripeSpan span);
+    static Task<Result<void>> write_zeroes(Requests* self, std::uint64_t begin, std::uint64_t end);
+
+    StripeContext context_;
+    TaskGroup& tasks_;
+    StripeJobs jobs_;
+    std::uint64_t size_;  // bytes of the array
+    std::vector<Part> parts_;
+    Part* free_part_{nullptr};
+    RequestQueue to_split_;
+    RequestQueue to_read_;
+    RequestQueue to_zero_;
+    RequestQueue to_flush_;
+    RequestQueue parked_;
+    bool settles_{false};
+    std::uint32_t readers_{0};
+    std::uint32_t zeroers_{0};
+    std::uint32_t flushers_{0};
+    std::uint64_t active_{0};
+    bool draining_{false};
+    bool readonly_{false};
+    Event drained_;
+};
+
+/// `co_await RunRequest{submit_to, request}`: for coroutines that ask like a client.
+template <class Target>
+struct RunRequest {
+    Target& target;
+    IoRequest& request;
+    ReadyQueue* queue{nullptr};
+    std::coroutine_handle<> handle{};
+    RunRequest(Target& the_target, IoRequest& the_request)
+        : target(the_target), request(the_request) {}
+    bool await_ready() const { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) {
+        queue = static_cast<PromiseBase&>(self.promise()).queue;
+        handle = self;
+        request.user = this;
+        request.done = [](IoRequest& done) {
+            auto* run = static_cast<RunRequest*>(done.user);
+            run->queue->push(run->handle);
+        };
+        target.submit(request);
+    }
+    Result<void> await_resume() const {
+        if (!request.ok) return request.error;
+        return {};
+    }
+};
+
+}  // namespace braid

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/stripes/stripe_io.h"
+
+#include <bit>
+#include <cerrno>
+
+#include "parity/parity.h"
+
+namespace braid {
+namespace {
+
+alignas(row_size) constinit const std::array<std::byte, window_rows_max * row_size> zeros{};
+
+}  // namespace
+
+ByteView zero_window() { return zeros; }
+
+void StripeIo::begin(WindowPlace place, RowMask rows) {
+    BRAID_REQUIRE(rows != 0);
+    place_ = place;
+    first_row_ = static_cast<std::uint32_t>(std::countr_zero(rows));
+    span_ = static_cast<std::uint32_t>(std::bit_width(rows)) - first_row_;
+    for (std::uint32_t i = 0; i != geometry_.member_count; ++i) {
+        old_content[i] = nullptr;
+        new_content[i] = nullptr;
+        old_rows_[i] = new_rows_[i] = 0;
+    }
+    wanted_ = failed_ = RoleSet{};
+    ops_used_ = 0;
+}
+
+bool StripeIo::submit(DiskOpKind kind, bool fua) {
+    ops_used_ = 0;
+    for (const Role role : wanted_) {
+        const std::uint32_t i = raw(role);
+        auto* fresh = const_cast<std::byte*>(new_content[i]);  // NOLINT: a write only reads it
+        if (!submit_rows(role, old_rows_[i], old_content[i], kind, fua)) break;
+        if (!submit_rows(role, new_rows_[i], fresh, kind, fua)) break;
+        wanted_ = wanted_ - RoleSet::of(role);
+    }
+    return ops_used_ != 0;
+}
+
+/// False if there was no room for all of `rows`.
+bool StripeIo::submit_rows(Role role, RowMask& rows, std::byte* content, DiskOpKind kind,
+                           bool fua) {
+    const MemberIndex member = member_of(role);
+    while (rows != 0) {
+        if (ops_used_ == ops_max) return false;
+        const auto row = static_cast<std::uint32_t>(std::countr_zero(rows));
+        const auto count = static_cast<std::uint32_t>(std::countr_one(rows >> row));
+        rows &= ~row_range(row, count);
+        DiskOp& op = ops_[ops_used_++];
+        op.kind = kind;
+        op.fua = fua;
+        op.offset = members_.device_offset(member, place_, row);
+        op.size = count * row_size;
+        op.data = content + offset_of(row);
+        op.tag = raw(role);
+        members_.submit(member, group, op);
+    }
+    return true;
+}
+
+void StripeIo::collect() {
+    for (std::uint32_t i = 0; i != ops_used_; ++i) {
+        const DiskOp& op = ops_[i];
+        const Role role{op.tag};
+        members_.count_done(op, member_of(role));
+        if (op.ok()) continue;
+        failed_ |= RoleSet::of(role);
+        os_errors_[op.tag] = op.os_error;
+    }
+    ops_used_ = 0;
+}
+
+RoleSet take_failed_reads(StripeIo& io, MemberMonitor& monitor) {
+    const RoleSet failed = io.take_failed();
+    for (const Role role : failed) monitor.read_failed(io.member_of(role), io.os_error_of(role));
+    return failed;
+}
+
+bool tell_failed_strips(const StripeIo& io, MemberMonitor& monitor) {
+    bool full = false;
+    for (const Role role : io.failed()) {
+        full |= io.os_error_of(role) == ENOSPC;
+        monitor.strip_write_failed(io.member_of(role), io.os_error_of(role));
+    }
+    return full;
+}
+
+void recover_rows(const Geometry& geometry, const StripePlan& plan, const StripeIo& io,
+                  std::uint32_t row, std::uint32_t count) {
+    const std::uint64_t at = io.offset_of(row);
+    std::array<std::byte*, members_max> data{};
+    parity::Lost lost;
+    for (const Role role : geometry.data_roles()) {
+        const std::uint32_t i = raw(role);
+        data[i] = io.old_content[i] + at;
+        if (!plan.recover.has(role)) continue;
+        (lost.first ? lost.second : lost.first) = i;
+    }
+    parity::Strips strips{{data.data(), geometry.data_count()}, nullptr, nullptr, count * row_size};
+    if (plan.read.has(geometry.p())) {
+        strips.p = io.old_content[raw(geometry.p())] + at;
+    } else {
+        lost.p = true;
+    }
+    if (geometry.parities() == 2 && plan.read.has(geometry.q())) {
+        strips.q = io.old_content[raw(geometry.q())] + at;
+    }
+    parity::recover(strips, lost, parity::Store::cached);
+}
+
+}  // namespace braid

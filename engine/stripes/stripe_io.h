@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// StripeIo: the rows of one window on their way between members and memory. It knows for each
+// role where its old content lies (and, for a data strip, its new content), turns sets of rows
+// into DiskOps, and keeps which roles failed. It lives in the frame of the coroutine that uses it.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <utility>
+
+#include "engine/stripes/buffer_pool.h"
+#include "engine/layout/geometry.h"
+#include "engine/members/members.h"
+#include "engine/stripes/window_locks.h"
+
+namespace braid {
+
+class StripeIo {
+  public:
+    StripeIo(const Geometry& geometry, Members& members) : geometry_(geometry), members_(members) {}
+    StripeIo(const StripeIo&) = delete;
+    StripeIo& operator=(const StripeIo&) = delete;
+
+    /// Rows of `place` that will be touched; forgets everything else.
+    void begin(WindowPlace place, RowMask rows);
+
+    std::uint32_t first_row() const { return first_row_; }
+    std::uint32_t span() const { return span_; }                       // rows, gaps included
+    std::uint64_t span_size() const { return span_ * row_size; }       // bytes of one strip's buffer
+    std::uint64_t offset_of(std::uint32_t row) const { return (row - first_row_) * row_size; }
+
+    // Where content lies: pointers to the bytes of row first_row(), span_size() long.
+    std::array<std::byte*, members_max> old_content{};   // by role; P and Q: also the new parity
+    std::array<const std::byte*, members_max> new_content{};  // by data strip
+
+    // What to move next, cleared as it is submitted.
+    void want_read(Role role, RowMask rows) { old_rows_[raw(role)] |= rows, wanted_ |= RoleSet::of(role); }
+    void want_write_old(Role role, RowMask rows) { want_read(role, rows); }
+    void want_write_new(Role role, RowMask rows) { new_rows_[raw(role)] |= rows, wanted_ |= RoleSet::of(role); }
+
+    /// `while (io.submit(kind, fua)) { co_await io.group; io.collect(); }`
+    bool submit(DiskOpKind kind, bool fua);
+    void collect();
+    DiskGroup group;
+
+    /// Roles that answered with an error since begin() or take_failed().
+    RoleSet failed() const { return failed_; }
+    RoleSet take_failed() { return std::exchange(failed_, RoleSet{}); }
+    int os_error_of(Role role) const { return os_errors_[raw(role)]; }
+
+    MemberIndex member_of(Role role) const { return geometry_.member_of(place_.stripe, role); }
+
+  private:
+    static constexpr std::uint32_t ops_max = 64;  // at a time; a fragmented job takes several turns
+    bool submit_rows(Role role, RowMask& rows, std::byte* content, DiskOpKind kind, bool fua);
+
+    const Geometry& geometry_;
+    Members& members_;
+    WindowPlace place_;
+    std::uint32_t first_row_{0};
+    std::uint32_t span_{0};
+    RoleSet wanted_;
+    RoleSet failed_;
+    std::array<RowMask, members_max> old_rows_{};
+    std::array<RowMask, members_max> new_rows_{};
+    std::array<int, members_max> os_errors_{};
+    std::array<DiskOp, ops_max> ops_;
+    std::uint32_t ops_used_{0};
+};
+
+/// Computes `plan.recover` of rows [row, row + count) from `plan.read`, both in io.old_content.
+void recover_rows(const Geometry& geometry, const StripePlan& plan, const StripeIo& io,
+                  std::uint32_t row, std::uint32_t count);
+
+/// The roles whose read failed since begin(), each told to the monitor.
+RoleSet take_failed_reads(StripeIo& io, MemberMonitor& monitor);
+/// Tells the monitor of each role whose write failed: the member is lost, or kept. True: one of
+/// them failed for want of room.
+bool tell_failed_strips(const StripeIo& io, MemberMonitor& monitor);
+
+/// A strip's rows of the largest window, all zero: what zeros are written from.
+ByteView zero_window();
+
+/// Calls visit(first row, count) for each run of neighbouring rows.
+template <class Visit>
+void for_each_run(RowMask rows, Visit visit) {
+    while (rows != 0) {
+        const auto row = static_cast<std::uint32_t>(std::countr_zero(rows));
+        const auto count = static_cast<std::uint32_t>(std::countr_one(rows >> row));
+        rows &= ~row_range(row, count);
+        visit(row, count);
+    }
+}
+
+}  // namespace braid

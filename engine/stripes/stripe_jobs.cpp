@@ -1,0 +1,602 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/stripes/stripe_jobs.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "engine/base/mutation.h"
+#include "parity/parity.h"
+
+namespace braid {
+namespace {
+
+/// Rows that are covered alike, and so have one plan.
+struct Band {
+    RowMask rows{0};
+    RoleSet covered;
+    RoleSet partial;
+    RoleSet retry;           // listed, to be tried again
+    RoleSet voided;          // beside those: listed as void
+    bool parity_true{true};
+    StripePlan plan;
+
+    /// Parity is computed from all data strips.
+    bool renews_parity() const {
+        return plan.method == PlanMethod::full_stripe || plan.method == PlanMethod::rcw;
+    }
+    bool is_like(const Band& other) const {
+        return covered.bits() == other.covered.bits() && partial.bits() == other.partial.bits() &&
+               retry.bits() == other.retry.bits() && voided.bits() == other.voided.bits() &&
+               parity_true == other.parity_true;
+    }
+};
+
+}  // namespace
+
+struct StripeJobs::Job {
+    explicit Job(const StripeContext& the_context)
+        : context(the_context), io(the_context.geometry, the_context.members) {}
+
+    const StripeContext& context;
+    JobParts parts;
+    StripeIo io;
+    Lease lease;
+    StripeState state;
+    std::array<Band, window_rows_max> bands;
+    std::uint32_t band_count{0};
+    RoleSet gathered;  // data strips whose new content is put together in a buffer of ours
+    bool fua{false};
+
+    WindowPlace place() const { return parts.entry->place; }
+    std::uint32_t members_of_stripe() const { return context.geometry.member_count; }
+    RoleSet live_parity() const { return context.geometry.parity_roles() - state.lost; }
+
+    void find_bands();
+    RoleSet listed_roles(std::uint32_t row, BadKind kind) const;
+    Result<void> plan();
+    void choose_sources();
+    std::uint64_t lay_out(std::byte* base);
+    void want_reads();
+    void want_writes();
+    void recover();
+    void gather();
+    void gather_part(const Part& part);
+    void compute_parity();
+    void compute_run(const Band& band, std::uint32_t row, std::uint32_t count);
+    void count_methods() const;
+    bool covers_bad_rows_in_part() const;
+    std::vector<BadRange> healed_rows() const;
+    void note_true_rows() const;
+    RowMask rows_with_parity() const;
+    RoleSet kept_of(RoleSet failed) const;
+    void fit_parity(Role role, std::uint32_t row, const std::byte* now);
+};
+
+/// Groups the rows by which strips they cover, and by what their parity is worth. Mostly there is
+/// one group.
+void StripeJobs::Job::find_bands() {
+    band_count = 0;
+    const RowMask doubtful = context.members.rows_in_doubt(place(), parts.rows);
+    const RowMask listed = context.bad.retry_rows(place(), parts.rows);
+    for_each_run(parts.rows, [&](std::uint32_t first, std::uint32_t count) {
+        for (std::uint32_t row = first; row != first + count; ++row) {
+            std::uint64_t covered = 0;
+            std::uint64_t partial = 0;
+            for (const Role role : parts.covered) {
+                const Coverage& strip = parts.strips[raw(role)];
+                covered |= ((strip.any >> row) & 1) << raw(role);
+                partial |= (((strip.any & ~strip.full) >> row) & 1) << raw(role);
+            }
+            Band wanted{0,  RoleSet{covered}, RoleSet{partial}, {},
+                        {}, ((doubtful >> row) & 1) == 0, {}};
+            if (((listed >> row) & 1) != 0) {
+                wanted.retry = listed_roles(row, BadKind::retry);
+                wanted.voided = listed_roles(row, BadKind::voided);
+            }
+            Band* band = std::find_if(&bands[0], &bands[0] + band_count, [&](const Band& other) {
+                return other.is_like(wanted);
+            });
+            if (band == &bands[0] + band_count) bands[band_count++] = wanted;
+            band->rows |= row_range(row, 1);
+        }
+    });
+}
+
+RoleSet StripeJobs::Job::listed_roles(std::uint32_t row, BadKind kind) const {
+    RoleSet roles;
+    for (const Role role : context.geometry.data_roles()) {
+        if (context.bad.rows_of(place(), role, row_range(row, 1), kind) != 0) {
+            roles |= RoleSet::of(role);
+        }
+    }
+    return roles;
+}
+
+Result<void> StripeJobs::Job::plan() {
+    for (std::uint32_t i = 0; i != band_count; ++i) {
+        StripeState of_band = state;
+        of_band.parity_true = bands[i].parity_true;
+        of_band.retry = bands[i].retry;
+        of_band.voided = bands[i].voided & state.lost;
+        BRAID_TRY(bands[i].plan, plan_write(of_band, bands[i].covered, bands[i].partial));
+    }
+    return {};
+}
+
+/// New content is taken straight from the client's memory where one part covers a strip's rows
+/// entirely at an address that the members take; else it is gathered.
+void StripeJobs::Job::choose_sources() {
+    const Geometry& geometry = context.geometry;
+    const std::uint32_t align = context.members.memory_align();
+    const std::uint64_t stripe_begin = raw(place().stripe) * geometry.stripe_data_size();
+    gathered = {};
+    RoleSet seen;
+    fua = false;
+    for (const Part* part = parts.first; part != nullptr; part = part->next) {
+        fua |= part->request->fua;
+        for (const Role role : parts.covered) {
+            const std::uint32_t i = raw(role);
+            const auto coverage = coverage_of(geometry, place().window, *part, i);
+            if (coverage.any == 0) continue;
+            const bool whole = coverage.any == coverage.full && !seen.has(role);
+            seen |= RoleSet::of(role);
+            const std::byte* data = part->request->data;
+            if (data == nullptr) {
+                io.new_content[i] = zero_window().data();
+                if (!whole) gathered |= RoleSet::of(role);
+                continue;
+            }
+            const std::uint64_t window_begin =
+                i * geometry.strip_size + place().window * geometry.window_size();
+            // May lie before the client's memory; only covered rows are ever looked at.
+            const auto base = reinterpret_cast<std::uintptr_t>(data) + stripe_begin + window_begin +
+                              io.first_row() * row_size - part->request->offset;
+            io.new_content[i] = reinterpret_cast<const std::byte*>(base);
+            if (!whole || base % align != 0) gathered |= RoleSet::of(role);
+        }
+    }
+}
+
+/// Gives every strip that needs one a buffer from `base` on; returns the bytes in all. With a null
+/// `base` only the size counts.
+std::uint64_t StripeJobs::Job::lay_out(std::byte* base) {
+    RoleSet old = live_parity();
+    for (std::uint32_t i = 0; i != band_count; ++i) {
+        old |= bands[i].plan.read | bands[i].plan.recover | bands[i].plan.zero;
+    }
+    std::uint64_t used = 0;
+    for (const Role role : old) {
+        io.old_content[raw(role)] = base + used;
+        used += io.span_size();
+    }
+    for (const Role role : gathered) {
+        io.new_content[raw(role)] = base + used;
+        used += io.span_size();
+    }
+    return used;
+}
+
+void StripeJobs::Job::want_reads() {
+    for (std::uint32_t i = 0; i != band_count; ++i) {
+        for (const Role role : bands[i].plan.read) io.want_read(role, bands[i].rows);
+    }
+}
+
+void StripeJobs::Job::want_writes() {
+    for (std::uint32_t i = 0; i != band_count; ++i) {
+        const Band& band = bands[i];
+        for (const Role role : band.plan.write) {
+            if (band.covered.has(role)) {
+                io.want_write_new(role, band.rows);
+            } else {
+                if (BRAID_MUTANT(parity_not_written) && raw(role) + 1 == members_of_stripe()) {
+                    continue;
+                }
+                io.want_write_old(role, band.rows);
+            }
+        }
+    }
+}
+
+/// The old content of lost and unreadable data strips, and of those where nothing is.
+void StripeJobs::Job::recover() {
+    const Geometry& geometry = context.geometry;
+    for (std::uint32_t i = 0; i != band_count; ++i) {
+        const StripePlan& plan = bands[i].plan;
+        for (const Role role : plan.zero) {
+            for_each_run(bands[i].rows, [&](std::uint32_t row, std::uint32_t count) {
+                std::memset(io.old_content[raw(role)] + io.offset_of(row), 0, count * row_size);
+            });
+        }
+        if (plan.recover.empty()) continue;
+        for_each_run(bands[i].rows, [&](std::uint32_t row, std::uint32_t count) {
+            recover_rows(geometry, plan, io, row, count);
+        });
+    }
+}
+
+void StripeJobs::Job::gather() {
+    for (const Role role : gathered) {
+        const std::uint32_t i = raw(role);
+        auto* to = const_cast<std::byte*>(io.new_content[i]);  // NOLINT: a buffer of ours
+        for_each_run(parts.strips[i].any & ~parts.strips[i].full,
+                     [&](std::uint32_t row, std::uint32_t count) {
+                         std::memcpy(to + io.offset_of(row), io.old_content[i] + io.offset_of(row),
+                                     count * row_size);
+                     });
+    }
+    if (gathered.empty()) return;
+    for (const Part* part = parts.first; part != nullptr; part = part->next) gather_part(*part);
+}
+
+void StripeJobs::Job::gather_part(const Part& part) {
+    const Geometry& geometry = context.geometry;
+    const std::uint64_t stripe_begin = raw(place().stripe) * geometry.stripe_data_size();
+    for (const Role role : gathered) {
+        const std::uint32_t i = raw(role);
+        const std::uint64_t window_begin =
+            i * geometry.strip_size + place().window * geometry.window_size();
+        const std::uint64_t begin = std::max(part.begin, window_begin);
+        const std::uint64_t end = std::min(part.end, window_begin + geometry.window_size());
+        if (begin >= end) continue;
+        auto* to = const_cast<std::byte*>(io.new_content[i]) +  // NOLINT: a buffer of ours
+                   (begin - window_begin - io.first_row() * row_size);
+        const std::byte* data = part.request->data;
+        if (data == nullptr) {
+            std::memset(to, 0, end - begin);
+        } else {
+            std::memcpy(to, data + (stripe_begin + begin - part.request->offset), end - begin);
+        }
+    }
+}
+
+void StripeJobs::Job::compute_parity() {
+    if (live_parity().empty()) return;
+    for (std::uint32_t i = 0; i != band_count; ++i) {
+        for_each_run(bands[i].rows, [&](std::uint32_t row, std::uint32_t count) {
+            compute_run(bands[i], row, count);
+        });
+    }
+}
+
+void StripeJobs::Job::compute_run(const Band& band, std::uint32_t row, std::uint32_t count) {
+    const Geometry& geometry = context.geometry;
+    if ((band.plan.write & geometry.parity_roles()).empty()) return;  // nobody trusts it
+    const std::uint64_t at = io.offset_of(row);
+    const std::uint64_t size = count * row_size;
+    const RoleSet live = live_parity();
+    const bool with_p = live.has(geometry.p());
+    const bool with_q = geometry.parities() == 2 && live.has(geometry.q());
+    const ByteSpan p = with_p ? ByteSpan{io.old_content[raw(geometry.p())] + at, size} : ByteSpan{};
+    const ByteSpan q = with_q ? ByteSpan{io.old_content[raw(geometry.q())] + at, size} : ByteSpan{};
+    if (band.plan.method == PlanMethod::rmw) {
+        for (const Role role : band.covered) {
+            const std::uint32_t i = raw(role);
+            const std::byte* before = io.old_content[i] + at;
+            const std::byte* after = io.new_content[i] + at;
+            if (with_p && with_q) {
+                parity::update_pq(p, q, i, before, after);
+            } else if (with_p) {
+                parity::update_p(p, before, after);
+            } else {
+                parity::update_q(q, i, before, after);
+            }
+        }
+        return;
+    }
+    std::array<const std::byte*, members_max> strips{};
+    for (const Role role : geometry.data_roles()) {
+        const std::uint32_t i = raw(role);
+        strips[i] = (band.covered.has(role) ? io.new_content[i] : io.old_content[i]) + at;
+    }
+    const parity::Sources sources{strips.data(), geometry.data_count()};
+    if (with_p && with_q) {
+        parity::compute_pq(p, q, sources, parity::Store::cached);
+    } else if (with_p) {
+        parity::compute_p(p, sources, parity::Store::cached);
+    } else {
+        parity::compute_q(q, sources, parity::Store::cached);
+    }
+}
+
+void StripeJobs::Job::count_methods() const {
+    Counters& counters = context.counters;
+    ++counters.jobs;
+    if (parts.count > 1) counters.parts_merged += parts.count;
+    switch (bands[0].plan.method) {
+        case PlanMethod::full_stripe: ++counters.jobs_full_stripe; break;
+        case PlanMethod::rmw: ++counters.jobs_rmw; break;
+        default: ++counters.jobs_rcw; break;
+    }
+}
+
+/// What cannot be known cannot be kept beside what is new in the same row either. A row that is to
+/// be tried again is: its old content is read.
+bool StripeJobs::Job::covers_bad_rows_in_part() const {
+    if (context.bad.empty()) return false;
+    for (const Role role : parts.covered) {
+        const Coverage& strip = parts.strips[raw(role)];
+        const RowMask partial = strip.any & ~strip.full;
+        if (context.bad.rows_of(place(), role, partial, BadKind::voided) != 0) return true;
+        const bool live = context.members.is_live(
+            context.geometry.member_of(place().stripe, role), place());
+        if (!live && context.bad.rows_of(place(), role, partial) != 0) return true;
+    }
+    return false;
+}
+
+/// Listed rows of which this job writes every byte, or has read what it does not write. Also rows
+/// that were in doubt as it was planned, and were listed as a member was lost since: their parity was
+/// computed from what all strips held.
+std::vector<BadRange> StripeJobs::Job::healed_rows() const {
+    std::vector<BadRange> healed;
+    if (context.bad.empty()) return healed;
+    RowMask renewed = 0;
+    for (std::uint32_t i = 0; i != band_count; ++i) {
+        const Band& band = bands[i];
+        if (!band.parity_true && band.retry.empty() && band.renews_parity()) renewed |= band.rows;
+    }
+    for (const Role role : context.geometry.data_roles()) {
+        const Coverage& strip = parts.strips[raw(role)];
+        RowMask rows = context.bad.rows_of(place(), role, renewed, BadKind::retry);
+        if (parts.covered.has(role)) {
+            rows |= context.bad.rows_of(place(), role, strip.full) |
+                    context.bad.rows_of(place(), role, strip.any, BadKind::retry);
+        }
+        for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
+            healed.push_back(context.bad.range_of(place(), role, row, count));
+        });
+    }
+    return healed;
+}
+
+/// Parity of these rows was computed from all data strips, and is on the members.
+void StripeJobs::Job::note_true_rows() const {
+    for (std::uint32_t i = 0; i != band_count; ++i) {
+        const Band& band = bands[i];
+        const bool early = BRAID_MUTANT(doubt_left_early);
+        if (early) context.members.rows_true(place(), row_range(0, context.geometry.window_rows));
+        if (!band.parity_true && band.renews_parity()) context.members.rows_true(place(), band.rows);
+    }
+}
+
+// ---- writes that failed on a member that is kept --------------------------------------------
+
+/// Rows whose parity this job wrote.
+RowMask StripeJobs::Job::rows_with_parity() const {
+    RowMask rows = 0;
+    for (std::uint32_t i = 0; i != band_count; ++i) {
+        if (!(bands[i].plan.write & context.geometry.parity_roles()).empty()) rows |= bands[i].rows;
+    }
+    return rows;
+}
+
+/// Of the roles that failed, those whose members still take part.
+RoleSet StripeJobs::Job::kept_of(RoleSet failed) const {
+    RoleSet kept;
+    for (const Role role : failed) {
+        if (context.members.is_live(io.member_of(role), place())) kept |= RoleSet::of(role);
+    }
+    return kept;
+}
+
+/// The parity in the job's buffers is true for the new content of the strip; makes it true for
+/// `now`, which is what lies on the member.
+void StripeJobs::Job::fit_parity(Role role, std::uint32_t row, const std::byte* now) {
+    const Geometry& geometry = context.geometry;
+    const std::uint64_t at = io.offset_of(row);
+    const std::byte* meant = io.new_content[raw(role)] + at;
+    const RoleSet live = live_parity();
+    if (live.has(geometry.p())) {
+        parity::update_p({io.old_content[raw(geometry.p())] + at, row_size}, meant, now);
+    }
+    if (geometry.parities() == 2 && live.has(geometry.q())) {
+        parity::update_q({io.old_content[raw(geometry.q())] + at, row_size}, raw(role), meant, now);
+    }
+}
+
+namespace {
+
+/// One row of a strip, as it is on its member now. Failure is an error of the member's.
+Task<Result<void>> read_row(StripeContext context, WindowPlace place, Role role, std::uint32_t row,
+                            ByteSpan into) {
+    const MemberIndex member = context.geometry.member_of(place.stripe, role);
+    DiskGroup group;
+    DiskOp op;
+    op.offset = context.members.device_offset(member, place, row);
+    op.size = row_size;
+    op.data = into.data();
+    context.members.submit(member, group, op);
+    co_await group;
+    context.members.count_done(op, member);
+    if (!op.ok()) co_return Error{Errc::io, "row", op.os_error};
+    co_return Result<void>{};
+}
+
+}  // namespace
+
+/// Makes one row's parity, in the job's buffers, true for what the members hold, and notes in
+/// `differs` where it is not so on a member yet. An error: it cannot be told what they hold.
+Task<Result<void>> StripeJobs::fit_row(StripeJobs* self, Job* job, const RoleSet covered,
+                                       std::uint32_t row, RoleSet* differs) {
+    const StripeContext& context = self->context_;
+    const WindowPlace place = job->place();
+    Buffer now(row_size);  // rare: not from the pool, which this job has a part of already
+    for (const Role role : covered) {
+        if (!context.members.is_live(job->io.member_of(role), place)) continue;
+        BRAID_CO_CHECK(co_await read_row(context, place, role, row, now.span()));
+        job->fit_parity(role, row, now.data());
+    }
+    *differs = {};
+    for (const Role role : job->live_parity()) {
+        if (!context.members.is_live(job->io.member_of(role), place)) continue;
+        BRAID_CO_CHECK(co_await read_row(context, place, role, row, now.span()));
+        const std::byte* fit = job->io.old_content[raw(role)] + job->io.offset_of(row);
+        if (std::memcmp(fit, now.data(), row_size) != 0) *differs |= RoleSet::of(role);
+    }
+    co_return Result<void>{};
+}
+
+/// A write failed on a member that is kept. Its rows are still locked and marked: what the members
+/// hold of them now gets the parity that fits, or the rows are in doubt.
+Task<Result<void>> StripeJobs::fit_rows(StripeJobs* self, Job* job, Error error) {
+    const StripeContext& context = self->context_;
+    StripeIo& io = job->io;
+    RowMask doubtful = 0;
+    for (std::uint32_t i = 0; i != job->band_count && !BRAID_MUTANT(failed_write_not_fitted); ++i) {
+        const Band& band = job->bands[i];
+        RowMask rows = band.rows & job->rows_with_parity();
+        for (; rows != 0; rows &= rows - 1) {
+            const auto row = static_cast<std::uint32_t>(std::countr_zero(rows));
+            RoleSet differs;
+            if (!co_await fit_row(self, job, band.covered, row, &differs)) {
+                doubtful |= row_range(row, 1);
+                continue;
+            }
+            for (const Role role : differs) io.want_write_old(role, row_range(row, 1));
+            io.take_failed();
+            while (io.submit(DiskOpKind::write, false)) {
+                co_await io.group;
+                io.collect();
+            }
+            tell_failed_strips(io, context.monitor);
+            if (!job->kept_of(io.failed()).empty()) doubtful |= row_range(row, 1);
+        }
+    }
+    if (doubtful != 0) {  // also where the array has stopped: what can be read still is
+        BRAID_CO_CHECK(co_await context.monitor.rows_doubtful(job->place(), doubtful));
+    }
+    if (context.members.failed()) co_return Error{Errc::failed, "array"};
+    co_return error;
+}
+
+// ---- the workers ---------------------------------------------------------------------------
+
+/// A worker that waits for a job.
+struct StripeJobs::Idle {
+    StripeJobs& jobs;
+    ReadyQueue* queue{nullptr};
+    std::coroutine_handle<> handle{};
+    Idle* next{nullptr};
+    bool await_ready() const { return jobs.stopping_ || jobs.context_.locks.has_jobs(); }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) {
+        queue = static_cast<PromiseBase&>(self.promise()).queue;
+        handle = self;
+        next = jobs.idle_;
+        jobs.idle_ = this;
+    }
+    void await_resume() const {}
+};
+
+StripeJobs::StripeJobs(StripeContext context, PartSink& sink, TaskGroup& tasks)
+    : context_(context), sink_(sink), tasks_(tasks) {
+    context_.locks.set_listener(this);
+}
+
+void StripeJobs::job_ready() {
+    if (Idle* idle = idle_; idle != nullptr) {
+        idle_ = idle->next;
+        idle->queue->push(idle->handle);
+    } else if (started_ != workers_max) {
+        ++started_;
+        tasks_.spawn(work(this));
+    }
+}
+
+void StripeJobs::stop() {
+    stopping_ = true;
+    for (Idle* idle = std::exchange(idle_, nullptr); idle != nullptr; idle = idle->next) {
+        idle->queue->push(idle->handle);
+    }
+}
+
+Task<void> StripeJobs::work(StripeJobs* self) {
+    Job job(self->context_);
+    WindowLocks& locks = self->context_.locks;
+    while (!self->stopping_) {
+        Idle idle{*self};
+        co_await idle;
+        while (locks.take_job(job.parts)) {
+            const Result<void> result = co_await run(self, &job);
+            job.lease = Lease();
+            if (!result && job.parts.count > 1) {
+                // One part's rows spoilt it for all: let each have its own answer.
+                locks.split_job(job.parts);
+                continue;
+            }
+            locks.end_job(job.parts);
+            for (Part* part = job.parts.first; part != nullptr;) {
+                Part* next = part->next;  // part_done() may use the part again
+                self->sink_.part_done(*part, result);
+                part = next;
+            }
+        }
+    }
+}
+
+Task<Result<void>> StripeJobs::run(StripeJobs* self, Job* job) {
+    const StripeContext& context = self->context_;
+    StripeIo& io = job->io;
+    WriteIntent::Hold hold(context.intent, job->place().stripe);  // on its way while we read
+    RoleSet unreadable;
+    for (;;) {  // ends: each further round has a role more that is lost or unreadable
+        if (context.members.failed()) co_return Error{Errc::failed, "array"};
+        if (job->covers_bad_rows_in_part()) co_return Error{Errc::unknown, "row"};
+        const std::uint64_t losses = context.members.losses();
+        job->find_bands();  // a loss may have listed rows
+        job->state = context.members.state_of(job->place());
+        job->state.unreadable = unreadable - job->state.lost;
+        BRAID_CO_CHECK(job->plan());
+        io.begin(job->place(), job->parts.rows);
+        job->choose_sources();
+        job->lease = Lease();
+        if (const std::uint64_t size = job->lay_out(nullptr); size != 0) {
+            job->lease = co_await context.pool.acquire(size);
+            job->lay_out(job->lease.data());
+        }
+        job->want_reads();
+        while (io.submit(DiskOpKind::read, false)) {
+            co_await io.group;
+            io.collect();
+        }
+        if (const RoleSet failed = take_failed_reads(io, context.monitor); !failed.empty()) {
+            unreadable |= failed;
+            continue;
+        }
+        BRAID_CO_CHECK(co_await hold);
+        if (losses == context.members.losses()) break;  // nothing was written so far
+    }
+    job->recover();
+    job->gather();
+    job->compute_parity();
+    job->want_writes();
+    context.members.note_written(job->place(), job->parts.covered);
+    while (io.submit(DiskOpKind::write, job->fua)) {
+        co_await io.group;
+        io.collect();
+    }
+    context.members.note_written(job->place(), job->parts.covered);  // lost meanwhile
+    job->count_methods();
+    context.counters.reads_corrected += job->state.unreadable.size();
+    if (const RoleSet failed = io.failed(); !failed.empty()) {
+        const bool full = tell_failed_strips(io, context.monitor);
+        if (!job->kept_of(failed).empty()) {
+            co_return co_await fit_rows(self, job, {full ? Errc::full : Errc::io, "member"});
+        }
+    }
+    job->note_true_rows();
+    if (context.members.losses() != context.members.losses_durable() &&
+        !BRAID_MUTANT(losses_not_awaited)) {
+        BRAID_CO_CHECK(co_await context.monitor.losses_durable());
+    }
+    // Looked up now: the list may have grown since, by what this job has just made good.
+    if (std::vector<BadRange> healed = job->healed_rows(); !healed.empty()) {
+        BRAID_CO_CHECK(co_await context.monitor.rows_known(std::move(healed)));
+    }
+    co_return Result<void>{};
+}
+
+}  // namespace braid

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/stripes/window_locks.h"
+
+#include <algorithm>
+
+#include "engine/base/mutation.h"
+
+namespace braid {
+
+Coverage coverage_of(const Geometry& geometry, std::uint32_t window, const Part& part,
+                     std::uint32_t strip) {
+    const std::uint64_t strip_begin = strip * geometry.strip_size;
+    const std::uint64_t window_begin = strip_begin + window * geometry.window_size();
+    const std::uint64_t window_end = window_begin + geometry.window_size();
+    const std::uint64_t begin = std::max(part.begin, window_begin);
+    const std::uint64_t end = std::min(part.end, window_end);
+    if (begin >= end) return {};
+    const auto first = static_cast<std::uint32_t>((begin - window_begin) / row_size);
+    const auto last = static_cast<std::uint32_t>((end - 1 - window_begin) / row_size);
+    Coverage coverage;
+    coverage.any = coverage.full = row_range(first, last - first + 1);
+    if (!is_row_aligned(begin)) coverage.full &= ~row_range(first, 1);
+    if (!is_row_aligned(end)) coverage.full &= ~row_range(last, 1);
+    return coverage;
+}
+
+std::size_t WindowLocks::bucket_of(WindowPlace place) const {
+    const std::uint64_t number = raw(place.stripe) * geometry_.windows_per_stripe() + place.window;
+    return (number * 0x9e3779b97f4a7c15) >> 52;
+}
+static_assert(4096 == 1 << (64 - 52));
+
+WindowEntry& WindowLocks::find_or_make(WindowPlace place) {
+    WindowEntry*& bucket = buckets_[bucket_of(place)];
+    for (WindowEntry* entry = bucket; entry != nullptr; entry = entry->chain) {
+        if (entry->place == place) return *entry;
+    }
+    WindowEntry* entry = free_;
+    if (entry != nullptr) {
+        free_ = entry->chain;
+    } else {
+        entry = &entries_.emplace_back();
+    }
+    *entry = {};
+    entry->place = place;
+    entry->chain = bucket;
+    bucket = entry;
+    ++in_use_;
+    return *entry;
+}
+
+void WindowLocks::forget_if_idle(WindowEntry& entry) {
+    if (entry.users != 0 || entry.first != nullptr || entry.listed) return;
+    WindowEntry** link = &buckets_[bucket_of(entry.place)];
+    while (*link != &entry) link = &(*link)->chain;
+    *link = entry.chain;
+    entry.chain = free_;
+    free_ = &entry;
+    --in_use_;
+}
+
+void WindowLocks::list(WindowEntry& entry) {
+    if (entry.listed) return;
+    entry.listed = true;
+    entry.start_next = nullptr;
+    (start_last_ != nullptr ? start_last_->start_next : start_first_) = &entry;
+    start_last_ = &entry;
+    if (listener_ != nullptr) listener_->job_ready();
+}
+
+namespace {
+
+void append(WindowEntry& entry, Part& part) {
+    part.entry = &entry;
+    part.next = nullptr;
+    (entry.last != nullptr ? entry.last->next : entry.first) = &part;
+    entry.last = &part;
+}
+
+/// Takes `part`, which comes after `previous`, out of the queue.
+void unlink(WindowEntry& entry, Part* previous, Part& part) {
+    (previous != nullptr ? previous->next : entry.first) = part.next;
+    if (entry.last == &part) entry.last = previous;
+    part.next = nullptr;
+}
+
+}  // namespace
+
+void WindowLocks::add(Part& part, WindowPlace place) {
+    WindowEntry& entry = find_or_make(place);
+    append(entry, part);
+    grant(entry);
+}
+
+bool WindowLocks::fits(const JobParts& job, const Part& part) const {
+    if (part.alone) return false;
+    for (std::uint32_t strip = 0; strip != geometry_.data_count(); ++strip) {
+        const auto coverage = coverage_of(geometry_, job.entry->place.window, part, strip);
+        if ((coverage.any & job.strips[strip].any) != 0) return false;
+    }
+    return true;
+}
+
+void WindowLocks::join(JobParts& job, Part& part) const {
+    (job.last != nullptr ? job.last->next : job.first) = &part;
+    job.last = &part;
+    ++job.count;
+    job.rows |= part.rows;
+    for (std::uint32_t strip = 0; strip != geometry_.data_count(); ++strip) {
+        const auto coverage = coverage_of(geometry_, job.entry->place.window, part, strip);
+        if (coverage.any == 0) continue;
+        job.strips[strip].any |= coverage.any;
+        job.strips[strip].full |= coverage.full;
+        job.covered |= RoleSet::of(Role{strip});
+    }
+}
+
+bool WindowLocks::take_job(JobParts& job) {
+    job.first = job.last = nullptr;
+    job.count = 0;
+    job.rows = 0;
+    job.covered = {};
+    std::fill_n(job.strips.begin(), geometry_.data_count(), Coverage{});
+    while (job.count == 0) {
+        if (start_first_ == nullptr) return false;
+        WindowEntry& entry = *start_first_;
+        start_first_ = entry.start_next;
+        if (start_first_ == nullptr) start_last_ = nullptr;
+        entry.listed = false;
+        job.entry = &entry;
+        RowMask blocked = entry.locked;
+        Part* previous = nullptr;
+        for (Part* part = entry.first; part != nullptr;) {
+            Part* next = part->next;
+            const bool write = part->request != nullptr;
+            const bool closed = job.count != 0 && job.first->alone;
+            if (write && !closed && (part->rows & blocked) == 0 &&
+                (job.count == 0 || fits(job, *part))) {
+                unlink(entry, previous, *part);
+                join(job, *part);
+            } else {
+                blocked |= part->rows;
+                previous = part;
+            }
+            part = next;
+        }
+        if (job.count == 0) forget_if_idle(entry);
+    }
+    if (!BRAID_MUTANT(row_lock_dropped_early)) job.entry->locked |= job.rows;
+    ++job.entry->users;
+    grant(*job.entry);
+    return true;
+}
+
+void WindowLocks::split_job(JobParts& job) {
+    WindowEntry& entry = *job.entry;
+    for (Part* part = job.first; part != nullptr; part = part->next) part->alone = true;
+    job.last->next = entry.first;
+    if (entry.last == nullptr) entry.last = job.last;
+    entry.first = job.first;
+    release(entry, job.rows);
+}
+
+/// Wakes every RowLock whose turn has come, and lists the window if a job can start.
+void WindowLocks::grant(WindowEntry& entry) {
+    RowMask blocked = entry.locked;
+    Part* previous = nullptr;
+    for (Part* part = entry.first; part != nullptr && ~blocked != 0;) {
+        Part* next = part->next;
+        const bool is_free = (part->rows & blocked) == 0;
+        blocked |= part->rows;
+        if (is_free && part->request == nullptr) {
+            unlink(entry, previous, *part);
+            entry.locked |= part->rows;
+            ++entry.users;
+            part->queue->push(part->handle);
+        } else {
+            if (is_free) list(entry);
+            previous = part;
+        }
+        part = next;
+    }
+}
+
+bool WindowLocks::try_lock(Part& part, WindowPlace place) {
+    WindowEntry& entry = find_or_make(place);
+    RowMask blocked = entry.locked;
+    for (const Part* other = entry.first; other != nullptr; other = other->next) {
+        blocked |= other->rows;
+    }
+    part.entry = &entry;
+    if ((blocked & part.rows) != 0) return false;
+    entry.locked |= part.rows;
+    ++entry.users;
+    return true;
+}
+
+void WindowLocks::wait(Part& part) { append(*part.entry, part); }
+
+void WindowLocks::release(WindowEntry& entry, RowMask rows) {
+    if (abandoned_) return;
+    BRAID_REQUIRE((entry.locked & rows) == rows || BRAID_MUTANT(row_lock_dropped_early));
+    entry.locked &= ~rows;
+    --entry.users;
+    grant(entry);
+    forget_if_idle(entry);
+}
+
+}  // namespace braid

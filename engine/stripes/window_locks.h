@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// WindowLocks: which rows of which windows are being changed, and who waits for them, first come
+// first served. Two kinds wait: parts of writes, which are merged into one stripe job when their
+// rows come free, and coroutines that want rows for themselves (RowLock: degraded reads, rebuild,
+// scrub). Different rows of a window are independent.
+#pragma once
+
+#include <array>
+#include <coroutine>
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "engine/base/limits.h"
+#include "engine/layout/geometry.h"
+#include "engine/io/task.h"
+#include "engine/stripes/io_request.h"
+
+namespace braid {
+
+struct WindowEntry;
+
+/// What waits for rows, or holds them: a request's bytes in one window, or a RowLock.
+struct Part {
+    IoRequest* request{nullptr};  // none: a RowLock
+    WindowEntry* entry{nullptr};
+    std::uint64_t begin{0};       // bytes in the stripe's data; [begin, end)
+    std::uint64_t end{0};
+    RowMask rows{0};
+    bool alone{false};            // not to be merged again: a job that it shared failed
+    Part* next{nullptr};
+    ReadyQueue* queue{nullptr};   // RowLock only
+    std::coroutine_handle<> handle{};
+};
+
+/// Which rows of one strip a part covers at least a byte of, and which of them entirely.
+struct Coverage {
+    RowMask any{0};
+    RowMask full{0};
+};
+Coverage coverage_of(const Geometry& geometry, std::uint32_t window, const Part& part,
+                     std::uint32_t strip);
+
+struct WindowEntry {
+    WindowPlace place;
+    RowMask locked{0};
+    bool listed{false};           // among those a job can be taken from
+    std::uint32_t users{0};       // jobs and locks that hold rows
+    Part* first{nullptr};         // waiting, in the order of arrival
+    Part* last{nullptr};
+    WindowEntry* chain{nullptr};  // of the hash bucket, or of the free list
+    WindowEntry* start_next{nullptr};
+};
+
+/// Parts that are carried out together: all in one window, no two on the same row of a strip.
+struct JobParts {
+    WindowEntry* entry{nullptr};
+    Part* first{nullptr};
+    Part* last{nullptr};
+    std::uint32_t count{0};
+    RowMask rows{0};
+    std::array<Coverage, members_max> strips;  // of the geometry's data strips
+    RoleSet covered;                           // strips with any row
+};
+
+/// Told whenever a window gets a job that can be taken.
+class JobListener {
+  public:
+    virtual ~JobListener() = default;
+    virtual void job_ready() = 0;
+};
+
+class WindowLocks {
+  public:
+    explicit WindowLocks(const Geometry& geometry) : geometry_(geometry), buckets_(bucket_count) {}
+    WindowLocks(const WindowLocks&) = delete;
+    WindowLocks& operator=(const WindowLocks&) = delete;
+
+    void set_listener(JobListener* listener) { listener_ = listener; }
+    /// A part of a write joins the window's queue.
+    void add(Part& part, WindowPlace place);
+    /// Takes the next job, and locks its rows. False when none can start.
+    bool take_job(JobParts& job);
+    /// The job is over; its parts are no longer looked at.
+    void end_job(const JobParts& job) { release(*job.entry, job.rows); }
+    /// Ends the job but puts its parts back to the head of the queue, to be run one by one.
+    void split_job(JobParts& job);
+    bool has_jobs() const { return start_first_ != nullptr; }
+
+    /// For RowLock.
+    bool try_lock(Part& part, WindowPlace place);
+    void wait(Part& part);
+    void release(WindowEntry& entry, RowMask rows);
+
+    std::size_t entries_in_use() const { return in_use_; }
+    /// The array ends without stop(): whoever holds or waits is destroyed, in any order, and
+    /// releasing does nothing from now on.
+    void abandon() { abandoned_ = true; }
+
+  private:
+    static constexpr std::size_t bucket_count = 4096;
+    WindowEntry& find_or_make(WindowPlace place);
+    void forget_if_idle(WindowEntry& entry);
+    void grant(WindowEntry& entry);
+    void list(WindowEntry& entry);
+    std::size_t bucket_of(WindowPlace place) const;
+    bool fits(const JobParts& job, const Part& part) const;
+    void join(JobParts& job, Part& part) const;
+
+    const Geometry& geometry_;
+    std::vector<WindowEntry*> buckets_;
+    std::deque<WindowEntry> entries_;  // their addresses stay
+    WindowEntry* free_{nullptr};
+    WindowEntry* start_first_{nullptr};
+    WindowEntry* start_last_{nullptr};
+    std::size_t in_use_{0};
+    bool abandoned_{false};
+    JobListener* listener_{nullptr};
+};
+
+/// `RowLock lock{locks, place, rows}; co_await lock;` holds the rows until it ends.
+class RowLock {
+  public:
+    RowLock(WindowLocks& locks, WindowPlace place, RowMask rows) : locks_(locks), place_(place) {
+        part_.rows = rows;
+    }
+    RowLock(const RowLock&) = delete;
+    RowLock& operator=(const RowLock&) = delete;
+    ~RowLock() { release(); }
+
+    bool await_ready() {
+        held_ = locks_.try_lock(part_, place_);
+        return held_;
+    }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) {
+        part_.queue = static_cast<PromiseBase&>(self.promise()).queue;
+        part_.handle = self;
+        locks_.wait(part_);
+    }
+    void await_resume() { held_ = true; }
+    void release() {
+        if (held_) locks_.release(*part_.entry, part_.rows);
+        held_ = false;
+    }
+
+  private:
+    WindowLocks& locks_;
+    WindowPlace place_;
+    Part part_;
+    bool held_{false};
+};
+
+}  // namespace braid

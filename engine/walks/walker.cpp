@@ -1,0 +1,939 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/walks/walker.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "engine/base/mutation.h"
+#include "parity/parity.h"
+
+namespace braid {
+namespace {
+
+int count_runs(std::uint64_t bits) { return std::popcount(bits & ~(bits << 1)); }
+
+}  // namespace
+
+struct Walker::Lane {
+    Lane(const StripeContext& context, std::uint64_t size)
+        : io(context.geometry, context.members), member_size(size),
+          buffer(size * context.geometry.member_count) {}
+
+    StripeIo io;
+    std::uint64_t member_size;          // bytes of each member's piece of the buffer
+    Buffer buffer;
+    std::uint64_t batch{0};             // number of the batch, in the order of the walk
+    std::uint64_t first{0};             // windows [first, first + count)
+    std::uint32_t count{0};
+    RoleSet read;                       // by member index: those that the batch was read from
+    std::array<std::optional<RowLock>, batch_windows_max> locks;
+    std::array<DiskOp, ops_max> ops;    // by member, by row of a window, or by run of windows
+    DiskGroup group;
+    bool has_bad{false};                // a read of the batch failed
+    std::vector<std::array<RowMask, members_max>> bad;  // by window and member: rows that did
+    std::vector<std::array<RowMask, members_max>> wrong;  // by window and role: to be rewritten
+    std::vector<BadRange> unknown;      // of the batch: to be listed before anything is rewritten
+    std::vector<BadRange> known;        // to leave the list when that has been
+    std::vector<BadRange> voided;       // to be listed as void when parity is true for that
+    std::array<bool, batch_windows_max> marks;  // by window: it is marked before it is mended
+
+    std::byte* content(MemberIndex member, std::uint64_t offset) {
+        return buffer.data() + raw(member) * member_size + offset;
+    }
+    bool was_read(MemberIndex member) const { return read.has(Role{raw(member)}); }
+    bool is_wrong(std::uint32_t index) const {
+        return std::ranges::any_of(wrong[index], [](RowMask rows) { return rows != 0; });
+    }
+    bool has_bad_rows(std::uint32_t index) const {
+        return has_bad && std::ranges::any_of(bad[index], [](RowMask rows) { return rows != 0; });
+    }
+    RoleSet bad_roles(const Geometry& geometry, std::uint32_t index, std::uint32_t row) const {
+        RoleSet roles;
+        for (std::uint32_t m = 0; has_bad && m != geometry.member_count; ++m) {
+            if (((bad[index][m] >> row) & 1) == 0) continue;
+            const StripeIndex stripe{(first + index) / geometry.windows_per_stripe()};
+            roles |= RoleSet::of(geometry.role_of(stripe, MemberIndex{m}));
+        }
+        return roles;
+    }
+};
+
+Walker::Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost& host)
+    : context_(context), clock_(clock), host_(host), lanes_group_(ready) {}
+
+bool Walker::in_memory() const {
+    bool all = true;
+    for (std::uint32_t i = 0; i != context_.members.count(); ++i) {
+        const auto& slot = context_.members.slot(MemberIndex{i});
+        if (slot.disk) all &= slot.disk->info().in_memory;
+    }
+    return all;
+}
+
+Walker::~Walker() = default;
+
+void Walker::abandon() {
+    lanes_group_.clear();
+    lanes_.clear();
+}
+
+std::uint64_t Walker::memory_bytes() const {
+    return lanes_.size() * batch_windows_ * context_.geometry.window_size() *
+           context_.geometry.member_count;
+}
+
+void Walker::cancel() {
+    cancelled_ = true;
+    if (pausing_ != nullptr) pausing_->cancel();
+}
+
+Task<Result<void>> Walker::run(Walker* self, WalkOrder order) {
+    BRAID_REQUIRE(!self->running_);
+    self->running_ = true;
+    self->order_ = order;
+    self->error_.reset();
+    if (BRAID_MUTANT(resync_skips_last) && order.kind == WalkKind::resyncing) {
+        if (--self->order_.ranges.back().end == order.ranges.back().begin) {
+            self->order_.ranges.pop_back();
+        }
+    }
+    self->range_ = 0;
+    self->next_ = self->done_ = order.begin();
+    self->batches_ = self->batches_done_ = 0;
+    self->passed_ = self->bytes_read_ = self->rows_wrong_ = self->rows_unknown_ = 0;
+    self->checkpointed_ = self->rate_since_ = self->clock_.now();
+    self->rate_from_ = 0;
+    self->rate_ = 0;
+    self->pause_until_ = {};
+    self->host_.take_latency();
+    self->quiet_ = {};
+    self->looks_missed_ = self->looks_pause_ = 0;
+    const Geometry& geometry = self->context_.geometry;
+    const bool in_memory = self->in_memory();
+    const std::uint64_t fits = job_size_max / geometry.member_count / geometry.window_size();
+    const std::uint64_t wanted =
+        (in_memory ? batch_size_in_memory : batch_size) / geometry.window_size();
+    self->batch_windows_ =
+        std::clamp<std::uint64_t>(std::min(fits, wanted), 1, batch_windows_max);
+    const std::uint64_t size = self->batch_windows_ * geometry.window_size();
+    const std::uint32_t lanes = in_memory ? lanes_in_memory : lanes_max;
+    for (std::uint32_t i = 0; i != lanes; ++i) {
+        self->lanes_.push_back(std::make_unique<Lane>(self->context_, size));
+        self->lanes_group_.spawn(walk_lane(self, self->lanes_.back().get()));
+    }
+    auto joined = self->lanes_group_.join();
+    co_await joined;
+    self->lanes_.clear();
+    self->running_ = self->cancelled_ = false;
+    if (self->error_) co_return *self->error_;
+    if (self->range_ != self->order_.ranges.size()) co_return Error{Errc::cancelled, "walk"};
+    co_return Result<void>{};
+}
+
+/// The next windows of the order; false when there are none. A member that is being rebuilt is
+/// live in all of them or in none.
+bool Walker::next_batch(Lane& lane) {
+    const auto& ranges = order_.ranges;
+    while (range_ != ranges.size() && next_ == ranges[range_].end) {
+        if (++range_ != ranges.size()) next_ = ranges[range_].begin;
+    }
+    if (range_ == ranges.size()) return false;
+    lane.first = next_;
+    std::uint64_t count = std::min(ranges[range_].end - next_, batch_windows_);
+    for (std::uint32_t i = 0; i != context_.members.count(); ++i) {
+        const auto& slot = context_.members.slot(MemberIndex{i});
+        if (slot.state != MemberState::rebuilding) continue;
+        if (lane.first < slot.rebuilt) count = std::min(count, slot.rebuilt - lane.first);
+    }
+    lane.count = static_cast<std::uint32_t>(count);
+    lane.batch = batches_++;
+    next_ += count;
+    return true;
+}
+
+Task<void> Walker::walk_lane(Walker* self, Lane* lane) {
+    while (!self->cancelled_ && !self->error_ && self->next_batch(*lane)) {
+        const Nanos start = self->clock_.now();
+        const RowMask rows = row_range(0, self->context_.geometry.window_rows);
+        for (std::uint32_t i = 0; i != lane->count; ++i) {
+            lane->locks[i].emplace(self->context_.locks,
+                                   self->context_.members.window_place(lane->first + i), rows);
+            RowLock& lock = *lane->locks[i];
+            co_await lock;
+        }
+        const Result<void> result = co_await walk_batch(self, lane);
+        if (!result && !self->error_ && self->is_current()) self->error_ = result.error();
+        while (self->batches_done_ != lane->batch && !self->error_) {
+            self->turn_.clear();
+            auto turn = self->turn_.wait();
+            co_await turn;
+        }
+        if (!self->error_ && !self->is_current()) self->error_ = Error{Errc::cancelled, "walk"};
+        if (!self->error_) {
+            ++self->batches_done_;
+            self->passed_ += lane->count;
+            self->done_ = lane->first + lane->count;
+            self->host_.walk_passed(self->order_, {lane->first, self->done_});
+        }
+        for (std::uint32_t i = 0; i != lane->count; ++i) lane->locks[i].reset();
+        self->turn_.set();
+        self->note_rate();
+        const Nanos now = self->clock_.now();
+        if (!self->checkpointing_ && !self->error_ &&
+            now.value - self->checkpointed_.value > checkpoint_nanos) {
+            self->checkpointing_ = true;
+            const Result<void> kept = co_await self->host_.walk_checkpoint();
+            if (!kept && !self->error_) self->error_ = kept.error();
+            self->checkpointed_ = self->clock_.now();
+            self->checkpointing_ = false;
+        }
+        co_await pause(self, Nanos{now.value - start.value});
+    }
+    self->turn_.set();
+}
+
+/// One lane decides how long all of them pause; the others wait with it.
+Task<void> Walker::pause(Walker* self, Nanos step) {
+    if (self->pausing_ == nullptr && self->clock_.now() >= self->pause_until_) {
+        const LatencySample during = self->host_.take_latency();
+        const Nanos pause = self->throttle_.pause_after(step, during, self->quiet_);
+        self->quiet_ = {};
+        if (pause.value != 0 && !self->cancelled_) {
+            self->pause_until_ = {self->clock_.now().value + pause.value};
+            Timer timer(self->clock_, self->pause_until_);
+            self->pausing_ = &timer;
+            co_await timer;
+            self->pausing_ = nullptr;
+            self->pause_until_ = {};
+            self->quiet_ = self->host_.take_latency();
+            self->turn_.set();
+        }
+    } else {
+        while (self->pausing_ != nullptr && !self->cancelled_) {
+            self->turn_.clear();
+            auto turn = self->turn_.wait();
+            co_await turn;
+        }
+    }
+    Yield yield;
+    co_await yield;  // members in memory never suspend; clients come in between
+}
+
+void Walker::note_rate() {
+    const Nanos now = clock_.now();
+    const std::uint64_t nanos = now.value - rate_since_.value;
+    if (nanos < 1'000'000'000) return;
+    const std::uint64_t bytes = (passed_ - rate_from_) * context_.geometry.window_size();
+    const double rate = static_cast<double>(bytes) * 1e9 / static_cast<double>(nanos);
+    rate_ = rate_ == 0 ? rate : rate_ * 0.7 + rate * 0.3;
+    rate_since_ = now;
+    rate_from_ = passed_;
+}
+
+WalkStatus Walker::status() const {
+    const std::uint64_t window = context_.geometry.window_size();
+    WalkStatus status;
+    status.kind = order_.kind;
+    if (order_.kind == WalkKind::rebuilding) status.member = order_.member;
+    // A walk to the array's end counts from its start, one over marked stripes from the first.
+    std::uint64_t end = 0;
+    for (const WindowRange& range : order_.ranges) end += range.size();
+    const std::uint64_t left = end - passed_;
+    const std::uint64_t all = context_.members.window_count();
+    if (order_.ranges.size() == 1 && order_.ranges.front().end == all) end = all;
+    status.position = (end - left) * window;
+    status.end = end * window;
+    double rate = rate_;
+    if (rate == 0) {  // the first second
+        const std::uint64_t nanos = clock_.now().value - rate_since_.value;
+        const auto bytes = static_cast<double>((passed_ - rate_from_) * window);
+        if (nanos != 0) rate = bytes * 1e9 / static_cast<double>(nanos);
+    }
+    status.rate = static_cast<std::uint64_t>(rate);
+    if (status.rate != 0) status.seconds_left = (status.end - status.position) / status.rate;
+    status.repair = order_.repair;
+    status.mismatches = order_.mismatches;
+    status.repaired = order_.repaired;
+    status.throttle = throttle_.severity();
+    return status;
+}
+
+Task<Result<void>> Walker::walk_batch(Walker* self, Lane* lane) {
+    if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
+    BRAID_CO_CHECK(co_await read_batch(self, lane));
+    // What a lost member's disk gave last, or another disk in its place, decides nothing.
+    if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
+    BRAID_CO_CHECK(co_await walk_windows(self, lane));
+    if (self->order_.kind == WalkKind::rebuilding) {
+        BRAID_CO_CHECK(co_await rebuild_batch(self, lane));
+    }
+    if (!lane->voided.empty() && self->is_current()) {
+        BRAID_CO_CHECK(co_await self->context_.monitor.flush_members());
+        BRAID_CO_CHECK(co_await self->host_.walk_unknown(std::move(lane->voided)));
+    }
+    if (!lane->known.empty() && self->is_current()) {
+        BRAID_CO_CHECK(co_await self->context_.monitor.rows_known(std::move(lane->known)));
+    }
+    // A member was lost meanwhile: what it should have taken part in does not count.
+    if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
+    co_return Result<void>{};
+}
+
+/// The same windows of every live member, each member's in one piece.
+Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
+    Members& members = self->context_.members;
+    const WindowPlace place = members.window_place(lane->first);
+    RoleSet failed;  // by member index
+    lane->has_bad = false;
+    lane->read = {};
+    for (const bool background : {true, false}) {
+        // Of members in memory every other one is read by a worker thread, beside ours.
+        std::uint32_t number = 0;
+        for (std::uint32_t i = 0; i != members.count(); ++i) {
+            const MemberIndex member{i};
+            DiskOp& op = lane->ops[i];
+            if (background) op = {};
+            if (!members.is_live(member, place)) continue;
+            if ((number++ % 2 == 1) != background) continue;
+            lane->read |= RoleSet::of(Role{i});
+            op.kind = DiskOpKind::read;
+            op.background = background;
+            op.offset = members.device_offset(member, place, 0);
+            op.size = lane->count * self->context_.geometry.window_size();
+            op.data = lane->content(member, 0);
+            op.tag = 1;
+            members.submit(member, lane->group, op);
+        }
+    }
+    co_await lane->group;
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        const DiskOp& op = lane->ops[i];
+        if (op.tag == 0) continue;
+        members.count_done(op, MemberIndex{i});
+        self->bytes_read_ += op.size;
+        if (op.ok()) continue;
+        failed |= RoleSet::of(Role{i});
+        self->context_.monitor.read_failed(MemberIndex{i}, op.os_error);
+    }
+    if (failed.empty()) co_return Result<void>{};
+    lane->has_bad = true;
+    lane->bad.assign(lane->count, {});
+    const RowMask rows = row_range(0, self->context_.geometry.window_rows);
+    for (const Role member : failed) {
+        for (auto& window : lane->bad) window[raw(member)] = rows;
+        co_await read_by_rows(self, lane, MemberIndex{raw(member)});
+    }
+    for (const Role member : failed) {
+        BRAID_CO_CHECK(co_await verify_bad(self, lane, MemberIndex{raw(member)}));
+    }
+    co_return Result<void>{};
+}
+
+/// Whether the member answers a read anywhere else; or anywhere in the batch, if that is all of it.
+Task<bool> Walker::answers(Walker* self, Lane* lane, MemberIndex member) {
+    constexpr std::uint64_t places = 4;
+    Members& members = self->context_.members;
+    const std::uint64_t windows = members.window_count();
+    Buffer row(row_size);
+    bool asked = false;
+    for (std::uint64_t i = 1; i <= places; ++i) {
+        const std::uint64_t at = (lane->first + i * windows / (places + 1)) % windows;
+        if (at >= lane->first && at < lane->first + lane->count) continue;
+        asked = true;
+        DiskGroup group;
+        DiskOp op;
+        op.offset = members.device_offset(member, members.window_place(at), 0);
+        op.size = row_size;
+        op.data = row.data();
+        members.submit(member, group, op);
+        co_await group;
+        members.count_done(op, member);
+        if (op.ok()) co_return true;
+    }
+    const RowMask rows = row_range(0, self->context_.geometry.window_rows);
+    co_return !asked && std::ranges::any_of(lane->bad, [&](const auto& window) {
+        return window[raw(member)] != rows;
+    });
+}
+
+/// Rows could not be read. Is it these rows, or does the member answer no reads just now? Then
+/// nothing is decided on that. It may have answered none when they were tried: they are once more.
+Task<Result<void>> Walker::verify_bad(Walker* self, Lane* lane, MemberIndex member) {
+    std::uint32_t count = 0;
+    for (const auto& window : lane->bad) {
+        count += static_cast<std::uint32_t>(std::popcount(window[raw(member)]));
+    }
+    if (count == 0 || self->order_.kind == WalkKind::scrubbing) co_return Result<void>{};
+    if (!co_await answers(self, lane, member)) {
+        self->unreadable_ = member;
+        co_return Error{Errc::busy, "walk"};
+    }
+    co_await read_by_rows(self, lane, member);
+    co_return Result<void>{};
+}
+
+/// A read of the batch failed: which rows, of those that are noted as bad, are to blame? Other members' rows may be bad, too, and
+/// only those of the same row count against each other. A row is bad when it fails several times:
+/// what comes of it may be that its data is given up.
+Task<void> Walker::read_by_rows(Walker* self, Lane* lane, MemberIndex member) {
+    constexpr std::uint32_t tries_max = 3;
+    Members& members = self->context_.members;
+    const std::uint32_t rows = self->context_.geometry.window_rows;
+    for (std::uint32_t index = 0; index != lane->count; ++index) {
+        const WindowPlace place = members.window_place(lane->first + index);
+        RowMask left = lane->bad[index][raw(member)];
+        for (std::uint32_t tries = 0; left != 0 && tries != tries_max; ++tries) {
+            for_each_run(left, [&](std::uint32_t first, std::uint32_t count) {
+                for (std::uint32_t row = first; row != first + count; ++row) {
+                    DiskOp& op = lane->ops[row];
+                    op = {};
+                    op.offset = members.device_offset(member, place, row);
+                    op.size = row_size;
+                    op.data = lane->content(member, (std::uint64_t{index} * rows + row) * row_size);
+                    members.submit(member, lane->group, op);
+                }
+            });
+            co_await lane->group;
+            RowMask failed = 0;
+            for_each_run(left, [&](std::uint32_t first, std::uint32_t count) {
+                for (std::uint32_t row = first; row != first + count; ++row) {
+                    members.count_done(lane->ops[row], member);
+                    if (!lane->ops[row].ok()) failed |= row_range(row, 1);
+                }
+            });
+            left = failed;
+        }
+        lane->bad[index][raw(member)] = left;
+    }
+}
+
+/// Computes what each window should hold; lists what cannot be known; only then writes what was
+/// found wrong or could not be read. The rebuilt member's strips are only computed:
+/// rebuild_batch() writes them in one piece.
+Task<Result<void>> Walker::walk_windows(Walker* self, Lane* lane) {
+    lane->wrong.assign(lane->count, {});
+    lane->unknown.clear();
+    lane->known.clear();
+    lane->voided.clear();
+    lane->marks.fill(false);
+    const Geometry& geometry = self->context_.geometry;
+    const RowMask rows = row_range(0, geometry.window_rows);
+    const bool all_read = lane->read.size() == geometry.member_count;
+    for (std::uint32_t i = 0; i != lane->count; ++i) {
+        self->begin_window(*lane, i);
+        const WindowPlace place = self->context_.members.window_place(lane->first + i);
+        const bool listed = self->context_.bad.retry_rows(place, rows) != 0;
+        const bool resync = self->order_.kind == WalkKind::resyncing;
+        if (!resync && self->context_.members.rows_in_doubt(place, rows) != 0) {
+            co_return Error{Errc::doubt, "walk"};  // what parity says there decides nothing
+        }
+        if (all_read && !listed && !lane->has_bad_rows(i)) {
+            lane->marks[i] = !resync;
+            self->inspect_window(*lane, i);
+        } else {
+            BRAID_CO_CHECK(self->recover_window(*lane, i));
+        }
+    }
+    if (!lane->unknown.empty()) {
+        BRAID_CO_CHECK(co_await self->host_.walk_unknown(std::move(lane->unknown)));
+        if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
+    }
+    for (std::uint32_t i = 0; i != lane->count; ++i) {
+        if (lane->is_wrong(i)) BRAID_CO_CHECK(co_await mend_window(self, lane, i));
+    }
+    co_return Result<void>{};
+}
+
+void Walker::begin_window(Lane& lane, std::uint32_t index) {
+    const Geometry& geometry = context_.geometry;
+    const WindowPlace place = context_.members.window_place(lane.first + index);
+    lane.io.begin(place, row_range(0, geometry.window_rows));
+    for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
+        const Role role = geometry.role_of(place.stripe, MemberIndex{m});
+        lane.io.old_content[raw(role)] =
+            lane.content(MemberIndex{m}, index * geometry.window_size());
+    }
+}
+
+namespace {
+
+struct ConstStrips {
+    std::array<const std::byte*, members_max> data{};
+    ByteView p;
+    ByteView q;
+};
+
+ConstStrips strips_of(const Geometry& geometry, const StripeIo& io, std::uint32_t row,
+                      std::uint32_t count) {
+    ConstStrips strips;
+    const std::uint64_t at = row * row_size;
+    const std::uint64_t size = count * row_size;
+    for (const Role role : geometry.data_roles()) {
+        strips.data[raw(role)] = io.old_content[raw(role)] + at;
+    }
+    strips.p = {io.old_content[raw(geometry.p())] + at, size};
+    if (geometry.parities() == 2) strips.q = {io.old_content[raw(geometry.q())] + at, size};
+    return strips;
+}
+
+bool matches(const Geometry& geometry, const ConstStrips& strips) {
+    const parity::Sources data{strips.data.data(), geometry.data_count()};
+    return geometry.parities() == 2 ? parity::matches_pq(strips.p, strips.q, data)
+                                    : parity::matches_p(strips.p, data);
+}
+
+}  // namespace
+
+/// Everything was read: finds the rows whose P and Q do not match.
+void Walker::inspect_window(Lane& lane, std::uint32_t index) {
+    const Geometry& geometry = context_.geometry;
+    if (matches(geometry, strips_of(geometry, lane.io, 0, geometry.window_rows))) return;
+    for (std::uint32_t row = 0; row != geometry.window_rows; ++row) inspect_row(lane, index, row);
+}
+
+/// If the row is to be rewritten, the right content is in the lane's buffer afterwards, and the
+/// strips that have it are marked in `wrong`.
+void Walker::inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row) {
+    const Geometry& geometry = context_.geometry;
+    const ConstStrips strips = strips_of(geometry, lane.io, row, 1);
+    if (matches(geometry, strips)) return;
+    if (order_.kind == WalkKind::resyncing) ++rows_wrong_;
+    const WindowPlace place = context_.members.window_place(lane.first + index);
+    const parity::Sources data{strips.data.data(), geometry.data_count()};
+    RoleSet wrong = geometry.parity_roles();  // what a resync, or a repair of RAID-5, rewrites
+    if (order_.kind == WalkKind::scrubbing) {
+        ++order_.mismatches;
+        std::string what = "parity and data differ; which strip is wrong cannot be told";
+        bool known = geometry.parities() == 1;
+        if (geometry.parities() == 2) {
+            using What = parity::Located::What;
+            const parity::Located located = parity::locate(strips.p, strips.q, data);
+            known = located.what != What::several;
+            if (located.what == What::data) {
+                wrong = RoleSet::of(Role{static_cast<std::uint32_t>(located.index)});
+            } else if (located.what == What::p) {
+                wrong = RoleSet::of(geometry.p());
+            } else if (located.what == What::q) {
+                wrong = RoleSet::of(geometry.q());
+            }
+            if (known) {
+                what = fmt::format("the strip on member {} is wrong",
+                                   raw(geometry.member_of(place.stripe, *wrong.begin())));
+            } else {
+                what = "more than one strip is wrong, which ones cannot be told; nothing changed";
+            }
+        }
+        const bool repairs = order_.repair && known;
+        if (repairs) {
+            ++order_.repaired;
+            what += geometry.parities() == 2 ? "; repaired" : "; parity rewritten from the data";
+        }
+        const bool located = known && geometry.parities() == 2;
+        host_.walk_mismatch(place, row_range(row, 1), located ? wrong : RoleSet{}, std::move(what));
+        if (!repairs) return;
+    }
+    std::array<std::byte*, members_max> to{};
+    for (const Role role : geometry.data_roles()) {
+        to[raw(role)] = lane.io.old_content[raw(role)] + row * row_size;
+    }
+    parity::Strips fix{{to.data(), geometry.data_count()}, nullptr, nullptr, row_size};
+    fix.p = lane.io.old_content[raw(geometry.p())] + row * row_size;
+    if (geometry.parities() == 2) fix.q = lane.io.old_content[raw(geometry.q())] + row * row_size;
+    parity::Lost lost;
+    for (const Role role : wrong) {
+        if (role == geometry.p()) {
+            lost.p = true;
+        } else if (geometry.parities() == 2 && role == geometry.q()) {
+            lost.q = true;
+        } else {
+            lost.first = raw(role);
+        }
+        lane.wrong[index][raw(role)] |= row_range(row, 1);
+    }
+    parity::recover(fix, lost, parity::Store::cached);
+}
+
+/// Neighbouring rows of a window that are alike.
+struct Walker::RowRun {
+    WindowPlace place;
+    std::uint32_t index{0};  // of the window in its batch
+    std::uint32_t row{0};
+    std::uint32_t count{0};
+    RoleSet lost;            // of no member that was read
+    RoleSet bad;             // could not be read
+    RoleSet retry;           // listed, to be tried again
+    RoleSet voided;          // listed as void
+    bool doubtful{false};
+
+    RoleSet gone() const { return lost | bad; }
+    RowMask rows() const { return row_range(row, count); }
+    bool is_like(const RowRun& other) const {
+        return bad.bits() == other.bad.bits() && retry.bits() == other.retry.bits() &&
+               voided.bits() == other.voided.bits() && doubtful == other.doubtful;
+    }
+};
+
+namespace {
+
+parity::Strips strips_at(const Geometry& geometry, const StripeIo& io,
+                         std::array<std::byte*, members_max>& data, std::uint32_t row,
+                         std::uint32_t count) {
+    for (const Role role : geometry.data_roles()) {
+        data[raw(role)] = io.old_content[raw(role)] + row * row_size;
+    }
+    parity::Strips strips{{data.data(), geometry.data_count()},
+                          io.old_content[raw(geometry.p())] + row * row_size, nullptr,
+                          count * row_size};
+    if (geometry.parities() == 2) strips.q = io.old_content[raw(geometry.q())] + row * row_size;
+    return strips;
+}
+
+parity::Lost lost_of(const Geometry& geometry, RoleSet gone) {
+    parity::Lost lost;
+    for (const Role role : gone & geometry.data_roles()) {
+        (lost.first ? lost.second : lost.first) = raw(role);
+    }
+    lost.p = gone.has(geometry.p());
+    lost.q = geometry.parities() == 2 && gone.has(geometry.q());
+    return lost;
+}
+
+}  // namespace
+
+/// The strip that a rebuild writes.
+RoleSet Walker::target_of(const RowRun& run) const {
+    if (order_.kind != WalkKind::rebuilding) return {};
+    return RoleSet::of(context_.geometry.role_of(run.place.stripe, order_.member));
+}
+
+void Walker::set_zero(Lane& lane, const RowRun& run, RoleSet roles) {
+    for (const Role role : roles) {
+        std::memset(lane.io.old_content[raw(role)] + run.row * row_size, 0, run.count * row_size);
+    }
+}
+
+void Walker::list(Lane& lane, const RowRun& run, Role role, BadKind kind) {
+    rows_unknown_ += run.count;
+    if (BRAID_MUTANT(bad_rows_not_kept)) return;
+    BadRange range = context_.bad.range_of(run.place, role, run.row, run.count);
+    range.kind = kind;
+    lane.unknown.push_back(range);
+}
+
+/// Parity is true: what is gone is computed from the rest, and what could not be read is
+/// rewritten. Where more is gone than that, only a rebuild has to pass.
+void Walker::recover_rows_of(Lane& lane, const RowRun& run) {
+    const Geometry& geometry = context_.geometry;
+    const RoleSet gone = run.gone();
+    if (gone.size() > geometry.parities()) {
+        if (order_.kind == WalkKind::rebuilding) return pass_over(lane, run);
+        if (order_.kind == WalkKind::scrubbing) {
+            host_.walk_mismatch(run.place, run.rows(), gone,
+                                "it cannot be read, nor computed from the others");
+        }
+        return;
+    }
+    std::array<std::byte*, members_max> data{};
+    const parity::Strips strips = strips_at(geometry, lane.io, data, run.row, run.count);
+    parity::recover(strips, lost_of(geometry, gone), parity::Store::cached);
+    for (const Role role : run.bad) lane.wrong[run.index][raw(role)] |= run.rows();
+    context_.counters.reads_corrected += run.bad.size() * run.count;
+}
+
+/// A rebuild passes rows whose strips cannot be computed, because others cannot be read. Those are
+/// left as they are, to be tried again; its own becomes void, as what other lost members held of
+/// them. Parity is made true if all that is not void is known.
+void Walker::pass_over(Lane& lane, const RowRun& run) {
+    const Geometry& geometry = context_.geometry;
+    const RoleSet data = geometry.data_roles();
+    const RoleSet none_there = run.lost | (run.bad & run.voided);
+    set_zero(lane, run, none_there);
+    for (const Role role : (run.lost & data) - run.voided) list(lane, run, role, BadKind::voided);
+    const RoleSet unknown = (run.bad & data) - run.voided;
+    for (const Role role : unknown) list(lane, run, role, BadKind::retry);
+    if (!unknown.empty() && BRAID_MUTANT(retry_overwritten)) {
+        set_zero(lane, run, unknown);
+        for (const Role role : unknown) lane.wrong[run.index][raw(role)] |= run.rows();
+        return renew_parity(lane, run);
+    }
+    if (unknown.empty()) renew_with_zeros(lane, run);
+}
+
+/// Some strip is to be tried again: parity is not trusted. Where all are known now it is made true,
+/// and they leave the list; a rebuild makes its own strip void. Both when parity is durable: until
+/// then nobody trusts it, so that no mark is needed, which would put its neighbours in doubt.
+/// What is lost and not listed beside it was listed along with others: it may have been written.
+void Walker::settle_listed(Lane& lane, const RowRun& run) {
+    const Geometry& geometry = context_.geometry;
+    const RoleSet data = geometry.data_roles();
+    const RoleSet target = target_of(run);
+    const RoleSet none_there = (run.gone() & run.voided) | target;
+    set_zero(lane, run, none_there);
+    for (const Role role : (target & data) - run.voided) {
+        rows_unknown_ += run.count;
+        lane.voided.push_back(context_.bad.range_of(run.place, role, run.row, run.count));
+    }
+    const RoleSet unknown = (run.gone() & data) - none_there;
+    for (const Role role : unknown - run.retry - run.voided) {
+        list(lane, run, role, run.bad.has(role) ? BadKind::retry : BadKind::voided);
+    }
+    if (!unknown.empty()) return;
+    renew_with_zeros(lane, run);
+    for (const Role role : run.retry - target) {
+        lane.known.push_back(context_.bad.range_of(run.place, role, run.row, run.count));
+    }
+}
+
+/// Whether a strip that cannot be known is there as it was: it cannot be read just now, or its
+/// member has left with it, and the row was not written since.
+BadKind Walker::kind_of(const RowRun& run, Role role) const {
+    if (run.bad.has(role)) return BadKind::retry;
+    const auto& slot =
+        context_.members.slot(context_.geometry.member_of(run.place.stripe, role));
+    const bool kept = context_.members.window_number(run.place) < slot.kept;
+    return kept ? BadKind::retry : BadKind::voided;
+}
+
+/// Data in doubt that cannot be known. A strip whose member has it as it was is to be tried again;
+/// then nothing is written. Where none is, nothing is there: parity is made true for zeros.
+void Walker::give_up(Lane& lane, const RowRun& run, RoleSet unknown) {
+    bool retries = false;
+    for (const Role role : unknown) {
+        const bool retry = kind_of(run, role) == BadKind::retry;
+        list(lane, run, role, retry ? BadKind::retry : BadKind::voided);
+        retries |= retry;
+        if (!retry) set_zero(lane, run, RoleSet::of(role));
+    }
+    if (retries && BRAID_MUTANT(retry_overwritten)) set_zero(lane, run, unknown);
+    if (!retries || BRAID_MUTANT(retry_overwritten)) renew_with_zeros(lane, run);
+}
+
+/// What is void and could not be read gets the zeros that parity is made true for.
+void Walker::renew_with_zeros(Lane& lane, const RowRun& run) {
+    for (const Role role : run.bad & run.voided) lane.wrong[run.index][raw(role)] |= run.rows();
+    renew_parity(lane, run);
+}
+
+/// All data is in the lane's buffer: P and Q that are not lost are computed, and rewritten where
+/// they differ from what was read.
+void Walker::renew_parity(Lane& lane, const RowRun& run) {
+    const Geometry& geometry = context_.geometry;
+    std::array<std::byte*, members_max> data{};
+    for (std::uint32_t row = run.row; row != run.row + run.count; ++row) {
+        const parity::Strips strips = strips_at(geometry, lane.io, data, row, 1);
+        std::memcpy(before_[0].data(), strips.p, row_size);
+        if (strips.q != nullptr) std::memcpy(before_[1].data(), strips.q, row_size);
+        parity::recover(strips, lost_of(geometry, geometry.parity_roles()), parity::Store::cached);
+        bool differs = false;
+        for (const Role role : geometry.parity_roles() - run.lost) {
+            const auto& before = before_[raw(role) - raw(geometry.p())];
+            const bool same = std::memcmp(before.data(),
+                                          lane.io.old_content[raw(role)] + row * row_size,
+                                          row_size) == 0;
+            if (same && !run.bad.has(role)) continue;
+            differs = true;
+            lane.wrong[run.index][raw(role)] |= row_range(row, 1);
+        }
+        if (differs && order_.kind == WalkKind::resyncing) ++rows_wrong_;
+    }
+}
+
+/// Parity is in doubt. What is not gone is what it is: old or new, decided by this. A strip that
+/// is gone is known if it is void (then it is zeros), or if two parities agree on it; and where as
+/// many members are lost as may be, every row in doubt was listed as they were lost: one that is
+/// not any more was written whole since, and is true.
+void Walker::settle_rows(Lane& lane, const RowRun& run) {
+    const Geometry& geometry = context_.geometry;
+    const RoleSet lost_data = run.lost & geometry.data_roles();
+    const bool listed_all = run.lost.size() == geometry.parities();
+    if (listed_all && !(lost_data - run.voided).empty() && run.bad.empty() &&
+        !BRAID_MUTANT(bad_rows_not_kept)) {
+        return;
+    }
+    set_zero(lane, run, run.gone() & run.voided);
+    const RoleSet unknown = (run.gone() & geometry.data_roles()) - run.voided;
+    if (unknown.empty()) return renew_with_zeros(lane, run);
+    const RoleSet parity = geometry.parity_roles() - run.gone();
+    if (unknown.size() >= parity.size()) return give_up(lane, run, unknown);
+    for (std::uint32_t row = run.row; row != run.row + run.count; ++row) {
+        RowRun one = run;
+        one.row = row;
+        one.count = 1;
+        std::array<std::byte*, members_max> data{};
+        const parity::Strips strips = strips_at(geometry, lane.io, data, row, 1);
+        parity::recover(strips, lost_of(geometry, unknown), parity::Store::cached);
+        if (!matches(geometry, strips_of(geometry, lane.io, row, 1))) {
+            give_up(lane, one, unknown);
+            continue;
+        }
+        const RoleSet given = (unknown | run.voided) & run.bad;
+        for (const Role role : given) lane.wrong[run.index][raw(role)] |= one.rows();
+    }
+}
+
+/// What a row of a window lacks, and what is listed of it.
+Walker::RowRun Walker::run_at(Lane& lane, std::uint32_t index, std::uint32_t row) const {
+    const Geometry& geometry = context_.geometry;
+    const RowMask mask = row_range(row, 1);
+    RowRun run;
+    run.place = context_.members.window_place(lane.first + index);
+    run.index = index;
+    run.row = row;
+    run.count = 1;
+    run.bad = lane.bad_roles(geometry, index, row);
+    run.doubtful = context_.members.rows_in_doubt(run.place, mask) != 0;
+    for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
+        const Role role = geometry.role_of(run.place.stripe, MemberIndex{m});
+        if (!lane.was_read(MemberIndex{m})) run.lost |= RoleSet::of(role);
+        if (context_.bad.rows_of(run.place, role, mask, BadKind::retry) != 0) {
+            run.retry |= RoleSet::of(role);
+        } else if (context_.bad.rows_of(run.place, role, mask) != 0) {
+            run.voided |= RoleSet::of(role);
+        }
+    }
+    return run;
+}
+
+/// A window of which strips are lost, rows could not be read, or are to be tried again: rows that
+/// are alike are computed together, rows that lack nothing are compared as always.
+Result<void> Walker::recover_window(Lane& lane, std::uint32_t index) {
+    const Geometry& geometry = context_.geometry;
+    const bool resync = order_.kind == WalkKind::resyncing;
+    for (RowRun run = run_at(lane, index, 0); run.row != geometry.window_rows;) {
+        std::uint32_t next = run.row + 1;
+        std::optional<RowRun> after;
+        for (; next != geometry.window_rows; ++next) {
+            after = run_at(lane, index, next);
+            if (!after->is_like(run)) break;
+            ++run.count;
+        }
+        lane.marks[index] = lane.marks[index] || (run.retry.empty() && !resync);
+        if (!run.retry.empty()) {
+            settle_listed(lane, run);
+        } else if (run.gone().empty()) {
+            for (std::uint32_t i = 0; i != run.count; ++i) inspect_row(lane, index, run.row + i);
+        } else if (run.doubtful) {
+            settle_rows(lane, run);
+        } else {
+            recover_rows_of(lane, run);
+        }
+        if (next == geometry.window_rows) break;
+        run = *after;
+    }
+    return {};
+}
+
+/// Rewrites what was found wrong. Rows in doubt have their mark already.
+Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane, std::uint32_t index) {
+    const StripeContext& context = self->context_;
+    if (context.readonly) co_return Result<void>{};
+    self->begin_window(*lane, index);
+    const WindowPlace place = context.members.window_place(lane->first + index);
+    std::optional<WriteIntent::Hold> hold;
+    if (lane->marks[index]) {
+        hold.emplace(context.intent, place.stripe);
+        WriteIntent::Hold& wait = *hold;
+        BRAID_CO_CHECK(co_await wait);
+    }
+    StripeIo& io = lane->io;
+    for (const Role role : RoleSet::first(context.geometry.member_count)) {
+        if (lane->wrong[index][raw(role)] == 0) continue;
+        io.want_write_old(role, lane->wrong[index][raw(role)]);
+    }
+    while (io.submit(DiskOpKind::write, false)) {
+        co_await io.group;
+        io.collect();
+    }
+    const RoleSet failed = io.failed();
+    if (failed.empty()) co_return Result<void>{};
+    const bool full = tell_failed_strips(io, context.monitor);
+    // A strip that could not be read, and not be rewritten, is as it was.
+    const bool harms = !(failed & context.geometry.parity_roles()).empty();
+    if (harms && self->is_current()) co_return Error{full ? Errc::full : Errc::io, "walk"};
+    co_return Result<void>{};
+}
+
+/// Moves runs of the batch's windows of one member from or to its disk.
+Task<void> Walker::move_windows(Walker* self, Lane* lane, DiskOpKind kind, WindowMask windows) {
+    Members& members = self->context_.members;
+    const MemberIndex member = self->order_.member;
+    const std::uint64_t window_size = self->context_.geometry.window_size();
+    std::uint32_t runs = 0;
+    for_each_run(windows, [&](std::uint32_t first, std::uint32_t count) {
+        DiskOp& op = lane->ops[runs++];
+        op = {};
+        op.kind = kind;
+        op.background = kind == DiskOpKind::write;
+        op.offset = members.device_offset(member, members.window_place(lane->first + first), 0);
+        op.size = count * window_size;
+        op.data = lane->content(member, first * window_size);
+        members.submit(member, lane->group, op);
+    });
+    co_await lane->group;
+    for (std::uint32_t i = 0; i != runs; ++i) members.count_done(lane->ops[i], member);
+}
+
+/// The rebuilt member's strips, in one piece, or around what holds the zeros that it is to hold.
+Task<Result<void>> Walker::rebuild_batch(Walker* self, Lane* lane) {
+    Members& members = self->context_.members;
+    const MemberIndex member = self->order_.member;
+    if (members.slot(member).state != MemberState::rebuilding) co_return Error{Errc::io, "walk"};
+    const WindowMask right = co_await find_zeros(self, lane);
+    const WindowMask wrong = row_range(0, lane->count) & ~right;
+    co_await move_windows(self, lane, DiskOpKind::write, wrong);
+    for (int run = 0; run != count_runs(wrong); ++run) {
+        const DiskOp& op = lane->ops[static_cast<std::size_t>(run)];
+        if (op.ok()) continue;
+        self->context_.monitor.strip_write_failed(member, op.os_error);
+        co_return Error{op.os_error == ENOSPC ? Errc::full : Errc::io, "walk"};
+    }
+    co_return Result<void>{};
+}
+
+/// Windows of the rebuilt member that are to be all zeros, and are: nothing is written there, so
+/// that what is thin stays thin. They are read back, into the very zeros of the batch. While
+/// nothing but other content is found, as on a used disk, fewer and fewer batches are looked at.
+Task<Walker::WindowMask> Walker::find_zeros(Walker* self, Lane* lane) {
+    constexpr std::uint32_t looks_pause_max = 63;  // batches
+    const MemberIndex member = self->order_.member;
+    const std::uint64_t window_size = self->context_.geometry.window_size();
+    const auto is_zero = [&](std::uint32_t index) {
+        const std::byte* content = lane->content(member, index * window_size);
+        return *content == std::byte{0} &&
+               std::memcmp(content, zero_window().data(), window_size) == 0;
+    };
+    WindowMask zero = 0;
+    for (std::uint32_t i = 0; i != lane->count; ++i) {
+        if (is_zero(i)) zero |= row_range(i, 1);
+    }
+    if (zero == 0) co_return 0;
+    if (self->looks_pause_ != 0) {
+        --self->looks_pause_;
+        co_return 0;
+    }
+    co_await move_windows(self, lane, DiskOpKind::read, zero);
+    WindowMask right = 0;
+    int run = 0;
+    for_each_run(zero, [&](std::uint32_t first, std::uint32_t count) {
+        const bool known = lane->ops[static_cast<std::size_t>(run++)].ok();
+        for (std::uint32_t i = first; i != first + count; ++i) {
+            if (known && is_zero(i)) {
+                right |= row_range(i, 1);
+            } else {
+                std::memset(lane->content(member, i * window_size), 0, window_size);
+            }
+        }
+    });
+    self->looks_missed_ = right != 0 ? 0 : std::min(2 * self->looks_missed_ + 1, looks_pause_max);
+    self->looks_pause_ = self->looks_missed_;
+    // Zeros that are in the disk's cache only are to be flushed as those that we write.
+    if (right != 0) ++self->context_.members.slot(member).changes;
+    co_return right;
+}
+
+}  // namespace braid

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Walker: goes over the whole array, a batch of windows at a time, under their locks. One mechanism
+// for three jobs: rebuild computes a member's strips from the others, resync makes P and Q true,
+// scrub compares and repairs. Several batches are on their way at once; a batch keeps its locks
+// until all before it are done, so that "everything before the position is true" always holds.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/base/buffer.h"
+#include "engine/io/clock.h"
+#include "engine/status.h"
+#include "engine/stripes/stripe_jobs.h"
+#include "engine/walks/throttle.h"
+
+namespace braid {
+
+struct WalkOrder {
+    WalkKind kind{WalkKind::resyncing};
+    MemberIndex member{};            // rebuilding
+    std::vector<WindowRange> ranges; // in order, not touching
+    bool repair{false};              // scrubbing
+    std::uint64_t mismatches{0};     // found before it was interrupted
+    std::uint64_t repaired{0};
+    std::uint64_t losses{0};         // of the members when it was given: one more ends the walk
+
+    std::uint64_t begin() const { return ranges.empty() ? 0 : ranges.front().begin; }
+};
+
+/// What the array has to do as a walk goes on.
+class WalkHost {
+  public:
+    virtual ~WalkHost() = default;
+    /// These windows are done, and all of the order before them; their rows are still locked.
+    virtual void walk_passed(const WalkOrder& order, WindowRange passed) = 0;
+    /// Makes the position durable: never ahead of the data.
+    virtual Task<Result<void>> walk_checkpoint() = 0;
+    /// The data in these rows cannot be known: lists them, durably; as void also those that were to
+    /// be tried again. Only then may the walk make the parity of void ones true for zeros.
+    virtual Task<Result<void>> walk_unknown(std::vector<BadRange> rows) = 0;
+    /// Rows of a window were found wrong: `what` for people. `strips`: which of them, as far as
+    /// that can be told, else none.
+    virtual void walk_mismatch(WindowPlace place, RowMask rows, RoleSet strips,
+                               std::string what) = 0;
+    virtual LatencySample take_latency() = 0;
+};
+
+class Walker {
+  public:
+    Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost& host);
+    Walker(const Walker&) = delete;
+    Walker& operator=(const Walker&) = delete;
+    ~Walker();
+
+    /// Errc::cancelled after cancel(), also one just before, and when a member was lost since the
+    /// order was given: it may be another disk by now. Errc::io or Errc::doubt where it could
+    /// not go on; Errc::full where a member has no room; Errc::busy where a member answers no reads
+    /// just now, see unreadable().
+    static Task<Result<void>> run(Walker* self, WalkOrder order);
+    void cancel();
+    /// Destroys what walks, where it stands.
+    void abandon();
+
+    bool running() const { return running_; }
+    const WalkOrder& order() const { return order_; }  // with the counts so far
+    std::uint64_t position() const { return done_; }   // windows
+    std::uint64_t bytes_read() const { return bytes_read_; }  // of the walk, from members
+    std::uint64_t rows_wrong() const { return rows_wrong_; }  // whose parity a resync rewrote
+    std::uint64_t rows_unknown() const { return rows_unknown_; }  // that it had to list
+    /// The member whose reads failed wherever they were tried, which ended the walk.
+    MemberIndex unreadable() const { return unreadable_; }
+    WalkStatus status() const;
+    std::uint64_t memory_bytes() const;
+
+    static constexpr std::uint64_t checkpoint_nanos = 5'000'000'000;
+
+  private:
+    static constexpr std::uint32_t lanes_max = 4;
+    static constexpr std::uint64_t batch_size = 256u << 10;  // of each member, where that fits
+    // Members in memory never wait: what counts is that a batch stays in the processor's cache,
+    // and that the rebuilt member is written beside the reading of the next batch.
+    static constexpr std::uint32_t lanes_in_memory = 2;
+    static constexpr std::uint64_t batch_size_in_memory = 128u << 10;
+    static constexpr std::uint32_t batch_windows_max = 64;
+    static constexpr std::size_t ops_max =
+        std::max({members_max, window_rows_max, batch_windows_max});
+    using WindowMask = std::uint64_t;  // bit i is window i of a batch
+    static_assert(batch_windows_max <= 64);
+    struct Lane;
+
+    static Task<void> walk_lane(Walker* self, Lane* lane);
+    static Task<Result<void>> walk_batch(Walker* self, Lane* lane);
+    static Task<Result<void>> read_batch(Walker* self, Lane* lane);
+    static Task<Result<void>> walk_windows(Walker* self, Lane* lane);
+    bool next_batch(Lane& lane);
+    static Task<Result<void>> rebuild_batch(Walker* self, Lane* lane);
+    static Task<WindowMask> find_zeros(Walker* self, Lane* lane);
+    static Task<void> move_windows(Walker* self, Lane* lane, DiskOpKind kind, WindowMask windows);
+    static Task<Result<void>> mend_window(Walker* self, Lane* lane, std::uint32_t index);
+    static Task<void> read_by_rows(Walker* self, Lane* lane, MemberIndex member);
+    static Task<Result<void>> verify_bad(Walker* self, Lane* lane, MemberIndex member);
+    static Task<bool> answers(Walker* self, Lane* lane, MemberIndex member);
+    void begin_window(Lane& lane, std::uint32_t index);
+    struct RowRun;
+    RowRun run_at(Lane& lane, std::uint32_t index, std::uint32_t row) const;
+    Result<void> recover_window(Lane& lane, std::uint32_t index);
+    void recover_rows_of(Lane& lane, const RowRun& run);
+    void pass_over(Lane& lane, const RowRun& run);
+    void settle_listed(Lane& lane, const RowRun& run);
+    void settle_rows(Lane& lane, const RowRun& run);
+    void give_up(Lane& lane, const RowRun& run, RoleSet unknown);
+    void list(Lane& lane, const RowRun& run, Role role, BadKind kind);
+    void set_zero(Lane& lane, const RowRun& run, RoleSet roles);
+    RoleSet target_of(const RowRun& run) const;
+    BadKind kind_of(const RowRun& run, Role role) const;
+    void renew_parity(Lane& lane, const RowRun& run);
+    void renew_with_zeros(Lane& lane, const RowRun& run);
+    static Task<void> pause(Walker* self, Nanos step);
+    void inspect_window(Lane& lane, std::uint32_t index);
+    void inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row);
+    void note_rate();
+    bool in_memory() const;
+    bool is_current() const { return order_.losses == context_.members.losses(); }
+
+    StripeContext context_;
+    Clock& clock_;
+    WalkHost& host_;
+    TaskGroup lanes_group_;
+    std::vector<std::unique_ptr<Lane>> lanes_;
+    std::uint64_t batch_windows_{1};
+    WalkOrder order_;
+    Throttle throttle_;
+    bool running_{false};
+    bool cancelled_{false};
+    std::optional<Error> error_;
+    std::size_t range_{0};        // of the order's, that the next batch is from
+    std::uint64_t next_{0};       // the first window that no lane has
+    std::uint64_t batches_{0};    // that lanes have taken
+    std::uint64_t batches_done_{0};
+    std::uint64_t done_{0};       // every window of the order before it is done
+    std::uint64_t passed_{0};     // windows done
+    std::uint64_t bytes_read_{0};
+    std::uint64_t rows_wrong_{0};
+    std::uint64_t rows_unknown_{0};
+    std::uint32_t looks_missed_{0};  // see find_zeros()
+    std::uint32_t looks_pause_{0};
+    MemberIndex unreadable_{};
+    Event turn_;                  // done_ moved
+    Timer* pausing_{nullptr};
+    Nanos pause_until_{};
+    LatencySample quiet_;
+    Nanos checkpointed_{};
+    bool checkpointing_{false};
+    Nanos rate_since_{};
+    std::uint64_t rate_from_{0};
+    double rate_{0};              // bytes of a member per second, smoothed
+    std::array<std::array<std::byte, row_size>, 2> before_{};  // P and Q of a row, as read
+};
+
+}  // namespace braid
