@@ -65,7 +65,7 @@ Task<Checked<Unit>> wait_for_resync(Array* array, Clock* clock) {
             co_return Refusal{"interrupted; the next start goes on with the resync"};
         }
         for (const WalkStatus& walk : status.walks) {
-            line.show(task_line(plugin::json_of(walk), style));
+            line.show(task_line(control::json_of(walk), style));
         }
         Timer timer(*clock, {clock->now().value + poll_nanos});
         co_await timer;
@@ -96,7 +96,7 @@ Task<Checked<WalkStatus>> scrub(Array* array, Clock* clock, bool repair) {
             if (const auto stopped = array->stop_scrub(); !stopped) co_return stopped.error();
             co_return Refusal{"interrupted"};
         }
-        if (running != nullptr) line.show(task_line(plugin::json_of(*running), style));
+        if (running != nullptr) line.show(task_line(control::json_of(*running), style));
     }
 }
 
@@ -178,7 +178,7 @@ int report(const Found& found) {
                    found.rows_resynced);
     }
     fmt::print("checked {} of each member: {}\n", size_text(walk.position),
-               scrub_result(plugin::json_of(walk)));
+               scrub_result(control::json_of(walk)));
     if (found.bad_bytes != 0) print_bad(found);
     if (walk.position < walk.end) return status_trouble;
     if (walk.mismatches > walk.repaired) {

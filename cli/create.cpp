@@ -77,7 +77,7 @@ Checked<VolumeWish> parse_volume(const std::string& text) {
     if (colon == std::string::npos) {
         return Refusal{fmt::format("--volume {}: say NAME:SIZE, for instance data:10G", text)};
     }
-    auto size = plugin::parse_size(std::string_view(text).substr(colon + 1));
+    auto size = control::parse_size(std::string_view(text).substr(colon + 1));
     if (!size) return Refusal{fmt::format("--volume {}: {}", text, size.error().text)};
     return VolumeWish{text.substr(0, colon), *size};
 }
@@ -87,7 +87,7 @@ Checked<CreateOptions> parse_options(const CreateArguments& arguments) {
     BRAID_TRY(options.level, parse_level(arguments.level));
     BRAID_TRY(options.layout, parse_layout(arguments.layout));
     if (!arguments.strip_size.empty()) {
-        auto size = plugin::parse_size(arguments.strip_size);
+        auto size = control::parse_size(arguments.strip_size);
         if (!size) return Refusal{fmt::format("--strip-size {}", size.error().text)};
         options.strip_size = *size;
     }
@@ -98,7 +98,7 @@ Checked<CreateOptions> parse_options(const CreateArguments& arguments) {
     }
     options.assume_clean = arguments.assume_clean;
     if (!arguments.data_offset.empty()) {
-        auto offset = plugin::parse_size(arguments.data_offset);
+        auto offset = control::parse_size(arguments.data_offset);
         if (!offset) return Refusal{fmt::format("--data-offset {}", offset.error().text)};
         options.data_offset = *offset;
     }
@@ -172,7 +172,7 @@ Checked<Unit> check_for_twins(const std::vector<Target>& targets) {
 }
 
 Checked<std::uint64_t> parse_file_size(const std::string& text) {
-    auto size = plugin::parse_size(text);
+    auto size = control::parse_size(text);
     if (!size) return Refusal{fmt::format("--size {}", size.error().text)};
     if (*size == 0 || *size > member_size_max) {
         return Refusal{fmt::format("--size {}: no member can have that size", text)};

@@ -33,7 +33,7 @@ Checked<json> change_of(const IntentOptions& options) {
     json change = json::object();
     if (!options.state.empty()) change["on"] = options.state == "on";
     if (!options.region.empty()) {
-        const auto size = plugin::parse_size(options.region);
+        const auto size = control::parse_size(options.region);
         if (!size) return Refusal{fmt::format("--region {}", size.error().text)};
         change["region"] = *size;
     }

@@ -11,7 +11,7 @@
 #include <optional>
 
 
-namespace braid::plugin {
+namespace braid::control {
 namespace {
 
 using nlohmann::json;
@@ -286,4 +286,4 @@ Result<ControlCommand, HttpError> parse_control(const ControlRequest& request) {
     return ControlCommand{VolumesQuery{}};
 }
 
-}  // namespace braid::plugin
+}  // namespace braid::control

@@ -14,7 +14,7 @@
 #include "engine/array.h"
 #include "engine/base/result.h"
 
-namespace braid::plugin {
+namespace braid::control {
 
 inline constexpr std::size_t control_body_size_max = 64u << 10;
 inline constexpr std::uint64_t events_wait_seconds_max = 60;
@@ -78,4 +78,4 @@ struct HttpError {
 
 Result<ControlCommand, HttpError> parse_control(const ControlRequest& request);
 
-}  // namespace braid::plugin
+}  // namespace braid::control

@@ -6,7 +6,7 @@
 #include <charconv>
 #include <limits>
 
-namespace braid::plugin {
+namespace braid::control {
 
 Checked<std::uint64_t> parse_size(std::string_view text) {
     const Refusal unreadable{fmt::format(
@@ -32,4 +32,4 @@ Checked<std::uint64_t> parse_size(std::string_view text) {
     return number << shift;
 }
 
-}  // namespace braid::plugin
+}  // namespace braid::control

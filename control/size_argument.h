@@ -7,9 +7,9 @@
 
 #include "engine/base/result.h"
 
-namespace braid::plugin {
+namespace braid::control {
 
 /// A whole number with one of K, M, G, T, P, or none, for bytes; "iB" may follow.
 Checked<std::uint64_t> parse_size(std::string_view text);
 
-}  // namespace braid::plugin
+}  // namespace braid::control

@@ -6,7 +6,7 @@
 
 #include "engine/layout/bad_bytes.h"
 
-namespace braid::plugin {
+namespace braid::control {
 namespace {
 
 using nlohmann::json;
@@ -233,4 +233,4 @@ std::string dump(const json& value) {
     return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-}  // namespace braid::plugin
+}  // namespace braid::control

@@ -9,7 +9,7 @@
 
 #include "engine/status.h"
 
-namespace braid::plugin {
+namespace braid::control {
 
 nlohmann::json json_of(const ArrayStatus& status);
 nlohmann::json json_of(const WalkStatus& walk);
@@ -32,4 +32,4 @@ std::string_view text_of(Severity severity);
 /// As text, whatever bytes the strings hold: what is no UTF-8 is replaced.
 std::string dump(const nlohmann::json& value);
 
-}  // namespace braid::plugin
+}  // namespace braid::control

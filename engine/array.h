@@ -16,7 +16,7 @@
 #include "engine/io/clock.h"
 #include "engine/io/disk.h"
 #include "engine/io/task.h"
-#include "engine/stripes/io_request.h"
+#include "engine/io_request.h"
 #include "engine/status.h"
 
 namespace braid {

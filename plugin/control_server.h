@@ -7,16 +7,18 @@
 #include <atomic>
 #include <string>
 
+#include "control/control_parse.h"
 #include "engine/base/result.h"
 #include "engine/io/uring_disk.h"
 #include "engine/status.h"
 #include "plugin/bridge.h"
-#include "control/control_parse.h"
 #include "plugin/event_hub.h"
 
 struct MHD_Daemon;
 
 namespace braid::plugin {
+
+using namespace control;  // the words of what is asked here
 
 struct ControlAnswer {
     unsigned status{200};

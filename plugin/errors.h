@@ -4,7 +4,7 @@
 
 #include "engine/base/os_error.h"
 #include "engine/base/result.h"
-#include "engine/stripes/io_request.h"
+#include "engine/io_request.h"
 
 namespace braid::plugin {
 

@@ -140,7 +140,7 @@ Checked<Unit> ParameterParser::take_intent(std::string_view value) {
 
 Checked<Unit> ParameterParser::take_intent_region(std::string_view value) {
     BRAID_CHECK(once("intent_region"));
-    const auto size = parse_size(value);
+    const auto size = control::parse_size(value);
     if (!size) return Refusal{fmt::format("intent_region={}", size.error().text)};
     if (const auto fits = check_intent_region(*size); !fits) {
         return Refusal{fmt::format("intent_region={}: {}", value, fits.error().text)};

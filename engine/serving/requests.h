@@ -9,7 +9,7 @@
 
 #include "engine/io/clock.h"
 #include "engine/io/task.h"
-#include "engine/stripes/io_request.h"
+#include "engine/io_request.h"
 #include "engine/stripes/stripe_jobs.h"
 
 namespace braid {

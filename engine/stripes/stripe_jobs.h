@@ -10,7 +10,7 @@
 #include "engine/stripes/buffer_pool.h"
 #include "engine/layout/geometry.h"
 #include "engine/io/task.h"
-#include "engine/stripes/io_request.h"
+#include "engine/io_request.h"
 #include "engine/members/members.h"
 #include "engine/status.h"
 #include "engine/stripes/stripe_io.h"

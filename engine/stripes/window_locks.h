@@ -14,7 +14,7 @@
 #include "engine/base/limits.h"
 #include "engine/layout/geometry.h"
 #include "engine/io/task.h"
-#include "engine/stripes/io_request.h"
+#include "engine/io_request.h"
 
 namespace braid {
 

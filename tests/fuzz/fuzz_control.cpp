@@ -11,7 +11,7 @@
 #include "control/status_json.h"
 
 using namespace braid;
-using namespace braid::plugin;
+using namespace braid::control;
 
 namespace {
 
