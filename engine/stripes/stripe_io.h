@@ -12,6 +12,7 @@
 #include "engine/stripes/buffer_pool.h"
 #include "engine/layout/geometry.h"
 #include "engine/members/members.h"
+#include "engine/stripes/stripe_plan.h"
 #include "engine/stripes/window_locks.h"
 
 namespace braid {
