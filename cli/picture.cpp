@@ -100,7 +100,7 @@ std::string member_line(const json& status, const json& member, const Style& sty
 
 Colour colour_of_health(const json& status) {
     const std::string health = text_in(status, "health");
-    if (health == "clean") return Colour::good;
+    if (health == "clean") return flag_in(status, "in_doubt") ? Colour::warning : Colour::good;
     return health == "degraded" || health == "damaged" ? Colour::warning : Colour::bad;
 }
 
@@ -112,6 +112,17 @@ std::size_t lost_members(const json& status) {
         const bool has_role = member.contains("role") && member["role"].is_number_unsigned();
         return has_role && (state == "faulty" || state == "missing");  // no spare holds anything
     }));
+}
+
+/// What is to be said of parity that is not known to be true; empty: nothing.
+std::string doubt_words(const json& status) {
+    if (!flag_in(status, "in_doubt")) return {};
+    const bool waits = std::ranges::any_of(list_in(status, "waits"), [](const json& wait) {
+        return text_in(wait, "what") == "resyncing";
+    });
+    return fmt::format("; parity of {} of data is in doubt, {}",
+                       size_text(number_in(status, "doubt_bytes")),
+                       waits ? "and is not made true just now" : "and is being made true");
 }
 
 std::string health_words(const json& status, const std::string& health) {
@@ -157,8 +168,8 @@ std::string head(const json& status, const Style& style) {
     if (flag_in(status, "stopping")) line += ", stopping" + waits_of(status);
     const std::string health = text_in(status, "health");
     return line + "\n" +
-           fmt::format("health: {}\n\n",
-                       painted(health_words(status, health), colour_of_health(status), style));
+           fmt::format("health: {}\n\n", painted(health_words(status, health) + doubt_words(status),
+                                                 colour_of_health(status), style));
 }
 
 std::string volumes_line(const json& status) {
@@ -344,6 +355,19 @@ std::string task_line(const json& task, const Style& style) {
     return line;
 }
 
+std::string wait_line(const json& wait, const Style& style) {
+    const std::string kind = text_in(wait, "what");
+    const bool has_member = wait.contains("member") && wait["member"].is_number_unsigned();
+    const std::string member =
+        has_member ? fmt::format("member {}", number_in(wait, "member")) : std::string("a member");
+    const std::string what = kind == "rebuilding"  ? "the rebuild of " + member + " waits"
+                             : kind == "resyncing" ? std::string("the resync waits")
+                             : kind == "scrubbing" ? std::string("the scrub waits")
+                             : kind == "spare"     ? "no spare takes the place of " + member
+                                                   : harmless(kind) + " waits";
+    return painted(what, Colour::warning, style) + ": " + harmless(text_in(wait, "why"));
+}
+
 std::string event_line(const json& event, const Style& style) {
     const std::string severity = text_in(event, "severity");
     const Colour colour = severity == "error"     ? Colour::bad
@@ -410,7 +434,9 @@ std::string draw_status(const json& status, const Style& style, std::size_t even
     text += "\n";
     const json& tasks = list_in(status, "tasks");
     for (const json& task : tasks) text += task_line(task, style) + "\n";
-    if (!tasks.empty()) text += "\n";
+    const json& waits = list_in(status, "waits");
+    for (const json& wait : waits) text += wait_line(wait, style) + "\n";
+    if (!tasks.empty() || !waits.empty()) text += "\n";
     text += bad_rows(status, style);
     text += volumes_line(status);
     text += traffic_line(status);

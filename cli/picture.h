@@ -28,6 +28,8 @@ std::string bar(double done, std::size_t width, const Style& style);
 
 /// "rebuilding member 2  [#####-----]  50.0 %  120 MiB/s  1:20 left".
 std::string task_line(const nlohmann::json& task, const Style& style);
+/// Of the status' `waits`: what ought to run, and why it does not.
+std::string wait_line(const nlohmann::json& wait, const Style& style);
 std::string event_line(const nlohmann::json& event, const Style& style);
 std::string scrub_result(const nlohmann::json& last_scrub);
 /// The write intent and the last recovery of `answer`, a status or what GET /v1/intent says: a line

@@ -23,7 +23,30 @@ bool is_rebuild(const nlohmann::json& task) {
     return kind == "rebuilding" || kind == "resyncing";
 }
 
+/// What does not go on by itself, or soon; of a scrub nobody has asked.
+nlohmann::json waits_in(const nlohmann::json& status) {
+    nlohmann::json waits = nlohmann::json::array();
+    for (const nlohmann::json& wait : list_in(status, "waits")) {
+        if (text_in(wait, "what") != "scrubbing") waits.push_back(wait);
+    }
+    return waits;
+}
+
 std::string summary(const nlohmann::json& status) {
+    std::string text;
+    for (const nlohmann::json& wait : waits_in(status)) {
+        text += (text.empty() ? "" : "\n") + wait_line(wait, Style::of_stdout());
+    }
+    if (!text.empty()) return text;
+    if (text_in(status, "health") == "failed") {
+        return "nothing is being rebuilt: the array has failed, see `braid status`";
+    }
+    if (flag_in(status, "in_doubt")) {
+        return fmt::format(
+            "parity of {} of data is in doubt, and nothing is seen to make it true: see "
+            "`braid status`",
+            size_text(number_in(status, "doubt_bytes")));
+    }
     if (text_in(status, "health") == "clean") return "nothing to rebuild: all members are in sync";
     if (text_in(status, "health") == "damaged") {
         return fmt::format("nothing to rebuild: all members are in sync, but {} cannot be known: "
@@ -39,7 +62,8 @@ Checked<int> run(ControlClient& client, const RebuildOptions& options) {
         BRAID_TRY(const nlohmann::json after, follow_tasks(client, {"rebuilding", "resyncing"}));
         fmt::print("{}\n", summary(after));
         const bool knows_all = number_in(after, "bad_bytes") == 0;
-        return text_in(after, "health") == "clean" && knows_all ? 0 : 1;
+        const bool is_done = waits_in(after).empty() && !flag_in(after, "in_doubt");
+        return text_in(after, "health") == "clean" && knows_all && is_done ? 0 : 1;
     }
     BRAID_TRY(const nlohmann::json status, get_status(client));
     nlohmann::json running = nlohmann::json::array();
@@ -47,13 +71,20 @@ Checked<int> run(ControlClient& client, const RebuildOptions& options) {
         if (is_rebuild(task)) running.push_back(task);
     }
     if (options.as_json) {
-        fmt::print("{}\n", nlohmann::json{{"tasks", running}}.dump(2));
+        const nlohmann::json answer{{"tasks", running}, {"waits", waits_in(status)}};
+        fmt::print("{}\n", answer.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
         return 0;
     }
     for (const nlohmann::json& task : running) {
         fmt::print("{}\n", task_line(task, Style::of_stdout()));
     }
-    if (running.empty()) fmt::print("{}\n", summary(status));
+    if (running.empty()) {
+        fmt::print("{}\n", summary(status));
+        return 0;
+    }
+    for (const nlohmann::json& wait : waits_in(status)) {
+        fmt::print("{}\n", wait_line(wait, Style::of_stdout()));
+    }
     return 0;
 }
 
@@ -63,9 +94,10 @@ void add_rebuild_command(CLI::App& app, int* exit_status) {
     auto options = std::make_shared<RebuildOptions>();
     CLI::App* command = app.add_subcommand("rebuild", "how far the rebuild of a running array is");
     add_socket_option(*command, &options->socket);
-    command->add_flag("--wait", options->wait,
-                      "until it is done; exit status 1 if a member is still lost then, or bytes cannot be "
-                      "known");
+    command->add_flag(
+        "--wait", options->wait,
+        "until it is done, or waits for what will not come by itself; exit status 1 if "
+        "so, if a member is still lost then, parity is in doubt, or bytes cannot be known");
     command->add_flag("--json", options->as_json, "as JSON, for programs");
     command->callback([options, exit_status] {
         *exit_status = with_server(options->socket,

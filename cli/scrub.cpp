@@ -32,6 +32,14 @@ Checked<int> start(ControlClient& client, const ScrubOptions& options) {
         return 0;
     }
     BRAID_TRY(const nlohmann::json status, follow_tasks(client, {"scrubbing"}));
+    for (const nlohmann::json& wait : list_in(status, "waits")) {
+        if (text_in(wait, "what") == "scrubbing") return Refusal{wait_line(wait, Style{})};
+    }
+    if (flag_in(status, "scrub_waits")) {
+        return Refusal{
+            "the scrub waits for what comes before it, and is not at its end; see `braid "
+            "status`"};
+    }
     if (!status.contains("last_scrub") || !status["last_scrub"].is_object()) {
         return Refusal{"the scrub ended without a result; see `braid status`"};
     }

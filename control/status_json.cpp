@@ -128,6 +128,15 @@ std::string_view text_of(Severity severity) {
     return "unknown";
 }
 
+json json_of(const WaitStatus& wait) {
+    return {
+        {"what", wait.what},
+        {"member", wait.member ? json(raw(*wait.member)) : json(nullptr)},
+        {"by_itself", wait.by_itself},
+        {"why", wait.why},
+    };
+}
+
 json json_of(const WalkStatus& walk) {
     json value;
     value["kind"] = braid::text_of(walk.kind);
@@ -208,12 +217,15 @@ json json_of(const ArrayStatus& status) {
     value["readonly"] = status.readonly;
     value["stopping"] = status.stopping;
     value["in_doubt"] = status.in_doubt;
+    value["doubt_bytes"] = status.doubt_bytes;
     value["members"] = json::array();
     for (const MemberStatus& member : status.members) {
         value["members"].push_back(json_of(member, status.configuration.strip_size));
     }
     value["tasks"] = json::array();
     for (const WalkStatus& walk : status.walks) value["tasks"].push_back(json_of(walk));
+    value["waits"] = json::array();
+    for (const WaitStatus& wait : status.waits) value["waits"].push_back(json_of(wait));
     value["scrub_waits"] = scrub_waits(status);
     value["last_scrub"] = status.last_scrub ? json_of(*status.last_scrub) : json(nullptr);
     value["volumes"] = volumes_json(status.configuration);

@@ -13,6 +13,7 @@ namespace braid::control {
 
 nlohmann::json json_of(const ArrayStatus& status);
 nlohmann::json json_of(const WalkStatus& walk);
+nlohmann::json json_of(const WaitStatus& wait);
 nlohmann::json json_of(const ArrayEvent& event);
 nlohmann::json json_of(const std::vector<ArrayEvent>& events);
 nlohmann::json volumes_json(const Configuration& configuration);

@@ -57,6 +57,14 @@ struct ArrayEvent {
     std::string text;                    // a sentence for people
 };
 
+/// What is to be done, and is not being done.
+struct WaitStatus {
+    std::string what;                   // as text_of(WalkKind), or "spare"
+    std::optional<MemberIndex> member;  // that is to be rebuilt, or whose role the spare is to take
+    bool by_itself{false};              // it may go on soon without anybody: it is tried again
+    std::string why;                    // a sentence for people, with what to do
+};
+
 struct Counters {
     std::uint64_t reads{0};              // client requests that went through the loop
     std::uint64_t writes{0};
@@ -106,7 +114,9 @@ struct ArrayStatus {
     bool readonly{false};
     bool stopping{false};
     bool in_doubt{false};                // parity somewhere is not known to be true
+    std::uint64_t doubt_bytes{0};        // of data, at most, whose parity that is
     bool resync_stuck{false};            // and the resync could not go on
+    std::vector<WaitStatus> waits;       // what ought to run, and why it does not
     std::vector<MemberStatus> members;   // roles in order, then the spares
     std::vector<WalkStatus> walks;       // what runs now; at most one
     std::optional<WalkStatus> last_scrub;

@@ -124,15 +124,21 @@ Checked<OldData> find_old_data(const CreateOptions& options, const Split& split)
 
 Checked<Unit> check_data_offset(const CreateOptions& options) {
     if (!options.data_offset) return Unit{};
-    constexpr std::uint64_t least = slots_end + row_size;  // the row is md's
+    // A row more than ours: md's log of bad blocks may lie right in front of the data.
+    constexpr std::uint64_t least = slots_end + row_size;
     if (is_row_aligned(*options.data_offset) && *options.data_offset >= least &&
         *options.data_offset <= member_size_max / 2) {
         return Unit{};
     }
     return Refusal{fmt::format(
-        "--data-offset: {} bytes are impossible: it is a multiple of 4096, and at least {} for the "
-        "metadata in front of the data (2M, where there is to be a write intent)",
-        *options.data_offset, least)};
+        "--data-offset: {} bytes are impossible: it is a multiple of 4096, and at least {}, where "
+        "md's "
+        "superblock and the configuration end. With less than {} there is no room for the write "
+        "intent, and after a crash all parity is computed anew; with less than {} none for "
+        "promises "
+        "either, and the array starts only when all members are there",
+        *options.data_offset, least, slots_end + write_intent_size + row_size,
+        promises_end + row_size)};
 }
 
 std::uint64_t choose_data_offset(const CreateOptions& options, const OldData& old,

@@ -33,7 +33,7 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
             // When it is done one more member may be lost: by then the record is on enough.
             const Result<void> kept = co_await WriteIntent::rewrite(&self->intent_);
             if (!kept) {
-                self->wait_for_members(order->kind, order->begin(), kept.error());
+                self->wait_for_members(*order, order->begin(), kept.error());
                 continue;
             }
         }
@@ -64,18 +64,51 @@ Task<void> ArrayImpl::run_background(ArrayImpl* self) {
     self->background_event_.set();
 }
 
-/// Gives a spare the first lost role; the member that had it is closed.
+/// The lost member alone has rows that it can give back. A rebuild onto another disk would give
+/// them up, and nobody has ordered that.
+bool ArrayImpl::is_awaited(MemberIndex member) const {
+    if (!is_open_role(member) || given_up_.has(raw(member))) return false;
+    return std::ranges::any_of(bad_.ranges(), [member](const BadRange& range) {
+        return range.member == member && range.kind == BadKind::retry;
+    });
+}
+
+std::string ArrayImpl::why_spare_waits(MemberIndex member) const {
+    const std::string& path = configuration_.member(member)->path;
+    const std::string spare =
+        spares_.empty() ? std::string("SPARE") : spares_.back().disk->info().path;
+    return fmt::format(
+        "{} bytes are known to {} alone, and a rebuild onto a spare would give them up. Give that "
+        "member back (braid member add {}). If it is gone for good: braid member remove {}, then "
+        "braid "
+        "member replace {} {} --force. The spare takes its place by itself when all of these bytes "
+        "were written anew (braid volume bad)",
+        bytes_to_retry(member), text_of_role(member), path.empty() ? std::string("PATH") : path,
+        spare, raw(member), spare);
+}
+
+/// Gives a spare the first lost role whose member nobody has to wait for; the member that had it is
+/// closed.
 Task<void> ArrayImpl::use_spare(ArrayImpl* self) {
     if (self->members_busy_ || self->spares_.empty() || self->members_.failed()) co_return;
     if (self->options_.readonly) co_return;
     for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
         const MemberIndex member{i};
         if (!self->is_open_role(member)) continue;
+        if (self->is_awaited(member)) {
+            if (self->spare_told_.has(i)) continue;
+            self->spare_told_.add(i);
+            self->tell(Severity::warning, "spare_waits",
+                       fmt::format("no spare takes the place of member {}: {}", i,
+                                   self->why_spare_waits(member)));
+            continue;
+        }
         Busy guard(*self);
         co_await close_slot(self, member);
         while (!self->is_settled()) {
             if (!co_await wait_durable(self, self->changes_)) co_return;
         }
+        if (self->is_awaited(member)) co_return;  // another loss has listed rows of it
         Spare spare = std::move(self->spares_.back());
         self->spares_.pop_back();
         self->fill_role(member, std::move(spare));
@@ -175,8 +208,9 @@ Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
 
 void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
     resync_event_.set();
-    if (!result && wait_for_members(order.kind, walker_.position(), result.error())) return;
+    if (!result && wait_for_members(order, walker_.position(), result.error())) return;
     walk_pause_ = {};
+    walk_wait_.reset();
     if (order.kind == WalkKind::scrubbing) return scrub_ended(order, result);
     const bool rebuild = order.kind == WalkKind::rebuilding;
     const std::string what =
@@ -186,6 +220,7 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
             record(order.member).state = MemberState::in_sync;
             record(order.member).rebuilt = {};
             record(order.member).read_errors = 0;
+            given_up_.remove(raw(order.member));
             members_.set_state(order.member, MemberState::in_sync);
         } else {
             configuration_.resynced.reset();
@@ -202,16 +237,21 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
     // A row that came to be in doubt: the resync is next.
     if (rebuild && result.error().code == Errc::doubt && !resync_stuck_) return;
     // No step forward: something cannot be read that would be needed.
-    if (rebuild) rebuild_stuck_ = order.member;
-    if (!rebuild) {
+    const std::string why = fmt::format(
+        "cannot go on at stripe {}: {}. Rows there cannot be computed from the members that are "
+        "left; "
+        "see their read errors",
+        walker_.position() / geometry_.windows_per_stripe(), result.error().text());
+    if (rebuild) {
+        rebuild_stuck_ = order.member;
+        why_rebuild_stuck_ = why;
+    } else {
         resync_stuck_ = true;
+        why_resync_stuck_ = why;
         requests_.set_settles(false);
     }
     tell(Severity::error, rebuild ? "rebuild_stuck" : "resync_stuck",
-         fmt::format("{} cannot go on at stripe {}: {}. Rows there cannot be computed from the "
-                     "members that are left; see their read errors", what,
-                     walker_.position() / geometry_.windows_per_stripe(),
-                     result.error().text()));
+         fmt::format("{} {}", what, why));
 }
 
 void ArrayImpl::tell_walk_result() {
@@ -231,9 +271,20 @@ void ArrayImpl::tell_walk_result() {
     }
 }
 
+std::string ArrayImpl::why_walk_waits(const Error& error) const {
+    if (error.code == Errc::full && std::string_view(error.where) == "bad rows") {
+        return "the list of rows that cannot be known is full, and what lost members alone have is "
+               "not "
+               "joined with what was written since; bring them back, or write listed rows anew";
+    }
+    if (error.code == Errc::full) return "a member has no room for what it has to write";
+    if (error.code == Errc::io) return "a member that is needed takes no writes";
+    return fmt::format("{} answers no reads", text_of_role(walker_.unreadable()));
+}
+
 /// A walk that ended because members do not answer, or have no room, goes on later by itself.
 /// Nothing was decided where it stands, before `window`.
-bool ArrayImpl::wait_for_members(WalkKind kind, std::uint64_t window, const Error& error) {
+bool ArrayImpl::wait_for_members(const WalkOrder& order, std::uint64_t window, const Error& error) {
     const bool refused = error.code == Errc::io;  // a write of what it found wrong
     if (error.code != Errc::busy && error.code != Errc::full && !refused) return false;
     if (members_.failed() || stopping_) return false;
@@ -244,24 +295,57 @@ bool ArrayImpl::wait_for_members(WalkKind kind, std::uint64_t window, const Erro
     walk_pause_ = {pause};
     walk_waits_ = true;
     requests_.set_settles(false);
+    const bool moved =
+        !walk_wait_ || walk_wait_->window != window || walk_wait_->order.kind != order.kind;
+    const Nanos since = moved ? clock_.now() : walk_wait_->since;
+    walk_wait_ = WalkWait{order, window, since, error.code == Errc::busy, why_walk_waits(error)};
     if (first) {
-        const bool list_full = error.code == Errc::full && std::string_view(error.where) == "bad rows";
-        const std::string why =
-            list_full
-                ? std::string("the list of rows that cannot be known is full, and what lost members "
-                              "alone have is not joined with what was written since; bring them "
-                              "back, or write listed rows anew")
-            : error.code == Errc::full
-                ? std::string("a member has no room for what it has to write")
-            : refused ? std::string("a member that is needed takes no writes")
-                : fmt::format("{} answers no reads", text_of_role(walker_.unreadable()));
         tell(Severity::error, "walk_waits",
              fmt::format("{} waits at stripe {}: {}. Nothing is given up for that; it is tried "
-                         "again by itself", text_of(kind), window / geometry_.windows_per_stripe(),
-                         why));
+                         "again by itself",
+                         text_of(order.kind), window / geometry_.windows_per_stripe(),
+                         walk_wait_->why));
     }
     tasks_.spawn(end_wait(this, Nanos{clock_.now().value + pause}));
     return true;
+}
+
+/// What ought to run, and does not. A member that answers no reads may do so again in a moment;
+/// whatever else a walk waits for takes somebody who sees to it.
+std::vector<WaitStatus> ArrayImpl::waits() const {
+    constexpr std::uint64_t moment_nanos = 60'000'000'000;
+    std::vector<WaitStatus> all;
+    if (members_.failed()) return all;
+    const auto add = [&all](std::string_view what, std::optional<MemberIndex> member,
+                            std::string why) {
+        all.push_back({std::string(what), member, false, std::move(why)});
+    };
+    if (walk_waits_ && walk_wait_) {
+        const WalkOrder& order = walk_wait_->order;
+        std::optional<MemberIndex> member;
+        if (order.kind == WalkKind::rebuilding) member = order.member;
+        add(text_of(order.kind), member,
+            fmt::format("stands at stripe {}: {}. It is tried again by itself",
+                        walk_wait_->window / geometry_.windows_per_stripe(), walk_wait_->why));
+        all.back().by_itself =
+            walk_wait_->no_reads && clock_.now().value - walk_wait_->since.value < moment_nanos;
+    }
+    const std::string_view resync = text_of(WalkKind::resyncing);
+    const bool doubtful = !members_.doubt().empty();
+    if (doubtful && resync_stuck_) add(resync, {}, why_resync_stuck_);
+    if (doubtful && options_.readonly) {
+        add(resync, {},
+            "the array is served for reading only, and nothing is written to make parity "
+            "true");
+    }
+    if (rebuild_stuck_ && members_.slot(*rebuild_stuck_).state == MemberState::rebuilding) {
+        add(text_of(WalkKind::rebuilding), rebuild_stuck_, why_rebuild_stuck_);
+    }
+    for (std::uint32_t i = 0; i != members_.count() && !spares_.empty(); ++i) {
+        if (is_awaited(MemberIndex{i}))
+            add("spare", MemberIndex{i}, why_spare_waits(MemberIndex{i}));
+    }
+    return all;
 }
 
 Task<void> ArrayImpl::end_wait(ArrayImpl* self, Nanos until) {

@@ -35,6 +35,7 @@ void ArrayImpl::set_bad_rows(std::vector<BadRange> ranges) {
     configuration_.bad_rows = std::move(ranges);
     bad_bytes_ = bad_bytes_of(configuration_, bad_bytes_listed_max, &bad_bytes_size_);
     set_gates();
+    background_event_.set();  // a spare may wait for rows to leave it
 }
 
 /// Not past the loop: what is on the bad-row list, and what must be settled before it is read.
@@ -233,14 +234,19 @@ void ArrayImpl::add_beside(std::vector<BadRange>& rows, const BadRange& range,
     }
 }
 
-/// Bytes that could not be known any more if the member were lost now, with those that only it can
-/// give if they are tried again.
-std::uint64_t ArrayImpl::cost_of_loss(MemberIndex member) const {
+/// Bytes that are listed, and that only the member can give.
+std::uint64_t ArrayImpl::bytes_to_retry(MemberIndex member) const {
     std::vector<BadRange> own;
     for (const BadRange& range : bad_.ranges()) {
         if (range.member == member && range.kind == BadKind::retry) own.push_back(range);
     }
-    const std::uint64_t tried = own.empty() ? 0 : bytes_listed(own);
+    return own.empty() ? 0 : bytes_listed(own);
+}
+
+/// Bytes that could not be known any more if the member were lost now, with those that only it can
+/// give if they are tried again.
+std::uint64_t ArrayImpl::cost_of_loss(MemberIndex member) const {
+    const std::uint64_t tried = bytes_to_retry(member);
     const std::vector<BadRange> rows = undecidable_rows(member, {});
     if (rows.empty()) return tried;
     return tried + bytes_listed(bad_rows_with(rows)) - bad_bytes_size_;
@@ -305,6 +311,43 @@ void ArrayImpl::strip_write_failed(MemberIndex member, int os_error) {
                      "and keeps its place: {} of {} members are lost already",
                      text_of_role(member), os_error_text(os_error), members_.lost(),
                      members_.count()));
+}
+
+/// The client has nothing but EIO: the log says what it can do. A request that has the rows of two
+/// strips has other rows of them, which may be listed likewise: only of the whole stripe it is sure
+/// that it can be written.
+void ArrayImpl::write_refused(WindowPlace place, RowMask rows, RoleSet together) {
+    constexpr std::uint64_t quiet_nanos = 10'000'000'000;
+    const std::uint64_t now = clock_.now().value;
+    if (write_refused_told_ && now - write_refused_told_->value < quiet_nanos) return;
+    write_refused_told_ = Nanos{now};
+    Configuration refused = configuration_;
+    Configuration stripe = configuration_;
+    refused.bad_rows.clear();
+    stripe.bad_rows.clear();
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        const Role role = geometry_.role_of(place.stripe, MemberIndex{i});
+        if (raw(role) >= geometry_.data_count()) continue;
+        const std::uint64_t per_strip = geometry_.rows_per_strip();
+        stripe.bad_rows.push_back({MemberIndex{i}, raw(place.stripe) * per_strip, per_strip});
+        if (!together.has(role)) continue;
+        for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
+            refused.bad_rows.push_back(bad_.range_of(place, role, row, count));
+        });
+    }
+    std::uint64_t size = 0;
+    const std::vector<BadBytes> bytes = bad_bytes_of(refused, bad_bytes_listed_max, &size);
+    const std::string text = text_of_bad(bytes, size);
+    const std::vector<BadBytes> whole = bad_bytes_of(stripe, bad_bytes_listed_max, &size);
+    if (bytes.empty() || whole.empty()) return;
+    tell(Severity::warning, "write_refused",
+         fmt::format(
+             "a write was refused: parity can hold what one lost member had of a row, but not "
+             "while another strip of that row may still come back. What goes together is {}. "
+             "Write the whole stripe in one request, {} bytes {}…{} (read before what can be "
+             "read of it), or give a lost member back (braid member add)",
+             text, whole.front().volume, whole.front().offset,
+             whole.back().offset + whole.back().size - 1));
 }
 
 Task<Result<void>> ArrayImpl::doubt_rows(ArrayImpl* self, WindowPlace place, RowMask rows) {

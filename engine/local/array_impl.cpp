@@ -401,7 +401,10 @@ ArrayStatus ArrayImpl::status() const {
     status.readonly = options_.readonly;
     status.stopping = draining_;
     status.in_doubt = !members_.doubt().empty();
+    status.doubt_bytes =
+        members_.doubt().windows() * geometry_.window_size() * geometry_.data_count();
     status.resync_stuck = resync_stuck_;
+    status.waits = waits();
     for (const MemberRecord& at : configuration_.members) {
         MemberStatus member;
         member.record = at;

@@ -111,6 +111,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     Task<Result<void>> rows_doubtful(WindowPlace place, RowMask rows) override {
         return doubt_rows(this, place, rows);
     }
+    void write_refused(WindowPlace place, RowMask rows, RoleSet together) override;
     Task<Result<void>> losses_durable() override { return wait_losses_durable(this); }
     Task<Result<void>> flush_members() override { return Requests::flush_members(context_); }
     Task<Result<void>> rows_known(std::vector<BadRange> rows) override {
@@ -161,6 +162,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     std::vector<BadRange> undecidable_rows(std::optional<MemberIndex> also,
                                            MemberSet left_now) const;
     std::uint64_t cost_of_loss(MemberIndex member) const;
+    std::uint64_t bytes_to_retry(MemberIndex member) const;
     void trust_doubt_by_force();
     void halt(const std::string& why);
 
@@ -226,10 +228,14 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<void> run_background(ArrayImpl* self);
     std::optional<WalkOrder> next_walk();
     static Task<void> use_spare(ArrayImpl* self);
+    bool is_awaited(MemberIndex member) const;
+    std::string why_spare_waits(MemberIndex member) const;
+    std::vector<WaitStatus> waits() const;
     void walk_ended(const WalkOrder& order, const Result<void>& result);
     void scrub_ended(const WalkOrder& order, const Result<void>& result);
     void tell_walk_result();
-    bool wait_for_members(WalkKind kind, std::uint64_t window, const Error& error);
+    bool wait_for_members(const WalkOrder& order, std::uint64_t window, const Error& error);
+    std::string why_walk_waits(const Error& error) const;
     static Task<void> end_wait(ArrayImpl* self, Nanos until);
 
     // Members, array_members.cpp.
@@ -294,10 +300,23 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool scrub_cancelled_{false};
     std::optional<MemberIndex> rebuild_stuck_;  // could not go on; not tried again by itself
     bool resync_stuck_{false};
+    std::string why_rebuild_stuck_;
+    std::string why_resync_stuck_;
     static constexpr std::uint64_t walk_pause_first = 2'000'000'000;
     static constexpr std::uint64_t walk_pause_max = 60'000'000'000;
     Nanos walk_pause_{};              // the last one; none: walks go on
     bool walk_waits_{false};          // for members, until end_wait() ends
+    /// The walk that waits, or that waited last and has not ended since.
+    struct WalkWait {
+        WalkOrder order;
+        std::uint64_t window{0};
+        Nanos since{};         // it has come no further than to that window
+        bool no_reads{false};  // a member answers none, which may pass
+        std::string why;
+    };
+    std::optional<WalkWait> walk_wait_;
+    MemberSet spare_told_;  // roles that a spare does not take: that was said
+    MemberSet given_up_;    // roles whose last member's rows were given up by force
     Timer* waiting_{nullptr};
     std::optional<WalkStatus> last_scrub_;
     bool draining_{false};            // no request is taken any more
@@ -310,6 +329,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool no_room_{false};             // for it, on a member that is in sync
     std::uint32_t no_room_tries_{0};  // while somebody stops, or starts
     bool failed_told_{false};
+    std::optional<Nanos> write_refused_told_;
     std::uint64_t events_told_{0};
     std::deque<ArrayEvent> events_;
     WrongRowsJoiner wrong_{configuration_};

@@ -221,6 +221,9 @@ void ArrayImpl::fill_role(MemberIndex member, Spare spare) {
     slot.read_errors = 0;
     slot.changes = slot.flushed = 0;
     why_lost_[raw(member)].clear();
+    // By force: what is still listed for the role nobody can give back from now on.
+    spare_told_.remove(raw(member));
+    given_up_.add(raw(member));
     metadata_[raw(member)] = std::move(spare.metadata);
     members_.set_state(member, MemberState::rebuilding);
     if (rebuild_stuck_ == member) rebuild_stuck_.reset();

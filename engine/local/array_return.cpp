@@ -6,11 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstring>
 
-#include "engine/local/array_impl.h"
 #include "engine/assembly/new_member.h"
-#include "parity/parity.h"
+#include "engine/local/array_impl.h"
+#include "engine/stripes/row_parity.h"
 
 namespace braid {
 namespace {
@@ -24,24 +23,6 @@ struct Returning {
     RowMask rows{0};
 };
 
-/// Reads the rows from the disk, which is no member yet.
-Task<bool> read_returning(StripeContext context, Returning from, const StripeIo* io) {
-    bool ok = true;
-    std::array<DiskOp, window_rows_max> ops;
-    DiskGroup group;
-    for_each_run(from.rows, [&](std::uint32_t row, std::uint32_t count) {
-        DiskOp& op = ops[row];
-        op.offset = from.data_offset + context.geometry.strip_offset(from.place.stripe) +
-                    from.place.window * context.geometry.window_size() + row * row_size;
-        op.size = count * row_size;
-        op.data = io->old_content[raw(from.role)] + io->offset_of(row);
-        submit(*from.disk, group, op);
-    });
-    co_await group;
-    for_each_run(from.rows, [&](std::uint32_t row, std::uint32_t) { ok &= ops[row].ok(); });
-    co_return ok;
-}
-
 /// Roles whose content the returning one's row has to be put beside: the other data strips. False:
 /// one of them is neither live nor void.
 bool others_are_known(const StripeContext& context, const Returning& from, RoleSet lost) {
@@ -54,51 +35,33 @@ bool others_are_known(const StripeContext& context, const Returning& from, RoleS
     return true;
 }
 
+/// What the list has of a lost member, to be tried again, nobody has written in its place, though
+/// other rows of the region may have been: marks are not asked.
+/// - It is listed as the member leaves, or as a start misses it, of rows that are in doubt then. A
+/// row
+///   in doubt is written by computing parity from all data, which ends its doubt: so it is listed
+///   when the next member leaves, too, only if it was not written. Where memory has no room for
+///   which rows ended it, Members::Slot::kept falls to that window, and what is listed from there
+///   on is void.
+/// - A row that comes to be in doubt while the member is away, by a write that failed, or by a
+/// crash
+///   after a configuration without it, is listed as void at once.
+/// - Ranges are joined over what lies between them only while nothing was written in the member's
+///   place (`whole`).
+/// - Who writes a listed row takes it off the list, durably, before the write is acknowledged.
+/// That the disk holds what the member held as it left, and not a copy of it from before, is_back()
+/// tells.
 /// Makes parity true for what the member brings. False: it could not be. Until the rows leave the
 /// list nobody trusts it: no mark is needed.
 Task<bool> take_rows(StripeContext context, Returning from) {
-    const Geometry& geometry = context.geometry;
-    const std::uint64_t losses = context.members.losses();
     const RoleSet lost = context.members.state_of(from.place).lost;
     if (!lost.has(from.role) || !others_are_known(context, from, lost)) co_return false;
-    StripeIo io(geometry, context.members);
-    io.begin(from.place, from.rows);
-    const std::uint64_t size = geometry.member_count * io.span_size();
-    Lease lease = co_await context.pool.acquire(size);
-    std::memset(lease.data(), 0, size);
-    std::array<const std::byte*, members_max> data{};
-    for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
-        io.old_content[i] = lease.data() + i * io.span_size();
-        data[i] = io.old_content[i];
-    }
-    for (const Role role : geometry.data_roles() - lost) io.want_read(role, from.rows);
-    while (io.submit(DiskOpKind::read, false)) {
-        co_await io.group;
-        io.collect();
-    }
-    if (!take_failed_reads(io, context.monitor).empty()) co_return false;
-    if (!co_await read_returning(context, from, &io)) co_return false;
-    if (losses != context.members.losses()) co_return false;
-    const parity::Sources sources{data.data(), geometry.data_count()};
-    const ByteSpan p{io.old_content[raw(geometry.p())], io.span_size()};
-    if (geometry.parities() == 2) {
-        const ByteSpan q{io.old_content[raw(geometry.q())], io.span_size()};
-        parity::compute_pq(p, q, sources, parity::Store::cached);
-    } else {
-        parity::compute_p(p, sources, parity::Store::cached);
-    }
-    for (const Role role : geometry.parity_roles() - lost) io.want_write_old(role, from.rows);
-    while (io.submit(DiskOpKind::write, false)) {
-        co_await io.group;
-        io.collect();
-    }
-    if (!io.failed().empty()) {
-        tell_failed_strips(io, context.monitor);
-        co_return false;
-    }
-    if (losses != context.members.losses()) co_return false;
-    context.members.rows_true(from.place, from.rows);
-    co_return true;
+    ParityRows at;
+    at.place = from.place;
+    at.rows = from.rows;
+    at.losses = context.members.losses();
+    at.returning = ReturningStrip{from.disk, from.data_offset, from.role};
+    co_return (co_await make_parity_true(context, at)).has_value();
 }
 
 }  // namespace

@@ -36,6 +36,10 @@ class MemberMonitor {
     /// Parity of these rows of a window may not be true from now on, until somebody computes it
     /// from all data strips; their mark stays. What lost members held of them is listed, durably.
     virtual Task<Result<void>> rows_doubtful(WindowPlace place, RowMask rows) = 0;
+    /// A write of rows was refused: they, or others of the same rows, lay on lost members, and
+    /// parity cannot hold the one without the other. `together`: strips of which these rows can be
+    /// written in one request.
+    virtual void write_refused(WindowPlace place, RowMask rows, RoleSet together) = 0;
     /// Waits until the configuration that names every lost member is durable. Until then nothing
     /// may be acknowledged that such a member missed: it would come back as if it were in sync.
     virtual Task<Result<void>> losses_durable() = 0;

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "engine/base/mutation.h"
-#include "parity/parity.h"
+#include "engine/stripes/row_parity.h"
 
 namespace braid {
 namespace {
@@ -165,50 +165,21 @@ void lay_out(StripeIo& io, const StripePlan& plan, std::byte* base) {
 /// Makes P and Q of locked rows true, durably. Not where a strip is lost: then it is computed from
 /// P and Q as they are. Errc::doubt where one cannot be read: the resync gives up what it must.
 Task<Result<void>> settle_before_reading(StripeContext context, RowsWanted wanted) {
-    const Geometry& geometry = context.geometry;
     const RowMask rows = row_range(wanted.first, wanted.count);
-    const RoleSet all = RoleSet::first(geometry.member_count);
-    const std::uint64_t losses = context.members.losses();
     const StripeState state = context.members.state_of(wanted.place, rows);
     if (!state.lost.empty()) co_return Result<void>{};
     if (context.bad.retry_rows(wanted.place, rows) != 0) co_return Result<void>{};
     if (state.parity_true) co_return co_await context.monitor.flush_members();  // it has passed
-    StripeIo io(geometry, context.members);
-    io.begin(wanted.place, rows);
-    const std::uint64_t size = all.size() * io.span_size();
-    Lease lease = co_await context.pool.acquire(size);
-    std::array<const std::byte*, members_max> data{};
-    std::byte* at = lease.data();
-    for (const Role role : all) {
-        io.old_content[raw(role)] = at;
-        data[raw(role)] = at;
-        at += io.span_size();
-        io.want_read(role, rows);
-    }
-    while (io.submit(DiskOpKind::read, false)) {
-        co_await io.group;
-        io.collect();
-    }
-    const RoleSet failed = take_failed_reads(io, context.monitor);
-    if (losses != context.members.losses()) co_return Result<void>{};
-    if (!failed.empty()) co_return Error{Errc::doubt, "row"};
-    const parity::Sources sources{data.data(), geometry.data_count()};
-    const ByteSpan p{io.old_content[raw(geometry.p())], io.span_size()};
-    const ByteSpan q{io.old_content[raw(geometry.q())], io.span_size()};
-    if (!parity::matches_pq(p, q, sources)) {
-        parity::compute_pq(p, q, sources, parity::Store::cached);
-        for (const Role role : geometry.parity_roles()) io.want_write_old(role, rows);
-        while (io.submit(DiskOpKind::write, false)) {
-            co_await io.group;
-            io.collect();
-        }
-        if (!io.failed().empty()) {
-            // For want of room it stays in doubt, by a write that was not acknowledged.
-            if (tell_failed_strips(io, context.monitor)) co_return Result<void>{};
-            co_return Error{Errc::doubt, "row"};
-        }
-    }
-    if (losses == context.members.losses()) context.members.rows_true(wanted.place, rows);
+    ParityRows at;
+    at.place = wanted.place;
+    at.rows = rows;
+    at.losses = context.members.losses();
+    at.may_match = true;
+    const Result<void> made = co_await make_parity_true(context, at);
+    // Of a loss the caller makes the best. For want of room the rows stay in doubt, by a write that
+    // was not acknowledged.
+    if (!made && made.error().code == Errc::full) co_return Result<void>{};
+    if (!made && made.error().code != Errc::cancelled) co_return Error{Errc::doubt, "row"};
     co_return co_await context.monitor.flush_members();
 }
 
@@ -217,50 +188,17 @@ Task<Result<void>> settle_before_reading(StripeContext context, RowsWanted wante
 /// Until they leave it nobody trusts their parity: no mark is needed.
 Task<void> end_retry(StripeContext context, WindowPlace place, RowMask rows) {
     const Geometry& geometry = context.geometry;
-    const std::uint64_t losses = context.members.losses();
     const RoleSet lost = context.members.state_of(place, rows).lost;
     for (const Role role : lost & geometry.data_roles()) {
         rows &= context.bad.rows_of(place, role, rows, BadKind::voided);  // zeros, there
     }
     if (rows == 0) co_return;
-    StripeIo io(geometry, context.members);
-    io.begin(place, rows);
-    const RoleSet all = RoleSet::first(geometry.member_count);
-    Lease lease = co_await context.pool.acquire(all.size() * io.span_size());
-    std::memset(lease.data(), 0, all.size() * io.span_size());
-    std::array<const std::byte*, members_max> data{};
-    std::byte* at = lease.data();
-    for (const Role role : all) {
-        io.old_content[raw(role)] = at;
-        data[raw(role)] = at;
-        at += io.span_size();
-        if (geometry.data_roles().has(role) && !lost.has(role)) io.want_read(role, rows);
-    }
-    while (io.submit(DiskOpKind::read, false)) {
-        co_await io.group;
-        io.collect();
-    }
-    if (!take_failed_reads(io, context.monitor).empty()) co_return;
-    if (losses != context.members.losses()) co_return;
-    const parity::Sources sources{data.data(), geometry.data_count()};
-    const ByteSpan p{io.old_content[raw(geometry.p())], io.span_size()};
-    if (geometry.parities() == 2) {
-        const ByteSpan q{io.old_content[raw(geometry.q())], io.span_size()};
-        parity::compute_pq(p, q, sources, parity::Store::cached);
-    } else {
-        parity::compute_p(p, sources, parity::Store::cached);
-    }
-    for (const Role role : geometry.parity_roles() - lost) io.want_write_old(role, rows);
-    while (io.submit(DiskOpKind::write, false)) {
-        co_await io.group;
-        io.collect();
-    }
-    if (!io.failed().empty()) {
-        tell_failed_strips(io, context.monitor);
-        co_return;
-    }
-    if (losses != context.members.losses()) co_return;
-    context.members.rows_true(place, rows);
+    ParityRows at;
+    at.place = place;
+    at.rows = rows;
+    at.losses = context.members.losses();
+    const Result<void> made = co_await make_parity_true(context, at);
+    if (!made) co_return;  // they stay on the list, and are tried again
     std::vector<BadRange> known;
     for (const Role role : geometry.data_roles()) {
         for_each_run(context.bad.rows_of(place, role, rows, BadKind::retry),

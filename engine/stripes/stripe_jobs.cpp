@@ -116,11 +116,18 @@ RoleSet StripeJobs::Job::listed_roles(std::uint32_t row, BadKind kind) const {
 
 Result<void> StripeJobs::Job::plan() {
     for (std::uint32_t i = 0; i != band_count; ++i) {
+        Band& band = bands[i];
         StripeState of_band = state;
-        of_band.parity_true = bands[i].parity_true;
-        of_band.retry = bands[i].retry;
-        of_band.voided = bands[i].voided & state.lost;
-        BRAID_TRY(bands[i].plan, plan_write(of_band, bands[i].covered, bands[i].partial));
+        of_band.parity_true = band.parity_true;
+        of_band.retry = band.retry;
+        of_band.voided = band.voided & state.lost;
+        const auto planned = plan_write(of_band, band.covered, band.partial);
+        if (!planned && planned.error().code == Errc::unknown) {
+            const RoleSet gone = (state.lost | state.unreadable) & context.geometry.data_roles();
+            const RoleSet together = band.covered | band.retry | (gone - of_band.voided);
+            context.monitor.write_refused(place(), band.rows, together);
+        }
+        BRAID_TRY(band.plan, planned);
     }
     return {};
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // stripe_plan: what has to be read, computed and written for some rows of one stripe. Pure
 // functions of which roles are lost and which are covered, tested exhaustively without I/O; the
-// jobs (engine/stripes/stripe_jobs.h) carries a plan out.
+// stripe jobs (engine/stripes/stripe_jobs.h) carry a plan out.
 #pragma once
 
 #include <cstdint>

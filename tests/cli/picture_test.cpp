@@ -109,6 +109,34 @@ TEST(Picture, HealthInWords) {
     EXPECT_NE(draw_status(status, plain, 0).find("FAILED: 1 member is lost"), std::string::npos);
 }
 
+TEST(Picture, DoubtAndWhatWaits) {
+    json status = sample_status();
+    for (json& member : status["members"]) {
+        if (member["state"] != "spare") member["state"] = "in_sync";
+    }
+    status["health"] = "clean";
+    status["tasks"] = json::array();
+    status["in_doubt"] = true;
+    status["doubt_bytes"] = 1048576u;
+    EXPECT_NE(
+        draw_status(status, plain, 0)
+            .find("health: clean; parity of 1 MiB of data is in doubt, and is being made true\n"),
+        std::string::npos);
+    EXPECT_EQ(draw_status(status, pretty, 0).find("\x1b[32mclean"), std::string::npos);
+    status["waits"] = json::parse(R"([
+        {"what": "resyncing", "member": null, "by_itself": false, "why": "a\u001b[2J disk is full"},
+        {"what": "spare", "member": 2, "by_itself": false, "why": "it alone has 4096 bytes"},
+        {"what": "rebuilding", "member": 1, "by_itself": true, "why": "member 3 answers no reads"}])");
+    const std::string text = draw_status(status, plain, 0);
+    for (const char* line :
+         {"in doubt, and is not made true just now\n", "the resync waits: a", "disk is full\n",
+          "no spare takes the place of member 2: it alone has 4096 bytes\n",
+          "the rebuild of member 1 waits: member 3 answers no reads\n\nvolumes"}) {
+        EXPECT_NE(text.find(line), std::string::npos) << line << " in\n" << text;
+    }
+    EXPECT_EQ(text.find('\x1b'), std::string::npos);
+}
+
 // What comes over the socket, or from a member's metadata, does not command the terminal.
 TEST(Picture, ControlCharactersAreTakenOut) {
     json status = sample_status();
@@ -123,8 +151,9 @@ TEST(Picture, ControlCharactersAreTakenOut) {
 
 TEST(Picture, FieldsMayBeAbsentOrWrong) {
     json status = sample_status();
-    for (const char* name : {"members", "tasks", "volumes", "events", "counters", "last_scrub",
-                             "memory_bytes", "health", "intent", "recovery", "bad", "bad_bytes"}) {
+    for (const char* name :
+         {"members", "tasks", "volumes", "events", "counters", "last_scrub", "memory_bytes",
+          "health", "intent", "recovery", "bad", "bad_bytes", "waits", "in_doubt", "doubt_bytes"}) {
         for (const json& value : {json(nullptr), json(-1), json("text"), json::array(),
                                   json::array({nullptr, 7, "x"}), json::object()}) {
             json other = status;

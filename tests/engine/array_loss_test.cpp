@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What losses, orders and unreadable sources may not cost: what was flushed is there again when the
 // member, or its reads, are.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "tests/engine/loss_fixture.h"
 
@@ -187,6 +190,228 @@ TEST_F(Loss, AnOldCopyOfAMemberThatIsAwayBringsNothingBack) {
     }
 }
 
+// It is given to a start, which leaves it out; the rows that the real one alone has are known
+// before.
+TEST_F(Loss, AnOldCopyThatAStartIsGivenHasLeftTheArray) {
+    start(shape(Level::raid5, 44));
+    const Buffer old(sim->platters[1]->content.view());
+    const EpochRevision copied = sim->array->configuration().version;
+    ASSERT_TRUE(sim->stop());
+    ASSERT_TRUE(sim->open());
+    fill();
+    sim->loop().run_for(seconds(20));
+    std::uint64_t stripe = 50;
+    while (raw(sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{1})) == 2) ++stripe;
+    sim->platters[1]->bad_rows.insert(first_row + stripe * 4);
+    ASSERT_TRUE(replace(2, false));
+    sim->settle();
+    ASSERT_NE(sim->array->status().bad_bytes, 0U);
+    ASSERT_TRUE(sim->stop());
+    sim->platters[1]->bad_rows.clear();
+    const Buffer own(sim->platters[1]->content.view());
+    std::memcpy(sim->platters[1]->content.data(), old.data(), old.size());
+    ASSERT_TRUE(sim->open());
+    ASSERT_EQ(sim->state_of(1), MemberState::missing);
+    EXPECT_GT(sim->array->configuration().member(MemberIndex{1})->left, copied);
+    const std::uint64_t listed = sim->array->status().bad_bytes;
+    const auto refused = add_back(1);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find("is not the member"), std::string::npos)
+        << refused.error().text;
+    EXPECT_EQ(sim->array->status().bad_bytes, listed);
+    std::memcpy(sim->platters[1]->content.data(), own.data(), own.size());
+    const auto back = add_back(1);
+    ASSERT_TRUE(back) << back.error().text;
+    sim->settle();
+    EXPECT_LE(errors(), 1U) << "what member 2 had beside it is void";
+    sim->expect_parity();
+}
+
+// ---- a spare for a member that alone has rows ------------------------------------------------
+
+TEST_F(Loss, ASpareWaitsForAMemberThatAloneHasRows) {
+    enum class Then : std::uint8_t { back, rewritten, given_up };
+    for (const Then then : {Then::back, Then::rewritten, Then::given_up}) {
+        SCOPED_TRACE(static_cast<int>(then));
+        SimArrayOptions options = shape(Level::raid5, 50);
+        options.spares = 1;
+        start_whole_resync(options);
+        sim->platters[1]->dead = true;
+        Buffer stripe = random_bytes(sim->loop().rng(), 2 * strip);
+        ASSERT_TRUE(sim->write(0, stripe));
+        slow(0);
+        sim->settle();
+        sim->loop().run_for(seconds(60));
+        EXPECT_EQ(sim->state_of(1), MemberState::faulty);
+        const std::uint64_t listed = sim->array->status().bad_bytes;
+        ASSERT_NE(listed, 0U);
+        EXPECT_EQ(count_events("spare_waits"), 1U);
+        const auto waits = next_wait();
+        ASSERT_TRUE(waits);
+        EXPECT_EQ(waits->what, "spare");
+        EXPECT_EQ(waits->member, MemberIndex{1});
+        EXPECT_FALSE(waits->by_itself);
+        for (const char* said : {"braid member add m1", "braid member remove m3",
+                                 "braid member replace 1 m3 --force"}) {
+            EXPECT_NE(waits->why.find(said), std::string::npos) << waits->why;
+        }
+        EXPECT_NE(waits->why.find(std::to_string(listed) + " bytes"), std::string::npos);
+        // Also after a restart.
+        ASSERT_TRUE(sim->stop());
+        ASSERT_TRUE(sim->open({0, 2, 3}));
+        sim->loop().run_for(seconds(60));
+        EXPECT_EQ(sim->state_of(1), MemberState::missing);
+        EXPECT_EQ(sim->array->status().bad_bytes, listed);
+        switch (then) {
+            case Then::back:
+                sim->platters[1]->dead = false;
+                ASSERT_TRUE(add_back(1));
+                break;
+            case Then::rewritten:
+                fill();
+                break;
+            case Then::given_up:
+                EXPECT_FALSE(replace(1, false));
+                ASSERT_TRUE(remove("m3"));
+                ASSERT_TRUE(sim->loop().run_until_done(
+                    sim->array->replace_member("1", sim->disk(sim->platters[3], "m3"), true)));
+                break;
+        }
+        sim->loop().run_for(seconds(1));
+        sim->settle();
+        EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
+        EXPECT_TRUE(sim->array->status().waits.empty());
+        if (then != Then::back) std::swap(sim->platters[1], sim->platters[3]);
+        EXPECT_EQ(errors(), then == Then::given_up ? listed / row_size : 0U);
+        sim->expect_parity();
+    }
+}
+
+// What a crash left in doubt a member that is not there at the start still has.
+TEST_F(Loss, ASpareWaitsForAMemberThatAStartMisses) {
+    SimArrayOptions options = shape(Level::raid5, 51);
+    options.spares = 1;
+    start(options);
+    Buffer data = random_bytes(sim->loop().rng(), 8 * strip);
+    ASSERT_TRUE(sim->write(1u << 20, data));
+    flush();
+    sim->crash();
+    ASSERT_TRUE(sim->open({0, 2, 3}));
+    sim->loop().run_for(seconds(60));
+    EXPECT_EQ(sim->state_of(1), MemberState::missing);
+    EXPECT_NE(sim->array->status().bad_bytes, 0U);
+    ASSERT_TRUE(next_wait());
+    ASSERT_TRUE(add_back(1));
+    sim->settle();
+    EXPECT_EQ(sim->array->status().health, Health::clean);
+    sim->expect_content();
+    sim->expect_parity();
+}
+
+// A disk that was forced into the role has nothing of what its predecessor alone knew.
+TEST_F(Loss, ASpareTakesOverFromADiskThatWasForcedIn) {
+    SimArrayOptions options = shape(Level::raid5, 52);
+    options.spares = 1;
+    start_whole_resync(options);
+    sim->platters[1]->dead = true;
+    Buffer stripe = random_bytes(sim->loop().rng(), 2 * strip);
+    ASSERT_TRUE(sim->write(0, stripe));
+    slow(0);
+    sim->settle();
+    ASSERT_EQ(count_events("spare_waits"), 1U);
+    slow(20'000'000);
+    ASSERT_TRUE(replace(1, true));
+    ASSERT_TRUE(fail(1, true));
+    slow(0);
+    sim->loop().run_for(seconds(1));
+    sim->settle();
+    EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
+    EXPECT_EQ(count_events("spare_waits"), 1U);
+    std::swap(sim->platters[1], sim->platters[3]);
+    sim->expect_parity();
+}
+
+// ---- writing what two lost members had -------------------------------------------------------
+
+/// Rows of a stripe in which neither member 1 nor member 2 holds parity.
+std::uint64_t stripe_of_data(const SimArray& sim) {
+    const Geometry& geometry = sim.geometry();
+    for (std::uint64_t stripe = 100;; ++stripe) {
+        const auto is_data = [&](std::uint32_t member) {
+            return raw(geometry.role_of(StripeIndex{stripe}, MemberIndex{member})) <
+                   geometry.data_count();
+        };
+        if (is_data(1) && is_data(2)) return stripe;
+    }
+}
+
+TEST_F(Loss, WhatTwoLostMembersMayBringBackIsWrittenTogether) {
+    start_whole_resync(shape(Level::raid6, 53));
+    sim->platters[1]->dead = sim->platters[2]->dead = true;
+    Buffer first = random_bytes(sim->loop().rng(), 3 * strip);
+    ASSERT_TRUE(sim->write(0, first));
+    slow(0);
+    sim->settle();
+    ASSERT_NE(sim->array->status().bad_bytes, 0U);
+    const std::uint64_t stripe = stripe_of_data(*sim);
+    const auto place_of = [&](std::uint32_t member) {
+        const Role role = sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{member});
+        return (stripe * 3 + raw(role)) * strip;
+    };
+    Buffer row = random_bytes(sim->loop().rng(), row_size);
+    const auto refused = sim->write(place_of(1), row);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::unknown);
+    const std::string text = text_of_event("write_refused");
+    const std::uint64_t begin = stripe * 3 * strip;
+    using Range = std::pair<std::uint64_t, std::uint64_t>;
+    for (const auto& [at, size] :
+         {Range{place_of(1), row_size}, Range{place_of(2), row_size}, Range{begin, 3 * strip}}) {
+        const std::string bytes = fmt::format("bytes {}…{}", at, at + size - 1);
+        EXPECT_NE(text.find(bytes), std::string::npos) << bytes << " in " << text;
+    }
+    EXPECT_FALSE(sim->write(place_of(1), row));
+    EXPECT_EQ(count_events("write_refused"), 1U) << "a client that goes on trying";
+    Buffer whole = random_bytes(sim->loop().rng(), 3 * strip);
+    ASSERT_TRUE(sim->write(begin, whole));
+    Buffer back(whole.size());
+    ASSERT_TRUE(sim->read(begin, back));
+    EXPECT_EQ(std::memcmp(back.data(), whole.data(), whole.size()), 0);
+    errors();
+    // A member that comes back leaves what was written, and brings the rest.
+    for (const std::uint32_t member : {1U, 2U}) {
+        sim->platters[member]->dead = false;
+        const auto added = sim->loop().run_until_done(sim->array->add_member(
+            sim->disk(sim->platters[member], SimArray::path_of(member)), member == 1));
+        ASSERT_TRUE(added) << added.error().text;
+    }
+    sim->settle();
+    sim->expect_parity();
+}
+
+// What is void, because its members had left before the crash, keeps nobody from writing.
+TEST_F(Loss, WhatIsVoidOfTwoLostMembersIsWrittenOneByOne) {
+    start(shape(Level::raid6, 54));
+    ASSERT_TRUE(fail(1, false));
+    ASSERT_TRUE(fail(2, false));
+    const std::uint64_t stripe = stripe_of_data(*sim);
+    Buffer data = random_bytes(sim->loop().rng(), 3 * strip);
+    ASSERT_TRUE(sim->write(stripe * 3 * strip, data));
+    flush();
+    sim->crash();
+    ASSERT_TRUE(sim->open({0, 3, 4}));
+    sim->settle();
+    const std::uint64_t listed = sim->array->status().bad_bytes;
+    ASSERT_NE(listed, 0U);
+    for (const std::uint32_t member : {1U, 2U}) {
+        const Role role = sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{member});
+        Buffer row = random_bytes(sim->loop().rng(), row_size);
+        ASSERT_TRUE(sim->write((stripe * 3 + raw(role)) * strip, row));
+    }
+    EXPECT_EQ(sim->array->status().bad_bytes, listed - 2 * row_size);
+    errors();
+}
+
 // ---- sources that cannot be read for a moment ----------------------------------------------
 
 TEST_F(Loss, ARebuildWaitsWhileASourceAnswersNoReads) {
@@ -198,8 +423,19 @@ TEST_F(Loss, ARebuildWaitsWhileASourceAnswersNoReads) {
     sim->loop().run_for(seconds(10));
     EXPECT_EQ(count_events("walk_waits"), 1U);
     EXPECT_EQ(sim->array->status().bad_bytes, 0U);
+    const auto waits = next_wait();
+    ASSERT_TRUE(waits);
+    EXPECT_EQ(waits->what, "rebuilding");
+    EXPECT_EQ(waits->member, MemberIndex{2});
+    EXPECT_TRUE(waits->by_itself);
+    EXPECT_NE(waits->why.find("member 1 (m1) answers no reads"), std::string::npos) << waits->why;
+    sim->loop().run_for(seconds(80));
+    const auto still = next_wait();
+    ASSERT_TRUE(still);
+    EXPECT_FALSE(still->by_itself) << "that is no moment any more";
     sim->platters[1]->read_fails_one_in = 0;
     sim->settle();
+    EXPECT_TRUE(sim->array->status().waits.empty());
     EXPECT_EQ(sim->array->status().health, Health::clean);
     EXPECT_EQ(sim->array->status().bad_bytes, 0U);
     EXPECT_EQ(count_events("bad_rows"), 0U);

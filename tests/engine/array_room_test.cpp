@@ -189,6 +189,10 @@ TEST_F(Loss, AStopForgetsNoDoubtInFrontOfARebuild) {
     EXPECT_LT(position(), 2500U);
     slow(0);
     while (!sim->has_event("walk_waits")) ASSERT_TRUE(sim->loop().step());
+    const auto waits = next_wait();
+    ASSERT_TRUE(waits);
+    EXPECT_FALSE(waits->by_itself) << "room has to be made";
+    EXPECT_NE(waits->why.find("no room"), std::string::npos) << waits->why;
     ASSERT_TRUE(sim->stop());
     sim->platters[1]->full = false;
     ASSERT_TRUE(sim->open());

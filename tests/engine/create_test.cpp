@@ -338,8 +338,15 @@ TEST(PlanCreate, TheDataOffsetIsChecked) {
     EXPECT_EQ(plan.configuration.members[0].data_offset, 2 * mebi);
     EXPECT_EQ(plan.configuration.data_size(), 12 * mebi);
     for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{4096}, mebi + 512, ~std::uint64_t{0}}) {
-        EXPECT_SAYS(refusal({.data_offset = offset}, members(3)), "--data-offset:") << offset;
+        const std::string why = refusal({.data_offset = offset}, members(3));
+        EXPECT_SAYS(why, "--data-offset:") << offset;
+        for (const char* least : {"at least 278528", "less than 1327104", "less than 1335296"}) {
+            EXPECT_SAYS(why, least);
+        }
     }
+    EXPECT_EQ(planned({.data_offset = 278528}, members(3)).configuration.members[0].data_offset,
+              278528U);
+    EXPECT_SAYS(refusal({.data_offset = 278528 - 4096}, members(3)), "at least 278528");
     EXPECT_SAYS(refusal({.data_offset = 8 * mebi}, members(3)), "is too small");
 }
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -100,6 +101,24 @@ class Loss : public testing::Test {
             }
         }
         return count;
+    }
+    /// The first of what ought to run, and does not, within a while.
+    std::optional<WaitStatus> next_wait() {
+        for (int i = 0; i != 200; ++i) {
+            const ArrayStatus status = sim->array->status();
+            if (!status.waits.empty()) return status.waits.front();
+            sim->loop().run_for(millis(50));
+        }
+        return std::nullopt;
+    }
+    Checked<Unit> remove(const std::string& name) {
+        return sim->loop().run_until_done(sim->array->remove_member(name));
+    }
+    std::string text_of_event(const std::string& kind) const {
+        const auto at = std::ranges::find(sim->events, kind);
+        return at == sim->events.end()
+                   ? ""
+                   : sim->texts[static_cast<std::size_t>(at - sim->events.begin())];
     }
     std::uint64_t count_events(const std::string& kind) const {
         return static_cast<std::uint64_t>(std::ranges::count(sim->events, kind));

@@ -41,6 +41,7 @@ class Monitor final : public MemberMonitor {
         if (error != ENOSPC) write_failed(member, error);
     }
     Task<Result<void>> rows_doubtful(WindowPlace, RowMask) override { co_return Result<void>{}; }
+    void write_refused(WindowPlace, RowMask, RoleSet) override {}
     Task<Result<void>> flush_members() override {
         const std::uint64_t sequence = intent->flush_begins();
         ++flushes;

@@ -178,6 +178,21 @@ TEST(StatusJson, HasWhatProgramsAskFor) {
     EXPECT_EQ(value["events"][0]["sequence"], 1);
 }
 
+TEST(StatusJson, WhatOughtToRunAndDoesNot) {
+    ArrayStatus status;
+    EXPECT_EQ(json_of(status)["waits"], json::array());
+    status.waits.push_back({"spare", MemberIndex{1}, false, "somebody is to see to it"});
+    status.waits.push_back({"resyncing", {}, true, "stands"});
+    status.in_doubt = true;
+    status.doubt_bytes = 4096;
+    const json value = json::parse(dump(json_of(status)));
+    EXPECT_EQ(value["waits"], json::parse(R"([
+        {"what": "spare", "member": 1, "by_itself": false, "why": "somebody is to see to it"},
+        {"what": "resyncing", "member": null, "by_itself": true, "why": "stands"}])"));
+    EXPECT_EQ(value["in_doubt"], true);
+    EXPECT_EQ(value["doubt_bytes"], 4096);
+}
+
 TEST(StatusJson, AScrubThatWasOrderedMayWait) {
     ArrayStatus status;
     EXPECT_EQ(json_of(status)["scrub_waits"], false);

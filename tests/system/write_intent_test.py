@@ -4,11 +4,13 @@
 short, a crash with a lost member, the list of what cannot be known, and the way out of the man page."""
 import errno
 import json
+import os
 import subprocess
+import time
 
 import nbd
 
-from braid_system import CLI, MIB, Failed, check, main, need_tools, run, say, wait_until
+from braid_system import CLI, MIB, PATIENCE, Failed, check, main, need_tools, run, say, wait_until
 
 SIZE = 48 * MIB
 FIELD = 4 * MIB
@@ -83,6 +85,44 @@ def recovers(world):
     check(server.sha256() == before, "something else has changed")
     server.stop()
     say(f"a recovery reads {recovery['bytes_read'] // 1024} KiB of {4 * SIZE // MIB} MiB")
+
+
+def marks_go(world):
+    """Within the time that README says, also if nobody flushes, and while a member is lost. A crash
+    after that has nothing to recover."""
+    promised, slack = 5, 5 * PATIENCE
+    for lost in (None, 1):
+        server = world.array(5, 4, SIZE)
+        if lost is not None:
+            server.fail(lost)
+        handle = connect(server)
+        wait_until(lambda: server.status()["intent"]["marks"] == 0, "no marks at first")
+        data = os.urandom(MIB)
+        begin = time.monotonic()
+        for at in range(4):
+            handle.pwrite(data, at * 8 * MIB)
+        written = last = time.monotonic()
+        stalled, seen = 0, False    # how long this process was kept from looking: so may be the server
+        while server.status()["intent"]["marks"] != 0:
+            now = time.monotonic()
+            seen, stalled, last = True, stalled + max(0, now - last - 0.2), now
+            limit = promised + slack + 2 * stalled
+            check(now - written < limit, f"marks are there {now - written:.1f} s after the last write")
+            time.sleep(0.05)
+        took = time.monotonic() - written
+        # The other half of the promise: one second at the least, if we looked in time.
+        check(seen or time.monotonic() - begin >= 1, "the marks were gone at once")
+        check(took >= 1 or not seen, f"the marks went after {took:.1f} s")
+        server.kill()
+        paths = [path for role, path in enumerate(server.paths) if role != lost]
+        server = world.serve(paths)
+        status = server.status()
+        check(status["recovery"] is None and status["bad_bytes"] == 0, f"a recovery of {status['recovery']}")
+        handle = connect(server)
+        for at in range(4):
+            check(handle.pread(MIB, at * 8 * MIB) == data, "what was written before the marks went")
+        server.stop()
+        say(f"the marks were gone {took:.1f} s after the last write{' without a member' if lost else ''}")
 
 
 def without_record(world):
@@ -212,6 +252,7 @@ def write_intent(world):
     need_tools("jq")
     settings(world)
     recovers(world)
+    marks_go(world)
     without_record(world)
     bad_rows(world)
 
