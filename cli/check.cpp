@@ -70,7 +70,7 @@ Task<Checked<Unit>> wait_for_resync(Array* array, Clock* clock) {
         for (const WaitStatus& wait : status.waits) {
             if (wait.what != text_of(WalkKind::resyncing)) continue;
             if (!wait.by_itself) co_return Refusal{"the resync that comes first " + wait.why};
-            line.show(wait_line(plugin::json_of(wait), style));
+            line.show(wait_line(control::json_of(wait), style));
         }
         Timer timer(*clock, {clock->now().value + poll_nanos});
         co_await timer;

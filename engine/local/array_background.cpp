@@ -108,6 +108,7 @@ Task<void> ArrayImpl::use_spare(ArrayImpl* self) {
         while (!self->is_settled()) {
             if (!co_await wait_durable(self, self->changes_)) co_return;
         }
+        if (self->members_.failed()) co_return;
         if (self->is_awaited(member)) co_return;  // another loss has listed rows of it
         Spare spare = std::move(self->spares_.back());
         self->spares_.pop_back();
@@ -186,19 +187,19 @@ Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
     if (order.kind == WalkKind::rebuilding && order.losses != self->members_.losses()) {
         co_return Error{Errc::cancelled, "walk"};
     }
-    Configuration& now = self->configuration_;
     switch (order.kind) {
         case WalkKind::rebuilding:
-            self->record(order.member).rebuilt = stripe;
+            self->change(change::RebuiltTo{order.member, stripe});
             break;
         case WalkKind::resyncing:
-            if (now.resynced) now.resynced = std::max(*now.resynced, stripe);
+            self->change(change::ResyncedTo{stripe});
             self->resync_flushed(settled);
             break;
         case WalkKind::scrubbing:
             self->tell_wrong_before(self->walker_.position());
-            if (now.scrub) {
-                now.scrub = ScrubRecord{stripe, order.repair, order.mismatches, order.repaired};
+            if (self->configuration_.scrub) {
+                self->change(change::ScrubAt{
+                    ScrubRecord{stripe, order.repair, order.mismatches, order.repaired}});
             }
             break;
     }
@@ -215,15 +216,14 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
     const bool rebuild = order.kind == WalkKind::rebuilding;
     const std::string what =
         rebuild ? fmt::format("rebuild of member {}", raw(order.member)) : std::string("resync");
+    const bool lost = rebuild && members_.slot(order.member).state != MemberState::rebuilding;
+    if (lost) return;
     if (result) {
         if (rebuild) {
-            record(order.member).state = MemberState::in_sync;
-            record(order.member).rebuilt = {};
-            record(order.member).read_errors = 0;
+            change(change::RebuildDone{order.member});
             given_up_.remove(raw(order.member));
-            members_.set_state(order.member, MemberState::in_sync);
         } else {
-            configuration_.resynced.reset();
+            change(change::ResyncedTo{});
         }
         if (order.ranges.empty()) return;  // there was nothing to walk over
         tell(Severity::info, rebuild ? "rebuild_done" : "resync_done",
@@ -232,7 +232,6 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
         return;
     }
     if (result.error().code == Errc::cancelled || members_.failed()) return;
-    if (rebuild && members_.slot(order.member).state != MemberState::rebuilding) return;
     if (walker_.position() != order.begin() || result.error().code == Errc::fenced) return;
     // A row that came to be in doubt: the resync is next.
     if (rebuild && result.error().code == Errc::doubt && !resync_stuck_) return;
@@ -370,12 +369,12 @@ void ArrayImpl::scrub_ended(const WalkOrder& order, const Result<void>& result) 
     const bool stuck = !result && !settles && result.error().code != Errc::cancelled &&
                        !members_.failed() && walker_.position() == order.begin();
     if (!result && !scrub_cancelled_ && !stuck) {  // interrupted: to be gone on with
-        configuration_.scrub =
+        change(change::ScrubAt{
             ScrubRecord{StripeIndex{walker_.position() / geometry_.windows_per_stripe()},
-                        order.repair, order.mismatches, order.repaired};
+                        order.repair, order.mismatches, order.repaired}});
         return;
     }
-    configuration_.scrub.reset();
+    change(change::ScrubAt{});
     if (stuck) {
         tell(Severity::error, "scrub_stuck",
              fmt::format("scrub cannot go on at stripe {}: {}",
@@ -464,7 +463,7 @@ Checked<Unit> ArrayImpl::start_scrub(bool repair) {
     if (configuration_.scrub) {
         return Refusal{"a scrub is running already; braid scrub stop ends it"};
     }
-    configuration_.scrub = ScrubRecord{StripeIndex{}, repair, 0, 0};
+    change(change::ScrubAt{ScrubRecord{StripeIndex{}, repair, 0, 0}});
     scrub_cancelled_ = false;
     background_event_.set();
     return Unit{};
@@ -476,7 +475,7 @@ Checked<Unit> ArrayImpl::stop_scrub() {
     if (walker_.running() && walker_.order().kind == WalkKind::scrubbing) {
         walker_.cancel();
     } else {
-        configuration_.scrub.reset();
+        change(change::ScrubAt{});
         changed();
     }
     return Unit{};

@@ -30,9 +30,8 @@ std::string text_of_bad(const std::vector<BadBytes>& bad, std::uint64_t size) {
 
 // ---- the list ------------------------------------------------------------------------------
 
-void ArrayImpl::set_bad_rows(std::vector<BadRange> ranges) {
-    bad_.set(ranges);
-    configuration_.bad_rows = std::move(ranges);
+void ArrayImpl::adopt_bad_rows() {
+    bad_.set(configuration_.bad_rows);
     bad_bytes_ = bad_bytes_of(configuration_, bad_bytes_listed_max, &bad_bytes_size_);
     set_gates();
     background_event_.set();  // a spare may wait for rows to leave it
@@ -83,7 +82,7 @@ bool ArrayImpl::take_bad_rows(std::vector<BadRange> more) {
         walk_told_joined_ = true;
     }
     const std::uint64_t before = bad_bytes_size_;
-    set_bad_rows(std::move(more));
+    change(change::BadRows{std::move(more)});
     if (recovery_ && bad_bytes_size_ > before) {
         recovery_->rows_unknown += (bad_bytes_size_ - before) / row_size;
     }
@@ -142,7 +141,7 @@ Task<Result<void>> ArrayImpl::unlist_rows(ArrayImpl* self, std::vector<BadRange>
     if (less.ranges() == self->bad_.ranges()) {
         co_return co_await wait_durable(self, self->changes_);
     }
-    self->set_bad_rows(less.ranges());
+    self->change(change::BadRows{less.ranges()});
     if (less.empty()) {
         self->tell(Severity::info, "bad_rows_healed",
                    "every row that could not be known was read after all, or written anew");
@@ -273,7 +272,7 @@ void ArrayImpl::trust_doubt_by_force() {
     members_.doubt().remove_before(members_.window_count());
     before_.marked.clear();
     recovery_.reset();
-    configuration_.resynced.reset();
+    change(change::ResyncedTo{});
 }
 
 void ArrayImpl::halt(const std::string& why) {

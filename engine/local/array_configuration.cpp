@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <utility>
 
 #include "engine/local/array_impl.h"
 
@@ -13,6 +14,29 @@
 #include "engine/base/os_error.h"
 
 namespace braid {
+
+void ArrayImpl::change(const Change& what) {
+    const Configuration before = std::exchange(configuration_, apply(configuration_, what));
+    adopt(before);
+}
+
+/// What memory holds beside the configuration follows from it here, and nowhere else. A member that
+/// was lost is out of use before the configuration says so; nothing but a change of its record
+/// brings it back.
+void ArrayImpl::adopt(const Configuration& before) {
+    for (const MemberRecord& at : configuration_.members) {
+        if (!at.role) continue;
+        const MemberRecord* last = before.member(*at.role);
+        if (last->uuid != at.uuid || last->state != at.state) adopt_state(at);
+    }
+    if (before.bad_rows != configuration_.bad_rows) adopt_bad_rows();
+}
+
+void ArrayImpl::adopt_state(const MemberRecord& at) {
+    auto& slot = members_.slot(*at.role);
+    slot.rebuilt = raw(at.rebuilt) * geometry_.windows_per_stripe();
+    if (slot.state != at.state) members_.set_state(*at.role, at.state);
+}
 
 std::uint64_t ArrayImpl::changed() {
     if (options_.readonly) {  // nothing is written, so nothing is waited for
@@ -212,9 +236,7 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
         tell_failed();
         return;
     }
-    record(member).state = state;
-    record(member).rebuilt = {};
-    record(member).left = metadata_[raw(member)].reg.held;
+    change(change::Lost{member, state, metadata_[raw(member)].reg.held});
     tasks_.spawn(let_go(this, member));
     MemberSet left_now;
     left_now.add(raw(member));
@@ -281,8 +303,8 @@ void ArrayImpl::write_failed(MemberIndex member, int os_error) {
 void ArrayImpl::read_failed(MemberIndex member, int os_error) {
     const MemberState state = members_.slot(member).state;
     if (state != MemberState::in_sync && state != MemberState::rebuilding) return;
-    MemberRecord& at = record(member);
-    ++at.read_errors;
+    change(change::ReadError{member});
+    const MemberRecord& at = record(member);
     if (at.read_errors == 1 || at.read_errors % 10 == 0) {
         tell(Severity::warning, "read_error",
              fmt::format("member {} ({}): a read failed ({}), {} so far; what can be computed from "

@@ -138,10 +138,8 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
 }
 
 void ArrayImpl::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
-    MemberRecord* at = configuration_.member(metadata.uuid);
-    BRAID_REQUIRE(at != nullptr);
-    at->path = disk->info().path;
-    at->size = disk->info().size;
+    change(change::Seen{metadata.uuid, disk->info().path, disk->info().size});
+    const MemberRecord* at = configuration_.member(metadata.uuid);
     if (!at->role) {
         spares_.push_back(Spare{std::move(disk), std::move(metadata)});
         return;
@@ -149,9 +147,8 @@ void ArrayImpl::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
     auto& slot = members_.slot(*at->role);
     slot.disk = std::move(disk);
     slot.data_offset = at->data_offset;
-    slot.rebuilt = raw(at->rebuilt) * geometry_.windows_per_stripe();
     metadata_[raw(*at->role)] = std::move(metadata);
-    members_.set_state(*at->role, at->state);
+    adopt_state(*at);
 }
 
 void ArrayImpl::note_left_out(const MemberImage& image, const std::string& why) {
@@ -168,7 +165,7 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     self->members_.set_losses_durable(self->members_.losses());
     self->in_force_.version = self->configuration_.in_force;
     self->epoch_seen_ = self->before_.epoch_seen;
-    self->set_bad_rows(self->configuration_.bad_rows);  // closes the gates
+    self->adopt_bad_rows();  // closes the gates
     self->begin_recovery();
     if (self->options_.readonly) {
         self->tell(Severity::info, "started", "serving for reading only; nothing is written");
@@ -177,19 +174,20 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
                        "parity that is not known to be true stays so until the array is served for "
                        "writing");
         }
-        self->configuration_.scrub.reset();  // goes on when it is served for writing again
+        self->change(change::ScrubAt{});  // goes on when it is served for writing again
         self->background_running_ = true;
         self->tasks_.spawn(run_background(self));
         co_return Unit{};
     }
     self->tasks_.spawn(write_configurations(self));
     if (self->options_.force) self->trust_doubt_by_force();
-    BRAID_CO_TRY(self->configuration_.intent, self->plan_intent());
+    BRAID_CO_TRY(const IntentSettings intent, self->plan_intent());
+    self->change(change::Intent{intent});
     self->intent_.start({self->configuration_.intent, self->before_.intent_generation,
                          self->before_.marked},
                         self->tasks_);
     self->set_gates();
-    self->configuration_.in_use = true;
+    self->change(change::InUse{true});
     if (!self->list_doubt(self->away())) {
         co_return Refusal{fmt::format("the array cannot start: {}", self->events_.back().text)};
     }
@@ -235,7 +233,7 @@ void ArrayImpl::note_away() {
         if (!members.has(i)) continue;
         members_.slot(MemberIndex{i}).kept = members_.window_count();
         members_.slot(MemberIndex{i}).whole = true;
-        record(MemberIndex{i}).left = configuration_.in_force;
+        change(change::Away{MemberIndex{i}, configuration_.in_force});
     }
 }
 
@@ -328,7 +326,7 @@ Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
     // What is in doubt there is listed, by row: of that the next start has nothing to ask.
     const StripeIndex listed = self->doubt_listed_from();
     self->intent_.settled_from(listed);
-    if (self->first_in_doubt() >= listed) self->configuration_.resynced.reset();
+    if (self->first_in_doubt() >= listed) self->change(change::ResyncedTo{});
     // Nothing is being written: only what is in doubt stays in the record. The next start, or a
     // crash right after it, goes by this.
     self->intent_.drop_clean();
@@ -341,7 +339,7 @@ Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
                    fmt::format("{} stripes that were marked are still to be made true; the next "
                                "start goes on with them", self->intent_.stripes_in_doubt()));
     }
-    self->configuration_.in_use = left;
+    self->change(change::InUse{left});
     BRAID_CO_CHECK(co_await wait_durable(self, self->changed()));
     if (BRAID_MUTANT(no_closing_revision)) co_return Result<void>{};
     // One more, which names the clean mark: a copy from before it is told by that.
@@ -353,12 +351,12 @@ void ArrayImpl::note_positions() {
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const auto& slot = members_.slot(MemberIndex{i});
         if (slot.state != MemberState::rebuilding) continue;
-        record(MemberIndex{i}).rebuilt = StripeIndex{slot.rebuilt / per_stripe};
+        change(change::RebuiltTo{MemberIndex{i}, StripeIndex{slot.rebuilt / per_stripe}});
     }
     if (!configuration_.resynced || members_.doubt().empty()) return;
     // Marked stripes in front of it do not count: the record has them.
     const std::uint64_t first = members_.doubt().ranges().front().begin / per_stripe;
-    configuration_.resynced = StripeIndex{std::max(raw(*configuration_.resynced), first)};
+    change(change::ResyncedTo{StripeIndex{first}});
 }
 
 void ArrayImpl::tell(Severity severity, std::string kind, std::string text) {

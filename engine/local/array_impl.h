@@ -18,6 +18,7 @@
 #include "engine/stripes/buffer_pool.h"
 #include "engine/members/members.h"
 #include "engine/assembly/new_member.h"
+#include "engine/layout/change.h"
 #include "engine/layout/register.h"
 #include "engine/serving/requests.h"
 #include "engine/walks/walker.h"
@@ -150,7 +151,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     std::uint64_t bytes_listed(const std::vector<BadRange>& ranges) const;
     static Task<Result<void>> doubt_rows(ArrayImpl* self, WindowPlace place, RowMask rows);
     std::vector<BadRange> bad_rows_with(const std::vector<BadRange>& rows) const;
-    void set_bad_rows(std::vector<BadRange> ranges);
+    void adopt_bad_rows();
     void set_gates();
     bool list_doubt(MemberSet left_now);
     bool is_gone(MemberIndex member, std::uint64_t at, std::uint64_t& end,
@@ -208,6 +209,11 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
                                                   std::uint64_t* at, std::uint64_t end);
 
     // The configuration, array_configuration.cpp.
+    /// The one place that changes what is wanted, in memory, at once; but for the version, which
+    /// the writer gives it. changed() makes it durable.
+    void change(const Change& what);
+    void adopt(const Configuration& before);
+    void adopt_state(const MemberRecord& at);
     /// The configuration changed in memory; a writer makes it durable. Gives the change's number.
     std::uint64_t changed();
     static Task<Result<void>> wait_durable(ArrayImpl* self, std::uint64_t change);
@@ -222,7 +228,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void lose(MemberIndex member, MemberState state, const std::string& why);
     bool is_needed(MemberIndex member) const;
     void stop_writing(const std::string& why);
-    MemberRecord& record(MemberIndex member) { return *configuration_.member(member); }
+    const MemberRecord& record(MemberIndex member) const { return *configuration_.member(member); }
 
     // What runs in the background, array_background.cpp.
     static Task<void> run_background(ArrayImpl* self);

@@ -155,8 +155,7 @@ Task<Checked<Unit>> ArrayImpl::fail_now(ArrayImpl* self, std::string name, bool 
 
 /// Open, or only remembered.
 Task<Checked<Unit>> ArrayImpl::remove_spare(ArrayImpl* self, Uuid uuid) {
-    std::erase_if(self->configuration_.members,
-                  [&](const MemberRecord& at) { return !at.role && at.uuid == uuid; });
+    self->change(change::SpareRemoved{uuid});
     Spare gone;  // kept until the configuration without it holds, so that it is not used twice
     if (Spare* spare = self->find_spare(uuid); spare != nullptr) {
         gone = std::move(*spare);
@@ -179,6 +178,7 @@ Task<Checked<Unit>> ArrayImpl::run_remove(ArrayImpl* self, std::string name) {
         const auto settled = co_await wait_durable(self, self->changes_);
         if (!settled) co_return not_durable(settled.error());
     }
+    if (self->members_.failed()) co_return not_durable({Errc::failed, "array"});
     if (!role) co_return co_await remove_spare(self, uuid);
     const MemberState state = self->members_.slot(*role).state;
     if (state == MemberState::in_sync || state == MemberState::rebuilding) {
@@ -190,9 +190,7 @@ Task<Checked<Unit>> ArrayImpl::run_remove(ArrayImpl* self, std::string name) {
     co_await close_slot(self, *role);
     self->tell(Severity::info, "member_removed",
                fmt::format("{} removed", self->text_of_role(*role)));
-    self->members_.set_state(*role, MemberState::missing);
-    self->record(*role).state = MemberState::missing;
-    self->record(*role).path.clear();
+    self->change(change::Removed{*role});
     self->why_lost_[raw(*role)] = "an operator removed it";
     const Result<void> durable = co_await wait_durable(self, self->changed());
     self->background_event_.set();
@@ -204,17 +202,9 @@ Task<Checked<Unit>> ArrayImpl::run_remove(ArrayImpl* self, std::string name) {
 void ArrayImpl::fill_role(MemberIndex member, Spare spare) {
     auto& slot = members_.slot(member);
     BRAID_REQUIRE(!slot.disk);
-    MemberRecord joining = *configuration_.member(spare.metadata.uuid);  // copied, then moved
-    std::erase_if(configuration_.members, [&](const MemberRecord& at) {
-        return at.uuid == joining.uuid;
-    });
-    joining.role = member;
-    joining.state = MemberState::rebuilding;
-    joining.rebuilt = {};
-    record(member) = joining;
+    const Uuid uuid = spare.metadata.uuid;
     slot.disk = std::move(spare.disk);
-    slot.data_offset = joining.data_offset;
-    slot.rebuilt = 0;
+    slot.data_offset = configuration_.member(uuid)->data_offset;
     slot.kept = 0;
     slot.whole = false;
     slot.io = {};
@@ -225,10 +215,10 @@ void ArrayImpl::fill_role(MemberIndex member, Spare spare) {
     spare_told_.remove(raw(member));
     given_up_.add(raw(member));
     metadata_[raw(member)] = std::move(spare.metadata);
-    members_.set_state(member, MemberState::rebuilding);
+    change(change::RoleFilled{member, uuid});
     if (rebuild_stuck_ == member) rebuild_stuck_.reset();
     tell(Severity::info, "member_added", fmt::format("{} takes the role of member {}",
-                                                     joining.path, raw(member)));
+                                                     record(member).path, raw(member)));
     background_event_.set();
 }
 
@@ -386,7 +376,7 @@ Task<Checked<Unit>> ArrayImpl::join(ArrayImpl* self, Spare spare, MemberRecord j
         if (!settled) co_return not_durable(settled.error());
     }
     if (self->members_.failed()) co_return not_durable({Errc::failed, "array"});
-    self->configuration_.members.push_back(joining);
+    self->change(change::SpareAdded{joining});
     if (role) {
         self->fill_role(*role, std::move(spare));
     } else {

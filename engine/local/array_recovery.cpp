@@ -153,7 +153,9 @@ Task<Checked<Unit>> ArrayImpl::run_change_intent(ArrayImpl* self, IntentChange c
     if (change.region) {
         BRAID_CO_CHECK(check_region(*change.region));
         self->intent_.set_region(*change.region);
-        self->configuration_.intent.region = *change.region;
+        IntentSettings settings = self->configuration_.intent;
+        settings.region = *change.region;
+        self->change(change::Intent{settings});
     }
     const bool on = change.on.value_or(self->intent_.on());
     if (on && !self->intent_.on()) {
@@ -174,7 +176,9 @@ Task<Checked<Unit>> ArrayImpl::run_change_intent(ArrayImpl* self, IntentChange c
                                           text_of(kept.error().code))};
         }
     }
-    self->configuration_.intent.on = on;
+    IntentSettings settings = self->configuration_.intent;
+    settings.on = on;
+    self->change(change::Intent{settings});
     const Result<void> durable = co_await wait_durable(self, self->changed());
     if (!durable) {
         co_return Refusal{fmt::format("the new configuration could not be written: {}",
