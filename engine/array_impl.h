@@ -135,6 +135,12 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<void> watch_stop(ArrayImpl* self);
     std::string why_stop_waits() const;
     static Task<Result<void>> keep_final_state(ArrayImpl* self);
+    struct RebuiltTo {
+        Uuid uuid;
+        StripeIndex stripe{};
+    };
+    std::vector<RebuiltTo> rebuilt_to() const;
+    void note_rebuilt(const std::vector<RebuiltTo>& members);
     void note_positions();
     void note_away();
     MemberSet away() const;
@@ -223,6 +229,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool is_needed(MemberIndex member) const;
     void stop_writing(const std::string& why);
     MemberRecord& record(MemberIndex member) { return *configuration_.member(member); }
+    const MemberRecord& record(MemberIndex member) const { return *configuration_.member(member); }
 
     // What runs in the background, array_background.cpp.
     static Task<void> run_background(ArrayImpl* self);
