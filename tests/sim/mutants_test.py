@@ -19,10 +19,11 @@ SIMULATOR = [
     "intent-not-awaited", "intent-not-durable", "clean-before-flush", "doubt-forgotten",
     "degraded-trusts-doubt", "bad-rows-not-kept", "row-lock-dropped-early", "parity-not-written",
     "stale-member-accepted", "flush-skips-member", "resync-skips-last", "no-closing-revision",
-    "doubt-left-early",
+    "doubt-left-early", "order-not-refused",
 ]
 # Rare crossings: not from seed 1 on, so that a run is short.
-FIRST_SEED = {"doubt-forgotten": 70, "no-closing-revision": 30, "doubt-left-early": 350}
+FIRST_SEED = {"doubt-forgotten": 70, "no-closing-revision": 30, "doubt-left-early": 1045,
+              "order-not-refused": 340}
 # Small tests, each of which fails with its bug.
 ENGINE = {
     "order-not-refused": "Loss.AnOrderThatWouldCostRowsInDoubtIsRefused",
@@ -33,7 +34,8 @@ ENGINE = {
     "doubt-read-unsettled": "Recovery.WhatWasReadOfARowInDoubtIsWhatPAndQGive",
     "start-from-cache": "Recovery.WhatAssemblyReadsIsDurableBeforeAnythingBuildsOnIt",
 }
-# Each was looked for on a busy machine, so for few seeds only, and no small test was found to fail.
+# No seed is known that finds these with the options as they are drawn now, after few were tried. Nor a
+# small test, but for retry-overwritten and not-announced of which not all were tried.
 UNPROVEN = [
     "bad-row-healed-early", "checkpoint-ahead", "losses-not-awaited", "failed-write-not-fitted",
     "retry-row-trusted", "retry-overwritten", "not-announced",
