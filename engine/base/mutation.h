@@ -6,7 +6,9 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace braid {
@@ -70,6 +72,16 @@ inline constexpr std::array<std::string_view, 27> mutation_names{
     "order-not-refused",
     "doubt-left-early",
 };
+
+static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::doubt_left_early) + 1);
+
+/// By its name; none if there is no such one.
+constexpr std::optional<Mutation> mutation_of(std::string_view name) {
+    for (std::size_t i = 0; i != mutation_names.size(); ++i) {
+        if (mutation_names[i] == name) return static_cast<Mutation>(i);
+    }
+    return std::nullopt;
+}
 
 #ifdef BRAID_MUTATIONS
 inline Mutation chosen_mutation = Mutation::none;

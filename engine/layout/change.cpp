@@ -69,7 +69,7 @@ struct Apply {
     void operator()(const change::RebuiltTo& rebuilt) const {
         MemberRecord& record = record_of(c, rebuilt.member);
         BRAID_REQUIRE(record.state == MemberState::rebuilding);
-        record.rebuilt = rebuilt.stripe;
+        record.rebuilt = std::max(record.rebuilt, rebuilt.stripe);
     }
     void operator()(const change::RebuildDone& done) const {
         MemberRecord& record = record_of(c, done.member);

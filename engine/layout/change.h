@@ -47,7 +47,7 @@ struct Seen {
     std::string path;
     std::uint64_t size{0};
 };
-/// Stripes before this one of a member that is being rebuilt are true, durably.
+/// Stripes before this one of a member that is being rebuilt are true, durably. Never goes back.
 struct RebuiltTo {
     MemberIndex member{};
     StripeIndex stripe{};

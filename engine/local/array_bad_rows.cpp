@@ -131,7 +131,11 @@ Task<Result<void>> ArrayImpl::list_rows(ArrayImpl* self, std::vector<BadRange> r
     co_return co_await wait_durable(self, change);
 }
 
+/// Of a member that is being rebuilt a row counts before its checkpoint only: what was written in
+/// front of where the rebuild is now is taken along. Beside a row that is to be tried again nothing
+/// else would give it back after a crash.
 Task<Result<void>> ArrayImpl::unlist_rows(ArrayImpl* self, std::vector<BadRange> rows) {
+    const std::vector<RebuiltTo> rebuilt = self->rebuilt_to();
     if (!BRAID_MUTANT(bad_row_healed_early)) {
         BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
     }
@@ -142,6 +146,7 @@ Task<Result<void>> ArrayImpl::unlist_rows(ArrayImpl* self, std::vector<BadRange>
         co_return co_await wait_durable(self, self->changes_);
     }
     self->change(change::BadRows{less.ranges()});
+    self->note_rebuilt(rebuilt);
     if (less.empty()) {
         self->tell(Severity::info, "bad_rows_healed",
                    "every row that could not be known was read after all, or written anew");

@@ -346,13 +346,30 @@ Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
     co_return co_await wait_durable(self, self->changed());
 }
 
-void ArrayImpl::note_positions() {
-    const std::uint64_t per_stripe = geometry_.windows_per_stripe();
+/// How far rebuilds are in memory. What was written up to there is durable after the next flush.
+std::vector<ArrayImpl::RebuiltTo> ArrayImpl::rebuilt_to() const {
+    std::vector<RebuiltTo> members;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const auto& slot = members_.slot(MemberIndex{i});
         if (slot.state != MemberState::rebuilding) continue;
-        change(change::RebuiltTo{MemberIndex{i}, StripeIndex{slot.rebuilt / per_stripe}});
+        members.push_back({record(MemberIndex{i}).uuid,
+                           StripeIndex{slot.rebuilt / geometry_.windows_per_stripe()}});
     }
+    return members;
+}
+
+/// A flush that began after rebuilt_to() has ended.
+void ArrayImpl::note_rebuilt(const std::vector<RebuiltTo>& members) {
+    for (const RebuiltTo& at : members) {
+        const MemberRecord* record = configuration_.member(at.uuid);
+        if (record == nullptr || record->state != MemberState::rebuilding) continue;
+        change(change::RebuiltTo{*record->role, at.stripe});
+    }
+}
+
+void ArrayImpl::note_positions() {
+    const std::uint64_t per_stripe = geometry_.windows_per_stripe();
+    note_rebuilt(rebuilt_to());
     if (!configuration_.resynced || members_.doubt().empty()) return;
     // Marked stripes in front of it do not count: the record has them.
     const std::uint64_t first = members_.doubt().ranges().front().begin / per_stripe;

@@ -136,6 +136,12 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<void> watch_stop(ArrayImpl* self);
     std::string why_stop_waits() const;
     static Task<Result<void>> keep_final_state(ArrayImpl* self);
+    struct RebuiltTo {
+        Uuid uuid;
+        StripeIndex stripe{};
+    };
+    std::vector<RebuiltTo> rebuilt_to() const;
+    void note_rebuilt(const std::vector<RebuiltTo>& members);
     void note_positions();
     void note_away();
     MemberSet away() const;

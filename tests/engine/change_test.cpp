@@ -96,6 +96,7 @@ TEST(Change, ASpareTakesALostRoleAndIsASpareNoMore) {
     EXPECT_EQ(c.members[3].dev_number, 4u);
     c = apply(c, change::RebuiltTo{MemberIndex{3}, StripeIndex{50}});
     EXPECT_EQ(c.members[3].rebuilt, StripeIndex{50});
+    EXPECT_EQ(apply(c, change::RebuiltTo{MemberIndex{3}, StripeIndex{49}}), c);  // never back
     c = apply(c, change::ReadError{MemberIndex{3}});
     EXPECT_EQ(c.members[3].read_errors, 1u);
     c = apply(c, change::RebuildDone{MemberIndex{3}});

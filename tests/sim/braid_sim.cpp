@@ -2,7 +2,9 @@
 // braid-sim: runs of the simulator, by seed. What a run is like comes from its seed alone, so that
 // a failure can be replayed.
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <csignal>
@@ -12,7 +14,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unistd.h>
 #include <vector>
 
 #include "engine/base/mutation.h"
@@ -34,6 +35,9 @@ constexpr const char* help_text =
     "  --count N       so many seeds, from --seed or 1 on\n"
     "  --minutes T     fresh seeds, from the clock, until the time is up; with --part I/N only\n"
     "                  every Nth, so that several can run side by side\n"
+    "  --like TEXT     only seeds whose line of options has TEXT in it, as \"lone-starts\"; again "
+    "for\n"
+    "                  more that it has to have\n"
     "  --mutation X    with a deliberate bug (braid-sim-mutants only); 'list' lists them\n"
     "  --trace         print everything that happens, not only the last lines of a failure\n"
     "  --help          this\n"
@@ -49,6 +53,7 @@ struct Arguments {
     std::uint64_t parts{1};
     std::string seeds_file;
     std::string mutation{"none"};
+    std::vector<std::string> like;
     bool trace{false};
 };
 
@@ -106,6 +111,8 @@ Arguments parse(int count, char** words) {
             arguments.minutes = number_of<double>(option, value);
         } else if (option == "--seeds") {
             arguments.seeds_file = value;
+        } else if (option == "--like") {
+            arguments.like.emplace_back(value);
         } else if (option == "--mutation") {
             arguments.mutation = value;
         } else if (option == "--part") {
@@ -127,12 +134,9 @@ void choose_mutation(const std::string& name) {
         std::exit(0);
     }
 #ifdef BRAID_MUTATIONS
-    for (std::size_t i = 0; i != mutation_names.size(); ++i) {
-        if (mutation_names[i] != name) continue;
-        chosen_mutation = static_cast<Mutation>(i);
-        return;
-    }
-    usage(fmt::format("there is no mutation \"{}\"; --mutation list names them", name));
+    const std::optional<Mutation> which = mutation_of(name);
+    if (!which) usage(fmt::format("there is no mutation \"{}\"; --mutation list names them", name));
+    chosen_mutation = *which;
 #else
     if (name != "none") usage("mutations are in braid-sim-mutants only");
 #endif
@@ -178,6 +182,10 @@ struct Totals {
 int run_one(const Arguments& arguments, const char* program, std::uint64_t seed, bool alone,
             Totals& totals) {
     const SimOptions options = draw_options(seed, arguments.steps);
+    const bool alike = std::ranges::all_of(arguments.like, [&options](const std::string& part) {
+        return text_of(options).find(part) != std::string::npos;
+    });
+    if (!alike) return 0;
     Trace trace(arguments.trace);
     running = fmt::format("seed {}: {}\nreplay: {} --seed {} --steps {}{} --trace", seed,
                           text_of(options), program, seed, arguments.steps,

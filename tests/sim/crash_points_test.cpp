@@ -410,8 +410,10 @@ void run_level(Level level, std::uint64_t points_min, std::uint64_t cases_min) {
     EXPECT_GE(cases, cases_min);
 }
 
+// Floors below what there is (RAID-5: 876 cases in 209 points). There were 744 in 177 points of it
+// when a rebuild had stopped writing zeros onto zeros: fewer writes, with as many points as before.
 TEST(CrashPoints, Raid4) { run_level(Level::raid4, 170, 750); }
-TEST(CrashPoints, Raid5) { run_level(Level::raid5, 170, 740); }
+TEST(CrashPoints, Raid5) { run_level(Level::raid5, 190, 790); }
 TEST(CrashPoints, Raid6) { run_level(Level::raid6, 210, 1400); }
 
 }  // namespace

@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Does the simulator find bugs? braid-sim-mutants has deliberate ones (engine/base/mutation.h); each
-of those below must be found, as wrong data and not by luck of a crash of the simulator itself, by
-seeds from 1 on (or FIRST_SEED) within its budget; and without any the same seeds must pass."""
+"""Do the tests find bugs? There are deliberate ones (engine/base/mutation.h), of which each must be
+found by at least one rung. By the simulator (braid-sim-mutants): as wrong data, an assertion of the
+engine or as not settling, by seeds from 1 on (or FIRST_SEED) within the budget; and without any the
+same seeds must pass. By tests of the engine (engine-tests-mutants): those that are named must fail, and
+pass without it. UNPROVEN are the ones that nothing is known to find yet."""
 import os
 import subprocess
 import sys
@@ -13,13 +15,31 @@ FOUND = 2             # wrong data
 FOUND_CRASH = 1       # an assertion of the engine
 FOUND_STUCK = 3       # it does not settle
 
-MUST_BE_FOUND = [
+SIMULATOR = [
     "intent-not-awaited", "intent-not-durable", "clean-before-flush", "doubt-forgotten",
     "degraded-trusts-doubt", "bad-rows-not-kept", "row-lock-dropped-early", "parity-not-written",
-    "stale-member-accepted", "flush-skips-member", "resync-skips-last",
+    "stale-member-accepted", "flush-skips-member", "resync-skips-last", "no-closing-revision",
+    "doubt-left-early", "order-not-refused",
 ]
 # Rare crossings: not from seed 1 on, so that a run is short.
-FIRST_SEED = {"doubt-forgotten": 70}
+FIRST_SEED = {"doubt-forgotten": 70, "no-closing-revision": 30, "doubt-left-early": 1045,
+              "order-not-refused": 340}
+# Small tests, each of which fails with its bug.
+ENGINE = {
+    "order-not-refused": "Loss.AnOrderThatWouldCostRowsInDoubtIsRefused",
+    "promise-not-written": "Promise.IsDurableAndHoldsAtTheMember",
+    "promise-in-memory": "Promise.IsDurableAndHoldsAtTheMember",
+    "no-closing-revision": "Levels/CopyPutBack.TakenWhileItRanAndPutBackAfterACleanStop/0",
+    "intent-slot-overwritten": "WriteIntents.GenerationsAlternateBetweenTheSlots",
+    "doubt-read-unsettled": "Recovery.WhatWasReadOfARowInDoubtIsWhatPAndQGive",
+    "start-from-cache": "Recovery.WhatAssemblyReadsIsDurableBeforeAnythingBuildsOnIt",
+}
+# No seed is known that finds these with the options as they are drawn now, after few were tried. Nor a
+# small test, but for retry-overwritten and not-announced of which not all were tried.
+UNPROVEN = [
+    "bad-row-healed-early", "checkpoint-ahead", "losses-not-awaited", "failed-write-not-fitted",
+    "retry-row-trusted", "retry-overwritten", "not-announced",
+]
 
 
 def run(program, mutation, count, seconds):
@@ -34,21 +54,63 @@ def run(program, mutation, count, seconds):
         return None, "", time.monotonic() - begin
 
 
-def main():
-    program = os.environ["BRAID_SIM_MUTANTS"]
+def run_engine(program, mutation, tests):
+    """The exit code: 0, all pass; 1, one fails."""
+    environment = dict(os.environ, BRAID_MUTATION=mutation)
+    done = subprocess.run([program, "--gtest_filter=" + tests], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, env=environment, check=False,
+                          timeout=5 * BUDGET_SECONDS)
+    output = done.stdout.decode(errors="replace")
+    if "[==========] Running 0 tests" in output or done.returncode not in (0, 1):
+        return None, output
+    return done.returncode, output
+
+
+def check_simulator(program):
     failed = []
     code, output, seconds = run(program, "none", 8, 5 * BUDGET_SECONDS)
     print(f"none: exit code {code} after {seconds:.1f} s")
     if code != 0:
         print(output[-4000:])
         failed.append("none")
-    for mutation in MUST_BE_FOUND:
+    for mutation in SIMULATOR:
         code, output, seconds = run(program, mutation, 1000, BUDGET_SECONDS)
         found = code in (FOUND, FOUND_CRASH, FOUND_STUCK)
         print(f"{mutation}: {'found' if found else 'NOT FOUND'}, exit code {code}, {seconds:.1f} s",
               flush=True)
         if not found:
             failed.append(mutation)
+    return failed
+
+
+def check_engine(program):
+    failed = []
+    code, output = run_engine(program, "none", ":".join(sorted(set(ENGINE.values()))))
+    print(f"none: the engine's tests end with {code}")
+    if code != 0:
+        print(output[-4000:])
+        failed.append("none")
+    for mutation, test in ENGINE.items():
+        code, output = run_engine(program, mutation, test)
+        found = code == 1 and f"[  FAILED  ] {test}" in output
+        print(f"{mutation}: {'found' if found else 'NOT FOUND'} by {test}", flush=True)
+        if not found:
+            failed.append(mutation)
+    return failed
+
+
+def unlisted(program):
+    """Mutations that are in mutation.h, and nowhere here; or the other way round."""
+    done = subprocess.run([program, "--mutation", "list"], stdout=subprocess.PIPE, check=True)
+    there = set(done.stdout.decode().split()) - {"none"}
+    return sorted(there ^ (set(SIMULATOR) | set(ENGINE) | set(UNPROVEN)))
+
+
+def main():
+    simulator = os.environ["BRAID_SIM_MUTANTS"]
+    failed = unlisted(simulator)
+    failed += check_engine(os.environ["BRAID_TESTS_MUTANTS"])
+    failed += check_simulator(simulator)
     if failed:
         print("failed:", ", ".join(failed))
     return 1 if failed else 0

@@ -13,6 +13,49 @@ T one_of(Rng& rng, const T (&values)[n]) {
     return values[rng.below(n)];
 }
 
+/// From chance of its own: the half of the seeds that has none of them runs as without.
+void draw_crossings(SimOptions& o) {
+    Rng rng(o.seed ^ 0xc105'51'0f'ea'7e'2217);
+    if (rng.chance(2)) return;
+    o.lone_starts = rng.chance(3);
+    o.tense_starts = rng.chance(2);
+    o.crashes_at_changes = rng.chance(3);
+    o.copies_at_rest = rng.chance(3);
+    o.rewrites = rng.chance(2);
+    o.aliases = rng.chance(3);
+    if (o.lone_starts) o.wall_stands = true;  // else its seconds do what promises are for
+    if (o.crashes_at_changes) o.faults_one_in = 40;
+    if (o.lone_starts || o.copies_at_rest) {  // many starts, and members that come back
+        o.crashes_one_in = 40;
+        o.operators_one_in = 40;
+    }
+    if (!rng.chance(12)) return;
+    // A mark for each stripe, so many that a record of them does not fit one sector.
+    o.strip_size = 16384;
+    o.stripes = 96;
+    o.members = parities_of(o.level) + 4;
+    o.intent_region = 64u << 10;
+    o.hot_sectors = 0;
+    o.latency_nanos = 100'000;
+    o.flights_max = 40;
+    o.pace = 4;
+}
+
+/// Those that were drawn; or "none".
+std::string crossings_of(const SimOptions& o) {
+    std::string text;
+    const auto add = [&text](bool drawn, const char* name) {
+        if (drawn) text += (text.empty() ? "" : ",") + std::string(name);
+    };
+    add(o.lone_starts, "lone-starts");
+    add(o.tense_starts, "tense-starts");
+    add(o.crashes_at_changes, "crashes-at-changes");
+    add(o.copies_at_rest, "copies-at-rest");
+    add(o.rewrites, "rewrites");
+    add(o.aliases, "aliases");
+    return text.empty() ? "none" : text;
+}
+
 }  // namespace
 
 SimOptions draw_options(std::uint64_t seed, std::uint64_t steps) {
@@ -52,6 +95,7 @@ SimOptions draw_options(std::uint64_t seed, std::uint64_t steps) {
     o.wall_stands = rng.chance(2);
     o.holes = rng.chance(4);
     o.outages = rng.chance(3);
+    draw_crossings(o);
     return o;
 }
 
@@ -60,15 +104,18 @@ std::string text_of(const SimOptions& o) {
         "RAID-{} {} members={} spares={} strip={} stripes={} volumes={} intent={} region={} "
         "align={} zero={} reads={} cache={} junk={} latency={}us plan={} flights={} pace={} hot={} "
         "holes={} outages={} faults=1/{} operators=1/{} crashes=1/{} stops=1/{} idles=1/{} "
-        "corrupts=1/{} wall={}",
+        "corrupts=1/{} wall={} crossings={}",
         static_cast<int>(o.level), text_of(o.layout), o.members, o.spares, o.strip_size, o.stripes,
-        o.volumes, !o.intent_room ? "no-room" : o.intent_on ? "on" : "off", o.intent_region,
-        o.memory_align, o.zero_fast ? "fast" : "slow", o.reads_now ? "direct" : "loop",
-        o.caches ? "volatile" : "none", o.junk ? "yes" : "no", o.latency_nanos / 1000,
-        o.plan == FaultPlan::within ? "within" : "beyond", o.flights_max, o.pace, o.hot_sectors,
-        o.holes ? "yes" : "no", o.outages ? "yes" : "no", o.faults_one_in, o.operators_one_in,
-        o.crashes_one_in, o.stops_one_in, o.idles_one_in, o.corrupts_one_in,
-        o.wall_stands ? "stands" : "runs");
+        o.volumes,
+        !o.intent_room ? "no-room"
+        : o.intent_on  ? "on"
+                       : "off",
+        o.intent_region, o.memory_align, o.zero_fast ? "fast" : "slow",
+        o.reads_now ? "direct" : "loop", o.caches ? "volatile" : "none", o.junk ? "yes" : "no",
+        o.latency_nanos / 1000, o.plan == FaultPlan::within ? "within" : "beyond", o.flights_max,
+        o.pace, o.hot_sectors, o.holes ? "yes" : "no", o.outages ? "yes" : "no", o.faults_one_in,
+        o.operators_one_in, o.crashes_one_in, o.stops_one_in, o.idles_one_in, o.corrupts_one_in,
+        o.wall_stands ? "stands" : "runs", crossings_of(o));
 }
 
 }  // namespace braid::sim

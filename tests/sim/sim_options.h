@@ -47,6 +47,13 @@ struct SimOptions {
     std::uint32_t idles_one_in{150};
     std::uint32_t corrupts_one_in{400};
     bool wall_stands{false};         // the wall clock: epochs grow by promises alone
+    // Crossings of events that chance seldom brings together; simulation_crossings.cpp.
+    bool lone_starts{false};   // starts die when one member alone is written, and go on without it
+    bool tense_starts{false};  // clients ask again after a crash, and something else fails
+    bool crashes_at_changes{false};  // the node dies as members come and go, or rows are listed
+    bool copies_at_rest{false};      // members are copied while the array is stopped
+    bool rewrites{false};            // rows that are listed are written anew
+    bool aliases{false};             // disks in use are given by a second path
 };
 
 SimOptions draw_options(std::uint64_t seed, std::uint64_t steps);

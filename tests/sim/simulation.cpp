@@ -133,12 +133,14 @@ void Simulation::act() {
     if (options_.outages && strikes(100)) begin_outage();
     if (strikes(options_.operators_one_in)) operate();
     if (strikes(options_.corrupts_one_in)) corrupt();
+    if (options_.aliases && strikes(60)) order_with_second_path();
     if (rng_.chance(200)) take_snapshot();
     if (strikes(options_.idles_one_in)) {
         land();
         run_for(1'000'000'000 + rng_.below(20) * 1'000'000'000);
     }
-    if (flying_ < options_.flights_max) start_request();
+    if (flying_ < options_.flights_max && !rewrite_some_row()) start_request();
+    if (failed() || !array_) return;
     pump(rng_.below(options_.pace) + (flying_ >= options_.flights_max ? options_.pace : 0));
     watch();
 }
@@ -174,7 +176,10 @@ bool Simulation::step() {
 }
 
 void Simulation::pump(std::uint64_t steps) {
-    for (; steps != 0 && !failed() && array_; --steps) step();
+    for (; steps != 0 && !failed() && array_; --steps) {
+        step();
+        if (array_ && !failed() && crash_at_change()) return;
+    }
 }
 
 /// Keeps the oracle up to date with what it may see of the engine.
@@ -182,6 +187,7 @@ void Simulation::look() {
     oracle_->set_time(loop_.now().value);
     if (!array_) return;
     note_mended(false);
+    note_changes();
     const Configuration& now = array_->configuration();
     if (now.version != epoch_seen_) {
         epoch_seen_ = now.version;

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -121,6 +122,7 @@ class Simulation {
     /// Reads all, in pieces of `piece` bytes.
     void read_all(std::uint64_t piece);
     void flush();
+    Flight& begin(IoKind kind, std::uint64_t offset, std::uint64_t size, bool fua);
     /// One request, waited for. False: it failed.
     bool ask(IoKind kind, std::uint64_t offset, std::uint64_t size, bool fua);
 
@@ -149,6 +151,7 @@ class Simulation {
     std::size_t lost_roles() const;
     bool met_outage(std::uint64_t since) const;
     void operate();
+    void fail_by_order(std::uint32_t role);
     void spawn(std::string name, Task<Checked<Unit>> task);
     void add_any();
     void replace(std::uint32_t role, bool force);
@@ -161,6 +164,24 @@ class Simulation {
     void finish_scrub(std::uint64_t repaired);
     void take_snapshot();
 
+    // What random events seldom bring together, simulation_crossings.cpp.
+    void die_with_one_written();
+    Started open_until_written(const std::string& lone);
+    bool copy_and_end();
+    void note_cut_off();
+    void ask_again(IoKind kind, Extent extent);
+    void begin_tensely();
+    MemberIndex member_of(Extent extent) const;
+    bool may_lose_now(Extent extent) const;
+    void lose_now(Extent extent);
+    void note_changes();
+    bool crash_at_change();
+    bool rewrite_some_row();
+    std::unique_ptr<SimDisk> second_path(const std::string& path, bool second_cable);
+    void order_with_second_path();
+    std::uint64_t count_sick() const;
+    void start_with_second_path(const Names& given);
+
     // Ends and starts, simulation_restarts.cpp.
     /// Whether the plan lets the node start again if it crashed now, without `absent` roles.
     bool may_crash(std::size_t absent = 0) const;
@@ -170,6 +191,7 @@ class Simulation {
     void restart();
     bool may_be_absent() const;
     Names choose_members(std::set<std::uint32_t>& absent);
+    void copy_at_rest();
     void roll_back(std::set<std::uint32_t>& absent);
     Started open(const Names& given, bool readonly, bool force, bool may_crash);
     void check_extent();
@@ -231,6 +253,10 @@ class Simulation {
     bool starts_died_{false};
     bool stable_before_{true};
     std::set<std::uint32_t> without_;
+    std::function<bool()> dies_when_;     // a start; may be empty
+    std::vector<Extent> cut_off_;         // what was written as the node died last
+    std::optional<std::uint64_t> parts_;  // who takes part, and how much is listed
+    std::uint64_t steps_to_crash_{0};     // 0: none is meant
     std::uint64_t looks_{0};
     std::uint64_t stepped_at_{0};     // nanoseconds, and how many steps were in them
     std::uint64_t steps_at_{0};
@@ -240,6 +266,8 @@ class Simulation {
         Buffer content;
         EpochRevision version;
         bool used;
+        bool at_rest{false};  // the array was stopped
+        bool due{false};      // it is put back at the next start
     };
     std::optional<Snapshot> snapshot_;
     std::set<std::pair<std::string, std::uint64_t>> mended_;  // rows that could not be read, by path

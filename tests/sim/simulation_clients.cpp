@@ -174,7 +174,8 @@ void Simulation::land() {
     watch();
 }
 
-bool Simulation::ask(IoKind kind, std::uint64_t offset, std::uint64_t size, bool fua) {
+Simulation::Flight& Simulation::begin(IoKind kind, std::uint64_t offset, std::uint64_t size,
+                                      bool fua) {
     Flight& flight = flights_.emplace_back();
     flight.number = ++requests_;
     flight.request.kind = kind;
@@ -182,6 +183,11 @@ bool Simulation::ask(IoKind kind, std::uint64_t offset, std::uint64_t size, bool
     flight.request.size = size;
     flight.request.fua = fua;
     begin(flight);
+    return flight;
+}
+
+bool Simulation::ask(IoKind kind, std::uint64_t offset, std::uint64_t size, bool fua) {
+    Flight& flight = begin(kind, offset, size, fua);
     run_until([&] { return flight.done; }, 300'000'000'000, "a request");
     const bool ok = flight.done && flight.request.ok;
     watch();

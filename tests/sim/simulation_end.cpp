@@ -20,7 +20,8 @@ constexpr std::uint64_t poll_nanos = 100'000'000;
 void Simulation::finish() {
     note("everything heals");
     end_outage();
-    options_.outages = false;
+    options_.outages = options_.tense_starts = options_.lone_starts = false;
+    options_.crashes_at_changes = options_.aliases = options_.copies_at_rest = false;
     options_.crashes_one_in = 0;
     if (!array_) restart();
     if (failed() || gone_for_good_) return;

@@ -308,6 +308,14 @@ void Simulation::note_intent() {
     oracle_->add_region(intent.region);
 }
 
+void Simulation::fail_by_order(std::uint32_t role) {
+    ++figures_.losses;
+    const bool force = rng_.chance(3);
+    spawn(fmt::format("fail {}{}", role, force ? " by force" : ""),
+          array_->fail_member(std::to_string(role), force));
+    if (!force) unforced_ = Unforced{commands_.back(), role, listed_of(role)};
+}
+
 void Simulation::operate() {
     if (commands_.size() > 2) return;
     const std::set<std::uint32_t> weak = weak_roles();
@@ -316,13 +324,7 @@ void Simulation::operate() {
     switch (rng_.below(9)) {
         case 0:
             if (!is_weak && !may_lose(1)) return;
-            if (!is_within() || commands_.empty()) {
-                ++figures_.losses;
-                const bool force = rng_.chance(3);
-                spawn(fmt::format("fail {}{}", role, force ? " by force" : ""),
-                      array_->fail_member(std::to_string(role), force));
-                if (!force) unforced_ = Unforced{commands_.back(), role, listed_of(role)};
-            }
+            if (!is_within() || commands_.empty()) fail_by_order(role);
             return;
         case 1: return spawn(fmt::format("remove {}", role), array_->remove_member(std::to_string(role)));
         case 2: return add_any();

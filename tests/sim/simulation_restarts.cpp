@@ -62,6 +62,9 @@ void Simulation::crash(bool power) {
         array_.reset();
         opened_.reset();
     });
+    note_cut_off();
+    parts_.reset();
+    steps_to_crash_ = 0;
     flights_.clear();
     flying_ = 0;
     commands_.clear();
@@ -103,6 +106,9 @@ bool Simulation::stop(bool may_crash_now) {
              fmt::format("stop() failed: {}", stopped_->error().text()));
     }
     array_.reset();
+    cut_off_.clear();
+    parts_.reset();
+    steps_to_crash_ = 0;
     stopping_ = false;
     // Without a record nobody knows which rows were left in doubt for want of room.
     clean_ = well && (intent_sure_ || !oracle_->has_failed());
@@ -137,7 +143,10 @@ bool Simulation::may_be_absent() const {
 Simulation::Names Simulation::choose_members(std::set<std::uint32_t>& absent) {
     const std::set<std::uint32_t> weak = weak_roles();
     const bool careful = !may_be_absent();
-    if (!careful && !without_.empty()) {
+    const bool due = snapshot_ && snapshot_->due && !careful && !starts_died_;
+    if (due) {
+        roll_back(absent);
+    } else if (!careful && !without_.empty()) {
         // Whoever a start that died was without may be missing now, and nobody else.
         for (const std::uint32_t role : without_) {
             if (rng_.chance(2)) absent.insert(role);
@@ -165,16 +174,33 @@ Simulation::Names Simulation::choose_members(std::set<std::uint32_t>& absent) {
     return given;
 }
 
+/// A copy of a member of an array that was stopped cleanly.
+void Simulation::copy_at_rest() {
+    if (!options_.copies_at_rest || !is_within() || !clean_ || !rng_.chance(3)) return;
+    if (snapshot_ && snapshot_->due) return;
+    const MemberRecord& record = last_.members[rng_.below(last_.members.size())];
+    const auto platter = platter_of(record.path);
+    if (!record.role || record.state != MemberState::in_sync || !platter || !platter->is_well())
+        return;
+    snapshot_ = Snapshot{record.path, platter->content, last_.version, false, true};
+}
+
 /// A member comes back with what it held some time ago.
 void Simulation::roll_back(std::set<std::uint32_t>& absent) {
-    if (!snapshot_ || !is_within() || !rng_.chance(3)) return;
+    if (!snapshot_ || !is_within() || (!snapshot_->due && !rng_.chance(3))) return;
+    snapshot_->due = false;
     if (weak_roles().size() + 1 > losses_max()) return;
     const auto record = std::ranges::find(last_.members, snapshot_->path, &MemberRecord::path);
-    if (record == last_.members.end() || !record->role ||
-        record->state != MemberState::in_sync || snapshot_->version >= last_.in_force) {
+    // What tells it: a clean stop since, another epoch, or what the newest says is in force. It is
+    // not asked for more than what it was served with: that it says so is what is to be shown.
+    const bool told = (clean_ && !snapshot_->at_rest) ||
+                      snapshot_->version.epoch < last_.version.epoch ||
+                      snapshot_->version < last_.in_force;
+    if (record == last_.members.end() || !record->role || record->state != MemberState::in_sync) {
         snapshot_.reset();
         return;
     }
+    if (!told) return;
     SimPlatter& platter = *platter_of(snapshot_->path);
     platter.unflushed.clear();
     platter.content = std::move(snapshot_->content);
@@ -210,7 +236,7 @@ Simulation::Started Simulation::open(const Names& given, bool readonly, bool for
     if (may_crash_now && rng_.chance(starts_died_ ? 2 : 6)) until_crash = rng_.below(400);
     const std::uint64_t end = loop_.now().value + 600'000'000'000;
     while (!opened_) {
-        if (until_crash-- == 0) {
+        if (until_crash-- == 0 || (dies_when_ && dies_when_())) {
             crash(!rng_.chance(3));
             return Started::crashed;
         }
@@ -284,15 +310,20 @@ void Simulation::check_refusal(const Names& given) {
 }
 
 void Simulation::restart() {
+    copy_at_rest();
+    die_with_one_written();
     for (int attempt = 0; attempt != 8 && !failed(); ++attempt) {
         std::set<std::uint32_t> absent;
         const Names given = choose_members(absent);
         if (rng_.chance(10)) look_readonly(given, false);
+        if (!failed()) start_with_second_path(given);
         if (failed()) return;
         const bool last_stable_before = last_stable_;
         const Started started = open(given, false, false, may_crash(absent.size()));
         if (snapshot_ && snapshot_->used) snapshot_.reset();
         if (started == Started::yes) {
+            begin_tensely();
+            if (!array_ || failed() || copy_and_end()) return;
             if (rng_.chance(2)) read_all(std::max<std::uint64_t>(65536, oracle_->size() / 16));
             return;
         }

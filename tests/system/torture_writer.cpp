@@ -30,6 +30,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -599,6 +600,7 @@ class Verify {
           handle_(connected(options.text("socket"))),
           rule_(static_cast<BadRule>(options.number("rule", 0))),
           region_(options.number("region", 0)),
+          left_(options.number("left", 0) != 0),
           listed_(oracle.size / row_size) {
         std::ifstream list(options.text("bad"));
         for (std::uint64_t offset = 0, size = 0; list >> offset >> size;) {
@@ -614,6 +616,7 @@ class Verify {
         for (std::uint64_t at = 0; at < oracle_.size; at += piece_max) {
             look(at, std::min(piece_max, oracle_.size - at));
         }
+        explain();
     }
 
     /// Nothing is in doubt any longer. Marks linger, though, and a crash makes new doubt of them.
@@ -706,9 +709,25 @@ class Verify {
             fail(fmt::format("the row at {} cannot be read, and is not listed as bad", offset));
         }
         if (oracle_.bad[row] == 0 && !may_be_bad(offset)) {
-            fail(fmt::format("the row at {} is bad, and nothing was being written there", offset));
+            unexplained_.push_back(offset);
         }
         oracle_.bad[row] = 1;
+    }
+
+    /// A member that leaves takes rows with it beside which another is to be tried again: their
+    /// parity was not trusted.
+    void explain() const {
+        std::set<std::uint64_t> listed_before;
+        for (std::uint64_t row = 0; row != oracle_.bad.size(); ++row) {
+            const std::uint64_t offset = row * row_size;
+            if (oracle_.bad[row] != 0 && !std::ranges::binary_search(unexplained_, offset)) {
+                listed_before.insert(oracle_.stripe_row_of(offset));
+            }
+        }
+        for (const std::uint64_t offset : unexplained_) {
+            if (left_ && listed_before.contains(oracle_.stripe_row_of(offset))) continue;
+            fail(fmt::format("the row at {} is bad, and nothing was being written there", offset));
+        }
     }
 
     bool may_be_bad(std::uint64_t offset) const {
@@ -727,7 +746,9 @@ class Verify {
     std::unique_ptr<nbd_handle, void (*)(nbd_handle*)> handle_;
     BadRule rule_;
     std::uint64_t region_;
+    bool left_;                              // a member has, since the last verify
     std::vector<char> listed_;
+    std::vector<std::uint64_t> unexplained_;  // offsets of bad rows, in order
     std::uint64_t bad_{0};
 };
 
