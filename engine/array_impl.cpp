@@ -207,7 +207,7 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
                                       "intent ({}); see the messages above",
                                       text_of(kept.error().code))};
     }
-    self->requests_.set_settles(true);
+    self->set_settles();
     self->tell(Severity::info, "started",
                fmt::format("RAID-{} of {} members, {} lost", static_cast<int>(
                                self->configuration_.level), self->members_.count(),
@@ -373,8 +373,9 @@ void ArrayImpl::tell(Severity severity, std::string kind, std::string text) {
     if (events_.size() > events_kept_max) events_.pop_front();
 }
 
-/// Why a member is lost; empty: it is not.
+/// Why a member is lost, or suspended; empty: it is neither.
 std::string ArrayImpl::notice_of(const MemberRecord& at) const {
+    if (at.role && members_.slot(*at.role).suspended) return text_of_suspension(*at.role);
     const MemberState state = at.role ? members_.slot(*at.role).state : at.state;
     if (state != MemberState::faulty && state != MemberState::missing) return {};
     if (at.role && !why_lost_[raw(*at.role)].empty()) return why_lost_[raw(*at.role)];

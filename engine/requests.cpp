@@ -244,9 +244,7 @@ Task<void> Requests::zero_work(Requests* self) {
 namespace {
 
 Task<Result<void>> losses_durable(StripeContext context) {
-    if (context.members.losses() != context.members.losses_durable()) {
-        BRAID_CO_CHECK(co_await context.monitor.losses_durable());
-    }
+    if (context.members.owes()) BRAID_CO_CHECK(co_await context.monitor.losses_durable());
     co_return Result<void>{};
 }
 
