@@ -89,8 +89,8 @@ class Members {
         std::uint32_t in_flight{0};   // operations that were submitted and not yet looked at
         std::uint64_t changes{0};     // writes and zeroes completed
         std::uint64_t flushed{0};     // of them, how many a flush has covered
-        bool unflushed{false};        // a flush failed, and the member was kept: what it did not
-                                      // make durable no later one does
+        int unflushed{0};             // errno of a flush that failed, and the member was kept: what
+                                      // that did not make durable no later one does
     };
 
     explicit Members(const Geometry& geometry);

@@ -508,10 +508,12 @@ Task<Result<void>> Requests::flush_members(StripeContext context) {
             continue;
         }
         context.monitor.write_failed(MemberIndex{i}, ops[i].os_error);
-        slot.unflushed = slot.state == MemberState::in_sync;
+        if (slot.state == MemberState::in_sync) slot.unflushed = ops[i].os_error;
     }
     for (std::uint32_t i = 0; i != members.count(); ++i) {
-        if (members.slot(MemberIndex{i}).unflushed) co_return Error{Errc::failed, "flush"};
+        const int error = members.slot(MemberIndex{i}).unflushed;
+        if (error != 0)
+            co_return Error{error == ENOSPC ? Errc::full : Errc::failed, "flush", error};
     }
     BRAID_CO_CHECK(co_await losses_durable(context));
     context.intent.flushed(sequence);

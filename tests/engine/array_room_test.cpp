@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // No room, and the second failure: who is needed, or full, keeps his place, and what was flushed is
 // there.
+#include <cerrno>
 #include <cstring>
 
 #include "engine/config_slot.h"
@@ -140,6 +141,31 @@ TEST_F(Loss, AFailedFlushOfAMemberThatIsNeededIsTheLast) {
     EXPECT_FALSE(sim->run(request));
     Buffer more = random_bytes(sim->loop().rng(), row_size);
     EXPECT_FALSE(sim->write(2u << 20, more));
+    EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
+    EXPECT_EQ(errors(), 0U) << "everything can be read";
+    EXPECT_FALSE(sim->stop());
+    ASSERT_TRUE(sim->open(all_but(0)));
+    sim->settle();
+    EXPECT_LE(errors(), 2 * strip / row_size) << "what the lost member had in the marked region";
+}
+
+// Space that is allocated late is missed late.
+TEST_F(Loss, AFlushThatFindsNoRoomOnAMemberThatIsNeededIsToldAsThat) {
+    start(shape(Level::raid5, 43));
+    ASSERT_TRUE(fail(0, false));
+    sim->loop().run_for(seconds(20));
+    Buffer row = random_bytes(sim->loop().rng(), row_size);
+    ASSERT_TRUE(sim->write(1u << 20, row));
+    sim->platters[1]->fails_flushes = true;
+    sim->platters[1]->flush_error = ENOSPC;
+    for (int i = 0; i != 2; ++i) {
+        IoRequest request;
+        request.kind = IoKind::flush;
+        const auto flushed = sim->run(request);
+        ASSERT_FALSE(flushed);
+        EXPECT_EQ(flushed.error().code, Errc::full);
+        sim->platters[1]->fails_flushes = false;
+    }
     EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
     EXPECT_EQ(errors(), 0U) << "everything can be read";
     EXPECT_FALSE(sim->stop());

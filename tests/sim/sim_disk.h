@@ -55,6 +55,7 @@ struct SimPlatter {
     bool dead{false};                     // every operation fails
     bool fails_writes{false};
     bool fails_flushes{false};
+    int flush_error{EIO};                 // of those that fail
     std::uint64_t read_fails_one_in{0};   // 0: never
     std::uint64_t write_fails_one_in{0};  // a write that fails may have happened in part
     bool answers_no_reads{false};         // for a moment
@@ -288,7 +289,7 @@ class SimDisk final : public Disk {
         SimPlatter& platter = *platter_;
         if (platter.dead) return EIO;
         if (op.kind == DiskOpKind::flush) {
-            if (platter.fails_flushes) return EIO;
+            if (platter.fails_flushes) return platter.flush_error;
             ++platter.flushes;
             std::erase_if(platter.unflushed, [before](const SimPlatter::Write& write) {
                 return write.sequence <= before;
