@@ -230,6 +230,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     /// The number of refusals after which nobody waits any more who holds rows, or a client.
     std::uint64_t patience() const;
     static Task<Result<void>> wait_patiently(ArrayImpl* self, std::uint64_t change);
+    static Task<Result<void>> rewrite_patiently(ArrayImpl* self);
     void set_settles();
     std::string text_of_suspension(MemberIndex member) const;
     MemberRecord& record(MemberIndex member) { return *configuration_.member(member); }

@@ -129,6 +129,16 @@ Task<Result<void>> ArrayImpl::wait_losses_durable(ArrayImpl* self) {
     co_return Result<void>{};
 }
 
+/// The record that a start, or a stop, needs: tried as often as their configuration is.
+Task<Result<void>> ArrayImpl::rewrite_patiently(ArrayImpl* self) {
+    for (std::uint32_t tries = 1;; ++tries) {
+        const Result<void> kept = co_await WriteIntent::rewrite(&self->intent_);
+        if (kept || self->members_.failed() || tries == tries_last_max) co_return kept;
+        Timer timer(self->clock_, Nanos{self->clock_.now().value + pause_first.value});
+        co_await timer;
+    }
+}
+
 /// Requests wait for a resync as long as one is going to pass.
 void ArrayImpl::set_settles() {
     const bool settles = !resync_stuck_ && !walk_waits_ && refused_in_row_ < tries_max;

@@ -145,6 +145,20 @@ TEST_F(Suspend, AStopDoesNotWaitForEverAndTheNextStartLosesNothing) {
     sim->expect_parity();
 }
 
+// Also where it is the record that is refused for a moment.
+TEST_F(Suspend, AStopAndAStartOutlastAShortOne) {
+    start(shape(Level::raid5, 5));
+    ASSERT_TRUE(fail(0, false));
+    mark();
+    refuse(1);
+    sim->loop().after(2'000'000'000, [this] { refuse(1, false); });
+    ASSERT_TRUE(sim->stop());
+    refuse(1);
+    sim->loop().after(2'000'000'000, [this] { refuse(1, false); });
+    ASSERT_TRUE(sim->open(all_but(0)));
+    sim->expect_content();
+}
+
 TEST_F(Suspend, APowerCutFindsTheConfigurationThatWasInForce) {
     for (std::uint64_t seed = 10; seed != 20; ++seed) {
         SCOPED_TRACE(seed);
