@@ -244,9 +244,7 @@ Task<void> Requests::zero_work(Requests* self) {
 namespace {
 
 Task<Result<void>> losses_durable(StripeContext context) {
-    if (context.members.losses() != context.members.losses_durable()) {
-        BRAID_CO_CHECK(co_await context.monitor.losses_durable());
-    }
+    if (context.members.owes()) BRAID_CO_CHECK(co_await context.monitor.losses_durable());
     co_return Result<void>{};
 }
 
@@ -510,10 +508,12 @@ Task<Result<void>> Requests::flush_members(StripeContext context) {
             continue;
         }
         context.monitor.write_failed(MemberIndex{i}, ops[i].os_error);
-        slot.unflushed = slot.state == MemberState::in_sync;
+        if (slot.state == MemberState::in_sync) slot.unflushed = ops[i].os_error;
     }
     for (std::uint32_t i = 0; i != members.count(); ++i) {
-        if (members.slot(MemberIndex{i}).unflushed) co_return Error{Errc::failed, "flush"};
+        const int error = members.slot(MemberIndex{i}).unflushed;
+        if (error != 0)
+            co_return Error{error == ENOSPC ? Errc::full : Errc::failed, "flush", error};
     }
     BRAID_CO_CHECK(co_await losses_durable(context));
     context.intent.flushed(sequence);
