@@ -321,7 +321,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     std::string why_rebuild_stuck_;
     std::string why_resync_stuck_;
     static constexpr std::uint64_t walk_pause_first = 2'000'000'000;
-    static constexpr std::uint64_t walk_pause_max = 60'000'000'000;
+    static constexpr std::uint64_t walk_pause_max = 4'000'000'000;  // writes may wait for it
     Nanos walk_pause_{};              // the last one; none: walks go on
     bool walk_waits_{false};          // for members, until end_wait() ends
     /// The walk that waits, or that waited last and has not ended since.

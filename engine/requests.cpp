@@ -104,10 +104,10 @@ void Requests::start(RequestQueue& queue, std::uint32_t& started, std::uint32_t 
 }
 
 void Requests::finish(IoRequest& request) {
-    const bool undecided = !request.ok && request.error.code == Errc::doubt && settles_ &&
-                           !context_.members.failed();
+    const bool undecided =
+        !request.ok && request.error.code == Errc::doubt && !context_.members.failed();
     if (undecided && draining_) request.error = {Errc::fenced, "array"};
-    if (!undecided || draining_) return answer(request);
+    if (!undecided || !settles_ || draining_) return answer(request);
     // To be done anew, all of it: when the resync has passed, or now, if it has meanwhile.
     if (waits_for_resync(request)) return (void)parked_.push(request);
     retry(request);
