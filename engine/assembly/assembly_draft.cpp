@@ -116,7 +116,9 @@ std::vector<IntentEntry> merge_entries(std::vector<IntentEntry> all) {
 KnownIntent find_intent(const Draft& draft, const Candidates& candidates) {
     const Configuration& c = draft.assembly.configuration;
     KnownIntent known;
-    std::map<std::uint32_t, const IntentRecord*> newest;  // by node
+    // By node; several of one generation may differ: one was refused by a member, and put together
+    // anew under the same number, when another that had it was gone.
+    std::map<std::uint32_t, std::vector<const IntentRecord*>> newest;
     bool unreadable = false;
     for (std::size_t at = 0; at != candidates.size(); ++at) {
         if (draft.assembly.places[at].place != Place::member) continue;
@@ -135,16 +137,21 @@ KnownIntent find_intent(const Draft& draft, const Candidates& candidates) {
                     "{}: write intent slot {} is corrupt: it names stripes beyond the array", path,
                     found.slot);
             } else {
-                const IntentRecord*& best = newest[found.record->node];
-                if (best == nullptr || best->generation < found.record->generation) {
-                    best = &*found.record;
+                auto& best = newest[found.record->node];
+                const std::uint64_t generation = found.record->generation;
+                if (!best.empty() && best.front()->generation < generation) best.clear();
+                if (best.empty() || best.front()->generation == generation) {
+                    best.push_back(&*found.record);
                 }
             }
         }
     }
-    for (const auto& [node, record] : newest) {
-        if (node == 0) known.generation = record->generation;
-        known.entries.insert(known.entries.end(), record->entries.begin(), record->entries.end());
+    for (const auto& [node, records] : newest) {
+        if (node == 0) known.generation = records.front()->generation;
+        for (const IntentRecord* record : records) {
+            known.entries.insert(known.entries.end(), record->entries.begin(),
+                                 record->entries.end());
+        }
     }
     known.entries = merge_entries(std::move(known.entries));
     known.usable = !newest.empty() && !unreadable;

@@ -53,7 +53,7 @@ Task<Result<void>> WriteIntent::rewrite(WriteIntent* self) {
     self->wanted_.set();
     while (self->durable_ < wanted) {
         if (self->members_.failed()) co_return Error{Errc::failed, "write intent"};
-        if (self->refusals_ != refusals) co_return Error{Errc::full, "write intent"};
+        if (self->refusals_ != refusals && self->refused_) co_return *self->refused_;
         self->written_.clear();
         auto written = self->written_.wait();
         co_await written;
@@ -243,6 +243,7 @@ void WriteIntent::leave(Hold& hold) {
         --waiting_count_;
         return;
     }
+    if (hold.mark_ == nullptr) return;  // refused
     Mark& mark = *hold.mark_;
     --mark.active;
     mark.changed = ++sequence_;
@@ -255,7 +256,7 @@ void WriteIntent::leave(Hold& hold) {
 }
 
 bool WriteIntent::is_ready(const Hold& hold) const {
-    if (!hold.marked_ || members_.failed()) return true;
+    if (!hold.marked_ || hold.refused_ || members_.failed()) return true;
     if (BRAID_MUTANT(intent_not_awaited)) return hold.mark_ != nullptr;
     return hold.mark_ != nullptr && hold.mark_->needs <= durable_;
 }
@@ -289,11 +290,11 @@ void WriteIntent::wake() {
     }
 }
 
-/// The record of this generation was not taken, for want of room: who waits for it is told. The next
-/// one has its number, and names what came meanwhile, too.
-void WriteIntent::refuse(std::uint64_t generation) {
+/// The record of this generation was not taken by a member that is kept: who waits for it is told.
+/// The next one has its number, and names what came meanwhile, too.
+void WriteIntent::refuse(std::uint64_t generation, Error error) {
     generation_ = generation - 1;
-    refused_ = true;
+    refused_ = error;
     ++refusals_;
     for (Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
         mark->needs = std::min(mark->needs, generation);
@@ -306,7 +307,7 @@ void WriteIntent::refuse(std::uint64_t generation) {
             continue;
         }
         *link = hold->next_waiting_;
-        hold->refused_ = true;
+        hold->refused_ = error;
         --waiting_count_;
         hold->queue_->push(hold->handle_);
     }
@@ -340,8 +341,25 @@ Task<void> WriteIntent::make_room(WriteIntent* self) {
         ++self->flushes_;
         // A member that fails in it is lost; an array that fails tells everybody.
         const Result<void> result = co_await self->monitor_.flush_members();
-        if (result) self->serve_room();
+        if (result) {
+            self->serve_room();
+        } else if (!self->members_.failed()) {
+            self->refuse_room(result.error());
+        }
     }
+}
+
+/// Nothing leaves the record for now: those who wait for a place in it are told.
+void WriteIntent::refuse_room(Error error) {
+    while (room_first_ != nullptr) {
+        Hold& hold = *room_first_;
+        room_first_ = hold.next_;
+        hold.wants_room_ = false;
+        hold.refused_ = error;
+        if (hold.handle_ == nullptr) --waiting_count_;  // else it is woken
+    }
+    room_last_ = nullptr;
+    wake();
 }
 
 // ---- records -------------------------------------------------------------------------------
@@ -457,8 +475,8 @@ bool WriteIntent::takes_part(MemberIndex member) const {
     return state == MemberState::in_sync || state == MemberState::rebuilding;
 }
 
-/// Held: all of the members that it was to be on have it. Lost: a member was. Refused: one has no
-/// room for it, which costs nobody his place; what it had of the generation before is untouched.
+/// Held: all of the members that it was to be on have it. Lost: a member was. Refused: one that is
+/// kept did not take it; what it had of the generation before is untouched.
 Task<WriteIntent::Outcome> WriteIntent::write_record(WriteIntent* self) {
     const std::uint64_t before = self->generation_;
     IntentRecord record;
@@ -484,27 +502,24 @@ Task<WriteIntent::Outcome> WriteIntent::write_record(WriteIntent* self) {
     }
     co_await group;
     bool held = !targets.empty();
-    bool full = false;
+    std::optional<Error> refused;
     for (const MemberIndex member : targets) {
         const DiskOp& op = ops[raw(member)];
         self->members_.count_done(op, member);
         if (op.ok()) continue;
-        if (op.os_error == ENOSPC && self->takes_part(member)) {
-            full = true;
-            self->monitor_.strip_write_failed(member, op.os_error);
-            continue;
-        }
         held = false;
-        self->monitor_.write_failed(member, op.os_error);
+        self->monitor_.strip_write_failed(member, op.os_error);
+        if (!self->takes_part(member)) continue;
+        refused = Error{op.os_error == ENOSPC ? Errc::full : Errc::io, "write intent", op.os_error};
     }
     ++self->records_;
-    if (full) {
-        self->refuse(before + 1);
+    if (refused) {
+        self->refuse(before + 1, *refused);
         co_return Outcome::refused;
     }
     if (!held) co_return Outcome::lost;
     self->durable_ = record.generation;
-    self->refused_ = false;
+    self->refused_.reset();
     co_return Outcome::held;
 }
 
@@ -543,7 +558,7 @@ Task<void> WriteIntent::clean(WriteIntent* self) {
     self->records_cleaned_ = self->records_;
     if (self->has_stale(false)) {
         ++self->flushes_;
-        if (!co_await self->monitor_.flush_members()) co_return;  // the array has failed
+        if (!co_await self->monitor_.flush_members()) co_return;  // it is tried again
     }
     if (busy || !self->has_stale(true)) co_return;
     self->dirty_ = true;

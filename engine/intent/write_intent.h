@@ -6,8 +6,9 @@
 // It may leave the record when no write is under way, all were flushed since, and it was not used
 // for a while; it stays as long as the record has room, because a stripe that is written again soon
 // then costs nothing. After a crash the marks of before stay until they are made true (doubt).
-// Where a member has no room for the record, those who wait for it are told, and the next one who
-// wants a record has it tried again: under the same number, since nothing has begun under it.
+// Where a member that is kept does not take the record, for want of room or because the level needs
+// it, those who wait for it are told, and the next one who wants a record has it tried again: under
+// the same number, since nothing has begun under it.
 //
 // Invariants. The newest record on the members names every stripe that a write may have left with
 // parity that is not true. Generation g goes to slot g mod 2 of the same members as g-1 as long as
@@ -21,6 +22,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "engine/layout/configuration.h"
@@ -58,7 +60,7 @@ class WriteIntent {
     void start(Start start, TaskGroup& tasks);
     /// Waits until a record is durable that was put together after this call, on as many members
     /// as there have to be now. Does nothing while the intent is off. Errc::full: a member has no
-    /// room for it.
+    /// room for it; Errc::io: one that is needed does not take it.
     static Task<Result<void>> rewrite(WriteIntent* self);
     /// Takes every mark that is clean out of the next record, also those that would linger.
     void drop_clean();
@@ -121,10 +123,11 @@ class WriteIntent {
             intent_.wait(*this);
         }
         /// Errc::failed: the record cannot be written, the array has failed. Errc::full: a member
-        /// has no room for it.
+        /// has no room for it; Errc::io: one that is needed does not take it. Also where there is
+        /// no room in it, and what would make some failed.
         Result<void> await_resume() const {
             if (intent_.members_.failed()) return Error{Errc::failed, "write intent"};
-            if (refused_) return Error{Errc::full, "write intent"};
+            if (refused_) return *refused_;
             return {};
         }
 
@@ -135,7 +138,7 @@ class WriteIntent {
         Mark* mark_{nullptr};       // none: not marked, or it waits for room
         bool marked_{false};        // the intent was on
         bool wants_room_{false};
-        bool refused_{false};       // a member has no room for the record
+        std::optional<Error> refused_;
         Hold* next_{nullptr};       // of those that wait for room
         Hold* next_waiting_{nullptr};
         ReadyQueue* queue_{nullptr};
@@ -185,7 +188,8 @@ class WriteIntent {
     static Task<void> write_records(WriteIntent* self);
     static Task<Outcome> write_record(WriteIntent* self);
     bool takes_part(MemberIndex member) const;
-    void refuse(std::uint64_t generation);
+    void refuse(std::uint64_t generation, Error error);
+    void refuse_room(Error error);
     static Task<void> tick(WriteIntent* self);
     static Task<void> make_room(WriteIntent* self);
     void note_rate();
@@ -213,7 +217,7 @@ class WriteIntent {
     std::uint64_t generation_{0};         // of the newest record that was put together
     std::uint64_t durable_{0};            // of the newest one on the members
     bool dirty_{false};                   // a mark, or somebody's wish, is not in `generation_`
-    bool refused_{false};                 // the newest one was, for want of room
+    std::optional<Error> refused_;        // the newest one was
     std::uint64_t refusals_{0};
     std::uint64_t sequence_{0};           // grows when a write under a mark ends
     std::uint64_t flushed_{0};            // writes before it are durable

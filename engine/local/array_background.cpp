@@ -247,7 +247,7 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
     } else {
         resync_stuck_ = true;
         why_resync_stuck_ = why;
-        requests_.set_settles(false);
+        set_settles();
     }
     tell(Severity::error, rebuild ? "rebuild_stuck" : "resync_stuck",
          fmt::format("{} {}", what, why));
@@ -293,7 +293,7 @@ bool ArrayImpl::wait_for_members(const WalkOrder& order, std::uint64_t window, c
     const bool first = walk_pause_.value == 0;
     walk_pause_ = {pause};
     walk_waits_ = true;
-    requests_.set_settles(false);
+    set_settles();
     const bool moved =
         !walk_wait_ || walk_wait_->window != window || walk_wait_->order.kind != order.kind;
     const Nanos since = moved ? clock_.now() : walk_wait_->since;
@@ -353,7 +353,7 @@ Task<void> ArrayImpl::end_wait(ArrayImpl* self, Nanos until) {
     co_await timer;
     self->waiting_ = nullptr;
     self->walk_waits_ = false;
-    self->requests_.set_settles(!self->resync_stuck_);
+    self->set_settles();
     self->background_event_.set();
 }
 

@@ -128,7 +128,7 @@ Task<Result<void>> ArrayImpl::list_rows(ArrayImpl* self, std::vector<BadRange> r
                                text_of_bad(self->bad_bytes_, self->bad_bytes_size_)));
     }
     const std::uint64_t change = known ? self->changes_ : self->changed();
-    co_return co_await wait_durable(self, change);
+    co_return co_await wait_patiently(self, change);
 }
 
 /// Of a member that is being rebuilt a row counts before its checkpoint only: what was written in
@@ -143,7 +143,7 @@ Task<Result<void>> ArrayImpl::unlist_rows(ArrayImpl* self, std::vector<BadRange>
     for (const BadRange& range : rows) less.set(less.without(range));
     if (!fit_slot(less.ranges())) co_return Error{Errc::full, "bad rows"};
     if (less.ranges() == self->bad_.ranges()) {
-        co_return co_await wait_durable(self, self->changes_);
+        co_return co_await wait_patiently(self, self->changes_);
     }
     self->change(change::BadRows{less.ranges()});
     self->note_rebuilt(rebuilt);
@@ -152,7 +152,12 @@ Task<Result<void>> ArrayImpl::unlist_rows(ArrayImpl* self, std::vector<BadRange>
                    "every row that could not be known was read after all, or written anew");
     }
     const std::uint64_t change = self->changed();
-    co_return co_await wait_durable(self, change);
+    const Result<void> durable = co_await wait_patiently(self, change);
+    if (!durable && self->changes_durable_ < change) {
+        self->owed_ = std::max(self->owed_, change);
+        self->members_.set_owing(true);
+    }
+    co_return durable;
 }
 
 // ---- what a loss costs ---------------------------------------------------------------------
@@ -369,7 +374,7 @@ Task<Result<void>> ArrayImpl::doubt_rows(ArrayImpl* self, WindowPlace place, Row
     self->background_event_.set();
     if (lost.empty()) co_return Result<void>{};
     if (!self->add_bad_rows(lost)) co_return Error{Errc::failed, "bad rows"};
-    co_return co_await wait_durable(self, self->changed());
+    co_return co_await wait_patiently(self, self->changed());
 }
 
 }  // namespace braid

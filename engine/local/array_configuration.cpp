@@ -59,36 +59,28 @@ Task<Result<void>> ArrayImpl::wait_durable(ArrayImpl* self, std::uint64_t change
     co_return Result<void>{};
 }
 
-Task<Result<void>> ArrayImpl::wait_losses_durable(ArrayImpl* self) {
-    while (self->members_.losses_durable() != self->members_.losses()) {
-        if (self->members_.failed()) co_return Error{Errc::failed, "array"};
-        self->durable_event_.clear();
-        auto durable = self->durable_event_.wait();
-        co_await durable;
-    }
-    co_return Result<void>{};
-}
-
 Task<void> ArrayImpl::write_configurations(ArrayImpl* self) {
     while (!self->stopped_) {
         auto change = self->changed_event_.wait();
         co_await change;
         self->changed_event_.clear();
-        while (self->changes_durable_ != self->changes_ && !self->members_.failed()) {
+        while (self->changes_durable_ != self->changes_ && !self->members_.failed() &&
+               !self->stopped_) {
             const std::uint64_t change_now = self->changes_;
             const std::uint64_t losses_now = self->losses_seen_;
-            self->no_room_ = false;
+            const std::uint64_t refusals = self->refusals_;
             const bool holds = co_await bring_into_force(self);
             if (self->members_.failed()) continue;
-            if (!holds) {  // a member was lost on the way: again, with a new epoch
+            if (!holds) {  // a member was lost on the way, or refuses: again, with a new epoch
                 self->own_epoch_ = 0;
-                if (self->no_room_) co_await wait_for_room(self);
+                if (self->refusals_ != refusals) co_await wait_for_suspended(self);
                 continue;
             }
-            self->no_room_tries_ = 0;
             self->changes_durable_ = change_now;
             self->intent_.set_epoch(self->configuration_.version.epoch);
             self->members_.set_losses_durable(losses_now);
+            if (self->owed_ <= change_now) self->members_.set_owing(false);
+            self->end_suspensions();
             self->durable_event_.set();
         }
         self->durable_event_.set();  // also when it failed: nobody waits for ever
@@ -139,7 +131,7 @@ Task<bool> ArrayImpl::bring_into_force(ArrayImpl* self) {
     co_return true;
 }
 
-/// One step, at all members that it is for. Who fails is lost.
+/// One step, at all members that it is for. Who fails is lost, or suspended.
 Task<void> ArrayImpl::do_step(ArrayImpl* self, Proposal* proposal, const Configuration* now) {
     const std::uint64_t wall = self->clock_.wall_seconds();
     const bool promises = proposal->step() == Proposal::Step::promise;
@@ -157,42 +149,27 @@ Task<void> ArrayImpl::do_step(ArrayImpl* self, Proposal* proposal, const Configu
     }
     auto joined = writers.join();
     co_await joined;
+    bool refused = false;
     for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
         if (!members.has(i)) continue;
         if (results[i]) {
             proposal->done(i);
             continue;
         }
+        const MemberIndex member{i};
         const Error& error = results[i].error();
-        if (error.code == Errc::full &&
-            self->members_.slot(MemberIndex{i}).state == MemberState::in_sync) {
-            self->no_room_ = true;
-            self->strip_write_failed(MemberIndex{i}, error.os_error);
-            proposal->failed(i);
+        proposal->failed(i);
+        if (self->is_kept(member, error)) {
+            refused = true;
+            self->suspend(member, error);
             continue;
         }
-        self->lose(MemberIndex{i}, MemberState::faulty,
+        self->lose(member, MemberState::faulty,
                    fmt::format("its metadata could not be written: {}",
                                error.os_error != 0 ? os_error_text(error.os_error)
                                                    : std::string(text_of(error.code))));
-        proposal->failed(i);
     }
-}
-
-/// A member in sync has no room for its metadata. It keeps its place, and the configuration is tried
-/// again, until there is; but nobody who stops, or starts, waits for that: then nothing is written
-/// any more, and the next start finds what holds.
-Task<void> ArrayImpl::wait_for_room(ArrayImpl* self) {
-    constexpr std::uint32_t tries_max = 10;
-    const bool is_waited_for = self->draining_ || !self->background_running_;
-    if (is_waited_for && ++self->no_room_tries_ == tries_max) {
-        self->stop_writing("a member has no room for its metadata (see above). Nothing is lost: "
-                           "make room, and start it again");
-        co_return;
-    }
-    const Nanos pause = is_waited_for ? millis(500) : seconds(5);
-    Timer timer(self->clock_, Nanos{self->clock_.now().value + pause.value});
-    co_await timer;
+    if (refused) ++self->refusals_;
 }
 
 /// After those that take part. One that fails is found when it is used.
@@ -218,6 +195,7 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     const std::string path = slot.disk ? slot.disk->info().path : "";
     const bool was_enough = members_.is_enough();  // else it was started by force
     members_.set_state(member, state);
+    slot.suspended.reset();
     why_lost_[raw(member)] = why;
     tell(Severity::error, "member_failed",
          fmt::format("member {} ({}) failed: {}", raw(member), path, why));
@@ -294,9 +272,9 @@ void ArrayImpl::write_failed(MemberIndex member, int os_error) {
     }
     if (members_.failed()) return;
     stop_writing(fmt::format(
-        "{} is needed, {} of {} members are lost already, and a flush of it, or a record of the "
-        "write intent, failed ({}). What was written since the last flush may not be durable; "
-        "reads go on. See to the member, then stop the array and start it again",
+        "{} is needed, {} of {} members are lost already, and a flush of it failed ({}). What was "
+        "written since the last flush may not be durable; reads go on. See to the member, then "
+        "stop the array and start it again",
         text_of_role(member), members_.lost(), members_.count(), os_error_text(os_error)));
 }
 

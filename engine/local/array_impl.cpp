@@ -200,12 +200,12 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     // After the configuration, which says what is in doubt where there is no record: an empty
     // record in front of it would say that nothing is.
     self->intent_.set_epoch(self->configuration_.version.epoch);
-    if (const auto kept = co_await WriteIntent::rewrite(&self->intent_); !kept) {
+    if (const auto kept = co_await rewrite_patiently(self); !kept) {
         co_return Refusal{fmt::format("the members did not take the first record of the write "
                                       "intent ({}); see the messages above",
                                       text_of(kept.error().code))};
     }
-    self->requests_.set_settles(true);
+    self->set_settles();
     self->tell(Severity::info, "started",
                fmt::format("RAID-{} of {} members, {} lost", static_cast<int>(
                                self->configuration_.level), self->members_.count(),
@@ -330,7 +330,7 @@ Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
     // Nothing is being written: only what is in doubt stays in the record. The next start, or a
     // crash right after it, goes by this.
     self->intent_.drop_clean();
-    BRAID_CO_CHECK(co_await WriteIntent::rewrite(&self->intent_));
+    BRAID_CO_CHECK(co_await rewrite_patiently(self));
     // Marked stripes are left that were not made true: only the record knows them, and it counts
     // after an unclean stop. So that is what it is.
     const bool left = self->intent_.has_doubt();
@@ -388,8 +388,9 @@ void ArrayImpl::tell(Severity severity, std::string kind, std::string text) {
     if (events_.size() > events_kept_max) events_.pop_front();
 }
 
-/// Why a member is lost; empty: it is not.
+/// Why a member is lost, or suspended; empty: it is neither.
 std::string ArrayImpl::notice_of(const MemberRecord& at) const {
+    if (at.role && members_.slot(*at.role).suspended) return text_of_suspension(*at.role);
     const MemberState state = at.role ? members_.slot(*at.role).state : at.state;
     if (state != MemberState::faulty && state != MemberState::missing) return {};
     if (at.role && !why_lost_[raw(*at.role)].empty()) return why_lost_[raw(*at.role)];

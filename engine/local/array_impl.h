@@ -230,10 +230,21 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<bool> bring_into_force(ArrayImpl* self);
     static Task<void> do_step(ArrayImpl* self, Proposal* proposal, const Configuration* now);
     static Task<void> write_spares(ArrayImpl* self);
-    static Task<void> wait_for_room(ArrayImpl* self);
     void lose(MemberIndex member, MemberState state, const std::string& why);
     bool is_needed(MemberIndex member) const;
     void stop_writing(const std::string& why);
+    // Members that are kept, and do not take the configuration, array_suspend.cpp.
+    bool is_kept(MemberIndex member, const Error& error) const;
+    void suspend(MemberIndex member, const Error& error);
+    void end_suspensions();
+    static Task<void> wait_for_suspended(ArrayImpl* self);
+    /// The number of refusals after which nobody waits any more who holds rows, or a client.
+    std::uint64_t patience() const;
+    static Task<Result<void>> wait_patiently(ArrayImpl* self, std::uint64_t change);
+    static Task<Result<void>> rewrite_patiently(ArrayImpl* self);
+    void set_settles();
+    std::string text_of_suspension(MemberIndex member) const;
+
     const MemberRecord& record(MemberIndex member) const { return *configuration_.member(member); }
 
     // What runs in the background, array_background.cpp.
@@ -315,7 +326,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     std::string why_rebuild_stuck_;
     std::string why_resync_stuck_;
     static constexpr std::uint64_t walk_pause_first = 2'000'000'000;
-    static constexpr std::uint64_t walk_pause_max = 60'000'000'000;
+    static constexpr std::uint64_t walk_pause_max = 4'000'000'000;  // writes may wait for it
     Nanos walk_pause_{};              // the last one; none: walks go on
     bool walk_waits_{false};          // for members, until end_wait() ends
     /// The walk that waits, or that waited last and has not ended since.
@@ -338,8 +349,12 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool abandoned_{false};           // destroyed without stop(): frames end where they are
     bool members_busy_{false};        // an operator's command on members runs
     bool writing_{false};             // the configuration, to members that may be lost meanwhile
-    bool no_room_{false};             // for it, on a member that is in sync
-    std::uint32_t no_room_tries_{0};  // while somebody stops, or starts
+    // A member that is kept did not take it, as often; the last ones without one that held between.
+    std::uint64_t refusals_{0};
+    std::uint32_t refused_in_row_{0};
+    std::uint32_t refused_last_{0};  // of them, while somebody stops, or starts
+    Error refusal_;                  // the newest: what those are told who wait for it
+    std::uint64_t owed_{0};          // the change after which Members::owes() nothing for rows
     bool failed_told_{false};
     std::optional<Nanos> write_refused_told_;
     std::uint64_t events_told_{0};

@@ -25,30 +25,38 @@ class MemberMonitor {
     virtual ~MemberMonitor() = default;
     /// A read failed; its bytes are computed from the others and rewritten.
     virtual void read_failed(MemberIndex member, int os_error) = 0;
-    /// A flush, or a record of the write intent, failed: the member is lost from now on. Where the
-    /// level needs it it is kept, and nothing is written any more.
+    /// A flush failed: the member is lost from now on. Where the level needs it it is kept, and
+    /// nothing is written any more.
     virtual void write_failed(MemberIndex member, int os_error) = 0;
-    /// A write or zero of a strip failed, or, for want of room, a record of the write intent. The
-    /// member is lost from now on; or it is kept, because there was no room on it, or the level
-    /// needs it: then parity is to be made to fit what the members hold, or the rows go to
-    /// rows_doubtful().
+    /// A write or zero of a strip failed, or a record of the write intent. The member is lost from
+    /// now on; or it is kept, because there was no room on it, or the level needs it: then parity
+    /// is to be made to fit what the members hold, or the rows go to rows_doubtful(); and who waits
+    /// for the record is told.
     virtual void strip_write_failed(MemberIndex member, int os_error) = 0;
     /// Parity of these rows of a window may not be true from now on, until somebody computes it
-    /// from all data strips; their mark stays. What lost members held of them is listed, durably.
+    /// from all data strips; their mark stays. What lost members held of them is listed, durably;
+    /// an error: a member that is kept takes no configuration, so that only the mark tells of it.
     virtual Task<Result<void>> rows_doubtful(WindowPlace place, RowMask rows) = 0;
     /// A write of rows was refused: they, or others of the same rows, lay on lost members, and
     /// parity cannot hold the one without the other. `together`: strips of which these rows can be
     /// written in one request.
     virtual void write_refused(WindowPlace place, RowMask rows, RoleSet together) = 0;
     /// Waits until the configuration that names every lost member is durable. Until then nothing
-    /// may be acknowledged that such a member missed: it would come back as if it were in sync.
+    /// may be acknowledged that such a member missed: it would come back as if it were in sync. An
+    /// error: the array has failed, or a member that is kept does not take the configuration.
     virtual Task<Result<void>> losses_durable() = 0;
-    /// Makes every completed write durable on the members that take part. An error means that the
-    /// array has failed.
+    /// Makes every completed write durable on the members that take part. Errors are those of
+    /// losses_durable().
     virtual Task<Result<void>> flush_members() = 0;
     /// Every byte of these rows was written anew: flushes, and takes them off the bad-row list,
     /// durably. Errc::full: the list has no room for the pieces that would be left.
     virtual Task<Result<void>> rows_known(std::vector<BadRange> rows) = 0;
+};
+
+/// A member that is kept although it does not take what is to be in force.
+struct Suspension {
+    Nanos since{};
+    int os_error{0};
 };
 
 struct MemberIo {  // counted since the array was opened
@@ -76,11 +84,12 @@ class Members {
         std::uint32_t read_errors{0};  // corrected lately: halved with each hour
         Nanos read_errors_since{};
         std::optional<Nanos> write_told;  // when a failed write was told of last
+        std::optional<Suspension> suspended;  // it is kept, and did not take the configuration
         std::uint32_t in_flight{0};   // operations that were submitted and not yet looked at
         std::uint64_t changes{0};     // writes and zeroes completed
         std::uint64_t flushed{0};     // of them, how many a flush has covered
-        bool unflushed{false};        // a flush failed, and the member was kept: what it did not
-                                      // make durable no later one does
+        int unflushed{0};             // errno of a flush that failed, and the member was kept: what
+                                      // that did not make durable no later one does
     };
 
     explicit Members(const Geometry& geometry);
@@ -154,6 +163,11 @@ class Members {
     /// Of them, how many a durable configuration knows.
     std::uint64_t losses_durable() const { return losses_durable_; }
     void set_losses_durable(std::uint64_t losses) { losses_durable_ = losses; }
+    /// Rows left the list, no durable configuration says so yet, and nobody waits for it any more.
+    /// What is written from now on may lie there, and waits for that, as for losses: else the next
+    /// start would answer it with an error.
+    void set_owing(bool owing) { owing_ = owing; }
+    bool owes() const { return owing_ || losses_ != losses_durable_; }
     /// More members are lost than the level allows: nothing may be written any more.
     bool failed() const { return lost_ > geometry_.parities() || halted_; }
     /// Going on would mean guessing: as if it had failed.
@@ -188,6 +202,7 @@ class Members {
     std::vector<std::unique_ptr<Slot>> slots_;
     std::uint64_t losses_{0};
     std::uint64_t losses_durable_{0};
+    bool owing_{false};
     std::uint32_t lost_{0};           // roles that are not in_sync
     bool halted_{false};
     Doubt doubt_;

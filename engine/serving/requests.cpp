@@ -104,10 +104,10 @@ void Requests::start(RequestQueue& queue, std::uint32_t& started, std::uint32_t 
 }
 
 void Requests::finish(IoRequest& request) {
-    const bool undecided = !request.ok && request.error.code == Errc::doubt && settles_ &&
-                           !context_.members.failed();
+    const bool undecided =
+        !request.ok && request.error.code == Errc::doubt && !context_.members.failed();
     if (undecided && draining_) request.error = {Errc::fenced, "array"};
-    if (!undecided || draining_) return answer(request);
+    if (!undecided || !settles_ || draining_) return answer(request);
     // To be done anew, all of it: when the resync has passed, or now, if it has meanwhile.
     if (waits_for_resync(request)) return (void)parked_.push(request);
     retry(request);
@@ -244,9 +244,7 @@ Task<void> Requests::zero_work(Requests* self) {
 namespace {
 
 Task<Result<void>> losses_durable(StripeContext context) {
-    if (context.members.losses() != context.members.losses_durable()) {
-        BRAID_CO_CHECK(co_await context.monitor.losses_durable());
-    }
+    if (context.members.owes()) BRAID_CO_CHECK(co_await context.monitor.losses_durable());
     co_return Result<void>{};
 }
 
@@ -510,10 +508,12 @@ Task<Result<void>> Requests::flush_members(StripeContext context) {
             continue;
         }
         context.monitor.write_failed(MemberIndex{i}, ops[i].os_error);
-        slot.unflushed = slot.state == MemberState::in_sync;
+        if (slot.state == MemberState::in_sync) slot.unflushed = ops[i].os_error;
     }
     for (std::uint32_t i = 0; i != members.count(); ++i) {
-        if (members.slot(MemberIndex{i}).unflushed) co_return Error{Errc::failed, "flush"};
+        const int error = members.slot(MemberIndex{i}).unflushed;
+        if (error != 0)
+            co_return Error{error == ENOSPC ? Errc::full : Errc::failed, "flush", error};
     }
     BRAID_CO_CHECK(co_await losses_durable(context));
     context.intent.flushed(sequence);

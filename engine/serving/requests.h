@@ -66,6 +66,7 @@ class Requests final : public PartSink {
     void retry_parked();
     /// Whether a resync is going to pass everything that is in doubt.
     void set_settles(bool settles) { settles_ = settles, retry_parked(); }
+    bool settles() const { return settles_; }
 
     /// Makes every completed write durable on the members that take part.
     static Task<Result<void>> flush_members(StripeContext context);

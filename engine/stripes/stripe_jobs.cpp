@@ -595,8 +595,7 @@ Task<Result<void>> StripeJobs::run(StripeJobs* self, Job* job) {
         }
     }
     job->note_true_rows();
-    if (context.members.losses() != context.members.losses_durable() &&
-        !BRAID_MUTANT(losses_not_awaited)) {
+    if (context.members.owes() && !BRAID_MUTANT(losses_not_awaited)) {
         BRAID_CO_CHECK(co_await context.monitor.losses_durable());
     }
     // Looked up now: the list may have grown since, by what this job has just made good.

@@ -187,16 +187,24 @@ TEST(Raid6OfFour, GoesOnWithTwoOnlyWithItsTieBreaker) {
     array.expect_content();
 }
 
-TEST(Raid6OfFour, StopsWithoutItAndLosesNothing) {
+TEST(Raid6OfFour, WritesNothingWithoutItAndLosesNothing) {
     SimArray array({.level = Level::raid6, .members = 4, .stripes = 8});
     make(array);
     fill(array);
     ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2", false)));
     array.platters[0]->dead = true;
-    Buffer bytes(array.size());
-    (void)array.write(0, bytes);  // meets the loss
-    EXPECT_TRUE(array.has_event("stopped"));
-    EXPECT_EQ(array.array->status().health, Health::failed);
+    const std::uint64_t stripe = array.geometry().stripe_data_size();
+    Buffer bytes = random_bytes(array.loop().rng(), stripe);
+    EXPECT_FALSE(array.write(0, bytes));
+    EXPECT_EQ(array.state_of(0), MemberState::in_sync) << "it is kept: it breaks ties";
+    EXPECT_EQ(array.array->status().health, Health::degraded);
+    Buffer rest(array.size() - stripe);
+    ASSERT_TRUE(array.read(stripe, rest)) << "by P and Q";
+    EXPECT_EQ(std::memcmp(rest.data(), array.model.data() + stripe, rest.size()), 0);
+    array.platters[0]->dead = false;
+    ASSERT_TRUE(array.write(0, bytes)) << "it goes on by itself";
+    array.expect_content();
+    array.platters[0]->dead = true;
     EXPECT_FALSE(array.stop());
     array.platters[0]->dead = false;
     EXPECT_FALSE(array.open({1, 3})) << "the others may be newer";

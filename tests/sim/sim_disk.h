@@ -55,9 +55,11 @@ struct SimPlatter {
     bool dead{false};                     // every operation fails
     bool fails_writes{false};
     bool fails_flushes{false};
+    int flush_error{EIO};                 // of those that fail
     std::uint64_t read_fails_one_in{0};   // 0: never
     std::uint64_t write_fails_one_in{0};  // a write that fails may have happened in part
     bool answers_no_reads{false};         // for a moment
+    std::uint64_t fails_writes_below{0};  // bytes: those of the metadata, for a moment
     bool full{false};                     // writes to rows of `holes` fail with ENOSPC
     std::set<std::uint64_t> holes;        // rows that have no space yet
     std::uint64_t delay_nanos{0};         // every operation takes this much longer
@@ -76,19 +78,21 @@ struct SimPlatter {
     std::uint64_t flushes{0};
 
     bool is_well() const {
-        return !dead && !fails_writes && !fails_flushes && !full && !answers_no_reads && bad_rows.empty() &&
-               read_fails_one_in == 0 && write_fails_one_in == 0;
+        return !dead && !fails_writes && !fails_flushes && !full && !answers_no_reads &&
+               fails_writes_below == 0 && bad_rows.empty() && read_fails_one_in == 0 &&
+               write_fails_one_in == 0;
     }
     /// It does all but take more space.
     bool is_only_full() const {
         return full && !dead && !fails_writes && !fails_flushes && !answers_no_reads &&
-               bad_rows.empty() && read_fails_one_in == 0 && write_fails_one_in == 0;
+               fails_writes_below == 0 && bad_rows.empty() && read_fails_one_in == 0 &&
+               write_fails_one_in == 0;
     }
     /// Whatever was wrong with it ends; what its bytes suffered stays.
     void heal() {
         dead = fails_writes = fails_flushes = full = answers_no_reads = false;
         bad_rows.clear();
-        read_fails_one_in = write_fails_one_in = delay_nanos = 0;
+        read_fails_one_in = write_fails_one_in = delay_nanos = fails_writes_below = 0;
     }
 
     bool zeroes(const DiskOp& op) const { return zero_fast && (op.may_free || zero_kept_fast); }
@@ -137,7 +141,7 @@ struct SimPlatter {
             const std::size_t at = rng.below(flights.size());
             const DiskOp& op = *flights[at].op;
             flights.erase(flights.begin() + static_cast<std::ptrdiff_t>(at));
-            if (dead || fails_writes) continue;
+            if (dead || fails_writes || op.offset < fails_writes_below) continue;
             const std::byte* data = op.kind == DiskOpKind::zero ? nullptr : op.data;
             if (op.kind != DiskOpKind::write && op.kind != DiskOpKind::zero) continue;
             if (op.kind == DiskOpKind::zero && !zeroes(op)) continue;
@@ -285,7 +289,7 @@ class SimDisk final : public Disk {
         SimPlatter& platter = *platter_;
         if (platter.dead) return EIO;
         if (op.kind == DiskOpKind::flush) {
-            if (platter.fails_flushes) return EIO;
+            if (platter.fails_flushes) return platter.flush_error;
             ++platter.flushes;
             std::erase_if(platter.unflushed, [before](const SimPlatter::Write& write) {
                 return write.sequence <= before;
@@ -294,7 +298,7 @@ class SimDisk final : public Disk {
         }
         if (op.offset > info_.size || op.size > info_.size - op.offset) return EIO;
         if (op.kind == DiskOpKind::read) return read(op.offset, {op.data, op.size});
-        if (platter.fails_writes) return EIO;
+        if (platter.fails_writes || op.offset < platter.fails_writes_below) return EIO;
         if (platter.refuses_writes || platter.read_only) return EPERM;
         ++platter.writes;
         if (op.kind == DiskOpKind::zero && !platter.zeroes(op)) return EOPNOTSUPP;

@@ -239,6 +239,7 @@ class Simulation {
     struct Outage {
         std::string path;
         std::uint64_t until{0};  // nanoseconds
+        bool suspends{false};    // it takes no metadata; else it answers no reads
     };
     std::optional<Outage> outage_;
     std::uint64_t outage_ended_{0};

@@ -53,7 +53,8 @@ bool Simulation::was_full() const {
 
 /// No change of who takes part is under way, in memory or on its way to the members.
 bool Simulation::is_stable() const {
-    return commands_.empty() &&
+    // Where metadata is not taken, what is in memory is not in force.
+    return commands_.empty() && !(outage_ && outage_->suspends) &&
            loop_.now().value - epoch_changed_ > Oracle::durable_nanos;
 }
 
@@ -149,8 +150,8 @@ void Simulation::inject_fault() {
     note(fmt::format("{} (member {}) {}", record.path, raw(*record.role), what));
 }
 
-/// A member answers no reads for a moment, though the level may need it: what is asked meanwhile may
-/// be an error, and nothing is given up for it.
+/// A member answers no reads for a moment, though the level may need it, or one that it does need
+/// takes no metadata: what is asked meanwhile may be an error, and nothing is given up for it.
 void Simulation::begin_outage() {
     constexpr std::uint64_t gap_nanos = 30'000'000'000;
     const std::uint64_t now = loop_.now().value;
@@ -167,8 +168,14 @@ void Simulation::begin_outage() {
     if (well.empty() || (!needed && !weak_roles().empty())) return;
     const std::string& path = well[rng_.below(well.size())]->path;
     outage_ = Outage{path, now + 100'000'000 + rng_.below(20'000'000'000)};
-    disks_.at(path)->answers_no_reads = true;
-    note(path + " answers no reads");
+    outage_->suspends = needed && rng_.chance(2);
+    SimPlatter& platter = *disks_.at(path);
+    if (outage_->suspends) {
+        platter.fails_writes_below = data_offset_;
+    } else {
+        platter.answers_no_reads = true;
+    }
+    note(path + (outage_->suspends ? " takes no metadata" : " answers no reads"));
 }
 
 std::size_t Simulation::lost_roles() const {
@@ -180,8 +187,10 @@ std::size_t Simulation::lost_roles() const {
 
 void Simulation::end_outage() {
     if (!outage_) return;
-    disks_.at(outage_->path)->answers_no_reads = false;
-    note(outage_->path + " answers reads again");
+    SimPlatter& platter = *disks_.at(outage_->path);
+    platter.answers_no_reads = false;
+    platter.fails_writes_below = 0;
+    note(outage_->path + (outage_->suspends ? " takes metadata again" : " answers reads again"));
     outage_.reset();
     outage_ended_ = loop_.now().value;
 }

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Members that are kept although they do not take the configuration: for want of room, or because
+// the level needs them. Losing them would lose the array; so it is tried again and again, with a
+// pause, until it holds. Meanwhile what needs no new configuration goes on, by the one that is in
+// force. Nobody who holds rows, or answers a client, waits for more than some tries: then it is an
+// error, and what was acknowledged stays true, because
+// - a loss that is not durable is owed to every write and flush (Members::owes());
+// - so is a row that left the list, once somebody was told that it did not: the next start would
+//   call it unknown, though it was written again since;
+// - rows that are listed and not durably so are marked, and a crash finds them in doubt by that.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/local/array_impl.h"
+#include "engine/base/os_error.h"
+
+namespace braid {
+namespace {
+
+constexpr std::uint32_t tries_max = 4;        // in 3.5 s, before it is an error for those who wait
+constexpr std::uint32_t tries_last_max = 10;  // while somebody stops, or starts
+constexpr Nanos pause_first = millis(500);
+constexpr Nanos pause_max = seconds(5);
+
+/// For Error::where, which has to stay.
+const char* where_of(MemberIndex member) {
+    static const std::vector<std::string> names = [] {
+        std::vector<std::string> all;
+        for (std::uint32_t i = 0; i != members_max; ++i) {
+            all.push_back(fmt::format("member {}, which is needed, takes no metadata", i));
+        }
+        return all;
+    }();
+    return names[raw(member)].c_str();
+}
+
+}  // namespace
+
+/// Whether a member whose metadata could not be written keeps its place for now.
+bool ArrayImpl::is_kept(MemberIndex member, const Error& error) const {
+    if (members_.slot(member).state != MemberState::in_sync) return false;
+    return error.code == Errc::full || (error.code == Errc::io && is_needed(member));
+}
+
+void ArrayImpl::suspend(MemberIndex member, const Error& error) {
+    const bool full = error.code == Errc::full;
+    refusal_ = {error.code, where_of(member), error.os_error};
+    auto& slot = members_.slot(member);
+    const bool told = slot.suspended.has_value();
+    if (!told) slot.suspended = Suspension{clock_.now(), 0};
+    slot.suspended->os_error = error.os_error;
+    if (told) return;
+    tell(Severity::error, "member_suspended",
+         fmt::format(
+             "{} {}: it keeps its place, because {}, and is tried again by itself. "
+             "Meanwhile reads go on, and what needs a new configuration is refused with {}. "
+             "{}",
+             text_of_role(member),
+             full ? "has no room for its metadata"
+                  : fmt::format("does not take its metadata ({})", os_error_text(error.os_error)),
+             full ? std::string("nothing is wrong with it")
+                  : fmt::format("{} of {} members are lost already", members_.lost(),
+                                members_.count()),
+             full ? "ENOSPC" : "EIO",
+             full ? "Make room there" : "See to its cable, its power and its driver"));
+}
+
+void ArrayImpl::end_suspensions() {
+    refused_in_row_ = refused_last_ = 0;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        auto& slot = members_.slot(MemberIndex{i});
+        if (!slot.suspended) continue;
+        slot.suspended.reset();
+        tell(Severity::info, "member_resumed",
+             fmt::format("{} takes its metadata again", text_of_role(MemberIndex{i})));
+    }
+    set_settles();
+}
+
+/// Before the next try. Nobody who stops, or starts, waits for it for ever: then nothing is written
+/// any more, and the next start finds what holds.
+Task<void> ArrayImpl::wait_for_suspended(ArrayImpl* self) {
+    const bool is_waited_for = self->draining_ || !self->background_running_;
+    const std::uint32_t in_row = ++self->refused_in_row_;
+    self->durable_event_.set();
+    self->set_settles();
+    if (is_waited_for && ++self->refused_last_ == tries_last_max) {
+        self->stop_writing(
+            "a member does not take its metadata (see above). Nothing is lost: see "
+            "to it, and start the array again");
+        co_return;
+    }
+    const std::uint64_t pause = is_waited_for ? pause_first.value
+                                : in_row > 4  ? pause_max.value
+                                              : pause_first.value << (in_row - 1);
+    Timer timer(self->clock_, Nanos{self->clock_.now().value + std::min(pause, pause_max.value)});
+    co_await timer;
+}
+
+/// One that has refused for long has one more try. Who waits for a start, or a stop, waits as long
+/// as that is tried.
+std::uint64_t ArrayImpl::patience() const {
+    if (draining_ || !background_running_) return ~std::uint64_t{0};
+    return refusals_ + (refused_in_row_ >= tries_max ? 1 : tries_max - refused_in_row_);
+}
+
+Task<Result<void>> ArrayImpl::wait_patiently(ArrayImpl* self, std::uint64_t change) {
+    const std::uint64_t refusals_max = self->patience();
+    while (self->changes_durable_ < change) {
+        if (self->members_.failed()) co_return Error{Errc::failed, "configuration"};
+        if (self->refusals_ >= refusals_max) co_return self->refusal_;
+        self->durable_event_.clear();
+        auto durable = self->durable_event_.wait();
+        co_await durable;
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> ArrayImpl::wait_losses_durable(ArrayImpl* self) {
+    const std::uint64_t refusals_max = self->patience();
+    while (self->members_.owes()) {
+        if (self->members_.failed()) co_return Error{Errc::failed, "array"};
+        if (self->refusals_ >= refusals_max) co_return self->refusal_;
+        self->durable_event_.clear();
+        auto durable = self->durable_event_.wait();
+        co_await durable;
+    }
+    co_return Result<void>{};
+}
+
+/// The record that a start, or a stop, needs: tried as often as their configuration is.
+Task<Result<void>> ArrayImpl::rewrite_patiently(ArrayImpl* self) {
+    for (std::uint32_t tries = 1;; ++tries) {
+        const Result<void> kept = co_await WriteIntent::rewrite(&self->intent_);
+        if (kept || self->members_.failed() || tries == tries_last_max) co_return kept;
+        Timer timer(self->clock_, Nanos{self->clock_.now().value + pause_first.value});
+        co_await timer;
+    }
+}
+
+/// Requests wait for a resync as long as one is going to pass.
+void ArrayImpl::set_settles() {
+    const bool settles = !resync_stuck_ && !walk_waits_ && refused_in_row_ < tries_max;
+    if (settles != requests_.settles()) requests_.set_settles(settles);
+}
+
+std::string ArrayImpl::text_of_suspension(MemberIndex member) const {
+    const auto& suspended = members_.slot(member).suspended;
+    if (!suspended) return {};
+    return fmt::format("does not take its metadata ({}), for {} s now; it is tried again by itself",
+                       os_error_text(suspended->os_error),
+                       (clock_.now().value - suspended->since.value) / 1'000'000'000);
+}
+
+}  // namespace braid
