@@ -32,6 +32,9 @@ struct Flight {
     bool done{false};
 };
 
+/// What of a torn write is on the members.
+enum class Reached { data, parity };
+
 class Recovery : public testing::Test {
   protected:
     void start(SimArrayOptions options) {
@@ -68,9 +71,9 @@ class Recovery : public testing::Test {
         }
         return left;
     }
-    /// A row of a data strip is written, and the array ends when only the data, or only the
-    /// parity, has reached the members. The model keeps the old content.
-    void tear(std::uint64_t stripe, std::uint32_t role, bool data_stays) {
+    /// The first row of a data strip is written, and the array ends when only the data, or only the
+    /// parity, has reached the members. The model has what the data strip holds then.
+    void tear(std::uint64_t stripe, std::uint32_t role, Reached reached) {
         Flight flight;
         flight.data = random_bytes(sim->loop().rng(), row_size);
         flight.request.kind = IoKind::write;
@@ -89,13 +92,13 @@ class Recovery : public testing::Test {
         const auto& geometry = sim->geometry();
         for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
             const bool is_data = m == member_of(stripe, role);
-            if (is_data == data_stays) continue;
+            if (is_data == (reached == Reached::data)) continue;
             const std::uint64_t at =
                 SimArray::data_offset + geometry.strip_offset(StripeIndex{stripe});
             std::memcpy(sim->platters[m]->content.data() + at, before[m].data() + at,
                         geometry.strip_size);
         }
-        if (data_stays) {
+        if (reached == Reached::data) {
             std::memcpy(sim->model.data() + flight.request.offset, flight.data.data(), row_size);
         }
     }
@@ -122,7 +125,7 @@ class Recovery : public testing::Test {
 
 TEST_F(Recovery, OnlyMarkedStripesAreReadAfterACrash) {
     start(shape(Level::raid5, 1));
-    tear(20, 1, true);
+    tear(20, 1, Reached::data);
     ASSERT_TRUE(sim->open());
     const auto begun = sim->array->status();
     ASSERT_TRUE(begun.recovery);
@@ -195,7 +198,7 @@ TEST_F(Recovery, WhatWasReadOfARowInDoubtIsWhatPAndQGive) {
     for (std::uint64_t seed = 600; seed != 616; ++seed) {
         SCOPED_TRACE(seed);
         start(shape(Level::raid6, seed));
-        tear(7, 0, true);
+        tear(7, 0, Reached::data);
         const bool before_the_resync = seed % 2 == 0;
         for (auto& platter : sim->platters) platter->reads_now = true;
         ASSERT_TRUE(sim->open());
@@ -220,7 +223,7 @@ TEST_F(Recovery, WhatWasReadOfARowInDoubtIsWhatPAndQGive) {
 
 TEST_F(Recovery, ASecondCrashBeforeTheResyncIsDoneFindsTheMarksAgain) {
     start(shape(Level::raid6, 2));
-    tear(7, 0, false);
+    tear(7, 0, Reached::parity);
     for (int i = 0; i != 3; ++i) {
         ASSERT_TRUE(sim->open());
         ASSERT_TRUE(sim->array->status().recovery);
@@ -234,7 +237,7 @@ TEST_F(Recovery, ASecondCrashBeforeTheResyncIsDoneFindsTheMarksAgain) {
 
 TEST_F(Recovery, AStopBeforeTheResyncIsDoneIsNotAClean) {
     start(shape(Level::raid5, 3));
-    tear(9, 2, true);
+    tear(9, 2, Reached::data);
     ASSERT_TRUE(sim->open());
     ASSERT_TRUE(sim->stop());
     ASSERT_TRUE(sim->open());
@@ -246,7 +249,7 @@ TEST_F(Recovery, AStopBeforeTheResyncIsDoneIsNotAClean) {
 
 TEST_F(Recovery, WritesToStripesInDoubtMakeThemTrue) {
     start(shape(Level::raid5, 4));
-    tear(20, 1, true);
+    tear(20, 1, Reached::data);
     ASSERT_TRUE(sim->open());
     Buffer data = random_bytes(sim->loop().rng(), 1000);
     ASSERT_TRUE(sim->write(offset_of(20, 2) + 300, data));
@@ -259,7 +262,7 @@ TEST_F(Recovery, WritesToStripesInDoubtMakeThemTrue) {
 // A lost strip of a row in doubt: RAID-5 cannot tell; the row is listed, and nothing else is.
 TEST_F(Recovery, DirtyAndDegradedIsAnErrorForThoseRowsAlone) {
     start(shape(Level::raid5, 5));
-    tear(20, 1, true);
+    tear(20, 1, Reached::data);
     const std::uint32_t lost = member_of(20, 0);
     ASSERT_TRUE(sim->open(all_but({lost}))) << "without force";
     const auto now = sim->array->status();
@@ -323,7 +326,7 @@ TEST_F(Recovery, AReadBesideTheHealingWriteSeesNoZeros) {
     for (std::uint64_t seed = 100; seed != 130; ++seed) {
         SCOPED_TRACE(seed);
         start(shape(Level::raid5, seed));
-        tear(20, 1, true);
+        tear(20, 1, Reached::data);
         const std::uint32_t lost = member_of(20, 0);
         ASSERT_TRUE(sim->open(all_but({lost})));
         rebuild_onto_new(lost);
@@ -368,7 +371,7 @@ TEST_F(Recovery, AReadBesideTheHealingWriteSeesNoZeros) {
 
 TEST_F(Recovery, AZeroedStripeIsKnownAgain) {
     start(shape(Level::raid5, 6));
-    tear(20, 1, false);
+    tear(20, 1, Reached::parity);
     ASSERT_TRUE(sim->open(all_but({member_of(20, 2)})));
     IoRequest zero;
     zero.kind = IoKind::zero;
@@ -385,7 +388,7 @@ TEST_F(Recovery, AZeroedStripeIsKnownAgain) {
 // RAID-6 without one member: P and Q agree on every row but the torn one.
 TEST_F(Recovery, TwoParitiesKnowWhichRowsWereTorn) {
     start(shape(Level::raid6, 7));
-    tear(20, 1, true);
+    tear(20, 1, Reached::data);
     const std::uint32_t lost = member_of(20, 0);
     ASSERT_TRUE(sim->open(all_but({lost})));
     Buffer small = random_bytes(sim->loop().rng(), 700);
@@ -401,7 +404,8 @@ TEST_F(Recovery, TwoParitiesKnowWhichRowsWereTorn) {
 
 TEST_F(Recovery, ReadsOfRowsInDoubtWaitUntilTheyAreDecided) {
     start(shape(Level::raid6, 8));
-    tear(20, 1, false);  // only parity is new: both parities agree with each other, not with D1
+    // Only parity is new: both parities agree with each other, not with D1.
+    tear(20, 1, Reached::parity);
     const std::uint32_t lost = member_of(20, 0);
     ASSERT_TRUE(sim->open(all_but({lost})));
     EXPECT_TRUE(reads_as_model(offset_of(20, 0) + row_size, 3 * row_size)) << "waited, was known";
@@ -410,7 +414,7 @@ TEST_F(Recovery, ReadsOfRowsInDoubtWaitUntilTheyAreDecided) {
 
 TEST_F(Recovery, AMemberLostDuringTheResyncTakesRowsInDoubtWithIt) {
     start(shape(Level::raid5, 9));
-    tear(40, 1, true);
+    tear(40, 1, Reached::data);
     for (auto& platter : sim->platters) platter->delay_nanos = 50'000'000;
     ASSERT_TRUE(sim->open());
     ASSERT_TRUE(sim->array->status().recovery->stripes_left != 0);
@@ -432,7 +436,7 @@ TEST_F(Recovery, AMemberLostDuringTheResyncTakesRowsInDoubtWithIt) {
 
 TEST_F(Recovery, ALostParityStripMakesNothingUnknown) {
     start(shape(Level::raid4, 10));
-    tear(20, 1, true);
+    tear(20, 1, Reached::data);
     ASSERT_TRUE(sim->open(all_but({3})));
     sim->settle();
     EXPECT_TRUE(sim->array->status().configuration.bad_rows.empty());
@@ -550,7 +554,7 @@ TEST_F(Recovery, ACleanStopLeavesOnlyWhatIsInDoubtInTheRecord) {
     options.stripes = 400;
     start(options);
     mark_every_second(*sim, 180);
-    tear(20, 1, true);
+    tear(20, 1, Reached::data);
     for (auto& platter : sim->platters) platter->delay_nanos = 5'000'000;
     ASSERT_TRUE(sim->open(all_but({0})));
     Buffer row = random_bytes(sim->loop().rng(), row_size);
@@ -567,7 +571,7 @@ TEST_F(Recovery, AHealedRowIsNotListedAgainAfterACleanStop) {
     options.stripes = 400;
     start(options);
     mark_every_second(*sim, 180);
-    tear(20, 1, true);
+    tear(20, 1, Reached::data);
     for (auto& platter : sim->platters) platter->delay_nanos = 5'000'000;
     ASSERT_TRUE(sim->open(all_but({0})));
     std::uint64_t stripe = 178;
@@ -648,7 +652,7 @@ TEST_F(Recovery, AMemberLostInTheLastFlushDoesNotUndoTheFirstResync) {
 
 TEST_F(Recovery, AMemberLostInTheLastFlushLeavesNothingInDoubt) {
     start(shape(Level::raid5, 106));
-    tear(20, 1, true);
+    tear(20, 1, Reached::data);
     ASSERT_TRUE(sim->open());
     while (sim->array->status().recovery->stripes_left != 0) ASSERT_TRUE(sim->loop().step());
     const std::uint32_t lost = member_of(20, 3);
@@ -680,7 +684,7 @@ TEST_F(Recovery, AMemberThatComesBackBringsNoRecordsAlong) {
         sim->array->add_member(sim->disk(sim->platters[0], "m0"), false)));
     sim->settle();
     EXPECT_EQ(sim->state_of(0), MemberState::in_sync);
-    tear(20, 1, true);
+    tear(20, 1, Reached::data);
     ASSERT_TRUE(sim->open());
     sim->settle();
     sim->expect_parity();
@@ -693,7 +697,7 @@ TEST_F(Recovery, WithoutTheIntentACrashMeansAResyncOfEverything) {
     IntentChange off;
     off.on = false;
     ASSERT_TRUE(sim->loop().run_until_done(sim->array->change_intent(off)));
-    tear(20, 1, true);
+    tear(20, 1, Reached::data);
     ASSERT_FALSE(sim->open(all_but({1}))) << "degraded, and nobody knows which stripes";
     ASSERT_TRUE(sim->open());
     EXPECT_TRUE(sim->array->status().configuration.resynced);
@@ -702,7 +706,7 @@ TEST_F(Recovery, WithoutTheIntentACrashMeansAResyncOfEverything) {
     IntentChange on;
     on.on = true;
     ASSERT_TRUE(sim->loop().run_until_done(sim->array->change_intent(on)));
-    tear(30, 1, true);
+    tear(30, 1, Reached::data);
     ASSERT_TRUE(sim->open());
     EXPECT_FALSE(sim->array->status().configuration.resynced);
     EXPECT_EQ(sim->array->status().recovery->stripes, 1U);
@@ -723,7 +727,7 @@ TEST_F(Recovery, TheRegionIsCheckedAndKept) {
     ASSERT_TRUE(sim->stop());
     ASSERT_TRUE(sim->open());
     EXPECT_EQ(sim->array->status().intent.region, 256u << 10);
-    tear(11, 0, true);
+    tear(11, 0, Reached::data);
     ASSERT_TRUE(sim->open());
     EXPECT_EQ(sim->array->status().recovery->stripes, 5U);  // [10, 15)
 }
