@@ -11,7 +11,8 @@ namespace braid::plugin {
 namespace {
 
 /// What glibc says of an abort. Source: glibc 2.36, include/stdlib.h, struct abort_msg_s; the
-/// variable is private, yet debuggers and crash reporters have relied on it since 2.12.
+/// variable is private (GLIBC_PRIVATE), yet debuggers and crash reporters have relied on it since
+/// 2.12. Only nbdkit before 1.34 needs this: assertion_guard.h.
 struct AbortMessage {
     unsigned int size;
     char text[1];  // and more, up to a NUL

@@ -138,7 +138,7 @@ int get_ready() noexcept {
 }
 
 /// Nor is there a polite way to end their connections: shutting down the writing half makes nbdkit
-/// fail the assertion that assertion_guard.h tells of.
+/// 1.32 fail the assertion that assertion_guard.h tells of.
 void leave_deaf_clients() {
     plugin().server->finish();
     log_event(Severity::warning, "ends without the clients that read no replies");
@@ -153,7 +153,8 @@ int after_fork() noexcept {
     if (!plugin().hang_up->start()) {
         nbdkit_debug("the stop signals are not watched; a stop waits for the clients to leave");
     }
-    if (!guard_against_assertion()) {
+    constexpr bool guarded = needs_assertion_guard(NBDKIT_VERSION_MAJOR, NBDKIT_VERSION_MINOR);
+    if (guarded && !guard_against_assertion()) {
         nbdkit_debug("a client that is killed while it reads may end this server");
     }
     return 0;
