@@ -2,15 +2,23 @@
 // Assembly: from what lies on the members to the configuration to run with, or to a refusal that
 // names what was found and the way out. A pure function of the members' images.
 //
-// The rules are the register's (engine/layout/register.h). The newest configuration that is found on the
-// members is taken over whole, whether or not it was ever in force. A member that holds less than
-// the highest one that any member knows to have been in force is from the past: it is missing. Of
-// the others, those that the newest calls in_sync count, and as many of them must be here as the
-// level needs of data: then any two sets that could start the array share a member. On members
-// without room for promises nothing hinders two starts that died from leaving two histories; there
-// every member that the newest calls in_sync must be here, so that the newest is always seen.
-// Whether md ran the array since our last clean stop shows in the superblocks: each slot names the
-// checksums of those that it belongs to. If md did, its superblocks count.
+// The rules are the register's (engine/layout/register.h):
+//
+// 1. Whether md ran the array since our last clean stop shows in the superblocks: each slot names
+//    the checksums of those that it belongs to. If md did, its superblocks count, by the rules of
+//    assembly_md.cpp; else the following hold.
+// 2. The newest configuration that is found on the members is taken over whole, whether or not it
+//    was ever in force.
+// 3. A member that holds less than the highest one that any member knows to have been in force is
+//    from the past: it is missing.
+// 4. Of the others, those that the newest calls in_sync count.
+// 5. Enough of these must be here: as many as a stripe has data strips; of RAID-6 of four three, or
+//    two with member 0. Then any two sets that could start the array share a member.
+// 6. On members without room for promises nothing hinders two starts that died from leaving two
+//    histories. There every member that the newest calls in_sync must be here, so that the newest is
+//    always seen.
+// 7. `force` passes over 5 and 6. If fewer than a stripe has data strips are in sync, it takes in the
+//    freshest of those that are behind, as many as are missing to that.
 #pragma once
 
 #include <cstdint>
