@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/limits.h"
 #include "engine/base/result.h"
 #include "engine/layout/configuration.h"
 #include "engine/io/clock.h"
@@ -27,10 +28,13 @@ struct IntentChange {
     std::optional<std::uint64_t> region;  // bytes of data: intent_region_min … intent_region_max
 };
 
+inline constexpr std::uint64_t buffer_size_default = 64u << 20;
+static_assert(buffer_size_default >= 4 * job_size_max);
+
 struct ArrayOptions {
     bool readonly{false};    // nothing is written to any member, metadata included
     bool force{false};       // passed on to assembly
-    std::uint64_t buffer_size{64u << 20};
+    std::uint64_t buffer_size{buffer_size_default};  // bytes of the pool for all stripe I/O
     std::uint64_t seed{0};   // of the array's Rng (uuids of new members)
     IntentChange intent;     // at the start
     std::function<void(const ArrayEvent&)> on_event;       // the log; may be empty

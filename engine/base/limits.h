@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Every bound of braid, in one place; static_asserts tie them to each other.
+// The bounds that more than one room goes by: how large an array, a request and their lists may be.
+// static_asserts tie them to each other. A bound of one class (how many workers, how many lanes), of
+// one format (how long a slot's text is) or of one loop of tries stands where it is used.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +25,6 @@ inline constexpr std::uint32_t window_rows_max = 64;
 inline constexpr std::uint32_t request_size_max = 32u << 20;
 inline constexpr std::uint32_t parts_in_flight_max = 4096;   // pieces of requests, all clients
 inline constexpr std::uint64_t job_size_max = 8u << 20;      // buffers of one stripe job
-inline constexpr std::uint64_t buffer_pool_size_default = 64u << 20;
 inline constexpr std::uint32_t events_kept_max = 256;
 
 // The write intent and the bad-row list.
@@ -46,7 +47,6 @@ inline constexpr std::uint32_t read_errors_max = 20;  // corrected ones, halved 
 inline constexpr std::uint32_t metadata_read_retries = 5;  // of what cannot be read at once
 inline constexpr std::uint64_t metadata_read_pause_ms = 50;  // before the first; then twice as long
 
-static_assert(buffer_pool_size_default >= 4 * job_size_max);
 static_assert(window_rows_max <= 64);
 
 }  // namespace braid

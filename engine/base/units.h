@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Quantities and indexes as types, so that a member is never taken for a volume nor bytes for
+// Quantities and indexes as types, so that a member is never taken for a stripe nor bytes for
 // sectors. Conversions live here and in engine/layout/geometry.h only.
 #pragma once
 
@@ -27,11 +27,9 @@ constexpr Nanos seconds(std::uint64_t count) { return {count * 1'000'000'000}; }
 
 enum class MemberIndex : std::uint32_t {};  // the role of a member in the array, from 0
 enum class StripeIndex : std::uint64_t {};  // strips of equal number on every member, from 0
-enum class VolumeIndex : std::uint32_t {};  // a logical device of the array, from 0
 
 constexpr std::uint32_t raw(MemberIndex index) { return static_cast<std::uint32_t>(index); }
 constexpr std::uint64_t raw(StripeIndex index) { return static_cast<std::uint64_t>(index); }
-constexpr std::uint32_t raw(VolumeIndex index) { return static_cast<std::uint32_t>(index); }
 
 constexpr bool is_row_aligned(std::uint64_t value) { return value % row_size == 0; }
 constexpr std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The seam to a member's bytes. A DiskOp lives in the frame of the coroutine that waits for it, is
-// submitted once, and is never destroyed while in flight. DiskGroup waits for several.
+// The seam to a member's bytes. A DiskOp lives in the frame of the coroutine that waits for it, and
+// is neither submitted again nor destroyed while in flight. DiskGroup waits for several.
 #pragma once
 
 #include <cerrno>
@@ -47,7 +47,7 @@ struct DiskOp {
     bool ok() const { return os_error == 0; }
 };
 
-/// `group.submit(disk, op)` for each; then `co_await group` until all have completed.
+/// `submit(disk, group, op)` for each; then `co_await group` until all have completed.
 class DiskGroup {
   public:
     DiskGroup() = default;
@@ -99,7 +99,7 @@ inline bool fits_disk(const DiskInfo& info, std::uint64_t offset, std::uint64_t 
     return offset >= round_down(info.size, row_size) && offset % info.sector_size == 0 &&
            size % info.sector_size == 0;
 }
-/// Rows are the smallest unit of all that braid reads and writes.
+/// Refuses a disk of which a row is not a whole number of sectors.
 Checked<Unit> check_sectors(const DiskInfo& info);
 
 class Disk {
@@ -140,7 +140,7 @@ inline void submit(Disk& disk, DiskGroup& group, DiskOp& op) {
     disk.submit(op);
 }
 
-/// One operation on its own, for set-up and metadata: co_await's result is its Result<Unit>.
+/// One operation on its own, for set-up and metadata: co_await's result is its Result<void>.
 /// Errc::full: there was no room for a write, which may be tried again. Not so a flush: what it did
 /// not make durable may be gone.
 inline Task<Result<void>> run_op(Disk& disk, DiskOp op) {

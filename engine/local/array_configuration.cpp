@@ -2,7 +2,7 @@
 // How the configuration comes into force (engine/layout/register.h). One coroutine writes it; whoever
 // changed it waits for the number of the change. What changes nobody's part is a revision of our
 // own epoch; everything else takes a new one. A member that does not promise, or does not take it,
-// is lost in a further one.
+// is lost in a further one; or it is kept, and then all is tried again (array_suspend.cpp).
 #include <fmt/format.h>
 
 #include <cstring>
