@@ -15,10 +15,10 @@
 // 5. Enough of these must be here: as many as a stripe has data strips; of RAID-6 of four three, or
 //    two with member 0. Then any two sets that could start the array share a member.
 // 6. On members without room for promises nothing hinders two starts that died from leaving two
-//    histories. There every member that the newest calls in_sync must be here, so that the newest is
-//    always seen.
-// 7. `force` passes over 5 and 6. If fewer than a stripe has data strips are in sync, it takes in the
-//    freshest of those that are behind, as many as are missing to that.
+//    histories. There every member that the newest calls in_sync must be here, so that the newest
+//    is always seen.
+// 7. `force` passes over 5 and 6. If fewer than a stripe has data strips are in sync, it takes in
+//    the freshest of those that are behind, as many as are missing to that.
 #pragma once
 
 #include <cstdint>
