@@ -125,16 +125,20 @@ class SimArray {
         array = std::move(*opened);
         return Unit{};
     }
+    Checked<Unit> open_readonly() { return open({}, false, true); }
     Result<void> stop() {
         const auto result = loop_.run_until_done(array->stop());
         array.reset();
         return result;
     }
 
-    /// The power goes, or only the process does; afterwards open() again.
-    void crash(bool power = true) {
+    /// Only the process dies: the members' caches are as they were. Afterwards open() again.
+    void kill() {
         loop_.crash([this] { array.reset(); });
-        if (!power) return;
+    }
+    /// The power goes, and with it what members had not made durable. Afterwards open() again.
+    void crash() {
+        kill();
         for (auto& platter : platters) platter->cut_power(loop_.rng());
     }
 

@@ -17,7 +17,7 @@ namespace {
 TEST_F(Loss, AnOrderThatWouldCostRowsInDoubtIsRefused) {
     for (const Level level : {Level::raid5, Level::raid6}) {
         start_whole_resync(shape(level, 1));
-        for (const auto& refused : {fail(1, false), replace(1, false)}) {
+        for (const auto& refused : {fail(1, Force::no), replace(1, Force::no)}) {
             ASSERT_FALSE(refused);
             EXPECT_NE(refused.error().text.find("bytes could not be known"), std::string::npos);
             EXPECT_NE(refused.error().text.find("--force"), std::string::npos);
@@ -25,7 +25,7 @@ TEST_F(Loss, AnOrderThatWouldCostRowsInDoubtIsRefused) {
         EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
         slow(0);
         sim->settle();
-        EXPECT_TRUE(fail(1, false));
+        EXPECT_TRUE(fail(1, Force::no));
         sim->expect_content();
         EXPECT_EQ(sim->array->status().bad_bytes, 0U);
     }
@@ -70,10 +70,10 @@ TEST_F(Loss, AnotherDiskInItsPlaceNeedsForce) {
     sim->settle();
     const std::uint64_t lost = errors();
     ASSERT_NE(lost, 0U);
-    const auto refused = replace(1, false);
+    const auto refused = replace(1, Force::no);
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().text.find("--force"), std::string::npos) << refused.error().text;
-    ASSERT_TRUE(replace(1, true));
+    ASSERT_TRUE(replace(1, Force::yes));
     sim->settle();
     EXPECT_EQ(sim->array->status().health, Health::damaged);
     EXPECT_EQ(errors(), lost);
@@ -106,8 +106,8 @@ TEST_F(Loss, WhatWasWrittenDuringTheFirstResyncIsKnown) {
             sim->platters[2]->dead = true;
             ASSERT_TRUE(sim->write(at, data));
         } else {
-            EXPECT_FALSE(fail(2, false));
-            ASSERT_TRUE(fail(2, true));
+            EXPECT_FALSE(fail(2, Force::no));
+            ASSERT_TRUE(fail(2, Force::yes));
         }
         Buffer back(1u << 20);
         ASSERT_TRUE(sim->read(at, back));
@@ -145,7 +145,7 @@ TEST_F(Loss, AWriteThatIsUnderWayKeepsWhatAMemberHeldOfItsRow) {
     while (std::ranges::none_of(sim->platters[0]->flights, is_written)) {
         ASSERT_TRUE(sim->loop().step());
     }
-    ASSERT_TRUE(fail(1, true));
+    ASSERT_TRUE(fail(1, Force::yes));
     while (!done) ASSERT_TRUE(sim->loop().step());
     ASSERT_TRUE(request.ok) << request.error.text();
     std::memcpy(sim->model.data() + place_of(0), row.data(), row_size);
@@ -203,7 +203,7 @@ TEST_F(Loss, AnOldCopyThatAStartIsGivenHasLeftTheArray) {
     std::uint64_t stripe = 50;
     while (raw(sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{1})) == 2) ++stripe;
     sim->platters[1]->bad_rows.insert(first_row + stripe * 4);
-    ASSERT_TRUE(replace(2, false));
+    ASSERT_TRUE(replace(2, Force::no));
     sim->settle();
     ASSERT_NE(sim->array->status().bad_bytes, 0U);
     ASSERT_TRUE(sim->stop());
@@ -271,7 +271,7 @@ TEST_F(Loss, ASpareWaitsForAMemberThatAloneHasRows) {
                 fill();
                 break;
             case Then::given_up:
-                EXPECT_FALSE(replace(1, false));
+                EXPECT_FALSE(replace(1, Force::no));
                 ASSERT_TRUE(remove("m3"));
                 ASSERT_TRUE(sim->loop().run_until_done(
                     sim->array->replace_member("1", sim->disk(sim->platters[3], "m3"), true)));
@@ -320,8 +320,8 @@ TEST_F(Loss, ASpareTakesOverFromADiskThatWasForcedIn) {
     sim->settle();
     ASSERT_EQ(count_events("spare_waits"), 1U);
     slow(20'000'000);
-    ASSERT_TRUE(replace(1, true));
-    ASSERT_TRUE(fail(1, true));
+    ASSERT_TRUE(replace(1, Force::yes));
+    ASSERT_TRUE(fail(1, Force::yes));
     slow(0);
     sim->loop().run_for(seconds(1));
     sim->settle();
@@ -392,8 +392,8 @@ TEST_F(Loss, WhatTwoLostMembersMayBringBackIsWrittenTogether) {
 // What is void, because its members had left before the crash, keeps nobody from writing.
 TEST_F(Loss, WhatIsVoidOfTwoLostMembersIsWrittenOneByOne) {
     start(shape(Level::raid6, 54));
-    ASSERT_TRUE(fail(1, false));
-    ASSERT_TRUE(fail(2, false));
+    ASSERT_TRUE(fail(1, Force::no));
+    ASSERT_TRUE(fail(2, Force::no));
     const std::uint64_t stripe = stripe_of_data(*sim);
     Buffer data = random_bytes(sim->loop().rng(), 3 * strip);
     ASSERT_TRUE(sim->write(stripe * 3 * strip, data));
@@ -417,7 +417,7 @@ TEST_F(Loss, WhatIsVoidOfTwoLostMembersIsWrittenOneByOne) {
 TEST_F(Loss, ARebuildWaitsWhileASourceAnswersNoReads) {
     start(shape(Level::raid5, 10));
     slow(30'000'000);
-    ASSERT_TRUE(replace(2, false));
+    ASSERT_TRUE(replace(2, Force::no));
     sim->loop().run_for(millis(50));
     sim->platters[1]->read_fails_one_in = 1;
     sim->loop().run_for(seconds(10));
@@ -448,7 +448,7 @@ TEST_F(Loss, AResyncWritesNothingWhereItCouldNotRead) {
     Buffer row = random_bytes(sim->loop().rng(), row_size);
     ASSERT_TRUE(sim->write(sim->size() / 2, row));
     flush();
-    sim->crash(false);
+    sim->kill();
     sim->platters[0]->read_fails_one_in = 0;
     for (auto& platter : sim->platters) platter->delay_nanos = 1'000'000;
     // All rows of a member in the marked region, but not its whole self.
@@ -478,7 +478,7 @@ TEST_F(Loss, ManyScatteredBadSectorsDoNotStopTheArray) {
         sim->platters[1]->bad_rows.insert(first_row + row);
     }
     ASSERT_GT(sim->platters[1]->bad_rows.size(), 2100U);
-    ASSERT_TRUE(replace(2, false));
+    ASSERT_TRUE(replace(2, Force::no));
     sim->settle();
     EXPECT_EQ(sim->array->status().health, Health::damaged);
     EXPECT_EQ(count_events("bad_rows"), 1U) << "not one for each batch";
@@ -507,7 +507,7 @@ TEST_F(Loss, WhatIsVoidAndCannotBeReadGetsTheZerosOfItsParity) {
     while (raw(sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{0})) != 2) ++stripe;
     const std::uint64_t row = first_row + stripe * 4;
     sim->platters[1]->bad_rows.insert(row);
-    ASSERT_TRUE(replace(2, false));
+    ASSERT_TRUE(replace(2, Force::no));
     sim->settle();
     ASSERT_EQ(errors(), 2U) << "the one to be tried again, the other void";
     sim->platters[1]->bad_rows.clear();

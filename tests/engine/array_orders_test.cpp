@@ -296,7 +296,7 @@ TEST(Orders, AReadOnlyMemberIsNotTakenForABrokenOne) {
     EXPECT_SAYS(refused.error().text, "m2: is read-only");
     EXPECT_SAYS(refused.error().text, "readonly=true");
     EXPECT_TRUE(sim.platters[0]->content == before) << "the others were told already";
-    ASSERT_TRUE(sim.open({}, false, true));
+    ASSERT_TRUE(sim.open_readonly());
     sim.expect_content();
     ASSERT_TRUE(sim.stop());
     sim.platters[2]->read_only = false;

@@ -346,7 +346,7 @@ TEST(SimArrayRaces, ARebuildGoesOnWhenAnotherMemberIsLost) {
 TEST(SimArrayRaces, AFlushOfAnArrayThatIsOnlyReadDoesNotWaitForALossToBeWritten) {
     SimArray sim({.stripes = 200});
     sim.create();
-    ASSERT_TRUE(sim.open({}, false, true));
+    ASSERT_TRUE(sim.open_readonly());
     for (std::uint64_t i = 0; i != 2 * read_errors_max; ++i) {
         sim.platters[1]->bad_rows.insert(SimArray::data_offset / row_size + i * 4);
     }

@@ -88,7 +88,7 @@ class Recovery : public testing::Test {
         for (auto& platter : sim->platters) before.emplace_back(platter->content.view());
         sim->array->submit(flight.request);
         while (!flight.done) ASSERT_TRUE(sim->loop().step());
-        sim->crash(false);
+        sim->kill();
         const auto& geometry = sim->geometry();
         for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
             const bool is_data = m == member_of(stripe, role);
@@ -152,7 +152,7 @@ TEST_F(Recovery, WhatAssemblyReadsIsDurableBeforeAnythingBuildsOnIt) {
     start(shape(Level::raid5, 3));
     Buffer data = random_bytes(sim->loop().rng(), stripe_size());
     ASSERT_TRUE(sim->write(offset_of(7, 0), data));
-    sim->crash(false);  // killed: the members' caches are as they were
+    sim->kill();  // the members' caches are as they were
     std::vector<std::uint64_t> done;
     std::vector<std::unique_ptr<Disk>> disks;
     for (std::size_t i = 0; i != sim->platters.size(); ++i) {
@@ -183,7 +183,7 @@ TEST_F(Recovery, AMemberThatCannotFlushStillHasItsSay) {
     SimArrayOptions options = shape(Level::raid6, 4);
     options.members = 4;
     start(options);
-    sim->crash(false);
+    sim->kill();
     sim->platters[1]->fails_flushes = true;
     const auto opened = sim->open(all_but({2}));
     ASSERT_TRUE(opened) << opened.error().text << ": two of four would not be enough";
@@ -496,7 +496,7 @@ TEST_F(Recovery, MoreThanTheListHoldsIsJoined) {
     std::memcpy(sim->platters[1]->content.data() + slots_end +
                     intent_slot_offset(0, record.generation),
                 bytes.data(), bytes.size());
-    sim->crash(false);
+    sim->kill();
     ASSERT_TRUE(sim->open(all_but({lost})));
     sim->settle();
     EXPECT_TRUE(sim->has_event("bad_rows_joined"));
@@ -533,7 +533,7 @@ TEST_F(Recovery, AStartWithMoreThanTheListHolds) {
     std::memcpy(sim->platters[1]->content.data() + slots_end +
                     intent_slot_offset(1, record.generation),
                 more.data(), more.size());
-    sim->crash(false);
+    sim->kill();
     const auto opened = sim->open(all_but({0, 4}));
     ASSERT_TRUE(opened) << opened.error().text;
     EXPECT_TRUE(sim->has_event("bad_rows_joined"));

@@ -80,7 +80,7 @@ TEST(CopyPutBackAtOnce, OfTheNewestConfigurationAfterACrashIsAtLeastWarnedOf) {
         idle(array);
     }
     fill(array);
-    array.crash(false);
+    array.kill();
     array.platters[0]->content = copy;
     bool warned = false;
     std::vector<MemberImage> images;
@@ -140,7 +140,7 @@ TEST(StartsThatDied, LeaveNoSecondHistory) {
             ASSERT_TRUE(opened) << opened.error().text;
             fill(array);
             idle(array);
-            array.crash(false);
+            array.kill();
             opened = array.open();
             ASSERT_TRUE(opened) << opened.error().text;
             EXPECT_EQ(array.state_of(0), MemberState::missing);
@@ -232,7 +232,7 @@ TEST(Start, ReadOnlyPromisesNothing) {
     ASSERT_TRUE(array.stop());
     std::vector<Buffer> before;
     for (const auto& platter : array.platters) before.push_back(platter->content);
-    ASSERT_TRUE(array.open({}, false, true));
+    ASSERT_TRUE(array.open_readonly());
     array.expect_content();
     ASSERT_TRUE(array.stop());
     for (std::size_t i = 0; i != before.size(); ++i) {

@@ -53,7 +53,7 @@ TEST_F(Loss, NoRoomIsToldAndTheArrayGoesOnWhenThereIs) {
             EXPECT_EQ(sim->array->status().intent.stripes_marked, 0U);
             sim->expect_content();
             sim->expect_parity();
-            ASSERT_TRUE(fail(1, false));
+            ASSERT_TRUE(fail(1, Force::no));
             sim->expect_content();
         }
     }
@@ -129,7 +129,7 @@ TEST_F(Loss, NoRoomForMetadataIsWaitedForAndTheMemberKeepsItsPlace) {
 // What a flush did not make durable may be gone, whatever the next one says.
 TEST_F(Loss, AFailedFlushOfAMemberThatIsNeededIsTheLast) {
     start(shape(Level::raid5, 42));
-    ASSERT_TRUE(fail(0, false));
+    ASSERT_TRUE(fail(0, Force::no));
     sim->loop().run_for(seconds(20));
     Buffer row = random_bytes(sim->loop().rng(), row_size);
     ASSERT_TRUE(sim->write(1u << 20, row));
@@ -152,7 +152,7 @@ TEST_F(Loss, AFailedFlushOfAMemberThatIsNeededIsTheLast) {
 // Space that is allocated late is missed late.
 TEST_F(Loss, AFlushThatFindsNoRoomOnAMemberThatIsNeededIsToldAsThat) {
     start(shape(Level::raid5, 43));
-    ASSERT_TRUE(fail(0, false));
+    ASSERT_TRUE(fail(0, Force::no));
     sim->loop().run_for(seconds(20));
     Buffer row = random_bytes(sim->loop().rng(), row_size);
     ASSERT_TRUE(sim->write(1u << 20, row));
@@ -179,7 +179,7 @@ TEST_F(Loss, AStopForgetsNoDoubtInFrontOfARebuild) {
     SimArrayOptions options = shape(Level::raid5, 44);
     options.stripes = 3000;
     start(options);
-    ASSERT_TRUE(replace(2, false));
+    ASSERT_TRUE(replace(2, Force::no));
     const auto position = [&] {
         const auto walks = sim->array->status().walks;
         return walks.empty() ? 0 : walks.front().position / strip;
@@ -232,7 +232,7 @@ TEST_F(Loss, AWriteThatFailsOnAMemberThatIsNeededCostsOnlyItsRows) {
         SCOPED_TRACE(seed);
         start(shape(Level::raid5, seed));
         Rng& rng = sim->loop().rng();
-        ASSERT_TRUE(fail(0, false));
+        ASSERT_TRUE(fail(0, Force::no));
         sim->loop().run_for(seconds(20));
         sim->platters[1]->write_fails_one_in = 4;
         std::vector<bool> touched(sim->size() / row_size);

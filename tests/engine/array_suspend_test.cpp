@@ -108,7 +108,7 @@ TEST_F(Suspend, AShortOneIsNotNoticedByClients) {
 
 TEST_F(Suspend, AMarkThatIsRefusedIsAnErrorOfThatWrite) {
     start(shape(Level::raid5, 3));
-    ASSERT_TRUE(fail(0, false));
+    ASSERT_TRUE(fail(0, Force::no));
     sim->loop().run_for(seconds(20));
     refuse(1);
     Buffer data = random_bytes(sim->loop().rng(), 2 * strip);
@@ -148,7 +148,7 @@ TEST_F(Suspend, AStopDoesNotWaitForEverAndTheNextStartLosesNothing) {
 // Also where it is the record that is refused for a moment.
 TEST_F(Suspend, AStopAndAStartOutlastAShortOne) {
     start(shape(Level::raid5, 5));
-    ASSERT_TRUE(fail(0, false));
+    ASSERT_TRUE(fail(0, Force::no));
     mark();
     refuse(1);
     sim->loop().after(2'000'000'000, [this] { refuse(1, false); });
@@ -180,8 +180,8 @@ TEST_F(Suspend, APowerCutFindsTheConfigurationThatWasInForce) {
 
 TEST_F(Suspend, TwoAtATime) {
     start(shape(Level::raid6, 21));
-    ASSERT_TRUE(fail(3, false));
-    ASSERT_TRUE(fail(4, false));
+    ASSERT_TRUE(fail(3, Force::no));
+    ASSERT_TRUE(fail(4, Force::no));
     sim->loop().run_for(seconds(20));
     refuse(0);
     refuse(1);
@@ -209,7 +209,7 @@ TEST_F(Suspend, TwoAtATime) {
 // RAID-6 without one member: another has no room, and a third is lost.
 TEST_F(Suspend, ALossWhileAnotherMemberHasNoRoom) {
     start(shape(Level::raid6, 22));
-    ASSERT_TRUE(fail(4, false));
+    ASSERT_TRUE(fail(4, Force::no));
     sim->loop().run_for(seconds(20));
     for (std::uint64_t row = 0; row != promises_end / row_size; ++row) {
         sim->platters[0]->holes.insert(row);
@@ -239,7 +239,7 @@ class ListedRow : public Suspend {
   protected:
     void begin(std::uint64_t seed) {
         start(shape(Level::raid5, seed));
-        ASSERT_TRUE(fail(0, false));
+        ASSERT_TRUE(fail(0, Force::no));
         Buffer data = random_bytes(sim->loop().rng(), 4 * strip);
         ASSERT_TRUE(sim->write(0, data));
         flush();

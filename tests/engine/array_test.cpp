@@ -374,7 +374,7 @@ TEST(SimArray, AReadonlyArrayIsScrubbedAndNothingIsWritten) {
     sim.platters[2]->content.data()[SimArray::data_offset + 9 * row_size] ^= std::byte{1};
     std::uint64_t writes = 0;
     for (const auto& platter : sim.platters) writes += platter->writes;
-    ASSERT_TRUE(sim.open({}, false, true));
+    ASSERT_TRUE(sim.open_readonly());
     EXPECT_FALSE(sim.array->start_scrub(true));
     ASSERT_TRUE(sim.array->start_scrub(false));
     sim.settle();

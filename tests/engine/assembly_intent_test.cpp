@@ -66,7 +66,7 @@ TEST_F(AssemblyIntent, TheNewestRecordSaysWhatIsInDoubt) {
     make(Level::raid5, 4);
     put(0, generation + 1, some);
     put(2, generation + 2, other);  // on another member
-    sim->crash(false);
+    sim->kill();
     const auto assembly = assemble();
     ASSERT_TRUE(assembly) << assembly.error().text;
     EXPECT_TRUE(assembly->unclean);
@@ -82,7 +82,7 @@ TEST_F(AssemblyIntent, ATornRecordFallsBackToTheOneBefore) {
     put(0, generation + 1, some);
     put(0, generation + 2, other);
     place(0, generation + 2)[70] ^= std::byte{1};
-    sim->crash(false);
+    sim->kill();
     const auto assembly = assemble();
     ASSERT_TRUE(assembly);
     EXPECT_EQ(assembly->marked, some);
@@ -105,7 +105,7 @@ TEST_F(AssemblyIntent, EveryNodesNewestRecordCounts) {
     put(1, generation + 1, some);
     put(2, 4, {{0, 2, StripeIndex{12}}}, 31);
     put(3, 3, other, 31);  // older than 4
-    sim->crash(false);
+    sim->kill();
     const auto assembly = assemble();
     ASSERT_TRUE(assembly);
     const std::vector<IntentEntry> expected{
@@ -120,7 +120,7 @@ TEST_F(AssemblyIntent, AMemberThatTakesNoPartHasNoSay) {
     sim->loop().run_for(seconds(10));
     put(1, generation + 50, other);
     put(2, generation + 40, some);
-    sim->crash(false);
+    sim->kill();
     const auto assembly = assemble();
     ASSERT_TRUE(assembly) << assembly.error().text;
     EXPECT_EQ(assembly->marked, some);
@@ -129,7 +129,7 @@ TEST_F(AssemblyIntent, AMemberThatTakesNoPartHasNoSay) {
 TEST_F(AssemblyIntent, DirtyAndDegradedStartsByItselfWithARecordOnly) {
     make(Level::raid5, 4);
     put(0, generation + 2, some);
-    sim->crash(false);
+    sim->kill();
     const auto with = assemble({0, 2, 3});
     ASSERT_TRUE(with) << with.error().text;
     EXPECT_EQ(with->marked, some);
@@ -158,7 +158,7 @@ TEST_F(AssemblyIntent, RecordsOfAnotherArrayOrBeyondThisOneDoNotCount) {
     put(0, generation + 1, {{0, 3, StripeIndex{98}}});
     uuid.bytes[0] ^= 1;
     put(1, generation + 2, some);
-    sim->crash(false);
+    sim->kill();
     const auto assembly = assemble();
     ASSERT_TRUE(assembly);
     EXPECT_TRUE(assembly->marked.empty());

@@ -16,6 +16,9 @@ namespace braid::sim {
 inline constexpr std::uint64_t strip = 16u << 10;
 inline constexpr std::uint64_t first_row = SimArray::data_offset / row_size;
 
+/// Whether an order is to be carried out whatever it costs.
+enum class Force { no, yes };
+
 class Loss : public testing::Test {
   protected:
     SimArrayOptions shape(Level level, std::uint64_t seed) {
@@ -54,13 +57,14 @@ class Loss : public testing::Test {
         request.kind = IoKind::flush;
         ASSERT_TRUE(sim->run(request));
     }
-    Checked<Unit> fail(std::uint32_t member, bool force) {
-        return sim->loop().run_until_done(sim->array->fail_member(std::to_string(member), force));
+    Checked<Unit> fail(std::uint32_t member, Force force) {
+        return sim->loop().run_until_done(
+            sim->array->fail_member(std::to_string(member), force == Force::yes));
     }
-    Checked<Unit> replace(std::uint32_t member, bool force) {
+    Checked<Unit> replace(std::uint32_t member, Force force) {
         auto platter = sim->make_platter();
-        const auto done = sim->loop().run_until_done(
-            sim->array->replace_member(std::to_string(member), sim->disk(platter, "new"), force));
+        const auto done = sim->loop().run_until_done(sim->array->replace_member(
+            std::to_string(member), sim->disk(platter, "new"), force == Force::yes));
         if (done) sim->platters[member] = platter;
         return done;
     }
@@ -81,7 +85,7 @@ class Loss : public testing::Test {
         sim->stop().value();
         sim->intent.on = false;
         ASSERT_TRUE(sim->open());
-        sim->crash(false);
+        sim->kill();
         slow(20'000'000);
         ASSERT_TRUE(sim->open());
         ASSERT_TRUE(sim->array->status().configuration.resynced);

@@ -103,8 +103,8 @@ TEST(WrongRows, AnArrayInDoubtIsNotScrubbedAndSaysWhatHelps) {
     ASSERT_TRUE(sim.open());
     Buffer data = sim::random_bytes(sim.loop().rng(), 64u << 10);
     ASSERT_TRUE(sim.write(0, data));
-    sim.crash(false);
-    ASSERT_TRUE(sim.open({}, false, true));
+    sim.kill();
+    ASSERT_TRUE(sim.open_readonly());
     const ArrayStatus status = sim.array->status();
     EXPECT_TRUE(status.in_doubt);
     EXPECT_TRUE(status.intent.on) << "it only rests";

@@ -69,7 +69,7 @@ class Point {
             if (!sim.loop().step()) break;
         }
         const bool before_the_end = !is_over();
-        sim.crash(false);
+        sim.kill();
         for (auto& platter : sim.platters) {
             content_.emplace_back(platter->content.view());
             unflushed_.push_back(platter->unflushed);
@@ -160,7 +160,7 @@ class Point {
             while (!flights_.front().done) ASSERT_TRUE(sim.loop().step());
             std::memcpy(sim.model.data(), flights_.front().data.data(), 512);
             flights_.clear();
-            sim.crash(false);
+            sim.kill();
             away_ = raw(sim.geometry().member_of(StripeIndex{0}, Role{1}));
             ASSERT_TRUE(sim.open(here()));
             sim.settle();
@@ -276,7 +276,7 @@ class Point {
             const auto opened = sim.open(here(also));
             ASSERT_TRUE(opened) << opened.error().text;
             expect_old_or_new(true);
-            sim.crash(false);
+            sim.kill();
             for (std::size_t m = 0; m != sim.platters.size(); ++m) {
                 put_back(*sim.platters[m], left_[m]);
                 sim.platters[m]->unflushed.clear();
@@ -289,7 +289,7 @@ class Point {
         sim.settle();
         EXPECT_EQ(expect_old_or_new(away_ != none || rebuilds), decided) << "decided twice";
         if (away_ == none && sim.array->status().health == Health::clean) sim.expect_parity();
-        sim.crash(false);
+        sim.kill();
     }
 
     /// Between the metadata and the data nothing is ever written.
