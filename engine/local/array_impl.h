@@ -192,6 +192,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
                                            std::unique_ptr<Disk> disk, bool force);
     static Task<Checked<Unit>> run_change_intent(ArrayImpl* self, IntentChange change);
     Checked<Unit> may_command() const;
+    static Refusal not_durable(const Error& error);
     static Task<Checked<Unit>> fail_now(ArrayImpl* self, std::string name, bool force);
     static Task<Checked<Unit>> remove_spare(ArrayImpl* self, Uuid uuid);
     static Task<Checked<bool>> is_same_disk(ArrayImpl* self, Disk* disk);

@@ -84,11 +84,6 @@ Task<void> ArrayImpl::let_go(ArrayImpl* self, MemberIndex member) {
 
 namespace {
 
-Refusal not_durable(const Error& error) {
-    return Refusal{fmt::format("the new configuration could not be written: {}",
-                               text_of(error.code))};
-}
-
 Refusal is_member_already(const std::string& path, const MemberRecord& at, std::string_view why) {
     const std::string what = at.role ? fmt::format("member {}", raw(*at.role)) : "a spare";
     return Refusal{fmt::format("{} is a member of this array already: {} ({}), {}; {}", path, what,
@@ -96,6 +91,13 @@ Refusal is_member_already(const std::string& path, const MemberRecord& at, std::
 }
 
 }  // namespace
+
+/// An order that was not carried out for that; of a member that is kept, its name.
+Refusal ArrayImpl::not_durable(const Error& error) {
+    const bool kept = error.code == Errc::io || error.code == Errc::full;  // a member that is needed
+    return Refusal{fmt::format("the new configuration could not be written: {}",
+                               kept ? error.where : text_of(error.code))};
+}
 
 Checked<Unit> ArrayImpl::may_command() const {
     if (draining_) return Refusal{"the array is being stopped"};
@@ -148,7 +150,7 @@ Task<Checked<Unit>> ArrayImpl::fail_now(ArrayImpl* self, std::string name, bool 
     }
     BRAID_CO_CHECK(self->may_fail(*role, force));
     self->lose(*role, MemberState::faulty, "an operator said so");
-    const Result<void> durable = co_await wait_durable(self, self->changes_);
+    const Result<void> durable = co_await wait_patiently(self, self->changes_);
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};
 }
@@ -163,7 +165,7 @@ Task<Checked<Unit>> ArrayImpl::remove_spare(ArrayImpl* self, Uuid uuid) {
         self->tell(Severity::info, "member_removed",
                    fmt::format("spare {} removed", gone.disk->info().path));
     }
-    const Result<void> durable = co_await wait_durable(self, self->changed());
+    const Result<void> durable = co_await wait_patiently(self, self->changed());
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};
 }
@@ -175,7 +177,7 @@ Task<Checked<Unit>> ArrayImpl::run_remove(ArrayImpl* self, std::string name) {
     const std::optional<MemberIndex> role = self->configuration_.members[found].role;
     const Uuid uuid = self->configuration_.members[found].uuid;
     while (!self->is_settled()) {
-        const auto settled = co_await wait_durable(self, self->changes_);
+        const auto settled = co_await wait_patiently(self, self->changes_);
         if (!settled) co_return not_durable(settled.error());
     }
     if (self->members_.failed()) co_return not_durable({Errc::failed, "array"});
@@ -192,7 +194,7 @@ Task<Checked<Unit>> ArrayImpl::run_remove(ArrayImpl* self, std::string name) {
                fmt::format("{} removed", self->text_of_role(*role)));
     self->change(change::Removed{*role});
     self->why_lost_[raw(*role)] = "an operator removed it";
-    const Result<void> durable = co_await wait_durable(self, self->changed());
+    const Result<void> durable = co_await wait_patiently(self, self->changed());
     self->background_event_.set();
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};
@@ -268,7 +270,7 @@ Task<Checked<bool>> ArrayImpl::is_same_disk(ArrayImpl* self, Disk* disk) {
     Buffer after(row_size);
     auto read = co_await read_disk(*disk, md_superblock_offset, before.span());
     if (read) {
-        const auto durable = co_await wait_durable(self, self->changed());
+        const auto durable = co_await wait_patiently(self, self->changed());
         if (!durable) co_return not_durable(durable.error());
         read = co_await read_disk(*disk, md_superblock_offset, after.span());
     }
@@ -311,7 +313,7 @@ Task<Checked<Unit>> ArrayImpl::tell_from_members(ArrayImpl* self, Disk* disk, bo
 /// up for it.
 Task<Checked<NewMember>> ArrayImpl::prepare(ArrayImpl* self, Disk* disk, Uuid uuid, bool force) {
     while (!self->is_settled()) {
-        const auto settled = co_await wait_durable(self, self->changes_);
+        const auto settled = co_await wait_patiently(self, self->changes_);
         if (!settled) co_return not_durable(settled.error());
     }
     BRAID_CO_CHECK(co_await tell_from_members(self, disk, force));
@@ -372,7 +374,7 @@ Task<Checked<Unit>> ArrayImpl::join(ArrayImpl* self, Spare spare, MemberRecord j
     if (!role) role = self->first_open_role();
     if (role) co_await close_slot(self, *role);
     while (!self->is_settled()) {
-        const auto settled = co_await wait_durable(self, self->changes_);
+        const auto settled = co_await wait_patiently(self, self->changes_);
         if (!settled) co_return not_durable(settled.error());
     }
     if (self->members_.failed()) co_return not_durable({Errc::failed, "array"});
@@ -383,7 +385,7 @@ Task<Checked<Unit>> ArrayImpl::join(ArrayImpl* self, Spare spare, MemberRecord j
         self->tell(Severity::info, "member_added", fmt::format("{} is a spare", joining.path));
         self->spares_.push_back(std::move(spare));
     }
-    const Result<void> durable = co_await wait_durable(self, self->changed());
+    const Result<void> durable = co_await wait_patiently(self, self->changed());
     self->background_event_.set();
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};

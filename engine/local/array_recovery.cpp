@@ -150,6 +150,7 @@ Checked<IntentSettings> ArrayImpl::plan_intent() {
 Task<Checked<Unit>> ArrayImpl::run_change_intent(ArrayImpl* self, IntentChange change) {
     BRAID_CO_CHECK(self->may_command());
     Busy guard(*self);
+    const IntentSettings before = self->configuration_.intent;
     if (change.region) {
         BRAID_CO_CHECK(check_region(*change.region));
         self->intent_.set_region(*change.region);
@@ -179,10 +180,13 @@ Task<Checked<Unit>> ArrayImpl::run_change_intent(ArrayImpl* self, IntentChange c
     IntentSettings settings = self->configuration_.intent;
     settings.on = on;
     self->change(change::Intent{settings});
-    const Result<void> durable = co_await wait_durable(self, self->changed());
+    const Result<void> durable = co_await wait_patiently(self, self->changed());
     if (!durable) {
-        co_return Refusal{fmt::format("the new configuration could not be written: {}",
-                                      text_of(durable.error().code))};
+        // Marks go on: a member may hold by now that there are some.
+        self->change(change::Intent{before});
+        self->intent_.set_region(before.region);
+        (void)self->changed();
+        co_return not_durable(durable.error());
     }
     if (!on) self->intent_.set_on(false);
     self->tell(Severity::info, "intent_changed",

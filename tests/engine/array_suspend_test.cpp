@@ -178,6 +178,25 @@ TEST_F(Suspend, APowerCutFindsTheConfigurationThatWasInForce) {
     }
 }
 
+TEST_F(Suspend, AnOrderIsRefusedAndSaysForWhom) {
+    begin(23);
+    std::optional<Checked<Unit>> removed;
+    sim->loop().tasks().spawn(keep(sim->array->remove_member("2"), &removed));
+    sim->loop().run_for(seconds(6));
+    ASSERT_TRUE(removed);
+    ASSERT_FALSE(*removed);
+    EXPECT_NE(removed->error().text.find("member 1, which is needed, takes no metadata"),
+              std::string::npos)
+        << removed->error().text;
+    refuse(1, false);
+    sim->loop().run_for(seconds(6));
+    removed.reset();
+    sim->loop().tasks().spawn(keep(sim->array->remove_member("2"), &removed));
+    sim->loop().run_for(seconds(6));
+    EXPECT_TRUE(removed && *removed);
+    EXPECT_EQ(sim->state_of(2), MemberState::missing);
+}
+
 TEST_F(Suspend, TwoAtATime) {
     start(shape(Level::raid6, 21));
     ASSERT_TRUE(fail(3, Force::no));
@@ -191,7 +210,8 @@ TEST_F(Suspend, TwoAtATime) {
     std::optional<Checked<Unit>> changed;
     sim->loop().tasks().spawn(keep(sim->array->change_intent({true, 128u << 10}), &changed));
     sim->loop().run_for(seconds(30));
-    EXPECT_FALSE(changed);
+    ASSERT_TRUE(changed);
+    EXPECT_FALSE(*changed);
     EXPECT_EQ(count_events("member_suspended"), 2U);
     refuse(1, false);
     sim->loop().run_for(seconds(30));
@@ -200,7 +220,14 @@ TEST_F(Suspend, TwoAtATime) {
     refuse(0, false);
     sim->loop().run_for(seconds(6));
     EXPECT_EQ(count_events("member_resumed"), 2U);
+    EXPECT_NE(sim->array->configuration().intent.region, 128u << 10);  // as it was
+    ASSERT_TRUE(sim->write(0, data));
+    flush();
+    changed.reset();
+    sim->loop().tasks().spawn(keep(sim->array->change_intent({true, 128u << 10}), &changed));
+    sim->loop().run_for(seconds(6));
     EXPECT_TRUE(changed && *changed);
+    EXPECT_EQ(sim->array->configuration().intent.region, 128u << 10);
     ASSERT_TRUE(sim->write(0, data));
     flush();
     sim->expect_content();
