@@ -354,7 +354,8 @@ void ArrayImpl::write_refused(WindowPlace place, RowMask rows, RoleSet together)
              "a write was refused: parity can hold what one lost member had of a row, but not "
              "while another strip of that row may still come back. What goes together is {}. "
              "Write the whole stripe in one request, {} bytes {}…{} (read before what can be "
-             "read of it), or give a lost member back (braid member add)",
+             "read of it), give a lost member back (braid member add), or wait until a rebuild has "
+             "passed the stripe",
              text, whole.front().volume, whole.front().offset,
              whole.back().offset + whole.back().size - 1));
 }

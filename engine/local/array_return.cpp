@@ -101,9 +101,14 @@ Task<Result<std::uint64_t>> ArrayImpl::take_batch(ArrayImpl* self, TakeBack from
             left += static_cast<std::uint64_t>(std::popcount(rows.rows));
             continue;
         }
-        for_each_run(rows.rows, [&](std::uint32_t row, std::uint32_t count) {
-            known.push_back(self->bad_.range_of(rows.place, rows.role, row, count));
-        });
+        // Those of others, too, which could be read for this: beside one that stays the rebuild
+        // would trust no parity, and give up what it was just made true for.
+        for (const Role role : geometry.data_roles()) {
+            for_each_run(self->bad_.rows_of(rows.place, role, rows.rows, BadKind::retry),
+                         [&](std::uint32_t row, std::uint32_t count) {
+                             known.push_back(self->bad_.range_of(rows.place, role, row, count));
+                         });
+        }
     }
     if (!known.empty()) BRAID_CO_CHECK(co_await unlist_rows(self, std::move(known)));
     co_return left;

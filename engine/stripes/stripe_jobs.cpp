@@ -55,6 +55,8 @@ struct StripeJobs::Job {
 
     void find_bands();
     RoleSet listed_roles(std::uint32_t row, BadKind kind) const;
+    RoleSet half_rebuilt() const;
+    Result<StripePlan> plan_of(const Band& band) const;
     Result<void> plan();
     void choose_sources();
     std::uint64_t lay_out(std::byte* base);
@@ -114,17 +116,42 @@ RoleSet StripeJobs::Job::listed_roles(std::uint32_t row, BadKind kind) const {
     return roles;
 }
 
+/// Live strips of members whose rebuild is in the middle of this stripe: its checkpoint counts
+/// whole stripes, so that a crash makes all of the strip lost again.
+RoleSet StripeJobs::Job::half_rebuilt() const {
+    const Members& members = context.members;
+    RoleSet roles;
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        const auto& slot = members.slot(MemberIndex{i});
+        if (slot.state != MemberState::rebuilding || !members.is_live(MemberIndex{i}, place()))
+            continue;
+        if (members.window_place(slot.rebuilt).stripe != place().stripe) continue;
+        roles |= RoleSet::of(context.geometry.role_of(place().stripe, MemberIndex{i}));
+    }
+    return roles;
+}
+
+/// What is written beside a row that stays to be tried again lies on its own member, and nowhere
+/// else: that has to have it after a crash, too.
+Result<StripePlan> StripeJobs::Job::plan_of(const Band& band) const {
+    if (!band.covered.has_all(band.retry) && !(band.covered & half_rebuilt()).empty()) {
+        return Error{Errc::unknown, "row"};
+    }
+    StripeState of_band = state;
+    of_band.parity_true = band.parity_true;
+    of_band.retry = band.retry;
+    of_band.voided = band.voided & state.lost;
+    return plan_write(of_band, band.covered, band.partial);
+}
+
 Result<void> StripeJobs::Job::plan() {
     for (std::uint32_t i = 0; i != band_count; ++i) {
         Band& band = bands[i];
-        StripeState of_band = state;
-        of_band.parity_true = band.parity_true;
-        of_band.retry = band.retry;
-        of_band.voided = band.voided & state.lost;
-        const auto planned = plan_write(of_band, band.covered, band.partial);
+        const auto planned = plan_of(band);
         if (!planned && planned.error().code == Errc::unknown) {
             const RoleSet gone = (state.lost | state.unreadable) & context.geometry.data_roles();
-            const RoleSet together = band.covered | band.retry | (gone - of_band.voided);
+            const RoleSet voided = band.voided & state.lost;
+            const RoleSet together = band.covered | band.retry | (gone - voided);
             context.monitor.write_refused(place(), band.rows, together);
         }
         BRAID_TRY(band.plan, planned);
