@@ -78,7 +78,7 @@ TEST_F(BesideRetry, ARowWrittenBehindARebuildIsThereAfterThePowerWasCut) {
             sim->platters[1]->bad_rows.insert(row_of(stripe));
             if (two) sim->platters[3]->bad_rows.insert(row_of(stripe));
             slow(20'000'000);
-            ASSERT_TRUE(replace(2, false));
+            ASSERT_TRUE(replace(2, Force::no));
             ASSERT_TRUE(rebuild_gets([&](std::uint64_t at) { return at > (stripe + 1) * strip; }));
             slow(0);
             const std::uint64_t tried = (two ? 2 : 1) * row_size;
@@ -118,7 +118,7 @@ TEST_F(BesideRetry, ARowIsRefusedUntilTheRebuildHasPassedItsStripe) {
         }
     }
     for (auto& platter : sim->platters) platter->latency_nanos = 20'000'000;
-    ASSERT_TRUE(replace(2, false));
+    ASSERT_TRUE(replace(2, Force::no));
     std::uint64_t stripe = 0;
     ASSERT_TRUE(rebuild_gets([&](std::uint64_t at) {
         stripe = at / options.strip_size;
