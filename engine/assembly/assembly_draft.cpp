@@ -180,8 +180,8 @@ std::string describe_unclean(const Draft& draft) {
                : fmt::format("was not stopped cleanly ({})", draft.why_no_record);
 }
 
-/// Parity in doubt: repaired by a resync while all members are there; with a member lost, the
-/// strips that must be computed are in doubt too.
+/// Parity in doubt: repaired by a resync while all members are there; with as many lost as there are
+/// parities, the strips that must be computed are in doubt too.
 Checked<Unit> settle_parity(Draft& draft, bool force) {
     Configuration& c = draft.assembly.configuration;
     const bool degraded = c.in_sync().size() < c.member_count;
@@ -194,7 +194,9 @@ Checked<Unit> settle_parity(Draft& draft, bool force) {
         c.resynced = std::nullopt;
         return Unit{};
     }
-    if (!degraded) {
+    // With fewer lost than there are parities two of them may still agree: the resync asks them, and
+    // lists what they do not decide, as it does where a member is lost while it runs.
+    if (c.member_count - c.in_sync().size() < parities_of(c.level)) {
         const bool whole = draft.assembly.unclean && !draft.has_record;
         draft.assembly.notices.push_back(
             whole ? fmt::format("the array {}: parity has to be made true by a resync of all of it",
