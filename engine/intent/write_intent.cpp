@@ -470,11 +470,6 @@ Task<void> WriteIntent::write_records(WriteIntent* self) {
     }
 }
 
-bool WriteIntent::takes_part(MemberIndex member) const {
-    const MemberState state = members_.slot(member).state;
-    return state == MemberState::in_sync || state == MemberState::rebuilding;
-}
-
 /// Held: all of the members that it was to be on have it. Lost: a member was. Refused: one that is
 /// kept did not take it; what it had of the generation before is untouched.
 Task<WriteIntent::Outcome> WriteIntent::write_record(WriteIntent* self) {
@@ -509,7 +504,7 @@ Task<WriteIntent::Outcome> WriteIntent::write_record(WriteIntent* self) {
         if (op.ok()) continue;
         held = false;
         self->monitor_.strip_write_failed(member, op.os_error);
-        if (!self->takes_part(member)) continue;
+        if (!takes_part(self->members_.slot(member).state)) continue;
         refused = Error{op.os_error == ENOSPC ? Errc::full : Errc::io, "write intent", op.os_error};
     }
     ++self->records_;

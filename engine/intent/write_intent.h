@@ -187,7 +187,6 @@ class WriteIntent {
     enum class Outcome : std::uint8_t { held, lost, refused };
     static Task<void> write_records(WriteIntent* self);
     static Task<Outcome> write_record(WriteIntent* self);
-    bool takes_part(MemberIndex member) const;
     void refuse(std::uint64_t generation, Error error);
     void refuse_room(Error error);
     static Task<void> tick(WriteIntent* self);

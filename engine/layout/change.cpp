@@ -8,10 +8,6 @@
 namespace braid {
 namespace {
 
-bool takes_part(const MemberRecord& record) {
-    return record.state == MemberState::in_sync || record.state == MemberState::rebuilding;
-}
-
 MemberRecord& record_of(Configuration& c, MemberIndex member) {
     MemberRecord* record = c.member(member);
     BRAID_REQUIRE(record != nullptr);
@@ -24,7 +20,7 @@ struct Apply {
     void operator()(const change::Lost& lost) const {
         BRAID_REQUIRE(lost.state == MemberState::faulty || lost.state == MemberState::missing);
         MemberRecord& record = record_of(c, lost.member);
-        BRAID_REQUIRE(takes_part(record));
+        BRAID_REQUIRE(takes_part(record.state));
         record.state = lost.state;
         record.rebuilt = {};
         record.left = lost.left;
@@ -34,7 +30,7 @@ struct Apply {
     }
     void operator()(const change::Removed& removed) const {
         MemberRecord& record = record_of(c, removed.member);
-        BRAID_REQUIRE(!takes_part(record));
+        BRAID_REQUIRE(!takes_part(record.state));
         record.state = MemberState::missing;
         record.path.clear();
     }
@@ -54,7 +50,7 @@ struct Apply {
         MemberRecord joining = *spare;
         std::erase_if(c.members, [&](const MemberRecord& at) { return at.uuid == filled.spare; });
         MemberRecord& record = record_of(c, filled.member);
-        BRAID_REQUIRE(!takes_part(record));
+        BRAID_REQUIRE(!takes_part(record.state));
         joining.role = filled.member;
         joining.state = MemberState::rebuilding;
         joining.rebuilt = {};

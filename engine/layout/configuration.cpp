@@ -80,8 +80,7 @@ const MemberRecord* Configuration::member(const Uuid& uuid) const {
 
 std::uint32_t Configuration::lost_count() const {
     return static_cast<std::uint32_t>(std::ranges::count_if(members, [](const auto& record) {
-        return record.role && record.state != MemberState::in_sync &&
-               record.state != MemberState::rebuilding;
+        return record.role && !takes_part(record.state);
     }));
 }
 
@@ -94,9 +93,9 @@ MemberSet Configuration::in_sync() const {
 }
 
 MemberSet Configuration::taking_part() const {
-    MemberSet set = in_sync();
+    MemberSet set;
     for (const MemberRecord& record : members) {
-        if (record.role && record.state == MemberState::rebuilding) set.add(raw(*record.role));
+        if (record.role && takes_part(record.state)) set.add(raw(*record.role));
     }
     return set;
 }

@@ -30,6 +30,10 @@ enum class Layout : std::uint8_t {
 };
 
 enum class MemberState : std::uint8_t { in_sync, rebuilding, faulty, spare, missing };
+/// What is written goes to it: its content counts, or is being made to.
+constexpr bool takes_part(MemberState state) {
+    return state == MemberState::in_sync || state == MemberState::rebuilding;
+}
 
 std::string_view text_of(Layout layout);                            // "left-symmetric"
 std::string_view text_of(MemberState state);                        // "in_sync"

@@ -300,8 +300,7 @@ void ArrayImpl::halt(const std::string& why) {
 // ---- writes that failed ----------------------------------------------------------------------
 
 void ArrayImpl::strip_write_failed(MemberIndex member, int os_error) {
-    const MemberState state = members_.slot(member).state;
-    if (state != MemberState::in_sync && state != MemberState::rebuilding) return;
+    if (!takes_part(members_.slot(member).state)) return;
     const bool full = os_error == ENOSPC;
     if (!full && !is_needed(member)) return write_failed(member, os_error);
     constexpr std::uint64_t quiet_nanos = 60'000'000'000;  // a client goes on trying

@@ -190,7 +190,7 @@ Task<void> ArrayImpl::write_spares(ArrayImpl* self) {
 /// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
 void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& why) {
     auto& slot = members_.slot(member);
-    if (slot.state != MemberState::in_sync && slot.state != MemberState::rebuilding) return;
+    if (!takes_part(slot.state)) return;
     const bool was_rebuilding = slot.state == MemberState::rebuilding;
     const std::string path = slot.disk ? slot.disk->info().path : "";
     const bool was_enough = members_.is_enough();  // else it was started by force
@@ -280,7 +280,7 @@ void ArrayImpl::write_failed(MemberIndex member, int os_error) {
 
 void ArrayImpl::read_failed(MemberIndex member, int os_error) {
     const MemberState state = members_.slot(member).state;
-    if (state != MemberState::in_sync && state != MemberState::rebuilding) return;
+    if (!takes_part(state)) return;
     change(change::ReadError{member});
     const MemberRecord& at = record(member);
     if (at.read_errors == 1 || at.read_errors % 10 == 0) {

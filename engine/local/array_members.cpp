@@ -183,7 +183,7 @@ Task<Checked<Unit>> ArrayImpl::run_remove(ArrayImpl* self, std::string name) {
     if (self->members_.failed()) co_return not_durable({Errc::failed, "array"});
     if (!role) co_return co_await remove_spare(self, uuid);
     const MemberState state = self->members_.slot(*role).state;
-    if (state == MemberState::in_sync || state == MemberState::rebuilding) {
+    if (takes_part(state)) {
         co_return Refusal{fmt::format(
             "{} is {}; fail it first (braid member fail {}), or put another in its place (braid "
             "member replace {} PATH)", self->text_of_role(*role), text_of(state), raw(*role),

@@ -45,8 +45,7 @@ bool Members::is_enough_without(MemberIndex member) const {
 
 void Members::set_state(MemberIndex member, MemberState state) {
     Slot& at = slot(member);
-    const bool loses = state != MemberState::in_sync && (at.state == MemberState::in_sync ||
-                                                         at.state == MemberState::rebuilding);
+    const bool loses = state != MemberState::in_sync && takes_part(at.state);
     if (loses) {
         // One that was being rebuilt is not taken back with what it held.
         at.kept = at.state == MemberState::in_sync ? window_count() : 0;

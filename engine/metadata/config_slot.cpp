@@ -62,7 +62,7 @@ Checked<Unit> check_shape(const Configuration& c) {
 }
 
 Checked<Unit> check_member(const Configuration& c, const MemberRecord& m) {
-    const bool live = m.state == MemberState::in_sync || m.state == MemberState::rebuilding;
+    const bool live = takes_part(m.state);
     if (live && !m.role) return refuse("state: in the array, but without a role");
     if (m.role && m.state == MemberState::spare) return refuse("state: a spare with a role");
     if (m.uuid == Uuid{} && m.state != MemberState::missing) return refuse("uuid: none");

@@ -367,8 +367,7 @@ Task<Result<void>> end_zeroes(StripeContext context, ZeroOps* zero) {
         if (error == EOPNOTSUPP) error = co_await write_zero_windows(context, member, op);
         if (error == 0) continue;
         context.monitor.strip_write_failed(member, error);
-        const MemberState state = context.members.slot(member).state;
-        if (state != MemberState::in_sync && state != MemberState::rebuilding) continue;
+        if (!takes_part(context.members.slot(member).state)) continue;
         result = Error{error == ENOSPC ? Errc::full : Errc::io, "member", error};
     }
     co_return result;
@@ -489,9 +488,7 @@ Task<Result<void>> Requests::flush_members(StripeContext context) {
     DiskGroup group;
     for (std::uint32_t i = 0; i != members.count(); ++i) {
         auto& slot = members.slot(MemberIndex{i});
-        const bool takes_part =
-            slot.state == MemberState::in_sync || slot.state == MemberState::rebuilding;
-        if (!takes_part || slot.flushed == slot.changes) continue;
+        if (!takes_part(slot.state) || slot.flushed == slot.changes) continue;
         if (BRAID_MUTANT(flush_skips_member) && i + 1 == members.count()) continue;
         upto[i] = slot.changes;
         ops[i].kind = DiskOpKind::flush;
