@@ -216,8 +216,7 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
     const bool rebuild = order.kind == WalkKind::rebuilding;
     const std::string what =
         rebuild ? fmt::format("rebuild of member {}", raw(order.member)) : std::string("resync");
-    const bool lost = rebuild && members_.slot(order.member).state != MemberState::rebuilding;
-    if (lost) return;
+    if (rebuild && members_.slot(order.member).state != MemberState::rebuilding) return;
     if (result) {
         if (rebuild) {
             change(change::RebuildDone{order.member});

@@ -49,9 +49,13 @@ std::uint64_t ArrayImpl::changed() {
     return changes_;
 }
 
-Task<Result<void>> ArrayImpl::wait_durable(ArrayImpl* self, std::uint64_t change) {
-    while (self->changes_durable_ < change) {
-        if (self->members_.failed()) co_return Error{Errc::failed, "configuration"};
+Task<Result<void>> ArrayImpl::wait_for_writer(ArrayImpl* self, std::optional<std::uint64_t> change,
+                                              std::uint64_t refusals_max) {
+    while (change ? self->changes_durable_ < *change : self->members_.owes()) {
+        if (self->members_.failed()) {
+            co_return Error{Errc::failed, change ? "configuration" : "array"};
+        }
+        if (self->refusals_ >= refusals_max) co_return self->refusal_;
         self->durable_event_.clear();
         auto durable = self->durable_event_.wait();
         co_await durable;

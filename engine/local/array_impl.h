@@ -113,7 +113,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
         return doubt_rows(this, place, rows);
     }
     void write_refused(WindowPlace place, RowMask rows, RoleSet together) override;
-    Task<Result<void>> losses_durable() override { return wait_losses_durable(this); }
+    Task<Result<void>> losses_durable() override { return wait_for_writer(this, {}, patience()); }
     Task<Result<void>> flush_members() override { return Requests::flush_members(context_); }
     Task<Result<void>> rows_known(std::vector<BadRange> rows) override {
         return unlist_rows(this, std::move(rows));
@@ -130,7 +130,6 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void tell_more_wrong();
     LatencySample take_latency() override;
 
-    static Task<Result<void>> wait_losses_durable(ArrayImpl* self);
     static Task<Result<void>> keep_position(ArrayImpl* self);
     static Task<Result<void>> stop_all(ArrayImpl* self);
     static Task<void> watch_stop(ArrayImpl* self);
@@ -223,7 +222,16 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void adopt_state(const MemberRecord& at);
     /// The configuration changed in memory; a writer makes it durable. Gives the change's number.
     std::uint64_t changed();
-    static Task<Result<void>> wait_durable(ArrayImpl* self, std::uint64_t change);
+    /// Until the change is durable, or, of none, what is owed; or the array has failed, or was
+    /// refused so often.
+    static Task<Result<void>> wait_for_writer(ArrayImpl* self, std::optional<std::uint64_t> change,
+                                              std::uint64_t refusals_max);
+    static Task<Result<void>> wait_durable(ArrayImpl* self, std::uint64_t change) {
+        return wait_for_writer(self, change, ~std::uint64_t{0});
+    }
+    static Task<Result<void>> wait_patiently(ArrayImpl* self, std::uint64_t change) {
+        return wait_for_writer(self, change, self->patience());
+    }
     /// Nothing is being written of it: members and spares may be moved, until the next co_await.
     bool is_settled() const { return changes_durable_ == changes_; }
     static Task<void> write_configurations(ArrayImpl* self);
@@ -241,7 +249,6 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<void> wait_for_suspended(ArrayImpl* self);
     /// The number of refusals after which nobody waits any more who holds rows, or a client.
     std::uint64_t patience() const;
-    static Task<Result<void>> wait_patiently(ArrayImpl* self, std::uint64_t change);
     static Task<Result<void>> rewrite_patiently(ArrayImpl* self);
     void set_settles();
     std::string text_of_suspension(MemberIndex member) const;

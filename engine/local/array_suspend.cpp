@@ -22,6 +22,7 @@ constexpr std::uint32_t tries_max = 4;        // in 3.5 s, before it is an error
 constexpr std::uint32_t tries_last_max = 10;  // while somebody stops, or starts
 constexpr Nanos pause_first = millis(500);
 constexpr Nanos pause_max = seconds(5);
+static_assert(pause_first.value << tries_max > pause_max.value);
 
 /// For Error::where, which has to stay.
 const char* where_of(MemberIndex member) {
@@ -87,14 +88,14 @@ Task<void> ArrayImpl::wait_for_suspended(ArrayImpl* self) {
     self->set_settles();
     if (is_waited_for && ++self->refused_last_ == tries_last_max) {
         self->stop_writing(
-            "a member does not take its metadata (see above). Nothing is lost: see "
-            "to it, and start the array again");
+            "a member does not take its metadata (see above). Nothing is lost: see to it, and "
+            "start the array again");
         co_return;
     }
-    const std::uint64_t pause = is_waited_for ? pause_first.value
-                                : in_row > 4  ? pause_max.value
-                                              : pause_first.value << (in_row - 1);
-    Timer timer(self->clock_, Nanos{self->clock_.now().value + std::min(pause, pause_max.value)});
+    // Twice as long each time; where that is past pause_max, how often does not count any more.
+    const std::uint32_t doublings = is_waited_for ? 0 : std::min(in_row - 1, tries_max);
+    const std::uint64_t pause = std::min(pause_first.value << doublings, pause_max.value);
+    Timer timer(self->clock_, Nanos{self->clock_.now().value + pause});
     co_await timer;
 }
 
@@ -103,30 +104,6 @@ Task<void> ArrayImpl::wait_for_suspended(ArrayImpl* self) {
 std::uint64_t ArrayImpl::patience() const {
     if (draining_ || !background_running_) return ~std::uint64_t{0};
     return refusals_ + (refused_in_row_ >= tries_max ? 1 : tries_max - refused_in_row_);
-}
-
-Task<Result<void>> ArrayImpl::wait_patiently(ArrayImpl* self, std::uint64_t change) {
-    const std::uint64_t refusals_max = self->patience();
-    while (self->changes_durable_ < change) {
-        if (self->members_.failed()) co_return Error{Errc::failed, "configuration"};
-        if (self->refusals_ >= refusals_max) co_return self->refusal_;
-        self->durable_event_.clear();
-        auto durable = self->durable_event_.wait();
-        co_await durable;
-    }
-    co_return Result<void>{};
-}
-
-Task<Result<void>> ArrayImpl::wait_losses_durable(ArrayImpl* self) {
-    const std::uint64_t refusals_max = self->patience();
-    while (self->members_.owes()) {
-        if (self->members_.failed()) co_return Error{Errc::failed, "array"};
-        if (self->refusals_ >= refusals_max) co_return self->refusal_;
-        self->durable_event_.clear();
-        auto durable = self->durable_event_.wait();
-        co_await durable;
-    }
-    co_return Result<void>{};
 }
 
 /// The record that a start, or a stop, needs: tried as often as their configuration is.
