@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 
 #include "engine/local/array_impl.h"
 
@@ -114,24 +113,12 @@ std::string ArrayImpl::resync_result() const {
 
 // ---- the settings of the write intent ------------------------------------------------------
 
-namespace {
-
-Checked<Unit> check_region(std::uint64_t region) {
-    if (std::has_single_bit(region) && region >= intent_region_min && region <= intent_region_max) {
-        return Unit{};
-    }
-    return Refusal{fmt::format("an intent region of {} bytes is not a power of two from {} to {}",
-                               region, intent_region_min, intent_region_max)};
-}
-
-}  // namespace
-
 /// What holds from the start: the configuration's, changed by the options.
 Checked<IntentSettings> ArrayImpl::plan_intent() {
     IntentSettings settings = configuration_.intent;
     settings.on = options_.intent.on.value_or(settings.on);
     settings.region = options_.intent.region.value_or(settings.region);
-    BRAID_CHECK(check_region(settings.region));
+    BRAID_CHECK(check_intent_region(settings.region));
     const std::string& hindrance = before_.intent_hindrance;
     if (!settings.on || hindrance.empty()) return settings;
     if (options_.intent.on) {
@@ -151,10 +138,10 @@ Task<Checked<Unit>> ArrayImpl::run_change_intent(ArrayImpl* self, IntentChange c
     BRAID_CO_CHECK(self->may_command());
     Busy guard(*self);
     const IntentSettings before = self->configuration_.intent;
+    IntentSettings settings = before;
     if (change.region) {
-        BRAID_CO_CHECK(check_region(*change.region));
+        BRAID_CO_CHECK(check_intent_region(*change.region));
         self->intent_.set_region(*change.region);
-        IntentSettings settings = self->configuration_.intent;
         settings.region = *change.region;
         self->change(change::Intent{settings});
     }
@@ -177,7 +164,6 @@ Task<Checked<Unit>> ArrayImpl::run_change_intent(ArrayImpl* self, IntentChange c
                                           text_of(kept.error().code))};
         }
     }
-    IntentSettings settings = self->configuration_.intent;
     settings.on = on;
     self->change(change::Intent{settings});
     const Result<void> durable = co_await wait_patiently(self, self->changed());

@@ -139,7 +139,7 @@ Checked<Unit> check_volumes(const Configuration& c) {
 
 Checked<Unit> check_intent(const Configuration& c) {
     const std::uint64_t region = c.intent.region;
-    if (!std::has_single_bit(region) || region < intent_region_min || region > intent_region_max) {
+    if (!check_intent_region(region)) {
         return refuse(fmt::format("intent: a region of {} bytes is not a power of two from {} to {}",
                                   region, intent_region_min, intent_region_max));
     }
