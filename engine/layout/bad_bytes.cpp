@@ -100,15 +100,18 @@ void add_pieces(std::vector<ArrayBytes>& all, const Geometry& geometry, const Ba
 
 }  // namespace
 
-std::vector<BadBytes> bad_bytes_of(const Configuration& configuration, std::size_t most,
-                                   std::uint64_t* total) {
+std::uint64_t bytes_in_all(const Configuration& configuration, std::span<const BadRange> rows) {
+    const Geometry geometry = Geometry::of(configuration);
+    std::uint64_t size = 0;
+    for (const BadRange& range : rows) size += size_of(geometry, range);
+    return size;
+}
+
+std::vector<BadBytes> bad_bytes_of(const Configuration& configuration,
+                                   std::span<const BadRange> rows, std::size_t most) {
     const Geometry geometry = Geometry::of(configuration);
     std::vector<ArrayBytes> all;
-    *total = 0;
-    for (const BadRange& range : configuration.bad_rows) {
-        *total += size_of(geometry, range);
-        add_pieces(all, geometry, range, most);
-    }
+    for (const BadRange& range : rows) add_pieces(all, geometry, range, most);
     std::ranges::sort(all, {}, &ArrayBytes::begin);
     std::vector<BadBytes> named;
     for (const ArrayBytes& bytes : all) {
@@ -117,6 +120,12 @@ std::vector<BadBytes> bad_bytes_of(const Configuration& configuration, std::size
     }
     if (named.size() > most) named.resize(most);
     return named;
+}
+
+std::vector<BadBytes> bad_bytes_of(const Configuration& configuration, std::size_t most,
+                                   std::uint64_t* total) {
+    *total = bytes_in_all(configuration, configuration.bad_rows);
+    return bad_bytes_of(configuration, configuration.bad_rows, most);
 }
 
 }  // namespace braid

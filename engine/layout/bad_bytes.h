@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,9 +20,16 @@ struct BadBytes {
     MemberIndex member{};                // that had them
 };
 
-/// The bytes of `configuration.bad_rows`, in the order of the array, neighbours of one volume and
-/// member together.
-/// @param most   how many ranges are named at most
+/// Bytes that `rows` mean in all.
+std::uint64_t bytes_in_all(const Configuration& configuration, std::span<const BadRange> rows);
+
+/// The bytes that `rows` mean, in the order of the array, neighbours of one volume and member
+/// together.
+/// @param most  how many ranges are named at most
+std::vector<BadBytes> bad_bytes_of(const Configuration& configuration,
+                                   std::span<const BadRange> rows, std::size_t most);
+
+/// Those of `configuration.bad_rows`.
 /// @param total  bytes in all, named or not
 std::vector<BadBytes> bad_bytes_of(const Configuration& configuration, std::size_t most,
                                    std::uint64_t* total);

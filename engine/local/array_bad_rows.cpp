@@ -52,14 +52,6 @@ std::vector<BadRange> ArrayImpl::bad_rows_with(const std::vector<BadRange>& rows
     return more.ranges();
 }
 
-std::uint64_t ArrayImpl::bytes_listed(const std::vector<BadRange>& ranges) const {
-    Configuration listed = configuration_;
-    listed.bad_rows = ranges;
-    std::uint64_t size = 0;
-    (void)bad_bytes_of(listed, 0, &size).size();
-    return size;
-}
-
 /// Members that are lost, and whose strips may have been written since.
 MemberSet ArrayImpl::written_since() const {
     MemberSet members;
@@ -73,11 +65,11 @@ MemberSet ArrayImpl::written_since() const {
 /// The list becomes this; false: it has no room for it, however much is joined.
 bool ArrayImpl::take_bad_rows(std::vector<BadRange> more) {
     if (!fit_slot(more)) {
-        const std::uint64_t meant = bytes_listed(more);
+        const std::uint64_t meant = bytes_in_all(configuration_, more);
         if (!merge_to_fit(more, written_since())) return false;
         const std::string text = fmt::format(
             "the list of rows that cannot be known has no room for each of them: {} bytes that lie "
-            "between them are listed along", bytes_listed(more) - meant);
+            "between them are listed along", bytes_in_all(configuration_, more) - meant);
         if (!walk_told_joined_) tell(Severity::warning, "bad_rows_joined", text);
         walk_told_joined_ = true;
     }
@@ -249,7 +241,7 @@ std::uint64_t ArrayImpl::bytes_to_retry(MemberIndex member) const {
     for (const BadRange& range : bad_.ranges()) {
         if (range.member == member && range.kind == BadKind::retry) own.push_back(range);
     }
-    return own.empty() ? 0 : bytes_listed(own);
+    return bytes_in_all(configuration_, own);
 }
 
 /// Bytes that could not be known any more if the member were lost now, with those that only it can
@@ -258,7 +250,7 @@ std::uint64_t ArrayImpl::cost_of_loss(MemberIndex member) const {
     const std::uint64_t tried = bytes_to_retry(member);
     const std::vector<BadRange> rows = undecidable_rows(member, {});
     if (rows.empty()) return tried;
-    return tried + bytes_listed(bad_rows_with(rows)) - bad_bytes_size_;
+    return tried + bytes_in_all(configuration_, bad_rows_with(rows)) - bad_bytes_size_;
 }
 
 /// Where as many members are lost as may be, nothing vouches for what they held of rows in doubt:
@@ -329,24 +321,21 @@ void ArrayImpl::write_refused(WindowPlace place, RowMask rows, RoleSet together)
     const std::uint64_t now = clock_.now().value;
     if (write_refused_told_ && now - write_refused_told_->value < quiet_nanos) return;
     write_refused_told_ = Nanos{now};
-    Configuration refused = configuration_;
-    Configuration stripe = configuration_;
-    refused.bad_rows.clear();
-    stripe.bad_rows.clear();
+    std::vector<BadRange> refused;
+    std::vector<BadRange> stripe;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const Role role = geometry_.role_of(place.stripe, MemberIndex{i});
         if (raw(role) >= geometry_.data_count()) continue;
         const std::uint64_t per_strip = geometry_.rows_per_strip();
-        stripe.bad_rows.push_back({MemberIndex{i}, raw(place.stripe) * per_strip, per_strip});
+        stripe.push_back({MemberIndex{i}, raw(place.stripe) * per_strip, per_strip});
         if (!together.has(role)) continue;
         for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
-            refused.bad_rows.push_back(bad_.range_of(place, role, row, count));
+            refused.push_back(bad_.range_of(place, role, row, count));
         });
     }
-    std::uint64_t size = 0;
-    const std::vector<BadBytes> bytes = bad_bytes_of(refused, bad_bytes_listed_max, &size);
-    const std::string text = text_of_bad(bytes, size);
-    const std::vector<BadBytes> whole = bad_bytes_of(stripe, bad_bytes_listed_max, &size);
+    const std::vector<BadBytes> bytes = bad_bytes_of(configuration_, refused, bad_bytes_listed_max);
+    const std::string text = text_of_bad(bytes, bytes_in_all(configuration_, refused));
+    const std::vector<BadBytes> whole = bad_bytes_of(configuration_, stripe, bad_bytes_listed_max);
     if (bytes.empty() || whole.empty()) return;
     tell(Severity::warning, "write_refused",
          fmt::format(

@@ -153,7 +153,6 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool add_bad_rows(const std::vector<BadRange>& rows);
     bool take_bad_rows(std::vector<BadRange> more);
     MemberSet written_since() const;
-    std::uint64_t bytes_listed(const std::vector<BadRange>& ranges) const;
     static Task<Result<void>> doubt_rows(ArrayImpl* self, WindowPlace place, RowMask rows);
     std::vector<BadRange> bad_rows_with(const std::vector<BadRange>& rows) const;
     void adopt_bad_rows();
