@@ -43,30 +43,28 @@ Checked<nlohmann::json> follow_tasks(ControlClient& client, const std::vector<st
     Style style = Style::of_stdout();
     style.colours = false;
     ProgressLine line;
-    const auto is_followed = [&kinds](const nlohmann::json& object, const char* name) {
-        return std::ranges::find(kinds, text_in(object, name)) != kinds.end();
+    const auto follows = [&kinds](const std::string& kind) {
+        return std::ranges::find(kinds, kind) != kinds.end();
     };
     for (int idle = 0;;) {
         BRAID_TRY(nlohmann::json status, get_status(client));
         const nlohmann::json* running = nullptr;
         for (const nlohmann::json& task : list_in(status, "tasks")) {
-            if (is_followed(task, "kind")) running = &task;
+            if (follows(text_in(task, "kind"))) running = &task;
         }
         const nlohmann::json* waits = nullptr;
         for (const nlohmann::json& wait : list_in(status, "waits")) {
-            if (is_followed(wait, "what")) waits = &wait;
+            if (follows(text_in(wait, "what"))) waits = &wait;
         }
         // What somebody has to see to is not waited for.
         if (running == nullptr && waits != nullptr && !flag_in(*waits, "by_itself")) return status;
         // Between the rebuild of one member and that of the next there is a moment without a task.
         bool more = std::ranges::any_of(list_in(status, "members"), [&](const auto& member) {
-            return is_followed(member, "state");
+            return follows(text_in(member, "state"));
         });
-        const bool resyncs = std::ranges::find(kinds, "resyncing") != kinds.end();
-        more = more || (resyncs && flag_in(status, "in_doubt"));
+        more = more || (follows("resyncing") && flag_in(status, "in_doubt"));
         // Nor does a scrub run the moment it is ordered.
-        const bool scrubs = std::ranges::find(kinds, "scrubbing") != kinds.end();
-        more = more || (scrubs && flag_in(status, "scrub_waits"));
+        more = more || (follows("scrubbing") && flag_in(status, "scrub_waits"));
         const bool idles = running == nullptr && waits == nullptr;
         idle = idles ? idle + 1 : 0;
         if (idles && (!more || idle == idle_polls_max)) return status;

@@ -184,11 +184,10 @@ std::string describe_unclean(const Draft& draft) {
 /// parities, the strips that must be computed are in doubt too.
 Checked<Unit> settle_parity(Draft& draft, bool force) {
     Configuration& c = draft.assembly.configuration;
-    const bool degraded = c.in_sync().size() < c.member_count;
+    const std::uint32_t lost = c.member_count - c.in_sync().size();
     if (!c.resynced) return Unit{};
     MemberRecord& last = c.members[c.member_count - 1];
-    if (c.level == Level::raid4 && degraded && last.state != MemberState::in_sync &&
-        c.in_sync().size() + 1 == c.member_count) {
+    if (c.level == Level::raid4 && lost == 1 && last.state != MemberState::in_sync) {
         // Only parity is lost: every byte of the data is there, and parity is made anew.
         last.rebuilt = StripeIndex{0};
         c.resynced = std::nullopt;
@@ -196,7 +195,7 @@ Checked<Unit> settle_parity(Draft& draft, bool force) {
     }
     // With fewer lost than there are parities two of them may still agree: the resync asks them, and
     // lists what they do not decide, as it does where a member is lost while it runs.
-    if (c.member_count - c.in_sync().size() < parities_of(c.level)) {
+    if (lost < parities_of(c.level)) {
         const bool whole = draft.assembly.unclean && !draft.has_record;
         draft.assembly.notices.push_back(
             whole ? fmt::format("the array {}: parity has to be made true by a resync of all of it",
@@ -217,7 +216,7 @@ Checked<Unit> settle_parity(Draft& draft, bool force) {
         return Refusal{fmt::format(
             "{} {}, and {} of its {} members are missing: parity is in doubt, and the missing "
             "strips must be computed from it; bring the missing members back, or force it: {}{}",
-            name_of(c), why, c.member_count - c.in_sync().size(), c.member_count, risk, list)};
+            name_of(c), why, lost, c.member_count, risk, list)};
     }
     c.resynced = std::nullopt;
     draft.assembly.notices.push_back(fmt::format(

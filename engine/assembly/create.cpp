@@ -132,11 +132,9 @@ Checked<Unit> check_data_offset(const CreateOptions& options) {
     }
     return Refusal{fmt::format(
         "--data-offset: {} bytes are impossible: it is a multiple of 4096, and at least {}, where "
-        "md's "
-        "superblock and the configuration end. With less than {} there is no room for the write "
-        "intent, and after a crash all parity is computed anew; with less than {} none for "
-        "promises "
-        "either, and the array starts only when all members are there",
+        "md's superblock and the configuration end. With less than {} there is no room for the "
+        "write intent, and after a crash all parity is computed anew; with less than {} none for "
+        "promises either, and the array starts only when all members are there",
         *options.data_offset, least, slots_end + write_intent_size + row_size,
         promises_end + row_size)};
 }

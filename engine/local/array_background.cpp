@@ -80,9 +80,8 @@ std::string ArrayImpl::why_spare_waits(MemberIndex member) const {
     return fmt::format(
         "{} bytes are known to {} alone, and a rebuild onto a spare would give them up. Give that "
         "member back (braid member add {}). If it is gone for good: braid member remove {}, then "
-        "braid "
-        "member replace {} {} --force. The spare takes its place by itself when all of these bytes "
-        "were written anew (braid volume bad)",
+        "braid member replace {} {} --force. The spare takes its place by itself when all of these "
+        "bytes were written anew (braid volume bad)",
         bytes_to_retry(member), text_of_role(member), path.empty() ? std::string("PATH") : path,
         spare, raw(member), spare);
 }
@@ -237,8 +236,7 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
     // No step forward: something cannot be read that would be needed.
     const std::string why = fmt::format(
         "cannot go on at stripe {}: {}. Rows there cannot be computed from the members that are "
-        "left; "
-        "see their read errors",
+        "left; see their read errors",
         walker_.position() / geometry_.windows_per_stripe(), result.error().text());
     if (rebuild) {
         rebuild_stuck_ = order.member;
@@ -272,8 +270,7 @@ void ArrayImpl::tell_walk_result() {
 std::string ArrayImpl::why_walk_waits(const Error& error) const {
     if (error.code == Errc::full && std::string_view(error.where) == "bad rows") {
         return "the list of rows that cannot be known is full, and what lost members alone have is "
-               "not "
-               "joined with what was written since; bring them back, or write listed rows anew";
+               "not joined with what was written since; bring them back, or write listed rows anew";
     }
     if (error.code == Errc::full) return "a member has no room for what it has to write";
     if (error.code == Errc::io) return "a member that is needed takes no writes";
@@ -333,8 +330,7 @@ std::vector<WaitStatus> ArrayImpl::waits() const {
     if (doubtful && resync_stuck_) add(resync, {}, why_resync_stuck_);
     if (doubtful && options_.readonly) {
         add(resync, {},
-            "the array is served for reading only, and nothing is written to make parity "
-            "true");
+            "the array is served for reading only, and nothing is written to make parity true");
     }
     if (rebuild_stuck_ && members_.slot(*rebuild_stuck_).state == MemberState::rebuilding) {
         add(text_of(WalkKind::rebuilding), rebuild_stuck_, why_rebuild_stuck_);

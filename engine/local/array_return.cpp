@@ -35,24 +35,23 @@ bool others_are_known(const StripeContext& context, const Returning& from, RoleS
     return true;
 }
 
+/// Makes parity true for what the member brings. False: it could not be. Until the rows leave the
+/// list nobody trusts it: no mark is needed.
+///
 /// What the list has of a lost member, to be tried again, nobody has written in its place, though
 /// other rows of the region may have been: marks are not asked.
 /// - It is listed as the member leaves, or as a start misses it, of rows that are in doubt then. A
-/// row
-///   in doubt is written by computing parity from all data, which ends its doubt: so it is listed
-///   when the next member leaves, too, only if it was not written. Where memory has no room for
-///   which rows ended it, Members::Slot::kept falls to that window, and what is listed from there
-///   on is void.
+///   row in doubt is written by computing parity from all data, which ends its doubt: so it is
+///   listed when the next member leaves, too, only if it was not written. Where memory has no room
+///   for which rows ended it, Members::Slot::kept falls to that window, and what is listed from
+///   there on is void.
 /// - A row that comes to be in doubt while the member is away, by a write that failed, or by a
-/// crash
-///   after a configuration without it, is listed as void at once.
+///   crash after a configuration without it, is listed as void at once.
 /// - Ranges are joined over what lies between them only while nothing was written in the member's
 ///   place (`whole`).
 /// - Who writes a listed row takes it off the list, durably, before the write is acknowledged.
 /// That the disk holds what the member held as it left, and not a copy of it from before, is_back()
 /// tells.
-/// Makes parity true for what the member brings. False: it could not be. Until the rows leave the
-/// list nobody trusts it: no mark is needed.
 Task<bool> take_rows(StripeContext context, Returning from) {
     const RoleSet lost = context.members.state_of(from.place).lost;
     if (!lost.has(from.role) || !others_are_known(context, from, lost)) co_return false;

@@ -54,9 +54,8 @@ void ArrayImpl::suspend(MemberIndex member, const Error& error) {
     if (told) return;
     tell(Severity::error, "member_suspended",
          fmt::format(
-             "{} {}: it keeps its place, because {}, and is tried again by itself. "
-             "Meanwhile reads go on, and what needs a new configuration is refused with {}. "
-             "{}",
+             "{} {}: it keeps its place, because {}, and is tried again by itself. Meanwhile reads "
+             "go on, and what needs a new configuration is refused with {}. {}",
              text_of_role(member),
              full ? "has no room for its metadata"
                   : fmt::format("does not take its metadata ({})", os_error_text(error.os_error)),

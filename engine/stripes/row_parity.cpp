@@ -49,8 +49,8 @@ bool compute(const Geometry& geometry, const StripeIo& io, bool may_match) {
 Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
     const Geometry& geometry = context.geometry;
     if (at.losses != context.members.losses()) co_return Error{Errc::cancelled, "row"};
-    const RoleSet live =
-        RoleSet::first(geometry.member_count) - context.members.state_of(at.place, at.rows).lost;
+    const RoleSet all = RoleSet::first(geometry.member_count);
+    const RoleSet live = all - context.members.state_of(at.place, at.rows).lost;
     StripeIo io(geometry, context.members);
     io.begin(at.place, at.rows);
     const std::uint64_t size = geometry.member_count * io.span_size();
@@ -59,8 +59,8 @@ Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
     for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
         io.old_content[i] = lease.data() + i * io.span_size();
     }
-    const RoleSet all = RoleSet::first(geometry.member_count);
-    for (const Role role : live&(at.may_match ? all : geometry.data_roles())) {
+    const RoleSet wanted = at.may_match ? all : geometry.data_roles();
+    for (const Role role : live & wanted) {
         io.want_read(role, at.rows);
     }
     while (io.submit(DiskOpKind::read, false)) {

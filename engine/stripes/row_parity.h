@@ -31,9 +31,8 @@ struct ParityRows {
 /// void, or as what a returning disk has there. Sets no mark: whoever asks has one, or the rows are
 /// listed, and nobody trusts their parity.
 /// @return Errc::io where a strip could not be read or written, Errc::full where a member had no
-/// room
-///         (both were told to the monitor, but for a returning disk's), Errc::cancelled where a
-///         member was lost meanwhile: then nothing is said of the rows
+///         room (both were told to the monitor, but for a returning disk's), Errc::cancelled where
+///         a member was lost meanwhile: then nothing is said of the rows
 Task<Result<void>> make_parity_true(StripeContext context, ParityRows at);
 
 }  // namespace braid

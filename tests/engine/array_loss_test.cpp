@@ -229,11 +229,11 @@ TEST_F(Loss, AnOldCopyThatAStartIsGivenHasLeftTheArray) {
 
 // ---- a spare for a member that alone has rows ------------------------------------------------
 
-TEST_F(Loss, ASpareWaitsForAMemberThatAloneHasRows) {
-    enum class Then : std::uint8_t { back, rewritten, given_up };
-    for (const Then then : {Then::back, Then::rewritten, Then::given_up}) {
-        SCOPED_TRACE(static_cast<int>(then));
-        SimArrayOptions options = shape(Level::raid5, 50);
+class WithSpare : public Loss {
+  protected:
+    /// Of RAID-5 with a spare member 1 is lost, and alone has rows: all parity was in doubt.
+    void lose_one_that_alone_has_rows(std::uint64_t seed) {
+        SimArrayOptions options = shape(Level::raid5, seed);
         options.spares = 1;
         start_whole_resync(options);
         sim->platters[1]->dead = true;
@@ -241,6 +241,14 @@ TEST_F(Loss, ASpareWaitsForAMemberThatAloneHasRows) {
         ASSERT_TRUE(sim->write(0, stripe));
         slow(0);
         sim->settle();
+    }
+};
+
+TEST_F(WithSpare, WaitsForAMemberThatAloneHasRows) {
+    enum class Then : std::uint8_t { back, rewritten, given_up };
+    for (const Then then : {Then::back, Then::rewritten, Then::given_up}) {
+        SCOPED_TRACE(static_cast<int>(then));
+        lose_one_that_alone_has_rows(50);
         sim->loop().run_for(seconds(60));
         EXPECT_EQ(sim->state_of(1), MemberState::faulty);
         const std::uint64_t listed = sim->array->status().bad_bytes;
@@ -309,15 +317,8 @@ TEST_F(Loss, ASpareWaitsForAMemberThatAStartMisses) {
 }
 
 // A disk that was forced into the role has nothing of what its predecessor alone knew.
-TEST_F(Loss, ASpareTakesOverFromADiskThatWasForcedIn) {
-    SimArrayOptions options = shape(Level::raid5, 52);
-    options.spares = 1;
-    start_whole_resync(options);
-    sim->platters[1]->dead = true;
-    Buffer stripe = random_bytes(sim->loop().rng(), 2 * strip);
-    ASSERT_TRUE(sim->write(0, stripe));
-    slow(0);
-    sim->settle();
+TEST_F(WithSpare, TakesOverFromADiskThatWasForcedIn) {
+    lose_one_that_alone_has_rows(52);
     ASSERT_EQ(count_events("spare_waits"), 1U);
     slow(20'000'000);
     ASSERT_TRUE(replace(1, Force::yes));

@@ -200,7 +200,6 @@ bool Simulation::met_outage(std::uint64_t since) const {
     return outage_ || (outage_ended_ != 0 && since < outage_ended_ + Oracle::durable_nanos);
 }
 
-/// A fault goes away as it came; what the array made of it stays.
 /// Rows that could not be read are rewritten when they are met, under a mark of their own, also by
 /// walks. `all`: one may be under way that is not seen yet.
 void Simulation::note_mended(bool all) {
@@ -213,6 +212,7 @@ void Simulation::note_mended(bool all) {
     }
 }
 
+/// A fault goes away as it came; what the array made of it stays.
 void Simulation::heal_one() {
     std::vector<std::string> sick;
     for (const auto& [path, platter] : disks_) {
