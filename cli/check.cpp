@@ -12,11 +12,11 @@
 #include "cli/online.h"
 #include "cli/online_tools.h"
 #include "cli/picture.h"
+#include "control/status_json.h"
 #include "engine/array.h"
 #include "engine/assembly/assembly.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
-#include "control/status_json.h"
 
 namespace braid::cli {
 namespace {
@@ -142,8 +142,8 @@ Task<Checked<Found>> resync_and_scrub(Array* array, Clock* clock, bool repair) {
 
 /// `disks` stay the caller's until they are looked at.
 Task<Checked<Found>> check(ReadyQueue* ready, Clock* clock,
-                                std::vector<std::unique_ptr<Disk>>* disks, ArrayOptions options,
-                                bool repair) {
+                           std::vector<std::unique_ptr<Disk>>* disks, ArrayOptions options,
+                           bool repair) {
     const auto looked = co_await look(disks, options.force);
     if (!looked) co_return looked.error();
     auto opened = co_await Array::open(*ready, *clock, std::move(*disks), std::move(options));

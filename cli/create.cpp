@@ -22,13 +22,13 @@
 #include "cli/online_tools.h"
 #include "cli/picture.h"
 #include "cli/probe.h"
+#include "control/size_argument.h"
+#include "engine/assembly/new_member.h"
 #include "engine/base/os_error.h"
 #include "engine/base/path.h"
 #include "engine/io/identify.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
-#include "engine/assembly/new_member.h"
-#include "control/size_argument.h"
 
 namespace braid::cli {
 namespace {

@@ -211,7 +211,8 @@ void print_member(const Examined& examined, const std::vector<Group>& groups) {
     print_slots(examined.findings);
     if (!examined.has_superblock() && examined.findings.slot() != nullptr) {
         fmt::print("{}", slot_lines(*examined.findings.slot()));
-        fmt::print("            braid restore puts the superblock back, if nothing else is wrong\n");
+        fmt::print(
+            "            braid restore puts the superblock back, if nothing else is wrong\n");
     }
     fmt::print("{}", intent_lines_of(examined.findings, newest_of(examined, groups)));
     if (examined.findings.hindrance) fmt::print("  {}\n", examined.findings.hindrance->text);
@@ -224,8 +225,7 @@ void print_assembly(const Assembly& assembly, const std::vector<NewestIntent>& n
     fmt::print("array {}{}{}: {}\n", c.name, c.name.empty() ? "" : " ", c.array.text(),
                lost == 0 ? "would start" : "would start degraded");
     fmt::print("  RAID-{} of {}, {} for data, {}\n", static_cast<int>(c.level), c.member_count,
-               size_text(c.data_size()),
-               c.version.epoch == 0 ? "as md left it" : c.version.text());
+               size_text(c.data_size()), c.version.epoch == 0 ? "as md left it" : c.version.text());
     for (const MemberRecord& member : c.members) {
         fmt::print("  {:<9} {:<10}  {}\n",
                    member.role ? fmt::format("member {}", raw(*member.role)) : "spare",
@@ -317,10 +317,9 @@ Json json_of(const Examined& examined, const std::vector<Group>& groups) {
     for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
         json["slots"].push_back(json_of_slot(findings.slots[slot], findings.newest == slot));
     }
-    json["promise"] = findings.promise.epoch != 0
-                          ? Json{{"epoch", findings.promise.epoch},
-                                 {"sequence", findings.promise.sequence}}
-                          : Json(nullptr);
+    json["promise"] = findings.promise.epoch != 0 ? Json{{"epoch", findings.promise.epoch},
+                                                         {"sequence", findings.promise.sequence}}
+                                                  : Json(nullptr);
     json["slot_says"] = nullptr;
     if (findings.slot() != nullptr) json["slot_says"] = slot_json(*findings.slot());
     json["intent"] = intent_json(findings, newest_of(examined, groups));

@@ -7,8 +7,8 @@
 #include <map>
 
 #include "cli/picture.h"
-#include "engine/layout/bad_bytes.h"
 #include "engine/base/limits.h"
+#include "engine/layout/bad_bytes.h"
 
 namespace braid::cli {
 namespace {

@@ -98,12 +98,12 @@ void add_member_command(CLI::App& app, int* exit_status) {
             command->add_option("path", options->path, "the new file or block device")
                 ->required()
                 ->type_name("PATH");
-            command->add_flag("--force", options->force,
-                              order.takes_name
-                                  ? "even if it holds something, or rows in doubt cannot be known "
-                                    "without the old one: that is lost"
-                                  : "even if it holds something, or rows are known to a lost member "
-                                    "alone: that is lost");
+            command->add_flag(
+                "--force", options->force,
+                order.takes_name ? "even if it holds something, or rows in doubt cannot be known "
+                                   "without the old one: that is lost"
+                                 : "even if it holds something, or rows are known to a lost member "
+                                   "alone: that is lost");
         } else if (order.run == fail) {
             command->add_flag("--force", options->force,
                               "even if rows in doubt cannot be known without it");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The commands that work on members that nobody serves: create, examine, restore. main() adds them with
-// add_offline_commands(); after parsing, *exit_status is what the command that ran came to.
+// The commands that work on members that nobody serves: create, examine, restore. main() adds them
+// with add_offline_commands(); after parsing, *exit_status is what the command that ran came to.
 #pragma once
 
 namespace CLI {

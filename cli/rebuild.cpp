@@ -49,9 +49,10 @@ std::string summary(const nlohmann::json& status) {
     }
     if (text_in(status, "health") == "clean") return "nothing to rebuild: all members are in sync";
     if (text_in(status, "health") == "damaged") {
-        return fmt::format("nothing to rebuild: all members are in sync, but {} cannot be known: "
-                           "`braid volume bad` lists them",
-                           size_text(number_in(status, "bad_bytes")));
+        return fmt::format(
+            "nothing to rebuild: all members are in sync, but {} cannot be known: "
+            "`braid volume bad` lists them",
+            size_text(number_in(status, "bad_bytes")));
     }
     return "nothing is being rebuilt, but a member is lost: `braid member add PATH` gives the "
            "array a new one";

@@ -42,7 +42,8 @@ std::string slot_lines(const ConfigSlot& slot) {
                         static_cast<int>(c.level), c.member_count, c.stripes,
                         size_text(c.strip_size), c.level == Level::raid5 ? ", " : "",
                         c.level == Level::raid5 ? text_of(c.layout) : "");
-    text += fmt::format("            {}, events {}, {}\n", c.version.text(), c.events, state_words(c));
+    text +=
+        fmt::format("            {}, events {}, {}\n", c.version.text(), c.events, state_words(c));
     if (const MemberRecord* own = own_record(slot)) {
         text += fmt::format("  role      {}, {}{}, uuid {}\n", name_of_role(*own),
                             text_of(own->state), rebuilt_words(*own), slot.member.text());

@@ -10,7 +10,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-
 namespace braid::control {
 namespace {
 
@@ -45,7 +44,8 @@ std::optional<std::string> unescaped(std::string_view text) {
         }
         const std::string_view digits = text.substr(at + 1, 2);
         unsigned code = 0;
-        const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
+        const auto [end, error] =
+            std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
         if (digits.size() != 2 || error != std::errc{} || end != digits.data() + 2) return {};
         plain += static_cast<char>(code);
         at += 2;
@@ -89,7 +89,8 @@ class Fields {
     /// "path", or "path_escaped" with %-escapes where it is no UTF-8, which JSON has to be.
     Result<std::string, HttpError> path() {
         const bool escaped = object_.contains("path_escaped");
-        if (escaped && object_.contains("path")) return bad("give one of \"path\", \"path_escaped\"");
+        if (escaped && object_.contains("path"))
+            return bad("give one of \"path\", \"path_escaped\"");
         const char* name = escaped ? "path_escaped" : "path";
         const auto found = object_.find(name);
         if (found == object_.end()) return bad("\"path\" is missing: {\"path\": \"/dev/...\"}");
@@ -97,7 +98,8 @@ class Fields {
         std::string value = found->get<std::string>();
         if (escaped) {
             auto plain = unescaped(value);
-            if (!plain) return bad("\"path_escaped\": after each % come two digits, 0 to 9, A to F");
+            if (!plain)
+                return bad("\"path_escaped\": after each % come two digits, 0 to 9, A to F");
             value = std::move(*plain);
         }
         if (value.empty() || value[0] != '/' || value.find('\0') != std::string::npos) {

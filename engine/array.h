@@ -13,11 +13,11 @@
 
 #include "engine/base/limits.h"
 #include "engine/base/result.h"
-#include "engine/layout/configuration.h"
 #include "engine/io/clock.h"
 #include "engine/io/disk.h"
 #include "engine/io/task.h"
 #include "engine/io_request.h"
+#include "engine/layout/configuration.h"
 #include "engine/status.h"
 
 namespace braid {
@@ -32,15 +32,15 @@ inline constexpr std::uint64_t buffer_size_default = 64u << 20;
 static_assert(buffer_size_default >= 4 * job_size_max);
 
 struct ArrayOptions {
-    bool readonly{false};    // nothing is written to any member, metadata included
-    bool force{false};       // passed on to assembly
-    std::uint64_t buffer_size{buffer_size_default};  // bytes of the pool for all stripe I/O
-    std::uint64_t seed{0};   // of the array's Rng (uuids of new members)
-    IntentChange intent;     // at the start
-    std::function<void(const ArrayEvent&)> on_event;       // the log; may be empty
-    std::function<void(std::string)> on_wrong;             // each thing that a scrub finds, for
-                                                           // people; the log has many together
-    std::function<void(ByteSpan)> on_buffer;               // registers the pool with the loop
+    bool readonly{false};  // nothing is written to any member, metadata included
+    bool force{false};     // passed on to assembly
+    std::uint64_t buffer_size{buffer_size_default};   // bytes of the pool for all stripe I/O
+    std::uint64_t seed{0};                            // of the array's Rng (uuids of new members)
+    IntentChange intent;                              // at the start
+    std::function<void(const ArrayEvent&)> on_event;  // the log; may be empty
+    std::function<void(std::string)> on_wrong;        // each thing that a scrub finds, for
+                                                      // people; the log has many together
+    std::function<void(ByteSpan)> on_buffer;          // registers the pool with the loop
 };
 
 class Array {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/layout/bad_bytes.h"
 #include "engine/base/disk_identity.h"
+#include "engine/layout/bad_bytes.h"
 #include "engine/layout/configuration.h"
 
 namespace braid {
@@ -23,38 +23,38 @@ std::string_view text_of(WalkKind kind);
 
 struct WalkStatus {
     WalkKind kind{WalkKind::rebuilding};
-    std::optional<MemberIndex> member;   // that is rebuilt
-    std::uint64_t position{0};           // bytes of each member done
-    std::uint64_t end{0};                // bytes of each member in all
-    std::uint64_t rate{0};               // bytes of a member per second, lately
+    std::optional<MemberIndex> member;  // that is rebuilt
+    std::uint64_t position{0};          // bytes of each member done
+    std::uint64_t end{0};               // bytes of each member in all
+    std::uint64_t rate{0};              // bytes of a member per second, lately
     std::optional<std::uint64_t> seconds_left;
-    bool repair{false};                  // scrubbing
-    std::uint64_t mismatches{0};         // rows found wrong
-    std::uint64_t repaired{0};           // rows rewritten
-    double throttle{0};                  // 0 full speed … 1 stopped, for the clients' sake
+    bool repair{false};           // scrubbing
+    std::uint64_t mismatches{0};  // rows found wrong
+    std::uint64_t repaired{0};    // rows rewritten
+    double throttle{0};           // 0 full speed … 1 stopped, for the clients' sake
 };
 
 struct MemberStatus {
     MemberRecord record;
     bool open{false};
-    DiskIdentity identity;               // of what is open
-    std::string notice;                  // why it is faulty or missing; else empty
-    std::uint64_t reads{0};              // operations
+    DiskIdentity identity;   // of what is open
+    std::string notice;      // why it is faulty or missing; else empty
+    std::uint64_t reads{0};  // operations
     std::uint64_t writes{0};
     std::uint64_t bytes_read{0};
     std::uint64_t bytes_written{0};
-    std::uint64_t errors_read{0};        // answered with an error, since the start
+    std::uint64_t errors_read{0};  // answered with an error, since the start
     std::uint64_t errors_write{0};
-    std::uint32_t in_flight{0};          // operations that its disk has not answered
+    std::uint32_t in_flight{0};  // operations that its disk has not answered
 };
 
 enum class Severity : std::uint8_t { info, warning, error };
 struct ArrayEvent {
-    std::uint64_t sequence{0};           // from 1, without gaps
+    std::uint64_t sequence{0};  // from 1, without gaps
     std::uint64_t wall_seconds{0};
     Severity severity{Severity::info};
-    std::string kind;                    // "member_failed", "degraded", "rebuild_started", …
-    std::string text;                    // a sentence for people
+    std::string kind;  // "member_failed", "degraded", "rebuild_started", …
+    std::string text;  // a sentence for people
 };
 
 /// What is to be done, and is not being done.
@@ -66,64 +66,64 @@ struct WaitStatus {
 };
 
 struct Counters {
-    std::uint64_t reads{0};              // client requests that went through the loop
+    std::uint64_t reads{0};  // client requests that went through the loop
     std::uint64_t writes{0};
     std::uint64_t zeroes{0};
     std::uint64_t flushes{0};
-    std::uint64_t direct_reads{0};       // served by the client's own thread
-    std::uint64_t jobs{0};               // stripe jobs
+    std::uint64_t direct_reads{0};  // served by the client's own thread
+    std::uint64_t jobs{0};          // stripe jobs
     std::uint64_t jobs_full_stripe{0};
     std::uint64_t jobs_rmw{0};
     std::uint64_t jobs_rcw{0};
-    std::uint64_t parts_merged{0};       // parts that shared a job with another
+    std::uint64_t parts_merged{0};  // parts that shared a job with another
     std::uint64_t degraded_reads{0};
-    std::uint64_t reads_corrected{0};    // rows rewritten after a read error
+    std::uint64_t reads_corrected{0};  // rows rewritten after a read error
 };
 
 struct IntentStatus {
     bool on{false};
-    std::string hindrance;               // why it cannot be on, or empty
-    std::uint64_t region{0};             // bytes of data that one mark covers
-    std::uint64_t stripes_marked{0};     // in the newest record, or on their way into it
-    std::uint32_t marks{0};              // regions; marks_max of them fit
+    std::string hindrance;            // why it cannot be on, or empty
+    std::uint64_t region{0};          // bytes of data that one mark covers
+    std::uint64_t stripes_marked{0};  // in the newest record, or on their way into it
+    std::uint32_t marks{0};           // regions; marks_max of them fit
     std::uint32_t marks_max{0};
-    std::uint64_t generation{0};         // of the newest record
-    std::uint64_t records{0};            // written since the start
-    double records_per_second{0};        // lately
-    std::uint32_t waiting{0};            // writers that wait for a record, or for room in one
-    std::uint64_t flushes{0};            // of the members, only to make marks clean
+    std::uint64_t generation{0};   // of the newest record
+    std::uint64_t records{0};      // written since the start
+    double records_per_second{0};  // lately
+    std::uint32_t waiting{0};      // writers that wait for a record, or for room in one
+    std::uint64_t flushes{0};      // of the members, only to make marks clean
 };
 
 /// The resync of what was marked when the array stopped uncleanly.
 struct RecoveryStatus {
-    std::uint64_t stripes{0};            // that were marked
-    std::uint64_t stripes_left{0};       // of them, still to be made true
-    std::uint64_t bytes_read{0};         // from members, for it
-    std::uint64_t rows_wrong{0};         // whose parity was not true, and was rewritten
-    std::uint64_t rows_unknown{0};       // that went on the bad-row list
-    double seconds{0};                   // since it began, or that it took
+    std::uint64_t stripes{0};       // that were marked
+    std::uint64_t stripes_left{0};  // of them, still to be made true
+    std::uint64_t bytes_read{0};    // from members, for it
+    std::uint64_t rows_wrong{0};    // whose parity was not true, and was rewritten
+    std::uint64_t rows_unknown{0};  // that went on the bad-row list
+    double seconds{0};              // since it began, or that it took
 };
 
 struct ArrayStatus {
     Configuration configuration;
     IntentStatus intent;
     std::optional<RecoveryStatus> recovery;  // since the start, if there was anything to recover
-    std::vector<BadBytes> bad;           // in order, at most bad_bytes_listed_max
-    std::uint64_t bad_bytes{0};          // in all
+    std::vector<BadBytes> bad;               // in order, at most bad_bytes_listed_max
+    std::uint64_t bad_bytes{0};              // in all
     Health health{Health::clean};
     bool readonly{false};
     bool stopping{false};
-    bool in_doubt{false};                // parity somewhere is not known to be true
-    std::uint64_t doubt_bytes{0};        // of data, at most, whose parity that is
-    bool resync_stuck{false};            // and the resync could not go on
-    std::vector<WaitStatus> waits;       // what ought to run, and why it does not
-    std::vector<MemberStatus> members;   // roles in order, then the spares
-    std::vector<WalkStatus> walks;       // what runs now; at most one
+    bool in_doubt{false};               // parity somewhere is not known to be true
+    std::uint64_t doubt_bytes{0};       // of data, at most, whose parity that is
+    bool resync_stuck{false};           // and the resync could not go on
+    std::vector<WaitStatus> waits;      // what ought to run, and why it does not
+    std::vector<MemberStatus> members;  // roles in order, then the spares
+    std::vector<WalkStatus> walks;      // what runs now; at most one
     std::optional<WalkStatus> last_scrub;
     Counters counters;
-    std::uint64_t memory_bytes{0};       // buffers and tables that the array holds
+    std::uint64_t memory_bytes{0};  // buffers and tables that the array holds
     std::uint64_t memory_bytes_max{0};
-    std::vector<ArrayEvent> events;      // the newest events_kept_max
+    std::vector<ArrayEvent> events;  // the newest events_kept_max
 };
 
 }  // namespace braid

@@ -15,11 +15,11 @@ namespace braid {
 
 }  // namespace braid
 
-#define BRAID_REQUIRE(condition)                                  \
-    do {                                                          \
-        if (!(condition)) [[unlikely]] {                          \
+#define BRAID_REQUIRE(condition)                                     \
+    do {                                                             \
+        if (!(condition)) [[unlikely]] {                             \
             ::braid::require_failed(#condition, __FILE__, __LINE__); \
-        }                                                         \
+        }                                                            \
     } while (false)
 
 /// Checks that recompute or walk something; in tests and the simulator only.

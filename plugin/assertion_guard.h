@@ -7,12 +7,12 @@
 // connection that is dead. Every other abort takes its course.
 //
 // Which versions need it: 1.32.5 has the assertion, and braid takes none older than 1.32. 1.33.10
-// has an EBADF in its place, and the release notes of 1.34.0 (14 April 2023, "Security") tell of the
-// mend: so 1.34 and newer need no guard. Of 1.33 before .10, and of what the branch of 1.32 got after
-// .5, it is not known here; there the guard stays, which does no harm where nothing fails. nbdkit
-// does not tell a plugin its version at run time: what counts is the version that the plugin is
-// built with, and nbdkit promises nothing to a plugin that is loaded by an older one.
-// Source: nbdkit, docs/nbdkit-release-notes-1.34.pod, server/connections.c.
+// has an EBADF in its place, and the release notes of 1.34.0 (14 April 2023, "Security") tell of
+// the mend: so 1.34 and newer need no guard. Of 1.33 before .10, and of what the branch of 1.32 got
+// after .5, it is not known here; there the guard stays, which does no harm where nothing fails.
+// nbdkit does not tell a plugin its version at run time: what counts is the version that the plugin
+// is built with, and nbdkit promises nothing to a plugin that is loaded by an older one. Source:
+// nbdkit, docs/nbdkit-release-notes-1.34.pod, server/connections.c.
 #pragma once
 
 namespace braid::plugin {

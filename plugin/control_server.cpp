@@ -15,12 +15,12 @@
 #include <cstring>
 #include <memory>
 
+#include "control/status_json.h"
 #include "engine/base/path.h"
-#include "engine/io/identify.h"
 #include "engine/deciding/member_names.h"
+#include "engine/io/identify.h"
 #include "plugin/errors.h"
 #include "plugin/parameters.h"
-#include "control/status_json.h"
 
 namespace braid::plugin {
 namespace {
@@ -146,8 +146,8 @@ MHD_Result on_request(void* server, MHD_Connection* connection, const char* url,
     if (exchange.too_long) {
         return send(
             connection,
-            {413, error_body(fmt::format("a body has at most {} bytes", control_body_size_max)),
-             "", false});
+            {413, error_body(fmt::format("a body has at most {} bytes", control_body_size_max)), "",
+             false});
     }
     return send(connection, static_cast<ControlServer*>(server)->answer(exchange.request));
 }
@@ -380,8 +380,8 @@ Result<std::string, HttpError> ControlServer::run_events(const EventsQuery& quer
 Result<MemberFile, HttpError> ControlServer::open_new_member(const std::string& path) {
     const auto real = real_path(path);
     if (!real) {
-        return HttpError{
-            409, fmt::format("{}: {}", path, os_error_text(real.error().os_error)), ""};
+        return HttpError{409, fmt::format("{}: {}", path, os_error_text(real.error().os_error)),
+                         ""};
     }
     const auto identity = identify_path(*real);
     const ArrayStatus now = status();
@@ -418,8 +418,8 @@ Result<std::string, HttpError> ControlServer::run_replace(const ReplaceMember& c
     BRAID_TRY(MemberFile file, open_new_member(command.path));
     const std::uint64_t before = last_event(status());
     const auto result = bridge_->run_on_loop([&](Array& array) {
-        return array.replace_member(
-            name, std::make_unique<UringDisk>(*loop_, std::move(file)), command.force);
+        return array.replace_member(name, std::make_unique<UringDisk>(*loop_, std::move(file)),
+                                    command.force);
     });
     if (result) wait_for_rebuild(before);
     return answer_of(result);

@@ -22,13 +22,13 @@ using namespace control;  // the words of what is asked here
 
 struct ControlAnswer {
     unsigned status{200};
-    std::string body;   // JSON
-    std::string allow;  // the header of that name, when not empty
-    bool closes{false}; // the connection
+    std::string body;    // JSON
+    std::string allow;   // the header of that name, when not empty
+    bool closes{false};  // the connection
 };
 
-/// The name by which the array knows the member that a command means: 404 or 409 where there is none,
-/// or more than one.
+/// The name by which the array knows the member that a command means: 404 or 409 where there is
+/// none, or more than one.
 Result<std::string, HttpError> resolve_member(const ArrayStatus& status, const std::string& name);
 
 class ControlServer {

@@ -11,11 +11,11 @@
 #include <cstring>
 #include <filesystem>
 
+#include "control/size_argument.h"
 #include "engine/base/limits.h"
 #include "engine/base/path.h"
 #include "engine/io/identify.h"
 #include "plugin/errors.h"
-#include "control/size_argument.h"
 
 namespace braid::plugin {
 namespace {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The plugin's parameters: what nbdkit's command line said, checked as far as that goes without
-// opening any member for good. Refuses what is unknown, doubled or impossible, and says what would be right.
+// opening any member for good. Refuses what is unknown, doubled or impossible, and says what would
+// be right.
 #pragma once
 
 #include <optional>
@@ -43,7 +44,7 @@ class ParameterParser {
 
     Parameters parameters_;
     std::vector<DiskIdentity> files_;  // of the members, in their order
-    std::vector<std::string> given_;  // keys that may come once only
+    std::vector<std::string> given_;   // keys that may come once only
 };
 
 /// For `nbdkit braid --help`.

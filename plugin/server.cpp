@@ -29,9 +29,11 @@ Task<std::vector<MemberImage>> read_images(std::vector<Disk*> disks) {
 std::string text_of_unregistered(const Error& error, std::size_t size) {
     return fmt::format(
         "the buffers of {} MiB could not be registered with io_uring ({}{}): I/O costs more "
-        "processor time", size >> 20, os_error_text(error.os_error),
-        error.os_error == ENOMEM ? ", " + memlock_text() + "; `ulimit -l` and LimitMEMLOCK= raise it"
-                                 : std::string());
+        "processor time",
+        size >> 20, os_error_text(error.os_error),
+        error.os_error == ENOMEM
+            ? ", " + memlock_text() + "; `ulimit -l` and LimitMEMLOCK= raise it"
+            : std::string());
 }
 Task<Configuration> configuration_task(Array* array) { co_return array->configuration(); }
 
@@ -151,7 +153,8 @@ Checked<Unit> Server::open_array() {
     options.on_event = [this](const ArrayEvent& event) { events_.publish(event); };
     options.on_buffer = [this](ByteSpan pool) {
         const auto registered = loop_->register_buffer(pool);
-        if (!registered) log_(Severity::info, text_of_unregistered(registered.error(), pool.size()));
+        if (!registered)
+            log_(Severity::info, text_of_unregistered(registered.error(), pool.size()));
     };
     BRAID_TRY(array_, loop_->run_until_done(Array::open(loop_->ready(), *loop_, std::move(disks),
                                                         std::move(options))));

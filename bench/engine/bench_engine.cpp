@@ -18,11 +18,11 @@
 #include <vector>
 
 #include "engine/array.h"
-#include "engine/base/buffer.h"
 #include "engine/assembly/create.h"
-#include "engine/layout/geometry.h"
+#include "engine/base/buffer.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
+#include "engine/layout/geometry.h"
 #include "engine/serving/requests.h"
 
 namespace braid {
@@ -31,9 +31,9 @@ namespace {
 struct Options {
     std::string folder{"/dev/shm"};
     std::uint64_t member_size{512u << 20};
-    double seconds{1.0};   // of each measurement
+    double seconds{1.0};  // of each measurement
     int rounds{5};
-    std::string only;      // rows whose name contains it
+    std::string only;  // rows whose name contains it
     std::string json;
 };
 
@@ -362,7 +362,8 @@ Figure bare_full_stripes(const Bench& bench, const Geometry& geometry) {
         const std::uint64_t offset = data_start + rng.below(geometry.stripes) * geometry.strip_size;
         std::vector<Access> writes;
         for (std::uint32_t member = 0; member != geometry.member_count; ++member) {
-            writes.push_back({true, member, offset, static_cast<std::uint32_t>(geometry.strip_size)});
+            writes.push_back(
+                {true, member, offset, static_cast<std::uint32_t>(geometry.strip_size)});
         }
         steps = {writes};
         return true;
@@ -370,7 +371,8 @@ Figure bare_full_stripes(const Bench& bench, const Geometry& geometry) {
     return watch.figure(done * static_cast<double>(geometry.stripe_data_size()), done);
 }
 
-/// Reads all survivors, or writes the new member, in pieces of 256 KiB: bytes of one member a second.
+/// Reads all survivors, or writes the new member, in pieces of 256 KiB: bytes of one member a
+/// second.
 Figure bare_walk(const Bench& bench, const Geometry& geometry, bool write) {
     BareLoop bare(bench);
     constexpr std::uint32_t piece = 256u << 10;
@@ -419,9 +421,9 @@ void run_rows(const Options& options, const std::string& title, std::vector<Row>
             bare.push_back(row.bare().rate);
         }
         const double ratio = median(ours) / median(bare);
-        fmt::print("{:<12} {:<22} {:>10.1f} {:>10.1f} {:<6} {:>6.2f} x  {:>5}  {:>7.2f} us\n", title,
-                   row.name, median(ours) * row.scale, median(bare) * row.scale, row.unit, ratio,
-                   row.bar == 0 ? "" : fmt::format(">={:.2f}", row.bar), median(cpu) * 1e6);
+        fmt::print("{:<12} {:<22} {:>10.1f} {:>10.1f} {:<6} {:>6.2f} x  {:>5}  {:>7.2f} us\n",
+                   title, row.name, median(ours) * row.scale, median(bare) * row.scale, row.unit,
+                   ratio, row.bar == 0 ? "" : fmt::format(">={:.2f}", row.bar), median(cpu) * 1e6);
         json += fmt::format(
             "{}{{\"array\":\"{}\",\"row\":\"{}\",\"braid\":{},\"bare\":{},\"ratio\":{},\"bar\":{},"
             "\"cpu_us\":{}}}",
@@ -471,8 +473,9 @@ int run(int argc, char** argv) {
         } else if (word == "--json") {
             options.json = value();
         } else {
-            fmt::print("usage: bench_engine [--dir FOLDER] [--quick] [--only ROW] [--json FILE]\n"
-                       "members are files of 512 MiB in FOLDER, by default /dev/shm\n");
+            fmt::print(
+                "usage: bench_engine [--dir FOLDER] [--quick] [--only ROW] [--json FILE]\n"
+                "members are files of 512 MiB in FOLDER, by default /dev/shm\n");
             return word == "--help" ? 0 : 2;
         }
     }

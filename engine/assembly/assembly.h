@@ -66,8 +66,8 @@ struct Assembly {
     Configuration configuration;
     /// The highest of all promises and configurations that were seen, on any of the images.
     std::uint64_t epoch_seen{0};
-    std::vector<MemberPlace> places;   // one per image, in their order
-    bool unclean{false};               // was not stopped cleanly: `resynced` says what is true
+    std::vector<MemberPlace> places;  // one per image, in their order
+    bool unclean{false};              // was not stopped cleanly: `resynced` says what is true
     /// The stripes that were marked when it stopped uncleanly, of all nodes: the only ones before
     /// `resynced` whose parity may not be true. Empty after a clean stop.
     std::vector<IntentEntry> marked;

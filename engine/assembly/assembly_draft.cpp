@@ -38,9 +38,10 @@ std::string list_of_absent(const Draft& draft) {
 std::string why_not_enough(const Draft& draft) {
     const Configuration& c = draft.assembly.configuration;
     if (!draft.promises && draft.seen.size() < draft.called) {
-        return fmt::format("it takes all of them where its members have no room for promises, which "
-                           "lie before byte {} of a member, and its data behind",
-                           promises_end + row_size);
+        return fmt::format(
+            "it takes all of them where its members have no room for promises, which "
+            "lie before byte {} of a member, and its data behind",
+            promises_end + row_size);
     }
     if (draft.assembly.adopted) {  // md knows no tie-breaker
         return 2 * draft.counted.size() > draft.called ? "" : "it takes more than half of them";
@@ -180,8 +181,8 @@ std::string describe_unclean(const Draft& draft) {
                : fmt::format("was not stopped cleanly ({})", draft.why_no_record);
 }
 
-/// Parity in doubt: repaired by a resync while all members are there; with as many lost as there are
-/// parities, the strips that must be computed are in doubt too.
+/// Parity in doubt: repaired by a resync while all members are there; with as many lost as there
+/// are parities, the strips that must be computed are in doubt too.
 Checked<Unit> settle_parity(Draft& draft, bool force) {
     Configuration& c = draft.assembly.configuration;
     const std::uint32_t lost = c.member_count - c.in_sync().size();
@@ -193,8 +194,8 @@ Checked<Unit> settle_parity(Draft& draft, bool force) {
         c.resynced = std::nullopt;
         return Unit{};
     }
-    // With fewer lost than there are parities two of them may still agree: the resync asks them, and
-    // lists what they do not decide, as it does where a member is lost while it runs.
+    // With fewer lost than there are parities two of them may still agree: the resync asks them,
+    // and lists what they do not decide, as it does where a member is lost while it runs.
     if (lost < parities_of(c.level)) {
         const bool whole = draft.assembly.unclean && !draft.has_record;
         draft.assembly.notices.push_back(
@@ -271,9 +272,8 @@ Draft start_draft(const Candidates& candidates) {
             draft.events = std::max<std::uint64_t>(draft.events, candidate.sb().events);
         }
         if (candidate.readable()) {
-            draft.assembly.epoch_seen =
-                std::max({draft.assembly.epoch_seen, candidate.held().epoch,
-                          candidate.findings.promise.epoch});
+            draft.assembly.epoch_seen = std::max({draft.assembly.epoch_seen, candidate.held().epoch,
+                                                  candidate.findings.promise.epoch});
         }
         draft.assembly.places.push_back(std::move(place));
     }
@@ -373,8 +373,7 @@ Checked<Assembly> finish(Draft draft, bool force) {
         if (place.place != Place::stale) continue;
         // Only now it is certain that there will be a server to give it back to.
         if (place.can_return) place.why += fmt::format("; {} {}", way_back, place.path);
-        draft.assembly.notices.push_back(
-            fmt::format("{}: left out: {}", place.path, place.why));
+        draft.assembly.notices.push_back(fmt::format("{}: left out: {}", place.path, place.why));
     }
     if (const auto lost = c.member_count - c.in_sync().size(); lost != 0) {
         draft.assembly.notices.push_back(fmt::format(

@@ -8,9 +8,9 @@
 #include <set>
 #include <utility>
 
+#include "engine/layout/register.h"
 #include "engine/metadata/config_slot.h"
 #include "engine/metadata/member_metadata.h"
-#include "engine/layout/register.h"
 
 namespace braid {
 namespace {
@@ -54,8 +54,8 @@ struct Split {
 // --- what the members say, where data is to stay ---
 
 std::string words_of(const OldLayout& old) {
-    return fmt::format("RAID-{}{}{} of {} members, strips of {} bytes",
-                       static_cast<int>(old.level), old.level == Level::raid5 ? " " : "",
+    return fmt::format("RAID-{}{}{} of {} members, strips of {} bytes", static_cast<int>(old.level),
+                       old.level == Level::raid5 ? " " : "",
                        old.level == Level::raid5 ? text_of(old.layout) : "", old.member_count,
                        old.strip_size);
 }
@@ -251,8 +251,8 @@ Checked<Unit> check_superblocks(const Configuration& c) {
         const MdSuperblock sb = update_md_superblock(make_md_superblock(c, record), c, record, 0);
         const ByteView bytes{reinterpret_cast<const std::byte*>(&sb), sizeof sb};
         if (const auto decoded = decode_md_superblock(bytes, record.size); !decoded) {
-            return Refusal{fmt::format("{}: cannot be made a member: {}", record.path,
-                                       decoded.error().text)};
+            return Refusal{
+                fmt::format("{}: cannot be made a member: {}", record.path, decoded.error().text)};
         }
     }
     return Unit{};
@@ -285,8 +285,8 @@ Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const Cr
     Configuration& c = plan.configuration;
     BRAID_TRY(c.stripes, choose_stripes(options, split, data_offset, old.stripes));
     if (old.offset && !options.data_offset) {
-        plan.notices.push_back(fmt::format("the data begins at byte {}, as {} says", data_offset,
-                                           old.said_by));
+        plan.notices.push_back(
+            fmt::format("the data begins at byte {}, as {} says", data_offset, old.said_by));
     }
     c.array = Uuid::random(rng);
     c.name = options.name;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Making an array: a plan, which is a pure function of the wishes, of the devices' sizes and of what
-// their metadata says now, and its execution. Whether what is on the devices may be lost is asked by
-// who calls (cli/create.cpp).
+// Making an array: a plan, which is a pure function of the wishes, of the devices' sizes and of
+// what their metadata says now, and its execution. Whether what is on the devices may be lost is
+// asked by who calls (cli/create.cpp).
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,9 @@
 #include "engine/base/limits.h"
 #include "engine/base/result.h"
 #include "engine/base/rng.h"
-#include "engine/layout/configuration.h"
 #include "engine/io/disk.h"
 #include "engine/io/task.h"
+#include "engine/layout/configuration.h"
 #include "engine/metadata/member_metadata.h"
 
 namespace braid {
@@ -89,8 +89,9 @@ Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const Cr
 /// Tries whether all disks take writes; then wipes their ends (with assumed parity: nothing but
 /// where metadata lies), zeroes the data where the plan says so, writes the metadata and reads it
 /// again. What fails before the first wipe changed nothing; after that the refusal says what is
-/// where, and no disk is left with metadata of the new array. `disks` in the order of plan_create()'s members, as the configuration has them: roles
-/// first, then spares; they must outlive the task. `plan` is used before the task is returned only.
+/// where, and no disk is left with metadata of the new array. `disks` in the order of
+/// plan_create()'s members, as the configuration has them: roles first, then spares; they must
+/// outlive the task. `plan` is used before the task is returned only.
 /// @param progress  called with bytes zeroed and bytes in all; may be empty
 Task<Checked<Unit>> create_array(std::vector<Disk*> disks, const CreatePlan& plan,
                                  std::function<void(std::uint64_t, std::uint64_t)> progress);

@@ -11,12 +11,12 @@
 #include <memory>
 #include <utility>
 
-#include "engine/base/os_error.h"
-#include "engine/metadata/config_slot.h"
 #include "engine/assembly/create.h"
-#include "engine/metadata/member_metadata.h"
 #include "engine/assembly/new_member.h"
+#include "engine/base/os_error.h"
 #include "engine/layout/register.h"
+#include "engine/metadata/config_slot.h"
+#include "engine/metadata/member_metadata.h"
 
 namespace braid {
 namespace {
@@ -129,10 +129,10 @@ Task<Checked<Unit>> write_first_configuration(Work* work) {
             const bool takes_part = c.members[at].role.has_value();
             if (step != Proposal::Step::announce && !takes_part) continue;  // spares come last
             Disk& disk = *work->disks[at];
-            auto write = step == Proposal::Step::promise
-                             ? promise_member(disk, &metadata[at], c.array, c.version.epoch)
-                             : write_member_metadata(disk, &c, &metadata[at],
-                                                     work->plan.wall_seconds);
+            auto write =
+                step == Proposal::Step::promise
+                    ? promise_member(disk, &metadata[at], c.array, c.version.epoch)
+                    : write_member_metadata(disk, &c, &metadata[at], work->plan.wall_seconds);
             const Result<void> written = co_await write;
             if (!written) co_return disk_failed(disk, written.error(), "writing its metadata");
             if (takes_part) proposal.done(raw(*c.members[at].role));

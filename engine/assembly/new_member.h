@@ -11,9 +11,9 @@
 
 #include "engine/base/result.h"
 #include "engine/base/uuid.h"
-#include "engine/layout/configuration.h"
 #include "engine/io/disk.h"
 #include "engine/io/task.h"
+#include "engine/layout/configuration.h"
 #include "engine/metadata/member_metadata.h"
 
 namespace braid {

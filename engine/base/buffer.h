@@ -19,8 +19,7 @@ class Buffer {
     Buffer() = default;
     /// `size` zero bytes at an address that is a multiple of 4096.
     explicit Buffer(std::size_t size)
-        : bytes_(size == 0 ? nullptr
-                           : static_cast<std::byte*>(::operator new(size, alignment))),
+        : bytes_(size == 0 ? nullptr : static_cast<std::byte*>(::operator new(size, alignment))),
           size_(size) {
         if (size != 0) std::memset(bytes_.get(), 0, size);
     }

@@ -45,6 +45,7 @@ using LeS32 = LittleEndian<std::int32_t>;
 /// compiler knows of, no padding, no alignment. Sizes are fixed by static_asserts beside it.
 template <class T>
 inline constexpr bool is_packed_v =
-    std::is_trivially_copyable_v<T> && std::is_standard_layout_v<T> && alignof(T) == 1;
+    std::conjunction_v<std::is_trivially_copyable<T>, std::is_standard_layout<T>> &&
+    alignof(T) == 1;
 
 }  // namespace braid

@@ -15,32 +15,32 @@ namespace braid {
 
 enum class Mutation : std::uint8_t {
     none,
-    intent_not_awaited,      // writes start before the record that announces them is durable
-    intent_not_durable,      // the record is written without FUA
-    intent_slot_overwritten, // every generation goes to the same slot
-    clean_before_flush,      // a stripe is taken out of the record before the members were flushed
-    doubt_forgotten,         // the marks of the last run are not carried into the next record
-    degraded_trusts_doubt,   // a lost strip is computed from parity that is in doubt
-    bad_rows_not_kept,       // rows that cannot be known are not put on the list
-    bad_row_healed_early,    // a row leaves the bad-row list before its new content is durable
-    row_lock_dropped_early,  // rows are unlocked before parity is written
-    parity_not_written,      // the last parity of a stripe is left out
-    stale_member_accepted,   // assembly takes a member from the past
-    checkpoint_ahead,        // a rebuild's position is written before its data is flushed
-    losses_not_awaited,      // a write is acknowledged before the loss of a member is durable
-    flush_skips_member,      // a flush leaves the last member out
-    resync_skips_last,       // the resync of marked stripes forgets the last one
-    doubt_read_unsettled,    // RAID-6: a strip in doubt is read before P and Q are made true for it
-    start_from_cache,        // assembly goes by what only a volatile cache holds
-    promise_not_written,     // an epoch is begun without the members' promises
-    promise_in_memory,       // a promise is written without FUA
-    not_announced,           // requests are taken before (F, 1) is on all members
-    no_closing_revision,     // a clean stop ends with the clean mark, which nothing names
-    failed_write_not_fitted, // a write that failed on a kept member leaves parity as it is
-    retry_row_trusted,       // a lost strip is computed from the parity of a row to be tried again
-    retry_overwritten,       // a walk writes zeros where it could neither read nor compute
-    order_not_refused,       // a member is failed by order, whatever that costs
-    doubt_left_early,        // a row leaves doubt though its parity was only updated
+    intent_not_awaited,       // writes start before the record that announces them is durable
+    intent_not_durable,       // the record is written without FUA
+    intent_slot_overwritten,  // every generation goes to the same slot
+    clean_before_flush,       // a stripe is taken out of the record before the members were flushed
+    doubt_forgotten,          // the marks of the last run are not carried into the next record
+    degraded_trusts_doubt,    // a lost strip is computed from parity that is in doubt
+    bad_rows_not_kept,        // rows that cannot be known are not put on the list
+    bad_row_healed_early,     // a row leaves the bad-row list before its new content is durable
+    row_lock_dropped_early,   // rows are unlocked before parity is written
+    parity_not_written,       // the last parity of a stripe is left out
+    stale_member_accepted,    // assembly takes a member from the past
+    checkpoint_ahead,         // a rebuild's position is written before its data is flushed
+    losses_not_awaited,       // a write is acknowledged before the loss of a member is durable
+    flush_skips_member,       // a flush leaves the last member out
+    resync_skips_last,        // the resync of marked stripes forgets the last one
+    doubt_read_unsettled,  // RAID-6: a strip in doubt is read before P and Q are made true for it
+    start_from_cache,      // assembly goes by what only a volatile cache holds
+    promise_not_written,   // an epoch is begun without the members' promises
+    promise_in_memory,     // a promise is written without FUA
+    not_announced,         // requests are taken before (F, 1) is on all members
+    no_closing_revision,   // a clean stop ends with the clean mark, which nothing names
+    failed_write_not_fitted,  // a write that failed on a kept member leaves parity as it is
+    retry_row_trusted,        // a lost strip is computed from the parity of a row to be tried again
+    retry_overwritten,        // a walk writes zeros where it could neither read nor compute
+    order_not_refused,        // a member is failed by order, whatever that costs
+    doubt_left_early,         // a row leaves doubt though its parity was only updated
 };
 
 inline constexpr std::array<std::string_view, 27> mutation_names{

@@ -33,20 +33,34 @@ enum class Errc : unsigned char {
 
 constexpr std::string_view text_of(Errc code) {
     switch (code) {
-        case Errc::io: return "input/output error on a member";
-        case Errc::failed: return "more members are lost than the level allows";
-        case Errc::unknown: return "these bytes cannot be known; they are on the bad-row list";
-        case Errc::doubt: return "parity in doubt and a strip lost";
-        case Errc::fenced: return "the array has stopped";
-        case Errc::readonly: return "served for reading only";
-        case Errc::range: return "beyond the end of the volume";
-        case Errc::unsupported: return "not supported by the members";
-        case Errc::busy: return "busy";
-        case Errc::invalid: return "invalid argument";
-        case Errc::missing: return "no such thing";
-        case Errc::full: return "no room left";
-        case Errc::corrupt: return "corrupt";
-        case Errc::cancelled: return "cancelled";
+        case Errc::io:
+            return "input/output error on a member";
+        case Errc::failed:
+            return "more members are lost than the level allows";
+        case Errc::unknown:
+            return "these bytes cannot be known; they are on the bad-row list";
+        case Errc::doubt:
+            return "parity in doubt and a strip lost";
+        case Errc::fenced:
+            return "the array has stopped";
+        case Errc::readonly:
+            return "served for reading only";
+        case Errc::range:
+            return "beyond the end of the volume";
+        case Errc::unsupported:
+            return "not supported by the members";
+        case Errc::busy:
+            return "busy";
+        case Errc::invalid:
+            return "invalid argument";
+        case Errc::missing:
+            return "no such thing";
+        case Errc::full:
+            return "no room left";
+        case Errc::corrupt:
+            return "corrupt";
+        case Errc::cancelled:
+            return "cancelled";
     }
     return "unknown error";
 }
@@ -135,15 +149,17 @@ using Checked = Result<T, Refusal>;
 // on a co_return inside a statement expression.
 #define BRAID_TRY_(decl, expr, temp, leave) \
     auto temp = (expr);                     \
-    if (!temp) [[unlikely]] leave temp.error(); \
+    if (!temp) [[unlikely]]                 \
+        leave temp.error();                 \
     decl = std::move(temp).value()
-#define BRAID_CHECK_(expr, leave)                          \
-    do {                                                   \
+#define BRAID_CHECK_(expr, leave)                                   \
+    do {                                                            \
         if (auto braid_result = (expr); !braid_result) [[unlikely]] \
-            leave braid_result.error();                    \
+            leave braid_result.error();                             \
     } while (false)
 
-#define BRAID_TRY(decl, expr) BRAID_TRY_(decl, expr, BRAID_CONCAT(braid_try_, __LINE__), return)
-#define BRAID_CO_TRY(decl, expr) BRAID_TRY_(decl, expr, BRAID_CONCAT(braid_try_, __LINE__), co_return)
-#define BRAID_CHECK(expr) BRAID_CHECK_(expr, return)
-#define BRAID_CO_CHECK(expr) BRAID_CHECK_(expr, co_return)
+#define BRAID_TRY(decl, expr) BRAID_TRY_(decl, expr, BRAID_CONCAT(braid_try_, __LINE__), return )
+#define BRAID_CO_TRY(decl, expr) \
+    BRAID_TRY_(decl, expr, BRAID_CONCAT(braid_try_, __LINE__), co_return )
+#define BRAID_CHECK(expr) BRAID_CHECK_(expr, return )
+#define BRAID_CO_CHECK(expr) BRAID_CHECK_(expr, co_return )

@@ -5,9 +5,7 @@ namespace braid {
 namespace {
 
 constexpr std::string_view digits = "0123456789abcdef";
-constexpr bool is_dash_place(std::size_t at) {
-    return at == 8 || at == 13 || at == 18 || at == 23;
-}
+constexpr bool is_dash_place(std::size_t at) { return at == 8 || at == 13 || at == 18 || at == 23; }
 
 }  // namespace
 
@@ -33,8 +31,8 @@ Result<Uuid> Uuid::parse(std::string_view text) {
             if (text[at] != '-') return Error{Errc::invalid, "uuid"};
             continue;
         }
-        const char lower = text[at] >= 'A' && text[at] <= 'F' ? static_cast<char>(text[at] + 32)
-                                                              : text[at];
+        const char lower =
+            text[at] >= 'A' && text[at] <= 'F' ? static_cast<char>(text[at] + 32) : text[at];
         const auto digit = digits.find(lower);
         if (digit == std::string_view::npos) return Error{Errc::invalid, "uuid"};
         auto& byte = uuid.bytes[nibble / 2];

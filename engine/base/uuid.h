@@ -15,8 +15,8 @@ namespace braid {
 struct Uuid {
     std::array<std::uint8_t, 16> bytes{};
     auto operator<=>(const Uuid&) const = default;
-    static Uuid random(Rng& rng);                       // version 4
-    static Result<Uuid> parse(std::string_view text);   // Errc::invalid
+    static Uuid random(Rng& rng);                      // version 4
+    static Result<Uuid> parse(std::string_view text);  // Errc::invalid
     std::string text() const;
 };
 

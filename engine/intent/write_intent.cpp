@@ -13,12 +13,12 @@ struct WriteIntent::Mark {
     std::uint32_t volume{intent_no_volume};
     std::uint32_t count{0};
     StripeIndex first{};
-    std::uint32_t active{0};       // holds
-    bool hashed{false};            // found by region; not so after the size of regions changed
-    std::uint64_t changed{0};      // sequence_ when its last write ended
-    std::uint64_t needs{0};        // the generation that first names it
-    std::uint64_t tick{0};         // when it was used last
-    Mark* chain{nullptr};          // of the bucket, or of the free list
+    std::uint32_t active{0};   // holds
+    bool hashed{false};        // found by region; not so after the size of regions changed
+    std::uint64_t changed{0};  // sequence_ when its last write ended
+    std::uint64_t needs{0};    // the generation that first names it
+    std::uint64_t tick{0};     // when it was used last
+    Mark* chain{nullptr};      // of the bucket, or of the free list
     Mark* older{nullptr};
     Mark* newer{nullptr};
 };
@@ -112,8 +112,7 @@ WriteIntent::Region WriteIntent::region_of(StripeIndex stripe) const {
         }
         begin = past;
     }
-    const std::uint64_t first =
-        begin + (raw(stripe) - begin) / region_stripes_ * region_stripes_;
+    const std::uint64_t first = begin + (raw(stripe) - begin) / region_stripes_ * region_stripes_;
     region.first = StripeIndex{first};
     region.count = static_cast<std::uint32_t>(std::min(region_stripes_, end - first));
     return region;
@@ -392,8 +391,8 @@ std::vector<IntentEntry> merged(std::vector<IntentEntry> entries) {
         if (last != nullptr && last->volume == entry.volume &&
             raw(entry.first) <= raw(last->first) + last->count &&
             end - raw(last->first) <= 0xffffffff) {
-            last->count = static_cast<std::uint32_t>(
-                std::max(end, raw(last->first) + last->count) - raw(last->first));
+            last->count = static_cast<std::uint32_t>(std::max(end, raw(last->first) + last->count) -
+                                                     raw(last->first));
             continue;
         }
         result.push_back(entry);

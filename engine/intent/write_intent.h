@@ -25,13 +25,13 @@
 #include <optional>
 #include <vector>
 
+#include "engine/io/clock.h"
+#include "engine/io/task.h"
 #include "engine/layout/configuration.h"
 #include "engine/layout/doubt.h"
 #include "engine/layout/geometry.h"
-#include "engine/metadata/intent_record.h"
-#include "engine/io/clock.h"
-#include "engine/io/task.h"
 #include "engine/members/members.h"
+#include "engine/metadata/intent_record.h"
 #include "engine/status.h"
 
 namespace braid {
@@ -46,8 +46,8 @@ class WriteIntent {
     };
     struct Start {
         IntentSettings settings;
-        std::uint64_t generation{0};        // the newest one that is on any member
-        std::vector<IntentEntry> marked;    // in doubt since the last run
+        std::uint64_t generation{0};      // the newest one that is on any member
+        std::vector<IntentEntry> marked;  // in doubt since the last run
     };
 
     WriteIntent(Clock& clock, const Geometry& geometry, Members& members, MemberMonitor& monitor,
@@ -135,20 +135,20 @@ class WriteIntent {
         friend class WriteIntent;
         WriteIntent& intent_;
         StripeIndex stripe_;
-        Mark* mark_{nullptr};       // none: not marked, or it waits for room
-        bool marked_{false};        // the intent was on
+        Mark* mark_{nullptr};  // none: not marked, or it waits for room
+        bool marked_{false};   // the intent was on
         bool wants_room_{false};
         std::optional<Error> refused_;
-        Hold* next_{nullptr};       // of those that wait for room
+        Hold* next_{nullptr};  // of those that wait for room
         Hold* next_waiting_{nullptr};
         ReadyQueue* queue_{nullptr};
         std::coroutine_handle<> handle_{};
     };
 
     static constexpr std::uint64_t tick_nanos = 1'000'000'000;
-    static constexpr std::uint64_t linger_ticks = 2;   // unused for so long: not worth its place
-    static constexpr std::uint64_t clean_ticks = 2;    // between two rounds of cleaning, at least
-    static constexpr std::uint32_t marks_max = 1000;   // the rest of a record is for doubt
+    static constexpr std::uint64_t linger_ticks = 2;  // unused for so long: not worth its place
+    static constexpr std::uint64_t clean_ticks = 2;   // between two rounds of cleaning, at least
+    static constexpr std::uint32_t marks_max = 1000;  // the rest of a record is for doubt
     static_assert(marks_max < intent_entries_max);
 
   private:
@@ -206,35 +206,35 @@ class WriteIntent {
     std::uint64_t epoch_{0};
 
     std::vector<Mark*> buckets_;
-    std::deque<Mark> marks_;              // their addresses stay
+    std::deque<Mark> marks_;  // their addresses stay
     Mark* free_{nullptr};
-    Mark* oldest_{nullptr};               // used least recently
+    Mark* oldest_{nullptr};  // used least recently
     Mark* newest_{nullptr};
     std::uint32_t used_{0};
-    std::vector<IntentEntry> doubt_;      // in order of first
+    std::vector<IntentEntry> doubt_;  // in order of first
 
-    std::uint64_t generation_{0};         // of the newest record that was put together
-    std::uint64_t durable_{0};            // of the newest one on the members
-    bool dirty_{false};                   // a mark, or somebody's wish, is not in `generation_`
-    std::optional<Error> refused_;        // the newest one was
+    std::uint64_t generation_{0};   // of the newest record that was put together
+    std::uint64_t durable_{0};      // of the newest one on the members
+    bool dirty_{false};             // a mark, or somebody's wish, is not in `generation_`
+    std::optional<Error> refused_;  // the newest one was
     std::uint64_t refusals_{0};
-    std::uint64_t sequence_{0};           // grows when a write under a mark ends
-    std::uint64_t flushed_{0};            // writes before it are durable
-    Hold* waiting_{nullptr};              // for a record
-    Hold* room_first_{nullptr};           // for a place in it
+    std::uint64_t sequence_{0};  // grows when a write under a mark ends
+    std::uint64_t flushed_{0};   // writes before it are durable
+    Hold* waiting_{nullptr};     // for a record
+    Hold* room_first_{nullptr};  // for a place in it
     Hold* room_last_{nullptr};
     std::uint32_t waiting_count_{0};
     std::uint32_t unmarked_{0};
     Event unmarked_ended_;
-    Event wanted_;                        // a record is
-    Event written_;                       // a record was, or the array has failed
+    Event wanted_;   // a record is
+    Event written_;  // a record was, or the array has failed
     Event room_wanted_;
-    Event used_event_;                    // there are marks: time goes on
+    Event used_event_;  // there are marks: time goes on
 
     std::uint64_t ticks_{0};
     Timer* ticking_{nullptr};
-    std::uint64_t clean_tick_{0};         // of the last round of cleaning
-    std::uint64_t records_cleaned_{0};    // records_ as of then
+    std::uint64_t clean_tick_{0};       // of the last round of cleaning
+    std::uint64_t records_cleaned_{0};  // records_ as of then
     std::uint64_t records_{0};
     std::uint64_t flushes_{0};
     std::uint64_t rate_records_{0};

@@ -20,29 +20,29 @@ namespace braid {
 enum class DiskOpKind : std::uint8_t {
     read,
     write,
-    flush,   // everything that completed before it is durable after it
-    zero,    // `size` bytes read as zero afterwards
+    flush,  // everything that completed before it is durable after it
+    zero,   // `size` bytes read as zero afterwards
 };
 
 class Disk;
 class DiskGroup;
 
-/// One operation on a member. `offset` and `size` are multiples of 4096 (`row_size`), or, behind the
-/// last whole row of the disk, of its sectors; `data` is aligned to the disk's `memory_align` and
-/// stays in place until the operation completes.
+/// One operation on a member. `offset` and `size` are multiples of 4096 (`row_size`), or, behind
+/// the last whole row of the disk, of its sectors; `data` is aligned to the disk's `memory_align`
+/// and stays in place until the operation completes.
 struct DiskOp {
     DiskOpKind kind{DiskOpKind::read};
-    bool fua{false};                // write: durable when it completes
-    bool background{false};         // nobody waits for it: another thread may take its time
-    bool may_free{false};           // zero: space may be given back; else it stays, or is, taken
-    std::uint64_t offset{0};        // bytes from the start of the device
-    std::uint64_t size{0};          // bytes
-    std::byte* data{nullptr};       // read: filled; write: only read from
+    bool fua{false};           // write: durable when it completes
+    bool background{false};    // nobody waits for it: another thread may take its time
+    bool may_free{false};      // zero: space may be given back; else it stays, or is, taken
+    std::uint64_t offset{0};   // bytes from the start of the device
+    std::uint64_t size{0};     // bytes
+    std::byte* data{nullptr};  // read: filled; write: only read from
     DiskGroup* group{nullptr};
-    Disk* disk{nullptr};            // where it was submitted
-    int os_error{0};                // after completion: 0, or an errno
-    std::uint32_t done{0};          // bytes so far, when the kernel does it in pieces
-    std::uint32_t tag{0};           // the submitter's own
+    Disk* disk{nullptr};    // where it was submitted
+    int os_error{0};        // after completion: 0, or an errno
+    std::uint32_t done{0};  // bytes so far, when the kernel does it in pieces
+    std::uint32_t tag{0};   // the submitter's own
 
     bool ok() const { return os_error == 0; }
 };
@@ -79,14 +79,14 @@ class DiskGroup {
 /// What a disk is like; fixed while it is open. A `zero` of a kind that is not fast may be answered
 /// with EOPNOTSUPP: then nothing has changed, and zeros are to be written.
 struct DiskInfo {
-    std::string path;                // for messages
-    std::uint64_t size{0};           // bytes
-    std::uint32_t memory_align{512}; // of DiskOp::data; 1 when any address will do
-    bool zero_fast{false};           // `zero` that may free costs next to nothing per byte
-    bool zero_kept_fast{false};      // and so does one that may not
-    bool allocated{false};           // a file that has space for every byte: it is to keep it
-    bool direct{false};              // O_DIRECT: past the page cache
-    bool in_memory{false};           // tmpfs: an operation is a copy and never waits
+    std::string path;                 // for messages
+    std::uint64_t size{0};            // bytes
+    std::uint32_t memory_align{512};  // of DiskOp::data; 1 when any address will do
+    bool zero_fast{false};            // `zero` that may free costs next to nothing per byte
+    bool zero_kept_fast{false};       // and so does one that may not
+    bool allocated{false};            // a file that has space for every byte: it is to keep it
+    bool direct{false};               // O_DIRECT: past the page cache
+    bool in_memory{false};            // tmpfs: an operation is a copy and never waits
     bool block_device{false};
     bool read_only{false};           // nothing can be written to it
     std::uint32_t sector_size{512};  // smallest unit of I/O

@@ -45,7 +45,7 @@ void* frame_allocate(std::size_t size) {
         pool.lists[slot] = free->next;
         return free;
     }
-    return ::operator new(slot * step);
+    return ::operator new(slot* step);
 }
 
 void frame_free(void* frame, std::size_t size) noexcept {

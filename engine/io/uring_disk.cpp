@@ -96,11 +96,12 @@ Refusal refuse_read_only(const std::string& path, std::string_view why,
 
 Refusal cannot_open(const std::string& path, const OpenOptions& options, int error) {
     if (error == EBUSY) {
-        return refuse(path, "is in use: mounted, or held by another program", "stop that one first");
+        return refuse(path, "is in use: mounted, or held by another program",
+                      "stop that one first");
     }
-    const std::string why = fmt::format("cannot be opened for {}: {}",
-                                        options.readonly ? "reading" : "reading and writing",
-                                        os_error_text(error));
+    const std::string why =
+        fmt::format("cannot be opened for {}: {}",
+                    options.readonly ? "reading" : "reading and writing", os_error_text(error));
     const bool forbidden = error == EACCES || error == EPERM || error == EROFS;
     if (!forbidden) return refuse(path, why, "");
     const UniqueFd reader(open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -154,8 +155,7 @@ void ask_file_system(MemberFile& file, const OpenOptions& options, const struct 
     DiskInfo& info = file.info;
     const int fd = file.fd.get();
     info.size = static_cast<std::uint64_t>(found.st_size);
-    info.allocated =
-        static_cast<std::uint64_t>(found.st_blocks) * status_block_size >= info.size;
+    info.allocated = static_cast<std::uint64_t>(found.st_blocks) * status_block_size >= info.size;
     struct statfs system {};
     if (fstatfs(fd, &system) == 0) {
         info.in_memory = system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC;
@@ -233,8 +233,8 @@ void UringDisk::submit(DiskOp& op) {
 
 int UringDisk::read_now(std::uint64_t offset, ByteSpan into) const {
     for (std::size_t done = 0; done != into.size();) {
-        const ssize_t count = pread(fd(), into.data() + done, into.size() - done,
-                                    static_cast<off_t>(offset + done));
+        const ssize_t count =
+            pread(fd(), into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
         if (count < 0 && errno == EINTR) continue;
         if (count < 0) return errno;
         if (count == 0) return EIO;  // the file shrank

@@ -39,12 +39,14 @@ std::string memlock_text() {
 }
 
 std::string text_of_no_ring(int error) {
-    const std::string what = fmt::format("io_uring is not to be had here ({})", os_error_text(error));
+    const std::string what =
+        fmt::format("io_uring is not to be had here ({})", os_error_text(error));
     switch (error) {
         case ENOMEM:
-            return fmt::format("{}: there is not enough memory that may be locked; {}. Raise it "
-                               "(`ulimit -l`, or LimitMEMLOCK= in a systemd unit)",
-                               what, memlock_text());
+            return fmt::format(
+                "{}: there is not enough memory that may be locked; {}. Raise it "
+                "(`ulimit -l`, or LimitMEMLOCK= in a systemd unit)",
+                what, memlock_text());
         case EPERM: {
             std::ifstream file("/proc/sys/kernel/io_uring_disabled");
             int disabled = 0;
@@ -52,7 +54,8 @@ std::string text_of_no_ring(int error) {
                 return fmt::format("{}: /proc/sys/kernel/io_uring_disabled is {}, which forbids it",
                                    what, disabled);
             }
-            return what + ": a security policy forbids it (a container's seccomp filter, or SELinux)";
+            return what +
+                   ": a security policy forbids it (a container's seccomp filter, or SELinux)";
         }
         case ENOSYS:
             return what + ": it needs Linux 5.15 or newer, and a container that lets it through";
@@ -86,8 +89,7 @@ Checked<std::unique_ptr<UringLoop>> UringLoop::create() {
         return Refusal{text_of_no_ring(-error)};
     }
     loop->ring_.reset(ring.release());  // only a ring that was begun is ended
-    loop->registered_files_ =
-        io_uring_register_files_sparse(loop->ring_.get(), file_slots) == 0;
+    loop->registered_files_ = io_uring_register_files_sparse(loop->ring_.get(), file_slots) == 0;
     loop->wake_fd_ = eventfd(0, EFD_CLOEXEC);
     if (loop->wake_fd_ < 0) return Refusal{fmt::format("eventfd: {}", os_error_text(errno))};
     loop->watch_wake_fd();
@@ -195,7 +197,8 @@ void UringLoop::run() {
     stopping_.store(false);
 }
 
-/// True if there is more to do at once; else what was queued is submitted as the loop goes to sleep.
+/// True if there is more to do at once; else what was queued is submitted as the loop goes to
+/// sleep.
 bool UringLoop::run_turn() {
     inbox_.run_all();
     fire_timers();

@@ -29,7 +29,8 @@ ArrayBytes bytes_in(const Geometry& geometry, const BadRange& range, std::uint64
 }
 
 /// Cut at the borders of volumes; those outside are counted from the array's start.
-void name_bytes(std::vector<BadBytes>& named, const Configuration& configuration, ArrayBytes bytes) {
+void name_bytes(std::vector<BadBytes>& named, const Configuration& configuration,
+                ArrayBytes bytes) {
     const std::uint64_t stripe_size = configuration.stripe_data_size();
     while (bytes.begin != bytes.end) {
         BadBytes piece;
@@ -90,7 +91,8 @@ void add_pieces(std::vector<ArrayBytes>& all, const Geometry& geometry, const Ba
     const std::uint64_t per_strip = geometry.rows_per_strip();
     const std::uint64_t end = (range.first + range.count + per_strip - 1) / per_strip;
     std::size_t here = 0;
-    for (std::uint64_t stripe = range.first / per_strip; stripe != end && here / 2 <= most; ++stripe) {
+    for (std::uint64_t stripe = range.first / per_strip; stripe != end && here / 2 <= most;
+         ++stripe) {
         const ArrayBytes bytes = bytes_in(geometry, range, stripe);
         if (bytes.begin == bytes.end) continue;
         all.push_back(bytes);

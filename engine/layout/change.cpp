@@ -25,9 +25,7 @@ struct Apply {
         record.rebuilt = {};
         record.left = lost.left;
     }
-    void operator()(const change::Away& away) const {
-        record_of(c, away.member).left = away.left;
-    }
+    void operator()(const change::Away& away) const { record_of(c, away.member).left = away.left; }
     void operator()(const change::Removed& removed) const {
         MemberRecord& record = record_of(c, removed.member);
         BRAID_REQUIRE(!takes_part(record.state));
@@ -40,9 +38,8 @@ struct Apply {
         c.members.push_back(added.record);
     }
     void operator()(const change::SpareRemoved& removed) const {
-        std::erase_if(c.members, [&](const MemberRecord& at) {
-            return !at.role && at.uuid == removed.uuid;
-        });
+        std::erase_if(c.members,
+                      [&](const MemberRecord& at) { return !at.role && at.uuid == removed.uuid; });
     }
     void operator()(const change::RoleFilled& filled) const {
         const MemberRecord* spare = c.member(filled.spare);
@@ -76,9 +73,8 @@ struct Apply {
     }
     void operator()(const change::ResyncedTo& resynced) const {
         if (!c.resynced) return;  // everywhere already
-        c.resynced = resynced.stripe
-                         ? std::optional(std::max(*c.resynced, *resynced.stripe))
-                         : std::nullopt;
+        c.resynced =
+            resynced.stripe ? std::optional(std::max(*c.resynced, *resynced.stripe)) : std::nullopt;
     }
     void operator()(const change::ScrubAt& at) const { c.scrub = at.scrub; }
     void operator()(const change::BadRows& bad) const { c.bad_rows = bad.ranges; }

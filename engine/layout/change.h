@@ -17,7 +17,7 @@ namespace change {
 struct Lost {
     MemberIndex member{};
     MemberState state{MemberState::faulty};
-    EpochRevision left;           // what it held, at least, as it left
+    EpochRevision left;  // what it held, at least, as it left
 };
 /// In sync, and not among the disks that were given at a start: `left` is what it held, at least.
 struct Away {
@@ -30,13 +30,13 @@ struct Removed {
 };
 /// A disk without a role, which takes one or waits for one.
 struct SpareAdded {
-    MemberRecord record;          // role: none; state: spare; its uuid is new
+    MemberRecord record;  // role: none; state: spare; its uuid is new
 };
 struct SpareRemoved {
     Uuid uuid;
 };
-/// A spare takes the role of a lost member, to be rebuilt from the first stripe on. Who had the role
-/// is forgotten.
+/// A spare takes the role of a lost member, to be rebuilt from the first stripe on. Who had the
+/// role is forgotten.
 struct RoleFilled {
     MemberIndex member{};
     Uuid spare;
@@ -88,8 +88,8 @@ using Change =
                  change::Intent, change::InUse, change::ReadError>;
 
 /// The configuration with the change; its version and events stay, they are its writer's. What the
-/// change does not fit (a member that is not rebuilding has no progress, a role that is filled takes
-/// nobody) is a mistake of the caller's, and ends the process.
+/// change does not fit (a member that is not rebuilding has no progress, a role that is filled
+/// takes nobody) is a mistake of the caller's, and ends the process.
 Configuration apply(Configuration before, const Change& what);
 
 }  // namespace braid

@@ -79,9 +79,8 @@ const MemberRecord* Configuration::member(const Uuid& uuid) const {
 }
 
 std::uint32_t Configuration::lost_count() const {
-    return static_cast<std::uint32_t>(std::ranges::count_if(members, [](const auto& record) {
-        return record.role && !takes_part(record.state);
-    }));
+    return static_cast<std::uint32_t>(std::ranges::count_if(
+        members, [](const auto& record) { return record.role && !takes_part(record.state); }));
 }
 
 MemberSet Configuration::in_sync() const {
@@ -104,7 +103,8 @@ bool same_parts(const Configuration& one, const Configuration& other) {
     if (one.in_sync() != other.in_sync() || one.taking_part() != other.taking_part()) return false;
     for (std::uint32_t role = 0; role != one.member_count; ++role) {
         if (!one.taking_part().has(role)) continue;
-        if (one.member(MemberIndex{role})->uuid != other.member(MemberIndex{role})->uuid) return false;
+        if (one.member(MemberIndex{role})->uuid != other.member(MemberIndex{role})->uuid)
+            return false;
     }
     return true;
 }
@@ -118,9 +118,10 @@ Checked<Unit> check_intent_region(std::uint64_t region) {
             "true after a crash"};
     }
     if (std::has_single_bit(region)) return Unit{};
-    return Refusal{fmt::format("a mark covers a power of two of bytes, 64K to 1T, and {} is none; "
-                               "the next ones are {} and {}",
-                               region, std::bit_floor(region), std::bit_ceil(region))};
+    return Refusal{
+        fmt::format("a mark covers a power of two of bytes, 64K to 1T, and {} is none; "
+                    "the next ones are {} and {}",
+                    region, std::bit_floor(region), std::bit_ceil(region))};
 }
 
 bool covers_all(const Configuration& c) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The configuration: what the array is, who its members are and in which state, which volumes it
-// carries. A value; it is written to every member (braid-format(5)), and (epoch, revision) grows with
-// each change of it: engine/layout/register.h.
+// carries. A value; it is written to every member (braid-format(5)), and (epoch, revision) grows
+// with each change of it: engine/layout/register.h.
 #pragma once
 
 #include <cstdint>
@@ -35,28 +35,28 @@ constexpr bool takes_part(MemberState state) {
     return state == MemberState::in_sync || state == MemberState::rebuilding;
 }
 
-std::string_view text_of(Layout layout);                            // "left-symmetric"
-std::string_view text_of(MemberState state);                        // "in_sync"
+std::string_view text_of(Layout layout);      // "left-symmetric"
+std::string_view text_of(MemberState state);  // "in_sync"
 std::optional<Layout> layout_of(std::string_view text);
 std::optional<MemberState> member_state_of(std::string_view text);
 
 struct MemberRecord {
-    Uuid uuid;                            // nil for a role that nothing ever filled
-    std::optional<MemberIndex> role;      // none: a spare
+    Uuid uuid;                        // nil for a role that nothing ever filled
+    std::optional<MemberIndex> role;  // none: a spare
     MemberState state{MemberState::missing};
-    std::uint32_t home{0};                // node id
-    std::uint64_t data_offset{0};         // bytes; first data byte on this member
-    std::uint64_t size{0};                // bytes of the device when it was last seen
-    StripeIndex rebuilt{};                // rebuilding: stripes before this one are true
-    std::uint32_t dev_number{0};          // md's index into dev_roles
-    std::uint64_t read_errors{0};         // corrected so far
-    EpochRevision left;                   // faulty or missing: what it held, at least, as it left
-    std::string path;                     // where it was last seen; for people only
+    std::uint32_t home{0};         // node id
+    std::uint64_t data_offset{0};  // bytes; first data byte on this member
+    std::uint64_t size{0};         // bytes of the device when it was last seen
+    StripeIndex rebuilt{};         // rebuilding: stripes before this one are true
+    std::uint32_t dev_number{0};   // md's index into dev_roles
+    std::uint64_t read_errors{0};  // corrected so far
+    EpochRevision left;            // faulty or missing: what it held, at least, as it left
+    std::string path;              // where it was last seen; for people only
     bool operator==(const MemberRecord&) const = default;
 };
 
 struct VolumeRecord {
-    std::string name;                     // the NBD export
+    std::string name;  // the NBD export
     StripeIndex first{};
     std::uint64_t stripes{0};
     bool operator==(const VolumeRecord&) const = default;
@@ -64,16 +64,17 @@ struct VolumeRecord {
 
 /// A scrub that was not at its end when the array stopped.
 struct ScrubRecord {
-    StripeIndex position{};               // stripes before this one were read
+    StripeIndex position{};  // stripes before this one were read
     bool repair{false};
-    std::uint64_t mismatches{0};          // rows found wrong so far
-    std::uint64_t repaired{0};            // rows rewritten so far
+    std::uint64_t mismatches{0};  // rows found wrong so far
+    std::uint64_t repaired{0};    // rows rewritten so far
     bool operator==(const ScrubRecord&) const = default;
 };
 
-/// The write intent (engine/intent/write_intent.h): whether stripes are marked before they are written.
+/// The write intent (engine/intent/write_intent.h): whether stripes are marked before they are
+/// written.
 struct IntentSettings {
-    bool on{true};                        // off: a crash means a resync of everything
+    bool on{true};                                // off: a crash means a resync of everything
     std::uint64_t region{intent_region_default};  // bytes of data that one mark covers
     bool operator==(const IntentSettings&) const = default;
 };
@@ -84,13 +85,13 @@ enum class BadKind : std::uint8_t {
              // trusted
     voided,  // nothing: parity is true for zeros there, or for what lies on a member that is live
 };
-std::string_view text_of(BadKind kind);                             // "retry", "void"
+std::string_view text_of(BadKind kind);  // "retry", "void"
 std::optional<BadKind> bad_kind_of(std::string_view text);
 
-/// Rows of one member whose data cannot be known (engine/members/bad_rows.h): reading them is an error
-/// until they can be read after all (retry), or are written anew.
-/// Rows are numbered along the member: stripe × rows of a strip + row of the strip. Where the
-/// member holds parity in a stripe, nothing is meant.
+/// Rows of one member whose data cannot be known (engine/members/bad_rows.h): reading them is an
+/// error until they can be read after all (retry), or are written anew. Rows are numbered along the
+/// member: stripe × rows of a strip + row of the strip. Where the member holds parity in a stripe,
+/// nothing is meant.
 struct BadRange {
     MemberIndex member{};
     std::uint64_t first{0};
@@ -102,23 +103,25 @@ struct BadRange {
 struct Configuration {
     Uuid array;
     std::string name;
-    EpochRevision version;                // names it
-    EpochRevision in_force;               // the newest that was known to be on all of its members
-                                          // when this one was made
-    std::uint64_t events{0};              // md's count, written along: 2 more each time
-    std::uint64_t created{0};             // seconds since 1970
+    EpochRevision version;     // names it
+    EpochRevision in_force;    // the newest that was known to be on all of its members
+                               // when this one was made
+    std::uint64_t events{0};   // md's count, written along: 2 more each time
+    std::uint64_t created{0};  // seconds since 1970
     Level level{Level::raid5};
     Layout layout{Layout::left_symmetric};
-    std::uint64_t strip_size{0};          // bytes
-    std::uint32_t member_count{0};        // roles, parities included
-    std::uint64_t stripes{0};             // of the whole array
-    bool in_use{false};                   // set while it is served, cleared by a clean stop
-    std::optional<StripeIndex> resynced;  // parity is true before this stripe only; none: everywhere
-    std::optional<ScrubRecord> scrub;     // to be gone on with
-    std::vector<MemberRecord> members;    // each role once, in order of role; then the spares
-    std::vector<VolumeRecord> volumes;    // in order of `first`; they do not overlap
+    std::uint64_t strip_size{0};    // bytes
+    std::uint32_t member_count{0};  // roles, parities included
+    std::uint64_t stripes{0};       // of the whole array
+    bool in_use{false};             // set while it is served, cleared by a clean stop
+    std::optional<StripeIndex>
+        resynced;                       // parity is true before this stripe only; none: everywhere
+    std::optional<ScrubRecord> scrub;   // to be gone on with
+    std::vector<MemberRecord> members;  // each role once, in order of role; then the spares
+    std::vector<VolumeRecord> volumes;  // in order of `first`; they do not overlap
     IntentSettings intent;
-    std::vector<BadRange> bad_rows;       // in order of member and first; none touches the next of its kind
+    std::vector<BadRange>
+        bad_rows;  // in order of member and first; none touches the next of its kind
     bool operator==(const Configuration&) const = default;
 
     MemberRecord* member(MemberIndex role);

@@ -23,8 +23,8 @@ std::uint32_t p_member(const Geometry& geometry, StripeIndex stripe) {
 /// Rows of a window so that old and new strips, P and Q of it fit into one job's buffers.
 std::uint32_t window_rows_of(std::uint64_t strip_size, std::uint32_t member_count) {
     const std::uint64_t buffers = 2 * member_count + 2;
-    auto rows = static_cast<std::uint32_t>(
-        std::min<std::uint64_t>(strip_size / row_size, window_rows_max));
+    auto rows =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(strip_size / row_size, window_rows_max));
     while (rows > 1 && buffers * rows * row_size > job_size_max) rows /= 2;
     return rows;
 }

@@ -20,9 +20,9 @@ struct Geometry {
     Level level{Level::raid5};
     Layout layout{Layout::left_symmetric};
     std::uint32_t member_count{0};
-    std::uint64_t strip_size{0};     // bytes
+    std::uint64_t strip_size{0};  // bytes
     std::uint64_t stripes{0};
-    std::uint32_t window_rows{0};    // rows of one window; divides the rows of a strip
+    std::uint32_t window_rows{0};  // rows of one window; divides the rows of a strip
 
     static Geometry of(const Configuration& configuration);
 

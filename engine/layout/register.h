@@ -54,7 +54,9 @@ class MemberSet {
     constexpr void add(std::uint32_t member) { bits_ |= std::uint64_t{1} << member; }
     constexpr void remove(std::uint32_t member) { bits_ &= ~(std::uint64_t{1} << member); }
     constexpr bool empty() const { return bits_ == 0; }
-    constexpr std::uint32_t size() const { return static_cast<std::uint32_t>(std::popcount(bits_)); }
+    constexpr std::uint32_t size() const {
+        return static_cast<std::uint32_t>(std::popcount(bits_));
+    }
     constexpr std::uint64_t bits() const { return bits_; }
     constexpr bool has_all(MemberSet other) const { return (other.bits_ & ~bits_) == 0; }
     constexpr bool operator==(const MemberSet&) const = default;
@@ -65,13 +67,13 @@ class MemberSet {
 
 /// Which members are enough. Follows from the geometry, never from who is left.
 struct Quorum {
-    std::uint32_t members{0};   // roles of the array, parities included
+    std::uint32_t members{0};  // roles of the array, parities included
     std::uint32_t parities{0};
-    bool witness{false};        // a witness breaks ties; else the member with role 0 does
+    bool witness{false};  // a witness breaks ties; else the member with role 0 does
 
     /// Whether the members `in_sync`, which promised, are enough: n−p; where two sets of n−p need
     /// not meet (RAID-6 of four), one more, or the tie-breaker with them.
-    /// @param witness_promised  of the witness; looked at only where there is one
+    /// @param witness_promised of the witness; looked at only where there is one
     bool is_enough(MemberSet in_sync, bool witness_promised = false) const;
 };
 

@@ -40,7 +40,9 @@ class RoleSet {
     /// `for (Role role : set)`, lowest first.
     struct Iterator {
         std::uint64_t rest;
-        constexpr Role operator*() const { return Role{static_cast<std::uint32_t>(std::countr_zero(rest))}; }
+        constexpr Role operator*() const {
+            return Role{static_cast<std::uint32_t>(std::countr_zero(rest))};
+        }
         constexpr Iterator& operator++() {
             rest &= rest - 1;
             return *this;

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "engine/local/array_impl.h"
 #include "engine/base/mutation.h"
+#include "engine/local/array_impl.h"
 
 namespace braid {
 
@@ -122,8 +122,8 @@ std::optional<WalkOrder> ArrayImpl::next_walk() {
     WalkOrder order;
     order.losses = members_.losses();
     // Writes may have made true all that was in doubt: then that is all that is left to say.
-    const bool doubtful = !members_.doubt().empty() || intent_.has_doubt() ||
-                          configuration_.resynced.has_value();
+    const bool doubtful =
+        !members_.doubt().empty() || intent_.has_doubt() || configuration_.resynced.has_value();
     if (doubtful && !resync_stuck_ && !options_.readonly) {
         order.kind = WalkKind::resyncing;
         order.ranges = members_.doubt().ranges();
@@ -131,7 +131,8 @@ std::optional<WalkOrder> ArrayImpl::next_walk() {
         tell(Severity::info, "resync_started",
              intent_.has_doubt()
                  ? fmt::format("making parity true in {} stripes that were marked when the array "
-                               "stopped", intent_.stripes_in_doubt())
+                               "stopped",
+                               intent_.stripes_in_doubt())
                  : std::string("making parity true"));
         return order;
     }
@@ -152,7 +153,8 @@ std::optional<WalkOrder> ArrayImpl::next_walk() {
     const bool repairs = configuration_.scrub && configuration_.scrub->repair;
     if (configuration_.scrub && members_.doubt().empty() && !(repairs && options_.readonly)) {
         order.kind = WalkKind::scrubbing;
-        order.ranges = {{raw(configuration_.scrub->position) * geometry_.windows_per_stripe(), end}};
+        order.ranges = {
+            {raw(configuration_.scrub->position) * geometry_.windows_per_stripe(), end}};
         order.repair = configuration_.scrub->repair;
         order.mismatches = configuration_.scrub->mismatches;
         order.repaired = configuration_.scrub->repaired;
@@ -252,11 +254,11 @@ void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
 
 void ArrayImpl::tell_walk_result() {
     if (walk_told_bad_) {
-        const std::uint64_t more =
-            bad_bytes_size_ - std::min(bad_bytes_size_, walk_bad_before_);
+        const std::uint64_t more = bad_bytes_size_ - std::min(bad_bytes_size_, walk_bad_before_);
         tell(Severity::warning, "walk_unknown",
              fmt::format("{} bytes more than before it cannot be known, {} in all: braid status "
-                         "names them", more, bad_bytes_size_));
+                         "names them",
+                         more, bad_bytes_size_));
     }
     if (members_.lost() != 0) return;
     if (bad_.empty()) {
@@ -283,9 +285,8 @@ bool ArrayImpl::wait_for_members(const WalkOrder& order, std::uint64_t window, c
     const bool refused = error.code == Errc::io;  // a write of what it found wrong
     if (error.code != Errc::busy && error.code != Errc::full && !refused) return false;
     if (members_.failed() || stopping_) return false;
-    const std::uint64_t pause = walk_pause_.value == 0
-                                    ? walk_pause_first
-                                    : std::min(2 * walk_pause_.value, walk_pause_max);
+    const std::uint64_t pause =
+        walk_pause_.value == 0 ? walk_pause_first : std::min(2 * walk_pause_.value, walk_pause_max);
     const bool first = walk_pause_.value == 0;
     walk_pause_ = {pause};
     walk_waits_ = true;
@@ -383,9 +384,9 @@ void ArrayImpl::scrub_ended(const WalkOrder& order, const Result<void>& result) 
                          order.repaired));
         return;
     }
-    tell(order.mismatches == 0 ? Severity::info : Severity::warning, "scrub_done",
-         fmt::format("scrub is done: {} rows wrong, {} repaired", order.mismatches,
-                     order.repaired));
+    tell(
+        order.mismatches == 0 ? Severity::info : Severity::warning, "scrub_done",
+        fmt::format("scrub is done: {} rows wrong, {} repaired", order.mismatches, order.repaired));
 }
 
 void ArrayImpl::walk_mismatch(WindowPlace place, RowMask rows, RoleSet strips, std::string what) {
@@ -444,7 +445,8 @@ Checked<Unit> ArrayImpl::start_scrub(bool repair) {
     if (members_.lost() != 0) {
         return Refusal{fmt::format(
             "{} of {} members lost: there is nothing left to compare with. Rebuild first (braid "
-            "member replace)", members_.lost(), members_.count())};
+            "member replace)",
+            members_.lost(), members_.count())};
     }
     if (!members_.doubt().empty() && options_.readonly) {
         return Refusal{

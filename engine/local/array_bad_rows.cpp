@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "engine/local/array_impl.h"
-#include "engine/layout/bad_bytes.h"
 #include "engine/base/mutation.h"
 #include "engine/base/os_error.h"
+#include "engine/layout/bad_bytes.h"
+#include "engine/local/array_impl.h"
 
 namespace braid {
 namespace {
@@ -69,7 +69,8 @@ bool ArrayImpl::take_bad_rows(std::vector<BadRange> more) {
         if (!merge_to_fit(more, written_since())) return false;
         const std::string text = fmt::format(
             "the list of rows that cannot be known has no room for each of them: {} bytes that lie "
-            "between them are listed along", bytes_in_all(configuration_, more) - meant);
+            "between them are listed along",
+            bytes_in_all(configuration_, more) - meant);
         if (!walk_told_joined_) tell(Severity::warning, "bad_rows_joined", text);
         walk_told_joined_ = true;
     }
@@ -93,11 +94,11 @@ bool ArrayImpl::add_bad_rows(const std::vector<BadRange>& rows) {
     }
     const bool comes_back = std::ranges::count(rows, BadKind::retry, &BadRange::kind) != 0;
     tell(Severity::error, "bad_rows",
-         fmt::format("rows whose parity is in doubt cannot be computed without what is lost. "
-                     "Reading them is an error until they are written anew{}: {}",
-                     comes_back ? ", or until the member that has them is back (braid member add)"
-                                : "",
-                     text_of_bad(bad_bytes_, bad_bytes_size_)));
+         fmt::format(
+             "rows whose parity is in doubt cannot be computed without what is lost. "
+             "Reading them is an error until they are written anew{}: {}",
+             comes_back ? ", or until the member that has them is back (braid member add)" : "",
+             text_of_bad(bad_bytes_, bad_bytes_size_)));
     return true;
 }
 
@@ -227,8 +228,8 @@ void ArrayImpl::add_beside(std::vector<BadRange>& rows, const BadRange& range,
             const MemberIndex member{i};
             std::uint64_t all = ~std::uint64_t{0};
             if (member == range.member || !is_gone(member, window, all, also)) continue;
-            const bool kept = also == member ||
-                              (left_now.has(i) && members_.slot(member).kept > window);
+            const bool kept =
+                also == member || (left_now.has(i) && members_.slot(member).kept > window);
             rows.push_back({member, row, end - row, kept ? BadKind::retry : BadKind::voided});
         }
         row = end;
@@ -285,7 +286,8 @@ void ArrayImpl::halt(const std::string& why) {
                      "on would mean guessing. Nothing was lost that was not lost before. Bring "
                      "back the members that are missing and start it again; if they are gone, "
                      "start it with force, which trusts parity as it is, check the file systems, "
-                     "and restore what is wrong", why));
+                     "and restore what is wrong",
+                     why));
     tell_failed();
 }
 
@@ -303,14 +305,15 @@ void ArrayImpl::strip_write_failed(MemberIndex member, int os_error) {
     if (full) {
         tell(Severity::error, "no_room",
              fmt::format("{} has no room for a write: it is refused with ENOSPC until there is. "
-                         "The member keeps its place", text_of_role(member)));
+                         "The member keeps its place",
+                         text_of_role(member)));
         return;
     }
     tell(Severity::error, "write_failed",
-         fmt::format("a write to {} failed ({}): it is answered with an error. The member is needed, "
-                     "and keeps its place: {} of {} members are lost already",
-                     text_of_role(member), os_error_text(os_error), members_.lost(),
-                     members_.count()));
+         fmt::format(
+             "a write to {} failed ({}): it is answered with an error. The member is needed, "
+             "and keeps its place: {} of {} members are lost already",
+             text_of_role(member), os_error_text(os_error), members_.lost(), members_.count()));
 }
 
 /// The client has nothing but EIO: the log says what it can do. A request that has the rows of two
@@ -355,7 +358,7 @@ Task<Result<void>> ArrayImpl::doubt_rows(ArrayImpl* self, WindowPlace place, Row
     self->intent_.add_doubt(place.stripe);
     self->set_gates();
     std::vector<BadRange> lost;
-    for (const Role role : members.state_of(place).lost & geometry.data_roles()) {
+    for (const Role role : members.state_of(place).lost& geometry.data_roles()) {
         for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
             lost.push_back(self->bad_.range_of(place, role, row, count));
         });

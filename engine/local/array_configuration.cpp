@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// How the configuration comes into force (engine/layout/register.h). One coroutine writes it; whoever
-// changed it waits for the number of the change. What changes nobody's part is a revision of our
-// own epoch; everything else takes a new one. A member that does not promise, or does not take it,
-// is lost in a further one; or it is kept, and then all is tried again (array_suspend.cpp).
+// How the configuration comes into force (engine/layout/register.h). One coroutine writes it;
+// whoever changed it waits for the number of the change. What changes nobody's part is a revision
+// of our own epoch; everything else takes a new one. A member that does not promise, or does not
+// take it, is lost in a further one; or it is kept, and then all is tried again
+// (array_suspend.cpp).
 #include <fmt/format.h>
 
 #include <cstring>
 #include <utility>
 
-#include "engine/local/array_impl.h"
-
 #include "engine/base/mutation.h"
 #include "engine/base/os_error.h"
+#include "engine/local/array_impl.h"
 
 namespace braid {
 
@@ -146,10 +146,10 @@ Task<void> ArrayImpl::do_step(ArrayImpl* self, Proposal* proposal, const Configu
         if (!members.has(i)) continue;
         Disk& disk = *self->members_.slot(MemberIndex{i}).disk;
         MemberMetadata* metadata = &self->metadata_[i];
-        writers.spawn(keep_result(
-            promises ? promise_member(disk, metadata, now->array, proposal->epoch())
-                     : write_member_metadata(disk, now, metadata, wall),
-            &results[i]));
+        writers.spawn(
+            keep_result(promises ? promise_member(disk, metadata, now->array, proposal->epoch())
+                                 : write_member_metadata(disk, now, metadata, wall),
+                        &results[i]));
     }
     auto joined = writers.join();
     co_await joined;
@@ -183,9 +183,9 @@ Task<void> ArrayImpl::write_spares(ArrayImpl* self) {
     TaskGroup writers(self->ready_);
     for (Spare& spare : self->spares_) {
         if (self->in_force_.member(spare.metadata.uuid) == nullptr) continue;  // added just now
-        writers.spawn(keep_result(
-            write_member_metadata(*spare.disk, &self->in_force_, &spare.metadata, wall),
-            &results.emplace_back()));
+        writers.spawn(
+            keep_result(write_member_metadata(*spare.disk, &self->in_force_, &spare.metadata, wall),
+                        &results.emplace_back()));
     }
     auto joined = writers.join();
     co_await joined;
@@ -226,8 +226,10 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
     if (!was_rebuilding) {
         const std::string rest =
             bad_.empty() ? std::string("every byte can still be computed")
-                         : fmt::format("every byte can still be computed, but for {} that cannot be "
-                                       "known", bad_bytes_size_);
+                         : fmt::format(
+                               "every byte can still be computed, but for {} that cannot be "
+                               "known",
+                               bad_bytes_size_);
         tell(Severity::warning, "degraded",
              fmt::format("the array is degraded: {} of {} members lost, {}", members_.lost(),
                          members_.count(), rest));
@@ -267,8 +269,8 @@ void ArrayImpl::stop_writing(const std::string& why) {
 }
 
 /// What a flush did not make durable may be gone, whatever a later one says. On a member that is
-/// needed nothing stands in for it: no flush is acknowledged any more, and no mark goes, so that the
-/// next start asks for what was written since the last one.
+/// needed nothing stands in for it: no flush is acknowledged any more, and no mark goes, so that
+/// the next start asks for what was written since the last one.
 void ArrayImpl::write_failed(MemberIndex member, int os_error) {
     if (!is_needed(member)) {
         return lose(member, MemberState::faulty,
@@ -290,8 +292,8 @@ void ArrayImpl::read_failed(MemberIndex member, int os_error) {
     if (at.read_errors == 1 || at.read_errors % 10 == 0) {
         tell(Severity::warning, "read_error",
              fmt::format("member {} ({}): a read failed ({}), {} so far; what can be computed from "
-                         "the others is answered from them, and rewritten", raw(member), at.path,
-                         os_error_text(os_error), at.read_errors));
+                         "the others is answered from them, and rewritten",
+                         raw(member), at.path, os_error_text(os_error), at.read_errors));
     }
     // As md does it: a member that has many at once is failing; one a month is a disk's age.
     constexpr std::uint64_t hour = 3'600'000'000'000;

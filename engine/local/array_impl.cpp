@@ -12,18 +12,25 @@ namespace braid {
 
 std::string_view text_of(Health health) {
     switch (health) {
-        case Health::clean: return "clean";
-        case Health::damaged: return "damaged";
-        case Health::degraded: return "degraded";
-        case Health::failed: return "failed";
+        case Health::clean:
+            return "clean";
+        case Health::damaged:
+            return "damaged";
+        case Health::degraded:
+            return "degraded";
+        case Health::failed:
+            return "failed";
     }
     return "unknown";
 }
 std::string_view text_of(WalkKind kind) {
     switch (kind) {
-        case WalkKind::rebuilding: return "rebuilding";
-        case WalkKind::resyncing: return "resyncing";
-        case WalkKind::scrubbing: return "scrubbing";
+        case WalkKind::rebuilding:
+            return "rebuilding";
+        case WalkKind::resyncing:
+            return "resyncing";
+        case WalkKind::scrubbing:
+            return "scrubbing";
     }
     return "unknown";
 }
@@ -42,11 +49,10 @@ ArrayImpl::ArrayImpl(ReadyQueue& ready, Clock& clock, Configuration configuratio
       bad_(geometry_, configuration_.bad_rows),
       locks_(geometry_),
       pool_(options_.buffer_size),
-      intent_(clock, geometry_, members_, *this,
-              {configuration_.array, 0, configuration_.volumes}),
+      intent_(clock, geometry_, members_, *this, {configuration_.array, 0, configuration_.volumes}),
       tasks_(ready),
-      context_{geometry_, members_, locks_, pool_, *this, intent_, bad_, counters_,
-               options_.readonly},
+      context_{geometry_, members_,  locks_,           pool_, *this, intent_,
+               bad_,      counters_, options_.readonly},
       requests_(context_, tasks_),
       walker_(context_, clock, ready, *this) {
     requests_.set_readonly(options_.readonly);
@@ -70,8 +76,10 @@ namespace {
 Checked<Unit> check_writable(const std::vector<std::unique_ptr<Disk>>& disks) {
     for (const auto& disk : disks) {
         if (!disk->info().read_only) continue;
-        return Refusal{fmt::format("{}: is read-only; make it writable, or serve the array with "
-                                   "readonly=true", disk->info().path)};
+        return Refusal{
+            fmt::format("{}: is read-only; make it writable, or serve the array with "
+                        "readonly=true",
+                        disk->info().path)};
     }
     return Unit{};
 }
@@ -183,9 +191,9 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     if (self->options_.force) self->trust_doubt_by_force();
     BRAID_CO_TRY(const IntentSettings intent, self->plan_intent());
     self->change(change::Intent{intent});
-    self->intent_.start({self->configuration_.intent, self->before_.intent_generation,
-                         self->before_.marked},
-                        self->tasks_);
+    self->intent_.start(
+        {self->configuration_.intent, self->before_.intent_generation, self->before_.marked},
+        self->tasks_);
     self->set_gates();
     self->change(change::InUse{true});
     if (!self->list_doubt(self->away())) {
@@ -195,21 +203,23 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     if (!durable) {
         co_return Refusal{fmt::format(
             "the members did not take the configuration that says that the array is in use ({}); "
-            "see the messages above", text_of(durable.error().code))};
+            "see the messages above",
+            text_of(durable.error().code))};
     }
     // After the configuration, which says what is in doubt where there is no record: an empty
     // record in front of it would say that nothing is.
     self->intent_.set_epoch(self->configuration_.version.epoch);
     if (const auto kept = co_await rewrite_patiently(self); !kept) {
-        co_return Refusal{fmt::format("the members did not take the first record of the write "
-                                      "intent ({}); see the messages above",
-                                      text_of(kept.error().code))};
+        co_return Refusal{
+            fmt::format("the members did not take the first record of the write "
+                        "intent ({}); see the messages above",
+                        text_of(kept.error().code))};
     }
     self->set_settles();
-    self->tell(Severity::info, "started",
-               fmt::format("RAID-{} of {} members, {} lost", static_cast<int>(
-                               self->configuration_.level), self->members_.count(),
-                           self->members_.lost()));
+    self->tell(
+        Severity::info, "started",
+        fmt::format("RAID-{} of {} members, {} lost", static_cast<int>(self->configuration_.level),
+                    self->members_.count(), self->members_.lost()));
     self->background_running_ = true;
     self->tasks_.spawn(run_background(self));
     co_return Unit{};
@@ -247,8 +257,8 @@ Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
     // pass before anybody else may ask which they are.
     while (self->must_settle()) {
         // It comes before whatever else walks.
-        const bool waits = self->walker_.running() &&
-                           self->walker_.order().kind != WalkKind::resyncing;
+        const bool waits =
+            self->walker_.running() && self->walker_.order().kind != WalkKind::resyncing;
         if (waits) self->walker_.cancel();
         self->resync_event_.clear();
         auto passed = self->resync_event_.wait();
@@ -337,7 +347,8 @@ Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
     if (left) {
         self->tell(Severity::warning, "resync_left",
                    fmt::format("{} stripes that were marked are still to be made true; the next "
-                               "start goes on with them", self->intent_.stripes_in_doubt()));
+                               "start goes on with them",
+                               self->intent_.stripes_in_doubt()));
     }
     self->change(change::InUse{left});
     BRAID_CO_CHECK(co_await wait_durable(self, self->changed()));

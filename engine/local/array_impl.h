@@ -12,18 +12,18 @@
 
 #include "engine/array.h"
 #include "engine/assembly/assembly.h"
-#include "engine/members/bad_rows.h"
-#include "engine/metadata/config_slot.h"
-#include "engine/base/rng.h"
-#include "engine/stripes/buffer_pool.h"
-#include "engine/members/members.h"
 #include "engine/assembly/new_member.h"
+#include "engine/base/rng.h"
+#include "engine/intent/write_intent.h"
 #include "engine/layout/change.h"
 #include "engine/layout/register.h"
+#include "engine/members/bad_rows.h"
+#include "engine/members/members.h"
+#include "engine/metadata/config_slot.h"
 #include "engine/serving/requests.h"
-#include "engine/walks/walker.h"
+#include "engine/stripes/buffer_pool.h"
 #include "engine/stripes/window_locks.h"
-#include "engine/intent/write_intent.h"
+#include "engine/walks/walker.h"
 #include "engine/walks/wrong_rows.h"
 
 namespace braid {
@@ -39,7 +39,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
         std::uint64_t intent_generation{0};
         std::string intent_hindrance;
         std::uint64_t epoch_seen{0};
-        std::vector<Uuid> away;          // in sync, and not among the disks that were given
+        std::vector<Uuid> away;  // in sync, and not among the disks that were given
     };
     void set_before(Before before) { before_ = std::move(before); }
     /// Why a member that was given takes no part; before start().
@@ -210,8 +210,8 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     static Task<Checked<Unit>> heal_from(ArrayImpl* self, Disk* disk, MemberIndex role,
                                          const NewMember* prepared, bool force);
     static Task<Result<std::uint64_t>> take_back(ArrayImpl* self, TakeBack from);
-    static Task<Result<std::uint64_t>> take_batch(ArrayImpl* self, TakeBack from,
-                                                  std::uint64_t* at, std::uint64_t end);
+    static Task<Result<std::uint64_t>> take_batch(ArrayImpl* self, TakeBack from, std::uint64_t* at,
+                                                  std::uint64_t end);
 
     // The configuration, array_configuration.cpp.
     /// The one place that changes what is wanted, in memory, at once; but for the version, which
@@ -310,8 +310,8 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     std::vector<BadBytes> bad_bytes_;  // of configuration_.bad_rows
     std::uint64_t bad_bytes_size_{0};
     bool walk_told_joined_{false};
-    bool walk_told_bad_{false};        // what the walk under way had to list
-    std::uint64_t walk_bad_before_{0}; // bytes listed when it began
+    bool walk_told_bad_{false};         // what the walk under way had to list
+    std::uint64_t walk_bad_before_{0};  // bytes listed when it began
 
     // The register: what is known to be in force, whether its epoch is ours, and the highest epoch
     // that was seen, on any member or as a proposal of our own.
@@ -319,13 +319,13 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     std::uint64_t own_epoch_{0};
     std::uint64_t epoch_seen_{0};
 
-    std::uint64_t changes_{0};        // of the configuration in memory
+    std::uint64_t changes_{0};  // of the configuration in memory
     std::uint64_t changes_durable_{0};
-    std::uint64_t losses_seen_{0};    // members_.losses() as of the newest change
+    std::uint64_t losses_seen_{0};  // members_.losses() as of the newest change
     Event changed_event_;
     Event durable_event_;
-    Event background_event_;          // there may be something to do
-    Event resync_event_;              // less is in doubt, or the resync has ended
+    Event background_event_;  // there may be something to do
+    Event resync_event_;      // less is in doubt, or the resync has ended
     bool background_running_{false};
     bool scrub_cancelled_{false};
     std::optional<MemberIndex> rebuild_stuck_;  // could not go on; not tried again by itself
@@ -334,8 +334,8 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     std::string why_resync_stuck_;
     static constexpr std::uint64_t walk_pause_first = 2'000'000'000;
     static constexpr std::uint64_t walk_pause_max = 4'000'000'000;  // writes may wait for it
-    Nanos walk_pause_{};              // the last one; none: walks go on
-    bool walk_waits_{false};          // for members, until end_wait() ends
+    Nanos walk_pause_{};      // the last one; none: walks go on
+    bool walk_waits_{false};  // for members, until end_wait() ends
     /// The walk that waits, or that waited last and has not ended since.
     struct WalkWait {
         WalkOrder order;
@@ -349,13 +349,13 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     MemberSet given_up_;    // roles whose last member's rows were given up by force
     Timer* waiting_{nullptr};
     std::optional<WalkStatus> last_scrub_;
-    bool draining_{false};            // no request is taken any more
-    bool stopping_{false};            // and nothing new begins in the background
+    bool draining_{false};  // no request is taken any more
+    bool stopping_{false};  // and nothing new begins in the background
     bool stopped_{false};
-    Timer* stop_timer_{nullptr};      // of watch_stop()
-    bool abandoned_{false};           // destroyed without stop(): frames end where they are
-    bool members_busy_{false};        // an operator's command on members runs
-    bool writing_{false};             // the configuration, to members that may be lost meanwhile
+    Timer* stop_timer_{nullptr};  // of watch_stop()
+    bool abandoned_{false};       // destroyed without stop(): frames end where they are
+    bool members_busy_{false};    // an operator's command on members runs
+    bool writing_{false};         // the configuration, to members that may be lost meanwhile
     // A member that is kept did not take it, as often; the last ones without one that held between.
     std::uint64_t refusals_{0};
     std::uint32_t refused_in_row_{0};
@@ -367,8 +367,8 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     std::uint64_t events_told_{0};
     std::deque<ArrayEvent> events_;
     WrongRowsJoiner wrong_{configuration_};
-    std::uint64_t wrong_told_{0};     // runs of rows, one by one
-    WrongRows wrong_more_;            // from the first to the last of those told together
+    std::uint64_t wrong_told_{0};  // runs of rows, one by one
+    WrongRows wrong_more_;         // from the first to the last of those told together
     std::uint64_t wrong_more_runs_{0};
     std::uint64_t wrong_more_rows_{0};
 
@@ -376,7 +376,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     std::atomic<std::uint64_t> latency_count_{0};
     std::atomic<std::uint64_t> latency_nanos_{0};
     std::atomic<std::uint64_t> direct_reads_{0};
-    LatencySample latency_taken_;     // the loop's thread
+    LatencySample latency_taken_;  // the loop's thread
 };
 
 }  // namespace braid

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cstring>
 
-#include "engine/local/array_impl.h"
 #include "engine/base/mutation.h"
 #include "engine/base/os_error.h"
 #include "engine/deciding/member_names.h"
+#include "engine/local/array_impl.h"
 
 namespace braid {
 
@@ -36,16 +36,16 @@ Checked<std::optional<MemberIndex>> ArrayImpl::find_role(const std::string& name
 }
 
 ArrayImpl::Spare* ArrayImpl::find_spare(const Uuid& uuid) {
-    const auto found = std::ranges::find(
-        spares_, uuid, [](const Spare& spare) { return spare.metadata.uuid; });
+    const auto found =
+        std::ranges::find(spares_, uuid, [](const Spare& spare) { return spare.metadata.uuid; });
     return found == spares_.end() ? nullptr : &*found;
 }
 
 /// The disk of a record, while it is open.
 const Disk* ArrayImpl::disk_of(const MemberRecord& at) const {
     if (at.role) return members_.slot(*at.role).disk.get();
-    const auto spare = std::ranges::find(
-        spares_, at.uuid, [](const Spare& one) { return one.metadata.uuid; });
+    const auto spare =
+        std::ranges::find(spares_, at.uuid, [](const Spare& one) { return one.metadata.uuid; });
     return spare == spares_.end() ? nullptr : spare->disk.get();
 }
 
@@ -94,7 +94,8 @@ Refusal is_member_already(const std::string& path, const MemberRecord& at, std::
 
 /// An order that was not carried out for that; of a member that is kept, its name.
 Refusal ArrayImpl::not_durable(const Error& error) {
-    const bool kept = error.code == Errc::io || error.code == Errc::full;  // a member that is needed
+    const bool kept =
+        error.code == Errc::io || error.code == Errc::full;  // a member that is needed
     return Refusal{fmt::format("the new configuration could not be written: {}",
                                kept ? error.where : text_of(error.code))};
 }
@@ -134,7 +135,8 @@ Checked<Unit> ArrayImpl::may_fail(MemberIndex role, bool force) const {
     return Refusal{fmt::format(
         "without {} up to {} bytes could not be known: parity of them is in doubt, until the resync "
         "has made it true (braid status shows how far it is), or they can be read again. Wait for "
-        "that; with --force they are given up", text_of_role(role), cost)};
+        "that; with --force they are given up",
+        text_of_role(role), cost)};
 }
 
 Task<Checked<Unit>> ArrayImpl::run_fail(ArrayImpl* self, std::string name, bool force) {
@@ -186,8 +188,8 @@ Task<Checked<Unit>> ArrayImpl::run_remove(ArrayImpl* self, std::string name) {
     if (takes_part(state)) {
         co_return Refusal{fmt::format(
             "{} is {}; fail it first (braid member fail {}), or put another in its place (braid "
-            "member replace {} PATH)", self->text_of_role(*role), text_of(state), raw(*role),
-            raw(*role))};
+            "member replace {} PATH)",
+            self->text_of_role(*role), text_of(state), raw(*role), raw(*role))};
     }
     co_await close_slot(self, *role);
     self->tell(Severity::info, "member_removed",
@@ -219,8 +221,8 @@ void ArrayImpl::fill_role(MemberIndex member, Spare spare) {
     metadata_[raw(member)] = std::move(spare.metadata);
     change(change::RoleFilled{member, uuid});
     if (rebuild_stuck_ == member) rebuild_stuck_.reset();
-    tell(Severity::info, "member_added", fmt::format("{} takes the role of member {}",
-                                                     record(member).path, raw(member)));
+    tell(Severity::info, "member_added",
+         fmt::format("{} takes the role of member {}", record(member).path, raw(member)));
     background_event_.set();
 }
 
@@ -281,8 +283,8 @@ Task<Checked<bool>> ArrayImpl::is_same_disk(ArrayImpl* self, Disk* disk) {
     co_return !(before == after);
 }
 
-/// A disk whose metadata names a member that is in use is that one, or a copy of it: the copy may be
-/// forced.
+/// A disk whose metadata names a member that is in use is that one, or a copy of it: the copy may
+/// be forced.
 Task<Checked<Unit>> ArrayImpl::tell_from_members(ArrayImpl* self, Disk* disk, bool force) {
     BRAID_CO_TRY(const std::vector<Uuid> traces,
                  co_await find_traces(*disk, self->configuration_.array));
@@ -299,8 +301,8 @@ Task<Checked<Unit>> ArrayImpl::tell_from_members(ArrayImpl* self, Disk* disk, bo
     }
     const std::string role = known->role ? std::to_string(raw(*known->role)) : "spare";
     if (!force) {
-        co_return refuse_content(*disk, fmt::format("a copy of member {} ({}), which is in use",
-                                                    role, known->path));
+        co_return refuse_content(
+            *disk, fmt::format("a copy of member {} ({}), which is in use", role, known->path));
     }
     BRAID_CO_CHECK(co_await try_write(*disk));
     const auto wiped = co_await wipe_ends(*disk, front_of(self->configuration_));
@@ -309,8 +311,8 @@ Task<Checked<Unit>> ArrayImpl::tell_from_members(ArrayImpl* self, Disk* disk, bo
                                   os_error_text(wiped.error().os_error))};
 }
 
-/// All that can speak against a disk is found out, and the disk made ready, before anything is given
-/// up for it.
+/// All that can speak against a disk is found out, and the disk made ready, before anything is
+/// given up for it.
 Task<Checked<NewMember>> ArrayImpl::prepare(ArrayImpl* self, Disk* disk, Uuid uuid, bool force) {
     while (!self->is_settled()) {
         const auto settled = co_await wait_patiently(self, self->changes_);
@@ -333,12 +335,14 @@ Checked<Unit> ArrayImpl::check_spares() const {
         "there are {} spares already, and no more can be held{}", spares_max,
         here == spares_max ? std::string{}
                            : fmt::format("; {} of them are not here: braid member remove UUID "
-                                         "forgets one", spares_max - here))};
+                                         "forgets one",
+                                         spares_max - here))};
 }
 
 Refusal ArrayImpl::nothing_to_rebuild_from() {
-    return Refusal{"the array has failed: there is nothing to rebuild a member from. Stop it, bring "
-                   "lost members back, and start it again"};
+    return Refusal{
+        "the array has failed: there is nothing to rebuild a member from. Stop it, bring "
+        "lost members back, and start it again"};
 }
 
 Task<Checked<Unit>> ArrayImpl::run_add(ArrayImpl* self, std::unique_ptr<Disk> disk, bool force) {
@@ -391,8 +395,8 @@ Task<Checked<Unit>> ArrayImpl::join(ArrayImpl* self, Spare spare, MemberRecord j
     co_return Unit{};
 }
 
-/// The new disk was looked at, written to and made empty before the old one is given up: whatever is
-/// refused leaves the old one where it is.
+/// The new disk was looked at, written to and made empty before the old one is given up: whatever
+/// is refused leaves the old one where it is.
 Task<Checked<Unit>> ArrayImpl::run_replace(ArrayImpl* self, std::string name,
                                            std::unique_ptr<Disk> disk, bool force) {
     BRAID_CO_CHECK(self->may_command());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// After a crash: which stripes are in doubt, until they are made true; and the settings of the write
-// intent.
+// After a crash: which stripes are in doubt, until they are made true; and the settings of the
+// write intent.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,8 +14,7 @@ bool ArrayImpl::must_settle() const {
     const bool by_the_list = members_.lost() == geometry_.parities();
     const bool without_record = members_.lost() != 0 && !intent_.on();
     return !members_.failed() && !options_.readonly && background_running_ && !resync_stuck_ &&
-           !walk_waits_ &&
-           (by_the_list || without_record) && marked_windows_left() != 0;
+           !walk_waits_ && (by_the_list || without_record) && marked_windows_left() != 0;
 }
 
 /// From this stripe on everything that is in doubt was listed as it came to be so: as many members
@@ -105,10 +104,11 @@ void ArrayImpl::note_recovery() {
 
 std::string ArrayImpl::resync_result() const {
     if (!recovery_) return {};
-    return fmt::format(": {} stripes that were marked, {} bytes read, {} rows were wrong, {} rows "
-                       "cannot be known, {:.1f} s",
-                       recovery_->stripes, recovery_->bytes_read, recovery_->rows_wrong,
-                       recovery_->rows_unknown, recovery_->seconds);
+    return fmt::format(
+        ": {} stripes that were marked, {} bytes read, {} rows were wrong, {} rows "
+        "cannot be known, {:.1f} s",
+        recovery_->stripes, recovery_->bytes_read, recovery_->rows_wrong, recovery_->rows_unknown,
+        recovery_->seconds);
 }
 
 // ---- the settings of the write intent ------------------------------------------------------
@@ -122,12 +122,13 @@ Checked<IntentSettings> ArrayImpl::plan_intent() {
     const std::string& hindrance = before_.intent_hindrance;
     if (!settings.on || hindrance.empty()) return settings;
     if (options_.intent.on) {
-        return Refusal{fmt::format("there can be no write intent: {}; start it with intent=off",
-                                   hindrance)};
+        return Refusal{
+            fmt::format("there can be no write intent: {}; start it with intent=off", hindrance)};
     }
     tell(Severity::warning, "intent_off",
          fmt::format("there can be no write intent ({}): after a crash all of the array is "
-                     "resynced", hindrance));
+                     "resynced",
+                     hindrance));
     settings.on = false;
     return settings;
 }
@@ -148,8 +149,8 @@ Task<Checked<Unit>> ArrayImpl::run_change_intent(ArrayImpl* self, IntentChange c
     const bool on = change.on.value_or(self->intent_.on());
     if (on && !self->intent_.on()) {
         if (!self->before_.intent_hindrance.empty()) {
-            co_return Refusal{fmt::format("there can be no write intent: {}",
-                                          self->before_.intent_hindrance)};
+            co_return Refusal{
+                fmt::format("there can be no write intent: {}", self->before_.intent_hindrance)};
         }
         self->intent_.set_on(true);
         while (self->intent_.unmarked() != 0) {
@@ -160,8 +161,8 @@ Task<Checked<Unit>> ArrayImpl::run_change_intent(ArrayImpl* self, IntentChange c
         if (kept) kept = co_await WriteIntent::rewrite(&self->intent_);
         if (!kept) {
             self->intent_.set_on(false);
-            co_return Refusal{fmt::format("the write intent cannot be kept: {}",
-                                          text_of(kept.error().code))};
+            co_return Refusal{
+                fmt::format("the write intent cannot be kept: {}", text_of(kept.error().code))};
         }
     }
     settings.on = on;

@@ -27,9 +27,8 @@ struct Returning {
 /// one of them is neither live nor void.
 bool others_are_known(const StripeContext& context, const Returning& from, RoleSet lost) {
     const RoleSet others = context.geometry.data_roles() - RoleSet::of(from.role);
-    for (const Role role : others & lost) {
-        const RowMask voided =
-            context.bad.rows_of(from.place, role, from.rows, BadKind::voided);
+    for (const Role role : others& lost) {
+        const RowMask voided = context.bad.rows_of(from.place, role, from.rows, BadKind::voided);
         if (voided != from.rows) return false;
     }
     return true;
@@ -67,8 +66,8 @@ Task<bool> take_rows(StripeContext context, Returning from) {
 
 /// Rows [at, end) of the member's list, as many as can be locked at once; `at` moves on. Gives the
 /// number of rows that could not be taken.
-Task<Result<std::uint64_t>> ArrayImpl::take_batch(ArrayImpl* self, TakeBack from,
-                                                  std::uint64_t* at, std::uint64_t end) {
+Task<Result<std::uint64_t>> ArrayImpl::take_batch(ArrayImpl* self, TakeBack from, std::uint64_t* at,
+                                                  std::uint64_t end) {
     constexpr std::size_t locks_max = 64;
     const Geometry& geometry = self->geometry_;
     std::array<std::optional<RowLock>, locks_max> locks;

@@ -12,8 +12,8 @@
 
 #include <algorithm>
 
-#include "engine/local/array_impl.h"
 #include "engine/base/os_error.h"
+#include "engine/local/array_impl.h"
 
 namespace braid {
 namespace {

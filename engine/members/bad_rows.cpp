@@ -26,7 +26,8 @@ BadRange BadRows::range_of(WindowPlace place, Role role, std::uint32_t first,
 
 void BadRows::set(std::vector<BadRange> ranges) {
     ranges_ = std::move(ranges);
-    retries_ = static_cast<std::size_t>(std::ranges::count(ranges_, BadKind::retry, &BadRange::kind));
+    retries_ =
+        static_cast<std::size_t>(std::ranges::count(ranges_, BadKind::retry, &BadRange::kind));
 }
 
 RowMask BadRows::retry_rows(WindowPlace place, RowMask rows) const {
@@ -135,7 +136,8 @@ std::vector<BadRange> BadRows::without(const BadRange& range) const {
             rest.push_back(old);
             continue;
         }
-        if (old.first < range.first) keep({old.member, old.first, range.first - old.first, old.kind});
+        if (old.first < range.first)
+            keep({old.member, old.first, range.first - old.first, old.kind});
         if (end < old_end) keep({old.member, end, old_end - end, old.kind});
     }
     return rest;

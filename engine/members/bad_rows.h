@@ -19,8 +19,7 @@ namespace braid {
 class BadRows {
   public:
     /// `ranges` in order of member and first, as check_configuration() wants them.
-    BadRows(const Geometry& geometry, std::vector<BadRange> ranges)
-        : geometry_(geometry) {
+    BadRows(const Geometry& geometry, std::vector<BadRange> ranges) : geometry_(geometry) {
         set(std::move(ranges));
     }
 
@@ -38,9 +37,9 @@ class BadRows {
 
     /// What is listed of `range`.
     std::vector<BadRange> listed_in(const BadRange& range) const;
-    /// The list with those of `range` that are not listed yet, or without any of it. Rows of stripes
-    /// in which the member holds parity mean nothing: no range starts or ends with them, and they do
-    /// not part two ranges.
+    /// The list with those of `range` that are not listed yet, or without any of it. Rows of
+    /// stripes in which the member holds parity mean nothing: no range starts or ends with them,
+    /// and they do not part two ranges.
     std::vector<BadRange> with(const BadRange& range) const;
     std::vector<BadRange> without(const BadRange& range) const;
     void set(std::vector<BadRange> ranges);

@@ -11,11 +11,11 @@
 #include <optional>
 #include <vector>
 
-#include "engine/members/direct_read.h"
+#include "engine/io/disk.h"
 #include "engine/layout/doubt.h"
 #include "engine/layout/geometry.h"
-#include "engine/io/disk.h"
 #include "engine/layout/stripe_state.h"
+#include "engine/members/direct_read.h"
 
 namespace braid {
 
@@ -71,25 +71,25 @@ struct MemberIo {  // counted since the array was opened
 class Members {
   public:
     struct Slot {
-        std::unique_ptr<Disk> disk;   // none: missing
+        std::unique_ptr<Disk> disk;  // none: missing
         std::uint64_t data_offset{0};
         MemberState state{MemberState::missing};
-        std::uint64_t rebuilt{0};     // rebuilding: windows before this one are true
-        std::uint64_t kept{0};        // lost: its strips of windows before this one are as they
-                                      // were when it left, where nothing was written since
-        bool whole{false};            // lost: nothing was written in its place since it left
+        std::uint64_t rebuilt{0};  // rebuilding: windows before this one are true
+        std::uint64_t kept{0};     // lost: its strips of windows before this one are as they
+                                   // were when it left, where nothing was written since
+        bool whole{false};         // lost: nothing was written in its place since it left
         DirectGate gate;
-        bool direct{true};            // the gate may be open
+        bool direct{true};  // the gate may be open
         MemberIo io;
         std::uint32_t read_errors{0};  // corrected lately: halved with each hour
         Nanos read_errors_since{};
-        std::optional<Nanos> write_told;  // when a failed write was told of last
+        std::optional<Nanos> write_told;      // when a failed write was told of last
         std::optional<Suspension> suspended;  // it is kept, and did not take the configuration
-        std::uint32_t in_flight{0};   // operations that were submitted and not yet looked at
-        std::uint64_t changes{0};     // writes and zeroes completed
-        std::uint64_t flushed{0};     // of them, how many a flush has covered
-        int unflushed{0};             // errno of a flush that failed, and the member was kept: what
-                                      // that did not make durable no later one does
+        std::uint32_t in_flight{0};  // operations that were submitted and not yet looked at
+        std::uint64_t changes{0};    // writes and zeroes completed
+        std::uint64_t flushed{0};    // of them, how many a flush has covered
+        int unflushed{0};            // errno of a flush that failed, and the member was kept: what
+                                     // that did not make durable no later one does
     };
 
     explicit Members(const Geometry& geometry);
@@ -150,8 +150,8 @@ class Members {
         forget_kept(window);
     }
 
-    /// The members in sync are enough for a configuration to hold (engine/layout/register.h); and they
-    /// would be so without this one.
+    /// The members in sync are enough for a configuration to hold (engine/layout/register.h); and
+    /// they would be so without this one.
     bool is_enough() const { return quorum().is_enough(in_sync()); }
     bool is_enough_without(MemberIndex member) const;
 
@@ -203,7 +203,7 @@ class Members {
     std::uint64_t losses_{0};
     std::uint64_t losses_durable_{0};
     bool owing_{false};
-    std::uint32_t lost_{0};           // roles that are not in_sync
+    std::uint32_t lost_{0};  // roles that are not in_sync
     bool halted_{false};
     Doubt doubt_;
     std::uint32_t memory_align_{1};

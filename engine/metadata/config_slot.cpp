@@ -140,8 +140,9 @@ Checked<Unit> check_volumes(const Configuration& c) {
 Checked<Unit> check_intent(const Configuration& c) {
     const std::uint64_t region = c.intent.region;
     if (!check_intent_region(region)) {
-        return refuse(fmt::format("intent: a region of {} bytes is not a power of two from {} to {}",
-                                  region, intent_region_min, intent_region_max));
+        return refuse(
+            fmt::format("intent: a region of {} bytes is not a power of two from {} to {}", region,
+                        intent_region_min, intent_region_max));
     }
     if (!fit_slot(c.bad_rows)) {
         return refuse(fmt::format("bad_rows: {} ranges, too many for a configuration slot",
@@ -154,11 +155,11 @@ Checked<Unit> check_intent(const Configuration& c) {
         if (range.count == 0 || range.first > rows || range.count > rows - range.first) {
             return refuse("bad_rows: a range is empty or reaches beyond the member");
         }
-        const bool in_order = before == nullptr || before->member < range.member ||
-                              (before->member == range.member &&
-                               (before->first + before->count < range.first ||
-                                (before->first + before->count == range.first &&
-                                 before->kind != range.kind)));
+        const bool in_order =
+            before == nullptr || before->member < range.member ||
+            (before->member == range.member &&
+             (before->first + before->count < range.first ||
+              (before->first + before->count == range.first && before->kind != range.kind)));
         if (!in_order) return refuse("bad_rows: not in order, or two ranges of a kind touch");
         before = &range;
     }
@@ -221,8 +222,8 @@ Json json_of(const IntentSettings& intent) {
 Json json_of(std::span<const BadRange> ranges) {
     Json list = Json::array();  // short: there may be many
     for (const BadRange& range : ranges) {
-        list.push_back(Json::array({raw(range.member), range.first, range.count,
-                                    std::string(text_of(range.kind))}));
+        list.push_back(Json::array(
+            {raw(range.member), range.first, range.count, std::string(text_of(range.kind))}));
     }
     return list;
 }
@@ -373,8 +374,8 @@ class Reader {
 EpochRevision version_from(Reader& read, std::string_view key) {
     const Json* pair = read.array(key);
     if (pair == nullptr) return {};
-    const bool sound = pair->size() == 2 && (*pair)[0].is_number_unsigned() &&
-                       (*pair)[1].is_number_unsigned();
+    const bool sound =
+        pair->size() == 2 && (*pair)[0].is_number_unsigned() && (*pair)[1].is_number_unsigned();
     if (sound) return {(*pair)[0].get<std::uint64_t>(), (*pair)[1].get<std::uint64_t>()};
     read.fail(fmt::format("\"{}\" is not [epoch, revision]", key));
     return {};
@@ -484,7 +485,8 @@ void read_version(Reader& read, Configuration& c, std::uint32_t format) {
     c.in_force = version_from(read, "in_force");
 }
 
-/// [member, first, count, "retry" or "void"]; before format 3 [member, first, count], which is void.
+/// [member, first, count, "retry" or "void"]; before format 3 [member, first, count], which is
+/// void.
 std::optional<BadRange> bad_range_of(const Json& json, std::uint32_t format) {
     const std::size_t size = format < 3 ? 3 : 4;
     if (!json.is_array() || json.size() != size) return std::nullopt;
@@ -632,7 +634,7 @@ std::optional<std::uint64_t> gap_cost(const BadRange& range, const BadRange& nex
     if (range.kind == BadKind::retry && written_since.has(raw(range.member))) return std::nullopt;
     const std::uint64_t end = range.first + range.count;
     if (next.first < end) return std::nullopt;  // not in order: refused elsewhere
-    constexpr std::uint64_t void_weight = 8;  // what is void is lost, what is tried again is not
+    constexpr std::uint64_t void_weight = 8;    // what is void is lost, what is tried again is not
     const std::uint64_t gap = next.first - end;
     return range.kind == BadKind::voided ? gap * void_weight : gap;
 }
@@ -653,8 +655,8 @@ bool merge_to_fit(std::vector<BadRange>& ranges, MemberSet written_since) {
         std::vector<BadRange> merged;
         std::size_t left = some + 1;  // many may cost the same
         for (const BadRange& next : ranges) {
-            const auto cost = merged.empty() ? std::nullopt
-                                             : gap_cost(merged.back(), next, written_since);
+            const auto cost =
+                merged.empty() ? std::nullopt : gap_cost(merged.back(), next, written_since);
             if (cost && *cost <= costs[some] && left != 0) {
                 --left;
                 merged.back().count = next.first + next.count - merged.back().first;
@@ -746,8 +748,8 @@ Result<ConfigSlot, Finding> decode_slot(ByteView bytes, std::uint32_t slot) {
                         slot, sum, plain(header.crc32c)));
     }
     BRAID_CHECK(check_header(header, slot));
-    auto parsed = from_json_text({reinterpret_cast<const char*>(text.data()), text.size()},
-                                 header.format);
+    auto parsed =
+        from_json_text({reinterpret_cast<const char*>(text.data()), text.size()}, header.format);
     if (!parsed) {
         return corrupt(
             fmt::format("configuration slot {} is corrupt: {}", slot, parsed.error().text));

@@ -29,7 +29,8 @@ inline constexpr std::uint64_t write_intent_size = 1u << 20;
 inline constexpr std::uint64_t promises_offset = slots_end + write_intent_size;  // 1323008
 inline constexpr std::uint64_t promise_slot_size = 4096;
 inline constexpr std::uint32_t promise_slot_count = 2;
-inline constexpr std::uint64_t promises_end = promises_offset + promise_slot_count * promise_slot_size;
+inline constexpr std::uint64_t promises_end =
+    promises_offset + promise_slot_count * promise_slot_size;
 constexpr std::uint64_t promise_slot_offset(std::uint32_t slot) {
     return promises_offset + slot * promise_slot_size;
 }

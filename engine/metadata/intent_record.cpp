@@ -38,7 +38,7 @@ Result<void, Finding> check_header(const IntentHeader& header, std::uint32_t ind
     }
     if (plain(header.generation) % intent_slots != index % intent_slots) {
         return corrupt_slot(index, fmt::format("generation {} belongs into the other slot",
-                                          plain(header.generation)));
+                                               plain(header.generation)));
     }
     return {};
 }
@@ -103,7 +103,7 @@ Result<IntentRecord, Finding> decode_intent(ByteView slot, std::uint32_t index) 
     const std::uint32_t sum = crc32c(slot.subspan(crc_start, used_size(count) - crc_start));
     if (plain(header.crc32c) != sum) {
         return corrupt_slot(index, fmt::format("its CRC-32C is {:08x}, but it says {:08x}", sum,
-                                          plain(header.crc32c)));
+                                               plain(header.crc32c)));
     }
     BRAID_CHECK(check_header(header, index));
     IntentRecord record;
@@ -120,9 +120,10 @@ Result<IntentRecord, Finding> decode_intent(ByteView slot, std::uint32_t index) 
         entry.count = packed.count;
         entry.first = StripeIndex{plain(packed.first)};
         if (!is_valid(entry, free_from)) {
-            return corrupt_slot(index, fmt::format("entry {} is empty, or not behind the one before, or "
-                                              "in no volume that can be",
-                                              i));
+            return corrupt_slot(index,
+                                fmt::format("entry {} is empty, or not behind the one before, or "
+                                            "in no volume that can be",
+                                            i));
         }
         free_from = raw(entry.first) + entry.count;
         record.entries.push_back(entry);

@@ -25,24 +25,24 @@ static_assert(nodes_max * intent_slots * intent_slot_size == write_intent_size);
 
 /// Heads an intent slot; `entries` IntentEntryBytes follow it.
 struct IntentHeader {
-    std::array<char, 8> magic;               //  0  "BRAIDINT"
-    Le32 crc32c;                             //  8  of bytes 12 … 63 and of the entries
-    Le32 format;                             // 12  an unknown format is refused, not guessed
-    Uuid array;                              // 16  catches a member of another array
-    Le64 generation;                         // 32  +1 per record; even in slot 0, odd in slot 1
-    Le64 epoch;                              // 40  of the configuration when it was written
-    Le32 node;                               // 48  whose record it is
-    Le32 entries;                            // 52  0 … intent_entries_max
-    std::array<std::uint8_t, 8> reserved;    // 56  zero
+    std::array<char, 8> magic;             //  0  "BRAIDINT"
+    Le32 crc32c;                           //  8  of bytes 12 … 63 and of the entries
+    Le32 format;                           // 12  an unknown format is refused, not guessed
+    Uuid array;                            // 16  catches a member of another array
+    Le64 generation;                       // 32  +1 per record; even in slot 0, odd in slot 1
+    Le64 epoch;                            // 40  of the configuration when it was written
+    Le32 node;                             // 48  whose record it is
+    Le32 entries;                          // 52  0 … intent_entries_max
+    std::array<std::uint8_t, 8> reserved;  // 56  zero
 };
 static_assert(sizeof(IntentHeader) == 64 && is_packed_v<IntentHeader>);
 inline constexpr std::array<char, 8> intent_magic{'B', 'R', 'A', 'I', 'D', 'I', 'N', 'T'};
 inline constexpr std::uint32_t intent_format = 1;
 
 struct IntentEntryBytes {
-    Le32 volume;                             //  0  index in the configuration's list; or none
-    Le32 count;                              //  4  stripes; not 0
-    Le64 first;                              //  8  stripe of the array
+    Le32 volume;  //  0  index in the configuration's list; or none
+    Le32 count;   //  4  stripes; not 0
+    Le64 first;   //  8  stripe of the array
 };
 static_assert(sizeof(IntentEntryBytes) == 16 && is_packed_v<IntentEntryBytes>);
 inline constexpr std::uint32_t intent_entries_max =

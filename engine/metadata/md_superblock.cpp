@@ -404,7 +404,8 @@ MdSuperblock place_log(MdSuperblock sb, const std::optional<MdBitmapHeader>& bit
         static_cast<std::int32_t>((md_log_place - md_superblock_offset) / sector_size);
     constexpr auto size = static_cast<std::uint16_t>(md_log_size / sector_size);
     const std::int64_t before = sb.bblog_offset;
-    if (plain(sb.bblog_size) != 0 && before != 0 && before + sb.bblog_size <= place + size) return sb;
+    if (plain(sb.bblog_size) != 0 && before != 0 && before + sb.bblog_size <= place + size)
+        return sb;
     if (bitmap) {
         const auto end = static_cast<std::int64_t>(size_of(*bitmap)) +
                          std::int64_t{sb.bitmap_offset} * static_cast<std::int64_t>(sector_size);

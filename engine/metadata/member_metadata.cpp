@@ -231,9 +231,9 @@ std::optional<Finding> find_promise_obstacle(const MdSuperblock& sb,
     const std::uint64_t data_offset = to_bytes({plain(sb.data_offset)}).value;
     const std::uint64_t needed = promises_extent.end + row_size;  // md's log may end the gap
     if (data_offset < needed) {
-        return unsupported(fmt::format(
-            "has no room for promises: its data starts at byte {}, and {} are needed", data_offset,
-            needed));
+        return unsupported(
+            fmt::format("has no room for promises: its data starts at byte {}, and {} are needed",
+                        data_offset, needed));
     }
     if (const auto overlap = find_overlap(sb, bitmap, promises_extent); !overlap.empty()) {
         return unsupported(
@@ -340,8 +340,7 @@ EncodedMetadata encode(const MemberMetadata& metadata, Configuration configurati
     encoded.slot_at = slot_offset(static_cast<std::uint32_t>(encoded.sequence % slot_count));
     encoded.superblock = Buffer(sizeof(MdSuperblock));
     std::memcpy(encoded.superblock.data(), &encoded.after, sizeof(MdSuperblock));
-    encoded.intent =
-        metadata.blank ? all_intent_slots(before, bitmap) : metadata.intent_zero;
+    encoded.intent = metadata.blank ? all_intent_slots(before, bitmap) : metadata.intent_zero;
     const auto bitmap_at = place_of(before.bitmap_offset);
     if (has_bitmap(before) && metadata.bitmap.size() != 0 && bitmap_at) {
         encoded.bitmap = metadata.bitmap;

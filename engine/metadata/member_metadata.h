@@ -14,15 +14,15 @@
 #include "engine/base/buffer.h"
 #include "engine/base/result.h"
 #include "engine/base/uuid.h"
-#include "engine/metadata/config_slot.h"
-#include "engine/layout/configuration.h"
-#include "engine/metadata/intent_record.h"
+#include "engine/io/clock.h"
 #include "engine/io/disk.h"
 #include "engine/io/task.h"
-#include "engine/io/clock.h"
+#include "engine/layout/configuration.h"
+#include "engine/layout/register.h"
+#include "engine/metadata/config_slot.h"
+#include "engine/metadata/intent_record.h"
 #include "engine/metadata/md_superblock.h"
 #include "engine/metadata/promise_slot.h"
-#include "engine/layout/register.h"
 
 namespace braid {
 
@@ -34,9 +34,9 @@ struct MemberImage {
     int os_error{0};               // of a read that failed: nothing else counts then
     Buffer superblock;             // 4096 bytes at md_superblock_offset
     std::array<Buffer, slot_count> slots;
-    Buffer bitmap;          // first 4096 bytes of md's bitmap, if there is one
-    Buffer bad_blocks;      // 4096 bytes of md's log, if the superblock says it is used
-    Buffer intent;          // write_intent_size bytes at slots_end
+    Buffer bitmap;      // first 4096 bytes of md's bitmap, if there is one
+    Buffer bad_blocks;  // 4096 bytes of md's log, if the superblock says it is used
+    Buffer intent;      // write_intent_size bytes at slots_end
     std::array<Buffer, promise_slot_count> promises;
     std::string elsewhere;  // another version of md's superblock that was found, for people
 };
@@ -65,7 +65,7 @@ struct MemberFindings {
     std::vector<FoundIntent> intent;         // in order of slots
     std::vector<std::uint32_t> intent_zero;  // slots that nothing has ever been written to
 
-    Promise promise;                         // the highest of the valid ones; epoch 0: none
+    Promise promise;  // the highest of the valid ones; epoch 0: none
     /// Why there can be no promise on this member, to follow "PATH: ".
     std::optional<Finding> promise_hindrance;
 
@@ -85,9 +85,9 @@ struct MemberMetadata {
     std::uint64_t sequence{0};  // of the newest slot
     MemberRegister reg;         // what was promised, and which configuration is held
     std::uint64_t promise_sequence{0};
-    bool promises{false};       // there is room for promises
+    bool promises{false};                    // there is room for promises
     std::vector<std::uint32_t> intent_zero;  // slots of the write intent to be prepared
-    bool blank{false};          // nothing is written yet; superblock: only a pattern
+    bool blank{false};                       // nothing is written yet; superblock: only a pattern
 };
 MemberMetadata metadata_of(const MemberImage& image, const MemberFindings& findings);
 

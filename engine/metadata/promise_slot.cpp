@@ -39,7 +39,8 @@ Buffer encode_promise(const Promise& promise) {
 
 Result<Promise, Finding> decode_promise(ByteView bytes, std::uint32_t slot) {
     PromiseSlot raw_slot;
-    if (bytes.size() < sizeof raw_slot) return Finding{FindingKind::none, "beyond the member's end"};
+    if (bytes.size() < sizeof raw_slot)
+        return Finding{FindingKind::none, "beyond the member's end"};
     std::memcpy(&raw_slot, bytes.data(), sizeof raw_slot);
     if (raw_slot.magic != promise_magic) return Finding{FindingKind::none, "holds no promise"};
     if (plain(raw_slot.crc32c) != crc_of_promise(raw_slot)) {

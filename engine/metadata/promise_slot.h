@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A member's promise (engine/layout/register.h) as bytes: two slots of 4096 bytes behind the write intent,
-// written in turn with FUA, so that a torn write takes back nothing that was promised before.
-// braid-format(5) has the table. Pure functions.
+// A member's promise (engine/layout/register.h) as bytes: two slots of 4096 bytes behind the write
+// intent, written in turn with FUA, so that a torn write takes back nothing that was promised
+// before. braid-format(5) has the table. Pure functions.
 #pragma once
 
 #include <array>
@@ -11,9 +11,9 @@
 #include "engine/base/endian.h"
 #include "engine/base/result.h"
 #include "engine/base/uuid.h"
+#include "engine/layout/register.h"
 #include "engine/metadata/config_slot.h"
 #include "engine/metadata/md_superblock.h"
-#include "engine/layout/register.h"
 
 namespace braid {
 

@@ -15,10 +15,10 @@ namespace {
 struct Chunk {
     StripeIndex stripe{};
     Role role{};
-    std::uint64_t begin{0};       // bytes in the strip
+    std::uint64_t begin{0};  // bytes in the strip
     std::uint64_t size{0};
     std::byte* to{nullptr};
-    std::byte* bounce{nullptr};   // none: read straight into `to`
+    std::byte* bounce{nullptr};  // none: read straight into `to`
     bool done{false};
     DiskOp op;
 };
@@ -43,8 +43,8 @@ WindowPlace place_of(const Geometry& geometry, const Chunk& chunk, std::uint64_t
 bool is_live(const StripeContext& context, const Chunk& chunk) {
     const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
     // Its last row decides: a rebuild goes upwards.
-    return context.members.is_live(
-        member, place_of(context.geometry, chunk, chunk.begin + chunk.size - 1));
+    return context.members.is_live(member,
+                                   place_of(context.geometry, chunk, chunk.begin + chunk.size - 1));
 }
 
 /// RAID-6 that loses one member goes by what P and Q agree on, also in stripes that were being
@@ -71,9 +71,9 @@ std::uint64_t fill(Batch& batch, const StripeContext& context, std::uint64_t at,
         Chunk& chunk = batch.chunks[batch.count];
         chunk = chunk_at(context.geometry, at, end - at);
         chunk.to = to;
-        const bool aligned = is_row_aligned(chunk.begin) && is_row_aligned(chunk.size) &&
-                             reinterpret_cast<std::uintptr_t>(to) %
-                                     context.members.memory_align() == 0;
+        const bool aligned =
+            is_row_aligned(chunk.begin) && is_row_aligned(chunk.size) &&
+            reinterpret_cast<std::uintptr_t>(to) % context.members.memory_align() == 0;
         chunk.op.data = to;
         chunk.op.offset = round_down(chunk.begin, row_size);
         chunk.op.size = round_up(chunk.begin + chunk.size, row_size) - chunk.op.offset;
@@ -189,7 +189,7 @@ Task<Result<void>> settle_before_reading(StripeContext context, RowsWanted wante
 Task<void> end_retry(StripeContext context, WindowPlace place, RowMask rows) {
     const Geometry& geometry = context.geometry;
     const RoleSet lost = context.members.state_of(place, rows).lost;
-    for (const Role role : lost & geometry.data_roles()) {
+    for (const Role role : lost& geometry.data_roles()) {
         rows &= context.bad.rows_of(place, role, rows, BadKind::voided);  // zeros, there
     }
     if (rows == 0) co_return;
@@ -247,8 +247,8 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     }
     // The next start will not know of a loss that never becomes durable: it will take that member's
     // own bytes, not what the others give for them now.
-    const bool forgotten = context.members.failed() &&
-                           context.members.losses() != context.members.losses_durable();
+    const bool forgotten =
+        context.members.failed() && context.members.losses() != context.members.losses_durable();
     if (!plan.recover.empty()) {
         if (forgotten && !context.readonly) co_return Error{Errc::failed, "stripe"};
         recover_rows(context.geometry, plan, io, wanted.first, wanted.count);
@@ -289,8 +289,8 @@ Task<Result<void>> read_chunk_locked(StripeContext context, const Chunk* chunk) 
         const std::uint64_t in_window = at % window_size;
         wanted.size = std::min(end - at, window_size - in_window);
         wanted.first = static_cast<std::uint32_t>(in_window / row_size);
-        wanted.count = static_cast<std::uint32_t>((in_window + wanted.size - 1) / row_size) -
-                       wanted.first + 1;
+        wanted.count =
+            static_cast<std::uint32_t>((in_window + wanted.size - 1) / row_size) - wanted.first + 1;
         wanted.skip = in_window % row_size;
         wanted.to = to;
         BRAID_CO_CHECK(co_await read_rows_locked(context, wanted));
@@ -320,7 +320,8 @@ Task<Result<void>> read_request(StripeContext context, IoRequest* request) {
             if (!batch.chunks[i].done) {
                 BRAID_CO_CHECK(co_await read_chunk_locked(context, &batch.chunks[i]));
             }
-            if (is_listed(context, batch.chunks[i], BadKind::voided)) co_return Error{Errc::unknown, "row"};
+            if (is_listed(context, batch.chunks[i], BadKind::voided))
+                co_return Error{Errc::unknown, "row"};
         }
     }
     co_return Result<void>{};

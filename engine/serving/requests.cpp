@@ -71,20 +71,32 @@ void Requests::submit(IoRequest& request) {
     if (request.kind != IoKind::flush && request.size == 0) return answer(request);
     Counters& counters = context_.counters;
     switch (request.kind) {
-        case IoKind::read: ++counters.reads; break;
-        case IoKind::zero: ++counters.zeroes; break;
-        case IoKind::flush: ++counters.flushes; break;
-        case IoKind::write: ++counters.writes; break;
+        case IoKind::read:
+            ++counters.reads;
+            break;
+        case IoKind::zero:
+            ++counters.zeroes;
+            break;
+        case IoKind::flush:
+            ++counters.flushes;
+            break;
+        case IoKind::write:
+            ++counters.writes;
+            break;
     }
     begin(request);
 }
 
 void Requests::begin(IoRequest& request) {
     switch (request.kind) {
-        case IoKind::read: return start(to_read_, readers_, readers_max, read_work, request);
-        case IoKind::zero: return start(to_zero_, zeroers_, zeroers_max, zero_work, request);
-        case IoKind::flush: return start(to_flush_, flushers_, 1, flush_work, request);
-        case IoKind::write: return start_write(request);
+        case IoKind::read:
+            return start(to_read_, readers_, readers_max, read_work, request);
+        case IoKind::zero:
+            return start(to_zero_, zeroers_, zeroers_max, zero_work, request);
+        case IoKind::flush:
+            return start(to_flush_, flushers_, 1, flush_work, request);
+        case IoKind::write:
+            return start_write(request);
     }
 }
 
@@ -272,8 +284,8 @@ Task<Result<void>> Requests::zero(Requests* self, IoRequest* request) {
     const bool fast = zeroes_fast(self->context_.members, may_free);
     if (request->trim) {
         if (first >= last || !fast) co_return Result<void>{};
-        co_return co_await zero_stripes(
-            self, {first / data_size, (last - first) / data_size, may_free});
+        co_return co_await zero_stripes(self,
+                                        {first / data_size, (last - first) / data_size, may_free});
     }
     if (request->fast_only && !fast) co_return Error{Errc::unsupported, "fast zero"};
     if (first >= last || !fast) co_return co_await write_zeroes(self, request->offset, end);
@@ -353,8 +365,8 @@ Task<int> write_zero_windows(StripeContext context, MemberIndex member, DiskOp z
     co_return 0;
 }
 
-/// Looks at what became of the zeroes, and writes zeros where a disk cannot zero: others have zeroed
-/// theirs, and parity is true again only when this one has, too.
+/// Looks at what became of the zeroes, and writes zeros where a disk cannot zero: others have
+/// zeroed theirs, and parity is true again only when this one has, too.
 /// @return an error if a member that is kept did not take them: Errc::full for want of room
 Task<Result<void>> end_zeroes(StripeContext context, ZeroOps* zero) {
     Result<void> result;

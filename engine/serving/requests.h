@@ -30,7 +30,8 @@ class RequestQueue {
             next = queue.waiting_;
             queue.waiting_ = this;
         }
-        /// nullptr: woken for a request that somebody else took, or closed; ask again unless closed.
+        /// nullptr: woken for a request that somebody else took, or closed; ask again unless
+        /// closed.
         IoRequest* await_resume() const { return queue.pop(); }
     };
     Take take() { return Take{*this, nullptr, {}, nullptr}; }

@@ -66,7 +66,9 @@ class BufferPool {
         Lease await_resume() { return Lease(pool, data); }
     };
     /// `Lease lease = co_await pool.acquire(size)`; size in 1 … job_size_max.
-    Acquire acquire(std::uint64_t size) { return Acquire{*this, size, nullptr, {}, nullptr, nullptr}; }
+    Acquire acquire(std::uint64_t size) {
+        return Acquire{*this, size, nullptr, {}, nullptr, nullptr};
+    }
 
     ByteSpan region() const { return {base_, size_}; }
     std::uint64_t used() const { return used_; }
@@ -96,7 +98,8 @@ class BufferPool {
     std::byte* base_{nullptr};
     std::uint64_t size_{0};
     std::uint64_t used_{0};
-    std::vector<Block> blocks_;  // one for each row of the region; the first of a block speaks for it
+    std::vector<Block>
+        blocks_;  // one for each row of the region; the first of a block speaks for it
     std::uint32_t free_[orders];
     Acquire* waiting_first_{nullptr};
     Acquire* waiting_last_{nullptr};

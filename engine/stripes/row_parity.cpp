@@ -60,7 +60,7 @@ Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
         io.old_content[i] = lease.data() + i * io.span_size();
     }
     const RoleSet wanted = at.may_match ? all : geometry.data_roles();
-    for (const Role role : live & wanted) {
+    for (const Role role : live& wanted) {
         io.want_read(role, at.rows);
     }
     while (io.submit(DiskOpKind::read, false)) {

@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <utility>
 
-#include "engine/stripes/buffer_pool.h"
 #include "engine/layout/geometry.h"
 #include "engine/members/members.h"
+#include "engine/stripes/buffer_pool.h"
 #include "engine/stripes/stripe_plan.h"
 #include "engine/stripes/window_locks.h"
 
@@ -27,18 +27,22 @@ class StripeIo {
     void begin(WindowPlace place, RowMask rows);
 
     std::uint32_t first_row() const { return first_row_; }
-    std::uint32_t span() const { return span_; }                       // rows, gaps included
-    std::uint64_t span_size() const { return span_ * row_size; }       // bytes of one strip's buffer
+    std::uint32_t span() const { return span_; }                  // rows, gaps included
+    std::uint64_t span_size() const { return span_ * row_size; }  // bytes of one strip's buffer
     std::uint64_t offset_of(std::uint32_t row) const { return (row - first_row_) * row_size; }
 
     // Where content lies: pointers to the bytes of row first_row(), span_size() long.
-    std::array<std::byte*, members_max> old_content{};   // by role; P and Q: also the new parity
+    std::array<std::byte*, members_max> old_content{};  // by role; P and Q: also the new parity
     std::array<const std::byte*, members_max> new_content{};  // by data strip
 
     // What to move next, cleared as it is submitted.
-    void want_read(Role role, RowMask rows) { old_rows_[raw(role)] |= rows, wanted_ |= RoleSet::of(role); }
+    void want_read(Role role, RowMask rows) {
+        old_rows_[raw(role)] |= rows, wanted_ |= RoleSet::of(role);
+    }
     void want_write_old(Role role, RowMask rows) { want_read(role, rows); }
-    void want_write_new(Role role, RowMask rows) { new_rows_[raw(role)] |= rows, wanted_ |= RoleSet::of(role); }
+    void want_write_new(Role role, RowMask rows) {
+        new_rows_[raw(role)] |= rows, wanted_ |= RoleSet::of(role);
+    }
 
     /// `while (io.submit(kind, fua)) { co_await io.group; io.collect(); }`
     bool submit(DiskOpKind kind, bool fua);

@@ -17,8 +17,8 @@ struct Band {
     RowMask rows{0};
     RoleSet covered;
     RoleSet partial;
-    RoleSet retry;           // listed, to be tried again
-    RoleSet voided;          // beside those: listed as void
+    RoleSet retry;   // listed, to be tried again
+    RoleSet voided;  // beside those: listed as void
     bool parity_true{true};
     StripePlan plan;
 
@@ -91,15 +91,14 @@ void StripeJobs::Job::find_bands() {
                 covered |= ((strip.any >> row) & 1) << raw(role);
                 partial |= (((strip.any & ~strip.full) >> row) & 1) << raw(role);
             }
-            Band wanted{0,  RoleSet{covered}, RoleSet{partial}, {},
-                        {}, ((doubtful >> row) & 1) == 0, {}};
+            Band wanted{0, RoleSet{covered}, RoleSet{partial}, {}, {}, ((doubtful >> row) & 1) == 0,
+                        {}};
             if (((listed >> row) & 1) != 0) {
                 wanted.retry = listed_roles(row, BadKind::retry);
                 wanted.voided = listed_roles(row, BadKind::voided);
             }
-            Band* band = std::find_if(&bands[0], &bands[0] + band_count, [&](const Band& other) {
-                return other.is_like(wanted);
-            });
+            Band* band = std::find_if(&bands[0], &bands[0] + band_count,
+                                      [&](const Band& other) { return other.is_like(wanted); });
             if (band == &bands[0] + band_count) bands[band_count++] = wanted;
             band->rows |= row_range(row, 1);
         }
@@ -340,9 +339,15 @@ void StripeJobs::Job::count_methods() const {
     ++counters.jobs;
     if (parts.count > 1) counters.parts_merged += parts.count;
     switch (bands[0].plan.method) {
-        case PlanMethod::full_stripe: ++counters.jobs_full_stripe; break;
-        case PlanMethod::rmw: ++counters.jobs_rmw; break;
-        default: ++counters.jobs_rcw; break;
+        case PlanMethod::full_stripe:
+            ++counters.jobs_full_stripe;
+            break;
+        case PlanMethod::rmw:
+            ++counters.jobs_rmw;
+            break;
+        default:
+            ++counters.jobs_rcw;
+            break;
     }
 }
 
@@ -354,16 +359,16 @@ bool StripeJobs::Job::covers_bad_rows_in_part() const {
         const Coverage& strip = parts.strips[raw(role)];
         const RowMask partial = strip.any & ~strip.full;
         if (context.bad.rows_of(place(), role, partial, BadKind::voided) != 0) return true;
-        const bool live = context.members.is_live(
-            context.geometry.member_of(place().stripe, role), place());
+        const bool live =
+            context.members.is_live(context.geometry.member_of(place().stripe, role), place());
         if (!live && context.bad.rows_of(place(), role, partial) != 0) return true;
     }
     return false;
 }
 
 /// Listed rows of which this job writes every byte, or has read what it does not write. Also rows
-/// that were in doubt as it was planned, and were listed as a member was lost since: their parity was
-/// computed from what all strips held.
+/// that were in doubt as it was planned, and were listed as a member was lost since: their parity
+/// was computed from what all strips held.
 std::vector<BadRange> StripeJobs::Job::healed_rows() const {
     std::vector<BadRange> healed;
     if (context.bad.empty()) return healed;
@@ -392,7 +397,8 @@ void StripeJobs::Job::note_true_rows() const {
         const Band& band = bands[i];
         const bool early = BRAID_MUTANT(doubt_left_early);
         if (early) context.members.rows_true(place(), row_range(0, context.geometry.window_rows));
-        if (!band.parity_true && band.renews_parity()) context.members.rows_true(place(), band.rows);
+        if (!band.parity_true && band.renews_parity())
+            context.members.rows_true(place(), band.rows);
     }
 }
 

@@ -6,17 +6,17 @@
 
 #include <cstdint>
 
-#include "engine/members/bad_rows.h"
-#include "engine/stripes/buffer_pool.h"
-#include "engine/layout/geometry.h"
+#include "engine/intent/write_intent.h"
 #include "engine/io/task.h"
 #include "engine/io_request.h"
+#include "engine/layout/geometry.h"
+#include "engine/members/bad_rows.h"
 #include "engine/members/members.h"
 #include "engine/status.h"
+#include "engine/stripes/buffer_pool.h"
 #include "engine/stripes/stripe_io.h"
 #include "engine/stripes/stripe_plan.h"
 #include "engine/stripes/window_locks.h"
-#include "engine/intent/write_intent.h"
 
 namespace braid {
 

@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "engine/base/limits.h"
-#include "engine/layout/geometry.h"
 #include "engine/io/task.h"
 #include "engine/io_request.h"
+#include "engine/layout/geometry.h"
 
 namespace braid {
 
@@ -24,12 +24,12 @@ struct WindowEntry;
 struct Part {
     IoRequest* request{nullptr};  // none: a RowLock
     WindowEntry* entry{nullptr};
-    std::uint64_t begin{0};       // bytes in the stripe's data; [begin, end)
+    std::uint64_t begin{0};  // bytes in the stripe's data; [begin, end)
     std::uint64_t end{0};
     RowMask rows{0};
-    bool alone{false};            // not to be merged again: a job that it shared failed
+    bool alone{false};  // not to be merged again: a job that it shared failed
     Part* next{nullptr};
-    ReadyQueue* queue{nullptr};   // RowLock only
+    ReadyQueue* queue{nullptr};  // RowLock only
     std::coroutine_handle<> handle{};
 };
 
@@ -44,9 +44,9 @@ Coverage coverage_of(const Geometry& geometry, std::uint32_t window, const Part&
 struct WindowEntry {
     WindowPlace place;
     RowMask locked{0};
-    bool listed{false};           // among those a job can be taken from
-    std::uint32_t users{0};       // jobs and locks that hold rows
-    Part* first{nullptr};         // waiting, in the order of arrival
+    bool listed{false};      // among those a job can be taken from
+    std::uint32_t users{0};  // jobs and locks that hold rows
+    Part* first{nullptr};    // waiting, in the order of arrival
     Part* last{nullptr};
     WindowEntry* chain{nullptr};  // of the hash bucket, or of the free list
     WindowEntry* start_next{nullptr};

@@ -18,9 +18,9 @@ struct LatencySample {
 
 class Throttle {
   public:
-    static constexpr double worse_max = 1.5;      // of the latency without the walk
-    static constexpr double share_min = 0.05;     // of the time that the walk always gets
-    static constexpr std::uint64_t probe_nanos = 2'000'000;    // a pause, to learn the quiet latency
+    static constexpr double worse_max = 1.5;   // of the latency without the walk
+    static constexpr double share_min = 0.05;  // of the time that the walk always gets
+    static constexpr std::uint64_t probe_nanos = 2'000'000;  // a pause, to learn the quiet latency
     static constexpr std::uint64_t probe_every_nanos = 500'000'000;
 
     /// A step took `step`; clients ended `during` it, and `quiet` in the pause before it.
@@ -31,10 +31,10 @@ class Throttle {
     double severity() const { return severity_; }
 
   private:
-    double busy_latency_{0};   // nanoseconds, smoothed; 0: not known
+    double busy_latency_{0};  // nanoseconds, smoothed; 0: not known
     double quiet_latency_{0};
     double pause_{0};
-    double step_{0};           // smoothed
+    double step_{0};  // smoothed
     double since_probe_{0};
     double severity_{0};
 };

@@ -21,25 +21,26 @@ int count_runs(std::uint64_t bits) { return std::popcount(bits & ~(bits << 1)); 
 
 struct Walker::Lane {
     Lane(const StripeContext& context, std::uint64_t size)
-        : io(context.geometry, context.members), member_size(size),
+        : io(context.geometry, context.members),
+          member_size(size),
           buffer(size * context.geometry.member_count) {}
 
     StripeIo io;
-    std::uint64_t member_size;          // bytes of each member's piece of the buffer
+    std::uint64_t member_size;  // bytes of each member's piece of the buffer
     Buffer buffer;
-    std::uint64_t batch{0};             // number of the batch, in the order of the walk
-    std::uint64_t first{0};             // windows [first, first + count)
+    std::uint64_t batch{0};  // number of the batch, in the order of the walk
+    std::uint64_t first{0};  // windows [first, first + count)
     std::uint32_t count{0};
-    RoleSet read;                       // by member index: those that the batch was read from
+    RoleSet read;  // by member index: those that the batch was read from
     std::array<std::optional<RowLock>, batch_windows_max> locks;
-    std::array<DiskOp, ops_max> ops;    // by member, by row of a window, or by run of windows
+    std::array<DiskOp, ops_max> ops;  // by member, by row of a window, or by run of windows
     DiskGroup group;
-    bool has_bad{false};                // a read of the batch failed
-    std::vector<std::array<RowMask, members_max>> bad;  // by window and member: rows that did
+    bool has_bad{false};                                  // a read of the batch failed
+    std::vector<std::array<RowMask, members_max>> bad;    // by window and member: rows that did
     std::vector<std::array<RowMask, members_max>> wrong;  // by window and role: to be rewritten
-    std::vector<BadRange> unknown;      // of the batch: to be listed before anything is rewritten
-    std::vector<BadRange> known;        // to leave the list when that has been
-    std::vector<BadRange> voided;       // to be listed as void when parity is true for that
+    std::vector<BadRange> unknown;  // of the batch: to be listed before anything is rewritten
+    std::vector<BadRange> known;    // to leave the list when that has been
+    std::vector<BadRange> voided;   // to be listed as void when parity is true for that
     std::array<bool, batch_windows_max> marks;  // by window: it is marked before it is mended
 
     std::byte* content(MemberIndex member, std::uint64_t offset) {
@@ -118,8 +119,7 @@ Task<Result<void>> Walker::run(Walker* self, WalkOrder order) {
     const std::uint64_t fits = job_size_max / geometry.member_count / geometry.window_size();
     const std::uint64_t wanted =
         (in_memory ? batch_size_in_memory : batch_size) / geometry.window_size();
-    self->batch_windows_ =
-        std::clamp<std::uint64_t>(std::min(fits, wanted), 1, batch_windows_max);
+    self->batch_windows_ = std::clamp<std::uint64_t>(std::min(fits, wanted), 1, batch_windows_max);
     const std::uint64_t size = self->batch_windows_ * geometry.window_size();
     const std::uint32_t lanes = in_memory ? lanes_in_memory : lanes_max;
     for (std::uint32_t i = 0; i != lanes; ++i) {
@@ -377,9 +377,9 @@ Task<Result<void>> Walker::verify_bad(Walker* self, Lane* lane, MemberIndex memb
     co_return Result<void>{};
 }
 
-/// A read of the batch failed: which rows, of those that are noted as bad, are to blame? Other members' rows may be bad, too, and
-/// only those of the same row count against each other. A row is bad when it fails several times:
-/// what comes of it may be that its data is given up.
+/// A read of the batch failed: which rows, of those that are noted as bad, are to blame? Other
+/// members' rows may be bad, too, and only those of the same row count against each other. A row is
+/// bad when it fails several times: what comes of it may be that its data is given up.
 Task<void> Walker::read_by_rows(Walker* self, Lane* lane, MemberIndex member) {
     constexpr std::uint32_t tries_max = 3;
     Members& members = self->context_.members;
@@ -564,10 +564,10 @@ struct Walker::RowRun {
     std::uint32_t index{0};  // of the window in its batch
     std::uint32_t row{0};
     std::uint32_t count{0};
-    RoleSet lost;            // of no member that was read
-    RoleSet bad;             // could not be read
-    RoleSet retry;           // listed, to be tried again
-    RoleSet voided;          // listed as void
+    RoleSet lost;    // of no member that was read
+    RoleSet bad;     // could not be read
+    RoleSet retry;   // listed, to be tried again
+    RoleSet voided;  // listed as void
     bool doubtful{false};
 
     RoleSet gone() const { return lost | bad; }
@@ -587,7 +587,8 @@ parity::Strips strips_at(const Geometry& geometry, const StripeIo& io,
         data[raw(role)] = io.old_content[raw(role)] + row * row_size;
     }
     parity::Strips strips{{data.data(), geometry.data_count()},
-                          io.old_content[raw(geometry.p())] + row * row_size, nullptr,
+                          io.old_content[raw(geometry.p())] + row * row_size,
+                          nullptr,
                           count * row_size};
     if (geometry.parities() == 2) strips.q = io.old_content[raw(geometry.q())] + row * row_size;
     return strips;
@@ -595,7 +596,7 @@ parity::Strips strips_at(const Geometry& geometry, const StripeIo& io,
 
 parity::Lost lost_of(const Geometry& geometry, RoleSet gone) {
     parity::Lost lost;
-    for (const Role role : gone & geometry.data_roles()) {
+    for (const Role role : gone& geometry.data_roles()) {
         (lost.first ? lost.second : lost.first) = raw(role);
     }
     lost.p = gone.has(geometry.p());
@@ -693,8 +694,7 @@ void Walker::settle_listed(Lane& lane, const RowRun& run) {
 /// member has left with it, and the row was not written since.
 BadKind Walker::kind_of(const RowRun& run, Role role) const {
     if (run.bad.has(role)) return BadKind::retry;
-    const auto& slot =
-        context_.members.slot(context_.geometry.member_of(run.place.stripe, role));
+    const auto& slot = context_.members.slot(context_.geometry.member_of(run.place.stripe, role));
     const bool kept = context_.members.window_number(run.place) < slot.kept;
     return kept ? BadKind::retry : BadKind::voided;
 }
@@ -715,7 +715,7 @@ void Walker::give_up(Lane& lane, const RowRun& run, RoleSet unknown) {
 
 /// What is void and could not be read gets the zeros that parity is made true for.
 void Walker::renew_with_zeros(Lane& lane, const RowRun& run) {
-    for (const Role role : run.bad & run.voided) lane.wrong[run.index][raw(role)] |= run.rows();
+    for (const Role role : run.bad& run.voided) lane.wrong[run.index][raw(role)] |= run.rows();
     renew_parity(lane, run);
 }
 
@@ -732,9 +732,9 @@ void Walker::renew_parity(Lane& lane, const RowRun& run) {
         bool differs = false;
         for (const Role role : geometry.parity_roles() - run.lost) {
             const auto& before = before_[raw(role) - raw(geometry.p())];
-            const bool same = std::memcmp(before.data(),
-                                          lane.io.old_content[raw(role)] + row * row_size,
-                                          row_size) == 0;
+            const bool same =
+                std::memcmp(before.data(), lane.io.old_content[raw(role)] + row * row_size,
+                            row_size) == 0;
             if (same && !run.bad.has(role)) continue;
             differs = true;
             lane.wrong[run.index][raw(role)] |= row_range(row, 1);
@@ -868,7 +868,7 @@ Task<void> Walker::move_windows(Walker* self, Lane* lane, DiskOpKind kind, Windo
         DiskOp& op = lane->ops[runs++];
         op = {};
         op.kind = kind;
-        op.background = kind == DiskOpKind::write;
+        op.background = true;  // beside the loop, which computes the next batch
         op.offset = members.device_offset(member, members.window_place(lane->first + first), 0);
         op.size = count * window_size;
         op.data = lane->content(member, first * window_size);

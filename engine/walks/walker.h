@@ -23,12 +23,12 @@ namespace braid {
 
 struct WalkOrder {
     WalkKind kind{WalkKind::resyncing};
-    MemberIndex member{};            // rebuilding
-    std::vector<WindowRange> ranges; // in order, not touching
-    bool repair{false};              // scrubbing
-    std::uint64_t mismatches{0};     // found before it was interrupted
+    MemberIndex member{};             // rebuilding
+    std::vector<WindowRange> ranges;  // in order, not touching
+    bool repair{false};               // scrubbing
+    std::uint64_t mismatches{0};      // found before it was interrupted
     std::uint64_t repaired{0};
-    std::uint64_t losses{0};         // of the members when it was given: one more ends the walk
+    std::uint64_t losses{0};  // of the members when it was given: one more ends the walk
 
     std::uint64_t begin() const { return ranges.empty() ? 0 : ranges.front().begin; }
 };
@@ -68,10 +68,10 @@ class Walker {
     void abandon();
 
     bool running() const { return running_; }
-    const WalkOrder& order() const { return order_; }  // with the counts so far
-    std::uint64_t position() const { return done_; }   // windows
-    std::uint64_t bytes_read() const { return bytes_read_; }  // of the walk, from members
-    std::uint64_t rows_wrong() const { return rows_wrong_; }  // whose parity a resync rewrote
+    const WalkOrder& order() const { return order_; }             // with the counts so far
+    std::uint64_t position() const { return done_; }              // windows
+    std::uint64_t bytes_read() const { return bytes_read_; }      // of the walk, from members
+    std::uint64_t rows_wrong() const { return rows_wrong_; }      // whose parity a resync rewrote
     std::uint64_t rows_unknown() const { return rows_unknown_; }  // that it had to list
     /// The member whose reads failed wherever they were tried, which ended the walk.
     MemberIndex unreadable() const { return unreadable_; }
@@ -139,19 +139,19 @@ class Walker {
     bool running_{false};
     bool cancelled_{false};
     std::optional<Error> error_;
-    std::size_t range_{0};        // of the order's, that the next batch is from
-    std::uint64_t next_{0};       // the first window that no lane has
-    std::uint64_t batches_{0};    // that lanes have taken
+    std::size_t range_{0};      // of the order's, that the next batch is from
+    std::uint64_t next_{0};     // the first window that no lane has
+    std::uint64_t batches_{0};  // that lanes have taken
     std::uint64_t batches_done_{0};
-    std::uint64_t done_{0};       // every window of the order before it is done
-    std::uint64_t passed_{0};     // windows done
+    std::uint64_t done_{0};    // every window of the order before it is done
+    std::uint64_t passed_{0};  // windows done
     std::uint64_t bytes_read_{0};
     std::uint64_t rows_wrong_{0};
     std::uint64_t rows_unknown_{0};
     std::uint32_t looks_missed_{0};  // see find_zeros()
     std::uint32_t looks_pause_{0};
     MemberIndex unreadable_{};
-    Event turn_;                  // done_ moved
+    Event turn_;  // done_ moved
     Timer* pausing_{nullptr};
     Nanos pause_until_{};
     LatencySample quiet_;
@@ -159,7 +159,7 @@ class Walker {
     bool checkpointing_{false};
     Nanos rate_since_{};
     std::uint64_t rate_from_{0};
-    double rate_{0};              // bytes of a member per second, smoothed
+    double rate_{0};  // bytes of a member per second, smoothed
     std::array<std::array<std::byte, row_size>, 2> before_{};  // P and Q of a row, as read
 };
 

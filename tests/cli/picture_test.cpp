@@ -232,7 +232,8 @@ TEST(Picture, SaysWhatIsNotWell) {
     json status = sample_status();
     status["health"] = "damaged";
     status["bad_bytes"] = 8192u;
-    EXPECT_NE(draw_status(status, plain, 0).find("health: DAMAGED: no member is lost, but 8 KiB cannot be known"),
+    EXPECT_NE(draw_status(status, plain, 0)
+                  .find("health: DAMAGED: no member is lost, but 8 KiB cannot be known"),
               std::string::npos);
     status["stopping"] = true;
     status["members"][1]["in_flight"] = 3u;
@@ -249,8 +250,9 @@ TEST(Picture, ReadonlyIsNotMistakenForOff) {
     EXPECT_NE(text.find("intent   at rest while the array is served for reading only\n"),
               std::string::npos)
         << text;
-    EXPECT_NE(text.find("recovery 640 stripes in doubt, made true when the array is served for writing"),
-              std::string::npos)
+    EXPECT_NE(
+        text.find("recovery 640 stripes in doubt, made true when the array is served for writing"),
+        std::string::npos)
         << text;
 }
 

@@ -239,7 +239,8 @@ class Chaos {
             case 0:
                 if (platters_in_use().empty()) return;  // one died, and nobody knows yet
                 return spawn(sim.array->fail_member(role, false));
-            case 1: return spawn(sim.array->remove_member(role));
+            case 1:
+                return spawn(sim.array->remove_member(role));
             case 2: {
                 auto platter = fresh();
                 return spawn(sim.array->add_member(sim.disk(platter, newest()), false));
@@ -249,8 +250,10 @@ class Chaos {
                 auto platter = fresh();
                 return spawn(sim.array->replace_member(role, sim.disk(platter, newest()), false));
             }
-            case 4: return (void)sim.array->start_scrub(rng_.chance(2)).has_value();
-            case 5: return (void)sim.array->stop_scrub().has_value();
+            case 4:
+                return (void)sim.array->start_scrub(rng_.chance(2)).has_value();
+            case 5:
+                return (void)sim.array->stop_scrub().has_value();
             default:
                 if (lost < allowed && commands_.empty()) break_one(allowed - lost);
         }
@@ -306,10 +309,12 @@ class Chaos {
     void reopen() {
         std::vector<std::unique_ptr<Disk>> disks;
         for (std::size_t i = 0; i != sim.platters.size(); ++i) {
-            if (!sim.platters[i]->dead) disks.push_back(sim.disk(sim.platters[i], SimArray::path_of(i)));
+            if (!sim.platters[i]->dead)
+                disks.push_back(sim.disk(sim.platters[i], SimArray::path_of(i)));
         }
         for (const auto& [path, platter] : disks_) {
-            if (!platter->dead && holds_something(*platter)) disks.push_back(sim.disk(platter, path));
+            if (!platter->dead && holds_something(*platter))
+                disks.push_back(sim.disk(platter, path));
         }
         ArrayOptions how;
         how.seed = rng_.next();
@@ -348,7 +353,8 @@ class Chaos {
             }
             if (!sick) break;
             auto platter = fresh();
-            spawn(sim.array->replace_member(std::to_string(*sick), sim.disk(platter, newest()), false));
+            spawn(sim.array->replace_member(std::to_string(*sick), sim.disk(platter, newest()),
+                                            false));
         }
         sim.settle();
         EXPECT_EQ(sim.array->status().health, Health::clean);
@@ -401,7 +407,8 @@ TEST(SimArrayChaos, EveryReadIsExplained) {
         SimArrayOptions options;
         options.seed = seed;
         options.level = seed % 2 == 0 ? Level::raid6 : seed % 5 == 0 ? Level::raid4 : Level::raid5;
-        options.members = (options.level == Level::raid6 ? 5U : 3U) + static_cast<std::uint32_t>(seed % 3);
+        options.members =
+            (options.level == Level::raid6 ? 5U : 3U) + static_cast<std::uint32_t>(seed % 3);
         options.strip_size = std::uint64_t{4096} << (seed % 4) * 2;
         options.stripes = options.strip_size >= 65536 ? 12 : 60;
         options.memory_align = seed % 7 == 0 ? 4096 : 1;

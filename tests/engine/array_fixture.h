@@ -4,7 +4,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-
 #include <malloc.h>
 
 #include <algorithm>
@@ -59,7 +58,8 @@ class SimArray {
     }
 
     std::shared_ptr<SimPlatter> make_platter() {
-        auto platter = std::make_shared<SimPlatter>(data_offset + options_.stripes * options_.strip_size);
+        auto platter =
+            std::make_shared<SimPlatter>(data_offset + options_.stripes * options_.strip_size);
         platter->memory_align = options_.memory_align;
         platter->zero_fast = options_.zero_fast;
         return platter;
@@ -120,7 +120,8 @@ class SimArray {
                 std::printf("%s: %s\n", event.kind.c_str(), event.text.c_str());
             }
         };
-        auto opened = loop_.run_until_done(Array::open(loop_.ready(), loop_, std::move(disks), how));
+        auto opened =
+            loop_.run_until_done(Array::open(loop_.ready(), loop_, std::move(disks), how));
         if (!opened) return opened.error();
         array = std::move(*opened);
         return Unit{};
@@ -142,7 +143,9 @@ class SimArray {
         for (auto& platter : platters) platter->cut_power(loop_.rng());
     }
 
-    Result<void> run(IoRequest& request) { return loop_.run_until_done(run_one(array.get(), &request)); }
+    Result<void> run(IoRequest& request) {
+        return loop_.run_until_done(run_one(array.get(), &request));
+    }
     static Task<Result<void>> run_one(Array* array, IoRequest* request) {
         RunRequest run(*array, *request);
         co_return co_await run;
@@ -188,9 +191,10 @@ class SimArray {
             };
             for (const Role role : geometry_.data_roles()) data.push_back(strip(role));
             const ByteView p{strip(geometry_.p()), options_.strip_size};
-            ASSERT_TRUE(geometry_.parities() == 2
-                            ? parity::matches_pq(p, {strip(geometry_.q()), options_.strip_size}, data)
-                            : parity::matches_p(p, data))
+            ASSERT_TRUE(
+                geometry_.parities() == 2
+                    ? parity::matches_pq(p, {strip(geometry_.q()), options_.strip_size}, data)
+                    : parity::matches_p(p, data))
                 << "stripe " << s;
         }
     }
@@ -228,7 +232,7 @@ class SimArray {
     std::vector<std::string> events;
     std::vector<std::string> texts;  // of the events
     std::vector<std::string> wrong;  // that scrubs found
-    IntentChange intent;  // for open()
+    IntentChange intent;             // for open()
 
   private:
     SimArrayOptions options_;

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "engine/assembly/assembly.h"
-#include "engine/metadata/config_slot.h"
 #include "engine/layout/configuration.h"
+#include "engine/metadata/config_slot.h"
 #include "engine/metadata/member_metadata.h"
 #include "tests/engine/memory_disk.h"
 
@@ -77,7 +77,8 @@ class Kit {
         BRAID_REQUIRE(write_all());
     }
 
-    /// Every member that takes part promises the epoch of `now`; false when the power was cut in it.
+    /// Every member that takes part promises the epoch of `now`; false when the power was cut in
+    /// it.
     bool promise_all() {
         for (std::size_t at = 0; at != disks.size(); ++at) {
             if (!takes_part(at) || !held[at].reg.may_promise(now.version.epoch)) continue;
@@ -99,7 +100,8 @@ class Kit {
     /// Makes `now` the next epoch.
     void begin_epoch() {
         std::uint64_t highest = now.version.epoch;
-        for (const MemberMetadata& metadata : held) highest = std::max(highest, metadata.reg.bound());
+        for (const MemberMetadata& metadata : held)
+            highest = std::max(highest, metadata.reg.bound());
         now.version = {next_epoch(highest, 0, 0), 0};
         now.in_force = in_force;
         now.events += 2;

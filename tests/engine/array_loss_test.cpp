@@ -50,7 +50,8 @@ TEST_F(Loss, AMemberThatLeavesDuringAResyncBringsEverythingBack) {
     sim->platters[1]->dead = false;
     EXPECT_EQ(std::memcmp(before.data() + SimArray::data_offset,
                           sim->platters[1]->content.data() + SimArray::data_offset,
-                          before.size() - SimArray::data_offset), 0);
+                          before.size() - SimArray::data_offset),
+              0);
     const auto back = add_back(1);
     ASSERT_TRUE(back) << back.error().text;
     EXPECT_EQ(sim->array->status().bad_bytes, 0U);
@@ -90,7 +91,8 @@ TEST_F(Loss, WhatWasWrittenDuringTheFirstResyncIsKnown) {
         options.zero_fast = false;
         sim = std::make_unique<SimArray>(options);
         Rng rng(7);  // what was there before: parity fits nowhere
-        for (auto& platter : sim->platters) platter->content = random_bytes(rng, platter->content.size());
+        for (auto& platter : sim->platters)
+            platter->content = random_bytes(rng, platter->content.size());
         sim->create();
         sim->intent.region = 64u << 10;
         ASSERT_TRUE(sim->open());
@@ -462,7 +464,8 @@ TEST_F(Loss, AResyncWritesNothingWhereItCouldNotRead) {
     sim->settle();
     EXPECT_EQ(std::memcmp(before.data() + SimArray::data_offset,
                           sim->platters[1]->content.data() + SimArray::data_offset,
-                          before.size() - SimArray::data_offset), 0);
+                          before.size() - SimArray::data_offset),
+              0);
     sim->platters[1]->bad_rows.clear();
     EXPECT_EQ(errors(), 0U);
     EXPECT_EQ(sim->array->status().bad_bytes, 0U);
@@ -501,7 +504,8 @@ TEST_F(Loss, ManyScatteredBadSectorsDoNotStopTheArray) {
     ASSERT_TRUE(sim->stop());
 }
 
-// Parity is made true for zeros in the place of what is void and cannot be read: they are there then.
+// Parity is made true for zeros in the place of what is void and cannot be read: they are there
+// then.
 TEST_F(Loss, WhatIsVoidAndCannotBeReadGetsTheZerosOfItsParity) {
     start(shape(Level::raid5, 13));
     std::uint64_t stripe = 50;

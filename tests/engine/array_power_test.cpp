@@ -68,7 +68,8 @@ TEST(SimArrayPower, FlushedDataIsThereAfterThePowerWasCut) {
             for (std::uint64_t s = 0; s != sectors; ++s) {
                 const std::uint64_t at = s * sector_size;
                 if (loose[s]) continue;
-                ASSERT_EQ(std::memcmp(all.data() + at, &last[at], sector_size), 0) << "sector " << s;
+                ASSERT_EQ(std::memcmp(all.data() + at, &last[at], sector_size), 0)
+                    << "sector " << s;
             }
         };
         check();

@@ -105,8 +105,8 @@ std::uint64_t walked(const SimArray& sim) {
 std::unique_ptr<Command> replace(SimArray& sim, std::uint32_t role) {
     sim.platters[role] = sim.make_platter();
     return std::make_unique<Command>(
-        sim, sim.array->replace_member(std::to_string(role),
-                                       sim.disk(sim.platters[role], "new"), false));
+        sim, sim.array->replace_member(std::to_string(role), sim.disk(sim.platters[role], "new"),
+                                       false));
 }
 
 TEST(SimArrayRaces, AMemberThatFailsWhenItsRebuildEndsIsNotInSync) {
@@ -221,7 +221,8 @@ TEST(SimArrayRaces, AMemberIsNotClosedWhileTheConfigurationIsWrittenToIt) {
         };
         write_all();
         while (!sim.has_event("rebuild_done")) ASSERT_TRUE(sim.loop().step());
-        sim.platters[1]->delay_nanos = 1'000'000;  // the metadata takes longer than the next failure
+        sim.platters[1]->delay_nanos =
+            1'000'000;  // the metadata takes longer than the next failure
         sim.platters[1]->fails_writes = true;
         write_all();
         ASSERT_TRUE(flight.land());

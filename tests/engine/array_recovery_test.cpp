@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // After a crash: what is in doubt and made true, what a lost member takes with it, how rows that
-// cannot be known are listed, kept, written around and healed, and the settings of the write intent.
+// cannot be known are listed, kept, written around and healed, and the settings of the write
+// intent.
 #include <gtest/gtest.h>
 
 #include <list>
@@ -167,8 +168,8 @@ TEST_F(Recovery, WhatAssemblyReadsIsDurableBeforeAnythingBuildsOnIt) {
         return true;
     };
     std::optional<Checked<std::unique_ptr<Array>>> opened;
-    sim->loop().tasks().spawn(keep_opened(
-        Array::open(sim->loop().ready(), sim->loop(), std::move(disks), {}), &opened));
+    sim->loop().tasks().spawn(
+        keep_opened(Array::open(sim->loop().ready(), sim->loop(), std::move(disks), {}), &opened));
     while (!opened && nothing_written()) ASSERT_TRUE(sim->loop().step());
     ASSERT_FALSE(nothing_written());
     for (std::size_t i = 0; i != done.size(); ++i) {
@@ -268,7 +269,8 @@ TEST_F(Recovery, DirtyAndDegradedIsAnErrorForThoseRowsAlone) {
     const auto now = sim->array->status();
     EXPECT_TRUE(sim->has_event("bad_rows"));
     ASSERT_FALSE(now.configuration.bad_rows.empty());
-    EXPECT_EQ(now.configuration.bad_rows[0], (BadRange{MemberIndex{lost}, 20 * 4, 4, BadKind::retry}));
+    EXPECT_EQ(now.configuration.bad_rows[0],
+              (BadRange{MemberIndex{lost}, 20 * 4, 4, BadKind::retry}));
     EXPECT_EQ(read_error(offset_of(20, 0), 512), Errc::unknown);
     EXPECT_EQ(read_error(offset_of(20, 0) + 16384 - 512, 512), Errc::unknown);
     EXPECT_TRUE(reads_as_model(0, offset_of(20, 0)));
@@ -493,9 +495,9 @@ TEST_F(Recovery, MoreThanTheListHoldsIsJoined) {
     record.generation = sim->array->status().intent.generation + 1;
     record.entries = {{0, 14000, StripeIndex{0}}};
     const Buffer bytes = encode_intent(record);
-    std::memcpy(sim->platters[1]->content.data() + slots_end +
-                    intent_slot_offset(0, record.generation),
-                bytes.data(), bytes.size());
+    std::memcpy(
+        sim->platters[1]->content.data() + slots_end + intent_slot_offset(0, record.generation),
+        bytes.data(), bytes.size());
     sim->kill();
     ASSERT_TRUE(sim->open(all_but({lost})));
     sim->settle();
@@ -522,17 +524,17 @@ TEST_F(Recovery, AStartWithMoreThanTheListHolds) {
         record.entries.push_back({0, 5, StripeIndex{i * 11}});
     }
     const Buffer bytes = encode_intent(record);
-    std::memcpy(sim->platters[1]->content.data() + slots_end +
-                    intent_slot_offset(0, record.generation),
-                bytes.data(), bytes.size());
+    std::memcpy(
+        sim->platters[1]->content.data() + slots_end + intent_slot_offset(0, record.generation),
+        bytes.data(), bytes.size());
     IntentRecord behind = record;  // another node's, so that there are even more
     behind.node = 1;
     for (IntentEntry& entry : behind.entries) entry.first = StripeIndex{raw(entry.first) + 6};
     for (IntentEntry& entry : behind.entries) entry.count = 1;
     const Buffer more = encode_intent(behind);
-    std::memcpy(sim->platters[1]->content.data() + slots_end +
-                    intent_slot_offset(1, record.generation),
-                more.data(), more.size());
+    std::memcpy(
+        sim->platters[1]->content.data() + slots_end + intent_slot_offset(1, record.generation),
+        more.data(), more.size());
     sim->kill();
     const auto opened = sim->open(all_but({0, 4}));
     ASSERT_TRUE(opened) << opened.error().text;

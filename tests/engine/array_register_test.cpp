@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What counts as the newest (engine/layout/register.h), seen from the array: copies that are put back, and
-// starts that die at any of their steps.
+// What counts as the newest (engine/layout/register.h), seen from the array: copies that are put
+// back, and starts that die at any of their steps.
 #include <gtest/gtest.h>
 
 #include "engine/assembly/assembly.h"
@@ -121,8 +121,8 @@ bool die_in_start(SimArray& array, std::uint64_t steps) {
     return died;
 }
 
-/// Two starts die at any of their steps; members 1 and 2 go on alone, and are killed. Member 0, back
-/// again, is current or out, whatever it holds.
+/// Two starts die at any of their steps; members 1 and 2 go on alone, and are killed. Member 0,
+/// back again, is current or out, whatever it holds.
 TEST(StartsThatDied, LeaveNoSecondHistory) {
     for (const bool wall_stands : {true, false}) {
         std::uint64_t stale = 0;
@@ -236,8 +236,8 @@ TEST(Start, ReadOnlyPromisesNothing) {
     array.expect_content();
     ASSERT_TRUE(array.stop());
     for (std::size_t i = 0; i != before.size(); ++i) {
-        EXPECT_EQ(std::memcmp(before[i].data(), array.platters[i]->content.data(), before[i].size()),
-                  0);
+        EXPECT_EQ(
+            std::memcmp(before[i].data(), array.platters[i]->content.data(), before[i].size()), 0);
     }
 }
 

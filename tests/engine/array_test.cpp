@@ -24,7 +24,8 @@ void run_burst(SimArray& sim, std::uint64_t count) {
         Flying& one = flying.emplace_back();
         const std::uint64_t begin = i * lane + (rng.chance(3) ? 0 : rng.below(lane));
         const std::uint64_t room = (i + 1) * lane - begin;
-        std::uint64_t size = rng.chance(2) ? rng.below(room) + 1 : std::min<std::uint64_t>(room, 4096);
+        std::uint64_t size =
+            rng.chance(2) ? rng.below(room) + 1 : std::min<std::uint64_t>(room, 4096);
         one.request.offset = rng.chance(3) ? begin : round_down(begin, 512);
         if (one.request.offset < i * lane) one.request.offset = i * lane;
         size = std::min(size, (i + 1) * lane - one.request.offset);
@@ -122,8 +123,8 @@ TEST(SimArray, LosesNothingWithAsManyMembersLostAsTheLevelAllows) {
         if (shape.level == Level::raid6 && shape.members == 4) first |= 1;  // 0 breaks ties
         for (std::uint32_t i = 0; i != lost; ++i) {
             const std::uint32_t role = (first + i * 2) % shape.members;
-            const auto failed = sim.loop().run_until_done(
-                sim.array->fail_member(std::to_string(role), false));
+            const auto failed =
+                sim.loop().run_until_done(sim.array->fail_member(std::to_string(role), false));
             ASSERT_TRUE(failed) << failed.error().text;
             std::memset(sim.platters[role]->content.data() + SimArray::data_offset, 0xee,
                         sim.platters[role]->content.size() - SimArray::data_offset);
@@ -198,7 +199,8 @@ TEST(SimArray, ARebuildGoesOnWhereItWasAfterARestart) {
     const auto replaced = sim.loop().run_until_done(
         sim.array->replace_member("2", sim.disk(sim.platters[2], "m2"), false));
     ASSERT_TRUE(replaced) << replaced.error().text;
-    while (sim.array->status().walks.empty() || sim.array->status().walks[0].position < (1u << 20)) {
+    while (sim.array->status().walks.empty() ||
+           sim.array->status().walks[0].position < (1u << 20)) {
         ASSERT_TRUE(sim.loop().step());
     }
     ASSERT_TRUE(sim.stop());
@@ -286,7 +288,8 @@ TEST(SimArray, AScrubLocatesTheWrongStripOfRaid6AndRepairsThatOne) {
     ASSERT_TRUE(sim.open());
     for (int round = 0; round != 4; ++round) run_burst(sim, 12);
     for (std::uint64_t i = 0; i != 6; ++i) {  // one row of each member, all in other rows
-        sim.platters[i]->content.data()[SimArray::data_offset + i * 3 * row_size + 5] ^= std::byte{0x40};
+        sim.platters[i]->content.data()[SimArray::data_offset + i * 3 * row_size + 5] ^=
+            std::byte{0x40};
     }
     ASSERT_TRUE(sim.array->start_scrub(false));
     sim.settle();
@@ -306,7 +309,8 @@ TEST(SimArray, AScrubOfRaid5ReportsAndRewritesParityOnlyWhenTold) {
     run_burst(sim, 12);
     const auto& geometry = sim.geometry();
     const auto p = raw(geometry.member_of(StripeIndex{3}, geometry.p()));
-    sim.platters[p]->content.data()[SimArray::data_offset + geometry.strip_offset(StripeIndex{3})] ^=
+    sim.platters[p]
+        ->content.data()[SimArray::data_offset + geometry.strip_offset(StripeIndex{3})] ^=
         std::byte{1};
     ASSERT_TRUE(sim.array->start_scrub(false));
     sim.settle();

@@ -127,8 +127,8 @@ void serve(Members& members, Configuration& c, std::vector<MemberMetadata>& held
     c.events += 2;
     for (std::size_t at = 0; at != members.disks.size(); ++at) {
         if (held[at].uuid == Uuid{}) continue;
-        ASSERT_TRUE(test::run(
-            promise_member(*members.disks[at], &held[at], c.array, c.version.epoch)));
+        ASSERT_TRUE(
+            test::run(promise_member(*members.disks[at], &held[at], c.array, c.version.epoch)));
         ASSERT_TRUE(test::run(write_member_metadata(*members.disks[at], &c, &held[at], 1)));
     }
 }

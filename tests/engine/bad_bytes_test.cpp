@@ -7,8 +7,8 @@
 #include <map>
 #include <set>
 
-#include "engine/members/bad_rows.h"
 #include "engine/base/rng.h"
+#include "engine/members/bad_rows.h"
 
 namespace braid {
 namespace {
@@ -41,8 +41,7 @@ TEST(BadBytes, AreTheRowsOfDataStripsByVolume) {
             const std::uint64_t stripe = row * row_size / c.stripe_data_size();
             const std::uint64_t in_stripe = row * row_size % c.stripe_data_size();
             const Role role{static_cast<std::uint32_t>(in_stripe / c.strip_size)};
-            const auto in_strip =
-                static_cast<std::uint32_t>(in_stripe % c.strip_size / row_size);
+            const auto in_strip = static_cast<std::uint32_t>(in_stripe % c.strip_size / row_size);
             const std::uint32_t per_window = geometry.window_rows;
             const WindowPlace place{StripeIndex{stripe}, in_strip / per_window};
             if (bad.rows_of(place, role, row_range(in_strip % per_window, 1)) == 0) continue;

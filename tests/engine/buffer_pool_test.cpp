@@ -46,8 +46,8 @@ class Takers {
     BufferPool pool;
     TaskGroup tasks{ready};
     std::vector<std::unique_ptr<One>> all;
-    std::vector<One*> granted;           // in the order of the grants
-    std::map<std::byte*, One*> held;     // by address
+    std::vector<One*> granted;        // in the order of the grants
+    std::map<std::byte*, One*> held;  // by address
 
   private:
     static Task<void> run(Takers* self, One* one) {

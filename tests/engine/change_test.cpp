@@ -145,7 +145,8 @@ TEST(Change, TheRestIsTakenAsItIs) {
     alters(change::ScrubAt{scrub}, [&](Configuration& c) { c.scrub = scrub; });
     alters(change::Intent{{false, 65536}}, [](Configuration& c) { c.intent = {false, 65536}; });
     alters(change::InUse{true}, [](Configuration& c) { c.in_use = true; });
-    alters(change::ReadError{MemberIndex{2}}, [](Configuration& c) { c.members[2].read_errors = 1; });
+    alters(change::ReadError{MemberIndex{2}},
+           [](Configuration& c) { c.members[2].read_errors = 1; });
     EXPECT_EQ(apply(apply(before, change::ScrubAt{scrub}), change::ScrubAt{}), before);
 }
 
@@ -176,15 +177,17 @@ std::optional<Change> draw(Rng& rng, const Configuration& c, std::uint8_t& uuids
     switch (rng.below(12)) {
         case 0:
             if (!part || c.lost_count() == 2) return std::nullopt;
-            return change::Lost{member, rng.below(2) == 0 ? MemberState::faulty : MemberState::missing,
-                                c.version};
+            return change::Lost{
+                member, rng.below(2) == 0 ? MemberState::faulty : MemberState::missing, c.version};
         case 1:
             if (part) return std::nullopt;
             return change::Removed{member};
         case 2: {
             if (c.members.size() == 7) return std::nullopt;
             std::uint32_t number = 0;
-            while (std::ranges::find(c.members, number, &MemberRecord::dev_number) != c.members.end()) ++number;
+            while (std::ranges::find(c.members, number, &MemberRecord::dev_number) !=
+                   c.members.end())
+                ++number;
             return change::SpareAdded{spare_of(++uuids, number)};
         }
         case 3:
@@ -199,11 +202,16 @@ std::optional<Change> draw(Rng& rng, const Configuration& c, std::uint8_t& uuids
         case 6:
             if (state != MemberState::rebuilding) return std::nullopt;
             return change::RebuildDone{member};
-        case 7: return change::ResyncedTo{stripe};
-        case 8: return change::ScrubAt{ScrubRecord{stripe, false, 0, 0}};
-        case 9: return change::InUse{rng.below(2) == 0};
-        case 10: return change::ReadError{member};
-        default: return change::Seen{c.member(member)->uuid, "/dev/again", 70u << 20};
+        case 7:
+            return change::ResyncedTo{stripe};
+        case 8:
+            return change::ScrubAt{ScrubRecord{stripe, false, 0, 0}};
+        case 9:
+            return change::InUse{rng.below(2) == 0};
+        case 10:
+            return change::ReadError{member};
+        default:
+            return change::Seen{c.member(member)->uuid, "/dev/again", 70u << 20};
     }
 }
 

@@ -314,9 +314,10 @@ TEST(CreateAgain, ContradictionsAreRefused) {
                 "/m0: its md superblock says that it is member 2, and it is given as member 0");
     std::swap(bench.list[0].before, bench.list[2].before);
     for (OldLayout& old : bench.list[1].before) old.data_offset = 16 * mebi;
-    EXPECT_SAYS(bench.why_not({.assume_clean = true}), "/m1: its md superblock says that the data "
-                                                       "begins at byte 16777216, but /m0: its md "
-                                                       "superblock says 6291456");
+    EXPECT_SAYS(bench.why_not({.assume_clean = true}),
+                "/m1: its md superblock says that the data "
+                "begins at byte 16777216, but /m0: its md "
+                "superblock says 6291456");
     ASSERT_TRUE(bench.create({.data_offset = 4 * mebi})) << "a new array asks nobody";
 }
 
@@ -337,7 +338,8 @@ TEST(PlanCreate, TheDataOffsetIsChecked) {
     const CreatePlan plan = planned({.data_offset = 2 * mebi}, members(3));
     EXPECT_EQ(plan.configuration.members[0].data_offset, 2 * mebi);
     EXPECT_EQ(plan.configuration.data_size(), 12 * mebi);
-    for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{4096}, mebi + 512, ~std::uint64_t{0}}) {
+    for (const std::uint64_t offset :
+         {std::uint64_t{0}, std::uint64_t{4096}, mebi + 512, ~std::uint64_t{0}}) {
         const std::string why = refusal({.data_offset = offset}, members(3));
         EXPECT_SAYS(why, "--data-offset:") << offset;
         for (const char* least : {"at least 278528", "less than 1327104", "less than 1335296"}) {
@@ -374,8 +376,9 @@ TEST(Create, LooksAtAllMembersBeforeItWipesOne) {
     EXPECT_SAYS(bench.why_not({}), "/m2: has sectors of 8192 bytes");
     bench.disks[2]->info().sector_size = 512;
     bench.disks[1]->refuse_writes();
-    EXPECT_SAYS(bench.why_not({}), "/m1: cannot be written: Operation not permitted; no array was "
-                                   "made, and no member was changed");
+    EXPECT_SAYS(bench.why_not({}),
+                "/m1: cannot be written: Operation not permitted; no array was "
+                "made, and no member was changed");
 }
 
 TEST(Create, UndoesWhatItMadeWhenItFailsHalfWay) {

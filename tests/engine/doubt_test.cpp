@@ -7,8 +7,8 @@
 #include <set>
 #include <utility>
 
-#include "engine/members/bad_rows.h"
 #include "engine/base/rng.h"
+#include "engine/members/bad_rows.h"
 
 namespace braid {
 namespace {
@@ -74,9 +74,11 @@ TEST(BadRows, IsASetOfRowsOfMembers) {
         }
         const auto& ranges = bad.ranges();
         for (std::size_t i = 0; i != ranges.size(); ++i) {
-            for (const std::uint64_t end : {ranges[i].first, ranges[i].first + ranges[i].count - 1}) {
+            for (const std::uint64_t end :
+                 {ranges[i].first, ranges[i].first + ranges[i].count - 1}) {
                 const Role role = geometry.role_of(StripeIndex{end / 8}, ranges[i].member);
-                EXPECT_LT(raw(role), geometry.data_count()) << "a range ends with what means nothing";
+                EXPECT_LT(raw(role), geometry.data_count())
+                    << "a range ends with what means nothing";
             }
             if (i == 0 || ranges[i - 1].member != ranges[i].member) continue;
             EXPECT_LT(ranges[i - 1].first + ranges[i - 1].count, ranges[i].first);

@@ -79,7 +79,8 @@ MdPlace md_compute_sector(std::uint64_t r_sector, Shape shape, std::uint32_t rai
 
 TEST(Geometry, IsMdsForEverySector) {
     for (const Shape shape : shapes) {
-        for (std::uint32_t members = shape.level == Level::raid6 ? 4 : 3; members != 12; ++members) {
+        for (std::uint32_t members = shape.level == Level::raid6 ? 4 : 3; members != 12;
+             ++members) {
             const Geometry g = make(shape, members, 8192, 3 * members);
             const std::uint64_t sectors = g.stripes * g.stripe_data_size() / 512;
             for (std::uint64_t sector = 0; sector != sectors; ++sector) {
@@ -153,8 +154,8 @@ TEST(Geometry, WindowsCutStripsEvenlyAndAJobFitsItsBuffers) {
                 ASSERT_EQ(g.window_size() * g.windows_per_stripe(), strip);
                 // Old and new of each member's strip, and some.
                 ASSERT_LE((2 * members + 2) * g.window_size(), job_size_max);
-                const bool could_be_larger = 2 * g.window_rows <= window_rows_max &&
-                                             2 * g.window_rows <= g.rows_per_strip();
+                const bool could_be_larger =
+                    2 * g.window_rows <= window_rows_max && 2 * g.window_rows <= g.rows_per_strip();
                 if (could_be_larger) {
                     ASSERT_GT((2 * members + 2) * 2 * g.window_size(), job_size_max);
                 }

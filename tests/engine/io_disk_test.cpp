@@ -91,7 +91,8 @@ std::string output_of(const std::string& command) {
 class UringWorld final : public World {
   public:
     UringWorld(const std::string& folder, bool on_loop_device) : file_(folder, disk_size) {
-        if (on_loop_device) device_ = output_of("losetup -f --show " + file_.path() + " 2>/dev/null");
+        if (on_loop_device)
+            device_ = output_of("losetup -f --show " + file_.path() + " 2>/dev/null");
         if (on_loop_device && device_.empty()) return;
         auto loop = UringLoop::create();
         EXPECT_TRUE(loop) << loop.error().text;
@@ -125,7 +126,8 @@ std::unique_ptr<World> make_world(const std::string& kind) {
     if (kind == "sim") return std::make_unique<SimWorld>();
     if (kind == "tmpfs" && access("/dev/shm", W_OK) != 0) return nullptr;
     if (kind == "loop" && geteuid() != 0) return nullptr;
-    auto world = std::make_unique<UringWorld>(kind == "tmpfs" ? "/dev/shm" : here(), kind == "loop");
+    auto world =
+        std::make_unique<UringWorld>(kind == "tmpfs" ? "/dev/shm" : here(), kind == "loop");
     if (!world->is_there()) return nullptr;
     return world;
 }
@@ -134,7 +136,8 @@ class DiskContract : public testing::TestWithParam<std::string> {
   protected:
     void SetUp() override {
         world = make_world(GetParam());
-        if (!world) GTEST_SKIP() << GetParam() << " is not to be had here (root? losetup? /dev/shm?)";
+        if (!world)
+            GTEST_SKIP() << GetParam() << " is not to be had here (root? losetup? /dev/shm?)";
     }
     std::unique_ptr<World> world;
 };
@@ -169,7 +172,8 @@ TEST_P(DiskContract, ReadsWhatWasWritten) {
     for (int i = 0; i != 300; ++i) {
         DiskOp op;
         op.offset = rng.below(disk_size / row_size) * row_size;
-        op.size = std::min((1 + rng.below(i % 10 == 0 ? 300 : 8)) * row_size, disk_size - op.offset);
+        op.size =
+            std::min((1 + rng.below(i % 10 == 0 ? 300 : 8)) * row_size, disk_size - op.offset);
         Buffer data(op.size);
         op.data = data.data();
         switch (rng.below(8)) {
@@ -187,7 +191,8 @@ TEST_P(DiskContract, ReadsWhatWasWritten) {
                 op.fua = rng.chance(3);
                 fill(data, rng);
                 break;
-            default: break;
+            default:
+                break;
         }
         world->run(do_one(&world->disk(), &op));
         std::byte* at = model.data() + op.offset;
@@ -341,7 +346,8 @@ Task<void> run_timers(Clock* clock, std::vector<int>* order, TaskGroup* group) {
     const std::uint64_t now = clock->now().value;
     const std::array<std::uint64_t, 5> delays{30, 10, 20, 10, 0};
     for (std::size_t i = 0; i != delays.size(); ++i) {
-        group->spawn(note_timer(clock, Nanos{now + delays[i] * 1'000'000}, static_cast<int>(i), order));
+        group->spawn(
+            note_timer(clock, Nanos{now + delays[i] * 1'000'000}, static_cast<int>(i), order));
     }
     auto joined = group->join();
     co_await joined;

@@ -3,9 +3,9 @@
 // power can be cut at any of them, and what was not flushed is lost sector by sector.
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
-#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -99,8 +99,8 @@ class MemoryDisk final : public Disk {
             const std::uint64_t end =
                 std::min(write.offset + write.before.size(), op.offset + op.size);
             if (begin >= end) continue;
-            std::memcpy(write.before.data() + (begin - write.offset),
-                        op.data + (begin - op.offset), end - begin);
+            std::memcpy(write.before.data() + (begin - write.offset), op.data + (begin - op.offset),
+                        end - begin);
         }
     }
     int carry_out(DiskOp& op) {

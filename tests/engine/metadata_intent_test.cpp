@@ -8,8 +8,8 @@
 #include <functional>
 
 #include "engine/assembly/assembly.h"
-#include "engine/base/crc32c.h"
 #include "engine/assembly/new_member.h"
+#include "engine/base/crc32c.h"
 #include "tests/engine/array_kit.h"
 
 namespace braid {

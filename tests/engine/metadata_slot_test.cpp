@@ -163,7 +163,8 @@ TEST(Slot, TheLargestConfigurationFits) {
         EXPECT_LE(text.size(), slot_text_max);
         const auto back = decode_slot(encode_slot(slot).view(), 1);
         ASSERT_TRUE(back) << back.error().text;
-        EXPECT_EQ(*back, each.kept ? slot : largest("", each.bad_ranges)) << each.path << ": " << text.size();
+        EXPECT_EQ(*back, each.kept ? slot : largest("", each.bad_ranges))
+            << each.path << ": " << text.size();
     }
     EXPECT_EQ(to_json_text(largest("")).size(), 53050U) << "as braid-format(5) says";
 }
@@ -379,7 +380,8 @@ TEST(SlotText, EveryFieldIsChecked) {
         {"is not an object", "[]"},
         {"is not an object", "7"},
         {"key twice", changed(R"("epoch": 435200000007)", R"("epoch": 7, "epoch": 7)")},
-        {"keys that braid does not know", changed(R"("epoch": 435200000007)", R"("epoch": 7, "x": 7)")},
+        {"keys that braid does not know",
+         changed(R"("epoch": 435200000007)", R"("epoch": 7, "x": 7)")},
         {"has no \"epoch\"", changed(R"( "epoch": 435200000007,)", "")},
         {"\"epoch\" is not a whole number", changed(R"("epoch": 435200000007)", R"("epoch": -7)")},
         {"\"epoch\" is not a whole number", changed(R"("epoch": 435200000007)", R"("epoch": 7.0)")},
@@ -388,8 +390,7 @@ TEST(SlotText, EveryFieldIsChecked) {
         {"\"epoch\" is not a whole number", changed(R"("epoch": 435200000007)", R"("epoch": "7")")},
         {"in_force: not before", changed("[435200000007, 2]", "[435200000007, 3]")},
         {"in_force: not before", changed("[435200000007, 2]", "[435200000008, 0]")},
-        {"in_force: not before",
-         changed(R"("epoch": 435200000007,)", R"("epoch": 0,)")},
+        {"in_force: not before", changed(R"("epoch": 435200000007,)", R"("epoch": 0,)")},
         {"\"in_force\" is not [epoch, revision]", changed("[435200000007, 2]", "[435200000007]")},
         {"\"in_force\" is not [epoch, revision]", changed("[435200000007, 2]", "[1, -2]")},
         {"\"in_force\" is not a list", changed("[435200000007, 2]", "7")},
@@ -479,8 +480,14 @@ TEST(SlotHeader, GoldenBytesOfFormat1AreStillRead) {
     const std::string text = text_of_format_1();
     Buffer bytes(slot_size);
     const std::string_view golden_header =
-        "4252414944434647" "1803e039" "01000000" "aa000000000000000000000000000001"
-        "0900000000000000" "0700000000000000" "0a050000" "000000000000000000000000";
+        "4252414944434647"
+        "1803e039"
+        "01000000"
+        "aa000000000000000000000000000001"
+        "0900000000000000"
+        "0700000000000000"
+        "0a050000"
+        "000000000000000000000000";
     ASSERT_EQ(golden_header.size(), 128U);
     for (std::size_t at = 0; at != 64; ++at) {
         bytes.data()[at] = static_cast<std::byte>(

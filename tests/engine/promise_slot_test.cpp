@@ -18,9 +18,7 @@ using test::Kit;
 using test::kit_configuration;
 using test::kit_narrow;
 
-Promise sample() {
-    return {test::uuid_of(0xaa, 1), test::uuid_of(0xbb, 2), 5, 435200000007};
-}
+Promise sample() { return {test::uuid_of(0xaa, 1), test::uuid_of(0xbb, 2), 5, 435200000007}; }
 
 TEST(PromiseSlot, GoldenBytes) {
     const Buffer bytes = encode_promise(sample());
@@ -112,14 +110,16 @@ TEST(Promise, ATornOneTakesBackNothing) {
         MemberMetadata& held = kit.held[0];
         const std::uint64_t first = held.reg.promise;
         for (std::uint64_t turn = 1; turn != 4; ++turn) {
-            ASSERT_TRUE(test::run(
-                promise_member(*kit.disks[0], &held, kit.now.array, first + turn * 256)));
+            ASSERT_TRUE(
+                test::run(promise_member(*kit.disks[0], &held, kit.now.array, first + turn * 256)));
             const auto slot = static_cast<std::uint32_t>((held.promise_sequence + 1) % 2);
             // The next one is torn: its slot holds anything.
             std::byte* at = kit.disks[0]->content().data() + promise_slot_offset(slot);
             for (std::size_t i = 0; i != promise_slot_size; ++i) {
-                if (i % 512 == 0 && rng.chance(2)) i += 511;
-                else at[i] = static_cast<std::byte>(rng.below(256));
+                if (i % 512 == 0 && rng.chance(2))
+                    i += 511;
+                else
+                    at[i] = static_cast<std::byte>(rng.below(256));
             }
             std::memcpy(at, promise_magic.data(), promise_magic.size());
             EXPECT_EQ(promised(kit, 0), first + turn * 256);

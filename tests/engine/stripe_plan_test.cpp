@@ -54,7 +54,8 @@ void add(Row& to, const Row& from, Byte factor = 1) {
 /// P (which = 0) or Q (1) of data rows.
 Row parity_of(const std::vector<Row>& data, std::uint32_t k, std::uint32_t which) {
     Row sum{};
-    for (std::uint32_t i = 0; i != k; ++i) add(sum, data[i], which == 0 ? Byte{1} : power_of_two(i));
+    for (std::uint32_t i = 0; i != k; ++i)
+        add(sum, data[i], which == 0 ? Byte{1} : power_of_two(i));
     return sum;
 }
 
@@ -125,8 +126,9 @@ struct Case {
     RoleSet live_parity() const { return parity() - state.lost; }
 };
 std::string text_of(const Case& c) {
-    return "k=" + std::to_string(c.state.data_count) + " parities=" +
-           std::to_string(c.state.parities) + " lost=" + std::to_string(c.state.lost.bits()) +
+    return "k=" + std::to_string(c.state.data_count) +
+           " parities=" + std::to_string(c.state.parities) +
+           " lost=" + std::to_string(c.state.lost.bits()) +
            " unreadable=" + std::to_string(c.state.unreadable.bits()) +
            " parity_true=" + std::to_string(c.state.parity_true) +
            " covered=" + std::to_string(c.covered.bits()) +
@@ -136,8 +138,8 @@ std::string text_of(const Case& c) {
 /// Reads of the way by which all old data is known, if there is one.
 std::optional<std::uint32_t> recovery_reads(const Case& c) {
     const std::uint32_t unknown = (c.data() & c.gone()).size();
-    const bool possible = unknown <= (c.parity() - c.gone()).size() &&
-                          (unknown == 0 || c.state.parity_true);
+    const bool possible =
+        unknown <= (c.parity() - c.gone()).size() && (unknown == 0 || c.state.parity_true);
     if (!possible) return std::nullopt;
     return (c.data() - c.gone()).size() + unknown;
 }
@@ -146,8 +148,7 @@ std::optional<std::uint32_t> recovery_reads(const Case& c) {
 std::optional<std::uint32_t> write_reads(const Case& c) {
     std::optional<std::uint32_t> least;
     const auto offer = [&](std::uint32_t reads) { least = std::min(least.value_or(reads), reads); };
-    const RoleSet needed =
-        (c.live_parity().empty() ? RoleSet{} : c.data() - c.covered) | c.partial;
+    const RoleSet needed = (c.live_parity().empty() ? RoleSet{} : c.data() - c.covered) | c.partial;
     const RoleSet to_mend = (c.state.unreadable & c.data()) - c.covered;
     if ((needed & c.gone()).empty() && to_mend.empty()) offer(needed.size());
     // Old parity and data; a strip that cannot be read is mended by the other ways only.
@@ -175,7 +176,8 @@ class Model {
         for (const Role role : plan.read) known_.rows[raw(role)] = old_[raw(role)];
         if (!plan.recover.empty() && !known_.recover(plan.recover)) return fail("cannot recover");
         for (std::uint32_t i = 0; i != k_; ++i) {
-            if (known_.rows[i] && *known_.rows[i] != old_[i]) return fail("recovers something else");
+            if (known_.rows[i] && *known_.rows[i] != old_[i])
+                return fail("recovers something else");
         }
         return testing::AssertionSuccess();
     }
@@ -187,7 +189,8 @@ class Model {
     }
     testing::AssertionResult write(const StripePlan& plan) {
         if (!(plan.write & c_.state.lost).empty()) return fail("writes to a lost member");
-        const RoleSet needed = (c_.covered - c_.state.lost) | c_.live_parity() | c_.state.unreadable;
+        const RoleSet needed =
+            (c_.covered - c_.state.lost) | c_.live_parity() | c_.state.unreadable;
         if (plan.write != needed) return fail("writes too much or too little");
         if (auto known = knows(c_.partial); !known) return known;
         std::vector<Row> now = old_;
@@ -208,7 +211,8 @@ class Model {
             if (!plan.write.has(role) && !same) return fail("leaves an old strip");
         }
         for (const Role role : c_.live_parity()) {
-            if (now[raw(role)] != parity_of(now, k_, raw(role) - k_)) return fail("parity is wrong");
+            if (now[raw(role)] != parity_of(now, k_, raw(role) - k_))
+                return fail("parity is wrong");
         }
         return testing::AssertionSuccess();
     }
@@ -270,8 +274,7 @@ testing::AssertionResult write_is_right(const Case& c, Rng& rng) {
 
 /// Reading `c.covered`.
 testing::AssertionResult read_is_right(const Case& c, Rng& rng) {
-    const bool plain =
-        (c.covered & c.gone()).empty() && (c.state.unreadable & c.data()).empty();
+    const bool plain = (c.covered & c.gone()).empty() && (c.state.unreadable & c.data()).empty();
     const auto least = plain ? std::optional{c.covered.size()} : recovery_reads(c);
     const auto plan = plan_read(c.state, c.covered);
     const auto fail = [&] { return testing::AssertionFailure() << text_of(c) << ": "; };
@@ -312,8 +315,8 @@ TEST(StripePlan, EveryWriteIsRightAndAsCheapAsItCanBe) {
                 for (std::uint64_t covered = 1; covered >> k == 0; ++covered) {
                     // All sets of partly covered strips; of wide stripes some.
                     for (std::uint64_t partial = covered;; partial = (partial - 1) & covered) {
-                        const bool some = partial == 0 || partial == covered ||
-                                          std::has_single_bit(partial);
+                        const bool some =
+                            partial == 0 || partial == covered || std::has_single_bit(partial);
                         if (k <= 4 || some) {
                             const Case c{state, RoleSet{covered}, RoleSet{partial}};
                             ASSERT_TRUE(write_is_right(c, rng));

@@ -24,12 +24,11 @@ TEST(Throttle, PausesGrowWhileClientsSufferAndTheWalkKeepsItsShare) {
     Throttle throttle;
     Nanos before{};
     for (int i = 0; i != 200; ++i) {
-        const Nanos pause =
-            throttle.pause_after(step, sample(10, 1'000'000), sample(10, 100'000));
+        const Nanos pause = throttle.pause_after(step, sample(10, 1'000'000), sample(10, 100'000));
         EXPECT_GE(pause, before);
         before = pause;
-        const double share = static_cast<double>(step.value) /
-                             static_cast<double>(step.value + pause.value);
+        const double share =
+            static_cast<double>(step.value) / static_cast<double>(step.value + pause.value);
         ASSERT_GE(share, Throttle::share_min * 0.99);
     }
     EXPECT_GT(before, step);

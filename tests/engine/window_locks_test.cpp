@@ -56,8 +56,8 @@ class Model : public JobListener {
         const auto first = rng.below(geometry.data_count());
         const auto last = rng.chance(3) ? first + rng.below(geometry.data_count() - first) : first;
         at.part.begin = first * strip + window_begin + from;
-        at.part.end = last * strip + window_begin + (first == last ? from + size
-                                                                   : 1 + rng.below(geometry.window_size()));
+        at.part.end = last * strip + window_begin +
+                      (first == last ? from + size : 1 + rng.below(geometry.window_size()));
         at.part.request = &at.request;
         for (std::uint32_t i = 0; i != geometry.data_count(); ++i) {
             at.part.rows |= coverage_of(geometry, at.place.window, at.part, i).any;
@@ -70,7 +70,8 @@ class Model : public JobListener {
         const auto first = static_cast<std::uint32_t>(rng.below(16));
         at.part.rows = row_range(first, 1 + static_cast<std::uint32_t>(rng.below(16 - first)));
         const bool blocked = std::ranges::any_of(all_, [&](const Holder& other) {
-            return &other != &at && other.place == at.place && (other.part.rows & at.part.rows) != 0;
+            return &other != &at && other.place == at.place &&
+                   (other.part.rows & at.part.rows) != 0;
         });
         at.held = locks.try_lock(at.part, at.place);
         EXPECT_EQ(at.held, !blocked);
@@ -174,13 +175,16 @@ class Model : public JobListener {
     }
     bool share_job(const Holder& one, const Holder& other) const {
         return std::ranges::any_of(jobs, [&](const Job& job) {
-            return std::ranges::count(job.holders, &one) + std::ranges::count(job.holders, &other) == 2;
+            return std::ranges::count(job.holders, &one) +
+                       std::ranges::count(job.holders, &other) ==
+                   2;
         });
     }
     /// Nobody who came before `at`, other than `friends`, holds or wants a row of it.
     void expect_first(const Holder& at, const std::vector<Holder*>& friends) {
         for (const Holder& other : all_) {
-            if (&other == &at || other.place != at.place || std::ranges::count(friends, &other) != 0) {
+            if (&other == &at || other.place != at.place ||
+                std::ranges::count(friends, &other) != 0) {
                 continue;
             }
             if (other.came > at.came && !other.held) continue;
@@ -273,7 +277,8 @@ TEST(WindowLocks, OverlappingWritesStayInOrder) {
     Fixed writes(geometry);
     Part& first = writes.add(locks, 0, 2 * row_size);
     Part& second = writes.add(locks, row_size, 2 * row_size);
-    Part& third = writes.add(locks, 2 * row_size, row_size);  // free of the first, not of the second
+    Part& third =
+        writes.add(locks, 2 * row_size, row_size);  // free of the first, not of the second
     Part& apart = writes.add(locks, 9 * row_size, row_size);
     JobParts job;
     ASSERT_TRUE(locks.take_job(job));

@@ -6,8 +6,8 @@
 #include <set>
 
 #include "engine/assembly/assembly.h"
-#include "engine/base/crc32c.h"
 #include "engine/assembly/restore.h"
+#include "engine/base/crc32c.h"
 #include "tests/engine/array_kit.h"
 #include "tests/fuzz/samples.h"
 
@@ -187,8 +187,8 @@ void check_one(const Images& images, bool force) {
     for (MemberPlace& place : assembly->places) {
         BRAID_REQUIRE(place.record.has_value() || !place.why.empty());
         if (!place.record || written) continue;
-        const auto promised = test::run(
-            promise_member(disk, &place.metadata, c.array, c.version.epoch));
+        const auto promised =
+            test::run(promise_member(disk, &place.metadata, c.array, c.version.epoch));
         BRAID_REQUIRE(promised.has_value());
         (void)test::run(write_member_metadata(disk, &c, &place.metadata, 1));
         written = true;

@@ -6,9 +6,9 @@
 #include <string_view>
 #include <vector>
 
-#include "parity/require.h"
 #include "control/control_parse.h"
 #include "control/status_json.h"
+#include "parity/require.h"
 
 using namespace braid;
 using namespace braid::control;

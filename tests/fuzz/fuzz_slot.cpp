@@ -3,8 +3,8 @@
 // to a configuration that keeps every rule and that re-encodes to an equal one.
 #include <cstring>
 
-#include "engine/layout/bad_bytes.h"
 #include "engine/base/crc32c.h"
+#include "engine/layout/bad_bytes.h"
 #include "engine/metadata/config_slot.h"
 #include "tests/engine/array_kit.h"
 #include "tests/fuzz/samples.h"
@@ -75,7 +75,8 @@ std::vector<std::string> fuzz_samples() {
         narrow.configuration = test::kit_narrow(slot.configuration);
         std::string old = to_json_text(narrow);
         const std::size_t version = old.find(" \"epoch\"");
-        old.replace(version, old.find(" \"events\"") - version, " \"epoch\": 7,\n \"settled\": 6,\n");
+        old.replace(version, old.find(" \"events\"") - version,
+                    " \"epoch\": 7,\n \"settled\": 6,\n");
         const std::size_t begin = old.find(" \"intent\"");
         old.erase(begin, old.find(" \"members\"") - begin);
         BRAID_REQUIRE(from_json_text(old, 1).has_value());

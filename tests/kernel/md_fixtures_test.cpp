@@ -3,12 +3,12 @@
 // written down here once more, straight from the kernel's drivers/md/raid5.c
 // (raid5_compute_sector), so that a mistake in braid's geometry cannot hide in a mistake of the
 // fixtures, nor the other way round.
-#include "tests/fixtures/md/fixtures.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstring>
+
+#include "tests/fixtures/md/fixtures.h"
 
 namespace braid::fixtures {
 namespace {

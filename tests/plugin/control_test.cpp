@@ -12,10 +12,10 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "control/status_json.h"
 #include "engine/base/limits.h"
 #include "engine/io/identify.h"
 #include "plugin/control_server.h"
-#include "control/status_json.h"
 #include "tests/plugin/fake_array.h"
 
 namespace braid::plugin {
@@ -69,8 +69,9 @@ TEST(ControlParse, WriteIntent) {
     EXPECT_FALSE(one.change.region) << "what was not said stays as it is";
     for (const char* body :
          {"", "{}", R"({"on": 1})", R"({"on": null})", R"({"region": "16M"})", R"({"region": -1})",
-          R"({"region": 65536.5})", R"({"region": 65535})", R"({"region": 102400})", R"({"region": 1099511627777})",
-          R"({"region": 18446744073709551616})", R"({"on": true, "regoin": 65536})"}) {
+          R"({"region": 65536.5})", R"({"region": 65535})", R"({"region": 102400})",
+          R"({"region": 1099511627777})", R"({"region": 18446744073709551616})",
+          R"({"on": true, "regoin": 65536})"}) {
         EXPECT_EQ(status_of("POST", "/v1/intent", body), 400u) << body;
     }
     EXPECT_EQ(status_of("DELETE", "/v1/intent"), 405u);
@@ -85,11 +86,10 @@ TEST(ControlParse, PathsNeedNotBeUtf8) {
     EXPECT_EQ(add.path, "/tmp/\xff\xfe%x");
     const auto plain = expect<AddMember>(parse("POST", "/v1/members", R"({"path": "/tmp/%ff"})"));
     EXPECT_EQ(plain.path, "/tmp/%ff");
-    for (const char* body :
-         {R"({"path_escaped": "/tmp/%"})", R"({"path_escaped": "/tmp/%f"})",
-          R"({"path_escaped": "/tmp/%fg"})", R"({"path_escaped": "/tmp/%-1"})",
-          R"({"path_escaped": "/tmp/%00"})", R"({"path_escaped": "relative"})",
-          R"({"path_escaped": 1})", R"({"path": "/x", "path_escaped": "/x"})"}) {
+    for (const char* body : {R"({"path_escaped": "/tmp/%"})", R"({"path_escaped": "/tmp/%f"})",
+                             R"({"path_escaped": "/tmp/%fg"})", R"({"path_escaped": "/tmp/%-1"})",
+                             R"({"path_escaped": "/tmp/%00"})", R"({"path_escaped": "relative"})",
+                             R"({"path_escaped": 1})", R"({"path": "/x", "path_escaped": "/x"})"}) {
         EXPECT_EQ(status_of("POST", "/v1/members", body), 400u) << body;
     }
 }
@@ -407,7 +407,8 @@ TEST_F(ControlServerTest, AConnectionTooManyIsToldSo) {
         sockaddr_un address{};
         address.sun_family = AF_UNIX;
         path_.copy(address.sun_path, sizeof address.sun_path - 1);
-        ASSERT_EQ(connect(link.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+        ASSERT_EQ(connect(link.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+                  0);
         links.push_back(std::move(link));
     }
     const std::string answer = ask("GET /v1/status");

@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "engine/array.h"
-#include "engine/layout/bad_bytes.h"
 #include "engine/base/buffer.h"
 #include "engine/io/uring_loop.h"
+#include "engine/layout/bad_bytes.h"
 
 namespace braid::plugin {
 

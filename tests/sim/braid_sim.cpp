@@ -170,11 +170,11 @@ struct Totals {
         figures.virtual_seconds += more.virtual_seconds;
     }
     std::string text() const {
-        return fmt::format("{} runs: {} requests, {} crashes, {} starts ({} refused), {} members "
-                           "failed, {} rows listed, {} sectors checked, {} s of virtual time",
-                           runs, figures.requests, figures.crashes, figures.starts, figures.refused,
-                           figures.losses, figures.rows_listed, figures.sectors_checked,
-                           figures.virtual_seconds);
+        return fmt::format(
+            "{} runs: {} requests, {} crashes, {} starts ({} refused), {} members "
+            "failed, {} rows listed, {} sectors checked, {} s of virtual time",
+            runs, figures.requests, figures.crashes, figures.starts, figures.refused,
+            figures.losses, figures.rows_listed, figures.sectors_checked, figures.virtual_seconds);
     }
 };
 

@@ -29,14 +29,22 @@ constexpr What every_kind[] = {What::small, What::several,       What::full, Wha
                                What::clean, What::configuration, What::heal, What::rebuild};
 const char* text_of(What what) {
     switch (what) {
-        case What::small: return "small write";
-        case What::several: return "several strips";
-        case What::full: return "full stripe";
-        case What::trim: return "trim";
-        case What::clean: return "mark, flush and clean";
-        case What::configuration: return "configuration change";
-        case What::heal: return "listing and healing of a row";
-        case What::rebuild: return "rebuild step";
+        case What::small:
+            return "small write";
+        case What::several:
+            return "several strips";
+        case What::full:
+            return "full stripe";
+        case What::trim:
+            return "trim";
+        case What::clean:
+            return "mark, flush and clean";
+        case What::configuration:
+            return "configuration change";
+        case What::heal:
+            return "listing and healing of a row";
+        case What::rebuild:
+            return "rebuild step";
     }
     return "?";
 }
@@ -205,12 +213,18 @@ class Point {
     void begin() {
         const std::uint64_t at = 7 * stripe_size();
         switch (case_.what) {
-            case What::small: return begin_write(at + 700, 1000);
-            case What::several: return begin_write(at + 512, 2 * strip);
-            case What::full: return begin_write(at, stripe_size());
-            case What::trim: return begin_request(IoKind::zero, at, 2 * stripe_size());
-            case What::clean: return begin_write(at + strip, strip);
-            case What::heal: return begin_write(strip, strip);
+            case What::small:
+                return begin_write(at + 700, 1000);
+            case What::several:
+                return begin_write(at + 512, 2 * strip);
+            case What::full:
+                return begin_write(at, stripe_size());
+            case What::trim:
+                return begin_request(IoKind::zero, at, 2 * stripe_size());
+            case What::clean:
+                return begin_write(at + strip, strip);
+            case What::heal:
+                return begin_write(strip, strip);
             case What::configuration:
                 command_done_ = false;
                 begin_write(at + 512, 512);
@@ -252,13 +266,15 @@ class Point {
         SCOPED_TRACE(testing::Message()
                      << text_of(case_.what) << ", RAID-" << static_cast<int>(case_.level)
                      << (case_.lost ? ", degraded" : "") << ", after " << stop_after_
-                     << " member writes, subset " << number << " of " << loose_.size() << " writes");
+                     << " member writes, subset " << number << " of " << loose_.size()
+                     << " writes");
         std::size_t first = 0;
         for (std::size_t m = 0; m != sim.platters.size(); ++m) {
             SimPlatter& platter = *sim.platters[m];
             put_back(platter, content_[m]);
             platter.unflushed = unflushed_[m];
-            platter.cut_power([&](std::size_t write, std::uint64_t) { return stays(first + write); });
+            platter.cut_power(
+                [&](std::size_t write, std::uint64_t) { return stays(first + write); });
             first += unflushed_[m].size();
             left_.resize(sim.platters.size());
             if (left_[m].size() == 0) left_[m] = Buffer(platter.content.size());
@@ -386,8 +402,8 @@ void run_level(Level level, std::uint64_t points_min, std::uint64_t cases_min) {
                 geometry.window_rows = 1;
                 one.lost = raw(geometry.member_of(StripeIndex{7}, Role{variant == 1 ? 1U : 3U}));
             }
-            if (what == What::heal && variant != 0) continue;      // it is degraded by itself
-            if (what == What::rebuild && variant == 0) continue;   // nothing to rebuild
+            if (what == What::heal && variant != 0) continue;     // it is degraded by itself
+            if (what == What::rebuild && variant == 0) continue;  // nothing to rebuild
             bool goes_on = true;
             const std::uint64_t points_before = points;
             const std::uint64_t cases_before = cases;
@@ -400,7 +416,9 @@ void run_level(Level level, std::uint64_t points_min, std::uint64_t cases_min) {
                 ASSERT_FALSE(testing::Test::HasFailure());
             }
             std::printf("%s%s: %lu crash points, %lu cases\n", text_of(what),
-                        variant == 0 ? "" : variant == 1 ? ", a data strip lost" : ", parity lost",
+                        variant == 0   ? ""
+                        : variant == 1 ? ", a data strip lost"
+                                       : ", parity lost",
                         points - points_before, cases - cases_before);
         }
     }

@@ -97,8 +97,10 @@ WriteNumber Oracle::begin_write(std::uint64_t offset, std::uint64_t size, bool z
     const std::uint64_t end = offset + size;
     for (std::uint64_t sector = offset / sector_size; sector * sector_size < end; ++sector) {
         auto& versions = sectors_[sector];
-        const std::uint64_t begin_in = std::max(offset, sector * sector_size) - sector * sector_size;
-        const std::uint64_t end_in = std::min(end, (sector + 1) * sector_size) - sector * sector_size;
+        const std::uint64_t begin_in =
+            std::max(offset, sector * sector_size) - sector * sector_size;
+        const std::uint64_t end_in =
+            std::min(end, (sector + 1) * sector_size) - sector * sector_size;
         ++flying_[sector];
         Version version;
         version.write = number;
@@ -155,7 +157,8 @@ void Oracle::end_write(WriteNumber number, bool ok, bool fua, std::optional<Errc
     const std::uint64_t end = write.offset + write.size;
     for (std::uint64_t sector = write.offset / sector_size; sector * sector_size < end; ++sector) {
         --flying_[sector];
-        const bool whole = write.offset <= sector * sector_size && end >= (sector + 1) * sector_size;
+        const bool whole =
+            write.offset <= sector * sector_size && end >= (sector + 1) * sector_size;
         if (!whole) --fragile_[sector];
         if (!ok) continue;  // may have happened or not
         for (Version& version : sectors_[sector]) {
@@ -229,9 +232,11 @@ std::optional<Broken> Oracle::end_read(std::uint64_t began, std::uint64_t offset
     for_rows(offset, data.size(), [&](std::uint64_t at) {
         const Row& row = rows_[at];
         if (row.kind == BadKind::retry) return;  // it was tried again
-        if (row.listed == 0 || row.listed >= began || row.heals != 0 || row.heal_ended >= began) return;
+        if (row.listed == 0 || row.listed >= began || row.heals != 0 || row.heal_ended >= began)
+            return;
         broken = Broken{"R4", fmt::format("row {} of the array is listed as unknown, and was read "
-                                          "without an error", at)};
+                                          "without an error",
+                                          at)};
     });
     if (broken) return broken;
     for (std::size_t done = 0; done != data.size();) {
@@ -278,7 +283,8 @@ std::optional<Broken> Oracle::check_sector(std::uint64_t began, std::uint64_t se
 /// served for reading only, and not where everything is in doubt: P and Q of RAID-6 may then agree
 /// on the older content of a strip that is lost later.
 bool Oracle::is_undecided(std::uint64_t sector) const {
-    if (geometry_.parities() != 2 || !doubtful_[raw(stripe_of(sector / rows_sectors))]) return false;
+    if (geometry_.parities() != 2 || !doubtful_[raw(stripe_of(sector / rows_sectors))])
+        return false;
     return readonly_ || all_in_doubt_;
 }
 
@@ -349,11 +355,11 @@ std::optional<Broken> Oracle::check_error(std::uint64_t began, std::uint64_t off
             return std::nullopt;
         }
     }
-    return Broken{"R4", fmt::format("a {} of bytes {}…{} failed ({}, {}), and {}",
-                                    write ? "write" : "read", offset, offset + size - 1,
-                                    error.text(), error.where,
-                                    write ? "it covers no listed row in part"
-                                          : "no row of it is listed as unknown")};
+    return Broken{
+        "R4", fmt::format(
+                  "a {} of bytes {}…{} failed ({}, {}), and {}", write ? "write" : "read", offset,
+                  offset + size - 1, error.text(), error.where,
+                  write ? "it covers no listed row in part" : "no row of it is listed as unknown")};
 }
 
 // ---- the node ------------------------------------------------------------------------------
@@ -393,7 +399,7 @@ void Oracle::crash(bool power) {
 void Oracle::stopped(std::uint64_t began) {
     end_flush(began);
     if (!intent_on_ && !failed_.empty()) doubt_everything();  // there is no record to name them
-    for (const std::uint64_t row : failed_) {  // the record knows them by stripe
+    for (const std::uint64_t row : failed_) {                 // the record knows them by stripe
         doubtful_[row / geometry_.rows_per_strip()] = true;
         hit_.insert(row);
     }
@@ -463,8 +469,8 @@ void Oracle::spread_doubt() {
     }
     for (std::uint64_t at = 0; at != stripes_.size(); ++at) {
         const Stripe& stripe = stripes_[at];
-        const bool marked = stripe.writes != 0 ||
-                            (stripe.ever && nanos_ - stripe.touched_nanos < linger_nanos);
+        const bool marked =
+            stripe.writes != 0 || (stripe.ever && nanos_ - stripe.touched_nanos < linger_nanos);
         if (!marked) continue;
         for (const std::uint64_t bytes : regions_) {
             const auto [first, past] = region_of(at, bytes);
@@ -510,9 +516,9 @@ std::map<std::uint64_t, Oracle::Bad> Oracle::rows_of(const std::vector<BadRange>
             const StripeIndex stripe{at / per_strip};
             const Role role = geometry_.role_of(stripe, range.member);
             if (raw(role) >= geometry_.data_count()) continue;
-            rows.emplace((raw(stripe) * geometry_.data_count() + raw(role)) * per_strip +
-                             at % per_strip,
-                         Bad{range.member, range.kind});
+            rows.emplace(
+                (raw(stripe) * geometry_.data_count() + raw(role)) * per_strip + at % per_strip,
+                Bad{range.member, range.kind});
         }
     }
     return rows;
@@ -592,14 +598,16 @@ std::optional<Broken> Oracle::unlist(std::uint64_t at) {
     --listed_count_;
     if (note_) note_(fmt::format("row {} is not listed any more", at));
     // A failed array keeps nothing of what it lists any more.
-    const bool hard = !crashed_now_ ||
-                      (!anything_unknown_ && crashed_nanos_ > row.listed_nanos + durable_nanos);
+    const bool hard =
+        !crashed_now_ || (!anything_unknown_ && crashed_nanos_ > row.listed_nanos + durable_nanos);
     const bool healed = row.heals != 0 || row.heal_ended >= since;
-    if (row.kind == BadKind::retry) return std::nullopt;  // it could be read: any version may be there
+    if (row.kind == BadKind::retry)
+        return std::nullopt;  // it could be read: any version may be there
     if (!healed) {
         if (crashed_now_ && !hard) return std::nullopt;  // it never was on the members
         return Broken{"R4", fmt::format("row {} of the array left the bad-row list, and was not "
-                                        "written whole", at)};
+                                        "written whole",
+                                        at)};
     }
     if (crashed_now_ && !hard) return std::nullopt;
     // Only what was under way since it is listed can be there.

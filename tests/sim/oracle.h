@@ -14,10 +14,10 @@
 //
 // R4. A row (4096 bytes of one strip) may be unknown only if it is on the bad-row list, and it may
 // come on the list only while its parity is legitimately in doubt and its member lost: in doubt is
-// a region in which a write was under way at a crash, or had ended shortly before it (marks linger),
-// until a resync has passed. Where one parity more than members are lost is left, a row must have
-// been hit itself: the others are proven by P and Q. A listed row is an error until it is written
-// whole; nothing else takes it off the list.
+// a region in which a write was under way at a crash, or had ended shortly before it (marks
+// linger), until a resync has passed. Where one parity more than members are lost is left, a row
+// must have been hit itself: the others are proven by P and Q. A listed row is an error until it is
+// written whole; nothing else takes it off the list.
 #pragma once
 
 #include <array>
@@ -57,7 +57,8 @@ class Oracle {
     static constexpr std::uint64_t durable_nanos = 5'000'000'000;
 
     /// @param initial  the content of a sector before anything was written; null: zeros
-    Oracle(const Configuration& configuration, const std::function<void(std::uint64_t, SectorBytes&)>& initial);
+    Oracle(const Configuration& configuration,
+           const std::function<void(std::uint64_t, SectorBytes&)>& initial);
 
     /// For a trace of the bad-row list.
     void on_note(std::function<void(const std::string&)> note) { note_ = std::move(note); }
@@ -149,11 +150,11 @@ class Oracle {
     enum class Why : std::uint8_t { superseded, flushed, decided };
     struct Version {
         WriteNumber write{0};
-        std::uint64_t gone{0};   // since when it is not current; 0: it is
+        std::uint64_t gone{0};  // since when it is not current; 0: it is
         Why why{Why::superseded};
         bool zero{false};
-        bool lost{false};        // for good
-        bool base{false};        // was possible at the last restart
+        bool lost{false};                          // for good
+        bool base{false};                          // was possible at the last restart
         std::shared_ptr<const SectorBytes> bytes;  // of one that mixes several writes
     };
     struct Write {
@@ -162,26 +163,26 @@ class Oracle {
         std::uint64_t began{0};
         std::uint64_t ended{0};  // 0: under way
         bool zero{false};
-        bool failed{false};      // or cut off by a crash
+        bool failed{false};  // or cut off by a crash
         bool fua{false};
     };
     struct Row {
-        std::uint64_t listed{0};        // since when; 0: it is not
+        std::uint64_t listed{0};  // since when; 0: it is not
         BadKind kind{BadKind::voided};
         std::uint64_t listed_nanos{0};
-        std::uint64_t unlisted{0};      // when it left the list
+        std::uint64_t unlisted{0};  // when it left the list
         std::uint64_t unlisted_nanos{0};
-        std::uint64_t was_listed{0};    // and since when it had been on it
-        std::uint64_t heal_ended{0};    // when a write that covers it whole ended last
-        std::uint64_t heal_done{0};     // and was acknowledged
-        std::uint32_t heals{0};         // such writes under way
-        bool filled{false};             // one of them may have put its bytes there
+        std::uint64_t was_listed{0};  // and since when it had been on it
+        std::uint64_t heal_ended{0};  // when a write that covers it whole ended last
+        std::uint64_t heal_done{0};   // and was acknowledged
+        std::uint32_t heals{0};       // such writes under way
+        bool filled{false};           // one of them may have put its bytes there
     };
     /// A row of parity over which something was written.
     struct Soil {
-        std::uint32_t writes{0};        // under way
-        std::uint64_t ended{0};         // the last one that is not
-        bool failed{false};             // one of them
+        std::uint32_t writes{0};  // under way
+        std::uint64_t ended{0};   // the last one that is not
+        bool failed{false};       // one of them
     };
     struct Stripe {
         std::uint64_t touched_nanos{0};  // a write last began or ended
@@ -201,8 +202,7 @@ class Oracle {
     Broken explain(std::uint64_t sector, std::uint64_t begin, ByteView data) const;
     std::string text_of(WriteNumber number) const;
     bool covers_row(const Write& write, std::uint64_t row) const {
-        return write.offset <= row * row_size &&
-               write.offset + write.size >= (row + 1) * row_size;
+        return write.offset <= row * row_size && write.offset + write.size >= (row + 1) * row_size;
     }
     std::uint64_t parity_row(std::uint64_t row) const;
     StripeIndex stripe_of(std::uint64_t row) const;
@@ -226,26 +226,26 @@ class Oracle {
     std::uint64_t size_{0};
     std::uint64_t nanos_{0};
     std::uint64_t time_{1};
-    std::uint64_t crashed_{0};     // when, last
+    std::uint64_t crashed_{0};        // when, last
     std::uint64_t crashed_nanos_{0};  // when, since it last served for writing
     std::map<WriteNumber, Write> writes_;
     WriteNumber numbers_{0};
     std::vector<std::vector<Version>> sectors_;
-    std::vector<std::uint16_t> flying_;  // writes under way, by sector
-    std::vector<std::uint16_t> fragile_; // of them those that cover it in part
-    std::set<std::uint64_t> unsettled_;  // sectors that have more than one version
+    std::vector<std::uint16_t> flying_;   // writes under way, by sector
+    std::vector<std::uint16_t> fragile_;  // of them those that cover it in part
+    std::set<std::uint64_t> unsettled_;   // sectors that have more than one version
     std::map<std::uint64_t, std::vector<std::pair<WriteNumber, Why>>> former_;  // by sector
     std::multiset<std::uint64_t> reads_;
     std::vector<std::shared_ptr<const SectorBytes>> initial_;
 
-    std::vector<Row> rows_;        // of data: 4096 bytes of the array each
+    std::vector<Row> rows_;               // of data: 4096 bytes of the array each
     std::map<std::uint64_t, Soil> soil_;  // by parity row; those that were not flushed
     std::vector<Stripe> stripes_;
-    std::vector<bool> doubtful_;   // by stripe
-    bool all_in_doubt_{false};     // the record of the write intent does not tell
+    std::vector<bool> doubtful_;      // by stripe
+    bool all_in_doubt_{false};        // the record of the write intent does not tell
     std::set<std::uint64_t> failed_;  // parity rows of which a write failed, until no mark is left
     std::set<std::uint64_t> true_;    // parity rows that were written since the start
-    std::set<std::uint64_t> hit_;  // parity rows in doubt that were written themselves
+    std::set<std::uint64_t> hit_;     // parity rows in doubt that were written themselves
     std::vector<BadRange> seen_;
     std::set<std::uint32_t> unreadable_;  // members, since the doubt began
     std::uint64_t listed_count_{0};
@@ -254,7 +254,7 @@ class Oracle {
     bool full_{false};
     bool anything_unknown_{false};
     bool readonly_{false};
-    bool crashed_now_{false};      // and not restarted yet
+    bool crashed_now_{false};  // and not restarted yet
     std::uint64_t checked_{0};
     std::function<void(const std::string&)> note_;
 };

@@ -36,41 +36,41 @@ struct SimPlatter {
     };
     /// Submitted and not completed.
     struct Flight {
-        const DiskOp* op;       // in a frame that a crash destroys
+        const DiskOp* op;  // in a frame that a crash destroys
         std::uint64_t number;
         const Disk* disk;
     };
 
     Buffer content;
-    std::vector<bool> space;              // by row: it has some; a thin disk at first none
-    std::vector<Write> unflushed;         // in order; those that a flush covered are taken out
-    std::vector<Flight> flights;          // in order of submission
-    std::uint64_t writes_done{0};         // their last sequence
+    std::vector<bool> space;       // by row: it has some; a thin disk at first none
+    std::vector<Write> unflushed;  // in order; those that a flush covered are taken out
+    std::vector<Flight> flights;   // in order of submission
+    std::uint64_t writes_done{0};  // their last sequence
     std::uint64_t submitted{0};
-    std::uint64_t changes{0};             // grows with whatever may matter in a crash
-    std::vector<std::uint64_t> touched;   // rows that were written, if `notes_touched`
+    std::uint64_t changes{0};            // grows with whatever may matter in a crash
+    std::vector<std::uint64_t> touched;  // rows that were written, if `notes_touched`
     bool notes_touched{false};
 
-    std::set<std::uint64_t> bad_rows;     // reads of these rows fail, until they are written
-    bool dead{false};                     // every operation fails
+    std::set<std::uint64_t> bad_rows;  // reads of these rows fail, until they are written
+    bool dead{false};                  // every operation fails
     bool fails_writes{false};
     bool fails_flushes{false};
-    int flush_error{EIO};                 // of those that fail
-    std::uint64_t read_fails_one_in{0};   // 0: never
-    std::uint64_t write_fails_one_in{0};  // a write that fails may have happened in part
-    bool answers_no_reads{false};         // for a moment
-    std::uint64_t fails_writes_below{0};  // bytes: those of the metadata, for a moment
-    bool full{false};                     // writes to rows of `holes` fail with ENOSPC
-    std::set<std::uint64_t> holes;        // rows that have no space yet
-    std::uint64_t delay_nanos{0};         // every operation takes this much longer
+    int flush_error{EIO};                    // of those that fail
+    std::uint64_t read_fails_one_in{0};      // 0: never
+    std::uint64_t write_fails_one_in{0};     // a write that fails may have happened in part
+    bool answers_no_reads{false};            // for a moment
+    std::uint64_t fails_writes_below{0};     // bytes: those of the metadata, for a moment
+    bool full{false};                        // writes to rows of `holes` fail with ENOSPC
+    std::set<std::uint64_t> holes;           // rows that have no space yet
+    std::uint64_t delay_nanos{0};            // every operation takes this much longer
     std::uint64_t latency_nanos{1'000'000};  // and up to this much by chance
     bool zero_fast{true};
-    bool zero_kept_fast{true};            // only where zero_fast is, too
-    bool reads_now{false};                // can be read past the loop
-    bool caches{true};                    // false: every write is durable at once
-    bool read_only{false};                // as its DiskInfo tells
-    bool refuses_writes{false};           // EPERM, and nobody told
-    bool is_known{true};                  // by its identity; false: as behind a second cable
+    bool zero_kept_fast{true};   // only where zero_fast is, too
+    bool reads_now{false};       // can be read past the loop
+    bool caches{true};           // false: every write is durable at once
+    bool read_only{false};       // as its DiskInfo tells
+    bool refuses_writes{false};  // EPERM, and nobody told
+    bool is_known{true};         // by its identity; false: as behind a second cable
     std::uint32_t sector_size{512};
     std::uint32_t memory_align{1};
     std::uint64_t reads{0};
@@ -146,7 +146,8 @@ struct SimPlatter {
             if (op.kind != DiskOpKind::write && op.kind != DiskOpKind::zero) continue;
             if (op.kind == DiskOpKind::zero && !zeroes(op)) continue;
             switch (rng.below(3)) {
-                case 0: break;
+                case 0:
+                    break;
                 case 1:
                     change(op.offset, data, op.size, false, [](std::uint64_t) { return true; });
                     break;
@@ -170,12 +171,11 @@ struct SimPlatter {
     }
     /// Of the writes since the last flush those sectors stay of which `stays(write, sector)`.
     template <class Stays>
-        requires std::is_invocable_r_v<bool, Stays, std::size_t, std::uint64_t>
+    requires std::is_invocable_r_v<bool, Stays, std::size_t, std::uint64_t>
     void cut_power(Stays stays) {
         ++changes;
         for (auto write = unflushed.rbegin(); write != unflushed.rend(); ++write) {
-            std::memcpy(content.data() + write->offset, write->before.data(),
-                        write->before.size());
+            std::memcpy(content.data() + write->offset, write->before.data(), write->before.size());
             note_touched(write->offset, write->before.size());
         }
         for (std::size_t i = 0; i != unflushed.size(); ++i) {
@@ -188,7 +188,8 @@ struct SimPlatter {
         }
         unflushed.clear();
     }
-    /// [offset, offset + size) holds what a power cut does not take back, as after a write with FUA.
+    /// [offset, offset + size) holds what a power cut does not take back, as after a write with
+    /// FUA.
     void keep(std::uint64_t offset, std::uint64_t size) {
         for (Write& write : unflushed) {
             const std::uint64_t begin = std::max(offset, write.offset);
@@ -224,9 +225,8 @@ class SimDisk final : public Disk {
     ~SimDisk() override {
         BRAID_REQUIRE(in_flight_ == 0 || loop_.crashing());
         if (in_flight_ == 0) return;
-        std::erase_if(platter_->flights, [this](const SimPlatter::Flight& flight) {
-            return flight.disk == this;
-        });
+        std::erase_if(platter_->flights,
+                      [this](const SimPlatter::Flight& flight) { return flight.disk == this; });
     }
     const DiskInfo& info() const override { return info_; }
     void submit(DiskOp& op) override {

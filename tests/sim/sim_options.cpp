@@ -66,7 +66,8 @@ SimOptions draw_options(std::uint64_t seed, std::uint64_t steps) {
     o.level = one_of(rng, {Level::raid4, Level::raid5, Level::raid5, Level::raid6, Level::raid6});
     if (o.level == Level::raid5) o.layout = static_cast<Layout>(rng.below(4));
     const std::uint32_t members_min = parities_of(o.level) + 2;
-    o.members = members_min + static_cast<std::uint32_t>(rng.below(o.level == Level::raid6 ? 3 : 4));
+    o.members =
+        members_min + static_cast<std::uint32_t>(rng.below(o.level == Level::raid6 ? 3 : 4));
     o.spares = rng.chance(4) ? 1 : 0;
     o.strip_size = one_of(rng, {4096u, 4096u, 8192u, 16384u, 65536u, 524288u});
     o.stripes = o.strip_size >= 524288  ? 3
@@ -75,7 +76,8 @@ SimOptions draw_options(std::uint64_t seed, std::uint64_t steps) {
     o.volumes = o.stripes < 6 ? 1 : one_of(rng, {1u, 1u, 2u, 3u});
     o.intent_on = !rng.chance(12);
     o.intent_room = !rng.chance(16);
-    o.intent_region = one_of(rng, {64u << 10, 64u << 10, 128u << 10, 256u << 10, 1u << 20, 16u << 20});
+    o.intent_region =
+        one_of(rng, {64u << 10, 64u << 10, 128u << 10, 256u << 10, 1u << 20, 16u << 20});
     o.memory_align = one_of(rng, {1u, 1u, 512u, 4096u});
     o.zero_fast = !rng.chance(3);
     o.reads_now = rng.chance(4);

@@ -5,8 +5,8 @@
 
 #include <cstdio>
 
-#include "engine/metadata/config_slot.h"
 #include "engine/assembly/create.h"
+#include "engine/metadata/config_slot.h"
 
 namespace braid::sim {
 
@@ -162,7 +162,8 @@ void Simulation::note(const std::string& text) { trace_.note(loop_.now().value, 
 
 bool Simulation::step() {
     if (!loop_.step()) {
-        if (flying_ != 0) fail(Outcome::not_settling, "requests wait, and nothing will ever happen");
+        if (flying_ != 0)
+            fail(Outcome::not_settling, "requests wait, and nothing will ever happen");
         return false;
     }
     if (loop_.now().value != stepped_at_) {
@@ -235,8 +236,8 @@ void Simulation::watch() {
     });
     for (const Flight& flight : flights_) {
         if (loop_.now().value - flight.since < patience) continue;
-        return fail(Outcome::not_settling,
-                    fmt::format("request {} waits for {} s", flight.number, patience / 1'000'000'000));
+        return fail(Outcome::not_settling, fmt::format("request {} waits for {} s", flight.number,
+                                                       patience / 1'000'000'000));
     }
 }
 

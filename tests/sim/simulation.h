@@ -46,8 +46,8 @@ struct Figures {
     std::uint64_t requests{0};
     std::uint64_t crashes{0};
     std::uint64_t starts{0};
-    std::uint64_t refused{0};      // starts, where that is allowed
-    std::uint64_t losses{0};       // members that the array did without
+    std::uint64_t refused{0};  // starts, where that is allowed
+    std::uint64_t losses{0};   // members that the array did without
     std::uint64_t rows_listed{0};
     std::uint64_t sectors_checked{0};
     std::uint64_t virtual_seconds{0};
@@ -216,7 +216,7 @@ class Simulation {
 
     SimOptions options_;
     Trace& trace_;
-    Rng rng_;                   // of what is done; the loop has its own
+    Rng rng_;  // of what is done; the loop has its own
     SimLoop loop_;
     std::uint64_t data_offset_;
     std::map<std::string, std::shared_ptr<SimPlatter>> disks_;
@@ -226,11 +226,11 @@ class Simulation {
     std::optional<Checked<std::unique_ptr<Array>>> opened_;
     std::optional<Result<void>> stopped_;
     std::unique_ptr<Oracle> oracle_;
-    Configuration last_;        // as of the end of the last time it was served
+    Configuration last_;  // as of the end of the last time it was served
     bool last_stable_{true};
-    bool clean_{true};          // how that ended
-    std::string refusal_;       // of the last start
-    std::string failed_why_;    // of the last stop
+    bool clean_{true};        // how that ended
+    std::string refusal_;     // of the last start
+    std::string failed_why_;  // of the last stop
     std::list<Flight> flights_;
     std::uint64_t flying_{0};
     std::uint64_t requests_{0};
@@ -245,7 +245,7 @@ class Simulation {
     std::uint64_t outage_ended_{0};
     bool stopping_{false};
     bool doubt_{false};
-    bool intent_sure_{false};   // it is on, durably
+    bool intent_sure_{false};  // it is on, durably
     bool opened_before_{false};
     EpochRevision epoch_seen_;
     std::uint64_t epoch_changed_{0};  // nanoseconds
@@ -259,7 +259,7 @@ class Simulation {
     std::optional<std::uint64_t> parts_;  // who takes part, and how much is listed
     std::uint64_t steps_to_crash_{0};     // 0: none is meant
     std::uint64_t looks_{0};
-    std::uint64_t stepped_at_{0};     // nanoseconds, and how many steps were in them
+    std::uint64_t stepped_at_{0};  // nanoseconds, and how many steps were in them
     std::uint64_t steps_at_{0};
     bool gone_for_good_{false};  // beyond the plan: no start is possible any more
     struct Snapshot {
@@ -271,7 +271,8 @@ class Simulation {
         bool due{false};      // it is put back at the next start
     };
     std::optional<Snapshot> snapshot_;
-    std::set<std::pair<std::string, std::uint64_t>> mended_;  // rows that could not be read, by path
+    std::set<std::pair<std::string, std::uint64_t>>
+        mended_;  // rows that could not be read, by path
     Outcome outcome_{Outcome::fine};
     std::string failure_;
     Figures figures_;
@@ -284,7 +285,8 @@ bool Simulation::run_until(Until until, std::uint64_t nanos, const std::string& 
     while (!until()) {
         if (failed()) return false;
         if (loop_.now().value > end) {
-            fail(Outcome::not_settling, fmt::format("{}: not within {} s", what, nanos / 1'000'000'000));
+            fail(Outcome::not_settling,
+                 fmt::format("{}: not within {} s", what, nanos / 1'000'000'000));
             return false;
         }
         if (pause == 0) {

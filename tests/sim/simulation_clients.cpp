@@ -11,10 +11,14 @@ namespace {
 
 std::string_view text_of(IoKind kind) {
     switch (kind) {
-        case IoKind::read: return "read";
-        case IoKind::write: return "write";
-        case IoKind::zero: return "zero";
-        case IoKind::flush: return "flush";
+        case IoKind::read:
+            return "read";
+        case IoKind::write:
+            return "write";
+        case IoKind::zero:
+            return "zero";
+        case IoKind::flush:
+            return "flush";
     }
     return "request";
 }
@@ -26,7 +30,8 @@ void Simulation::choose_range(std::uint64_t& offset, std::uint64_t& size) {
     const std::uint64_t all = oracle_->size();
     const std::uint64_t stripe = last_.stripe_data_size();
     const bool hot = options_.hot_sectors != 0 && !rng_.chance(4);
-    const std::uint64_t span = hot ? std::min<std::uint64_t>(options_.hot_sectors * sector_size, all) : all;
+    const std::uint64_t span =
+        hot ? std::min<std::uint64_t>(options_.hot_sectors * sector_size, all) : all;
     const std::uint64_t large_max = std::min<std::uint64_t>(all, 1u << 20);
     switch (rng_.below(8)) {
         case 0:  // bytes
@@ -65,14 +70,15 @@ void Simulation::start_request() {
     Flight& flight = flights_.emplace_back();
     flight.number = ++requests_;
     IoRequest& request = flight.request;
-    request.kind = kind < 7 ? IoKind::read
+    request.kind = kind < 7    ? IoKind::read
                    : kind < 17 ? IoKind::write
                    : kind < 19 ? IoKind::zero
                                : IoKind::flush;
     request.offset = offset;
     request.size = size;
     if (request.kind == IoKind::flush) request.offset = request.size = 0;
-    request.fua = (request.kind == IoKind::write || request.kind == IoKind::zero) && rng_.chance(10);
+    request.fua =
+        (request.kind == IoKind::write || request.kind == IoKind::zero) && rng_.chance(10);
     request.fast_only = request.kind == IoKind::zero && rng_.chance(4);
     // By number, not by chance: an old seed runs as it did.
     request.may_free = request.kind == IoKind::zero && flight.number % 2 == 0;
@@ -105,8 +111,12 @@ void Simulation::begin(Flight& flight) {
         request.data = flight.memory.data() + skew;
     }
     switch (request.kind) {
-        case IoKind::read: flight.began = oracle_->begin_read(); break;
-        case IoKind::flush: flight.began = oracle_->begin_flush(); break;
+        case IoKind::read:
+            flight.began = oracle_->begin_read();
+            break;
+        case IoKind::flush:
+            flight.began = oracle_->begin_flush();
+            break;
         case IoKind::write:
         case IoKind::zero:
             const Extent changed =
@@ -141,12 +151,14 @@ void Simulation::landed(Flight& flight) {
     oracle_->set_time(loop_.now().value);
     oracle_->set_full(options_.holes && was_full());
     check(oracle_->see(array_->configuration()));
-    const bool known = request.error.code == Errc::unknown || request.error.code == Errc::unsupported;
+    const bool known =
+        request.error.code == Errc::unknown || request.error.code == Errc::unsupported;
     if (trace_.prints_all() || (!request.ok && !known)) {
         note(fmt::format("#{} {} of bytes {}…{} {}", flight.number, text_of(request.kind),
                          request.offset, request.offset + request.size,
-                         request.ok ? "done" : fmt::format("failed: {} ({})", request.error.text(),
-                                                           request.error.where)));
+                         request.ok ? "done"
+                                    : fmt::format("failed: {} ({})", request.error.text(),
+                                                  request.error.where)));
     }
     const bool write = request.kind == IoKind::write || request.kind == IoKind::zero;
     const bool excused = (stopping_ && request.error.code == Errc::fenced) ||
@@ -165,7 +177,8 @@ void Simulation::landed(Flight& flight) {
         if (request.ok) oracle_->end_flush(flight.began);
         return;
     }
-    check(oracle_->end_read(flight.began, request.offset, {request.data, request.size}, request.ok));
+    check(
+        oracle_->end_read(flight.began, request.offset, {request.data, request.size}, request.ok));
 }
 
 /// Waits for all that was asked.

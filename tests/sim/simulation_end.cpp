@@ -113,9 +113,12 @@ void Simulation::rewrite_listed_rows() {
         if (!oracle_->is_listed(row)) continue;
         const bool ok = ask(rng_.chance(4) ? IoKind::zero : IoKind::write, row * row_size, row_size,
                             rng_.chance(4));
-        if (!ok) fail(Outcome::wrong_data, fmt::format("R4: a listed row, {}, cannot be rewritten", row));
+        if (!ok)
+            fail(Outcome::wrong_data,
+                 fmt::format("R4: a listed row, {}, cannot be rewritten", row));
         if (!failed() && oracle_->is_listed(row)) {
-            fail(Outcome::wrong_data, fmt::format("R4: row {} was rewritten, and stays listed", row));
+            fail(Outcome::wrong_data,
+                 fmt::format("R4: row {} was rewritten, and stays listed", row));
         }
     }
     if (failed()) return;
@@ -166,7 +169,8 @@ void Simulation::check_parity() {
             parities_of(options_.level) == 2
                 ? parity::matches_pq(p, {strip(stripe, geometry.q()), options_.strip_size}, data)
                 : parity::matches_p(p, data);
-        if (!same) return fail(Outcome::wrong_data, fmt::format("parity of stripe {} is not true", at));
+        if (!same)
+            return fail(Outcome::wrong_data, fmt::format("parity of stripe {} is not true", at));
     }
 }
 
@@ -180,15 +184,16 @@ void Simulation::check_metadata(const Names& open) {
         const MemberImage image = loop_.run_until_done(read_member_image(disk));
         const MemberFindings found = inspect(image);
         if (found.slot() == nullptr || !found.is_tied()) {
-            return fail(Outcome::wrong_data, fmt::format("metadata: {} has no valid configuration, or "
-                                                         "one that its superblock does not belong to",
-                                                         path));
+            return fail(Outcome::wrong_data,
+                        fmt::format("metadata: {} has no valid configuration, or "
+                                    "one that its superblock does not belong to",
+                                    path));
         }
         if (!first) first = found.slot()->configuration;
         if (found.slot()->configuration != *first) {
-            return fail(Outcome::wrong_data,
-                        fmt::format("metadata: {} has another configuration than the first member",
-                                    path));
+            return fail(
+                Outcome::wrong_data,
+                fmt::format("metadata: {} has another configuration than the first member", path));
         }
         if (first->in_use || first->resynced) {
             return fail(Outcome::wrong_data, "metadata: the array was stopped, and is not clean");

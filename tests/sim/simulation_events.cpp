@@ -65,14 +65,16 @@ bool Simulation::may_lose(std::uint32_t more) const {
 }
 
 std::shared_ptr<SimPlatter> Simulation::make_platter(bool junk) {
-    auto platter = std::make_shared<SimPlatter>(data_offset_ + options_.stripes * options_.strip_size);
+    auto platter =
+        std::make_shared<SimPlatter>(data_offset_ + options_.stripes * options_.strip_size);
     platter->memory_align = options_.memory_align;
     platter->zero_fast = options_.zero_fast;
     platter->reads_now = options_.reads_now;
     platter->caches = options_.caches;
     platter->latency_nanos = options_.latency_nanos;
     if (options_.holes) {
-        for (std::uint64_t row = data_offset_ / row_size; row != platter->content.size() / row_size; ++row) {
+        for (std::uint64_t row = data_offset_ / row_size; row != platter->content.size() / row_size;
+             ++row) {
             if (rng_.chance(3)) platter->holes.insert(row);
         }
     }
@@ -230,7 +232,8 @@ void Simulation::take_snapshot() {
     const auto& members = configuration().members;
     const MemberRecord& record = members[rng_.below(members.size())];
     const auto platter = platter_of(record.path);
-    if (!record.role || record.state != MemberState::in_sync || !platter || !platter->is_well()) return;
+    if (!record.role || record.state != MemberState::in_sync || !platter || !platter->is_well())
+        return;
     snapshot_ = Snapshot{record.path, platter->content, configuration().version, false};
 }
 
@@ -269,17 +272,17 @@ void Simulation::check_unforced() {
     const MemberRecord* record = array_->configuration().member(MemberIndex{order.role});
     if (!*order.command->result || record->state != MemberState::faulty) return;
     if (listed_of(order.role) <= order.listed || !is_within()) return;
-    fail(Outcome::wrong_data, "R4: " + order.command->name + " was taken unforced, and rows came on "
-                                                             "the bad-row list for it");
+    fail(Outcome::wrong_data, "R4: " + order.command->name +
+                                  " was taken unforced, and rows came on "
+                                  "the bad-row list for it");
 }
 
 void Simulation::add_any() {
     // Something new, or something that lies about: it may once have been a member.
     Names idle;
     for (const auto& [path, platter] : disks_) {
-        const bool used = std::ranges::any_of(configuration().members, [&](const auto& record) {
-            return record.path == path;
-        });
+        const bool used = std::ranges::any_of(
+            configuration().members, [&](const auto& record) { return record.path == path; });
         if (!used && !platter->dead && platter->flights.empty()) idle.push_back(path);
     }
     const std::string path =
@@ -335,8 +338,11 @@ void Simulation::operate() {
             if (!is_weak && !may_lose(1)) return;
             if (!is_within() || commands_.empty()) fail_by_order(role);
             return;
-        case 1: return spawn(fmt::format("remove {}", role), array_->remove_member(std::to_string(role)));
-        case 2: return add_any();
+        case 1:
+            return spawn(fmt::format("remove {}", role),
+                         array_->remove_member(std::to_string(role)));
+        case 2:
+            return add_any();
         case 3:
         case 4:
             // Mostly a lost one, so that it goes on.
@@ -351,7 +357,8 @@ void Simulation::operate() {
             return;
         }
         case 7:
-            note(fmt::format("operator: scrub stop: {}", array_->stop_scrub() ? "done" : "refused"));
+            note(
+                fmt::format("operator: scrub stop: {}", array_->stop_scrub() ? "done" : "refused"));
             return;
         default:
             if (commands_.empty() && rng_.chance(2)) change_intent();
@@ -409,16 +416,22 @@ void Simulation::corrupt() {
         hurts.push_back(std::move(hurt));
     }
     // A byte that was changed twice may be what it was.
-    const auto count = static_cast<std::uint64_t>(std::ranges::count_if(hurts, [](const Hurt& hurt) {
-        return std::memcmp(hurt.platter->content.data() + hurt.offset, hurt.before.data(), row_size) != 0;
-    }));
+    const auto count =
+        static_cast<std::uint64_t>(std::ranges::count_if(hurts, [](const Hurt& hurt) {
+            return std::memcmp(hurt.platter->content.data() + hurt.offset, hurt.before.data(),
+                               row_size) != 0;
+        }));
     if (!array_->start_scrub(true)) return fail(Outcome::not_settling, "no scrub can be started");
     finish_scrub(count);
     oracle_->set_time(loop_.now().value);
-    for (const std::uint64_t row : rows) oracle_->touch(StripeIndex{row / geometry.rows_per_strip()});
+    for (const std::uint64_t row : rows)
+        oracle_->touch(StripeIndex{row / geometry.rows_per_strip()});
     for (const Hurt& hurt : hurts) {
-        if (std::memcmp(hurt.platter->content.data() + hurt.offset, hurt.before.data(), row_size) == 0) continue;
-        fail(Outcome::wrong_data, fmt::format("parity: a scrub did not repair the bytes at {}", hurt.offset));
+        if (std::memcmp(hurt.platter->content.data() + hurt.offset, hurt.before.data(), row_size) ==
+            0)
+            continue;
+        fail(Outcome::wrong_data,
+             fmt::format("parity: a scrub did not repair the bytes at {}", hurt.offset));
     }
 }
 

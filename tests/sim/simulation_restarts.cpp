@@ -102,8 +102,7 @@ bool Simulation::stop(bool may_crash_now) {
     last_stable_ = true;
     const bool well = stopped_->has_value();
     if (!well && is_within()) {
-        fail(Outcome::not_settling,
-             fmt::format("stop() failed: {}", stopped_->error().text()));
+        fail(Outcome::not_settling, fmt::format("stop() failed: {}", stopped_->error().text()));
     }
     array_.reset();
     cut_off_.clear();
@@ -152,8 +151,9 @@ Simulation::Names Simulation::choose_members(std::set<std::uint32_t>& absent) {
             if (rng_.chance(2)) absent.insert(role);
         }
     } else if (!careful && rng_.chance(3)) {
-        std::uint64_t most = is_within() ? losses_max() - std::min<std::size_t>(losses_max(), weak.size())
-                                         : options_.members;
+        std::uint64_t most = is_within()
+                                 ? losses_max() - std::min<std::size_t>(losses_max(), weak.size())
+                                 : options_.members;
         for (most = most == 0 ? 0 : 1 + rng_.below(most); most != 0; --most) {
             absent.insert(static_cast<std::uint32_t>(rng_.below(options_.members)));
         }
@@ -213,8 +213,8 @@ void Simulation::roll_back(std::set<std::uint32_t>& absent) {
 
 Simulation::Started Simulation::open(const Names& given, bool readonly, bool force,
                                      bool may_crash_now) {
-    note(fmt::format("start{}{}: {}", readonly ? " for reading only" : "", force ? " with force" : "",
-                     joined(given)));
+    note(fmt::format("start{}{}: {}", readonly ? " for reading only" : "",
+                     force ? " with force" : "", joined(given)));
     std::vector<std::unique_ptr<Disk>> disks;
     for (const std::string& path : given) {
         disks.push_back(std::make_unique<SimDisk>(loop_, disks_.at(path), path));
@@ -230,8 +230,8 @@ Simulation::Started Simulation::open(const Names& given, bool readonly, bool for
     }
     how.on_event = [this](const ArrayEvent& event) { note(event.kind + ": " + event.text); };
     opened_.reset();
-    loop_.tasks().spawn(store_array(
-        Array::open(loop_.ready(), loop_, std::move(disks), std::move(how)), &opened_));
+    loop_.tasks().spawn(
+        store_array(Array::open(loop_.ready(), loop_, std::move(disks), std::move(how)), &opened_));
     std::uint64_t until_crash = ~std::uint64_t{0};
     if (may_crash_now && rng_.chance(starts_died_ ? 2 : 6)) until_crash = rng_.below(400);
     const std::uint64_t end = loop_.now().value + 600'000'000'000;
@@ -282,7 +282,8 @@ void Simulation::look_readonly(const Names& given, bool force) {
     stopped_.reset();
     stopping_ = true;
     loop_.tasks().spawn(store_result(array_->stop(), &stopped_));
-    run_until([this] { return stopped_.has_value(); }, 600'000'000'000, "stop() after reading only");
+    run_until([this] { return stopped_.has_value(); }, 600'000'000'000,
+              "stop() after reading only");
     stopping_ = false;
     if (failed()) return;
     array_.reset();
@@ -305,7 +306,8 @@ void Simulation::check_refusal(const Names& given) {
         if (here && !old && readable) present.add(raw(*record.role));
     }
     if (!last_.quorum().is_enough(present)) return;  // the absent ones may be newer
-    if (!options_.intent_room && present.size() != in_sync) return;  // there is no room for promises
+    if (!options_.intent_room && present.size() != in_sync)
+        return;  // there is no room for promises
     fail(Outcome::wrong_data, "R4: the start was refused: " + refusal_);
 }
 

@@ -746,7 +746,7 @@ class Verify {
     std::unique_ptr<nbd_handle, void (*)(nbd_handle*)> handle_;
     BadRule rule_;
     std::uint64_t region_;
-    bool left_;                              // a member has, since the last verify
+    bool left_;  // a member has, since the last verify
     std::vector<char> listed_;
     std::vector<std::uint64_t> unexplained_;  // offsets of bad rows, in order
     std::uint64_t bad_{0};
