@@ -10,6 +10,7 @@
 
 #include "engine/assembly/assembly_draft.h"
 #include "engine/base/mutation.h"
+#include "engine/metadata/config_check.h"
 
 namespace braid {
 namespace {

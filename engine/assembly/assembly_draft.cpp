@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/base/os_error.h"
+#include "engine/metadata/config_check.h"
 
 namespace braid {
 namespace {

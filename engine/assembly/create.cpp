@@ -9,7 +9,9 @@
 #include <utility>
 
 #include "engine/layout/register.h"
-#include "engine/metadata/config_slot.h"
+#include "engine/metadata/areas.h"
+#include "engine/metadata/config_check.h"
+#include "engine/metadata/config_text.h"
 #include "engine/metadata/member_metadata.h"
 
 namespace braid {

@@ -15,7 +15,7 @@
 #include "engine/assembly/new_member.h"
 #include "engine/base/os_error.h"
 #include "engine/layout/register.h"
-#include "engine/metadata/config_slot.h"
+#include "engine/metadata/areas.h"
 #include "engine/metadata/member_metadata.h"
 
 namespace braid {

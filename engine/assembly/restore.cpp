@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "engine/base/os_error.h"
-#include "engine/metadata/config_slot.h"
+#include "engine/metadata/config_text.h"
 
 namespace braid {
 namespace {

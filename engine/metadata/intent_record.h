@@ -14,7 +14,7 @@
 #include "engine/base/result.h"
 #include "engine/base/units.h"
 #include "engine/base/uuid.h"
-#include "engine/metadata/config_slot.h"
+#include "engine/metadata/areas.h"
 #include "engine/metadata/md_superblock.h"
 
 namespace braid {

@@ -11,6 +11,7 @@
 #include "engine/base/limits.h"
 #include "engine/base/mutation.h"
 #include "engine/base/os_error.h"
+#include "engine/metadata/config_check.h"
 
 namespace braid {
 namespace {

@@ -12,7 +12,7 @@
 #include "engine/base/result.h"
 #include "engine/base/uuid.h"
 #include "engine/layout/register.h"
-#include "engine/metadata/config_slot.h"
+#include "engine/metadata/areas.h"
 #include "engine/metadata/md_superblock.h"
 
 namespace braid {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "engine/base/rng.h"
-#include "engine/metadata/config_slot.h"
+#include "engine/metadata/config_check.h"
 
 namespace braid {
 namespace {

@@ -5,6 +5,7 @@
 
 #include "engine/base/crc32c.h"
 #include "engine/layout/bad_bytes.h"
+#include "engine/metadata/config_check.h"
 #include "engine/metadata/config_slot.h"
 #include "tests/engine/array_kit.h"
 #include "tests/fuzz/samples.h"
