@@ -12,6 +12,7 @@
 #include "cli/online.h"
 #include "cli/online_tools.h"
 #include "cli/picture.h"
+#include "cli/text.h"
 #include "control/status_json.h"
 #include "engine/array.h"
 #include "engine/assembly/assembly.h"

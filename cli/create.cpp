@@ -20,8 +20,8 @@
 
 #include "cli/offline.h"
 #include "cli/online_tools.h"
-#include "cli/picture.h"
 #include "cli/probe.h"
+#include "cli/text.h"
 #include "control/size_argument.h"
 #include "engine/assembly/new_member.h"
 #include "engine/base/os_error.h"

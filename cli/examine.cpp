@@ -15,11 +15,12 @@
 #include <vector>
 
 #include "cli/examine_intent.h"
+#include "cli/fields.h"
 #include "cli/offline.h"
 #include "cli/online_tools.h"
-#include "cli/picture.h"
 #include "cli/probe.h"
 #include "cli/slot_text.h"
+#include "cli/text.h"
 #include "engine/assembly/assembly.h"
 #include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
@@ -226,15 +227,7 @@ void print_assembly(const Assembly& assembly, const std::vector<NewestIntent>& n
                lost == 0 ? "would start" : "would start degraded");
     fmt::print("  RAID-{} of {}, {} for data, {}\n", static_cast<int>(c.level), c.member_count,
                size_text(c.data_size()), c.version.epoch == 0 ? "as md left it" : c.version.text());
-    for (const MemberRecord& member : c.members) {
-        fmt::print("  {:<9} {:<10}  {}\n",
-                   member.role ? fmt::format("member {}", raw(*member.role)) : "spare",
-                   text_of(member.state), member.path);
-    }
-    for (const VolumeRecord& volume : c.volumes) {
-        fmt::print("  volume    {:<10}  {}\n", volume.name,
-                   size_text(volume.stripes * c.stripe_data_size()));
-    }
+    fmt::print("{}", parts_lines(c));
     fmt::print("{}", intent_lines_of(c, assembly.unclean, newest));
     for (const std::string& notice : assembly.notices) fmt::print("  note      {}\n", notice);
 }
@@ -403,7 +396,7 @@ void print_json(const std::vector<Examined>& all, const std::vector<Group>& grou
         add_intent(refused, group);
         json["arrays"].push_back(std::move(refused));
     }
-    fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+    fmt::print("{}\n", readable(json));
 }
 
 /// 0: every path belongs to an array that would start.

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "cli/picture.h"
+#include "cli/text.h"
 #include "engine/base/limits.h"
 #include "engine/layout/bad_bytes.h"
 
@@ -23,15 +24,11 @@ std::uint64_t stripes_in(const IntentRecord& record) {
     return stripes;
 }
 
-std::string counted(std::uint64_t count, std::string_view what) {
-    return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
-}
-
 /// "2 marks of 7 stripes".
 std::string marks_text(const IntentRecord& record) {
     if (record.entries.empty()) return "no marks";
-    return fmt::format("{} of {}", counted(record.entries.size(), "mark"),
-                       counted(stripes_in(record), "stripe"));
+    return fmt::format("{} of {}", counted(record.entries.size(), "mark", "marks"),
+                       counted(stripes_in(record), "stripe", "stripes"));
 }
 
 bool is_newest(const IntentRecord& record, const std::vector<NewestIntent>& newest) {

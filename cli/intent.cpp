@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
+#include "cli/fields.h"
 #include "cli/online.h"
 #include "cli/online_tools.h"
 #include "cli/picture.h"
@@ -45,7 +46,7 @@ Checked<int> run(ControlClient& client, const IntentOptions& options) {
     if (!change.empty()) BRAID_CHECK(client.post("/v1/intent", change));
     BRAID_TRY(const json answer, get_intent(client));
     if (options.as_json) {
-        fmt::print("{}\n", answer.dump(2, ' ', false, json::error_handler_t::replace));
+        fmt::print("{}\n", readable(answer));
     } else {
         fmt::print("{}", draw_intent(answer));
     }

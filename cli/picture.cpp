@@ -3,15 +3,11 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <langinfo.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <clocale>
-#include <cstdlib>
-#include <cstring>
-#include <ctime>
+#include <vector>
+
+#include "cli/fields.h"
 
 namespace braid::cli {
 namespace {
@@ -20,21 +16,6 @@ using nlohmann::json;
 
 constexpr std::size_t member_width = 12;
 constexpr std::size_t task_width = 30;
-
-/// What comes from members and servers is not to command the terminal.
-std::string harmless(std::string text) {
-    for (char& one : text) {
-        const auto code = static_cast<unsigned char>(one);
-        if (code < 0x20 || code == 0x7f) one = '?';
-    }
-    return text;
-}
-
-std::string repeated(const char* piece, std::size_t count) {
-    std::string text;
-    for (std::size_t i = 0; i != count; ++i) text += piece;
-    return text;
-}
 
 Colour colour_of_state(const std::string& state) {
     if (state == "in_sync") return Colour::good;
@@ -191,15 +172,6 @@ std::string traffic_line(const json& status) {
                        number_in(counters, "flushes"));
 }
 
-const json* object_in(const json& object, const char* name) {
-    const auto found = object.find(name);
-    return found != object.end() && found->is_object() ? &*found : nullptr;
-}
-
-std::string counted(std::uint64_t count, const char* one, const char* many) {
-    return fmt::format("{} {}", count, count == 1 ? one : many);
-}
-
 std::string intent_words(const json& intent, bool readonly) {
     if (readonly) {
         return flag_in(intent, "on") ? "at rest while the array is served for reading only"
@@ -263,69 +235,6 @@ std::string bad_rows(const json& status, const Style& style) {
 }
 
 }  // namespace
-
-Style Style::of_stdout() {
-    Style style;
-    std::setlocale(LC_CTYPE, "");
-    const char* letters = nl_langinfo(CODESET);
-    style.utf8 = letters != nullptr && std::strcmp(letters, "UTF-8") == 0;
-    const char* no_colour = std::getenv("NO_COLOR");
-    style.colours = isatty(STDOUT_FILENO) != 0 && (no_colour == nullptr || *no_colour == '\0');
-    return style;
-}
-
-std::string painted(const std::string& text, Colour colour, const Style& style) {
-    if (!style.colours || colour == Colour::plain) return text;
-    const char* code = colour == Colour::good      ? "32"
-                       : colour == Colour::warning ? "33"
-                       : colour == Colour::bad     ? "31;1"
-                       : colour == Colour::dim     ? "2"
-                                                   : "1";
-    return fmt::format("\x1b[{}m{}\x1b[0m", code, text);
-}
-
-std::string size_text(std::uint64_t bytes) {
-    constexpr std::array units{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    if (bytes < 1024) return fmt::format("{} bytes", bytes);
-    auto value = static_cast<double>(bytes);
-    std::size_t unit = 0;
-    while (value >= 1023.95 && unit + 1 != units.size()) {
-        value /= 1024;
-        ++unit;
-    }
-    std::string number = fmt::format("{:.1f}", value);
-    if (number.ends_with(".0")) number.resize(number.size() - 2);
-    return number + " " + units[unit];
-}
-
-std::string duration_text(std::uint64_t seconds) {
-    if (seconds >= 86400) return fmt::format("{} d {} h", seconds / 86400, seconds % 86400 / 3600);
-    if (seconds >= 3600) {
-        return fmt::format("{}:{:02}:{:02}", seconds / 3600, seconds % 3600 / 60, seconds % 60);
-    }
-    return fmt::format("{}:{:02}", seconds / 60, seconds % 60);
-}
-
-std::string time_text(std::uint64_t wall_seconds) {
-    const auto then = static_cast<std::time_t>(wall_seconds);
-    const std::time_t now = std::time(nullptr);
-    std::tm then_parts{};
-    std::tm now_parts{};
-    localtime_r(&then, &then_parts);
-    localtime_r(&now, &now_parts);
-    const bool today =
-        then_parts.tm_yday == now_parts.tm_yday && then_parts.tm_year == now_parts.tm_year;
-    std::array<char, 32> text{};
-    std::strftime(text.data(), text.size(), today ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S", &then_parts);
-    return text.data();
-}
-
-std::string bar(double done, std::size_t width, const Style& style) {
-    const double part = std::clamp(done, 0.0, 1.0);
-    // The bar is full when all is done, and not before.
-    const auto full = static_cast<std::size_t>(part * static_cast<double>(width));
-    return repeated(style.utf8 ? "█" : "#", full) + repeated(style.utf8 ? "░" : "-", width - full);
-}
 
 std::string task_line(const json& task, const Style& style) {
     const std::string kind = harmless(text_in(task, "kind"));
@@ -455,28 +364,6 @@ std::string draw_status(const json& status, const Style& style, std::size_t even
         }
     }
     return text;
-}
-
-std::uint64_t number_in(const json& object, const char* name) {
-    const auto found = object.find(name);
-    return found != object.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
-}
-std::string text_in(const json& object, const char* name) {
-    const auto found = object.find(name);
-    return found != object.end() && found->is_string() ? found->get<std::string>() : "";
-}
-double real_in(const json& object, const char* name) {
-    const auto found = object.find(name);
-    return found != object.end() && found->is_number() ? found->get<double>() : 0;
-}
-bool flag_in(const json& object, const char* name) {
-    const auto found = object.find(name);
-    return found != object.end() && found->is_boolean() && found->get<bool>();
-}
-const json& list_in(const json& object, const char* name) {
-    static const json nothing = json::array();
-    const auto found = object.find(name);
-    return found != object.end() && found->is_array() ? *found : nothing;
 }
 
 }  // namespace braid::cli

@@ -5,8 +5,10 @@
 #include <chrono>
 #include <thread>
 
+#include "cli/fields.h"
 #include "cli/online_tools.h"
 #include "cli/picture.h"
+#include "cli/text.h"
 
 namespace braid::cli {
 namespace {

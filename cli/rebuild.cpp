@@ -5,9 +5,11 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
+#include "cli/fields.h"
 #include "cli/online.h"
 #include "cli/online_tools.h"
 #include "cli/picture.h"
+#include "cli/text.h"
 
 namespace braid::cli {
 namespace {
@@ -73,7 +75,7 @@ Checked<int> run(ControlClient& client, const RebuildOptions& options) {
     }
     if (options.as_json) {
         const nlohmann::json answer{{"tasks", running}, {"waits", waits_in(status)}};
-        fmt::print("{}\n", answer.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+        fmt::print("{}\n", readable(answer));
         return 0;
     }
     for (const nlohmann::json& task : running) {

@@ -15,9 +15,9 @@
 
 #include "cli/offline.h"
 #include "cli/online_tools.h"
-#include "cli/picture.h"
 #include "cli/probe.h"
 #include "cli/slot_text.h"
+#include "cli/text.h"
 #include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
@@ -85,15 +85,7 @@ void print_outcome(const Assembly& assembly) {
     const Configuration& c = assembly.configuration;
     fmt::print("then array {}{}{} {}\n", c.name, c.name.empty() ? "" : " ", c.array.text(),
                c.lost_count() == 0 ? "would start" : "would start degraded");
-    for (const MemberRecord& member : c.members) {
-        fmt::print("  {:<9} {:<10}  {}\n",
-                   member.role ? fmt::format("member {}", raw(*member.role)) : "spare",
-                   text_of(member.state), member.path);
-    }
-    for (const VolumeRecord& volume : c.volumes) {
-        fmt::print("  volume    {:<10}  {}\n", volume.name,
-                   size_text(volume.stripes * c.stripe_data_size()));
-    }
+    fmt::print("{}", parts_lines(c));
     for (const std::string& notice : assembly.notices) fmt::print("  note      {}\n", notice);
 }
 

@@ -5,9 +5,11 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
+#include "cli/fields.h"
 #include "cli/online.h"
 #include "cli/online_tools.h"
 #include "cli/picture.h"
+#include "cli/text.h"
 
 namespace braid::cli {
 namespace {
@@ -56,7 +58,7 @@ Checked<int> stop(ControlClient& client, const ScrubOptions&) {
 Checked<int> show(ControlClient& client, const ScrubOptions& options) {
     BRAID_TRY(const nlohmann::json scrub, client.get("/v1/scrub"));
     if (options.as_json) {
-        fmt::print("{}\n", scrub.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+        fmt::print("{}\n", readable(scrub));
         return 0;
     }
     const Style style = Style::of_stdout();

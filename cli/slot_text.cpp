@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "cli/picture.h"
+#include "cli/text.h"
 
 namespace braid::cli {
 namespace {
@@ -59,6 +59,19 @@ std::string slot_lines(const ConfigSlot& slot) {
         text += fmt::format("  volume    {}  {}, stripes {} to {}\n", volume.name,
                             size_text(volume.stripes * c.stripe_data_size()), raw(volume.first),
                             raw(volume.first) + volume.stripes - 1);
+    }
+    return text;
+}
+
+std::string parts_lines(const Configuration& c) {
+    std::string text;
+    for (const MemberRecord& member : c.members) {
+        text += fmt::format("  {:<9} {:<10}  {}\n", name_of_role(member), text_of(member.state),
+                            member.path);
+    }
+    for (const VolumeRecord& volume : c.volumes) {
+        text += fmt::format("  volume    {:<10}  {}\n", volume.name,
+                            size_text(volume.stripes * c.stripe_data_size()));
     }
     return text;
 }

@@ -7,9 +7,12 @@
 #include <memory>
 #include <thread>
 
+#include "cli/fields.h"
 #include "cli/online.h"
 #include "cli/online_tools.h"
 #include "cli/picture.h"
+#include "cli/text.h"
+#include "control/status_json.h"
 
 namespace braid::cli {
 namespace {
@@ -24,10 +27,6 @@ struct StatusOptions {
     bool watch{false};
     bool as_json{false};
 };
-
-std::string text_of(const json& value, int indent) {
-    return value.dump(indent, ' ', false, json::error_handler_t::replace) + "\n";
-}
 
 void print(const std::string& text) {
     std::fwrite(text.data(), 1, text.size(), stdout);
@@ -82,7 +81,7 @@ Checked<int> watch_lines(ControlClient& client, const Style& style) {
 Checked<int> watch_json(ControlClient& client) {
     for (;;) {
         BRAID_TRY(const json status, get_status(client));
-        print(text_of(status, -1));
+        print(control::dump(status) + "\n");
         BRAID_TRY(const json events,
                   wait_for_events(client, last_sequence(list_in(status, "events"))));
     }
@@ -99,7 +98,7 @@ Checked<int> run(ControlClient& client, const StatusOptions& options) {
     const Style style = Style::of_stdout();
     BRAID_TRY(const json status, get_status(client));
     if (options.watch) return watch(client, options, style);
-    print(options.as_json ? text_of(status, 2) : draw_status(status, style, events_once));
+    print(options.as_json ? readable(status) + "\n" : draw_status(status, style, events_once));
     return 0;
 }
 

@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <memory>
 
+#include "cli/fields.h"
 #include "cli/online.h"
 #include "cli/online_tools.h"
 #include "cli/picture.h"
+#include "cli/text.h"
 
 namespace braid::cli {
 namespace {
@@ -21,7 +23,7 @@ struct VolumeOptions {
 Checked<int> list(ControlClient& client, const VolumeOptions& options) {
     BRAID_TRY(const nlohmann::json answer, client.get("/v1/volumes"));
     if (options.as_json) {
-        fmt::print("{}\n", answer.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+        fmt::print("{}\n", readable(answer));
         return 0;
     }
     std::size_t width = 6;
@@ -55,7 +57,7 @@ Checked<nlohmann::json> get_bad(ControlClient& client) {
 Checked<int> list_bad(ControlClient& client, const VolumeOptions& options) {
     BRAID_TRY(const nlohmann::json answer, get_bad(client));
     if (options.as_json) {
-        fmt::print("{}\n", answer.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+        fmt::print("{}\n", readable(answer));
         return 0;
     }
     std::uint64_t told = 0;
