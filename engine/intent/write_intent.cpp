@@ -40,22 +40,22 @@ void WriteIntent::start(Start start, TaskGroup& tasks) {
     generation_ = durable_ = start.generation;
     if (!BRAID_MUTANT(doubt_forgotten)) doubt_ = std::move(start.marked);
     rate_since_ = clock_.now();
-    tasks.spawn(write_records(this));
-    tasks.spawn(tick(this));
-    tasks.spawn(make_room(this));
+    tasks.spawn(write_records());
+    tasks.spawn(tick());
+    tasks.spawn(make_room());
 }
 
-Task<Result<void>> WriteIntent::rewrite(WriteIntent* self) {
-    if (!self->on_) co_return Result<void>{};
-    const std::uint64_t wanted = self->generation_ + 1;
-    const std::uint64_t refusals = self->refusals_;
-    self->dirty_ = true;
-    self->wanted_.set();
-    while (self->durable_ < wanted) {
-        if (self->members_.failed()) co_return Error{Errc::failed, "write intent"};
-        if (self->refusals_ != refusals && self->refused_) co_return *self->refused_;
-        self->written_.clear();
-        auto written = self->written_.wait();
+Task<Result<void>> WriteIntent::rewrite() {
+    if (!on_) co_return Result<void>{};
+    const std::uint64_t wanted = generation_ + 1;
+    const std::uint64_t refusals = refusals_;
+    dirty_ = true;
+    wanted_.set();
+    while (durable_ < wanted) {
+        if (members_.failed()) co_return Error{Errc::failed, "write intent"};
+        if (refusals_ != refusals && refused_) co_return *refused_;
+        written_.clear();
+        auto written = written_.wait();
         co_await written;
     }
     co_return Result<void>{};
@@ -331,19 +331,19 @@ void WriteIntent::flushed(std::uint64_t sequence) {
 
 /// The record is full, and what could be taken out was not flushed: one flush makes room for all
 /// that nobody writes to.
-Task<void> WriteIntent::make_room(WriteIntent* self) {
-    while (!self->stopping_) {
-        auto wanted = self->room_wanted_.wait();
+Task<void> WriteIntent::make_room() {
+    while (!stopping_) {
+        auto wanted = room_wanted_.wait();
         co_await wanted;
-        self->room_wanted_.clear();
-        if (self->room_first_ == nullptr || self->members_.failed()) continue;
-        ++self->flushes_;
+        room_wanted_.clear();
+        if (room_first_ == nullptr || members_.failed()) continue;
+        ++flushes_;
         // A member that fails in it is lost; an array that fails tells everybody.
-        const Result<void> result = co_await self->monitor_.flush_members();
+        const Result<void> result = co_await monitor_.flush_members();
         if (result) {
-            self->serve_room();
-        } else if (!self->members_.failed()) {
-            self->refuse_room(result.error());
+            serve_room();
+        } else if (!members_.failed()) {
+            refuse_room(result.error());
         }
     }
 }
@@ -446,95 +446,95 @@ std::vector<MemberIndex> WriteIntent::targets() const {
     return chosen;
 }
 
-Task<void> WriteIntent::write_records(WriteIntent* self) {
+Task<void> WriteIntent::write_records() {
     for (;;) {
-        auto wanted = self->wanted_.wait();
+        auto wanted = wanted_.wait();
         co_await wanted;
-        self->wanted_.clear();
-        if (self->stopping_) co_return;
+        wanted_.clear();
+        if (stopping_) co_return;
         // Whoever is ready now comes into the same record.
         Yield yield;
         co_await yield;
         bool refused = false;
-        while (self->dirty_ && !refused && !self->members_.failed()) {
+        while (dirty_ && !refused && !members_.failed()) {
             // Not acknowledged by all: again, without those that failed; or when somebody asks.
-            const Outcome outcome = co_await write_record(self);
-            if (outcome != Outcome::held) self->dirty_ = true;
+            const Outcome outcome = co_await write_record();
+            if (outcome != Outcome::held) dirty_ = true;
             refused = outcome == Outcome::refused;
-            self->wake();
-            self->written_.set();
+            wake();
+            written_.set();
         }
-        self->wake();
-        self->written_.set();
+        wake();
+        written_.set();
     }
 }
 
 /// Held: all of the members that it was to be on have it. Lost: a member was. Refused: one that is
 /// kept did not take it; what it had of the generation before is untouched.
-Task<WriteIntent::Outcome> WriteIntent::write_record(WriteIntent* self) {
-    const std::uint64_t before = self->generation_;
+Task<WriteIntent::Outcome> WriteIntent::write_record() {
+    const std::uint64_t before = generation_;
     IntentRecord record;
-    record.array = self->identity_.array;
-    record.node = self->identity_.node;
-    record.epoch = self->epoch_;
-    record.entries = self->compose();
-    self->generation_ += BRAID_MUTANT(intent_slot_overwritten) ? 2 : 1;
-    record.generation = self->generation_;
-    self->dirty_ = false;
+    record.array = identity_.array;
+    record.node = identity_.node;
+    record.epoch = epoch_;
+    record.entries = compose();
+    generation_ += BRAID_MUTANT(intent_slot_overwritten) ? 2 : 1;
+    record.generation = generation_;
+    dirty_ = false;
     const Buffer bytes = encode_intent(record);
-    const std::vector<MemberIndex> targets = self->targets();
+    const std::vector<MemberIndex> holders = targets();
     std::array<DiskOp, members_max> ops;
     DiskGroup group;
-    for (const MemberIndex member : targets) {
+    for (const MemberIndex member : holders) {
         DiskOp& op = ops[raw(member)];
         op.kind = DiskOpKind::write;
         op.fua = !BRAID_MUTANT(intent_not_durable);
         op.offset = slots_end + intent_slot_offset(record.node, record.generation);
         op.size = bytes.size();
         op.data = const_cast<std::byte*>(bytes.data());  // NOLINT: a write only reads it
-        self->members_.submit(member, group, op);
+        members_.submit(member, group, op);
     }
     co_await group;
-    bool held = !targets.empty();
+    bool held = !holders.empty();
     std::optional<Error> refused;
-    for (const MemberIndex member : targets) {
+    for (const MemberIndex member : holders) {
         const DiskOp& op = ops[raw(member)];
-        self->members_.count_done(op, member);
+        members_.count_done(op, member);
         if (op.ok()) continue;
         held = false;
-        self->monitor_.strip_write_failed(member, op.os_error);
-        if (!takes_part(self->members_.slot(member).state)) continue;
+        monitor_.strip_write_failed(member, op.os_error);
+        if (!takes_part(members_.slot(member).state)) continue;
         refused = Error{op.os_error == ENOSPC ? Errc::full : Errc::io, "write intent", op.os_error};
     }
-    ++self->records_;
+    ++records_;
     if (refused) {
-        self->refuse(before + 1, *refused);
+        refuse(before + 1, *refused);
         co_return Outcome::refused;
     }
     if (!held) co_return Outcome::lost;
-    self->durable_ = record.generation;
-    self->refused_.reset();
+    durable_ = record.generation;
+    refused_.reset();
     co_return Outcome::held;
 }
 
 // ---- time ----------------------------------------------------------------------------------
 
-Task<void> WriteIntent::tick(WriteIntent* self) {
-    while (!self->stopping_) {
-        if (self->used_ == 0) {
-            self->rate_ = 0;
-            self->used_event_.clear();
-            auto used = self->used_event_.wait();
+Task<void> WriteIntent::tick() {
+    while (!stopping_) {
+        if (used_ == 0) {
+            rate_ = 0;
+            used_event_.clear();
+            auto used = used_event_.wait();
             co_await used;
             continue;
         }
-        Timer timer(self->clock_, Nanos{self->clock_.now().value + tick_nanos});
-        self->ticking_ = &timer;
+        Timer timer(clock_, Nanos{clock_.now().value + tick_nanos});
+        ticking_ = &timer;
         co_await timer;
-        self->ticking_ = nullptr;
-        ++self->ticks_;
-        self->note_rate();
-        if (self->ticks_ - self->clean_tick_ >= clean_ticks) co_await clean(self);
+        ticking_ = nullptr;
+        ++ticks_;
+        note_rate();
+        if (ticks_ - clean_tick_ >= clean_ticks) co_await clean();
     }
 }
 
@@ -546,18 +546,18 @@ bool WriteIntent::has_stale(bool droppable) const {
 }
 
 /// Marks that nobody used lately leave with the next record; if none comes, one is written for it.
-Task<void> WriteIntent::clean(WriteIntent* self) {
-    self->clean_tick_ = self->ticks_;
-    const bool busy = self->records_ != self->records_cleaned_;
-    self->records_cleaned_ = self->records_;
-    if (self->has_stale(false)) {
-        ++self->flushes_;
-        if (!co_await self->monitor_.flush_members()) co_return;  // it is tried again
+Task<void> WriteIntent::clean() {
+    clean_tick_ = ticks_;
+    const bool busy = records_ != records_cleaned_;
+    records_cleaned_ = records_;
+    if (has_stale(false)) {
+        ++flushes_;
+        if (!co_await monitor_.flush_members()) co_return;  // it is tried again
     }
-    if (busy || !self->has_stale(true)) co_return;
-    self->dirty_ = true;
-    self->wanted_.set();
-    self->records_cleaned_ = self->records_ + 1;
+    if (busy || !has_stale(true)) co_return;
+    dirty_ = true;
+    wanted_.set();
+    records_cleaned_ = records_ + 1;
 }
 
 void WriteIntent::note_rate() {

@@ -61,7 +61,7 @@ class WriteIntent {
     /// Waits until a record is durable that was put together after this call, on as many members
     /// as there have to be now. Does nothing while the intent is off. Errc::full: a member has no
     /// room for it; Errc::io: one that is needed does not take it.
-    static Task<Result<void>> rewrite(WriteIntent* self);
+    Task<Result<void>> rewrite();
     /// Takes every mark that is clean out of the next record, also those that would linger.
     void drop_clean();
     /// The background ends; no hold may be waiting.
@@ -181,16 +181,16 @@ class WriteIntent {
     std::vector<IntentEntry> compose();
     void drop_stale();
     bool has_stale(bool droppable) const;
-    static Task<void> clean(WriteIntent* self);
+    Task<void> clean();
     std::vector<MemberIndex> targets() const;
 
     enum class Outcome : std::uint8_t { held, lost, refused };
-    static Task<void> write_records(WriteIntent* self);
-    static Task<Outcome> write_record(WriteIntent* self);
+    Task<void> write_records();
+    Task<Outcome> write_record();
     void refuse(std::uint64_t generation, Error error);
     void refuse_room(Error error);
-    static Task<void> tick(WriteIntent* self);
-    static Task<void> make_room(WriteIntent* self);
+    Task<void> tick();
+    Task<void> make_room();
     void note_rate();
 
     Clock& clock_;

@@ -10,58 +10,57 @@
 
 namespace braid {
 
-Task<void> ArrayImpl::run_background(ArrayImpl* self) {
-    while (!self->stopping_) {
-        self->background_event_.clear();
-        co_await use_spare(self);
-        const std::optional<WalkOrder> order = self->next_walk();
+Task<void> ArrayImpl::run_background() {
+    while (!stopping_) {
+        background_event_.clear();
+        co_await use_spare();
+        const std::optional<WalkOrder> order = next_walk();
         if (!order) {
-            if (self->stopping_) break;  // stop() waits for us, and rings no second time
-            auto wait = self->background_event_.wait();
+            if (stopping_) break;  // stop() waits for us, and rings no second time
+            auto wait = background_event_.wait();
             co_await wait;
             continue;
         }
         // What is walked is durable before the walk writes.
-        if (!co_await wait_durable(self, self->changes_)) continue;  // the array has failed
-        if (self->stopping_) break;
-        if (order->kind == WalkKind::scrubbing && !self->configuration_.scrub) continue;
-        const bool waits = self->draining_ && self->must_settle();  // a stop, for a resync
+        if (!co_await wait_durable(changes_)) continue;  // the array has failed
+        if (stopping_) break;
+        if (order->kind == WalkKind::scrubbing && !configuration_.scrub) continue;
+        const bool waits = draining_ && must_settle();  // a stop, for a resync
         if (waits && order->kind != WalkKind::resyncing) continue;
-        self->walk_told_bad_ = self->walk_told_joined_ = false;
-        self->walk_bad_before_ = self->bad_bytes_size_;
+        walk_told_bad_ = walk_told_joined_ = false;
+        walk_bad_before_ = bad_bytes_size_;
         if (order->kind == WalkKind::rebuilding) {
             // When it is done one more member may be lost: by then the record is on enough.
-            const Result<void> kept = co_await WriteIntent::rewrite(&self->intent_);
+            const Result<void> kept = co_await intent_.rewrite();
             if (!kept) {
-                self->wait_for_members(*order, order->begin(), kept.error());
+                wait_for_members(*order, order->begin(), kept.error());
                 continue;
             }
         }
-        Result<void> result = co_await Walker::run(&self->walker_, *order);
+        Result<void> result = co_await walker_.run(*order);
         const bool resync = order->kind == WalkKind::resyncing;
         // What it has passed is true, whatever became of a member since.
-        if (resync && self->members_.doubt().empty()) result = Result<void>{};
+        if (resync && members_.doubt().empty()) result = Result<void>{};
         // And what was walked is durable before the configuration says so.
         const bool skips = BRAID_MUTANT(checkpoint_ahead) && order->kind == WalkKind::rebuilding;
-        StripeIndex settled = self->first_in_doubt();
-        if (result && !skips) result = co_await Requests::flush_members(self->context_);
-        if (result && order->kind == WalkKind::rebuilding &&
-            order->losses != self->members_.losses()) {
+        StripeIndex settled = first_in_doubt();
+        if (result && !skips) result = co_await Requests::flush_members(context_);
+        if (result && order->kind == WalkKind::rebuilding && order->losses != members_.losses()) {
             result = Error{Errc::cancelled, "walk"};  // perhaps of the very member
         }
         if (resync) {
             if (result && BRAID_MUTANT(resync_skips_last)) {
-                self->members_.doubt().remove_before(self->members_.window_count());
-                settled = self->first_in_doubt();
+                members_.doubt().remove_before(members_.window_count());
+                settled = first_in_doubt();
             }
-            if (result) self->resync_flushed(settled);
-            self->note_recovery();
+            if (result) resync_flushed(settled);
+            note_recovery();
         }
-        self->walk_ended(self->walker_.order(), result);
-        if (result || order->kind == WalkKind::scrubbing) self->changed();
+        walk_ended(walker_.order(), result);
+        if (result || order->kind == WalkKind::scrubbing) changed();
     }
-    self->background_running_ = false;
-    self->background_event_.set();
+    background_running_ = false;
+    background_event_.set();
 }
 
 /// The lost member alone has rows that it can give back. A rebuild onto another disk would give
@@ -88,31 +87,31 @@ std::string ArrayImpl::why_spare_waits(MemberIndex member) const {
 
 /// Gives a spare the first lost role whose member nobody has to wait for; the member that had it is
 /// closed.
-Task<void> ArrayImpl::use_spare(ArrayImpl* self) {
-    if (self->members_busy_ || self->spares_.empty() || self->members_.failed()) co_return;
-    if (self->options_.readonly) co_return;
-    for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
+Task<void> ArrayImpl::use_spare() {
+    if (members_busy_ || spares_.empty() || members_.failed()) co_return;
+    if (options_.readonly) co_return;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const MemberIndex member{i};
-        if (!self->is_open_role(member)) continue;
-        if (self->is_awaited(member)) {
-            if (self->spare_told_.has(i)) continue;
-            self->spare_told_.add(i);
-            self->tell(Severity::warning, "spare_waits",
-                       fmt::format("no spare takes the place of member {}: {}", i,
-                                   self->why_spare_waits(member)));
+        if (!is_open_role(member)) continue;
+        if (is_awaited(member)) {
+            if (spare_told_.has(i)) continue;
+            spare_told_.add(i);
+            tell(Severity::warning, "spare_waits",
+                 fmt::format("no spare takes the place of member {}: {}", i,
+                             why_spare_waits(member)));
             continue;
         }
-        Busy guard(*self);
-        co_await close_slot(self, member);
-        while (!self->is_settled()) {
-            if (!co_await wait_durable(self, self->changes_)) co_return;
+        Busy guard(*this);
+        co_await close_slot(member);
+        while (!is_settled()) {
+            if (!co_await wait_durable(changes_)) co_return;
         }
-        if (self->members_.failed()) co_return;
-        if (self->is_awaited(member)) co_return;  // another loss has listed rows of it
-        Spare spare = std::move(self->spares_.back());
-        self->spares_.pop_back();
-        self->fill_role(member, std::move(spare));
-        self->changed();
+        if (members_.failed()) co_return;
+        if (is_awaited(member)) co_return;  // another loss has listed rows of it
+        Spare spare = std::move(spares_.back());
+        spares_.pop_back();
+        fill_role(member, std::move(spare));
+        changed();
         co_return;
     }
 }
@@ -178,34 +177,34 @@ void ArrayImpl::walk_passed(const WalkOrder& order, WindowRange passed) {
     }
 }
 
-Task<Result<void>> ArrayImpl::keep_position(ArrayImpl* self) {
-    const WalkOrder order = self->walker_.order();
-    const StripeIndex stripe{self->walker_.position() / self->geometry_.windows_per_stripe()};
-    const StripeIndex settled = self->first_in_doubt();
+Task<Result<void>> ArrayImpl::keep_position() {
+    const WalkOrder order = walker_.order();
+    const StripeIndex stripe{walker_.position() / geometry_.windows_per_stripe()};
+    const StripeIndex settled = first_in_doubt();
     if (!BRAID_MUTANT(checkpoint_ahead)) {
-        BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
+        BRAID_CO_CHECK(co_await Requests::flush_members(context_));
     }
-    if (order.kind == WalkKind::rebuilding && order.losses != self->members_.losses()) {
+    if (order.kind == WalkKind::rebuilding && order.losses != members_.losses()) {
         co_return Error{Errc::cancelled, "walk"};
     }
     switch (order.kind) {
         case WalkKind::rebuilding:
-            self->change(change::RebuiltTo{order.member, stripe});
+            change(change::RebuiltTo{order.member, stripe});
             break;
         case WalkKind::resyncing:
-            self->change(change::ResyncedTo{stripe});
-            self->resync_flushed(settled);
+            change(change::ResyncedTo{stripe});
+            resync_flushed(settled);
             break;
         case WalkKind::scrubbing:
-            self->tell_wrong_before(self->walker_.position());
-            if (self->configuration_.scrub) {
-                self->change(change::ScrubAt{
+            tell_wrong_before(walker_.position());
+            if (configuration_.scrub) {
+                change(change::ScrubAt{
                     ScrubRecord{stripe, order.repair, order.mismatches, order.repaired}});
             }
             break;
     }
-    const std::uint64_t change = self->changed();
-    co_return co_await wait_durable(self, change);
+    const std::uint64_t change = changed();
+    co_return co_await wait_durable(change);
 }
 
 void ArrayImpl::walk_ended(const WalkOrder& order, const Result<void>& result) {
@@ -302,7 +301,7 @@ bool ArrayImpl::wait_for_members(const WalkOrder& order, std::uint64_t window, c
                          text_of(order.kind), window / geometry_.windows_per_stripe(),
                          walk_wait_->why));
     }
-    tasks_.spawn(end_wait(this, Nanos{clock_.now().value + pause}));
+    tasks_.spawn(end_wait(Nanos{clock_.now().value + pause}));
     return true;
 }
 
@@ -343,14 +342,14 @@ std::vector<WaitStatus> ArrayImpl::waits() const {
     return all;
 }
 
-Task<void> ArrayImpl::end_wait(ArrayImpl* self, Nanos until) {
-    Timer timer(self->clock_, until);
-    self->waiting_ = &timer;
+Task<void> ArrayImpl::end_wait(Nanos until) {
+    Timer timer(clock_, until);
+    waiting_ = &timer;
     co_await timer;
-    self->waiting_ = nullptr;
-    self->walk_waits_ = false;
-    self->set_settles();
-    self->background_event_.set();
+    waiting_ = nullptr;
+    walk_waits_ = false;
+    set_settles();
+    background_event_.set();
 }
 
 void ArrayImpl::scrub_ended(const WalkOrder& order, const Result<void>& result) {

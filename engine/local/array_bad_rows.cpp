@@ -103,52 +103,52 @@ bool ArrayImpl::add_bad_rows(const std::vector<BadRange>& rows) {
 }
 
 /// What a walk met. Told once in a walk: there may be many.
-Task<Result<void>> ArrayImpl::list_rows(ArrayImpl* self, std::vector<BadRange> rows) {
-    BadRows more(self->geometry_, self->bad_.ranges());
+Task<Result<void>> ArrayImpl::list_rows(std::vector<BadRange> rows) {
+    BadRows more(geometry_, bad_.ranges());
     for (const BadRange& range : rows) {
         if (range.kind == BadKind::voided) more.set(more.without(range));
         more.set(more.with(range));
     }
     // Also those that were listed already must be so durably.
-    const bool known = more.ranges() == self->bad_.ranges();
-    if (!known && !self->take_bad_rows(more.ranges())) co_return Error{Errc::full, "bad rows"};
-    if (!known && !self->walk_told_bad_) {
-        self->walk_told_bad_ = true;
-        self->tell(Severity::error, "bad_rows",
-                   fmt::format("rows can neither be read nor computed from the others: they are "
-                               "listed, and reading them is an error until they can be read "
-                               "again, or are written anew: {}",
-                               text_of_bad(self->bad_bytes_, self->bad_bytes_size_)));
+    const bool known = more.ranges() == bad_.ranges();
+    if (!known && !take_bad_rows(more.ranges())) co_return Error{Errc::full, "bad rows"};
+    if (!known && !walk_told_bad_) {
+        walk_told_bad_ = true;
+        tell(Severity::error, "bad_rows",
+             fmt::format("rows can neither be read nor computed from the others: they are "
+                         "listed, and reading them is an error until they can be read "
+                         "again, or are written anew: {}",
+                         text_of_bad(bad_bytes_, bad_bytes_size_)));
     }
-    const std::uint64_t change = known ? self->changes_ : self->changed();
-    co_return co_await wait_patiently(self, change);
+    const std::uint64_t change = known ? changes_ : changed();
+    co_return co_await wait_patiently(change);
 }
 
 /// Of a member that is being rebuilt a row counts before its checkpoint only: what was written in
 /// front of where the rebuild is now is taken along. Beside a row that is to be tried again nothing
 /// else would give it back after a crash.
-Task<Result<void>> ArrayImpl::unlist_rows(ArrayImpl* self, std::vector<BadRange> rows) {
-    const std::vector<RebuiltTo> rebuilt = self->rebuilt_to();
+Task<Result<void>> ArrayImpl::unlist_rows(std::vector<BadRange> rows) {
+    const std::vector<RebuiltTo> rebuilt = rebuilt_to();
     if (!BRAID_MUTANT(bad_row_healed_early)) {
-        BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
+        BRAID_CO_CHECK(co_await Requests::flush_members(context_));
     }
-    BadRows less(self->geometry_, self->bad_.ranges());
+    BadRows less(geometry_, bad_.ranges());
     for (const BadRange& range : rows) less.set(less.without(range));
     if (!fit_slot(less.ranges())) co_return Error{Errc::full, "bad rows"};
-    if (less.ranges() == self->bad_.ranges()) {
-        co_return co_await wait_patiently(self, self->changes_);
+    if (less.ranges() == bad_.ranges()) {
+        co_return co_await wait_patiently(changes_);
     }
-    self->change(change::BadRows{less.ranges()});
-    self->note_rebuilt(rebuilt);
+    change(change::BadRows{less.ranges()});
+    note_rebuilt(rebuilt);
     if (less.empty()) {
-        self->tell(Severity::info, "bad_rows_healed",
-                   "every row that could not be known was read after all, or written anew");
+        tell(Severity::info, "bad_rows_healed",
+             "every row that could not be known was read after all, or written anew");
     }
-    const std::uint64_t change = self->changed();
-    const Result<void> durable = co_await wait_patiently(self, change);
-    if (!durable && self->changes_durable_ < change) {
-        self->owed_ = std::max(self->owed_, change);
-        self->members_.set_owing(true);
+    const std::uint64_t change = changed();
+    const Result<void> durable = co_await wait_patiently(change);
+    if (!durable && changes_durable_ < change) {
+        owed_ = std::max(owed_, change);
+        members_.set_owing(true);
     }
     co_return durable;
 }
@@ -351,22 +351,22 @@ void ArrayImpl::write_refused(WindowPlace place, RowMask rows, RoleSet together)
              whole.back().offset + whole.back().size - 1));
 }
 
-Task<Result<void>> ArrayImpl::doubt_rows(ArrayImpl* self, WindowPlace place, RowMask rows) {
-    Members& members = self->members_;
-    const Geometry& geometry = self->geometry_;
+Task<Result<void>> ArrayImpl::doubt_rows(WindowPlace place, RowMask rows) {
+    Members& members = members_;
+    const Geometry& geometry = geometry_;
     members.rows_doubtful(place, rows);
-    self->intent_.add_doubt(place.stripe);
-    self->set_gates();
+    intent_.add_doubt(place.stripe);
+    set_gates();
     std::vector<BadRange> lost;
     for (const Role role : members.state_of(place).lost& geometry.data_roles()) {
         for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
-            lost.push_back(self->bad_.range_of(place, role, row, count));
+            lost.push_back(bad_.range_of(place, role, row, count));
         });
     }
-    self->background_event_.set();
+    background_event_.set();
     if (lost.empty()) co_return Result<void>{};
-    if (!self->add_bad_rows(lost)) co_return Error{Errc::failed, "bad rows"};
-    co_return co_await wait_patiently(self, self->changed());
+    if (!add_bad_rows(lost)) co_return Error{Errc::failed, "bad rows"};
+    co_return co_await wait_patiently(changed());
 }
 
 }  // namespace braid

@@ -49,45 +49,44 @@ std::uint64_t ArrayImpl::changed() {
     return changes_;
 }
 
-Task<Result<void>> ArrayImpl::wait_for_writer(ArrayImpl* self, std::optional<std::uint64_t> change,
+Task<Result<void>> ArrayImpl::wait_for_writer(std::optional<std::uint64_t> change,
                                               std::uint64_t refusals_max) {
-    while (change ? self->changes_durable_ < *change : self->members_.owes()) {
-        if (self->members_.failed()) {
+    while (change ? changes_durable_ < *change : members_.owes()) {
+        if (members_.failed()) {
             co_return Error{Errc::failed, change ? "configuration" : "array"};
         }
-        if (self->refusals_ >= refusals_max) co_return self->refusal_;
-        self->durable_event_.clear();
-        auto durable = self->durable_event_.wait();
+        if (refusals_ >= refusals_max) co_return refusal_;
+        durable_event_.clear();
+        auto durable = durable_event_.wait();
         co_await durable;
     }
     co_return Result<void>{};
 }
 
-Task<void> ArrayImpl::write_configurations(ArrayImpl* self) {
-    while (!self->stopped_) {
-        auto change = self->changed_event_.wait();
+Task<void> ArrayImpl::write_configurations() {
+    while (!stopped_) {
+        auto change = changed_event_.wait();
         co_await change;
-        self->changed_event_.clear();
-        while (self->changes_durable_ != self->changes_ && !self->members_.failed() &&
-               !self->stopped_) {
-            const std::uint64_t change_now = self->changes_;
-            const std::uint64_t losses_now = self->losses_seen_;
-            const std::uint64_t refusals = self->refusals_;
-            const bool holds = co_await bring_into_force(self);
-            if (self->members_.failed()) continue;
+        changed_event_.clear();
+        while (changes_durable_ != changes_ && !members_.failed() && !stopped_) {
+            const std::uint64_t change_now = changes_;
+            const std::uint64_t losses_now = losses_seen_;
+            const std::uint64_t refusals = refusals_;
+            const bool holds = co_await bring_into_force();
+            if (members_.failed()) continue;
             if (!holds) {  // a member was lost on the way, or refuses: again, with a new epoch
-                self->own_epoch_ = 0;
-                if (self->refusals_ != refusals) co_await wait_for_suspended(self);
+                own_epoch_ = 0;
+                if (refusals_ != refusals) co_await wait_for_suspended();
                 continue;
             }
-            self->changes_durable_ = change_now;
-            self->intent_.set_epoch(self->configuration_.version.epoch);
-            self->members_.set_losses_durable(losses_now);
-            if (self->owed_ <= change_now) self->members_.set_owing(false);
-            self->end_suspensions();
-            self->durable_event_.set();
+            changes_durable_ = change_now;
+            intent_.set_epoch(configuration_.version.epoch);
+            members_.set_losses_durable(losses_now);
+            if (owed_ <= change_now) members_.set_owing(false);
+            end_suspensions();
+            durable_event_.set();
         }
-        self->durable_event_.set();  // also when it failed: nobody waits for ever
+        durable_event_.set();  // also when it failed: nobody waits for ever
     }
 }
 
@@ -112,10 +111,10 @@ Proposal ArrayImpl::propose_next() {
 /// True if every member that takes part holds it. It may change in memory meanwhile: what was
 /// wanted at the beginning is written. From the first step to the last no disk is closed: a member
 /// that is lost between two of them is still one of those that the proposal is for.
-Task<bool> ArrayImpl::bring_into_force(ArrayImpl* self) {
-    const Writing writing(*self);
-    Proposal proposal = self->propose_next();
-    Configuration now = self->configuration_;
+Task<bool> ArrayImpl::bring_into_force() {
+    const Writing writing(*this);
+    Proposal proposal = propose_next();
+    Configuration now = configuration_;
     while (proposal.step() != Proposal::Step::in_force) {
         if (proposal.step() == Proposal::Step::failed) co_return false;
         if (proposal.step() == Proposal::Step::announce && BRAID_MUTANT(not_announced)) break;
@@ -124,28 +123,28 @@ Task<bool> ArrayImpl::bring_into_force(ArrayImpl* self) {
             now.in_force = proposal.in_force();
             now.events += 2;
         }
-        co_await do_step(self, &proposal, &now);
+        co_await do_step(&proposal, &now);
     }
-    self->own_epoch_ = proposal.epoch();
-    self->configuration_.version = now.version;
-    self->configuration_.in_force = now.in_force;
-    self->configuration_.events = now.events;
-    self->in_force_ = now;
-    co_await write_spares(self);
+    own_epoch_ = proposal.epoch();
+    configuration_.version = now.version;
+    configuration_.in_force = now.in_force;
+    configuration_.events = now.events;
+    in_force_ = now;
+    co_await write_spares();
     co_return true;
 }
 
 /// One step, at all members that it is for. Who fails is lost, or suspended.
-Task<void> ArrayImpl::do_step(ArrayImpl* self, Proposal* proposal, const Configuration* now) {
-    const std::uint64_t wall = self->clock_.wall_seconds();
+Task<void> ArrayImpl::do_step(Proposal* proposal, const Configuration* now) {
+    const std::uint64_t wall = clock_.wall_seconds();
     const bool promises = proposal->step() == Proposal::Step::promise;
     const MemberSet members = proposal->pending();
-    std::vector<Result<void>> results(self->members_.count());
-    TaskGroup writers(self->ready_);
-    for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
+    std::vector<Result<void>> results(members_.count());
+    TaskGroup writers(ready_);
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
         if (!members.has(i)) continue;
-        Disk& disk = *self->members_.slot(MemberIndex{i}).disk;
-        MemberMetadata* metadata = &self->metadata_[i];
+        Disk& disk = *members_.slot(MemberIndex{i}).disk;
+        MemberMetadata* metadata = &metadata_[i];
         writers.spawn(
             keep_result(promises ? promise_member(disk, metadata, now->array, proposal->epoch())
                                  : write_member_metadata(disk, now, metadata, wall),
@@ -154,7 +153,7 @@ Task<void> ArrayImpl::do_step(ArrayImpl* self, Proposal* proposal, const Configu
     auto joined = writers.join();
     co_await joined;
     bool refused = false;
-    for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
         if (!members.has(i)) continue;
         if (results[i]) {
             proposal->done(i);
@@ -163,28 +162,28 @@ Task<void> ArrayImpl::do_step(ArrayImpl* self, Proposal* proposal, const Configu
         const MemberIndex member{i};
         const Error& error = results[i].error();
         proposal->failed(i);
-        if (self->is_kept(member, error)) {
+        if (is_kept(member, error)) {
             refused = true;
-            self->suspend(member, error);
+            suspend(member, error);
             continue;
         }
-        self->lose(member, MemberState::faulty,
-                   fmt::format("its metadata could not be written: {}",
-                               error.os_error != 0 ? os_error_text(error.os_error)
-                                                   : std::string(text_of(error.code))));
+        lose(member, MemberState::faulty,
+             fmt::format("its metadata could not be written: {}",
+                         error.os_error != 0 ? os_error_text(error.os_error)
+                                             : std::string(text_of(error.code))));
     }
-    if (refused) ++self->refusals_;
+    if (refused) ++refusals_;
 }
 
 /// After those that take part. One that fails is found when it is used.
-Task<void> ArrayImpl::write_spares(ArrayImpl* self) {
-    const std::uint64_t wall = self->clock_.wall_seconds();
+Task<void> ArrayImpl::write_spares() {
+    const std::uint64_t wall = clock_.wall_seconds();
     std::deque<Result<void>> results;  // their addresses stay
-    TaskGroup writers(self->ready_);
-    for (Spare& spare : self->spares_) {
-        if (self->in_force_.member(spare.metadata.uuid) == nullptr) continue;  // added just now
+    TaskGroup writers(ready_);
+    for (Spare& spare : spares_) {
+        if (in_force_.member(spare.metadata.uuid) == nullptr) continue;  // added just now
         writers.spawn(
-            keep_result(write_member_metadata(*spare.disk, &self->in_force_, &spare.metadata, wall),
+            keep_result(write_member_metadata(*spare.disk, &in_force_, &spare.metadata, wall),
                         &results.emplace_back()));
     }
     auto joined = writers.join();
@@ -219,7 +218,7 @@ void ArrayImpl::lose(MemberIndex member, MemberState state, const std::string& w
         return;
     }
     change(change::Lost{member, state, metadata_[raw(member)].reg.held});
-    tasks_.spawn(let_go(this, member));
+    tasks_.spawn(let_go(member));
     MemberSet left_now;
     left_now.add(raw(member));
     if (!list_doubt(left_now)) return;

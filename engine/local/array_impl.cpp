@@ -137,9 +137,9 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
         if (place.place != Place::member && place.place != Place::spare) continue;
         array->put_disk(std::move(disks[i]), std::move(place.metadata));
     }
-    const Checked<Unit> started = co_await ArrayImpl::start(array.get());
+    const Checked<Unit> started = co_await array->start();
     if (!started) {
-        co_await ArrayImpl::end_tasks(array.get());
+        co_await array->end_tasks();
         co_return started.error();
     }
     co_return std::unique_ptr<Array>(std::move(array));
@@ -166,40 +166,38 @@ void ArrayImpl::note_left_out(const MemberImage& image, const std::string& why) 
     if (at != nullptr && at->role) why_lost_[raw(*at->role)] = why;
 }
 
-Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
-    if (self->options_.on_buffer) self->options_.on_buffer(self->pool_.region());
-    self->members_.refresh();
-    self->note_away();
-    self->members_.set_losses_durable(self->members_.losses());
-    self->in_force_.version = self->configuration_.in_force;
-    self->epoch_seen_ = self->before_.epoch_seen;
-    self->adopt_bad_rows();  // closes the gates
-    self->begin_recovery();
-    if (self->options_.readonly) {
-        self->tell(Severity::info, "started", "serving for reading only; nothing is written");
-        if (!self->members_.doubt().empty()) {
-            self->tell(Severity::warning, "resync_waits",
-                       "parity that is not known to be true stays so until the array is served for "
-                       "writing");
+Task<Checked<Unit>> ArrayImpl::start() {
+    if (options_.on_buffer) options_.on_buffer(pool_.region());
+    members_.refresh();
+    note_away();
+    members_.set_losses_durable(members_.losses());
+    in_force_.version = configuration_.in_force;
+    epoch_seen_ = before_.epoch_seen;
+    adopt_bad_rows();  // closes the gates
+    begin_recovery();
+    if (options_.readonly) {
+        tell(Severity::info, "started", "serving for reading only; nothing is written");
+        if (!members_.doubt().empty()) {
+            tell(Severity::warning, "resync_waits",
+                 "parity that is not known to be true stays so until the array is served for "
+                 "writing");
         }
-        self->change(change::ScrubAt{});  // goes on when it is served for writing again
-        self->background_running_ = true;
-        self->tasks_.spawn(run_background(self));
+        change(change::ScrubAt{});  // goes on when it is served for writing again
+        background_running_ = true;
+        tasks_.spawn(run_background());
         co_return Unit{};
     }
-    self->tasks_.spawn(write_configurations(self));
-    if (self->options_.force) self->trust_doubt_by_force();
-    BRAID_CO_TRY(const IntentSettings intent, self->plan_intent());
-    self->change(change::Intent{intent});
-    self->intent_.start(
-        {self->configuration_.intent, self->before_.intent_generation, self->before_.marked},
-        self->tasks_);
-    self->set_gates();
-    self->change(change::InUse{true});
-    if (!self->list_doubt(self->away())) {
-        co_return Refusal{fmt::format("the array cannot start: {}", self->events_.back().text)};
+    tasks_.spawn(write_configurations());
+    if (options_.force) trust_doubt_by_force();
+    BRAID_CO_TRY(const IntentSettings intent, plan_intent());
+    change(change::Intent{intent});
+    intent_.start({configuration_.intent, before_.intent_generation, before_.marked}, tasks_);
+    set_gates();
+    change(change::InUse{true});
+    if (!list_doubt(away())) {
+        co_return Refusal{fmt::format("the array cannot start: {}", events_.back().text)};
     }
-    const Result<void> durable = co_await wait_durable(self, self->changed());
+    const Result<void> durable = co_await wait_durable(changed());
     if (!durable) {
         co_return Refusal{fmt::format(
             "the members did not take the configuration that says that the array is in use ({}); "
@@ -208,20 +206,19 @@ Task<Checked<Unit>> ArrayImpl::start(ArrayImpl* self) {
     }
     // After the configuration, which says what is in doubt where there is no record: an empty
     // record in front of it would say that nothing is.
-    self->intent_.set_epoch(self->configuration_.version.epoch);
-    if (const auto kept = co_await rewrite_patiently(self); !kept) {
+    intent_.set_epoch(configuration_.version.epoch);
+    if (const auto kept = co_await rewrite_patiently(); !kept) {
         co_return Refusal{
             fmt::format("the members did not take the first record of the write "
                         "intent ({}); see the messages above",
                         text_of(kept.error().code))};
     }
-    self->set_settles();
-    self->tell(
-        Severity::info, "started",
-        fmt::format("RAID-{} of {} members, {} lost", static_cast<int>(self->configuration_.level),
-                    self->members_.count(), self->members_.lost()));
-    self->background_running_ = true;
-    self->tasks_.spawn(run_background(self));
+    set_settles();
+    tell(Severity::info, "started",
+         fmt::format("RAID-{} of {} members, {} lost", static_cast<int>(configuration_.level),
+                     members_.count(), members_.lost()));
+    background_running_ = true;
+    tasks_.spawn(run_background());
     co_return Unit{};
 }
 
@@ -248,68 +245,67 @@ void ArrayImpl::note_away() {
 }
 
 /// Cleanly: no request is left, everything is durable, and the metadata says so last.
-Task<Result<void>> ArrayImpl::stop_all(ArrayImpl* self) {
-    if (self->draining_) co_return Result<void>{};
-    self->draining_ = true;
-    self->tasks_.spawn(watch_stop(self));
-    co_await self->requests_.drain();
+Task<Result<void>> ArrayImpl::stop_all() {
+    if (draining_) co_return Result<void>{};
+    draining_ = true;
+    tasks_.spawn(watch_stop());
+    co_await requests_.drain();
     // Rows that were listed as unknown and written since are known to us alone: the resync has to
     // pass before anybody else may ask which they are.
-    while (self->must_settle()) {
+    while (must_settle()) {
         // It comes before whatever else walks.
-        const bool waits =
-            self->walker_.running() && self->walker_.order().kind != WalkKind::resyncing;
-        if (waits) self->walker_.cancel();
-        self->resync_event_.clear();
-        auto passed = self->resync_event_.wait();
+        const bool waits = walker_.running() && walker_.order().kind != WalkKind::resyncing;
+        if (waits) walker_.cancel();
+        resync_event_.clear();
+        auto passed = resync_event_.wait();
         co_await passed;
     }
-    self->stopping_ = true;
-    for (std::uint32_t i = 0; i != self->members_.count(); ++i) {
-        auto& gate = self->members_.slot(MemberIndex{i}).gate;
+    stopping_ = true;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        auto& gate = members_.slot(MemberIndex{i}).gate;
         gate.close();
         while (gate.has_readers()) {
-            Timer timer(self->clock_, Nanos{self->clock_.now().value + 1'000'000});
+            Timer timer(clock_, Nanos{clock_.now().value + 1'000'000});
             co_await timer;
         }
     }
-    self->walker_.cancel();
-    if (self->waiting_ != nullptr) self->waiting_->cancel();
-    self->background_event_.set();
-    while (self->background_running_ || self->members_busy_) {
-        auto ended = self->background_event_.wait();
+    walker_.cancel();
+    if (waiting_ != nullptr) waiting_->cancel();
+    background_event_.set();
+    while (background_running_ || members_busy_) {
+        auto ended = background_event_.wait();
         co_await ended;
-        self->background_event_.clear();
+        background_event_.clear();
         Yield yield;
         co_await yield;
     }
     Result<void> result;
-    if (!self->options_.readonly && !self->members_.failed()) {
-        result = co_await keep_final_state(self);
+    if (!options_.readonly && !members_.failed()) {
+        result = co_await keep_final_state();
     }
-    co_await end_tasks(self);
-    if (self->members_.failed() && result) co_return Error{Errc::failed, "array"};
+    co_await end_tasks();
+    if (members_.failed() && result) co_return Error{Errc::failed, "array"};
     co_return result;
 }
 
-Task<void> ArrayImpl::end_tasks(ArrayImpl* self) {
-    self->stopped_ = true;
-    if (self->stop_timer_ != nullptr) self->stop_timer_->cancel();
-    self->requests_.stop();
-    self->intent_.stop();
-    self->changed_event_.set();
-    auto joined = self->tasks_.join();
+Task<void> ArrayImpl::end_tasks() {
+    stopped_ = true;
+    if (stop_timer_ != nullptr) stop_timer_->cancel();
+    requests_.stop();
+    intent_.stop();
+    changed_event_.set();
+    auto joined = tasks_.join();
     co_await joined;
 }
 
 /// A stop that takes long says for what it waits.
-Task<void> ArrayImpl::watch_stop(ArrayImpl* self) {
-    for (Nanos pause = seconds(5); !self->stopped_; pause = seconds(60)) {
-        Timer timer(self->clock_, Nanos{self->clock_.now().value + pause.value});
-        self->stop_timer_ = &timer;
+Task<void> ArrayImpl::watch_stop() {
+    for (Nanos pause = seconds(5); !stopped_; pause = seconds(60)) {
+        Timer timer(clock_, Nanos{clock_.now().value + pause.value});
+        stop_timer_ = &timer;
         co_await timer;
-        self->stop_timer_ = nullptr;
-        if (!self->stopped_) self->tell(Severity::warning, "stop_waits", self->why_stop_waits());
+        stop_timer_ = nullptr;
+        if (!stopped_) tell(Severity::warning, "stop_waits", why_stop_waits());
     }
 }
 
@@ -328,33 +324,33 @@ std::string ArrayImpl::why_stop_waits() const {
     return "the stop waits for requests and commands under way";
 }
 
-Task<Result<void>> ArrayImpl::keep_final_state(ArrayImpl* self) {
-    const StripeIndex settled = self->first_in_doubt();
-    BRAID_CO_CHECK(co_await Requests::flush_members(self->context_));
-    self->note_positions();  // everything walked so far was flushed just now
-    self->resync_flushed(settled);
+Task<Result<void>> ArrayImpl::keep_final_state() {
+    const StripeIndex settled = first_in_doubt();
+    BRAID_CO_CHECK(co_await Requests::flush_members(context_));
+    note_positions();  // everything walked so far was flushed just now
+    resync_flushed(settled);
     // What is in doubt there is listed, by row: of that the next start has nothing to ask.
-    const StripeIndex listed = self->doubt_listed_from();
-    self->intent_.settled_from(listed);
-    if (self->first_in_doubt() >= listed) self->change(change::ResyncedTo{});
+    const StripeIndex listed = doubt_listed_from();
+    intent_.settled_from(listed);
+    if (first_in_doubt() >= listed) change(change::ResyncedTo{});
     // Nothing is being written: only what is in doubt stays in the record. The next start, or a
     // crash right after it, goes by this.
-    self->intent_.drop_clean();
-    BRAID_CO_CHECK(co_await rewrite_patiently(self));
+    intent_.drop_clean();
+    BRAID_CO_CHECK(co_await rewrite_patiently());
     // Marked stripes are left that were not made true: only the record knows them, and it counts
     // after an unclean stop. So that is what it is.
-    const bool left = self->intent_.has_doubt();
+    const bool left = intent_.has_doubt();
     if (left) {
-        self->tell(Severity::warning, "resync_left",
-                   fmt::format("{} stripes that were marked are still to be made true; the next "
-                               "start goes on with them",
-                               self->intent_.stripes_in_doubt()));
+        tell(Severity::warning, "resync_left",
+             fmt::format("{} stripes that were marked are still to be made true; the next "
+                         "start goes on with them",
+                         intent_.stripes_in_doubt()));
     }
-    self->change(change::InUse{left});
-    BRAID_CO_CHECK(co_await wait_durable(self, self->changed()));
+    change(change::InUse{left});
+    BRAID_CO_CHECK(co_await wait_durable(changed()));
     if (BRAID_MUTANT(no_closing_revision)) co_return Result<void>{};
     // One more, which names the clean mark: a copy from before it is told by that.
-    co_return co_await wait_durable(self, self->changed());
+    co_return co_await wait_durable(changed());
 }
 
 /// How far rebuilds are in memory. What was written up to there is durable after the next flush.

@@ -47,32 +47,32 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     /// Puts a disk where the configuration has its record; before start().
     void put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata);
     /// Marks the array as in use and begins what is to run in the background.
-    static Task<Checked<Unit>> start(ArrayImpl* self);
+    Task<Checked<Unit>> start();
     /// Ends what runs by itself; nothing is written any more.
-    static Task<void> end_tasks(ArrayImpl* self);
+    Task<void> end_tasks();
     void tell(Severity severity, std::string kind, std::string text);
 
     const Configuration& configuration() const override { return configuration_; }
     void submit(IoRequest& request) override { requests_.submit(request); }
-    Task<Result<void>> stop() override { return stop_all(this); }
+    Task<Result<void>> stop() override { return stop_all(); }
     ArrayStatus status() const override;
     Task<Checked<Unit>> fail_member(std::string name, bool force) override {
-        return run_fail(this, std::move(name), force);
+        return run_fail(std::move(name), force);
     }
     Task<Checked<Unit>> remove_member(std::string name) override {
-        return run_remove(this, std::move(name));
+        return run_remove(std::move(name));
     }
     Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) override {
-        return run_add(this, std::move(disk), force);
+        return run_add(std::move(disk), force);
     }
     Task<Checked<Unit>> replace_member(std::string name, std::unique_ptr<Disk> disk,
                                        bool force) override {
-        return run_replace(this, std::move(name), std::move(disk), force);
+        return run_replace(std::move(name), std::move(disk), force);
     }
     Checked<Unit> start_scrub(bool repair) override;
     Checked<Unit> stop_scrub() override;
     Task<Checked<Unit>> change_intent(IntentChange change) override {
-        return run_change_intent(this, change);
+        return run_change_intent(change);
     }
     bool read_direct(std::uint64_t offset, ByteSpan into) override;
     void note_latency(Nanos latency) override;
@@ -110,19 +110,19 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void write_failed(MemberIndex member, int os_error) override;
     void strip_write_failed(MemberIndex member, int os_error) override;
     Task<Result<void>> rows_doubtful(WindowPlace place, RowMask rows) override {
-        return doubt_rows(this, place, rows);
+        return doubt_rows(place, rows);
     }
     void write_refused(WindowPlace place, RowMask rows, RoleSet together) override;
-    Task<Result<void>> losses_durable() override { return wait_for_writer(this, {}, patience()); }
+    Task<Result<void>> losses_durable() override { return wait_for_writer({}, patience()); }
     Task<Result<void>> flush_members() override { return Requests::flush_members(context_); }
     Task<Result<void>> rows_known(std::vector<BadRange> rows) override {
-        return unlist_rows(this, std::move(rows));
+        return unlist_rows(std::move(rows));
     }
     // WalkHost
     void walk_passed(const WalkOrder& order, WindowRange passed) override;
-    Task<Result<void>> walk_checkpoint() override { return keep_position(this); }
+    Task<Result<void>> walk_checkpoint() override { return keep_position(); }
     Task<Result<void>> walk_unknown(std::vector<BadRange> rows) override {
-        return list_rows(this, std::move(rows));
+        return list_rows(std::move(rows));
     }
     void walk_mismatch(WindowPlace place, RowMask rows, RoleSet strips, std::string what) override;
     void tell_wrong(const WrongRows& rows);
@@ -130,11 +130,11 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void tell_more_wrong();
     LatencySample take_latency() override;
 
-    static Task<Result<void>> keep_position(ArrayImpl* self);
-    static Task<Result<void>> stop_all(ArrayImpl* self);
-    static Task<void> watch_stop(ArrayImpl* self);
+    Task<Result<void>> keep_position();
+    Task<Result<void>> stop_all();
+    Task<void> watch_stop();
     std::string why_stop_waits() const;
-    static Task<Result<void>> keep_final_state(ArrayImpl* self);
+    Task<Result<void>> keep_final_state();
     struct RebuiltTo {
         Uuid uuid;
         StripeIndex stripe{};
@@ -148,12 +148,12 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void tell_failed();
 
     // What cannot be known, array_bad_rows.cpp.
-    static Task<Result<void>> list_rows(ArrayImpl* self, std::vector<BadRange> rows);
-    static Task<Result<void>> unlist_rows(ArrayImpl* self, std::vector<BadRange> rows);
+    Task<Result<void>> list_rows(std::vector<BadRange> rows);
+    Task<Result<void>> unlist_rows(std::vector<BadRange> rows);
     bool add_bad_rows(const std::vector<BadRange>& rows);
     bool take_bad_rows(std::vector<BadRange> more);
     MemberSet written_since() const;
-    static Task<Result<void>> doubt_rows(ArrayImpl* self, WindowPlace place, RowMask rows);
+    Task<Result<void>> doubt_rows(WindowPlace place, RowMask rows);
     std::vector<BadRange> bad_rows_with(const std::vector<BadRange>& rows) const;
     void adopt_bad_rows();
     void set_gates();
@@ -182,22 +182,20 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     RecoveryStatus recovery_status() const;
     std::uint64_t marked_windows_left() const;
     void note_recovery();
-    static Task<Checked<Unit>> run_fail(ArrayImpl* self, std::string name, bool force);
+    Task<Checked<Unit>> run_fail(std::string name, bool force);
     Checked<Unit> may_fail(MemberIndex member, bool force) const;
-    static Task<Checked<Unit>> run_remove(ArrayImpl* self, std::string name);
-    static Task<Checked<Unit>> run_add(ArrayImpl* self, std::unique_ptr<Disk> disk, bool force);
-    static Task<Checked<Unit>> run_replace(ArrayImpl* self, std::string name,
-                                           std::unique_ptr<Disk> disk, bool force);
-    static Task<Checked<Unit>> run_change_intent(ArrayImpl* self, IntentChange change);
+    Task<Checked<Unit>> run_remove(std::string name);
+    Task<Checked<Unit>> run_add(std::unique_ptr<Disk> disk, bool force);
+    Task<Checked<Unit>> run_replace(std::string name, std::unique_ptr<Disk> disk, bool force);
+    Task<Checked<Unit>> run_change_intent(IntentChange change);
     Checked<Unit> may_command() const;
     static Refusal not_durable(const Error& error);
-    static Task<Checked<Unit>> fail_now(ArrayImpl* self, std::string name, bool force);
-    static Task<Checked<Unit>> remove_spare(ArrayImpl* self, Uuid uuid);
-    static Task<Checked<bool>> is_same_disk(ArrayImpl* self, Disk* disk);
-    static Task<Checked<Unit>> tell_from_members(ArrayImpl* self, Disk* disk, bool force);
-    static Task<Checked<NewMember>> prepare(ArrayImpl* self, Disk* disk, Uuid uuid, bool force);
-    static Task<Checked<Unit>> join(ArrayImpl* self, Spare spare, MemberRecord joining,
-                                    std::optional<MemberIndex> role);
+    Task<Checked<Unit>> fail_now(std::string name, bool force);
+    Task<Checked<Unit>> remove_spare(Uuid uuid);
+    Task<Checked<bool>> is_same_disk(Disk* disk);
+    Task<Checked<Unit>> tell_from_members(Disk* disk, bool force);
+    Task<Checked<NewMember>> prepare(Disk* disk, Uuid uuid, bool force);
+    Task<Checked<Unit>> join(Spare spare, MemberRecord joining, std::optional<MemberIndex> role);
     Checked<Unit> check_spares() const;
     static Refusal nothing_to_rebuild_from();
     /// A member that comes back, with what is on the bad-row list for it, array_return.cpp.
@@ -207,11 +205,10 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
         std::uint64_t data_offset{0};
     };
     bool is_back(MemberIndex role, const NewMember& prepared) const;
-    static Task<Checked<Unit>> heal_from(ArrayImpl* self, Disk* disk, MemberIndex role,
-                                         const NewMember* prepared, bool force);
-    static Task<Result<std::uint64_t>> take_back(ArrayImpl* self, TakeBack from);
-    static Task<Result<std::uint64_t>> take_batch(ArrayImpl* self, TakeBack from, std::uint64_t* at,
-                                                  std::uint64_t end);
+    Task<Checked<Unit>> heal_from(Disk* disk, MemberIndex role, const NewMember* prepared,
+                                  bool force);
+    Task<Result<std::uint64_t>> take_back(TakeBack from);
+    Task<Result<std::uint64_t>> take_batch(TakeBack from, std::uint64_t* at, std::uint64_t end);
 
     // The configuration, array_configuration.cpp.
     /// The one place that changes what is wanted, in memory, at once; but for the version, which
@@ -223,21 +220,21 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     std::uint64_t changed();
     /// Until the change is durable, or, of none, what is owed; or the array has failed, or was
     /// refused so often.
-    static Task<Result<void>> wait_for_writer(ArrayImpl* self, std::optional<std::uint64_t> change,
-                                              std::uint64_t refusals_max);
-    static Task<Result<void>> wait_durable(ArrayImpl* self, std::uint64_t change) {
-        return wait_for_writer(self, change, ~std::uint64_t{0});
+    Task<Result<void>> wait_for_writer(std::optional<std::uint64_t> change,
+                                       std::uint64_t refusals_max);
+    Task<Result<void>> wait_durable(std::uint64_t change) {
+        return wait_for_writer(change, ~std::uint64_t{0});
     }
-    static Task<Result<void>> wait_patiently(ArrayImpl* self, std::uint64_t change) {
-        return wait_for_writer(self, change, self->patience());
+    Task<Result<void>> wait_patiently(std::uint64_t change) {
+        return wait_for_writer(change, patience());
     }
     /// Nothing is being written of it: members and spares may be moved, until the next co_await.
     bool is_settled() const { return changes_durable_ == changes_; }
-    static Task<void> write_configurations(ArrayImpl* self);
+    Task<void> write_configurations();
     Proposal propose_next();
-    static Task<bool> bring_into_force(ArrayImpl* self);
-    static Task<void> do_step(ArrayImpl* self, Proposal* proposal, const Configuration* now);
-    static Task<void> write_spares(ArrayImpl* self);
+    Task<bool> bring_into_force();
+    Task<void> do_step(Proposal* proposal, const Configuration* now);
+    Task<void> write_spares();
     void lose(MemberIndex member, MemberState state, const std::string& why);
     bool is_needed(MemberIndex member) const;
     void stop_writing(const std::string& why);
@@ -245,19 +242,19 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool is_kept(MemberIndex member, const Error& error) const;
     void suspend(MemberIndex member, const Error& error);
     void end_suspensions();
-    static Task<void> wait_for_suspended(ArrayImpl* self);
+    Task<void> wait_for_suspended();
     /// The number of refusals after which nobody waits any more who holds rows, or a client.
     std::uint64_t patience() const;
-    static Task<Result<void>> rewrite_patiently(ArrayImpl* self);
+    Task<Result<void>> rewrite_patiently();
     void set_settles();
     std::string text_of_suspension(MemberIndex member) const;
 
     const MemberRecord& record(MemberIndex member) const { return *configuration_.member(member); }
 
     // What runs in the background, array_background.cpp.
-    static Task<void> run_background(ArrayImpl* self);
+    Task<void> run_background();
     std::optional<WalkOrder> next_walk();
-    static Task<void> use_spare(ArrayImpl* self);
+    Task<void> use_spare();
     bool is_awaited(MemberIndex member) const;
     std::string why_spare_waits(MemberIndex member) const;
     std::vector<WaitStatus> waits() const;
@@ -266,7 +263,7 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     void tell_walk_result();
     bool wait_for_members(const WalkOrder& order, std::uint64_t window, const Error& error);
     std::string why_walk_waits(const Error& error) const;
-    static Task<void> end_wait(ArrayImpl* self, Nanos until);
+    Task<void> end_wait(Nanos until);
 
     // Members, array_members.cpp.
     Checked<std::size_t> find_record(const std::string& name) const;
@@ -278,8 +275,8 @@ class ArrayImpl final : public Array, private MemberMonitor, private WalkHost {
     bool is_open_role(MemberIndex member) const;
     std::optional<MemberIndex> first_open_role() const;
     const MemberMetadata& any_metadata() const;
-    static Task<void> close_slot(ArrayImpl* self, MemberIndex member);
-    static Task<void> let_go(ArrayImpl* self, MemberIndex member);
+    Task<void> close_slot(MemberIndex member);
+    Task<void> let_go(MemberIndex member);
     std::string notice_of(const MemberRecord& at) const;
     void fill_role(MemberIndex member, Spare spare);
     std::string text_of_role(MemberIndex member) const;

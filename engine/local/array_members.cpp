@@ -56,28 +56,28 @@ bool ArrayImpl::is_in_use(const MemberRecord& at) const {
 }
 
 /// Waits until nobody uses the member's disk any more, and closes it. Its state is set before.
-Task<void> ArrayImpl::close_slot(ArrayImpl* self, MemberIndex member) {
-    auto& slot = self->members_.slot(member);
-    while (slot.in_flight != 0 || slot.gate.has_readers() || self->writing_) {
-        Timer timer(self->clock_, Nanos{self->clock_.now().value + 1'000'000});
+Task<void> ArrayImpl::close_slot(MemberIndex member) {
+    auto& slot = members_.slot(member);
+    while (slot.in_flight != 0 || slot.gate.has_readers() || writing_) {
+        Timer timer(clock_, Nanos{clock_.now().value + 1'000'000});
         co_await timer;
     }
     slot.disk.reset();
-    self->members_.refresh();
+    members_.refresh();
 }
 
 /// A lost member's disk is closed when nobody uses it any more: then it can be pulled, and the next
 /// one have its name, or come back itself.
-Task<void> ArrayImpl::let_go(ArrayImpl* self, MemberIndex member) {
-    auto& slot = self->members_.slot(member);
+Task<void> ArrayImpl::let_go(MemberIndex member) {
+    auto& slot = members_.slot(member);
     const Disk* const disk = slot.disk.get();
-    while (!self->stopped_ && slot.state == MemberState::faulty && slot.disk.get() == disk) {
-        if (slot.in_flight == 0 && !slot.gate.has_readers() && !self->writing_) {
+    while (!stopped_ && slot.state == MemberState::faulty && slot.disk.get() == disk) {
+        if (slot.in_flight == 0 && !slot.gate.has_readers() && !writing_) {
             slot.disk.reset();
-            self->members_.refresh();
+            members_.refresh();
             co_return;
         }
-        Timer timer(self->clock_, Nanos{self->clock_.now().value + 10'000'000});
+        Timer timer(clock_, Nanos{clock_.now().value + 10'000'000});
         co_await timer;
     }
 }
@@ -139,65 +139,64 @@ Checked<Unit> ArrayImpl::may_fail(MemberIndex role, bool force) const {
         text_of_role(role), cost)};
 }
 
-Task<Checked<Unit>> ArrayImpl::run_fail(ArrayImpl* self, std::string name, bool force) {
-    BRAID_CO_CHECK(self->may_command());
-    Busy guard(*self);
-    co_return co_await fail_now(self, std::move(name), force);
+Task<Checked<Unit>> ArrayImpl::run_fail(std::string name, bool force) {
+    BRAID_CO_CHECK(may_command());
+    Busy guard(*this);
+    co_return co_await fail_now(std::move(name), force);
 }
 
-Task<Checked<Unit>> ArrayImpl::fail_now(ArrayImpl* self, std::string name, bool force) {
-    BRAID_CO_TRY(const std::optional<MemberIndex> role, self->find_role(name));
+Task<Checked<Unit>> ArrayImpl::fail_now(std::string name, bool force) {
+    BRAID_CO_TRY(const std::optional<MemberIndex> role, find_role(name));
     if (!role) {
         co_return Refusal{fmt::format("{} is a spare; braid member remove takes it out", name)};
     }
-    BRAID_CO_CHECK(self->may_fail(*role, force));
-    self->lose(*role, MemberState::faulty, "an operator said so");
-    const Result<void> durable = co_await wait_patiently(self, self->changes_);
+    BRAID_CO_CHECK(may_fail(*role, force));
+    lose(*role, MemberState::faulty, "an operator said so");
+    const Result<void> durable = co_await wait_patiently(changes_);
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};
 }
 
 /// Open, or only remembered.
-Task<Checked<Unit>> ArrayImpl::remove_spare(ArrayImpl* self, Uuid uuid) {
-    self->change(change::SpareRemoved{uuid});
+Task<Checked<Unit>> ArrayImpl::remove_spare(Uuid uuid) {
+    change(change::SpareRemoved{uuid});
     Spare gone;  // kept until the configuration without it holds, so that it is not used twice
-    if (Spare* spare = self->find_spare(uuid); spare != nullptr) {
+    if (Spare* spare = find_spare(uuid); spare != nullptr) {
         gone = std::move(*spare);
-        self->spares_.erase(self->spares_.begin() + (spare - self->spares_.data()));
-        self->tell(Severity::info, "member_removed",
-                   fmt::format("spare {} removed", gone.disk->info().path));
+        spares_.erase(spares_.begin() + (spare - spares_.data()));
+        tell(Severity::info, "member_removed",
+             fmt::format("spare {} removed", gone.disk->info().path));
     }
-    const Result<void> durable = co_await wait_patiently(self, self->changed());
+    const Result<void> durable = co_await wait_patiently(changed());
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};
 }
 
-Task<Checked<Unit>> ArrayImpl::run_remove(ArrayImpl* self, std::string name) {
-    BRAID_CO_CHECK(self->may_command());
-    Busy guard(*self);
-    BRAID_CO_TRY(const std::size_t found, self->find_record(name));
-    const std::optional<MemberIndex> role = self->configuration_.members[found].role;
-    const Uuid uuid = self->configuration_.members[found].uuid;
-    while (!self->is_settled()) {
-        const auto settled = co_await wait_patiently(self, self->changes_);
+Task<Checked<Unit>> ArrayImpl::run_remove(std::string name) {
+    BRAID_CO_CHECK(may_command());
+    Busy guard(*this);
+    BRAID_CO_TRY(const std::size_t found, find_record(name));
+    const std::optional<MemberIndex> role = configuration_.members[found].role;
+    const Uuid uuid = configuration_.members[found].uuid;
+    while (!is_settled()) {
+        const auto settled = co_await wait_patiently(changes_);
         if (!settled) co_return not_durable(settled.error());
     }
-    if (self->members_.failed()) co_return not_durable({Errc::failed, "array"});
-    if (!role) co_return co_await remove_spare(self, uuid);
-    const MemberState state = self->members_.slot(*role).state;
+    if (members_.failed()) co_return not_durable({Errc::failed, "array"});
+    if (!role) co_return co_await remove_spare(uuid);
+    const MemberState state = members_.slot(*role).state;
     if (takes_part(state)) {
         co_return Refusal{fmt::format(
             "{} is {}; fail it first (braid member fail {}), or put another in its place (braid "
             "member replace {} PATH)",
-            self->text_of_role(*role), text_of(state), raw(*role), raw(*role))};
+            text_of_role(*role), text_of(state), raw(*role), raw(*role))};
     }
-    co_await close_slot(self, *role);
-    self->tell(Severity::info, "member_removed",
-               fmt::format("{} removed", self->text_of_role(*role)));
-    self->change(change::Removed{*role});
-    self->why_lost_[raw(*role)] = "an operator removed it";
-    const Result<void> durable = co_await wait_patiently(self, self->changed());
-    self->background_event_.set();
+    co_await close_slot(*role);
+    tell(Severity::info, "member_removed", fmt::format("{} removed", text_of_role(*role)));
+    change(change::Removed{*role});
+    why_lost_[raw(*role)] = "an operator removed it";
+    const Result<void> durable = co_await wait_patiently(changed());
+    background_event_.set();
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};
 }
@@ -267,12 +266,12 @@ const MemberMetadata& ArrayImpl::any_metadata() const {
 
 /// Whether what is written to `member` appears on `disk`: it is the same one, by another name or
 /// another cable. The configuration that is written anew is the probe.
-Task<Checked<bool>> ArrayImpl::is_same_disk(ArrayImpl* self, Disk* disk) {
+Task<Checked<bool>> ArrayImpl::is_same_disk(Disk* disk) {
     Buffer before(row_size);
     Buffer after(row_size);
     auto read = co_await read_disk(*disk, md_superblock_offset, before.span());
     if (read) {
-        const auto durable = co_await wait_patiently(self, self->changed());
+        const auto durable = co_await wait_patiently(changed());
         if (!durable) co_return not_durable(durable.error());
         read = co_await read_disk(*disk, md_superblock_offset, after.span());
     }
@@ -285,16 +284,15 @@ Task<Checked<bool>> ArrayImpl::is_same_disk(ArrayImpl* self, Disk* disk) {
 
 /// A disk whose metadata names a member that is in use is that one, or a copy of it: the copy may
 /// be forced.
-Task<Checked<Unit>> ArrayImpl::tell_from_members(ArrayImpl* self, Disk* disk, bool force) {
-    BRAID_CO_TRY(const std::vector<Uuid> traces,
-                 co_await find_traces(*disk, self->configuration_.array));
+Task<Checked<Unit>> ArrayImpl::tell_from_members(Disk* disk, bool force) {
+    BRAID_CO_TRY(const std::vector<Uuid> traces, co_await find_traces(*disk, configuration_.array));
     std::optional<MemberRecord> known;
-    for (const MemberRecord& at : self->configuration_.members) {
+    for (const MemberRecord& at : configuration_.members) {
         const bool named = std::ranges::find(traces, at.uuid) != traces.end();
-        if (named && at.uuid != Uuid{} && self->is_in_use(at)) known = at;
+        if (named && at.uuid != Uuid{} && is_in_use(at)) known = at;
     }
     if (!known) co_return Unit{};
-    BRAID_CO_TRY(const bool same, co_await is_same_disk(self, disk));
+    BRAID_CO_TRY(const bool same, co_await is_same_disk(disk));
     if (same) {
         co_return is_member_already(disk->info().path, *known,
                                     "what is written to the one is read from the other");
@@ -305,7 +303,7 @@ Task<Checked<Unit>> ArrayImpl::tell_from_members(ArrayImpl* self, Disk* disk, bo
             *disk, fmt::format("a copy of member {} ({}), which is in use", role, known->path));
     }
     BRAID_CO_CHECK(co_await try_write(*disk));
-    const auto wiped = co_await wipe_ends(*disk, front_of(self->configuration_));
+    const auto wiped = co_await wipe_ends(*disk, front_of(configuration_));
     if (wiped) co_return Unit{};
     co_return Refusal{fmt::format("{}: cannot be written: {}", disk->info().path,
                                   os_error_text(wiped.error().os_error))};
@@ -313,15 +311,14 @@ Task<Checked<Unit>> ArrayImpl::tell_from_members(ArrayImpl* self, Disk* disk, bo
 
 /// All that can speak against a disk is found out, and the disk made ready, before anything is
 /// given up for it.
-Task<Checked<NewMember>> ArrayImpl::prepare(ArrayImpl* self, Disk* disk, Uuid uuid, bool force) {
-    while (!self->is_settled()) {
-        const auto settled = co_await wait_patiently(self, self->changes_);
+Task<Checked<NewMember>> ArrayImpl::prepare(Disk* disk, Uuid uuid, bool force) {
+    while (!is_settled()) {
+        const auto settled = co_await wait_patiently(changes_);
         if (!settled) co_return not_durable(settled.error());
     }
-    BRAID_CO_CHECK(co_await tell_from_members(self, disk, force));
-    if (self->members_.failed()) co_return nothing_to_rebuild_from();
-    co_return co_await prepare_new_member(*disk, uuid, self->configuration_, self->any_metadata(),
-                                          force);
+    BRAID_CO_CHECK(co_await tell_from_members(disk, force));
+    if (members_.failed()) co_return nothing_to_rebuild_from();
+    co_return co_await prepare_new_member(*disk, uuid, configuration_, any_metadata(), force);
 }
 
 /// Whether one more record fits, where no role waits for a member.
@@ -345,23 +342,23 @@ Refusal ArrayImpl::nothing_to_rebuild_from() {
         "lost members back, and start it again"};
 }
 
-Task<Checked<Unit>> ArrayImpl::run_add(ArrayImpl* self, std::unique_ptr<Disk> disk, bool force) {
-    BRAID_CO_CHECK(self->may_command());
-    Busy guard(*self);
-    if (self->members_.failed()) co_return nothing_to_rebuild_from();
-    BRAID_CO_CHECK(self->check_spares());
-    BRAID_CO_TRY(MemberRecord joining, self->plan_record(*disk));
-    BRAID_CO_TRY(NewMember fresh, co_await prepare(self, disk.get(), joining.uuid, force));
+Task<Checked<Unit>> ArrayImpl::run_add(std::unique_ptr<Disk> disk, bool force) {
+    BRAID_CO_CHECK(may_command());
+    Busy guard(*this);
+    if (members_.failed()) co_return nothing_to_rebuild_from();
+    BRAID_CO_CHECK(check_spares());
+    BRAID_CO_TRY(MemberRecord joining, plan_record(*disk));
+    BRAID_CO_TRY(NewMember fresh, co_await prepare(disk.get(), joining.uuid, force));
     // A member of this array that was away comes back to its own role, if that is still empty.
     std::optional<MemberIndex> role;
     if (fresh.before) {
-        if (const auto* own = self->configuration_.member(*fresh.before)) role = own->role;
+        if (const auto* own = configuration_.member(*fresh.before)) role = own->role;
     }
-    if (role && !self->is_open_role(*role)) role.reset();
-    if (!role) role = self->first_open_role();
-    if (role) BRAID_CO_CHECK(co_await heal_from(self, disk.get(), *role, &fresh, force));
+    if (role && !is_open_role(*role)) role.reset();
+    if (!role) role = first_open_role();
+    if (role) BRAID_CO_CHECK(co_await heal_from(disk.get(), *role, &fresh, force));
     Spare spare{std::move(disk), std::move(fresh.metadata)};
-    co_return co_await join(self, std::move(spare), std::move(joining), role);
+    co_return co_await join(std::move(spare), std::move(joining), role);
 }
 
 std::optional<MemberIndex> ArrayImpl::first_open_role() const {
@@ -372,52 +369,52 @@ std::optional<MemberIndex> ArrayImpl::first_open_role() const {
 }
 
 /// Takes the new member in: into `role`, or into the first that is open, or as a spare.
-Task<Checked<Unit>> ArrayImpl::join(ArrayImpl* self, Spare spare, MemberRecord joining,
+Task<Checked<Unit>> ArrayImpl::join(Spare spare, MemberRecord joining,
                                     std::optional<MemberIndex> role) {
-    if (role && !self->is_open_role(*role)) role.reset();
-    if (!role) role = self->first_open_role();
-    if (role) co_await close_slot(self, *role);
-    while (!self->is_settled()) {
-        const auto settled = co_await wait_patiently(self, self->changes_);
+    if (role && !is_open_role(*role)) role.reset();
+    if (!role) role = first_open_role();
+    if (role) co_await close_slot(*role);
+    while (!is_settled()) {
+        const auto settled = co_await wait_patiently(changes_);
         if (!settled) co_return not_durable(settled.error());
     }
-    if (self->members_.failed()) co_return not_durable({Errc::failed, "array"});
-    self->change(change::SpareAdded{joining});
+    if (members_.failed()) co_return not_durable({Errc::failed, "array"});
+    change(change::SpareAdded{joining});
     if (role) {
-        self->fill_role(*role, std::move(spare));
+        fill_role(*role, std::move(spare));
     } else {
-        self->tell(Severity::info, "member_added", fmt::format("{} is a spare", joining.path));
-        self->spares_.push_back(std::move(spare));
+        tell(Severity::info, "member_added", fmt::format("{} is a spare", joining.path));
+        spares_.push_back(std::move(spare));
     }
-    const Result<void> durable = co_await wait_patiently(self, self->changed());
-    self->background_event_.set();
+    const Result<void> durable = co_await wait_patiently(changed());
+    background_event_.set();
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};
 }
 
 /// The new disk was looked at, written to and made empty before the old one is given up: whatever
 /// is refused leaves the old one where it is.
-Task<Checked<Unit>> ArrayImpl::run_replace(ArrayImpl* self, std::string name,
-                                           std::unique_ptr<Disk> disk, bool force) {
-    BRAID_CO_CHECK(self->may_command());
-    Busy guard(*self);
-    BRAID_CO_TRY(const std::optional<MemberIndex> role, self->find_role(name));
+Task<Checked<Unit>> ArrayImpl::run_replace(std::string name, std::unique_ptr<Disk> disk,
+                                           bool force) {
+    BRAID_CO_CHECK(may_command());
+    Busy guard(*this);
+    BRAID_CO_TRY(const std::optional<MemberIndex> role, find_role(name));
     if (!role) {
         co_return Refusal{fmt::format("{} is a spare: remove it and add another", name)};
     }
-    if (self->members_.failed()) co_return nothing_to_rebuild_from();
-    if (!self->is_open_role(*role)) BRAID_CO_CHECK(self->may_fail(*role, force));
-    BRAID_CO_TRY(MemberRecord joining, self->plan_record(*disk));
-    BRAID_CO_TRY(NewMember fresh, co_await prepare(self, disk.get(), joining.uuid, force));
-    if (self->is_open_role(*role)) {
-        BRAID_CO_CHECK(co_await heal_from(self, disk.get(), *role, &fresh, force));
+    if (members_.failed()) co_return nothing_to_rebuild_from();
+    if (!is_open_role(*role)) BRAID_CO_CHECK(may_fail(*role, force));
+    BRAID_CO_TRY(MemberRecord joining, plan_record(*disk));
+    BRAID_CO_TRY(NewMember fresh, co_await prepare(disk.get(), joining.uuid, force));
+    if (is_open_role(*role)) {
+        BRAID_CO_CHECK(co_await heal_from(disk.get(), *role, &fresh, force));
     }
     // It may have been lost by itself meanwhile.
-    if (!self->is_open_role(*role)) {
-        BRAID_CO_CHECK(co_await fail_now(self, std::to_string(raw(*role)), force));
+    if (!is_open_role(*role)) {
+        BRAID_CO_CHECK(co_await fail_now(std::to_string(raw(*role)), force));
     }
     Spare spare{std::move(disk), std::move(fresh.metadata)};
-    co_return co_await join(self, std::move(spare), std::move(joining), role);
+    co_return co_await join(std::move(spare), std::move(joining), role);
 }
 
 }  // namespace braid

@@ -135,50 +135,50 @@ Checked<IntentSettings> ArrayImpl::plan_intent() {
 
 /// At every moment a crash finds either a record of all that is being written, or a configuration
 /// that says that there is none.
-Task<Checked<Unit>> ArrayImpl::run_change_intent(ArrayImpl* self, IntentChange change) {
-    BRAID_CO_CHECK(self->may_command());
-    Busy guard(*self);
-    const IntentSettings before = self->configuration_.intent;
+Task<Checked<Unit>> ArrayImpl::run_change_intent(IntentChange wanted) {
+    BRAID_CO_CHECK(may_command());
+    Busy guard(*this);
+    const IntentSettings before = configuration_.intent;
     IntentSettings settings = before;
-    if (change.region) {
-        BRAID_CO_CHECK(check_intent_region(*change.region));
-        self->intent_.set_region(*change.region);
-        settings.region = *change.region;
-        self->change(change::Intent{settings});
+    if (wanted.region) {
+        BRAID_CO_CHECK(check_intent_region(*wanted.region));
+        intent_.set_region(*wanted.region);
+        settings.region = *wanted.region;
+        change(change::Intent{settings});
     }
-    const bool on = change.on.value_or(self->intent_.on());
-    if (on && !self->intent_.on()) {
-        if (!self->before_.intent_hindrance.empty()) {
+    const bool on = wanted.on.value_or(intent_.on());
+    if (on && !intent_.on()) {
+        if (!before_.intent_hindrance.empty()) {
             co_return Refusal{
-                fmt::format("there can be no write intent: {}", self->before_.intent_hindrance)};
+                fmt::format("there can be no write intent: {}", before_.intent_hindrance)};
         }
-        self->intent_.set_on(true);
-        while (self->intent_.unmarked() != 0) {
-            auto ended = self->intent_.unmarked_ended().wait();
+        intent_.set_on(true);
+        while (intent_.unmarked() != 0) {
+            auto ended = intent_.unmarked_ended().wait();
             co_await ended;
         }
-        Result<void> kept = co_await Requests::flush_members(self->context_);
-        if (kept) kept = co_await WriteIntent::rewrite(&self->intent_);
+        Result<void> kept = co_await Requests::flush_members(context_);
+        if (kept) kept = co_await intent_.rewrite();
         if (!kept) {
-            self->intent_.set_on(false);
+            intent_.set_on(false);
             co_return Refusal{
                 fmt::format("the write intent cannot be kept: {}", text_of(kept.error().code))};
         }
     }
     settings.on = on;
-    self->change(change::Intent{settings});
-    const Result<void> durable = co_await wait_patiently(self, self->changed());
+    change(change::Intent{settings});
+    const Result<void> durable = co_await wait_patiently(changed());
     if (!durable) {
         // Marks go on: a member may hold by now that there are some.
-        self->change(change::Intent{before});
-        self->intent_.set_region(before.region);
-        (void)self->changed();
+        change(change::Intent{before});
+        intent_.set_region(before.region);
+        (void)changed();
         co_return not_durable(durable.error());
     }
-    if (!on) self->intent_.set_on(false);
-    self->tell(Severity::info, "intent_changed",
-               fmt::format("write intent {}, regions of {} bytes", on ? "on" : "off",
-                           self->configuration_.intent.region));
+    if (!on) intent_.set_on(false);
+    tell(Severity::info, "intent_changed",
+         fmt::format("write intent {}, regions of {} bytes", on ? "on" : "off",
+                     configuration_.intent.region));
     co_return Unit{};
 }
 

@@ -66,10 +66,10 @@ Task<bool> take_rows(StripeContext context, Returning from) {
 
 /// Rows [at, end) of the member's list, as many as can be locked at once; `at` moves on. Gives the
 /// number of rows that could not be taken.
-Task<Result<std::uint64_t>> ArrayImpl::take_batch(ArrayImpl* self, TakeBack from, std::uint64_t* at,
+Task<Result<std::uint64_t>> ArrayImpl::take_batch(TakeBack from, std::uint64_t* at,
                                                   std::uint64_t end) {
     constexpr std::size_t locks_max = 64;
-    const Geometry& geometry = self->geometry_;
+    const Geometry& geometry = geometry_;
     std::array<std::optional<RowLock>, locks_max> locks;
     std::vector<BadRange> known;
     std::uint64_t left = 0;
@@ -80,9 +80,9 @@ Task<Result<std::uint64_t>> ArrayImpl::take_batch(ArrayImpl* self, TakeBack from
         Returning rows;
         rows.disk = from.disk;
         rows.data_offset = from.data_offset;
-        rows.place = self->members_.window_place(window);
+        rows.place = members_.window_place(window);
         rows.role = geometry.role_of(rows.place.stripe, from.member);
-        locks[i].emplace(self->locks_, rows.place, row_range(0, geometry.window_rows));
+        locks[i].emplace(locks_, rows.place, row_range(0, geometry.window_rows));
         RowLock& lock = *locks[i];
         // Who holds locks waits for none, as zero_stripes() does it.
         if (i == 0) {
@@ -90,40 +90,40 @@ Task<Result<std::uint64_t>> ArrayImpl::take_batch(ArrayImpl* self, TakeBack from
         } else if (!lock.await_ready()) {
             break;
         }
-        rows.rows = self->bad_.rows_of(rows.place, rows.role,
-                                       row_range(first, static_cast<std::uint32_t>(past - *at)),
-                                       BadKind::retry);
+        rows.rows =
+            bad_.rows_of(rows.place, rows.role,
+                         row_range(first, static_cast<std::uint32_t>(past - *at)), BadKind::retry);
         *at = past;
         if (rows.rows == 0) continue;
-        if (!co_await take_rows(self->context_, rows)) {
+        if (!co_await take_rows(context_, rows)) {
             left += static_cast<std::uint64_t>(std::popcount(rows.rows));
             continue;
         }
         // Those of others, too, which could be read for this: beside one that stays the rebuild
         // would trust no parity, and give up what it was just made true for.
         for (const Role role : geometry.data_roles()) {
-            for_each_run(self->bad_.rows_of(rows.place, role, rows.rows, BadKind::retry),
+            for_each_run(bad_.rows_of(rows.place, role, rows.rows, BadKind::retry),
                          [&](std::uint32_t row, std::uint32_t count) {
-                             known.push_back(self->bad_.range_of(rows.place, role, row, count));
+                             known.push_back(bad_.range_of(rows.place, role, row, count));
                          });
         }
     }
-    if (!known.empty()) BRAID_CO_CHECK(co_await unlist_rows(self, std::move(known)));
+    if (!known.empty()) BRAID_CO_CHECK(co_await unlist_rows(std::move(known)));
     co_return left;
 }
 
 /// Reads what is listed for the member, to be tried again, from the disk that it comes back on.
 /// @return how many rows could not be taken
-Task<Result<std::uint64_t>> ArrayImpl::take_back(ArrayImpl* self, TakeBack from) {
+Task<Result<std::uint64_t>> ArrayImpl::take_back(TakeBack from) {
     std::uint64_t left = 0;
-    const std::vector<BadRange> listed = self->bad_.ranges();
+    const std::vector<BadRange> listed = bad_.ranges();
     for (const BadRange& range : listed) {
         if (range.member != from.member || range.kind != BadKind::retry) continue;
         for (std::uint64_t at = range.first; at != range.first + range.count;) {
             BRAID_CO_TRY(const std::uint64_t more,
-                         co_await take_batch(self, from, &at, range.first + range.count));
+                         co_await take_batch(from, &at, range.first + range.count));
             left += more;
-            if (self->members_.failed()) co_return Error{Errc::failed, "array"};
+            if (members_.failed()) co_return Error{Errc::failed, "array"};
         }
     }
     co_return left;
@@ -137,21 +137,21 @@ bool ArrayImpl::is_back(MemberIndex role, const NewMember& prepared) const {
 }
 
 /// Before `disk` takes the role: what it brings back is known again.
-Task<Checked<Unit>> ArrayImpl::heal_from(ArrayImpl* self, Disk* disk, MemberIndex role,
-                                         const NewMember* prepared, bool force) {
+Task<Checked<Unit>> ArrayImpl::heal_from(Disk* disk, MemberIndex role, const NewMember* prepared,
+                                         bool force) {
     const auto is_its = [role](const BadRange& range) {
         return range.member == role && range.kind == BadKind::retry;
     };
-    if (std::ranges::none_of(self->bad_.ranges(), is_its)) co_return Unit{};
-    if (!self->is_back(role, *prepared)) {
+    if (std::ranges::none_of(bad_.ranges(), is_its)) co_return Unit{};
+    if (!is_back(role, *prepared)) {
         if (force) co_return Unit{};
         co_return Refusal{fmt::format(
             "{} is not the member that has rows that are known to it alone ({} bytes are listed): "
             "bring that one back (braid member add), or give them up with --force",
-            disk->info().path, self->bad_bytes_size_)};
+            disk->info().path, bad_bytes_size_)};
     }
     const TakeBack from{role, disk, prepared->was_in_sync->data_offset};
-    const Result<std::uint64_t> left = co_await take_back(self, from);
+    const Result<std::uint64_t> left = co_await take_back(from);
     if (!left) {
         co_return Refusal{fmt::format("the rows that {} brings back could not be taken: {}",
                                       disk->info().path, text_of(left.error().code))};

@@ -80,13 +80,13 @@ void ArrayImpl::end_suspensions() {
 
 /// Before the next try. Nobody who stops, or starts, waits for it for ever: then nothing is written
 /// any more, and the next start finds what holds.
-Task<void> ArrayImpl::wait_for_suspended(ArrayImpl* self) {
-    const bool is_waited_for = self->draining_ || !self->background_running_;
-    const std::uint32_t in_row = ++self->refused_in_row_;
-    self->durable_event_.set();
-    self->set_settles();
-    if (is_waited_for && ++self->refused_last_ == tries_last_max) {
-        self->stop_writing(
+Task<void> ArrayImpl::wait_for_suspended() {
+    const bool is_waited_for = draining_ || !background_running_;
+    const std::uint32_t in_row = ++refused_in_row_;
+    durable_event_.set();
+    set_settles();
+    if (is_waited_for && ++refused_last_ == tries_last_max) {
+        stop_writing(
             "a member does not take its metadata (see above). Nothing is lost: see to it, and "
             "start the array again");
         co_return;
@@ -94,7 +94,7 @@ Task<void> ArrayImpl::wait_for_suspended(ArrayImpl* self) {
     // Twice as long each time; where that is past pause_max, how often does not count any more.
     const std::uint32_t doublings = is_waited_for ? 0 : std::min(in_row - 1, tries_max);
     const std::uint64_t pause = std::min(pause_first.value << doublings, pause_max.value);
-    Timer timer(self->clock_, Nanos{self->clock_.now().value + pause});
+    Timer timer(clock_, Nanos{clock_.now().value + pause});
     co_await timer;
 }
 
@@ -106,11 +106,11 @@ std::uint64_t ArrayImpl::patience() const {
 }
 
 /// The record that a start, or a stop, needs: tried as often as their configuration is.
-Task<Result<void>> ArrayImpl::rewrite_patiently(ArrayImpl* self) {
+Task<Result<void>> ArrayImpl::rewrite_patiently() {
     for (std::uint32_t tries = 1;; ++tries) {
-        const Result<void> kept = co_await WriteIntent::rewrite(&self->intent_);
-        if (kept || self->members_.failed() || tries == tries_last_max) co_return kept;
-        Timer timer(self->clock_, Nanos{self->clock_.now().value + pause_first.value});
+        const Result<void> kept = co_await intent_.rewrite();
+        if (kept || members_.failed() || tries == tries_last_max) co_return kept;
+        Timer timer(clock_, Nanos{clock_.now().value + pause_first.value});
         co_await timer;
     }
 }

@@ -90,11 +90,11 @@ void Requests::submit(IoRequest& request) {
 void Requests::begin(IoRequest& request) {
     switch (request.kind) {
         case IoKind::read:
-            return start(to_read_, readers_, readers_max, read_work, request);
+            return start(to_read_, readers_, readers_max, &Requests::read_work, request);
         case IoKind::zero:
-            return start(to_zero_, zeroers_, zeroers_max, zero_work, request);
+            return start(to_zero_, zeroers_, zeroers_max, &Requests::zero_work, request);
         case IoKind::flush:
-            return start(to_flush_, flushers_, 1, flush_work, request);
+            return start(to_flush_, flushers_, 1, &Requests::flush_work, request);
         case IoKind::write:
             return start_write(request);
     }
@@ -109,10 +109,10 @@ void Requests::start_write(IoRequest& request) {
 }
 
 void Requests::start(RequestQueue& queue, std::uint32_t& started, std::uint32_t most,
-                     Task<void> (*work)(Requests*), IoRequest& request) {
+                     Task<void> (Requests::*work)(), IoRequest& request) {
     if (queue.push(request) || started == most) return;
     ++started;
-    tasks_.spawn(work(this));
+    tasks_.spawn((this->*work)());
 }
 
 void Requests::finish(IoRequest& request) {
@@ -228,28 +228,28 @@ void Requests::part_done(Part& part, const Result<void>& result) {
 
 // ---- reads ---------------------------------------------------------------------------------
 
-Task<void> Requests::read_work(Requests* self) {
-    while (!self->to_read_.closed()) {
-        auto take = self->to_read_.take();
+Task<void> Requests::read_work() {
+    while (!to_read_.closed()) {
+        auto take = to_read_.take();
         IoRequest* request = co_await take;
         if (request == nullptr) continue;
-        const Result<void> result = co_await read_request(self->context_, request);
-        if (!result) self->fail(*request, result.error());
-        self->finish(*request);
+        const Result<void> result = co_await read_request(context_, request);
+        if (!result) fail(*request, result.error());
+        finish(*request);
     }
 }
 
 // ---- zeroes --------------------------------------------------------------------------------
 
-Task<void> Requests::zero_work(Requests* self) {
-    while (!self->to_zero_.closed()) {
-        auto take = self->to_zero_.take();
+Task<void> Requests::zero_work() {
+    while (!to_zero_.closed()) {
+        auto take = to_zero_.take();
         IoRequest* request = co_await take;
         if (request == nullptr) continue;
-        Result<void> result = co_await zero(self, request);
-        if (result && request->fua) result = co_await flush_members(self->context_);
-        if (!result) self->fail(*request, result.error());
-        self->finish(*request);
+        Result<void> result = co_await zero(request);
+        if (result && request->fua) result = co_await flush_members(context_);
+        if (!result) fail(*request, result.error());
+        finish(*request);
     }
 }
 
@@ -274,25 +274,24 @@ bool zeroes_fast(const Members& members, bool may_free) {
 
 /// A trim never writes: what it covers of a stripe in part keeps its content, and the space that
 /// it has, or has not.
-Task<Result<void>> Requests::zero(Requests* self, IoRequest* request) {
-    const Geometry& geometry = self->context_.geometry;
+Task<Result<void>> Requests::zero(IoRequest* request) {
+    const Geometry& geometry = context_.geometry;
     const std::uint64_t data_size = geometry.stripe_data_size();
     const std::uint64_t end = request->offset + request->size;
     const std::uint64_t first = round_up(request->offset, data_size);
     const std::uint64_t last = round_down(end, data_size);
     const bool may_free = request->may_free || request->trim;
-    const bool fast = zeroes_fast(self->context_.members, may_free);
+    const bool fast = zeroes_fast(context_.members, may_free);
     if (request->trim) {
         if (first >= last || !fast) co_return Result<void>{};
-        co_return co_await zero_stripes(self,
-                                        {first / data_size, (last - first) / data_size, may_free});
+        co_return co_await zero_stripes({first / data_size, (last - first) / data_size, may_free});
     }
     if (request->fast_only && !fast) co_return Error{Errc::unsupported, "fast zero"};
-    if (first >= last || !fast) co_return co_await write_zeroes(self, request->offset, end);
-    BRAID_CO_CHECK(co_await write_zeroes(self, request->offset, first));
+    if (first >= last || !fast) co_return co_await write_zeroes(request->offset, end);
+    BRAID_CO_CHECK(co_await write_zeroes(request->offset, first));
     const StripeSpan whole{first / data_size, (last - first) / data_size, may_free};
-    BRAID_CO_CHECK(co_await zero_stripes(self, whole));
-    co_return co_await write_zeroes(self, last, end);
+    BRAID_CO_CHECK(co_await zero_stripes(whole));
+    co_return co_await write_zeroes(last, end);
 }
 
 struct Requests::WriteTarget {
@@ -304,14 +303,14 @@ struct Requests::WriteTarget {
 };
 
 /// The edges, and members that cannot zero: zeros written as any data is.
-Task<Result<void>> Requests::write_zeroes(Requests* self, std::uint64_t begin, std::uint64_t end) {
+Task<Result<void>> Requests::write_zeroes(std::uint64_t begin, std::uint64_t end) {
     for (std::uint64_t at = begin; at < end;) {
         IoRequest write;
         write.kind = IoKind::write;
         write.offset = at;
         write.size = std::min<std::uint64_t>(end - at, request_size_max);
         at += write.size;
-        WriteTarget target{*self};  // not submit(): drain() lets what came before it end
+        WriteTarget target{*this};  // not submit(): drain() lets what came before it end
         RunRequest run(target, write);
         BRAID_CO_CHECK(co_await run);
     }
@@ -413,10 +412,10 @@ Task<Result<void>> zeroes_known(StripeContext context, std::uint64_t number,
 }  // namespace
 
 /// Whole stripes: zero data has zero parity, so every live member is zeroed alike.
-Task<Result<void>> Requests::zero_stripes(Requests* self, StripeSpan span) {
+Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
     constexpr std::uint64_t locks_max = 64;
-    if (self->context_.members.failed()) co_return Error{Errc::failed, "array"};
-    const StripeContext& context = self->context_;
+    if (context_.members.failed()) co_return Error{Errc::failed, "array"};
+    const StripeContext& context = context_;
     const std::uint64_t per_stripe = context.geometry.windows_per_stripe();
     const std::uint64_t end = (span.first + span.count) * per_stripe;
     std::uint64_t number = span.first * per_stripe;
@@ -470,23 +469,23 @@ Task<Result<void>> Requests::zero_stripes(Requests* self, StripeSpan span) {
 
 // ---- flush ---------------------------------------------------------------------------------
 
-Task<void> Requests::flush_work(Requests* self) {
-    while (!self->to_flush_.closed()) {
-        auto take = self->to_flush_.take();
+Task<void> Requests::flush_work() {
+    while (!to_flush_.closed()) {
+        auto take = to_flush_.take();
         IoRequest* request = co_await take;
         if (request == nullptr) continue;
         // Everyone who waits now is served by one round: their writes were done before they asked.
         IoRequest* round = request;
         round->link = nullptr;
-        for (IoRequest* last = request; IoRequest* more = self->to_flush_.pop(); last = more) {
+        for (IoRequest* last = request; IoRequest* more = to_flush_.pop(); last = more) {
             last->link = more;
             more->link = nullptr;
         }
-        const Result<void> result = co_await flush_members(self->context_);
+        const Result<void> result = co_await flush_members(context_);
         while (round != nullptr) {
             IoRequest* next = round->link;
-            if (!result) self->fail(*round, result.error());
-            self->finish(*round);
+            if (!result) fail(*round, result.error());
+            finish(*round);
             round = next;
         }
     }

@@ -88,19 +88,19 @@ class Requests final : public PartSink {
     void split();
     bool split_stripe(IoRequest& request);
     void start(RequestQueue& queue, std::uint32_t& started, std::uint32_t most,
-               Task<void> (*work)(Requests*), IoRequest& request);
+               Task<void> (Requests::*work)(), IoRequest& request);
 
-    static Task<void> read_work(Requests* self);
-    static Task<void> zero_work(Requests* self);
-    static Task<void> flush_work(Requests* self);
-    static Task<Result<void>> zero(Requests* self, IoRequest* request);
+    Task<void> read_work();
+    Task<void> zero_work();
+    Task<void> flush_work();
+    Task<Result<void>> zero(IoRequest* request);
     struct StripeSpan {
         std::uint64_t first{0};
         std::uint64_t count{0};
         bool may_free{false};
     };
-    static Task<Result<void>> zero_stripes(Requests* self, StripeSpan span);
-    static Task<Result<void>> write_zeroes(Requests* self, std::uint64_t begin, std::uint64_t end);
+    Task<Result<void>> zero_stripes(StripeSpan span);
+    Task<Result<void>> write_zeroes(std::uint64_t begin, std::uint64_t end);
 
     StripeContext context_;
     TaskGroup& tasks_;

@@ -459,9 +459,9 @@ Task<Result<void>> read_row(StripeContext context, WindowPlace place, Role role,
 
 /// Makes one row's parity, in the job's buffers, true for what the members hold, and notes in
 /// `differs` where it is not so on a member yet. An error: it cannot be told what they hold.
-Task<Result<void>> StripeJobs::fit_row(StripeJobs* self, Job* job, const RoleSet covered,
-                                       std::uint32_t row, RoleSet* differs) {
-    const StripeContext& context = self->context_;
+Task<Result<void>> StripeJobs::fit_row(Job* job, const RoleSet covered, std::uint32_t row,
+                                       RoleSet* differs) {
+    const StripeContext& context = context_;
     const WindowPlace place = job->place();
     Buffer now(row_size);  // rare: not from the pool, which this job has a part of already
     for (const Role role : covered) {
@@ -481,8 +481,8 @@ Task<Result<void>> StripeJobs::fit_row(StripeJobs* self, Job* job, const RoleSet
 
 /// A write failed on a member that is kept. Its rows are still locked and marked: what the members
 /// hold of them now gets the parity that fits, or the rows are in doubt.
-Task<Result<void>> StripeJobs::fit_rows(StripeJobs* self, Job* job, Error error) {
-    const StripeContext& context = self->context_;
+Task<Result<void>> StripeJobs::fit_rows(Job* job, Error error) {
+    const StripeContext& context = context_;
     StripeIo& io = job->io;
     RowMask doubtful = 0;
     for (std::uint32_t i = 0; i != job->band_count && !BRAID_MUTANT(failed_write_not_fitted); ++i) {
@@ -491,7 +491,7 @@ Task<Result<void>> StripeJobs::fit_rows(StripeJobs* self, Job* job, Error error)
         for (; rows != 0; rows &= rows - 1) {
             const auto row = static_cast<std::uint32_t>(std::countr_zero(rows));
             RoleSet differs;
-            if (!co_await fit_row(self, job, band.covered, row, &differs)) {
+            if (!co_await fit_row(job, band.covered, row, &differs)) {
                 doubtful |= row_range(row, 1);
                 continue;
             }
@@ -542,7 +542,7 @@ void StripeJobs::job_ready() {
         idle->queue->push(idle->handle);
     } else if (started_ != workers_max) {
         ++started_;
-        tasks_.spawn(work(this));
+        tasks_.spawn(work());
     }
 }
 
@@ -553,14 +553,14 @@ void StripeJobs::stop() {
     }
 }
 
-Task<void> StripeJobs::work(StripeJobs* self) {
-    Job job(self->context_);
-    WindowLocks& locks = self->context_.locks;
-    while (!self->stopping_) {
-        Idle idle{*self};
+Task<void> StripeJobs::work() {
+    Job job(context_);
+    WindowLocks& locks = context_.locks;
+    while (!stopping_) {
+        Idle idle{*this};
         co_await idle;
         while (locks.take_job(job.parts)) {
-            const Result<void> result = co_await run(self, &job);
+            const Result<void> result = co_await run(&job);
             job.lease = Lease();
             if (!result && job.parts.count > 1) {
                 // One part's rows spoilt it for all: let each have its own answer.
@@ -570,15 +570,15 @@ Task<void> StripeJobs::work(StripeJobs* self) {
             locks.end_job(job.parts);
             for (Part* part = job.parts.first; part != nullptr;) {
                 Part* next = part->next;  // part_done() may use the part again
-                self->sink_.part_done(*part, result);
+                sink_.part_done(*part, result);
                 part = next;
             }
         }
     }
 }
 
-Task<Result<void>> StripeJobs::run(StripeJobs* self, Job* job) {
-    const StripeContext& context = self->context_;
+Task<Result<void>> StripeJobs::run(Job* job) {
+    const StripeContext& context = context_;
     StripeIo& io = job->io;
     WriteIntent::Hold hold(context.intent, job->place().stripe);  // on its way while we read
     RoleSet unreadable;
@@ -624,7 +624,7 @@ Task<Result<void>> StripeJobs::run(StripeJobs* self, Job* job) {
     if (const RoleSet failed = io.failed(); !failed.empty()) {
         const bool full = tell_failed_strips(io, context.monitor);
         if (!job->kept_of(failed).empty()) {
-            co_return co_await fit_rows(self, job, {full ? Errc::full : Errc::io, "member"});
+            co_return co_await fit_rows(job, {full ? Errc::full : Errc::io, "member"});
         }
     }
     job->note_true_rows();

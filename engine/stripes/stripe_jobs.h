@@ -57,11 +57,10 @@ class StripeJobs final : public JobListener {
   private:
     struct Job;
     struct Idle;
-    static Task<void> work(StripeJobs* self);
-    static Task<Result<void>> run(StripeJobs* self, Job* job);
-    static Task<Result<void>> fit_row(StripeJobs* self, Job* job, RoleSet covered,
-                                      std::uint32_t row, RoleSet* differs);
-    static Task<Result<void>> fit_rows(StripeJobs* self, Job* job, Error error);
+    Task<void> work();
+    Task<Result<void>> run(Job* job);
+    Task<Result<void>> fit_row(Job* job, RoleSet covered, std::uint32_t row, RoleSet* differs);
+    Task<Result<void>> fit_rows(Job* job, Error error);
 
     StripeContext context_;
     PartSink& sink_;

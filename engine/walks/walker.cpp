@@ -93,45 +93,45 @@ void Walker::cancel() {
     if (pausing_ != nullptr) pausing_->cancel();
 }
 
-Task<Result<void>> Walker::run(Walker* self, WalkOrder order) {
-    BRAID_REQUIRE(!self->running_);
-    self->running_ = true;
-    self->order_ = order;
-    self->error_.reset();
+Task<Result<void>> Walker::run(WalkOrder order) {
+    BRAID_REQUIRE(!running_);
+    running_ = true;
+    order_ = order;
+    error_.reset();
     if (BRAID_MUTANT(resync_skips_last) && order.kind == WalkKind::resyncing) {
-        if (--self->order_.ranges.back().end == order.ranges.back().begin) {
-            self->order_.ranges.pop_back();
+        if (--order_.ranges.back().end == order.ranges.back().begin) {
+            order_.ranges.pop_back();
         }
     }
-    self->range_ = 0;
-    self->next_ = self->done_ = order.begin();
-    self->batches_ = self->batches_done_ = 0;
-    self->passed_ = self->bytes_read_ = self->rows_wrong_ = self->rows_unknown_ = 0;
-    self->checkpointed_ = self->rate_since_ = self->clock_.now();
-    self->rate_from_ = 0;
-    self->rate_ = 0;
-    self->pause_until_ = {};
-    self->host_.take_latency();
-    self->quiet_ = {};
-    self->looks_missed_ = self->looks_pause_ = 0;
-    const Geometry& geometry = self->context_.geometry;
-    const bool in_memory = self->in_memory();
+    range_ = 0;
+    next_ = done_ = order.begin();
+    batches_ = batches_done_ = 0;
+    passed_ = bytes_read_ = rows_wrong_ = rows_unknown_ = 0;
+    checkpointed_ = rate_since_ = clock_.now();
+    rate_from_ = 0;
+    rate_ = 0;
+    pause_until_ = {};
+    host_.take_latency();
+    quiet_ = {};
+    looks_missed_ = looks_pause_ = 0;
+    const Geometry& geometry = context_.geometry;
+    const bool in_ram = in_memory();
     const std::uint64_t fits = job_size_max / geometry.member_count / geometry.window_size();
     const std::uint64_t wanted =
-        (in_memory ? batch_size_in_memory : batch_size) / geometry.window_size();
-    self->batch_windows_ = std::clamp<std::uint64_t>(std::min(fits, wanted), 1, batch_windows_max);
-    const std::uint64_t size = self->batch_windows_ * geometry.window_size();
-    const std::uint32_t lanes = in_memory ? lanes_in_memory : lanes_max;
+        (in_ram ? batch_size_in_memory : batch_size) / geometry.window_size();
+    batch_windows_ = std::clamp<std::uint64_t>(std::min(fits, wanted), 1, batch_windows_max);
+    const std::uint64_t size = batch_windows_ * geometry.window_size();
+    const std::uint32_t lanes = in_ram ? lanes_in_memory : lanes_max;
     for (std::uint32_t i = 0; i != lanes; ++i) {
-        self->lanes_.push_back(std::make_unique<Lane>(self->context_, size));
-        self->lanes_group_.spawn(walk_lane(self, self->lanes_.back().get()));
+        lanes_.push_back(std::make_unique<Lane>(context_, size));
+        lanes_group_.spawn(walk_lane(lanes_.back().get()));
     }
-    auto joined = self->lanes_group_.join();
+    auto joined = lanes_group_.join();
     co_await joined;
-    self->lanes_.clear();
-    self->running_ = self->cancelled_ = false;
-    if (self->error_) co_return *self->error_;
-    if (self->range_ != self->order_.ranges.size()) co_return Error{Errc::cancelled, "walk"};
+    lanes_.clear();
+    running_ = cancelled_ = false;
+    if (error_) co_return *error_;
+    if (range_ != order_.ranges.size()) co_return Error{Errc::cancelled, "walk"};
     co_return Result<void>{};
 }
 
@@ -156,67 +156,66 @@ bool Walker::next_batch(Lane& lane) {
     return true;
 }
 
-Task<void> Walker::walk_lane(Walker* self, Lane* lane) {
-    while (!self->cancelled_ && !self->error_ && self->next_batch(*lane)) {
-        const Nanos start = self->clock_.now();
-        const RowMask rows = row_range(0, self->context_.geometry.window_rows);
+Task<void> Walker::walk_lane(Lane* lane) {
+    while (!cancelled_ && !error_ && next_batch(*lane)) {
+        const Nanos start = clock_.now();
+        const RowMask rows = row_range(0, context_.geometry.window_rows);
         for (std::uint32_t i = 0; i != lane->count; ++i) {
-            lane->locks[i].emplace(self->context_.locks,
-                                   self->context_.members.window_place(lane->first + i), rows);
+            lane->locks[i].emplace(context_.locks, context_.members.window_place(lane->first + i),
+                                   rows);
             RowLock& lock = *lane->locks[i];
             co_await lock;
         }
-        const Result<void> result = co_await walk_batch(self, lane);
-        if (!result && !self->error_ && self->is_current()) self->error_ = result.error();
-        while (self->batches_done_ != lane->batch && !self->error_) {
-            self->turn_.clear();
-            auto turn = self->turn_.wait();
+        const Result<void> result = co_await walk_batch(lane);
+        if (!result && !error_ && is_current()) error_ = result.error();
+        while (batches_done_ != lane->batch && !error_) {
+            turn_.clear();
+            auto turn = turn_.wait();
             co_await turn;
         }
-        if (!self->error_ && !self->is_current()) self->error_ = Error{Errc::cancelled, "walk"};
-        if (!self->error_) {
-            ++self->batches_done_;
-            self->passed_ += lane->count;
-            self->done_ = lane->first + lane->count;
-            self->host_.walk_passed(self->order_, {lane->first, self->done_});
+        if (!error_ && !is_current()) error_ = Error{Errc::cancelled, "walk"};
+        if (!error_) {
+            ++batches_done_;
+            passed_ += lane->count;
+            done_ = lane->first + lane->count;
+            host_.walk_passed(order_, {lane->first, done_});
         }
         for (std::uint32_t i = 0; i != lane->count; ++i) lane->locks[i].reset();
-        self->turn_.set();
-        self->note_rate();
-        const Nanos now = self->clock_.now();
-        if (!self->checkpointing_ && !self->error_ &&
-            now.value - self->checkpointed_.value > checkpoint_nanos) {
-            self->checkpointing_ = true;
-            const Result<void> kept = co_await self->host_.walk_checkpoint();
-            if (!kept && !self->error_) self->error_ = kept.error();
-            self->checkpointed_ = self->clock_.now();
-            self->checkpointing_ = false;
+        turn_.set();
+        note_rate();
+        const Nanos now = clock_.now();
+        if (!checkpointing_ && !error_ && now.value - checkpointed_.value > checkpoint_nanos) {
+            checkpointing_ = true;
+            const Result<void> kept = co_await host_.walk_checkpoint();
+            if (!kept && !error_) error_ = kept.error();
+            checkpointed_ = clock_.now();
+            checkpointing_ = false;
         }
-        co_await pause(self, Nanos{now.value - start.value});
+        co_await pause(Nanos{now.value - start.value});
     }
-    self->turn_.set();
+    turn_.set();
 }
 
 /// One lane decides how long all of them pause; the others wait with it.
-Task<void> Walker::pause(Walker* self, Nanos step) {
-    if (self->pausing_ == nullptr && self->clock_.now() >= self->pause_until_) {
-        const LatencySample during = self->host_.take_latency();
-        const Nanos pause = self->throttle_.pause_after(step, during, self->quiet_);
-        self->quiet_ = {};
-        if (pause.value != 0 && !self->cancelled_) {
-            self->pause_until_ = {self->clock_.now().value + pause.value};
-            Timer timer(self->clock_, self->pause_until_);
-            self->pausing_ = &timer;
+Task<void> Walker::pause(Nanos step) {
+    if (pausing_ == nullptr && clock_.now() >= pause_until_) {
+        const LatencySample during = host_.take_latency();
+        const Nanos pause = throttle_.pause_after(step, during, quiet_);
+        quiet_ = {};
+        if (pause.value != 0 && !cancelled_) {
+            pause_until_ = {clock_.now().value + pause.value};
+            Timer timer(clock_, pause_until_);
+            pausing_ = &timer;
             co_await timer;
-            self->pausing_ = nullptr;
-            self->pause_until_ = {};
-            self->quiet_ = self->host_.take_latency();
-            self->turn_.set();
+            pausing_ = nullptr;
+            pause_until_ = {};
+            quiet_ = host_.take_latency();
+            turn_.set();
         }
     } else {
-        while (self->pausing_ != nullptr && !self->cancelled_) {
-            self->turn_.clear();
-            auto turn = self->turn_.wait();
+        while (pausing_ != nullptr && !cancelled_) {
+            turn_.clear();
+            auto turn = turn_.wait();
             co_await turn;
         }
     }
@@ -263,30 +262,30 @@ WalkStatus Walker::status() const {
     return status;
 }
 
-Task<Result<void>> Walker::walk_batch(Walker* self, Lane* lane) {
-    if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
-    BRAID_CO_CHECK(co_await read_batch(self, lane));
+Task<Result<void>> Walker::walk_batch(Lane* lane) {
+    if (!is_current()) co_return Error{Errc::cancelled, "walk"};
+    BRAID_CO_CHECK(co_await read_batch(lane));
     // What a lost member's disk gave last, or another disk in its place, decides nothing.
-    if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
-    BRAID_CO_CHECK(co_await walk_windows(self, lane));
-    if (self->order_.kind == WalkKind::rebuilding) {
-        BRAID_CO_CHECK(co_await rebuild_batch(self, lane));
+    if (!is_current()) co_return Error{Errc::cancelled, "walk"};
+    BRAID_CO_CHECK(co_await walk_windows(lane));
+    if (order_.kind == WalkKind::rebuilding) {
+        BRAID_CO_CHECK(co_await rebuild_batch(lane));
     }
-    if (!lane->voided.empty() && self->is_current()) {
-        BRAID_CO_CHECK(co_await self->context_.monitor.flush_members());
-        BRAID_CO_CHECK(co_await self->host_.walk_unknown(std::move(lane->voided)));
+    if (!lane->voided.empty() && is_current()) {
+        BRAID_CO_CHECK(co_await context_.monitor.flush_members());
+        BRAID_CO_CHECK(co_await host_.walk_unknown(std::move(lane->voided)));
     }
-    if (!lane->known.empty() && self->is_current()) {
-        BRAID_CO_CHECK(co_await self->context_.monitor.rows_known(std::move(lane->known)));
+    if (!lane->known.empty() && is_current()) {
+        BRAID_CO_CHECK(co_await context_.monitor.rows_known(std::move(lane->known)));
     }
     // A member was lost meanwhile: what it should have taken part in does not count.
-    if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
+    if (!is_current()) co_return Error{Errc::cancelled, "walk"};
     co_return Result<void>{};
 }
 
 /// The same windows of every live member, each member's in one piece.
-Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
-    Members& members = self->context_.members;
+Task<Result<void>> Walker::read_batch(Lane* lane) {
+    Members& members = context_.members;
     const WindowPlace place = members.window_place(lane->first);
     RoleSet failed;  // by member index
     lane->has_bad = false;
@@ -304,7 +303,7 @@ Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
             op.kind = DiskOpKind::read;
             op.background = background;
             op.offset = members.device_offset(member, place, 0);
-            op.size = lane->count * self->context_.geometry.window_size();
+            op.size = lane->count * context_.geometry.window_size();
             op.data = lane->content(member, 0);
             op.tag = 1;
             members.submit(member, lane->group, op);
@@ -315,29 +314,29 @@ Task<Result<void>> Walker::read_batch(Walker* self, Lane* lane) {
         const DiskOp& op = lane->ops[i];
         if (op.tag == 0) continue;
         members.count_done(op, MemberIndex{i});
-        self->bytes_read_ += op.size;
+        bytes_read_ += op.size;
         if (op.ok()) continue;
         failed |= RoleSet::of(Role{i});
-        self->context_.monitor.read_failed(MemberIndex{i}, op.os_error);
+        context_.monitor.read_failed(MemberIndex{i}, op.os_error);
     }
     if (failed.empty()) co_return Result<void>{};
     lane->has_bad = true;
     lane->bad.assign(lane->count, {});
-    const RowMask rows = row_range(0, self->context_.geometry.window_rows);
+    const RowMask rows = row_range(0, context_.geometry.window_rows);
     for (const Role member : failed) {
         for (auto& window : lane->bad) window[raw(member)] = rows;
-        co_await read_by_rows(self, lane, MemberIndex{raw(member)});
+        co_await read_by_rows(lane, MemberIndex{raw(member)});
     }
     for (const Role member : failed) {
-        BRAID_CO_CHECK(co_await verify_bad(self, lane, MemberIndex{raw(member)}));
+        BRAID_CO_CHECK(co_await verify_bad(lane, MemberIndex{raw(member)}));
     }
     co_return Result<void>{};
 }
 
 /// Whether the member answers a read anywhere else; or anywhere in the batch, if that is all of it.
-Task<bool> Walker::answers(Walker* self, Lane* lane, MemberIndex member) {
+Task<bool> Walker::answers(Lane* lane, MemberIndex member) {
     constexpr std::uint64_t places = 4;
-    Members& members = self->context_.members;
+    Members& members = context_.members;
     const std::uint64_t windows = members.window_count();
     Buffer row(row_size);
     bool asked = false;
@@ -355,7 +354,7 @@ Task<bool> Walker::answers(Walker* self, Lane* lane, MemberIndex member) {
         members.count_done(op, member);
         if (op.ok()) co_return true;
     }
-    const RowMask rows = row_range(0, self->context_.geometry.window_rows);
+    const RowMask rows = row_range(0, context_.geometry.window_rows);
     co_return !asked && std::ranges::any_of(lane->bad, [&](const auto& window) {
         return window[raw(member)] != rows;
     });
@@ -363,27 +362,27 @@ Task<bool> Walker::answers(Walker* self, Lane* lane, MemberIndex member) {
 
 /// Rows could not be read. Is it these rows, or does the member answer no reads just now? Then
 /// nothing is decided on that. It may have answered none when they were tried: they are once more.
-Task<Result<void>> Walker::verify_bad(Walker* self, Lane* lane, MemberIndex member) {
+Task<Result<void>> Walker::verify_bad(Lane* lane, MemberIndex member) {
     std::uint32_t count = 0;
     for (const auto& window : lane->bad) {
         count += static_cast<std::uint32_t>(std::popcount(window[raw(member)]));
     }
-    if (count == 0 || self->order_.kind == WalkKind::scrubbing) co_return Result<void>{};
-    if (!co_await answers(self, lane, member)) {
-        self->unreadable_ = member;
+    if (count == 0 || order_.kind == WalkKind::scrubbing) co_return Result<void>{};
+    if (!co_await answers(lane, member)) {
+        unreadable_ = member;
         co_return Error{Errc::busy, "walk"};
     }
-    co_await read_by_rows(self, lane, member);
+    co_await read_by_rows(lane, member);
     co_return Result<void>{};
 }
 
 /// A read of the batch failed: which rows, of those that are noted as bad, are to blame? Other
 /// members' rows may be bad, too, and only those of the same row count against each other. A row is
 /// bad when it fails several times: what comes of it may be that its data is given up.
-Task<void> Walker::read_by_rows(Walker* self, Lane* lane, MemberIndex member) {
+Task<void> Walker::read_by_rows(Lane* lane, MemberIndex member) {
     constexpr std::uint32_t tries_max = 3;
-    Members& members = self->context_.members;
-    const std::uint32_t rows = self->context_.geometry.window_rows;
+    Members& members = context_.members;
+    const std::uint32_t rows = context_.geometry.window_rows;
     for (std::uint32_t index = 0; index != lane->count; ++index) {
         const WindowPlace place = members.window_place(lane->first + index);
         RowMask left = lane->bad[index][raw(member)];
@@ -415,36 +414,36 @@ Task<void> Walker::read_by_rows(Walker* self, Lane* lane, MemberIndex member) {
 /// Computes what each window should hold; lists what cannot be known; only then writes what was
 /// found wrong or could not be read. The rebuilt member's strips are only computed:
 /// rebuild_batch() writes them in one piece.
-Task<Result<void>> Walker::walk_windows(Walker* self, Lane* lane) {
+Task<Result<void>> Walker::walk_windows(Lane* lane) {
     lane->wrong.assign(lane->count, {});
     lane->unknown.clear();
     lane->known.clear();
     lane->voided.clear();
     lane->marks.fill(false);
-    const Geometry& geometry = self->context_.geometry;
+    const Geometry& geometry = context_.geometry;
     const RowMask rows = row_range(0, geometry.window_rows);
     const bool all_read = lane->read.size() == geometry.member_count;
     for (std::uint32_t i = 0; i != lane->count; ++i) {
-        self->begin_window(*lane, i);
-        const WindowPlace place = self->context_.members.window_place(lane->first + i);
-        const bool listed = self->context_.bad.retry_rows(place, rows) != 0;
-        const bool resync = self->order_.kind == WalkKind::resyncing;
-        if (!resync && self->context_.members.rows_in_doubt(place, rows) != 0) {
+        begin_window(*lane, i);
+        const WindowPlace place = context_.members.window_place(lane->first + i);
+        const bool listed = context_.bad.retry_rows(place, rows) != 0;
+        const bool resync = order_.kind == WalkKind::resyncing;
+        if (!resync && context_.members.rows_in_doubt(place, rows) != 0) {
             co_return Error{Errc::doubt, "walk"};  // what parity says there decides nothing
         }
         if (all_read && !listed && !lane->has_bad_rows(i)) {
             lane->marks[i] = !resync;
-            self->inspect_window(*lane, i);
+            inspect_window(*lane, i);
         } else {
-            BRAID_CO_CHECK(self->recover_window(*lane, i));
+            BRAID_CO_CHECK(recover_window(*lane, i));
         }
     }
     if (!lane->unknown.empty()) {
-        BRAID_CO_CHECK(co_await self->host_.walk_unknown(std::move(lane->unknown)));
-        if (!self->is_current()) co_return Error{Errc::cancelled, "walk"};
+        BRAID_CO_CHECK(co_await host_.walk_unknown(std::move(lane->unknown)));
+        if (!is_current()) co_return Error{Errc::cancelled, "walk"};
     }
     for (std::uint32_t i = 0; i != lane->count; ++i) {
-        if (lane->is_wrong(i)) BRAID_CO_CHECK(co_await mend_window(self, lane, i));
+        if (lane->is_wrong(i)) BRAID_CO_CHECK(co_await mend_window(lane, i));
     }
     co_return Result<void>{};
 }
@@ -829,10 +828,10 @@ Result<void> Walker::recover_window(Lane& lane, std::uint32_t index) {
 }
 
 /// Rewrites what was found wrong. Rows in doubt have their mark already.
-Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane, std::uint32_t index) {
-    const StripeContext& context = self->context_;
+Task<Result<void>> Walker::mend_window(Lane* lane, std::uint32_t index) {
+    const StripeContext& context = context_;
     if (context.readonly) co_return Result<void>{};
-    self->begin_window(*lane, index);
+    begin_window(*lane, index);
     const WindowPlace place = context.members.window_place(lane->first + index);
     std::optional<WriteIntent::Hold> hold;
     if (lane->marks[index]) {
@@ -854,15 +853,15 @@ Task<Result<void>> Walker::mend_window(Walker* self, Lane* lane, std::uint32_t i
     const bool full = tell_failed_strips(io, context.monitor);
     // A strip that could not be read, and not be rewritten, is as it was.
     const bool harms = !(failed & context.geometry.parity_roles()).empty();
-    if (harms && self->is_current()) co_return Error{full ? Errc::full : Errc::io, "walk"};
+    if (harms && is_current()) co_return Error{full ? Errc::full : Errc::io, "walk"};
     co_return Result<void>{};
 }
 
 /// Moves runs of the batch's windows of one member from or to its disk.
-Task<void> Walker::move_windows(Walker* self, Lane* lane, DiskOpKind kind, WindowMask windows) {
-    Members& members = self->context_.members;
-    const MemberIndex member = self->order_.member;
-    const std::uint64_t window_size = self->context_.geometry.window_size();
+Task<void> Walker::move_windows(Lane* lane, DiskOpKind kind, WindowMask windows) {
+    Members& members = context_.members;
+    const MemberIndex member = order_.member;
+    const std::uint64_t window_size = context_.geometry.window_size();
     std::uint32_t runs = 0;
     for_each_run(windows, [&](std::uint32_t first, std::uint32_t count) {
         DiskOp& op = lane->ops[runs++];
@@ -879,17 +878,17 @@ Task<void> Walker::move_windows(Walker* self, Lane* lane, DiskOpKind kind, Windo
 }
 
 /// The rebuilt member's strips, in one piece, or around what holds the zeros that it is to hold.
-Task<Result<void>> Walker::rebuild_batch(Walker* self, Lane* lane) {
-    Members& members = self->context_.members;
-    const MemberIndex member = self->order_.member;
+Task<Result<void>> Walker::rebuild_batch(Lane* lane) {
+    Members& members = context_.members;
+    const MemberIndex member = order_.member;
     if (members.slot(member).state != MemberState::rebuilding) co_return Error{Errc::io, "walk"};
-    const WindowMask right = co_await find_zeros(self, lane);
+    const WindowMask right = co_await find_zeros(lane);
     const WindowMask wrong = row_range(0, lane->count) & ~right;
-    co_await move_windows(self, lane, DiskOpKind::write, wrong);
+    co_await move_windows(lane, DiskOpKind::write, wrong);
     for (int run = 0; run != count_runs(wrong); ++run) {
         const DiskOp& op = lane->ops[static_cast<std::size_t>(run)];
         if (op.ok()) continue;
-        self->context_.monitor.strip_write_failed(member, op.os_error);
+        context_.monitor.strip_write_failed(member, op.os_error);
         co_return Error{op.os_error == ENOSPC ? Errc::full : Errc::io, "walk"};
     }
     co_return Result<void>{};
@@ -897,11 +896,13 @@ Task<Result<void>> Walker::rebuild_batch(Walker* self, Lane* lane) {
 
 /// Windows of the rebuilt member that are to be all zeros, and are: nothing is written there, so
 /// that what is thin stays thin. They are read back, into the very zeros of the batch. While
-/// nothing but other content is found, as on a used disk, fewer and fewer batches are looked at.
-Task<Walker::WindowMask> Walker::find_zeros(Walker* self, Lane* lane) {
+/// nothing but other content is found, as on a used disk, fewer and fewer batches are looked at;
+/// none of a file that has space for every byte anyhow.
+Task<Walker::WindowMask> Walker::find_zeros(Lane* lane) {
     constexpr std::uint32_t looks_pause_max = 63;  // batches
-    const MemberIndex member = self->order_.member;
-    const std::uint64_t window_size = self->context_.geometry.window_size();
+    const MemberIndex member = order_.member;
+    if (context_.members.slot(member).disk->info().allocated) co_return 0;
+    const std::uint64_t window_size = context_.geometry.window_size();
     const auto is_zero = [&](std::uint32_t index) {
         const std::byte* content = lane->content(member, index * window_size);
         return *content == std::byte{0} &&
@@ -912,11 +913,11 @@ Task<Walker::WindowMask> Walker::find_zeros(Walker* self, Lane* lane) {
         if (is_zero(i)) zero |= row_range(i, 1);
     }
     if (zero == 0) co_return 0;
-    if (self->looks_pause_ != 0) {
-        --self->looks_pause_;
+    if (looks_pause_ != 0) {
+        --looks_pause_;
         co_return 0;
     }
-    co_await move_windows(self, lane, DiskOpKind::read, zero);
+    co_await move_windows(lane, DiskOpKind::read, zero);
     WindowMask right = 0;
     int run = 0;
     for_each_run(zero, [&](std::uint32_t first, std::uint32_t count) {
@@ -929,10 +930,10 @@ Task<Walker::WindowMask> Walker::find_zeros(Walker* self, Lane* lane) {
             }
         }
     });
-    self->looks_missed_ = right != 0 ? 0 : std::min(2 * self->looks_missed_ + 1, looks_pause_max);
-    self->looks_pause_ = self->looks_missed_;
+    looks_missed_ = right != 0 ? 0 : std::min(2 * looks_missed_ + 1, looks_pause_max);
+    looks_pause_ = looks_missed_;
     // Zeros that are in the disk's cache only are to be flushed as those that we write.
-    if (right != 0) ++self->context_.members.slot(member).changes;
+    if (right != 0) ++context_.members.slot(member).changes;
     co_return right;
 }
 

@@ -62,7 +62,7 @@ class Walker {
     /// order was given: it may be another disk by now. Errc::io or Errc::doubt where it could
     /// not go on; Errc::full where a member has no room; Errc::busy where a member answers no reads
     /// just now, see unreadable().
-    static Task<Result<void>> run(Walker* self, WalkOrder order);
+    Task<Result<void>> run(WalkOrder order);
     void cancel();
     /// Destroys what walks, where it stands.
     void abandon();
@@ -94,18 +94,18 @@ class Walker {
     static_assert(batch_windows_max <= 64);
     struct Lane;
 
-    static Task<void> walk_lane(Walker* self, Lane* lane);
-    static Task<Result<void>> walk_batch(Walker* self, Lane* lane);
-    static Task<Result<void>> read_batch(Walker* self, Lane* lane);
-    static Task<Result<void>> walk_windows(Walker* self, Lane* lane);
+    Task<void> walk_lane(Lane* lane);
+    Task<Result<void>> walk_batch(Lane* lane);
+    Task<Result<void>> read_batch(Lane* lane);
+    Task<Result<void>> walk_windows(Lane* lane);
     bool next_batch(Lane& lane);
-    static Task<Result<void>> rebuild_batch(Walker* self, Lane* lane);
-    static Task<WindowMask> find_zeros(Walker* self, Lane* lane);
-    static Task<void> move_windows(Walker* self, Lane* lane, DiskOpKind kind, WindowMask windows);
-    static Task<Result<void>> mend_window(Walker* self, Lane* lane, std::uint32_t index);
-    static Task<void> read_by_rows(Walker* self, Lane* lane, MemberIndex member);
-    static Task<Result<void>> verify_bad(Walker* self, Lane* lane, MemberIndex member);
-    static Task<bool> answers(Walker* self, Lane* lane, MemberIndex member);
+    Task<Result<void>> rebuild_batch(Lane* lane);
+    Task<WindowMask> find_zeros(Lane* lane);
+    Task<void> move_windows(Lane* lane, DiskOpKind kind, WindowMask windows);
+    Task<Result<void>> mend_window(Lane* lane, std::uint32_t index);
+    Task<void> read_by_rows(Lane* lane, MemberIndex member);
+    Task<Result<void>> verify_bad(Lane* lane, MemberIndex member);
+    Task<bool> answers(Lane* lane, MemberIndex member);
     void begin_window(Lane& lane, std::uint32_t index);
     struct RowRun;
     RowRun run_at(Lane& lane, std::uint32_t index, std::uint32_t row) const;
@@ -121,7 +121,7 @@ class Walker {
     BadKind kind_of(const RowRun& run, Role role) const;
     void renew_parity(Lane& lane, const RowRun& run);
     void renew_with_zeros(Lane& lane, const RowRun& run);
-    static Task<void> pause(Walker* self, Nanos step);
+    Task<void> pause(Nanos step);
     void inspect_window(Lane& lane, std::uint32_t index);
     void inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row);
     void note_rate();

@@ -29,7 +29,7 @@ class Takers {
         one->size = size;
         One& at = *one;
         all.push_back(std::move(one));
-        tasks.spawn(run(this, &at));
+        tasks.spawn(run(&at));
         settle();
         return at;
     }
@@ -50,11 +50,11 @@ class Takers {
     std::map<std::byte*, One*> held;  // by address
 
   private:
-    static Task<void> run(Takers* self, One* one) {
-        Lease lease = co_await self->pool.acquire(one->size);
+    Task<void> run(One* one) {
+        Lease lease = co_await pool.acquire(one->size);
         one->data = lease.data();
-        self->granted.push_back(one);
-        self->held[one->data] = one;
+        granted.push_back(one);
+        held[one->data] = one;
         auto wait = one->let_go.wait();
         co_await wait;
     }

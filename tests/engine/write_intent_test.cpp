@@ -336,7 +336,7 @@ TEST_F(WriteIntents, WhoWaitsForARecordAfterItWasRefusedIsTold) {
     EXPECT_EQ(same.ready->error().code, Errc::full);
     bool kept = true;
     const auto rewrite = [](WriteIntent* the_intent, bool* result) -> Task<void> {
-        *result = (co_await WriteIntent::rewrite(the_intent)).has_value();
+        *result = (co_await the_intent->rewrite()).has_value();
     };
     const std::uint64_t records = intent->status().records;
     tasks.spawn(rewrite(intent.get(), &kept));
