@@ -23,8 +23,8 @@ struct WriteIntent::Mark {
     Mark* newer{nullptr};
 };
 
-WriteIntent::WriteIntent(Clock& clock, const Geometry& geometry, Members& members,
-                         MemberMonitor& monitor, Identity identity)
+WriteIntent::WriteIntent(Clock& clock, const Geometry& geometry, Members& members, Decider& monitor,
+                         Identity identity)
     : clock_(clock),
       geometry_(geometry),
       members_(members),

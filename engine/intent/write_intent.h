@@ -25,6 +25,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/decider.h"
 #include "engine/io/clock.h"
 #include "engine/io/task.h"
 #include "engine/layout/configuration.h"
@@ -50,7 +51,7 @@ class WriteIntent {
         std::vector<IntentEntry> marked;  // in doubt since the last run
     };
 
-    WriteIntent(Clock& clock, const Geometry& geometry, Members& members, MemberMonitor& monitor,
+    WriteIntent(Clock& clock, const Geometry& geometry, Members& members, Decider& monitor,
                 Identity identity);
     WriteIntent(const WriteIntent&) = delete;
     WriteIntent& operator=(const WriteIntent&) = delete;
@@ -196,7 +197,7 @@ class WriteIntent {
     Clock& clock_;
     const Geometry& geometry_;
     Members& members_;
-    MemberMonitor& monitor_;
+    Decider& monitor_;
     Identity identity_;
     bool on_{false};
     bool abandoned_{false};

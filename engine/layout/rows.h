@@ -3,6 +3,7 @@
 // window is at most 64 rows of a stripe, so that a set of its rows is 64 bits.
 #pragma once
 
+#include <bit>
 #include <compare>
 #include <cstdint>
 
@@ -30,5 +31,16 @@ struct WindowRange {
     std::uint64_t size() const { return end - begin; }
     bool operator==(const WindowRange&) const = default;
 };
+
+/// Calls visit(first row, count) for each run of neighbouring rows.
+template <class Visit>
+void for_each_run(RowMask rows, Visit visit) {
+    while (rows != 0) {
+        const auto row = static_cast<std::uint32_t>(std::countr_zero(rows));
+        const auto count = static_cast<std::uint32_t>(std::countr_one(rows >> row));
+        rows &= ~row_range(row, count);
+        visit(row, count);
+    }
+}
 
 }  // namespace braid

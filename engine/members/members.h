@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Members: the disks behind the roles, and which of them count where. The one place that answers
 // "may this strip be read?". Changing a state here is immediate; making it durable is the
-// configuration's business (engine/local/array_impl.h).
+// configuration's business (engine/deciding/configuration_writer.h).
 #pragma once
 
 #include <algorithm>
@@ -18,40 +18,6 @@
 #include "engine/members/direct_read.h"
 
 namespace braid {
-
-/// What the stripe code tells of a member that misbehaves. Implemented by the array.
-class MemberMonitor {
-  public:
-    virtual ~MemberMonitor() = default;
-    /// A read failed; its bytes are computed from the others and rewritten.
-    virtual void read_failed(MemberIndex member, int os_error) = 0;
-    /// A flush failed: the member is lost from now on. Where the level needs it it is kept, and
-    /// nothing is written any more.
-    virtual void write_failed(MemberIndex member, int os_error) = 0;
-    /// A write or zero of a strip failed, or a record of the write intent. The member is lost from
-    /// now on; or it is kept, because there was no room on it, or the level needs it: then parity
-    /// is to be made to fit what the members hold, or the rows go to rows_doubtful(); and who waits
-    /// for the record is told.
-    virtual void strip_write_failed(MemberIndex member, int os_error) = 0;
-    /// Parity of these rows of a window may not be true from now on, until somebody computes it
-    /// from all data strips; their mark stays. What lost members held of them is listed, durably;
-    /// an error: a member that is kept takes no configuration, so that only the mark tells of it.
-    virtual Task<Result<void>> rows_doubtful(WindowPlace place, RowMask rows) = 0;
-    /// A write of rows was refused: they, or others of the same rows, lay on lost members, and
-    /// parity cannot hold the one without the other. `together`: strips of which these rows can be
-    /// written in one request.
-    virtual void write_refused(WindowPlace place, RowMask rows, RoleSet together) = 0;
-    /// Waits until the configuration that names every lost member is durable. Until then nothing
-    /// may be acknowledged that such a member missed: it would come back as if it were in sync. An
-    /// error: the array has failed, or a member that is kept does not take the configuration.
-    virtual Task<Result<void>> losses_durable() = 0;
-    /// Makes every completed write durable on the members that take part. Errors are those of
-    /// losses_durable().
-    virtual Task<Result<void>> flush_members() = 0;
-    /// Every byte of these rows was written anew: flushes, and takes them off the bad-row list,
-    /// durably. Errc::full: the list has no room for the pieces that would be left.
-    virtual Task<Result<void>> rows_known(std::vector<BadRange> rows) = 0;
-};
 
 /// A member that is kept although it does not take what is to be in force.
 struct Suspension {

@@ -9,6 +9,7 @@
 #include "engine/base/limits.h"
 #include "engine/base/mutation.h"
 #include "engine/serving/reader.h"
+#include "engine/stripes/doubt_rows.h"
 
 namespace braid {
 
@@ -389,8 +390,9 @@ Task<Result<void>> windows_doubtful(StripeContext context, std::uint64_t number,
                                     std::uint64_t windows) {
     Result<void> result;
     for (std::uint64_t i = 0; i != windows; ++i) {
-        const Result<void> told = co_await context.monitor.rows_doubtful(
-            context.members.window_place(number + i), row_range(0, context.geometry.window_rows));
+        const Result<void> told =
+            co_await doubt_rows(context, context.members.window_place(number + i),
+                                row_range(0, context.geometry.window_rows));
         if (!told && result) result = told;
     }
     co_return result;

@@ -74,13 +74,13 @@ void StripeIo::collect() {
     ops_used_ = 0;
 }
 
-RoleSet take_failed_reads(StripeIo& io, MemberMonitor& monitor) {
+RoleSet take_failed_reads(StripeIo& io, Decider& monitor) {
     const RoleSet failed = io.take_failed();
     for (const Role role : failed) monitor.read_failed(io.member_of(role), io.os_error_of(role));
     return failed;
 }
 
-bool tell_failed_strips(const StripeIo& io, MemberMonitor& monitor) {
+bool tell_failed_strips(const StripeIo& io, Decider& monitor) {
     bool full = false;
     for (const Role role : io.failed()) {
         full |= io.os_error_of(role) == ENOSPC;

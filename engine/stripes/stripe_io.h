@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "engine/decider.h"
 #include "engine/layout/geometry.h"
 #include "engine/members/members.h"
 #include "engine/stripes/buffer_pool.h"
@@ -79,23 +80,12 @@ void recover_rows(const Geometry& geometry, const StripePlan& plan, const Stripe
                   std::uint32_t row, std::uint32_t count);
 
 /// The roles whose read failed since begin(), each told to the monitor.
-RoleSet take_failed_reads(StripeIo& io, MemberMonitor& monitor);
+RoleSet take_failed_reads(StripeIo& io, Decider& monitor);
 /// Tells the monitor of each role whose write failed: the member is lost, or kept. True: one of
 /// them failed for want of room.
-bool tell_failed_strips(const StripeIo& io, MemberMonitor& monitor);
+bool tell_failed_strips(const StripeIo& io, Decider& monitor);
 
 /// A strip's rows of the largest window, all zero: what zeros are written from.
 ByteView zero_window();
-
-/// Calls visit(first row, count) for each run of neighbouring rows.
-template <class Visit>
-void for_each_run(RowMask rows, Visit visit) {
-    while (rows != 0) {
-        const auto row = static_cast<std::uint32_t>(std::countr_zero(rows));
-        const auto count = static_cast<std::uint32_t>(std::countr_one(rows >> row));
-        rows &= ~row_range(row, count);
-        visit(row, count);
-    }
-}
 
 }  // namespace braid

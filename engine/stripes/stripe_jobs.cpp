@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "engine/base/mutation.h"
+#include "engine/stripes/doubt_rows.h"
 #include "parity/parity.h"
 
 namespace braid {
@@ -506,7 +507,7 @@ Task<Result<void>> StripeJobs::fit_rows(Job* job, Error error) {
         }
     }
     if (doubtful != 0) {  // also where the array has stopped: what can be read still is
-        BRAID_CO_CHECK(co_await context.monitor.rows_doubtful(job->place(), doubtful));
+        BRAID_CO_CHECK(co_await doubt_rows(context, job->place(), doubtful));
     }
     if (context.members.failed()) co_return Error{Errc::failed, "array"};
     co_return error;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "engine/decider.h"
 #include "engine/intent/write_intent.h"
 #include "engine/io/task.h"
 #include "engine/io_request.h"
@@ -26,7 +27,7 @@ struct StripeContext {
     Members& members;
     WindowLocks& locks;
     BufferPool& pool;
-    MemberMonitor& monitor;
+    Decider& monitor;
     WriteIntent& intent;
     const BadRows& bad;
     Counters& counters;

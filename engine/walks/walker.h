@@ -14,24 +14,13 @@
 #include <vector>
 
 #include "engine/base/buffer.h"
+#include "engine/decider.h"
 #include "engine/io/clock.h"
 #include "engine/status.h"
 #include "engine/stripes/stripe_jobs.h"
 #include "engine/walks/throttle.h"
 
 namespace braid {
-
-struct WalkOrder {
-    WalkKind kind{WalkKind::resyncing};
-    MemberIndex member{};             // rebuilding
-    std::vector<WindowRange> ranges;  // in order, not touching
-    bool repair{false};               // scrubbing
-    std::uint64_t mismatches{0};      // found before it was interrupted
-    std::uint64_t repaired{0};
-    std::uint64_t losses{0};  // of the members when it was given: one more ends the walk
-
-    std::uint64_t begin() const { return ranges.empty() ? 0 : ranges.front().begin; }
-};
 
 /// What the array has to do as a walk goes on.
 class WalkHost {

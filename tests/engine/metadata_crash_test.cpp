@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "engine/metadata/config_check.h"
 #include "tests/engine/array_kit.h"
 
 namespace braid {

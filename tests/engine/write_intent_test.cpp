@@ -28,7 +28,7 @@ Geometry make_geometry(std::uint64_t stripes) {
 }
 
 /// What the array is to the intent: flushes all members.
-class Monitor final : public MemberMonitor {
+class Monitor final : public Decider {
   public:
     Monitor(Members& members) : members_(members) {}
     void read_failed(MemberIndex, int) override {}
@@ -40,7 +40,12 @@ class Monitor final : public MemberMonitor {
     void strip_write_failed(MemberIndex member, int error) override {
         if (error != ENOSPC) write_failed(member, error);
     }
-    Task<Result<void>> rows_doubtful(WindowPlace, RowMask) override { co_return Result<void>{}; }
+    Task<Result<void>> rows_doubtful(std::vector<BadRange>) override { co_return Result<void>{}; }
+    Task<Result<void>> rows_unknown(std::vector<BadRange>) override { co_return Result<void>{}; }
+    void walk_passed() override {}
+    Task<Result<void>> walk_at(WalkPosition) override { co_return Result<void>{}; }
+    void walk_ended(WalkPosition, Result<void>) override {}
+    void rows_wrong(WindowPlace, RowMask, RoleSet, std::string) override {}
     void write_refused(WindowPlace, RowMask, RoleSet) override {}
     Task<Result<void>> flush_members() override {
         const std::uint64_t sequence = intent->flush_begins();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "engine/walks/wrong_rows.h"
+#include "engine/deciding/wrong_rows.h"
 
 #include "tests/engine/array_fixture.h"
 

@@ -8,6 +8,7 @@
 #include "engine/assembly/assembly.h"
 #include "engine/assembly/restore.h"
 #include "engine/base/crc32c.h"
+#include "engine/metadata/config_check.h"
 #include "tests/engine/array_kit.h"
 #include "tests/fuzz/samples.h"
 

@@ -7,8 +7,7 @@
 #include <array>
 #include <bit>
 
-#include "engine/assembly/new_member.h"
-#include "engine/local/array_impl.h"
+#include "engine/serving/serving.h"
 #include "engine/stripes/row_parity.h"
 
 namespace braid {
@@ -49,8 +48,8 @@ bool others_are_known(const StripeContext& context, const Returning& from, RoleS
 /// - Ranges are joined over what lies between them only while nothing was written in the member's
 ///   place (`whole`).
 /// - Who writes a listed row takes it off the list, durably, before the write is acknowledged.
-/// That the disk holds what the member held as it left, and not a copy of it from before, is_back()
-/// tells.
+/// That the disk holds what the member held as it left, and not a copy of it from before,
+/// MemberOrders tells.
 Task<bool> take_rows(StripeContext context, Returning from) {
     const RoleSet lost = context.members.state_of(from.place).lost;
     if (!lost.has(from.role) || !others_are_known(context, from, lost)) co_return false;
@@ -66,8 +65,8 @@ Task<bool> take_rows(StripeContext context, Returning from) {
 
 /// Rows [at, end) of the member's list, as many as can be locked at once; `at` moves on. Gives the
 /// number of rows that could not be taken.
-Task<Result<std::uint64_t>> ArrayImpl::take_batch(TakeBack from, std::uint64_t* at,
-                                                  std::uint64_t end) {
+Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, std::uint64_t* at,
+                                                std::uint64_t end) {
     constexpr std::size_t locks_max = 64;
     const Geometry& geometry = geometry_;
     std::array<std::optional<RowLock>, locks_max> locks;
@@ -108,13 +107,13 @@ Task<Result<std::uint64_t>> ArrayImpl::take_batch(TakeBack from, std::uint64_t* 
                          });
         }
     }
-    if (!known.empty()) BRAID_CO_CHECK(co_await unlist_rows(std::move(known)));
+    if (!known.empty()) BRAID_CO_CHECK(co_await decider_.rows_known(std::move(known)));
     co_return left;
 }
 
 /// Reads what is listed for the member, to be tried again, from the disk that it comes back on.
 /// @return how many rows could not be taken
-Task<Result<std::uint64_t>> ArrayImpl::take_back(TakeBack from) {
+Task<Result<std::uint64_t>> Serving::take_back(ReturningDisk from) {
     std::uint64_t left = 0;
     const std::vector<BadRange> listed = bad_.ranges();
     for (const BadRange& range : listed) {
@@ -127,40 +126,6 @@ Task<Result<std::uint64_t>> ArrayImpl::take_back(TakeBack from) {
         }
     }
     co_return left;
-}
-
-/// Whether `prepared` is the member that had the role, as it was when it left.
-bool ArrayImpl::is_back(MemberIndex role, const NewMember& prepared) const {
-    if (!prepared.before || !prepared.was_in_sync) return false;
-    const MemberRecord& lost = *configuration_.member(role);
-    return lost.uuid == *prepared.before && prepared.was_in_sync->version >= lost.left;
-}
-
-/// Before `disk` takes the role: what it brings back is known again.
-Task<Checked<Unit>> ArrayImpl::heal_from(Disk* disk, MemberIndex role, const NewMember* prepared,
-                                         bool force) {
-    const auto is_its = [role](const BadRange& range) {
-        return range.member == role && range.kind == BadKind::retry;
-    };
-    if (std::ranges::none_of(bad_.ranges(), is_its)) co_return Unit{};
-    if (!is_back(role, *prepared)) {
-        if (force) co_return Unit{};
-        co_return Refusal{fmt::format(
-            "{} is not the member that has rows that are known to it alone ({} bytes are listed): "
-            "bring that one back (braid member add), or give them up with --force",
-            disk->info().path, bad_bytes_size_)};
-    }
-    const TakeBack from{role, disk, prepared->was_in_sync->data_offset};
-    const Result<std::uint64_t> left = co_await take_back(from);
-    if (!left) {
-        co_return Refusal{fmt::format("the rows that {} brings back could not be taken: {}",
-                                      disk->info().path, text_of(left.error().code))};
-    }
-    if (*left == 0 || force) co_return Unit{};
-    co_return Refusal{fmt::format(
-        "{} rows that only {} has cannot be taken back now, because rows of other members beside "
-        "them cannot be read. Try again when they can, or give them up with --force",
-        *left, disk->info().path)};
 }
 
 }  // namespace braid

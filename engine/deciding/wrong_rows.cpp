@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "engine/walks/wrong_rows.h"
+#include "engine/deciding/wrong_rows.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -13,16 +13,15 @@
 #include <algorithm>
 
 #include "engine/base/os_error.h"
-#include "engine/local/array_impl.h"
+#include "engine/deciding/configuration_writer.h"
+#include "engine/deciding/losses.h"
 
 namespace braid {
 namespace {
 
-constexpr std::uint32_t tries_max = 4;        // in 3.5 s, before it is an error for those who wait
-constexpr std::uint32_t tries_last_max = 10;  // while somebody stops, or starts
-constexpr Nanos pause_first = millis(500);
+constexpr std::uint32_t tries_max = 4;  // in 3.5 s, before it is an error for those who wait
 constexpr Nanos pause_max = seconds(5);
-static_assert(pause_first.value << tries_max > pause_max.value);
+static_assert(ConfigurationWriter::pause_first.value << tries_max > pause_max.value);
 
 /// For Error::where, which has to stay.
 const char* where_of(MemberIndex member) {
@@ -39,12 +38,12 @@ const char* where_of(MemberIndex member) {
 }  // namespace
 
 /// Whether a member whose metadata could not be written keeps its place for now.
-bool ArrayImpl::is_kept(MemberIndex member, const Error& error) const {
+bool ConfigurationWriter::is_kept(MemberIndex member, const Error& error) const {
     if (members_.slot(member).state != MemberState::in_sync) return false;
-    return error.code == Errc::full || (error.code == Errc::io && is_needed(member));
+    return error.code == Errc::full || (error.code == Errc::io && losses_.is_needed(member));
 }
 
-void ArrayImpl::suspend(MemberIndex member, const Error& error) {
+void ConfigurationWriter::suspend(MemberIndex member, const Error& error) {
     const bool full = error.code == Errc::full;
     refusal_ = {error.code, where_of(member), error.os_error};
     auto& slot = members_.slot(member);
@@ -56,7 +55,7 @@ void ArrayImpl::suspend(MemberIndex member, const Error& error) {
          fmt::format(
              "{} {}: it keeps its place, because {}, and is tried again by itself. Meanwhile reads "
              "go on, and what needs a new configuration is refused with {}. {}",
-             text_of_role(member),
+             roster_.text_of_role(member),
              full ? "has no room for its metadata"
                   : fmt::format("does not take its metadata ({})", os_error_text(error.os_error)),
              full ? std::string("nothing is wrong with it")
@@ -66,27 +65,27 @@ void ArrayImpl::suspend(MemberIndex member, const Error& error) {
              full ? "Make room there" : "See to its cable, its power and its driver"));
 }
 
-void ArrayImpl::end_suspensions() {
+void ConfigurationWriter::end_suspensions() {
     refused_in_row_ = refused_last_ = 0;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         auto& slot = members_.slot(MemberIndex{i});
         if (!slot.suspended) continue;
         slot.suspended.reset();
         tell(Severity::info, "member_resumed",
-             fmt::format("{} takes its metadata again", text_of_role(MemberIndex{i})));
+             fmt::format("{} takes its metadata again", roster_.text_of_role(MemberIndex{i})));
     }
-    set_settles();
+    losses_.settles_changed();
 }
 
 /// Before the next try. Nobody who stops, or starts, waits for it for ever: then nothing is written
 /// any more, and the next start finds what holds.
-Task<void> ArrayImpl::wait_for_suspended() {
-    const bool is_waited_for = draining_ || !background_running_;
+Task<void> ConfigurationWriter::wait_for_suspended() {
+    const bool is_waited_for = stage_.draining || !stage_.serving;
     const std::uint32_t in_row = ++refused_in_row_;
     durable_event_.set();
-    set_settles();
+    losses_.settles_changed();
     if (is_waited_for && ++refused_last_ == tries_last_max) {
-        stop_writing(
+        losses_.stop_writing(
             "a member does not take its metadata (see above). Nothing is lost: see to it, and "
             "start the array again");
         co_return;
@@ -100,33 +99,19 @@ Task<void> ArrayImpl::wait_for_suspended() {
 
 /// One that has refused for long has one more try. Who waits for a start, or a stop, waits as long
 /// as that is tried.
-std::uint64_t ArrayImpl::patience() const {
-    if (draining_ || !background_running_) return ~std::uint64_t{0};
+std::uint64_t ConfigurationWriter::patience() const {
+    if (stage_.draining || !stage_.serving) return ~std::uint64_t{0};
     return refusals_ + (refused_in_row_ >= tries_max ? 1 : tries_max - refused_in_row_);
 }
 
-/// The record that a start, or a stop, needs: tried as often as their configuration is.
-Task<Result<void>> ArrayImpl::rewrite_patiently() {
-    for (std::uint32_t tries = 1;; ++tries) {
-        const Result<void> kept = co_await intent_.rewrite();
-        if (kept || members_.failed() || tries == tries_last_max) co_return kept;
-        Timer timer(clock_, Nanos{clock_.now().value + pause_first.value});
-        co_await timer;
-    }
-}
-
-/// Requests wait for a resync as long as one is going to pass.
-void ArrayImpl::set_settles() {
-    const bool settles = !resync_stuck_ && !walk_waits_ && refused_in_row_ < tries_max;
-    if (settles != requests_.settles()) requests_.set_settles(settles);
-}
-
-std::string ArrayImpl::text_of_suspension(MemberIndex member) const {
+std::string ConfigurationWriter::text_of_suspension(MemberIndex member) const {
     const auto& suspended = members_.slot(member).suspended;
     if (!suspended) return {};
     return fmt::format("does not take its metadata ({}), for {} s now; it is tried again by itself",
                        os_error_text(suspended->os_error),
                        (clock_.now().value - suspended->since.value) / 1'000'000'000);
 }
+
+bool ConfigurationWriter::is_refused() const { return refused_in_row_ >= tries_max; }
 
 }  // namespace braid

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/deciding/configuration_writer.h"
+
+#include <fmt/format.h>
+
+#include <deque>
+#include <utility>
+
+#include "engine/base/mutation.h"
+#include "engine/base/os_error.h"
+#include "engine/deciding/losses.h"
+#include "engine/deciding/unknown_rows.h"
+
+namespace braid {
+
+ConfigurationWriter::ConfigurationWriter(const DecidingContext& context, Configuration& wanted,
+                                         Parts parts)
+    : DecidingPart(context),
+      wanted_(wanted),
+      roster_(parts.roster),
+      losses_(parts.losses),
+      unknown_(parts.unknown) {}
+
+void ConfigurationWriter::set_known(std::uint64_t epoch_seen) {
+    in_force_.version = configuration_.in_force;
+    epoch_seen_ = epoch_seen;
+}
+
+void ConfigurationWriter::start() { tasks_.spawn(write_configurations()); }
+
+void ConfigurationWriter::change(const Change& what) {
+    const Configuration before = std::exchange(wanted_, apply(wanted_, what));
+    if (before.bad_rows != wanted_.bad_rows) unknown_.adopt();
+    serving_.adopt(wanted_);
+}
+
+void ConfigurationWriter::owe(std::uint64_t change) {
+    if (is_durable(change)) return;
+    owed_ = std::max(owed_, change);
+    members_.set_owing(true);
+}
+
+std::uint64_t ConfigurationWriter::changed() {
+    if (options_.readonly) {  // nothing is written, so nothing is waited for
+        members_.set_losses_durable(members_.losses());
+        return changes_;
+    }
+    ++changes_;
+    losses_seen_ = members_.losses();
+    changed_event_.set();
+    return changes_;
+}
+
+Task<Result<void>> ConfigurationWriter::wait_for_writer(std::optional<std::uint64_t> change,
+                                                        std::uint64_t refusals_max) {
+    while (change ? changes_durable_ < *change : members_.owes()) {
+        if (members_.failed()) {
+            co_return Error{Errc::failed, change ? "configuration" : "array"};
+        }
+        if (refusals_ >= refusals_max) co_return refusal_;
+        durable_event_.clear();
+        auto durable = durable_event_.wait();
+        co_await durable;
+    }
+    co_return Result<void>{};
+}
+
+Task<void> ConfigurationWriter::write_configurations() {
+    while (!stage_.stopped) {
+        auto change = changed_event_.wait();
+        co_await change;
+        changed_event_.clear();
+        while (changes_durable_ != changes_ && !members_.failed() && !stage_.stopped) {
+            const std::uint64_t change_now = changes_;
+            const std::uint64_t losses_now = losses_seen_;
+            const std::uint64_t refusals = refusals_;
+            const bool holds = co_await bring_into_force();
+            if (members_.failed()) continue;
+            if (!holds) {  // a member was lost on the way, or refuses: again, with a new epoch
+                own_epoch_ = 0;
+                if (refusals_ != refusals) co_await wait_for_suspended();
+                continue;
+            }
+            changes_durable_ = change_now;
+            serving_.in_force(configuration_.version.epoch);
+            members_.set_losses_durable(losses_now);
+            if (owed_ <= change_now) members_.set_owing(false);
+            end_suspensions();
+            durable_event_.set();
+        }
+        durable_event_.set();  // also when it failed: nobody waits for ever
+    }
+}
+
+namespace {
+
+/// Nobody closes a disk meanwhile.
+class Writing {
+  public:
+    explicit Writing(Roster& roster) : roster_(roster) { roster_.set_writing(true); }
+    ~Writing() { roster_.set_writing(false); }
+    Writing(const Writing&) = delete;
+    Writing& operator=(const Writing&) = delete;
+
+  private:
+    Roster& roster_;
+};
+
+Task<void> keep_result(Task<Result<void>> task, Result<void>* result) { *result = co_await task; }
+
+}  // namespace
+
+/// The way into force of what is wanted now, or of the next revision of what is.
+Proposal ConfigurationWriter::propose_next() {
+    const MemberSet members = configuration_.taking_part();
+    if (own_epoch_ != 0 && own_epoch_ == in_force_.version.epoch &&
+        same_parts(configuration_, in_force_)) {
+        return Proposal::of_revision(in_force_.version, members);
+    }
+    own_epoch_ = 0;  // the next one's, once it is in force
+    epoch_seen_ = next_epoch(epoch_seen_, clock_.wall_seconds(), 0);
+    return Proposal::of_epoch(epoch_seen_, members, in_force_.version);
+}
+
+/// True if every member that takes part holds it. It may change in memory meanwhile: what was
+/// wanted at the beginning is written. From the first step to the last no disk is closed: a member
+/// that is lost between two of them is still one of those that the proposal is for.
+Task<bool> ConfigurationWriter::bring_into_force() {
+    const Writing writing(roster_);
+    Proposal proposal = propose_next();
+    Configuration now = configuration_;
+    while (proposal.step() != Proposal::Step::in_force) {
+        if (proposal.step() == Proposal::Step::failed) co_return false;
+        if (proposal.step() == Proposal::Step::announce && BRAID_MUTANT(not_announced)) break;
+        if (proposal.step() != Proposal::Step::promise) {
+            now.version = proposal.version();
+            now.in_force = proposal.in_force();
+            now.events += 2;
+        }
+        co_await do_step(&proposal, &now);
+    }
+    own_epoch_ = proposal.epoch();
+    wanted_.version = now.version;
+    wanted_.in_force = now.in_force;
+    wanted_.events = now.events;
+    in_force_ = now;
+    co_await write_spares();
+    co_return true;
+}
+
+/// One step, at all members that it is for. Who fails is lost, or suspended.
+Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration* now) {
+    const std::uint64_t wall = clock_.wall_seconds();
+    const bool promises = proposal->step() == Proposal::Step::promise;
+    const MemberSet members = proposal->pending();
+    std::vector<Result<void>> results(members_.count());
+    TaskGroup writers(ready_);
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        if (!members.has(i)) continue;
+        Disk& disk = *members_.slot(MemberIndex{i}).disk;
+        MemberMetadata* metadata = &roster_.metadata(MemberIndex{i});
+        writers.spawn(
+            keep_result(promises ? promise_member(disk, metadata, now->array, proposal->epoch())
+                                 : write_member_metadata(disk, now, metadata, wall),
+                        &results[i]));
+    }
+    auto joined = writers.join();
+    co_await joined;
+    bool refused = false;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        if (!members.has(i)) continue;
+        if (results[i]) {
+            proposal->done(i);
+            continue;
+        }
+        const MemberIndex member{i};
+        const Error& error = results[i].error();
+        proposal->failed(i);
+        if (is_kept(member, error)) {
+            refused = true;
+            suspend(member, error);
+            continue;
+        }
+        losses_.lose(member, MemberState::faulty,
+                     fmt::format("its metadata could not be written: {}",
+                                 error.os_error != 0 ? os_error_text(error.os_error)
+                                                     : std::string(text_of(error.code))));
+    }
+    if (refused) ++refusals_;
+}
+
+/// After those that take part. One that fails is found when it is used.
+Task<void> ConfigurationWriter::write_spares() {
+    const std::uint64_t wall = clock_.wall_seconds();
+    std::deque<Result<void>> results;  // their addresses stay
+    TaskGroup writers(ready_);
+    for (Spare& spare : roster_.spares()) {
+        if (in_force_.member(spare.metadata.uuid) == nullptr) continue;  // added just now
+        writers.spawn(
+            keep_result(write_member_metadata(*spare.disk, &in_force_, &spare.metadata, wall),
+                        &results.emplace_back()));
+    }
+    auto joined = writers.join();
+    co_await joined;
+}
+
+}  // namespace braid

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ConfigurationWriter: keeps what is wanted, and brings it into force (engine/layout/register.h).
+// change() is immediate, in memory, and adopted by who serves; one coroutine writes what is wanted
+// to the members, and whoever changed it waits for the number of the change. A member that is kept
+// though it does not take the configuration is suspended, and tried again (suspensions.cpp).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "engine/deciding/deciding_part.h"
+#include "engine/deciding/roster.h"
+#include "engine/layout/change.h"
+#include "engine/layout/register.h"
+
+namespace braid {
+
+class Losses;
+class UnknownRows;
+
+class ConfigurationWriter final : public DecidingPart {
+  public:
+    struct Parts {
+        Roster& roster;
+        Losses& losses;
+        UnknownRows& unknown;
+    };
+    /// @param wanted  what the context calls its configuration: it is changed here alone
+    ConfigurationWriter(const DecidingContext& context, Configuration& wanted, Parts parts);
+
+    /// The configuration that the members are known to have, and the highest epoch that was seen;
+    /// before start().
+    void set_known(std::uint64_t epoch_seen);
+    void start();
+    /// Ends what start() began; nothing is written any more. The stage says so already.
+    void stop() { changed_event_.set(); }
+
+    /// The one place that changes what is wanted, in memory, at once; but for the version, which
+    /// the writer gives it. changed() makes it durable.
+    void change(const Change& what);
+    /// The configuration changed in memory; a writer makes it durable. Gives the change's number.
+    std::uint64_t changed();
+    /// Of the newest change.
+    std::uint64_t changes() const { return changes_; }
+    bool is_durable(std::uint64_t change) const { return changes_durable_ >= change; }
+    /// Nothing is being written of it: members and spares may be moved, until the next co_await.
+    bool is_settled() const { return changes_durable_ == changes_; }
+
+    /// Until the change is durable; or the array has failed.
+    Task<Result<void>> wait_durable(std::uint64_t change) {
+        return wait_for_writer(change, ~std::uint64_t{0});
+    }
+    /// Not longer than a member that is kept may refuse it, for those who hold rows, or a client.
+    Task<Result<void>> wait_patiently(std::uint64_t change) {
+        return wait_for_writer(change, patience());
+    }
+    /// Until nothing is owed (Members::owes()).
+    Task<Result<void>> losses_durable() { return wait_for_writer({}, patience()); }
+    /// Rows left the list, no durable configuration says so, and nobody waits for it any more:
+    /// until this change is durable, who writes waits for it.
+    void owe(std::uint64_t change);
+    /// Nobody waits any more for what cannot come.
+    void array_failed() { durable_event_.set(); }
+
+    /// A member has refused it so often that nobody waits for what needs a new configuration.
+    bool is_refused() const;
+    std::string text_of_suspension(MemberIndex member) const;
+
+    /// How often what a start, or a stop, needs is tried, and the pause between two of them.
+    static constexpr std::uint32_t tries_last_max = 10;
+    static constexpr Nanos pause_first = millis(500);
+
+  private:
+    Task<Result<void>> wait_for_writer(std::optional<std::uint64_t> change,
+                                       std::uint64_t refusals_max);
+    Task<void> write_configurations();
+    Proposal propose_next();
+    Task<bool> bring_into_force();
+    Task<void> do_step(Proposal* proposal, const Configuration* now);
+    Task<void> write_spares();
+    bool is_kept(MemberIndex member, const Error& error) const;
+    void suspend(MemberIndex member, const Error& error);
+    void end_suspensions();
+    Task<void> wait_for_suspended();
+    std::uint64_t patience() const;
+
+    Configuration& wanted_;
+    Roster& roster_;
+    Losses& losses_;
+    UnknownRows& unknown_;
+
+    // The register: what is known to be in force, whether its epoch is ours, and the highest epoch
+    // that was seen, on any member or as a proposal of our own.
+    Configuration in_force_;
+    std::uint64_t own_epoch_{0};
+    std::uint64_t epoch_seen_{0};
+
+    std::uint64_t changes_{0};  // of the configuration in memory
+    std::uint64_t changes_durable_{0};
+    std::uint64_t losses_seen_{0};  // members_.losses() as of the newest change
+    std::uint64_t owed_{0};         // the change after which Members::owes() nothing for rows
+    Event changed_event_;
+    Event durable_event_;
+
+    // A member that is kept did not take it, as often; the last ones without one that held between.
+    std::uint64_t refusals_{0};
+    std::uint32_t refused_in_row_{0};
+    std::uint32_t refused_last_{0};  // of them, while somebody stops, or starts
+    Error refusal_;                  // the newest: what those are told who wait for it
+};
+
+}  // namespace braid

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What happened to the array, for people: told to the log at once, and kept for the status.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <string>
+
+#include "engine/io/clock.h"
+#include "engine/status.h"
+
+namespace braid {
+
+class EventLog {
+  public:
+    using OnEvent = std::function<void(const ArrayEvent&)>;
+
+    /// @param on_event  may be empty
+    EventLog(Clock& clock, OnEvent on_event) : clock_(clock), on_event_(std::move(on_event)) {}
+
+    void tell(Severity severity, std::string kind, std::string text);
+    /// The newest events_kept_max, in order.
+    const std::deque<ArrayEvent>& events() const { return events_; }
+
+  private:
+    Clock& clock_;
+    OnEvent on_event_;
+    std::uint64_t told_{0};
+    std::deque<ArrayEvent> events_;
+};
+
+}  // namespace braid

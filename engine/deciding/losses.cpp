@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/deciding/losses.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+
+#include "engine/base/os_error.h"
+#include "engine/deciding/unknown_rows.h"
+#include "engine/deciding/walk_orders.h"
+
+namespace braid {
+
+Losses::Losses(const DecidingContext& context, Parts parts)
+    : DecidingPart(context),
+      writer_(parts.writer),
+      roster_(parts.roster),
+      unknown_(parts.unknown),
+      walks_(parts.walks) {}
+
+void Losses::settles_changed() { walks_.set_settles(); }
+
+/// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
+void Losses::lose(MemberIndex member, MemberState state, const std::string& why) {
+    auto& slot = members_.slot(member);
+    if (!takes_part(slot.state)) return;
+    const bool was_rebuilding = slot.state == MemberState::rebuilding;
+    const std::string path = slot.disk ? slot.disk->info().path : "";
+    const bool was_enough = members_.is_enough();  // else it was started by force
+    members_.set_state(member, state);
+    slot.suspended.reset();
+    roster_.set_why_lost(member, why);
+    tell(Severity::error, "member_failed",
+         fmt::format("member {} ({}) failed: {}", raw(member), path, why));
+    if (was_enough && !members_.failed() && !members_.is_enough()) {
+        members_.halt();
+        tell(Severity::error, "stopped",
+             fmt::format("the array has stopped: of RAID-{} with {} members, {} hold a "
+                         "configuration only if member 0, which breaks ties, is among them. "
+                         "Nothing is lost: stop it, bring a member back, and start it again; if "
+                         "they are gone, start it with force",
+                         static_cast<int>(configuration_.level), members_.count(),
+                         geometry_.data_count()));
+    }
+    if (members_.failed()) {
+        // The members keep the last configuration that worked: what they hold by it is true.
+        tell_failed();
+        return;
+    }
+    writer_.change(change::Lost{member, state, roster_.metadata(member).reg.held});
+    tasks_.spawn(roster_.let_go(member));
+    MemberSet left_now;
+    left_now.add(raw(member));
+    if (!unknown_.list_doubt(left_now)) return;
+    if (!was_rebuilding) {
+        const std::string rest =
+            configuration_.bad_rows.empty()
+                ? std::string("every byte can still be computed")
+                : fmt::format(
+                      "every byte can still be computed, but for {} that cannot be "
+                      "known",
+                      unknown_.bad_bytes());
+        tell(Severity::warning, "degraded",
+             fmt::format("the array is degraded: {} of {} members lost, {}", members_.lost(),
+                         members_.count(), rest));
+    }
+    writer_.changed();
+    work_.set();
+}
+
+/// Nobody waits any more for what cannot come.
+void Losses::tell_failed() {
+    if (!failed_told_ && members_.lost() > geometry_.parities()) {
+        tell(Severity::error, "failed",
+             fmt::format("{} members are lost, more than RAID-{} can do without: writes are "
+                         "refused, and reads of what is lost. Stop it, bring members back, and "
+                         "start it again",
+                         members_.lost(), static_cast<int>(configuration_.level)));
+    }
+    failed_told_ = true;
+    writer_.array_failed();
+    walks_.array_failed();
+    serving_.array_failed();
+}
+
+/// Whether the level cannot do without the member.
+bool Losses::is_needed(MemberIndex member) const {
+    return members_.slot(member).state == MemberState::in_sync &&
+           (members_.lost() >= geometry_.parities() || !members_.is_enough_without(member));
+}
+
+/// Nothing is written any more. What can be read still is.
+void Losses::stop_writing(const std::string& why) {
+    members_.halt();
+    serving_.cancel_walk();
+    tell(Severity::error, "stopped", "the array has stopped: " + why);
+    tell_failed();
+}
+
+void Losses::halt(const std::string& why) {
+    if (members_.failed()) return;
+    members_.halt();
+    tell(Severity::error, "stopped",
+         fmt::format("the array has stopped: {}, more than the list of bad rows holds, and going "
+                     "on would mean guessing. Nothing was lost that was not lost before. Bring "
+                     "back the members that are missing and start it again; if they are gone, "
+                     "start it with force, which trusts parity as it is, check the file systems, "
+                     "and restore what is wrong",
+                     why));
+    tell_failed();
+}
+
+/// What a flush did not make durable may be gone, whatever a later one says. On a member that is
+/// needed nothing stands in for it: no flush is acknowledged any more, and no mark goes, so that
+/// the next start asks for what was written since the last one.
+void Losses::write_failed(MemberIndex member, int os_error) {
+    if (!is_needed(member)) {
+        return lose(member, MemberState::faulty,
+                    fmt::format("a write failed: {}", os_error_text(os_error)));
+    }
+    if (members_.failed()) return;
+    stop_writing(fmt::format(
+        "{} is needed, {} of {} members are lost already, and a flush of it failed ({}). What was "
+        "written since the last flush may not be durable; reads go on. See to the member, then "
+        "stop the array and start it again",
+        roster_.text_of_role(member), members_.lost(), members_.count(), os_error_text(os_error)));
+}
+
+// ---- writes that failed ----------------------------------------------------------------------
+
+void Losses::strip_write_failed(MemberIndex member, int os_error) {
+    if (!takes_part(members_.slot(member).state)) return;
+    const bool full = os_error == ENOSPC;
+    if (!full && !is_needed(member)) return write_failed(member, os_error);
+    constexpr std::uint64_t quiet_nanos = 60'000'000'000;  // a client goes on trying
+    auto& slot = members_.slot(member);
+    const std::uint64_t now = clock_.now().value;
+    if (slot.write_told && now - slot.write_told->value < quiet_nanos) return;
+    slot.write_told = Nanos{now};
+    if (full) {
+        tell(Severity::error, "no_room",
+             fmt::format("{} has no room for a write: it is refused with ENOSPC until there is. "
+                         "The member keeps its place",
+                         roster_.text_of_role(member)));
+        return;
+    }
+    tell(Severity::error, "write_failed",
+         fmt::format(
+             "a write to {} failed ({}): it is answered with an error. The member is needed, "
+             "and keeps its place: {} of {} members are lost already",
+             roster_.text_of_role(member), os_error_text(os_error), members_.lost(),
+             members_.count()));
+}
+
+void Losses::read_failed(MemberIndex member, int os_error) {
+    const MemberState state = members_.slot(member).state;
+    if (!takes_part(state)) return;
+    writer_.change(change::ReadError{member});
+    const MemberRecord& at = record(member);
+    if (at.read_errors == 1 || at.read_errors % 10 == 0) {
+        tell(Severity::warning, "read_error",
+             fmt::format("member {} ({}): a read failed ({}), {} so far; what can be computed from "
+                         "the others is answered from them, and rewritten",
+                         raw(member), at.path, os_error_text(os_error), at.read_errors));
+    }
+    // As md does it: a member that has many at once is failing; one a month is a disk's age.
+    constexpr std::uint64_t hour = 3'600'000'000'000;
+    auto& slot = members_.slot(member);
+    const std::uint64_t now = clock_.now().value;
+    if (slot.read_errors == 0) slot.read_errors_since = {now};
+    while (slot.read_errors != 0 && now - slot.read_errors_since.value >= hour) {
+        slot.read_errors /= 2;
+        slot.read_errors_since.value += hour;
+    }
+    if (slot.read_errors == 0) slot.read_errors_since = {now};
+    if (++slot.read_errors <= read_errors_max || members_.lost() >= geometry_.parities()) return;
+    if (state == MemberState::in_sync && !members_.is_enough_without(member)) return;
+    if (unknown_.cost_of_loss(member) != 0)
+        return;  // what is in doubt, or to be tried again, needs it
+    lose(member, MemberState::faulty,
+         fmt::format("{} read errors in a short time, more than {}", slot.read_errors,
+                     read_errors_max));
+}
+
+}  // namespace braid

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Losses: what happens when a member misbehaves. lose() has all that follows from a loss, in order.
+#pragma once
+
+#include <string>
+
+#include "engine/deciding/configuration_writer.h"
+#include "engine/deciding/deciding_part.h"
+#include "engine/deciding/roster.h"
+
+namespace braid {
+
+class UnknownRows;
+class WalkOrders;
+
+class Losses final : public DecidingPart {
+  public:
+    struct Parts {
+        ConfigurationWriter& writer;
+        Roster& roster;
+        UnknownRows& unknown;
+        WalkOrders& walks;
+    };
+    Losses(const DecidingContext& context, Parts parts);
+
+    // As Decider has them.
+    void read_failed(MemberIndex member, int os_error);
+    void write_failed(MemberIndex member, int os_error);
+    void strip_write_failed(MemberIndex member, int os_error);
+
+    /// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
+    void lose(MemberIndex member, MemberState state, const std::string& why);
+    /// Whether the level cannot do without the member.
+    bool is_needed(MemberIndex member) const;
+    /// Nothing is written any more. What can be read still is.
+    void stop_writing(const std::string& why);
+    /// Whether requests may wait for a resync has perhaps changed.
+    void settles_changed();
+    /// What cannot be known is more than the list holds: going on would mean guessing.
+    void halt(const std::string& why);
+
+  private:
+    void tell_failed();
+
+    ConfigurationWriter& writer_;
+    Roster& roster_;
+    UnknownRows& unknown_;
+    WalkOrders& walks_;
+    bool failed_told_{false};
+};
+
+}  // namespace braid

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// MemberOrders: what operators order: members fail, go, come, are replaced; the write intent. One
+// order at a time. Whatever speaks against an order is found out before anything is given up.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "engine/array.h"
+#include "engine/assembly/new_member.h"
+#include "engine/base/rng.h"
+#include "engine/deciding/configuration_writer.h"
+#include "engine/deciding/deciding_part.h"
+#include "engine/deciding/roster.h"
+#include "engine/deciding/unknown_rows.h"
+
+namespace braid {
+
+class Losses;
+class WalkOrders;
+
+class MemberOrders final : public DecidingPart {
+  public:
+    struct Parts {
+        ConfigurationWriter& writer;
+        Roster& roster;
+        Losses& losses;
+        UnknownRows& unknown;
+        WalkOrders& walks;
+    };
+    MemberOrders(const DecidingContext& context, Parts parts);
+
+    // As Array has them.
+    Task<Checked<Unit>> fail(std::string name, bool force);
+    Task<Checked<Unit>> remove(std::string name);
+    Task<Checked<Unit>> add(std::unique_ptr<Disk> disk, bool force);
+    Task<Checked<Unit>> replace(std::string name, std::unique_ptr<Disk> disk, bool force);
+    Task<Checked<Unit>> change_intent(IntentChange wanted);
+
+    /// Why there can be no write intent, or empty.
+    void set_intent_hindrance(std::string hindrance) { hindrance_ = std::move(hindrance); }
+    const std::string& intent_hindrance() const { return hindrance_; }
+
+    bool busy() const { return busy_; }
+    /// One order at a time, and no spare taken meanwhile. Whoever was kept from something looks
+    /// again at its end; a stop waits for it.
+    class Busy {
+      public:
+        explicit Busy(MemberOrders& orders) : orders_(orders) { orders_.busy_ = true; }
+        ~Busy() {
+            if (orders_.stage_.abandoned) return;
+            orders_.busy_ = false;
+            orders_.work_.set();
+        }
+        Busy(const Busy&) = delete;
+        Busy& operator=(const Busy&) = delete;
+
+      private:
+        MemberOrders& orders_;
+    };
+
+    /// Makes `spare` the member of a lost role, to be rebuilt from the first stripe on.
+    void fill_role(MemberIndex member, Spare spare);
+
+  private:
+    Checked<Unit> may_order() const;
+    Checked<Unit> may_fail(MemberIndex role, bool force) const;
+    Task<Checked<Unit>> fail_now(std::string name, bool force);
+    Task<Checked<Unit>> remove_spare(Uuid uuid);
+    Checked<MemberRecord> plan_record(const Disk& disk);
+    Task<Checked<bool>> is_same_disk(Disk* disk);
+    Task<Checked<Unit>> tell_from_members(Disk* disk, bool force);
+    Task<Checked<NewMember>> prepare(Disk* disk, Uuid uuid, bool force);
+    Checked<Unit> check_spares() const;
+    Task<Checked<Unit>> join(Spare spare, MemberRecord joining, std::optional<MemberIndex> role);
+    bool is_back(MemberIndex role, const NewMember& prepared) const;
+    Task<Checked<Unit>> heal_from(Disk* disk, MemberIndex role, const NewMember* prepared,
+                                  bool force);
+
+    ConfigurationWriter& writer_;
+    Roster& roster_;
+    Losses& losses_;
+    UnknownRows& unknown_;
+    WalkOrders& walks_;
+    Rng rng_;
+    std::string hindrance_;
+    bool busy_{false};
+};
+
+}  // namespace braid

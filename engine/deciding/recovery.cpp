@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/deciding/recovery.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace braid {
+
+// ---- recovery ------------------------------------------------------------------------------
+
+void Recovery::begin(const std::vector<IntentEntry>& marked) {
+    const std::uint64_t per_stripe = geometry_.windows_per_stripe();
+    RecoveryStatus recovery;
+    for (const IntentEntry& entry : marked) {
+        const std::uint64_t first = raw(entry.first) * per_stripe;
+        members_.doubt().add({first, first + entry.count * per_stripe});
+        recovery.stripes += entry.count;
+    }
+    if (configuration_.resynced) {
+        members_.doubt().add({raw(*configuration_.resynced) * per_stripe, members_.window_count()});
+    }
+    if (recovery.stripes == 0) return;
+    recovery.stripes_left = recovery.stripes;
+    recovery_ = recovery;
+    since_ = clock_.now();
+}
+
+void Recovery::give_up() {
+    members_.doubt().remove_before(members_.window_count());
+    recovery_.reset();
+    writer_.change(change::ResyncedTo{});
+}
+
+bool Recovery::is_needed_by_stop() const {
+    const bool by_the_list = members_.lost() == geometry_.parities();
+    const bool without_record = members_.lost() != 0 && !serving_.marks();
+    return (by_the_list || without_record) && marked_windows_left() != 0;
+}
+
+StripeIndex Recovery::doubt_listed_from() const {
+    if (members_.lost() != geometry_.parities()) return StripeIndex{geometry_.stripes};
+    std::uint64_t windows = 0;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        const auto& slot = members_.slot(MemberIndex{i});
+        if (slot.state == MemberState::rebuilding) windows = std::max(windows, slot.rebuilt);
+    }
+    const std::uint64_t per_stripe = geometry_.windows_per_stripe();
+    return StripeIndex{(windows + per_stripe - 1) / per_stripe};
+}
+
+StripeIndex Recovery::first_in_doubt() const {
+    const auto& ranges = members_.doubt().ranges();
+    return StripeIndex{ranges.empty() ? geometry_.stripes
+                                      : ranges.front().begin / geometry_.windows_per_stripe()};
+}
+
+void Recovery::flushed(StripeIndex before) {
+    serving_.marks_settled(std::min(before, first_in_doubt()));
+}
+
+void Recovery::note_positions() {
+    const std::uint64_t per_stripe = geometry_.windows_per_stripe();
+    unknown_.note_rebuilt(unknown_.rebuilt_to());
+    if (!configuration_.resynced || members_.doubt().empty()) return;
+    // Marked stripes in front of it do not count: the record has them.
+    const std::uint64_t first = members_.doubt().ranges().front().begin / per_stripe;
+    writer_.change(change::ResyncedTo{StripeIndex{first}});
+}
+
+/// Of the stripes that were marked, those in front of what an older resync has to do anyhow.
+std::uint64_t Recovery::marked_windows_left() const {
+    const std::uint64_t end = configuration_.resynced
+                                  ? raw(*configuration_.resynced) * geometry_.windows_per_stripe()
+                                  : members_.window_count();
+    std::uint64_t left = 0;
+    for (const WindowRange& range : members_.doubt().ranges()) {
+        if (range.begin < end) left += std::min(range.end, end) - range.begin;
+    }
+    return left;
+}
+
+std::optional<RecoveryStatus> Recovery::status() const {
+    if (!recovery_) return std::nullopt;
+    RecoveryStatus status = *recovery_;
+    const std::uint64_t per_stripe = geometry_.windows_per_stripe();
+    status.rows_unknown = unknown_.rows_listed();
+    status.stripes_left = (marked_windows_left() + per_stripe - 1) / per_stripe;
+    if (status.stripes_left == 0 && status.seconds != 0) return status;
+    const std::optional<WalkPosition> walk = serving_.walking();
+    if (walk && walk->order.kind == WalkKind::resyncing) {
+        status.bytes_read += walk->bytes_read;
+        status.rows_wrong += walk->rows_wrong;
+    }
+    status.seconds = static_cast<double>(clock_.now().value - since_.value) / 1e9;
+    return status;
+}
+
+void Recovery::resync_ended(const WalkPosition& at) {
+    if (!recovery_) return;
+    recovery_->bytes_read += at.bytes_read;
+    recovery_->rows_wrong += at.rows_wrong;
+    if (marked_windows_left() != 0) return;
+    recovery_->stripes_left = 0;
+    recovery_->seconds = static_cast<double>(clock_.now().value - since_.value) / 1e9;
+}
+
+std::string Recovery::result() const {
+    if (!recovery_) return {};
+    return fmt::format(
+        ": {} stripes that were marked, {} bytes read, {} rows were wrong, {} rows "
+        "cannot be known, {:.1f} s",
+        recovery_->stripes, recovery_->bytes_read, recovery_->rows_wrong, unknown_.rows_listed(),
+        recovery_->seconds);
+}
+
+Checked<IntentSettings> Recovery::plan_intent(const std::string& hindrance) {
+    IntentSettings settings = configuration_.intent;
+    settings.on = options_.intent.on.value_or(settings.on);
+    settings.region = options_.intent.region.value_or(settings.region);
+    BRAID_CHECK(check_intent_region(settings.region));
+    if (!settings.on || hindrance.empty()) return settings;
+    if (options_.intent.on) {
+        return Refusal{
+            fmt::format("there can be no write intent: {}; start it with intent=off", hindrance)};
+    }
+    tell(Severity::warning, "intent_off",
+         fmt::format("there can be no write intent ({}): after a crash all of the array is "
+                     "resynced",
+                     hindrance));
+    settings.on = false;
+    return settings;
+}
+
+}  // namespace braid

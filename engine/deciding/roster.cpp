@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/deciding/roster.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/deciding/member_names.h"
+
+namespace braid {
+
+Roster::Roster(const DecidingContext& context)
+    : DecidingPart(context),
+      metadata_(context.members.count()),
+      why_lost_(context.members.count()) {}
+
+void Roster::note_left_out(const Uuid& member, const std::string& why) {
+    const MemberRecord* at = configuration_.member(member);
+    if (at != nullptr && at->role) why_lost_[raw(*at->role)] = why;
+}
+
+void Roster::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
+    const MemberRecord* at = configuration_.member(metadata.uuid);
+    if (!at->role) {
+        spares_.push_back(Spare{std::move(disk), std::move(metadata)});
+        return;
+    }
+    auto& slot = members_.slot(*at->role);
+    slot.disk = std::move(disk);
+    slot.data_offset = at->data_offset;
+    metadata_[raw(*at->role)] = std::move(metadata);
+}
+
+std::string Roster::text_of_role(MemberIndex member) const {
+    const MemberRecord& at = record(member);
+    return at.path.empty() ? fmt::format("member {}", raw(member))
+                           : fmt::format("member {} ({})", raw(member), at.path);
+}
+
+Checked<std::size_t> Roster::find_record(const std::string& name) const {
+    std::vector<NamedMember> members;
+    for (const MemberRecord& at : configuration_.members) {
+        members.push_back({&at, is_in_use(at), false});
+    }
+    const auto found = find_by_name(members, name);
+    if (!found) return Refusal{found.error().text};
+    return *found;
+}
+
+Checked<std::optional<MemberIndex>> Roster::find_role(const std::string& name) const {
+    BRAID_TRY(const std::size_t at, find_record(name));
+    return configuration_.members[at].role;
+}
+
+Spare* Roster::find_spare(const Uuid& uuid) {
+    const auto found =
+        std::ranges::find(spares_, uuid, [](const Spare& spare) { return spare.metadata.uuid; });
+    return found == spares_.end() ? nullptr : &*found;
+}
+
+Spare Roster::take_spare(const Spare& spare) {
+    const auto at = spares_.begin() + (&spare - spares_.data());
+    Spare taken = std::move(*at);
+    spares_.erase(at);
+    return taken;
+}
+
+const Disk* Roster::disk_of(const MemberRecord& at) const {
+    if (at.role) return members_.slot(*at.role).disk.get();
+    const auto spare =
+        std::ranges::find(spares_, at.uuid, [](const Spare& one) { return one.metadata.uuid; });
+    return spare == spares_.end() ? nullptr : spare->disk.get();
+}
+
+bool Roster::is_in_use(const MemberRecord& at) const {
+    if (disk_of(at) == nullptr) return false;
+    return !at.role || !is_open_role(*at.role);
+}
+
+const MemberMetadata& Roster::any_metadata() const {
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        if (members_.slot(MemberIndex{i}).state == MemberState::in_sync) return metadata_[i];
+    }
+    BRAID_REQUIRE(false);
+    return metadata_.front();
+}
+
+void Roster::fill_role(MemberIndex member, Spare spare) {
+    auto& slot = members_.slot(member);
+    BRAID_REQUIRE(!slot.disk);
+    slot.disk = std::move(spare.disk);
+    slot.data_offset = configuration_.member(spare.metadata.uuid)->data_offset;
+    slot.kept = 0;
+    slot.whole = false;
+    slot.io = {};
+    slot.read_errors = 0;
+    slot.changes = slot.flushed = 0;
+    why_lost_[raw(member)].clear();
+    metadata_[raw(member)] = std::move(spare.metadata);
+}
+
+Task<void> Roster::close_slot(MemberIndex member) {
+    auto& slot = members_.slot(member);
+    while (slot.in_flight != 0 || slot.gate.has_readers() || writing_) {
+        Timer timer(clock_, Nanos{clock_.now().value + 1'000'000});
+        co_await timer;
+    }
+    slot.disk.reset();
+    members_.refresh();
+}
+
+Task<void> Roster::let_go(MemberIndex member) {
+    auto& slot = members_.slot(member);
+    const Disk* const disk = slot.disk.get();
+    while (!stage_.stopped && slot.state == MemberState::faulty && slot.disk.get() == disk) {
+        if (slot.in_flight == 0 && !slot.gate.has_readers() && !writing_) {
+            slot.disk.reset();
+            members_.refresh();
+            co_return;
+        }
+        Timer timer(clock_, Nanos{clock_.now().value + 10'000'000});
+        co_await timer;
+    }
+}
+
+bool Roster::is_open_role(MemberIndex member) const {
+    const MemberState state = members_.slot(member).state;
+    return state == MemberState::missing || state == MemberState::faulty;
+}
+
+std::optional<MemberIndex> Roster::first_open_role() const {
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        if (is_open_role(MemberIndex{i})) return MemberIndex{i};
+    }
+    return std::nullopt;
+}
+
+MemberSet Roster::roles_of(const std::vector<Uuid>& uuids) const {
+    MemberSet members;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        if (std::ranges::find(uuids, record(MemberIndex{i}).uuid) != uuids.end()) members.add(i);
+    }
+    return members;
+}
+
+std::string Roster::why_lost(const MemberRecord& at) const {
+    const MemberState state = at.role ? members_.slot(*at.role).state : at.state;
+    if (state != MemberState::faulty && state != MemberState::missing) return {};
+    if (at.role && !why_lost_[raw(*at.role)].empty()) return why_lost_[raw(*at.role)];
+    return state == MemberState::faulty ? "it failed before this start"
+                                        : "it was not there at the start";
+}
+
+}  // namespace braid

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Roster: who is there. Joins the records of the configuration with the disks that are open: those
+// of roles lie in Members, those of spares here; and with what each member's metadata is.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/deciding/deciding_part.h"
+#include "engine/io/disk.h"
+#include "engine/metadata/member_metadata.h"
+
+namespace braid {
+
+/// An opened member without a role.
+struct Spare {
+    std::unique_ptr<Disk> disk;
+    MemberMetadata metadata;  // its uuid names the record
+};
+
+class Roster final : public DecidingPart {
+  public:
+    explicit Roster(const DecidingContext& context);
+
+    // ---- at the start
+    /// Why a member that was given takes no part.
+    void note_left_out(const Uuid& member, const std::string& why);
+    /// Puts a disk where the configuration has its record.
+    void put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata);
+
+    // ---- names
+    /// "member 2 (/dev/sdc)".
+    std::string text_of_role(MemberIndex member) const;
+    /// The record that `name` means, by its place in the configuration.
+    Checked<std::size_t> find_record(const std::string& name) const;
+    /// The role that `name` means; nullopt if it names a spare.
+    Checked<std::optional<MemberIndex>> find_role(const std::string& name) const;
+
+    // ---- disks
+    /// The disk of a record, while it is open.
+    const Disk* disk_of(const MemberRecord& at) const;
+    /// It is open and has a part to play.
+    bool is_in_use(const MemberRecord& at) const;
+    MemberMetadata& metadata(MemberIndex member) { return metadata_[raw(member)]; }
+    /// A sibling whose metadata a new member's is made like. Not of an array that has failed.
+    const MemberMetadata& any_metadata() const;
+    std::vector<Spare>& spares() { return spares_; }
+    const std::vector<Spare>& spares() const { return spares_; }
+    Spare take_spare(const Spare& spare);
+    Spare* find_spare(const Uuid& uuid);
+    /// `spare` has the role of a lost member from now on, whose disk is closed.
+    void fill_role(MemberIndex member, Spare spare);
+    /// Waits until nobody uses the member's disk any more, and closes it. Its state is set before.
+    Task<void> close_slot(MemberIndex member);
+    /// A lost member's disk is closed when nobody uses it any more: then it can be pulled, and the
+    /// next one have its name, or come back itself.
+    Task<void> let_go(MemberIndex member);
+    /// While a configuration is being written nobody closes a disk.
+    void set_writing(bool writing) { writing_ = writing; }
+
+    // ---- roles
+    bool is_open_role(MemberIndex member) const;
+    std::optional<MemberIndex> first_open_role() const;
+    /// Roles of members that are among `uuids`.
+    MemberSet roles_of(const std::vector<Uuid>& uuids) const;
+    void set_why_lost(MemberIndex member, std::string why) {
+        why_lost_[raw(member)] = std::move(why);
+    }
+    /// Why a member is lost; empty: it is not.
+    std::string why_lost(const MemberRecord& at) const;
+
+  private:
+    std::vector<MemberMetadata> metadata_;  // by role
+    std::vector<std::string> why_lost_;     // by role; empty: it is not, or nobody knows
+    std::vector<Spare> spares_;
+    bool writing_{false};
+};
+
+}  // namespace braid

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/local/local_array.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/base/mutation.h"
+#include "engine/metadata/config_slot.h"
+#include "engine/metadata/md_superblock.h"
+
+namespace braid {
+
+std::string_view text_of(Health health) {
+    switch (health) {
+        case Health::clean:
+            return "clean";
+        case Health::damaged:
+            return "damaged";
+        case Health::degraded:
+            return "degraded";
+        case Health::failed:
+            return "failed";
+    }
+    return "unknown";
+}
+std::string_view text_of(WalkKind kind) {
+    switch (kind) {
+        case WalkKind::rebuilding:
+            return "rebuilding";
+        case WalkKind::resyncing:
+            return "resyncing";
+        case WalkKind::scrubbing:
+            return "scrubbing";
+    }
+    return "unknown";
+}
+
+LocalArray::LocalArray(ReadyQueue& ready, Clock& clock, Configuration configuration,
+                       ArrayOptions options)
+    : clock_(clock),
+      options_(std::move(options)),
+      configuration_(std::move(configuration)),
+      geometry_(Geometry::of(configuration_)),
+      tasks_(ready),
+      log_(clock, options_.on_event),
+      serving_({ready, clock, geometry_, configuration_, tasks_, deciding_, options_.buffer_size,
+                options_.readonly}),
+      deciding_({ready, clock, options_, configuration_, geometry_, serving_.members(), serving_,
+                 tasks_, log_, stage_, work_},
+                configuration_) {}
+
+/// Without stop() this is what a crash is to the members: every coroutine ends where it stands, in
+/// any order, while all that their destructors touch still lives. Operations in flight must be
+/// over, and the ready queue be cleared by its owner.
+LocalArray::~LocalArray() {
+    stage_.abandoned = true;
+    serving_.abandon();
+    tasks_.clear();
+}
+
+namespace {
+
+/// A member that cannot be written would be taken for a broken one.
+Checked<Unit> check_writable(const std::vector<std::unique_ptr<Disk>>& disks) {
+    for (const auto& disk : disks) {
+        if (!disk->info().read_only) continue;
+        return Refusal{
+            fmt::format("{}: is read-only; make it writable, or serve the array with "
+                        "readonly=true",
+                        disk->info().path)};
+    }
+    return Unit{};
+}
+
+/// Members that the newest configuration calls in sync, and that are not among `images`: what they
+/// hold is as it was.
+std::vector<Uuid> members_away(const std::vector<MemberImage>& images, const Uuid& array) {
+    std::vector<Uuid> given;
+    std::optional<Configuration> newest;
+    for (const MemberImage& image : images) {
+        const MemberFindings findings = inspect(image);
+        const ConfigSlot* slot = findings.slot();
+        if (slot == nullptr || slot->configuration.array != array) continue;
+        given.push_back(slot->member);
+        if (!newest || newest->version < slot->configuration.version) newest = slot->configuration;
+    }
+    std::vector<Uuid> away;
+    if (!newest) return away;
+    for (const MemberRecord& at : newest->members) {
+        if (!at.role || at.state != MemberState::in_sync) continue;
+        if (std::ranges::find(given, at.uuid) == given.end()) away.push_back(at.uuid);
+    }
+    return away;
+}
+
+}  // namespace
+
+Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& clock,
+                                                  std::vector<std::unique_ptr<Disk>> disks,
+                                                  ArrayOptions options) {
+    if (!options.readonly) BRAID_CO_CHECK(check_writable(disks));
+    std::vector<MemberImage> images;
+    for (const auto& disk : disks) {
+        images.push_back(co_await read_member_image_patiently(*disk, clock));
+        // After the reads, so that it covers what they saw: where a process was killed while it
+        // wrote, that may lie in a volatile cache, and the next configuration builds on it. A
+        // member that cannot flush has its say all the same; it is lost as soon as it is written.
+        const bool flushes = !options.readonly && !BRAID_MUTANT(start_from_cache);
+        if (flushes) (void)co_await flush_disk(*disk);
+    }
+    AssemblyOptions how;
+    how.force = options.force;
+    BRAID_CO_TRY(Assembly assembly, assemble(images, how));
+    auto array = std::make_unique<LocalArray>(ready, clock, std::move(assembly.configuration),
+                                              std::move(options));
+    for (const std::string& notice : assembly.notices) {
+        array->log().tell(Severity::warning, "notice", notice);
+    }
+    array->set_before({std::move(assembly.marked), assembly.intent_generation,
+                       std::move(assembly.intent_hindrance), assembly.epoch_seen,
+                       members_away(images, array->configuration().array)});
+    for (std::size_t i = 0; i != disks.size(); ++i) {
+        MemberPlace& place = assembly.places[i];
+        array->note_left_out(images[i], place.why);
+        if (place.place != Place::member && place.place != Place::spare) continue;
+        array->put_disk(std::move(disks[i]), std::move(place.metadata));
+    }
+    const Checked<Unit> started = co_await array->start();
+    if (!started) {
+        co_await array->end_tasks();
+        co_return started.error();
+    }
+    co_return std::unique_ptr<Array>(std::move(array));
+}
+
+void LocalArray::set_before(Before before) {
+    before_ = std::move(before);
+    deciding_.orders.set_intent_hindrance(before_.intent_hindrance);
+}
+
+void LocalArray::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
+    const change::Seen seen{metadata.uuid, disk->info().path, disk->info().size};
+    deciding_.roster.put_disk(std::move(disk), std::move(metadata));
+    deciding_.writer.change(seen);
+}
+
+void LocalArray::note_left_out(const MemberImage& image, const std::string& why) {
+    const auto superblock = decode_md_superblock(image.superblock.view(), image.device_size);
+    if (why.empty() || !superblock) return;
+    deciding_.roster.note_left_out(superblock->device_uuid, why);
+}
+
+Task<Checked<Unit>> LocalArray::start() {
+    if (options_.on_buffer) options_.on_buffer(serving_.buffer());
+    Members& members = serving_.members();
+    members.refresh();
+    note_away();
+    members.set_losses_durable(members.losses());
+    deciding_.writer.set_known(before_.epoch_seen);
+    deciding_.unknown.adopt();
+    serving_.set_gates();
+    deciding_.recovery.begin(before_.marked);
+    if (options_.readonly) {
+        start_readonly();
+        co_return Unit{};
+    }
+    deciding_.writer.start();
+    const MemberSet away = deciding_.roster.roles_of(before_.away);
+    if (options_.force && deciding_.unknown.is_too_much(away)) {
+        before_.marked.clear();
+        deciding_.recovery.give_up();
+    }
+    BRAID_CO_TRY(const IntentSettings intent,
+                 deciding_.recovery.plan_intent(before_.intent_hindrance));
+    deciding_.writer.change(change::Intent{intent});
+    serving_.intent().start({configuration_.intent, before_.intent_generation, before_.marked},
+                            tasks_);
+    serving_.set_gates();
+    deciding_.writer.change(change::InUse{true});
+    if (!deciding_.unknown.list_doubt(away)) {
+        co_return Refusal{fmt::format("the array cannot start: {}", log_.events().back().text)};
+    }
+    const Result<void> durable = co_await deciding_.writer.wait_durable(deciding_.writer.changed());
+    if (!durable) {
+        co_return Refusal{fmt::format(
+            "the members did not take the configuration that says that the array is in use ({}); "
+            "see the messages above",
+            text_of(durable.error().code))};
+    }
+    // After the configuration, which says what is in doubt where there is no record: an empty
+    // record in front of it would say that nothing is.
+    serving_.in_force(configuration_.version.epoch);
+    if (const auto kept = co_await write_marks_patiently(); !kept) {
+        co_return Refusal{
+            fmt::format("the members did not take the first record of the write "
+                        "intent ({}); see the messages above",
+                        text_of(kept.error().code))};
+    }
+    deciding_.walks.set_settles();
+    log_.tell(Severity::info, "started",
+              fmt::format("RAID-{} of {} members, {} lost", static_cast<int>(configuration_.level),
+                          members.count(), members.lost()));
+    stage_.serving = true;
+    deciding_.walks.start();
+    co_return Unit{};
+}
+
+void LocalArray::start_readonly() {
+    log_.tell(Severity::info, "started", "serving for reading only; nothing is written");
+    if (!serving_.members().doubt().empty()) {
+        log_.tell(Severity::warning, "resync_waits",
+                  "parity that is not known to be true stays so until the array is served for "
+                  "writing");
+    }
+    deciding_.writer.change(change::ScrubAt{});  // goes on when it is served for writing again
+    stage_.serving = true;
+    deciding_.walks.start();
+}
+
+/// What is in sync, and away, has what it had; if it is what was on all members at least, as at a
+/// start with it.
+void LocalArray::note_away() {
+    const MemberSet away = deciding_.roster.roles_of(before_.away);
+    Members& members = serving_.members();
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        if (!away.has(i)) continue;
+        members.slot(MemberIndex{i}).kept = members.window_count();
+        members.slot(MemberIndex{i}).whole = true;
+        deciding_.writer.change(change::Away{MemberIndex{i}, configuration_.in_force});
+    }
+}
+
+/// Cleanly: no request is left, everything is durable, and the metadata says so last.
+Task<Result<void>> LocalArray::stop() {
+    if (stage_.draining) co_return Result<void>{};
+    stage_.draining = true;
+    tasks_.spawn(watch_stop());
+    co_await serving_.drain();
+    // Rows that were listed as unknown and written since are known to us alone: the resync has to
+    // pass before anybody else may ask which they are.
+    co_await deciding_.walks.wait_for_resync();
+    stage_.stopping = true;
+    co_await serving_.close_gates();
+    deciding_.walks.stop();
+    while (deciding_.walks.running() || deciding_.orders.busy()) {
+        auto ended = work_.wait();
+        co_await ended;
+        work_.clear();
+        Yield yield;
+        co_await yield;
+    }
+    const Members& members = serving_.members();
+    Result<void> result;
+    if (!options_.readonly && !members.failed()) result = co_await keep_final_state();
+    co_await end_tasks();
+    if (members.failed() && result) co_return Error{Errc::failed, "array"};
+    co_return result;
+}
+
+Task<void> LocalArray::end_tasks() {
+    stage_.stopped = true;
+    if (stop_timer_ != nullptr) stop_timer_->cancel();
+    serving_.stop();
+    deciding_.writer.stop();
+    auto joined = tasks_.join();
+    co_await joined;
+}
+
+/// A stop that takes long says for what it waits.
+Task<void> LocalArray::watch_stop() {
+    for (Nanos pause = seconds(5); !stage_.stopped; pause = seconds(60)) {
+        Timer timer(clock_, Nanos{clock_.now().value + pause.value});
+        stop_timer_ = &timer;
+        co_await timer;
+        stop_timer_ = nullptr;
+        if (!stage_.stopped) log_.tell(Severity::warning, "stop_waits", why_stop_waits());
+    }
+}
+
+std::string LocalArray::why_stop_waits() const {
+    std::string text;
+    for (const MemberStatus& member : status().members) {
+        if (member.in_flight == 0) continue;
+        const MemberRecord& at = member.record;
+        text += fmt::format("{}{} ({}), which has not answered {} operation{}",
+                            text.empty() ? "" : ", and for ",
+                            at.role ? fmt::format("member {}", raw(*at.role)) : "a spare", at.path,
+                            member.in_flight, member.in_flight == 1 ? "" : "s");
+    }
+    if (!text.empty()) return "the stop waits for " + text;
+    if (deciding_.walks.must_settle())
+        return "the stop waits for the resync of rows that cannot be known else";
+    return "the stop waits for requests and commands under way";
+}
+
+/// The record that a start, or a stop, needs: tried as often as their configuration is.
+Task<Result<void>> LocalArray::write_marks_patiently() {
+    for (std::uint32_t tries = 1;; ++tries) {
+        const Result<void> kept = co_await serving_.write_marks();
+        const bool last = tries == ConfigurationWriter::tries_last_max;
+        if (kept || serving_.members().failed() || last) co_return kept;
+        Timer timer(clock_, Nanos{clock_.now().value + ConfigurationWriter::pause_first.value});
+        co_await timer;
+    }
+}
+
+Task<Result<void>> LocalArray::keep_final_state() {
+    Recovery& recovery = deciding_.recovery;
+    ConfigurationWriter& writer = deciding_.writer;
+    WriteIntent& intent = serving_.intent();
+    const StripeIndex settled = recovery.first_in_doubt();
+    BRAID_CO_CHECK(co_await serving_.flush());
+    recovery.note_positions();  // everything walked so far was flushed just now
+    recovery.flushed(settled);
+    // What is in doubt there is listed, by row: of that the next start has nothing to ask.
+    const StripeIndex listed = recovery.doubt_listed_from();
+    intent.settled_from(listed);
+    if (recovery.first_in_doubt() >= listed) writer.change(change::ResyncedTo{});
+    // Nothing is being written: only what is in doubt stays in the record. The next start, or a
+    // crash right after it, goes by this.
+    intent.drop_clean();
+    BRAID_CO_CHECK(co_await write_marks_patiently());
+    // Marked stripes are left that were not made true: only the record knows them, and it counts
+    // after an unclean stop. So that is what it is.
+    const MarksLeft left = serving_.marks_left();
+    if (left.any) {
+        log_.tell(Severity::warning, "resync_left",
+                  fmt::format("{} stripes that were marked are still to be made true; the next "
+                              "start goes on with them",
+                              left.stripes));
+    }
+    writer.change(change::InUse{left.any});
+    BRAID_CO_CHECK(co_await writer.wait_durable(writer.changed()));
+    if (BRAID_MUTANT(no_closing_revision)) co_return Result<void>{};
+    // One more, which names the clean mark: a copy from before it is told by that.
+    co_return co_await writer.wait_durable(writer.changed());
+}
+
+// ---- what it tells of itself -------------------------------------------------------------------
+
+MemberStatus LocalArray::member_status(const MemberRecord& at) const {
+    const Roster& roster = deciding_.roster;
+    MemberStatus member;
+    member.record = at;
+    if (at.role) {
+        const auto& slot = serving_.members().slot(*at.role);
+        member.record.state = slot.state;
+        member.record.rebuilt = StripeIndex{slot.rebuilt / geometry_.windows_per_stripe()};
+        member.reads = slot.io.reads;
+        member.writes = slot.io.writes;
+        member.bytes_read = slot.io.bytes_read;
+        member.bytes_written = slot.io.bytes_written;
+        member.errors_read = slot.io.errors_read;
+        member.errors_write = slot.io.errors_write;
+        member.notice = deciding_.writer.text_of_suspension(*at.role);
+    }
+    if (member.notice.empty()) member.notice = roster.why_lost(at);
+    const Disk* disk = roster.disk_of(at);
+    member.open = disk != nullptr;
+    if (disk == nullptr) return member;
+    member.in_flight = disk->in_flight();
+    member.identity = disk->info().identity;
+    return member;
+}
+
+ArrayStatus LocalArray::status() const {
+    const Members& members = serving_.members();
+    const std::string& hindrance = deciding_.orders.intent_hindrance();
+    ArrayStatus status;
+    status.configuration = configuration_;
+    status.health = members.failed()                   ? Health::failed
+                    : members.lost() != 0              ? Health::degraded
+                    : !configuration_.bad_rows.empty() ? Health::damaged
+                                                       : Health::clean;
+    status.intent = serving_.intent().status();
+    if (options_.readonly) {  // at rest: what it is to be when the array is served for writing
+        status.intent.on = configuration_.intent.on;
+        status.intent.region = configuration_.intent.region;
+    }
+    status.intent.hindrance = hindrance;
+    status.recovery = deciding_.recovery.status();
+    status.bad = deciding_.unknown.bad();
+    status.bad_bytes = deciding_.unknown.bad_bytes();
+    status.readonly = options_.readonly;
+    status.stopping = stage_.draining;
+    status.in_doubt = !members.doubt().empty();
+    status.doubt_bytes =
+        members.doubt().windows() * geometry_.window_size() * geometry_.data_count();
+    status.resync_stuck = deciding_.walks.resync_stuck();
+    status.waits = deciding_.walks.waits();
+    for (const MemberRecord& at : configuration_.members) {
+        status.members.push_back(member_status(at));
+    }
+    if (serving_.walking()) status.walks.push_back(serving_.walk_status());
+    status.last_scrub = deciding_.walks.last_scrub();
+    status.counters = serving_.counters();
+    status.memory_bytes = serving_.memory_bytes();
+    status.memory_bytes_max = serving_.memory_bytes_max();
+    status.events.assign(log_.events().begin(), log_.events().end());
+    return status;
+}
+
+}  // namespace braid

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// LocalArray: an array on one node. Serving and deciding, joined by calls; here are its start, its
+// stop, and what it tells of itself.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/array.h"
+#include "engine/assembly/assembly.h"
+#include "engine/deciding/deciding.h"
+#include "engine/deciding/event_log.h"
+#include "engine/serving/serving.h"
+
+namespace braid {
+
+class LocalArray final : public Array {
+  public:
+    LocalArray(ReadyQueue& ready, Clock& clock, Configuration configuration, ArrayOptions options);
+    ~LocalArray() override;
+
+    /// What assembly knows of the last stop; before start().
+    struct Before {
+        std::vector<IntentEntry> marked;
+        std::uint64_t intent_generation{0};
+        std::string intent_hindrance;
+        std::uint64_t epoch_seen{0};
+        std::vector<Uuid> away;  // in sync, and not among the disks that were given
+    };
+    void set_before(Before before);
+    /// Why a member that was given takes no part; before start().
+    void note_left_out(const MemberImage& image, const std::string& why);
+    /// Puts a disk where the configuration has its record; before start().
+    void put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata);
+    /// Marks the array as in use and begins what is to run in the background.
+    Task<Checked<Unit>> start();
+    /// Ends what runs by itself; nothing is written any more.
+    Task<void> end_tasks();
+    EventLog& log() { return log_; }
+
+    const Configuration& configuration() const override { return configuration_; }
+    void submit(IoRequest& request) override { serving_.submit(request); }
+    Task<Result<void>> stop() override;
+    ArrayStatus status() const override;
+    Task<Checked<Unit>> fail_member(std::string name, bool force) override {
+        return deciding_.orders.fail(std::move(name), force);
+    }
+    Task<Checked<Unit>> remove_member(std::string name) override {
+        return deciding_.orders.remove(std::move(name));
+    }
+    Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) override {
+        return deciding_.orders.add(std::move(disk), force);
+    }
+    Task<Checked<Unit>> replace_member(std::string name, std::unique_ptr<Disk> disk,
+                                       bool force) override {
+        return deciding_.orders.replace(std::move(name), std::move(disk), force);
+    }
+    Checked<Unit> start_scrub(bool repair) override { return deciding_.walks.start_scrub(repair); }
+    Checked<Unit> stop_scrub() override { return deciding_.walks.stop_scrub(); }
+    Task<Checked<Unit>> change_intent(IntentChange change) override {
+        return deciding_.orders.change_intent(change);
+    }
+    bool read_direct(std::uint64_t offset, ByteSpan into) override {
+        return serving_.read_direct(offset, into);
+    }
+    void note_latency(Nanos latency) override { serving_.note_latency(latency); }
+
+  private:
+    void start_readonly();
+    Task<Result<void>> keep_final_state();
+    Task<Result<void>> write_marks_patiently();
+    Task<void> watch_stop();
+    std::string why_stop_waits() const;
+    MemberStatus member_status(const MemberRecord& at) const;
+    void note_away();
+
+    Clock& clock_;
+    const ArrayOptions options_;
+    Configuration configuration_;  // what is wanted; the configuration writer changes it
+    const Geometry geometry_;
+    TaskGroup tasks_;
+    EventLog log_;
+    Stage stage_;
+    Event work_;
+    Serving serving_;
+    Deciding deciding_;
+    Before before_;
+    Timer* stop_timer_{nullptr};  // of watch_stop()
+};
+
+}  // namespace braid

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/serving/direct_reads.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace braid {
+namespace {
+
+/// Reads into `into` by way of an aligned buffer of the thread's own.
+int read_bounced(const Disk& disk, std::uint64_t offset, ByteSpan into) {
+    constexpr std::uint64_t bounce_size = 64u << 10;
+    alignas(row_size) thread_local std::array<std::byte, bounce_size> bounce;
+    while (!into.empty()) {
+        const std::uint64_t begin = round_down(offset, row_size);
+        const std::uint64_t skip = offset - begin;
+        const std::uint64_t size = std::min(round_up(skip + into.size(), row_size), bounce_size);
+        if (const int error = disk.read_now(begin, {bounce.data(), size}); error != 0) return error;
+        const std::uint64_t count = std::min<std::uint64_t>(size - skip, into.size());
+        std::memcpy(into.data(), bounce.data() + skip, count);
+        into = into.subspan(count);
+        offset += count;
+    }
+    return 0;
+}
+
+int read_member(const Disk& disk, std::uint64_t offset, ByteSpan into) {
+    const DiskInfo& info = disk.info();
+    const bool aligned = is_row_aligned(offset) && is_row_aligned(into.size()) &&
+                         reinterpret_cast<std::uintptr_t>(into.data()) % info.memory_align == 0;
+    return aligned || !info.direct || info.in_memory ? disk.read_now(offset, into)
+                                                     : read_bounced(disk, offset, into);
+}
+
+}  // namespace
+
+bool DirectReads::read(std::uint64_t offset, ByteSpan into) {
+    const std::uint64_t size = geometry_.stripes * geometry_.stripe_data_size();
+    if (offset > size || into.size() > size - offset) return false;
+    while (!into.empty()) {
+        const StripeIndex stripe = geometry_.stripe_of(offset);
+        const std::uint64_t in_stripe = offset % geometry_.stripe_data_size();
+        const Role role{static_cast<std::uint32_t>(in_stripe / geometry_.strip_size)};
+        const std::uint64_t in_strip = in_stripe % geometry_.strip_size;
+        const std::uint64_t count =
+            std::min<std::uint64_t>(into.size(), geometry_.strip_size - in_strip);
+        auto& slot = members_.slot(geometry_.member_of(stripe, role));
+        std::uint64_t ticket = 0;
+        if (!slot.gate.enter(ticket)) return false;
+        // Strips on several disks are better read side by side, by the loop; memory is not.
+        const bool worth_it = count == into.size() || slot.disk->info().in_memory;
+        const int error =
+            worth_it ? read_member(*slot.disk,
+                                   slot.data_offset + geometry_.strip_offset(stripe) + in_strip,
+                                   into.first(count))
+                     : EAGAIN;
+        if (!slot.gate.leave(ticket) || error != 0) return false;
+        into = into.subspan(count);
+        offset += count;
+    }
+    count_.fetch_add(1, std::memory_order_relaxed);
+    return true;
+}
+
+}  // namespace braid

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/serving/serving.h"
+
+#include <utility>
+
+#include "engine/stripes/doubt_rows.h"
+
+namespace braid {
+
+Serving::Serving(const Setup& setup)
+    : clock_(setup.clock),
+      geometry_(setup.geometry),
+      tasks_(setup.tasks),
+      decider_(setup.decider),
+      members_(geometry_),
+      adopted_(geometry_.member_count),
+      bad_(geometry_, {}),
+      locks_(geometry_),
+      pool_(setup.buffer_size),
+      intent_(clock_, geometry_, members_, decider_,
+              {setup.configuration.array, 0, setup.configuration.volumes}),
+      context_{geometry_, members_, locks_,    pool_,         decider_,
+               intent_,   bad_,     counters_, setup.readonly},
+      requests_(context_, tasks_),
+      walker_(context_, clock_, setup.ready, *this),
+      direct_reads_(geometry_, members_) {
+    requests_.set_readonly(setup.readonly);
+}
+
+void Serving::set_gates() { set_direct_gates(context_); }
+
+Task<void> Serving::close_gates() {
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        auto& gate = members_.slot(MemberIndex{i}).gate;
+        gate.close();
+        while (gate.has_readers()) {
+            Timer timer(clock_, Nanos{clock_.now().value + 1'000'000});
+            co_await timer;
+        }
+    }
+}
+
+void Serving::stop() {
+    requests_.stop();
+    intent_.stop();
+}
+
+void Serving::abandon() {
+    intent_.abandon();
+    locks_.abandon();
+    pool_.abandon();
+    walker_.abandon();
+}
+
+Counters Serving::counters() const {
+    Counters all = counters_;
+    all.direct_reads = direct_reads_.count();
+    return all;
+}
+
+/// A member that was lost is out of use before the configuration says so; nothing but a change of
+/// its record brings it back. How far a rebuild is in memory is ahead of the record.
+void Serving::adopt(const Configuration& wanted) {
+    for (const MemberRecord& at : wanted.members) {
+        if (!at.role) continue;
+        Adopted& last = adopted_[raw(*at.role)];
+        if (last.uuid == at.uuid && last.state == at.state) continue;
+        last = {at.uuid, at.state};
+        auto& slot = members_.slot(*at.role);
+        slot.rebuilt = raw(at.rebuilt) * geometry_.windows_per_stripe();
+        if (slot.state != at.state) members_.set_state(*at.role, at.state);
+    }
+    if (bad_.ranges() == wanted.bad_rows) return;
+    bad_.set(wanted.bad_rows);
+    set_gates();
+}
+
+void Serving::array_failed() {
+    intent_.array_failed();
+    requests_.retry_parked();
+}
+
+// ---- walks -----------------------------------------------------------------------------------
+
+Task<void> Serving::run_walk(WalkOrder order) {
+    const Result<void> result = co_await walker_.run(std::move(order));
+    decider_.walk_ended(position(), result);
+}
+
+WalkPosition Serving::position() const {
+    WalkPosition at;
+    at.order = walker_.order();
+    at.window = walker_.position();
+    at.bytes_read = walker_.bytes_read();
+    at.rows_wrong = walker_.rows_wrong();
+    at.unreadable = walker_.unreadable();
+    at.status = walker_.status();
+    return at;
+}
+
+std::optional<WalkPosition> Serving::walking() const {
+    if (!walker_.running()) return std::nullopt;
+    return position();
+}
+
+/// In memory at once; in the configuration only when the data is durable: Decider::walk_at().
+void Serving::walk_passed(const WalkOrder& order, WindowRange passed) {
+    if (order.kind == WalkKind::rebuilding) {
+        members_.slot(order.member).rebuilt = passed.end;
+    } else if (order.kind == WalkKind::resyncing) {
+        members_.doubt().remove(passed);
+        decider_.walk_passed();
+        requests_.retry_parked();
+    }
+}
+
+void Serving::set_settles(bool settles) {
+    if (settles != requests_.settles()) requests_.set_settles(settles);
+}
+
+// ---- marks -----------------------------------------------------------------------------------
+
+MarksLeft Serving::marks_left() const {
+    if (!intent_.has_doubt()) return {};
+    return {true, intent_.stripes_in_doubt()};
+}
+
+void Serving::marks_settled(StripeIndex before) {
+    intent_.settled_before(before);
+    set_gates();
+}
+
+Task<Result<void>> Serving::begin_marks() {
+    intent_.set_on(true);
+    while (intent_.unmarked() != 0) {
+        auto ended = intent_.unmarked_ended().wait();
+        co_await ended;
+    }
+    Result<void> kept = co_await flush();
+    if (kept) kept = co_await intent_.rewrite();
+    if (!kept) intent_.set_on(false);
+    co_return kept;
+}
+
+}  // namespace braid

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Serving: what every node does for clients, put together: members, row locks, memory, the write
+// intent, requests, and the walker that an order sets going. It decides nothing: what a member did,
+// and what it cannot know, it tells the Decider.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/array.h"
+#include "engine/decider.h"
+#include "engine/intent/write_intent.h"
+#include "engine/members/bad_rows.h"
+#include "engine/members/members.h"
+#include "engine/serving/direct_reads.h"
+#include "engine/serving/requests.h"
+#include "engine/serving_node.h"
+#include "engine/stripes/buffer_pool.h"
+#include "engine/stripes/window_locks.h"
+#include "engine/walks/latency.h"
+#include "engine/walks/walker.h"
+
+namespace braid {
+
+class Serving final : public ServingNode, private WalkHost {
+  public:
+    struct Setup {
+        ReadyQueue& ready;
+        Clock& clock;
+        const Geometry& geometry;
+        const Configuration& configuration;  // for the array's name and its volumes
+        TaskGroup& tasks;
+        Decider& decider;
+        std::uint64_t buffer_size{0};  // bytes of the pool for all stripe I/O
+        bool readonly{false};
+    };
+    explicit Serving(const Setup& setup);
+    Serving(const Serving&) = delete;
+    Serving& operator=(const Serving&) = delete;
+
+    // ---- clients
+    void submit(IoRequest& request) { requests_.submit(request); }
+    /// Any thread: see Array.
+    bool read_direct(std::uint64_t offset, ByteSpan into) {
+        return direct_reads_.read(offset, into);
+    }
+    void note_latency(Nanos latency) { latency_.note(latency); }
+
+    // ---- from the start to the stop
+    Members& members() { return members_; }
+    const Members& members() const { return members_; }
+    WriteIntent& intent() { return intent_; }
+    const WriteIntent& intent() const { return intent_; }
+    ByteSpan buffer() const { return pool_.region(); }
+    /// What may be read past the loop is looked at again: all disks are there, and what is marked.
+    void set_gates();
+    /// No request is taken any more; waits until none is left.
+    Task<void> drain() { return requests_.drain(); }
+    /// After drain(): no thread reads past the loop any more.
+    Task<void> close_gates();
+    /// Ends what runs by itself.
+    void stop();
+    /// Destroys what waits, where it stands.
+    void abandon();
+
+    WalkStatus walk_status() const { return walker_.status(); }
+    Counters counters() const;
+    std::uint64_t memory_bytes() const { return pool_.used() + walker_.memory_bytes(); }
+    std::uint64_t memory_bytes_max() const {
+        return pool_.region().size() + walker_.memory_bytes();
+    }
+
+    // ---- ServingNode
+    void adopt(const Configuration& wanted) override;
+    void in_force(std::uint64_t epoch) override { intent_.set_epoch(epoch); }
+    void array_failed() override;
+    Task<Result<void>> flush() override { return Requests::flush_members(context_); }
+    void walk(const WalkOrder& order) override { tasks_.spawn(run_walk(order)); }
+    void cancel_walk() override { walker_.cancel(); }
+    std::optional<WalkPosition> walking() const override;
+    void set_settles(bool settles) override;
+    bool marks() const override { return intent_.on(); }
+    MarksLeft marks_left() const override;
+    Task<Result<void>> write_marks() override { return intent_.rewrite(); }
+    void marks_settled(StripeIndex before) override;
+    void set_region(std::uint64_t region) override { intent_.set_region(region); }
+    Task<Result<void>> begin_marks() override;
+    void end_marks() override { intent_.set_on(false); }
+    Task<Result<std::uint64_t>> take_back(ReturningDisk from) override;
+
+  private:
+    struct Adopted {  // of a role
+        Uuid uuid;
+        MemberState state{MemberState::missing};
+    };
+
+    // WalkHost
+    void walk_passed(const WalkOrder& order, WindowRange passed) override;
+    Task<Result<void>> walk_checkpoint() override { return decider_.walk_at(position()); }
+    Task<Result<void>> walk_unknown(std::vector<BadRange> rows) override {
+        return decider_.rows_unknown(std::move(rows));
+    }
+    void walk_mismatch(WindowPlace place, RowMask rows, RoleSet strips, std::string what) override {
+        decider_.rows_wrong(place, rows, strips, std::move(what));
+    }
+    LatencySample take_latency() override { return latency_.take(); }
+
+    Task<void> run_walk(WalkOrder order);
+    WalkPosition position() const;
+    Task<Result<std::uint64_t>> take_batch(ReturningDisk from, std::uint64_t* at,
+                                           std::uint64_t end);
+
+    Clock& clock_;
+    const Geometry& geometry_;
+    TaskGroup& tasks_;
+    Decider& decider_;
+    Members members_;
+    std::vector<Adopted> adopted_;  // by role
+    BadRows bad_;
+    WindowLocks locks_;
+    BufferPool pool_;
+    WriteIntent intent_;
+    Counters counters_;
+    StripeContext context_;
+    Requests requests_;
+    Walker walker_;
+    DirectReads direct_reads_;
+    LatencyMeter latency_;
+};
+
+}  // namespace braid

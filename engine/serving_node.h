@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ServingNode: what the one who decides tells every node that serves clients. On one node a call;
+// in a cluster a message. The other way goes decider.h.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "engine/base/result.h"
+#include "engine/decider.h"
+#include "engine/io/disk.h"
+#include "engine/io/task.h"
+#include "engine/layout/configuration.h"
+
+namespace braid {
+
+/// Marks of the write intent that are left from before the last start.
+struct MarksLeft {
+    bool any{false};
+    std::uint64_t stripes{0};
+};
+
+/// The disk of a member that comes back, with rows that it alone has.
+struct ReturningDisk {
+    MemberIndex member{};
+    Disk* disk{nullptr};
+    std::uint64_t data_offset{0};
+};
+
+class ServingNode {
+  public:
+    virtual ~ServingNode() = default;
+
+    /// What is wanted from now on, though no member may hold it yet. The one place that sets
+    /// members' states, what may be read past the loop, and the rows that cannot be known.
+    virtual void adopt(const Configuration& wanted) = 0;
+    /// Every member holds a configuration of this epoch.
+    virtual void in_force(std::uint64_t epoch) = 0;
+    /// Nobody waits any more for what cannot come.
+    virtual void array_failed() = 0;
+    /// Every write that was completed is durable on the members that take part.
+    virtual Task<Result<void>> flush() = 0;
+
+    /// Starts a walk; none is running. Decider::walk_ended() tells of its end.
+    virtual void walk(const WalkOrder& order) = 0;
+    virtual void cancel_walk() = 0;
+    /// Of the walk that runs.
+    virtual std::optional<WalkPosition> walking() const = 0;
+    /// Whether a resync is going to pass everything that is in doubt: requests may wait for it.
+    virtual void set_settles(bool settles) = 0;
+
+    /// Writes are marked before they begin.
+    virtual bool marks() const = 0;
+    virtual MarksLeft marks_left() const = 0;
+    /// A record of all marks is durable that was put together after this call.
+    virtual Task<Result<void>> write_marks() = 0;
+    /// What was marked before `stripe` was made true, and flushed.
+    virtual void marks_settled(StripeIndex before) = 0;
+    /// From now on a mark covers `region` bytes of data.
+    virtual void set_region(std::uint64_t region) = 0;
+    /// Every write that is under way is marked from now on, durably.
+    virtual Task<Result<void>> begin_marks() = 0;
+    /// No write is marked any more. The configuration says so already.
+    virtual void end_marks() = 0;
+
+    /// Reads what is listed for the member, to be tried again, from its disk, makes parity true for
+    /// it, and takes it off the list. Gives how many rows could not be taken.
+    virtual Task<Result<std::uint64_t>> take_back(ReturningDisk from) = 0;
+};
+
+}  // namespace braid

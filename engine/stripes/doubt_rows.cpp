@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/stripes/doubt_rows.h"
+
+#include <utility>
+#include <vector>
+
+#include "engine/base/mutation.h"
+
+namespace braid {
+
+Task<Result<void>> doubt_rows(StripeContext context, WindowPlace place, RowMask rows) {
+    context.members.rows_doubtful(place, rows);
+    context.intent.add_doubt(place.stripe);
+    set_direct_gates(context);
+    std::vector<BadRange> lost;
+    const RoleSet gone = context.members.state_of(place).lost & context.geometry.data_roles();
+    for (const Role role : gone) {
+        for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
+            lost.push_back(context.bad.range_of(place, role, row, count));
+        });
+    }
+    co_return co_await context.monitor.rows_doubtful(std::move(lost));
+}
+
+void set_direct_gates(const StripeContext& context) {
+    const bool settles = context.geometry.parities() == 2 && context.intent.has_doubt() &&
+                         !context.readonly && !BRAID_MUTANT(doubt_read_unsettled);
+    for (std::uint32_t i = 0; i != context.members.count(); ++i) {
+        const MemberIndex member{i};
+        context.members.set_direct(member, !settles && !context.bad.has_member(member));
+    }
+}
+
+}  // namespace braid
