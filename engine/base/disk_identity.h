@@ -17,7 +17,7 @@ struct DiskIdentity {
 
     bool known() const { return end != 0; }
     /// They share bytes. False does not say that they do not: a disk that two cables lead to has
-    /// two numbers, and what lies on it tells (engine/local/array_members.cpp).
+    /// two numbers, and what lies on it tells (engine/deciding/member_orders.cpp).
     bool overlaps(const DiskIdentity& other) const {
         return known() && other.known() && device == other.device && inode == other.inode &&
                begin < other.end && other.begin < end;

@@ -68,7 +68,9 @@ void Serving::adopt(const Configuration& wanted) {
         last = {at.uuid, at.state};
         auto& slot = members_.slot(*at.role);
         slot.rebuilt = raw(at.rebuilt) * geometry_.windows_per_stripe();
-        if (slot.state != at.state) members_.set_state(*at.role, at.state);
+        // One that failed before this start, and was not given, is not there.
+        const bool gone = at.state == MemberState::faulty && slot.state == MemberState::missing;
+        if (slot.state != at.state && !gone) members_.set_state(*at.role, at.state);
     }
     if (bad_.ranges() == wanted.bad_rows) return;
     bad_.set(wanted.bad_rows);
