@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "control/status_json.h"
+#include "cli/fields.h"
 #include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
 
@@ -134,7 +134,7 @@ Checked<nlohmann::json> ControlClient::get(const std::string& resource, long tim
 Checked<nlohmann::json> ControlClient::post(const std::string& resource,
                                             const nlohmann::json& body) {
     curl_easy_reset(link_->handle);
-    const std::string text = control::dump(body);
+    const std::string text = one_line(body);
     curl_slist* headers = curl_slist_append(nullptr, "Content-Type: application/json");
     curl_easy_setopt(link_->handle, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(link_->handle, CURLOPT_POSTFIELDSIZE, static_cast<long>(text.size()));

@@ -21,5 +21,7 @@ const nlohmann::json* object_in(const nlohmann::json& object, const char* name);
 /// the end.
 std::string readable(const nlohmann::json& value);
 std::string readable(const nlohmann::ordered_json& value);
+/// The same in one line: for programs, which read a line at a time.
+std::string one_line(const nlohmann::json& value);
 
 }  // namespace braid::cli

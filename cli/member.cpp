@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <memory>
 
+#include "cli/fields.h"
 #include "cli/online.h"
 #include "cli/online_tools.h"
-#include "control/status_json.h"
 #include "engine/base/uuid.h"
 
 namespace braid::cli {
@@ -35,7 +35,7 @@ std::string resource_of(const MemberOptions& options, const char* verb) {
 /// JSON is UTF-8, and a path need not be.
 nlohmann::json body_of(const std::string& path, bool force) {
     using nlohmann::json;
-    const std::string text = control::dump(json(path));
+    const std::string text = one_line(json(path));
     const bool is_utf8 = json::parse(text, nullptr, false) == json(path);
     if (is_utf8) return {{"force", force}, {"path", path}};
     return {{"force", force}, {"path_escaped", ControlClient::escape(path)}};

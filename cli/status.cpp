@@ -12,7 +12,6 @@
 #include "cli/online_tools.h"
 #include "cli/picture.h"
 #include "cli/text.h"
-#include "control/status_json.h"
 
 namespace braid::cli {
 namespace {
@@ -81,7 +80,7 @@ Checked<int> watch_lines(ControlClient& client, const Style& style) {
 Checked<int> watch_json(ControlClient& client) {
     for (;;) {
         BRAID_TRY(const json status, get_status(client));
-        print(control::dump(status) + "\n");
+        print(one_line(status) + "\n");
         BRAID_TRY(const json events,
                   wait_for_events(client, last_sequence(list_in(status, "events"))));
     }

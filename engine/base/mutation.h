@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Deliberate bugs, for checking that the simulator finds them. In a normal build BRAID_MUTANT() is
-// the constant false and nothing of this is left; the build with -DBRAID_MUTATIONS=ON (the
-// simulator's `braid-sim-mutants`) chooses one at run time. Each stands where the correct code is,
+// Deliberate bugs, for checking that the simulator and the tests find them. In the engine that is
+// served BRAID_MUTANT() is the constant false and nothing of this is left; in the one that is tested
+// (braid_engine_checked) one may be chosen at run time. Each stands where the correct code is,
 // so that a change of that code meets it.
 #pragma once
 

@@ -10,6 +10,8 @@
 #include "engine/base/os_error.h"
 #include "engine/deciding/losses.h"
 #include "engine/deciding/unknown_rows.h"
+#include "engine/metadata/config_check.h"
+#include "parity/require.h"
 
 namespace braid {
 
@@ -45,6 +47,7 @@ std::uint64_t ConfigurationWriter::changed() {
         members_.set_losses_durable(members_.losses());
         return changes_;
     }
+    BRAID_AUDIT(check_configuration(wanted_).has_value());
     ++changes_;
     losses_seen_ = members_.losses();
     changed_event_.set();

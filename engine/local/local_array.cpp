@@ -140,9 +140,8 @@ void LocalArray::set_before(Before before) {
 }
 
 void LocalArray::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
-    const change::Seen seen{metadata.uuid, disk->info().path, disk->info().size};
+    seen_.push_back({metadata.uuid, disk->info().path, disk->info().size});
     deciding_.roster.put_disk(std::move(disk), std::move(metadata));
-    deciding_.writer.change(seen);
 }
 
 void LocalArray::note_left_out(const MemberImage& image, const std::string& why) {
@@ -154,6 +153,7 @@ void LocalArray::note_left_out(const MemberImage& image, const std::string& why)
 Task<Checked<Unit>> LocalArray::start() {
     if (options_.on_buffer) options_.on_buffer(serving_.buffer());
     Members& members = serving_.members();
+    for (const change::Seen& seen : seen_) deciding_.writer.change(seen);
     members.refresh();
     note_away();
     members.set_losses_durable(members.losses());

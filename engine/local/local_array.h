@@ -86,6 +86,7 @@ class LocalArray final : public Array {
     Serving serving_;
     Deciding deciding_;
     Before before_;
+    std::vector<change::Seen> seen_;  // disks that were put
     Timer* stop_timer_{nullptr};  // of watch_stop()
 };
 

@@ -72,9 +72,28 @@ void Serving::adopt(const Configuration& wanted) {
         const bool gone = at.state == MemberState::faulty && slot.state == MemberState::missing;
         if (slot.state != at.state && !gone) members_.set_state(*at.role, at.state);
     }
-    if (bad_.ranges() == wanted.bad_rows) return;
-    bad_.set(wanted.bad_rows);
-    set_gates();
+    if (bad_.ranges() != wanted.bad_rows) {
+        bad_.set(wanted.bad_rows);
+        set_gates();
+    }
+    BRAID_AUDIT(fits_records(wanted));
+}
+
+/// Slots against records: no member counts for more than its record says, none is in use that a
+/// record has no disk for, and the rows that cannot be known are the same.
+bool Serving::fits_records(const Configuration& wanted) const {
+    for (const MemberRecord& at : wanted.members) {
+        if (!at.role) continue;
+        const auto& slot = members_.slot(*at.role);
+        const bool in_use = takes_part(slot.state);
+        if (in_use && slot.state != at.state) return false;
+        if (in_use && slot.disk == nullptr) return false;
+        if (slot.state == MemberState::rebuilding &&
+            slot.rebuilt < raw(at.rebuilt) * geometry_.windows_per_stripe()) {
+            return false;
+        }
+    }
+    return bad_.ranges() == wanted.bad_rows;
 }
 
 void Serving::array_failed() {

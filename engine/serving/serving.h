@@ -108,6 +108,7 @@ class Serving final : public ServingNode, private WalkHost {
     }
     LatencySample take_latency() override { return latency_.take(); }
 
+    bool fits_records(const Configuration& wanted) const;
     Task<void> run_walk(WalkOrder order);
     WalkPosition position() const;
     Task<Result<std::uint64_t>> take_batch(ReturningDisk from, std::uint64_t* at,

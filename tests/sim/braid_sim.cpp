@@ -37,7 +37,7 @@ constexpr const char* help_text =
     "                  every Nth, so that several can run side by side\n"
     "  --like TEXT     only seeds whose line of options has TEXT in it, as \"lone-starts\";\n"
     "                  again for more that it has to have\n"
-    "  --mutation X    with a deliberate bug (braid-sim-mutants only); 'list' lists them\n"
+    "  --mutation X    with a deliberate bug (not in sanitizer builds); 'list' lists them\n"
     "  --trace         print everything that happens, not only the last lines of a failure\n"
     "  --help          this\n"
     "\n"
@@ -137,7 +137,7 @@ void choose_mutation(const std::string& name) {
     if (!which) usage(fmt::format("there is no mutation \"{}\"; --mutation list names them", name));
     chosen_mutation = *which;
 #else
-    if (name != "none") usage("mutations are in braid-sim-mutants only");
+    if (name != "none") usage("this build has no mutations");
 #endif
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Do the tests find bugs? There are deliberate ones (engine/base/mutation.h), of which each must be
-found by at least one rung. By the simulator (braid-sim-mutants): as wrong data, an assertion of the
+found by at least one rung. By the simulator (braid-sim --mutation): as wrong data, an assertion of the
 engine or as not settling, by seeds from 1 on (or FIRST_SEED) within the budget; and without any the
 same seeds must pass. By tests of the engine (engine-tests-mutants): those that are named must fail, and
 pass without it. UNPROVEN are the ones that nothing is known to find yet."""
@@ -107,7 +107,7 @@ def unlisted(program):
 
 
 def main():
-    simulator = os.environ["BRAID_SIM_MUTANTS"]
+    simulator = os.environ["BRAID_SIM"]
     failed = unlisted(simulator)
     failed += check_engine(os.environ["BRAID_TESTS_MUTANTS"])
     failed += check_simulator(simulator)
