@@ -36,6 +36,10 @@ inline constexpr std::uint32_t bad_ranges_max = 2040;      // and what a configu
 inline constexpr std::uint32_t doubt_windows_max = 65536;  // in doubt in part, known by row
 inline constexpr std::uint32_t doubt_ranges_max = 4096;    // of windows in doubt
 inline constexpr std::uint32_t bad_bytes_listed_max = 4096;  // byte ranges named in a status
+// Blocks of a set of rows (engine/layout/row_set.h): 16 bytes each, and three quarters of them are
+// used. So 256 KiB a set, for 12288 places of 64 rows, or 3 GiB of a member in one piece, row by
+// row; what is more is known by pairs of rows, and so on.
+inline constexpr std::uint32_t row_blocks_max = 16384;
 
 // io_uring.
 inline constexpr std::uint32_t ring_entries = 1024;
@@ -48,5 +52,6 @@ inline constexpr std::uint32_t metadata_read_retries = 5;    // of what cannot b
 inline constexpr std::uint64_t metadata_read_pause_ms = 50;  // before the first; then twice as long
 
 static_assert(window_rows_max <= 64);
+static_assert((row_blocks_max & (row_blocks_max - 1)) == 0);
 
 }  // namespace braid

@@ -41,9 +41,10 @@ enum class Mutation : std::uint8_t {
     retry_overwritten,        // a walk writes zeros where it could neither read nor compute
     order_not_refused,        // a member is failed by order, whatever that costs
     doubt_left_early,         // a row leaves doubt though its parity was only updated
+    computed_read_not_awaited,  // a computed read is answered before the member's loss is durable
 };
 
-inline constexpr std::array<std::string_view, 27> mutation_names{
+inline constexpr std::array<std::string_view, 28> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -71,9 +72,11 @@ inline constexpr std::array<std::string_view, 27> mutation_names{
     "retry-overwritten",
     "order-not-refused",
     "doubt-left-early",
+    "computed-read-not-awaited",
 };
 
-static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::doubt_left_early) + 1);
+static_assert(mutation_names.size() ==
+              static_cast<std::size_t>(Mutation::computed_read_not_awaited) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

@@ -160,7 +160,7 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
     TaskGroup writers(ready_);
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         if (!members.has(i)) continue;
-        Disk& disk = *members_.slot(MemberIndex{i}).disk;
+        Disk& disk = *members_.slot(MemberIndex{i}).disk();
         MemberMetadata* metadata = &roster_.metadata(MemberIndex{i});
         writers.spawn(
             keep_result(promises ? promise_member(disk, metadata, now->array, proposal->epoch())

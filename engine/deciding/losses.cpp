@@ -25,7 +25,7 @@ void Losses::lose(MemberIndex member, MemberState state, const std::string& why)
     auto& slot = members_.slot(member);
     if (!takes_part(slot.state)) return;
     const bool was_rebuilding = slot.state == MemberState::rebuilding;
-    const std::string path = slot.disk ? slot.disk->info().path : "";
+    const std::string path = slot.is_open() ? slot.drive->info().path : "";
     const bool was_enough = members_.is_enough();  // else it was started by force
     members_.set_state(member, state);
     slot.suspended.reset();

@@ -26,7 +26,7 @@ void Roster::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
         return;
     }
     auto& slot = members_.slot(*at->role);
-    slot.disk = std::move(disk);
+    slot.drive = std::make_unique<LocalDrive>(std::move(disk));
     slot.data_offset = at->data_offset;
     metadata_[raw(*at->role)] = std::move(metadata);
 }
@@ -66,7 +66,7 @@ Spare Roster::take_spare(const Spare& spare) {
 }
 
 const Disk* Roster::disk_of(const MemberRecord& at) const {
-    if (at.role) return members_.slot(*at.role).disk.get();
+    if (at.role) return members_.slot(*at.role).disk();
     const auto spare =
         std::ranges::find(spares_, at.uuid, [](const Spare& one) { return one.metadata.uuid; });
     return spare == spares_.end() ? nullptr : spare->disk.get();
@@ -87,34 +87,32 @@ const MemberMetadata& Roster::any_metadata() const {
 
 void Roster::fill_role(MemberIndex member, Spare spare) {
     auto& slot = members_.slot(member);
-    BRAID_REQUIRE(!slot.disk);
-    slot.disk = std::move(spare.disk);
+    BRAID_REQUIRE(!slot.is_open());
+    slot.drive = std::make_unique<LocalDrive>(std::move(spare.disk));
     slot.data_offset = configuration_.member(spare.metadata.uuid)->data_offset;
     slot.kept = 0;
     slot.whole = false;
-    slot.io = {};
     slot.read_errors = 0;
-    slot.changes = slot.flushed = 0;
     why_lost_[raw(member)].clear();
     metadata_[raw(member)] = std::move(spare.metadata);
 }
 
 Task<void> Roster::close_slot(MemberIndex member) {
     auto& slot = members_.slot(member);
-    while (slot.in_flight != 0 || slot.gate.has_readers() || writing_) {
+    while (slot.in_flight() != 0 || slot.gate.has_readers() || writing_) {
         Timer timer(clock_, Nanos{clock_.now().value + 1'000'000});
         co_await timer;
     }
-    slot.disk.reset();
+    if (slot.drive) slot.drive->close();
     members_.refresh();
 }
 
 Task<void> Roster::let_go(MemberIndex member) {
     auto& slot = members_.slot(member);
-    const Disk* const disk = slot.disk.get();
-    while (!stage_.stopped && slot.state == MemberState::faulty && slot.disk.get() == disk) {
-        if (slot.in_flight == 0 && !slot.gate.has_readers() && !writing_) {
-            slot.disk.reset();
+    const Disk* const disk = slot.disk();
+    while (!stage_.stopped && slot.state == MemberState::faulty && slot.disk() == disk) {
+        if (slot.in_flight() == 0 && !slot.gate.has_readers() && !writing_) {
+            slot.drive->close();
             members_.refresh();
             co_return;
         }

@@ -440,7 +440,7 @@ std::vector<MemberIndex> WriteIntent::targets() const {
         for (std::uint32_t i = 0; i != members_.count(); ++i) {
             if (chosen.size() == geometry_.parities() + 1) return chosen;
             const auto& slot = members_.slot(MemberIndex{i});
-            if (slot.state == wanted && slot.disk) chosen.push_back(MemberIndex{i});
+            if (slot.state == wanted && slot.is_open()) chosen.push_back(MemberIndex{i});
         }
     }
     return chosen;
@@ -483,10 +483,10 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
     dirty_ = false;
     const Buffer bytes = encode_intent(record);
     const std::vector<MemberIndex> holders = targets();
-    std::array<DiskOp, members_max> ops;
+    std::array<DriveOp, members_max> ops;
     DiskGroup group;
     for (const MemberIndex member : holders) {
-        DiskOp& op = ops[raw(member)];
+        DriveOp& op = ops[raw(member)];
         op.kind = DiskOpKind::write;
         op.fua = !BRAID_MUTANT(intent_not_durable);
         op.offset = slots_end + intent_slot_offset(record.node, record.generation);
@@ -498,13 +498,14 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
     bool held = !holders.empty();
     std::optional<Error> refused;
     for (const MemberIndex member : holders) {
-        const DiskOp& op = ops[raw(member)];
-        members_.count_done(op, member);
+        DriveOp& op = ops[raw(member)];
+        members_.finish(member, op);
         if (op.ok()) continue;
         held = false;
-        monitor_.strip_write_failed(member, op.os_error);
+        const int error = op.result.os_error;
+        if (op.result.is_members()) monitor_.strip_write_failed(member, error);
         if (!takes_part(members_.slot(member).state)) continue;
-        refused = Error{op.os_error == ENOSPC ? Errc::full : Errc::io, "write intent", op.os_error};
+        refused = Error{error == ENOSPC ? Errc::full : Errc::io, "write intent", error};
     }
     ++records_;
     if (refused) {

@@ -116,7 +116,7 @@ class Disk {
 
   private:
     friend class DiskGroup;
-    friend void submit(Disk& disk, DiskGroup& group, DiskOp& op);
+    friend void start_counted(Disk& disk, DiskOp& op);
     std::uint32_t in_flight_{0};
 };
 
@@ -133,11 +133,15 @@ inline void DiskGroup::complete(DiskOp& op, int os_error) {
     }
 }
 
-inline void submit(Disk& disk, DiskGroup& group, DiskOp& op) {
+/// For an operation that a group counts already.
+inline void start_counted(Disk& disk, DiskOp& op) {
     op.disk = &disk;
     ++disk.in_flight_;
-    group.add(op);
     disk.submit(op);
+}
+inline void submit(Disk& disk, DiskGroup& group, DiskOp& op) {
+    group.add(op);
+    start_counted(disk, op);
 }
 
 /// One operation on its own, for set-up and metadata: co_await's result is its Result<void>.

@@ -347,12 +347,13 @@ MemberStatus LocalArray::member_status(const MemberRecord& at) const {
         const auto& slot = serving_.members().slot(*at.role);
         member.record.state = slot.state;
         member.record.rebuilt = StripeIndex{slot.rebuilt / geometry_.windows_per_stripe()};
-        member.reads = slot.io.reads;
-        member.writes = slot.io.writes;
-        member.bytes_read = slot.io.bytes_read;
-        member.bytes_written = slot.io.bytes_written;
-        member.errors_read = slot.io.errors_read;
-        member.errors_write = slot.io.errors_write;
+        const MemberIo io = slot.drive ? slot.drive->io() : MemberIo{};
+        member.reads = io.reads;
+        member.writes = io.writes;
+        member.bytes_read = io.bytes_read;
+        member.bytes_written = io.bytes_written;
+        member.errors_read = io.errors_read;
+        member.errors_write = io.errors_write;
         member.notice = deciding_.writer.text_of_suspension(*at.role);
     }
     if (member.notice.empty()) member.notice = roster.why_lost(at);

@@ -52,6 +52,7 @@ void Members::set_state(MemberIndex member, MemberState state) {
         at.whole = at.state == MemberState::in_sync;
         ++losses_;
         at.gate.close();
+        if (at.drive && !takes_part(state)) at.drive->suspend();
     }
     at.state = state;
     if (state == MemberState::in_sync && at.direct) at.gate.open();
@@ -75,33 +76,18 @@ void Members::refresh() {
     lost_ = 0;
     for (const auto& at : slots_) {
         if (at->state != MemberState::in_sync) ++lost_;
-        if (at->disk) memory_align_ = std::max(memory_align_, at->disk->info().memory_align);
+        if (!at->is_open()) continue;
+        memory_align_ = std::max(memory_align_, at->drive->info().memory_align);
     }
 }
 
-void Members::submit(MemberIndex member, DiskGroup& group, DiskOp& op) {
-    Slot& at = slot(member);
-    ++at.in_flight;
-    if (at.disk) return braid::submit(*at.disk, group, op);
-    op.disk = nullptr;
-    group.add(op);  // closed since the operation was planned; the planner finds the member lost
-    DiskGroup::complete(op, ENODEV);
-}
-
-void Members::count_done(const DiskOp& op, MemberIndex member) {
-    Slot& at = slot(member);
-    --at.in_flight;
-    if (op.kind == DiskOpKind::flush) return;
-    if (op.kind == DiskOpKind::read) {
-        ++at.io.reads;
-        at.io.bytes_read += op.size;
-        at.io.errors_read += op.ok() ? 0 : 1;
-        return;
+void Members::note_missed(WindowPlace place, RowMask rows) {
+    while (rows != 0) {
+        const auto first = static_cast<std::uint32_t>(std::countr_zero(rows));
+        const auto count = static_cast<std::uint32_t>(std::countr_one(rows >> first));
+        rows &= ~row_range(first, count);
+        missed_.add(row_number(place, first), count);
     }
-    ++at.io.writes;
-    at.io.bytes_written += op.size;
-    at.io.errors_write += op.ok() ? 0 : 1;
-    if (!op.fua) ++at.changes;
 }
 
 }  // namespace braid

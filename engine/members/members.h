@@ -5,17 +5,18 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
+#include <bit>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
 
-#include "engine/io/disk.h"
 #include "engine/layout/doubt.h"
 #include "engine/layout/geometry.h"
+#include "engine/layout/row_set.h"
 #include "engine/layout/stripe_state.h"
 #include "engine/members/direct_read.h"
+#include "engine/members/drive.h"
 
 namespace braid {
 
@@ -25,19 +26,10 @@ struct Suspension {
     int os_error{0};
 };
 
-struct MemberIo {  // counted since the array was opened
-    std::uint64_t reads{0};
-    std::uint64_t writes{0};
-    std::uint64_t bytes_read{0};
-    std::uint64_t bytes_written{0};
-    std::uint64_t errors_read{0};
-    std::uint64_t errors_write{0};
-};
-
 class Members {
   public:
     struct Slot {
-        std::unique_ptr<Disk> disk;  // none: missing
+        std::unique_ptr<Drive> drive;  // none: there was no member here; else it may be closed
         std::uint64_t data_offset{0};
         MemberState state{MemberState::missing};
         std::uint64_t rebuilt{0};  // rebuilding: windows before this one are true
@@ -45,17 +37,15 @@ class Members {
                                    // were when it left, where nothing was written since
         bool whole{false};         // lost: nothing was written in its place since it left
         DirectGate gate;
-        bool direct{true};  // the gate may be open
-        MemberIo io;
+        bool direct{true};             // the gate may be open
         std::uint32_t read_errors{0};  // corrected lately: halved with each hour
         Nanos read_errors_since{};
         std::optional<Nanos> write_told;      // when a failed write was told of last
         std::optional<Suspension> suspended;  // it is kept, and did not take the configuration
-        std::uint32_t in_flight{0};  // operations that were submitted and not yet looked at
-        std::uint64_t changes{0};    // writes and zeroes completed
-        std::uint64_t flushed{0};    // of them, how many a flush has covered
-        int unflushed{0};            // errno of a flush that failed, and the member was kept: what
-                                     // that did not make durable no later one does
+
+        bool is_open() const { return drive && drive->is_open(); }
+        Disk* disk() const { return drive ? drive->disk() : nullptr; }
+        std::uint32_t in_flight() const { return drive ? drive->in_flight() : 0; }
     };
 
     explicit Members(const Geometry& geometry);
@@ -97,17 +87,31 @@ class Members {
         if (doubt_.remove_rows(window, rows, row_range(0, geometry_.window_rows))) return;
         forget_kept(window);
     }
-    /// Strips are written in the place of those that lost members had.
-    void note_written(WindowPlace place, RoleSet roles) {
+    /// Rows of these strips are written, where their members are live, and in the place of those
+    /// that lost members had.
+    void note_written(WindowPlace place, RowMask rows, RoleSet roles) {
         for (const Role role : roles) {
             const MemberIndex member = geometry_.member_of(place.stripe, role);
-            if (!is_live(member, place)) slot(member).whole = false;
+            if (is_live(member, place)) continue;
+            slot(member).whole = false;
+            if (losses_ != losses_durable_) note_missed(place, rows);
         }
     }
     void note_written_by_zeroes(std::uint64_t window, std::uint64_t windows) {
         for (std::uint64_t i = 0; i != windows; ++i) {
-            note_written(window_place(window + i), geometry_.data_roles());
+            note_written(window_place(window + i), row_range(0, geometry_.window_rows),
+                         geometry_.data_roles());
         }
+    }
+    /// Some of these rows were written in the place of a lost member, and no durable configuration
+    /// knows of its loss. The next start may take the member for one in sync, and answer with what
+    /// it holds: whoever computes its strip from the others keeps that to himself until then. What
+    /// was not written since it left it holds as it is computed.
+    bool has_missed(WindowPlace place, RowMask rows) const {
+        if (missed_.empty() || rows == 0) return false;  // mostly
+        const auto first = static_cast<std::uint32_t>(std::countr_zero(rows));
+        const auto past = static_cast<std::uint32_t>(std::bit_width(rows));
+        return missed_.overlaps(row_number(place, first), past - first);
     }
     /// Their parity may not be true any more.
     void rows_doubtful(WindowPlace place, RowMask rows) {
@@ -128,7 +132,10 @@ class Members {
     std::uint64_t losses() const { return losses_; }
     /// Of them, how many a durable configuration knows.
     std::uint64_t losses_durable() const { return losses_durable_; }
-    void set_losses_durable(std::uint64_t losses) { losses_durable_ = losses; }
+    void set_losses_durable(std::uint64_t losses) {
+        losses_durable_ = losses;
+        if (losses_ == losses_durable_) missed_.clear();
+    }
     /// Rows left the list, no durable configuration says so yet, and nobody waits for it any more.
     /// What is written from now on may lie there, and waits for that, as for losses: else the next
     /// start would answer it with an error.
@@ -148,15 +155,21 @@ class Members {
         return slot(member).data_offset + geometry_.strip_offset(place.stripe) +
                place.window * geometry_.window_size() + row * row_size;
     }
-    /// Every operation on a slot's disk goes through these two. A disk that was closed meanwhile
-    /// answers ENODEV.
-    void submit(MemberIndex member, DiskGroup& group, DiskOp& op);
-    void count_done(const DiskOp& op, MemberIndex member);
+    /// Operations on strips; `finish` each of them when the group was waited for.
+    void submit(MemberIndex member, DiskGroup& group, DriveOp& op) {
+        slot(member).drive->submit(group, op);
+    }
+    void finish(MemberIndex member, DriveOp& op) { slot(member).drive->finish(op); }
     /// The strictest of the open disks.
     std::uint32_t memory_align() const { return memory_align_; }
     void refresh();  // after a disk was put in or taken out
 
   private:
+    /// Of the whole array, in the order in which members are walked.
+    std::uint64_t row_number(WindowPlace place, std::uint32_t row) const {
+        return window_number(place) * geometry_.window_rows + row;
+    }
+    void note_missed(WindowPlace place, RowMask rows);
     /// Rows of the window are in doubt that were written since lost members left.
     void forget_kept(std::uint64_t window) {
         for (const auto& at : slots_) at->kept = std::min(at->kept, window);
@@ -172,6 +185,7 @@ class Members {
     std::uint32_t lost_{0};  // roles that are not in_sync
     bool halted_{false};
     Doubt doubt_;
+    RowSet missed_;  // written without a member whose loss is not durable
     std::uint32_t memory_align_{1};
 };
 

@@ -50,12 +50,13 @@ bool DirectReads::read(std::uint64_t offset, ByteSpan into) {
         std::uint64_t ticket = 0;
         if (!slot.gate.enter(ticket)) return false;
         // Strips on several disks are better read side by side, by the loop; memory is not.
-        const bool worth_it = count == into.size() || slot.disk->info().in_memory;
+        const Disk& disk = *slot.disk();
+        const bool worth_it = count == into.size() || disk.info().in_memory;
         const int error =
-            worth_it ? read_member(*slot.disk,
-                                   slot.data_offset + geometry_.strip_offset(stripe) + in_strip,
-                                   into.first(count))
-                     : EAGAIN;
+            worth_it
+                ? read_member(disk, slot.data_offset + geometry_.strip_offset(stripe) + in_strip,
+                              into.first(count))
+                : EAGAIN;
         if (!slot.gate.leave(ticket) || error != 0) return false;
         into = into.subspan(count);
         offset += count;

@@ -20,7 +20,7 @@ struct Chunk {
     std::byte* to{nullptr};
     std::byte* bounce{nullptr};  // none: read straight into `to`
     bool done{false};
-    DiskOp op;
+    DriveOp op;
 };
 
 constexpr std::uint32_t chunks_max = 32;
@@ -136,7 +136,7 @@ void collect(Batch& batch, const StripeContext& context) {
         Chunk& chunk = batch.chunks[i];
         if (chunk.op.tag == 0) continue;
         const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
-        context.members.count_done(chunk.op, member);
+        context.members.finish(member, chunk.op);
         chunk.done = chunk.op.ok() && is_live(context, chunk);
         if (chunk.done && chunk.bounce != nullptr) {
             std::memcpy(chunk.to, chunk.bounce + chunk.begin % row_size, chunk.size);
@@ -153,6 +153,7 @@ struct RowsWanted {
     std::uint64_t skip{0};  // bytes of the first row that nobody wants
     std::uint64_t size{0};
     std::byte* to{nullptr};
+    bool* owes{nullptr};  // set: what was read may not be told before losses are durable
 };
 
 void lay_out(StripeIo& io, const StripePlan& plan, std::byte* base) {
@@ -210,6 +211,19 @@ Task<void> end_retry(StripeContext context, WindowPlace place, RowMask rows) {
     (void)(co_await context.monitor.rows_known(std::move(known))).has_value();
 }
 
+/// What was computed in a lost member's place, of rows that it has missed, was a write's that is not
+/// acknowledged: that waits for the same loss to be durable, its rows free (StripeJobs::work). If the
+/// node crashed now, the next start could take the member for one in sync, and answer with what it
+/// holds: the rows are marked, so that its strip counts, and parity is made to fit. So the read waits,
+/// too; its rows need not be locked for that, since whoever else computes them owes the same, and
+/// what lies on a live member stays there.
+bool owes_loss(const StripeContext& context, const RowsWanted& wanted, const StripePlan& plan) {
+    if (context.readonly || BRAID_MUTANT(computed_read_not_awaited)) return false;
+    const MemberIndex member = context.geometry.member_of(wanted.place.stripe, wanted.role);
+    return plan.recover.has(wanted.role) && !context.members.is_live(member, wanted.place) &&
+           context.members.has_missed(wanted.place, row_range(wanted.first, wanted.count));
+}
+
 Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     const RowMask rows = row_range(wanted.first, wanted.count);
     RowLock lock(context.locks, wanted.place, rows);
@@ -253,6 +267,7 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
         if (forgotten && !context.readonly) co_return Error{Errc::failed, "stripe"};
         recover_rows(context.geometry, plan, io, wanted.first, wanted.count);
         ++context.counters.degraded_reads;
+        if (owes_loss(context, wanted, plan)) *wanted.owes = true;
     }
     const RowMask listed = context.bad.rows_of(wanted.place, wanted.role, rows);
     const RowMask retried = context.bad.rows_of(wanted.place, wanted.role, rows, BadKind::retry);
@@ -277,7 +292,7 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     co_return Result<void>{};
 }
 
-Task<Result<void>> read_chunk_locked(StripeContext context, const Chunk* chunk) {
+Task<Result<void>> read_chunk_locked(StripeContext context, const Chunk* chunk, bool* owes) {
     const std::uint64_t window_size = context.geometry.window_size();
     std::byte* to = chunk->to;
     std::uint64_t at = chunk->begin;
@@ -293,6 +308,7 @@ Task<Result<void>> read_chunk_locked(StripeContext context, const Chunk* chunk) 
             static_cast<std::uint32_t>((in_window + wanted.size - 1) / row_size) - wanted.first + 1;
         wanted.skip = in_window % row_size;
         wanted.to = to;
+        wanted.owes = owes;
         BRAID_CO_CHECK(co_await read_rows_locked(context, wanted));
         at += wanted.size;
         to += wanted.size;
@@ -304,6 +320,7 @@ Task<Result<void>> read_chunk_locked(StripeContext context, const Chunk* chunk) 
 
 Task<Result<void>> read_request(StripeContext context, IoRequest* request) {
     Batch batch;
+    bool owes = false;
     const std::uint64_t end = request->offset + request->size;
     std::uint64_t at = request->offset;
     while (at != end) {
@@ -318,12 +335,13 @@ Task<Result<void>> read_request(StripeContext context, IoRequest* request) {
         }
         for (std::uint32_t i = 0; i != batch.count; ++i) {
             if (!batch.chunks[i].done) {
-                BRAID_CO_CHECK(co_await read_chunk_locked(context, &batch.chunks[i]));
+                BRAID_CO_CHECK(co_await read_chunk_locked(context, &batch.chunks[i], &owes));
             }
             if (is_listed(context, batch.chunks[i], BadKind::voided))
                 co_return Error{Errc::unknown, "row"};
         }
     }
+    if (owes) co_return co_await context.monitor.losses_durable();
     co_return Result<void>{};
 }
 

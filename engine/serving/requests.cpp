@@ -248,7 +248,7 @@ Task<void> Requests::zero_work() {
         IoRequest* request = co_await take;
         if (request == nullptr) continue;
         Result<void> result = co_await zero(request);
-        if (result && request->fua) result = co_await flush_members(context_);
+        if (result && request->fua) result = co_await context_.monitor.flush_members();
         if (!result) fail(*request, result.error());
         finish(*request);
     }
@@ -256,16 +256,11 @@ Task<void> Requests::zero_work() {
 
 namespace {
 
-Task<Result<void>> losses_durable(StripeContext context) {
-    if (context.members.owes()) BRAID_CO_CHECK(co_await context.monitor.losses_durable());
-    co_return Result<void>{};
-}
-
 bool zeroes_fast(const Members& members, bool may_free) {
     for (std::uint32_t i = 0; i != members.count(); ++i) {
         const auto& slot = members.slot(MemberIndex{i});
-        if (!slot.disk) continue;
-        const DiskInfo& info = slot.disk->info();
+        if (!slot.is_open()) continue;
+        const DiskInfo& info = slot.drive->info();
         if (!(may_free ? info.zero_fast : info.zero_kept_fast)) return false;
     }
     return true;
@@ -321,7 +316,7 @@ Task<Result<void>> Requests::write_zeroes(std::uint64_t begin, std::uint64_t end
 namespace {
 
 struct ZeroOps {
-    std::array<DiskOp, members_max> ops;
+    std::array<DriveOp, members_max> ops;
     DiskGroup group;
 };
 
@@ -331,7 +326,7 @@ void submit_zeroes(ZeroOps& zero, const StripeContext& context, WindowPlace firs
     const std::uint64_t number = members.window_number(first);
     for (std::uint32_t i = 0; i != members.count(); ++i) {
         const MemberIndex member{i};
-        DiskOp& op = zero.ops[i];
+        DriveOp& op = zero.ops[i];
         op = {};
         if (!members.is_live(member, first)) continue;
         std::uint64_t live = windows;  // of a member that is rebuilt, those before its checkpoint
@@ -347,22 +342,23 @@ void submit_zeroes(ZeroOps& zero, const StripeContext& context, WindowPlace firs
     }
 }
 
-/// What a member's disk did not zero for us: written, window by window. Gives the errno.
-Task<int> write_zero_windows(StripeContext context, MemberIndex member, DiskOp zeroed) {
+/// What a member's disk did not zero for us: bytes [begin, end) of it are written, window by window.
+Task<DriveResult> write_zero_windows(StripeContext context, MemberIndex member, std::uint64_t begin,
+                                     std::uint64_t end) {
     const std::uint64_t window_size = context.geometry.window_size();
-    for (std::uint64_t at = 0; at != zeroed.size; at += window_size) {
+    for (std::uint64_t at = begin; at != end; at += window_size) {
         DiskGroup group;
-        DiskOp op;
+        DriveOp op;
         op.kind = DiskOpKind::write;
-        op.offset = zeroed.offset + at;
+        op.offset = at;
         op.size = window_size;
         op.data = const_cast<std::byte*>(zero_window().data());  // NOLINT: a write only reads it
         context.members.submit(member, group, op);
         co_await group;
-        context.members.count_done(op, member);
-        if (!op.ok()) co_return op.os_error;
+        context.members.finish(member, op);
+        if (!op.ok()) co_return op.result;
     }
-    co_return 0;
+    co_return DriveResult{};
 }
 
 /// Looks at what became of the zeroes, and writes zeros where a disk cannot zero: others have
@@ -372,13 +368,16 @@ Task<Result<void>> end_zeroes(StripeContext context, ZeroOps* zero) {
     Result<void> result;
     for (std::uint32_t i = 0; i != context.members.count(); ++i) {
         const MemberIndex member{i};
-        const DiskOp& op = zero->ops[i];
+        DriveOp& op = zero->ops[i];
         if (op.tag == 0) continue;
-        context.members.count_done(op, member);
-        int error = op.os_error;
-        if (error == EOPNOTSUPP) error = co_await write_zero_windows(context, member, op);
-        if (error == 0) continue;
-        context.monitor.strip_write_failed(member, error);
+        context.members.finish(member, op);
+        DriveResult zeroed = op.result;
+        if (zeroed.is_members() && zeroed.os_error == EOPNOTSUPP) {
+            zeroed = co_await write_zero_windows(context, member, op.offset, op.offset + op.size);
+        }
+        if (zeroed.ok()) continue;
+        const int error = zeroed.os_error;
+        if (zeroed.is_members()) context.monitor.strip_write_failed(member, error);
         if (!takes_part(context.members.slot(member).state)) continue;
         result = Error{error == ENOSPC ? Errc::full : Errc::io, "member", error};
     }
@@ -448,8 +447,9 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
             context.members.note_written_by_zeroes(number, windows);
             submit_zeroes(zero, context, place, windows, span.may_free);
             co_await zero.group;
-            context.members.note_written_by_zeroes(number, windows);  // lost meanwhile
-            if (const auto zeroed = co_await end_zeroes(context, &zero); !zeroed) {
+            const Result<void> zeroed = co_await end_zeroes(context, &zero);
+            context.members.note_written_by_zeroes(number, windows);  // lost meanwhile, or by this
+            if (!zeroed) {
                 const Result<void> told = co_await windows_doubtful(context, number, windows);
                 if (context.members.failed()) co_return Error{Errc::failed, "array"};
                 BRAID_CO_CHECK(told);
@@ -459,13 +459,14 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
                 context.members.rows_true(context.members.window_place(number + i),
                                           row_range(0, context.geometry.window_rows));
             }
-            BRAID_CO_CHECK(co_await losses_durable(context));
             if (!context.bad.empty()) {
                 BRAID_CO_CHECK(co_await zeroes_known(context, number, windows));
             }
         }
         number += windows;
     }
+    // With no row locked, as after any write (StripeJobs::await_losses()).
+    if (context.members.owes()) BRAID_CO_CHECK(co_await context.monitor.losses_durable());
     co_return Result<void>{};
 }
 
@@ -483,7 +484,7 @@ Task<void> Requests::flush_work() {
             last->link = more;
             more->link = nullptr;
         }
-        const Result<void> result = co_await flush_members(context_);
+        const Result<void> result = co_await context_.monitor.flush_members();
         while (round != nullptr) {
             IoRequest* next = round->link;
             if (!result) fail(*round, result.error());
@@ -491,43 +492,6 @@ Task<void> Requests::flush_work() {
             round = next;
         }
     }
-}
-
-Task<Result<void>> Requests::flush_members(StripeContext context) {
-    Members& members = context.members;
-    std::array<DiskOp, members_max> ops;
-    std::array<std::uint64_t, members_max> upto{};
-    const std::uint64_t sequence = context.intent.flush_begins();
-    DiskGroup group;
-    for (std::uint32_t i = 0; i != members.count(); ++i) {
-        auto& slot = members.slot(MemberIndex{i});
-        if (!takes_part(slot.state) || slot.flushed == slot.changes) continue;
-        if (BRAID_MUTANT(flush_skips_member) && i + 1 == members.count()) continue;
-        upto[i] = slot.changes;
-        ops[i].kind = DiskOpKind::flush;
-        ops[i].tag = 1;
-        members.submit(MemberIndex{i}, group, ops[i]);
-    }
-    co_await group;
-    for (std::uint32_t i = 0; i != members.count(); ++i) {
-        if (ops[i].tag == 0) continue;
-        auto& slot = members.slot(MemberIndex{i});
-        members.count_done(ops[i], MemberIndex{i});
-        if (ops[i].ok()) {
-            slot.flushed = std::max(slot.flushed, upto[i]);
-            continue;
-        }
-        context.monitor.write_failed(MemberIndex{i}, ops[i].os_error);
-        if (slot.state == MemberState::in_sync) slot.unflushed = ops[i].os_error;
-    }
-    for (std::uint32_t i = 0; i != members.count(); ++i) {
-        const int error = members.slot(MemberIndex{i}).unflushed;
-        if (error != 0)
-            co_return Error{error == ENOSPC ? Errc::full : Errc::failed, "flush", error};
-    }
-    BRAID_CO_CHECK(co_await losses_durable(context));
-    context.intent.flushed(sequence);
-    co_return Result<void>{};
 }
 
 // ---- the end -------------------------------------------------------------------------------

@@ -69,9 +69,6 @@ class Requests final : public PartSink {
     void set_settles(bool settles) { settles_ = settles, retry_parked(); }
     bool settles() const { return settles_; }
 
-    /// Makes every completed write durable on the members that take part.
-    static Task<Result<void>> flush_members(StripeContext context);
-
   private:
     static constexpr std::uint32_t readers_max = 64;
     static constexpr std::uint32_t zeroers_max = 4;

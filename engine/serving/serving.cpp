@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "engine/members/flush.h"
 #include "engine/stripes/doubt_rows.h"
 
 namespace braid {
@@ -87,7 +88,7 @@ bool Serving::fits_records(const Configuration& wanted) const {
         const auto& slot = members_.slot(*at.role);
         const bool in_use = takes_part(slot.state);
         if (in_use && slot.state != at.state) return false;
-        if (in_use && slot.disk == nullptr) return false;
+        if (in_use && !slot.is_open()) return false;
         if (slot.state == MemberState::rebuilding &&
             slot.rebuilt < raw(at.rebuilt) * geometry_.windows_per_stripe()) {
             return false;
@@ -137,6 +138,14 @@ void Serving::walk_passed(const WalkOrder& order, WindowRange passed) {
 
 void Serving::set_settles(bool settles) {
     if (settles != requests_.settles()) requests_.set_settles(settles);
+}
+
+/// And marks whose writes it covers may go.
+Task<Result<void>> Serving::flush() {
+    const std::uint64_t sequence = intent_.flush_begins();
+    BRAID_CO_CHECK(co_await flush_drives(&members_, &decider_));
+    intent_.flushed(sequence);
+    co_return Result<void>{};
 }
 
 // ---- marks -----------------------------------------------------------------------------------

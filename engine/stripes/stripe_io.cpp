@@ -50,7 +50,7 @@ bool StripeIo::submit_rows(Role role, RowMask& rows, std::byte* content, DiskOpK
         const auto row = static_cast<std::uint32_t>(std::countr_zero(rows));
         const auto count = static_cast<std::uint32_t>(std::countr_one(rows >> row));
         rows &= ~row_range(row, count);
-        DiskOp& op = ops_[ops_used_++];
+        DriveOp& op = ops_[ops_used_++];
         op.kind = kind;
         op.fua = fua;
         op.offset = members_.device_offset(member, place_, row);
@@ -64,27 +64,32 @@ bool StripeIo::submit_rows(Role role, RowMask& rows, std::byte* content, DiskOpK
 
 void StripeIo::collect() {
     for (std::uint32_t i = 0; i != ops_used_; ++i) {
-        const DiskOp& op = ops_[i];
+        DriveOp& op = ops_[i];
         const Role role{op.tag};
-        members_.count_done(op, member_of(role));
+        members_.finish(member_of(role), op);
         if (op.ok()) continue;
         failed_ |= RoleSet::of(role);
-        os_errors_[op.tag] = op.os_error;
+        results_[op.tag] = op.result;
     }
     ops_used_ = 0;
 }
 
 RoleSet take_failed_reads(StripeIo& io, Decider& monitor) {
     const RoleSet failed = io.take_failed();
-    for (const Role role : failed) monitor.read_failed(io.member_of(role), io.os_error_of(role));
+    for (const Role role : failed) {
+        const DriveResult& result = io.result_of(role);
+        if (result.is_members()) monitor.read_failed(io.member_of(role), result.os_error);
+    }
     return failed;
 }
 
 bool tell_failed_strips(const StripeIo& io, Decider& monitor) {
     bool full = false;
     for (const Role role : io.failed()) {
-        full |= io.os_error_of(role) == ENOSPC;
-        monitor.strip_write_failed(io.member_of(role), io.os_error_of(role));
+        const DriveResult& result = io.result_of(role);
+        if (!result.is_members()) continue;
+        full |= result.os_error == ENOSPC;
+        monitor.strip_write_failed(io.member_of(role), result.os_error);
     }
     return full;
 }

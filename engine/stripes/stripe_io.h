@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // StripeIo: the rows of one window on their way between members and memory. It knows for each
 // role where its old content lies (and, for a data strip, its new content), turns sets of rows
-// into DiskOps, and keeps which roles failed. It lives in the frame of the coroutine that uses it.
+// into DriveOps, and keeps which roles failed. It lives in the frame of the coroutine that uses it.
 #pragma once
 
 #include <array>
@@ -53,7 +53,7 @@ class StripeIo {
     /// Roles that answered with an error since begin() or take_failed().
     RoleSet failed() const { return failed_; }
     RoleSet take_failed() { return std::exchange(failed_, RoleSet{}); }
-    int os_error_of(Role role) const { return os_errors_[raw(role)]; }
+    const DriveResult& result_of(Role role) const { return results_[raw(role)]; }
 
     MemberIndex member_of(Role role) const { return geometry_.member_of(place_.stripe, role); }
 
@@ -70,8 +70,8 @@ class StripeIo {
     RoleSet failed_;
     std::array<RowMask, members_max> old_rows_{};
     std::array<RowMask, members_max> new_rows_{};
-    std::array<int, members_max> os_errors_{};
-    std::array<DiskOp, ops_max> ops_;
+    std::array<DriveResult, members_max> results_{};  // of roles that failed: the last one
+    std::array<DriveOp, ops_max> ops_;
     std::uint32_t ops_used_{0};
 };
 

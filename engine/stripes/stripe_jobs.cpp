@@ -445,14 +445,14 @@ Task<Result<void>> read_row(StripeContext context, WindowPlace place, Role role,
                             ByteSpan into) {
     const MemberIndex member = context.geometry.member_of(place.stripe, role);
     DiskGroup group;
-    DiskOp op;
+    DriveOp op;
     op.offset = context.members.device_offset(member, place, row);
     op.size = row_size;
     op.data = into.data();
     context.members.submit(member, group, op);
     co_await group;
-    context.members.count_done(op, member);
-    if (!op.ok()) co_return Error{Errc::io, "row", op.os_error};
+    context.members.finish(member, op);
+    if (!op.ok()) co_return Error{Errc::io, "row", op.result.os_error};
     co_return Result<void>{};
 }
 
@@ -554,6 +554,28 @@ void StripeJobs::stop() {
     }
 }
 
+/// A write that missed a lost member owes its loss: it is not acknowledged before a configuration
+/// says so durably, for a start that took the member for one in sync would answer with what it has.
+/// Nothing is locked for that, and the mark is not held:
+/// - The mark stays in the record all the same. It leaves when a flush has succeeded that began
+///   after this write, and none does while a loss is owed (flush_drives()). A crash finds the rows
+///   in doubt, by a record without this write's end: they become old or new, strip by strip.
+/// - Who writes the rows meanwhile finds the member lost, does without it, and owes the same.
+/// - Who reads what lies on a live member reads what a crash leaves there; what it computes in the
+///   lost member's place waits as this does (Members::has_missed()).
+/// - Rows that another loss puts on the list, or a failed write in doubt, come there after this
+///   write, as if it had been acknowledged.
+/// - Rows that this write takes off the list are the exception: the list has to follow the rows'
+///   order, and so it changes, durably, under their lock.
+/// - A member that is kept is no loss: its write fails, with its rows locked until their parity
+///   fits. One that is lost stays so in memory, until it comes back as another and is rebuilt.
+/// - Where the configuration cannot be made durable the write is an error. Its parts are not tried
+///   one by one: what they wrote is there, and each of them owes the same.
+Task<Result<void>> StripeJobs::await_losses() {
+    if (!context_.members.owes() || BRAID_MUTANT(losses_not_awaited)) co_return Result<void>{};
+    co_return co_await context_.monitor.losses_durable();
+}
+
 Task<void> StripeJobs::work() {
     Job job(context_);
     WindowLocks& locks = context_.locks;
@@ -561,7 +583,7 @@ Task<void> StripeJobs::work() {
         Idle idle{*this};
         co_await idle;
         while (locks.take_job(job.parts)) {
-            const Result<void> result = co_await run(&job);
+            Result<void> result = co_await run(&job);
             job.lease = Lease();
             if (!result && job.parts.count > 1) {
                 // One part's rows spoilt it for all: let each have its own answer.
@@ -569,6 +591,7 @@ Task<void> StripeJobs::work() {
                 continue;
             }
             locks.end_job(job.parts);
+            if (result) result = co_await await_losses();
             for (Part* part = job.parts.first; part != nullptr;) {
                 Part* next = part->next;  // part_done() may use the part again
                 sink_.part_done(*part, result);
@@ -614,25 +637,23 @@ Task<Result<void>> StripeJobs::run(Job* job) {
     job->gather();
     job->compute_parity();
     job->want_writes();
-    context.members.note_written(job->place(), job->parts.covered);
+    context.members.note_written(job->place(), job->parts.rows, job->parts.covered);
     while (io.submit(DiskOpKind::write, job->fua)) {
         co_await io.group;
         io.collect();
     }
-    context.members.note_written(job->place(), job->parts.covered);  // lost meanwhile
     job->count_methods();
     context.counters.reads_corrected += job->state.unreadable.size();
-    if (const RoleSet failed = io.failed(); !failed.empty()) {
-        const bool full = tell_failed_strips(io, context.monitor);
-        if (!job->kept_of(failed).empty()) {
-            co_return co_await fit_rows(job, {full ? Errc::full : Errc::io, "member"});
-        }
+    const RoleSet failed = io.failed();
+    const bool full = tell_failed_strips(io, context.monitor);
+    // Once more, for those that were lost meanwhile, or by this.
+    context.members.note_written(job->place(), job->parts.rows, job->parts.covered);
+    if (!job->kept_of(failed).empty()) {
+        co_return co_await fit_rows(job, {full ? Errc::full : Errc::io, "member"});
     }
     job->note_true_rows();
-    if (context.members.owes() && !BRAID_MUTANT(losses_not_awaited)) {
-        BRAID_CO_CHECK(co_await context.monitor.losses_durable());
-    }
-    // Looked up now: the list may have grown since, by what this job has just made good.
+    // Looked up now: the list may have grown since, by what this job has just made good. It changes
+    // under the rows' lock; the losses that are owed are durable before it does.
     if (std::vector<BadRange> healed = job->healed_rows(); !healed.empty()) {
         BRAID_CO_CHECK(co_await context.monitor.rows_known(std::move(healed)));
     }

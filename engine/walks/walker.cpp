@@ -33,7 +33,7 @@ struct Walker::Lane {
     std::uint32_t count{0};
     RoleSet read;  // by member index: those that the batch was read from
     std::array<std::optional<RowLock>, batch_windows_max> locks;
-    std::array<DiskOp, ops_max> ops;  // by member, by row of a window, or by run of windows
+    std::array<DriveOp, ops_max> ops;  // by member, by row of a window, or by run of windows
     DiskGroup group;
     bool has_bad{false};                                  // a read of the batch failed
     std::vector<std::array<RowMask, members_max>> bad;    // by window and member: rows that did
@@ -71,7 +71,7 @@ bool Walker::in_memory() const {
     bool all = true;
     for (std::uint32_t i = 0; i != context_.members.count(); ++i) {
         const auto& slot = context_.members.slot(MemberIndex{i});
-        if (slot.disk) all &= slot.disk->info().in_memory;
+        if (slot.is_open()) all &= slot.drive->info().in_memory;
     }
     return all;
 }
@@ -295,7 +295,7 @@ Task<Result<void>> Walker::read_batch(Lane* lane) {
         std::uint32_t number = 0;
         for (std::uint32_t i = 0; i != members.count(); ++i) {
             const MemberIndex member{i};
-            DiskOp& op = lane->ops[i];
+            DriveOp& op = lane->ops[i];
             if (background) op = {};
             if (!members.is_live(member, place)) continue;
             if ((number++ % 2 == 1) != background) continue;
@@ -311,13 +311,14 @@ Task<Result<void>> Walker::read_batch(Lane* lane) {
     }
     co_await lane->group;
     for (std::uint32_t i = 0; i != members.count(); ++i) {
-        const DiskOp& op = lane->ops[i];
+        DriveOp& op = lane->ops[i];
         if (op.tag == 0) continue;
-        members.count_done(op, MemberIndex{i});
+        members.finish(MemberIndex{i}, op);
         bytes_read_ += op.size;
         if (op.ok()) continue;
         failed |= RoleSet::of(Role{i});
-        context_.monitor.read_failed(MemberIndex{i}, op.os_error);
+        const DriveResult& result = op.result;
+        if (result.is_members()) context_.monitor.read_failed(MemberIndex{i}, result.os_error);
     }
     if (failed.empty()) co_return Result<void>{};
     lane->has_bad = true;
@@ -345,13 +346,13 @@ Task<bool> Walker::answers(Lane* lane, MemberIndex member) {
         if (at >= lane->first && at < lane->first + lane->count) continue;
         asked = true;
         DiskGroup group;
-        DiskOp op;
+        DriveOp op;
         op.offset = members.device_offset(member, members.window_place(at), 0);
         op.size = row_size;
         op.data = row.data();
         members.submit(member, group, op);
         co_await group;
-        members.count_done(op, member);
+        members.finish(member, op);
         if (op.ok()) co_return true;
     }
     const RowMask rows = row_range(0, context_.geometry.window_rows);
@@ -389,7 +390,7 @@ Task<void> Walker::read_by_rows(Lane* lane, MemberIndex member) {
         for (std::uint32_t tries = 0; left != 0 && tries != tries_max; ++tries) {
             for_each_run(left, [&](std::uint32_t first, std::uint32_t count) {
                 for (std::uint32_t row = first; row != first + count; ++row) {
-                    DiskOp& op = lane->ops[row];
+                    DriveOp& op = lane->ops[row];
                     op = {};
                     op.offset = members.device_offset(member, place, row);
                     op.size = row_size;
@@ -401,7 +402,7 @@ Task<void> Walker::read_by_rows(Lane* lane, MemberIndex member) {
             RowMask failed = 0;
             for_each_run(left, [&](std::uint32_t first, std::uint32_t count) {
                 for (std::uint32_t row = first; row != first + count; ++row) {
-                    members.count_done(lane->ops[row], member);
+                    members.finish(member, lane->ops[row]);
                     if (!lane->ops[row].ok()) failed |= row_range(row, 1);
                 }
             });
@@ -864,7 +865,7 @@ Task<void> Walker::move_windows(Lane* lane, DiskOpKind kind, WindowMask windows)
     const std::uint64_t window_size = context_.geometry.window_size();
     std::uint32_t runs = 0;
     for_each_run(windows, [&](std::uint32_t first, std::uint32_t count) {
-        DiskOp& op = lane->ops[runs++];
+        DriveOp& op = lane->ops[runs++];
         op = {};
         op.kind = kind;
         op.background = true;  // beside the loop, which computes the next batch
@@ -874,7 +875,7 @@ Task<void> Walker::move_windows(Lane* lane, DiskOpKind kind, WindowMask windows)
         members.submit(member, lane->group, op);
     });
     co_await lane->group;
-    for (std::uint32_t i = 0; i != runs; ++i) members.count_done(lane->ops[i], member);
+    for (std::uint32_t i = 0; i != runs; ++i) members.finish(member, lane->ops[i]);
 }
 
 /// The rebuilt member's strips, in one piece, or around what holds the zeros that it is to hold.
@@ -886,10 +887,11 @@ Task<Result<void>> Walker::rebuild_batch(Lane* lane) {
     const WindowMask wrong = row_range(0, lane->count) & ~right;
     co_await move_windows(lane, DiskOpKind::write, wrong);
     for (int run = 0; run != count_runs(wrong); ++run) {
-        const DiskOp& op = lane->ops[static_cast<std::size_t>(run)];
+        const DriveOp& op = lane->ops[static_cast<std::size_t>(run)];
         if (op.ok()) continue;
-        context_.monitor.strip_write_failed(member, op.os_error);
-        co_return Error{op.os_error == ENOSPC ? Errc::full : Errc::io, "walk"};
+        const int error = op.result.os_error;
+        if (op.result.is_members()) context_.monitor.strip_write_failed(member, error);
+        co_return Error{error == ENOSPC ? Errc::full : Errc::io, "walk"};
     }
     co_return Result<void>{};
 }
@@ -901,7 +903,7 @@ Task<Result<void>> Walker::rebuild_batch(Lane* lane) {
 Task<Walker::WindowMask> Walker::find_zeros(Lane* lane) {
     constexpr std::uint32_t looks_pause_max = 63;  // batches
     const MemberIndex member = order_.member;
-    if (context_.members.slot(member).disk->info().allocated) co_return 0;
+    if (context_.members.slot(member).drive->info().allocated) co_return 0;
     const std::uint64_t window_size = context_.geometry.window_size();
     const auto is_zero = [&](std::uint32_t index) {
         const std::byte* content = lane->content(member, index * window_size);
@@ -933,7 +935,7 @@ Task<Walker::WindowMask> Walker::find_zeros(Lane* lane) {
     looks_missed_ = right != 0 ? 0 : std::min(2 * looks_missed_ + 1, looks_pause_max);
     looks_pause_ = looks_missed_;
     // Zeros that are in the disk's cache only are to be flushed as those that we write.
-    if (right != 0) ++context_.members.slot(member).changes;
+    if (right != 0) context_.members.slot(member).drive->note_change();
     co_return right;
 }
 

@@ -22,15 +22,19 @@ Geometry small() {
 TEST(Members, AnOperationOnAClosedMemberIsAnError) {
     const Geometry geometry = small();
     Members members(geometry);
+    auto& slot = members.slot(MemberIndex{2});
+    slot.drive = std::make_unique<LocalDrive>(
+        std::make_unique<test::MemoryDisk>("m2", std::uint64_t{row_size}));
+    slot.drive->close();
     DiskGroup group;
-    DiskOp op;
+    DriveOp op;
     op.size = row_size;
     members.submit(MemberIndex{2}, group, op);
     EXPECT_EQ(group.pending(), 0U);
-    EXPECT_FALSE(op.ok());
-    EXPECT_EQ(members.slot(MemberIndex{2}).in_flight, 1U);
-    members.count_done(op, MemberIndex{2});
-    EXPECT_EQ(members.slot(MemberIndex{2}).in_flight, 0U);
+    EXPECT_EQ(slot.in_flight(), 1U);
+    members.finish(MemberIndex{2}, op);
+    EXPECT_EQ(op.result.outcome, DriveOutcome::lost);
+    EXPECT_EQ(slot.in_flight(), 0U);
 }
 
 TEST(Members, ARebuiltMemberCountsUpToItsPosition) {

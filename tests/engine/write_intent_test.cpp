@@ -53,7 +53,7 @@ class Monitor final : public Decider {
         for (std::uint32_t i = 0; i != members_.count(); ++i) {
             auto& slot = members_.slot(MemberIndex{i});
             if (slot.state == MemberState::in_sync) {
-                BRAID_CO_CHECK(co_await flush_disk(*slot.disk));
+                BRAID_CO_CHECK(co_await flush_disk(*slot.disk()));
             }
         }
         intent->flushed(sequence);
@@ -84,8 +84,8 @@ class WriteIntents : public testing::Test {
         monitor = std::make_unique<Monitor>(*members);
         for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
             platters.push_back(std::make_shared<SimPlatter>(data_offset));
-            members->slot(MemberIndex{i}).disk =
-                std::make_unique<SimDisk>(loop, platters.back(), "m" + std::to_string(i));
+            members->slot(MemberIndex{i}).drive = std::make_unique<LocalDrive>(
+                std::make_unique<SimDisk>(loop, platters.back(), "m" + std::to_string(i)));
             members->set_state(MemberIndex{i}, MemberState::in_sync);
         }
         if (volumes.empty()) volumes = {{"data", StripeIndex{0}, stripes}};

@@ -32,13 +32,15 @@ ENGINE = {
     "no-closing-revision": "Levels/CopyPutBack.TakenWhileItRanAndPutBackAfterACleanStop/0",
     "intent-slot-overwritten": "WriteIntents.GenerationsAlternateBetweenTheSlots",
     "doubt-read-unsettled": "Recovery.WhatWasReadOfARowInDoubtIsWhatPAndQGive",
+    "losses-not-awaited": "Owed.NothingIsTakenBackThatWasWrittenInALostMembersPlace",
+    "computed-read-not-awaited": "Owed.NothingIsTakenBackThatWasReadInALostMembersPlace",
     "start-from-cache": "Recovery.WhatAssemblyReadsIsDurableBeforeAnythingBuildsOnIt",
 }
 # No seed is known that finds these with the options as they are drawn now, after few were tried. Nor a
 # small test, but for retry-overwritten and not-announced of which not all were tried.
 UNPROVEN = [
-    "bad-row-healed-early", "checkpoint-ahead", "losses-not-awaited", "failed-write-not-fitted",
-    "retry-row-trusted", "retry-overwritten", "not-announced",
+    "bad-row-healed-early", "checkpoint-ahead", "failed-write-not-fitted", "retry-row-trusted",
+    "retry-overwritten", "not-announced",
 ]
 
 

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/members/drive.h"
+
+#include <algorithm>
+
+namespace braid {
+
+void Drive::submit(DiskGroup& group, DriveOp& op) {
+    ++in_flight_;
+    op.result = {};
+    op.DiskOp::disk = nullptr;
+    op.changes = changes_;
+    group.add(op);
+    if (suspended_) return complete(op, {DriveOutcome::lost, ENODEV});
+    start(op);
+}
+
+void Drive::finish(DriveOp& op) {
+    --in_flight_;
+    // Of a disk there is an errno and no more.
+    if (op.result.ok() && op.os_error != 0) op.result = {DriveOutcome::failed, op.os_error};
+    if (!op.ok() && suspended_) op.result.outcome = DriveOutcome::lost;
+    count(op);
+}
+
+void Drive::count(const DriveOp& op) {
+    const bool failed = op.result.is_members();
+    switch (op.kind) {
+        case DiskOpKind::flush:
+            if (op.ok()) flushed_ = std::max(flushed_, op.changes);
+            return;
+        case DiskOpKind::read:
+            ++io_.reads;
+            io_.bytes_read += op.size;
+            io_.errors_read += failed ? 1 : 0;
+            return;
+        case DiskOpKind::write:
+        case DiskOpKind::zero:
+            ++io_.writes;
+            io_.bytes_written += op.size;
+            io_.errors_write += failed ? 1 : 0;
+            // One that failed may have been carried out in part, and that is in the cache.
+            if (!op.fua || !op.ok()) ++changes_;
+    }
+}
+
+void LocalDrive::start(DriveOp& op) { start_counted(*owned_, disk_op(op)); }
+
+}  // namespace braid
