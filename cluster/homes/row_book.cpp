@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/homes/row_book.h"
+
+#include <algorithm>
+
+#include "parity/require.h"
+
+namespace braid::cluster {
+
+void RowBook::drop_if_empty(Windows::iterator at) {
+    if (at->second.empty()) windows_.erase(at);
+}
+
+// ---- locks -------------------------------------------------------------------------------------
+
+/// No earlier claim stands in its way, whether that one holds its rows or waits: else one that came
+/// later could go past for ever.
+bool RowBook::may_hold(const Window& window, std::size_t claim) {
+    const Claim& wanted = window.claims[claim];
+    for (std::size_t i = 0; i != claim; ++i) {
+        const Claim& before = window.claims[i];
+        if ((before.rows & wanted.rows) == 0) continue;
+        if (before.mode == LockMode::exclusive || wanted.mode == LockMode::exclusive) return false;
+    }
+    return true;
+}
+
+bool RowBook::lock(CommandId claim, WindowRows at, LockMode mode) {
+    BRAID_REQUIRE(at.rows != 0);
+    if (claims_.contains(claim)) return holds(claim);
+    claims_.emplace(claim, at.window);
+    Window& window = windows_[at.window];
+    window.claims.push_back({claim, at.rows, mode, false});
+    Claim& added = window.claims.back();
+    added.held = may_hold(window, window.claims.size() - 1);
+    return added.held;
+}
+
+void RowBook::unlock(CommandId claim, Effects& effects) {
+    const auto known = claims_.find(claim);
+    if (known == claims_.end()) return;
+    const auto at = windows_.find(known->second);
+    claims_.erase(known);
+    std::erase_if(at->second.claims, [&](const Claim& one) { return one.id == claim; });
+    grant(at->second, effects);
+    drop_if_empty(at);
+}
+
+void RowBook::grant(Window& window, Effects& effects) {
+    for (std::size_t i = 0; i != window.claims.size(); ++i) {
+        Claim& at = window.claims[i];
+        if (at.held || !may_hold(window, i)) continue;
+        at.held = true;
+        effects.granted.push_back(at.id);
+    }
+}
+
+bool RowBook::holds(CommandId claim) const {
+    const auto known = claims_.find(claim);
+    if (known == claims_.end()) return false;
+    const Window& window = windows_.at(known->second);
+    return std::ranges::any_of(window.claims,
+                               [&](const Claim& at) { return at.id == claim && at.held; });
+}
+
+void RowBook::clear_locks() {
+    claims_.clear();
+    for (auto at = windows_.begin(); at != windows_.end();) {
+        at->second.claims.clear();
+        const auto next = std::next(at);
+        drop_if_empty(at);
+        at = next;
+    }
+}
+
+// ---- writes ------------------------------------------------------------------------------------
+
+std::uint64_t RowBook::finished_upto(NodeBoot from) const {
+    const auto at = finished_.find(from);
+    return at == finished_.end() ? 0 : at->second;
+}
+
+RowBook::Entry& RowBook::entry(EntryNumber number) {
+    const auto at = entries_.find(static_cast<std::uint64_t>(number));
+    BRAID_REQUIRE(at != entries_.end());
+    return at->second;
+}
+
+StageAnswer RowBook::stage(const Stage& stage) {
+    if (stage.at.rows == 0) return StageAnswer::invalid;
+    if (stage.unlocks && stage.unlocks->from != stage.write.from) return StageAnswer::invalid;
+    if (stage.write.sequence <= finished_upto(stage.write.from)) return StageAnswer::finished;
+    if (const auto known = writes_.find(stage.write); known != writes_.end()) {
+        for (const std::uint64_t number : known->second) {
+            const Stage& at = entries_.at(number).stage;
+            if (at.member == stage.member && at.at.window == stage.at.window) {
+                return StageAnswer::staged;
+            }
+        }
+    }
+    std::uint32_t& count = counts_[stage.write.from];
+    if (count >= entries_max) return StageAnswer::full;
+    ++count;
+    const std::uint64_t number = next_entry_++;
+    entries_.emplace(number, Entry{stage, State::staged});
+    writes_[stage.write].push_back(number);
+    windows_[stage.at.window].entries.push_back(number);
+    open_.insert(number);
+    return StageAnswer::staged;
+}
+
+/// Whether it is the oldest in each of its rows that is not over.
+bool RowBook::is_first(const Window& window, std::uint64_t number) const {
+    const Stage& wanted = entries_.at(number).stage;
+    for (const std::uint64_t other : window.entries) {
+        if (other == number) return true;
+        const Entry& before = entries_.at(other);
+        const Stage& at = before.stage;
+        if (!is_open(before.state) || at.member != wanted.member) continue;
+        if ((at.at.rows & wanted.at.rows) != 0) return false;
+    }
+    return true;
+}
+
+void RowBook::close(std::uint64_t number, State state) {
+    entries_.at(number).state = state;
+    open_.erase(number);
+}
+
+/// What is decided, and first in its rows, is applied. Where there are no bytes that is all. What
+/// is over, and finished, is forgotten.
+void RowBook::go_on(Windows::iterator at, Effects& effects) {
+    Window& window = at->second;
+    const std::vector<std::uint64_t> numbers = window.entries;
+    for (const std::uint64_t number : numbers) {
+        Entry& one = entries_.at(number);
+        if (one.state == State::decided && is_first(window, number)) {
+            if (one.stage.has_bytes) {
+                one.state = State::applying;
+                effects.apply.push_back(EntryNumber{number});
+            } else {
+                close(number, State::applied);
+            }
+        }
+        const CommandId& write = one.stage.write;
+        if (!is_open(one.state) && write.sequence <= finished_upto(write.from)) remove(number);
+    }
+    std::erase_if(window.readers, [&](const Reader& reader) {
+        const bool ready = is_readable(window, reader.member, reader.rows);
+        if (ready) effects.readable.push_back(reader.number);
+        return ready;
+    });
+    drop_if_empty(at);
+}
+
+/// Out of every table; its window may be empty afterwards.
+void RowBook::remove(std::uint64_t number) {
+    const Stage stage = entries_.at(number).stage;
+    entries_.erase(number);
+    open_.erase(number);
+    std::erase(windows_.at(stage.at.window).entries, number);
+    if (const auto write = writes_.find(stage.write); write != writes_.end()) {
+        std::erase(write->second, number);
+        if (write->second.empty()) writes_.erase(write);
+    }
+    if (const auto count = counts_.find(stage.write.from); --count->second == 0) {
+        counts_.erase(count);
+    }
+}
+
+void RowBook::settle(CommandId write, State state, Effects& effects) {
+    const auto known = writes_.find(write);
+    if (known == writes_.end()) return;
+    std::set<std::uint64_t> windows;
+    std::vector<CommandId> unlocks;
+    for (const std::uint64_t number : known->second) {
+        Entry& one = entries_.at(number);
+        if (one.state != State::staged) continue;
+        one.state = state;
+        if (!is_open(state)) close(number, state);
+        windows.insert(one.stage.at.window);
+        if (one.stage.unlocks) unlocks.push_back(*one.stage.unlocks);
+    }
+    for (const CommandId& claim : unlocks) unlock(claim, effects);
+    for (const std::uint64_t window : windows) go_on(windows_.find(window), effects);
+    tell_flushes(effects);
+}
+
+void RowBook::decide(CommandId write, Effects& effects) { settle(write, State::decided, effects); }
+void RowBook::drop(CommandId write, Effects& effects) { settle(write, State::dropped, effects); }
+
+void RowBook::applied(EntryNumber number, Effects& effects) {
+    const Entry& one = entry(number);
+    BRAID_REQUIRE(one.state == State::applying || one.state == State::failed);
+    const auto at = windows_.find(one.stage.at.window);
+    close(static_cast<std::uint64_t>(number), State::applied);
+    go_on(at, effects);
+    tell_flushes(effects);
+}
+
+void RowBook::apply_failed(EntryNumber number) {
+    Entry& one = entry(number);
+    BRAID_REQUIRE(one.state == State::applying || one.state == State::failed);
+    one.state = State::failed;
+}
+
+std::vector<EntryNumber> RowBook::failed() const {
+    std::vector<EntryNumber> all;
+    for (const std::uint64_t number : open_) {
+        if (entries_.at(number).state == State::failed) all.push_back(EntryNumber{number});
+    }
+    return all;
+}
+
+/// What is not over here stays, whatever the writer believes: nothing is forgotten that is not on
+/// the disk.
+void RowBook::finished(NodeBoot from, std::uint64_t upto) {
+    std::uint64_t& known = finished_[from];
+    known = std::max(known, upto);
+    std::vector<std::uint64_t> over;
+    for (auto at = writes_.lower_bound({from, 0}); at != writes_.end(); ++at) {
+        if (at->first.from != from || at->first.sequence > upto) break;
+        for (const std::uint64_t number : at->second) {
+            if (!is_open(entries_.at(number).state)) over.push_back(number);
+        }
+    }
+    for (const std::uint64_t number : over) {
+        const auto window = windows_.find(entries_.at(number).stage.at.window);
+        remove(number);
+        drop_if_empty(window);
+    }
+}
+
+std::uint64_t RowBook::applied_upto(NodeBoot from) const {
+    std::uint64_t upto = finished_upto(from);
+    for (auto at = writes_.lower_bound({from, 0}); at != writes_.end(); ++at) {
+        if (at->first.from != from) break;
+        for (const std::uint64_t number : at->second) {
+            if (is_open(entries_.at(number).state)) {
+                return std::min(upto, at->first.sequence - 1);
+            }
+        }
+        upto = std::max(upto, at->first.sequence);
+    }
+    return upto;
+}
+
+void RowBook::member_lost(MemberIndex member, Effects& effects) {
+    std::set<std::uint64_t> windows;
+    for (auto& [number, one] : entries_) {
+        if (one.stage.member != member || !is_open(one.state)) continue;
+        one.stage.has_bytes = false;
+        windows.insert(one.stage.at.window);
+        // What is on its way to the disk is over when that has ended: applied() says so.
+        if (one.state == State::failed) close(number, State::applied);
+    }
+    for (const std::uint64_t window : windows) go_on(windows_.find(window), effects);
+    tell_flushes(effects);
+}
+
+const Stage& RowBook::stage_of(EntryNumber number) const {
+    return entries_.at(static_cast<std::uint64_t>(number)).stage;
+}
+
+// ---- reads and flushes -------------------------------------------------------------------------
+
+bool RowBook::is_readable(const Window& window, MemberIndex member, RowMask rows) const {
+    return std::ranges::none_of(window.entries, [&](std::uint64_t number) {
+        const Entry& at = entries_.at(number);
+        if (at.stage.member != member || (at.stage.at.rows & rows) == 0) return false;
+        return at.state == State::staged || (is_open(at.state) && !at.stage.has_bytes);
+    });
+}
+
+std::optional<std::vector<RowBook::Source>> RowBook::read(MemberIndex member, WindowRows at,
+                                                          WaiterNumber waiter) {
+    std::vector<Source> memory;
+    const auto found = windows_.find(at.window);
+    if (found == windows_.end()) return memory;
+    Window& window = found->second;
+    if (!is_readable(window, member, at.rows)) {
+        window.readers.push_back({waiter, member, at.rows});
+        return std::nullopt;
+    }
+    RowMask left = at.rows;
+    for (auto number = window.entries.rbegin(); number != window.entries.rend(); ++number) {
+        const Entry& one = entries_.at(*number);
+        const RowMask rows = one.stage.at.rows & left;
+        if (one.stage.member != member || rows == 0 || !is_open(one.state)) continue;
+        memory.push_back({EntryNumber{*number}, rows});
+        left &= ~rows;
+    }
+    return memory;
+}
+
+bool RowBook::flush(WaiterNumber waiter) {
+    if (is_flushed(next_entry_)) return true;
+    flushes_.push_back({waiter, next_entry_});
+    return false;
+}
+
+void RowBook::tell_flushes(Effects& effects) {
+    std::erase_if(flushes_, [&](const Flush& flush) {
+        const bool ready = is_flushed(flush.upto);
+        if (ready) effects.flushable.push_back(flush.number);
+        return ready;
+    });
+}
+
+void RowBook::cancel(WaiterNumber waiter) {
+    std::erase_if(flushes_, [&](const Flush& flush) { return flush.number == waiter; });
+    for (auto at = windows_.begin(); at != windows_.end();) {
+        const auto next = std::next(at);
+        std::erase_if(at->second.readers,
+                      [&](const Reader& reader) { return reader.number == waiter; });
+        drop_if_empty(at);
+        at = next;
+    }
+}
+
+// ---- a barrier ---------------------------------------------------------------------------------
+
+std::vector<RowBook::Known> RowBook::known_of(NodeBoot from) const {
+    std::vector<Known> list;
+    for (auto at = writes_.lower_bound({from, 0}); at != writes_.end(); ++at) {
+        if (at->first.from != from) break;
+        Known known;
+        known.write = at->first;
+        for (const std::uint64_t number : at->second) {
+            const Entry& one = entries_.at(number);
+            if (one.state == State::dropped) continue;
+            known.participants = one.stage.participants;
+            known.members |= std::uint64_t{1} << raw(one.stage.member);
+            known.decided |= one.state != State::staged;
+        }
+        if (known.members != 0) list.push_back(known);
+    }
+    return list;
+}
+
+void RowBook::forget(NodeBoot from, Effects& effects) {
+    std::vector<CommandId> undecided;
+    for (const Known& known : known_of(from)) {
+        if (!known.decided) undecided.push_back(known.write);
+    }
+    for (const CommandId& write : undecided) drop(write, effects);
+    finished(from, ~std::uint64_t{0});
+}
+
+// ---- checks ------------------------------------------------------------------------------------
+
+bool RowBook::holds_together() const {
+    std::map<NodeBoot, std::uint32_t> counts;
+    std::size_t entries = 0;
+    std::size_t claims = 0;
+    for (const auto& [place, window] : windows_) {
+        if (window.empty()) return false;
+        for (std::size_t i = 0; i != window.claims.size(); ++i) {
+            ++claims;
+            if (window.claims[i].held != may_hold(window, i)) return false;
+            const auto known = claims_.find(window.claims[i].id);
+            if (known == claims_.end() || known->second != place) return false;
+        }
+        for (const std::uint64_t number : window.entries) {
+            const Entry& at = entries_.at(number);
+            const CommandId& write = at.stage.write;
+            ++entries;
+            ++counts[write.from];
+            if (at.stage.at.window != place || number >= next_entry_) return false;
+            if (is_open(at.state) != open_.contains(number)) return false;
+            const bool on_its_way = at.state == State::applying || at.state == State::failed;
+            if (on_its_way && !is_first(window, number)) return false;
+            if (at.state == State::decided && is_first(window, number)) return false;
+            if (!is_open(at.state) && write.sequence <= finished_upto(write.from)) return false;
+            const auto known = writes_.find(write);
+            if (known == writes_.end()) return false;
+            if (std::ranges::count(known->second, number) != 1) return false;
+        }
+        for (const Reader& reader : window.readers) {
+            if (is_readable(window, reader.member, reader.rows)) return false;
+        }
+    }
+    for (const auto& [from, count] : counts) {
+        if (count > entries_max) return false;
+    }
+    for (const Flush& flush : flushes_) {
+        if (is_flushed(flush.upto)) return false;
+    }
+    return counts == counts_ && entries == entries_.size() && claims == claims_.size();
+}
+
+std::vector<std::uint64_t> RowBook::image() const {
+    std::vector<std::uint64_t> all{next_entry_};
+    const auto add_id = [&](const CommandId& id) {
+        all.insert(all.end(), {id.from.node, id.from.boot, id.sequence});
+    };
+    for (const auto& [place, window] : windows_) {
+        all.insert(all.end(), {place, window.claims.size(), window.entries.size()});
+        for (const Claim& at : window.claims) {
+            add_id(at.id);
+            all.insert(all.end(), {at.rows, static_cast<std::uint64_t>(at.mode), at.held});
+        }
+        for (const std::uint64_t number : window.entries) {
+            const Entry& at = entries_.at(number);
+            add_id(at.stage.write);
+            all.insert(all.end(),
+                       {number, raw(at.stage.member), at.stage.at.rows, at.stage.participants,
+                        at.stage.has_bytes, static_cast<std::uint64_t>(at.state),
+                        at.stage.unlocks.has_value()});
+            if (at.stage.unlocks) add_id(*at.stage.unlocks);
+        }
+        for (const Reader& at : window.readers) {
+            all.insert(all.end(), {static_cast<std::uint64_t>(at.number), raw(at.member), at.rows});
+        }
+    }
+    for (const auto& [from, upto] : finished_) {
+        all.insert(all.end(), {from.node, from.boot, upto});
+    }
+    for (const Flush& at : flushes_) {
+        all.insert(all.end(), {static_cast<std::uint64_t>(at.number), at.upto});
+    }
+    return all;
+}
+
+}  // namespace braid::cluster

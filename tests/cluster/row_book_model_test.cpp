@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Several nodes write and read the rows of one window through the books of their members' homes.
+// Goal: in every order of events that there is, reads never go back and never see what is
+// undecided, parity fits the data at the end, and everybody comes to an end. Method: RAID-5 of two
+// data strips and P, a home for each; writers do the small write of the protocol (lock and read P,
+// read the old strip, stage both, decide), a reader reads; messages of one node to one home arrive
+// in order, everything else in any. All states are visited, each once. Wrong protocols must be
+// found wrong.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "cluster/homes/row_book.h"
+
+namespace braid::cluster {
+namespace {
+
+constexpr std::uint32_t rows_max = 2;
+constexpr std::uint32_t parity = 2;  // the member, and its home; members 0 and 1 have data
+constexpr std::uint32_t homes = 3;
+using Value = std::uint8_t;
+using RowValues = std::array<Value, rows_max>;
+
+/// A wrong protocol.
+enum class Fault : std::uint8_t {
+    none,
+    no_lock,               // nobody locks
+    read_beside_lock,      // the old parity is read when the lock is asked for
+    applied_when_staged,   // a home does not wait for the decision
+    decided_by_one,        // when one participant has it staged
+    reads_disk,            // a read does not ask the book
+    unlocked_when_staged,  // the lock goes before the write is decided
+};
+
+struct Message {
+    enum Kind : std::uint8_t { lock, read, stage, decided, drop, unlock } kind{lock};
+    RowValues values{};
+};
+
+enum class Kind : std::uint8_t {
+    rmw,       // parity from what was there and what is new
+    rcw,       // parity from the other strip: nothing old of its own is read
+    computes,  // writes nothing: computes the strip from the others, with the rows locked
+};
+struct Plan {
+    std::uint32_t strip{0};
+    RowMask rows{1};
+    bool drops{false};  // gives up when all is staged
+    Kind kind{Kind::rmw};
+};
+
+struct Scenario {
+    std::vector<Plan> writers;
+    std::vector<std::uint32_t> reads;  // a reader of these strips, row 0, one after the other
+    Fault fault{Fault::none};
+};
+
+struct Home {
+    RowBook book;
+    RowValues disk{};
+    std::map<EntryNumber, RowValues> bytes;
+    std::set<EntryNumber> applying;
+};
+
+struct Writer {
+    std::map<std::uint32_t, std::deque<Message>> sent;  // by home
+    bool granted{false};
+    std::optional<RowValues> old_data;  // or of the other strip
+    std::optional<RowValues> old_parity;
+    std::uint32_t staged{0};  // answers
+    bool asked{false};        // for the old data
+    bool staging{false};
+    bool over{false};   // decided, or dropped
+    bool ended{false};  // and finished
+};
+
+struct World {
+    std::array<Home, homes> homes_;
+    std::vector<Writer> writers;
+    std::size_t reads{0};  // done
+    bool reading{false};   // the next one waits
+    // By strip and row: the values in the order in which they were decided, and how far of it
+    // somebody has seen, or was answered.
+    std::array<std::array<std::vector<Value>, rows_max>, 2> decided{};
+    std::array<std::array<std::size_t, rows_max>, 2> seen{};
+};
+
+class Model {
+  public:
+    explicit Model(Scenario scenario) : scenario_(std::move(scenario)) {}
+
+    /// What went wrong, or nothing.
+    std::optional<std::string> run() {
+        World start;
+        start.writers.resize(scenario_.writers.size());
+        for (auto& strip : start.decided) {
+            for (auto& row : strip) row.push_back(0);
+        }
+        std::vector<World> left{start};
+        seen_.insert(image(start));
+        while (!left.empty() && !wrong_) {
+            const World world = std::move(left.back());
+            left.pop_back();
+            bool any = false;
+            each_step(world, [&](World next) {
+                any = true;
+                for (const Home& home : next.homes_) {
+                    if (!home.book.holds_together()) fail("a book does not hold together");
+                }
+                if (seen_.insert(image(next)).second) left.push_back(std::move(next));
+            });
+            if (!any) check_end(world);
+        }
+        return wrong_;
+    }
+    std::size_t states() const { return seen_.size(); }
+
+  private:
+    void fail(const std::string& what) {
+        if (!wrong_) wrong_ = what;
+    }
+
+    template <class Visit>
+    void each_step(const World& world, Visit visit) {
+        for (std::size_t i = 0; i != world.writers.size(); ++i) {
+            if (can_go_on(world, i)) {
+                World next = world;
+                go_on(next, i);
+                visit(std::move(next));
+            }
+            for (const auto& [home, queue] : world.writers[i].sent) {
+                if (queue.empty()) continue;
+                World next = world;
+                deliver(next, i, home);
+                visit(std::move(next));
+            }
+        }
+        for (std::uint32_t h = 0; h != homes; ++h) {
+            for (const EntryNumber entry : world.homes_[h].applying) {
+                World next = world;
+                apply(next, h, entry);
+                visit(std::move(next));
+            }
+        }
+        if (!world.reading && world.reads != scenario_.reads.size()) {
+            World next = world;
+            next.reading = true;
+            read_strip(next);
+            visit(std::move(next));
+        }
+    }
+
+    // ---- a writer
+    static NodeBoot node(std::size_t writer) { return {static_cast<std::uint32_t>(writer + 1), 7}; }
+    static CommandId claim(std::size_t writer) { return {node(writer), 1}; }
+    static CommandId write(std::size_t writer) { return {node(writer), 2}; }
+    /// The waiter's number of a writer's read of data, or of parity; the reader's is 0.
+    static WaiterNumber waiter(std::size_t writer, bool of_parity) {
+        return WaiterNumber{1 + 2 * writer + (of_parity ? 1 : 0)};
+    }
+    Value value_of(std::size_t writer) const { return static_cast<Value>(1U << writer); }
+    LockMode mode_of(std::size_t writer) const {
+        return scenario_.writers[writer].kind == Kind::computes ? LockMode::shared
+                                                                : LockMode::exclusive;
+    }
+    WindowRows at(std::size_t writer) const { return {5, scenario_.writers[writer].rows}; }
+    static void send(World& world, std::size_t writer, std::uint32_t home, Message message) {
+        world.writers[writer].sent[home].push_back(message);
+    }
+
+    /// What is read, beside parity.
+    std::uint32_t read_from(std::size_t writer) const {
+        const Plan& plan = scenario_.writers[writer];
+        return plan.kind == Kind::rmw ? plan.strip : 1 - plan.strip;
+    }
+
+    bool can_go_on(const World& world, std::size_t i) const {
+        const Writer& writer = world.writers[i];
+        if (writer.ended) return false;
+        const Kind kind = scenario_.writers[i].kind;
+        if (writer.over && kind == Kind::computes) return false;
+        const bool idle = std::ranges::all_of(
+            writer.sent, [](const auto& queue) { return queue.second.empty(); });
+        if (writer.over) return idle && is_applied(world, i);
+        if (writer.staging) {
+            return writer.staged == 2 ||
+                   (scenario_.fault == Fault::decided_by_one && writer.staged == 1);
+        }
+        if (!writer.asked) {
+            return writer.sent.empty() || has_lock(writer, kind);
+        }
+        return writer.old_data && has_lock(writer, kind);
+    }
+    /// With what came with it.
+    static bool has_lock(const Writer& writer, Kind kind) {
+        return kind == Kind::rcw ? writer.granted : writer.old_parity.has_value();
+    }
+    bool is_applied(const World& world, std::size_t i) const {
+        const auto& of_data = world.homes_[scenario_.writers[i].strip].book;
+        const auto& of_parity = world.homes_[parity].book;
+        return of_data.applied_upto(node(i)) >= 2 && of_parity.applied_upto(node(i)) >= 2;
+    }
+
+    void go_on(World& world, std::size_t i) {
+        Writer& writer = world.writers[i];
+        const Plan& plan = scenario_.writers[i];
+        if (writer.over) {
+            for (const std::uint32_t home : {plan.strip, parity}) {
+                world.homes_[home].book.finished(node(i), 2);
+            }
+            writer.ended = true;
+        } else if (writer.staging) {
+            decide(world, i);
+        } else if (!writer.asked && writer.sent.empty()) {
+            send(world, i, parity, {Message::lock, {}});
+            if (scenario_.fault == Fault::read_beside_lock)
+                send(world, i, read_from(i), {Message::read, {}});
+        } else if (!writer.asked) {
+            writer.asked = true;
+            if (scenario_.fault != Fault::read_beside_lock)
+                send(world, i, read_from(i), {Message::read, {}});
+        } else if (plan.kind == Kind::computes) {
+            writer.over = true;
+            saw(world, plan.strip, (*writer.old_data)[0] ^ (*writer.old_parity)[0]);
+            send(world, i, parity, {Message::unlock, {}});
+        } else {
+            writer.staging = true;
+            RowValues data{};
+            RowValues both{};
+            for (std::uint32_t row = 0; row != rows_max; ++row) {
+                data[row] = value_of(i);
+                both[row] = (*writer.old_data)[row] ^ data[row];
+                if (plan.kind == Kind::rmw) both[row] ^= (*writer.old_parity)[row];
+            }
+            send(world, i, plan.strip, {Message::stage, data});
+            send(world, i, parity, {Message::stage, both});
+        }
+    }
+
+    void decide(World& world, std::size_t i) {
+        Writer& writer = world.writers[i];
+        const Plan& plan = scenario_.writers[i];
+        writer.over = true;
+        const Message::Kind kind = plan.drops ? Message::drop : Message::decided;
+        send(world, i, plan.strip, {kind, {}});
+        send(world, i, parity, {kind, {}});
+        if (plan.drops) return;
+        for (std::uint32_t row = 0; row != rows_max; ++row) {
+            if ((plan.rows >> row & 1) == 0) continue;
+            auto& order = world.decided[plan.strip][row];
+            order.push_back(value_of(i));
+            world.seen[plan.strip][row] = order.size() - 1;  // the client is answered
+        }
+    }
+
+    // ---- a home
+    void deliver(World& world, std::size_t i, std::uint32_t h) {
+        Writer& writer = world.writers[i];
+        Home& home = world.homes_[h];
+        const Message message = writer.sent[h].front();
+        writer.sent[h].pop_front();
+        Effects effects;
+        switch (message.kind) {
+            case Message::lock:
+                if (scenario_.fault == Fault::read_beside_lock) read_for(world, i, h, true);
+                if (scenario_.fault == Fault::no_lock) {
+                    read_for(world, i, h, true);
+                } else if (home.book.lock(claim(i), at(i), mode_of(i)) &&
+                           scenario_.fault != Fault::read_beside_lock) {
+                    read_for(world, i, h, true);
+                }
+                break;
+            case Message::read:
+                read_for(world, i, h, false);
+                break;
+            case Message::stage:
+                stage(world, i, h, message.values, effects);
+                break;
+            case Message::decided:
+                home.book.decide(write(i), effects);
+                break;
+            case Message::drop:
+                home.book.drop(write(i), effects);
+                break;
+            case Message::unlock:
+                home.book.unlock(claim(i), effects);
+                writer.ended = true;
+                break;
+        }
+        follow(world, h, effects);
+    }
+
+    void stage(World& world, std::size_t i, std::uint32_t h, const RowValues& values,
+               Effects& effects) {
+        Home& home = world.homes_[h];
+        Stage stage;
+        stage.write = write(i);
+        stage.member = MemberIndex{h};
+        stage.at = at(i);
+        stage.participants = std::uint64_t{1} << h | std::uint64_t{1} << parity;
+        if (h == parity && scenario_.fault != Fault::no_lock) stage.unlocks = claim(i);
+        if (home.book.stage(stage) != StageAnswer::staged) fail("a stage was refused");
+        // The newest entry is the one that was made for it.
+        const auto number = EntryNumber{
+            home.bytes.empty() ? 1 : static_cast<std::uint64_t>(home.bytes.rbegin()->first) + 1};
+        home.bytes[number] = values;
+        if (home.book.stage(stage) != StageAnswer::staged) fail("a repeat was refused");
+        ++world.writers[i].staged;
+        if (scenario_.fault == Fault::applied_when_staged) home.book.decide(write(i), effects);
+        if (scenario_.fault == Fault::unlocked_when_staged && h == parity) {
+            home.book.unlock(claim(i), effects);
+        }
+    }
+
+    /// Bytes of a member's rows as its home answers them; nullopt: it waits.
+    std::optional<RowValues> ask(World& world, std::uint32_t h, WindowRows rows, WaiterNumber who) {
+        Home& home = world.homes_[h];
+        RowValues values = home.disk;
+        if (scenario_.fault == Fault::reads_disk) return values;
+        const auto memory = home.book.read(MemberIndex{h}, rows, who);
+        if (!memory) return std::nullopt;
+        for (const RowBook::Source& source : *memory) {
+            for (std::uint32_t row = 0; row != rows_max; ++row) {
+                if ((source.rows >> row & 1) != 0) values[row] = home.bytes[source.entry][row];
+            }
+        }
+        return values;
+    }
+    void read_for(World& world, std::size_t i, std::uint32_t h, bool of_parity) {
+        Writer& writer = world.writers[i];
+        if (of_parity) writer.granted = true;
+        if (of_parity && scenario_.writers[i].kind == Kind::rcw) return;
+        const auto values = ask(world, h, at(i), waiter(i, of_parity));
+        if (values) (of_parity ? writer.old_parity : writer.old_data) = *values;
+    }
+    void read_strip(World& world) {
+        const std::uint32_t strip = scenario_.reads[world.reads];
+        const auto values = ask(world, strip, {5, 1}, WaiterNumber{0});
+        if (!values) return;
+        world.reading = false;
+        ++world.reads;
+        saw(world, strip, (*values)[0]);
+    }
+    void saw(World& world, std::uint32_t strip, Value value) {
+        const auto& order = world.decided[strip][0];
+        const auto found = std::find(order.rbegin(), order.rend(), value);
+        if (found == order.rend()) return fail("a read saw what is not decided");
+        const auto index = static_cast<std::size_t>(order.rend() - found) - 1;
+        if (index < world.seen[strip][0]) fail("a read went back");
+        world.seen[strip][0] = std::max(world.seen[strip][0], index);
+    }
+
+    void apply(World& world, std::uint32_t h, EntryNumber entry) {
+        Home& home = world.homes_[h];
+        home.applying.erase(entry);
+        const RowMask rows = home.book.stage_of(entry).at.rows;
+        for (std::uint32_t row = 0; row != rows_max; ++row) {
+            if ((rows >> row & 1) != 0) home.disk[row] = home.bytes[entry][row];
+        }
+        Effects effects;
+        home.book.applied(entry, effects);
+        follow(world, h, effects);
+    }
+
+    void follow(World& world, std::uint32_t h, const Effects& effects) {
+        for (const EntryNumber entry : effects.apply) world.homes_[h].applying.insert(entry);
+        for (const CommandId& granted : effects.granted) {
+            if (scenario_.fault != Fault::read_beside_lock) {
+                read_for(world, granted.from.node - 1, h, true);
+            }
+        }
+        for (const WaiterNumber ready : effects.readable) {
+            const auto number = static_cast<std::uint64_t>(ready);
+            if (number == 0) {
+                read_strip(world);
+            } else {
+                read_for(world, (number - 1) / 2, h, (number - 1) % 2 == 1);
+            }
+        }
+    }
+
+    void check_end(const World& world) {
+        for (const Writer& writer : world.writers) {
+            if (!writer.ended) return fail("a writer does not come to an end");
+        }
+        if (world.reads != scenario_.reads.size())
+            return fail("the reader does not come to an end");
+        for (const Home& home : world.homes_) {
+            if (!home.book.empty()) return fail("a book remembers what is finished");
+        }
+        for (std::uint32_t row = 0; row != rows_max; ++row) {
+            for (std::uint32_t strip = 0; strip != 2; ++strip) {
+                if (world.homes_[strip].disk[row] != world.decided[strip][row].back()) {
+                    return fail("what was decided last is not on the disk");
+                }
+            }
+            const Value data = world.homes_[0].disk[row] ^ world.homes_[1].disk[row];
+            if (world.homes_[parity].disk[row] != data) return fail("parity does not fit");
+        }
+    }
+
+    static std::vector<std::uint64_t> image(const World& world) {
+        std::vector<std::uint64_t> all;
+        for (const Home& home : world.homes_) {
+            const auto book = home.book.image();
+            all.insert(all.end(), book.begin(), book.end());
+            for (const Value value : home.disk) all.push_back(value);
+            for (const auto& [entry, values] : home.bytes) {
+                for (const Value value : values) all.push_back(value);
+            }
+            all.push_back(home.applying.size());
+            for (const EntryNumber entry : home.applying) {
+                all.push_back(static_cast<std::uint64_t>(entry));
+            }
+        }
+        for (const Writer& writer : world.writers) {
+            for (const auto& old : {writer.old_data, writer.old_parity}) {
+                all.push_back(old ? (*old)[0] * 256U + (*old)[1] : 1U << 16);
+            }
+            all.push_back(writer.staged * 32U + (writer.granted ? 16U : 0U) +
+                          (writer.asked ? 8U : 0U) + (writer.staging ? 4U : 0U) +
+                          (writer.over ? 2U : 0U) + (writer.ended ? 1U : 0U));
+            for (const auto& [home, queue] : writer.sent) {
+                all.push_back(home * 64U + queue.size() * 8U + 1);
+                for (const Message& message : queue) all.push_back(message.kind);
+            }
+        }
+        all.push_back(world.reads * 2 + (world.reading ? 1 : 0));
+        for (std::uint32_t strip = 0; strip != 2; ++strip) {
+            for (std::uint32_t row = 0; row != rows_max; ++row) {
+                all.push_back(world.seen[strip][row]);
+                for (const Value value : world.decided[strip][row]) all.push_back(value);
+            }
+        }
+        return all;
+    }
+
+    Scenario scenario_;
+    std::set<std::vector<std::uint64_t>> seen_;
+    std::optional<std::string> wrong_;
+};
+
+std::optional<std::string> run(Scenario scenario) {
+    Model model(std::move(scenario));
+    auto wrong = model.run();
+    ::testing::Test::RecordProperty("states", static_cast<int>(model.states()));
+    std::printf("%zu states\n", model.states());
+    return wrong;
+}
+
+TEST(RowBookModel, TwoWritersOfOneRow) {
+    EXPECT_EQ(run({{{0, 1}, {0, 1}}, {0, 0}}), std::nullopt) << "the same strip";
+    EXPECT_EQ(run({{{0, 1}, {1, 1}}, {0, 1}}), std::nullopt) << "two strips";
+    EXPECT_EQ(run({{{0, 1, true}, {1, 1}}, {0, 0}}), std::nullopt) << "one gives up";
+}
+
+TEST(RowBookModel, TwoWritersOfTwoRows) {
+    EXPECT_EQ(run({{{0, 3}, {0, 1}}, {0, 0}}), std::nullopt) << "one has a row of the other's";
+    EXPECT_EQ(run({{{0, 1}, {0, 2}}, {0}}), std::nullopt) << "different rows";
+    EXPECT_EQ(run({{{0, 3}, {1, 3, true}}, {0}}), std::nullopt) << "two strips, one gives up";
+}
+
+TEST(RowBookModel, ThreeWriters) {
+    EXPECT_EQ(run({{{0, 1}, {0, 1}, {1, 1}}, {0, 0}}), std::nullopt) << "one row";
+    EXPECT_EQ(run({{{0, 1}, {1, 3}, {0, 2}}, {}}), std::nullopt) << "two rows";
+}
+
+TEST(RowBookModel, ParityFromTheOtherStrip) {
+    const Plan rcw{1, 1, false, Kind::rcw};
+    EXPECT_EQ(run({{{0, 1}, rcw}, {0, 1}}), std::nullopt) << "beside an RMW";
+    EXPECT_EQ(run({{{0, 1, false, Kind::rcw}, rcw}, {1}}), std::nullopt) << "both";
+    EXPECT_EQ(run({{{0, 1}, rcw, {1, 3, true}}, {}}), std::nullopt) << "three, one gives up";
+}
+
+TEST(RowBookModel, AReadThatComputes) {
+    const Plan computes{0, 1, false, Kind::computes};
+    EXPECT_EQ(run({{{0, 1}, computes}, {0, 0}}), std::nullopt) << "the strip that is written";
+    EXPECT_EQ(run({{{1, 1}, computes, computes}, {}}), std::nullopt) << "beside it, twice";
+    EXPECT_EQ(run({{{0, 3}, {1, 1, true}, computes}, {}}), std::nullopt) << "two writers";
+}
+
+TEST(RowBookModel, WrongProtocolsAreFound) {
+    const auto wrong = [](Fault fault, Scenario scenario) {
+        scenario.fault = fault;
+        return run(std::move(scenario)).has_value();
+    };
+    const Scenario same{{{0, 1}, {0, 1}}, {0, 0}};
+    const Scenario two{{{0, 1}, {1, 1}}, {}};
+    const Scenario gives_up{{{0, 1, true}, {1, 1}}, {0, 0}};
+    EXPECT_TRUE(wrong(Fault::no_lock, two));
+    EXPECT_TRUE(wrong(Fault::read_beside_lock, two));
+    EXPECT_TRUE(wrong(Fault::applied_when_staged, gives_up));
+    EXPECT_TRUE(wrong(Fault::decided_by_one, same));
+    EXPECT_TRUE(wrong(Fault::reads_disk, same));
+    const Scenario rcw{{{0, 1}, {1, 1, false, Kind::rcw}}, {}};
+    EXPECT_TRUE(wrong(Fault::unlocked_when_staged, rcw));
+    const Scenario computed{{{0, 1}, {1, 1, false, Kind::computes}}, {}};
+    EXPECT_TRUE(wrong(Fault::no_lock, computed));
+}
+
+}  // namespace
+}  // namespace braid::cluster
