@@ -33,8 +33,7 @@ std::vector<Piece> pieces_of(const WrongRows& rows, const Geometry& geometry) {
     for (const Role role : geometry.data_roles()) {
         const Role member{raw(geometry.member_of(stripe, role))};
         if (!rows.members.empty() && !rows.members.has(member)) continue;
-        const std::uint64_t at =
-            raw(stripe) * geometry.stripe_data_size() + raw(role) * geometry.strip_size + begin;
+        const std::uint64_t at = geometry.array_offset_of({stripe, role, begin});
         if (!pieces.empty() && pieces.back().end == at) {
             pieces.back().end = at + rows.count * row_size;
         } else {

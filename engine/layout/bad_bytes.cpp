@@ -23,8 +23,7 @@ ArrayBytes bytes_in(const Geometry& geometry, const BadRange& range, std::uint64
     const std::uint64_t first = std::max(range.first, stripe * per_strip) - stripe * per_strip;
     const std::uint64_t end =
         std::min(range.first + range.count, (stripe + 1) * per_strip) - stripe * per_strip;
-    const std::uint64_t strip =
-        stripe * geometry.stripe_data_size() + raw(role) * geometry.strip_size;
+    const std::uint64_t strip = geometry.array_offset_of({StripeIndex{stripe}, role, 0});
     return {strip + first * row_size, strip + end * row_size, range.member};
 }
 

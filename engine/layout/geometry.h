@@ -16,6 +16,13 @@
 
 namespace braid {
 
+/// A byte of the array's data, by the data strip that it lies in.
+struct StripPlace {
+    StripeIndex stripe{};
+    Role role{};
+    std::uint64_t offset{0};  // bytes from the strip's begin
+};
+
 struct Geometry {
     Level level{Level::raid5};
     Layout layout{Layout::left_symmetric};
@@ -48,8 +55,30 @@ struct Geometry {
 
     /// Byte offset of a strip in its member's data area.
     std::uint64_t strip_offset(StripeIndex stripe) const { return raw(stripe) * strip_size; }
+    /// The same of a row of a window.
+    std::uint64_t row_offset(WindowPlace place, std::uint32_t row) const {
+        return strip_offset(place.stripe) + place.window * window_size() + row * row_size;
+    }
+
+    // The array's data, in bytes from its start, and back.
     StripeIndex stripe_of(std::uint64_t array_offset) const {
         return StripeIndex{array_offset / stripe_data_size()};
+    }
+    std::uint64_t stripe_begin(StripeIndex stripe) const {
+        return raw(stripe) * stripe_data_size();
+    }
+    StripPlace place_of(std::uint64_t array_offset) const {
+        const StripeIndex stripe = stripe_of(array_offset);
+        const std::uint64_t in_stripe = array_offset - stripe_begin(stripe);
+        return {stripe, Role{static_cast<std::uint32_t>(in_stripe / strip_size)},
+                in_stripe % strip_size};
+    }
+    std::uint64_t array_offset_of(StripPlace place) const {
+        return stripe_begin(place.stripe) + raw(place.role) * strip_size + place.offset;
+    }
+    /// From the begin of the stripe's data: where a data strip's rows of a window lie.
+    std::uint64_t window_begin(Role role, std::uint32_t window) const {
+        return raw(role) * strip_size + window * window_size();
     }
 };
 

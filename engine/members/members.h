@@ -152,8 +152,7 @@ class Members {
 
     /// Bytes from the start of the member's device.
     std::uint64_t device_offset(MemberIndex member, WindowPlace place, std::uint32_t row) const {
-        return slot(member).data_offset + geometry_.strip_offset(place.stripe) +
-               place.window * geometry_.window_size() + row * row_size;
+        return slot(member).data_offset + geometry_.row_offset(place, row);
     }
     /// Operations on strips; `finish` each of them when the group was waited for.
     void submit(MemberIndex member, DiskGroup& group, DriveOp& op) {

@@ -40,23 +40,20 @@ bool DirectReads::read(std::uint64_t offset, ByteSpan into) {
     const std::uint64_t size = geometry_.stripes * geometry_.stripe_data_size();
     if (offset > size || into.size() > size - offset) return false;
     while (!into.empty()) {
-        const StripeIndex stripe = geometry_.stripe_of(offset);
-        const std::uint64_t in_stripe = offset % geometry_.stripe_data_size();
-        const Role role{static_cast<std::uint32_t>(in_stripe / geometry_.strip_size)};
-        const std::uint64_t in_strip = in_stripe % geometry_.strip_size;
+        const StripPlace at = geometry_.place_of(offset);
         const std::uint64_t count =
-            std::min<std::uint64_t>(into.size(), geometry_.strip_size - in_strip);
-        auto& slot = members_.slot(geometry_.member_of(stripe, role));
+            std::min<std::uint64_t>(into.size(), geometry_.strip_size - at.offset);
+        auto& slot = members_.slot(geometry_.member_of(at.stripe, at.role));
         std::uint64_t ticket = 0;
         if (!slot.gate.enter(ticket)) return false;
         // Strips on several disks are better read side by side, by the loop; memory is not.
         const Disk& disk = *slot.disk();
         const bool worth_it = count == into.size() || disk.info().in_memory;
         const int error =
-            worth_it
-                ? read_member(disk, slot.data_offset + geometry_.strip_offset(stripe) + in_strip,
-                              into.first(count))
-                : EAGAIN;
+            worth_it ? read_member(disk,
+                                   slot.data_offset + geometry_.strip_offset(at.stripe) + at.offset,
+                                   into.first(count))
+                     : EAGAIN;
         if (!slot.gate.leave(ticket) || error != 0) return false;
         into = into.subspan(count);
         offset += count;

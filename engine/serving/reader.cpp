@@ -7,6 +7,7 @@
 
 #include "engine/base/mutation.h"
 #include "engine/stripes/row_parity.h"
+#include "engine/stripes/strip_rows.h"
 
 namespace braid {
 namespace {
@@ -27,11 +28,11 @@ constexpr std::uint32_t chunks_max = 32;
 
 /// The chunk at `at` of the array, at most `most` bytes.
 Chunk chunk_at(const Geometry& geometry, std::uint64_t at, std::uint64_t most) {
+    const StripPlace place = geometry.place_of(at);
     Chunk chunk;
-    chunk.stripe = geometry.stripe_of(at);
-    const std::uint64_t in_stripe = at - raw(chunk.stripe) * geometry.stripe_data_size();
-    chunk.role = Role{static_cast<std::uint32_t>(in_stripe / geometry.strip_size)};
-    chunk.begin = in_stripe % geometry.strip_size;
+    chunk.stripe = place.stripe;
+    chunk.role = place.role;
+    chunk.begin = place.offset;
     chunk.size = std::min(most, geometry.strip_size - chunk.begin);
     return chunk;
 }

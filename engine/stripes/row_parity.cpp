@@ -4,7 +4,7 @@
 #include <array>
 #include <cstring>
 
-#include "parity/parity.h"
+#include "engine/stripes/strip_rows.h"
 
 namespace braid {
 namespace {
@@ -16,8 +16,7 @@ Task<bool> read_returning(StripeContext context, ParityRows at, const StripeIo* 
     DiskGroup group;
     for_each_run(at.rows, [&](std::uint32_t row, std::uint32_t count) {
         DiskOp& op = ops[row];
-        op.offset = from.data_offset + context.geometry.strip_offset(at.place.stripe) +
-                    at.place.window * context.geometry.window_size() + row * row_size;
+        op.offset = from.data_offset + context.geometry.row_offset(at.place, row);
         op.size = count * row_size;
         op.data = io->old_content[raw(from.role)] + io->offset_of(row);
         submit(*from.disk, group, op);
@@ -25,23 +24,6 @@ Task<bool> read_returning(StripeContext context, ParityRows at, const StripeIo* 
     co_await group;
     for_each_run(at.rows, [&](std::uint32_t row, std::uint32_t) { ok &= ops[row].ok(); });
     co_return ok;
-}
-
-/// Computes P and Q of what `io` has of all data strips. False: they were that already.
-bool compute(const Geometry& geometry, const StripeIo& io, bool may_match) {
-    std::array<const std::byte*, members_max> data{};
-    for (const Role role : geometry.data_roles()) data[raw(role)] = io.old_content[raw(role)];
-    const parity::Sources sources{data.data(), geometry.data_count()};
-    const ByteSpan p{io.old_content[raw(geometry.p())], io.span_size()};
-    if (geometry.parities() == 1) {
-        if (may_match && parity::matches_p(p, sources)) return false;
-        parity::compute_p(p, sources, parity::Store::cached);
-        return true;
-    }
-    const ByteSpan q{io.old_content[raw(geometry.q())], io.span_size()};
-    if (may_match && parity::matches_pq(p, q, sources)) return false;
-    parity::compute_pq(p, q, sources, parity::Store::cached);
-    return true;
 }
 
 }  // namespace
@@ -74,7 +56,9 @@ Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
         if (!co_await read_returning(context, at, &io)) co_return Error{Errc::io, "row"};
         if (at.losses != context.members.losses()) co_return Error{Errc::cancelled, "row"};
     }
-    if (compute(geometry, io, at.may_match)) {
+    const StripRows rows(geometry, io, io.first_row(), io.span());
+    if (!at.may_match || !rows.match()) {
+        rows.compute_parity();
         for (const Role role : geometry.parity_roles() & live) io.want_write_old(role, at.rows);
         while (io.submit(DiskOpKind::write, false)) {
             co_await io.group;

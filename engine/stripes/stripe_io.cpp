@@ -4,8 +4,6 @@
 #include <bit>
 #include <cerrno>
 
-#include "parity/parity.h"
-
 namespace braid {
 namespace {
 
@@ -92,29 +90,6 @@ bool tell_failed_strips(const StripeIo& io, Decider& monitor) {
         monitor.strip_write_failed(io.member_of(role), result.os_error);
     }
     return full;
-}
-
-void recover_rows(const Geometry& geometry, const StripePlan& plan, const StripeIo& io,
-                  std::uint32_t row, std::uint32_t count) {
-    const std::uint64_t at = io.offset_of(row);
-    std::array<std::byte*, members_max> data{};
-    parity::Lost lost;
-    for (const Role role : geometry.data_roles()) {
-        const std::uint32_t i = raw(role);
-        data[i] = io.old_content[i] + at;
-        if (!plan.recover.has(role)) continue;
-        (lost.first ? lost.second : lost.first) = i;
-    }
-    parity::Strips strips{{data.data(), geometry.data_count()}, nullptr, nullptr, count * row_size};
-    if (plan.read.has(geometry.p())) {
-        strips.p = io.old_content[raw(geometry.p())] + at;
-    } else {
-        lost.p = true;
-    }
-    if (geometry.parities() == 2 && plan.read.has(geometry.q())) {
-        strips.q = io.old_content[raw(geometry.q())] + at;
-    }
-    parity::recover(strips, lost, parity::Store::cached);
 }
 
 }  // namespace braid

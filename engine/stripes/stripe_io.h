@@ -75,10 +75,6 @@ class StripeIo {
     std::uint32_t ops_used_{0};
 };
 
-/// Computes `plan.recover` of rows [row, row + count) from `plan.read`, both in io.old_content.
-void recover_rows(const Geometry& geometry, const StripePlan& plan, const StripeIo& io,
-                  std::uint32_t row, std::uint32_t count);
-
 /// The roles whose read failed since begin(), each told to the monitor.
 RoleSet take_failed_reads(StripeIo& io, Decider& monitor);
 /// Tells the monitor of each role whose write failed: the member is lost, or kept. True: one of

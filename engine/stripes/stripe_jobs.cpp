@@ -8,7 +8,7 @@
 
 #include "engine/base/mutation.h"
 #include "engine/stripes/doubt_rows.h"
-#include "parity/parity.h"
+#include "engine/stripes/strip_rows.h"
 
 namespace braid {
 namespace {
@@ -53,6 +53,7 @@ struct StripeJobs::Job {
     WindowPlace place() const { return parts.entry->place; }
     std::uint32_t members_of_stripe() const { return context.geometry.member_count; }
     RoleSet live_parity() const { return context.geometry.parity_roles() - state.lost; }
+    ParitySpans live_parity_at(std::uint32_t row, std::uint32_t count) const;
 
     void find_bands();
     RoleSet listed_roles(std::uint32_t row, BadKind kind) const;
@@ -164,7 +165,7 @@ Result<void> StripeJobs::Job::plan() {
 void StripeJobs::Job::choose_sources() {
     const Geometry& geometry = context.geometry;
     const std::uint32_t align = context.members.memory_align();
-    const std::uint64_t stripe_begin = raw(place().stripe) * geometry.stripe_data_size();
+    const std::uint64_t stripe_begin = geometry.stripe_begin(place().stripe);
     gathered = {};
     RoleSet seen;
     fua = false;
@@ -182,8 +183,7 @@ void StripeJobs::Job::choose_sources() {
                 if (!whole) gathered |= RoleSet::of(role);
                 continue;
             }
-            const std::uint64_t window_begin =
-                i * geometry.strip_size + place().window * geometry.window_size();
+            const std::uint64_t window_begin = geometry.window_begin(role, place().window);
             // May lie before the client's memory; only covered rows are ever looked at.
             const auto base = reinterpret_cast<std::uintptr_t>(data) + stripe_begin + window_begin +
                               io.first_row() * row_size - part->request->offset;
@@ -267,11 +267,10 @@ void StripeJobs::Job::gather() {
 
 void StripeJobs::Job::gather_part(const Part& part) {
     const Geometry& geometry = context.geometry;
-    const std::uint64_t stripe_begin = raw(place().stripe) * geometry.stripe_data_size();
+    const std::uint64_t stripe_begin = geometry.stripe_begin(place().stripe);
     for (const Role role : gathered) {
         const std::uint32_t i = raw(role);
-        const std::uint64_t window_begin =
-            i * geometry.strip_size + place().window * geometry.window_size();
+        const std::uint64_t window_begin = geometry.window_begin(role, place().window);
         const std::uint64_t begin = std::max(part.begin, window_begin);
         const std::uint64_t end = std::min(part.end, window_begin + geometry.window_size());
         if (begin >= end) continue;
@@ -284,6 +283,17 @@ void StripeJobs::Job::gather_part(const Part& part) {
             std::memcpy(to, data + (stripe_begin + begin - part.request->offset), end - begin);
         }
     }
+}
+
+ParitySpans StripeJobs::Job::live_parity_at(std::uint32_t row, std::uint32_t count) const {
+    const Geometry& geometry = context.geometry;
+    const RoleSet live = live_parity();
+    const auto span_of = [&](Role role) {
+        std::byte* const content = io.old_content[raw(role)];
+        return live.has(role) ? ByteSpan{content + io.offset_of(row), count * row_size}
+                              : ByteSpan{};
+    };
+    return {span_of(geometry.p()), geometry.parities() == 2 ? span_of(geometry.q()) : ByteSpan{}};
 }
 
 void StripeJobs::Job::compute_parity() {
@@ -299,24 +309,11 @@ void StripeJobs::Job::compute_run(const Band& band, std::uint32_t row, std::uint
     const Geometry& geometry = context.geometry;
     if ((band.plan.write & geometry.parity_roles()).empty()) return;  // nobody trusts it
     const std::uint64_t at = io.offset_of(row);
-    const std::uint64_t size = count * row_size;
-    const RoleSet live = live_parity();
-    const bool with_p = live.has(geometry.p());
-    const bool with_q = geometry.parities() == 2 && live.has(geometry.q());
-    const ByteSpan p = with_p ? ByteSpan{io.old_content[raw(geometry.p())] + at, size} : ByteSpan{};
-    const ByteSpan q = with_q ? ByteSpan{io.old_content[raw(geometry.q())] + at, size} : ByteSpan{};
+    const ParitySpans parity = live_parity_at(row, count);
     if (band.plan.method == PlanMethod::rmw) {
         for (const Role role : band.covered) {
             const std::uint32_t i = raw(role);
-            const std::byte* before = io.old_content[i] + at;
-            const std::byte* after = io.new_content[i] + at;
-            if (with_p && with_q) {
-                parity::update_pq(p, q, i, before, after);
-            } else if (with_p) {
-                parity::update_p(p, before, after);
-            } else {
-                parity::update_q(q, i, before, after);
-            }
+            parity.update(i, io.old_content[i] + at, io.new_content[i] + at);
         }
         return;
     }
@@ -325,14 +322,7 @@ void StripeJobs::Job::compute_run(const Band& band, std::uint32_t row, std::uint
         const std::uint32_t i = raw(role);
         strips[i] = (band.covered.has(role) ? io.new_content[i] : io.old_content[i]) + at;
     }
-    const parity::Sources sources{strips.data(), geometry.data_count()};
-    if (with_p && with_q) {
-        parity::compute_pq(p, q, sources, parity::Store::cached);
-    } else if (with_p) {
-        parity::compute_p(p, sources, parity::Store::cached);
-    } else {
-        parity::compute_q(q, sources, parity::Store::cached);
-    }
+    parity.compute({strips.data(), geometry.data_count()});
 }
 
 void StripeJobs::Job::count_methods() const {
@@ -426,16 +416,7 @@ RoleSet StripeJobs::Job::kept_of(RoleSet failed) const {
 /// The parity in the job's buffers is true for the new content of the strip; makes it true for
 /// `now`, which is what lies on the member.
 void StripeJobs::Job::fit_parity(Role role, std::uint32_t row, const std::byte* now) {
-    const Geometry& geometry = context.geometry;
-    const std::uint64_t at = io.offset_of(row);
-    const std::byte* meant = io.new_content[raw(role)] + at;
-    const RoleSet live = live_parity();
-    if (live.has(geometry.p())) {
-        parity::update_p({io.old_content[raw(geometry.p())] + at, row_size}, meant, now);
-    }
-    if (geometry.parities() == 2 && live.has(geometry.q())) {
-        parity::update_q({io.old_content[raw(geometry.q())] + at, row_size}, raw(role), meant, now);
-    }
+    live_parity_at(row, 1).update(raw(role), io.new_content[raw(role)] + io.offset_of(row), now);
 }
 
 namespace {

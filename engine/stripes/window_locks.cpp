@@ -9,8 +9,7 @@ namespace braid {
 
 Coverage coverage_of(const Geometry& geometry, std::uint32_t window, const Part& part,
                      std::uint32_t strip) {
-    const std::uint64_t strip_begin = strip * geometry.strip_size;
-    const std::uint64_t window_begin = strip_begin + window * geometry.window_size();
+    const std::uint64_t window_begin = geometry.window_begin(Role{strip}, window);
     const std::uint64_t window_end = window_begin + geometry.window_size();
     const std::uint64_t begin = std::max(part.begin, window_begin);
     const std::uint64_t end = std::min(part.end, window_end);

@@ -120,6 +120,46 @@ TEST(Geometry, EveryRoleHasOneMemberAndTheOtherWayRound) {
     }
 }
 
+TEST(Geometry, AByteOfTheArrayHasOnePlaceAndBack) {
+    for (const Shape shape : shapes) {
+        const Geometry geometry = make(shape, 5, 16384, 40);
+        const std::uint64_t size = geometry.stripes * geometry.stripe_data_size();
+        std::uint64_t expected = 0;
+        for (std::uint64_t stripe = 0; stripe != geometry.stripes; ++stripe) {
+            for (const Role role : geometry.data_roles()) {
+                for (const std::uint64_t offset : {0, 1, 4095, 4096, 16383}) {
+                    const std::uint64_t at =
+                        geometry.array_offset_of({StripeIndex{stripe}, role, offset});
+                    ASSERT_EQ(at, expected + offset);
+                    ASSERT_LT(at, size);
+                    const StripPlace place = geometry.place_of(at);
+                    ASSERT_EQ(raw(place.stripe), stripe);
+                    ASSERT_EQ(raw(place.role), raw(role));
+                    ASSERT_EQ(place.offset, offset);
+                    ASSERT_EQ(geometry.stripe_begin(place.stripe) + geometry.window_begin(role, 0),
+                              expected);
+                }
+                expected += geometry.strip_size;
+            }
+        }
+        ASSERT_EQ(expected, size);
+    }
+}
+
+TEST(Geometry, RowsOfWindowsFollowEachOtherOnAMember) {
+    const Geometry geometry = make(shapes[5], 6, 1u << 20, 10);
+    std::uint64_t expected = 0;
+    for (std::uint64_t stripe = 0; stripe != geometry.stripes; ++stripe) {
+        for (std::uint32_t window = 0; window != geometry.windows_per_stripe(); ++window) {
+            for (std::uint32_t row = 0; row != geometry.window_rows; ++row) {
+                ASSERT_EQ(geometry.row_offset({StripeIndex{stripe}, window}, row), expected);
+                expected += row_size;
+            }
+        }
+    }
+    EXPECT_EQ(expected, geometry.stripes * geometry.strip_size);
+}
+
 TEST(Geometry, ParityIsSpreadEvenlyExceptOverRaid4) {
     for (const Shape shape : shapes) {
         const Geometry g = make(shape, 7, 4096, 700);
