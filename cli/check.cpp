@@ -109,11 +109,9 @@ Task<Checked<WalkStatus>> scrub(Array* array, Clock* clock, bool repair) {
 /// A member that is absent would be left behind by what a repair writes, and there is nothing to
 /// compare with without it: so look before the array is opened, which writes to it.
 Task<Checked<Unit>> look(const std::vector<std::unique_ptr<Disk>>* disks, bool force) {
-    std::vector<MemberImage> images;
-    for (const auto& disk : *disks) {
-        MemberImage image = co_await read_member_image(*disk);
-        images.push_back(std::move(image));
-    }
+    std::vector<Disk*> all;
+    for (const auto& disk : *disks) all.push_back(disk.get());
+    const std::vector<MemberImage> images = co_await read_member_images(std::move(all));
     const auto assembly = assemble(images, {.force = force});
     if (!assembly) co_return assembly.error();
     std::vector<std::string> absent;

@@ -16,15 +16,6 @@
 namespace braid::plugin {
 namespace {
 
-/// The disks must outlive the task.
-Task<std::vector<MemberImage>> read_images(std::vector<Disk*> disks) {
-    std::vector<MemberImage> images;
-    for (Disk* disk : disks) {
-        MemberImage image = co_await read_member_image(*disk);
-        images.push_back(std::move(image));
-    }
-    co_return images;
-}
 /// Slower, not wrong.
 std::string text_of_unregistered(const Error& error, std::size_t size) {
     return fmt::format(
@@ -102,7 +93,7 @@ Checked<Unit> Server::try_assembly() {
         owned.push_back(std::make_unique<UringDisk>(*loop, std::move(copy)));
         disks.push_back(owned.back().get());
     }
-    const auto images = loop->run_until_done(read_images(std::move(disks)));
+    const auto images = loop->run_until_done(read_member_images(std::move(disks)));
     BRAID_TRY(const Assembly assembly, assemble(images, {.force = parameters_.force}));
     return find_exports(assembly.configuration);
 }

@@ -423,6 +423,15 @@ Task<MemberImage> read_member_image(Disk& disk) {
     co_return std::move(image);
 }
 
+Task<std::vector<MemberImage>> read_member_images(std::vector<Disk*> disks) {
+    std::vector<MemberImage> images;
+    for (Disk* disk : disks) {
+        MemberImage image = co_await read_member_image(*disk);
+        images.push_back(std::move(image));
+    }
+    co_return std::move(images);
+}
+
 const Finding* MemberFindings::corrupt_slot() const {
     for (const auto& found : slots) {
         if (!found && found.error().kind == FindingKind::corrupt) return &found.error();
