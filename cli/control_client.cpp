@@ -11,18 +11,18 @@
 #include <cstring>
 
 #include "cli/fields.h"
+#include "engine/base/limits.h"
 #include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
 
 namespace braid::cli {
 namespace {
 
-constexpr std::size_t answer_size_max = 16u << 20;
 constexpr long command_timeout_seconds = 120;  // an order waits for what the array is doing
 
 std::size_t append_answer(char* bytes, std::size_t, std::size_t size, void* answer) {
     auto& text = *static_cast<std::string*>(answer);
-    if (text.size() + size > answer_size_max) return 0;  // makes curl give up
+    if (text.size() + size > control_answer_size_max) return 0;  // makes curl give up
     text.append(bytes, size);
     return size;
 }

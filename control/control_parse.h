@@ -12,15 +12,10 @@
 #include <vector>
 
 #include "engine/array.h"
+#include "engine/base/limits.h"
 #include "engine/base/result.h"
 
 namespace braid::control {
-
-inline constexpr std::size_t control_body_size_max = 64u << 10;
-inline constexpr std::uint64_t events_wait_seconds_max = 60;
-inline constexpr std::uint64_t bad_page_default = 100;  // ranges in an answer
-inline constexpr std::uint64_t bad_page_max = 10'000;
-inline constexpr std::uint64_t bad_first_max = 10'000'000;
 
 /// As it came in, with %-escapes undone.
 struct ControlRequest {

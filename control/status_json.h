@@ -26,8 +26,6 @@ nlohmann::json intent_json(const ArrayStatus& status);
 /// the loop's thread.
 nlohmann::json bad_json(const Configuration& configuration, std::uint64_t first,
                         std::uint64_t count);
-/// Ranges of bad rows that the status itself names.
-inline constexpr std::size_t bad_in_status_max = 16;
 std::string_view text_of(Severity severity);
 
 /// As text, whatever bytes the strings hold: what is no UTF-8 is replaced.

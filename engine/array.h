@@ -28,9 +28,6 @@ struct IntentChange {
     std::optional<std::uint64_t> region;  // bytes of data: intent_region_min … intent_region_max
 };
 
-inline constexpr std::uint64_t buffer_size_default = 64u << 20;
-static_assert(buffer_size_default >= 4 * job_size_max);
-
 struct ArrayOptions {
     bool readonly{false};  // nothing is written to any member, metadata included
     bool force{false};     // passed on to assembly

@@ -25,9 +25,6 @@
 namespace braid::plugin {
 namespace {
 
-// Each has a thread. Those beyond ControlServer::connections_max are only told so.
-constexpr unsigned threads_max = 256;
-constexpr unsigned idle_seconds_max = 75;  // longer than a long poll
 constexpr auto poll_slice = std::chrono::milliseconds{200};
 constexpr auto start_wait_max = std::chrono::seconds{2};
 
@@ -123,7 +120,7 @@ MHD_Result on_request(void* server, MHD_Connection* connection, const char* url,
                     {503,
                      error_body(fmt::format("{} connections are open already, and more are not "
                                             "served; try again when one of them has ended",
-                                            ControlServer::connections_max)),
+                                            control_connections_max)),
                      "", true});
     }
     if (*state == nullptr) {
@@ -195,7 +192,7 @@ Checked<Unit> ControlServer::bind(const std::string& path) {
 }
 
 bool ControlServer::enter() {
-    if (++connections_ <= connections_max) return true;
+    if (++connections_ <= control_connections_max) return true;
     --connections_;
     return false;
 }
@@ -207,8 +204,8 @@ Checked<Unit> ControlServer::start(Bridge& bridge, UringLoop& loop, EventHub& ev
     daemon_ = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
                                    MHD_USE_POLL | MHD_USE_ITC,
                                0, nullptr, nullptr, on_request, this, MHD_OPTION_LISTEN_SOCKET,
-                               listener_.get(), MHD_OPTION_CONNECTION_LIMIT, threads_max,
-                               MHD_OPTION_CONNECTION_TIMEOUT, idle_seconds_max,
+                               listener_.get(), MHD_OPTION_CONNECTION_LIMIT, control_threads_max,
+                               MHD_OPTION_CONNECTION_TIMEOUT, control_idle_seconds_max,
                                MHD_OPTION_NOTIFY_COMPLETED, on_end, nullptr,
                                MHD_OPTION_NOTIFY_CONNECTION, on_connection, this, MHD_OPTION_END);
     if (daemon_ == nullptr) {

@@ -50,8 +50,6 @@ class ControlServer {
     bool enter();
     void leave() { --connections_; }
 
-    static constexpr int connections_max = 32;
-
     /// What the array answers to `request`: any thread but the loop's.
     ControlAnswer answer(const ControlRequest& request);
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The bounds that more than one room goes by: how large an array, a request and their lists may be.
-// static_asserts tie them to each other. A bound of one class (how many workers, how many lanes),
-// of one format (how long a slot's text is) or of one loop of tries stands where it is used.
+// The bounds: how large an array, a request and their lists may be, how much of a kind may be under
+// way at once, and what a client of the control socket may ask for. What is beyond a bound waits,
+// or is refused with a reason. static_asserts tie them to each other; those of a format that
+// follow from its layout (how many entries fit in a slot) stand with the format. How long something
+// takes before it is tried again, or how often, stands where it is used, as does what only makes
+// something fast or slow.
 #pragma once
 
 #include <cstddef>
@@ -19,6 +22,8 @@ inline constexpr std::uint64_t strip_size_max = 16u << 20;
 inline constexpr std::uint64_t strip_size_default = 64u << 10;
 inline constexpr std::uint64_t member_size_max = std::uint64_t{1} << 60;
 inline constexpr std::size_t name_length_max = 63;  // of an array or a volume
+inline constexpr std::size_t member_path_max =
+    255;  // bytes of a path that are kept; its end counts
 
 // Requests. A window is at most 64 rows of one stripe, so that a set of its rows is 64 bits.
 inline constexpr std::uint32_t window_rows_max = 64;
@@ -26,13 +31,37 @@ inline constexpr std::uint32_t request_size_max = 32u << 20;
 inline constexpr std::uint32_t parts_in_flight_max = 4096;  // pieces of requests, all clients
 inline constexpr std::uint64_t job_size_max = 8u << 20;     // buffers of one stripe job
 inline constexpr std::uint32_t events_kept_max = 256;
+static_assert(window_rows_max <= 64);
+// The least job: old and new of all strips of one row, P and Q once more.
+static_assert((2 * members_max + 2) * 4096 <= job_size_max);
+
+// The pool that all stripe I/O has its buffers from. Four of the largest jobs fit, so that one of
+// them never waits for the only other one.
+inline constexpr std::uint64_t buffer_size_default = 64u << 20;
+static_assert(buffer_size_default >= 4 * job_size_max);
+
+// Under way at once; what comes beyond waits for one to end.
+inline constexpr std::uint32_t stripe_jobs_max = 128;  // enough for the deepest queues of clients
+inline constexpr std::uint32_t job_ops_max = 64;  // of a stripe job; a fragmented one takes turns
+inline constexpr std::uint32_t readers_max = 64;  // reads that the loop does
+inline constexpr std::uint32_t read_chunks_max = 32;     // strips of one read
+inline constexpr std::uint32_t zeroers_max = 4;          // requests for zeros; each has much to do
+inline constexpr std::uint32_t windows_locked_max = 64;  // by one batch of zeros, of a walk, or of
+                                                         // rows that come back
+inline constexpr std::uint32_t walk_lanes_max = 4;       // batches of a walk
+inline constexpr std::size_t wrong_rows_open_max = 8;    // ranges that a scrub's finds still add to
+static_assert(wrong_rows_open_max >= walk_lanes_max);    // each lane finds in another place
+static_assert(windows_locked_max <= 64);                 // a set of a batch's windows is 64 bits
 
 // The write intent and the bad-row list.
 inline constexpr std::uint64_t intent_region_default = 16u << 20;  // bytes of data
 inline constexpr std::uint64_t intent_region_min = 64u << 10;
 inline constexpr std::uint64_t intent_region_max = std::uint64_t{1} << 40;
+inline constexpr std::uint32_t intent_marks_max = 1000;    // of a record; the rest is for doubt
 inline constexpr std::uint32_t bad_ranges_max = 2040;      // and what a configuration slot has room
                                                            // for; past it neighbours are joined
+inline constexpr std::uint64_t bad_rows_text_max = 31744;  // their part of a slot's text, which no
+                                                           // other change can take from them
 inline constexpr std::uint32_t doubt_windows_max = 65536;  // in doubt in part, known by row
 inline constexpr std::uint32_t doubt_ranges_max = 4096;    // of windows in doubt
 inline constexpr std::uint32_t bad_bytes_listed_max = 4096;  // byte ranges named in a status
@@ -40,6 +69,25 @@ inline constexpr std::uint32_t bad_bytes_listed_max = 4096;  // byte ranges name
 // used. So 256 KiB a set, for 12288 places of 64 rows, or 3 GiB of a member in one piece, row by
 // row; what is more is known by pairs of rows, and so on.
 inline constexpr std::uint32_t row_blocks_max = 16384;
+static_assert((row_blocks_max & (row_blocks_max - 1)) == 0);
+static_assert(bad_ranges_max * 15 <= bad_rows_text_max);  // [0,0,1,"void"] and a comma
+
+// The control socket: what its clients may ask for. Each connection has a thread; those beyond
+// control_connections_max are only told so.
+inline constexpr int control_connections_max = 32;
+inline constexpr unsigned control_threads_max = 256;
+inline constexpr std::size_t control_body_size_max = 64u << 10;
+inline constexpr std::size_t control_answer_size_max = 16u << 20;  // that the command takes
+inline constexpr std::uint64_t events_wait_seconds_max = 60;       // of a long poll
+inline constexpr unsigned control_idle_seconds_max = 75;           // then a connection is closed
+inline constexpr std::uint64_t bad_page_default = 100;             // bad ranges in an answer
+inline constexpr std::uint64_t bad_page_max = 10'000;
+inline constexpr std::uint64_t bad_first_max = 10'000'000;  // the number of a page's first range
+inline constexpr std::size_t bad_in_status_max = 16;        // ranges that the status itself names
+static_assert(control_connections_max < static_cast<int>(control_threads_max));
+static_assert(events_wait_seconds_max < control_idle_seconds_max);
+static_assert(bad_page_default <= bad_page_max && bad_in_status_max <= bad_bytes_listed_max);
+static_assert(bad_page_max * 512 <= control_answer_size_max);
 
 // io_uring.
 inline constexpr std::uint32_t ring_entries = 1024;
@@ -47,11 +95,5 @@ inline constexpr std::uint32_t ring_entries = 1024;
 // Members.
 inline constexpr std::uint32_t read_errors_max = 20;  // corrected ones, halved each hour; then the
                                                       // member is faulty
-
-inline constexpr std::uint32_t metadata_read_retries = 5;    // of what cannot be read at once
-inline constexpr std::uint64_t metadata_read_pause_ms = 50;  // before the first; then twice as long
-
-static_assert(window_rows_max <= 64);
-static_assert((row_blocks_max & (row_blocks_max - 1)) == 0);
 
 }  // namespace braid

@@ -9,6 +9,7 @@
 #include "engine/base/mutation.h"
 #include "engine/deciding/losses.h"
 #include "engine/members/bad_rows.h"
+#include "engine/metadata/config_bad_rows.h"
 
 namespace braid {
 namespace {

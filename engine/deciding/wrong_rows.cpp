@@ -101,7 +101,7 @@ std::optional<WrongRows> WrongRowsJoiner::add(WrongRows rows) {
         open_.erase(after);
     }
     open_.push_back(std::move(rows));
-    if (open_.size() <= open_max) return std::nullopt;
+    if (open_.size() <= wrong_rows_open_max) return std::nullopt;
     WrongRows oldest = std::move(open_.front());
     open_.erase(open_.begin());
     return oldest;

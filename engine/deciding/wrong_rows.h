@@ -27,8 +27,6 @@ struct WrongRows {
 /// Joins rows as they are found. Rows of two volumes are never joined.
 class WrongRowsJoiner {
   public:
-    static constexpr std::size_t open_max = 8;  // at least one for each lane of a walk
-
     explicit WrongRowsJoiner(const Configuration& configuration) : configuration_(configuration) {}
     /// Takes rows in; what is complete for want of room comes out.
     std::optional<WrongRows> add(WrongRows rows);

@@ -13,8 +13,6 @@
 
 namespace braid {
 
-inline constexpr std::uint64_t bad_rows_text_max = 31744;
-
 /// [[member, first, count, "retry" or "void"], …] without a blank.
 std::string json_text_of(std::span<const BadRange> ranges);
 

@@ -12,8 +12,6 @@
 
 namespace braid {
 
-inline constexpr std::size_t member_path_max = 255;  // bytes that are kept; the end counts
-
 /// Names of arrays: up to 63 printable ASCII characters, or none.
 bool is_array_name(std::string_view name);
 /// Names of volumes: 1 to 63 of letters, digits and "._-", a letter or digit first.

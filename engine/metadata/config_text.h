@@ -7,12 +7,12 @@
 #include <string>
 #include <string_view>
 
+#include "engine/base/limits.h"
 #include "engine/base/result.h"
 #include "engine/base/units.h"
 #include "engine/base/uuid.h"
 #include "engine/layout/configuration.h"
 #include "engine/metadata/areas.h"
-#include "engine/metadata/config_bad_rows.h"
 
 namespace braid {
 

@@ -403,9 +403,10 @@ bool holds_promises(MdSuperblock sb, const Buffer& bitmap_header, std::uint64_t 
 }  // namespace
 
 Task<MemberImage> read_member_image_patiently(Disk& disk, Clock& clock) {
+    constexpr std::uint32_t retries = 5;
+    Nanos pause = millis(50);  // before the first; then twice as long
     MemberImage image = co_await read_member_image(disk);
-    Nanos pause = millis(metadata_read_pause_ms);
-    for (std::uint32_t again = 0; image.os_error != 0 && again != metadata_read_retries; ++again) {
+    for (std::uint32_t again = 0; image.os_error != 0 && again != retries; ++again) {
         Timer timer(clock, Nanos{clock.now().value + pause.value});
         co_await timer;
         pause.value *= 2;

@@ -24,8 +24,6 @@ struct Chunk {
     DriveOp op;
 };
 
-constexpr std::uint32_t chunks_max = 32;
-
 /// The chunk at `at` of the array, at most `most` bytes.
 Chunk chunk_at(const Geometry& geometry, std::uint64_t at, std::uint64_t most) {
     const StripPlace place = geometry.place_of(at);
@@ -57,7 +55,7 @@ bool settles_by_reading(const StripeContext& context, StripeIndex stripe) {
 }
 
 struct Batch {
-    std::array<Chunk, chunks_max> chunks;
+    std::array<Chunk, read_chunks_max> chunks;
     std::uint32_t count{0};
     std::uint64_t bounce_size{0};
     DiskGroup group;
@@ -68,7 +66,7 @@ std::uint64_t fill(Batch& batch, const StripeContext& context, std::uint64_t at,
                    std::byte* to) {
     batch.count = 0;
     batch.bounce_size = 0;
-    while (at != end && batch.count != chunks_max) {
+    while (at != end && batch.count != read_chunks_max) {
         Chunk& chunk = batch.chunks[batch.count];
         chunk = chunk_at(context.geometry, at, end - at);
         chunk.to = to;

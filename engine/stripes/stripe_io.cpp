@@ -44,7 +44,7 @@ bool StripeIo::submit_rows(Role role, RowMask& rows, std::byte* content, DiskOpK
                            bool fua) {
     const MemberIndex member = member_of(role);
     while (rows != 0) {
-        if (ops_used_ == ops_max) return false;
+        if (ops_used_ == job_ops_max) return false;
         const auto row = static_cast<std::uint32_t>(std::countr_zero(rows));
         const auto count = static_cast<std::uint32_t>(std::countr_one(rows >> row));
         rows &= ~row_range(row, count);

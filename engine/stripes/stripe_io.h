@@ -58,7 +58,6 @@ class StripeIo {
     MemberIndex member_of(Role role) const { return geometry_.member_of(place_.stripe, role); }
 
   private:
-    static constexpr std::uint32_t ops_max = 64;  // at a time; a fragmented job takes several turns
     bool submit_rows(Role role, RowMask& rows, std::byte* content, DiskOpKind kind, bool fua);
 
     const Geometry& geometry_;
@@ -71,7 +70,7 @@ class StripeIo {
     std::array<RowMask, members_max> old_rows_{};
     std::array<RowMask, members_max> new_rows_{};
     std::array<DriveResult, members_max> results_{};  // of roles that failed: the last one
-    std::array<DriveOp, ops_max> ops_;
+    std::array<DriveOp, job_ops_max> ops_;            // at a time
     std::uint32_t ops_used_{0};
 };
 

@@ -8,6 +8,7 @@
 
 #include "engine/base/crc32c.h"
 #include "engine/base/limits.h"
+#include "engine/metadata/config_bad_rows.h"
 #include "engine/metadata/config_check.h"
 #include "engine/metadata/config_slot.h"
 #include "tests/engine/array_kit.h"

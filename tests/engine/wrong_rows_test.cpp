@@ -70,7 +70,7 @@ TEST(WrongRows, AreNotJoinedAcrossVolumesAndMemoryIsBounded) {
             EXPECT_EQ(complete->first, 2 * out++);
         }
     }
-    EXPECT_EQ(out, 50 - WrongRowsJoiner::open_max);
+    EXPECT_EQ(out, 50 - wrong_rows_open_max);
 }
 
 TEST(WrongRows, AScrubNamesAllAndTheLogManyTogether) {

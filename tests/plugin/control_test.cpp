@@ -402,7 +402,7 @@ TEST_F(ControlServerTest, QuestionsAreAnsweredWhileTheArrayStops) {
 TEST_F(ControlServerTest, AConnectionTooManyIsToldSo) {
     start();
     std::vector<UniqueFd> links;
-    for (int i = 0; i != ControlServer::connections_max; ++i) {
+    for (int i = 0; i != control_connections_max; ++i) {
         UniqueFd link(socket(AF_UNIX, SOCK_STREAM, 0));
         sockaddr_un address{};
         address.sun_family = AF_UNIX;
