@@ -61,18 +61,14 @@ Task<Result<void>> ConfigurationWriter::wait_for_writer(std::optional<std::uint6
             co_return Error{Errc::failed, change ? "configuration" : "array"};
         }
         if (refusals_ >= refusals_max) co_return refusal_;
-        durable_event_.clear();
-        auto durable = durable_event_.wait();
-        co_await durable;
+        co_await durable_event_.next();
     }
     co_return Result<void>{};
 }
 
 Task<void> ConfigurationWriter::write_configurations() {
     while (!stage_.stopped) {
-        auto change = changed_event_.wait();
-        co_await change;
-        changed_event_.clear();
+        co_await changed_event_.take();
         while (changes_durable_ != changes_ && !members_.failed() && !stage_.stopped) {
             const std::uint64_t change_now = changes_;
             const std::uint64_t losses_now = losses_seen_;
@@ -167,8 +163,7 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
                                  : write_member_metadata(disk, now, metadata, wall),
                         &results[i]));
     }
-    auto joined = writers.join();
-    co_await joined;
+    co_await writers.join();
     bool refused = false;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         if (!members.has(i)) continue;
@@ -203,8 +198,7 @@ Task<void> ConfigurationWriter::write_spares() {
             keep_result(write_member_metadata(*spare.disk, &in_force_, &spare.metadata, wall),
                         &results.emplace_back()));
     }
-    auto joined = writers.join();
-    co_await joined;
+    co_await writers.join();
 }
 
 }  // namespace braid

@@ -40,9 +40,7 @@ Task<void> WalkOrders::wait_for_resync() {
         // It comes before whatever else walks.
         const std::optional<WalkPosition> other = serving_.walking();
         if (other && other->order.kind != WalkKind::resyncing) serving_.cancel_walk();
-        resync_event_.clear();
-        auto passed = resync_event_.wait();
-        co_await passed;
+        co_await resync_event_.next();
     }
 }
 
@@ -65,9 +63,7 @@ Task<Result<void>> WalkOrders::walk(WalkOrder order) {
     result_.reset();
     serving_.walk(order);
     while (!result_) {
-        ended_.clear();
-        auto ended = ended_.wait();
-        co_await ended;
+        co_await ended_.next();
     }
     co_return *result_;
 }
@@ -79,8 +75,7 @@ Task<void> WalkOrders::run() {
         const std::optional<WalkOrder> order = next_walk();
         if (!order) {
             if (stage_.stopping) break;  // stop() waits for us, and rings no second time
-            auto wait = work_.wait();
-            co_await wait;
+            co_await work_.wait();
             continue;
         }
         // What is walked is durable before the walk writes.

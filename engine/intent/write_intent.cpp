@@ -54,9 +54,7 @@ Task<Result<void>> WriteIntent::rewrite() {
     while (durable_ < wanted) {
         if (members_.failed()) co_return Error{Errc::failed, "write intent"};
         if (refusals_ != refusals && refused_) co_return *refused_;
-        written_.clear();
-        auto written = written_.wait();
-        co_await written;
+        co_await written_.next();
     }
     co_return Result<void>{};
 }
@@ -333,9 +331,7 @@ void WriteIntent::flushed(std::uint64_t sequence) {
 /// that nobody writes to.
 Task<void> WriteIntent::make_room() {
     while (!stopping_) {
-        auto wanted = room_wanted_.wait();
-        co_await wanted;
-        room_wanted_.clear();
+        co_await room_wanted_.take();
         if (room_first_ == nullptr || members_.failed()) continue;
         ++flushes_;
         // A member that fails in it is lost; an array that fails tells everybody.
@@ -448,9 +444,7 @@ std::vector<MemberIndex> WriteIntent::targets() const {
 
 Task<void> WriteIntent::write_records() {
     for (;;) {
-        auto wanted = wanted_.wait();
-        co_await wanted;
-        wanted_.clear();
+        co_await wanted_.take();
         if (stopping_) co_return;
         // Whoever is ready now comes into the same record.
         Yield yield;
@@ -524,9 +518,7 @@ Task<void> WriteIntent::tick() {
     while (!stopping_) {
         if (used_ == 0) {
             rate_ = 0;
-            used_event_.clear();
-            auto used = used_event_.wait();
-            co_await used;
+            co_await used_event_.next();
             continue;
         }
         Timer timer(clock_, Nanos{clock_.now().value + tick_nanos});

@@ -154,6 +154,17 @@ class Event {
         for (; ordered != nullptr; ordered = ordered->next) ordered->queue->push(ordered->handle);
     }
     void clear() { set_ = false; }
+    /// Waits unless it was set, and forgets that it was: for the one who does what is asked for.
+    struct Take : Wait {
+        void await_resume() const noexcept { event.clear(); }
+    };
+    Take take() { return Take{wait()}; }
+    /// What was set before does not count: `while (!is_so()) co_await event.next();`. To look again
+    /// after each set() is right where several wait, or where what was so may have passed.
+    Wait next() {
+        clear();
+        return wait();
+    }
     bool is_set() const { return set_; }
 
   private:

@@ -244,9 +244,7 @@ Task<Result<void>> LocalArray::stop() {
     co_await serving_.close_gates();
     deciding_.walks.stop();
     while (deciding_.walks.running() || deciding_.orders.busy()) {
-        auto ended = work_.wait();
-        co_await ended;
-        work_.clear();
+        co_await work_.take();
         Yield yield;
         co_await yield;
     }
@@ -263,8 +261,7 @@ Task<void> LocalArray::end_tasks() {
     if (stop_timer_ != nullptr) stop_timer_->cancel();
     serving_.stop();
     deciding_.writer.stop();
-    auto joined = tasks_.join();
-    co_await joined;
+    co_await tasks_.join();
 }
 
 /// A stop that takes long says for what it waits.

@@ -163,8 +163,7 @@ void Serving::marks_settled(StripeIndex before) {
 Task<Result<void>> Serving::begin_marks() {
     intent_.set_on(true);
     while (intent_.unmarked() != 0) {
-        auto ended = intent_.unmarked_ended().wait();
-        co_await ended;
+        co_await intent_.unmarked_ended().wait();
     }
     Result<void> kept = co_await flush();
     if (kept) kept = co_await intent_.rewrite();

@@ -126,8 +126,7 @@ Task<Result<void>> Walker::run(WalkOrder order) {
         lanes_.push_back(std::make_unique<Lane>(context_, size));
         lanes_group_.spawn(walk_lane(lanes_.back().get()));
     }
-    auto joined = lanes_group_.join();
-    co_await joined;
+    co_await lanes_group_.join();
     lanes_.clear();
     running_ = cancelled_ = false;
     if (error_) co_return *error_;
@@ -169,9 +168,7 @@ Task<void> Walker::walk_lane(Lane* lane) {
         const Result<void> result = co_await walk_batch(lane);
         if (!result && !error_ && is_current()) error_ = result.error();
         while (batches_done_ != lane->batch && !error_) {
-            turn_.clear();
-            auto turn = turn_.wait();
-            co_await turn;
+            co_await turn_.next();
         }
         if (!error_ && !is_current()) error_ = Error{Errc::cancelled, "walk"};
         if (!error_) {
@@ -214,9 +211,7 @@ Task<void> Walker::pause(Nanos step) {
         }
     } else {
         while (pausing_ != nullptr && !cancelled_) {
-            turn_.clear();
-            auto turn = turn_.wait();
-            co_await turn;
+            co_await turn_.next();
         }
     }
     Yield yield;

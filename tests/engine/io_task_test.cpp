@@ -113,6 +113,61 @@ TEST(Event, LetsAllGoOnInTheirOrderAndKeepsASet) {
     EXPECT_EQ(order.back(), 6);
 }
 
+Task<void> wait_for_number(Event* event, const int* number, int wanted, int* looks) {
+    while (*number < wanted) {
+        ++*looks;
+        co_await event->next();
+    }
+}
+
+TEST(Event, NextWaitsForASetThatIsYetToCome) {
+    ReadyQueue ready;
+    TaskGroup tasks(ready);
+    Event event;
+    event.set();  // before anybody looks: does not count
+    int number = 0;
+    int looks = 0;
+    tasks.spawn(wait_for_number(&event, &number, 2, &looks));
+    tasks.spawn(wait_for_number(&event, &number, 1, &looks));
+    run_all(ready);
+    EXPECT_EQ(looks, 2);
+    event.set();  // nothing changed: both look again, and wait again
+    run_all(ready);
+    EXPECT_EQ(looks, 4);
+    number = 1;
+    event.set();
+    run_all(ready);
+    EXPECT_EQ(looks, 5);
+    EXPECT_EQ(tasks.running(), 1U);
+    number = 2;
+    event.set();
+    run_all(ready);
+    EXPECT_EQ(tasks.running(), 0U);
+}
+
+Task<void> take_and_count(Event* event, int* taken) {
+    for (;;) {
+        co_await event->take();
+        ++*taken;
+    }
+}
+
+TEST(Event, TakeForgetsWhatWasSet) {
+    ReadyQueue ready;
+    Event event;
+    int taken = 0;
+    TaskGroup tasks(ready);
+    event.set();  // before it waits: counts
+    tasks.spawn(take_and_count(&event, &taken));
+    run_all(ready);
+    EXPECT_EQ(taken, 1);
+    EXPECT_FALSE(event.is_set());
+    event.set();
+    event.set();
+    run_all(ready);
+    EXPECT_EQ(taken, 2);
+}
+
 Task<void> join_and_note(TaskGroup* group, bool* joined) {
     auto wait = group->join();
     co_await wait;
