@@ -9,36 +9,23 @@
 
 namespace braid {
 
-struct WriteIntent::Mark {
-    std::uint32_t volume{intent_no_volume};
-    std::uint32_t count{0};
-    StripeIndex first{};
-    std::uint32_t active{0};   // holds
-    bool hashed{false};        // found by region; not so after the size of regions changed
-    std::uint64_t changed{0};  // sequence_ when its last write ended
-    std::uint64_t needs{0};    // the generation that first names it
-    std::uint64_t tick{0};     // when it was used last
-    Mark* chain{nullptr};      // of the bucket, or of the free list
-    Mark* older{nullptr};
-    Mark* newer{nullptr};
-};
-
 WriteIntent::WriteIntent(Clock& clock, const Geometry& geometry, Members& members, Decider& monitor,
                          Identity identity)
     : clock_(clock),
       geometry_(geometry),
       members_(members),
       monitor_(monitor),
-      identity_(std::move(identity)),
-      buckets_(bucket_count) {}
+      array_(identity.array),
+      node_(identity.node),
+      marks_(geometry, std::move(identity.volumes)) {}
 
 WriteIntent::~WriteIntent() = default;
 
 void WriteIntent::start(Start start, TaskGroup& tasks) {
     on_ = start.settings.on;
-    set_region(start.settings.region);
+    marks_.set_region(start.settings.region);
     generation_ = durable_ = start.generation;
-    if (!BRAID_MUTANT(doubt_forgotten)) doubt_ = std::move(start.marked);
+    if (!BRAID_MUTANT(doubt_forgotten)) marks_.set_doubt(std::move(start.marked));
     rate_since_ = clock_.now();
     tasks.spawn(write_records());
     tasks.spawn(tick());
@@ -49,14 +36,18 @@ Task<Result<void>> WriteIntent::rewrite() {
     if (!on_) co_return Result<void>{};
     const std::uint64_t wanted = generation_ + 1;
     const std::uint64_t refusals = refusals_;
-    dirty_ = true;
-    wanted_.set();
+    want_record();
     while (durable_ < wanted) {
         if (members_.failed()) co_return Error{Errc::failed, "write intent"};
         if (refusals_ != refusals && refused_) co_return *refused_;
         co_await written_.next();
     }
     co_return Result<void>{};
+}
+
+void WriteIntent::want_record() {
+    dirty_ = true;
+    wanted_.set();
 }
 
 void WriteIntent::stop() {
@@ -77,136 +68,18 @@ void WriteIntent::set_on(bool on) {
     if (unmarked_ == 0) unmarked_ended_.set();
 }
 
-/// Marks of the old size stay until they are clean, under no region's name: their stripes may be
-/// marked twice.
-void WriteIntent::set_region(std::uint64_t bytes) {
-    region_ = bytes;
-    region_stripes_ = std::max<std::uint64_t>(1, bytes / geometry_.stripe_data_size());
-    for (Mark* mark = oldest_; mark != nullptr; mark = mark->newer) mark->hashed = false;
-    std::ranges::fill(buckets_, nullptr);
-}
-
-// ---- regions and marks ---------------------------------------------------------------------
-
-/// Counted from the start of the volume, and cut at its end; between volumes, from the end of the
-/// one before.
-WriteIntent::Region WriteIntent::region_of(StripeIndex stripe) const {
-    Region region;
-    std::uint64_t begin = 0;
-    std::uint64_t end = geometry_.stripes;
-    const auto& volumes = identity_.volumes;
-    for (std::uint32_t i = 0; i != volumes.size(); ++i) {
-        const std::uint64_t first = raw(volumes[i].first);
-        const std::uint64_t past = first + volumes[i].stripes;
-        if (raw(stripe) < first) {
-            end = first;
-            break;
-        }
-        if (raw(stripe) < past) {
-            region.volume = i;
-            begin = first;
-            end = past;
-            break;
-        }
-        begin = past;
-    }
-    const std::uint64_t first = begin + (raw(stripe) - begin) / region_stripes_ * region_stripes_;
-    region.first = StripeIndex{first};
-    region.count = static_cast<std::uint32_t>(std::min(region_stripes_, end - first));
-    return region;
-}
-static_assert(intent_region_max / (2 * strip_size_min) <= 0xffffffff);  // a region's stripes
-
-std::uint64_t WriteIntent::stripes_together(StripeIndex first) const {
-    const Region region = region_of(first);
-    return raw(region.first) + region.count - raw(first);
-}
-
-WriteIntent::Mark* WriteIntent::find(const Region& region) const {
-    Mark* mark = buckets_[bucket_of(region.first)];
-    while (mark != nullptr && mark->first != region.first) mark = mark->chain;
-    return mark;
-}
-
-void WriteIntent::link_newest(Mark& mark) {
-    mark.older = newest_;
-    mark.newer = nullptr;
-    (newest_ != nullptr ? newest_->newer : oldest_) = &mark;
-    newest_ = &mark;
-}
-
-void WriteIntent::unlink(Mark& mark) {
-    (mark.older != nullptr ? mark.older->newer : oldest_) = mark.newer;
-    (mark.newer != nullptr ? mark.newer->older : newest_) = mark.older;
-}
-
-/// A new mark, which no record names yet. Null: there is no room.
-WriteIntent::Mark* WriteIntent::make(const Region& region) {
-    if (used_ == marks_max) {
-        Mark* old = oldest_droppable();
-        if (old == nullptr) return nullptr;
-        drop(*old);
-    }
-    Mark* mark = free_;
-    if (mark != nullptr) {
-        free_ = mark->chain;
-    } else {
-        mark = &marks_.emplace_back();
-    }
-    *mark = {};
-    mark->volume = region.volume;
-    mark->count = region.count;
-    mark->first = region.first;
-    mark->hashed = true;
-    mark->needs = generation_ + 1;
-    mark->tick = ticks_;
-    Mark*& bucket = buckets_[bucket_of(region.first)];
-    mark->chain = bucket;
-    bucket = mark;
-    link_newest(*mark);
-    ++used_;
-    used_event_.set();
-    dirty_ = true;
-    wanted_.set();
-    return mark;
-}
-
-void WriteIntent::drop(Mark& mark) {
-    BRAID_REQUIRE(mark.active == 0);
-    if (mark.hashed) {
-        Mark** link = &buckets_[bucket_of(mark.first)];
-        while (*link != &mark) link = &(*link)->chain;
-        *link = mark.chain;
-    }
-    unlink(mark);
-    mark.chain = free_;
-    free_ = &mark;
-    --used_;
-}
-
-bool WriteIntent::is_droppable(const Mark& mark) const {
-    return mark.active == 0 && (mark.changed <= flushed_ || BRAID_MUTANT(clean_before_flush));
-}
-
-bool WriteIntent::is_stale(const Mark& mark) const {
-    return mark.active == 0 && ticks_ - mark.tick >= linger_ticks;
-}
-
-WriteIntent::Mark* WriteIntent::oldest_droppable() {
-    Mark* mark = oldest_;
-    while (mark != nullptr && !is_droppable(*mark)) mark = mark->newer;
-    return mark;
-}
-
 // ---- writers -------------------------------------------------------------------------------
 
 bool WriteIntent::assign(Hold& hold) {
-    const Region region = region_of(hold.stripe_);
-    Mark* mark = find(region);
-    if (mark == nullptr) mark = make(region);
-    if (mark == nullptr) return false;
+    IntentMarks::Mark* mark = marks_.find(hold.stripe_);
+    if (mark == nullptr) {
+        mark = marks_.make(hold.stripe_, generation_ + 1);
+        if (mark == nullptr) return false;
+        used_event_.set();
+        want_record();
+    }
     if (refused_ && mark->needs > durable_) wanted_.set();  // tried again
-    ++mark->active;
+    marks_.hold(*mark);
     hold.mark_ = mark;
     return true;
 }
@@ -241,15 +114,8 @@ void WriteIntent::leave(Hold& hold) {
         return;
     }
     if (hold.mark_ == nullptr) return;  // refused
-    Mark& mark = *hold.mark_;
-    --mark.active;
-    mark.changed = ++sequence_;
-    if (mark.tick != ticks_ && &mark != newest_) {
-        unlink(mark);
-        link_newest(mark);
-    }
-    mark.tick = ticks_;
-    if (mark.active == 0 && room_first_ != nullptr) room_wanted_.set();
+    marks_.release(*hold.mark_);
+    if (hold.mark_->active == 0 && room_first_ != nullptr) room_wanted_.set();
 }
 
 bool WriteIntent::is_ready(const Hold& hold) const {
@@ -293,9 +159,7 @@ void WriteIntent::refuse(std::uint64_t generation, Error error) {
     generation_ = generation - 1;
     refused_ = error;
     ++refusals_;
-    for (Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
-        mark->needs = std::min(mark->needs, generation);
-    }
+    marks_.generation_again(generation);
     Hold** link = &waiting_;
     while (*link != nullptr) {
         Hold* hold = *link;
@@ -323,7 +187,7 @@ void WriteIntent::serve_room() {
 }
 
 void WriteIntent::flushed(std::uint64_t sequence) {
-    flushed_ = std::max(flushed_, sequence);
+    marks_.flushed(sequence);
     if (room_first_ != nullptr) serve_room();
 }
 
@@ -358,76 +222,6 @@ void WriteIntent::refuse_room(Error error) {
 }
 
 // ---- records -------------------------------------------------------------------------------
-
-void WriteIntent::drop_stale() {
-    for (Mark* mark = oldest_; mark != nullptr;) {
-        Mark* next = mark->newer;
-        if (is_stale(*mark) && is_droppable(*mark)) drop(*mark);
-        mark = next;
-    }
-}
-
-void WriteIntent::drop_clean() {
-    for (Mark* mark = oldest_; mark != nullptr;) {
-        Mark* next = mark->newer;
-        if (is_droppable(*mark)) drop(*mark);
-        mark = next;
-    }
-}
-
-namespace {
-
-/// In order, neighbours of one volume together.
-std::vector<IntentEntry> merged(std::vector<IntentEntry> entries) {
-    std::ranges::sort(entries, {}, [](const IntentEntry& entry) { return raw(entry.first); });
-    std::vector<IntentEntry> result;
-    for (const IntentEntry& entry : entries) {
-        IntentEntry* last = result.empty() ? nullptr : &result.back();
-        const std::uint64_t end = raw(entry.first) + entry.count;
-        if (last != nullptr && last->volume == entry.volume &&
-            raw(entry.first) <= raw(last->first) + last->count &&
-            end - raw(last->first) <= 0xffffffff) {
-            last->count = static_cast<std::uint32_t>(std::max(end, raw(last->first) + last->count) -
-                                                     raw(last->first));
-            continue;
-        }
-        result.push_back(entry);
-    }
-    return result;
-}
-
-/// More entries than a record holds: the smallest gaps are marked along.
-void close_gaps(std::vector<IntentEntry>& entries) {
-    while (entries.size() > intent_entries_max) {
-        std::size_t best = 0;
-        std::uint64_t best_gap = ~std::uint64_t{0};
-        for (std::size_t i = 0; i + 1 != entries.size(); ++i) {
-            if (entries[i].volume != entries[i + 1].volume) continue;
-            const std::uint64_t end = raw(entries[i + 1].first) + entries[i + 1].count;
-            if (end - raw(entries[i].first) > 0xffffffff) continue;
-            const std::uint64_t gap =
-                raw(entries[i + 1].first) - raw(entries[i].first) - entries[i].count;
-            if (gap < best_gap) best = i, best_gap = gap;
-        }
-        BRAID_REQUIRE(best_gap != ~std::uint64_t{0});  // 1020 entries, 65 stretches of volumes
-        entries[best].count = static_cast<std::uint32_t>(
-            raw(entries[best + 1].first) + entries[best + 1].count - raw(entries[best].first));
-        entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(best) + 1);
-    }
-}
-
-}  // namespace
-
-std::vector<IntentEntry> WriteIntent::compose() {
-    drop_stale();
-    std::vector<IntentEntry> entries = doubt_;
-    for (const Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
-        entries.push_back({mark->volume, mark->count, mark->first});
-    }
-    entries = merged(std::move(entries));
-    close_gaps(entries);
-    return entries;
-}
 
 /// Who holds the record: one more than may be lost, those in sync first.
 std::vector<MemberIndex> WriteIntent::targets() const {
@@ -468,10 +262,11 @@ Task<void> WriteIntent::write_records() {
 Task<WriteIntent::Outcome> WriteIntent::write_record() {
     const std::uint64_t before = generation_;
     IntentRecord record;
-    record.array = identity_.array;
-    record.node = identity_.node;
+    record.array = array_;
+    record.node = node_;
     record.epoch = epoch_;
-    record.entries = compose();
+    marks_.drop_stale();
+    record.entries = marks_.entries();
     generation_ += BRAID_MUTANT(intent_slot_overwritten) ? 2 : 1;
     record.generation = generation_;
     dirty_ = false;
@@ -516,7 +311,7 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
 
 Task<void> WriteIntent::tick() {
     while (!stopping_) {
-        if (used_ == 0) {
+        if (marks_.used() == 0) {
             rate_ = 0;
             co_await used_event_.next();
             continue;
@@ -525,31 +320,23 @@ Task<void> WriteIntent::tick() {
         ticking_ = &timer;
         co_await timer;
         ticking_ = nullptr;
-        ++ticks_;
+        marks_.tick();
         note_rate();
-        if (ticks_ - clean_tick_ >= clean_ticks) co_await clean();
+        if (marks_.ticks() - clean_tick_ >= clean_ticks) co_await clean();
     }
-}
-
-bool WriteIntent::has_stale(bool droppable) const {
-    for (const Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
-        if (is_stale(*mark) && is_droppable(*mark) == droppable) return true;
-    }
-    return false;
 }
 
 /// Marks that nobody used lately leave with the next record; if none comes, one is written for it.
 Task<void> WriteIntent::clean() {
-    clean_tick_ = ticks_;
+    clean_tick_ = marks_.ticks();
     const bool busy = records_ != records_cleaned_;
     records_cleaned_ = records_;
-    if (has_stale(false)) {
+    if (marks_.has_stale(false)) {
         ++flushes_;
         if (!co_await monitor_.flush_members()) co_return;  // it is tried again
     }
-    if (busy || !has_stale(true)) co_return;
-    dirty_ = true;
-    wanted_.set();
+    if (busy || !marks_.has_stale(true)) co_return;
+    want_record();
     records_cleaned_ = records_ + 1;
 }
 
@@ -562,64 +349,21 @@ void WriteIntent::note_rate() {
     rate_since_ = clock_.now();
 }
 
-// ---- doubt, and what people see ------------------------------------------------------------
-
 void WriteIntent::add_doubt(StripeIndex stripe) {
-    if (is_in_doubt(stripe)) return;
-    doubt_.push_back({region_of(stripe).volume, 1, stripe});
-    doubt_ = merged(std::move(doubt_));
-    close_gaps(doubt_);
-    dirty_ = true;
-    wanted_.set();
+    if (marks_.add_doubt(stripe)) want_record();
 }
 
 void WriteIntent::settled_before(StripeIndex stripe) {
-    if (doubt_.empty()) return;
-    std::erase_if(doubt_, [stripe](const IntentEntry& entry) {
-        return raw(entry.first) + entry.count <= raw(stripe);
-    });
-    if (!doubt_.empty() && raw(doubt_.front().first) < raw(stripe)) {
-        IntentEntry& entry = doubt_.front();
-        entry.count -= static_cast<std::uint32_t>(raw(stripe) - raw(entry.first));
-        entry.first = stripe;
-    }
-    if (!doubt_.empty() || !on_) return;
-    dirty_ = true;
-    wanted_.set();
-}
-
-void WriteIntent::settled_from(StripeIndex stripe) {
-    while (!doubt_.empty() && doubt_.back().first >= stripe) doubt_.pop_back();
-    if (doubt_.empty()) return;
-    IntentEntry& last = doubt_.back();
-    const std::uint64_t before = raw(stripe) - raw(last.first);
-    last.count = static_cast<std::uint32_t>(std::min<std::uint64_t>(last.count, before));
-}
-
-bool WriteIntent::is_in_doubt(StripeIndex stripe) const {
-    if (doubt_.empty()) return false;  // mostly
-    const auto at = std::ranges::partition_point(doubt_, [stripe](const IntentEntry& entry) {
-        return raw(entry.first) + entry.count <= raw(stripe);
-    });
-    return at != doubt_.end() && at->first <= stripe;
-}
-
-std::uint64_t WriteIntent::stripes_in_doubt() const {
-    std::uint64_t sum = 0;
-    for (const IntentEntry& entry : doubt_) sum += entry.count;
-    return sum;
+    if (marks_.settle_before(stripe) && on_) want_record();
 }
 
 IntentStatus WriteIntent::status() const {
     IntentStatus status;
     status.on = on_;
-    status.region = region_;
-    status.stripes_marked = stripes_in_doubt();
-    for (const Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
-        status.stripes_marked += mark->count;
-    }
-    status.marks = used_;
-    status.marks_max = marks_max;
+    status.region = marks_.region();
+    status.stripes_marked = marks_.stripes_in_doubt() + marks_.stripes_marked();
+    status.marks = marks_.used();
+    status.marks_max = intent_marks_max;
     status.generation = durable_;
     status.records = records_;
     status.records_per_second = rate_;

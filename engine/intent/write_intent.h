@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // WriteIntent: before the first byte of a stripe changes, a record on the members says so, so that
-// after a crash only what it names has to be made true. Stripes are marked by regions. One record
-// holds all marks of this node; it is written as a whole, one for all writers that came while the
-// one before was on its way (group commit). A mark is durable before any write under it starts.
-// It may leave the record when no write is under way, all were flushed since, and it was not used
-// for a while; it stays as long as the record has room, because a stripe that is written again soon
-// then costs nothing. After a crash the marks of before stay until they are made true (doubt).
+// after a crash only what it names has to be made true. Which regions those are, IntentMarks keeps.
+// One record holds all marks of this node; it is written as a whole, one for all writers that came
+// while the one before was on its way (group commit). A mark is durable before any write under it
+// starts. After a crash the marks of before stay until they are made true (doubt).
 // Where a member that is kept does not take the record, for want of room or because the level needs
 // it, those who wait for it are told, and the next one who wants a record has it tried again: under
 // the same number, since nothing has begun under it.
@@ -14,18 +12,15 @@
 // parity that is not true. Generation g goes to slot g mod 2 of the same members as g-1 as long as
 // they live, and g-1 is left alone: a torn g falls back to it, and nothing that only g announces
 // has begun then.
-//
-// Source: the dirty stripe record, seeds 003; md's bitmap (drivers/md/md-bitmap.c) clears lazily
-// in the same way.
 #pragma once
 
 #include <coroutine>
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <vector>
 
 #include "engine/decider.h"
+#include "engine/intent/intent_marks.h"
 #include "engine/io/clock.h"
 #include "engine/io/task.h"
 #include "engine/layout/configuration.h"
@@ -64,7 +59,7 @@ class WriteIntent {
     /// room for it; Errc::io: one that is needed does not take it.
     Task<Result<void>> rewrite();
     /// Takes every mark that is clean out of the next record, also those that would linger.
-    void drop_clean();
+    void drop_clean() { marks_.drop_clean(); }
     /// The background ends; no hold may be waiting.
     void stop();
     /// The array ends without stop().
@@ -76,7 +71,7 @@ class WriteIntent {
     bool on() const { return on_; }
     std::uint32_t unmarked() const { return unmarked_; }
     Event& unmarked_ended() { return unmarked_ended_; }
-    void set_region(std::uint64_t bytes);
+    void set_region(std::uint64_t bytes) { marks_.set_region(bytes); }
 
     /// Epoch for the next records; for people and tests.
     void set_epoch(std::uint64_t epoch) { epoch_ = epoch; }
@@ -84,7 +79,7 @@ class WriteIntent {
     void array_failed();
 
     /// A flush of the members begins; `flushed(flush_begins())` when it has succeeded.
-    std::uint64_t flush_begins() const { return sequence_; }
+    std::uint64_t flush_begins() const { return marks_.flush_begins(); }
     void flushed(std::uint64_t sequence);
 
     /// The stripe is in doubt from now on, whoever wrote it; its mark must still be held.
@@ -92,18 +87,19 @@ class WriteIntent {
     /// Everything in doubt before `stripe` was made true, and flushed.
     void settled_before(StripeIndex stripe);
     /// What is in doubt from `stripe` on is listed elsewhere.
-    void settled_from(StripeIndex stripe);
-    bool has_doubt() const { return !doubt_.empty(); }
+    void settled_from(StripeIndex stripe) { marks_.settle_from(stripe); }
+    bool has_doubt() const { return marks_.has_doubt(); }
     /// Was marked when the array stopped, and what made it true since is not known to be durable.
-    bool is_in_doubt(StripeIndex stripe) const;
-    std::uint64_t stripes_in_doubt() const;
+    bool is_in_doubt(StripeIndex stripe) const { return marks_.is_in_doubt(stripe); }
+    std::uint64_t stripes_in_doubt() const { return marks_.stripes_in_doubt(); }
 
     /// Stripes [first, first + count) are all under the mark of `first`.
-    std::uint64_t stripes_together(StripeIndex first) const;
+    std::uint64_t stripes_together(StripeIndex first) const {
+        return marks_.stripes_together(first);
+    }
 
     IntentStatus status() const;
 
-    struct Mark;
     /// `WriteIntent::Hold hold{intent, stripe}; BRAID_CO_CHECK(co_await hold);` Until it ends the
     /// stripe, and all others of its region, stay marked. The record is on its way as soon as it
     /// is made; the wait may come later, right before the first write.
@@ -136,8 +132,8 @@ class WriteIntent {
         friend class WriteIntent;
         WriteIntent& intent_;
         StripeIndex stripe_;
-        Mark* mark_{nullptr};  // none: not marked, or it waits for room
-        bool marked_{false};   // the intent was on
+        IntentMarks::Mark* mark_{nullptr};  // none: not marked, or it waits for room
+        bool marked_{false};                // the intent was on
         bool wants_room_{false};
         std::optional<Error> refused_;
         Hold* next_{nullptr};  // of those that wait for room
@@ -147,41 +143,17 @@ class WriteIntent {
     };
 
     static constexpr std::uint64_t tick_nanos = 1'000'000'000;
-    static constexpr std::uint64_t linger_ticks = 2;  // unused for so long: not worth its place
-    static constexpr std::uint64_t clean_ticks = 2;   // between two rounds of cleaning, at least
-    static constexpr std::uint32_t marks_max = 1000;  // the rest of a record is for doubt
-    static_assert(marks_max < intent_entries_max);
+    static constexpr std::uint64_t clean_ticks = 2;  // between two rounds of cleaning, at least
 
   private:
-    static constexpr std::size_t bucket_count = 2048;
-    struct Region {
-        std::uint32_t volume{intent_no_volume};
-        std::uint32_t count{0};
-        StripeIndex first{};
-    };
-
     void enter(Hold& hold);
     void leave(Hold& hold);
     bool is_ready(const Hold& hold) const;
     void wait(Hold& hold);
     bool assign(Hold& hold);
-    Mark* find(const Region& region) const;
-    Mark* make(const Region& region);
-    void drop(Mark& mark);
-    Mark* oldest_droppable();
-    bool is_droppable(const Mark& mark) const;
-    bool is_stale(const Mark& mark) const;
     void serve_room();
     void wake();
-    Region region_of(StripeIndex stripe) const;
-    static std::size_t bucket_of(StripeIndex first) {
-        return (raw(first) * 0x9e3779b97f4a7c15) >> 53;
-    }
-    void unlink(Mark& mark);
-    void link_newest(Mark& mark);
-    std::vector<IntentEntry> compose();
-    void drop_stale();
-    bool has_stale(bool droppable) const;
+    void want_record();
     Task<void> clean();
     std::vector<MemberIndex> targets() const;
 
@@ -198,29 +170,19 @@ class WriteIntent {
     const Geometry& geometry_;
     Members& members_;
     Decider& monitor_;
-    Identity identity_;
+    Uuid array_;
+    std::uint32_t node_;
+    IntentMarks marks_;
     bool on_{false};
     bool abandoned_{false};
     bool stopping_{false};
-    std::uint64_t region_{intent_region_default};
-    std::uint64_t region_stripes_{1};
     std::uint64_t epoch_{0};
-
-    std::vector<Mark*> buckets_;
-    std::deque<Mark> marks_;  // their addresses stay
-    Mark* free_{nullptr};
-    Mark* oldest_{nullptr};  // used least recently
-    Mark* newest_{nullptr};
-    std::uint32_t used_{0};
-    std::vector<IntentEntry> doubt_;  // in order of first
 
     std::uint64_t generation_{0};   // of the newest record that was put together
     std::uint64_t durable_{0};      // of the newest one on the members
     bool dirty_{false};             // a mark, or somebody's wish, is not in `generation_`
     std::optional<Error> refused_;  // the newest one was
     std::uint64_t refusals_{0};
-    std::uint64_t sequence_{0};  // grows when a write under a mark ends
-    std::uint64_t flushed_{0};   // writes before it are durable
     Hold* waiting_{nullptr};     // for a record
     Hold* room_first_{nullptr};  // for a place in it
     Hold* room_last_{nullptr};
@@ -232,7 +194,6 @@ class WriteIntent {
     Event room_wanted_;
     Event used_event_;  // there are marks: time goes on
 
-    std::uint64_t ticks_{0};
     Timer* ticking_{nullptr};
     std::uint64_t clean_tick_{0};       // of the last round of cleaning
     std::uint64_t records_cleaned_{0};  // records_ as of then

@@ -238,12 +238,12 @@ TEST_F(WriteIntents, AMarkStaysWhileItsWritesAreNotFlushedAndGoesAfterwards) {
 
 TEST_F(WriteIntents, AFullRecordMakesRoomWithOneFlush) {
     make();
-    for (std::uint64_t i = 0; i != WriteIntent::marks_max; ++i) {
+    for (std::uint64_t i = 0; i != intent_marks_max; ++i) {
         Writer& writer = begin(i * 10);
         until_ready(writer);
         end(writer);
     }
-    EXPECT_EQ(intent->status().marks, WriteIntent::marks_max);
+    EXPECT_EQ(intent->status().marks, intent_marks_max);
     const int before = monitor->flushes;
     for (std::uint64_t i = 0; i != 500; ++i) {
         Writer& writer = begin(500'000 + i * 10);
@@ -252,14 +252,14 @@ TEST_F(WriteIntents, AFullRecordMakesRoomWithOneFlush) {
         EXPECT_TRUE(names(record_on(0), 500'000 + i * 10));
         end(writer);
     }
-    EXPECT_LE(intent->status().marks, WriteIntent::marks_max);
+    EXPECT_LE(intent->status().marks, intent_marks_max);
     EXPECT_LE(monitor->flushes, before + 2);
 }
 
 TEST_F(WriteIntents, WritersWaitForRoomUntilOthersEnd) {
     make();
     std::vector<Writer*> all;
-    for (std::uint64_t i = 0; i != WriteIntent::marks_max; ++i) all.push_back(&begin(i * 10));
+    for (std::uint64_t i = 0; i != intent_marks_max; ++i) all.push_back(&begin(i * 10));
     for (Writer* writer : all) until_ready(*writer);
     Writer& late = begin(700'000);
     until([&] { return intent->status().waiting == 1; });

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/intent/intent_marks.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/limits.h"
+#include "engine/base/mutation.h"
+
+namespace braid {
+
+IntentMarks::IntentMarks(const Geometry& geometry, std::vector<VolumeRecord> volumes)
+    : geometry_(geometry), volumes_(std::move(volumes)), buckets_(bucket_count) {}
+
+void IntentMarks::set_region(std::uint64_t bytes) {
+    region_ = bytes;
+    region_stripes_ = std::max<std::uint64_t>(1, bytes / geometry_.stripe_data_size());
+    for (Mark* mark = oldest_; mark != nullptr; mark = mark->newer) mark->hashed = false;
+    std::ranges::fill(buckets_, nullptr);
+}
+
+/// Counted from the start of the volume, and cut at its end; between volumes, from the end of the
+/// one before.
+IntentMarks::Region IntentMarks::region_of(StripeIndex stripe) const {
+    Region region;
+    std::uint64_t begin = 0;
+    std::uint64_t end = geometry_.stripes;
+    for (std::uint32_t i = 0; i != volumes_.size(); ++i) {
+        const std::uint64_t first = raw(volumes_[i].first);
+        const std::uint64_t past = first + volumes_[i].stripes;
+        if (raw(stripe) < first) {
+            end = first;
+            break;
+        }
+        if (raw(stripe) < past) {
+            region.volume = i;
+            begin = first;
+            end = past;
+            break;
+        }
+        begin = past;
+    }
+    const std::uint64_t first = begin + (raw(stripe) - begin) / region_stripes_ * region_stripes_;
+    region.first = StripeIndex{first};
+    region.count = static_cast<std::uint32_t>(std::min(region_stripes_, end - first));
+    return region;
+}
+static_assert(intent_region_max / (2 * strip_size_min) <= 0xffffffff);  // a region's stripes
+
+std::uint64_t IntentMarks::stripes_together(StripeIndex first) const {
+    const Region region = region_of(first);
+    return raw(region.first) + region.count - raw(first);
+}
+
+IntentMarks::Mark* IntentMarks::find(StripeIndex stripe) const {
+    const Region region = region_of(stripe);
+    Mark* mark = buckets_[bucket_of(region.first)];
+    while (mark != nullptr && mark->first != region.first) mark = mark->chain;
+    return mark;
+}
+
+void IntentMarks::link_newest(Mark& mark) {
+    mark.older = newest_;
+    mark.newer = nullptr;
+    (newest_ != nullptr ? newest_->newer : oldest_) = &mark;
+    newest_ = &mark;
+}
+
+void IntentMarks::unlink(Mark& mark) {
+    (mark.older != nullptr ? mark.older->newer : oldest_) = mark.newer;
+    (mark.newer != nullptr ? mark.newer->older : newest_) = mark.older;
+}
+
+IntentMarks::Mark* IntentMarks::make(StripeIndex stripe, std::uint64_t needs) {
+    const Region region = region_of(stripe);
+    if (used_ == intent_marks_max) {
+        Mark* old = oldest_droppable();
+        if (old == nullptr) return nullptr;
+        drop(*old);
+    }
+    Mark* mark = free_;
+    if (mark != nullptr) {
+        free_ = mark->chain;
+    } else {
+        mark = &marks_.emplace_back();
+    }
+    *mark = {};
+    mark->volume = region.volume;
+    mark->count = region.count;
+    mark->first = region.first;
+    mark->hashed = true;
+    mark->needs = needs;
+    mark->tick = ticks_;
+    Mark*& bucket = buckets_[bucket_of(region.first)];
+    mark->chain = bucket;
+    bucket = mark;
+    link_newest(*mark);
+    ++used_;
+    return mark;
+}
+
+void IntentMarks::release(Mark& mark) {
+    BRAID_REQUIRE(mark.active != 0);
+    --mark.active;
+    mark.changed = ++sequence_;
+    if (mark.tick != ticks_ && &mark != newest_) {
+        unlink(mark);
+        link_newest(mark);
+    }
+    mark.tick = ticks_;
+}
+
+void IntentMarks::generation_again(std::uint64_t generation) {
+    for (Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
+        mark->needs = std::min(mark->needs, generation);
+    }
+}
+
+void IntentMarks::flushed(std::uint64_t sequence) { flushed_ = std::max(flushed_, sequence); }
+
+void IntentMarks::drop(Mark& mark) {
+    BRAID_REQUIRE(mark.active == 0);
+    if (mark.hashed) {
+        Mark** link = &buckets_[bucket_of(mark.first)];
+        while (*link != &mark) link = &(*link)->chain;
+        *link = mark.chain;
+    }
+    unlink(mark);
+    mark.chain = free_;
+    free_ = &mark;
+    --used_;
+}
+
+bool IntentMarks::is_droppable(const Mark& mark) const {
+    return mark.active == 0 && (mark.changed <= flushed_ || BRAID_MUTANT(clean_before_flush));
+}
+
+bool IntentMarks::is_stale(const Mark& mark) const {
+    return mark.active == 0 && ticks_ - mark.tick >= linger_ticks;
+}
+
+IntentMarks::Mark* IntentMarks::oldest_droppable() {
+    Mark* mark = oldest_;
+    while (mark != nullptr && !is_droppable(*mark)) mark = mark->newer;
+    return mark;
+}
+
+void IntentMarks::drop_stale() {
+    for (Mark* mark = oldest_; mark != nullptr;) {
+        Mark* next = mark->newer;
+        if (is_stale(*mark) && is_droppable(*mark)) drop(*mark);
+        mark = next;
+    }
+}
+
+void IntentMarks::drop_clean() {
+    for (Mark* mark = oldest_; mark != nullptr;) {
+        Mark* next = mark->newer;
+        if (is_droppable(*mark)) drop(*mark);
+        mark = next;
+    }
+}
+
+bool IntentMarks::has_stale(bool droppable) const {
+    for (const Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
+        if (is_stale(*mark) && is_droppable(*mark) == droppable) return true;
+    }
+    return false;
+}
+
+std::uint64_t IntentMarks::stripes_marked() const {
+    std::uint64_t sum = 0;
+    for (const Mark* mark = oldest_; mark != nullptr; mark = mark->newer) sum += mark->count;
+    return sum;
+}
+
+namespace {
+
+/// In order, neighbours of one volume together.
+std::vector<IntentEntry> merged(std::vector<IntentEntry> entries) {
+    std::ranges::sort(entries, {}, [](const IntentEntry& entry) { return raw(entry.first); });
+    std::vector<IntentEntry> result;
+    for (const IntentEntry& entry : entries) {
+        IntentEntry* last = result.empty() ? nullptr : &result.back();
+        const std::uint64_t end = raw(entry.first) + entry.count;
+        if (last != nullptr && last->volume == entry.volume &&
+            raw(entry.first) <= raw(last->first) + last->count &&
+            end - raw(last->first) <= 0xffffffff) {
+            last->count = static_cast<std::uint32_t>(std::max(end, raw(last->first) + last->count) -
+                                                     raw(last->first));
+            continue;
+        }
+        result.push_back(entry);
+    }
+    return result;
+}
+
+/// More entries than a record holds: the smallest gaps are marked along.
+void close_gaps(std::vector<IntentEntry>& entries) {
+    while (entries.size() > intent_entries_max) {
+        std::size_t best = 0;
+        std::uint64_t best_gap = ~std::uint64_t{0};
+        for (std::size_t i = 0; i + 1 != entries.size(); ++i) {
+            if (entries[i].volume != entries[i + 1].volume) continue;
+            const std::uint64_t end = raw(entries[i + 1].first) + entries[i + 1].count;
+            if (end - raw(entries[i].first) > 0xffffffff) continue;
+            const std::uint64_t gap =
+                raw(entries[i + 1].first) - raw(entries[i].first) - entries[i].count;
+            if (gap < best_gap) best = i, best_gap = gap;
+        }
+        BRAID_REQUIRE(best_gap != ~std::uint64_t{0});  // 1020 entries, 65 stretches of volumes
+        entries[best].count = static_cast<std::uint32_t>(
+            raw(entries[best + 1].first) + entries[best + 1].count - raw(entries[best].first));
+        entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+    }
+}
+
+}  // namespace
+
+std::vector<IntentEntry> IntentMarks::entries() const {
+    std::vector<IntentEntry> all = doubt_;
+    for (const Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
+        all.push_back({mark->volume, mark->count, mark->first});
+    }
+    all = merged(std::move(all));
+    close_gaps(all);
+    return all;
+}
+
+bool IntentMarks::add_doubt(StripeIndex stripe) {
+    if (is_in_doubt(stripe)) return false;
+    doubt_.push_back({region_of(stripe).volume, 1, stripe});
+    doubt_ = merged(std::move(doubt_));
+    close_gaps(doubt_);
+    return true;
+}
+
+bool IntentMarks::settle_before(StripeIndex stripe) {
+    if (doubt_.empty()) return false;
+    std::erase_if(doubt_, [stripe](const IntentEntry& entry) {
+        return raw(entry.first) + entry.count <= raw(stripe);
+    });
+    if (!doubt_.empty() && raw(doubt_.front().first) < raw(stripe)) {
+        IntentEntry& entry = doubt_.front();
+        entry.count -= static_cast<std::uint32_t>(raw(stripe) - raw(entry.first));
+        entry.first = stripe;
+    }
+    return doubt_.empty();
+}
+
+void IntentMarks::settle_from(StripeIndex stripe) {
+    while (!doubt_.empty() && doubt_.back().first >= stripe) doubt_.pop_back();
+    if (doubt_.empty()) return;
+    IntentEntry& last = doubt_.back();
+    const std::uint64_t before = raw(stripe) - raw(last.first);
+    last.count = static_cast<std::uint32_t>(std::min<std::uint64_t>(last.count, before));
+}
+
+bool IntentMarks::is_in_doubt(StripeIndex stripe) const {
+    if (doubt_.empty()) return false;  // mostly
+    const auto at = std::ranges::partition_point(doubt_, [stripe](const IntentEntry& entry) {
+        return raw(entry.first) + entry.count <= raw(stripe);
+    });
+    return at != doubt_.end() && at->first <= stripe;
+}
+
+std::uint64_t IntentMarks::stripes_in_doubt() const {
+    std::uint64_t sum = 0;
+    for (const IntentEntry& entry : doubt_) sum += entry.count;
+    return sum;
+}
+
+}  // namespace braid

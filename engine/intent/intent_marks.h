@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// IntentMarks: which regions of the array a record of the write intent is to name: those that are
+// written to, and those in doubt since the last run. No I/O, no waiting: WriteIntent writes the
+// records and lets writers wait for them.
+//
+// A mark is made for a region that somebody is about to write to, and held for as long as that
+// lasts. It may go when nobody holds it and all writes under it were flushed; it stays as long as
+// there is room, because a stripe that is written again soon then costs nothing.
+//
+// Source: the dirty stripe record, seeds 003; md's bitmap (drivers/md/md-bitmap.c) clears lazily
+// in the same way.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "engine/base/limits.h"
+#include "engine/layout/configuration.h"
+#include "engine/layout/geometry.h"
+#include "engine/metadata/intent_record.h"
+
+namespace braid {
+
+class IntentMarks {
+  public:
+    struct Mark {
+        std::uint32_t volume{intent_no_volume};
+        std::uint32_t count{0};
+        StripeIndex first{};
+        std::uint32_t active{0};   // holds
+        bool hashed{false};        // found by region; not so after the size of regions changed
+        std::uint64_t changed{0};  // number of the last write under it that ended
+        std::uint64_t needs{0};    // the generation that first names it
+        std::uint64_t tick{0};     // when it was used last
+        Mark* chain{nullptr};      // of the bucket, or of the free list
+        Mark* older{nullptr};
+        Mark* newer{nullptr};
+    };
+
+    static constexpr std::uint64_t linger_ticks = 2;  // unused for so long: not worth its place
+    static_assert(intent_marks_max < intent_entries_max);
+
+    /// Regions are laid over these volumes, and over what lies between them.
+    IntentMarks(const Geometry& geometry, std::vector<VolumeRecord> volumes);
+    IntentMarks(const IntentMarks&) = delete;
+    IntentMarks& operator=(const IntentMarks&) = delete;
+
+    /// Marks of the old size stay until they are clean, under no region's name: their stripes may
+    /// be marked twice.
+    void set_region(std::uint64_t bytes);
+    std::uint64_t region() const { return region_; }
+    /// Stripes [first, first + count) are all under the mark of `first`.
+    std::uint64_t stripes_together(StripeIndex first) const;
+
+    /// The mark that covers the stripe; null: there is none.
+    Mark* find(StripeIndex stripe) const;
+    /// A new one. Where there is no place left, the oldest that may go makes room; null: none may.
+    /// @param needs  the generation of the record that will be the first to name it
+    Mark* make(StripeIndex stripe, std::uint64_t needs);
+    /// Until release() the mark stays, whatever is flushed.
+    void hold(Mark& mark) { ++mark.active; }
+    void release(Mark& mark);
+    /// The record of `generation` was not taken: the next one has that number.
+    void generation_again(std::uint64_t generation);
+
+    /// A flush of the members begins; `flushed(flush_begins())` when it has succeeded.
+    std::uint64_t flush_begins() const { return sequence_; }
+    void flushed(std::uint64_t sequence);
+
+    /// Time goes on.
+    void tick() { ++ticks_; }
+    std::uint64_t ticks() const { return ticks_; }
+
+    /// Takes out every mark that may go, also those that would linger.
+    void drop_clean();
+    /// Takes out those that may go and were not used lately.
+    void drop_stale();
+    /// Whether there are marks that nobody used lately, and that may go; or that may not, because
+    /// what was written under them was not flushed.
+    bool has_stale(bool droppable) const;
+
+    std::uint32_t used() const { return used_; }
+    std::uint64_t stripes_marked() const;  // by marks; not those that are only in doubt
+
+    /// What a record is to name: marks and what is in doubt, in order, neighbours together.
+    std::vector<IntentEntry> entries() const;
+
+    // In doubt: marked when the array stopped, and what made it true since is not known to be
+    // durable.
+    void set_doubt(std::vector<IntentEntry> marked) { doubt_ = std::move(marked); }
+    /// False: it was already.
+    bool add_doubt(StripeIndex stripe);
+    /// Everything in doubt before `stripe` was made true. True: that was the last of it.
+    bool settle_before(StripeIndex stripe);
+    /// What is in doubt from `stripe` on is listed elsewhere.
+    void settle_from(StripeIndex stripe);
+    bool has_doubt() const { return !doubt_.empty(); }
+    bool is_in_doubt(StripeIndex stripe) const;
+    std::uint64_t stripes_in_doubt() const;
+
+  private:
+    static constexpr std::size_t bucket_count = 2048;
+    struct Region {
+        std::uint32_t volume{intent_no_volume};
+        std::uint32_t count{0};
+        StripeIndex first{};
+    };
+
+    Region region_of(StripeIndex stripe) const;
+    static std::size_t bucket_of(StripeIndex first) {
+        return (raw(first) * 0x9e3779b97f4a7c15) >> 53;
+    }
+    void drop(Mark& mark);
+    Mark* oldest_droppable();
+    bool is_droppable(const Mark& mark) const;
+    bool is_stale(const Mark& mark) const;
+    void unlink(Mark& mark);
+    void link_newest(Mark& mark);
+
+    const Geometry& geometry_;
+    std::vector<VolumeRecord> volumes_;
+    std::uint64_t region_{intent_region_default};
+    std::uint64_t region_stripes_{1};
+
+    std::vector<Mark*> buckets_;
+    std::deque<Mark> marks_;  // their addresses stay
+    Mark* free_{nullptr};
+    Mark* oldest_{nullptr};  // used least recently
+    Mark* newest_{nullptr};
+    std::uint32_t used_{0};
+    std::vector<IntentEntry> doubt_;  // in order of first
+
+    std::uint64_t sequence_{0};  // grows when a write under a mark ends
+    std::uint64_t flushed_{0};   // writes before it are durable
+    std::uint64_t ticks_{0};
+};
+
+}  // namespace braid
