@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "engine/walks/walker.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <bit>
 #include <cerrno>
@@ -10,7 +8,6 @@
 #include <optional>
 
 #include "engine/base/mutation.h"
-#include "parity/parity.h"
 
 namespace braid {
 namespace {
@@ -19,53 +16,21 @@ int count_runs(std::uint64_t bits) { return std::popcount(bits & ~(bits << 1)); 
 
 }  // namespace
 
-struct Walker::Lane {
-    Lane(const StripeContext& context, std::uint64_t size)
-        : io(context.geometry, context.members),
-          member_size(size),
-          buffer(size * context.geometry.member_count) {}
+struct Walker::Lane : WalkBatch {
+    using WalkBatch::WalkBatch;
 
-    StripeIo io;
-    std::uint64_t member_size;  // bytes of each member's piece of the buffer
-    Buffer buffer;
     std::uint64_t batch{0};  // number of the batch, in the order of the walk
-    std::uint64_t first{0};  // windows [first, first + count)
-    std::uint32_t count{0};
-    RoleSet read;  // by member index: those that the batch was read from
-    std::array<std::optional<RowLock>, batch_windows_max> locks;
+    std::array<std::optional<RowLock>, windows_locked_max> locks;
     std::array<DriveOp, ops_max> ops;  // by member, by row of a window, or by run of windows
     DiskGroup group;
-    bool has_bad{false};                                  // a read of the batch failed
-    std::vector<std::array<RowMask, members_max>> bad;    // by window and member: rows that did
-    std::vector<std::array<RowMask, members_max>> wrong;  // by window and role: to be rewritten
-    std::vector<BadRange> unknown;  // of the batch: to be listed before anything is rewritten
-    std::vector<BadRange> known;    // to leave the list when that has been
-    std::vector<BadRange> voided;   // to be listed as void when parity is true for that
-    std::array<bool, batch_windows_max> marks;  // by window: it is marked before it is mended
-
-    std::byte* content(MemberIndex member, std::uint64_t offset) {
-        return buffer.data() + raw(member) * member_size + offset;
-    }
-    bool was_read(MemberIndex member) const { return read.has(Role{raw(member)}); }
-    bool is_wrong(std::uint32_t index) const {
-        return std::ranges::any_of(wrong[index], [](RowMask rows) { return rows != 0; });
-    }
-    bool has_bad_rows(std::uint32_t index) const {
-        return has_bad && std::ranges::any_of(bad[index], [](RowMask rows) { return rows != 0; });
-    }
-    RoleSet bad_roles(const Geometry& geometry, std::uint32_t index, std::uint32_t row) const {
-        RoleSet roles;
-        for (std::uint32_t m = 0; has_bad && m != geometry.member_count; ++m) {
-            if (((bad[index][m] >> row) & 1) == 0) continue;
-            const StripeIndex stripe{(first + index) / geometry.windows_per_stripe()};
-            roles |= RoleSet::of(geometry.role_of(stripe, MemberIndex{m}));
-        }
-        return roles;
-    }
 };
 
 Walker::Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost& host)
-    : context_(context), clock_(clock), host_(host), lanes_group_(ready) {}
+    : context_(context),
+      clock_(clock),
+      host_(host),
+      rows_(context, order_, host),
+      lanes_group_(ready) {}
 
 bool Walker::in_memory() const {
     bool all = true;
@@ -106,7 +71,8 @@ Task<Result<void>> Walker::run(WalkOrder order) {
     range_ = 0;
     next_ = done_ = order.begin();
     batches_ = batches_done_ = 0;
-    passed_ = bytes_read_ = rows_wrong_ = rows_unknown_ = 0;
+    passed_ = bytes_read_ = 0;
+    rows_.begin();
     checkpointed_ = rate_since_ = clock_.now();
     rate_from_ = 0;
     rate_ = 0;
@@ -119,9 +85,9 @@ Task<Result<void>> Walker::run(WalkOrder order) {
     const std::uint64_t fits = job_size_max / geometry.member_count / geometry.window_size();
     const std::uint64_t wanted =
         (in_ram ? batch_size_in_memory : batch_size) / geometry.window_size();
-    batch_windows_ = std::clamp<std::uint64_t>(std::min(fits, wanted), 1, batch_windows_max);
+    batch_windows_ = std::clamp<std::uint64_t>(std::min(fits, wanted), 1, windows_locked_max);
     const std::uint64_t size = batch_windows_ * geometry.window_size();
-    const std::uint32_t lanes = in_ram ? lanes_in_memory : lanes_max;
+    const std::uint32_t lanes = in_ram ? lanes_in_memory : walk_lanes_max;
     for (std::uint32_t i = 0; i != lanes; ++i) {
         lanes_.push_back(std::make_unique<Lane>(context_, size));
         lanes_group_.spawn(walk_lane(lanes_.back().get()));
@@ -407,33 +373,11 @@ Task<void> Walker::read_by_rows(Lane* lane, MemberIndex member) {
     }
 }
 
-/// Computes what each window should hold; lists what cannot be known; only then writes what was
-/// found wrong or could not be read. The rebuilt member's strips are only computed:
+/// Has it decided what each window should hold; lists what cannot be known; only then writes what
+/// was found wrong or could not be read. The rebuilt member's strips are only computed:
 /// rebuild_batch() writes them in one piece.
 Task<Result<void>> Walker::walk_windows(Lane* lane) {
-    lane->wrong.assign(lane->count, {});
-    lane->unknown.clear();
-    lane->known.clear();
-    lane->voided.clear();
-    lane->marks.fill(false);
-    const Geometry& geometry = context_.geometry;
-    const RowMask rows = row_range(0, geometry.window_rows);
-    const bool all_read = lane->read.size() == geometry.member_count;
-    for (std::uint32_t i = 0; i != lane->count; ++i) {
-        begin_window(*lane, i);
-        const WindowPlace place = context_.members.window_place(lane->first + i);
-        const bool listed = context_.bad.retry_rows(place, rows) != 0;
-        const bool resync = order_.kind == WalkKind::resyncing;
-        if (!resync && context_.members.rows_in_doubt(place, rows) != 0) {
-            co_return Error{Errc::doubt, "walk"};  // what parity says there decides nothing
-        }
-        if (all_read && !listed && !lane->has_bad_rows(i)) {
-            lane->marks[i] = !resync;
-            inspect_window(*lane, i);
-        } else {
-            BRAID_CO_CHECK(recover_window(*lane, i));
-        }
-    }
+    BRAID_CO_CHECK(rows_.decide(*lane));
     if (!lane->unknown.empty()) {
         BRAID_CO_CHECK(co_await host_.walk_unknown(std::move(lane->unknown)));
         if (!is_current()) co_return Error{Errc::cancelled, "walk"};
@@ -444,390 +388,11 @@ Task<Result<void>> Walker::walk_windows(Lane* lane) {
     co_return Result<void>{};
 }
 
-void Walker::begin_window(Lane& lane, std::uint32_t index) {
-    const Geometry& geometry = context_.geometry;
-    const WindowPlace place = context_.members.window_place(lane.first + index);
-    lane.io.begin(place, row_range(0, geometry.window_rows));
-    for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
-        const Role role = geometry.role_of(place.stripe, MemberIndex{m});
-        lane.io.old_content[raw(role)] =
-            lane.content(MemberIndex{m}, index * geometry.window_size());
-    }
-}
-
-namespace {
-
-struct ConstStrips {
-    std::array<const std::byte*, members_max> data{};
-    ByteView p;
-    ByteView q;
-};
-
-ConstStrips strips_of(const Geometry& geometry, const StripeIo& io, std::uint32_t row,
-                      std::uint32_t count) {
-    ConstStrips strips;
-    const std::uint64_t at = row * row_size;
-    const std::uint64_t size = count * row_size;
-    for (const Role role : geometry.data_roles()) {
-        strips.data[raw(role)] = io.old_content[raw(role)] + at;
-    }
-    strips.p = {io.old_content[raw(geometry.p())] + at, size};
-    if (geometry.parities() == 2) strips.q = {io.old_content[raw(geometry.q())] + at, size};
-    return strips;
-}
-
-bool matches(const Geometry& geometry, const ConstStrips& strips) {
-    const parity::Sources data{strips.data.data(), geometry.data_count()};
-    return geometry.parities() == 2 ? parity::matches_pq(strips.p, strips.q, data)
-                                    : parity::matches_p(strips.p, data);
-}
-
-}  // namespace
-
-/// Everything was read: finds the rows whose P and Q do not match.
-void Walker::inspect_window(Lane& lane, std::uint32_t index) {
-    const Geometry& geometry = context_.geometry;
-    if (matches(geometry, strips_of(geometry, lane.io, 0, geometry.window_rows))) return;
-    for (std::uint32_t row = 0; row != geometry.window_rows; ++row) inspect_row(lane, index, row);
-}
-
-/// If the row is to be rewritten, the right content is in the lane's buffer afterwards, and the
-/// strips that have it are marked in `wrong`.
-void Walker::inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row) {
-    const Geometry& geometry = context_.geometry;
-    const ConstStrips strips = strips_of(geometry, lane.io, row, 1);
-    if (matches(geometry, strips)) return;
-    if (order_.kind == WalkKind::resyncing) ++rows_wrong_;
-    const WindowPlace place = context_.members.window_place(lane.first + index);
-    const parity::Sources data{strips.data.data(), geometry.data_count()};
-    RoleSet wrong = geometry.parity_roles();  // what a resync, or a repair of RAID-5, rewrites
-    if (order_.kind == WalkKind::scrubbing) {
-        ++order_.mismatches;
-        std::string what = "parity and data differ; which strip is wrong cannot be told";
-        bool known = geometry.parities() == 1;
-        if (geometry.parities() == 2) {
-            using What = parity::Located::What;
-            const parity::Located located = parity::locate(strips.p, strips.q, data);
-            known = located.what != What::several;
-            if (located.what == What::data) {
-                wrong = RoleSet::of(Role{static_cast<std::uint32_t>(located.index)});
-            } else if (located.what == What::p) {
-                wrong = RoleSet::of(geometry.p());
-            } else if (located.what == What::q) {
-                wrong = RoleSet::of(geometry.q());
-            }
-            if (known) {
-                what = fmt::format("the strip on member {} is wrong",
-                                   raw(geometry.member_of(place.stripe, *wrong.begin())));
-            } else {
-                what = "more than one strip is wrong, which ones cannot be told; nothing changed";
-            }
-        }
-        const bool repairs = order_.repair && known;
-        if (repairs) {
-            ++order_.repaired;
-            what += geometry.parities() == 2 ? "; repaired" : "; parity rewritten from the data";
-        }
-        const bool located = known && geometry.parities() == 2;
-        host_.walk_mismatch(place, row_range(row, 1), located ? wrong : RoleSet{}, std::move(what));
-        if (!repairs) return;
-    }
-    std::array<std::byte*, members_max> to{};
-    for (const Role role : geometry.data_roles()) {
-        to[raw(role)] = lane.io.old_content[raw(role)] + row * row_size;
-    }
-    parity::Strips fix{{to.data(), geometry.data_count()}, nullptr, nullptr, row_size};
-    fix.p = lane.io.old_content[raw(geometry.p())] + row * row_size;
-    if (geometry.parities() == 2) fix.q = lane.io.old_content[raw(geometry.q())] + row * row_size;
-    parity::Lost lost;
-    for (const Role role : wrong) {
-        if (role == geometry.p()) {
-            lost.p = true;
-        } else if (geometry.parities() == 2 && role == geometry.q()) {
-            lost.q = true;
-        } else {
-            lost.first = raw(role);
-        }
-        lane.wrong[index][raw(role)] |= row_range(row, 1);
-    }
-    parity::recover(fix, lost, parity::Store::cached);
-}
-
-/// Neighbouring rows of a window that are alike.
-struct Walker::RowRun {
-    WindowPlace place;
-    std::uint32_t index{0};  // of the window in its batch
-    std::uint32_t row{0};
-    std::uint32_t count{0};
-    RoleSet lost;    // of no member that was read
-    RoleSet bad;     // could not be read
-    RoleSet retry;   // listed, to be tried again
-    RoleSet voided;  // listed as void
-    bool doubtful{false};
-
-    RoleSet gone() const { return lost | bad; }
-    RowMask rows() const { return row_range(row, count); }
-    bool is_like(const RowRun& other) const {
-        return bad.bits() == other.bad.bits() && retry.bits() == other.retry.bits() &&
-               voided.bits() == other.voided.bits() && doubtful == other.doubtful;
-    }
-};
-
-namespace {
-
-parity::Strips strips_at(const Geometry& geometry, const StripeIo& io,
-                         std::array<std::byte*, members_max>& data, std::uint32_t row,
-                         std::uint32_t count) {
-    for (const Role role : geometry.data_roles()) {
-        data[raw(role)] = io.old_content[raw(role)] + row * row_size;
-    }
-    parity::Strips strips{{data.data(), geometry.data_count()},
-                          io.old_content[raw(geometry.p())] + row * row_size,
-                          nullptr,
-                          count * row_size};
-    if (geometry.parities() == 2) strips.q = io.old_content[raw(geometry.q())] + row * row_size;
-    return strips;
-}
-
-parity::Lost lost_of(const Geometry& geometry, RoleSet gone) {
-    parity::Lost lost;
-    for (const Role role : gone& geometry.data_roles()) {
-        (lost.first ? lost.second : lost.first) = raw(role);
-    }
-    lost.p = gone.has(geometry.p());
-    lost.q = geometry.parities() == 2 && gone.has(geometry.q());
-    return lost;
-}
-
-}  // namespace
-
-/// The strip that a rebuild writes.
-RoleSet Walker::target_of(const RowRun& run) const {
-    if (order_.kind != WalkKind::rebuilding) return {};
-    return RoleSet::of(context_.geometry.role_of(run.place.stripe, order_.member));
-}
-
-void Walker::set_zero(Lane& lane, const RowRun& run, RoleSet roles) {
-    for (const Role role : roles) {
-        std::memset(lane.io.old_content[raw(role)] + run.row * row_size, 0, run.count * row_size);
-    }
-}
-
-void Walker::list(Lane& lane, const RowRun& run, Role role, BadKind kind) {
-    rows_unknown_ += run.count;
-    if (BRAID_MUTANT(bad_rows_not_kept)) return;
-    BadRange range = context_.bad.range_of(run.place, role, run.row, run.count);
-    range.kind = kind;
-    lane.unknown.push_back(range);
-}
-
-/// Parity is true: what is gone is computed from the rest, and what could not be read is
-/// rewritten. Where more is gone than that, only a rebuild has to pass.
-void Walker::recover_rows_of(Lane& lane, const RowRun& run) {
-    const Geometry& geometry = context_.geometry;
-    const RoleSet gone = run.gone();
-    if (gone.size() > geometry.parities()) {
-        if (order_.kind == WalkKind::rebuilding) return pass_over(lane, run);
-        if (order_.kind == WalkKind::scrubbing) {
-            host_.walk_mismatch(run.place, run.rows(), gone,
-                                "it cannot be read, nor computed from the others");
-        }
-        return;
-    }
-    std::array<std::byte*, members_max> data{};
-    const parity::Strips strips = strips_at(geometry, lane.io, data, run.row, run.count);
-    parity::recover(strips, lost_of(geometry, gone), parity::Store::cached);
-    for (const Role role : run.bad) lane.wrong[run.index][raw(role)] |= run.rows();
-    context_.counters.reads_corrected += run.bad.size() * run.count;
-}
-
-/// A rebuild passes rows whose strips cannot be computed, because others cannot be read. Those are
-/// left as they are, to be tried again; its own becomes void, as what other lost members held of
-/// them. Parity is made true if all that is not void is known.
-void Walker::pass_over(Lane& lane, const RowRun& run) {
-    const Geometry& geometry = context_.geometry;
-    const RoleSet data = geometry.data_roles();
-    const RoleSet none_there = run.lost | (run.bad & run.voided);
-    set_zero(lane, run, none_there);
-    for (const Role role : (run.lost & data) - run.voided) list(lane, run, role, BadKind::voided);
-    const RoleSet unknown = (run.bad & data) - run.voided;
-    for (const Role role : unknown) list(lane, run, role, BadKind::retry);
-    if (!unknown.empty() && BRAID_MUTANT(retry_overwritten)) {
-        set_zero(lane, run, unknown);
-        for (const Role role : unknown) lane.wrong[run.index][raw(role)] |= run.rows();
-        return renew_parity(lane, run);
-    }
-    if (unknown.empty()) renew_with_zeros(lane, run);
-}
-
-/// Some strip is to be tried again: parity is not trusted. Where all are known now it is made true,
-/// and they leave the list; a rebuild makes its own strip void. Both when parity is durable: until
-/// then nobody trusts it, so that no mark is needed, which would put its neighbours in doubt.
-/// What is lost and not listed beside it was listed along with others: it may have been written.
-void Walker::settle_listed(Lane& lane, const RowRun& run) {
-    const Geometry& geometry = context_.geometry;
-    const RoleSet data = geometry.data_roles();
-    const RoleSet target = target_of(run);
-    const RoleSet none_there = (run.gone() & run.voided) | target;
-    set_zero(lane, run, none_there);
-    for (const Role role : (target & data) - run.voided) {
-        rows_unknown_ += run.count;
-        lane.voided.push_back(context_.bad.range_of(run.place, role, run.row, run.count));
-    }
-    const RoleSet unknown = (run.gone() & data) - none_there;
-    for (const Role role : unknown - run.retry - run.voided) {
-        list(lane, run, role, run.bad.has(role) ? BadKind::retry : BadKind::voided);
-    }
-    if (!unknown.empty()) return;
-    renew_with_zeros(lane, run);
-    for (const Role role : run.retry - target) {
-        lane.known.push_back(context_.bad.range_of(run.place, role, run.row, run.count));
-    }
-}
-
-/// Whether a strip that cannot be known is there as it was: it cannot be read just now, or its
-/// member has left with it, and the row was not written since.
-BadKind Walker::kind_of(const RowRun& run, Role role) const {
-    if (run.bad.has(role)) return BadKind::retry;
-    const auto& slot = context_.members.slot(context_.geometry.member_of(run.place.stripe, role));
-    const bool kept = context_.members.window_number(run.place) < slot.kept;
-    return kept ? BadKind::retry : BadKind::voided;
-}
-
-/// Data in doubt that cannot be known. A strip whose member has it as it was is to be tried again;
-/// then nothing is written. Where none is, nothing is there: parity is made true for zeros.
-void Walker::give_up(Lane& lane, const RowRun& run, RoleSet unknown) {
-    bool retries = false;
-    for (const Role role : unknown) {
-        const bool retry = kind_of(run, role) == BadKind::retry;
-        list(lane, run, role, retry ? BadKind::retry : BadKind::voided);
-        retries |= retry;
-        if (!retry) set_zero(lane, run, RoleSet::of(role));
-    }
-    if (retries && BRAID_MUTANT(retry_overwritten)) set_zero(lane, run, unknown);
-    if (!retries || BRAID_MUTANT(retry_overwritten)) renew_with_zeros(lane, run);
-}
-
-/// What is void and could not be read gets the zeros that parity is made true for.
-void Walker::renew_with_zeros(Lane& lane, const RowRun& run) {
-    for (const Role role : run.bad& run.voided) lane.wrong[run.index][raw(role)] |= run.rows();
-    renew_parity(lane, run);
-}
-
-/// All data is in the lane's buffer: P and Q that are not lost are computed, and rewritten where
-/// they differ from what was read.
-void Walker::renew_parity(Lane& lane, const RowRun& run) {
-    const Geometry& geometry = context_.geometry;
-    std::array<std::byte*, members_max> data{};
-    for (std::uint32_t row = run.row; row != run.row + run.count; ++row) {
-        const parity::Strips strips = strips_at(geometry, lane.io, data, row, 1);
-        std::memcpy(before_[0].data(), strips.p, row_size);
-        if (strips.q != nullptr) std::memcpy(before_[1].data(), strips.q, row_size);
-        parity::recover(strips, lost_of(geometry, geometry.parity_roles()), parity::Store::cached);
-        bool differs = false;
-        for (const Role role : geometry.parity_roles() - run.lost) {
-            const auto& before = before_[raw(role) - raw(geometry.p())];
-            const bool same =
-                std::memcmp(before.data(), lane.io.old_content[raw(role)] + row * row_size,
-                            row_size) == 0;
-            if (same && !run.bad.has(role)) continue;
-            differs = true;
-            lane.wrong[run.index][raw(role)] |= row_range(row, 1);
-        }
-        if (differs && order_.kind == WalkKind::resyncing) ++rows_wrong_;
-    }
-}
-
-/// Parity is in doubt. What is not gone is what it is: old or new, decided by this. A strip that
-/// is gone is known if it is void (then it is zeros), or if two parities agree on it; and where as
-/// many members are lost as may be, every row in doubt was listed as they were lost: one that is
-/// not any more was written whole since, and is true.
-void Walker::settle_rows(Lane& lane, const RowRun& run) {
-    const Geometry& geometry = context_.geometry;
-    const RoleSet lost_data = run.lost & geometry.data_roles();
-    const bool listed_all = run.lost.size() == geometry.parities();
-    if (listed_all && !(lost_data - run.voided).empty() && run.bad.empty() &&
-        !BRAID_MUTANT(bad_rows_not_kept)) {
-        return;
-    }
-    set_zero(lane, run, run.gone() & run.voided);
-    const RoleSet unknown = (run.gone() & geometry.data_roles()) - run.voided;
-    if (unknown.empty()) return renew_with_zeros(lane, run);
-    const RoleSet parity = geometry.parity_roles() - run.gone();
-    if (unknown.size() >= parity.size()) return give_up(lane, run, unknown);
-    for (std::uint32_t row = run.row; row != run.row + run.count; ++row) {
-        RowRun one = run;
-        one.row = row;
-        one.count = 1;
-        std::array<std::byte*, members_max> data{};
-        const parity::Strips strips = strips_at(geometry, lane.io, data, row, 1);
-        parity::recover(strips, lost_of(geometry, unknown), parity::Store::cached);
-        if (!matches(geometry, strips_of(geometry, lane.io, row, 1))) {
-            give_up(lane, one, unknown);
-            continue;
-        }
-        const RoleSet given = (unknown | run.voided) & run.bad;
-        for (const Role role : given) lane.wrong[run.index][raw(role)] |= one.rows();
-    }
-}
-
-/// What a row of a window lacks, and what is listed of it.
-Walker::RowRun Walker::run_at(Lane& lane, std::uint32_t index, std::uint32_t row) const {
-    const Geometry& geometry = context_.geometry;
-    const RowMask mask = row_range(row, 1);
-    RowRun run;
-    run.place = context_.members.window_place(lane.first + index);
-    run.index = index;
-    run.row = row;
-    run.count = 1;
-    run.bad = lane.bad_roles(geometry, index, row);
-    run.doubtful = context_.members.rows_in_doubt(run.place, mask) != 0;
-    for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
-        const Role role = geometry.role_of(run.place.stripe, MemberIndex{m});
-        if (!lane.was_read(MemberIndex{m})) run.lost |= RoleSet::of(role);
-        if (context_.bad.rows_of(run.place, role, mask, BadKind::retry) != 0) {
-            run.retry |= RoleSet::of(role);
-        } else if (context_.bad.rows_of(run.place, role, mask) != 0) {
-            run.voided |= RoleSet::of(role);
-        }
-    }
-    return run;
-}
-
-/// A window of which strips are lost, rows could not be read, or are to be tried again: rows that
-/// are alike are computed together, rows that lack nothing are compared as always.
-Result<void> Walker::recover_window(Lane& lane, std::uint32_t index) {
-    const Geometry& geometry = context_.geometry;
-    const bool resync = order_.kind == WalkKind::resyncing;
-    for (RowRun run = run_at(lane, index, 0); run.row != geometry.window_rows;) {
-        std::uint32_t next = run.row + 1;
-        std::optional<RowRun> after;
-        for (; next != geometry.window_rows; ++next) {
-            after = run_at(lane, index, next);
-            if (!after->is_like(run)) break;
-            ++run.count;
-        }
-        lane.marks[index] = lane.marks[index] || (run.retry.empty() && !resync);
-        if (!run.retry.empty()) {
-            settle_listed(lane, run);
-        } else if (run.gone().empty()) {
-            for (std::uint32_t i = 0; i != run.count; ++i) inspect_row(lane, index, run.row + i);
-        } else if (run.doubtful) {
-            settle_rows(lane, run);
-        } else {
-            recover_rows_of(lane, run);
-        }
-        if (next == geometry.window_rows) break;
-        run = *after;
-    }
-    return {};
-}
-
 /// Rewrites what was found wrong. Rows in doubt have their mark already.
 Task<Result<void>> Walker::mend_window(Lane* lane, std::uint32_t index) {
     const StripeContext& context = context_;
     if (context.readonly) co_return Result<void>{};
-    begin_window(*lane, index);
+    rows_.begin_window(*lane, index);
     const WindowPlace place = context.members.window_place(lane->first + index);
     std::optional<WriteIntent::Hold> hold;
     if (lane->marks[index]) {

@@ -19,26 +19,10 @@
 #include "engine/status.h"
 #include "engine/stripes/stripe_jobs.h"
 #include "engine/walks/throttle.h"
+#include "engine/walks/walk_host.h"
+#include "engine/walks/walk_rows.h"
 
 namespace braid {
-
-/// What the array has to do as a walk goes on.
-class WalkHost {
-  public:
-    virtual ~WalkHost() = default;
-    /// These windows are done, and all of the order before them; their rows are still locked.
-    virtual void walk_passed(const WalkOrder& order, WindowRange passed) = 0;
-    /// Makes the position durable: never ahead of the data.
-    virtual Task<Result<void>> walk_checkpoint() = 0;
-    /// The data in these rows cannot be known: lists them, durably; as void also those that were to
-    /// be tried again. Only then may the walk make the parity of void ones true for zeros.
-    virtual Task<Result<void>> walk_unknown(std::vector<BadRange> rows) = 0;
-    /// Rows of a window were found wrong: `what` for people. `strips`: which of them, as far as
-    /// that can be told, else none.
-    virtual void walk_mismatch(WindowPlace place, RowMask rows, RoleSet strips,
-                               std::string what) = 0;
-    virtual LatencySample take_latency() = 0;
-};
 
 class Walker {
   public:
@@ -57,11 +41,13 @@ class Walker {
     void abandon();
 
     bool running() const { return running_; }
-    const WalkOrder& order() const { return order_; }             // with the counts so far
-    std::uint64_t position() const { return done_; }              // windows
-    std::uint64_t bytes_read() const { return bytes_read_; }      // of the walk, from members
-    std::uint64_t rows_wrong() const { return rows_wrong_; }      // whose parity a resync rewrote
-    std::uint64_t rows_unknown() const { return rows_unknown_; }  // that it had to list
+    const WalkOrder& order() const { return order_; }         // with the counts so far
+    std::uint64_t position() const { return done_; }          // windows
+    std::uint64_t bytes_read() const { return bytes_read_; }  // of the walk, from members
+    std::uint64_t rows_wrong() const {
+        return rows_.rows_wrong();
+    }  // whose parity a resync rewrote
+    std::uint64_t rows_unknown() const { return rows_.rows_unknown(); }  // that it had to list
     /// The member whose reads failed wherever they were tried, which ended the walk.
     MemberIndex unreadable() const { return unreadable_; }
     WalkStatus status() const;
@@ -70,17 +56,14 @@ class Walker {
     static constexpr std::uint64_t checkpoint_nanos = 5'000'000'000;
 
   private:
-    static constexpr std::uint32_t lanes_max = 4;
     static constexpr std::uint64_t batch_size = 256u << 10;  // of each member, where that fits
     // Members in memory never wait: what counts is that a batch stays in the processor's cache,
     // and that the rebuilt member is written beside the reading of the next batch.
     static constexpr std::uint32_t lanes_in_memory = 2;
     static constexpr std::uint64_t batch_size_in_memory = 128u << 10;
-    static constexpr std::uint32_t batch_windows_max = 64;
     static constexpr std::size_t ops_max =
-        std::max({members_max, window_rows_max, batch_windows_max});
+        std::max({members_max, window_rows_max, windows_locked_max});
     using WindowMask = std::uint64_t;  // bit i is window i of a batch
-    static_assert(batch_windows_max <= 64);
     struct Lane;
 
     Task<void> walk_lane(Lane* lane);
@@ -95,24 +78,7 @@ class Walker {
     Task<void> read_by_rows(Lane* lane, MemberIndex member);
     Task<Result<void>> verify_bad(Lane* lane, MemberIndex member);
     Task<bool> answers(Lane* lane, MemberIndex member);
-    void begin_window(Lane& lane, std::uint32_t index);
-    struct RowRun;
-    RowRun run_at(Lane& lane, std::uint32_t index, std::uint32_t row) const;
-    Result<void> recover_window(Lane& lane, std::uint32_t index);
-    void recover_rows_of(Lane& lane, const RowRun& run);
-    void pass_over(Lane& lane, const RowRun& run);
-    void settle_listed(Lane& lane, const RowRun& run);
-    void settle_rows(Lane& lane, const RowRun& run);
-    void give_up(Lane& lane, const RowRun& run, RoleSet unknown);
-    void list(Lane& lane, const RowRun& run, Role role, BadKind kind);
-    void set_zero(Lane& lane, const RowRun& run, RoleSet roles);
-    RoleSet target_of(const RowRun& run) const;
-    BadKind kind_of(const RowRun& run, Role role) const;
-    void renew_parity(Lane& lane, const RowRun& run);
-    void renew_with_zeros(Lane& lane, const RowRun& run);
     Task<void> pause(Nanos step);
-    void inspect_window(Lane& lane, std::uint32_t index);
-    void inspect_row(Lane& lane, std::uint32_t index, std::uint32_t row);
     void note_rate();
     bool in_memory() const;
     bool is_current() const { return order_.losses == context_.members.losses(); }
@@ -120,10 +86,11 @@ class Walker {
     StripeContext context_;
     Clock& clock_;
     WalkHost& host_;
+    WalkOrder order_;
+    WalkRows rows_;
     TaskGroup lanes_group_;
     std::vector<std::unique_ptr<Lane>> lanes_;
     std::uint64_t batch_windows_{1};
-    WalkOrder order_;
     Throttle throttle_;
     bool running_{false};
     bool cancelled_{false};
@@ -135,8 +102,6 @@ class Walker {
     std::uint64_t done_{0};    // every window of the order before it is done
     std::uint64_t passed_{0};  // windows done
     std::uint64_t bytes_read_{0};
-    std::uint64_t rows_wrong_{0};
-    std::uint64_t rows_unknown_{0};
     std::uint32_t looks_missed_{0};  // see find_zeros()
     std::uint32_t looks_pause_{0};
     MemberIndex unreadable_{};
@@ -149,7 +114,6 @@ class Walker {
     Nanos rate_since_{};
     std::uint64_t rate_from_{0};
     double rate_{0};  // bytes of a member per second, smoothed
-    std::array<std::array<std::byte, row_size>, 2> before_{};  // P and Q of a row, as read
 };
 
 }  // namespace braid
