@@ -414,7 +414,6 @@ Task<Result<void>> zeroes_known(StripeContext context, std::uint64_t number,
 
 /// Whole stripes: zero data has zero parity, so every live member is zeroed alike.
 Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
-    constexpr std::uint64_t locks_max = 64;
     if (context_.members.failed()) co_return Error{Errc::failed, "array"};
     const StripeContext& context = context_;
     const std::uint64_t per_stripe = context.geometry.windows_per_stripe();
@@ -422,10 +421,10 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
     std::uint64_t number = span.first * per_stripe;
     ZeroOps zero;
     while (number != end) {
-        std::uint64_t windows = std::min(end - number, locks_max);
+        std::uint64_t windows = std::min<std::uint64_t>(end - number, windows_locked_max);
         const WindowPlace place = context.members.window_place(number);
         {
-            std::array<std::optional<RowLock>, locks_max> locks;
+            std::array<std::optional<RowLock>, windows_locked_max> locks;
             // Waits for the first window only, and takes those after it as far as they are free:
             // who holds locks waits for none, because a walk keeps its own until its turn comes.
             for (std::uint64_t i = 0; i != windows; ++i) {

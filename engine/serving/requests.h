@@ -70,9 +70,6 @@ class Requests final : public PartSink {
     bool settles() const { return settles_; }
 
   private:
-    static constexpr std::uint32_t readers_max = 64;
-    static constexpr std::uint32_t zeroers_max = 4;
-
     struct WriteTarget;
     void start_write(IoRequest& request);
     void begin(IoRequest& request);

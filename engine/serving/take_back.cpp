@@ -67,12 +67,11 @@ Task<bool> take_rows(StripeContext context, Returning from) {
 /// number of rows that could not be taken.
 Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, std::uint64_t* at,
                                                 std::uint64_t end) {
-    constexpr std::size_t locks_max = 64;
     const Geometry& geometry = geometry_;
-    std::array<std::optional<RowLock>, locks_max> locks;
+    std::array<std::optional<RowLock>, windows_locked_max> locks;
     std::vector<BadRange> known;
     std::uint64_t left = 0;
-    for (std::size_t i = 0; i != locks_max && *at != end; ++i) {
+    for (std::size_t i = 0; i != windows_locked_max && *at != end; ++i) {
         const std::uint64_t window = *at / geometry.window_rows;
         const std::uint64_t past = std::min(end, (window + 1) * geometry.window_rows);
         const auto first = static_cast<std::uint32_t>(*at % geometry.window_rows);

@@ -522,7 +522,7 @@ void StripeJobs::job_ready() {
     if (Idle* idle = idle_; idle != nullptr) {
         idle_ = idle->next;
         idle->queue->push(idle->handle);
-    } else if (started_ != workers_max) {
+    } else if (started_ != stripe_jobs_max) {
         ++started_;
         tasks_.spawn(work());
     }

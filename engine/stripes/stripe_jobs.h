@@ -44,8 +44,6 @@ class PartSink {
 
 class StripeJobs final : public JobListener {
   public:
-    static constexpr std::uint32_t workers_max = 128;
-
     StripeJobs(StripeContext context, PartSink& sink, TaskGroup& tasks);
     StripeJobs(const StripeJobs&) = delete;
     StripeJobs& operator=(const StripeJobs&) = delete;
