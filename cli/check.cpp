@@ -80,7 +80,7 @@ Task<Checked<Unit>> wait_for_resync(Array* array, Clock* clock) {
 
 /// Walks the array to its end; the scrub's result, or why there is none.
 Task<Checked<WalkStatus>> scrub(Array* array, Clock* clock, bool repair) {
-    if (const auto started = array->start_scrub(repair); !started) co_return started.error();
+    BRAID_CO_CHECK(co_await array->start_scrub(repair));
     Style style = Style::of_stdout();
     style.colours = false;
     ProgressLine line;

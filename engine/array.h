@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/disk_identity.h"
 #include "engine/base/limits.h"
 #include "engine/base/result.h"
 #include "engine/io/clock.h"
@@ -40,6 +41,16 @@ struct ArrayOptions {
     std::function<void(ByteSpan)> on_buffer;          // registers the pool with the loop
 };
 
+/// Which member an operator means: a role ("2"), a path or a uuid.
+struct MemberName {
+    std::string text;
+    DiskIdentity disk;  // that a path leads to, which may be called otherwise here
+
+    MemberName(std::string name) : text(std::move(name)) {}  // NOLINT: any string is a name
+    MemberName(const char* name) : text(name) {}             // NOLINT
+    MemberName(std::string name, DiskIdentity identity) : text(std::move(name)), disk(identity) {}
+};
+
 class Array {
   public:
     /// Reads the members' metadata, assembles, and marks the array as in use. `disks` in any
@@ -58,19 +69,21 @@ class Array {
 
     virtual ArrayStatus status() const = 0;
 
-    // Operators' commands. `name` is a role ("2"), a member's path, or its uuid.
+    // Operators' commands. A Refusal's code says what kind of obstacle it is: RefusalCode::not_found
+    // or ambiguous are about the name.
     /// Refused if data would be lost with it; where only rows in doubt would be, not by `force`.
-    virtual Task<Checked<Unit>> fail_member(std::string name, bool force) = 0;
+    virtual Task<Checked<Unit>> fail_member(MemberName name, bool force) = 0;
     /// Forgets a faulty or missing member, or a spare, and closes it.
-    virtual Task<Checked<Unit>> remove_member(std::string name) = 0;
+    virtual Task<Checked<Unit>> remove_member(MemberName name) = 0;
     /// Adds `disk` as a spare; takes the role of a lost member at once, if there is one. A member
     /// of this array that was away comes back to its own role. `force`: even if it holds data.
     virtual Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) = 0;
     /// Puts `disk` into the role of member `name`, which is failed if it still is in sync. `force`:
     /// even if the disk holds data, and if rows in doubt cannot be known without the old member.
-    virtual Task<Checked<Unit>> replace_member(std::string name, std::unique_ptr<Disk> disk,
+    virtual Task<Checked<Unit>> replace_member(MemberName name, std::unique_ptr<Disk> disk,
                                                bool force) = 0;
-    virtual Checked<Unit> start_scrub(bool repair) = 0;
+    /// Ends when the scrub has begun; refused, it will not begin by itself later.
+    virtual Task<Checked<Unit>> start_scrub(bool repair) = 0;
     virtual Checked<Unit> stop_scrub() = 0;
     /// Waits until every write is covered by what holds then. Refused where members have no room.
     virtual Task<Checked<Unit>> change_intent(IntentChange change) = 0;

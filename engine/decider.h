@@ -81,6 +81,8 @@ class Decider {
     virtual void write_refused(WindowPlace place, RowMask rows, RoleSet together) = 0;
 
     // ---- walks
+    /// It runs: ServingNode::walk() was asked for it.
+    virtual void walk_begun(const WalkOrder& order) = 0;
     /// A walk has done more; in memory only, of this node.
     virtual void walk_passed() = 0;
     /// Makes the position durable: never ahead of the data.

@@ -17,7 +17,6 @@
 
 #include "control/status_json.h"
 #include "engine/base/path.h"
-#include "engine/deciding/member_names.h"
 #include "engine/io/identify.h"
 #include "plugin/errors.h"
 #include "plugin/parameters.h"
@@ -70,9 +69,6 @@ Checked<Unit> clear_path(const std::string& path, const sockaddr_un& address) {
     return Unit{};
 }
 
-Task<Checked<Unit>> start_scrub_task(Array* array, bool repair) {
-    co_return array->start_scrub(repair);
-}
 Task<Checked<Unit>> stop_scrub_task(Array* array) { co_return array->stop_scrub(); }
 Task<ArrayStatus> status_task(Array* array) { co_return array->status(); }
 
@@ -265,35 +261,43 @@ ArrayStatus ControlServer::status() {
     return bridge_->run_on_loop([](Array& array) { return status_task(&array); });
 }
 
-/// The name by which the array knows the member: as it was given, or, of a path that leads to the
-/// disk of a member in some other way, its uuid.
-Result<std::string, HttpError> resolve_member(const ArrayStatus& status, const std::string& name) {
+namespace {
+
+/// A path may lead to a member's disk in some other way than the array knows.
+MemberName name_of(const std::string& name) {
     DiskIdentity identity;
     if (name.starts_with('/')) {
         if (const auto found = identify_path(name)) identity = *found;
     }
-    std::vector<NamedMember> members;
-    for (const MemberStatus& member : status.members) {
-        const MemberState state = member.record.state;
-        const bool lost = state == MemberState::faulty || state == MemberState::missing;
-        members.push_back({&member.record, member.open && !lost,
-                           member.open && !lost && member.identity.overlaps(identity)});
-    }
-    const auto found = find_by_name(members, name);
-    if (!found) return HttpError{found.error().ambiguous ? 409U : 404U, found.error().text, ""};
-    const MemberRecord& record = status.members[*found].record;
-    return members[*found].is_disk && record.path != name ? record.uuid.text() : name;
+    return {name, identity};
 }
-
-namespace {
 
 std::uint64_t last_event(const ArrayStatus& status) {
     return status.events.empty() ? 0 : status.events.back().sequence;
 }
 
+unsigned status_of(RefusalCode code) {
+    switch (code) {
+        case RefusalCode::not_found:
+            return 404;
+        case RefusalCode::invalid:
+            return 400;
+        case RefusalCode::stopping:
+            return 503;
+        case RefusalCode::conflict:
+        case RefusalCode::ambiguous:
+        case RefusalCode::busy:
+        case RefusalCode::io:
+            return 409;
+    }
+    return 500;
+}
+
+HttpError error_of(const Refusal& refusal) { return {status_of(refusal.code), refusal.text, ""}; }
+
 Result<std::string, HttpError> answer_of(const Checked<Unit>& result) {
     if (result) return done_body;
-    return HttpError{409, result.error().text, ""};
+    return error_of(result.error());
 }
 
 }  // namespace
@@ -316,22 +320,18 @@ Result<std::string, HttpError> ControlServer::run(const ControlCommand& command)
     if (const auto* add = std::get_if<AddMember>(&command)) return run_add(*add);
     if (const auto* replace = std::get_if<ReplaceMember>(&command)) return run_replace(*replace);
     if (const auto* fail = std::get_if<FailMember>(&command)) {
-        BRAID_TRY(const std::string name, resolve_member(status(), fail->name));
+        const MemberName name = name_of(fail->name);
         return answer_of(bridge_->run_on_loop(
             [&](Array& array) { return array.fail_member(name, fail->force); }));
     }
     if (const auto* remove = std::get_if<RemoveMember>(&command)) {
-        BRAID_TRY(const std::string name, resolve_member(status(), remove->name));
+        const MemberName name = name_of(remove->name);
         return answer_of(
             bridge_->run_on_loop([&](Array& array) { return array.remove_member(name); }));
     }
     if (const auto* scrub = std::get_if<StartScrub>(&command)) {
-        const std::uint64_t before = last_event(status());
-        const bool repair = scrub->repair;
-        const auto result = bridge_->run_on_loop(
-            [repair](Array& array) { return start_scrub_task(&array, repair); });
-        if (result) wait_for_start(before);
-        return answer_of(result);
+        return answer_of(
+            bridge_->run_on_loop([&](Array& array) { return array.start_scrub(scrub->repair); }));
     }
     return answer_of(bridge_->run_on_loop([](Array& array) { return stop_scrub_task(&array); }));
 }
@@ -395,7 +395,7 @@ Result<MemberFile, HttpError> ControlServer::open_new_member(const std::string& 
             ""};
     }
     auto file = open_member_file(*real, {});
-    if (!file) return HttpError{409, file.error().text, ""};
+    if (!file) return error_of(file.error());
     return std::move(file).value();
 }
 
@@ -411,7 +411,7 @@ Result<std::string, HttpError> ControlServer::run_add(const AddMember& command) 
 }
 
 Result<std::string, HttpError> ControlServer::run_replace(const ReplaceMember& command) {
-    BRAID_TRY(const std::string name, resolve_member(status(), command.name));
+    const MemberName name = name_of(command.name);
     BRAID_TRY(MemberFile file, open_new_member(command.path));
     const std::uint64_t before = last_event(status());
     const auto result = bridge_->run_on_loop([&](Array& array) {

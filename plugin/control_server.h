@@ -27,10 +27,6 @@ struct ControlAnswer {
     bool closes{false};  // the connection
 };
 
-/// The name by which the array knows the member that a command means: 404 or 409 where there is
-/// none, or more than one.
-Result<std::string, HttpError> resolve_member(const ArrayStatus& status, const std::string& name);
-
 class ControlServer {
   public:
     ControlServer() = default;

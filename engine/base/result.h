@@ -74,10 +74,22 @@ struct Error {
     constexpr std::string_view text() const { return text_of(code); }
 };
 
+/// What kind of thing a Refusal is about, for programs.
+enum class RefusalCode : unsigned char {
+    conflict,   // the state of things does not allow it
+    invalid,    // asked for what cannot be, whatever the state
+    not_found,  // what was named is not there
+    ambiguous,  // several are called so
+    busy,       // something else must end first
+    stopping,   // no more orders are taken
+    io,         // it was tried, and a member or the system failed
+};
+
 /// A sentence for people: the thing, the reason, and the way out. For set-up and operators'
 /// commands, never on the path of a client's request.
 struct Refusal {
     std::string text;
+    RefusalCode code{RefusalCode::conflict};
 };
 
 struct Unit {};

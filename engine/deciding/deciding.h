@@ -57,6 +57,7 @@ class Deciding final : public Decider {
     void write_refused(WindowPlace place, RowMask rows, RoleSet together) override {
         unknown.write_refused(place, rows, together);
     }
+    void walk_begun(const WalkOrder& order) override { walks.walk_begun(order); }
     void walk_passed() override { walks.walk_passed(); }
     Task<Result<void>> walk_at(WalkPosition at) override { return walks.walk_at(std::move(at)); }
     void walk_ended(WalkPosition at, Result<void> result) override {

@@ -32,25 +32,26 @@ std::string long_words(const NamedMember& member) {
                        record.uuid.text());
 }
 
-NameError nobody(std::span<const NamedMember> members, std::string_view name) {
+Refusal nobody(std::span<const NamedMember> members, std::string_view name) {
     std::vector<std::string> all;
     for (const NamedMember& member : members) all.push_back(short_words(*member.record));
-    return {false, fmt::format("there is no member \"{}\"; the members are {}", name,
-                               fmt::join(all, ", "))};
+    return {
+        fmt::format("there is no member \"{}\"; the members are {}", name, fmt::join(all, ", ")),
+        RefusalCode::not_found};
 }
 
-NameError several(std::span<const NamedMember> members, std::string_view name,
-                  const std::vector<std::size_t>& found) {
+Refusal several(std::span<const NamedMember> members, std::string_view name,
+                const std::vector<std::size_t>& found) {
     std::vector<std::string> all;
     for (const std::size_t at : found) all.push_back(long_words(members[at]));
-    return {true, fmt::format("\"{}\" may be any of {} members: {}; name it by its role or uuid",
-                              name, found.size(), fmt::join(all, "; "))};
+    return {fmt::format("\"{}\" may be any of {} members: {}; name it by its role or uuid", name,
+                        found.size(), fmt::join(all, "; ")),
+            RefusalCode::ambiguous};
 }
 
 }  // namespace
 
-Result<std::size_t, NameError> find_by_name(std::span<const NamedMember> members,
-                                            std::string_view name) {
+Checked<std::size_t> find_by_name(std::span<const NamedMember> members, std::string_view name) {
     const auto role = role_in(name);
     const auto uuid = Uuid::parse(name);
     std::vector<std::size_t> open;

@@ -18,12 +18,7 @@ struct NamedMember {
     bool open{false};     // its disk is in use
     bool is_disk{false};  // the name leads to that disk, whatever the record says
 };
-struct NameError {
-    bool ambiguous{false};  // several are called so; else none
-    std::string text;
-};
-/// The place in `members`.
-Result<std::size_t, NameError> find_by_name(std::span<const NamedMember> members,
-                                            std::string_view name);
+/// The place in `members`; RefusalCode::not_found, or ambiguous where several are called so.
+Checked<std::size_t> find_by_name(std::span<const NamedMember> members, std::string_view name);
 
 }  // namespace braid

@@ -26,7 +26,8 @@ Refusal not_durable(const Error& error) {
     const bool kept =
         error.code == Errc::io || error.code == Errc::full;  // a member that is needed
     return Refusal{fmt::format("the new configuration could not be written: {}",
-                               kept ? error.where : text_of(error.code))};
+                               kept ? error.where : text_of(error.code)),
+                   RefusalCode::io};
 }
 
 Refusal nothing_to_rebuild_from() {
@@ -47,9 +48,10 @@ MemberOrders::MemberOrders(const DecidingContext& context, Parts parts)
       rng_(context.options.seed) {}
 
 Checked<Unit> MemberOrders::may_order() const {
-    if (stage_.draining) return Refusal{"the array is being stopped"};
+    if (stage_.draining) return Refusal{"the array is being stopped", RefusalCode::stopping};
     if (busy_) {
-        return Refusal{"another command on members is running; try again when it is done"};
+        return Refusal{"another command on members is running; try again when it is done",
+                       RefusalCode::busy};
     }
     if (options_.readonly) return Refusal{"the array is served for reading only"};
     return Unit{};
@@ -85,16 +87,17 @@ Checked<Unit> MemberOrders::may_fail(MemberIndex role, bool force) const {
         roster_.text_of_role(role), cost)};
 }
 
-Task<Checked<Unit>> MemberOrders::fail(std::string name, bool force) {
+Task<Checked<Unit>> MemberOrders::fail(MemberName name, bool force) {
     BRAID_CO_CHECK(may_order());
     const Busy guard(*this);
     co_return co_await fail_now(std::move(name), force);
 }
 
-Task<Checked<Unit>> MemberOrders::fail_now(std::string name, bool force) {
+Task<Checked<Unit>> MemberOrders::fail_now(MemberName name, bool force) {
     BRAID_CO_TRY(const std::optional<MemberIndex> role, roster_.find_role(name));
     if (!role) {
-        co_return Refusal{fmt::format("{} is a spare; braid member remove takes it out", name)};
+        co_return Refusal{
+            fmt::format("{} is a spare; braid member remove takes it out", name.text)};
     }
     BRAID_CO_CHECK(may_fail(*role, force));
     losses_.lose(*role, MemberState::faulty, "an operator said so");
@@ -117,7 +120,7 @@ Task<Checked<Unit>> MemberOrders::remove_spare(Uuid uuid) {
     co_return Unit{};
 }
 
-Task<Checked<Unit>> MemberOrders::remove(std::string name) {
+Task<Checked<Unit>> MemberOrders::remove(MemberName name) {
     BRAID_CO_CHECK(may_order());
     const Busy guard(*this);
     BRAID_CO_TRY(const std::size_t found, roster_.find_record(name));
@@ -298,13 +301,12 @@ Task<Checked<Unit>> MemberOrders::join(Spare spare, MemberRecord joining,
 
 /// The new disk was looked at, written to and made empty before the old one is given up: whatever
 /// is refused leaves the old one where it is.
-Task<Checked<Unit>> MemberOrders::replace(std::string name, std::unique_ptr<Disk> disk,
-                                          bool force) {
+Task<Checked<Unit>> MemberOrders::replace(MemberName name, std::unique_ptr<Disk> disk, bool force) {
     BRAID_CO_CHECK(may_order());
     const Busy guard(*this);
     BRAID_CO_TRY(const std::optional<MemberIndex> role, roster_.find_role(name));
     if (!role) {
-        co_return Refusal{fmt::format("{} is a spare: remove it and add another", name)};
+        co_return Refusal{fmt::format("{} is a spare: remove it and add another", name.text)};
     }
     if (members_.failed()) co_return nothing_to_rebuild_from();
     if (!roster_.is_open_role(*role)) BRAID_CO_CHECK(may_fail(*role, force));
@@ -315,7 +317,8 @@ Task<Checked<Unit>> MemberOrders::replace(std::string name, std::unique_ptr<Disk
     }
     // It may have been lost by itself meanwhile.
     if (!roster_.is_open_role(*role)) {
-        BRAID_CO_CHECK(co_await fail_now(std::to_string(raw(*role)), force));
+        MemberName old(std::to_string(raw(*role)));
+        BRAID_CO_CHECK(co_await fail_now(std::move(old), force));
     }
     Spare spare{std::move(disk), std::move(fresh.metadata)};
     co_return co_await join(std::move(spare), std::move(joining), role);

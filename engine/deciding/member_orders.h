@@ -33,10 +33,10 @@ class MemberOrders final : public DecidingPart {
     MemberOrders(const DecidingContext& context, Parts parts);
 
     // As Array has them.
-    Task<Checked<Unit>> fail(std::string name, bool force);
-    Task<Checked<Unit>> remove(std::string name);
+    Task<Checked<Unit>> fail(MemberName name, bool force);
+    Task<Checked<Unit>> remove(MemberName name);
     Task<Checked<Unit>> add(std::unique_ptr<Disk> disk, bool force);
-    Task<Checked<Unit>> replace(std::string name, std::unique_ptr<Disk> disk, bool force);
+    Task<Checked<Unit>> replace(MemberName name, std::unique_ptr<Disk> disk, bool force);
     Task<Checked<Unit>> change_intent(IntentChange wanted);
 
     /// Why there can be no write intent, or empty.
@@ -67,7 +67,7 @@ class MemberOrders final : public DecidingPart {
   private:
     Checked<Unit> may_order() const;
     Checked<Unit> may_fail(MemberIndex role, bool force) const;
-    Task<Checked<Unit>> fail_now(std::string name, bool force);
+    Task<Checked<Unit>> fail_now(MemberName name, bool force);
     Task<Checked<Unit>> remove_spare(Uuid uuid);
     Checked<MemberRecord> plan_record(const Disk& disk);
     Task<Checked<bool>> is_same_disk(Disk* disk);

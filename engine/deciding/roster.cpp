@@ -37,17 +37,17 @@ std::string Roster::text_of_role(MemberIndex member) const {
                            : fmt::format("member {} ({})", raw(member), at.path);
 }
 
-Checked<std::size_t> Roster::find_record(const std::string& name) const {
+Checked<std::size_t> Roster::find_record(const MemberName& name) const {
     std::vector<NamedMember> members;
     for (const MemberRecord& at : configuration_.members) {
-        members.push_back({&at, is_in_use(at), false});
+        const bool in_use = is_in_use(at);
+        const bool is_disk = in_use && disk_of(at)->info().identity.overlaps(name.disk);
+        members.push_back({&at, in_use, is_disk});
     }
-    const auto found = find_by_name(members, name);
-    if (!found) return Refusal{found.error().text};
-    return *found;
+    return find_by_name(members, name.text);
 }
 
-Checked<std::optional<MemberIndex>> Roster::find_role(const std::string& name) const {
+Checked<std::optional<MemberIndex>> Roster::find_role(const MemberName& name) const {
     BRAID_TRY(const std::size_t at, find_record(name));
     return configuration_.members[at].role;
 }

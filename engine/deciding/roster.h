@@ -35,9 +35,9 @@ class Roster final : public DecidingPart {
     /// "member 2 (/dev/sdc)".
     std::string text_of_role(MemberIndex member) const;
     /// The record that `name` means, by its place in the configuration.
-    Checked<std::size_t> find_record(const std::string& name) const;
+    Checked<std::size_t> find_record(const MemberName& name) const;
     /// The role that `name` means; nullopt if it names a spare.
-    Checked<std::optional<MemberIndex>> find_role(const std::string& name) const;
+    Checked<std::optional<MemberIndex>> find_role(const MemberName& name) const;
 
     // ---- disks
     /// The disk of a record, while it is open.

@@ -52,6 +52,12 @@ void WalkOrders::role_filled(MemberIndex member) {
     work_.set();
 }
 
+void WalkOrders::walk_begun(const WalkOrder& order) {
+    if (order.kind != WalkKind::scrubbing) return;
+    scrub_begun_ = true;
+    scrub_event_.set();
+}
+
 void WalkOrders::walk_ended(WalkPosition at, Result<void> result) {
     at_ = std::move(at);
     result_ = result;
@@ -73,6 +79,7 @@ Task<void> WalkOrders::run() {
         work_.clear();
         co_await use_spare();
         const std::optional<WalkOrder> order = next_walk();
+        scrub_event_.set();
         if (!order) {
             if (stage_.stopping) break;  // stop() waits for us, and rings no second time
             co_await work_.wait();
@@ -120,6 +127,7 @@ Task<void> WalkOrders::run() {
     }
     running_ = false;
     work_.set();
+    scrub_event_.set();
 }
 
 /// The lost member alone has rows that it can give back. A rebuild onto another disk would give
@@ -436,8 +444,9 @@ void WalkOrders::end_scrub(const Result<void>& result) {
         fmt::format("scrub is done: {} rows wrong, {} repaired", order.mismatches, order.repaired));
 }
 
-Checked<Unit> WalkOrders::start_scrub(bool repair) {
-    if (stage_.draining) return Refusal{"the array is being stopped"};
+/// Whether there is anything in the way of a scrub.
+Checked<Unit> WalkOrders::may_scrub(bool repair) const {
+    if (stage_.draining) return Refusal{"the array is being stopped", RefusalCode::stopping};
     if (options_.readonly && repair) {
         return Refusal{"the array is served for reading only: a scrub cannot repair"};
     }
@@ -454,15 +463,35 @@ Checked<Unit> WalkOrders::start_scrub(bool repair) {
             "`braid check --repair`, which resyncs first"};
     }
     if (!members_.doubt().empty()) {
-        return Refusal{"a resync makes parity true just now; scrub when it is done"};
+        return Refusal{"a resync makes parity true just now; scrub when it is done",
+                       RefusalCode::busy};
     }
+    if (members_.failed()) return Refusal{"the array has failed"};
+    return Unit{};
+}
+
+Task<Checked<Unit>> WalkOrders::start_scrub(bool repair) {
+    BRAID_CO_CHECK(may_scrub(repair));
     if (configuration_.scrub) {
-        return Refusal{"a scrub is running already; braid scrub stop ends it"};
+        co_return Refusal{"a scrub is running already; braid scrub stop ends it",
+                          RefusalCode::busy};
     }
     writer_.change(change::ScrubAt{ScrubRecord{StripeIndex{}, repair, 0, 0}});
-    scrub_cancelled_ = false;
+    scrub_cancelled_ = scrub_begun_ = false;
+    scrub_starting_ = true;
     work_.set();
-    return Unit{};
+    Checked<Unit> result = Unit{};
+    while (!scrub_begun_ && configuration_.scrub && result) {
+        co_await scrub_event_.next();
+        if (!scrub_begun_) result = may_scrub(repair);
+    }
+    scrub_starting_ = false;
+    work_.set();  // a stop waits for us
+    if (scrub_begun_) co_return Unit{};
+    if (!configuration_.scrub) co_return Refusal{"the scrub was stopped before it began"};
+    writer_.change(change::ScrubAt{});
+    writer_.changed();
+    co_return result;
 }
 
 Checked<Unit> WalkOrders::stop_scrub() {
@@ -474,6 +503,7 @@ Checked<Unit> WalkOrders::stop_scrub() {
     } else {
         writer_.change(change::ScrubAt{});
         writer_.changed();
+        scrub_event_.set();
     }
     return Unit{};
 }

@@ -36,12 +36,16 @@ class WalkOrders final : public DecidingPart {
     void stop();
 
     // As Decider has them.
+    void walk_begun(const WalkOrder& order);
     void walk_passed() { resync_event_.set(); }
     Task<Result<void>> walk_at(WalkPosition at);
     void walk_ended(WalkPosition at, Result<void> result);
     ScrubLog& scrub_log() { return scrub_log_; }
 
-    Checked<Unit> start_scrub(bool repair);
+    /// Ends when the walk runs. What comes in its way before that withdraws the order.
+    Task<Checked<Unit>> start_scrub(bool repair);
+    /// Somebody waits for a scrub to begin: a stop waits for him.
+    bool starting_scrub() const { return scrub_starting_; }
     Checked<Unit> stop_scrub();
 
     /// For a stop that waits for the resync: until less is in doubt, or the resync has ended. What
@@ -73,6 +77,7 @@ class WalkOrders final : public DecidingPart {
     };
 
     Task<void> run();
+    Checked<Unit> may_scrub(bool repair) const;
     Task<Result<void>> walk(WalkOrder order);
     std::optional<WalkOrder> next_walk();
     Task<void> use_spare();
@@ -101,6 +106,9 @@ class WalkOrders final : public DecidingPart {
     std::optional<Result<void>> result_;  // of the walk that has ended
     WalkPosition at_;                     // and where
     bool scrub_cancelled_{false};
+    bool scrub_starting_{false};  // somebody waits for the walk to begin
+    bool scrub_begun_{false};     // since then
+    Event scrub_event_;           // it has begun, or what it waits for may have changed
     std::optional<MemberIndex> rebuild_stuck_;  // could not go on; not tried again by itself
     bool resync_stuck_{false};
     std::string why_rebuild_stuck_;

@@ -243,7 +243,8 @@ Task<Result<void>> LocalArray::stop() {
     stage_.stopping = true;
     co_await serving_.close_gates();
     deciding_.walks.stop();
-    while (deciding_.walks.running() || deciding_.orders.busy()) {
+    while (deciding_.walks.running() || deciding_.walks.starting_scrub() ||
+           deciding_.orders.busy()) {
         co_await work_.take();
         Yield yield;
         co_await yield;

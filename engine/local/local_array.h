@@ -43,20 +43,22 @@ class LocalArray final : public Array {
     void submit(IoRequest& request) override { serving_.submit(request); }
     Task<Result<void>> stop() override;
     ArrayStatus status() const override;
-    Task<Checked<Unit>> fail_member(std::string name, bool force) override {
+    Task<Checked<Unit>> fail_member(MemberName name, bool force) override {
         return deciding_.orders.fail(std::move(name), force);
     }
-    Task<Checked<Unit>> remove_member(std::string name) override {
+    Task<Checked<Unit>> remove_member(MemberName name) override {
         return deciding_.orders.remove(std::move(name));
     }
     Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) override {
         return deciding_.orders.add(std::move(disk), force);
     }
-    Task<Checked<Unit>> replace_member(std::string name, std::unique_ptr<Disk> disk,
+    Task<Checked<Unit>> replace_member(MemberName name, std::unique_ptr<Disk> disk,
                                        bool force) override {
         return deciding_.orders.replace(std::move(name), std::move(disk), force);
     }
-    Checked<Unit> start_scrub(bool repair) override { return deciding_.walks.start_scrub(repair); }
+    Task<Checked<Unit>> start_scrub(bool repair) override {
+        return deciding_.walks.start_scrub(repair);
+    }
     Checked<Unit> stop_scrub() override { return deciding_.walks.stop_scrub(); }
     Task<Checked<Unit>> change_intent(IntentChange change) override {
         return deciding_.orders.change_intent(change);

@@ -98,6 +98,7 @@ class Serving final : public ServingNode, private WalkHost {
     };
 
     // WalkHost
+    void walk_begun(const WalkOrder& order) override { decider_.walk_begun(order); }
     void walk_passed(const WalkOrder& order, WindowRange passed) override;
     Task<Result<void>> walk_checkpoint() override { return decider_.walk_at(position()); }
     Task<Result<void>> walk_unknown(std::vector<BadRange> rows) override {

@@ -19,6 +19,8 @@ namespace braid {
 class WalkHost {
   public:
     virtual ~WalkHost() = default;
+    /// The walk runs.
+    virtual void walk_begun(const WalkOrder& order) = 0;
     /// These windows are done, and all of the order before them; their rows are still locked.
     virtual void walk_passed(const WalkOrder& order, WindowRange passed) = 0;
     /// Makes the position durable: never ahead of the data.

@@ -92,6 +92,7 @@ Task<Result<void>> Walker::run(WalkOrder order) {
         lanes_.push_back(std::make_unique<Lane>(context_, size));
         lanes_group_.spawn(walk_lane(lanes_.back().get()));
     }
+    host_.walk_begun(order_);
     co_await lanes_group_.join();
     lanes_.clear();
     running_ = cancelled_ = false;

@@ -251,7 +251,7 @@ class Chaos {
                 return spawn(sim.array->replace_member(role, sim.disk(platter, newest()), false));
             }
             case 4:
-                return (void)sim.array->start_scrub(rng_.chance(2)).has_value();
+                return spawn(sim.array->start_scrub(rng_.chance(2)));
             case 5:
                 return (void)sim.array->stop_scrub().has_value();
             default:

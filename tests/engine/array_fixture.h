@@ -143,6 +143,8 @@ class SimArray {
         for (auto& platter : platters) platter->cut_power(loop_.rng());
     }
 
+    /// Until it has begun.
+    Checked<Unit> scrub(bool repair) { return loop().run_until_done(array->start_scrub(repair)); }
     Result<void> run(IoRequest& request) {
         return loop_.run_until_done(run_one(array.get(), &request));
     }

@@ -518,7 +518,7 @@ TEST_F(Loss, WhatIsVoidAndCannotBeReadGetsTheZerosOfItsParity) {
     sim->platters[1]->bad_rows.clear();
     sim->platters[2]->bad_rows.insert(row);
     std::memset(sim->platters[2]->content.data() + row * row_size, 0x5a, row_size);
-    ASSERT_TRUE(sim->array->start_scrub(false));
+    ASSERT_TRUE(sim->scrub(false));
     sim->settle();
     sim->platters[2]->bad_rows.clear();
     Buffer fresh = random_bytes(sim->loop().rng(), row_size);

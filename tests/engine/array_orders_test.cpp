@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <functional>
+#include <optional>
 
 #include "engine/metadata/member_metadata.h"
 #include "tests/engine/array_fixture.h"
@@ -31,6 +32,10 @@ Checked<Unit> replace(SimArray& sim, const std::string& name, const Platter& pla
 }
 Checked<Unit> fail(SimArray& sim, const std::string& name) {
     return sim.loop().run_until_done(sim.array->fail_member(name, false));
+}
+template <class T>
+Task<void> keep(Task<T> task, std::optional<T>* result) {
+    result->emplace(co_await task);
 }
 std::string text_of(const Checked<Unit>& result) { return result ? "done" : result.error().text; }
 MemberStatus member(const SimArray& sim, std::uint32_t role) {
@@ -302,6 +307,114 @@ TEST(Orders, AReadOnlyMemberIsNotTakenForABrokenOne) {
     sim.platters[2]->read_only = false;
     ASSERT_TRUE(sim.open());
     EXPECT_EQ(sim.array->status().health, Health::clean);
+}
+
+TEST(Orders, ARefusalSaysWhatKindOfObstacleThereIs) {
+    SimArray sim({.seed = 15, .spares = 1});
+    sim.create();
+    for (auto& platter : sim.platters) platter->is_known = true;
+    ASSERT_TRUE(sim.open());
+    const auto code_of = [&](Task<Checked<Unit>> task) {
+        const auto result = sim.loop().run_until_done(std::move(task));
+        EXPECT_FALSE(result);
+        return result ? RefusalCode::io : result.error().code;
+    };
+    EXPECT_EQ(code_of(sim.array->fail_member("9", false)), RefusalCode::not_found);
+    EXPECT_EQ(code_of(sim.array->remove_member("/dev/nobody")), RefusalCode::not_found);
+    EXPECT_EQ(code_of(sim.array->remove_member("1")), RefusalCode::conflict);
+    // A path that the array does not know leads to a disk that it has.
+    const DiskIdentity disk = member(sim, 1).identity;
+    ASSERT_TRUE(disk.known());
+    const MemberName link("/dev/disk/by-id/one", disk);
+    ASSERT_TRUE(sim.loop().run_until_done(sim.array->fail_member(link, false)));
+    sim.settle();
+    EXPECT_NE(member(sim, 1).record.path, "m1") << "the spare took its place";
+    std::optional<Checked<Unit>> first;
+    sim.loop().tasks().spawn(keep(sim.array->fail_member("2", false), &first));
+    std::optional<Checked<Unit>> second;
+    sim.loop().tasks().spawn(keep(sim.array->remove_member("2"), &second));
+    while (!first || !second) ASSERT_TRUE(sim.loop().step());
+    EXPECT_TRUE(*first);
+    ASSERT_FALSE(*second);
+    EXPECT_EQ(second->error().code, RefusalCode::busy);
+    ASSERT_TRUE(sim.loop().run_until_done(sim.array->stop()));
+    EXPECT_EQ(code_of(sim.array->fail_member("2", false)), RefusalCode::stopping);
+    EXPECT_EQ(code_of(sim.array->start_scrub(false)), RefusalCode::stopping);
+}
+
+// ---- a scrub is ordered ----
+
+bool scrubs(const SimArray& sim) {
+    const ArrayStatus status = sim.array->status();
+    return !status.walks.empty() && status.walks.front().kind == WalkKind::scrubbing;
+}
+
+TEST(ScrubOrder, EndsWhenTheWalkRuns) {
+    for (const std::uint64_t seed : {1, 2, 3, 4, 5, 6, 7, 8}) {
+        SCOPED_TRACE(seed);
+        SimArray sim({.seed = seed, .stripes = 400});
+        sim.create();
+        ASSERT_TRUE(sim.open());
+        std::optional<Checked<Unit>> result;
+        sim.loop().tasks().spawn(keep(sim.array->start_scrub(false), &result));
+        while (!result) {
+            ASSERT_TRUE(sim.loop().step());
+            EXPECT_TRUE(!scrubs(sim) || sim.has_event("scrub_started"));
+        }
+        ASSERT_TRUE(*result);
+        EXPECT_TRUE(scrubs(sim));
+        const auto again = sim.scrub(true);
+        EXPECT_SAYS(text_of(again), "a scrub is running already");
+        EXPECT_EQ(again.error().code, RefusalCode::busy);
+        sim.settle();
+        EXPECT_EQ(sim.array->status().last_scrub->mismatches, 0u);
+        ASSERT_TRUE(sim.stop());
+    }
+}
+
+/// Something comes in the way between the order and the walk.
+struct Obstacle {
+    const char* says;
+    RefusalCode code;
+    std::function<void(SimArray&)> put;
+};
+
+TEST(ScrubOrder, WhatComesInItsWayWithdrawsIt) {
+    std::optional<Checked<Unit>> failed;
+    std::optional<Result<void>> stopped;
+    const std::vector<Obstacle> obstacles{
+        {"1 of 4 members lost", RefusalCode::conflict,
+         [&](SimArray& sim) {
+             sim.loop().tasks().spawn(keep(sim.array->fail_member("1", false), &failed));
+         }},
+        {"the scrub was stopped before it began", RefusalCode::conflict,
+         [](SimArray& sim) { ASSERT_TRUE(sim.array->stop_scrub()); }},
+        {"the array is being stopped", RefusalCode::stopping,
+         [&](SimArray& sim) { sim.loop().tasks().spawn(keep(sim.array->stop(), &stopped)); }},
+    };
+    for (const Obstacle& obstacle : obstacles) {
+        SCOPED_TRACE(obstacle.says);
+        SimArray sim({.seed = 16});
+        sim.create();
+        ASSERT_TRUE(sim.open());
+        std::optional<Checked<Unit>> result;
+        sim.loop().tasks().spawn(keep(sim.array->start_scrub(true), &result));
+        while (!sim.array->configuration().scrub) ASSERT_TRUE(sim.loop().step());
+        ASSERT_FALSE(result);
+        obstacle.put(sim);
+        while (!result) ASSERT_TRUE(sim.loop().step());
+        EXPECT_SAYS(text_of(*result), obstacle.says);
+        EXPECT_EQ(result->error().code, obstacle.code);
+        EXPECT_FALSE(sim.array->configuration().scrub) << "it begins by itself later";
+        if (obstacle.code == RefusalCode::stopping) {
+            while (!stopped) ASSERT_TRUE(sim.loop().step());
+            EXPECT_TRUE(*stopped);
+            ASSERT_TRUE(sim.open());
+            EXPECT_FALSE(sim.array->configuration().scrub);
+        }
+        sim.settle();
+        EXPECT_FALSE(sim.has_event("scrub_done"));
+    }
 }
 
 }  // namespace

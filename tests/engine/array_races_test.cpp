@@ -164,7 +164,7 @@ TEST(SimArrayRaces, ZeroingAndWalkingDoNotWaitForEachOther) {
         sim.create();
         ASSERT_TRUE(sim.open());
         Rng& rng = sim.loop().rng();
-        ASSERT_TRUE(sim.array->start_scrub(false));
+        ASSERT_TRUE(sim.scrub(false));
         Flight flight(sim);
         while (walked(sim) == 0) ASSERT_TRUE(sim.loop().step());
         while (!sim.array->status().walks.empty()) {
@@ -289,7 +289,7 @@ TEST(SimArrayRaces, AScrubPassesRowsThatCannotBeKnown) {
     const std::uint64_t row = SimArray::data_offset / row_size + 9;
     sim.platters[0]->bad_rows.insert(row);
     sim.platters[1]->bad_rows.insert(row);
-    ASSERT_TRUE(sim.array->start_scrub(true));
+    ASSERT_TRUE(sim.scrub(true));
     sim.settle();
     EXPECT_EQ(std::ranges::count(sim.events, "scrub_started"), 1);
     EXPECT_TRUE(sim.has_event("mismatch"));
@@ -310,7 +310,7 @@ TEST(SimArrayRaces, BadRowsOfSeveralMembersCloseTogetherAreMendedByAWalk) {
         }
         if (kind == WalkKind::scrubbing) {
             sim.platters[1]->content.data()[SimArray::data_offset + row_size] ^= std::byte{1};
-            ASSERT_TRUE(sim.array->start_scrub(true));
+            ASSERT_TRUE(sim.scrub(true));
         } else {
             ASSERT_TRUE(replace(sim, 4)->wait());
         }

@@ -227,7 +227,7 @@ TEST(SimArray, ReadErrorsAreAnsweredFromTheOthersAndRewritten) {
         }
         sim.expect_content();
         for (int round = 0; round != 4; ++round) run_burst(sim, 12);
-        ASSERT_TRUE(sim.array->start_scrub(true));
+        ASSERT_TRUE(sim.scrub(true));
         sim.settle();
         for (const auto& platter : sim.platters) EXPECT_TRUE(platter->bad_rows.empty());
         sim.expect_content();
@@ -291,11 +291,11 @@ TEST(SimArray, AScrubLocatesTheWrongStripOfRaid6AndRepairsThatOne) {
         sim.platters[i]->content.data()[SimArray::data_offset + i * 3 * row_size + 5] ^=
             std::byte{0x40};
     }
-    ASSERT_TRUE(sim.array->start_scrub(false));
+    ASSERT_TRUE(sim.scrub(false));
     sim.settle();
     EXPECT_EQ(sim.array->status().last_scrub->mismatches, 6);
     EXPECT_EQ(sim.array->status().last_scrub->repaired, 0);
-    ASSERT_TRUE(sim.array->start_scrub(true));
+    ASSERT_TRUE(sim.scrub(true));
     sim.settle();
     EXPECT_EQ(sim.array->status().last_scrub->repaired, 6);
     sim.expect_content();
@@ -312,11 +312,11 @@ TEST(SimArray, AScrubOfRaid5ReportsAndRewritesParityOnlyWhenTold) {
     sim.platters[p]
         ->content.data()[SimArray::data_offset + geometry.strip_offset(StripeIndex{3})] ^=
         std::byte{1};
-    ASSERT_TRUE(sim.array->start_scrub(false));
+    ASSERT_TRUE(sim.scrub(false));
     sim.settle();
     EXPECT_EQ(sim.array->status().last_scrub->mismatches, 1);
     EXPECT_TRUE(sim.has_event("mismatch"));
-    ASSERT_TRUE(sim.array->start_scrub(true));
+    ASSERT_TRUE(sim.scrub(true));
     sim.settle();
     sim.expect_parity();
     sim.expect_content();
@@ -379,8 +379,8 @@ TEST(SimArray, AReadonlyArrayIsScrubbedAndNothingIsWritten) {
     std::uint64_t writes = 0;
     for (const auto& platter : sim.platters) writes += platter->writes;
     ASSERT_TRUE(sim.open_readonly());
-    EXPECT_FALSE(sim.array->start_scrub(true));
-    ASSERT_TRUE(sim.array->start_scrub(false));
+    EXPECT_FALSE(sim.scrub(true));
+    ASSERT_TRUE(sim.scrub(false));
     sim.settle();
     EXPECT_EQ(sim.array->status().last_scrub->mismatches, 1);
     ASSERT_TRUE(sim.stop());

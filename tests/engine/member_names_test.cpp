@@ -60,7 +60,7 @@ TEST(MemberNames, OfTwoThatAreOpenNobodyIsMeant) {
     array.records[4].path = "/dev/sdb";  // appeared under the name of one that was pulled
     const auto found = find_by_name(array.members, "/dev/sdb");
     ASSERT_FALSE(found);
-    EXPECT_TRUE(found.error().ambiguous);
+    EXPECT_EQ(found.error().code, RefusalCode::ambiguous);
     for (const char* part :
          {"1 (/dev/sdb), in_sync", "spare (/dev/sdb), spare", "a1000000-", "uuid"}) {
         EXPECT_NE(found.error().text.find(part), std::string::npos) << found.error().text;
@@ -73,7 +73,7 @@ TEST(MemberNames, OfTwoThatAreLostNobodyIsMeant) {
     array.records[1].state = MemberState::faulty;
     const auto found = find_by_name(array.members, "/dev/sdb");
     ASSERT_FALSE(found);
-    EXPECT_TRUE(found.error().ambiguous);
+    EXPECT_EQ(found.error().code, RefusalCode::ambiguous);
 }
 
 TEST(MemberNames, ADiskHasManyNames) {
@@ -87,7 +87,7 @@ TEST(MemberNames, WhoIsNotThereIsAnsweredWithThoseThatAre) {
     for (const char* name : {"", "4", "/dev/sdz", "-1", "1x", "spare"}) {
         const auto found = find_by_name(array.members, name);
         ASSERT_FALSE(found) << name;
-        EXPECT_FALSE(found.error().ambiguous);
+        EXPECT_EQ(found.error().code, RefusalCode::not_found);
         EXPECT_NE(found.error().text.find("/dev/sdd"), std::string::npos) << found.error().text;
     }
 }

@@ -42,6 +42,7 @@ class Monitor final : public Decider {
     }
     Task<Result<void>> rows_doubtful(std::vector<BadRange>) override { co_return Result<void>{}; }
     Task<Result<void>> rows_unknown(std::vector<BadRange>) override { co_return Result<void>{}; }
+    void walk_begun(const WalkOrder&) override {}
     void walk_passed() override {}
     Task<Result<void>> walk_at(WalkPosition) override { co_return Result<void>{}; }
     void walk_ended(WalkPosition, Result<void>) override {}

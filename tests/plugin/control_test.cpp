@@ -340,7 +340,7 @@ TEST_F(ControlServerTest, AnswersOverHttp) {
               std::string::npos);
     EXPECT_NE(ask("POST /v1/members/%2Ffake%2F3/fail").find("HTTP/1.1 200"), std::string::npos);
     control_.stop();
-    EXPECT_EQ(server_.array().orders, (std::vector<std::string>{"scrub", "fail /fake/3"}));
+    EXPECT_EQ(server_.array().orders, (std::vector<std::string>{"scrub", "fail 3"}));
     EXPECT_NE(lstat(path_.c_str(), &status), 0) << "the socket is still there";
 }
 
@@ -443,8 +443,7 @@ TEST_F(ControlServerTest, AMemberHasManyNames) {
     EXPECT_EQ(status("/fake/33"), 404u);
     control_.stop();
     EXPECT_EQ(server_.array().orders,
-              (std::vector<std::string>{"fail " + uuid.text(), "fail " + capitals, "fail 3",
-                                        "fail /fake/3"}));
+              (std::vector<std::string>{"fail 3", "fail 3", "fail 3", "fail 3"}));
 }
 
 TEST_F(ControlServerTest, APathMeansTheDiskThatItLeadsTo) {
@@ -452,20 +451,32 @@ TEST_F(ControlServerTest, APathMeansTheDiskThatItLeadsTo) {
     const std::string link = folder_ + "/link";
     std::ofstream(disk) << std::string(8192, 'x');
     std::filesystem::create_hard_link(disk, link);
-    ArrayStatus status = server_.array().status();
-    status.members[3].identity = *identify_path(disk);
-    EXPECT_EQ(*resolve_member(status, link), status.members[3].record.uuid.text());
-    EXPECT_EQ(*resolve_member(status, "/fake/3"), "/fake/3");
-    // The lost one has its path still; another took it.
-    status.members[2].record.path = status.members[4].record.path = "/fake/4";
-    EXPECT_EQ(*resolve_member(status, "/fake/4"), "/fake/4");
-    status.members[5].record.path = "/fake/4";
-    const auto both = resolve_member(status, "/fake/4");
-    ASSERT_FALSE(both);
-    EXPECT_EQ(both.error().status, 409u);
-    EXPECT_NE(both.error().text.find("4 (/fake/4)"), std::string::npos) << both.error().text;
-    EXPECT_NE(both.error().text.find("5 (/fake/4)"), std::string::npos);
-    EXPECT_EQ(resolve_member(status, "/nobody").error().status, 404u);
+    server_.array().identities[3] = *identify_path(disk);
+    start();
+    const auto fail = [&](const std::string& name) {
+        return control_.answer({"POST", "/v1/members/" + name + "/fail", {}, ""}).status;
+    };
+    EXPECT_EQ(fail(link), 200u);
+    EXPECT_EQ(fail("/fake/3"), 200u);
+    EXPECT_EQ(fail("/fake/4"), 200u);
+    EXPECT_EQ(fail("/nobody"), 404u);
+    control_.stop();
+    EXPECT_EQ(server_.array().orders, (std::vector<std::string>{"fail 3", "fail 3", "fail 4"}));
+}
+
+TEST_F(ControlServerTest, ARefusalsCodeDecidesTheStatus) {
+    start();
+    const std::pair<RefusalCode, unsigned> expected[] = {
+        {RefusalCode::conflict, 409},  {RefusalCode::invalid, 400}, {RefusalCode::not_found, 404},
+        {RefusalCode::ambiguous, 409}, {RefusalCode::busy, 409},    {RefusalCode::stopping, 503},
+        {RefusalCode::io, 409}};
+    for (const auto& [code, status] : expected) {
+        server_.array().refuses_scrub = code;
+        const ControlAnswer answer = control_.answer({"POST", "/v1/scrub", {}, "{}"});
+        EXPECT_EQ(answer.status, status);
+        EXPECT_NE(answer.body.find("no scrub now"), std::string::npos);
+    }
+    control_.stop();
 }
 
 TEST_F(ControlServerTest, TheWriteIntentIsChanged) {

@@ -15,6 +15,7 @@
 
 #include "engine/array.h"
 #include "engine/base/buffer.h"
+#include "engine/deciding/member_names.h"
 #include "engine/io/uring_loop.h"
 #include "engine/layout/bad_bytes.h"
 
@@ -112,20 +113,27 @@ class FakeArray final : public Array {
         status.events.push_back({1, 1700000000, Severity::error, "member_failed", "it failed"});
         return status;
     }
-    Task<Checked<Unit>> fail_member(std::string name, bool force) override {
-        return order("fail " + name + (force ? " force" : ""));
+    Task<Checked<Unit>> fail_member(MemberName name, bool force) override {
+        BRAID_CO_TRY(const std::string role, find(name));
+        co_return co_await order("fail " + role + (force ? " force" : ""));
     }
-    Task<Checked<Unit>> remove_member(std::string name) override { return order("remove " + name); }
+    Task<Checked<Unit>> remove_member(MemberName name) override {
+        BRAID_CO_TRY(const std::string role, find(name));
+        co_return co_await order("remove " + role);
+    }
     Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) override {
         return order("add " + disk->info().path + (force ? " force" : ""));
     }
-    Task<Checked<Unit>> replace_member(std::string name, std::unique_ptr<Disk> disk,
+    Task<Checked<Unit>> replace_member(MemberName name, std::unique_ptr<Disk> disk,
                                        bool force) override {
-        return order("replace " + name + " " + disk->info().path + (force ? " force" : ""));
+        BRAID_CO_TRY(const std::string role, find(name));
+        co_return co_await order("replace " + role + " " + disk->info().path +
+                                 (force ? " force" : ""));
     }
-    Checked<Unit> start_scrub(bool repair) override {
+    Task<Checked<Unit>> start_scrub(bool repair) override {
+        if (refuses_scrub) co_return Refusal{"no scrub now", *refuses_scrub};
         orders.push_back(repair ? "scrub repair" : "scrub");
-        return Unit{};
+        co_return Unit{};
     }
     Checked<Unit> stop_scrub() override { return Refusal{"no scrub runs"}; }
     Task<Checked<Unit>> change_intent(IntentChange change) override {
@@ -133,9 +141,11 @@ class FakeArray final : public Array {
         changes.push_back(change);
         co_return Unit{};
     }
-    bool no_room{false};                // change_intent() refuses
-    std::uint64_t bad_stripes{0};       // that the status tells of
-    std::vector<IntentChange> changes;  // that were asked for
+    std::optional<RefusalCode> refuses_scrub;
+    std::vector<DiskIdentity> identities{7};  // of the members' disks
+    bool no_room{false};                      // change_intent() refuses
+    std::uint64_t bad_stripes{0};             // that the status tells of
+    std::vector<IntentChange> changes;        // that were asked for
     bool read_direct(std::uint64_t offset, ByteSpan into) override {
         if (!direct) return false;
         std::memcpy(into.data(), bytes_.data() + offset, into.size());
@@ -148,6 +158,19 @@ class FakeArray final : public Array {
         if (text == "fail 1") co_return Refusal{"member 1 cannot be spared"};
         orders.push_back(std::move(text));
         co_return Unit{};
+    }
+
+    /// The role, or "spare".
+    Checked<std::string> find(const MemberName& name) const {
+        std::vector<NamedMember> members;
+        for (const MemberRecord& record : configuration_.members) {
+            const bool open = record.state != MemberState::faulty;
+            const bool is_disk = open && identities[members.size()].overlaps(name.disk);
+            members.push_back({&record, open, is_disk});
+        }
+        BRAID_TRY(const std::size_t at, find_by_name(members, name.text));
+        const auto& role = configuration_.members[at].role;
+        return role ? std::to_string(raw(*role)) : std::string("spare");
     }
 
     Configuration configuration_;

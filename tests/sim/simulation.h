@@ -161,6 +161,7 @@ class Simulation {
     void change_intent();
     void note_intent();
     void corrupt();
+    bool start_scrub(bool repair);
     void finish_scrub(std::uint64_t repaired);
     void take_snapshot();
 

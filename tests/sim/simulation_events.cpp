@@ -352,9 +352,7 @@ void Simulation::operate() {
         case 5:
         case 6: {
             const bool repair = rng_.chance(2);
-            note(fmt::format("operator: scrub{}: {}", repair ? " and repair" : "",
-                             array_->start_scrub(repair) ? "started" : "refused"));
-            return;
+            return spawn(repair ? "scrub and repair" : "scrub", array_->start_scrub(repair));
         }
         case 7:
             note(
@@ -363,6 +361,17 @@ void Simulation::operate() {
         default:
             if (commands_.empty() && rng_.chance(2)) change_intent();
     }
+}
+
+/// At the end, when nothing is in its way. False: that was a failure.
+bool Simulation::start_scrub(bool repair) {
+    spawn(repair ? "scrub and repair" : "scrub", array_->start_scrub(repair));
+    const std::shared_ptr<Command> command = commands_.back();
+    run_until([&] { return command->result.has_value(); }, 600'000'000'000, "a scrub to begin");
+    if (failed()) return false;
+    if (*command->result) return true;
+    fail(Outcome::not_settling, "no scrub can be started: " + command->result->error().text);
+    return false;
 }
 
 // ---- silent corruption ---------------------------------------------------------------------
@@ -421,7 +430,7 @@ void Simulation::corrupt() {
             return std::memcmp(hurt.platter->content.data() + hurt.offset, hurt.before.data(),
                                row_size) != 0;
         }));
-    if (!array_->start_scrub(true)) return fail(Outcome::not_settling, "no scrub can be started");
+    if (!start_scrub(true)) return;
     finish_scrub(count);
     oracle_->set_time(loop_.now().value);
     for (const std::uint64_t row : rows)
