@@ -232,15 +232,13 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     }
     StripeIo io(context.geometry, context.members);
     Lease lease;
-    RoleSet unreadable;
     StripePlan plan;
-    for (;;) {  // ends: each further round has a role more that is lost or unreadable
-        const std::uint64_t losses = context.members.losses();
-        StripeState state = context.members.state_of(wanted.place, rows);
+    ReadRounds rounds(context.members);
+    do {
+        StripeState state = rounds.begin(wanted.place, rows);
         if (context.bad.retry_rows(wanted.place, rows) != 0 && !BRAID_MUTANT(retry_row_trusted)) {
             state.retry = RoleSet::of(wanted.role);  // of some role
         }
-        state.unreadable = unreadable - state.lost;
         BRAID_CO_TRY(plan, plan_read(state, RoleSet::of(wanted.role)));
         io.begin(wanted.place, rows);
         lease = Lease();
@@ -252,12 +250,7 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
             co_await io.group;
             io.collect();
         }
-        if (const RoleSet failed = take_failed_reads(io, context.monitor); !failed.empty()) {
-            unreadable |= failed;
-            continue;
-        }
-        if (losses == context.members.losses()) break;
-    }
+    } while (!rounds.all_read(take_failed_reads(io, context.monitor)) || !rounds.is_current());
     // The next start will not know of a loss that never becomes durable: it will take that member's
     // own bytes, not what the others give for them now.
     const bool forgotten =

@@ -74,6 +74,32 @@ class StripeIo {
     std::uint32_t ops_used_{0};
 };
 
+/// Rounds of reading rows of one stripe, until all that was planned is known and no member was lost
+/// meanwhile. They end: each further one has a role more that is lost or unreadable.
+class ReadRounds {
+  public:
+    explicit ReadRounds(const Members& members) : members_(members) {}
+
+    /// What the next round is planned by.
+    StripeState begin(WindowPlace place, RowMask rows) {
+        losses_ = members_.losses();
+        StripeState state = members_.state_of(place, rows);
+        state.unreadable = unreadable_ - state.lost;
+        return state;
+    }
+    /// Takes note of the roles that could not be read. False: there were some.
+    bool all_read(RoleSet failed) {
+        unreadable_ |= failed;
+        return failed.empty();
+    }
+    bool is_current() const { return losses_ == members_.losses(); }
+
+  private:
+    const Members& members_;
+    RoleSet unreadable_;
+    std::uint64_t losses_{0};
+};
+
 /// The roles whose read failed since begin(), each told to the monitor.
 RoleSet take_failed_reads(StripeIo& io, Decider& monitor);
 /// Tells the monitor of each role whose write failed: the member is lost, or kept. True: one of

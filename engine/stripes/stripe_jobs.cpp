@@ -586,14 +586,12 @@ Task<Result<void>> StripeJobs::run(Job* job) {
     const StripeContext& context = context_;
     StripeIo& io = job->io;
     WriteIntent::Hold hold(context.intent, job->place().stripe);  // on its way while we read
-    RoleSet unreadable;
-    for (;;) {  // ends: each further round has a role more that is lost or unreadable
+    ReadRounds rounds(context.members);
+    for (;;) {
         if (context.members.failed()) co_return Error{Errc::failed, "array"};
         if (job->covers_bad_rows_in_part()) co_return Error{Errc::unknown, "row"};
-        const std::uint64_t losses = context.members.losses();
         job->find_bands();  // a loss may have listed rows
-        job->state = context.members.state_of(job->place());
-        job->state.unreadable = unreadable - job->state.lost;
+        job->state = rounds.begin(job->place(), row_range(0, context.geometry.window_rows));
         BRAID_CO_CHECK(job->plan());
         io.begin(job->place(), job->parts.rows);
         job->choose_sources();
@@ -607,12 +605,9 @@ Task<Result<void>> StripeJobs::run(Job* job) {
             co_await io.group;
             io.collect();
         }
-        if (const RoleSet failed = take_failed_reads(io, context.monitor); !failed.empty()) {
-            unreadable |= failed;
-            continue;
-        }
+        if (!rounds.all_read(take_failed_reads(io, context.monitor))) continue;
         BRAID_CO_CHECK(co_await hold);
-        if (losses == context.members.losses()) break;  // nothing was written so far
+        if (rounds.is_current()) break;  // nothing was written so far
     }
     job->recover();
     job->gather();
