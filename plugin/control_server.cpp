@@ -17,6 +17,7 @@
 
 #include "control/status_json.h"
 #include "engine/base/path.h"
+#include "engine/deciding/member_names.h"
 #include "engine/io/identify.h"
 #include "plugin/errors.h"
 #include "plugin/parameters.h"
@@ -387,12 +388,7 @@ Result<MemberFile, HttpError> ControlServer::open_new_member(const std::string& 
         // One that failed is being closed: the lock is waited for.
         if (!member.open || record.state == MemberState::faulty || !identity) continue;
         if (!member.identity.overlaps(*identity)) continue;
-        return HttpError{
-            409,
-            fmt::format("{} is a member of this array already: {} ({}), {}", path,
-                        record.role ? fmt::format("member {}", raw(*record.role)) : "a spare",
-                        record.path, braid::text_of(record.state)),
-            ""};
+        return HttpError{409, member_already(path, record), ""};
     }
     auto file = open_member_file(*real, {});
     if (!file) return error_of(file.error());

@@ -51,6 +51,12 @@ Refusal several(std::span<const NamedMember> members, std::string_view name,
 
 }  // namespace
 
+std::string member_already(std::string_view path, const MemberRecord& record) {
+    return fmt::format("{} is a member of this array already: {} ({}), {}", path,
+                       record.role ? fmt::format("member {}", raw(*record.role)) : "a spare",
+                       record.path, text_of(record.state));
+}
+
 Checked<std::size_t> find_by_name(std::span<const NamedMember> members, std::string_view name) {
     const auto role = role_in(name);
     const auto uuid = Uuid::parse(name);

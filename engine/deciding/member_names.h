@@ -18,6 +18,9 @@ struct NamedMember {
     bool open{false};     // its disk is in use
     bool is_disk{false};  // the name leads to that disk, whatever the record says
 };
+/// "PATH is a member of this array already: member 2 (/dev/sdc), in_sync": nobody takes it for
+/// another one.
+std::string member_already(std::string_view path, const MemberRecord& record);
 /// The place in `members`; RefusalCode::not_found, or ambiguous where several are called so.
 Checked<std::size_t> find_by_name(std::span<const NamedMember> members, std::string_view name);
 

@@ -16,9 +16,7 @@ namespace braid {
 namespace {
 
 Refusal is_member_already(const std::string& path, const MemberRecord& at, std::string_view why) {
-    const std::string what = at.role ? fmt::format("member {}", raw(*at.role)) : "a spare";
-    return Refusal{fmt::format("{} is a member of this array already: {} ({}), {}; {}", path, what,
-                               at.path, text_of(at.state), why)};
+    return Refusal{fmt::format("{}; {}", member_already(path, at), why)};
 }
 
 /// An order that was not carried out for that; of a member that is kept, its name.
