@@ -100,8 +100,7 @@ void Roster::fill_role(MemberIndex member, Spare spare) {
 Task<void> Roster::close_slot(MemberIndex member) {
     auto& slot = members_.slot(member);
     while (slot.in_flight() != 0 || slot.gate.has_readers() || writing_) {
-        Timer timer(clock_, Nanos{clock_.now().value + 1'000'000});
-        co_await timer;
+        co_await members_.quiet().next();
     }
     if (slot.drive) slot.drive->close();
     members_.refresh();
@@ -116,8 +115,7 @@ Task<void> Roster::let_go(MemberIndex member) {
             members_.refresh();
             co_return;
         }
-        Timer timer(clock_, Nanos{clock_.now().value + 10'000'000});
-        co_await timer;
+        co_await members_.quiet().next();
     }
 }
 

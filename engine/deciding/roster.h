@@ -59,7 +59,10 @@ class Roster final : public DecidingPart {
     /// next one have its name, or come back itself.
     Task<void> let_go(MemberIndex member);
     /// While a configuration is being written nobody closes a disk.
-    void set_writing(bool writing) { writing_ = writing; }
+    void set_writing(bool writing) {
+        writing_ = writing;
+        if (!writing && !stage_.abandoned) members_.note_quiet();
+    }
 
     // ---- roles
     bool is_open_role(MemberIndex member) const;

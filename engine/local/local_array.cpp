@@ -262,6 +262,7 @@ Task<void> LocalArray::end_tasks() {
     if (stop_timer_ != nullptr) stop_timer_->cancel();
     serving_.stop();
     deciding_.writer.stop();
+    serving_.members().note_quiet();
     co_await tasks_.join();
 }
 

@@ -89,7 +89,7 @@ class LocalArray final : public Array {
     Deciding deciding_;
     Before before_;
     std::vector<change::Seen> seen_;  // disks that were put
-    Timer* stop_timer_{nullptr};  // of watch_stop()
+    Timer* stop_timer_{nullptr};      // of watch_stop()
 };
 
 }  // namespace braid

@@ -16,7 +16,9 @@ class DirectGate {
     void close() { state_.store((state_.load() & ~std::uint64_t{1}) + 2); }
     bool has_readers() const { return readers_.load() != 0; }
 
-    /// Any thread: `if (gate.enter(ticket)) { read...; if (gate.leave(ticket)) it counts; }`
+    /// Any thread: `if (gate.enter(ticket)) { read...; if (gate.leave(ticket)) it counts; }`. Whoever
+    /// is told false by one of them asks the loop instead. So whom the loop finds among the readers
+    /// of a closed gate, it hears of when he is none any more, and needs not look again and again.
     bool enter(std::uint64_t& ticket) {
         readers_.fetch_add(1);
         ticket = state_.load();
@@ -25,9 +27,8 @@ class DirectGate {
         return false;
     }
     bool leave(std::uint64_t ticket) {
-        const bool same = state_.load() == ticket;
-        readers_.fetch_sub(1);
-        return same;
+        readers_.fetch_sub(1);  // first: if close() still saw us, we see that it was closed
+        return state_.load() == ticket;
     }
 
   private:

@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/io/task.h"
 #include "engine/layout/doubt.h"
 #include "engine/layout/geometry.h"
 #include "engine/layout/row_set.h"
@@ -158,7 +159,17 @@ class Members {
     void submit(MemberIndex member, DiskGroup& group, DriveOp& op) {
         slot(member).drive->submit(group, op);
     }
-    void finish(MemberIndex member, DriveOp& op) { slot(member).drive->finish(op); }
+    void finish(MemberIndex member, DriveOp& op) {
+        Drive& drive = *slot(member).drive;
+        drive.finish(op);
+        if (drive.in_flight() == 0) note_quiet();
+    }
+    /// Set when nothing is under way on some member any more: whoever wants to close a disk waits
+    /// for it and looks again. Costs nothing while nobody waits.
+    Event& quiet() { return quiet_; }
+    void note_quiet() {
+        if (!quiet_.is_set()) quiet_.set();
+    }
     /// The strictest of the open disks.
     std::uint32_t memory_align() const { return memory_align_; }
     void refresh();  // after a disk was put in or taken out
@@ -186,6 +197,7 @@ class Members {
     Doubt doubt_;
     RowSet missed_;  // written without a member whose loss is not durable
     std::uint32_t memory_align_{1};
+    Event quiet_;
 };
 
 }  // namespace braid

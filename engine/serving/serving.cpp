@@ -35,8 +35,7 @@ Task<void> Serving::close_gates() {
         auto& gate = members_.slot(MemberIndex{i}).gate;
         gate.close();
         while (gate.has_readers()) {
-            Timer timer(clock_, Nanos{clock_.now().value + 1'000'000});
-            co_await timer;
+            co_await members_.quiet().next();
         }
     }
 }

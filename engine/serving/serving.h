@@ -42,7 +42,10 @@ class Serving final : public ServingNode, private WalkHost {
     Serving& operator=(const Serving&) = delete;
 
     // ---- clients
-    void submit(IoRequest& request) { requests_.submit(request); }
+    void submit(IoRequest& request) {
+        members_.note_quiet();  // perhaps of one who could not read past the loop
+        requests_.submit(request);
+    }
     /// Any thread: see Array.
     bool read_direct(std::uint64_t offset, ByteSpan into) {
         return direct_reads_.read(offset, into);

@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
 #include "tests/engine/memory_disk.h"
 
 namespace braid {
@@ -35,6 +38,7 @@ TEST(Members, AnOperationOnAClosedMemberIsAnError) {
     members.finish(MemberIndex{2}, op);
     EXPECT_EQ(op.result.outcome, DriveOutcome::lost);
     EXPECT_EQ(slot.in_flight(), 0U);
+    EXPECT_TRUE(members.quiet().is_set());
 }
 
 TEST(Members, ARebuiltMemberCountsUpToItsPosition) {
@@ -124,6 +128,38 @@ TEST(DirectGate, AReadCountsOnlyIfTheGateWasOpenAllTheTime) {
     gate.close();
     gate.open();  // closed and opened again: another disk may be behind it
     EXPECT_FALSE(gate.leave(ticket));
+}
+
+// A loop that finds a reader after it closed the gate waits for what that reader asks of it: so the
+// reader must be told that his read does not count.
+TEST(DirectGate, WhoIsSeenAfterTheGateWasClosedIsToldSo) {
+    constexpr int rounds = 20'000;
+    DirectGate gate;
+    std::atomic<int> begun{0};
+    std::atomic<int> ended{0};
+    std::atomic<bool> told{false};
+    std::thread reader([&] {
+        for (int round = 1; round <= rounds; ++round) {
+            while (begun.load() != round) std::this_thread::yield();
+            std::uint64_t ticket = 0;
+            told = !gate.enter(ticket) || !gate.leave(ticket);
+            ended = round;
+        }
+    });
+    int seen = 0;
+    for (int round = 1; round <= rounds; ++round) {
+        gate.open();
+        begun = round;
+        if (round % 2 == 0) std::this_thread::yield();
+        gate.close();
+        const bool saw = gate.has_readers();
+        while (ended.load() != round) std::this_thread::yield();
+        EXPECT_TRUE(!saw || told.load());
+        seen += saw ? 1 : 0;
+        EXPECT_FALSE(gate.has_readers());
+    }
+    reader.join();
+    RecordProperty("seen", seen);
 }
 
 }  // namespace
