@@ -10,6 +10,7 @@
 #include "engine/base/mutation.h"
 #include "engine/base/os_error.h"
 #include "engine/deciding/losses.h"
+#include "engine/deciding/member_names.h"
 #include "engine/deciding/walk_orders.h"
 
 namespace braid {
