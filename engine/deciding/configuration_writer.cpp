@@ -42,12 +42,23 @@ void ConfigurationWriter::owe(std::uint64_t change) {
     members_.set_owing(true);
 }
 
+namespace {
+
+/// All that a configuration must keep, as it is written: paths are for people, and a slot has them
+/// in a form that it can hold.
+[[maybe_unused]] bool can_be_written(Configuration wanted) {
+    for (MemberRecord& at : wanted.members) at.path = path_to_keep(at.path);
+    return check_configuration(wanted).has_value();
+}
+
+}  // namespace
+
 std::uint64_t ConfigurationWriter::changed() {
     if (options_.readonly) {  // nothing is written, so nothing is waited for
         members_.set_losses_durable(members_.losses());
         return changes_;
     }
-    BRAID_AUDIT(check_configuration(wanted_).has_value());
+    BRAID_AUDIT(can_be_written(wanted_));
     ++changes_;
     losses_seen_ = members_.losses();
     changed_event_.set();
