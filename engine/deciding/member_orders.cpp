@@ -109,7 +109,7 @@ Task<Checked<Unit>> MemberOrders::fail_now(MemberName name, bool force) {
 Task<Checked<Unit>> MemberOrders::remove_spare(Uuid uuid) {
     writer_.change(change::SpareRemoved{uuid});
     Spare gone;  // kept until the configuration without it holds, so that it is not used twice
-    if (Spare* spare = roster_.find_spare(uuid); spare != nullptr) {
+    if (const Spare* spare = roster_.find_spare(uuid); spare != nullptr) {
         gone = roster_.take_spare(*spare);
         tell(Severity::info, "member_removed",
              fmt::format("spare {} removed", gone.disk->info().path));

@@ -52,7 +52,7 @@ Checked<std::optional<MemberIndex>> Roster::find_role(const MemberName& name) co
     return configuration_.members[at].role;
 }
 
-Spare* Roster::find_spare(const Uuid& uuid) {
+const Spare* Roster::find_spare(const Uuid& uuid) const {
     const auto found =
         std::ranges::find(spares_, uuid, [](const Spare& spare) { return spare.metadata.uuid; });
     return found == spares_.end() ? nullptr : &*found;
@@ -67,9 +67,8 @@ Spare Roster::take_spare(const Spare& spare) {
 
 const Disk* Roster::disk_of(const MemberRecord& at) const {
     if (at.role) return members_.slot(*at.role).disk();
-    const auto spare =
-        std::ranges::find(spares_, at.uuid, [](const Spare& one) { return one.metadata.uuid; });
-    return spare == spares_.end() ? nullptr : spare->disk.get();
+    const Spare* spare = find_spare(at.uuid);
+    return spare == nullptr ? nullptr : spare->disk.get();
 }
 
 bool Roster::is_in_use(const MemberRecord& at) const {

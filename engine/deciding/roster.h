@@ -50,7 +50,7 @@ class Roster final : public DecidingPart {
     std::vector<Spare>& spares() { return spares_; }
     const std::vector<Spare>& spares() const { return spares_; }
     Spare take_spare(const Spare& spare);
-    Spare* find_spare(const Uuid& uuid);
+    const Spare* find_spare(const Uuid& uuid) const;
     /// `spare` has the role of a lost member from now on, whose disk is closed.
     void fill_role(MemberIndex member, Spare spare);
     /// Waits until nobody uses the member's disk any more, and closes it. Its state is set before.

@@ -175,8 +175,7 @@ Task<void> WalkOrders::use_spare() {
         }
         if (members_.failed()) co_return;
         if (is_awaited(member)) co_return;  // another loss has listed rows of it
-        Spare spare = std::move(roster_.spares().back());
-        roster_.spares().pop_back();
+        Spare spare = roster_.take_spare(roster_.spares().back());
         orders_.fill_role(member, std::move(spare));
         writer_.changed();
         co_return;

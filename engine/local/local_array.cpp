@@ -392,7 +392,7 @@ ArrayStatus LocalArray::status() const {
     for (const MemberRecord& at : configuration_.members) {
         status.members.push_back(member_status(at));
     }
-    if (serving_.walking()) status.walks.push_back(serving_.walk_status());
+    if (const auto walk = serving_.walking()) status.walks.push_back(walk->status);
     status.last_scrub = deciding_.walks.last_scrub();
     status.counters = serving_.counters();
     status.memory_bytes = serving_.memory_bytes();

@@ -4,7 +4,6 @@
 // and what it cannot know, it tells the Decider.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -69,7 +68,6 @@ class Serving final : public ServingNode, private WalkHost {
     /// Destroys what waits, where it stands.
     void abandon();
 
-    WalkStatus walk_status() const { return walker_.status(); }
     Counters counters() const;
     std::uint64_t memory_bytes() const { return pool_.used() + walker_.memory_bytes(); }
     std::uint64_t memory_bytes_max() const {
