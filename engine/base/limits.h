@@ -44,14 +44,14 @@ static_assert(buffer_size_default >= 4 * job_size_max);
 inline constexpr std::uint32_t stripe_jobs_max = 128;  // enough for the deepest queues of clients
 inline constexpr std::uint32_t job_ops_max = 64;  // of a stripe job; a fragmented one takes turns
 inline constexpr std::uint32_t readers_max = 64;  // reads that the loop does
-inline constexpr std::uint32_t read_chunks_max = 32;     // strips of one read
-inline constexpr std::uint32_t zeroers_max = 4;          // requests for zeros; each has much to do
-inline constexpr std::uint32_t windows_locked_max = 64;  // by one batch of zeros, of a walk, or of
-                                                         // rows that come back
-inline constexpr std::uint32_t walk_lanes_max = 4;       // batches of a walk
-inline constexpr std::size_t wrong_rows_open_max = 8;    // ranges that a scrub's finds still add to
-static_assert(wrong_rows_open_max >= walk_lanes_max);    // each lane finds in another place
-static_assert(windows_locked_max <= 64);                 // a set of a batch's windows is 64 bits
+inline constexpr std::uint32_t read_chunks_max = 32;      // strips of one read
+inline constexpr std::uint32_t zeroers_max = 4;           // requests for zeros; each has much to do
+inline constexpr std::uint32_t windows_claimed_max = 64;  // by one batch of zeros, of a walk, or of
+                                                          // rows that come back
+inline constexpr std::uint32_t walk_lanes_max = 4;        // batches of a walk
+inline constexpr std::size_t wrong_rows_open_max = 8;  // ranges that a scrub's finds still add to
+static_assert(wrong_rows_open_max >= walk_lanes_max);  // each lane finds in another place
+static_assert(windows_claimed_max <= 64);              // a set of a batch's windows is 64 bits
 
 // The write intent and the bad-row list.
 inline constexpr std::uint64_t intent_region_default = 16u << 20;  // bytes of data

@@ -120,7 +120,7 @@ void submit(Batch& batch, const StripeContext& context, std::byte* bounce) {
             bounce += chunk.op.size;
         }
         if (!is_live(context, chunk) || settles_by_reading(context, chunk.stripe)) continue;
-        if (is_listed(context, chunk, BadKind::retry)) continue;  // tried again, under its lock
+        if (is_listed(context, chunk, BadKind::retry)) continue;  // tried again, under its claim
         const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
         chunk.op.kind = DiskOpKind::read;
         chunk.op.offset += context.members.device_offset(member, {chunk.stripe, 0}, 0);
@@ -143,7 +143,7 @@ void collect(Batch& batch, const StripeContext& context) {
     }
 }
 
-/// Rows [first, first + count) of one strip under their lock, and out to the client.
+/// Rows [first, first + count) of one strip under their claim, and out to the client.
 struct RowsWanted {
     WindowPlace place;
     Role role{};
@@ -184,7 +184,7 @@ Task<Result<void>> settle_before_reading(StripeContext context, RowsWanted wante
 }
 
 /// Rows that were to be tried again, and could be read. Makes their parity true for what all data
-/// strips hold, and takes them off the list, if the others can be read, too. Their lock is held.
+/// strips hold, and takes them off the list, if the others can be read, too. Their claim is held.
 /// Until they leave it nobody trusts their parity: no mark is needed.
 Task<void> end_retry(StripeContext context, WindowPlace place, RowMask rows) {
     const Geometry& geometry = context.geometry;
@@ -225,8 +225,8 @@ bool owes_loss(const StripeContext& context, const RowsWanted& wanted, const Str
 
 Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     const RowMask rows = row_range(wanted.first, wanted.count);
-    RowLock lock(context.locks, wanted.place, rows);
-    co_await lock;
+    RowClaim claim(context.claims, wanted.place, rows);
+    co_await claim;
     if (settles_by_reading(context, wanted.place.stripe)) {
         BRAID_CO_CHECK(co_await settle_before_reading(context, wanted));
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Reading for a client. Strips of live members are read without a lock, straight into the client's
 // memory where that is aligned; what is lost, unreadable or was overtaken by a loss is computed
-// under the rows' lock.
+// under the rows' claim.
 #pragma once
 
 #include "engine/stripes/stripe_jobs.h"

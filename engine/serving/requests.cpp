@@ -211,7 +211,7 @@ bool Requests::split_stripe(IoRequest& request) {
         wanted.request = &request;
         part = wanted;
         ++request.pending;
-        context_.locks.add(part, {geometry.stripe_of(request.next), request.next_window});
+        context_.claims.add(part, {geometry.stripe_of(request.next), request.next_window});
     }
     request.next += data_size;
     request.next_window = 0;
@@ -421,19 +421,19 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
     std::uint64_t number = span.first * per_stripe;
     ZeroOps zero;
     while (number != end) {
-        std::uint64_t windows = std::min<std::uint64_t>(end - number, windows_locked_max);
+        std::uint64_t windows = std::min<std::uint64_t>(end - number, windows_claimed_max);
         const WindowPlace place = context.members.window_place(number);
         {
-            std::array<std::optional<RowLock>, windows_locked_max> locks;
+            std::array<std::optional<RowClaim>, windows_claimed_max> claims;
             // Waits for the first window only, and takes those after it as far as they are free:
-            // who holds locks waits for none, because a walk keeps its own until its turn comes.
+            // who holds claims waits for none, because a walk keeps its own until its turn comes.
             for (std::uint64_t i = 0; i != windows; ++i) {
-                locks[i].emplace(context.locks, context.members.window_place(number + i),
-                                 row_range(0, context.geometry.window_rows));
-                RowLock& lock = *locks[i];
+                claims[i].emplace(context.claims, context.members.window_place(number + i),
+                                  row_range(0, context.geometry.window_rows));
+                RowClaim& claim = *claims[i];
                 if (i == 0) {
-                    co_await lock;
-                } else if (!lock.await_ready()) {
+                    co_await claim;
+                } else if (!claim.await_ready()) {
                     windows = i;
                     break;
                 }

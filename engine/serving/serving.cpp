@@ -16,11 +16,11 @@ Serving::Serving(const Setup& setup)
       members_(geometry_),
       adopted_(geometry_.member_count),
       bad_(geometry_, {}),
-      locks_(geometry_),
+      claims_(geometry_),
       pool_(setup.buffer_size),
       intent_(clock_, geometry_, members_, decider_,
               {setup.configuration.array, 0, setup.configuration.volumes}),
-      context_{geometry_, members_, locks_,    pool_,         decider_,
+      context_{geometry_, members_, claims_,   pool_,         decider_,
                intent_,   bad_,     counters_, setup.readonly},
       requests_(context_, tasks_),
       walker_(context_, clock_, setup.ready, *this),
@@ -47,7 +47,7 @@ void Serving::stop() {
 
 void Serving::abandon() {
     intent_.abandon();
-    locks_.abandon();
+    claims_.abandon();
     pool_.abandon();
     walker_.abandon();
 }

@@ -18,7 +18,7 @@
 #include "engine/serving/requests.h"
 #include "engine/serving_node.h"
 #include "engine/stripes/buffer_pool.h"
-#include "engine/stripes/window_locks.h"
+#include "engine/stripes/row_claims.h"
 #include "engine/walks/latency.h"
 #include "engine/walks/walker.h"
 
@@ -123,7 +123,7 @@ class Serving final : public ServingNode, private WalkHost {
     Members members_;
     std::vector<Adopted> adopted_;  // by role
     BadRows bad_;
-    WindowLocks locks_;
+    RowClaims claims_;
     BufferPool pool_;
     WriteIntent intent_;
     Counters counters_;

@@ -13,7 +13,7 @@
 namespace braid {
 namespace {
 
-/// Rows of one window that the member brings back. Their lock is held.
+/// Rows of one window that the member brings back. Their claim is held.
 struct Returning {
     Disk* disk{nullptr};
     std::uint64_t data_offset{0};  // on it
@@ -68,10 +68,10 @@ Task<bool> take_rows(StripeContext context, Returning from) {
 Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, std::uint64_t* at,
                                                 std::uint64_t end) {
     const Geometry& geometry = geometry_;
-    std::array<std::optional<RowLock>, windows_locked_max> locks;
+    std::array<std::optional<RowClaim>, windows_claimed_max> claims;
     std::vector<BadRange> known;
     std::uint64_t left = 0;
-    for (std::size_t i = 0; i != windows_locked_max && *at != end; ++i) {
+    for (std::size_t i = 0; i != windows_claimed_max && *at != end; ++i) {
         const std::uint64_t window = *at / geometry.window_rows;
         const std::uint64_t past = std::min(end, (window + 1) * geometry.window_rows);
         const auto first = static_cast<std::uint32_t>(*at % geometry.window_rows);
@@ -80,12 +80,12 @@ Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, std::uint64_
         rows.data_offset = from.data_offset;
         rows.place = members_.window_place(window);
         rows.role = geometry.role_of(rows.place.stripe, from.member);
-        locks[i].emplace(locks_, rows.place, row_range(0, geometry.window_rows));
-        RowLock& lock = *locks[i];
-        // Who holds locks waits for none, as zero_stripes() does it.
+        claims[i].emplace(claims_, rows.place, row_range(0, geometry.window_rows));
+        RowClaim& claim = *claims[i];
+        // Who holds claims waits for none, as zero_stripes() does it.
         if (i == 0) {
-            co_await lock;
-        } else if (!lock.await_ready()) {
+            co_await claim;
+        } else if (!claim.await_ready()) {
             break;
         }
         rows.rows =

@@ -17,7 +17,7 @@ struct ReturningStrip {
     Role role{};
 };
 
-/// Rows of one window. Their lock is held.
+/// Rows of one window. Their claim is held.
 struct ParityRows {
     WindowPlace place;
     RowMask rows{0};

@@ -13,8 +13,8 @@
 #include "engine/layout/geometry.h"
 #include "engine/members/members.h"
 #include "engine/stripes/buffer_pool.h"
+#include "engine/stripes/row_claims.h"
 #include "engine/stripes/stripe_plan.h"
-#include "engine/stripes/window_locks.h"
 
 namespace braid {
 

@@ -502,7 +502,7 @@ struct StripeJobs::Idle {
     ReadyQueue* queue{nullptr};
     std::coroutine_handle<> handle{};
     Idle* next{nullptr};
-    bool await_ready() const { return jobs.stopping_ || jobs.context_.locks.has_jobs(); }
+    bool await_ready() const { return jobs.stopping_ || jobs.context_.claims.has_jobs(); }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> self) {
         queue = static_cast<PromiseBase&>(self.promise()).queue;
@@ -515,7 +515,7 @@ struct StripeJobs::Idle {
 
 StripeJobs::StripeJobs(StripeContext context, PartSink& sink, TaskGroup& tasks)
     : context_(context), sink_(sink), tasks_(tasks) {
-    context_.locks.set_listener(this);
+    context_.claims.set_listener(this);
 }
 
 void StripeJobs::job_ready() {
@@ -559,19 +559,19 @@ Task<Result<void>> StripeJobs::await_losses() {
 
 Task<void> StripeJobs::work() {
     Job job(context_);
-    WindowLocks& locks = context_.locks;
+    RowClaims& claims = context_.claims;
     while (!stopping_) {
         Idle idle{*this};
         co_await idle;
-        while (locks.take_job(job.parts)) {
+        while (claims.take_job(job.parts)) {
             Result<void> result = co_await run(&job);
             job.lease = Lease();
             if (!result && job.parts.count > 1) {
                 // One part's rows spoilt it for all: let each have its own answer.
-                locks.split_job(job.parts);
+                claims.split_job(job.parts);
                 continue;
             }
-            locks.end_job(job.parts);
+            claims.end_job(job.parts);
             if (result) result = co_await await_losses();
             for (Part* part = job.parts.first; part != nullptr;) {
                 Part* next = part->next;  // part_done() may use the part again

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // StripeJobs: carries out writes. A bounded number of workers take jobs (merged parts of requests)
-// from the locks, plan them, read, compute, write, and tell the requests. A row is locked from
+// from the locks, plan them, read, compute, write, and tell the requests. A row is claimed from
 // before its old content is read until its new content and parity are on the members. A loss that is
 // owed is waited for afterwards.
 #pragma once
@@ -16,9 +16,9 @@
 #include "engine/members/members.h"
 #include "engine/status.h"
 #include "engine/stripes/buffer_pool.h"
+#include "engine/stripes/row_claims.h"
 #include "engine/stripes/stripe_io.h"
 #include "engine/stripes/stripe_plan.h"
-#include "engine/stripes/window_locks.h"
 
 namespace braid {
 
@@ -26,7 +26,7 @@ namespace braid {
 struct StripeContext {
     const Geometry& geometry;
     Members& members;
-    WindowLocks& locks;
+    RowClaims& claims;
     BufferPool& pool;
     Decider& monitor;
     WriteIntent& intent;

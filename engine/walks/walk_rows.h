@@ -40,7 +40,7 @@ struct WalkBatch {
     std::vector<BadRange> unknown;  // to be listed before anything is rewritten
     std::vector<BadRange> known;    // to leave the list when that has been
     std::vector<BadRange> voided;   // to be listed as void when parity is true for that
-    std::array<bool, windows_locked_max> marks{};  // by window: it is marked before it is mended
+    std::array<bool, windows_claimed_max> marks{};  // by window: it is marked before it is mended
 
     std::byte* content(MemberIndex member, std::uint64_t offset) {
         return buffer.data() + raw(member) * member_size + offset;

@@ -20,7 +20,7 @@ struct Walker::Lane : WalkBatch {
     using WalkBatch::WalkBatch;
 
     std::uint64_t batch{0};  // number of the batch, in the order of the walk
-    std::array<std::optional<RowLock>, windows_locked_max> locks;
+    std::array<std::optional<RowClaim>, windows_claimed_max> claims;
     std::array<DriveOp, ops_max> ops;  // by member, by row of a window, or by run of windows
     DiskGroup group;
 };
@@ -85,7 +85,7 @@ Task<Result<void>> Walker::run(WalkOrder order) {
     const std::uint64_t fits = job_size_max / geometry.member_count / geometry.window_size();
     const std::uint64_t wanted =
         (in_ram ? batch_size_in_memory : batch_size) / geometry.window_size();
-    batch_windows_ = std::clamp<std::uint64_t>(std::min(fits, wanted), 1, windows_locked_max);
+    batch_windows_ = std::clamp<std::uint64_t>(std::min(fits, wanted), 1, windows_claimed_max);
     const std::uint64_t size = batch_windows_ * geometry.window_size();
     const std::uint32_t lanes = in_ram ? lanes_in_memory : walk_lanes_max;
     for (std::uint32_t i = 0; i != lanes; ++i) {
@@ -127,10 +127,10 @@ Task<void> Walker::walk_lane(Lane* lane) {
         const Nanos start = clock_.now();
         const RowMask rows = row_range(0, context_.geometry.window_rows);
         for (std::uint32_t i = 0; i != lane->count; ++i) {
-            lane->locks[i].emplace(context_.locks, context_.members.window_place(lane->first + i),
-                                   rows);
-            RowLock& lock = *lane->locks[i];
-            co_await lock;
+            lane->claims[i].emplace(context_.claims, context_.members.window_place(lane->first + i),
+                                    rows);
+            RowClaim& claim = *lane->claims[i];
+            co_await claim;
         }
         const Result<void> result = co_await walk_batch(lane);
         if (!result && !error_ && is_current()) error_ = result.error();
@@ -144,7 +144,7 @@ Task<void> Walker::walk_lane(Lane* lane) {
             done_ = lane->first + lane->count;
             host_.walk_passed(order_, {lane->first, done_});
         }
-        for (std::uint32_t i = 0; i != lane->count; ++i) lane->locks[i].reset();
+        for (std::uint32_t i = 0; i != lane->count; ++i) lane->claims[i].reset();
         turn_.set();
         note_rate();
         const Nanos now = clock_.now();

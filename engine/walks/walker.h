@@ -62,7 +62,7 @@ class Walker {
     static constexpr std::uint32_t lanes_in_memory = 2;
     static constexpr std::uint64_t batch_size_in_memory = 128u << 10;
     static constexpr std::size_t ops_max =
-        std::max({members_max, window_rows_max, windows_locked_max});
+        std::max({members_max, window_rows_max, windows_claimed_max});
     using WindowMask = std::uint64_t;  // bit i is window i of a batch
     struct Lane;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "engine/stripes/window_locks.h"
+#include "engine/stripes/row_claims.h"
 
 #include <algorithm>
 
@@ -23,13 +23,13 @@ Coverage coverage_of(const Geometry& geometry, std::uint32_t window, const Part&
     return coverage;
 }
 
-std::size_t WindowLocks::bucket_of(WindowPlace place) const {
+std::size_t RowClaims::bucket_of(WindowPlace place) const {
     const std::uint64_t number = raw(place.stripe) * geometry_.windows_per_stripe() + place.window;
     return (number * 0x9e3779b97f4a7c15) >> 52;
 }
 static_assert(4096 == 1 << (64 - 52));
 
-WindowEntry& WindowLocks::find_or_make(WindowPlace place) {
+WindowEntry& RowClaims::find_or_make(WindowPlace place) {
     WindowEntry*& bucket = buckets_[bucket_of(place)];
     for (WindowEntry* entry = bucket; entry != nullptr; entry = entry->chain) {
         if (entry->place == place) return *entry;
@@ -48,7 +48,7 @@ WindowEntry& WindowLocks::find_or_make(WindowPlace place) {
     return *entry;
 }
 
-void WindowLocks::forget_if_idle(WindowEntry& entry) {
+void RowClaims::forget_if_idle(WindowEntry& entry) {
     if (entry.users != 0 || entry.first != nullptr || entry.listed) return;
     WindowEntry** link = &buckets_[bucket_of(entry.place)];
     while (*link != &entry) link = &(*link)->chain;
@@ -58,7 +58,7 @@ void WindowLocks::forget_if_idle(WindowEntry& entry) {
     --in_use_;
 }
 
-void WindowLocks::list(WindowEntry& entry) {
+void RowClaims::list(WindowEntry& entry) {
     if (entry.listed) return;
     entry.listed = true;
     entry.start_next = nullptr;
@@ -85,13 +85,13 @@ void unlink(WindowEntry& entry, Part* previous, Part& part) {
 
 }  // namespace
 
-void WindowLocks::add(Part& part, WindowPlace place) {
+void RowClaims::add(Part& part, WindowPlace place) {
     WindowEntry& entry = find_or_make(place);
     append(entry, part);
     grant(entry);
 }
 
-bool WindowLocks::fits(const JobParts& job, const Part& part) const {
+bool RowClaims::fits(const JobParts& job, const Part& part) const {
     if (part.alone) return false;
     for (std::uint32_t strip = 0; strip != geometry_.data_count(); ++strip) {
         const auto coverage = coverage_of(geometry_, job.entry->place.window, part, strip);
@@ -100,7 +100,7 @@ bool WindowLocks::fits(const JobParts& job, const Part& part) const {
     return true;
 }
 
-void WindowLocks::join(JobParts& job, Part& part) const {
+void RowClaims::join(JobParts& job, Part& part) const {
     (job.last != nullptr ? job.last->next : job.first) = &part;
     job.last = &part;
     ++job.count;
@@ -114,7 +114,7 @@ void WindowLocks::join(JobParts& job, Part& part) const {
     }
 }
 
-bool WindowLocks::take_job(JobParts& job) {
+bool RowClaims::take_job(JobParts& job) {
     job.first = job.last = nullptr;
     job.count = 0;
     job.rows = 0;
@@ -151,7 +151,7 @@ bool WindowLocks::take_job(JobParts& job) {
     return true;
 }
 
-void WindowLocks::split_job(JobParts& job) {
+void RowClaims::split_job(JobParts& job) {
     WindowEntry& entry = *job.entry;
     for (Part* part = job.first; part != nullptr; part = part->next) part->alone = true;
     job.last->next = entry.first;
@@ -160,8 +160,8 @@ void WindowLocks::split_job(JobParts& job) {
     release(entry, job.rows);
 }
 
-/// Wakes every RowLock whose turn has come, and lists the window if a job can start.
-void WindowLocks::grant(WindowEntry& entry) {
+/// Wakes every RowClaim whose turn has come, and lists the window if a job can start.
+void RowClaims::grant(WindowEntry& entry) {
     RowMask blocked = entry.locked;
     Part* previous = nullptr;
     for (Part* part = entry.first; part != nullptr && ~blocked != 0;) {
@@ -181,7 +181,7 @@ void WindowLocks::grant(WindowEntry& entry) {
     }
 }
 
-bool WindowLocks::try_lock(Part& part, WindowPlace place) {
+bool RowClaims::try_claim(Part& part, WindowPlace place) {
     WindowEntry& entry = find_or_make(place);
     RowMask blocked = entry.locked;
     for (const Part* other = entry.first; other != nullptr; other = other->next) {
@@ -194,9 +194,9 @@ bool WindowLocks::try_lock(Part& part, WindowPlace place) {
     return true;
 }
 
-void WindowLocks::wait(Part& part) { append(*part.entry, part); }
+void RowClaims::wait(Part& part) { append(*part.entry, part); }
 
-void WindowLocks::release(WindowEntry& entry, RowMask rows) {
+void RowClaims::release(WindowEntry& entry, RowMask rows) {
     if (abandoned_) return;
     BRAID_REQUIRE((entry.locked & rows) == rows || BRAID_MUTANT(row_lock_dropped_early));
     entry.locked &= ~rows;

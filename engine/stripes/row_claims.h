@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// WindowLocks: which rows of which windows are being changed, and who waits for them, first come
+// RowClaims: which rows of which windows are being changed, and who waits for them, first come
 // first served. Two kinds wait: parts of writes, which are merged into one stripe job when their
-// rows come free, and coroutines that want rows for themselves (RowLock: degraded reads, rebuild,
+// rows come free, and coroutines that want rows for themselves (RowClaim: degraded reads, rebuild,
 // scrub). Different rows of a window are independent.
 #pragma once
 
@@ -20,16 +20,16 @@ namespace braid {
 
 struct WindowEntry;
 
-/// What waits for rows, or holds them: a request's bytes in one window, or a RowLock.
+/// What waits for rows, or holds them: a request's bytes in one window, or a RowClaim.
 struct Part {
-    IoRequest* request{nullptr};  // none: a RowLock
+    IoRequest* request{nullptr};  // none: a RowClaim
     WindowEntry* entry{nullptr};
     std::uint64_t begin{0};  // bytes in the stripe's data; [begin, end)
     std::uint64_t end{0};
     RowMask rows{0};
     bool alone{false};  // not to be merged again: a job that it shared failed
     Part* next{nullptr};
-    ReadyQueue* queue{nullptr};  // RowLock only
+    ReadyQueue* queue{nullptr};  // RowClaim only
     std::coroutine_handle<> handle{};
 };
 
@@ -45,7 +45,7 @@ struct WindowEntry {
     WindowPlace place;
     RowMask locked{0};
     bool listed{false};      // among those a job can be taken from
-    std::uint32_t users{0};  // jobs and locks that hold rows
+    std::uint32_t users{0};  // jobs and claims that hold rows
     Part* first{nullptr};    // waiting, in the order of arrival
     Part* last{nullptr};
     WindowEntry* chain{nullptr};  // of the hash bucket, or of the free list
@@ -70,16 +70,16 @@ class JobListener {
     virtual void job_ready() = 0;
 };
 
-class WindowLocks {
+class RowClaims {
   public:
-    explicit WindowLocks(const Geometry& geometry) : geometry_(geometry), buckets_(bucket_count) {}
-    WindowLocks(const WindowLocks&) = delete;
-    WindowLocks& operator=(const WindowLocks&) = delete;
+    explicit RowClaims(const Geometry& geometry) : geometry_(geometry), buckets_(bucket_count) {}
+    RowClaims(const RowClaims&) = delete;
+    RowClaims& operator=(const RowClaims&) = delete;
 
     void set_listener(JobListener* listener) { listener_ = listener; }
     /// A part of a write joins the window's queue.
     void add(Part& part, WindowPlace place);
-    /// Takes the next job, and locks its rows. False when none can start.
+    /// Takes the next job, and claims its rows. False when none can start.
     bool take_job(JobParts& job);
     /// The job is over; its parts are no longer looked at.
     void end_job(const JobParts& job) { release(*job.entry, job.rows); }
@@ -87,8 +87,8 @@ class WindowLocks {
     void split_job(JobParts& job);
     bool has_jobs() const { return start_first_ != nullptr; }
 
-    /// For RowLock.
-    bool try_lock(Part& part, WindowPlace place);
+    /// For RowClaim.
+    bool try_claim(Part& part, WindowPlace place);
     void wait(Part& part);
     void release(WindowEntry& entry, RowMask rows);
 
@@ -118,34 +118,34 @@ class WindowLocks {
     JobListener* listener_{nullptr};
 };
 
-/// `RowLock lock{locks, place, rows}; co_await lock;` holds the rows until it ends.
-class RowLock {
+/// `RowClaim claim{claims, place, rows}; co_await claim;` holds the rows until it ends.
+class RowClaim {
   public:
-    RowLock(WindowLocks& locks, WindowPlace place, RowMask rows) : locks_(locks), place_(place) {
+    RowClaim(RowClaims& claims, WindowPlace place, RowMask rows) : claims_(claims), place_(place) {
         part_.rows = rows;
     }
-    RowLock(const RowLock&) = delete;
-    RowLock& operator=(const RowLock&) = delete;
-    ~RowLock() { release(); }
+    RowClaim(const RowClaim&) = delete;
+    RowClaim& operator=(const RowClaim&) = delete;
+    ~RowClaim() { release(); }
 
     bool await_ready() {
-        held_ = locks_.try_lock(part_, place_);
+        held_ = claims_.try_claim(part_, place_);
         return held_;
     }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> self) {
         part_.queue = static_cast<PromiseBase&>(self.promise()).queue;
         part_.handle = self;
-        locks_.wait(part_);
+        claims_.wait(part_);
     }
     void await_resume() { held_ = true; }
     void release() {
-        if (held_) locks_.release(*part_.entry, part_.rows);
+        if (held_) claims_.release(*part_.entry, part_.rows);
         held_ = false;
     }
 
   private:
-    WindowLocks& locks_;
+    RowClaims& claims_;
     WindowPlace place_;
     Part part_;
     bool held_{false};

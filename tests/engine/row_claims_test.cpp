@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// WindowLocks against a model that knows only who came when and wants which rows.
-#include "engine/stripes/window_locks.h"
+// RowClaims against a model that knows only who came when and wants which rows.
+#include "engine/stripes/row_claims.h"
 
 #include <gtest/gtest.h>
 
@@ -44,7 +44,7 @@ class Model : public JobListener {
         std::vector<Holder*> holders;
     };
 
-    Model() { locks.set_listener(this); }
+    Model() { claims.set_listener(this); }
     void job_ready() override { ++told; }
 
     void add_write(Rng& rng) {
@@ -62,7 +62,7 @@ class Model : public JobListener {
         for (std::uint32_t i = 0; i != geometry.data_count(); ++i) {
             at.part.rows |= coverage_of(geometry, at.place.window, at.part, i).any;
         }
-        locks.add(at.part, at.place);
+        claims.add(at.part, at.place);
     }
     void add_lock(Rng& rng) {
         Holder& at = make(rng);
@@ -73,12 +73,12 @@ class Model : public JobListener {
             return &other != &at && other.place == at.place &&
                    (other.part.rows & at.part.rows) != 0;
         });
-        at.held = locks.try_lock(at.part, at.place);
+        at.held = claims.try_claim(at.part, at.place);
         EXPECT_EQ(at.held, !blocked);
         if (at.held) return;
         at.part.queue = &ready;
         at.part.handle = handle_of(&at);
-        locks.wait(at.part);
+        claims.wait(at.part);
     }
     void take_grants() {
         while (!ready.empty()) {
@@ -91,7 +91,7 @@ class Model : public JobListener {
     /// The next job, if there is one.
     bool take_job(std::uint32_t alone_seen = 0) {
         Job job;
-        if (!locks.take_job(job.parts)) return false;
+        if (!claims.take_job(job.parts)) return false;
         RowMask rows = 0;
         std::vector<Coverage> covered(geometry.data_count());
         for (Part* part = job.parts.first; part != nullptr; part = part->next) {
@@ -126,9 +126,9 @@ class Model : public JobListener {
         std::advance(at, static_cast<std::ptrdiff_t>(number));
         if (split) {
             for (Holder* holder : at->holders) holder->held = false;
-            locks.split_job(at->parts);
+            claims.split_job(at->parts);
         } else {
-            locks.end_job(at->parts);
+            claims.end_job(at->parts);
             for (Holder* holder : at->holders) forget(*holder);
         }
         jobs.erase(at);
@@ -136,7 +136,7 @@ class Model : public JobListener {
     bool release_lock() {
         for (Holder& at : all_) {
             if (!at.is_lock || !at.held) continue;
-            locks.release(*at.part.entry, at.part.rows);
+            claims.release(*at.part.entry, at.part.rows);
             forget(at);
             return true;
         }
@@ -158,7 +158,7 @@ class Model : public JobListener {
     bool empty() const { return all_.empty(); }
 
     const Geometry geometry{make_geometry()};
-    WindowLocks locks{geometry};
+    RowClaims claims{geometry};
     ReadyQueue ready;
     std::list<Job> jobs;
     std::uint64_t told{0};
@@ -200,7 +200,7 @@ class Model : public JobListener {
     std::uint64_t came_{0};
 };
 
-TEST(WindowLocks, AreFairAndNeverOverlap) {
+TEST(RowClaims, AreFairAndNeverOverlap) {
     for (std::uint64_t seed = 1; seed != 60; ++seed) {
         SCOPED_TRACE(seed);
         Rng rng(seed);
@@ -235,14 +235,14 @@ TEST(WindowLocks, AreFairAndNeverOverlap) {
             model.take_grants();
             ASSERT_TRUE(moved) << "somebody waits for nobody";
         }
-        EXPECT_FALSE(model.locks.has_jobs());
-        EXPECT_EQ(model.locks.entries_in_use(), 0U);
+        EXPECT_FALSE(model.claims.has_jobs());
+        EXPECT_EQ(model.claims.entries_in_use(), 0U);
     }
 }
 
 struct Fixed {
     explicit Fixed(const Geometry& the_geometry) : geometry(the_geometry) {}
-    Part& add(WindowLocks& locks, std::uint64_t begin, std::uint64_t size) {
+    Part& add(RowClaims& claims, std::uint64_t begin, std::uint64_t size) {
         Part& part = parts.emplace_back();
         part.request = &request;
         part.begin = begin;
@@ -250,7 +250,7 @@ struct Fixed {
         for (std::uint32_t i = 0; i != geometry.data_count(); ++i) {
             part.rows |= coverage_of(geometry, 0, part, i).any;
         }
-        locks.add(part, {});
+        claims.add(part, {});
         return part;
     }
     const Geometry& geometry;
@@ -258,72 +258,72 @@ struct Fixed {
     std::deque<Part> parts;
 };
 
-TEST(WindowLocks, ABurstOfSmallWritesBecomesOneJob) {
+TEST(RowClaims, ABurstOfSmallWritesBecomesOneJob) {
     const Geometry geometry = make_geometry();
-    WindowLocks locks(geometry);
+    RowClaims claims(geometry);
     Fixed writes(geometry);
-    for (std::uint64_t row = 0; row != 16; ++row) writes.add(locks, row * row_size, row_size);
+    for (std::uint64_t row = 0; row != 16; ++row) writes.add(claims, row * row_size, row_size);
     JobParts job;
-    ASSERT_TRUE(locks.take_job(job));
+    ASSERT_TRUE(claims.take_job(job));
     EXPECT_EQ(job.count, 16U);
     EXPECT_EQ(job.strips[0].full, row_range(0, 16));
-    locks.end_job(job);
-    EXPECT_FALSE(locks.take_job(job));
+    claims.end_job(job);
+    EXPECT_FALSE(claims.take_job(job));
 }
 
-TEST(WindowLocks, OverlappingWritesStayInOrder) {
+TEST(RowClaims, OverlappingWritesStayInOrder) {
     const Geometry geometry = make_geometry();
-    WindowLocks locks(geometry);
+    RowClaims claims(geometry);
     Fixed writes(geometry);
-    Part& first = writes.add(locks, 0, 2 * row_size);
-    Part& second = writes.add(locks, row_size, 2 * row_size);
+    Part& first = writes.add(claims, 0, 2 * row_size);
+    Part& second = writes.add(claims, row_size, 2 * row_size);
     Part& third =
-        writes.add(locks, 2 * row_size, row_size);  // free of the first, not of the second
-    Part& apart = writes.add(locks, 9 * row_size, row_size);
+        writes.add(claims, 2 * row_size, row_size);  // free of the first, not of the second
+    Part& apart = writes.add(claims, 9 * row_size, row_size);
     JobParts job;
-    ASSERT_TRUE(locks.take_job(job));
+    ASSERT_TRUE(claims.take_job(job));
     EXPECT_EQ(job.first, &first);
     EXPECT_EQ(first.next, &apart);
     EXPECT_EQ(job.count, 2U);
     JobParts none;
-    EXPECT_FALSE(locks.take_job(none));
-    locks.end_job(job);
-    ASSERT_TRUE(locks.take_job(job));
+    EXPECT_FALSE(claims.take_job(none));
+    claims.end_job(job);
+    ASSERT_TRUE(claims.take_job(job));
     EXPECT_EQ(job.first, &second);
     EXPECT_EQ(job.count, 1U);
-    locks.end_job(job);
-    ASSERT_TRUE(locks.take_job(job));
+    claims.end_job(job);
+    ASSERT_TRUE(claims.take_job(job));
     EXPECT_EQ(job.first, &third);
-    locks.end_job(job);
-    EXPECT_EQ(locks.entries_in_use(), 0U);
+    claims.end_job(job);
+    EXPECT_EQ(claims.entries_in_use(), 0U);
 }
 
-TEST(WindowLocks, ASplitJobRunsPartByPartInItsOldOrder) {
+TEST(RowClaims, ASplitJobRunsPartByPartInItsOldOrder) {
     const Geometry geometry = make_geometry();
-    WindowLocks locks(geometry);
+    RowClaims claims(geometry);
     Fixed writes(geometry);
     std::vector<Part*> parts;
     for (std::uint64_t row = 0; row != 3; ++row) {
-        parts.push_back(&writes.add(locks, row * row_size, row_size));
+        parts.push_back(&writes.add(claims, row * row_size, row_size));
     }
     JobParts job;
-    ASSERT_TRUE(locks.take_job(job));
+    ASSERT_TRUE(claims.take_job(job));
     ASSERT_EQ(job.count, 3U);
-    Part& late = writes.add(locks, 0, row_size);
-    locks.split_job(job);
+    Part& late = writes.add(claims, 0, row_size);
+    claims.split_job(job);
     for (Part* part : parts) {
-        ASSERT_TRUE(locks.take_job(job));
+        ASSERT_TRUE(claims.take_job(job));
         EXPECT_EQ(job.first, part);
         EXPECT_EQ(job.count, 1U);
-        locks.end_job(job);
+        claims.end_job(job);
     }
-    ASSERT_TRUE(locks.take_job(job));
+    ASSERT_TRUE(claims.take_job(job));
     EXPECT_EQ(job.first, &late);
-    locks.end_job(job);
-    EXPECT_EQ(locks.entries_in_use(), 0U);
+    claims.end_job(job);
+    EXPECT_EQ(claims.entries_in_use(), 0U);
 }
 
-TEST(WindowLocks, CoverageTellsTouchedRowsFromCoveredOnes) {
+TEST(RowClaims, CoverageTellsTouchedRowsFromCoveredOnes) {
     const Geometry geometry = make_geometry();
     Part part;
     part.begin = 100;
