@@ -69,6 +69,10 @@ inline constexpr std::uint32_t bad_bytes_listed_max = 4096;  // byte ranges name
 // used. So 256 KiB a set, for 12288 places of 64 rows, or 3 GiB of a member in one piece, row by
 // row; what is more is known by pairs of rows, and so on.
 inline constexpr std::uint32_t row_blocks_max = 16384;
+// All marks that can be held at once fit into a record: who holds some, and waits for one more, waits
+// for a flush at most.
+static_assert(stripe_jobs_max + zeroers_max + walk_lanes_max * windows_claimed_max <=
+              intent_marks_max / 2);
 static_assert((row_blocks_max & (row_blocks_max - 1)) == 0);
 static_assert(bad_ranges_max * 15 <= bad_rows_text_max);  // [0,0,1,"void"] and a comma
 

@@ -421,9 +421,13 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
     std::uint64_t number = span.first * per_stripe;
     ZeroOps zero;
     while (number != end) {
-        std::uint64_t windows = std::min<std::uint64_t>(end - number, windows_claimed_max);
         const WindowPlace place = context.members.window_place(number);
+        std::uint64_t windows = std::min<std::uint64_t>(
+            {end - number, windows_claimed_max,
+             context.intent.stripes_together(place.stripe) * per_stripe - place.window});
         {
+            WriteIntent::Hold hold(context.intent, place.stripe);
+            BRAID_CO_CHECK(co_await hold);
             std::array<std::optional<RowClaim>, windows_claimed_max> claims;
             // Waits for the first window only, and takes those after it as far as they are free:
             // who holds claims waits for none, because a walk keeps its own until its turn comes.
@@ -438,11 +442,7 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
                     break;
                 }
             }
-            const StripeIndex stripe = place.stripe;
-            windows = std::min(windows,
-                               context.intent.stripes_together(stripe) * per_stripe - place.window);
-            WriteIntent::Hold hold(context.intent, stripe);
-            BRAID_CO_CHECK(co_await hold);
+            if (context.members.failed()) co_return Error{Errc::failed, "array"};  // meanwhile
             context.members.note_written_by_zeroes(number, windows);
             submit_zeroes(zero, context, place, windows, span.may_free);
             co_await zero.group;

@@ -114,40 +114,46 @@ void RowClaims::join(JobParts& job, Part& part) const {
     }
 }
 
-bool RowClaims::take_job(JobParts& job) {
+WindowEntry* RowClaims::next_window() {
+    WindowEntry* window = start_first_;
+    if (window == nullptr) return nullptr;
+    start_first_ = window->start_next;
+    if (start_first_ == nullptr) start_last_ = nullptr;
+    return window;
+}
+
+bool RowClaims::take_job(WindowEntry& window, JobParts& job) {
+    BRAID_REQUIRE(window.listed);
+    window.listed = false;
+    job.entry = &window;
     job.first = job.last = nullptr;
     job.count = 0;
     job.rows = 0;
     job.covered = {};
     std::fill_n(job.strips.begin(), geometry_.data_count(), Coverage{});
-    while (job.count == 0) {
-        if (start_first_ == nullptr) return false;
-        WindowEntry& entry = *start_first_;
-        start_first_ = entry.start_next;
-        if (start_first_ == nullptr) start_last_ = nullptr;
-        entry.listed = false;
-        job.entry = &entry;
-        RowMask blocked = entry.locked;
-        Part* previous = nullptr;
-        for (Part* part = entry.first; part != nullptr;) {
-            Part* next = part->next;
-            const bool write = part->request != nullptr;
-            const bool closed = job.count != 0 && job.first->alone;
-            if (write && !closed && (part->rows & blocked) == 0 &&
-                (job.count == 0 || fits(job, *part))) {
-                unlink(entry, previous, *part);
-                join(job, *part);
-            } else {
-                blocked |= part->rows;
-                previous = part;
-            }
-            part = next;
+    RowMask blocked = window.claimed;
+    Part* previous = nullptr;
+    for (Part* part = window.first; part != nullptr;) {
+        Part* next = part->next;
+        const bool write = part->request != nullptr;
+        const bool closed = job.count != 0 && job.first->alone;
+        if (write && !closed && (part->rows & blocked) == 0 &&
+            (job.count == 0 || fits(job, *part))) {
+            unlink(window, previous, *part);
+            join(job, *part);
+        } else {
+            blocked |= part->rows;
+            previous = part;
         }
-        if (job.count == 0) forget_if_idle(entry);
+        part = next;
     }
-    if (!BRAID_MUTANT(row_lock_dropped_early)) job.entry->locked |= job.rows;
-    ++job.entry->users;
-    grant(*job.entry);
+    if (job.count == 0) {
+        forget_if_idle(window);
+        return false;
+    }
+    if (!BRAID_MUTANT(row_lock_dropped_early)) window.claimed |= job.rows;
+    ++window.users;
+    grant(window);
     return true;
 }
 
@@ -162,7 +168,7 @@ void RowClaims::split_job(JobParts& job) {
 
 /// Wakes every RowClaim whose turn has come, and lists the window if a job can start.
 void RowClaims::grant(WindowEntry& entry) {
-    RowMask blocked = entry.locked;
+    RowMask blocked = entry.claimed;
     Part* previous = nullptr;
     for (Part* part = entry.first; part != nullptr && ~blocked != 0;) {
         Part* next = part->next;
@@ -170,7 +176,7 @@ void RowClaims::grant(WindowEntry& entry) {
         blocked |= part->rows;
         if (is_free && part->request == nullptr) {
             unlink(entry, previous, *part);
-            entry.locked |= part->rows;
+            entry.claimed |= part->rows;
             ++entry.users;
             part->queue->push(part->handle);
         } else {
@@ -183,13 +189,13 @@ void RowClaims::grant(WindowEntry& entry) {
 
 bool RowClaims::try_claim(Part& part, WindowPlace place) {
     WindowEntry& entry = find_or_make(place);
-    RowMask blocked = entry.locked;
+    RowMask blocked = entry.claimed;
     for (const Part* other = entry.first; other != nullptr; other = other->next) {
         blocked |= other->rows;
     }
     part.entry = &entry;
     if ((blocked & part.rows) != 0) return false;
-    entry.locked |= part.rows;
+    entry.claimed |= part.rows;
     ++entry.users;
     return true;
 }
@@ -198,8 +204,8 @@ void RowClaims::wait(Part& part) { append(*part.entry, part); }
 
 void RowClaims::release(WindowEntry& entry, RowMask rows) {
     if (abandoned_) return;
-    BRAID_REQUIRE((entry.locked & rows) == rows || BRAID_MUTANT(row_lock_dropped_early));
-    entry.locked &= ~rows;
+    BRAID_REQUIRE((entry.claimed & rows) == rows || BRAID_MUTANT(row_lock_dropped_early));
+    entry.claimed &= ~rows;
     --entry.users;
     grant(entry);
     forget_if_idle(entry);

@@ -1,8 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// RowClaims: which rows of which windows are being changed, and who waits for them, first come
+// RowClaims: who has which rows of which windows for himself, and who waits for them, first come
 // first served. Two kinds wait: parts of writes, which are merged into one stripe job when their
 // rows come free, and coroutines that want rows for themselves (RowClaim: degraded reads, rebuild,
 // scrub). Different rows of a window are independent.
+//
+// Who is going to write claims rows only when a durable mark names their stripe, and keeps the mark
+// until he has let them go: nobody waits for a mark, or for room for one, with rows in his hands.
+// So a job is taken in two steps. `next_window()` gives a window that a job could be taken from;
+// its parts stay where they are, each in its turn: what comes later and wants the same rows waits
+// behind them, as if they were claimed. When the mark is there `take_job()` claims the rows of all
+// that fit together by then. What can come between:
+// - More parts: they are merged with those that wait, or come after them.
+// - A claim, or a job that failed and was split: it has rows that were free of the parts in front,
+//   or its parts go to the head, where they were before. take_job() looks at all of it again.
+// - The record is refused, or the array fails: the job is taken all the same, and its parts are
+//   told. Nothing is written.
+// - The mark gets old, and everything is flushed: it stays, because it is held.
+// - A crash: the stripe is marked, and nothing was written. It is made true in vain.
 #pragma once
 
 #include <array>
@@ -43,8 +57,8 @@ Coverage coverage_of(const Geometry& geometry, std::uint32_t window, const Part&
 
 struct WindowEntry {
     WindowPlace place;
-    RowMask locked{0};
-    bool listed{false};      // among those a job can be taken from
+    RowMask claimed{0};
+    bool listed{false};      // a job can be taken from it, or is just going to be
     std::uint32_t users{0};  // jobs and claims that hold rows
     Part* first{nullptr};    // waiting, in the order of arrival
     Part* last{nullptr};
@@ -63,7 +77,7 @@ struct JobParts {
     RoleSet covered;                           // strips with any row
 };
 
-/// Told whenever a window gets a job that can be taken.
+/// Told whenever there is a window more that a job can be taken from.
 class JobListener {
   public:
     virtual ~JobListener() = default;
@@ -79,8 +93,12 @@ class RowClaims {
     void set_listener(JobListener* listener) { listener_ = listener; }
     /// A part of a write joins the window's queue.
     void add(Part& part, WindowPlace place);
-    /// Takes the next job, and claims its rows. False when none can start.
-    bool take_job(JobParts& job);
+    /// A window that a job can be taken from; null: there is none. It is the caller's until
+    /// take_job(), which has to follow.
+    WindowEntry* next_window();
+    /// Merges what waits in the window and fits together, and claims its rows. False: its turn has
+    /// not come after all.
+    bool take_job(WindowEntry& window, JobParts& job);
     /// The job is over; its parts are no longer looked at.
     void end_job(const JobParts& job) { release(*job.entry, job.rows); }
     /// Ends the job but puts its parts back to the head of the queue, to be run one by one.

@@ -563,9 +563,15 @@ Task<void> StripeJobs::work() {
     while (!stopping_) {
         Idle idle{*this};
         co_await idle;
-        while (claims.take_job(job.parts)) {
-            Result<void> result = co_await run(&job);
-            job.lease = Lease();
+        while (WindowEntry* window = claims.next_window()) {
+            Result<void> result;
+            {
+                WriteIntent::Hold hold(context_.intent, window->place.stripe);
+                const Result<void> marked = co_await hold;
+                if (!claims.take_job(*window, job.parts)) continue;
+                result = co_await run(&job, marked);
+                job.lease = Lease();
+            }
             if (!result && job.parts.count > 1) {
                 // One part's rows spoilt it for all: let each have its own answer.
                 claims.split_job(job.parts);
@@ -582,10 +588,10 @@ Task<void> StripeJobs::work() {
     }
 }
 
-Task<Result<void>> StripeJobs::run(Job* job) {
+/// @param marked  whether the stripe is; an error is what the parts are told, if nothing else is
+Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked) {
     const StripeContext& context = context_;
     StripeIo& io = job->io;
-    WriteIntent::Hold hold(context.intent, job->place().stripe);  // on its way while we read
     ReadRounds rounds(context.members);
     for (;;) {
         if (context.members.failed()) co_return Error{Errc::failed, "array"};
@@ -593,6 +599,7 @@ Task<Result<void>> StripeJobs::run(Job* job) {
         job->find_bands();  // a loss may have listed rows
         job->state = rounds.begin(job->place(), row_range(0, context.geometry.window_rows));
         BRAID_CO_CHECK(job->plan());
+        BRAID_CO_CHECK(marked);
         io.begin(job->place(), job->parts.rows);
         job->choose_sources();
         job->lease = Lease();
@@ -606,7 +613,6 @@ Task<Result<void>> StripeJobs::run(Job* job) {
             io.collect();
         }
         if (!rounds.all_read(take_failed_reads(io, context.monitor))) continue;
-        BRAID_CO_CHECK(co_await hold);
         if (rounds.is_current()) break;  // nothing was written so far
     }
     job->recover();

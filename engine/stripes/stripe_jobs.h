@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // StripeJobs: carries out writes. A bounded number of workers take jobs (merged parts of requests)
-// from the locks, plan them, read, compute, write, and tell the requests. A row is claimed from
-// before its old content is read until its new content and parity are on the members. A loss that is
-// owed is waited for afterwards.
+// from the claims, plan them, read, compute, write, and tell the requests. A row is claimed when its
+// stripe is marked, before its old content is read, until its new content and parity are on the
+// members. A loss that is owed is waited for afterwards.
 #pragma once
 
 #include <cstdint>
@@ -59,7 +59,7 @@ class StripeJobs final : public JobListener {
     struct Idle;
     Task<void> work();
     Task<Result<void>> await_losses();
-    Task<Result<void>> run(Job* job);
+    Task<Result<void>> run(Job* job, Result<void> marked);
     Task<Result<void>> fit_row(Job* job, RoleSet covered, std::uint32_t row, RoleSet* differs);
     Task<Result<void>> fit_rows(Job* job, Error error);
 

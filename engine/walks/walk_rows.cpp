@@ -45,6 +45,7 @@ Result<void> WalkRows::decide(WalkBatch& batch) {
     batch.known.clear();
     batch.voided.clear();
     batch.marks.fill(false);
+    batch.found = {};
     const Geometry& geometry = context_.geometry;
     const RowMask rows = row_range(0, geometry.window_rows);
     const bool all_read = batch.read.size() == geometry.member_count;
@@ -64,6 +65,18 @@ Result<void> WalkRows::decide(WalkBatch& batch) {
         }
     }
     return {};
+}
+
+void WalkRows::tell_found(WalkBatch& batch) {
+    WalkFound found = std::exchange(batch.found, {});
+    order_.mismatches += found.rows_mismatched;
+    order_.repaired += found.rows_repaired;
+    rows_wrong_ += found.rows_wrong;
+    rows_unknown_ += found.rows_unknown;
+    context_.counters.reads_corrected += found.reads_corrected;
+    for (WalkFound::Mismatch& one : found.mismatches) {
+        host_.walk_mismatch(one.place, one.rows, one.strips, std::move(one.what));
+    }
 }
 
 void WalkRows::begin_window(WalkBatch& batch, std::uint32_t index) {
@@ -115,21 +128,22 @@ void WalkRows::inspect_row(WalkBatch& batch, std::uint32_t index, std::uint32_t 
     const Geometry& geometry = context_.geometry;
     const StripRows strips(geometry, batch.io, row, 1);
     if (strips.match()) return;
-    if (order_.kind == WalkKind::resyncing) ++rows_wrong_;
+    if (order_.kind == WalkKind::resyncing) ++batch.found.rows_wrong;
     RoleSet wrong = geometry.parity_roles();  // what a resync, or a repair of RAID-5, rewrites
     if (order_.kind == WalkKind::scrubbing) {
-        ++order_.mismatches;
+        ++batch.found.rows_mismatched;
         const WindowPlace place = context_.members.window_place(batch.first + index);
         Verdict verdict = judge(strips, place.stripe);
         const bool repairs = order_.repair && verdict.known;
         if (repairs) {
-            ++order_.repaired;
+            ++batch.found.rows_repaired;
             verdict.text +=
                 geometry.parities() == 2 ? "; repaired" : "; parity rewritten from the data";
         }
         const bool located = verdict.known && geometry.parities() == 2;
-        host_.walk_mismatch(place, row_range(row, 1), located ? verdict.wrong : RoleSet{},
-                            std::move(verdict.text));
+        batch.found.mismatches.push_back({place, row_range(row, 1),
+                                          located ? verdict.wrong : RoleSet{},
+                                          std::move(verdict.text)});
         if (!repairs) return;
         wrong = verdict.wrong;
     }
@@ -170,7 +184,7 @@ void WalkRows::set_zero(WalkBatch& batch, const RowRun& run, RoleSet roles) {
 }
 
 void WalkRows::list(WalkBatch& batch, const RowRun& run, Role role, BadKind kind) {
-    rows_unknown_ += run.count;
+    batch.found.rows_unknown += run.count;
     if (BRAID_MUTANT(bad_rows_not_kept)) return;
     BadRange range = context_.bad.range_of(run.place, role, run.row, run.count);
     range.kind = kind;
@@ -185,14 +199,14 @@ void WalkRows::recover_rows_of(WalkBatch& batch, const RowRun& run) {
     if (gone.size() > geometry.parities()) {
         if (order_.kind == WalkKind::rebuilding) return pass_over(batch, run);
         if (order_.kind == WalkKind::scrubbing) {
-            host_.walk_mismatch(run.place, run.rows(), gone,
-                                "it cannot be read, nor computed from the others");
+            batch.found.mismatches.push_back(
+                {run.place, run.rows(), gone, "it cannot be read, nor computed from the others"});
         }
         return;
     }
     StripRows(geometry, batch.io, run.row, run.count).recover(gone);
     for (const Role role : run.bad) batch.wrong[run.index][raw(role)] |= run.rows();
-    context_.counters.reads_corrected += run.bad.size() * run.count;
+    batch.found.reads_corrected += run.bad.size() * run.count;
 }
 
 /// A rebuild passes rows whose strips cannot be computed, because others cannot be read. Those are
@@ -225,7 +239,7 @@ void WalkRows::settle_listed(WalkBatch& batch, const RowRun& run) {
     const RoleSet none_there = (run.gone() & run.voided) | target;
     set_zero(batch, run, none_there);
     for (const Role role : (target & data) - run.voided) {
-        rows_unknown_ += run.count;
+        batch.found.rows_unknown += run.count;
         batch.voided.push_back(context_.bad.range_of(run.place, role, run.row, run.count));
     }
     const RoleSet unknown = (run.gone() & data) - none_there;
@@ -288,7 +302,7 @@ void WalkRows::renew_parity(WalkBatch& batch, const RowRun& run) {
             differs = true;
             batch.wrong[run.index][raw(role)] |= row_range(row, 1);
         }
-        if (differs && order_.kind == WalkKind::resyncing) ++rows_wrong_;
+        if (differs && order_.kind == WalkKind::resyncing) ++batch.found.rows_wrong;
     }
 }
 

@@ -22,6 +22,22 @@ namespace braid {
 
 class StripRows;
 
+/// What a batch brought to light: told when it is sure that it will not be looked at again.
+struct WalkFound {
+    struct Mismatch {
+        WindowPlace place;
+        RowMask rows{0};
+        RoleSet strips;
+        std::string what;
+    };
+    std::vector<Mismatch> mismatches;
+    std::uint64_t rows_mismatched{0};
+    std::uint64_t rows_repaired{0};
+    std::uint64_t rows_wrong{0};
+    std::uint64_t rows_unknown{0};
+    std::uint64_t reads_corrected{0};
+};
+
 /// Windows [first, first + count) of all members in memory, and what was decided of them.
 struct WalkBatch {
     /// @param size  bytes of each member's piece of the buffer
@@ -41,6 +57,7 @@ struct WalkBatch {
     std::vector<BadRange> known;    // to leave the list when that has been
     std::vector<BadRange> voided;   // to be listed as void when parity is true for that
     std::array<bool, windows_claimed_max> marks{};  // by window: it is marked before it is mended
+    WalkFound found;
 
     std::byte* content(MemberIndex member, std::uint64_t offset) {
         return buffer.data() + raw(member) * member_size + offset;
@@ -63,6 +80,8 @@ class WalkRows {
     /// Computes what each window of the batch should hold. Errc::doubt: rows are in doubt, so that
     /// what parity says there decides nothing.
     Result<void> decide(WalkBatch& batch);
+    /// What decide() found counts from now on, and is told.
+    void tell_found(WalkBatch& batch);
     /// Points the batch's `io` at one of its windows.
     void begin_window(WalkBatch& batch, std::uint32_t index);
 

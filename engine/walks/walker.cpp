@@ -20,9 +20,16 @@ struct Walker::Lane : WalkBatch {
     using WalkBatch::WalkBatch;
 
     std::uint64_t batch{0};  // number of the batch, in the order of the walk
+    std::array<std::optional<WriteIntent::Hold>, windows_claimed_max> holds;
     std::array<std::optional<RowClaim>, windows_claimed_max> claims;
     std::array<DriveOp, ops_max> ops;  // by member, by row of a window, or by run of windows
     DiskGroup group;
+    bool lacks_marks{false};  // some window's: nothing was told or written, all is to be done again
+    RoleSet told;             // by member index: the monitor knows that a read of the batch failed
+
+    void let_go() {
+        for (auto& claim : claims) claim.reset();
+    }
 };
 
 Walker::Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost& host)
@@ -118,6 +125,8 @@ bool Walker::next_batch(Lane& lane) {
     }
     lane.count = static_cast<std::uint32_t>(count);
     lane.batch = batches_++;
+    lane.told = {};
+    lane.lacks_marks = false;
     next_ += count;
     return true;
 }
@@ -125,14 +134,12 @@ bool Walker::next_batch(Lane& lane) {
 Task<void> Walker::walk_lane(Lane* lane) {
     while (!cancelled_ && !error_ && next_batch(*lane)) {
         const Nanos start = clock_.now();
-        const RowMask rows = row_range(0, context_.geometry.window_rows);
-        for (std::uint32_t i = 0; i != lane->count; ++i) {
-            lane->claims[i].emplace(context_.claims, context_.members.window_place(lane->first + i),
-                                    rows);
-            RowClaim& claim = *lane->claims[i];
-            co_await claim;
-        }
-        const Result<void> result = co_await walk_batch(lane);
+        Result<void> result;
+        do {
+            result = co_await claim_batch(lane);
+            if (result) result = co_await walk_batch(lane);
+            if (lane->lacks_marks) lane->let_go();
+        } while (result && lane->lacks_marks);
         if (!result && !error_ && is_current()) error_ = result.error();
         while (batches_done_ != lane->batch && !error_) {
             co_await turn_.next();
@@ -144,7 +151,8 @@ Task<void> Walker::walk_lane(Lane* lane) {
             done_ = lane->first + lane->count;
             host_.walk_passed(order_, {lane->first, done_});
         }
-        for (std::uint32_t i = 0; i != lane->count; ++i) lane->claims[i].reset();
+        lane->let_go();
+        for (auto& hold : lane->holds) hold.reset();
         turn_.set();
         note_rate();
         const Nanos now = clock_.now();
@@ -158,6 +166,30 @@ Task<void> Walker::walk_lane(Lane* lane) {
         co_await pause(Nanos{now.value - start.value});
     }
     turn_.set();
+}
+
+/// The rows of a batch; before that the marks that it was found to lack, mostly none. A walk knows
+/// only when it has read what it will write: then it lets its rows go for the marks, and looks again.
+Task<Result<void>> Walker::claim_batch(Lane* lane) {
+    for (std::uint32_t i = 0; lane->lacks_marks && i != lane->count; ++i) {
+        if (!lane->marks[i] || lane->holds[i]) continue;
+        lane->holds[i].emplace(context_.intent,
+                               context_.members.window_place(lane->first + i).stripe);
+    }
+    for (std::uint32_t i = 0; lane->lacks_marks && i != lane->count; ++i) {
+        if (!lane->holds[i]) continue;
+        WriteIntent::Hold& hold = *lane->holds[i];
+        BRAID_CO_CHECK(co_await hold);
+    }
+    lane->lacks_marks = false;
+    const RowMask rows = row_range(0, context_.geometry.window_rows);
+    for (std::uint32_t i = 0; i != lane->count; ++i) {
+        lane->claims[i].emplace(context_.claims, context_.members.window_place(lane->first + i),
+                                rows);
+        RowClaim& claim = *lane->claims[i];
+        co_await claim;
+    }
+    co_return Result<void>{};
 }
 
 /// One lane decides how long all of them pause; the others wait with it.
@@ -230,6 +262,7 @@ Task<Result<void>> Walker::walk_batch(Lane* lane) {
     // What a lost member's disk gave last, or another disk in its place, decides nothing.
     if (!is_current()) co_return Error{Errc::cancelled, "walk"};
     BRAID_CO_CHECK(co_await walk_windows(lane));
+    if (lane->lacks_marks) co_return Result<void>{};
     if (order_.kind == WalkKind::rebuilding) {
         BRAID_CO_CHECK(co_await rebuild_batch(lane));
     }
@@ -280,7 +313,10 @@ Task<Result<void>> Walker::read_batch(Lane* lane) {
         if (op.ok()) continue;
         failed |= RoleSet::of(Role{i});
         const DriveResult& result = op.result;
-        if (result.is_members()) context_.monitor.read_failed(MemberIndex{i}, result.os_error);
+        if (result.is_members() && !lane->told.has(Role{i})) {
+            context_.monitor.read_failed(MemberIndex{i}, result.os_error);
+            lane->told |= RoleSet::of(Role{i});
+        }
     }
     if (failed.empty()) co_return Result<void>{};
     lane->has_bad = true;
@@ -379,6 +415,12 @@ Task<void> Walker::read_by_rows(Lane* lane, MemberIndex member) {
 /// rebuild_batch() writes them in one piece.
 Task<Result<void>> Walker::walk_windows(Lane* lane) {
     BRAID_CO_CHECK(rows_.decide(*lane));
+    for (std::uint32_t i = 0; i != lane->count && !context_.readonly; ++i) {
+        lane->marks[i] = lane->marks[i] && lane->is_wrong(i);
+        lane->lacks_marks |= lane->marks[i] && !lane->holds[i];
+    }
+    if (lane->lacks_marks) co_return Result<void>{};
+    rows_.tell_found(*lane);
     if (!lane->unknown.empty()) {
         BRAID_CO_CHECK(co_await host_.walk_unknown(std::move(lane->unknown)));
         if (!is_current()) co_return Error{Errc::cancelled, "walk"};
@@ -389,18 +431,11 @@ Task<Result<void>> Walker::walk_windows(Lane* lane) {
     co_return Result<void>{};
 }
 
-/// Rewrites what was found wrong. Rows in doubt have their mark already.
+/// Rewrites what was found wrong: the window is marked, or its rows are in doubt, or listed.
 Task<Result<void>> Walker::mend_window(Lane* lane, std::uint32_t index) {
     const StripeContext& context = context_;
     if (context.readonly) co_return Result<void>{};
     rows_.begin_window(*lane, index);
-    const WindowPlace place = context.members.window_place(lane->first + index);
-    std::optional<WriteIntent::Hold> hold;
-    if (lane->marks[index]) {
-        hold.emplace(context.intent, place.stripe);
-        WriteIntent::Hold& wait = *hold;
-        BRAID_CO_CHECK(co_await wait);
-    }
     StripeIo& io = lane->io;
     for (const Role role : RoleSet::first(context.geometry.member_count)) {
         if (lane->wrong[index][raw(role)] == 0) continue;

@@ -67,6 +67,7 @@ class Walker {
     struct Lane;
 
     Task<void> walk_lane(Lane* lane);
+    Task<Result<void>> claim_batch(Lane* lane);
     Task<Result<void>> walk_batch(Lane* lane);
     Task<Result<void>> read_batch(Lane* lane);
     Task<Result<void>> walk_windows(Lane* lane);

@@ -36,7 +36,7 @@ class Model : public JobListener {
         IoRequest request;  // a write's
         WindowPlace place;
         std::uint64_t came{0};
-        bool is_lock{false};
+        bool is_claim{false};
         bool held{false};
     };
     struct Job {
@@ -64,9 +64,9 @@ class Model : public JobListener {
         }
         claims.add(at.part, at.place);
     }
-    void add_lock(Rng& rng) {
+    void add_claim(Rng& rng) {
         Holder& at = make(rng);
-        at.is_lock = true;
+        at.is_claim = true;
         const auto first = static_cast<std::uint32_t>(rng.below(16));
         at.part.rows = row_range(first, 1 + static_cast<std::uint32_t>(rng.below(16 - first)));
         const bool blocked = std::ranges::any_of(all_, [&](const Holder& other) {
@@ -83,20 +83,32 @@ class Model : public JobListener {
     void take_grants() {
         while (!ready.empty()) {
             auto* at = static_cast<Holder*>(ready.take().address());
-            EXPECT_TRUE(at->is_lock && !at->held);
+            EXPECT_TRUE(at->is_claim && !at->held);
             expect_first(*at, {});
             at->held = true;
         }
     }
+    /// A worker has the next window, and waits for its mark.
+    bool start() {
+        WindowEntry* window = claims.next_window();
+        if (window != nullptr) {
+            EXPECT_EQ(std::ranges::count(starting, window), 0) << "two start one window";
+            starting.push_back(window);
+        }
+        return window != nullptr;
+    }
     /// The next job, if there is one.
     bool take_job(std::uint32_t alone_seen = 0) {
+        if (starting.empty() && !start()) return false;
         Job job;
-        if (!claims.take_job(job.parts)) return false;
+        WindowEntry* window = starting.front();
+        starting.pop_front();
+        EXPECT_TRUE(claims.take_job(*window, job.parts)) << "nobody can take its turn";
         RowMask rows = 0;
         std::vector<Coverage> covered(geometry.data_count());
         for (Part* part = job.parts.first; part != nullptr; part = part->next) {
             Holder& at = holder_of(*part);
-            EXPECT_FALSE(at.is_lock || at.held);
+            EXPECT_FALSE(at.is_claim || at.held);
             EXPECT_EQ(at.place, job.parts.entry->place);
             rows |= part->rows;
             if (part->alone) ++alone_seen;
@@ -133,9 +145,9 @@ class Model : public JobListener {
         }
         jobs.erase(at);
     }
-    bool release_lock() {
+    bool release_claim() {
         for (Holder& at : all_) {
-            if (!at.is_lock || !at.held) continue;
+            if (!at.is_claim || !at.held) continue;
             claims.release(*at.part.entry, at.part.rows);
             forget(at);
             return true;
@@ -161,6 +173,7 @@ class Model : public JobListener {
     RowClaims claims{geometry};
     ReadyQueue ready;
     std::list<Job> jobs;
+    std::deque<WindowEntry*> starting;
     std::uint64_t told{0};
 
   private:
@@ -210,8 +223,10 @@ TEST(RowClaims, AreFairAndNeverOverlap) {
             if (what < 4 && model.waiting() < 24) {
                 model.add_write(rng);
             } else if (what == 4 && model.waiting() < 24) {
-                model.add_lock(rng);
-            } else if (what < 7) {
+                model.add_claim(rng);
+            } else if (what == 5) {
+                model.start();
+            } else if (what == 6) {
                 model.take_job();
             } else if (what < 9 && !model.jobs.empty()) {
                 const std::size_t number = rng.below(model.jobs.size());
@@ -219,7 +234,7 @@ TEST(RowClaims, AreFairAndNeverOverlap) {
                 std::advance(job, static_cast<std::ptrdiff_t>(number));
                 model.end_job(number, job->holders.size() > 1 && rng.chance(3));
             } else {
-                model.release_lock();
+                model.release_claim();
             }
             model.take_grants();
             model.expect_no_overlap();
@@ -231,13 +246,19 @@ TEST(RowClaims, AreFairAndNeverOverlap) {
                 model.end_job(0, false);
                 moved = true;
             }
-            moved |= model.release_lock();
+            moved |= model.release_claim();
             model.take_grants();
             ASSERT_TRUE(moved) << "somebody waits for nobody";
         }
         EXPECT_FALSE(model.claims.has_jobs());
         EXPECT_EQ(model.claims.entries_in_use(), 0U);
     }
+}
+
+/// As a worker whose mark is durable at once.
+bool take_next(RowClaims& claims, JobParts& job) {
+    WindowEntry* window = claims.next_window();
+    return window != nullptr && claims.take_job(*window, job);
 }
 
 struct Fixed {
@@ -264,11 +285,84 @@ TEST(RowClaims, ABurstOfSmallWritesBecomesOneJob) {
     Fixed writes(geometry);
     for (std::uint64_t row = 0; row != 16; ++row) writes.add(claims, row * row_size, row_size);
     JobParts job;
-    ASSERT_TRUE(claims.take_job(job));
+    ASSERT_TRUE(take_next(claims, job));
     EXPECT_EQ(job.count, 16U);
     EXPECT_EQ(job.strips[0].full, row_range(0, 16));
     claims.end_job(job);
-    EXPECT_FALSE(claims.take_job(job));
+    EXPECT_FALSE(take_next(claims, job));
+}
+
+TEST(RowClaims, WhatComesWhileAMarkIsAwaitedIsMergedOrComesAfter) {
+    const Geometry geometry = make_geometry();
+    RowClaims claims(geometry);
+    ReadyQueue ready;
+    Fixed writes(geometry);
+    Part& first = writes.add(claims, 0, row_size);
+    WindowEntry* window = claims.next_window();
+    ASSERT_NE(window, nullptr);
+    EXPECT_EQ(window->claimed, 0U);  // nobody has rows while he waits for a mark
+    // A claim of the same row waits behind the write, though nobody has the row; others do not.
+    Part reader;
+    reader.rows = row_range(0, 1);
+    reader.queue = &ready;
+    reader.handle = handle_of(&reader);
+    ASSERT_FALSE(claims.try_claim(reader, {}));
+    claims.wait(reader);
+    Part beside;
+    beside.rows = row_range(5, 1);
+    ASSERT_TRUE(claims.try_claim(beside, {}));
+    Part& merged = writes.add(claims, row_size, row_size);
+    Part& behind_reader = writes.add(claims, geometry.strip_size, row_size);
+    Part& behind_beside = writes.add(claims, 5 * row_size, row_size);
+    EXPECT_EQ(claims.next_window(), nullptr);  // it has who starts it
+    EXPECT_TRUE(ready.empty());
+    JobParts job;
+    ASSERT_TRUE(claims.take_job(*window, job));
+    EXPECT_EQ(job.first, &first);
+    EXPECT_EQ(first.next, &merged);
+    EXPECT_EQ(job.count, 2U);
+    EXPECT_EQ(job.rows, row_range(0, 2));
+    EXPECT_EQ(claims.next_window(), nullptr);
+    claims.end_job(job);
+    ASSERT_FALSE(ready.empty());
+    EXPECT_EQ(ready.take().address(), &reader);
+    claims.release(*beside.entry, beside.rows);
+    ASSERT_TRUE(take_next(claims, job));
+    EXPECT_EQ(job.first, &behind_beside);
+    claims.end_job(job);
+    claims.release(*reader.entry, reader.rows);
+    ASSERT_TRUE(take_next(claims, job));
+    EXPECT_EQ(job.first, &behind_reader);
+    claims.end_job(job);
+    EXPECT_EQ(claims.entries_in_use(), 0U);
+}
+
+TEST(RowClaims, AJobThatWasSplitMeanwhileGoesFirst) {
+    const Geometry geometry = make_geometry();
+    RowClaims claims(geometry);
+    Fixed writes(geometry);
+    Part& one = writes.add(claims, 0, row_size);
+    Part& two = writes.add(claims, row_size, row_size);
+    JobParts split;
+    ASSERT_TRUE(take_next(claims, split));
+    ASSERT_EQ(split.count, 2U);
+    Part& later = writes.add(claims, 3 * row_size, row_size);
+    WindowEntry* window = claims.next_window();  // for `later`, which waits for its mark
+    ASSERT_NE(window, nullptr);
+    claims.split_job(split);
+    EXPECT_EQ(claims.next_window(), nullptr);
+    JobParts job;
+    ASSERT_TRUE(claims.take_job(*window, job));
+    EXPECT_EQ(job.first, &one);
+    EXPECT_EQ(job.count, 1U);
+    claims.end_job(job);
+    ASSERT_TRUE(take_next(claims, job));
+    EXPECT_EQ(job.first, &two);
+    claims.end_job(job);
+    ASSERT_TRUE(take_next(claims, job));
+    EXPECT_EQ(job.first, &later);
+    claims.end_job(job);
+    EXPECT_EQ(claims.entries_in_use(), 0U);
 }
 
 TEST(RowClaims, OverlappingWritesStayInOrder) {
@@ -281,18 +375,18 @@ TEST(RowClaims, OverlappingWritesStayInOrder) {
         writes.add(claims, 2 * row_size, row_size);  // free of the first, not of the second
     Part& apart = writes.add(claims, 9 * row_size, row_size);
     JobParts job;
-    ASSERT_TRUE(claims.take_job(job));
+    ASSERT_TRUE(take_next(claims, job));
     EXPECT_EQ(job.first, &first);
     EXPECT_EQ(first.next, &apart);
     EXPECT_EQ(job.count, 2U);
     JobParts none;
-    EXPECT_FALSE(claims.take_job(none));
+    EXPECT_FALSE(take_next(claims, none));
     claims.end_job(job);
-    ASSERT_TRUE(claims.take_job(job));
+    ASSERT_TRUE(take_next(claims, job));
     EXPECT_EQ(job.first, &second);
     EXPECT_EQ(job.count, 1U);
     claims.end_job(job);
-    ASSERT_TRUE(claims.take_job(job));
+    ASSERT_TRUE(take_next(claims, job));
     EXPECT_EQ(job.first, &third);
     claims.end_job(job);
     EXPECT_EQ(claims.entries_in_use(), 0U);
@@ -307,17 +401,17 @@ TEST(RowClaims, ASplitJobRunsPartByPartInItsOldOrder) {
         parts.push_back(&writes.add(claims, row * row_size, row_size));
     }
     JobParts job;
-    ASSERT_TRUE(claims.take_job(job));
+    ASSERT_TRUE(take_next(claims, job));
     ASSERT_EQ(job.count, 3U);
     Part& late = writes.add(claims, 0, row_size);
     claims.split_job(job);
     for (Part* part : parts) {
-        ASSERT_TRUE(claims.take_job(job));
+        ASSERT_TRUE(take_next(claims, job));
         EXPECT_EQ(job.first, part);
         EXPECT_EQ(job.count, 1U);
         claims.end_job(job);
     }
-    ASSERT_TRUE(claims.take_job(job));
+    ASSERT_TRUE(take_next(claims, job));
     EXPECT_EQ(job.first, &late);
     claims.end_job(job);
     EXPECT_EQ(claims.entries_in_use(), 0U);
