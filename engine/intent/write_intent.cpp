@@ -124,6 +124,14 @@ bool WriteIntent::is_ready(const Hold& hold) const {
     return hold.mark_ != nullptr && hold.mark_->needs <= durable_;
 }
 
+bool WriteIntent::is_durable_for(const Hold& hold, StripeIndex stripe) const {
+    if (!hold.marked_) return true;  // it was off, and those who switch it on wait for this one
+    if (BRAID_MUTANT(intent_not_awaited)) return true;
+    const IntentMarks::Mark* mark = hold.mark_;
+    return mark != nullptr && mark->needs <= durable_ && mark->first <= stripe &&
+           raw(stripe) < raw(mark->first) + mark->count;
+}
+
 void WriteIntent::wait(Hold& hold) {
     if (!hold.wants_room_) ++waiting_count_;
     hold.next_waiting_ = waiting_;
@@ -281,7 +289,7 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
         op.offset = slots_end + intent_slot_offset(record.node, record.generation);
         op.size = bytes.size();
         op.data = const_cast<std::byte*>(bytes.data());  // NOLINT: a write only reads it
-        members_.submit(member, group, op);
+        members_.write_record(member, group, op);
     }
     co_await group;
     bool held = !holders.empty();

@@ -128,6 +128,11 @@ class WriteIntent {
             return {};
         }
 
+        /// Writes to the stripe, which is this hold's or another of its region, can begin.
+        bool is_durable_for(StripeIndex stripe) const {
+            return intent_.is_durable_for(*this, stripe);
+        }
+
       private:
         friend class WriteIntent;
         WriteIntent& intent_;
@@ -149,6 +154,7 @@ class WriteIntent {
     void enter(Hold& hold);
     void leave(Hold& hold);
     bool is_ready(const Hold& hold) const;
+    bool is_durable_for(const Hold& hold, StripeIndex stripe) const;
     void wait(Hold& hold);
     bool assign(Hold& hold);
     void serve_room();

@@ -27,6 +27,12 @@ struct Suspension {
     int os_error{0};
 };
 
+/// Only a RowWrite (engine/stripes) writes to strips: it has the rows, and a mark.
+class StripAccess {
+    friend class RowWrite;
+    StripAccess() {}
+};
+
 class Members {
   public:
     struct Slot {
@@ -155,8 +161,21 @@ class Members {
     std::uint64_t device_offset(MemberIndex member, WindowPlace place, std::uint32_t row) const {
         return slot(member).data_offset + geometry_.row_offset(place, row);
     }
-    /// Operations on strips; `finish` each of them when the group was waited for.
+    /// Operations on members; `finish` each of them when the group was waited for. This one reads,
+    /// or flushes.
     void submit(MemberIndex member, DiskGroup& group, DriveOp& op) {
+        BRAID_REQUIRE(op.kind == DiskOpKind::read || op.kind == DiskOpKind::flush);
+        slot(member).drive->submit(group, op);
+    }
+    /// Writes to strips, and zeroes: for RowWrite only.
+    void write(StripAccess, MemberIndex member, DiskGroup& group, DriveOp& op) {
+        BRAID_REQUIRE(op.kind == DiskOpKind::write || op.kind == DiskOpKind::zero);
+        slot(member).drive->submit(group, op);
+    }
+    /// A record of the write intent, in front of all strips.
+    void write_record(MemberIndex member, DiskGroup& group, DriveOp& op) {
+        BRAID_REQUIRE(op.kind == DiskOpKind::write);
+        BRAID_REQUIRE(op.offset + op.size <= slot(member).data_offset);
         slot(member).drive->submit(group, op);
     }
     void finish(MemberIndex member, DriveOp& op) {

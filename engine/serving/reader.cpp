@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "engine/base/mutation.h"
 #include "engine/stripes/row_parity.h"
+#include "engine/stripes/row_write.h"
 #include "engine/stripes/strip_rows.h"
 
 namespace braid {
@@ -223,6 +225,24 @@ bool owes_loss(const StripeContext& context, const RowsWanted& wanted, const Str
            context.members.has_missed(wanted.place, row_range(wanted.first, wanted.count));
 }
 
+/// Strips that could not be read, and were computed. The client has its bytes; that the member
+/// could not be mended is the member's trouble.
+Task<void> mend_strips(StripeContext context, const StripeIo* io, RoleSet roles, RowMask rows) {
+    RowWrite write(context);
+    write.begin(WriteGround::mended);
+    for (const Role role : roles) write.add_old(*io, role, rows);
+    while (write.stage()) {
+        co_await write.group;
+        write.collect();
+    }
+    write.decide();
+    if (write.failed().empty()) {
+        const auto count = static_cast<std::uint32_t>(std::popcount(rows));
+        context.counters.reads_corrected += std::uint64_t{roles.size()} * count;
+    }
+    write.tell_failed();
+}
+
 Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     const RowMask rows = row_range(wanted.first, wanted.count);
     RowClaim claim(context.claims, wanted.place, rows);
@@ -246,7 +266,7 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
         lease = co_await context.pool.acquire(size);
         lay_out(io, plan, lease.data());
         for (const Role role : plan.read) io.want_read(role, rows);
-        while (io.submit(DiskOpKind::read, false)) {
+        while (io.submit()) {
             co_await io.group;
             io.collect();
         }
@@ -273,14 +293,7 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
         co_await end_retry(context, wanted.place, retried);
         co_return Result<void>{};
     }
-    for (const Role role : plan.write) io.want_write_old(role, rows);
-    while (io.submit(DiskOpKind::write, false)) {
-        co_await io.group;
-        io.collect();
-    }
-    if (io.failed().empty()) context.counters.reads_corrected += plan.write.size() * wanted.count;
-    // The client has its bytes; that the member could not be mended is the member's trouble.
-    if (!io.failed().empty()) tell_failed_strips(io, context.monitor);
+    if (!plan.write.empty()) co_await mend_strips(context, &io, plan.write, rows);
     co_return Result<void>{};
 }
 

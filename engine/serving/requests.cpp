@@ -10,6 +10,8 @@
 #include "engine/base/mutation.h"
 #include "engine/serving/reader.h"
 #include "engine/stripes/doubt_rows.h"
+#include "engine/stripes/row_write.h"
+#include "engine/stripes/stripe_io.h"
 
 namespace braid {
 
@@ -315,48 +317,40 @@ Task<Result<void>> Requests::write_zeroes(std::uint64_t begin, std::uint64_t end
 
 namespace {
 
-struct ZeroOps {
-    std::array<DriveOp, members_max> ops;
-    DiskGroup group;
-};
-
-void submit_zeroes(ZeroOps& zero, const StripeContext& context, WindowPlace first,
-                   std::uint64_t windows, bool may_free) {
-    Members& members = context.members;
-    const std::uint64_t number = members.window_number(first);
+void add_zeroes(RowWrite& write, const StripeContext& context, WindowRange zeroed, bool may_free) {
+    const Members& members = context.members;
+    const WindowPlace first = members.window_place(zeroed.begin);
     for (std::uint32_t i = 0; i != members.count(); ++i) {
-        const MemberIndex member{i};
-        DriveOp& op = zero.ops[i];
-        op = {};
-        if (!members.is_live(member, first)) continue;
-        std::uint64_t live = windows;  // of a member that is rebuilt, those before its checkpoint
-        if (members.slot(member).state == MemberState::rebuilding) {
-            live = std::min(live, members.slot(member).rebuilt - number);
+        MemberWindows piece;
+        piece.member = MemberIndex{i};
+        piece.may_free = may_free;
+        if (!members.is_live(piece.member, first)) continue;
+        piece.windows = zeroed;
+        const auto& slot = members.slot(piece.member);
+        if (slot.state == MemberState::rebuilding) {  // those before its checkpoint
+            piece.windows.end = std::min(zeroed.end, slot.rebuilt);
         }
-        op.kind = DiskOpKind::zero;
-        op.may_free = may_free;
-        op.offset = members.device_offset(member, first, 0);
-        op.size = live * context.geometry.window_size();
-        op.tag = 1;
-        members.submit(member, zero.group, op);
+        write.add_windows(piece);
     }
 }
 
-/// What a member's disk did not zero for us: bytes [begin, end) of it are written, window by window.
-Task<DriveResult> write_zero_windows(StripeContext context, MemberIndex member, std::uint64_t begin,
-                                     std::uint64_t end) {
-    const std::uint64_t window_size = context.geometry.window_size();
-    for (std::uint64_t at = begin; at != end; at += window_size) {
-        DiskGroup group;
-        DriveOp op;
-        op.kind = DiskOpKind::write;
-        op.offset = at;
-        op.size = window_size;
-        op.data = const_cast<std::byte*>(zero_window().data());  // NOLINT: a write only reads it
-        context.members.submit(member, group, op);
-        co_await group;
-        context.members.finish(member, op);
-        if (!op.ok()) co_return op.result;
+/// What a member's disk did not zero for us is written, window by window.
+Task<DriveResult> write_zero_windows(StripeContext context, const WriteIntent::Hold* mark,
+                                     MemberIndex member, WindowRange windows) {
+    RowWrite write(context);
+    for (std::uint64_t at = windows.begin; at != windows.end; ++at) {
+        write.begin(WriteGround::marked, mark);
+        MemberWindows piece;
+        piece.member = member;
+        piece.windows = {at, at + 1};
+        piece.content = zero_window().data();
+        write.add_windows(piece);
+        while (write.stage()) {
+            co_await write.group;
+            write.collect();
+        }
+        write.decide();
+        if (!write.failed_members().empty()) co_return write.result_of(member);
     }
     co_return DriveResult{};
 }
@@ -364,20 +358,21 @@ Task<DriveResult> write_zero_windows(StripeContext context, MemberIndex member, 
 /// Looks at what became of the zeroes, and writes zeros where a disk cannot zero: others have
 /// zeroed theirs, and parity is true again only when this one has, too.
 /// @return an error if a member that is kept did not take them: Errc::full for want of room
-Task<Result<void>> end_zeroes(StripeContext context, ZeroOps* zero) {
+Task<Result<void>> end_zeroes(StripeContext context, const RowWrite* zeroes,
+                              const WriteIntent::Hold* mark, WindowRange zeroed) {
     Result<void> result;
-    for (std::uint32_t i = 0; i != context.members.count(); ++i) {
-        const MemberIndex member{i};
-        DriveOp& op = zero->ops[i];
-        if (op.tag == 0) continue;
-        context.members.finish(member, op);
-        DriveResult zeroed = op.result;
-        if (zeroed.is_members() && zeroed.os_error == EOPNOTSUPP) {
-            zeroed = co_await write_zero_windows(context, member, op.offset, op.offset + op.size);
+    for (const Role index : zeroes->failed_members()) {
+        const MemberIndex member{raw(index)};
+        DriveResult done = zeroes->result_of(member);
+        if (done.is_members() && done.os_error == EOPNOTSUPP) {
+            const auto& slot = context.members.slot(member);
+            WindowRange own = zeroed;
+            if (slot.state == MemberState::rebuilding) own.end = std::min(own.end, slot.rebuilt);
+            done = co_await write_zero_windows(context, mark, member, own);
         }
-        if (zeroed.ok()) continue;
-        const int error = zeroed.os_error;
-        if (zeroed.is_members()) context.monitor.strip_write_failed(member, error);
+        if (done.ok()) continue;
+        const int error = done.os_error;
+        if (done.is_members()) context.monitor.strip_write_failed(member, error);
         if (!takes_part(context.members.slot(member).state)) continue;
         result = Error{error == ENOSPC ? Errc::full : Errc::io, "member", error};
     }
@@ -419,7 +414,7 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
     const std::uint64_t per_stripe = context.geometry.windows_per_stripe();
     const std::uint64_t end = (span.first + span.count) * per_stripe;
     std::uint64_t number = span.first * per_stripe;
-    ZeroOps zero;
+    RowWrite zeroes(context);
     while (number != end) {
         const WindowPlace place = context.members.window_place(number);
         std::uint64_t windows = std::min<std::uint64_t>(
@@ -444,15 +439,21 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
             }
             if (context.members.failed()) co_return Error{Errc::failed, "array"};  // meanwhile
             context.members.note_written_by_zeroes(number, windows);
-            submit_zeroes(zero, context, place, windows, span.may_free);
-            co_await zero.group;
-            const Result<void> zeroed = co_await end_zeroes(context, &zero);
+            const WindowRange zeroed{number, number + windows};
+            zeroes.begin(WriteGround::marked, &hold);
+            add_zeroes(zeroes, context, zeroed, span.may_free);
+            while (zeroes.stage()) {
+                co_await zeroes.group;
+                zeroes.collect();
+            }
+            zeroes.decide();
+            const Result<void> done = co_await end_zeroes(context, &zeroes, &hold, zeroed);
             context.members.note_written_by_zeroes(number, windows);  // lost meanwhile, or by this
-            if (!zeroed) {
+            if (!done) {
                 const Result<void> told = co_await windows_doubtful(context, number, windows);
                 if (context.members.failed()) co_return Error{Errc::failed, "array"};
                 BRAID_CO_CHECK(told);
-                co_return zeroed.error();
+                co_return done.error();
             }
             for (std::uint64_t i = 0; i != windows; ++i) {
                 context.members.rows_true(context.members.window_place(number + i),

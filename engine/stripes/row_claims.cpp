@@ -29,11 +29,20 @@ std::size_t RowClaims::bucket_of(WindowPlace place) const {
 }
 static_assert(4096 == 1 << (64 - 52));
 
+WindowEntry* RowClaims::find(WindowPlace place) const {
+    WindowEntry* entry = buckets_[bucket_of(place)];
+    while (entry != nullptr && entry->place != place) entry = entry->chain;
+    return entry;
+}
+
+bool RowClaims::are_claimed(WindowPlace place, RowMask rows) const {
+    const WindowEntry* entry = find(place);
+    return entry != nullptr && (entry->claimed & rows) == rows;
+}
+
 WindowEntry& RowClaims::find_or_make(WindowPlace place) {
+    if (WindowEntry* known = find(place); known != nullptr) return *known;
     WindowEntry*& bucket = buckets_[bucket_of(place)];
-    for (WindowEntry* entry = bucket; entry != nullptr; entry = entry->chain) {
-        if (entry->place == place) return *entry;
-    }
     WindowEntry* entry = free_;
     if (entry != nullptr) {
         free_ = entry->chain;

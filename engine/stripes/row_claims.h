@@ -110,6 +110,9 @@ class RowClaims {
     void wait(Part& part);
     void release(WindowEntry& entry, RowMask rows);
 
+    /// Somebody has all of these rows.
+    bool are_claimed(WindowPlace place, RowMask rows) const;
+
     std::size_t entries_in_use() const { return in_use_; }
     /// The array ends without stop(): whoever holds or waits is destroyed, in any order, and
     /// releasing does nothing from now on.
@@ -117,6 +120,7 @@ class RowClaims {
 
   private:
     static constexpr std::size_t bucket_count = 4096;
+    WindowEntry* find(WindowPlace place) const;
     WindowEntry& find_or_make(WindowPlace place);
     void forget_if_idle(WindowEntry& entry);
     void grant(WindowEntry& entry);

@@ -4,7 +4,9 @@
 #include <array>
 #include <cstring>
 
+#include "engine/stripes/row_write.h"
 #include "engine/stripes/strip_rows.h"
+#include "engine/stripes/stripe_io.h"
 
 namespace braid {
 namespace {
@@ -45,7 +47,7 @@ Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
     for (const Role role : live& wanted) {
         io.want_read(role, at.rows);
     }
-    while (io.submit(DiskOpKind::read, false)) {
+    while (io.submit()) {
         co_await io.group;
         io.collect();
     }
@@ -59,13 +61,16 @@ Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
     const StripRows rows(geometry, io, io.first_row(), io.span());
     if (!at.may_match || !rows.match()) {
         rows.compute_parity();
-        for (const Role role : geometry.parity_roles() & live) io.want_write_old(role, at.rows);
-        while (io.submit(DiskOpKind::write, false)) {
-            co_await io.group;
-            io.collect();
+        RowWrite write(context);
+        write.begin(WriteGround::untrusted);
+        for (const Role role : geometry.parity_roles() & live) write.add_old(io, role, at.rows);
+        while (write.stage()) {
+            co_await write.group;
+            write.collect();
         }
-        if (!io.failed().empty()) {
-            const bool full = tell_failed_strips(io, context.monitor);
+        write.decide();
+        if (!write.failed().empty()) {
+            const bool full = write.tell_failed();
             co_return Error{full ? Errc::full : Errc::io, "row"};
         }
     }

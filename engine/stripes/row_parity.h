@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "engine/stripes/stripe_jobs.h"
+#include "engine/stripes/stripe_context.h"
 
 namespace braid {
 

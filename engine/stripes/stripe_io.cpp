@@ -2,7 +2,6 @@
 #include "engine/stripes/stripe_io.h"
 
 #include <bit>
-#include <cerrno>
 
 namespace braid {
 namespace {
@@ -21,27 +20,23 @@ void StripeIo::begin(WindowPlace place, RowMask rows) {
     for (std::uint32_t i = 0; i != geometry_.member_count; ++i) {
         old_content[i] = nullptr;
         new_content[i] = nullptr;
-        old_rows_[i] = new_rows_[i] = 0;
+        rows_[i] = 0;
     }
     wanted_ = failed_ = RoleSet{};
     ops_used_ = 0;
 }
 
-bool StripeIo::submit(DiskOpKind kind, bool fua) {
+bool StripeIo::submit() {
     ops_used_ = 0;
     for (const Role role : wanted_) {
-        const std::uint32_t i = raw(role);
-        auto* fresh = const_cast<std::byte*>(new_content[i]);  // NOLINT: a write only reads it
-        if (!submit_rows(role, old_rows_[i], old_content[i], kind, fua)) break;
-        if (!submit_rows(role, new_rows_[i], fresh, kind, fua)) break;
+        if (!submit_rows(role, rows_[raw(role)])) break;
         wanted_ = wanted_ - RoleSet::of(role);
     }
     return ops_used_ != 0;
 }
 
 /// False if there was no room for all of `rows`.
-bool StripeIo::submit_rows(Role role, RowMask& rows, std::byte* content, DiskOpKind kind,
-                           bool fua) {
+bool StripeIo::submit_rows(Role role, RowMask& rows) {
     const MemberIndex member = member_of(role);
     while (rows != 0) {
         if (ops_used_ == job_ops_max) return false;
@@ -49,11 +44,9 @@ bool StripeIo::submit_rows(Role role, RowMask& rows, std::byte* content, DiskOpK
         const auto count = static_cast<std::uint32_t>(std::countr_one(rows >> row));
         rows &= ~row_range(row, count);
         DriveOp& op = ops_[ops_used_++];
-        op.kind = kind;
-        op.fua = fua;
         op.offset = members_.device_offset(member, place_, row);
         op.size = count * row_size;
-        op.data = content + offset_of(row);
+        op.data = old_content[raw(role)] + offset_of(row);
         op.tag = raw(role);
         members_.submit(member, group, op);
     }
@@ -79,17 +72,6 @@ RoleSet take_failed_reads(StripeIo& io, Decider& monitor) {
         if (result.is_members()) monitor.read_failed(io.member_of(role), result.os_error);
     }
     return failed;
-}
-
-bool tell_failed_strips(const StripeIo& io, Decider& monitor) {
-    bool full = false;
-    for (const Role role : io.failed()) {
-        const DriveResult& result = io.result_of(role);
-        if (!result.is_members()) continue;
-        full |= result.os_error == ENOSPC;
-        monitor.strip_write_failed(io.member_of(role), result.os_error);
-    }
-    return full;
 }
 
 }  // namespace braid

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// StripeIo: the rows of one window on their way between members and memory. It knows for each
-// role where its old content lies (and, for a data strip, its new content), turns sets of rows
-// into DriveOps, and keeps which roles failed. It lives in the frame of the coroutine that uses it.
+// StripeIo: the rows of one window in memory, and on their way there. It knows for each role where
+// its old content lies (and, for a data strip, its new content), reads sets of rows, and keeps
+// which roles failed; a RowWrite writes them. It lives in the frame of the coroutine that uses it.
 #pragma once
 
 #include <array>
@@ -13,7 +13,6 @@
 #include "engine/layout/geometry.h"
 #include "engine/members/members.h"
 #include "engine/stripes/buffer_pool.h"
-#include "engine/stripes/row_claims.h"
 #include "engine/stripes/stripe_plan.h"
 
 namespace braid {
@@ -36,17 +35,13 @@ class StripeIo {
     std::array<std::byte*, members_max> old_content{};  // by role; P and Q: also the new parity
     std::array<const std::byte*, members_max> new_content{};  // by data strip
 
-    // What to move next, cleared as it is submitted.
+    /// What to read next into old_content, cleared as it is submitted.
     void want_read(Role role, RowMask rows) {
-        old_rows_[raw(role)] |= rows, wanted_ |= RoleSet::of(role);
-    }
-    void want_write_old(Role role, RowMask rows) { want_read(role, rows); }
-    void want_write_new(Role role, RowMask rows) {
-        new_rows_[raw(role)] |= rows, wanted_ |= RoleSet::of(role);
+        rows_[raw(role)] |= rows, wanted_ |= RoleSet::of(role);
     }
 
-    /// `while (io.submit(kind, fua)) { co_await io.group; io.collect(); }`
-    bool submit(DiskOpKind kind, bool fua);
+    /// `while (io.submit()) { co_await io.group; io.collect(); }`
+    bool submit();
     void collect();
     DiskGroup group;
 
@@ -55,10 +50,11 @@ class StripeIo {
     RoleSet take_failed() { return std::exchange(failed_, RoleSet{}); }
     const DriveResult& result_of(Role role) const { return results_[raw(role)]; }
 
+    WindowPlace place() const { return place_; }
     MemberIndex member_of(Role role) const { return geometry_.member_of(place_.stripe, role); }
 
   private:
-    bool submit_rows(Role role, RowMask& rows, std::byte* content, DiskOpKind kind, bool fua);
+    bool submit_rows(Role role, RowMask& rows);
 
     const Geometry& geometry_;
     Members& members_;
@@ -67,8 +63,7 @@ class StripeIo {
     std::uint32_t span_{0};
     RoleSet wanted_;
     RoleSet failed_;
-    std::array<RowMask, members_max> old_rows_{};
-    std::array<RowMask, members_max> new_rows_{};
+    std::array<RowMask, members_max> rows_{};
     std::array<DriveResult, members_max> results_{};  // of roles that failed: the last one
     std::array<DriveOp, job_ops_max> ops_;            // at a time
     std::uint32_t ops_used_{0};
@@ -102,9 +97,6 @@ class ReadRounds {
 
 /// The roles whose read failed since begin(), each told to the monitor.
 RoleSet take_failed_reads(StripeIo& io, Decider& monitor);
-/// Tells the monitor of each role whose write failed: the member is lost, or kept. True: one of
-/// them failed for want of room.
-bool tell_failed_strips(const StripeIo& io, Decider& monitor);
 
 /// A strip's rows of the largest window, all zero: what zeros are written from.
 ByteView zero_window();

@@ -8,7 +8,9 @@
 
 #include "engine/base/mutation.h"
 #include "engine/stripes/doubt_rows.h"
+#include "engine/stripes/row_write.h"
 #include "engine/stripes/strip_rows.h"
+#include "engine/stripes/stripe_io.h"
 
 namespace braid {
 namespace {
@@ -38,11 +40,13 @@ struct Band {
 
 struct StripeJobs::Job {
     explicit Job(const StripeContext& the_context)
-        : context(the_context), io(the_context.geometry, the_context.members) {}
+        : context(the_context), io(the_context.geometry, the_context.members), write(the_context) {}
 
     const StripeContext& context;
     JobParts parts;
     StripeIo io;
+    RowWrite write;
+    const WriteIntent::Hold* mark{nullptr};
     Lease lease;
     StripeState state;
     std::array<Band, window_rows_max> bands;
@@ -219,16 +223,18 @@ void StripeJobs::Job::want_reads() {
 }
 
 void StripeJobs::Job::want_writes() {
+    write.begin(WriteGround::marked, mark);
+    write.fua = fua;
     for (std::uint32_t i = 0; i != band_count; ++i) {
         const Band& band = bands[i];
         for (const Role role : band.plan.write) {
             if (band.covered.has(role)) {
-                io.want_write_new(role, band.rows);
+                write.add_new(io, role, band.rows);
             } else {
                 if (BRAID_MUTANT(parity_not_written) && raw(role) + 1 == members_of_stripe()) {
                     continue;
                 }
-                io.want_write_old(role, band.rows);
+                write.add_old(io, role, band.rows);
             }
         }
     }
@@ -465,7 +471,7 @@ Task<Result<void>> StripeJobs::fit_row(Job* job, const RoleSet covered, std::uin
 /// hold of them now gets the parity that fits, or the rows are in doubt.
 Task<Result<void>> StripeJobs::fit_rows(Job* job, Error error) {
     const StripeContext& context = context_;
-    StripeIo& io = job->io;
+    RowWrite& write = job->write;
     RowMask doubtful = 0;
     for (std::uint32_t i = 0; i != job->band_count && !BRAID_MUTANT(failed_write_not_fitted); ++i) {
         const Band& band = job->bands[i];
@@ -477,14 +483,15 @@ Task<Result<void>> StripeJobs::fit_rows(Job* job, Error error) {
                 doubtful |= row_range(row, 1);
                 continue;
             }
-            for (const Role role : differs) io.want_write_old(role, row_range(row, 1));
-            io.take_failed();
-            while (io.submit(DiskOpKind::write, false)) {
-                co_await io.group;
-                io.collect();
+            write.begin(WriteGround::marked, job->mark);
+            for (const Role role : differs) write.add_old(job->io, role, row_range(row, 1));
+            while (write.stage()) {
+                co_await write.group;
+                write.collect();
             }
-            tell_failed_strips(io, context.monitor);
-            if (!job->kept_of(io.failed()).empty()) doubtful |= row_range(row, 1);
+            write.decide();
+            write.tell_failed();
+            if (!job->kept_of(write.failed()).empty()) doubtful |= row_range(row, 1);
         }
     }
     if (doubtful != 0) {  // also where the array has stopped: what can be read still is
@@ -569,7 +576,7 @@ Task<void> StripeJobs::work() {
                 WriteIntent::Hold hold(context_.intent, window->place.stripe);
                 const Result<void> marked = co_await hold;
                 if (!claims.take_job(*window, job.parts)) continue;
-                result = co_await run(&job, marked);
+                result = co_await run(&job, marked, &hold);
                 job.lease = Lease();
             }
             if (!result && job.parts.count > 1) {
@@ -589,8 +596,9 @@ Task<void> StripeJobs::work() {
 }
 
 /// @param marked  whether the stripe is; an error is what the parts are told, if nothing else is
-Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked) {
+Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteIntent::Hold* mark) {
     const StripeContext& context = context_;
+    job->mark = mark;
     StripeIo& io = job->io;
     ReadRounds rounds(context.members);
     for (;;) {
@@ -608,7 +616,7 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked) {
             job->lay_out(job->lease.data());
         }
         job->want_reads();
-        while (io.submit(DiskOpKind::read, false)) {
+        while (io.submit()) {
             co_await io.group;
             io.collect();
         }
@@ -620,14 +628,16 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked) {
     job->compute_parity();
     job->want_writes();
     context.members.note_written(job->place(), job->parts.rows, job->parts.covered);
-    while (io.submit(DiskOpKind::write, job->fua)) {
-        co_await io.group;
-        io.collect();
+    RowWrite& write = job->write;
+    while (write.stage()) {
+        co_await write.group;
+        write.collect();
     }
+    write.decide();
     job->count_methods();
     context.counters.reads_corrected += job->state.unreadable.size();
-    const RoleSet failed = io.failed();
-    const bool full = tell_failed_strips(io, context.monitor);
+    const RoleSet failed = write.failed();
+    const bool full = write.tell_failed();
     // Once more, for those that were lost meanwhile, or by this.
     context.members.note_written(job->place(), job->parts.rows, job->parts.covered);
     if (!job->kept_of(failed).empty()) {

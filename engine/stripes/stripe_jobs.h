@@ -7,33 +7,13 @@
 
 #include <cstdint>
 
-#include "engine/decider.h"
-#include "engine/intent/write_intent.h"
 #include "engine/io/task.h"
 #include "engine/io_request.h"
-#include "engine/layout/geometry.h"
-#include "engine/members/bad_rows.h"
-#include "engine/members/members.h"
-#include "engine/status.h"
-#include "engine/stripes/buffer_pool.h"
-#include "engine/stripes/row_claims.h"
+#include "engine/stripes/stripe_context.h"
 #include "engine/stripes/stripe_io.h"
 #include "engine/stripes/stripe_plan.h"
 
 namespace braid {
-
-/// What the stripe code shares; all of it outlives the workers.
-struct StripeContext {
-    const Geometry& geometry;
-    Members& members;
-    RowClaims& claims;
-    BufferPool& pool;
-    Decider& monitor;
-    WriteIntent& intent;
-    const BadRows& bad;
-    Counters& counters;
-    bool readonly;  // members are only read: what could not be read is not rewritten
-};
 
 /// Told when a part of a request is over, and its memory free.
 class PartSink {
@@ -59,7 +39,7 @@ class StripeJobs final : public JobListener {
     struct Idle;
     Task<void> work();
     Task<Result<void>> await_losses();
-    Task<Result<void>> run(Job* job, Result<void> marked);
+    Task<Result<void>> run(Job* job, Result<void> marked, const WriteIntent::Hold* mark);
     Task<Result<void>> fit_row(Job* job, RoleSet covered, std::uint32_t row, RoleSet* differs);
     Task<Result<void>> fit_rows(Job* job, Error error);
 

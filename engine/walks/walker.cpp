@@ -8,17 +8,15 @@
 #include <optional>
 
 #include "engine/base/mutation.h"
+#include "engine/stripes/row_write.h"
 
 namespace braid {
-namespace {
-
-int count_runs(std::uint64_t bits) { return std::popcount(bits & ~(bits << 1)); }
-
-}  // namespace
 
 struct Walker::Lane : WalkBatch {
-    using WalkBatch::WalkBatch;
+    Lane(const StripeContext& context, std::uint64_t size)
+        : WalkBatch(context, size), write(context) {}
 
+    RowWrite write;
     std::uint64_t batch{0};  // number of the batch, in the order of the walk
     std::array<std::optional<WriteIntent::Hold>, windows_claimed_max> holds;
     std::array<std::optional<RowClaim>, windows_claimed_max> claims;
@@ -436,26 +434,33 @@ Task<Result<void>> Walker::mend_window(Lane* lane, std::uint32_t index) {
     const StripeContext& context = context_;
     if (context.readonly) co_return Result<void>{};
     rows_.begin_window(*lane, index);
-    StripeIo& io = lane->io;
+    RowWrite& write = lane->write;
+    if (lane->marks[index]) {
+        write.begin(WriteGround::marked, &*lane->holds[index]);
+    } else {
+        const bool mends = order_.kind == WalkKind::resyncing && lane->has_bad_rows(index);
+        write.begin(mends ? WriteGround::mended : WriteGround::untrusted);
+    }
     for (const Role role : RoleSet::first(context.geometry.member_count)) {
         if (lane->wrong[index][raw(role)] == 0) continue;
-        io.want_write_old(role, lane->wrong[index][raw(role)]);
+        write.add_old(lane->io, role, lane->wrong[index][raw(role)]);
     }
-    while (io.submit(DiskOpKind::write, false)) {
-        co_await io.group;
-        io.collect();
+    while (write.stage()) {
+        co_await write.group;
+        write.collect();
     }
-    const RoleSet failed = io.failed();
+    write.decide();
+    const RoleSet failed = write.failed();
     if (failed.empty()) co_return Result<void>{};
-    const bool full = tell_failed_strips(io, context.monitor);
+    const bool full = write.tell_failed();
     // A strip that could not be read, and not be rewritten, is as it was.
     const bool harms = !(failed & context.geometry.parity_roles()).empty();
     if (harms && is_current()) co_return Error{full ? Errc::full : Errc::io, "walk"};
     co_return Result<void>{};
 }
 
-/// Moves runs of the batch's windows of one member from or to its disk.
-Task<void> Walker::move_windows(Lane* lane, DiskOpKind kind, WindowMask windows) {
+/// Reads runs of the batch's windows of the rebuilt member back.
+Task<void> Walker::read_back(Lane* lane, WindowMask windows) {
     Members& members = context_.members;
     const MemberIndex member = order_.member;
     const std::uint64_t window_size = context_.geometry.window_size();
@@ -463,7 +468,6 @@ Task<void> Walker::move_windows(Lane* lane, DiskOpKind kind, WindowMask windows)
     for_each_run(windows, [&](std::uint32_t first, std::uint32_t count) {
         DriveOp& op = lane->ops[runs++];
         op = {};
-        op.kind = kind;
         op.background = true;  // beside the loop, which computes the next batch
         op.offset = members.device_offset(member, members.window_place(lane->first + first), 0);
         op.size = count * window_size;
@@ -481,15 +485,25 @@ Task<Result<void>> Walker::rebuild_batch(Lane* lane) {
     if (members.slot(member).state != MemberState::rebuilding) co_return Error{Errc::io, "walk"};
     const WindowMask right = co_await find_zeros(lane);
     const WindowMask wrong = row_range(0, lane->count) & ~right;
-    co_await move_windows(lane, DiskOpKind::write, wrong);
-    for (int run = 0; run != count_runs(wrong); ++run) {
-        const DriveOp& op = lane->ops[static_cast<std::size_t>(run)];
-        if (op.ok()) continue;
-        const int error = op.result.os_error;
-        if (op.result.is_members()) context_.monitor.strip_write_failed(member, error);
-        co_return Error{error == ENOSPC ? Errc::full : Errc::io, "walk"};
+    RowWrite& write = lane->write;
+    write.begin(WriteGround::rebuilt);
+    for_each_run(wrong, [&](std::uint32_t first, std::uint32_t count) {
+        MemberWindows piece;
+        piece.member = member;
+        piece.windows = {lane->first + first, lane->first + first + count};
+        piece.content = lane->content(member, first * context_.geometry.window_size());
+        piece.background = true;  // beside the loop, which computes the next batch
+        write.add_windows(piece);
+    });
+    while (write.stage()) {
+        co_await write.group;
+        write.collect();
     }
-    co_return Result<void>{};
+    write.decide();
+    if (write.failed_members().empty()) co_return Result<void>{};
+    write.tell_failed();
+    const bool full = write.result_of(member).os_error == ENOSPC;
+    co_return Error{full ? Errc::full : Errc::io, "walk"};
 }
 
 /// Windows of the rebuilt member that are to be all zeros, and are: nothing is written there, so
@@ -515,7 +529,7 @@ Task<Walker::WindowMask> Walker::find_zeros(Lane* lane) {
         --looks_pause_;
         co_return 0;
     }
-    co_await move_windows(lane, DiskOpKind::read, zero);
+    co_await read_back(lane, zero);
     WindowMask right = 0;
     int run = 0;
     for_each_run(zero, [&](std::uint32_t first, std::uint32_t count) {

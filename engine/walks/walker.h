@@ -74,7 +74,7 @@ class Walker {
     bool next_batch(Lane& lane);
     Task<Result<void>> rebuild_batch(Lane* lane);
     Task<WindowMask> find_zeros(Lane* lane);
-    Task<void> move_windows(Lane* lane, DiskOpKind kind, WindowMask windows);
+    Task<void> read_back(Lane* lane, WindowMask windows);
     Task<Result<void>> mend_window(Lane* lane, std::uint32_t index);
     Task<void> read_by_rows(Lane* lane, MemberIndex member);
     Task<Result<void>> verify_bad(Lane* lane, MemberIndex member);

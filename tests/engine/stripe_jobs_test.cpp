@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 
+#include "engine/stripes/row_write.h"
 #include "tests/sim/sim_disk.h"
 
 namespace braid::sim {
@@ -88,16 +89,11 @@ class StripeJobsTest : public testing::Test, public PartSink {
             members.set_state(MemberIndex{i}, MemberState::in_sync);
             platters.back()->notes_touched = true;
         }
-        WriteIntent::Identity identity;
-        identity.volumes = {{"data", StripeIndex{0}, geometry.stripes}};
-        intent = std::make_unique<WriteIntent>(loop, geometry, members, monitor, identity);
         monitor.intent = intent.get();
         WriteIntent::Start start;
         start.settings.region = geometry.stripe_data_size();
         intent->start(start, tasks);
-        jobs = std::make_unique<StripeJobs>(
-            StripeContext{geometry, members, claims, pool, monitor, *intent, bad, counters, false},
-            *this, tasks);
+        jobs = std::make_unique<StripeJobs>(context, *this, tasks);
     }
     void TearDown() override {
         jobs->stop();
@@ -227,7 +223,11 @@ class StripeJobsTest : public testing::Test, public PartSink {
     BufferPool pool{job_size_max};
     BadRows bad{geometry, {}};
     Counters counters;
-    std::unique_ptr<WriteIntent> intent;
+    std::unique_ptr<WriteIntent> intent{std::make_unique<WriteIntent>(
+        loop, geometry, members, monitor,
+        WriteIntent::Identity{{}, 0, {{"data", StripeIndex{0}, geometry.stripes}}})};
+    const StripeContext context{geometry, members, claims,   pool, monitor,
+                                *intent,  bad,     counters, false};
     std::unique_ptr<StripeJobs> jobs;
     std::list<Write> writes;
     std::list<Claim> held;
@@ -376,6 +376,80 @@ TEST_F(StripeJobsTest, NoStripIsWrittenBeforeARecordNamesItsStripe) {
         }
     }
     EXPECT_EQ(looked, 2U * 64);
+}
+
+// ---- RowWrite ------------------------------------------------------------------------------
+
+struct Rows {
+    explicit Rows(const StripeContext& the_context)
+        : context(the_context), io(context.geometry, context.members), write(context) {
+        io.begin({StripeIndex{5}, 0}, row_range(0, 16));
+        for (std::uint32_t i = 0; i != context.geometry.member_count; ++i) {
+            io.old_content[i] = buffer.data() + i * io.span_size();
+        }
+        std::ranges::fill(buffer.span(), std::byte{0x77});
+    }
+    static Task<void> run(RowWrite* write) {
+        while (write->stage()) {
+            co_await write->group;
+            write->collect();
+        }
+        write->decide();
+    }
+    const StripeContext& context;
+    Buffer buffer{4 * 16 * row_size};
+    StripeIo io;
+    RowWrite write;
+};
+
+TEST_F(StripeJobsTest, ARowWriteTellsWhichParticipantsDidNotTakeIt) {
+    Rows rows(context);
+    Claim& claim = held.emplace_back();
+    tasks.spawn(hold_rows(&claims, &claim, {StripeIndex{5}, 0}, row_range(0, 16)));
+    until([&] { return claim.held; });
+    WriteIntent::Hold hold(*intent, StripeIndex{5});
+    until([&] { return hold.is_durable_for(StripeIndex{5}); });
+    const Role last{1};
+    const MemberIndex broken = geometry.member_of(StripeIndex{5}, last);
+    platters[raw(broken)]->fails_writes = true;
+    rows.write.begin(WriteGround::marked, &hold);
+    rows.write.add_old(rows.io, Role{0}, row_range(0, 1) | row_range(4, 3));
+    rows.write.add_old(rows.io, last, row_range(2, 1));
+    loop.run_until_done(Rows::run(&rows.write));
+    EXPECT_EQ(rows.write.failed(), RoleSet::of(last));
+    EXPECT_EQ(rows.write.result_of(broken).os_error, EIO);
+    EXPECT_FALSE(rows.write.tell_failed());  // it was not for want of room
+    EXPECT_EQ(members.slot(broken).state, MemberState::faulty);
+    const auto& taken = platters[raw(geometry.member_of(StripeIndex{5}, Role{0}))]->touched;
+    const std::uint64_t first = data_offset / row_size + 5 * 16;
+    EXPECT_TRUE(std::ranges::count(taken, first) == 1 && std::ranges::count(taken, first + 6) == 1);
+    EXPECT_EQ(std::ranges::count(taken, first + 1), 0);
+    rows.write.begin(WriteGround::marked, &hold);
+    EXPECT_TRUE(rows.write.failed().empty());
+    let_go(claim);
+}
+
+TEST_F(StripeJobsTest, WhoWritesRowsHasThemAndAGround) {
+    Rows rows(context);
+    WriteIntent::Hold hold(*intent, StripeIndex{5});
+    until([&] { return hold.is_durable_for(StripeIndex{5}); });
+    rows.write.begin(WriteGround::marked, &hold);
+    rows.write.add_old(rows.io, Role{0}, row_range(0, 1));
+    EXPECT_DEATH(rows.write.stage(), "are_claimed");
+    Claim& claim = held.emplace_back();
+    tasks.spawn(hold_rows(&claims, &claim, {StripeIndex{5}, 0}, row_range(0, 16)));
+    until([&] { return claim.held; });
+    const auto stage = [&](WriteGround ground, const WriteIntent::Hold* mark) {
+        rows.write.begin(ground, mark);
+        rows.write.add_old(rows.io, geometry.p(), row_range(0, 1));
+        rows.write.stage();
+    };
+    EXPECT_DEATH(stage(WriteGround::marked, nullptr), "mark_");
+    EXPECT_DEATH(stage(WriteGround::untrusted, nullptr), "doubtful");
+    EXPECT_DEATH(stage(WriteGround::rebuilt, nullptr), "is_live");
+    WriteIntent::Hold elsewhere(*intent, StripeIndex{6});
+    EXPECT_DEATH(stage(WriteGround::marked, &elsewhere), "is_durable_for");
+    let_go(claim);
 }
 
 }  // namespace
