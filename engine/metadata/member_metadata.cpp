@@ -27,6 +27,9 @@ static_assert(md_log_place + md_log_size == slots_offset);
 constexpr Extent slots_extent{slots_offset, slots_end};
 constexpr Extent intent_extent{slots_end, slots_end + write_intent_size};
 constexpr Extent promises_extent{promises_offset, promises_end};
+// How far the data has to be: md's bad-block log may end the gap.
+constexpr std::uint64_t intent_needs = intent_extent.end + row_size;
+constexpr std::uint64_t promises_need = promises_extent.end + row_size;
 
 /// Where `sectors` from the superblock lies; none if that is in front of the member.
 std::optional<std::uint64_t> place_of(std::int32_t sectors) {
@@ -83,16 +86,14 @@ Task<Result<std::string>> look_elsewhere(Disk& disk) {
     co_return std::string{};
 }
 
-/// Follows the superblock to md's bitmap and bad-block log.
-Task<Result<void>> read_md_areas(Disk& disk, MemberImage& image) {
-    const auto decoded = decode_md_superblock(image.superblock.view(), image.device_size);
-    if (!decoded) co_return Result<void>{};
-    const auto bitmap = place_of(decoded->bitmap_offset);
-    if (has_bitmap(*decoded) && bitmap) {
+/// md's bitmap and bad-block log.
+Task<Result<void>> read_md_areas(Disk& disk, MemberImage& image, const MdSuperblock& sb) {
+    const auto bitmap = place_of(sb.bitmap_offset);
+    if (has_bitmap(sb) && bitmap) {
         BRAID_CO_TRY(image.bitmap, co_await read_piece(disk, *bitmap, row_size));
     }
-    const auto log = place_of(decoded->bblog_offset);
-    if ((decoded->feature_map & md_feature::bad_blocks) != 0 && log) {
+    const auto log = place_of(sb.bblog_offset);
+    if ((sb.feature_map & md_feature::bad_blocks) != 0 && log) {
         BRAID_CO_TRY(image.bad_blocks, co_await read_piece(disk, *log, row_size));
     }
     co_return Result<void>{};
@@ -103,9 +104,15 @@ Task<Result<void>> read_into(Disk& disk, MemberImage& image) {
     for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
         BRAID_CO_TRY(image.slots[slot], co_await read_piece(disk, slot_offset(slot), slot_size));
     }
-    BRAID_CO_CHECK(co_await read_md_areas(disk, image));
-    BRAID_CO_TRY(image.intent, co_await read_piece(disk, slots_end, write_intent_size));
-    for (std::uint32_t slot = 0; slot != promise_slot_count; ++slot) {
+    const auto sb = decode_md_superblock(image.superblock.view(), image.device_size);
+    if (sb) BRAID_CO_CHECK(co_await read_md_areas(disk, image, *sb));
+    // Where data lies, nothing is read: a row of it that is unreadable costs nobody his place.
+    const std::uint64_t data_offset = sb ? to_bytes({plain(sb->data_offset)}).value : ~0ULL;
+    if (data_offset >= intent_needs) {
+        BRAID_CO_TRY(image.intent, co_await read_piece(disk, slots_end, write_intent_size));
+    }
+    for (std::uint32_t slot = 0; slot != promise_slot_count && data_offset >= promises_need;
+         ++slot) {
         BRAID_CO_TRY(image.promises[slot],
                      co_await read_piece(disk, promise_slot_offset(slot), promise_slot_size));
     }
@@ -178,12 +185,11 @@ std::optional<Finding> find_strange_slot(const MemberImage& image, const MemberF
 std::optional<Finding> find_intent_obstacle(const MdSuperblock& sb,
                                             const std::optional<MdBitmapHeader>& bitmap) {
     const std::uint64_t data_offset = to_bytes({plain(sb.data_offset)}).value;
-    const std::uint64_t needed = intent_extent.end + row_size;  // md's log may end the gap
-    if (data_offset < needed) {
+    if (data_offset < intent_needs) {
         return unsupported(fmt::format(
             "has no room for the write intent: its data starts at byte {}, and {} are needed; "
             "only an array that is made anew has it, with braid create or mdadm --data-offset=4M",
-            data_offset, needed));
+            data_offset, intent_needs));
     }
     if (const auto overlap = find_overlap(sb, bitmap, intent_extent); !overlap.empty()) {
         return unsupported(fmt::format("has {} where the write intent would lie; {}", overlap,
@@ -230,11 +236,10 @@ void inspect_intent(MemberFindings& findings, const MemberImage& image) {
 std::optional<Finding> find_promise_obstacle(const MdSuperblock& sb,
                                              const std::optional<MdBitmapHeader>& bitmap) {
     const std::uint64_t data_offset = to_bytes({plain(sb.data_offset)}).value;
-    const std::uint64_t needed = promises_extent.end + row_size;  // md's log may end the gap
-    if (data_offset < needed) {
+    if (data_offset < promises_need) {
         return unsupported(
             fmt::format("has no room for promises: its data starts at byte {}, and {} are needed",
-                        data_offset, needed));
+                        data_offset, promises_need));
     }
     if (const auto overlap = find_overlap(sb, bitmap, promises_extent); !overlap.empty()) {
         return unsupported(

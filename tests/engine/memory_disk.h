@@ -84,6 +84,8 @@ class MemoryDisk final : public Disk {
     }
     /// Everything fails from now on.
     void die() { dead_ = true; }
+    /// The row at `offset` cannot be read.
+    void spoil_row(std::uint64_t offset) { spoilt_row_ = offset; }
     /// Writes fail from now on, after `writes` more.
     void refuse_writes(std::uint64_t writes = 0) { writes_left_ = writes; }
 
@@ -108,6 +110,10 @@ class MemoryDisk final : public Disk {
         BRAID_REQUIRE(fits_disk(info_, op.offset, op.size));
         if (op.kind != DiskOpKind::flush && op.offset + op.size > content_.size()) return EIO;
         if (op.kind == DiskOpKind::read) {
+            if (spoilt_row_ && op.offset < *spoilt_row_ + row_size &&
+                op.offset + op.size > *spoilt_row_) {
+                return EIO;
+            }
             std::memcpy(op.data, content_.data() + op.offset, op.size);
             return 0;
         }
@@ -139,6 +145,7 @@ class MemoryDisk final : public Disk {
     DiskInfo info_;
     Buffer content_;
     std::vector<Write> unflushed_;
+    std::optional<std::uint64_t> spoilt_row_;
     bool dead_{false};
     std::optional<std::uint64_t> writes_left_;
 };

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <functional>
 
@@ -202,6 +203,21 @@ TEST(IntentArea, ASmallGapHasNone) {
     EXPECT_TRUE(has_notice(*assembly,
                            "not stopped cleanly (no usable write intent was found on its "
                            "members: /m0: has no room"));
+}
+
+TEST(IntentArea, ARowOfTheDataThatCannotBeReadCostsNobodyHisPlace) {
+    for (const std::uint64_t offset : {test::kit_narrow_data_offset, promises_offset}) {
+        Kit kit(kit_narrow(kit_configuration(Level::raid5, 3)));
+        ASSERT_TRUE(kit.start());
+        kit.disks[1]->spoil_row(offset);
+        EXPECT_EQ(kit.image(1).os_error, 0) << offset;
+        const auto assembly = kit.assemble();
+        ASSERT_TRUE(assembly) << refusal(assembly);
+        EXPECT_EQ(assembly->configuration.members[1].state, MemberState::in_sync);
+    }
+    Kit wide = wide_kit(Level::raid5, 3);
+    wide.disks[1]->spoil_row(promises_offset);
+    EXPECT_EQ(wide.image(1).os_error, EIO) << "this one is not data";
 }
 
 TEST(IntentArea, WhatAnotherArrayLeftCountsAsEmpty) {
