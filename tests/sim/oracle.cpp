@@ -482,6 +482,13 @@ void Oracle::spread_doubt() {
     }
 }
 
+void Oracle::marks_stayed(std::uint64_t since_nanos) {
+    for (Stripe& stripe : stripes_) {
+        if (!stripe.ever || stripe.touched_nanos + linger_nanos < since_nanos) continue;
+        stripe.touched_nanos = nanos_;
+    }
+}
+
 void Oracle::doubt_is_over() {
     ++time_;
     for (std::uint64_t at = 0; at != stripes_.size(); ++at) {

@@ -239,8 +239,9 @@ class Simulation {
     std::optional<Unforced> unforced_;
     struct Outage {
         std::string path;
-        std::uint64_t until{0};  // nanoseconds
-        bool suspends{false};    // it takes no metadata; else it answers no reads
+        std::uint64_t since{0};  // nanoseconds
+        std::uint64_t until{0};
+        bool suspends{false};  // it takes no metadata; else it answers no reads
     };
     std::optional<Outage> outage_;
     std::uint64_t outage_ended_{0};

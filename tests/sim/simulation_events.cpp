@@ -169,7 +169,7 @@ void Simulation::begin_outage() {
     const bool needed = lost_roles() == parities_of(options_.level);
     if (well.empty() || (!needed && !weak_roles().empty())) return;
     const std::string& path = well[rng_.below(well.size())]->path;
-    outage_ = Outage{path, now + 100'000'000 + rng_.below(20'000'000'000)};
+    outage_ = Outage{path, now, now + 100'000'000 + rng_.below(20'000'000'000)};
     outage_->suspends = needed && rng_.chance(2);
     SimPlatter& platter = *disks_.at(path);
     if (outage_->suspends) {
@@ -193,6 +193,7 @@ void Simulation::end_outage() {
     platter.answers_no_reads = false;
     platter.fails_writes_below = 0;
     note(outage_->path + (outage_->suspends ? " takes metadata again" : " answers reads again"));
+    if (outage_->suspends) oracle_->marks_stayed(outage_->since);
     outage_.reset();
     outage_ended_ = loop_.now().value;
 }
