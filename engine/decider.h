@@ -25,7 +25,7 @@ struct WalkOrder {
     bool repair{false};               // scrubbing
     std::uint64_t mismatches{0};      // found before it was interrupted
     std::uint64_t repaired{0};
-    std::uint64_t losses{0};  // of the members when it was given: one more ends the walk
+    std::uint64_t loss_version{0};  // of the members when it was given: one more ends the walk
 
     std::uint64_t begin() const { return ranges.empty() ? 0 : ranges.front().begin; }
 };

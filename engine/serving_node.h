@@ -47,7 +47,7 @@ class ServingNode {
     /// Of the walk that runs.
     virtual std::optional<WalkPosition> walking() const = 0;
     /// Whether a resync is going to pass everything that is in doubt: requests may wait for it.
-    virtual void set_settles(bool settles) = 0;
+    virtual void set_resync_comes(bool comes) = 0;
 
     /// Writes are marked before they begin.
     virtual bool marks() const = 0;
@@ -55,7 +55,7 @@ class ServingNode {
     /// A record of all marks is durable that was put together after this call.
     virtual Task<Result<void>> write_marks() = 0;
     /// What was marked before `stripe` was made true, and flushed.
-    virtual void marks_settled(StripeIndex before) = 0;
+    virtual void retire_marks(StripeIndex before) = 0;
     /// From now on a mark covers `region` bytes of data.
     virtual void set_region(std::uint64_t region) = 0;
     /// Every write that is under way is marked from now on, durably.

@@ -251,7 +251,7 @@ void place_by_record(Draft& draft, std::size_t at, const Candidate& candidate,
                         candidate.held().text(), c.version.text(), raw(*found->role),
                         text_of(found->state)));
     }
-    if (found->state == MemberState::in_sync) draft.seen.add(raw(*found->role));
+    if (found->state == MemberState::in_sync) draft.seen.add(*found->role);
     if (std::string why = why_stale(candidate, newest, *found, in_force); !why.empty()) {
         return leave_out(draft, at, std::move(why));
     }
@@ -344,7 +344,7 @@ Checked<Assembly> assemble_ours(const Candidates& candidates, const ConfigSlot& 
     draft.behind = static_cast<std::uint32_t>(behind.size());
     if (force) take_in_by_force(draft, candidates, newest, behind);
     draft.assembly.unclean = newest.configuration.in_use;
-    settle_intent(draft, candidates);
+    decide_intent(draft, candidates);
     warn_of_old_intent(draft, candidates, newest.configuration);
     return finish(std::move(draft), force);
 }

@@ -164,7 +164,7 @@ KnownIntent find_intent(const Draft& draft, const Candidates& candidates) {
 bool holds_intent(const Configuration& c, MemberIndex role) {
     const MemberSet in_sync = c.in_sync();
     const MemberSet before{in_sync.bits() & MemberSet::first(raw(role)).bits()};
-    return in_sync.has(raw(role)) && before.size() < parities_of(c.level) + 1;
+    return in_sync.has(role) && before.size() < parities_of(c.level) + 1;
 }
 
 std::string find_intent_hindrance(const Draft& draft, const Candidates& candidates) {
@@ -184,7 +184,7 @@ std::string describe_unclean(const Draft& draft) {
 
 /// Parity in doubt: repaired by a resync while all members are there; with as many lost as there
 /// are parities, the strips that must be computed are in doubt too.
-Checked<Unit> settle_parity(Draft& draft, bool force) {
+Checked<Unit> decide_parity(Draft& draft, bool force) {
     Configuration& c = draft.assembly.configuration;
     const std::uint32_t lost = c.member_count - c.in_sync().size();
     if (!c.resynced) return Unit{};
@@ -289,8 +289,8 @@ void leave_out(Draft& draft, std::size_t at, std::string why, bool can_return) {
 }
 
 void count_member(Draft& draft, MemberIndex role, const Candidate& candidate) {
-    draft.counted.add(raw(role));
-    draft.seen.add(raw(role));
+    draft.counted.add(role);
+    draft.seen.add(role);
     draft.promises &= !candidate.findings.promise_hindrance;
 }
 
@@ -309,7 +309,7 @@ void take_in(Draft& draft, std::size_t at, std::size_t record_at, const Candidat
     }
 }
 
-void settle_intent(Draft& draft, const Candidates& candidates) {
+void decide_intent(Draft& draft, const Candidates& candidates) {
     Assembly& assembly = draft.assembly;
     Configuration& c = assembly.configuration;
     KnownIntent known = find_intent(draft, candidates);
@@ -366,7 +366,7 @@ void warn_of_old_intent(Draft& draft, const Candidates& candidates, const Config
 
 Checked<Assembly> finish(Draft draft, bool force) {
     BRAID_CHECK(check_enough(draft, force));
-    BRAID_CHECK(settle_parity(draft, force));
+    BRAID_CHECK(decide_parity(draft, force));
     Configuration& c = draft.assembly.configuration;
     c.in_use = false;
     c.events = draft.events;

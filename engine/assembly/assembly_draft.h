@@ -61,7 +61,7 @@ void count_member(Draft& draft, MemberIndex role, const Candidate& candidate);
 void take_in(Draft& draft, std::size_t at, std::size_t record_at, const Candidate& candidate);
 /// After an unclean stop: what was marked is in doubt; without a record, everything is. What md
 /// ran last is left to md's word.
-void settle_intent(Draft& draft, const Candidates& candidates);
+void decide_intent(Draft& draft, const Candidates& candidates);
 /// After an unclean stop: a member whose newest record is older than the others' may be an old
 /// copy.
 void warn_of_old_intent(Draft& draft, const Candidates& candidates, const Configuration& newest);

@@ -281,7 +281,7 @@ Checked<Assembly> assemble_mds(const Candidates& candidates, bool force) {
     take_in_all(draft, candidates, placing);
     if (is_in_use(freshest->sb())) c.resynced = StripeIndex{0};
     draft.assembly.unclean = c.resynced && raw(*c.resynced) == 0;
-    settle_intent(draft, candidates);
+    decide_intent(draft, candidates);
     count_members(draft, candidates, freshest->sb());
     draft.assembly.notices.push_back(
         adopted_before

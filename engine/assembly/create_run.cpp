@@ -135,7 +135,7 @@ Task<Checked<Unit>> write_first_configuration(Work* work) {
                     : write_member_metadata(disk, &c, &metadata[at], work->plan.wall_seconds);
             const Result<void> written = co_await write;
             if (!written) co_return disk_failed(disk, written.error(), "writing its metadata");
-            if (takes_part) proposal.done(raw(*c.members[at].role));
+            if (takes_part) proposal.done(*c.members[at].role);
         }
     }
     co_return Unit{};

@@ -44,7 +44,7 @@ static_assert(buffer_size_default >= 4 * job_size_max);
 inline constexpr std::uint32_t stripe_jobs_max = 128;  // enough for the deepest queues of clients
 inline constexpr std::uint32_t job_ops_max = 64;  // of a stripe job; a fragmented one takes turns
 inline constexpr std::uint32_t readers_max = 64;  // reads that the loop does
-inline constexpr std::uint32_t read_chunks_max = 32;      // strips of one read
+inline constexpr std::uint32_t read_pieces_max = 32;      // strips of one read
 inline constexpr std::uint32_t zeroers_max = 4;           // requests for zeros; each has much to do
 inline constexpr std::uint32_t windows_claimed_max = 64;  // by one batch of zeros, of a walk, or of
                                                           // rows that come back

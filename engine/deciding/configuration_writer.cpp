@@ -55,12 +55,12 @@ namespace {
 
 std::uint64_t ConfigurationWriter::changed() {
     if (options_.readonly) {  // nothing is written, so nothing is waited for
-        members_.set_losses_durable(members_.losses());
+        members_.set_loss_version_durable(members_.loss_version());
         return changes_;
     }
     BRAID_AUDIT(can_be_written(wanted_));
     ++changes_;
-    losses_seen_ = members_.losses();
+    loss_version_seen_ = members_.loss_version();
     changed_event_.set();
     return changes_;
 }
@@ -82,7 +82,7 @@ Task<void> ConfigurationWriter::write_configurations() {
         co_await changed_event_.take();
         while (changes_durable_ != changes_ && !members_.failed() && !stage_.stopped) {
             const std::uint64_t change_now = changes_;
-            const std::uint64_t losses_now = losses_seen_;
+            const std::uint64_t losses_now = loss_version_seen_;
             const std::uint64_t refusals = refusals_;
             const bool holds = co_await bring_into_force();
             if (members_.failed()) continue;
@@ -93,7 +93,7 @@ Task<void> ConfigurationWriter::write_configurations() {
             }
             changes_durable_ = change_now;
             serving_.in_force(configuration_.version.epoch);
-            members_.set_losses_durable(losses_now);
+            members_.set_loss_version_durable(losses_now);
             if (owed_ <= change_now) members_.set_owing(false);
             end_suspensions();
             durable_event_.set();
@@ -166,7 +166,7 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
     std::vector<Result<void>> results(members_.count());
     TaskGroup writers(ready_);
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        if (!members.has(i)) continue;
+        if (!members.has(MemberIndex{i})) continue;
         Disk& disk = *members_.slot(MemberIndex{i}).disk();
         MemberMetadata* metadata = &roster_.metadata(MemberIndex{i});
         writers.spawn(
@@ -177,14 +177,14 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
     co_await writers.join();
     bool refused = false;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        if (!members.has(i)) continue;
+        if (!members.has(MemberIndex{i})) continue;
         if (results[i]) {
-            proposal->done(i);
+            proposal->done(MemberIndex{i});
             continue;
         }
         const MemberIndex member{i};
         const Error& error = results[i].error();
-        proposal->failed(i);
+        proposal->failed(MemberIndex{i});
         if (is_kept(member, error)) {
             refused = true;
             suspend(member, error);

@@ -45,7 +45,7 @@ class ConfigurationWriter final : public DecidingPart {
     std::uint64_t changes() const { return changes_; }
     bool is_durable(std::uint64_t change) const { return changes_durable_ >= change; }
     /// Nothing is being written of it: members and spares may be moved, until the next co_await.
-    bool is_settled() const { return changes_durable_ == changes_; }
+    bool is_written() const { return changes_durable_ == changes_; }
 
     /// Until the change is durable; or the array has failed.
     Task<Result<void>> wait_durable(std::uint64_t change) {
@@ -98,8 +98,8 @@ class ConfigurationWriter final : public DecidingPart {
 
     std::uint64_t changes_{0};  // of the configuration in memory
     std::uint64_t changes_durable_{0};
-    std::uint64_t losses_seen_{0};  // members_.losses() as of the newest change
-    std::uint64_t owed_{0};         // the change after which Members::owes() nothing for rows
+    std::uint64_t loss_version_seen_{0};  // members_.loss_version() as of the newest change
+    std::uint64_t owed_{0};               // the change after which Members::owes() nothing for rows
     Event changed_event_;
     Event durable_event_;
 

@@ -18,7 +18,7 @@ Losses::Losses(const DecidingContext& context, Parts parts)
       unknown_(parts.unknown),
       walks_(parts.walks) {}
 
-void Losses::settles_changed() { walks_.set_settles(); }
+void Losses::resync_comes_changed() { walks_.set_resync_comes(); }
 
 /// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
 void Losses::lose(MemberIndex member, MemberState state, const std::string& why) {
@@ -50,7 +50,7 @@ void Losses::lose(MemberIndex member, MemberState state, const std::string& why)
     writer_.change(change::Lost{member, state, roster_.metadata(member).reg.held});
     tasks_.spawn(roster_.let_go(member));
     MemberSet left_now;
-    left_now.add(raw(member));
+    left_now.add(member);
     if (!unknown_.list_doubt(left_now)) return;
     if (!was_rebuilding) {
         const std::string rest =

@@ -35,7 +35,7 @@ class Losses final : public DecidingPart {
     /// Nothing is written any more. What can be read still is.
     void stop_writing(const std::string& why);
     /// Whether requests may wait for a resync has perhaps changed.
-    void settles_changed();
+    void resync_comes_changed();
     /// What cannot be known is more than the list holds: going on would mean guessing.
     void halt(const std::string& why);
 

@@ -125,9 +125,9 @@ Task<Checked<Unit>> MemberOrders::remove(MemberName name) {
     BRAID_CO_TRY(const std::size_t found, roster_.find_record(name));
     const std::optional<MemberIndex> role = configuration_.members[found].role;
     const Uuid uuid = configuration_.members[found].uuid;
-    while (!writer_.is_settled()) {
-        const auto settled = co_await writer_.wait_patiently(writer_.changes());
-        if (!settled) co_return not_durable(settled.error());
+    while (!writer_.is_written()) {
+        const auto written = co_await writer_.wait_patiently(writer_.changes());
+        if (!written) co_return not_durable(written.error());
     }
     if (members_.failed()) co_return not_durable({Errc::failed, "array"});
     if (!role) co_return co_await remove_spare(uuid);
@@ -230,9 +230,9 @@ Task<Checked<Unit>> MemberOrders::tell_from_members(Disk* disk, bool force) {
 /// All that can speak against a disk is found out, and the disk made ready, before anything is
 /// given up for it.
 Task<Checked<NewMember>> MemberOrders::prepare(Disk* disk, Uuid uuid, bool force) {
-    while (!writer_.is_settled()) {
-        const auto settled = co_await writer_.wait_patiently(writer_.changes());
-        if (!settled) co_return not_durable(settled.error());
+    while (!writer_.is_written()) {
+        const auto written = co_await writer_.wait_patiently(writer_.changes());
+        if (!written) co_return not_durable(written.error());
     }
     BRAID_CO_CHECK(co_await tell_from_members(disk, force));
     if (members_.failed()) co_return nothing_to_rebuild_from();
@@ -280,9 +280,9 @@ Task<Checked<Unit>> MemberOrders::join(Spare spare, MemberRecord joining,
     if (role && !roster_.is_open_role(*role)) role.reset();
     if (!role) role = roster_.first_open_role();
     if (role) co_await roster_.close_slot(*role);
-    while (!writer_.is_settled()) {
-        const auto settled = co_await writer_.wait_patiently(writer_.changes());
-        if (!settled) co_return not_durable(settled.error());
+    while (!writer_.is_written()) {
+        const auto written = co_await writer_.wait_patiently(writer_.changes());
+        if (!written) co_return not_durable(written.error());
     }
     if (members_.failed()) co_return not_durable({Errc::failed, "array"});
     writer_.change(change::SpareAdded{joining});

@@ -56,7 +56,7 @@ StripeIndex Recovery::first_in_doubt() const {
 }
 
 void Recovery::flushed(StripeIndex before) {
-    serving_.marks_settled(std::min(before, first_in_doubt()));
+    serving_.retire_marks(std::min(before, first_in_doubt()));
 }
 
 void Recovery::note_positions() {

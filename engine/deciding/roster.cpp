@@ -133,7 +133,8 @@ std::optional<MemberIndex> Roster::first_open_role() const {
 MemberSet Roster::roles_of(const std::vector<Uuid>& uuids) const {
     MemberSet members;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        if (std::ranges::find(uuids, record(MemberIndex{i}).uuid) != uuids.end()) members.add(i);
+        if (std::ranges::find(uuids, record(MemberIndex{i}).uuid) != uuids.end())
+            members.add(MemberIndex{i});
     }
     return members;
 }

@@ -11,7 +11,7 @@ namespace braid {
 void ScrubLog::rows_wrong(WindowPlace place, RowMask rows, RoleSet strips, std::string what) {
     WrongRows wrong;
     for (const Role role : strips) {
-        wrong.members |= RoleSet::of(Role{raw(geometry_.member_of(place.stripe, role))});
+        wrong.members.add(geometry_.member_of(place.stripe, role));
     }
     wrong.what = std::move(what);
     for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {

@@ -74,7 +74,7 @@ void ConfigurationWriter::end_suspensions() {
         tell(Severity::info, "member_resumed",
              fmt::format("{} takes its metadata again", roster_.text_of_role(MemberIndex{i})));
     }
-    losses_.settles_changed();
+    losses_.resync_comes_changed();
 }
 
 /// Before the next try. Nobody who stops, or starts, waits for it for ever: then nothing is written
@@ -83,7 +83,7 @@ Task<void> ConfigurationWriter::wait_for_suspended() {
     const bool is_waited_for = stage_.draining || !stage_.serving;
     const std::uint32_t in_row = ++refused_in_row_;
     durable_event_.set();
-    losses_.settles_changed();
+    losses_.resync_comes_changed();
     if (is_waited_for && ++refused_last_ == tries_last_max) {
         losses_.stop_writing(
             "a member does not take its metadata (see above). Nothing is lost: see to it, and "

@@ -61,7 +61,7 @@ MemberSet UnknownRows::written_since() const {
     MemberSet members;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const auto& slot = members_.slot(MemberIndex{i});
-        if (slot.state != MemberState::in_sync && !slot.whole) members.add(i);
+        if (slot.state != MemberState::in_sync && !slot.whole) members.add(MemberIndex{i});
     }
     return members;
 }
@@ -253,8 +253,8 @@ void UnknownRows::add_beside(std::vector<BadRange>& rows, const BadRange& range,
             const MemberIndex member{i};
             std::uint64_t all = ~std::uint64_t{0};
             if (member == range.member || !is_gone(member, window, all, also)) continue;
-            const bool kept =
-                also == member || (left_now.has(i) && members_.slot(member).kept > window);
+            const bool kept = also == member ||
+                              (left_now.has(MemberIndex{i}) && members_.slot(member).kept > window);
             rows.push_back({member, row, end - row, kept ? BadKind::retry : BadKind::voided});
         }
         row = end;

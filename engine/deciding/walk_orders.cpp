@@ -30,13 +30,13 @@ void WalkOrders::stop() {
     work_.set();
 }
 
-bool WalkOrders::must_settle() const {
+bool WalkOrders::must_resync() const {
     return !members_.failed() && !options_.readonly && running_ && !resync_stuck_ && !waits_ &&
            recovery_.is_needed_by_stop();
 }
 
 Task<void> WalkOrders::wait_for_resync() {
-    while (must_settle()) {
+    while (must_resync()) {
         // It comes before whatever else walks.
         const std::optional<WalkPosition> other = serving_.walking();
         if (other && other->order.kind != WalkKind::resyncing) serving_.cancel_walk();
@@ -45,9 +45,9 @@ Task<void> WalkOrders::wait_for_resync() {
 }
 
 void WalkOrders::role_filled(MemberIndex member) {
-    spare_told_.remove(raw(member));
+    spare_told_.remove(member);
     // By force: what is still listed for the role nobody can give back from now on.
-    given_up_.add(raw(member));
+    given_up_.add(member);
     if (rebuild_stuck_ == member) rebuild_stuck_.reset();
     work_.set();
 }
@@ -89,7 +89,7 @@ Task<void> WalkOrders::run() {
         if (!co_await writer_.wait_durable(writer_.changes())) continue;  // the array has failed
         if (stage_.stopping) break;
         if (order->kind == WalkKind::scrubbing && !configuration_.scrub) continue;
-        const bool waits = stage_.draining && must_settle();  // a stop, for a resync
+        const bool waits = stage_.draining && must_resync();  // a stop, for a resync
         if (waits && order->kind != WalkKind::resyncing) continue;
         unknown_.walk_begins();
         at_ = WalkPosition{};
@@ -109,17 +109,18 @@ Task<void> WalkOrders::run() {
         if (resync && members_.doubt().empty()) result = Result<void>{};
         // And what was walked is durable before the configuration says so.
         const bool skips = BRAID_MUTANT(checkpoint_ahead) && order->kind == WalkKind::rebuilding;
-        StripeIndex settled = recovery_.first_in_doubt();
+        StripeIndex true_before = recovery_.first_in_doubt();
         if (result && !skips) result = co_await serving_.flush();
-        if (result && order->kind == WalkKind::rebuilding && order->losses != members_.losses()) {
+        if (result && order->kind == WalkKind::rebuilding &&
+            order->loss_version != members_.loss_version()) {
             result = Error{Errc::cancelled, "walk"};  // perhaps of the very member
         }
         if (resync) {
             if (result && BRAID_MUTANT(resync_skips_last)) {
                 members_.doubt().remove_before(members_.window_count());
-                settled = recovery_.first_in_doubt();
+                true_before = recovery_.first_in_doubt();
             }
-            if (result) recovery_.flushed(settled);
+            if (result) recovery_.flushed(true_before);
             recovery_.resync_ended(at_);
         }
         end_walk(result);
@@ -133,7 +134,7 @@ Task<void> WalkOrders::run() {
 /// The lost member alone has rows that it can give back. A rebuild onto another disk would give
 /// them up, and nobody has ordered that.
 bool WalkOrders::is_awaited(MemberIndex member) const {
-    if (!roster_.is_open_role(member) || given_up_.has(raw(member))) return false;
+    if (!roster_.is_open_role(member) || given_up_.has(member)) return false;
     return std::ranges::any_of(configuration_.bad_rows, [member](const BadRange& range) {
         return range.member == member && range.kind == BadKind::retry;
     });
@@ -161,8 +162,8 @@ Task<void> WalkOrders::use_spare() {
         const MemberIndex member{i};
         if (!roster_.is_open_role(member)) continue;
         if (is_awaited(member)) {
-            if (spare_told_.has(i)) continue;
-            spare_told_.add(i);
+            if (spare_told_.has(MemberIndex{i})) continue;
+            spare_told_.add(MemberIndex{i});
             tell(Severity::warning, "spare_waits",
                  fmt::format("no spare takes the place of member {}: {}", i,
                              why_spare_waits(member)));
@@ -170,7 +171,7 @@ Task<void> WalkOrders::use_spare() {
         }
         const MemberOrders::Busy guard(orders_);
         co_await roster_.close_slot(member);
-        while (!writer_.is_settled()) {
+        while (!writer_.is_written()) {
             if (!co_await writer_.wait_durable(writer_.changes())) co_return;
         }
         if (members_.failed()) co_return;
@@ -185,7 +186,7 @@ Task<void> WalkOrders::use_spare() {
 std::optional<WalkOrder> WalkOrders::next_walk() {
     if (members_.failed() || stage_.stopping || waits_) return std::nullopt;
     WalkOrder order;
-    order.losses = members_.losses();
+    order.loss_version = members_.loss_version();
     // Writes may have made true all that was in doubt: then that is all that is left to say.
     const bool doubtful = !members_.doubt().empty() || serving_.marks_left().any ||
                           configuration_.resynced.has_value();
@@ -235,11 +236,11 @@ std::optional<WalkOrder> WalkOrders::next_walk() {
 Task<Result<void>> WalkOrders::walk_at(WalkPosition at) {
     const WalkOrder& order = at.order;
     const StripeIndex stripe{at.window / geometry_.windows_per_stripe()};
-    const StripeIndex settled = recovery_.first_in_doubt();
+    const StripeIndex true_before = recovery_.first_in_doubt();
     if (!BRAID_MUTANT(checkpoint_ahead)) {
         BRAID_CO_CHECK(co_await serving_.flush());
     }
-    if (order.kind == WalkKind::rebuilding && order.losses != members_.losses()) {
+    if (order.kind == WalkKind::rebuilding && order.loss_version != members_.loss_version()) {
         co_return Error{Errc::cancelled, "walk"};
     }
     switch (order.kind) {
@@ -248,7 +249,7 @@ Task<Result<void>> WalkOrders::walk_at(WalkPosition at) {
             break;
         case WalkKind::resyncing:
             writer_.change(change::ResyncedTo{stripe});
-            recovery_.flushed(settled);
+            recovery_.flushed(true_before);
             break;
         case WalkKind::scrubbing:
             scrub_log_.tell_before(at.window);
@@ -276,7 +277,7 @@ void WalkOrders::end_walk(const Result<void>& result) {
     if (result) {
         if (rebuild) {
             writer_.change(change::RebuildDone{order.member});
-            given_up_.remove(raw(order.member));
+            given_up_.remove(order.member);
         } else {
             writer_.change(change::ResyncedTo{});
         }
@@ -301,7 +302,7 @@ void WalkOrders::end_walk(const Result<void>& result) {
     } else {
         resync_stuck_ = true;
         why_resync_stuck_ = why;
-        set_settles();
+        set_resync_comes();
     }
     tell(Severity::error, rebuild ? "rebuild_stuck" : "resync_stuck",
          fmt::format("{} {}", what, why));
@@ -346,7 +347,7 @@ bool WalkOrders::wait_for_members(const WalkPosition& at, const Error& error) {
     const bool first = pause_.value == 0;
     pause_ = {pause};
     waits_ = true;
-    set_settles();
+    set_resync_comes();
     const bool moved = !wait_ || wait_->window != window || wait_->order.kind != order.kind;
     const Nanos since = moved ? clock_.now() : wait_->since;
     wait_ = WalkWait{order, window, since, error.code == Errc::busy, why_walk_waits(at, error)};
@@ -403,7 +404,7 @@ Task<void> WalkOrders::end_wait(Nanos until) {
     co_await timer;
     waiting_ = nullptr;
     waits_ = false;
-    set_settles();
+    set_resync_comes();
     work_.set();
 }
 
@@ -416,8 +417,8 @@ void WalkOrders::end_scrub(const Result<void>& result) {
     status.repaired = order.repaired;
     status.seconds_left.reset();
     last_scrub_ = status;
-    const bool settles = !result && result.error().code == Errc::doubt && !resync_stuck_;
-    const bool stuck = !result && !settles && result.error().code != Errc::cancelled &&
+    const bool waits = !result && result.error().code == Errc::doubt && !resync_stuck_;
+    const bool stuck = !result && !waits && result.error().code != Errc::cancelled &&
                        !members_.failed() && at_.window == order.begin();
     if (!result && !scrub_cancelled_ && !stuck) {  // interrupted: to be gone on with
         writer_.change(
@@ -508,8 +509,8 @@ Checked<Unit> WalkOrders::stop_scrub() {
 }
 
 /// Requests wait for a resync as long as one is going to pass.
-void WalkOrders::set_settles() {
-    serving_.set_settles(!resync_stuck_ && !waits_ && !writer_.is_refused());
+void WalkOrders::set_resync_comes() {
+    serving_.set_resync_comes(!resync_stuck_ && !waits_ && !writer_.is_refused());
 }
 
 }  // namespace braid

@@ -52,11 +52,11 @@ class WalkOrders final : public DecidingPart {
     /// else walks is cancelled.
     Task<void> wait_for_resync();
     /// A stop waits for it, and is to.
-    bool must_settle() const;
+    bool must_resync() const;
     /// Nobody waits any more for what cannot come.
     void array_failed() { resync_event_.set(); }
     /// Whether requests may wait for a resync is looked at again.
-    void set_settles();
+    void set_resync_comes();
 
     /// `member` has another disk now, in whose place nothing waits.
     void role_filled(MemberIndex member);

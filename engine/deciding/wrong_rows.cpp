@@ -31,7 +31,7 @@ std::vector<Piece> pieces_of(const WrongRows& rows, const Geometry& geometry) {
     const std::uint64_t begin = rows.first % per_strip * row_size;
     std::vector<Piece> pieces;
     for (const Role role : geometry.data_roles()) {
-        const Role member{raw(geometry.member_of(stripe, role))};
+        const MemberIndex member = geometry.member_of(stripe, role);
         if (!rows.members.empty() && !rows.members.has(member)) continue;
         const std::uint64_t at = geometry.array_offset_of({stripe, role, begin});
         if (!pieces.empty() && pieces.back().end == at) {

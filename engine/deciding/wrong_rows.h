@@ -18,8 +18,8 @@ namespace braid {
 struct WrongRows {
     std::uint64_t first{0};  // stripe * rows per strip + row in the strip
     std::uint64_t count{0};
-    RoleSet members;   // by member index: whose strips are; none: it cannot be told
-    std::string what;  // for people
+    MemberSet members;  // whose strips are; none: it cannot be told
+    std::string what;   // for people
 
     std::uint64_t end() const { return first + count; }
 };

@@ -218,7 +218,7 @@ void close_gaps(std::vector<IntentEntry>& entries) {
 }  // namespace
 
 std::vector<IntentEntry> IntentMarks::entries() const {
-    std::vector<IntentEntry> all = doubt_;
+    std::vector<IntentEntry> all = carried_;
     for (const Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
         all.push_back({mark->volume, mark->count, mark->first});
     }
@@ -227,46 +227,46 @@ std::vector<IntentEntry> IntentMarks::entries() const {
     return all;
 }
 
-bool IntentMarks::add_doubt(StripeIndex stripe) {
-    if (is_in_doubt(stripe)) return false;
-    doubt_.push_back({region_of(stripe).volume, 1, stripe});
-    doubt_ = merged(std::move(doubt_));
-    close_gaps(doubt_);
+bool IntentMarks::carry(StripeIndex stripe) {
+    if (is_carried(stripe)) return false;
+    carried_.push_back({region_of(stripe).volume, 1, stripe});
+    carried_ = merged(std::move(carried_));
+    close_gaps(carried_);
     return true;
 }
 
-bool IntentMarks::settle_before(StripeIndex stripe) {
-    if (doubt_.empty()) return false;
-    std::erase_if(doubt_, [stripe](const IntentEntry& entry) {
+bool IntentMarks::retire_before(StripeIndex stripe) {
+    if (carried_.empty()) return false;
+    std::erase_if(carried_, [stripe](const IntentEntry& entry) {
         return raw(entry.first) + entry.count <= raw(stripe);
     });
-    if (!doubt_.empty() && raw(doubt_.front().first) < raw(stripe)) {
-        IntentEntry& entry = doubt_.front();
+    if (!carried_.empty() && raw(carried_.front().first) < raw(stripe)) {
+        IntentEntry& entry = carried_.front();
         entry.count -= static_cast<std::uint32_t>(raw(stripe) - raw(entry.first));
         entry.first = stripe;
     }
-    return doubt_.empty();
+    return carried_.empty();
 }
 
-void IntentMarks::settle_from(StripeIndex stripe) {
-    while (!doubt_.empty() && doubt_.back().first >= stripe) doubt_.pop_back();
-    if (doubt_.empty()) return;
-    IntentEntry& last = doubt_.back();
+void IntentMarks::retire_from(StripeIndex stripe) {
+    while (!carried_.empty() && carried_.back().first >= stripe) carried_.pop_back();
+    if (carried_.empty()) return;
+    IntentEntry& last = carried_.back();
     const std::uint64_t before = raw(stripe) - raw(last.first);
     last.count = static_cast<std::uint32_t>(std::min<std::uint64_t>(last.count, before));
 }
 
-bool IntentMarks::is_in_doubt(StripeIndex stripe) const {
-    if (doubt_.empty()) return false;  // mostly
-    const auto at = std::ranges::partition_point(doubt_, [stripe](const IntentEntry& entry) {
+bool IntentMarks::is_carried(StripeIndex stripe) const {
+    if (carried_.empty()) return false;  // mostly
+    const auto at = std::ranges::partition_point(carried_, [stripe](const IntentEntry& entry) {
         return raw(entry.first) + entry.count <= raw(stripe);
     });
-    return at != doubt_.end() && at->first <= stripe;
+    return at != carried_.end() && at->first <= stripe;
 }
 
-std::uint64_t IntentMarks::stripes_in_doubt() const {
+std::uint64_t IntentMarks::stripes_carried() const {
     std::uint64_t sum = 0;
-    for (const IntentEntry& entry : doubt_) sum += entry.count;
+    for (const IntentEntry& entry : carried_) sum += entry.count;
     return sum;
 }
 

@@ -82,23 +82,23 @@ class IntentMarks {
     bool has_stale(bool droppable) const;
 
     std::uint32_t used() const { return used_; }
-    std::uint64_t stripes_marked() const;  // by marks; not those that are only in doubt
+    std::uint64_t stripes_marked() const;  // by marks; not those that are only carried
 
-    /// What a record is to name: marks and what is in doubt, in order, neighbours together.
+    /// What a record is to name: marks and what is carried over, in order, neighbours together.
     std::vector<IntentEntry> entries() const;
 
-    // In doubt: marked when the array stopped, and what made it true since is not known to be
+    // Carried over: marked when the array stopped, and what made it true since is not known to be
     // durable.
-    void set_doubt(std::vector<IntentEntry> marked) { doubt_ = std::move(marked); }
+    void set_carried(std::vector<IntentEntry> marked) { carried_ = std::move(marked); }
     /// False: it was already.
-    bool add_doubt(StripeIndex stripe);
-    /// Everything in doubt before `stripe` was made true. True: that was the last of it.
-    bool settle_before(StripeIndex stripe);
-    /// What is in doubt from `stripe` on is listed elsewhere.
-    void settle_from(StripeIndex stripe);
-    bool has_doubt() const { return !doubt_.empty(); }
-    bool is_in_doubt(StripeIndex stripe) const;
-    std::uint64_t stripes_in_doubt() const;
+    bool carry(StripeIndex stripe);
+    /// Everything carried before `stripe` was made true. True: that was the last of it.
+    bool retire_before(StripeIndex stripe);
+    /// What is carried from `stripe` on is listed elsewhere.
+    void retire_from(StripeIndex stripe);
+    bool has_carried() const { return !carried_.empty(); }
+    bool is_carried(StripeIndex stripe) const;
+    std::uint64_t stripes_carried() const;
 
   private:
     static constexpr std::size_t bucket_count = 2048;
@@ -130,7 +130,7 @@ class IntentMarks {
     Mark* oldest_{nullptr};  // used least recently
     Mark* newest_{nullptr};
     std::uint32_t used_{0};
-    std::vector<IntentEntry> doubt_;  // in order of first
+    std::vector<IntentEntry> carried_;  // in order of first
 
     std::uint64_t sequence_{0};  // grows when a write under a mark ends
     std::uint64_t flushed_{0};   // writes before it are durable

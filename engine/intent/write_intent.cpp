@@ -9,12 +9,12 @@
 
 namespace braid {
 
-WriteIntent::WriteIntent(Clock& clock, const Geometry& geometry, Members& members, Decider& monitor,
+WriteIntent::WriteIntent(Clock& clock, const Geometry& geometry, Members& members, Decider& decider,
                          Identity identity)
     : clock_(clock),
       geometry_(geometry),
       members_(members),
-      monitor_(monitor),
+      decider_(decider),
       array_(identity.array),
       node_(identity.node),
       marks_(geometry, std::move(identity.volumes)) {}
@@ -25,7 +25,7 @@ void WriteIntent::start(Start start, TaskGroup& tasks) {
     on_ = start.settings.on;
     marks_.set_region(start.settings.region);
     generation_ = durable_ = start.generation;
-    if (!BRAID_MUTANT(doubt_forgotten)) marks_.set_doubt(std::move(start.marked));
+    if (!BRAID_MUTANT(doubt_forgotten)) marks_.set_carried(std::move(start.marked));
     rate_since_ = clock_.now();
     tasks.spawn(write_records());
     tasks.spawn(tick());
@@ -207,7 +207,7 @@ Task<void> WriteIntent::make_room() {
         if (room_first_ == nullptr || members_.failed()) continue;
         ++flushes_;
         // A member that fails in it is lost; an array that fails tells everybody.
-        const Result<void> result = co_await monitor_.flush_members();
+        const Result<void> result = co_await decider_.flush_members();
         if (result) {
             serve_room();
         } else if (!members_.failed()) {
@@ -300,7 +300,7 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
         if (op.ok()) continue;
         held = false;
         const int error = op.result.os_error;
-        if (op.result.is_members()) monitor_.strip_write_failed(member, error);
+        if (op.result.is_members()) decider_.strip_write_failed(member, error);
         if (!takes_part(members_.slot(member).state)) continue;
         refused = Error{error == ENOSPC ? Errc::full : Errc::io, "write intent", error};
     }
@@ -341,7 +341,7 @@ Task<void> WriteIntent::clean() {
     records_cleaned_ = records_;
     if (marks_.has_stale(false)) {
         ++flushes_;
-        if (!co_await monitor_.flush_members()) co_return;  // it is tried again
+        if (!co_await decider_.flush_members()) co_return;  // it is tried again
     }
     if (busy || !marks_.has_stale(true)) co_return;
     want_record();
@@ -357,19 +357,19 @@ void WriteIntent::note_rate() {
     rate_since_ = clock_.now();
 }
 
-void WriteIntent::add_doubt(StripeIndex stripe) {
-    if (marks_.add_doubt(stripe)) want_record();
+void WriteIntent::carry(StripeIndex stripe) {
+    if (marks_.carry(stripe)) want_record();
 }
 
-void WriteIntent::settled_before(StripeIndex stripe) {
-    if (marks_.settle_before(stripe) && on_) want_record();
+void WriteIntent::retire_before(StripeIndex stripe) {
+    if (marks_.retire_before(stripe) && on_) want_record();
 }
 
 IntentStatus WriteIntent::status() const {
     IntentStatus status;
     status.on = on_;
     status.region = marks_.region();
-    status.stripes_marked = marks_.stripes_in_doubt() + marks_.stripes_marked();
+    status.stripes_marked = marks_.stripes_carried() + marks_.stripes_marked();
     status.marks = marks_.used();
     status.marks_max = intent_marks_max;
     status.generation = durable_;

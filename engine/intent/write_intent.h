@@ -46,7 +46,7 @@ class WriteIntent {
         std::vector<IntentEntry> marked;  // in doubt since the last run
     };
 
-    WriteIntent(Clock& clock, const Geometry& geometry, Members& members, Decider& monitor,
+    WriteIntent(Clock& clock, const Geometry& geometry, Members& members, Decider& decider,
                 Identity identity);
     WriteIntent(const WriteIntent&) = delete;
     WriteIntent& operator=(const WriteIntent&) = delete;
@@ -83,15 +83,15 @@ class WriteIntent {
     void flushed(std::uint64_t sequence);
 
     /// The stripe is in doubt from now on, whoever wrote it; its mark must still be held.
-    void add_doubt(StripeIndex stripe);
+    void carry(StripeIndex stripe);
     /// Everything in doubt before `stripe` was made true, and flushed.
-    void settled_before(StripeIndex stripe);
+    void retire_before(StripeIndex stripe);
     /// What is in doubt from `stripe` on is listed elsewhere.
-    void settled_from(StripeIndex stripe) { marks_.settle_from(stripe); }
-    bool has_doubt() const { return marks_.has_doubt(); }
+    void retire_from(StripeIndex stripe) { marks_.retire_from(stripe); }
+    bool has_carried() const { return marks_.has_carried(); }
     /// Was marked when the array stopped, and what made it true since is not known to be durable.
-    bool is_in_doubt(StripeIndex stripe) const { return marks_.is_in_doubt(stripe); }
-    std::uint64_t stripes_in_doubt() const { return marks_.stripes_in_doubt(); }
+    bool is_carried(StripeIndex stripe) const { return marks_.is_carried(stripe); }
+    std::uint64_t stripes_carried() const { return marks_.stripes_carried(); }
 
     /// Stripes [first, first + count) are all under the mark of `first`.
     std::uint64_t stripes_together(StripeIndex first) const {
@@ -175,7 +175,7 @@ class WriteIntent {
     Clock& clock_;
     const Geometry& geometry_;
     Members& members_;
-    Decider& monitor_;
+    Decider& decider_;
     Uuid array_;
     std::uint32_t node_;
     IntentMarks marks_;

@@ -86,7 +86,7 @@ std::uint32_t Configuration::lost_count() const {
 MemberSet Configuration::in_sync() const {
     MemberSet set;
     for (const MemberRecord& record : members) {
-        if (record.role && record.state == MemberState::in_sync) set.add(raw(*record.role));
+        if (record.role && record.state == MemberState::in_sync) set.add(*record.role);
     }
     return set;
 }
@@ -94,17 +94,15 @@ MemberSet Configuration::in_sync() const {
 MemberSet Configuration::taking_part() const {
     MemberSet set;
     for (const MemberRecord& record : members) {
-        if (record.role && takes_part(record.state)) set.add(raw(*record.role));
+        if (record.role && takes_part(record.state)) set.add(*record.role);
     }
     return set;
 }
 
 bool same_parts(const Configuration& one, const Configuration& other) {
     if (one.in_sync() != other.in_sync() || one.taking_part() != other.taking_part()) return false;
-    for (std::uint32_t role = 0; role != one.member_count; ++role) {
-        if (!one.taking_part().has(role)) continue;
-        if (one.member(MemberIndex{role})->uuid != other.member(MemberIndex{role})->uuid)
-            return false;
+    for (const MemberIndex role : one.taking_part()) {
+        if (one.member(role)->uuid != other.member(role)->uuid) return false;
     }
     return true;
 }

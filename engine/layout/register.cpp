@@ -25,7 +25,7 @@ bool Quorum::is_enough(MemberSet in_sync, bool witness_promised) const {
     BRAID_REQUIRE(MemberSet::first(members).has_all(in_sync));
     const std::uint32_t needed = members - parities;
     if (members > 2 * parities || in_sync.size() != needed) return in_sync.size() >= needed;
-    return witness ? witness_promised : in_sync.has(0);
+    return witness ? witness_promised : in_sync.has(MemberIndex{0});
 }
 
 Standing standing_of(const MemberAnswer& answer, EpochRevision in_force) {
@@ -59,14 +59,14 @@ Proposal Proposal::of_revision(EpochRevision known, MemberSet members) {
     return proposal;
 }
 
-void Proposal::done(std::uint32_t member) {
+void Proposal::done(MemberIndex member) {
     if (step_ == Step::failed) return;
     BRAID_REQUIRE(pending_.has(member));
     pending_.remove(member);
     if (pending_.empty()) next_step();
 }
 
-void Proposal::failed(std::uint32_t member) {
+void Proposal::failed(MemberIndex member) {
     BRAID_REQUIRE(members_.has(member));
     step_ = Step::failed;
     pending_ = {};

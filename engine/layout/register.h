@@ -12,12 +12,11 @@
 // acceptors, and all of those that take part for a majority.
 #pragma once
 
-#include <bit>
 #include <compare>
 #include <cstdint>
 #include <string>
 
-#include "engine/base/limits.h"
+#include "engine/base/index_set.h"
 #include "parity/require.h"
 
 namespace braid {
@@ -40,30 +39,6 @@ inline constexpr std::uint64_t epoch_start_max = epoch_max / 2;
 /// that were seen, and than any that was begun while the wall clock ran forward, also where a
 /// member's promise was put back together with an old copy of it.
 std::uint64_t next_epoch(std::uint64_t highest, std::uint64_t wall_seconds, std::uint32_t node);
-
-/// A set of members of an array, by index.
-class MemberSet {
-  public:
-    constexpr MemberSet() = default;
-    constexpr explicit MemberSet(std::uint64_t bits) : bits_(bits) {}
-    static constexpr MemberSet first(std::uint32_t count) {
-        BRAID_REQUIRE(count <= members_max);
-        return MemberSet{count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1};
-    }
-    constexpr bool has(std::uint32_t member) const { return ((bits_ >> member) & 1) != 0; }
-    constexpr void add(std::uint32_t member) { bits_ |= std::uint64_t{1} << member; }
-    constexpr void remove(std::uint32_t member) { bits_ &= ~(std::uint64_t{1} << member); }
-    constexpr bool empty() const { return bits_ == 0; }
-    constexpr std::uint32_t size() const {
-        return static_cast<std::uint32_t>(std::popcount(bits_));
-    }
-    constexpr std::uint64_t bits() const { return bits_; }
-    constexpr bool has_all(MemberSet other) const { return (other.bits_ & ~bits_) == 0; }
-    constexpr bool operator==(const MemberSet&) const = default;
-
-  private:
-    std::uint64_t bits_{0};
-};
 
 /// Which members are enough. Follows from the geometry, never from who is left.
 struct Quorum {
@@ -141,8 +116,8 @@ class Proposal {
     EpochRevision version() const { return version_; }
     EpochRevision in_force() const { return known_; }
     MemberSet pending() const { return pending_; }
-    void done(std::uint32_t member);
-    void failed(std::uint32_t member);
+    void done(MemberIndex member);
+    void failed(MemberIndex member);
 
   private:
     void next_step();

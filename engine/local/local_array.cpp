@@ -156,7 +156,7 @@ Task<Checked<Unit>> LocalArray::start() {
     for (const change::Seen& seen : seen_) deciding_.writer.change(seen);
     members.refresh();
     note_away();
-    members.set_losses_durable(members.losses());
+    members.set_loss_version_durable(members.loss_version());
     deciding_.writer.set_known(before_.epoch_seen);
     deciding_.unknown.adopt();
     serving_.set_gates();
@@ -197,7 +197,7 @@ Task<Checked<Unit>> LocalArray::start() {
                         "intent ({}); see the messages above",
                         text_of(kept.error().code))};
     }
-    deciding_.walks.set_settles();
+    deciding_.walks.set_resync_comes();
     log_.tell(Severity::info, "started",
               fmt::format("RAID-{} of {} members, {} lost", static_cast<int>(configuration_.level),
                           members.count(), members.lost()));
@@ -224,7 +224,7 @@ void LocalArray::note_away() {
     const MemberSet away = deciding_.roster.roles_of(before_.away);
     Members& members = serving_.members();
     for (std::uint32_t i = 0; i != members.count(); ++i) {
-        if (!away.has(i)) continue;
+        if (!away.has(MemberIndex{i})) continue;
         members.slot(MemberIndex{i}).kept = members.window_count();
         members.slot(MemberIndex{i}).whole = true;
         deciding_.writer.change(change::Away{MemberIndex{i}, configuration_.in_force});
@@ -288,7 +288,7 @@ std::string LocalArray::why_stop_waits() const {
                             member.in_flight, member.in_flight == 1 ? "" : "s");
     }
     if (!text.empty()) return "the stop waits for " + text;
-    if (deciding_.walks.must_settle())
+    if (deciding_.walks.must_resync())
         return "the stop waits for the resync of rows that cannot be known else";
     return "the stop waits for requests and commands under way";
 }
@@ -308,13 +308,13 @@ Task<Result<void>> LocalArray::keep_final_state() {
     Recovery& recovery = deciding_.recovery;
     ConfigurationWriter& writer = deciding_.writer;
     WriteIntent& intent = serving_.intent();
-    const StripeIndex settled = recovery.first_in_doubt();
+    const StripeIndex true_before = recovery.first_in_doubt();
     BRAID_CO_CHECK(co_await serving_.flush());
     recovery.note_positions();  // everything walked so far was flushed just now
-    recovery.flushed(settled);
+    recovery.flushed(true_before);
     // What is in doubt there is listed, by row: of that the next start has nothing to ask.
     const StripeIndex listed = recovery.doubt_listed_from();
-    intent.settled_from(listed);
+    intent.retire_from(listed);
     if (recovery.first_in_doubt() >= listed) writer.change(change::ResyncedTo{});
     // Nothing is being written: only what is in doubt stays in the record. The next start, or a
     // crash right after it, goes by this.

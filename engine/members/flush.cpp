@@ -8,7 +8,7 @@
 
 namespace braid {
 
-Task<Result<void>> flush_drives(Members* members, Decider* monitor) {
+Task<Result<void>> flush_drives(Members* members, Decider* decider) {
     std::array<DriveOp, members_max> ops;
     DiskGroup group;
     for (std::uint32_t i = 0; i != members->count(); ++i) {
@@ -26,7 +26,7 @@ Task<Result<void>> flush_drives(Members* members, Decider* monitor) {
         members->finish(MemberIndex{i}, ops[i]);
         const DriveResult& result = ops[i].result;
         if (!result.is_members()) continue;
-        monitor->write_failed(MemberIndex{i}, result.os_error);
+        decider->write_failed(MemberIndex{i}, result.os_error);
         if (slot.state == MemberState::in_sync) slot.drive->set_unflushed(result.os_error);
     }
     for (std::uint32_t i = 0; i != members->count(); ++i) {
@@ -35,7 +35,7 @@ Task<Result<void>> flush_drives(Members* members, Decider* monitor) {
         if (error != 0)
             co_return Error{error == ENOSPC ? Errc::full : Errc::failed, "flush", error};
     }
-    if (members->owes()) BRAID_CO_CHECK(co_await monitor->losses_durable());
+    if (members->owes()) BRAID_CO_CHECK(co_await decider->losses_durable());
     co_return Result<void>{};
 }
 

@@ -14,6 +14,6 @@ namespace braid {
 /// written on since their last flush have nothing to do. Both outlive the task.
 /// @return Errc::full or Errc::failed where a flush of a member that is kept failed, also before;
 ///         else an error of losses_durable()
-Task<Result<void>> flush_drives(Members* members, Decider* monitor);
+Task<Result<void>> flush_drives(Members* members, Decider* decider);
 
 }  // namespace braid

@@ -32,14 +32,14 @@ StripeState Members::state_of(WindowPlace place, RowMask rows) const {
 MemberSet Members::in_sync() const {
     MemberSet set;
     for (std::uint32_t i = 0; i != count(); ++i) {
-        if (slot(MemberIndex{i}).state == MemberState::in_sync) set.add(i);
+        if (slot(MemberIndex{i}).state == MemberState::in_sync) set.add(MemberIndex{i});
     }
     return set;
 }
 
 bool Members::is_enough_without(MemberIndex member) const {
     MemberSet left = in_sync();
-    left.remove(raw(member));
+    left.remove(member);
     return quorum().is_enough(left);
 }
 
@@ -50,7 +50,7 @@ void Members::set_state(MemberIndex member, MemberState state) {
         // One that was being rebuilt is not taken back with what it held.
         at.kept = at.state == MemberState::in_sync ? window_count() : 0;
         at.whole = at.state == MemberState::in_sync;
-        ++losses_;
+        ++loss_version_;
         at.gate.close();
         if (at.drive && !takes_part(state)) at.drive->suspend();
     }

@@ -101,7 +101,7 @@ class Members {
             const MemberIndex member = geometry_.member_of(place.stripe, role);
             if (is_live(member, place)) continue;
             slot(member).whole = false;
-            if (losses_ != losses_durable_) note_missed(place, rows);
+            if (loss_version_ != loss_version_durable_) note_missed(place, rows);
         }
     }
     void note_written_by_zeroes(std::uint64_t window, std::uint64_t windows) {
@@ -135,19 +135,19 @@ class Members {
     void set_state(MemberIndex member, MemberState state);
     /// Whether clients' threads may read the member past the loop; only while it is in sync.
     void set_direct(MemberIndex member, bool allowed);
-    /// Grows whenever a member that was live may no longer be read.
-    std::uint64_t losses() const { return losses_; }
-    /// Of them, how many a durable configuration knows.
-    std::uint64_t losses_durable() const { return losses_durable_; }
-    void set_losses_durable(std::uint64_t losses) {
-        losses_durable_ = losses;
-        if (losses_ == losses_durable_) missed_.clear();
+    /// Which losses there were: another number whenever a member that was live may no longer be read.
+    std::uint64_t loss_version() const { return loss_version_; }
+    /// The newest that a durable configuration knows.
+    std::uint64_t loss_version_durable() const { return loss_version_durable_; }
+    void set_loss_version_durable(std::uint64_t version) {
+        loss_version_durable_ = version;
+        if (loss_version_ == loss_version_durable_) missed_.clear();
     }
     /// Rows left the list, no durable configuration says so yet, and nobody waits for it any more.
     /// What is written from now on may lie there, and waits for that, as for losses: else the next
     /// start would answer it with an error.
     void set_owing(bool owing) { owing_ = owing; }
-    bool owes() const { return owing_ || losses_ != losses_durable_; }
+    bool owes() const { return owing_ || loss_version_ != loss_version_durable_; }
     /// More members are lost than the level allows: nothing may be written any more.
     bool failed() const { return lost_ > geometry_.parities() || halted_; }
     /// Going on would mean guessing: as if it had failed.
@@ -208,8 +208,8 @@ class Members {
 
     const Geometry& geometry_;
     std::vector<std::unique_ptr<Slot>> slots_;
-    std::uint64_t losses_{0};
-    std::uint64_t losses_durable_{0};
+    std::uint64_t loss_version_{0};
+    std::uint64_t loss_version_durable_{0};
     bool owing_{false};
     std::uint32_t lost_{0};  // roles that are not in_sync
     bool halted_{false};

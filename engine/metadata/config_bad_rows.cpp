@@ -31,7 +31,7 @@ namespace {
 std::optional<std::uint64_t> gap_cost(const BadRange& range, const BadRange& next,
                                       MemberSet written_since) {
     if (range.member != next.member || range.kind != next.kind) return std::nullopt;
-    if (range.kind == BadKind::retry && written_since.has(raw(range.member))) return std::nullopt;
+    if (range.kind == BadKind::retry && written_since.has(range.member)) return std::nullopt;
     const std::uint64_t end = range.first + range.count;
     if (next.first < end) return std::nullopt;  // not in order: refused elsewhere
     constexpr std::uint64_t void_weight = 8;    // what is void is lost, what is tried again is not

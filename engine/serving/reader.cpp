@@ -15,7 +15,7 @@ namespace braid {
 namespace {
 
 /// Bytes of one strip that a request wants.
-struct Chunk {
+struct StripPiece {
     StripeIndex stripe{};
     Role role{};
     std::uint64_t begin{0};  // bytes in the strip
@@ -26,82 +26,82 @@ struct Chunk {
     DriveOp op;
 };
 
-/// The chunk at `at` of the array, at most `most` bytes.
-Chunk chunk_at(const Geometry& geometry, std::uint64_t at, std::uint64_t most) {
+/// The piece at `at` of the array, at most `most` bytes.
+StripPiece piece_at(const Geometry& geometry, std::uint64_t at, std::uint64_t most) {
     const StripPlace place = geometry.place_of(at);
-    Chunk chunk;
-    chunk.stripe = place.stripe;
-    chunk.role = place.role;
-    chunk.begin = place.offset;
-    chunk.size = std::min(most, geometry.strip_size - chunk.begin);
-    return chunk;
+    StripPiece piece;
+    piece.stripe = place.stripe;
+    piece.role = place.role;
+    piece.begin = place.offset;
+    piece.size = std::min(most, geometry.strip_size - piece.begin);
+    return piece;
 }
 
-WindowPlace place_of(const Geometry& geometry, const Chunk& chunk, std::uint64_t at) {
-    return {chunk.stripe, static_cast<std::uint32_t>(at / geometry.window_size())};
+WindowPlace place_of(const Geometry& geometry, const StripPiece& piece, std::uint64_t at) {
+    return {piece.stripe, static_cast<std::uint32_t>(at / geometry.window_size())};
 }
 
-bool is_live(const StripeContext& context, const Chunk& chunk) {
-    const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
+bool is_live(const StripeContext& context, const StripPiece& piece) {
+    const MemberIndex member = context.geometry.member_of(piece.stripe, piece.role);
     // Its last row decides: a rebuild goes upwards.
     return context.members.is_live(member,
-                                   place_of(context.geometry, chunk, chunk.begin + chunk.size - 1));
+                                   place_of(context.geometry, piece, piece.begin + piece.size - 1));
 }
 
 /// RAID-6 that loses one member goes by what P and Q agree on, also in stripes that were being
 /// written when it crashed. So what is read of those stripes has to be what P and Q say, durably:
 /// a client may have acted on it.
-bool settles_by_reading(const StripeContext& context, StripeIndex stripe) {
+bool is_made_true_by_reading(const StripeContext& context, StripeIndex stripe) {
     return context.geometry.parities() == 2 && !context.readonly &&
-           !BRAID_MUTANT(doubt_read_unsettled) && context.intent.is_in_doubt(stripe);
+           !BRAID_MUTANT(doubt_read_unsettled) && context.intent.is_carried(stripe);
 }
 
 struct Batch {
-    std::array<Chunk, read_chunks_max> chunks;
+    std::array<StripPiece, read_pieces_max> pieces;
     std::uint32_t count{0};
     std::uint64_t bounce_size{0};
     DiskGroup group;
 };
 
-/// Cuts the next chunks off [at, end); returns where it stopped.
+/// Cuts the next pieces off [at, end); returns where it stopped.
 std::uint64_t fill(Batch& batch, const StripeContext& context, std::uint64_t at, std::uint64_t end,
                    std::byte* to) {
     batch.count = 0;
     batch.bounce_size = 0;
-    while (at != end && batch.count != read_chunks_max) {
-        Chunk& chunk = batch.chunks[batch.count];
-        chunk = chunk_at(context.geometry, at, end - at);
-        chunk.to = to;
+    while (at != end && batch.count != read_pieces_max) {
+        StripPiece& piece = batch.pieces[batch.count];
+        piece = piece_at(context.geometry, at, end - at);
+        piece.to = to;
         const bool aligned =
-            is_row_aligned(chunk.begin) && is_row_aligned(chunk.size) &&
+            is_row_aligned(piece.begin) && is_row_aligned(piece.size) &&
             reinterpret_cast<std::uintptr_t>(to) % context.members.memory_align() == 0;
-        chunk.op.data = to;
-        chunk.op.offset = round_down(chunk.begin, row_size);
-        chunk.op.size = round_up(chunk.begin + chunk.size, row_size) - chunk.op.offset;
+        piece.op.data = to;
+        piece.op.offset = round_down(piece.begin, row_size);
+        piece.op.size = round_up(piece.begin + piece.size, row_size) - piece.op.offset;
         if (!aligned) {
-            if (batch.bounce_size + chunk.op.size > job_size_max) {
+            if (batch.bounce_size + piece.op.size > job_size_max) {
                 if (batch.count != 0) break;
-                chunk.size = job_size_max / 2;  // a strip is larger than the bounce buffer
-                chunk.op.size = round_up(chunk.begin + chunk.size, row_size) - chunk.op.offset;
+                piece.size = job_size_max / 2;  // a strip is larger than the bounce buffer
+                piece.op.size = round_up(piece.begin + piece.size, row_size) - piece.op.offset;
             }
-            batch.bounce_size += chunk.op.size;
-            chunk.op.data = nullptr;
+            batch.bounce_size += piece.op.size;
+            piece.op.data = nullptr;
         }
-        at += chunk.size;
-        to += chunk.size;
+        at += piece.size;
+        to += piece.size;
         ++batch.count;
     }
     return at;
 }
 
-/// Whether a row of the chunk is on the bad-row list, as one of the kind.
-bool is_listed(const StripeContext& context, const Chunk& chunk, BadKind kind) {
+/// Whether a row of the piece is on the bad-row list, as one of the kind.
+bool is_listed(const StripeContext& context, const StripPiece& piece, BadKind kind) {
     if (context.bad.empty()) return false;
     const std::uint64_t first_row =
-        raw(chunk.stripe) * context.geometry.rows_per_strip() + chunk.begin / row_size;
-    const std::uint64_t last_row = raw(chunk.stripe) * context.geometry.rows_per_strip() +
-                                   (chunk.begin + chunk.size - 1) / row_size;
-    const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
+        raw(piece.stripe) * context.geometry.rows_per_strip() + piece.begin / row_size;
+    const std::uint64_t last_row = raw(piece.stripe) * context.geometry.rows_per_strip() +
+                                   (piece.begin + piece.size - 1) / row_size;
+    const MemberIndex member = context.geometry.member_of(piece.stripe, piece.role);
     const auto listed = context.bad.listed_in({member, first_row, last_row - first_row + 1});
     return std::ranges::count(listed, kind, &BadRange::kind) != 0;
 }
@@ -109,38 +109,38 @@ bool is_listed(const StripeContext& context, const Chunk& chunk, BadKind kind) {
 /// Looked at before reading: what is on the member then may be zeros in the place of data, and the
 /// list without it by the time they arrive.
 bool has_void(const Batch& batch, const StripeContext& context) {
-    return std::any_of(&batch.chunks[0], &batch.chunks[0] + batch.count, [&](const Chunk& chunk) {
-        return is_listed(context, chunk, BadKind::voided);
-    });
+    return std::any_of(
+        &batch.pieces[0], &batch.pieces[0] + batch.count,
+        [&](const StripPiece& piece) { return is_listed(context, piece, BadKind::voided); });
 }
 
 void submit(Batch& batch, const StripeContext& context, std::byte* bounce) {
     for (std::uint32_t i = 0; i != batch.count; ++i) {
-        Chunk& chunk = batch.chunks[i];
-        if (chunk.op.data == nullptr) {
-            chunk.bounce = chunk.op.data = bounce;
-            bounce += chunk.op.size;
+        StripPiece& piece = batch.pieces[i];
+        if (piece.op.data == nullptr) {
+            piece.bounce = piece.op.data = bounce;
+            bounce += piece.op.size;
         }
-        if (!is_live(context, chunk) || settles_by_reading(context, chunk.stripe)) continue;
-        if (is_listed(context, chunk, BadKind::retry)) continue;  // tried again, under its claim
-        const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
-        chunk.op.kind = DiskOpKind::read;
-        chunk.op.offset += context.members.device_offset(member, {chunk.stripe, 0}, 0);
-        chunk.op.tag = 1;
-        context.members.submit(member, batch.group, chunk.op);
+        if (!is_live(context, piece) || is_made_true_by_reading(context, piece.stripe)) continue;
+        if (is_listed(context, piece, BadKind::retry)) continue;  // tried again, under its claim
+        const MemberIndex member = context.geometry.member_of(piece.stripe, piece.role);
+        piece.op.kind = DiskOpKind::read;
+        piece.op.offset += context.members.device_offset(member, {piece.stripe, 0}, 0);
+        piece.op.tag = 1;
+        context.members.submit(member, batch.group, piece.op);
     }
 }
 
 /// Copies out what arrived, and marks it done.
 void collect(Batch& batch, const StripeContext& context) {
     for (std::uint32_t i = 0; i != batch.count; ++i) {
-        Chunk& chunk = batch.chunks[i];
-        if (chunk.op.tag == 0) continue;
-        const MemberIndex member = context.geometry.member_of(chunk.stripe, chunk.role);
-        context.members.finish(member, chunk.op);
-        chunk.done = chunk.op.ok() && is_live(context, chunk);
-        if (chunk.done && chunk.bounce != nullptr) {
-            std::memcpy(chunk.to, chunk.bounce + chunk.begin % row_size, chunk.size);
+        StripPiece& piece = batch.pieces[i];
+        if (piece.op.tag == 0) continue;
+        const MemberIndex member = context.geometry.member_of(piece.stripe, piece.role);
+        context.members.finish(member, piece.op);
+        piece.done = piece.op.ok() && is_live(context, piece);
+        if (piece.done && piece.bounce != nullptr) {
+            std::memcpy(piece.to, piece.bounce + piece.begin % row_size, piece.size);
         }
     }
 }
@@ -159,30 +159,30 @@ struct RowsWanted {
 
 void lay_out(StripeIo& io, const StripePlan& plan, std::byte* base) {
     for (const Role role : plan.read | plan.recover) {
-        io.old_content[raw(role)] = base;
+        io.strips[raw(role)] = base;
         base += io.span_size();
     }
 }
 
 /// Makes P and Q of locked rows true, durably. Not where a strip is lost: then it is computed from
 /// P and Q as they are. Errc::doubt where one cannot be read: the resync gives up what it must.
-Task<Result<void>> settle_before_reading(StripeContext context, RowsWanted wanted) {
+Task<Result<void>> make_true_before_reading(StripeContext context, RowsWanted wanted) {
     const RowMask rows = row_range(wanted.first, wanted.count);
     const StripeState state = context.members.state_of(wanted.place, rows);
     if (!state.lost.empty()) co_return Result<void>{};
     if (context.bad.retry_rows(wanted.place, rows) != 0) co_return Result<void>{};
-    if (state.parity_true) co_return co_await context.monitor.flush_members();  // it has passed
+    if (state.parity_true) co_return co_await context.decider.flush_members();  // it has passed
     ParityRows at;
     at.place = wanted.place;
     at.rows = rows;
-    at.losses = context.members.losses();
+    at.loss_version = context.members.loss_version();
     at.may_match = true;
     const Result<void> made = co_await make_parity_true(context, at);
     // Of a loss the caller makes the best. For want of room the rows stay in doubt, by a write that
     // was not acknowledged.
     if (!made && made.error().code == Errc::full) co_return Result<void>{};
     if (!made && made.error().code != Errc::cancelled) co_return Error{Errc::doubt, "row"};
-    co_return co_await context.monitor.flush_members();
+    co_return co_await context.decider.flush_members();
 }
 
 /// Rows that were to be tried again, and could be read. Makes their parity true for what all data
@@ -198,7 +198,7 @@ Task<void> end_retry(StripeContext context, WindowPlace place, RowMask rows) {
     ParityRows at;
     at.place = place;
     at.rows = rows;
-    at.losses = context.members.losses();
+    at.loss_version = context.members.loss_version();
     const Result<void> made = co_await make_parity_true(context, at);
     if (!made) co_return;  // they stay on the list, and are tried again
     std::vector<BadRange> known;
@@ -209,7 +209,7 @@ Task<void> end_retry(StripeContext context, WindowPlace place, RowMask rows) {
                      });
     }
     // The reader has its bytes; an entry that could not leave the list is tried again.
-    (void)(co_await context.monitor.rows_known(std::move(known))).has_value();
+    (void)(co_await context.decider.rows_known(std::move(known))).has_value();
 }
 
 /// What was computed in a lost member's place, of rows that it has missed, was a write's that is not
@@ -230,7 +230,7 @@ bool owes_loss(const StripeContext& context, const RowsWanted& wanted, const Str
 Task<void> mend_strips(StripeContext context, const StripeIo* io, RoleSet roles, RowMask rows) {
     RowWrite write(context);
     write.begin(WriteGround::mended);
-    for (const Role role : roles) write.add_old(*io, role, rows);
+    for (const Role role : roles) write.add_strip(*io, role, rows);
     while (write.stage()) {
         co_await write.group;
         write.collect();
@@ -247,8 +247,8 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     const RowMask rows = row_range(wanted.first, wanted.count);
     RowClaim claim(context.claims, wanted.place, rows);
     co_await claim;
-    if (settles_by_reading(context, wanted.place.stripe)) {
-        BRAID_CO_CHECK(co_await settle_before_reading(context, wanted));
+    if (is_made_true_by_reading(context, wanted.place.stripe)) {
+        BRAID_CO_CHECK(co_await make_true_before_reading(context, wanted));
     }
     StripeIo io(context.geometry, context.members);
     Lease lease;
@@ -270,11 +270,11 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
             co_await io.group;
             io.collect();
         }
-    } while (!rounds.all_read(take_failed_reads(io, context.monitor)) || !rounds.is_current());
+    } while (!rounds.all_read(take_failed_reads(io, context.decider)) || !rounds.is_current());
     // The next start will not know of a loss that never becomes durable: it will take that member's
     // own bytes, not what the others give for them now.
-    const bool forgotten =
-        context.members.failed() && context.members.losses() != context.members.losses_durable();
+    const bool forgotten = context.members.failed() &&
+                           context.members.loss_version() != context.members.loss_version_durable();
     if (!plan.recover.empty()) {
         if (forgotten && !context.readonly) co_return Error{Errc::failed, "stripe"};
         recover_rows(context.geometry, plan, io, wanted.first, wanted.count);
@@ -286,7 +286,7 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     if (listed != retried || (listed != 0 && plan.recover.has(wanted.role))) {
         co_return Error{Errc::unknown, "row"};
     }
-    std::memcpy(wanted.to, io.old_content[raw(wanted.role)] + wanted.skip, wanted.size);
+    std::memcpy(wanted.to, io.strips[raw(wanted.role)] + wanted.skip, wanted.size);
     if (context.readonly) co_return Result<void>{};
     if (retried != 0) {
         lease = Lease();
@@ -297,15 +297,15 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     co_return Result<void>{};
 }
 
-Task<Result<void>> read_chunk_locked(StripeContext context, const Chunk* chunk, bool* owes) {
+Task<Result<void>> read_piece_locked(StripeContext context, const StripPiece* piece, bool* owes) {
     const std::uint64_t window_size = context.geometry.window_size();
-    std::byte* to = chunk->to;
-    std::uint64_t at = chunk->begin;
-    const std::uint64_t end = chunk->begin + chunk->size;
+    std::byte* to = piece->to;
+    std::uint64_t at = piece->begin;
+    const std::uint64_t end = piece->begin + piece->size;
     while (at != end) {
         RowsWanted wanted;
-        wanted.place = place_of(context.geometry, *chunk, at);
-        wanted.role = chunk->role;
+        wanted.place = place_of(context.geometry, *piece, at);
+        wanted.role = piece->role;
         const std::uint64_t in_window = at % window_size;
         wanted.size = std::min(end - at, window_size - in_window);
         wanted.first = static_cast<std::uint32_t>(in_window / row_size);
@@ -339,14 +339,14 @@ Task<Result<void>> read_request(StripeContext context, IoRequest* request) {
             collect(batch, context);
         }
         for (std::uint32_t i = 0; i != batch.count; ++i) {
-            if (!batch.chunks[i].done) {
-                BRAID_CO_CHECK(co_await read_chunk_locked(context, &batch.chunks[i], &owes));
+            if (!batch.pieces[i].done) {
+                BRAID_CO_CHECK(co_await read_piece_locked(context, &batch.pieces[i], &owes));
             }
-            if (is_listed(context, batch.chunks[i], BadKind::voided))
+            if (is_listed(context, batch.pieces[i], BadKind::voided))
                 co_return Error{Errc::unknown, "row"};
         }
     }
-    if (owes) co_return co_await context.monitor.losses_durable();
+    if (owes) co_return co_await context.decider.losses_durable();
     co_return Result<void>{};
 }
 

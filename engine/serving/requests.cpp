@@ -122,7 +122,7 @@ void Requests::finish(IoRequest& request) {
     const bool undecided =
         !request.ok && request.error.code == Errc::doubt && !context_.members.failed();
     if (undecided && draining_) request.error = {Errc::fenced, "array"};
-    if (!undecided || !settles_ || draining_) return answer(request);
+    if (!undecided || !resync_comes_ || draining_) return answer(request);
     // To be done anew, all of it: when the resync has passed, or now, if it has meanwhile.
     if (waits_for_resync(request)) return (void)parked_.push(request);
     retry(request);
@@ -135,7 +135,7 @@ void Requests::retry(IoRequest& request) {
 }
 
 bool Requests::waits_for_resync(const IoRequest& request) const {
-    if (request.error.code != Errc::doubt || !settles_ || draining_) return false;
+    if (request.error.code != Errc::doubt || !resync_comes_ || draining_) return false;
     if (context_.members.failed()) return false;
     const Geometry& geometry = context_.geometry;
     const std::uint64_t per_stripe = geometry.windows_per_stripe();
@@ -160,7 +160,7 @@ void Requests::retry_parked() {
         } else if (draining_) {
             request.error = {Errc::fenced, "array"};
             answer(request);
-        } else if (!settles_ || context_.members.failed()) {
+        } else if (!resync_comes_ || context_.members.failed()) {
             answer(request);
         } else {
             retry(request);
@@ -250,7 +250,7 @@ Task<void> Requests::zero_work() {
         IoRequest* request = co_await take;
         if (request == nullptr) continue;
         Result<void> result = co_await zero(request);
-        if (result && request->fua) result = co_await context_.monitor.flush_members();
+        if (result && request->fua) result = co_await context_.decider.flush_members();
         if (!result) fail(*request, result.error());
         finish(*request);
     }
@@ -361,8 +361,7 @@ Task<DriveResult> write_zero_windows(StripeContext context, const WriteIntent::H
 Task<Result<void>> end_zeroes(StripeContext context, const RowWrite* zeroes,
                               const WriteIntent::Hold* mark, WindowRange zeroed) {
     Result<void> result;
-    for (const Role index : zeroes->failed_members()) {
-        const MemberIndex member{raw(index)};
+    for (const MemberIndex member : zeroes->failed_members()) {
         DriveResult done = zeroes->result_of(member);
         if (done.is_members() && done.os_error == EOPNOTSUPP) {
             const auto& slot = context.members.slot(member);
@@ -372,7 +371,7 @@ Task<Result<void>> end_zeroes(StripeContext context, const RowWrite* zeroes,
         }
         if (done.ok()) continue;
         const int error = done.os_error;
-        if (done.is_members()) context.monitor.strip_write_failed(member, error);
+        if (done.is_members()) context.decider.strip_write_failed(member, error);
         if (!takes_part(context.members.slot(member).state)) continue;
         result = Error{error == ENOSPC ? Errc::full : Errc::io, "member", error};
     }
@@ -402,7 +401,7 @@ Task<Result<void>> zeroes_known(StripeContext context, std::uint64_t number,
         for (const BadRange& listed : context.bad.listed_in(zeroed)) healed.push_back(listed);
     }
     if (healed.empty()) co_return Result<void>{};
-    co_return co_await context.monitor.rows_known(std::move(healed));
+    co_return co_await context.decider.rows_known(std::move(healed));
 }
 
 }  // namespace
@@ -466,7 +465,7 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
         number += windows;
     }
     // With no row locked, as after any write (StripeJobs::await_losses()).
-    if (context.members.owes()) BRAID_CO_CHECK(co_await context.monitor.losses_durable());
+    if (context.members.owes()) BRAID_CO_CHECK(co_await context.decider.losses_durable());
     co_return Result<void>{};
 }
 
@@ -484,7 +483,7 @@ Task<void> Requests::flush_work() {
             last->link = more;
             more->link = nullptr;
         }
-        const Result<void> result = co_await context_.monitor.flush_members();
+        const Result<void> result = co_await context_.decider.flush_members();
         while (round != nullptr) {
             IoRequest* next = round->link;
             if (!result) fail(*round, result.error());

@@ -63,11 +63,11 @@ class Requests final : public PartSink {
     void stop();
     void set_readonly(bool readonly) { readonly_ = readonly; }
     /// Requests that met rows in doubt whose lost strip is not decided yet wait for the resync;
-    /// call it when doubt has become less, and whenever `settles` may have changed.
+    /// call it when doubt has become less, and whenever `resync_comes` may have changed.
     void retry_parked();
     /// Whether a resync is going to pass everything that is in doubt.
-    void set_settles(bool settles) { settles_ = settles, retry_parked(); }
-    bool settles() const { return settles_; }
+    void set_resync_comes(bool comes) { resync_comes_ = comes, retry_parked(); }
+    bool resync_comes() const { return resync_comes_; }
 
   private:
     struct WriteTarget;
@@ -107,7 +107,7 @@ class Requests final : public PartSink {
     RequestQueue to_zero_;
     RequestQueue to_flush_;
     RequestQueue parked_;
-    bool settles_{false};
+    bool resync_comes_{false};
     std::uint32_t readers_{0};
     std::uint32_t zeroers_{0};
     std::uint32_t flushers_{0};

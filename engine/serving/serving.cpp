@@ -135,8 +135,8 @@ void Serving::walk_passed(const WalkOrder& order, WindowRange passed) {
     }
 }
 
-void Serving::set_settles(bool settles) {
-    if (settles != requests_.settles()) requests_.set_settles(settles);
+void Serving::set_resync_comes(bool comes) {
+    if (comes != requests_.resync_comes()) requests_.set_resync_comes(comes);
 }
 
 /// And marks whose writes it covers may go.
@@ -150,12 +150,12 @@ Task<Result<void>> Serving::flush() {
 // ---- marks -----------------------------------------------------------------------------------
 
 MarksLeft Serving::marks_left() const {
-    if (!intent_.has_doubt()) return {};
-    return {true, intent_.stripes_in_doubt()};
+    if (!intent_.has_carried()) return {};
+    return {true, intent_.stripes_carried()};
 }
 
-void Serving::marks_settled(StripeIndex before) {
-    intent_.settled_before(before);
+void Serving::retire_marks(StripeIndex before) {
+    intent_.retire_before(before);
     set_gates();
 }
 

@@ -82,11 +82,11 @@ class Serving final : public ServingNode, private WalkHost {
     void walk(const WalkOrder& order) override { tasks_.spawn(run_walk(order)); }
     void cancel_walk() override { walker_.cancel(); }
     std::optional<WalkPosition> walking() const override;
-    void set_settles(bool settles) override;
+    void set_resync_comes(bool comes) override;
     bool marks() const override { return intent_.on(); }
     MarksLeft marks_left() const override;
     Task<Result<void>> write_marks() override { return intent_.rewrite(); }
-    void marks_settled(StripeIndex before) override;
+    void retire_marks(StripeIndex before) override;
     void set_region(std::uint64_t region) override { intent_.set_region(region); }
     Task<Result<void>> begin_marks() override;
     void end_marks() override { intent_.set_on(false); }

@@ -56,7 +56,7 @@ Task<bool> take_rows(StripeContext context, Returning from) {
     ParityRows at;
     at.place = from.place;
     at.rows = from.rows;
-    at.losses = context.members.losses();
+    at.loss_version = context.members.loss_version();
     at.returning = ReturningStrip{from.disk, from.data_offset, from.role};
     co_return (co_await make_parity_true(context, at)).has_value();
 }

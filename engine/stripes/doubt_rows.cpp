@@ -10,7 +10,7 @@ namespace braid {
 
 Task<Result<void>> doubt_rows(StripeContext context, WindowPlace place, RowMask rows) {
     context.members.rows_doubtful(place, rows);
-    context.intent.add_doubt(place.stripe);
+    context.intent.carry(place.stripe);
     set_direct_gates(context);
     std::vector<BadRange> lost;
     const RoleSet gone = context.members.state_of(place).lost & context.geometry.data_roles();
@@ -19,15 +19,15 @@ Task<Result<void>> doubt_rows(StripeContext context, WindowPlace place, RowMask 
             lost.push_back(context.bad.range_of(place, role, row, count));
         });
     }
-    co_return co_await context.monitor.rows_doubtful(std::move(lost));
+    co_return co_await context.decider.rows_doubtful(std::move(lost));
 }
 
 void set_direct_gates(const StripeContext& context) {
-    const bool settles = context.geometry.parities() == 2 && context.intent.has_doubt() &&
-                         !context.readonly && !BRAID_MUTANT(doubt_read_unsettled);
+    const bool made_true = context.geometry.parities() == 2 && context.intent.has_carried() &&
+                           !context.readonly && !BRAID_MUTANT(doubt_read_unsettled);
     for (std::uint32_t i = 0; i != context.members.count(); ++i) {
         const MemberIndex member{i};
-        context.members.set_direct(member, !settles && !context.bad.has_member(member));
+        context.members.set_direct(member, !made_true && !context.bad.has_member(member));
     }
 }
 

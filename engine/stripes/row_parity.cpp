@@ -20,7 +20,7 @@ Task<bool> read_returning(StripeContext context, ParityRows at, const StripeIo* 
         DiskOp& op = ops[row];
         op.offset = from.data_offset + context.geometry.row_offset(at.place, row);
         op.size = count * row_size;
-        op.data = io->old_content[raw(from.role)] + io->offset_of(row);
+        op.data = io->strips[raw(from.role)] + io->offset_of(row);
         submit(*from.disk, group, op);
     });
     co_await group;
@@ -32,7 +32,7 @@ Task<bool> read_returning(StripeContext context, ParityRows at, const StripeIo* 
 
 Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
     const Geometry& geometry = context.geometry;
-    if (at.losses != context.members.losses()) co_return Error{Errc::cancelled, "row"};
+    if (at.loss_version != context.members.loss_version()) co_return Error{Errc::cancelled, "row"};
     const RoleSet all = RoleSet::first(geometry.member_count);
     const RoleSet live = all - context.members.state_of(at.place, at.rows).lost;
     StripeIo io(geometry, context.members);
@@ -41,7 +41,7 @@ Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
     Lease lease = co_await context.pool.acquire(size);
     std::memset(lease.data(), 0, size);
     for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
-        io.old_content[i] = lease.data() + i * io.span_size();
+        io.strips[i] = lease.data() + i * io.span_size();
     }
     const RoleSet wanted = at.may_match ? all : geometry.data_roles();
     for (const Role role : live& wanted) {
@@ -51,19 +51,20 @@ Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
         co_await io.group;
         io.collect();
     }
-    const RoleSet failed = take_failed_reads(io, context.monitor);
-    if (at.losses != context.members.losses()) co_return Error{Errc::cancelled, "row"};
+    const RoleSet failed = take_failed_reads(io, context.decider);
+    if (at.loss_version != context.members.loss_version()) co_return Error{Errc::cancelled, "row"};
     if (!failed.empty()) co_return Error{Errc::io, "row"};
     if (at.returning) {
         if (!co_await read_returning(context, at, &io)) co_return Error{Errc::io, "row"};
-        if (at.losses != context.members.losses()) co_return Error{Errc::cancelled, "row"};
+        if (at.loss_version != context.members.loss_version())
+            co_return Error{Errc::cancelled, "row"};
     }
     const StripRows rows(geometry, io, io.first_row(), io.span());
     if (!at.may_match || !rows.match()) {
         rows.compute_parity();
         RowWrite write(context);
         write.begin(WriteGround::untrusted);
-        for (const Role role : geometry.parity_roles() & live) write.add_old(io, role, at.rows);
+        for (const Role role : geometry.parity_roles() & live) write.add_strip(io, role, at.rows);
         while (write.stage()) {
             co_await write.group;
             write.collect();
@@ -74,7 +75,7 @@ Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
             co_return Error{full ? Errc::full : Errc::io, "row"};
         }
     }
-    if (at.losses != context.members.losses()) co_return Error{Errc::cancelled, "row"};
+    if (at.loss_version != context.members.loss_version()) co_return Error{Errc::cancelled, "row"};
     context.members.rows_true(at.place, at.rows);
     co_return Result<void>{};
 }

@@ -21,8 +21,8 @@ struct ReturningStrip {
 struct ParityRows {
     WindowPlace place;
     RowMask rows{0};
-    std::uint64_t losses{0};  // of the members, as the caller looked who is lost
-    bool may_match{false};    // parity is read, too, and written only where it does not match
+    std::uint64_t loss_version{0};  // of the members, as the caller looked who is lost
+    bool may_match{false};          // parity is read, too, and written only where it does not match
     std::optional<ReturningStrip> returning;
 };
 
@@ -31,7 +31,7 @@ struct ParityRows {
 /// void, or as what a returning disk has there. Sets no mark: whoever asks has one, or the rows are
 /// listed, and nobody trusts their parity.
 /// @return Errc::io where a strip could not be read or written, Errc::full where a member had no
-///         room (both were told to the monitor, but for a returning disk's), Errc::cancelled where
+///         room (both were told to the decider, but for a returning disk's), Errc::cancelled where
 ///         a member was lost meanwhile: then nothing is said of the rows
 Task<Result<void>> make_parity_true(StripeContext context, ParityRows at);
 

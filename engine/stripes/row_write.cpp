@@ -14,9 +14,10 @@ void RowWrite::begin(WriteGround ground, const WriteIntent::Hold* mark) {
     ground_ = ground;
     mark_ = mark;
     io_ = nullptr;
-    wanted_ = failed_ = RoleSet{};
+    wanted_ = {};
+    failed_ = {};
     for (std::uint32_t i = 0; i != context_.geometry.member_count; ++i) {
-        old_rows_[i] = new_rows_[i] = 0;
+        strip_rows_[i] = new_rows_[i] = 0;
     }
     pieces_ = 0;
     staged_ = fua = false;
@@ -63,7 +64,7 @@ bool RowWrite::stage() {
     BRAID_REQUIRE(!staged_);
     for (const Role role : wanted_) {
         const std::uint32_t i = raw(role);
-        if (!take_rows(role, old_rows_[i], io_->old_content[i])) break;
+        if (!take_rows(role, strip_rows_[i], io_->strips[i])) break;
         if (!take_rows(role, new_rows_[i], io_->new_content[i])) break;
         wanted_ = wanted_ - RoleSet::of(role);
     }
@@ -80,7 +81,7 @@ void RowWrite::collect() {
         DriveOp& op = ops_[i];
         context_.members.finish(MemberIndex{op.tag}, op);
         if (op.ok()) continue;
-        failed_ |= RoleSet::of(Role{op.tag});
+        failed_.add(MemberIndex{op.tag});
         results_[op.tag] = op.result;
     }
     pieces_ = 0;
@@ -89,20 +90,19 @@ void RowWrite::collect() {
 
 RoleSet RowWrite::failed() const {
     RoleSet roles;
-    for (const Role member : failed_) {
-        const MemberIndex index{raw(member)};
-        roles |= RoleSet::of(context_.geometry.role_of(io_->place().stripe, index));
+    for (const MemberIndex member : failed_) {
+        roles.add(context_.geometry.role_of(io_->place().stripe, member));
     }
     return roles;
 }
 
 bool RowWrite::tell_failed() const {
     bool full = false;
-    for (const Role member : failed_) {
+    for (const MemberIndex member : failed_) {
         const DriveResult& result = results_[raw(member)];
         if (!result.is_members()) continue;
         full |= result.os_error == ENOSPC;
-        context_.monitor.strip_write_failed(MemberIndex{raw(member)}, result.os_error);
+        context_.decider.strip_write_failed(member, result.os_error);
     }
     return full;
 }
@@ -139,7 +139,7 @@ void RowWrite::audit_rows([[maybe_unused]] MemberIndex member, [[maybe_unused]] 
             BRAID_AUDIT(doubtful == rows ||
                         context_.geometry.data_roles().has(
                             context_.geometry.role_of(place.stripe, member)) ||
-                        context_.intent.is_in_doubt(place.stripe));
+                        context_.intent.is_carried(place.stripe));
             break;
         }
         case WriteGround::mended:

@@ -46,7 +46,9 @@ class RowWrite {
 
     // Who gets what. Content stays in place until the write was staged.
     /// Rows of the window that `io` has, from its old or its new content of the role.
-    void add_old(const StripeIo& io, Role role, RowMask rows) { add(io, role, rows, old_rows_); }
+    void add_strip(const StripeIo& io, Role role, RowMask rows) {
+        add(io, role, rows, strip_rows_);
+    }
     void add_new(const StripeIo& io, Role role, RowMask rows) { add(io, role, rows, new_rows_); }
     /// At most pieces_max of them, and none beside rows of a window.
     void add_windows(const MemberWindows& piece);
@@ -58,11 +60,11 @@ class RowWrite {
     /// Every participant that counts has it: it happens.
     void decide() { BRAID_REQUIRE(pieces_ == 0 && wanted_.empty()); }
 
-    /// Participants that did not take all of it: by member index; and by their role in the window.
-    RoleSet failed_members() const { return failed_; }
+    /// Participants that did not take all of it; and their roles in the window.
+    MemberSet failed_members() const { return failed_; }
     RoleSet failed() const;
     const DriveResult& result_of(MemberIndex member) const { return results_[raw(member)]; }
-    /// Tells the monitor of each of them: the member is lost, or kept. True: one of them failed for
+    /// Tells the decider of each of them: the member is lost, or kept. True: one of them failed for
     /// want of room.
     bool tell_failed() const;
 
@@ -87,8 +89,8 @@ class RowWrite {
     const WriteIntent::Hold* mark_{nullptr};
     const StripeIo* io_{nullptr};
     RoleSet wanted_;
-    RoleSet failed_;  // by member index
-    std::array<RowMask, members_max> old_rows_{};
+    MemberSet failed_;
+    std::array<RowMask, members_max> strip_rows_{};
     std::array<RowMask, members_max> new_rows_{};
     std::array<DriveResult, members_max> results_{};  // of members that failed: the last one
     std::array<DriveOp, pieces_max> ops_;

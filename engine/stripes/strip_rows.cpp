@@ -28,10 +28,10 @@ StripRows::StripRows(const Geometry& geometry, const StripeIo& io, std::uint32_t
     : geometry_(geometry), size_(count * row_size) {
     const std::uint64_t at = io.offset_of(row);
     for (const Role role : geometry.data_roles()) {
-        data_[raw(role)] = io.old_content[raw(role)] + at;
+        data_[raw(role)] = io.strips[raw(role)] + at;
     }
     const auto span_of = [&](Role role) {
-        std::byte* const content = io.old_content[raw(role)];
+        std::byte* const content = io.strips[raw(role)];
         return content == nullptr ? ByteSpan{} : ByteSpan{content + at, size_};
     };
     parity_.p = span_of(geometry.p());

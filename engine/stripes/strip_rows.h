@@ -49,7 +49,7 @@ class StripRows {
     std::size_t size_;
 };
 
-/// Computes `plan.recover` of rows [row, row + count) from `plan.read`, both in io.old_content.
+/// Computes `plan.recover` of rows [row, row + count) from `plan.read`, both in io.strips.
 void recover_rows(const Geometry& geometry, const StripePlan& plan, const StripeIo& io,
                   std::uint32_t row, std::uint32_t count);
 

@@ -18,7 +18,7 @@ struct StripeContext {
     Members& members;
     RowClaims& claims;
     BufferPool& pool;
-    Decider& monitor;
+    Decider& decider;
     WriteIntent& intent;
     const BadRows& bad;
     Counters& counters;

@@ -18,7 +18,7 @@ void StripeIo::begin(WindowPlace place, RowMask rows) {
     first_row_ = static_cast<std::uint32_t>(std::countr_zero(rows));
     span_ = static_cast<std::uint32_t>(std::bit_width(rows)) - first_row_;
     for (std::uint32_t i = 0; i != geometry_.member_count; ++i) {
-        old_content[i] = nullptr;
+        strips[i] = nullptr;
         new_content[i] = nullptr;
         rows_[i] = 0;
     }
@@ -46,7 +46,7 @@ bool StripeIo::submit_rows(Role role, RowMask& rows) {
         DriveOp& op = ops_[ops_used_++];
         op.offset = members_.device_offset(member, place_, row);
         op.size = count * row_size;
-        op.data = old_content[raw(role)] + offset_of(row);
+        op.data = strips[raw(role)] + offset_of(row);
         op.tag = raw(role);
         members_.submit(member, group, op);
     }
@@ -65,11 +65,11 @@ void StripeIo::collect() {
     ops_used_ = 0;
 }
 
-RoleSet take_failed_reads(StripeIo& io, Decider& monitor) {
+RoleSet take_failed_reads(StripeIo& io, Decider& decider) {
     const RoleSet failed = io.take_failed();
     for (const Role role : failed) {
         const DriveResult& result = io.result_of(role);
-        if (result.is_members()) monitor.read_failed(io.member_of(role), result.os_error);
+        if (result.is_members()) decider.read_failed(io.member_of(role), result.os_error);
     }
     return failed;
 }

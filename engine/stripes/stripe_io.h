@@ -32,10 +32,10 @@ class StripeIo {
     std::uint64_t offset_of(std::uint32_t row) const { return (row - first_row_) * row_size; }
 
     // Where content lies: pointers to the bytes of row first_row(), span_size() long.
-    std::array<std::byte*, members_max> old_content{};  // by role; P and Q: also the new parity
+    std::array<std::byte*, members_max> strips{};  // by role; P and Q: also the new parity
     std::array<const std::byte*, members_max> new_content{};  // by data strip
 
-    /// What to read next into old_content, cleared as it is submitted.
+    /// What to read next into strips, cleared as it is submitted.
     void want_read(Role role, RowMask rows) {
         rows_[raw(role)] |= rows, wanted_ |= RoleSet::of(role);
     }
@@ -77,7 +77,7 @@ class ReadRounds {
 
     /// What the next round is planned by.
     StripeState begin(WindowPlace place, RowMask rows) {
-        losses_ = members_.losses();
+        loss_version_ = members_.loss_version();
         StripeState state = members_.state_of(place, rows);
         state.unreadable = unreadable_ - state.lost;
         return state;
@@ -87,16 +87,16 @@ class ReadRounds {
         unreadable_ |= failed;
         return failed.empty();
     }
-    bool is_current() const { return losses_ == members_.losses(); }
+    bool is_current() const { return loss_version_ == members_.loss_version(); }
 
   private:
     const Members& members_;
     RoleSet unreadable_;
-    std::uint64_t losses_{0};
+    std::uint64_t loss_version_{0};
 };
 
-/// The roles whose read failed since begin(), each told to the monitor.
-RoleSet take_failed_reads(StripeIo& io, Decider& monitor);
+/// The roles whose read failed since begin(), each told to the decider.
+RoleSet take_failed_reads(StripeIo& io, Decider& decider);
 
 /// A strip's rows of the largest window, all zero: what zeros are written from.
 ByteView zero_window();

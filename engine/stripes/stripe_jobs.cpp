@@ -16,7 +16,7 @@ namespace braid {
 namespace {
 
 /// Rows that are covered alike, and so have one plan.
-struct Band {
+struct RowGroup {
     RowMask rows{0};
     RoleSet covered;
     RoleSet partial;
@@ -29,7 +29,7 @@ struct Band {
     bool renews_parity() const {
         return plan.method == PlanMethod::full_stripe || plan.method == PlanMethod::rcw;
     }
-    bool is_like(const Band& other) const {
+    bool is_like(const RowGroup& other) const {
         return covered.bits() == other.covered.bits() && partial.bits() == other.partial.bits() &&
                retry.bits() == other.retry.bits() && voided.bits() == other.voided.bits() &&
                parity_true == other.parity_true;
@@ -49,8 +49,8 @@ struct StripeJobs::Job {
     const WriteIntent::Hold* mark{nullptr};
     Lease lease;
     StripeState state;
-    std::array<Band, window_rows_max> bands;
-    std::uint32_t band_count{0};
+    std::array<RowGroup, window_rows_max> groups;
+    std::uint32_t group_count{0};
     RoleSet gathered;  // data strips whose new content is put together in a buffer of ours
     bool fua{false};
 
@@ -62,7 +62,7 @@ struct StripeJobs::Job {
     void find_bands();
     RoleSet listed_roles(std::uint32_t row, BadKind kind) const;
     RoleSet half_rebuilt() const;
-    Result<StripePlan> plan_of(const Band& band) const;
+    Result<StripePlan> plan_of(const RowGroup& group) const;
     Result<void> plan();
     void choose_sources();
     std::uint64_t lay_out(std::byte* base);
@@ -72,7 +72,7 @@ struct StripeJobs::Job {
     void gather();
     void gather_part(const Part& part);
     void compute_parity();
-    void compute_run(const Band& band, std::uint32_t row, std::uint32_t count);
+    void compute_run(const RowGroup& group, std::uint32_t row, std::uint32_t count);
     void count_methods() const;
     bool covers_bad_rows_in_part() const;
     std::vector<BadRange> healed_rows() const;
@@ -85,7 +85,7 @@ struct StripeJobs::Job {
 /// Groups the rows by which strips they cover, and by what their parity is worth. Mostly there is
 /// one group.
 void StripeJobs::Job::find_bands() {
-    band_count = 0;
+    group_count = 0;
     const RowMask doubtful = context.members.rows_in_doubt(place(), parts.rows);
     const RowMask listed = context.bad.retry_rows(place(), parts.rows);
     for_each_run(parts.rows, [&](std::uint32_t first, std::uint32_t count) {
@@ -97,16 +97,17 @@ void StripeJobs::Job::find_bands() {
                 covered |= ((strip.any >> row) & 1) << raw(role);
                 partial |= (((strip.any & ~strip.full) >> row) & 1) << raw(role);
             }
-            Band wanted{0, RoleSet{covered}, RoleSet{partial}, {}, {}, ((doubtful >> row) & 1) == 0,
-                        {}};
+            RowGroup wanted{
+                0, RoleSet{covered}, RoleSet{partial}, {}, {}, ((doubtful >> row) & 1) == 0, {}};
             if (((listed >> row) & 1) != 0) {
                 wanted.retry = listed_roles(row, BadKind::retry);
                 wanted.voided = listed_roles(row, BadKind::voided);
             }
-            Band* band = std::find_if(&bands[0], &bands[0] + band_count,
-                                      [&](const Band& other) { return other.is_like(wanted); });
-            if (band == &bands[0] + band_count) bands[band_count++] = wanted;
-            band->rows |= row_range(row, 1);
+            RowGroup* group =
+                std::find_if(&groups[0], &groups[0] + group_count,
+                             [&](const RowGroup& other) { return other.is_like(wanted); });
+            if (group == &groups[0] + group_count) groups[group_count++] = wanted;
+            group->rows |= row_range(row, 1);
         }
     });
 }
@@ -138,28 +139,28 @@ RoleSet StripeJobs::Job::half_rebuilt() const {
 
 /// What is written beside a row that stays to be tried again lies on its own member, and nowhere
 /// else: that has to have it after a crash, too.
-Result<StripePlan> StripeJobs::Job::plan_of(const Band& band) const {
-    if (!band.covered.has_all(band.retry) && !(band.covered & half_rebuilt()).empty()) {
+Result<StripePlan> StripeJobs::Job::plan_of(const RowGroup& group) const {
+    if (!group.covered.has_all(group.retry) && !(group.covered & half_rebuilt()).empty()) {
         return Error{Errc::unknown, "row"};
     }
-    StripeState of_band = state;
-    of_band.parity_true = band.parity_true;
-    of_band.retry = band.retry;
-    of_band.voided = band.voided & state.lost;
-    return plan_write(of_band, band.covered, band.partial);
+    StripeState of_group = state;
+    of_group.parity_true = group.parity_true;
+    of_group.retry = group.retry;
+    of_group.voided = group.voided & state.lost;
+    return plan_write(of_group, group.covered, group.partial);
 }
 
 Result<void> StripeJobs::Job::plan() {
-    for (std::uint32_t i = 0; i != band_count; ++i) {
-        Band& band = bands[i];
-        const auto planned = plan_of(band);
+    for (std::uint32_t i = 0; i != group_count; ++i) {
+        RowGroup& group = groups[i];
+        const auto planned = plan_of(group);
         if (!planned && planned.error().code == Errc::unknown) {
             const RoleSet gone = (state.lost | state.unreadable) & context.geometry.data_roles();
-            const RoleSet voided = band.voided & state.lost;
-            const RoleSet together = band.covered | band.retry | (gone - voided);
-            context.monitor.write_refused(place(), band.rows, together);
+            const RoleSet voided = group.voided & state.lost;
+            const RoleSet together = group.covered | group.retry | (gone - voided);
+            context.decider.write_refused(place(), group.rows, together);
         }
-        BRAID_TRY(band.plan, planned);
+        BRAID_TRY(group.plan, planned);
     }
     return {};
 }
@@ -201,12 +202,12 @@ void StripeJobs::Job::choose_sources() {
 /// `base` only the size counts.
 std::uint64_t StripeJobs::Job::lay_out(std::byte* base) {
     RoleSet old = live_parity();
-    for (std::uint32_t i = 0; i != band_count; ++i) {
-        old |= bands[i].plan.read | bands[i].plan.recover | bands[i].plan.zero;
+    for (std::uint32_t i = 0; i != group_count; ++i) {
+        old |= groups[i].plan.read | groups[i].plan.recover | groups[i].plan.zero;
     }
     std::uint64_t used = 0;
     for (const Role role : old) {
-        io.old_content[raw(role)] = base + used;
+        io.strips[raw(role)] = base + used;
         used += io.span_size();
     }
     for (const Role role : gathered) {
@@ -217,24 +218,24 @@ std::uint64_t StripeJobs::Job::lay_out(std::byte* base) {
 }
 
 void StripeJobs::Job::want_reads() {
-    for (std::uint32_t i = 0; i != band_count; ++i) {
-        for (const Role role : bands[i].plan.read) io.want_read(role, bands[i].rows);
+    for (std::uint32_t i = 0; i != group_count; ++i) {
+        for (const Role role : groups[i].plan.read) io.want_read(role, groups[i].rows);
     }
 }
 
 void StripeJobs::Job::want_writes() {
     write.begin(WriteGround::marked, mark);
     write.fua = fua;
-    for (std::uint32_t i = 0; i != band_count; ++i) {
-        const Band& band = bands[i];
-        for (const Role role : band.plan.write) {
-            if (band.covered.has(role)) {
-                write.add_new(io, role, band.rows);
+    for (std::uint32_t i = 0; i != group_count; ++i) {
+        const RowGroup& group = groups[i];
+        for (const Role role : group.plan.write) {
+            if (group.covered.has(role)) {
+                write.add_new(io, role, group.rows);
             } else {
                 if (BRAID_MUTANT(parity_not_written) && raw(role) + 1 == members_of_stripe()) {
                     continue;
                 }
-                write.add_old(io, role, band.rows);
+                write.add_strip(io, role, group.rows);
             }
         }
     }
@@ -243,15 +244,15 @@ void StripeJobs::Job::want_writes() {
 /// The old content of lost and unreadable data strips, and of those where nothing is.
 void StripeJobs::Job::recover() {
     const Geometry& geometry = context.geometry;
-    for (std::uint32_t i = 0; i != band_count; ++i) {
-        const StripePlan& plan = bands[i].plan;
+    for (std::uint32_t i = 0; i != group_count; ++i) {
+        const StripePlan& plan = groups[i].plan;
         for (const Role role : plan.zero) {
-            for_each_run(bands[i].rows, [&](std::uint32_t row, std::uint32_t count) {
-                std::memset(io.old_content[raw(role)] + io.offset_of(row), 0, count * row_size);
+            for_each_run(groups[i].rows, [&](std::uint32_t row, std::uint32_t count) {
+                std::memset(io.strips[raw(role)] + io.offset_of(row), 0, count * row_size);
             });
         }
         if (plan.recover.empty()) continue;
-        for_each_run(bands[i].rows, [&](std::uint32_t row, std::uint32_t count) {
+        for_each_run(groups[i].rows, [&](std::uint32_t row, std::uint32_t count) {
             recover_rows(geometry, plan, io, row, count);
         });
     }
@@ -261,11 +262,10 @@ void StripeJobs::Job::gather() {
     for (const Role role : gathered) {
         const std::uint32_t i = raw(role);
         auto* to = const_cast<std::byte*>(io.new_content[i]);  // NOLINT: a buffer of ours
-        for_each_run(parts.strips[i].any & ~parts.strips[i].full,
-                     [&](std::uint32_t row, std::uint32_t count) {
-                         std::memcpy(to + io.offset_of(row), io.old_content[i] + io.offset_of(row),
-                                     count * row_size);
-                     });
+        for_each_run(parts.strips[i].any & ~parts.strips[i].full, [&](std::uint32_t row,
+                                                                      std::uint32_t count) {
+            std::memcpy(to + io.offset_of(row), io.strips[i] + io.offset_of(row), count * row_size);
+        });
     }
     if (gathered.empty()) return;
     for (const Part* part = parts.first; part != nullptr; part = part->next) gather_part(*part);
@@ -295,7 +295,7 @@ ParitySpans StripeJobs::Job::live_parity_at(std::uint32_t row, std::uint32_t cou
     const Geometry& geometry = context.geometry;
     const RoleSet live = live_parity();
     const auto span_of = [&](Role role) {
-        std::byte* const content = io.old_content[raw(role)];
+        std::byte* const content = io.strips[raw(role)];
         return live.has(role) ? ByteSpan{content + io.offset_of(row), count * row_size}
                               : ByteSpan{};
     };
@@ -304,29 +304,29 @@ ParitySpans StripeJobs::Job::live_parity_at(std::uint32_t row, std::uint32_t cou
 
 void StripeJobs::Job::compute_parity() {
     if (live_parity().empty()) return;
-    for (std::uint32_t i = 0; i != band_count; ++i) {
-        for_each_run(bands[i].rows, [&](std::uint32_t row, std::uint32_t count) {
-            compute_run(bands[i], row, count);
+    for (std::uint32_t i = 0; i != group_count; ++i) {
+        for_each_run(groups[i].rows, [&](std::uint32_t row, std::uint32_t count) {
+            compute_run(groups[i], row, count);
         });
     }
 }
 
-void StripeJobs::Job::compute_run(const Band& band, std::uint32_t row, std::uint32_t count) {
+void StripeJobs::Job::compute_run(const RowGroup& group, std::uint32_t row, std::uint32_t count) {
     const Geometry& geometry = context.geometry;
-    if ((band.plan.write & geometry.parity_roles()).empty()) return;  // nobody trusts it
+    if ((group.plan.write & geometry.parity_roles()).empty()) return;  // nobody trusts it
     const std::uint64_t at = io.offset_of(row);
     const ParitySpans parity = live_parity_at(row, count);
-    if (band.plan.method == PlanMethod::rmw) {
-        for (const Role role : band.covered) {
+    if (group.plan.method == PlanMethod::rmw) {
+        for (const Role role : group.covered) {
             const std::uint32_t i = raw(role);
-            parity.update(i, io.old_content[i] + at, io.new_content[i] + at);
+            parity.update(i, io.strips[i] + at, io.new_content[i] + at);
         }
         return;
     }
     std::array<const std::byte*, members_max> strips{};
     for (const Role role : geometry.data_roles()) {
         const std::uint32_t i = raw(role);
-        strips[i] = (band.covered.has(role) ? io.new_content[i] : io.old_content[i]) + at;
+        strips[i] = (group.covered.has(role) ? io.new_content[i] : io.strips[i]) + at;
     }
     parity.compute({strips.data(), geometry.data_count()});
 }
@@ -335,7 +335,7 @@ void StripeJobs::Job::count_methods() const {
     Counters& counters = context.counters;
     ++counters.jobs;
     if (parts.count > 1) counters.parts_merged += parts.count;
-    switch (bands[0].plan.method) {
+    switch (groups[0].plan.method) {
         case PlanMethod::full_stripe:
             ++counters.jobs_full_stripe;
             break;
@@ -370,9 +370,10 @@ std::vector<BadRange> StripeJobs::Job::healed_rows() const {
     std::vector<BadRange> healed;
     if (context.bad.empty()) return healed;
     RowMask renewed = 0;
-    for (std::uint32_t i = 0; i != band_count; ++i) {
-        const Band& band = bands[i];
-        if (!band.parity_true && band.retry.empty() && band.renews_parity()) renewed |= band.rows;
+    for (std::uint32_t i = 0; i != group_count; ++i) {
+        const RowGroup& group = groups[i];
+        if (!group.parity_true && group.retry.empty() && group.renews_parity())
+            renewed |= group.rows;
     }
     for (const Role role : context.geometry.data_roles()) {
         const Coverage& strip = parts.strips[raw(role)];
@@ -390,12 +391,12 @@ std::vector<BadRange> StripeJobs::Job::healed_rows() const {
 
 /// Parity of these rows was computed from all data strips, and is on the members.
 void StripeJobs::Job::note_true_rows() const {
-    for (std::uint32_t i = 0; i != band_count; ++i) {
-        const Band& band = bands[i];
+    for (std::uint32_t i = 0; i != group_count; ++i) {
+        const RowGroup& group = groups[i];
         const bool early = BRAID_MUTANT(doubt_left_early);
         if (early) context.members.rows_true(place(), row_range(0, context.geometry.window_rows));
-        if (!band.parity_true && band.renews_parity())
-            context.members.rows_true(place(), band.rows);
+        if (!group.parity_true && group.renews_parity())
+            context.members.rows_true(place(), group.rows);
     }
 }
 
@@ -404,8 +405,9 @@ void StripeJobs::Job::note_true_rows() const {
 /// Rows whose parity this job wrote.
 RowMask StripeJobs::Job::rows_with_parity() const {
     RowMask rows = 0;
-    for (std::uint32_t i = 0; i != band_count; ++i) {
-        if (!(bands[i].plan.write & context.geometry.parity_roles()).empty()) rows |= bands[i].rows;
+    for (std::uint32_t i = 0; i != group_count; ++i) {
+        if (!(groups[i].plan.write & context.geometry.parity_roles()).empty())
+            rows |= groups[i].rows;
     }
     return rows;
 }
@@ -461,7 +463,7 @@ Task<Result<void>> StripeJobs::fit_row(Job* job, const RoleSet covered, std::uin
     for (const Role role : job->live_parity()) {
         if (!context.members.is_live(job->io.member_of(role), place)) continue;
         BRAID_CO_CHECK(co_await read_row(context, place, role, row, now.span()));
-        const std::byte* fit = job->io.old_content[raw(role)] + job->io.offset_of(row);
+        const std::byte* fit = job->io.strips[raw(role)] + job->io.offset_of(row);
         if (std::memcmp(fit, now.data(), row_size) != 0) *differs |= RoleSet::of(role);
     }
     co_return Result<void>{};
@@ -473,18 +475,19 @@ Task<Result<void>> StripeJobs::fit_rows(Job* job, Error error) {
     const StripeContext& context = context_;
     RowWrite& write = job->write;
     RowMask doubtful = 0;
-    for (std::uint32_t i = 0; i != job->band_count && !BRAID_MUTANT(failed_write_not_fitted); ++i) {
-        const Band& band = job->bands[i];
-        RowMask rows = band.rows & job->rows_with_parity();
+    for (std::uint32_t i = 0; i != job->group_count && !BRAID_MUTANT(failed_write_not_fitted);
+         ++i) {
+        const RowGroup& group = job->groups[i];
+        RowMask rows = group.rows & job->rows_with_parity();
         for (; rows != 0; rows &= rows - 1) {
             const auto row = static_cast<std::uint32_t>(std::countr_zero(rows));
             RoleSet differs;
-            if (!co_await fit_row(job, band.covered, row, &differs)) {
+            if (!co_await fit_row(job, group.covered, row, &differs)) {
                 doubtful |= row_range(row, 1);
                 continue;
             }
             write.begin(WriteGround::marked, job->mark);
-            for (const Role role : differs) write.add_old(job->io, role, row_range(row, 1));
+            for (const Role role : differs) write.add_strip(job->io, role, row_range(row, 1));
             while (write.stage()) {
                 co_await write.group;
                 write.collect();
@@ -561,7 +564,7 @@ void StripeJobs::stop() {
 ///   one by one: what they wrote is there, and each of them owes the same.
 Task<Result<void>> StripeJobs::await_losses() {
     if (!context_.members.owes() || BRAID_MUTANT(losses_not_awaited)) co_return Result<void>{};
-    co_return co_await context_.monitor.losses_durable();
+    co_return co_await context_.decider.losses_durable();
 }
 
 Task<void> StripeJobs::work() {
@@ -620,7 +623,7 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
             co_await io.group;
             io.collect();
         }
-        if (!rounds.all_read(take_failed_reads(io, context.monitor))) continue;
+        if (!rounds.all_read(take_failed_reads(io, context.decider))) continue;
         if (rounds.is_current()) break;  // nothing was written so far
     }
     job->recover();
@@ -647,7 +650,7 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
     // Looked up now: the list may have grown since, by what this job has just made good. It changes
     // under the rows' lock; the losses that are owed are durable before it does.
     if (std::vector<BadRange> healed = job->healed_rows(); !healed.empty()) {
-        BRAID_CO_CHECK(co_await context.monitor.rows_known(std::move(healed)));
+        BRAID_CO_CHECK(co_await context.decider.rows_known(std::move(healed)));
     }
     co_return Result<void>{};
 }

@@ -85,8 +85,7 @@ void WalkRows::begin_window(WalkBatch& batch, std::uint32_t index) {
     batch.io.begin(place, row_range(0, geometry.window_rows));
     for (std::uint32_t m = 0; m != geometry.member_count; ++m) {
         const Role role = geometry.role_of(place.stripe, MemberIndex{m});
-        batch.io.old_content[raw(role)] =
-            batch.content(MemberIndex{m}, index * geometry.window_size());
+        batch.io.strips[raw(role)] = batch.content(MemberIndex{m}, index * geometry.window_size());
     }
 }
 
@@ -179,7 +178,7 @@ RoleSet WalkRows::target_of(const RowRun& run) const {
 
 void WalkRows::set_zero(WalkBatch& batch, const RowRun& run, RoleSet roles) {
     for (const Role role : roles) {
-        std::memset(batch.io.old_content[raw(role)] + run.row * row_size, 0, run.count * row_size);
+        std::memset(batch.io.strips[raw(role)] + run.row * row_size, 0, run.count * row_size);
     }
 }
 
@@ -232,7 +231,7 @@ void WalkRows::pass_over(WalkBatch& batch, const RowRun& run) {
 /// and they leave the list; a rebuild makes its own strip void. Both when parity is durable: until
 /// then nobody trusts it, so that no mark is needed, which would put its neighbours in doubt.
 /// What is lost and not listed beside it was listed along with others: it may have been written.
-void WalkRows::settle_listed(WalkBatch& batch, const RowRun& run) {
+void WalkRows::decide_listed(WalkBatch& batch, const RowRun& run) {
     const Geometry& geometry = context_.geometry;
     const RoleSet data = geometry.data_roles();
     const RoleSet target = target_of(run);
@@ -296,8 +295,8 @@ void WalkRows::renew_parity(WalkBatch& batch, const RowRun& run) {
         for (const Role role : geometry.parity_roles() - run.lost) {
             const auto& before = before_[raw(role) - raw(geometry.p())];
             const bool same =
-                std::memcmp(before.data(), batch.io.old_content[raw(role)] + row * row_size,
-                            row_size) == 0;
+                std::memcmp(before.data(), batch.io.strips[raw(role)] + row * row_size, row_size) ==
+                0;
             if (same && !run.bad.has(role)) continue;
             differs = true;
             batch.wrong[run.index][raw(role)] |= row_range(row, 1);
@@ -310,7 +309,7 @@ void WalkRows::renew_parity(WalkBatch& batch, const RowRun& run) {
 /// is gone is known if it is void (then it is zeros), or if two parities agree on it; and where as
 /// many members are lost as may be, every row in doubt was listed as they were lost: one that is
 /// not any more was written whole since, and is true.
-void WalkRows::settle_rows(WalkBatch& batch, const RowRun& run) {
+void WalkRows::decide_rows(WalkBatch& batch, const RowRun& run) {
     const Geometry& geometry = context_.geometry;
     const RoleSet lost_data = run.lost & geometry.data_roles();
     const bool listed_all = run.lost.size() == geometry.parities();
@@ -376,11 +375,11 @@ void WalkRows::recover_window(WalkBatch& batch, std::uint32_t index) {
         }
         batch.marks[index] = batch.marks[index] || (run.retry.empty() && !resync);
         if (!run.retry.empty()) {
-            settle_listed(batch, run);
+            decide_listed(batch, run);
         } else if (run.gone().empty()) {
             for (std::uint32_t i = 0; i != run.count; ++i) inspect_row(batch, index, run.row + i);
         } else if (run.doubtful) {
-            settle_rows(batch, run);
+            decide_rows(batch, run);
         } else {
             recover_rows_of(batch, run);
         }

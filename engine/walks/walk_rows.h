@@ -48,8 +48,8 @@ struct WalkBatch {
     Buffer buffer;
     std::uint64_t first{0};
     std::uint32_t count{0};
-    RoleSet read;         // by member index: those that the batch was read from
-    bool has_bad{false};  // a read of the batch failed
+    MemberSet read;                                     // those that the batch was read from
+    bool has_bad{false};                                // a read of the batch failed
     std::vector<std::array<RowMask, members_max>> bad;  // by window and member: rows that did
 
     std::vector<std::array<RowMask, members_max>> wrong;  // by window and role: to be rewritten
@@ -62,7 +62,7 @@ struct WalkBatch {
     std::byte* content(MemberIndex member, std::uint64_t offset) {
         return buffer.data() + raw(member) * member_size + offset;
     }
-    bool was_read(MemberIndex member) const { return read.has(Role{raw(member)}); }
+    bool was_read(MemberIndex member) const { return read.has(member); }
     bool is_wrong(std::uint32_t index) const;
     bool has_bad_rows(std::uint32_t index) const;
     RoleSet bad_roles(const Geometry& geometry, std::uint32_t index, std::uint32_t row) const;
@@ -102,8 +102,8 @@ class WalkRows {
     void recover_window(WalkBatch& batch, std::uint32_t index);
     void recover_rows_of(WalkBatch& batch, const RowRun& run);
     void pass_over(WalkBatch& batch, const RowRun& run);
-    void settle_listed(WalkBatch& batch, const RowRun& run);
-    void settle_rows(WalkBatch& batch, const RowRun& run);
+    void decide_listed(WalkBatch& batch, const RowRun& run);
+    void decide_rows(WalkBatch& batch, const RowRun& run);
     void give_up(WalkBatch& batch, const RowRun& run, RoleSet unknown);
     void list(WalkBatch& batch, const RowRun& run, Role role, BadKind kind);
     void set_zero(WalkBatch& batch, const RowRun& run, RoleSet roles);

@@ -23,7 +23,7 @@ struct Walker::Lane : WalkBatch {
     std::array<DriveOp, ops_max> ops;  // by member, by row of a window, or by run of windows
     DiskGroup group;
     bool lacks_marks{false};  // some window's: nothing was told or written, all is to be done again
-    RoleSet told;             // by member index: the monitor knows that a read of the batch failed
+    MemberSet told;           // the decider knows that a read of the batch failed
 
     void let_go() {
         for (auto& claim : claims) claim.reset();
@@ -265,11 +265,11 @@ Task<Result<void>> Walker::walk_batch(Lane* lane) {
         BRAID_CO_CHECK(co_await rebuild_batch(lane));
     }
     if (!lane->voided.empty() && is_current()) {
-        BRAID_CO_CHECK(co_await context_.monitor.flush_members());
+        BRAID_CO_CHECK(co_await context_.decider.flush_members());
         BRAID_CO_CHECK(co_await host_.walk_unknown(std::move(lane->voided)));
     }
     if (!lane->known.empty() && is_current()) {
-        BRAID_CO_CHECK(co_await context_.monitor.rows_known(std::move(lane->known)));
+        BRAID_CO_CHECK(co_await context_.decider.rows_known(std::move(lane->known)));
     }
     // A member was lost meanwhile: what it should have taken part in does not count.
     if (!is_current()) co_return Error{Errc::cancelled, "walk"};
@@ -280,7 +280,7 @@ Task<Result<void>> Walker::walk_batch(Lane* lane) {
 Task<Result<void>> Walker::read_batch(Lane* lane) {
     Members& members = context_.members;
     const WindowPlace place = members.window_place(lane->first);
-    RoleSet failed;  // by member index
+    MemberSet failed;
     lane->has_bad = false;
     lane->read = {};
     for (const bool background : {true, false}) {
@@ -292,7 +292,7 @@ Task<Result<void>> Walker::read_batch(Lane* lane) {
             if (background) op = {};
             if (!members.is_live(member, place)) continue;
             if ((number++ % 2 == 1) != background) continue;
-            lane->read |= RoleSet::of(Role{i});
+            lane->read.add(member);
             op.kind = DiskOpKind::read;
             op.background = background;
             op.offset = members.device_offset(member, place, 0);
@@ -309,23 +309,23 @@ Task<Result<void>> Walker::read_batch(Lane* lane) {
         members.finish(MemberIndex{i}, op);
         bytes_read_ += op.size;
         if (op.ok()) continue;
-        failed |= RoleSet::of(Role{i});
+        failed.add(MemberIndex{i});
         const DriveResult& result = op.result;
-        if (result.is_members() && !lane->told.has(Role{i})) {
-            context_.monitor.read_failed(MemberIndex{i}, result.os_error);
-            lane->told |= RoleSet::of(Role{i});
+        if (result.is_members() && !lane->told.has(MemberIndex{i})) {
+            context_.decider.read_failed(MemberIndex{i}, result.os_error);
+            lane->told.add(MemberIndex{i});
         }
     }
     if (failed.empty()) co_return Result<void>{};
     lane->has_bad = true;
     lane->bad.assign(lane->count, {});
     const RowMask rows = row_range(0, context_.geometry.window_rows);
-    for (const Role member : failed) {
+    for (const MemberIndex member : failed) {
         for (auto& window : lane->bad) window[raw(member)] = rows;
-        co_await read_by_rows(lane, MemberIndex{raw(member)});
+        co_await read_by_rows(lane, member);
     }
-    for (const Role member : failed) {
-        BRAID_CO_CHECK(co_await verify_bad(lane, MemberIndex{raw(member)}));
+    for (const MemberIndex member : failed) {
+        BRAID_CO_CHECK(co_await verify_bad(lane, member));
     }
     co_return Result<void>{};
 }
@@ -443,7 +443,7 @@ Task<Result<void>> Walker::mend_window(Lane* lane, std::uint32_t index) {
     }
     for (const Role role : RoleSet::first(context.geometry.member_count)) {
         if (lane->wrong[index][raw(role)] == 0) continue;
-        write.add_old(lane->io, role, lane->wrong[index][raw(role)]);
+        write.add_strip(lane->io, role, lane->wrong[index][raw(role)]);
     }
     while (write.stage()) {
         co_await write.group;

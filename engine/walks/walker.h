@@ -82,7 +82,7 @@ class Walker {
     Task<void> pause(Nanos step);
     void note_rate();
     bool in_memory() const;
-    bool is_current() const { return order_.losses == context_.members.losses(); }
+    bool is_current() const { return order_.loss_version == context_.members.loss_version(); }
 
     StripeContext context_;
     Clock& clock_;

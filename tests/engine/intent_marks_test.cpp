@@ -150,24 +150,24 @@ TEST(IntentMarks, MarksOfAnotherSizeOfRegionsStayAsTheyAre) {
 
 TEST(IntentMarks, DoubtGoesFromBothEnds) {
     IntentMarks marks(geometry, {});
-    marks.set_doubt(
+    marks.set_carried(
         {{intent_no_volume, 10, StripeIndex{100}}, {intent_no_volume, 10, StripeIndex{200}}});
-    EXPECT_EQ(marks.stripes_in_doubt(), 20u);
-    EXPECT_FALSE(marks.add_doubt(StripeIndex{105})) << "it is already";
-    EXPECT_TRUE(marks.add_doubt(StripeIndex{110}));
+    EXPECT_EQ(marks.stripes_carried(), 20u);
+    EXPECT_FALSE(marks.carry(StripeIndex{105})) << "it is already";
+    EXPECT_TRUE(marks.carry(StripeIndex{110}));
     EXPECT_EQ(marks.entries(),
               (std::vector<IntentEntry>{{intent_no_volume, 11, StripeIndex{100}},
                                         {intent_no_volume, 10, StripeIndex{200}}}));
-    EXPECT_FALSE(marks.settle_before(StripeIndex{105}));
-    EXPECT_FALSE(marks.is_in_doubt(StripeIndex{104}));
-    EXPECT_TRUE(marks.is_in_doubt(StripeIndex{105}));
-    marks.settle_from(StripeIndex{203});
-    EXPECT_TRUE(marks.is_in_doubt(StripeIndex{202}));
-    EXPECT_FALSE(marks.is_in_doubt(StripeIndex{203}));
-    EXPECT_EQ(marks.stripes_in_doubt(), 9u);
-    EXPECT_TRUE(marks.settle_before(StripeIndex{203})) << "that was the last of it";
-    EXPECT_FALSE(marks.settle_before(StripeIndex{203}));
-    EXPECT_FALSE(marks.has_doubt());
+    EXPECT_FALSE(marks.retire_before(StripeIndex{105}));
+    EXPECT_FALSE(marks.is_carried(StripeIndex{104}));
+    EXPECT_TRUE(marks.is_carried(StripeIndex{105}));
+    marks.retire_from(StripeIndex{203});
+    EXPECT_TRUE(marks.is_carried(StripeIndex{202}));
+    EXPECT_FALSE(marks.is_carried(StripeIndex{203}));
+    EXPECT_EQ(marks.stripes_carried(), 9u);
+    EXPECT_TRUE(marks.retire_before(StripeIndex{203})) << "that was the last of it";
+    EXPECT_FALSE(marks.retire_before(StripeIndex{203}));
+    EXPECT_FALSE(marks.has_carried());
 }
 
 /// Against the plainest model: a set of stripes that must be named, whatever happens.
@@ -213,10 +213,10 @@ TEST(IntentMarks, EveryStripeThatMustBeNamedIs) {
                     break;
                 default:
                     if (rng.chance(10)) {
-                        marks.add_doubt(StripeIndex{stripe});
+                        marks.carry(StripeIndex{stripe});
                         doubt.insert(stripe);
                     } else if (rng.chance(50)) {
-                        marks.settle_before(StripeIndex{stripe});
+                        marks.retire_before(StripeIndex{stripe});
                         doubt.erase(doubt.begin(), doubt.lower_bound(stripe));
                     }
             }
@@ -231,7 +231,7 @@ TEST(IntentMarks, EveryStripeThatMustBeNamedIs) {
             for (const std::uint64_t one : held) ASSERT_TRUE(named(one)) << seed << ": held";
             for (const std::uint64_t one : unflushed) ASSERT_TRUE(named(one)) << seed;
             for (const std::uint64_t one : doubt) {
-                ASSERT_TRUE(marks.is_in_doubt(StripeIndex{one})) << seed;
+                ASSERT_TRUE(marks.is_carried(StripeIndex{one})) << seed;
                 ASSERT_TRUE(named(one)) << seed << ": in doubt";
             }
             for (std::size_t i = 1; i < entries.size(); ++i) {

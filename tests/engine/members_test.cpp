@@ -89,14 +89,14 @@ TEST(Members, LossesAreCountedWhenALiveMemberGoes) {
     Members members(geometry);
     const MemberIndex member{1};
     for (std::uint32_t i = 0; i != 5; ++i) members.set_state(MemberIndex{i}, MemberState::in_sync);
-    EXPECT_EQ(members.losses(), 0U);
+    EXPECT_EQ(members.loss_version(), 0U);
     members.set_state(member, MemberState::faulty);
-    EXPECT_EQ(members.losses(), 1U);
+    EXPECT_EQ(members.loss_version(), 1U);
     members.set_state(member, MemberState::missing);
-    EXPECT_EQ(members.losses(), 1U);
+    EXPECT_EQ(members.loss_version(), 1U);
     members.set_state(member, MemberState::rebuilding);
     members.set_state(member, MemberState::faulty);
-    EXPECT_EQ(members.losses(), 2U);
+    EXPECT_EQ(members.loss_version(), 2U);
     members.set_state(MemberIndex{2}, MemberState::faulty);
     EXPECT_FALSE(members.failed());
     members.set_state(MemberIndex{4}, MemberState::faulty);

@@ -63,7 +63,7 @@ MemberRegister Model::register_of(const State& state, const Column& column) cons
 MemberSet Model::parts(const State& state, std::uint32_t proposer, bool (*has)(Part)) const {
     MemberSet set;
     for (std::uint32_t i = 0; i != bounds_.registers(); ++i) {
-        if (has(state.columns[i].get<Part>(proposer))) set.add(i);
+        if (has(state.columns[i].get<Part>(proposer))) set.add(MemberIndex{i});
     }
     return set;
 }
@@ -105,17 +105,18 @@ Model::Decision Model::decide(const State& state, const Answers& answers) const 
         if (place >= bounds_.members) return;
         const MemberAnswer answer = answer_of(state, to.newest, place, answers.held[place]);
         const Standing standing = standing_of(answer, bar);
-        if (standing == Standing::counts) to.counts.add(place);
-        if (standing == Standing::stale || standing == Standing::none) to.others.add(place);
+        if (standing == Standing::counts) to.counts.add(MemberIndex{place});
+        if (standing == Standing::stale || standing == Standing::none)
+            to.others.add(MemberIndex{place});
         if (standing != Standing::rebuilding) return;
-        to.rebuilding.add(place);
-        if (answer.part == MemberAnswer::Part::rebuilding) to.progressed.add(place);
+        to.rebuilding.add(MemberIndex{place});
+        if (answer.part == MemberAnswer::Part::rebuilding) to.progressed.add(MemberIndex{place});
         const std::uint32_t under = static_cast<std::uint32_t>(state.columns[place].complete_in);
         std::uint64_t complete = under == 0 ? 0 : epoch(state, under);
         if (under != 0 && wrong(Wrong::resynced_in_another_epoch)) complete = newest.epoch;
-        if (may_become_in_sync(newest, known, complete)) to.rebuilt.add(place);
+        if (may_become_in_sync(newest, known, complete)) to.rebuilt.add(MemberIndex{place});
     });
-    const bool witness = bounds_.witness && answers.reached.has(bounds_.members);
+    const bool witness = bounds_.witness && answers.reached.has(MemberIndex{bounds_.members});
     to.enough = quorum_.is_enough(to.counts, witness);
     if (wrong(Wrong::enough_of_who_is_left)) {
         const std::uint32_t left = parts(state, to.newest.proposer, has_sync).size();
@@ -150,7 +151,7 @@ bool Model::blind(const State& state, const Answers& answers) const {
     bool old = false, known = false, away = false;
     for (std::uint32_t i = 0; i != bounds_.registers(); ++i) {
         const Column& column = state.columns[i];
-        const bool there = answers.reached.has(i);
+        const bool there = answers.reached.has(MemberIndex{i});
         if (column.copied != 0) {
             old = there && answers.held[i] == copy;
         } else {
@@ -166,7 +167,7 @@ Model::Answers Model::answers_to(const State& state, std::uint32_t proposer) con
     for (std::uint32_t i = 0; i != bounds_.registers(); ++i) {
         const Asked asked = state.columns[i].get<Asked>(proposer);
         if (asked.reached == 0) continue;
-        answers.reached.add(i);
+        answers.reached.add(MemberIndex{i});
         answers.held[i] = {asked.held, asked.revision};
     }
     return answers;
@@ -176,8 +177,12 @@ Proposal Model::proposal(const State& state, std::uint32_t k) const {
     const Proposer& proposer = state.proposers[k];
     const MemberSet members = parts(state, k, has_part);
     const MemberSet done = parts(state, k, [](Part part) { return part.done != 0; });
-    const auto all = [&](Proposal& p) { for_each(members, [&](std::uint32_t m) { p.done(m); }); };
-    const auto some = [&](Proposal& p) { for_each(done, [&](std::uint32_t m) { p.done(m); }); };
+    const auto all = [&](Proposal& p) {
+        for_each(members, [&](std::uint32_t m) { p.done(MemberIndex{m}); });
+    };
+    const auto some = [&](Proposal& p) {
+        for_each(done, [&](std::uint32_t m) { p.done(MemberIndex{m}); });
+    };
     if (proposer.revising != 0) {
         const std::uint64_t before = proposer.revision - 1;
         Proposal revision = Proposal::of_revision({epoch(state, k), before}, members);

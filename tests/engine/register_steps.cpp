@@ -104,14 +104,15 @@ State Model::decided(const State& asked, std::uint32_t k, const Decision& decisi
     Proposer& proposer = next.proposers[k];
     const Answers answers = answers_to(asked, k);
     for (std::uint32_t i = 0; i != bounds_.registers(); ++i) {
-        const bool rebuilt = take_rebuilt && decision.rebuilt.has(i);
+        const bool rebuilt = take_rebuilt && decision.rebuilt.has(MemberIndex{i});
         Part part{};
-        part.in_sync = decision.counts.has(i) || rebuilt;
-        part.rebuilding = (decision.rebuilding.has(i) && !rebuilt) || filled.has(i);
-        part.progressed = part.rebuilding && decision.progressed.has(i);
+        part.in_sync = decision.counts.has(MemberIndex{i}) || rebuilt;
+        part.rebuilding =
+            (decision.rebuilding.has(MemberIndex{i}) && !rebuilt) || filled.has(MemberIndex{i});
+        part.progressed = part.rebuilding && decision.progressed.has(MemberIndex{i});
         part.copied = part.progressed;
         part.takes_part = part.in_sync != 0 || part.rebuilding != 0 ||
-                          (i == bounds_.members && answers.reached.has(i));
+                          (i == bounds_.members && answers.reached.has(MemberIndex{i}));
         next.columns[i].set(k, part);
     }
     const Name newest = decision.newest;
@@ -159,11 +160,11 @@ const char* Model::stored(State& state, std::uint32_t k, std::uint32_t place) co
     Part part = column.get<Part>(k);
     part.done = 1;
     column.set(k, part);
-    p.done(place);
+    p.done(MemberIndex{place});
     if (wrong(Wrong::in_force_at_enough)) {
         const MemberSet done = parts(state, k, [](Part it) { return it.done && it.in_sync; });
         while (p.step() == step && done.size() + bounds_.parities >= bounds_.members) {
-            p.done(static_cast<std::uint32_t>(std::countr_zero(p.pending().bits())));
+            p.done(*p.pending().begin());
         }
     }
     if (p.step() == step) return nullptr;

@@ -20,7 +20,7 @@ EpochRevision at(std::uint64_t number, std::uint64_t revision = 0) {
 
 MemberSet set_of(std::initializer_list<std::uint32_t> members) {
     MemberSet set;
-    for (const std::uint32_t member : members) set.add(member);
+    for (const std::uint32_t member : members) set.add(MemberIndex{member});
     return set;
 }
 
@@ -57,10 +57,11 @@ TEST(RegisterEpochs, NameThemselves) {
 TEST(RegisterMemberSet, IsASet) {
     MemberSet set = MemberSet::first(3);
     EXPECT_EQ(set.bits(), 7u);
-    set.remove(1);
-    set.add(63);
+    set.remove(MemberIndex{1});
+    set.add(MemberIndex{63});
     EXPECT_EQ(set.size(), 3u);
-    EXPECT_TRUE(set.has(0) && set.has(2) && set.has(63) && !set.has(1));
+    EXPECT_TRUE(set.has(MemberIndex{0}) && set.has(MemberIndex{2}) && set.has(MemberIndex{63}) &&
+                !set.has(MemberIndex{1}));
     EXPECT_TRUE(set.has_all(set_of({0, 63})));
     EXPECT_FALSE(set.has_all(set_of({0, 1})));
     EXPECT_TRUE(MemberSet{}.empty());
@@ -194,7 +195,7 @@ TEST(RegisterStanding, OfTheRebuiltUnderTheNewestAlone) {
 
 void all_done(Proposal& proposal, MemberSet members) {
     for (std::uint32_t i = 0; i != members_max; ++i) {
-        if (members.has(i)) proposal.done(i);
+        if (members.has(MemberIndex{i})) proposal.done(MemberIndex{i});
     }
 }
 
@@ -204,10 +205,10 @@ TEST(RegisterProposal, OfAnEpochIsPromisedStoredAndAnnounced) {
     EXPECT_EQ(proposal.step(), Proposal::Step::promise);
     EXPECT_EQ(proposal.epoch(), at(5).epoch);
     EXPECT_EQ(proposal.pending(), members);
-    proposal.done(2);
+    proposal.done(MemberIndex{2});
     EXPECT_EQ(proposal.pending(), set_of({0}));
     EXPECT_EQ(proposal.step(), Proposal::Step::promise);
-    proposal.done(0);
+    proposal.done(MemberIndex{0});
     EXPECT_EQ(proposal.step(), Proposal::Step::store);
     EXPECT_EQ(proposal.version(), at(5));
     EXPECT_EQ(proposal.in_force(), at(3, 1));  // not itself: it is on its way
@@ -216,9 +217,9 @@ TEST(RegisterProposal, OfAnEpochIsPromisedStoredAndAnnounced) {
     EXPECT_EQ(proposal.version(), at(5, 1));
     EXPECT_EQ(proposal.in_force(), at(5, 0));
     EXPECT_EQ(proposal.pending(), members);
-    proposal.done(0);
+    proposal.done(MemberIndex{0});
     EXPECT_EQ(proposal.step(), Proposal::Step::announce);
-    proposal.done(2);
+    proposal.done(MemberIndex{2});
     EXPECT_EQ(proposal.step(), Proposal::Step::in_force);
     EXPECT_EQ(proposal.version(), at(5, 1));
     EXPECT_EQ(proposal.in_force(), at(5, 1));
@@ -231,9 +232,9 @@ TEST(RegisterProposal, OfARevisionIsStoredOnly) {
     EXPECT_EQ(proposal.step(), Proposal::Step::store);
     EXPECT_EQ(proposal.version(), at(5, 2));
     EXPECT_EQ(proposal.in_force(), at(5, 1));
-    proposal.done(1);
+    proposal.done(MemberIndex{1});
     EXPECT_EQ(proposal.step(), Proposal::Step::store);
-    proposal.done(2);
+    proposal.done(MemberIndex{2});
     EXPECT_EQ(proposal.step(), Proposal::Step::in_force);
     EXPECT_EQ(proposal.in_force(), at(5, 2));
 }
@@ -242,11 +243,11 @@ TEST(RegisterProposal, EndsWhereAMemberFails) {
     const MemberSet members = set_of({0, 1, 2});
     for (std::uint32_t steps = 0; steps != 9; ++steps) {  // three members, three steps
         Proposal proposal = Proposal::of_epoch(at(5).epoch, members, at(3, 1));
-        for (std::uint32_t i = 0; i != steps; ++i) proposal.done(i % 3);
-        proposal.failed(steps % 3);
+        for (std::uint32_t i = 0; i != steps; ++i) proposal.done(MemberIndex{i % 3});
+        proposal.failed(MemberIndex{steps % 3});
         EXPECT_EQ(proposal.step(), Proposal::Step::failed) << steps;
         EXPECT_TRUE(proposal.pending().empty());
-        proposal.done((steps + 1) % 3);  // what was on its way comes back late
+        proposal.done(MemberIndex{(steps + 1) % 3});  // what was on its way comes back late
         EXPECT_EQ(proposal.step(), Proposal::Step::failed) << steps;
     }
 }
@@ -286,10 +287,10 @@ class RegisterScenario : public testing::Test {
         });
         Start result;
         for (std::uint32_t i = 0; i != disks_.size(); ++i) {
-            const bool part = reached.has(i) && newest->in_sync.has(i);
+            const bool part = reached.has(MemberIndex{i}) && newest->in_sync.has(MemberIndex{i});
             const MemberAnswer answer{part ? RegisterPart::in_sync : RegisterPart::none,
                                       disks_[i].reg.held};
-            if (standing_of(answer, known) == Standing::counts) result.counts.add(i);
+            if (standing_of(answer, known) == Standing::counts) result.counts.add(MemberIndex{i});
         }
         result.enough = Quorum{3, 1, false}.is_enough(result.counts);
         if (result.enough) store(Proposal::of_epoch(epoch, result.counts, known), result, stores);
@@ -318,7 +319,7 @@ class RegisterScenario : public testing::Test {
     template <class F>
     void for_each(MemberSet members, F&& f) {
         for (std::uint32_t i = 0; i != disks_.size(); ++i) {
-            if (members.has(i)) f(disks_[i]);
+            if (members.has(MemberIndex{i})) f(disks_[i]);
         }
     }
     void store(Proposal proposal, Start& result, std::size_t stores) {
@@ -331,7 +332,7 @@ class RegisterScenario : public testing::Test {
             disk.reg.held = proposal.version();
             disk.in_sync = result.counts;
             disk.in_force = proposal.in_force();
-            proposal.done(member);
+            proposal.done(MemberIndex{member});
         }
         result.in_force = proposal.step() == Proposal::Step::in_force;
         result.version = proposal.version();
@@ -385,7 +386,7 @@ TEST_F(RegisterScenario, ACopyTakenWhileRunningIsPutBackAfterACleanStop) {
         disks_[member] = copy;
         const Start after = start(MemberSet::first(3));
         ASSERT_TRUE(after.in_force);
-        EXPECT_FALSE(after.counts.has(member));
+        EXPECT_FALSE(after.counts.has(MemberIndex{member}));
         EXPECT_EQ(after.counts.size(), 2u);
         expect_content(after, 2);
         disks_ = {disks_[(member + 1) % 3], disks_[(member + 1) % 3], disks_[(member + 1) % 3]};
@@ -399,7 +400,7 @@ TEST_F(RegisterScenario, WithoutAClosingRevisionTheCopyWouldCount) {
     write(running, 2);
     revise(running);  // the clean mark, and no more
     disks_[1] = copy;
-    EXPECT_TRUE(start(MemberSet::first(3)).counts.has(1));
+    EXPECT_TRUE(start(MemberSet::first(3)).counts.has(MemberIndex{1}));
 }
 
 TEST_F(RegisterScenario, ACopyOfAnOlderEpochIsPutBackAfterACrash) {

@@ -89,7 +89,7 @@ class StripeJobsTest : public testing::Test, public PartSink {
             members.set_state(MemberIndex{i}, MemberState::in_sync);
             platters.back()->notes_touched = true;
         }
-        monitor.intent = intent.get();
+        decider.intent = intent.get();
         WriteIntent::Start start;
         start.settings.region = geometry.stripe_data_size();
         intent->start(start, tasks);
@@ -218,15 +218,15 @@ class StripeJobsTest : public testing::Test, public PartSink {
     TaskGroup tasks{loop.ready()};
     std::vector<std::shared_ptr<SimPlatter>> platters;
     Members members{geometry};
-    Monitor monitor{members};
+    Monitor decider{members};
     RowClaims claims{geometry};
     BufferPool pool{job_size_max};
     BadRows bad{geometry, {}};
     Counters counters;
     std::unique_ptr<WriteIntent> intent{std::make_unique<WriteIntent>(
-        loop, geometry, members, monitor,
+        loop, geometry, members, decider,
         WriteIntent::Identity{{}, 0, {{"data", StripeIndex{0}, geometry.stripes}}})};
-    const StripeContext context{geometry, members, claims,   pool, monitor,
+    const StripeContext context{geometry, members, claims,   pool, decider,
                                 *intent,  bad,     counters, false};
     std::unique_ptr<StripeJobs> jobs;
     std::list<Write> writes;
@@ -312,7 +312,7 @@ TEST_F(StripeJobsTest, AMarkStaysWhileItsHolderWaitsForRows) {
     for (std::uint64_t stripe = 10; stripe != 14;
          ++stripe) {  // records, in which it could be left out
         loop.run_for(Nanos{3 * WriteIntent::tick_nanos});
-        ASSERT_TRUE(loop.run_until_done(monitor.flush_members()).has_value());
+        ASSERT_TRUE(loop.run_until_done(decider.flush_members()).has_value());
         intent->drop_clean();
         until_answered(write(stripe, 0, 1));
         EXPECT_TRUE(is_named(5));
@@ -385,7 +385,7 @@ struct Rows {
         : context(the_context), io(context.geometry, context.members), write(context) {
         io.begin({StripeIndex{5}, 0}, row_range(0, 16));
         for (std::uint32_t i = 0; i != context.geometry.member_count; ++i) {
-            io.old_content[i] = buffer.data() + i * io.span_size();
+            io.strips[i] = buffer.data() + i * io.span_size();
         }
         std::ranges::fill(buffer.span(), std::byte{0x77});
     }
@@ -413,8 +413,8 @@ TEST_F(StripeJobsTest, ARowWriteTellsWhichParticipantsDidNotTakeIt) {
     const MemberIndex broken = geometry.member_of(StripeIndex{5}, last);
     platters[raw(broken)]->fails_writes = true;
     rows.write.begin(WriteGround::marked, &hold);
-    rows.write.add_old(rows.io, Role{0}, row_range(0, 1) | row_range(4, 3));
-    rows.write.add_old(rows.io, last, row_range(2, 1));
+    rows.write.add_strip(rows.io, Role{0}, row_range(0, 1) | row_range(4, 3));
+    rows.write.add_strip(rows.io, last, row_range(2, 1));
     loop.run_until_done(Rows::run(&rows.write));
     EXPECT_EQ(rows.write.failed(), RoleSet::of(last));
     EXPECT_EQ(rows.write.result_of(broken).os_error, EIO);
@@ -434,14 +434,14 @@ TEST_F(StripeJobsTest, WhoWritesRowsHasThemAndAGround) {
     WriteIntent::Hold hold(*intent, StripeIndex{5});
     until([&] { return hold.is_durable_for(StripeIndex{5}); });
     rows.write.begin(WriteGround::marked, &hold);
-    rows.write.add_old(rows.io, Role{0}, row_range(0, 1));
+    rows.write.add_strip(rows.io, Role{0}, row_range(0, 1));
     EXPECT_DEATH(rows.write.stage(), "are_claimed");
     Claim& claim = held.emplace_back();
     tasks.spawn(hold_rows(&claims, &claim, {StripeIndex{5}, 0}, row_range(0, 16)));
     until([&] { return claim.held; });
     const auto stage = [&](WriteGround ground, const WriteIntent::Hold* mark) {
         rows.write.begin(ground, mark);
-        rows.write.add_old(rows.io, geometry.p(), row_range(0, 1));
+        rows.write.add_strip(rows.io, geometry.p(), row_range(0, 1));
         rows.write.stage();
     };
     EXPECT_DEATH(stage(WriteGround::marked, nullptr), "mark_");

@@ -82,7 +82,7 @@ class WriteIntents : public testing::Test {
     void make(std::uint64_t stripes = 1'000'000, std::vector<VolumeRecord> volumes = {}) {
         geometry = make_geometry(stripes);
         members = std::make_unique<Members>(geometry);
-        monitor = std::make_unique<Monitor>(*members);
+        decider = std::make_unique<Monitor>(*members);
         for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
             platters.push_back(std::make_shared<SimPlatter>(data_offset));
             members->slot(MemberIndex{i}).drive = std::make_unique<LocalDrive>(
@@ -94,8 +94,8 @@ class WriteIntents : public testing::Test {
         WriteIntent::Identity identity;
         identity.array = array;
         identity.volumes = volumes;
-        intent = std::make_unique<WriteIntent>(loop, geometry, *members, *monitor, identity);
-        monitor->intent = intent.get();
+        intent = std::make_unique<WriteIntent>(loop, geometry, *members, *decider, identity);
+        decider->intent = intent.get();
         WriteIntent::Start start;
         start.settings.region = region;
         start.generation = 41;
@@ -166,7 +166,7 @@ class WriteIntents : public testing::Test {
     std::vector<IntentEntry> marked;
     std::vector<std::shared_ptr<SimPlatter>> platters;
     std::unique_ptr<Members> members;
-    std::unique_ptr<Monitor> monitor;
+    std::unique_ptr<Monitor> decider;
     std::unique_ptr<WriteIntent> intent;
     std::list<Writer> writers;
 };
@@ -227,11 +227,11 @@ TEST_F(WriteIntents, AMarkStaysWhileItsWritesAreNotFlushedAndGoesAfterwards) {
     until_ready(writer);
     loop.run_for(seconds(30));
     EXPECT_TRUE(names(record_on(0), 0)) << "still being written";
-    const int before = monitor->flushes;
+    const int before = decider->flushes;
     end(writer);
     loop.run_for(seconds(30));
     EXPECT_FALSE(names(record_on(0), 0));
-    EXPECT_EQ(monitor->flushes, before + 1) << "flushed once, before it went";
+    EXPECT_EQ(decider->flushes, before + 1) << "flushed once, before it went";
     EXPECT_EQ(intent->status().stripes_marked, 0U);
     const std::uint64_t records = intent->status().records;
     loop.run_for(seconds(100));
@@ -246,7 +246,7 @@ TEST_F(WriteIntents, AFullRecordMakesRoomWithOneFlush) {
         end(writer);
     }
     EXPECT_EQ(intent->status().marks, intent_marks_max);
-    const int before = monitor->flushes;
+    const int before = decider->flushes;
     for (std::uint64_t i = 0; i != 500; ++i) {
         Writer& writer = begin(500'000 + i * 10);
         until_ready(writer);
@@ -255,7 +255,7 @@ TEST_F(WriteIntents, AFullRecordMakesRoomWithOneFlush) {
         end(writer);
     }
     EXPECT_LE(intent->status().marks, intent_marks_max);
-    EXPECT_LE(monitor->flushes, before + 2);
+    EXPECT_LE(decider->flushes, before + 2);
 }
 
 TEST_F(WriteIntents, WritersWaitForRoomUntilOthersEnd) {
@@ -366,10 +366,10 @@ TEST_F(WriteIntents, WhatWasInDoubtStaysInTheRecordUntilItIsSettled) {
     Writer& writer = begin(0);
     until_ready(writer);
     EXPECT_TRUE(names(record_on(0), 100) && names(record_on(0), 119) && names(record_on(0), 304));
-    intent->settled_before(StripeIndex{110});
-    EXPECT_EQ(intent->stripes_in_doubt(), 15U);
-    intent->settled_before(StripeIndex{400});
-    EXPECT_FALSE(intent->has_doubt());
+    intent->retire_before(StripeIndex{110});
+    EXPECT_EQ(intent->stripes_carried(), 15U);
+    intent->retire_before(StripeIndex{400});
+    EXPECT_FALSE(intent->has_carried());
     until([&] { return intent->status().records == 2; });
     EXPECT_FALSE(names(record_on(0), 115) || names(record_on(0), 300));
     EXPECT_TRUE(names(record_on(0), 0));
@@ -378,15 +378,15 @@ TEST_F(WriteIntents, WhatWasInDoubtStaysInTheRecordUntilItIsSettled) {
 TEST_F(WriteIntents, WhatIsListedElsewhereIsInDoubtNoMore) {
     marked = {{0, 10, StripeIndex{100}}, {0, 10, StripeIndex{200}}, {0, 10, StripeIndex{300}}};
     make();
-    intent->settled_from(StripeIndex{204});
-    EXPECT_TRUE(intent->is_in_doubt(StripeIndex{109}));
-    EXPECT_TRUE(intent->is_in_doubt(StripeIndex{203}));
-    EXPECT_FALSE(intent->is_in_doubt(StripeIndex{204}));
-    EXPECT_FALSE(intent->is_in_doubt(StripeIndex{300}));
-    intent->settled_from(StripeIndex{150});
-    EXPECT_EQ(intent->stripes_in_doubt(), 10U);
-    intent->settled_from(StripeIndex{0});
-    EXPECT_FALSE(intent->has_doubt());
+    intent->retire_from(StripeIndex{204});
+    EXPECT_TRUE(intent->is_carried(StripeIndex{109}));
+    EXPECT_TRUE(intent->is_carried(StripeIndex{203}));
+    EXPECT_FALSE(intent->is_carried(StripeIndex{204}));
+    EXPECT_FALSE(intent->is_carried(StripeIndex{300}));
+    intent->retire_from(StripeIndex{150});
+    EXPECT_EQ(intent->stripes_carried(), 10U);
+    intent->retire_from(StripeIndex{0});
+    EXPECT_FALSE(intent->has_carried());
 }
 
 TEST_F(WriteIntents, RegionsEndWithTheirVolume) {

@@ -16,7 +16,7 @@ Configuration raid5() {
     c.volumes = {{"one", StripeIndex{0}, 10}, {"two", StripeIndex{10}, 10}};
     return c;
 }
-WrongRows rows(std::uint64_t first, std::uint64_t count, RoleSet members = {}) {
+WrongRows rows(std::uint64_t first, std::uint64_t count, MemberSet members = {}) {
     return {first, count, members, "differs"};
 }
 
@@ -34,9 +34,9 @@ TEST(WrongRows, AreNamedAsBytesOfVolumes) {
     EXPECT_EQ(text_of(rows(80, 1), c).substr(0, 40), "outside every volume, bytes 983040 to 98");
     // Left-symmetric: in stripe 0, P is on member 3, and member 1 has the second strip.
     EXPECT_EQ(
-        text_of(rows(0, 1, RoleSet::of(Role{1})), c),
+        text_of(rows(0, 1, MemberSet::of(MemberIndex{1})), c),
         "volume one, bytes 16384 to 20479: differs (stripe 0, bytes 0 to 4095 of its strips)");
-    EXPECT_EQ(text_of(rows(0, 1, RoleSet::of(Role{3})), c),
+    EXPECT_EQ(text_of(rows(0, 1, MemberSet::of(MemberIndex{3})), c),
               "volume one, no byte of it, only parity: differs "
               "(stripe 0, bytes 0 to 4095 of its strips)");
 }
@@ -47,7 +47,7 @@ TEST(WrongRows, NeighboursAreJoinedInAnyOrder) {
     for (const std::uint64_t row : {3, 1, 2, 7, 0, 5, 6}) {
         EXPECT_FALSE(joiner.add(rows(row, 1)));
     }
-    EXPECT_FALSE(joiner.add(rows(4, 1, RoleSet::of(Role{2}))));  // wrong in another way
+    EXPECT_FALSE(joiner.add(rows(4, 1, MemberSet::of(MemberIndex{2}))));  // wrong in another way
     const auto found = joiner.take_before(100);
     ASSERT_EQ(found.size(), 3u);
     EXPECT_EQ(found[0].first, 0u);

@@ -303,7 +303,7 @@ void Simulation::check_refusal(const Names& given) {
         const bool old = snapshot_ && snapshot_->path == record.path;
         // One that fails reads now and then may have failed those of its metadata.
         const bool readable = platter && !platter->dead && platter->read_fails_one_in == 0;
-        if (here && !old && readable) present.add(raw(*record.role));
+        if (here && !old && readable) present.add(*record.role);
     }
     if (!last_.quorum().is_enough(present)) return;  // the absent ones may be newer
     if (!options_.intent_room && present.size() != in_sync)
