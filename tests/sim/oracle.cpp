@@ -349,7 +349,9 @@ std::optional<Broken> Oracle::check_error(std::uint64_t began, std::uint64_t off
         const Row& row = rows_[at];
         if (error.code == Errc::unknown && is_beside_retry(at)) return std::nullopt;
         const bool unsure = doubtful_[raw(stripe_of(at))] || failed_.contains(parity_row(at));
-        if (error.code == Errc::doubt && unsure && !unreadable_.empty()) return std::nullopt;
+        // The resync that would decide it cannot read what it needs, or write what it found.
+        const bool stuck = !unreadable_.empty() || full_;
+        if (error.code == Errc::doubt && unsure && stuck) return std::nullopt;
         // Nobody trusts its parity, which has to be computed from all others of the row.
         const bool retries = row.listed != 0 && row.kind == BadKind::retry;
         if (error.code == Errc::unknown && retries && !unreadable_.empty()) return std::nullopt;
