@@ -91,6 +91,7 @@ Task<void> ConfigurationWriter::write_configurations() {
                 if (refusals_ != refusals) co_await wait_for_suspended();
                 continue;
             }
+            BRAID_REQUIRE(change_now > changes_durable_);
             changes_durable_ = change_now;
             serving_.in_force(configuration_.version.epoch);
             members_.set_loss_version_durable(losses_now);
@@ -143,6 +144,7 @@ Task<bool> ConfigurationWriter::bring_into_force() {
         if (proposal.step() == Proposal::Step::failed) co_return false;
         if (proposal.step() == Proposal::Step::announce && BRAID_MUTANT(not_announced)) break;
         if (proposal.step() != Proposal::Step::promise) {
+            BRAID_REQUIRE(proposal.version() > in_force_.version);
             now.version = proposal.version();
             now.in_force = proposal.in_force();
             now.events += 2;

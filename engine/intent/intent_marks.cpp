@@ -72,6 +72,7 @@ void IntentMarks::unlink(Mark& mark) {
 }
 
 IntentMarks::Mark* IntentMarks::make(StripeIndex stripe, std::uint64_t needs) {
+    BRAID_REQUIRE(find(stripe) == nullptr);
     const Region region = region_of(stripe);
     if (used_ == intent_marks_max) {
         Mark* old = oldest_droppable();
@@ -116,7 +117,24 @@ void IntentMarks::generation_again(std::uint64_t generation) {
     }
 }
 
-void IntentMarks::flushed(std::uint64_t sequence) { flushed_ = std::max(flushed_, sequence); }
+void IntentMarks::flushed(std::uint64_t sequence) {
+    BRAID_REQUIRE(sequence <= sequence_);
+    flushed_ = std::max(flushed_, sequence);
+}
+
+bool IntentMarks::are_named_by(const std::vector<IntentEntry>& entries) const {
+    const auto is_named = [&](StripeIndex first, std::uint64_t count) {
+        const auto after = std::ranges::upper_bound(
+            entries, raw(first), {}, [](const auto& at) { return raw(at.first) + at.count; });
+        return after != entries.end() && after->first <= first &&
+               raw(first) + count <= raw(after->first) + after->count;
+    };
+    for (const Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
+        if (!is_named(mark->first, mark->count)) return false;
+    }
+    return std::ranges::all_of(carried_,
+                               [&](const IntentEntry& at) { return is_named(at.first, at.count); });
+}
 
 void IntentMarks::drop(Mark& mark) {
     BRAID_REQUIRE(mark.active == 0);

@@ -87,6 +87,9 @@ class IntentMarks {
     /// What a record is to name: marks and what is carried over, in order, neighbours together.
     std::vector<IntentEntry> entries() const;
 
+    /// Every mark, and all that is carried, is in them: in order, neighbours together.
+    bool are_named_by(const std::vector<IntentEntry>& entries) const;
+
     // Carried over: marked when the array stopped, and what made it true since is not known to be
     // durable.
     void set_carried(std::vector<IntentEntry> marked) { carried_ = std::move(marked); }

@@ -275,6 +275,7 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
     record.epoch = epoch_;
     marks_.drop_stale();
     record.entries = marks_.entries();
+    BRAID_AUDIT(marks_.are_named_by(record.entries));
     generation_ += BRAID_MUTANT(intent_slot_overwritten) ? 2 : 1;
     record.generation = generation_;
     dirty_ = false;

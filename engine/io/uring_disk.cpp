@@ -221,8 +221,8 @@ UringDisk::~UringDisk() {
 }
 
 void UringDisk::submit(DiskOp& op) {
+    BRAID_REQUIRE(fits_disk(file_.info, op.offset, op.size));
     op.done = 0;
-
     if (file_.info.in_memory && !op.background) {
         DiskGroup::complete(op, run_now(op));
     } else {

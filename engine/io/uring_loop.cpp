@@ -131,6 +131,7 @@ int UringLoop::register_file(int fd) {
 }
 
 void UringLoop::unregister_file(int slot) {
+    BRAID_REQUIRE(((files_used_ >> slot) & 1) != 0);
     int none = -1;
     io_uring_register_files_update(ring_.get(), static_cast<unsigned>(slot), &none, 1);
     files_used_ &= ~(std::uint64_t{1} << slot);
@@ -246,6 +247,7 @@ void UringLoop::reap() {
     io_uring_for_each_cqe(ring_.get(), head, cqe) {
         ++count;
         if (auto* op = static_cast<DiskOp*>(io_uring_cqe_get_data(cqe)); op != nullptr) {
+            BRAID_REQUIRE(in_flight_ != 0);
             --in_flight_;
             UringDisk::completed(*op, cqe->res);
         } else {

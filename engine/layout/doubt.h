@@ -29,6 +29,7 @@ class Doubt {
 
     /// All rows of these windows. In any order, overlapping or not.
     void add(WindowRange range) {
+        BRAID_REQUIRE(range.begin <= range.end);
         if (range.size() == 0) return;
         true_.erase(true_.lower_bound(range.begin), true_.lower_bound(range.end));
         ranges_.push_back(range);
@@ -46,6 +47,7 @@ class Doubt {
     /// Rows of one window; bit r is row r, `all` are those that it has. False: there is no room to
     /// remember which, all of them are.
     bool add_rows(std::uint64_t window, std::uint64_t rows, std::uint64_t all) {
+        BRAID_REQUIRE((rows & ~all) == 0);
         const std::uint64_t before = has(window) ? rows_of(window, all) : 0;
         add({window, window + 1});
         return remove_rows(window, all & ~(before | rows), all);

@@ -25,6 +25,8 @@ BadRange BadRows::range_of(WindowPlace place, Role role, std::uint32_t first,
 }
 
 void BadRows::set(std::vector<BadRange> ranges) {
+    BRAID_AUDIT(std::ranges::is_sorted(
+        ranges, {}, [](const BadRange& at) { return std::pair(raw(at.member), at.first); }));
     ranges_ = std::move(ranges);
     retries_ =
         static_cast<std::size_t>(std::ranges::count(ranges_, BadKind::retry, &BadRange::kind));

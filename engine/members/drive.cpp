@@ -6,6 +6,7 @@
 namespace braid {
 
 void Drive::submit(DiskGroup& group, DriveOp& op) {
+    BRAID_REQUIRE(op.kind == DiskOpKind::flush || op.size != 0);
     ++in_flight_;
     op.result = {};
     op.DiskOp::disk = nullptr;
@@ -16,6 +17,7 @@ void Drive::submit(DiskGroup& group, DriveOp& op) {
 }
 
 void Drive::finish(DriveOp& op) {
+    BRAID_REQUIRE(in_flight_ != 0);
     --in_flight_;
     // Of a disk there is an errno and no more.
     if (op.result.ok() && op.os_error != 0) op.result = {DriveOutcome::failed, op.os_error};

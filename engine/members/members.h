@@ -18,6 +18,7 @@
 #include "engine/layout/stripe_state.h"
 #include "engine/members/direct_read.h"
 #include "engine/members/drive.h"
+#include "parity/require.h"
 
 namespace braid {
 
@@ -57,8 +58,14 @@ class Members {
 
     explicit Members(const Geometry& geometry);
 
-    Slot& slot(MemberIndex member) { return *slots_[raw(member)]; }
-    const Slot& slot(MemberIndex member) const { return *slots_[raw(member)]; }
+    Slot& slot(MemberIndex member) {
+        BRAID_REQUIRE(raw(member) < slots_.size());
+        return *slots_[raw(member)];
+    }
+    const Slot& slot(MemberIndex member) const {
+        BRAID_REQUIRE(raw(member) < slots_.size());
+        return *slots_[raw(member)];
+    }
     std::uint32_t count() const { return static_cast<std::uint32_t>(slots_.size()); }
 
     /// The number of a window in the whole array, in the order in which members are walked.
@@ -90,6 +97,7 @@ class Members {
     /// Their parity was computed from all data strips, and written.
     void rows_true(WindowPlace place, RowMask rows) {
         if (doubt_.empty()) return;  // mostly
+        BRAID_REQUIRE((rows & ~row_range(0, geometry_.window_rows)) == 0);
         const std::uint64_t window = window_number(place);
         if (doubt_.remove_rows(window, rows, row_range(0, geometry_.window_rows))) return;
         forget_kept(window);
@@ -122,6 +130,7 @@ class Members {
     }
     /// Their parity may not be true any more.
     void rows_doubtful(WindowPlace place, RowMask rows) {
+        BRAID_REQUIRE((rows & ~row_range(0, geometry_.window_rows)) == 0);
         const std::uint64_t window = window_number(place);
         if (doubt_.add_rows(window, rows, row_range(0, geometry_.window_rows))) return;
         forget_kept(window);
@@ -140,6 +149,7 @@ class Members {
     /// The newest that a durable configuration knows.
     std::uint64_t loss_version_durable() const { return loss_version_durable_; }
     void set_loss_version_durable(std::uint64_t version) {
+        BRAID_REQUIRE(version <= loss_version_);
         loss_version_durable_ = version;
         if (loss_version_ == loss_version_durable_) missed_.clear();
     }
@@ -159,6 +169,7 @@ class Members {
 
     /// Bytes from the start of the member's device.
     std::uint64_t device_offset(MemberIndex member, WindowPlace place, std::uint32_t row) const {
+        BRAID_REQUIRE(raw(place.stripe) < geometry_.stripes);
         return slot(member).data_offset + geometry_.row_offset(place, row);
     }
     /// Operations on members; `finish` each of them when the group was waited for. This one reads,

@@ -223,6 +223,7 @@ bool Requests::split_stripe(IoRequest& request) {
 
 void Requests::part_done(Part& part, const Result<void>& result) {
     IoRequest& request = *part.request;
+    BRAID_REQUIRE(request.pending != 0);
     part.next = std::exchange(free_part_, &part);
     if (!result) fail(request, result.error());
     if (--request.pending == 0 && !request.splitting) finish(request);

@@ -126,7 +126,9 @@ std::optional<WalkPosition> Serving::walking() const {
 
 /// In memory at once; in the configuration only when the data is durable: Decider::walk_at().
 void Serving::walk_passed(const WalkOrder& order, WindowRange passed) {
+    BRAID_REQUIRE(passed.begin < passed.end && passed.end <= members_.window_count());
     if (order.kind == WalkKind::rebuilding) {
+        BRAID_REQUIRE(passed.end >= members_.slot(order.member).rebuilt);
         members_.slot(order.member).rebuilt = passed.end;
     } else if (order.kind == WalkKind::resyncing) {
         members_.doubt().remove(passed);

@@ -65,7 +65,9 @@ std::byte* BufferPool::take(std::uint64_t size) {
 }
 
 void BufferPool::release(std::byte* data) {
+    BRAID_REQUIRE(data >= base_ && data < base_ + size_);
     auto at = static_cast<std::uint32_t>(static_cast<std::uint64_t>(data - base_) / row_size);
+    BRAID_REQUIRE(!blocks_[at].free);
     std::uint32_t order = blocks_[at].order;
     used_ -= row_size << order;
     while (order != orders - 1) {

@@ -95,6 +95,7 @@ void unlink(WindowEntry& entry, Part* previous, Part& part) {
 }  // namespace
 
 void RowClaims::add(Part& part, WindowPlace place) {
+    BRAID_REQUIRE(part.request != nullptr && part.rows != 0);
     WindowEntry& entry = find_or_make(place);
     append(entry, part);
     grant(entry);
@@ -167,6 +168,7 @@ bool RowClaims::take_job(WindowEntry& window, JobParts& job) {
 }
 
 void RowClaims::split_job(JobParts& job) {
+    BRAID_REQUIRE(job.count > 1);  // one alone would come again and again
     WindowEntry& entry = *job.entry;
     for (Part* part = job.first; part != nullptr; part = part->next) part->alone = true;
     job.last->next = entry.first;
@@ -197,6 +199,7 @@ void RowClaims::grant(WindowEntry& entry) {
 }
 
 bool RowClaims::try_claim(Part& part, WindowPlace place) {
+    BRAID_REQUIRE(part.request == nullptr && part.rows != 0);
     WindowEntry& entry = find_or_make(place);
     RowMask blocked = entry.claimed;
     for (const Part* other = entry.first; other != nullptr; other = other->next) {
@@ -214,6 +217,7 @@ void RowClaims::wait(Part& part) { append(*part.entry, part); }
 void RowClaims::release(WindowEntry& entry, RowMask rows) {
     if (abandoned_) return;
     BRAID_REQUIRE((entry.claimed & rows) == rows || BRAID_MUTANT(row_lock_dropped_early));
+    BRAID_REQUIRE(entry.users != 0);
     entry.claimed &= ~rows;
     --entry.users;
     grant(entry);

@@ -38,6 +38,7 @@ DriveOp& RowWrite::add_piece(MemberIndex member, WindowPlace place, std::uint32_
 
 void RowWrite::add_windows(const MemberWindows& piece) {
     BRAID_REQUIRE(io_ == nullptr);
+    BRAID_REQUIRE(piece.windows.begin < piece.windows.end);
     const WindowPlace first = context_.members.window_place(piece.windows.begin);
     DriveOp& op =
         add_piece(piece.member, first, 0, piece.windows.size() * context_.geometry.window_size());
@@ -54,6 +55,7 @@ bool RowWrite::take_rows(Role role, RowMask& rows, const std::byte* content) {
         const auto row = static_cast<std::uint32_t>(std::countr_zero(rows));
         const auto count = static_cast<std::uint32_t>(std::countr_one(rows >> row));
         rows &= ~row_range(row, count);
+        BRAID_REQUIRE(content != nullptr);
         DriveOp& op = add_piece(io_->member_of(role), io_->place(), row, count * row_size);
         op.data = const_cast<std::byte*>(content) + io_->offset_of(row);  // NOLINT: as above
     }

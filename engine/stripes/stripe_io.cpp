@@ -43,6 +43,7 @@ bool StripeIo::submit_rows(Role role, RowMask& rows) {
         const auto row = static_cast<std::uint32_t>(std::countr_zero(rows));
         const auto count = static_cast<std::uint32_t>(std::countr_one(rows >> row));
         rows &= ~row_range(row, count);
+        BRAID_REQUIRE(strips[raw(role)] != nullptr);
         DriveOp& op = ops_[ops_used_++];
         op.offset = members_.device_offset(member, place_, row);
         op.size = count * row_size;

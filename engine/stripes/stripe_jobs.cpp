@@ -600,6 +600,7 @@ Task<void> StripeJobs::work() {
 
 /// @param marked  whether the stripe is; an error is what the parts are told, if nothing else is
 Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteIntent::Hold* mark) {
+    BRAID_REQUIRE(job->parts.count != 0);
     const StripeContext& context = context_;
     job->mark = mark;
     StripeIo& io = job->io;

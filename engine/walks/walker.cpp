@@ -121,6 +121,7 @@ bool Walker::next_batch(Lane& lane) {
         if (slot.state != MemberState::rebuilding) continue;
         if (lane.first < slot.rebuilt) count = std::min(count, slot.rebuilt - lane.first);
     }
+    BRAID_REQUIRE(count != 0 && count <= windows_claimed_max);
     lane.count = static_cast<std::uint32_t>(count);
     lane.batch = batches_++;
     lane.told = {};
@@ -144,6 +145,7 @@ Task<void> Walker::walk_lane(Lane* lane) {
         }
         if (!error_ && !is_current()) error_ = Error{Errc::cancelled, "walk"};
         if (!error_) {
+            BRAID_REQUIRE(batches_done_ == lane->batch);
             ++batches_done_;
             passed_ += lane->count;
             done_ = lane->first + lane->count;
