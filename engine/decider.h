@@ -59,9 +59,6 @@ class Decider {
     /// may be acknowledged that such a member missed: it would come back as if it were in sync. An
     /// error: the array has failed, or a member that is kept does not take the configuration.
     virtual Task<Result<void>> losses_durable() = 0;
-    /// Makes every completed write durable on the members that take part. Errors are those of
-    /// losses_durable().
-    virtual Task<Result<void>> flush_members() = 0;
 
     // ---- rows that cannot be known
     /// Rows came to be in doubt: a resync is wanted. `lost` is what lost members had of them: lists

@@ -44,7 +44,6 @@ class Deciding final : public Decider {
         losses.strip_write_failed(member, os_error);
     }
     Task<Result<void>> losses_durable() override { return writer.losses_durable(); }
-    Task<Result<void>> flush_members() override { return serving_.flush(); }
     Task<Result<void>> rows_doubtful(std::vector<BadRange> lost) override {
         return unknown.rows_doubtful(std::move(lost));
     }

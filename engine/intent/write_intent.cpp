@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "engine/base/mutation.h"
+#include "engine/members/flush.h"
 
 namespace braid {
 
@@ -194,9 +195,12 @@ void WriteIntent::serve_room() {
     wake();  // a mark that somebody else made durable already
 }
 
-void WriteIntent::flushed(std::uint64_t sequence) {
+Task<Result<void>> WriteIntent::flush() {
+    const std::uint64_t sequence = marks_.flush_begins();
+    BRAID_CO_CHECK(co_await flush_drives(&members_, &decider_));
     marks_.flushed(sequence);
     if (room_first_ != nullptr) serve_room();
+    co_return Result<void>{};
 }
 
 /// The record is full, and what could be taken out was not flushed: one flush makes room for all
@@ -207,7 +211,7 @@ Task<void> WriteIntent::make_room() {
         if (room_first_ == nullptr || members_.failed()) continue;
         ++flushes_;
         // A member that fails in it is lost; an array that fails tells everybody.
-        const Result<void> result = co_await decider_.flush_members();
+        const Result<void> result = co_await flush();
         if (result) {
             serve_room();
         } else if (!members_.failed()) {
@@ -342,7 +346,7 @@ Task<void> WriteIntent::clean() {
     records_cleaned_ = records_;
     if (marks_.has_stale(false)) {
         ++flushes_;
-        if (!co_await decider_.flush_members()) co_return;  // it is tried again
+        if (!co_await flush()) co_return;  // it is tried again
     }
     if (busy || !marks_.has_stale(true)) co_return;
     want_record();

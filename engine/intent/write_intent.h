@@ -78,9 +78,8 @@ class WriteIntent {
     /// The array has failed: those who wait are told.
     void array_failed();
 
-    /// A flush of the members begins; `flushed(flush_begins())` when it has succeeded.
-    std::uint64_t flush_begins() const { return marks_.flush_begins(); }
-    void flushed(std::uint64_t sequence);
+    /// flush_drives(), after which marks whose writes it covers may go.
+    Task<Result<void>> flush();
 
     /// The stripe is in doubt from now on, whoever wrote it; its mark must still be held.
     void carry(StripeIndex stripe);

@@ -171,7 +171,7 @@ Task<Result<void>> make_true_before_reading(StripeContext context, RowsWanted wa
     const StripeState state = context.members.state_of(wanted.place, rows);
     if (!state.lost.empty()) co_return Result<void>{};
     if (context.bad.retry_rows(wanted.place, rows) != 0) co_return Result<void>{};
-    if (state.parity_true) co_return co_await context.decider.flush_members();  // it has passed
+    if (state.parity_true) co_return co_await context.intent.flush();  // it has passed
     ParityRows at;
     at.place = wanted.place;
     at.rows = rows;
@@ -182,7 +182,7 @@ Task<Result<void>> make_true_before_reading(StripeContext context, RowsWanted wa
     // was not acknowledged.
     if (!made && made.error().code == Errc::full) co_return Result<void>{};
     if (!made && made.error().code != Errc::cancelled) co_return Error{Errc::doubt, "row"};
-    co_return co_await context.decider.flush_members();
+    co_return co_await context.intent.flush();
 }
 
 /// Rows that were to be tried again, and could be read. Makes their parity true for what all data

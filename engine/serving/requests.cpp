@@ -251,7 +251,7 @@ Task<void> Requests::zero_work() {
         IoRequest* request = co_await take;
         if (request == nullptr) continue;
         Result<void> result = co_await zero(request);
-        if (result && request->fua) result = co_await context_.decider.flush_members();
+        if (result && request->fua) result = co_await context_.intent.flush();
         if (!result) fail(*request, result.error());
         finish(*request);
     }
@@ -484,7 +484,7 @@ Task<void> Requests::flush_work() {
             last->link = more;
             more->link = nullptr;
         }
-        const Result<void> result = co_await context_.decider.flush_members();
+        const Result<void> result = co_await context_.intent.flush();
         while (round != nullptr) {
             IoRequest* next = round->link;
             if (!result) fail(*round, result.error());

@@ -3,7 +3,6 @@
 
 #include <utility>
 
-#include "engine/members/flush.h"
 #include "engine/stripes/doubt_rows.h"
 
 namespace braid {
@@ -139,14 +138,6 @@ void Serving::walk_passed(const WalkOrder& order, WindowRange passed) {
 
 void Serving::set_resync_comes(bool comes) {
     if (comes != requests_.resync_comes()) requests_.set_resync_comes(comes);
-}
-
-/// And marks whose writes it covers may go.
-Task<Result<void>> Serving::flush() {
-    const std::uint64_t sequence = intent_.flush_begins();
-    BRAID_CO_CHECK(co_await flush_drives(&members_, &decider_));
-    intent_.flushed(sequence);
-    co_return Result<void>{};
 }
 
 // ---- marks -----------------------------------------------------------------------------------

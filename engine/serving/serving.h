@@ -78,7 +78,7 @@ class Serving final : public ServingNode, private WalkHost {
     void adopt(const Configuration& wanted) override;
     void in_force(std::uint64_t epoch) override { intent_.set_epoch(epoch); }
     void array_failed() override;
-    Task<Result<void>> flush() override;
+    Task<Result<void>> flush() override { return intent_.flush(); }
     void walk(const WalkOrder& order) override { tasks_.spawn(run_walk(order)); }
     void cancel_walk() override { walker_.cancel(); }
     std::optional<WalkPosition> walking() const override;

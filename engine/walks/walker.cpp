@@ -267,7 +267,7 @@ Task<Result<void>> Walker::walk_batch(Lane* lane) {
         BRAID_CO_CHECK(co_await rebuild_batch(lane));
     }
     if (!lane->voided.empty() && is_current()) {
-        BRAID_CO_CHECK(co_await context_.decider.flush_members());
+        BRAID_CO_CHECK(co_await context_.intent.flush());
         BRAID_CO_CHECK(co_await host_.walk_unknown(std::move(lane->voided)));
     }
     if (!lane->known.empty() && is_current()) {

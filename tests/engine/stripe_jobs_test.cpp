@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "engine/stripes/row_write.h"
+#include "tests/engine/plain_decider.h"
 #include "tests/sim/sim_disk.h"
 
 namespace braid::sim {
@@ -31,40 +32,6 @@ Geometry make_geometry() {
     geometry.window_rows = 16;
     return geometry;
 }
-
-class Monitor final : public Decider {
-  public:
-    explicit Monitor(Members& members) : members_(members) {}
-    void read_failed(MemberIndex, int) override {}
-    void write_failed(MemberIndex member, int) override {
-        members_.set_state(member, MemberState::faulty);
-    }
-    void strip_write_failed(MemberIndex member, int error) override {
-        if (error != ENOSPC) write_failed(member, error);
-    }
-    Task<Result<void>> rows_doubtful(std::vector<BadRange>) override { co_return Result<void>{}; }
-    Task<Result<void>> rows_unknown(std::vector<BadRange>) override { co_return Result<void>{}; }
-    void walk_begun(const WalkOrder&) override {}
-    void walk_passed() override {}
-    Task<Result<void>> walk_at(WalkPosition) override { co_return Result<void>{}; }
-    void walk_ended(WalkPosition, Result<void>) override {}
-    void rows_wrong(WindowPlace, RowMask, RoleSet, std::string) override {}
-    void write_refused(WindowPlace, RowMask, RoleSet) override {}
-    Task<Result<void>> losses_durable() override { co_return Result<void>{}; }
-    Task<Result<void>> rows_known(std::vector<BadRange>) override { co_return Result<void>{}; }
-    Task<Result<void>> flush_members() override {
-        const std::uint64_t sequence = intent->flush_begins();
-        for (std::uint32_t i = 0; i != members_.count(); ++i) {
-            BRAID_CO_CHECK(co_await flush_disk(*members_.slot(MemberIndex{i}).disk()));
-        }
-        intent->flushed(sequence);
-        co_return Result<void>{};
-    }
-    WriteIntent* intent{nullptr};
-
-  private:
-    Members& members_;
-};
 
 /// One write of a client's, in one window.
 struct Write {
@@ -89,7 +56,6 @@ class StripeJobsTest : public testing::Test, public PartSink {
             members.set_state(MemberIndex{i}, MemberState::in_sync);
             platters.back()->notes_touched = true;
         }
-        decider.intent = intent.get();
         WriteIntent::Start start;
         start.settings.region = geometry.stripe_data_size();
         intent->start(start, tasks);
@@ -218,7 +184,7 @@ class StripeJobsTest : public testing::Test, public PartSink {
     TaskGroup tasks{loop.ready()};
     std::vector<std::shared_ptr<SimPlatter>> platters;
     Members members{geometry};
-    Monitor decider{members};
+    test::PlainDecider decider{members};
     RowClaims claims{geometry};
     BufferPool pool{job_size_max};
     BadRows bad{geometry, {}};
@@ -312,7 +278,7 @@ TEST_F(StripeJobsTest, AMarkStaysWhileItsHolderWaitsForRows) {
     for (std::uint64_t stripe = 10; stripe != 14;
          ++stripe) {  // records, in which it could be left out
         loop.run_for(Nanos{3 * WriteIntent::tick_nanos});
-        ASSERT_TRUE(loop.run_until_done(decider.flush_members()).has_value());
+        ASSERT_TRUE(loop.run_until_done(intent->flush()).has_value());
         intent->drop_clean();
         until_answered(write(stripe, 0, 1));
         EXPECT_TRUE(is_named(5));

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 
+#include "tests/engine/plain_decider.h"
 #include "tests/sim/sim_disk.h"
 
 namespace braid::sim {
@@ -27,46 +28,6 @@ Geometry make_geometry(std::uint64_t stripes) {
     return geometry;
 }
 
-/// What the array is to the intent: flushes all members.
-class Monitor final : public Decider {
-  public:
-    Monitor(Members& members) : members_(members) {}
-    void read_failed(MemberIndex, int) override {}
-    void write_failed(MemberIndex member, int) override {
-        members_.set_state(member, MemberState::faulty);
-    }
-    Task<Result<void>> losses_durable() override { co_return Result<void>{}; }
-    Task<Result<void>> rows_known(std::vector<BadRange>) override { co_return Result<void>{}; }
-    void strip_write_failed(MemberIndex member, int error) override {
-        if (error != ENOSPC) write_failed(member, error);
-    }
-    Task<Result<void>> rows_doubtful(std::vector<BadRange>) override { co_return Result<void>{}; }
-    Task<Result<void>> rows_unknown(std::vector<BadRange>) override { co_return Result<void>{}; }
-    void walk_begun(const WalkOrder&) override {}
-    void walk_passed() override {}
-    Task<Result<void>> walk_at(WalkPosition) override { co_return Result<void>{}; }
-    void walk_ended(WalkPosition, Result<void>) override {}
-    void rows_wrong(WindowPlace, RowMask, RoleSet, std::string) override {}
-    void write_refused(WindowPlace, RowMask, RoleSet) override {}
-    Task<Result<void>> flush_members() override {
-        const std::uint64_t sequence = intent->flush_begins();
-        ++flushes;
-        for (std::uint32_t i = 0; i != members_.count(); ++i) {
-            auto& slot = members_.slot(MemberIndex{i});
-            if (slot.state == MemberState::in_sync) {
-                BRAID_CO_CHECK(co_await flush_disk(*slot.disk()));
-            }
-        }
-        intent->flushed(sequence);
-        co_return Result<void>{};
-    }
-    WriteIntent* intent{nullptr};
-    int flushes{0};
-
-  private:
-    Members& members_;
-};
-
 /// A writer: holds a stripe until it is told to end.
 struct Writer {
     StripeIndex stripe{};
@@ -82,7 +43,7 @@ class WriteIntents : public testing::Test {
     void make(std::uint64_t stripes = 1'000'000, std::vector<VolumeRecord> volumes = {}) {
         geometry = make_geometry(stripes);
         members = std::make_unique<Members>(geometry);
-        decider = std::make_unique<Monitor>(*members);
+        decider = std::make_unique<test::PlainDecider>(*members);
         for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
             platters.push_back(std::make_shared<SimPlatter>(data_offset));
             members->slot(MemberIndex{i}).drive = std::make_unique<LocalDrive>(
@@ -95,7 +56,6 @@ class WriteIntents : public testing::Test {
         identity.array = array;
         identity.volumes = volumes;
         intent = std::make_unique<WriteIntent>(loop, geometry, *members, *decider, identity);
-        decider->intent = intent.get();
         WriteIntent::Start start;
         start.settings.region = region;
         start.generation = 41;
@@ -166,7 +126,7 @@ class WriteIntents : public testing::Test {
     std::vector<IntentEntry> marked;
     std::vector<std::shared_ptr<SimPlatter>> platters;
     std::unique_ptr<Members> members;
-    std::unique_ptr<Monitor> decider;
+    std::unique_ptr<test::PlainDecider> decider;
     std::unique_ptr<WriteIntent> intent;
     std::list<Writer> writers;
 };
@@ -227,11 +187,11 @@ TEST_F(WriteIntents, AMarkStaysWhileItsWritesAreNotFlushedAndGoesAfterwards) {
     until_ready(writer);
     loop.run_for(seconds(30));
     EXPECT_TRUE(names(record_on(0), 0)) << "still being written";
-    const int before = decider->flushes;
+    const std::uint64_t before = intent->status().flushes;
     end(writer);
     loop.run_for(seconds(30));
     EXPECT_FALSE(names(record_on(0), 0));
-    EXPECT_EQ(decider->flushes, before + 1) << "flushed once, before it went";
+    EXPECT_EQ(intent->status().flushes, before + 1) << "flushed once, before it went";
     EXPECT_EQ(intent->status().stripes_marked, 0U);
     const std::uint64_t records = intent->status().records;
     loop.run_for(seconds(100));
@@ -246,7 +206,7 @@ TEST_F(WriteIntents, AFullRecordMakesRoomWithOneFlush) {
         end(writer);
     }
     EXPECT_EQ(intent->status().marks, intent_marks_max);
-    const int before = decider->flushes;
+    const std::uint64_t before = intent->status().flushes;
     for (std::uint64_t i = 0; i != 500; ++i) {
         Writer& writer = begin(500'000 + i * 10);
         until_ready(writer);
@@ -255,7 +215,7 @@ TEST_F(WriteIntents, AFullRecordMakesRoomWithOneFlush) {
         end(writer);
     }
     EXPECT_LE(intent->status().marks, intent_marks_max);
-    EXPECT_LE(decider->flushes, before + 2);
+    EXPECT_LE(intent->status().flushes, before + 2);
 }
 
 TEST_F(WriteIntents, WritersWaitForRoomUntilOthersEnd) {
