@@ -284,8 +284,7 @@ void print_plan(const CreatePlan& plan, bool future) {
         fmt::print("  volume    {}  {}\n", volume.name,
                    size_text(volume.stripes * c.stripe_data_size()));
     }
-    const std::uint64_t used =
-        c.volumes.empty() ? 0 : raw(c.volumes.back().first) + c.volumes.back().stripes;
+    const std::uint64_t used = c.volumes.empty() ? 0 : raw(c.volumes.back().end());
     if (used < c.stripes) {
         fmt::print("  free      {}\n", size_text((c.stripes - used) * c.stripe_data_size()));
     }

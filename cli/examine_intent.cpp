@@ -49,37 +49,36 @@ struct VolumeBytes {
 };
 
 /// The data of stripes [first, end), cut where the volumes begin and end now.
-std::vector<VolumeBytes> bytes_of(const Configuration& c, std::uint64_t first, std::uint64_t end) {
+std::vector<VolumeBytes> bytes_of(const Configuration& c, StripeIndex first, StripeIndex end) {
     const std::uint64_t stripe_size = c.stripe_data_size();
     std::vector<VolumeBytes> pieces;
-    const auto add = [&](std::string_view volume, std::uint64_t from, std::uint64_t to,
-                         std::uint64_t origin) {
+    const auto add = [&](std::string_view volume, StripeIndex from, StripeIndex to,
+                         StripeIndex origin) {
         if (from < to) {
             pieces.push_back(
                 {std::string(volume), (from - origin) * stripe_size, (to - from) * stripe_size});
         }
     };
-    std::uint64_t at = first;
+    StripeIndex at = first;
     for (const VolumeRecord& volume : c.volumes) {
-        const std::uint64_t begin = raw(volume.first);
-        add({}, at, std::min(end, begin), 0);
-        at = std::max(at, begin);
-        add(volume.name, at, std::min(end, begin + volume.stripes), begin);
-        at = std::max(at, begin + volume.stripes);
+        add({}, at, std::min(end, volume.first), StripeIndex{});
+        at = std::max(at, volume.first);
+        add(volume.name, at, std::min(end, volume.end()), volume.first);
+        at = std::max(at, volume.end());
     }
-    add({}, at, end, 0);
+    add({}, at, end, StripeIndex{});
     return pieces;
 }
 
 std::vector<VolumeBytes> bytes_of(const Configuration& c, const IntentEntry& entry) {
-    const std::uint64_t end = std::min(c.stripes, raw(entry.first) + entry.count);
-    return bytes_of(c, std::min(raw(entry.first), end), end);
+    const StripeIndex end = std::min(StripeIndex{c.stripes}, entry.end());
+    return bytes_of(c, std::min(entry.first, end), end);
 }
 
 std::string entry_line(const Configuration& c, const IntentEntry& entry) {
-    std::string text = entry.count == 1 ? fmt::format("stripe {}:", raw(entry.first))
-                                        : fmt::format("stripes {} to {}:", raw(entry.first),
-                                                      raw(entry.first) + entry.count - 1);
+    std::string text =
+        entry.count == 1 ? fmt::format("stripe {}:", raw(entry.first))
+                         : fmt::format("stripes {} to {}:", raw(entry.first), raw(entry.end() - 1));
     const std::vector<VolumeBytes> pieces = bytes_of(c, entry);
     if (pieces.empty()) text += " beyond the array";
     for (const VolumeBytes& piece : pieces) {

@@ -58,7 +58,7 @@ std::string slot_lines(const ConfigSlot& slot) {
     for (const VolumeRecord& volume : c.volumes) {
         text += fmt::format("  volume    {}  {}, stripes {} to {}\n", volume.name,
                             size_text(volume.stripes * c.stripe_data_size()), raw(volume.first),
-                            raw(volume.first) + volume.stripes - 1);
+                            raw(volume.end() - 1));
     }
     return text;
 }

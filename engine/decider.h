@@ -27,13 +27,13 @@ struct WalkOrder {
     std::uint64_t repaired{0};
     std::uint64_t loss_version{0};  // of the members when it was given: one more ends the walk
 
-    std::uint64_t begin() const { return ranges.empty() ? 0 : ranges.front().begin; }
+    WindowIndex begin() const { return ranges.empty() ? WindowIndex{} : ranges.front().begin; }
 };
 
 /// Where a walk is.
 struct WalkPosition {
     WalkOrder order;              // with the counts so far
-    std::uint64_t window{0};      // every window of the order before it is done
+    WindowIndex window{};         // every window of the order before it is done
     std::uint64_t bytes_read{0};  // of the walk, from members
     std::uint64_t rows_wrong{0};  // whose parity a resync rewrote
     MemberIndex unreadable{};     // whose reads failed wherever they were tried, if that ended it

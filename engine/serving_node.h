@@ -24,7 +24,7 @@ struct MarksLeft {
 struct ReturningDisk {
     MemberIndex member{};
     Disk* disk{nullptr};
-    std::uint64_t data_offset{0};
+    std::uint64_t data_offset{0};  // bytes; first data byte on it
 };
 
 class ServingNode {

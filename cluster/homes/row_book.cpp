@@ -171,7 +171,7 @@ void RowBook::remove(std::uint64_t number) {
 void RowBook::settle(CommandId write, State state, Effects& effects) {
     const auto known = writes_.find(write);
     if (known == writes_.end()) return;
-    std::set<std::uint64_t> windows;
+    std::set<WindowIndex> windows;
     std::vector<CommandId> unlocks;
     for (const std::uint64_t number : known->second) {
         Entry& one = entries_.at(number);
@@ -182,7 +182,7 @@ void RowBook::settle(CommandId write, State state, Effects& effects) {
         if (one.stage.unlocks) unlocks.push_back(*one.stage.unlocks);
     }
     for (const CommandId& claim : unlocks) unlock(claim, effects);
-    for (const std::uint64_t window : windows) go_on(windows_.find(window), effects);
+    for (const WindowIndex window : windows) go_on(windows_.find(window), effects);
     tell_flushes(effects);
 }
 
@@ -246,7 +246,7 @@ std::uint64_t RowBook::applied_upto(NodeBoot from) const {
 }
 
 void RowBook::member_lost(MemberIndex member, Effects& effects) {
-    std::set<std::uint64_t> windows;
+    std::set<WindowIndex> windows;
     for (auto& [number, one] : entries_) {
         if (one.stage.member != member || !is_open(one.state)) continue;
         one.stage.has_bytes = false;
@@ -254,7 +254,7 @@ void RowBook::member_lost(MemberIndex member, Effects& effects) {
         // What is on its way to the disk is over when that has ended: applied() says so.
         if (one.state == State::failed) close(number, State::applied);
     }
-    for (const std::uint64_t window : windows) go_on(windows_.find(window), effects);
+    for (const WindowIndex window : windows) go_on(windows_.find(window), effects);
     tell_flushes(effects);
 }
 
@@ -395,7 +395,7 @@ std::vector<std::uint64_t> RowBook::image() const {
         all.insert(all.end(), {id.from.node, id.from.boot, id.sequence});
     };
     for (const auto& [place, window] : windows_) {
-        all.insert(all.end(), {place, window.claims.size(), window.entries.size()});
+        all.insert(all.end(), {raw(place), window.claims.size(), window.entries.size()});
         for (const Claim& at : window.claims) {
             add_id(at.id);
             all.insert(all.end(), {at.rows, static_cast<std::uint64_t>(at.mode), at.held});

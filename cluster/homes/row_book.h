@@ -49,7 +49,7 @@ struct CommandId {
 };
 
 struct WindowRows {
-    std::uint64_t window{0};
+    WindowIndex window{};
     RowMask rows{0};
     bool operator==(const WindowRows&) const = default;
 };
@@ -187,7 +187,7 @@ class RowBook {
         std::vector<Reader> readers;
         bool empty() const { return claims.empty() && entries.empty() && readers.empty(); }
     };
-    using Windows = std::map<std::uint64_t, Window>;
+    using Windows = std::map<WindowIndex, Window>;
 
     static bool is_open(State state) { return state < State::applied; }
     static bool may_hold(const Window& window, std::size_t claim);
@@ -205,7 +205,7 @@ class RowBook {
     void drop_if_empty(Windows::iterator at);
 
     Windows windows_;
-    std::map<CommandId, std::uint64_t> claims_;               // the window of each
+    std::map<CommandId, WindowIndex> claims_;                 // the window of each
     std::map<std::uint64_t, Entry> entries_;                  // by number
     std::map<CommandId, std::vector<std::uint64_t>> writes_;  // their entries
     std::map<NodeBoot, std::uint32_t> counts_;                // of entries

@@ -101,14 +101,14 @@ bool is_in_array(const IntentRecord& record, const Configuration& c) {
 
 /// In order, and no stripe twice.
 std::vector<IntentEntry> merge_entries(std::vector<IntentEntry> all) {
-    std::ranges::sort(all, {}, [](const IntentEntry& entry) { return raw(entry.first); });
+    std::ranges::sort(all, {}, &IntentEntry::first);
     std::vector<IntentEntry> merged;
-    std::uint64_t free_from = 0;
+    StripeIndex free_from{};
     for (IntentEntry entry : all) {
-        const std::uint64_t end = raw(entry.first) + entry.count;
+        const StripeIndex end = entry.end();
         if (end <= free_from) continue;
-        entry.first = StripeIndex{std::max(raw(entry.first), free_from)};
-        entry.count = static_cast<std::uint32_t>(end - raw(entry.first));
+        entry.first = std::max(entry.first, free_from);
+        entry.count = static_cast<std::uint32_t>(end - entry.first);
         merged.push_back(entry);
         free_from = end;
     }

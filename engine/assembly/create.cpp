@@ -222,7 +222,7 @@ Checked<Unit> add_volumes(Configuration& c, const std::vector<VolumeWish>& wishe
         return Unit{};
     }
     std::set<std::string_view> names;
-    std::uint64_t first = 0;
+    StripeIndex first{};
     for (const VolumeWish& wish : wishes) {
         if (!is_volume_name(wish.name)) {
             return Refusal{fmt::format(
@@ -236,12 +236,13 @@ Checked<Unit> add_volumes(Configuration& c, const std::vector<VolumeWish>& wishe
         if (wish.size == 0) return Refusal{fmt::format("volume {} has no size", wish.name)};
         const std::uint64_t whole = wish.size / c.stripe_data_size();
         const std::uint64_t stripes = whole + (wish.size % c.stripe_data_size() != 0 ? 1 : 0);
-        if (stripes > c.stripes - first) {
+        const std::uint64_t left = StripeIndex{c.stripes} - first;
+        if (stripes > left) {
             return Refusal{fmt::format(
                 "volume {} of {} bytes does not fit: {} of the array's {} bytes are left",
-                wish.name, wish.size, (c.stripes - first) * c.stripe_data_size(), c.data_size())};
+                wish.name, wish.size, left * c.stripe_data_size(), c.data_size())};
         }
-        c.volumes.push_back({wish.name, StripeIndex{first}, stripes});
+        c.volumes.push_back({wish.name, first, stripes});
         first += stripes;
     }
     return Unit{};

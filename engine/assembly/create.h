@@ -42,11 +42,11 @@ struct CreateOptions {
 };
 /// What a piece of a member's metadata says of the array that it is, or was, of.
 struct OldLayout {
-    std::string source;  // "its md superblock", "its configuration slot 1"
-    std::uint64_t data_offset{0};
+    std::string source;            // "its md superblock", "its configuration slot 1"
+    std::uint64_t data_offset{0};  // bytes; first data byte on it
     Level level{Level::raid5};
     Layout layout{Layout::left_symmetric};
-    std::uint64_t strip_size{0};
+    std::uint64_t strip_size{0};  // bytes
     std::uint64_t stripes{0};
     std::uint32_t member_count{0};
     std::optional<MemberIndex> role;  // none: a spare, or faulty
@@ -58,8 +58,8 @@ struct CreateMember {
     std::string path;
     std::uint64_t size{0};  // bytes of the device
     bool spare{false};
-    bool zero_fast{false};  // see zeroes_fast()
-    std::uint32_t sector_size{512};
+    bool zero_fast{false};            // see zeroes_fast()
+    std::uint32_t sector_size{512};   // bytes
     std::vector<OldLayout> before{};  // counts with assume_clean
 };
 

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <compare>
+#include <concepts>
 #include <cstdint>
+#include <type_traits>
 
 namespace braid {
 
@@ -26,10 +28,48 @@ constexpr Nanos millis(std::uint64_t count) { return {count * 1'000'000}; }
 constexpr Nanos seconds(std::uint64_t count) { return {count * 1'000'000'000}; }
 
 enum class MemberIndex : std::uint32_t {};  // the role of a member in the array, from 0
-enum class StripeIndex : std::uint64_t {};  // strips of equal number on every member, from 0
+
+// Along the members, from 0, in the order in which they are walked. A row is that many `row_size`
+// bytes from the begin of each member's data; a window is some rows of a stripe
+// (engine/layout/rows.h). engine/layout/geometry.h converts between them.
+enum class StripeIndex : std::uint64_t {};
+enum class WindowIndex : std::uint64_t {};
+enum class RowIndex : std::uint64_t {};
 
 constexpr std::uint32_t raw(MemberIndex index) { return static_cast<std::uint32_t>(index); }
 constexpr std::uint64_t raw(StripeIndex index) { return static_cast<std::uint64_t>(index); }
+constexpr std::uint64_t raw(WindowIndex index) { return static_cast<std::uint64_t>(index); }
+constexpr std::uint64_t raw(RowIndex index) { return static_cast<std::uint64_t>(index); }
+
+template <class Index>
+concept IndexAlongMembers = std::same_as<Index, StripeIndex> || std::same_as<Index, WindowIndex> ||
+    std::same_as<Index, RowIndex>;
+/// What an index goes on by. No constraint: clang 19 looks at those too late, and takes two numbers
+/// for an operator of its own.
+template <class Index>
+using CountOf = std::enable_if_t<IndexAlongMembers<Index>, std::uint64_t>;
+
+// Some further on, how many lie between, the next one. More is not done with an index.
+template <class Index>
+constexpr Index operator+(Index index, CountOf<Index> count) {
+    return Index{raw(index) + count};
+}
+template <class Index>
+constexpr Index operator-(Index index, CountOf<Index> count) {
+    return Index{raw(index) - count};
+}
+template <IndexAlongMembers Index>
+constexpr std::uint64_t operator-(Index end, Index begin) {
+    return raw(end) - raw(begin);
+}
+template <class Index>
+constexpr Index& operator+=(Index& index, CountOf<Index> count) {
+    return index = index + count;
+}
+template <IndexAlongMembers Index>
+constexpr Index& operator++(Index& index) {
+    return index += 1;
+}
 
 constexpr bool is_row_aligned(std::uint64_t value) { return value % row_size == 0; }
 constexpr std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) {

@@ -10,15 +10,15 @@ namespace braid {
 // ---- recovery ------------------------------------------------------------------------------
 
 void Recovery::begin(const std::vector<IntentEntry>& marked) {
-    const std::uint64_t per_stripe = geometry_.windows_per_stripe();
     RecoveryStatus recovery;
     for (const IntentEntry& entry : marked) {
-        const std::uint64_t first = raw(entry.first) * per_stripe;
-        members_.doubt().add({first, first + entry.count * per_stripe});
+        members_.doubt().add(
+            {geometry_.first_window(entry.first), geometry_.first_window(entry.end())});
         recovery.stripes += entry.count;
     }
     if (configuration_.resynced) {
-        members_.doubt().add({raw(*configuration_.resynced) * per_stripe, members_.window_count()});
+        members_.doubt().add(
+            {geometry_.first_window(*configuration_.resynced), geometry_.window_end()});
     }
     if (recovery.stripes == 0) return;
     recovery.stripes_left = recovery.stripes;
@@ -27,7 +27,7 @@ void Recovery::begin(const std::vector<IntentEntry>& marked) {
 }
 
 void Recovery::give_up() {
-    members_.doubt().remove_before(members_.window_count());
+    members_.doubt().remove_before(geometry_.window_end());
     recovery_.reset();
     writer_.change(change::ResyncedTo{});
 }
@@ -40,19 +40,17 @@ bool Recovery::is_needed_by_stop() const {
 
 StripeIndex Recovery::doubt_listed_from() const {
     if (members_.lost() != geometry_.parities()) return StripeIndex{geometry_.stripes};
-    std::uint64_t windows = 0;
+    WindowIndex rebuilt{};
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const auto& slot = members_.slot(MemberIndex{i});
-        if (slot.state == MemberState::rebuilding) windows = std::max(windows, slot.rebuilt);
+        if (slot.state == MemberState::rebuilding) rebuilt = std::max(rebuilt, slot.rebuilt);
     }
-    const std::uint64_t per_stripe = geometry_.windows_per_stripe();
-    return StripeIndex{(windows + per_stripe - 1) / per_stripe};
+    return geometry_.stripe_of(rebuilt + (geometry_.windows_per_stripe() - 1));
 }
 
 StripeIndex Recovery::first_in_doubt() const {
     const auto& ranges = members_.doubt().ranges();
-    return StripeIndex{ranges.empty() ? geometry_.stripes
-                                      : ranges.front().begin / geometry_.windows_per_stripe()};
+    return geometry_.stripe_of(ranges.empty() ? geometry_.window_end() : ranges.front().begin);
 }
 
 void Recovery::flushed(StripeIndex before) {
@@ -60,19 +58,17 @@ void Recovery::flushed(StripeIndex before) {
 }
 
 void Recovery::note_positions() {
-    const std::uint64_t per_stripe = geometry_.windows_per_stripe();
     unknown_.note_rebuilt(unknown_.rebuilt_to());
     if (!configuration_.resynced || members_.doubt().empty()) return;
     // Marked stripes in front of it do not count: the record has them.
-    const std::uint64_t first = members_.doubt().ranges().front().begin / per_stripe;
-    writer_.change(change::ResyncedTo{StripeIndex{first}});
+    writer_.change(change::ResyncedTo{first_in_doubt()});
 }
 
 /// Of the stripes that were marked, those in front of what an older resync has to do anyhow.
 std::uint64_t Recovery::marked_windows_left() const {
-    const std::uint64_t end = configuration_.resynced
-                                  ? raw(*configuration_.resynced) * geometry_.windows_per_stripe()
-                                  : members_.window_count();
+    const WindowIndex end = configuration_.resynced
+                                ? geometry_.first_window(*configuration_.resynced)
+                                : geometry_.window_end();
     std::uint64_t left = 0;
     for (const WindowRange& range : members_.doubt().ranges()) {
         if (range.begin < end) left += std::min(range.end, end) - range.begin;

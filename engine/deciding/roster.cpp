@@ -89,7 +89,7 @@ void Roster::fill_role(MemberIndex member, Spare spare) {
     BRAID_REQUIRE(!slot.is_open());
     slot.drive = std::make_unique<LocalDrive>(std::move(spare.disk));
     slot.data_offset = configuration_.member(spare.metadata.uuid)->data_offset;
-    slot.kept = 0;
+    slot.kept = {};
     slot.whole = false;
     slot.read_errors = 0;
     why_lost_[raw(member)].clear();

@@ -15,15 +15,15 @@ void ScrubLog::rows_wrong(WindowPlace place, RowMask rows, RoleSet strips, std::
     }
     wrong.what = std::move(what);
     for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
-        wrong.first = members_.window_number(place) * geometry_.window_rows + row;
+        wrong.first = geometry_.row_number(place, row);
         wrong.count = count;
         if (const auto complete = joiner_.add(wrong)) tell_wrong(*complete);
     });
 }
 
 /// What the scrub has found and passed.
-void ScrubLog::tell_before(std::uint64_t windows) {
-    for (const WrongRows& rows : joiner_.take_before(windows * geometry_.window_rows)) {
+void ScrubLog::tell_before(WindowIndex end) {
+    for (const WrongRows& rows : joiner_.take_before(geometry_.first_row(end))) {
         tell_wrong(rows);
     }
 }
@@ -38,7 +38,7 @@ void ScrubLog::tell_wrong(const WrongRows& rows) {
         return tell(Severity::warning, "mismatch", text_of(rows, configuration_));
     }
     if (more_runs_ == 0) more_ = rows;
-    const std::uint64_t end = std::max(more_.end(), rows.end());
+    const RowIndex end = std::max(more_.end(), rows.end());
     more_.first = std::min(more_.first, rows.first);
     more_.count = end - more_.first;
     more_rows_ += rows.count;
@@ -47,12 +47,11 @@ void ScrubLog::tell_wrong(const WrongRows& rows) {
 
 void ScrubLog::tell_rest() {
     if (more_runs_ == 0) return;
-    const std::uint64_t per_strip = geometry_.rows_per_strip();
     tell(Severity::warning, "mismatch",
          fmt::format("{} more places with {} rows, between stripe {} and stripe {}, are wrong; "
                      "`braid check` of the stopped array names them all",
-                     more_runs_, more_rows_, more_.first / per_strip,
-                     (more_.end() - 1) / per_strip));
+                     more_runs_, more_rows_, raw(geometry_.stripe_of(more_.first)),
+                     raw(geometry_.stripe_of(more_.end() - 1))));
     more_runs_ = more_rows_ = 0;
 }
 

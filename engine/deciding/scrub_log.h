@@ -20,7 +20,7 @@ class ScrubLog final : public DecidingPart {
     /// As Decider has it.
     void rows_wrong(WindowPlace place, RowMask rows, RoleSet strips, std::string what);
     /// What was found and passed.
-    void tell_before(std::uint64_t windows);
+    void tell_before(WindowIndex end);
     /// And what was kept to be told together.
     void tell_rest();
 

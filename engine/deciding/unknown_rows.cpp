@@ -164,8 +164,7 @@ std::vector<UnknownRows::RebuiltTo> UnknownRows::rebuilt_to() const {
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const auto& slot = members_.slot(MemberIndex{i});
         if (slot.state != MemberState::rebuilding) continue;
-        members.push_back({record(MemberIndex{i}).uuid,
-                           StripeIndex{slot.rebuilt / geometry_.windows_per_stripe()}});
+        members.push_back({record(MemberIndex{i}).uuid, geometry_.stripe_of(slot.rebuilt)});
     }
     return members;
 }
@@ -182,7 +181,7 @@ void UnknownRows::note_rebuilt(const std::vector<RebuiltTo>& members) {
 
 /// Whether a window of the member cannot be read; `also` is taken for lost. Cuts `end` where that
 /// changes: a member that is being rebuilt is live up to its checkpoint.
-bool UnknownRows::is_gone(MemberIndex member, std::uint64_t at, std::uint64_t& end,
+bool UnknownRows::is_gone(MemberIndex member, WindowIndex at, WindowIndex& end,
                           std::optional<MemberIndex> also) const {
     const auto& slot = members_.slot(member);
     if (also == member) return true;
@@ -192,21 +191,22 @@ bool UnknownRows::is_gone(MemberIndex member, std::uint64_t at, std::uint64_t& e
     return false;
 }
 
-/// Adds windows [at, end) of the member, but for the rows that are in no doubt.
-void UnknownRows::add_doubt_of(std::vector<BadRange>& rows, MemberIndex member, std::uint64_t at,
-                               std::uint64_t end, bool left_now) const {
+/// Adds windows of the member, but for the rows that are in no doubt.
+void UnknownRows::add_doubt_of(std::vector<BadRange>& rows, MemberIndex member, WindowRange windows,
+                               bool left_now) const {
+    WindowIndex at = windows.begin;
     const bool kept = left_now || members_.slot(member).kept > at;
     const BadKind kind = kept ? BadKind::retry : BadKind::voided;
-    const std::uint64_t per_window = geometry_.window_rows;
     const RowMask all = row_range(0, geometry_.window_rows);
-    while (at != end) {
+    while (at != windows.end) {
         const Doubt::Partly partly = members_.doubt().next_partly(at);
-        const std::uint64_t whole = std::min(partly.window, end);
-        if (whole != at) rows.push_back({member, at * per_window, (whole - at) * per_window, kind});
+        const WindowIndex whole = std::min(partly.window, windows.end);
+        const RowIndex first = geometry_.first_row(at);
+        if (whole != at) rows.push_back({member, first, geometry_.first_row(whole) - first, kind});
         at = whole;
-        if (at == end) return;
+        if (at == windows.end) return;
         for_each_run(all & ~partly.rows, [&](std::uint32_t row, std::uint32_t count) {
-            rows.push_back({member, at * per_window + row, count, kind});
+            rows.push_back({member, geometry_.first_row(at) + row, count, kind});
         });
         ++at;
     }
@@ -218,8 +218,8 @@ std::vector<BadRange> UnknownRows::undecidable_rows(std::optional<MemberIndex> a
                                                     MemberSet left_now) const {
     std::vector<BadRange> rows;
     for (const WindowRange& range : members_.doubt().ranges()) {
-        for (std::uint64_t at = range.begin; at != range.end;) {
-            std::uint64_t end = range.end;
+        for (WindowIndex at = range.begin; at != range.end;) {
+            WindowIndex end = range.end;
             std::vector<MemberIndex> lost;
             for (std::uint32_t i = 0; i != members_.count(); ++i) {
                 if (is_gone(MemberIndex{i}, at, end, also)) lost.push_back(MemberIndex{i});
@@ -227,7 +227,7 @@ std::vector<BadRange> UnknownRows::undecidable_rows(std::optional<MemberIndex> a
             for (const MemberIndex member : lost) {
                 // Fewer are lost: two parities may still agree. An order counts what they may not.
                 const bool counts = lost.size() == geometry_.parities() || also == member;
-                if (counts) add_doubt_of(rows, member, at, end, also == member);
+                if (counts) add_doubt_of(rows, member, {at, end}, also == member);
             }
             at = end;
         }
@@ -242,16 +242,14 @@ std::vector<BadRange> UnknownRows::undecidable_rows(std::optional<MemberIndex> a
 /// before all was listed that it has there; what is not was listed along with others, and written.
 void UnknownRows::add_beside(std::vector<BadRange>& rows, const BadRange& range,
                              std::optional<MemberIndex> also, MemberSet left_now) const {
-    const std::uint64_t per_strip = geometry_.rows_per_strip();
-    const std::uint64_t past = range.first + range.count;
-    for (std::uint64_t row = range.first; row != past;) {
-        const StripeIndex stripe{row / per_strip};
-        const std::uint64_t end = std::min(past, (raw(stripe) + 1) * per_strip);
-        const std::uint64_t window = row / geometry_.window_rows;
+    for (RowIndex row = range.first; row != range.end();) {
+        const StripeIndex stripe = geometry_.stripe_of(row);
+        const RowIndex end = std::min(range.end(), geometry_.first_row(stripe + 1));
+        const WindowIndex window = geometry_.window_of(row);
         const bool means = raw(geometry_.role_of(stripe, range.member)) < geometry_.data_count();
         for (std::uint32_t i = 0; means && i != members_.count(); ++i) {
             const MemberIndex member{i};
-            std::uint64_t all = ~std::uint64_t{0};
+            WindowIndex all = geometry_.window_end();
             if (member == range.member || !is_gone(member, window, all, also)) continue;
             const bool kept = also == member ||
                               (left_now.has(MemberIndex{i}) && members_.slot(member).kept > window);
@@ -310,8 +308,8 @@ void UnknownRows::write_refused(WindowPlace place, RowMask rows, RoleSet togethe
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const Role role = geometry_.role_of(place.stripe, MemberIndex{i});
         if (raw(role) >= geometry_.data_count()) continue;
-        const std::uint64_t per_strip = geometry_.rows_per_strip();
-        stripe.push_back({MemberIndex{i}, raw(place.stripe) * per_strip, per_strip});
+        stripe.push_back(
+            {MemberIndex{i}, geometry_.first_row(place.stripe), geometry_.rows_per_strip()});
         if (!together.has(role)) continue;
         for_each_run(rows, [&](std::uint32_t row, std::uint32_t count) {
             refused.push_back(ranges.range_of(place, role, row, count));

@@ -70,10 +70,10 @@ class UnknownRows final : public DecidingPart {
     bool take(std::vector<BadRange> more);
     std::vector<BadRange> with(const std::vector<BadRange>& rows) const;
     MemberSet written_since() const;
-    bool is_gone(MemberIndex member, std::uint64_t at, std::uint64_t& end,
+    bool is_gone(MemberIndex member, WindowIndex at, WindowIndex& end,
                  std::optional<MemberIndex> also) const;
-    void add_doubt_of(std::vector<BadRange>& rows, MemberIndex member, std::uint64_t at,
-                      std::uint64_t end, bool left_now) const;
+    void add_doubt_of(std::vector<BadRange>& rows, MemberIndex member, WindowRange windows,
+                      bool left_now) const;
     void add_beside(std::vector<BadRange>& rows, const BadRange& range,
                     std::optional<MemberIndex> also, MemberSet left_now) const;
     std::vector<BadRange> undecidable_rows(std::optional<MemberIndex> also,

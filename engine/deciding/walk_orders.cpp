@@ -117,7 +117,7 @@ Task<void> WalkOrders::run() {
         }
         if (resync) {
             if (result && BRAID_MUTANT(resync_skips_last)) {
-                members_.doubt().remove_before(members_.window_count());
+                members_.doubt().remove_before(geometry_.window_end());
                 true_before = recovery_.first_in_doubt();
             }
             if (result) recovery_.flushed(true_before);
@@ -202,7 +202,7 @@ std::optional<WalkOrder> WalkOrders::next_walk() {
                  : std::string("making parity true"));
         return order;
     }
-    const std::uint64_t end = members_.window_count();
+    const WindowIndex end = geometry_.window_end();
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const MemberIndex member{i};
         if (members_.slot(member).state != MemberState::rebuilding || options_.readonly) continue;
@@ -212,15 +212,14 @@ std::optional<WalkOrder> WalkOrders::next_walk() {
         order.ranges = {{members_.slot(member).rebuilt, end}};
         tell(Severity::info, "rebuild_started",
              fmt::format("rebuilding member {} ({}){}", i, record(member).path,
-                         order.begin() == 0 ? "" : " from where it was"));
+                         order.begin() == WindowIndex{} ? "" : " from where it was"));
         return order;
     }
     if (members_.lost() != 0) return std::nullopt;
     const bool repairs = configuration_.scrub && configuration_.scrub->repair;
     if (configuration_.scrub && members_.doubt().empty() && !(repairs && options_.readonly)) {
         order.kind = WalkKind::scrubbing;
-        order.ranges = {
-            {raw(configuration_.scrub->position) * geometry_.windows_per_stripe(), end}};
+        order.ranges = {{geometry_.first_window(configuration_.scrub->position), end}};
         order.repair = configuration_.scrub->repair;
         order.mismatches = configuration_.scrub->mismatches;
         order.repaired = configuration_.scrub->repaired;
@@ -235,7 +234,7 @@ std::optional<WalkOrder> WalkOrders::next_walk() {
 
 Task<Result<void>> WalkOrders::walk_at(WalkPosition at) {
     const WalkOrder& order = at.order;
-    const StripeIndex stripe{at.window / geometry_.windows_per_stripe()};
+    const StripeIndex stripe = geometry_.stripe_of(at.window);
     const StripeIndex true_before = recovery_.first_in_doubt();
     if (!BRAID_MUTANT(checkpoint_ahead)) {
         BRAID_CO_CHECK(co_await serving_.flush());
@@ -295,7 +294,7 @@ void WalkOrders::end_walk(const Result<void>& result) {
     const std::string why = fmt::format(
         "cannot go on at stripe {}: {}. Rows there cannot be computed from the members that are "
         "left; see their read errors",
-        at_.window / geometry_.windows_per_stripe(), result.error().text());
+        raw(geometry_.stripe_of(at_.window)), result.error().text());
     if (rebuild) {
         rebuild_stuck_ = order.member;
         why_rebuild_stuck_ = why;
@@ -338,7 +337,7 @@ std::string WalkOrders::why_walk_waits(const WalkPosition& at, const Error& erro
 /// Nothing was decided where it stands, before `window`.
 bool WalkOrders::wait_for_members(const WalkPosition& at, const Error& error) {
     const WalkOrder& order = at.order;
-    const std::uint64_t window = at.window;
+    const WindowIndex window = at.window;
     const bool refused = error.code == Errc::io;  // a write of what it found wrong
     if (error.code != Errc::busy && error.code != Errc::full && !refused) return false;
     if (members_.failed() || stage_.stopping) return false;
@@ -355,7 +354,7 @@ bool WalkOrders::wait_for_members(const WalkPosition& at, const Error& error) {
         tell(Severity::error, "walk_waits",
              fmt::format("{} waits at stripe {}: {}. Nothing is given up for that; it is tried "
                          "again by itself",
-                         text_of(order.kind), window / geometry_.windows_per_stripe(), wait_->why));
+                         text_of(order.kind), raw(geometry_.stripe_of(window)), wait_->why));
     }
     tasks_.spawn(end_wait(Nanos{clock_.now().value + pause}));
     return true;
@@ -377,7 +376,7 @@ std::vector<WaitStatus> WalkOrders::waits() const {
         if (order.kind == WalkKind::rebuilding) member = order.member;
         add(text_of(order.kind), member,
             fmt::format("stands at stripe {}: {}. It is tried again by itself",
-                        wait_->window / geometry_.windows_per_stripe(), wait_->why));
+                        raw(geometry_.stripe_of(wait_->window)), wait_->why));
         all.back().by_itself =
             wait_->no_reads && clock_.now().value - wait_->since.value < moment_nanos;
     }
@@ -410,7 +409,7 @@ Task<void> WalkOrders::end_wait(Nanos until) {
 
 void WalkOrders::end_scrub(const Result<void>& result) {
     const WalkOrder& order = at_.order;
-    scrub_log_.tell_before(members_.window_count() + 1);  // all, though it may not have come so far
+    scrub_log_.tell_before(geometry_.window_end() + 1);  // all, though it may not have come so far
     scrub_log_.tell_rest();
     WalkStatus status = at_.status;
     status.mismatches = order.mismatches;
@@ -421,16 +420,15 @@ void WalkOrders::end_scrub(const Result<void>& result) {
     const bool stuck = !result && !waits && result.error().code != Errc::cancelled &&
                        !members_.failed() && at_.window == order.begin();
     if (!result && !scrub_cancelled_ && !stuck) {  // interrupted: to be gone on with
-        writer_.change(
-            change::ScrubAt{ScrubRecord{StripeIndex{at_.window / geometry_.windows_per_stripe()},
-                                        order.repair, order.mismatches, order.repaired}});
+        writer_.change(change::ScrubAt{ScrubRecord{geometry_.stripe_of(at_.window), order.repair,
+                                                   order.mismatches, order.repaired}});
         return;
     }
     writer_.change(change::ScrubAt{});
     if (stuck) {
         tell(Severity::error, "scrub_stuck",
              fmt::format("scrub cannot go on at stripe {}: {}",
-                         at_.window / geometry_.windows_per_stripe(), result.error().text()));
+                         raw(geometry_.stripe_of(at_.window)), result.error().text()));
         return;
     }
     if (scrub_cancelled_) {

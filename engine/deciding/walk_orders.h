@@ -70,7 +70,7 @@ class WalkOrders final : public DecidingPart {
     /// The walk that waits, or that waited last and has not ended since.
     struct WalkWait {
         WalkOrder order;
-        std::uint64_t window{0};
+        WindowIndex window{};
         Nanos since{};         // it has come no further than to that window
         bool no_reads{false};  // a member answers none, which may pass
         std::string why;

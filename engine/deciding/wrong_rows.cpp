@@ -10,10 +10,9 @@
 namespace braid {
 namespace {
 
-const VolumeRecord* volume_of(const Configuration& configuration, std::uint64_t stripe) {
+const VolumeRecord* volume_of(const Configuration& configuration, StripeIndex stripe) {
     for (const VolumeRecord& volume : configuration.volumes) {
-        const std::uint64_t first = raw(volume.first);
-        if (stripe >= first && stripe < first + volume.stripes) return &volume;
+        if (stripe >= volume.first && stripe < volume.end()) return &volume;
     }
     return nullptr;
 }
@@ -26,9 +25,8 @@ struct Piece {
 
 /// The data of one stripe's rows [first, first + count) that may be wrong; nothing if it is parity.
 std::vector<Piece> pieces_of(const WrongRows& rows, const Geometry& geometry) {
-    const std::uint64_t per_strip = geometry.rows_per_strip();
-    const StripeIndex stripe{rows.first / per_strip};
-    const std::uint64_t begin = rows.first % per_strip * row_size;
+    const StripeIndex stripe = geometry.stripe_of(rows.first);
+    const std::uint64_t begin = (rows.first - geometry.first_row(stripe)) * row_size;
     std::vector<Piece> pieces;
     for (const Role role : geometry.data_roles()) {
         const MemberIndex member = geometry.member_of(stripe, role);
@@ -44,9 +42,8 @@ std::vector<Piece> pieces_of(const WrongRows& rows, const Geometry& geometry) {
 }
 
 std::string text_of_bytes(const WrongRows& rows, const Geometry& geometry, std::uint64_t base) {
-    const std::uint64_t per_strip = geometry.rows_per_strip();
-    const std::uint64_t first = rows.first / per_strip;
-    const std::uint64_t last = (rows.end() - 1) / per_strip;
+    const StripeIndex first = geometry.stripe_of(rows.first);
+    const StripeIndex last = geometry.stripe_of(rows.end() - 1);
     const auto text_of_piece = [base](const Piece& piece) {
         return fmt::format("{} to {}", piece.begin - base, piece.end - base - 1);
     };
@@ -56,22 +53,21 @@ std::string text_of_bytes(const WrongRows& rows, const Geometry& geometry, std::
         if (texts.empty()) return "no byte of it, only parity";
         return fmt::format("bytes {}", fmt::join(texts, ", "));
     }
-    const Piece all{first * geometry.stripe_data_size(), (last + 1) * geometry.stripe_data_size()};
-    const bool every_strip =
-        rows.members.empty() && rows.first % per_strip == 0 && rows.end() % per_strip == 0;
+    const Piece all{geometry.stripe_begin(first), geometry.stripe_begin(last + 1)};
+    const bool every_strip = rows.members.empty() && rows.first == geometry.first_row(first) &&
+                             rows.end() == geometry.first_row(last + 1);
     return fmt::format("{} {}", every_strip ? "bytes" : "within bytes", text_of_piece(all));
 }
 
 std::string text_of_stripes(const WrongRows& rows, const Geometry& geometry) {
-    const std::uint64_t per_strip = geometry.rows_per_strip();
-    const std::uint64_t first = rows.first / per_strip;
-    const std::uint64_t last = (rows.end() - 1) / per_strip;
-    const std::uint64_t begin = rows.first % per_strip * row_size;
-    const std::uint64_t end = ((rows.end() - 1) % per_strip + 1) * row_size;
+    const StripeIndex first = geometry.stripe_of(rows.first);
+    const StripeIndex last = geometry.stripe_of(rows.end() - 1);
     if (first == last) {
-        return fmt::format("stripe {}, bytes {} to {} of its strips", first, begin, end - 1);
+        const std::uint64_t begin = (rows.first - geometry.first_row(first)) * row_size;
+        return fmt::format("stripe {}, bytes {} to {} of its strips", raw(first), begin,
+                           begin + rows.count * row_size - 1);
     }
-    return fmt::format("{} rows of stripes {} to {}", rows.count, first, last);
+    return fmt::format("{} rows of stripes {} to {}", rows.count, raw(first), raw(last));
 }
 
 }  // namespace
@@ -80,10 +76,9 @@ bool WrongRowsJoiner::joins(const WrongRows& rows, const WrongRows& next) const 
     if (rows.end() != next.first || rows.members != next.members || rows.what != next.what) {
         return false;
     }
-    const std::uint64_t per_strip = configuration_.strip_size / row_size;
-    if (next.first % per_strip != 0) return true;
-    return volume_of(configuration_, (rows.end() - 1) / per_strip) ==
-           volume_of(configuration_, next.first / per_strip);
+    const Geometry geometry = Geometry::of(configuration_);
+    return volume_of(configuration_, geometry.stripe_of(rows.end() - 1)) ==
+           volume_of(configuration_, geometry.stripe_of(next.first));
 }
 
 std::optional<WrongRows> WrongRowsJoiner::add(WrongRows rows) {
@@ -107,7 +102,7 @@ std::optional<WrongRows> WrongRowsJoiner::add(WrongRows rows) {
     return oldest;
 }
 
-std::vector<WrongRows> WrongRowsJoiner::take_before(std::uint64_t end) {
+std::vector<WrongRows> WrongRowsJoiner::take_before(RowIndex end) {
     std::vector<WrongRows> complete;
     std::erase_if(open_, [&](WrongRows& rows) {
         if (rows.end() >= end) return false;
@@ -120,9 +115,8 @@ std::vector<WrongRows> WrongRowsJoiner::take_before(std::uint64_t end) {
 
 std::string text_of(const WrongRows& rows, const Configuration& configuration) {
     const Geometry geometry = Geometry::of(configuration);
-    const VolumeRecord* volume = volume_of(configuration, rows.first / geometry.rows_per_strip());
-    const std::uint64_t base =
-        volume != nullptr ? raw(volume->first) * geometry.stripe_data_size() : 0;
+    const VolumeRecord* volume = volume_of(configuration, geometry.stripe_of(rows.first));
+    const std::uint64_t base = volume != nullptr ? geometry.stripe_begin(volume->first) : 0;
     return fmt::format(
         "{}, {}: {} ({})", volume != nullptr ? "volume " + volume->name : "outside every volume",
         text_of_bytes(rows, geometry, base), rows.what, text_of_stripes(rows, geometry));

@@ -16,12 +16,12 @@ namespace braid {
 
 /// Rows that are wrong in the same way, one after the other on the members.
 struct WrongRows {
-    std::uint64_t first{0};  // stripe * rows per strip + row in the strip
+    RowIndex first{};
     std::uint64_t count{0};
     MemberSet members;  // whose strips are; none: it cannot be told
     std::string what;   // for people
 
-    std::uint64_t end() const { return first + count; }
+    RowIndex end() const { return first + count; }
 };
 
 /// Joins rows as they are found. Rows of two volumes are never joined.
@@ -31,7 +31,7 @@ class WrongRowsJoiner {
     /// Takes rows in; what is complete for want of room comes out.
     std::optional<WrongRows> add(WrongRows rows);
     /// What ends before row `end` and will not grow.
-    std::vector<WrongRows> take_before(std::uint64_t end);
+    std::vector<WrongRows> take_before(RowIndex end);
 
   private:
     bool joins(const WrongRows& rows, const WrongRows& next) const;

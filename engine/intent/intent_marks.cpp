@@ -23,33 +23,30 @@ void IntentMarks::set_region(std::uint64_t bytes) {
 /// one before.
 IntentMarks::Region IntentMarks::region_of(StripeIndex stripe) const {
     Region region;
-    std::uint64_t begin = 0;
-    std::uint64_t end = geometry_.stripes;
+    StripeIndex begin{};
+    StripeIndex end{geometry_.stripes};
     for (std::uint32_t i = 0; i != volumes_.size(); ++i) {
-        const std::uint64_t first = raw(volumes_[i].first);
-        const std::uint64_t past = first + volumes_[i].stripes;
-        if (raw(stripe) < first) {
-            end = first;
+        const VolumeRecord& volume = volumes_[i];
+        if (stripe < volume.first) {
+            end = volume.first;
             break;
         }
-        if (raw(stripe) < past) {
+        if (stripe < volume.end()) {
             region.volume = i;
-            begin = first;
-            end = past;
+            begin = volume.first;
+            end = volume.end();
             break;
         }
-        begin = past;
+        begin = volume.end();
     }
-    const std::uint64_t first = begin + (raw(stripe) - begin) / region_stripes_ * region_stripes_;
-    region.first = StripeIndex{first};
-    region.count = static_cast<std::uint32_t>(std::min(region_stripes_, end - first));
+    region.first = begin + round_down(stripe - begin, region_stripes_);
+    region.count = static_cast<std::uint32_t>(std::min(region_stripes_, end - region.first));
     return region;
 }
 static_assert(intent_region_max / (2 * strip_size_min) <= 0xffffffff);  // a region's stripes
 
 std::uint64_t IntentMarks::stripes_together(StripeIndex first) const {
-    const Region region = region_of(first);
-    return raw(region.first) + region.count - raw(first);
+    return region_of(first).end() - first;
 }
 
 IntentMarks::Mark* IntentMarks::find(StripeIndex stripe) const {
@@ -123,17 +120,16 @@ void IntentMarks::flushed(std::uint64_t sequence) {
 }
 
 bool IntentMarks::are_named_by(const std::vector<IntentEntry>& entries) const {
-    const auto is_named = [&](StripeIndex first, std::uint64_t count) {
-        const auto after = std::ranges::upper_bound(
-            entries, raw(first), {}, [](const auto& at) { return raw(at.first) + at.count; });
-        return after != entries.end() && after->first <= first &&
-               raw(first) + count <= raw(after->first) + after->count;
+    const auto is_named = [&](const auto& marked) {
+        const auto after = std::ranges::upper_bound(entries, marked.first, {},
+                                                    [](const auto& at) { return at.end(); });
+        return after != entries.end() && after->first <= marked.first &&
+               marked.end() <= after->end();
     };
     for (const Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
-        if (!is_named(mark->first, mark->count)) return false;
+        if (!is_named(*mark)) return false;
     }
-    return std::ranges::all_of(carried_,
-                               [&](const IntentEntry& at) { return is_named(at.first, at.count); });
+    return std::ranges::all_of(carried_, is_named);
 }
 
 void IntentMarks::drop(Mark& mark) {
@@ -196,16 +192,14 @@ namespace {
 
 /// In order, neighbours of one volume together.
 std::vector<IntentEntry> merged(std::vector<IntentEntry> entries) {
-    std::ranges::sort(entries, {}, [](const IntentEntry& entry) { return raw(entry.first); });
+    std::ranges::sort(entries, {}, &IntentEntry::first);
     std::vector<IntentEntry> result;
     for (const IntentEntry& entry : entries) {
         IntentEntry* last = result.empty() ? nullptr : &result.back();
-        const std::uint64_t end = raw(entry.first) + entry.count;
-        if (last != nullptr && last->volume == entry.volume &&
-            raw(entry.first) <= raw(last->first) + last->count &&
-            end - raw(last->first) <= 0xffffffff) {
-            last->count = static_cast<std::uint32_t>(std::max(end, raw(last->first) + last->count) -
-                                                     raw(last->first));
+        if (last != nullptr && last->volume == entry.volume && entry.first <= last->end() &&
+            entry.end() - last->first <= 0xffffffff) {
+            last->count =
+                static_cast<std::uint32_t>(std::max(entry.end(), last->end()) - last->first);
             continue;
         }
         result.push_back(entry);
@@ -220,15 +214,13 @@ void close_gaps(std::vector<IntentEntry>& entries) {
         std::uint64_t best_gap = ~std::uint64_t{0};
         for (std::size_t i = 0; i + 1 != entries.size(); ++i) {
             if (entries[i].volume != entries[i + 1].volume) continue;
-            const std::uint64_t end = raw(entries[i + 1].first) + entries[i + 1].count;
-            if (end - raw(entries[i].first) > 0xffffffff) continue;
-            const std::uint64_t gap =
-                raw(entries[i + 1].first) - raw(entries[i].first) - entries[i].count;
+            if (entries[i + 1].end() - entries[i].first > 0xffffffff) continue;
+            const std::uint64_t gap = entries[i + 1].first - entries[i].end();
             if (gap < best_gap) best = i, best_gap = gap;
         }
         BRAID_REQUIRE(best_gap != ~std::uint64_t{0});  // 1020 entries, 65 stretches of volumes
-        entries[best].count = static_cast<std::uint32_t>(
-            raw(entries[best + 1].first) + entries[best + 1].count - raw(entries[best].first));
+        entries[best].count =
+            static_cast<std::uint32_t>(entries[best + 1].end() - entries[best].first);
         entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(best) + 1);
     }
 }
@@ -255,12 +247,10 @@ bool IntentMarks::carry(StripeIndex stripe) {
 
 bool IntentMarks::retire_before(StripeIndex stripe) {
     if (carried_.empty()) return false;
-    std::erase_if(carried_, [stripe](const IntentEntry& entry) {
-        return raw(entry.first) + entry.count <= raw(stripe);
-    });
-    if (!carried_.empty() && raw(carried_.front().first) < raw(stripe)) {
+    std::erase_if(carried_, [stripe](const IntentEntry& entry) { return entry.end() <= stripe; });
+    if (!carried_.empty() && carried_.front().first < stripe) {
         IntentEntry& entry = carried_.front();
-        entry.count -= static_cast<std::uint32_t>(raw(stripe) - raw(entry.first));
+        entry.count -= static_cast<std::uint32_t>(stripe - entry.first);
         entry.first = stripe;
     }
     return carried_.empty();
@@ -270,15 +260,14 @@ void IntentMarks::retire_from(StripeIndex stripe) {
     while (!carried_.empty() && carried_.back().first >= stripe) carried_.pop_back();
     if (carried_.empty()) return;
     IntentEntry& last = carried_.back();
-    const std::uint64_t before = raw(stripe) - raw(last.first);
+    const std::uint64_t before = stripe - last.first;
     last.count = static_cast<std::uint32_t>(std::min<std::uint64_t>(last.count, before));
 }
 
 bool IntentMarks::is_carried(StripeIndex stripe) const {
     if (carried_.empty()) return false;  // mostly
-    const auto at = std::ranges::partition_point(carried_, [stripe](const IntentEntry& entry) {
-        return raw(entry.first) + entry.count <= raw(stripe);
-    });
+    const auto at = std::ranges::partition_point(
+        carried_, [stripe](const IntentEntry& entry) { return entry.end() <= stripe; });
     return at != carried_.end() && at->first <= stripe;
 }
 

@@ -29,6 +29,7 @@ class IntentMarks {
         std::uint32_t volume{intent_no_volume};
         std::uint32_t count{0};
         StripeIndex first{};
+        StripeIndex end() const { return first + count; }
         std::uint32_t active{0};   // holds
         bool hashed{false};        // found by region; not so after the size of regions changed
         std::uint64_t changed{0};  // number of the last write under it that ended
@@ -109,6 +110,7 @@ class IntentMarks {
         std::uint32_t volume{intent_no_volume};
         std::uint32_t count{0};
         StripeIndex first{};
+        StripeIndex end() const { return first + count; }
     };
 
     Region region_of(StripeIndex stripe) const;

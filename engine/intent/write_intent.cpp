@@ -130,7 +130,7 @@ bool WriteIntent::is_durable_for(const Hold& hold, StripeIndex stripe) const {
     if (BRAID_MUTANT(intent_not_awaited)) return true;
     const IntentMarks::Mark* mark = hold.mark_;
     return mark != nullptr && mark->needs <= durable_ && mark->first <= stripe &&
-           raw(stripe) < raw(mark->first) + mark->count;
+           stripe < mark->end();
 }
 
 void WriteIntent::wait(Hold& hold) {

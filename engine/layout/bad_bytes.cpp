@@ -16,14 +16,13 @@ struct ArrayBytes {
 };
 
 /// The strip's rows that a range names in one stripe; nothing where the member holds parity.
-ArrayBytes bytes_in(const Geometry& geometry, const BadRange& range, std::uint64_t stripe) {
-    const std::uint64_t per_strip = geometry.rows_per_strip();
-    const Role role = geometry.role_of(StripeIndex{stripe}, range.member);
+ArrayBytes bytes_in(const Geometry& geometry, const BadRange& range, StripeIndex stripe) {
+    const Role role = geometry.role_of(stripe, range.member);
     if (raw(role) >= geometry.data_count()) return {};
-    const std::uint64_t first = std::max(range.first, stripe * per_strip) - stripe * per_strip;
-    const std::uint64_t end =
-        std::min(range.first + range.count, (stripe + 1) * per_strip) - stripe * per_strip;
-    const std::uint64_t strip = geometry.array_offset_of({StripeIndex{stripe}, role, 0});
+    const RowIndex begin = geometry.first_row(stripe);
+    const std::uint64_t first = std::max(range.first, begin) - begin;
+    const std::uint64_t end = std::min(range.end(), geometry.first_row(stripe + 1)) - begin;
+    const std::uint64_t strip = geometry.array_offset_of({stripe, role, 0});
     return {strip + first * row_size, strip + end * row_size, range.member};
 }
 
@@ -61,15 +60,19 @@ void name_bytes(std::vector<BadBytes>& named, const Configuration& configuration
     }
 }
 
+/// The stripe after the last one that a range has rows of.
+StripeIndex stripe_end_of(const Geometry& geometry, const BadRange& range) {
+    return geometry.stripe_of(range.end() + (geometry.rows_per_strip() - 1));
+}
+
 /// Bytes that a range means. Roles come again after as many stripes as there are members, so that
 /// a range of any length is counted at once.
 std::uint64_t size_of(const Geometry& geometry, const BadRange& range) {
-    const std::uint64_t per_strip = geometry.rows_per_strip();
-    const std::uint64_t first = range.first / per_strip;
-    const std::uint64_t end = (range.first + range.count + per_strip - 1) / per_strip;
-    const auto sum = [&](std::uint64_t from, std::uint64_t to) {
+    const StripeIndex first = geometry.stripe_of(range.first);
+    const StripeIndex end = stripe_end_of(geometry, range);
+    const auto sum = [&](StripeIndex from, StripeIndex to) {
         std::uint64_t size = 0;
-        for (std::uint64_t stripe = from; stripe != to; ++stripe) {
+        for (StripeIndex stripe = from; stripe != to; ++stripe) {
             const ArrayBytes bytes = bytes_in(geometry, range, stripe);
             size += bytes.end - bytes.begin;
         }
@@ -79,7 +82,7 @@ std::uint64_t size_of(const Geometry& geometry, const BadRange& range) {
     if (end - first < 2 * cycle) return sum(first, end);
     // The first and the last stripe may be named in part.
     const std::uint64_t cycles = (end - first - 2) / cycle;
-    const std::uint64_t rest = first + 1 + cycles * cycle;
+    const StripeIndex rest = first + 1 + cycles * cycle;
     return sum(first, first + 1) + cycles * sum(first + 1, first + 1 + cycle) + sum(rest, end);
 }
 
@@ -87,10 +90,9 @@ std::uint64_t size_of(const Geometry& geometry, const BadRange& range) {
 /// be one name.
 void add_pieces(std::vector<ArrayBytes>& all, const Geometry& geometry, const BadRange& range,
                 std::size_t most) {
-    const std::uint64_t per_strip = geometry.rows_per_strip();
-    const std::uint64_t end = (range.first + range.count + per_strip - 1) / per_strip;
+    const StripeIndex end = stripe_end_of(geometry, range);
     std::size_t here = 0;
-    for (std::uint64_t stripe = range.first / per_strip; stripe != end && here / 2 <= most;
+    for (StripeIndex stripe = geometry.stripe_of(range.first); stripe != end && here / 2 <= most;
          ++stripe) {
         const ArrayBytes bytes = bytes_in(geometry, range, stripe);
         if (bytes.begin == bytes.end) continue;

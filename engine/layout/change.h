@@ -45,7 +45,7 @@ struct RoleFilled {
 struct Seen {
     Uuid uuid;
     std::string path;
-    std::uint64_t size{0};
+    std::uint64_t size{0};  // bytes
 };
 /// Stripes before this one of a member that is being rebuilt are true, durably. Never goes back.
 struct RebuiltTo {

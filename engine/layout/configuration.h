@@ -59,6 +59,7 @@ struct VolumeRecord {
     std::string name;  // the NBD export
     StripeIndex first{};
     std::uint64_t stripes{0};
+    StripeIndex end() const { return first + stripes; }
     bool operator==(const VolumeRecord&) const = default;
 };
 
@@ -94,9 +95,10 @@ std::optional<BadKind> bad_kind_of(std::string_view text);
 /// nothing is meant.
 struct BadRange {
     MemberIndex member{};
-    std::uint64_t first{0};
+    RowIndex first{};
     std::uint64_t count{0};
     BadKind kind{BadKind::voided};
+    RowIndex end() const { return first + count; }
     bool operator==(const BadRange&) const = default;
 };
 

@@ -46,20 +46,20 @@ class Doubt {
     }
     /// Rows of one window; bit r is row r, `all` are those that it has. False: there is no room to
     /// remember which, all of them are.
-    bool add_rows(std::uint64_t window, std::uint64_t rows, std::uint64_t all) {
+    bool add_rows(WindowIndex window, RowMask rows, RowMask all) {
         BRAID_REQUIRE((rows & ~all) == 0);
-        const std::uint64_t before = has(window) ? rows_of(window, all) : 0;
+        const RowMask before = has(window) ? rows_of(window, all) : 0;
         add({window, window + 1});
         return remove_rows(window, all & ~(before | rows), all);
     }
-    bool has(std::uint64_t window) const { return overlaps({window, window + 1}); }
+    bool has(WindowIndex window) const { return overlaps({window, window + 1}); }
     bool overlaps(WindowRange range) const {
         if (ranges_.empty()) return false;  // mostly
         const auto after = std::ranges::upper_bound(ranges_, range.begin, {}, &WindowRange::end);
         return after != ranges_.end() && after->begin < range.end;
     }
     /// Which of `rows` of the window are in doubt.
-    std::uint64_t rows_of(std::uint64_t window, std::uint64_t rows) const {
+    RowMask rows_of(WindowIndex window, RowMask rows) const {
         if (!has(window)) return 0;
         const auto known = true_.find(window);
         return known == true_.end() ? rows : rows & ~known->second;
@@ -67,16 +67,17 @@ class Doubt {
     /// Rows of a window that are true in part; the next one from `window` on. `rows` are those that
     /// are true.
     struct Partly {
-        std::uint64_t window{0};
-        std::uint64_t rows{0};
+        WindowIndex window{};
+        RowMask rows{0};
     };
-    Partly next_partly(std::uint64_t window) const {
+    Partly next_partly(WindowIndex window) const {
         const auto at = true_.lower_bound(window);
-        return at == true_.end() ? Partly{~std::uint64_t{0}, 0} : Partly{at->first, at->second};
+        return at == true_.end() ? Partly{WindowIndex{~std::uint64_t{0}}, 0}
+                                 : Partly{at->first, at->second};
     }
 
     /// These rows were made true. False: there is no room to remember it, they stay in doubt.
-    bool remove_rows(std::uint64_t window, std::uint64_t rows, std::uint64_t all) {
+    bool remove_rows(WindowIndex window, RowMask rows, RowMask all) {
         if (rows == 0 || !has(window)) return true;
         auto known = true_.find(window);
         if (known == true_.end()) {
@@ -105,11 +106,11 @@ class Doubt {
         return true;
     }
     /// Everything before `window` was made true.
-    void remove_before(std::uint64_t window) { remove({0, window}); }
+    void remove_before(WindowIndex window) { remove({WindowIndex{}, window}); }
 
   private:
     std::vector<WindowRange> ranges_;
-    std::map<std::uint64_t, std::uint64_t> true_;  // rows of windows in `ranges_` that are true
+    std::map<WindowIndex, RowMask> true_;  // rows of windows in `ranges_` that are true
 };
 
 }  // namespace braid

@@ -49,6 +49,30 @@ struct Geometry {
     }
     std::uint64_t window_size() const { return window_rows * row_size; }  // bytes of one strip
 
+    // Stripes, windows and rows along the members.
+    WindowIndex window_end() const { return first_window(StripeIndex{stripes}); }
+    WindowIndex first_window(StripeIndex stripe) const {
+        return WindowIndex{raw(stripe) * windows_per_stripe()};
+    }
+    StripeIndex stripe_of(WindowIndex window) const {
+        return StripeIndex{raw(window) / windows_per_stripe()};
+    }
+    WindowIndex window_number(WindowPlace place) const {
+        return first_window(place.stripe) + place.window;
+    }
+    WindowPlace window_place(WindowIndex window) const {
+        return {stripe_of(window), static_cast<std::uint32_t>(raw(window) % windows_per_stripe())};
+    }
+    RowIndex first_row(StripeIndex stripe) const {
+        return RowIndex{raw(stripe) * rows_per_strip()};
+    }
+    RowIndex first_row(WindowIndex window) const { return RowIndex{raw(window) * window_rows}; }
+    StripeIndex stripe_of(RowIndex row) const { return StripeIndex{raw(row) / rows_per_strip()}; }
+    WindowIndex window_of(RowIndex row) const { return WindowIndex{raw(row) / window_rows}; }
+    RowIndex row_number(WindowPlace place, std::uint32_t row) const {
+        return first_row(place.stripe) + place.window * window_rows + row;
+    }
+
     /// The member that holds `role` in `stripe`, and the reverse.
     MemberIndex member_of(StripeIndex stripe, Role role) const;
     Role role_of(StripeIndex stripe, MemberIndex member) const;

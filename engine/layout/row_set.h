@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/base/limits.h"
+#include "engine/base/units.h"
 #include "parity/require.h"
 
 namespace braid {
@@ -26,17 +27,17 @@ class RowSet {
         grain_shift_ = 0;
     }
     /// Rows [first, first + count).
-    void add(std::uint64_t first, std::uint64_t count) {
+    void add(RowIndex first, std::uint64_t count) {
         if (count == 0) return;
-        const std::uint64_t last = first + count - 1;
-        for (std::uint64_t number = first >> shift(); number <= last >> shift(); ++number) {
+        const RowIndex last = first + count - 1;
+        for (std::uint64_t number = block_of(first); number <= block_of(last); ++number) {
             if (!insert(number, grains_in(number, first, last))) return add(first, count);
         }
     }
-    bool overlaps(std::uint64_t first, std::uint64_t count) const {
+    bool overlaps(RowIndex first, std::uint64_t count) const {
         if (empty() || count == 0) return false;
-        const std::uint64_t last = first + count - 1;
-        for (std::uint64_t number = first >> shift(); number <= last >> shift(); ++number) {
+        const RowIndex last = first + count - 1;
+        for (std::uint64_t number = block_of(first); number <= block_of(last); ++number) {
             const Block& at = table_[find(number)];
             if (at.number == number && (at.grains & grains_in(number, first, last)) != 0) {
                 return true;
@@ -46,7 +47,7 @@ class RowSet {
     }
     /// All of `other`.
     void add(const RowSet& other) {
-        other.for_each([this](std::uint64_t first, std::uint64_t count) { add(first, count); });
+        other.for_each([this](RowIndex first, std::uint64_t count) { add(first, count); });
     }
     /// Calls visit(first row, count) for runs of rows, in order; runs may touch.
     template <class Visit>
@@ -61,7 +62,7 @@ class RowSet {
                 const auto grain = static_cast<unsigned>(std::countr_zero(left));
                 const auto count = static_cast<unsigned>(std::countr_one(left >> grain));
                 left &= count == 64 ? 0 : ~(((std::uint64_t{1} << count) - 1) << grain);
-                visit((at.number << shift()) + (std::uint64_t{grain} << grain_shift_),
+                visit(RowIndex{(at.number << shift()) + (std::uint64_t{grain} << grain_shift_)},
                       std::uint64_t{count} << grain_shift_);
             }
         }
@@ -76,10 +77,11 @@ class RowSet {
     };
 
     unsigned shift() const { return block_shift + grain_shift_; }
-    std::uint64_t grains_in(std::uint64_t number, std::uint64_t first, std::uint64_t last) const {
+    std::uint64_t block_of(RowIndex row) const { return raw(row) >> shift(); }
+    std::uint64_t grains_in(std::uint64_t number, RowIndex first, RowIndex last) const {
         const std::uint64_t begin = number << block_shift;  // in grains
-        const std::uint64_t from = std::max(first >> grain_shift_, begin) - begin;
-        const std::uint64_t to = std::min((last >> grain_shift_) - begin, std::uint64_t{63});
+        const std::uint64_t from = std::max(raw(first) >> grain_shift_, begin) - begin;
+        const std::uint64_t to = std::min((raw(last) >> grain_shift_) - begin, std::uint64_t{63});
         return (~std::uint64_t{0} >> (63 - (to - from))) << from;
     }
     /// Where the block is, or would be.

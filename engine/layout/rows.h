@@ -26,8 +26,8 @@ struct WindowPlace {
 
 /// Windows [begin, end) in the order in which members are walked.
 struct WindowRange {
-    std::uint64_t begin{0};
-    std::uint64_t end{0};
+    WindowIndex begin{};
+    WindowIndex end{};
     std::uint64_t size() const { return end - begin; }
     bool operator==(const WindowRange&) const = default;
 };

@@ -225,7 +225,7 @@ void LocalArray::note_away() {
     Members& members = serving_.members();
     for (std::uint32_t i = 0; i != members.count(); ++i) {
         if (!away.has(MemberIndex{i})) continue;
-        members.slot(MemberIndex{i}).kept = members.window_count();
+        members.slot(MemberIndex{i}).kept = members.window_end();
         members.slot(MemberIndex{i}).whole = true;
         deciding_.writer.change(change::Away{MemberIndex{i}, configuration_.in_force});
     }
@@ -345,7 +345,7 @@ MemberStatus LocalArray::member_status(const MemberRecord& at) const {
     if (at.role) {
         const auto& slot = serving_.members().slot(*at.role);
         member.record.state = slot.state;
-        member.record.rebuilt = StripeIndex{slot.rebuilt / geometry_.windows_per_stripe()};
+        member.record.rebuilt = geometry_.stripe_of(slot.rebuilt);
         const MemberIo io = slot.drive ? slot.drive->io() : MemberIo{};
         member.reads = io.reads;
         member.writes = io.writes;

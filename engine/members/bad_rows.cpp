@@ -5,23 +5,20 @@
 
 namespace braid {
 
-std::vector<BadRange>::const_iterator BadRows::find(MemberIndex member, std::uint64_t row) const {
+std::vector<BadRange>::const_iterator BadRows::find(MemberIndex member, RowIndex row) const {
     return std::ranges::partition_point(ranges_, [=](const BadRange& range) {
-        return range.member < member ||
-               (range.member == member && range.first + range.count <= row);
+        return range.member < member || (range.member == member && range.end() <= row);
     });
 }
 
 bool BadRows::has_member(MemberIndex member) const {
-    const auto range = find(member, 0);
+    const auto range = find(member, RowIndex{});
     return range != ranges_.end() && range->member == member;
 }
 
 BadRange BadRows::range_of(WindowPlace place, Role role, std::uint32_t first,
                            std::uint32_t count) const {
-    const std::uint64_t window_first =
-        raw(place.stripe) * geometry_.rows_per_strip() + place.window * geometry_.window_rows;
-    return {geometry_.member_of(place.stripe, role), window_first + first, count};
+    return {geometry_.member_of(place.stripe, role), geometry_.row_number(place, first), count};
 }
 
 void BadRows::set(std::vector<BadRange> ranges) {
@@ -55,58 +52,54 @@ RowMask BadRows::rows_of(WindowPlace place, Role role, RowMask rows,
 }
 
 /// Whether the member holds data in the stripe of the row.
-bool BadRows::means(MemberIndex member, std::uint64_t row) const {
-    const StripeIndex stripe{row / geometry_.rows_per_strip()};
-    return raw(geometry_.role_of(stripe, member)) < geometry_.data_count();
+bool BadRows::means(MemberIndex member, RowIndex row) const {
+    return raw(geometry_.role_of(geometry_.stripe_of(row), member)) < geometry_.data_count();
 }
 
 /// Whether rows that mean something lie between two ranges of a member.
 bool BadRows::parts(const BadRange& before, const BadRange& after) const {
-    const std::uint64_t per_strip = geometry_.rows_per_strip();
-    for (std::uint64_t row = before.first + before.count; row < after.first;
-         row = round_down(row + per_strip, per_strip)) {
+    for (RowIndex row = before.end(); row < after.first;
+         row = geometry_.first_row(geometry_.stripe_of(row) + 1)) {
         if (means(before.member, row)) return true;
     }
     return false;
 }
 
 void BadRows::trim(BadRange& range) const {
-    const std::uint64_t per_strip = geometry_.rows_per_strip();
-    std::uint64_t end = range.first + range.count;
+    RowIndex end = range.end();
     while (range.first < end && !means(range.member, range.first)) {
-        range.first = std::min(end, round_down(range.first + per_strip, per_strip));
+        const StripeIndex next = geometry_.stripe_of(range.first) + 1;
+        range.first = std::min(end, geometry_.first_row(next));
     }
     while (range.first < end && !means(range.member, end - 1)) {
-        end = std::max(range.first, round_down(end - 1, per_strip));
+        end = std::max(range.first, geometry_.first_row(geometry_.stripe_of(end - 1)));
     }
     range.count = end - range.first;
 }
 
 std::vector<BadRange> BadRows::listed_in(const BadRange& range) const {
     std::vector<BadRange> listed;
-    const std::uint64_t past = range.first + range.count;
     for (auto at = find(range.member, range.first);
-         at != ranges_.end() && at->member == range.member && at->first < past; ++at) {
-        const std::uint64_t begin = std::max(at->first, range.first);
-        listed.push_back(
-            {range.member, begin, std::min(at->first + at->count, past) - begin, at->kind});
+         at != ranges_.end() && at->member == range.member && at->first < range.end(); ++at) {
+        const RowIndex begin = std::max(at->first, range.first);
+        listed.push_back({range.member, begin, std::min(at->end(), range.end()) - begin, at->kind});
     }
     return listed;
 }
 
 std::vector<BadRange> BadRows::with(const BadRange& range) const {
     std::vector<BadRange> all = ranges_;
-    const auto add = [&](std::uint64_t first, std::uint64_t end) {
+    const auto add = [&](RowIndex first, RowIndex end) {
         BadRange piece{range.member, first, end - first, range.kind};
         trim(piece);
         if (piece.count != 0) all.push_back(piece);
     };
-    std::uint64_t at = range.first;
+    RowIndex at = range.first;
     for (const BadRange& listed : listed_in(range)) {
         if (at < listed.first) add(at, listed.first);
-        at = listed.first + listed.count;
+        at = listed.end();
     }
-    if (at < range.first + range.count) add(at, range.first + range.count);
+    if (at < range.end()) add(at, range.end());
     if (all.size() == ranges_.size()) return ranges_;
     std::ranges::sort(all, [](const BadRange& a, const BadRange& b) {
         return a.member != b.member ? a.member < b.member : a.first < b.first;
@@ -119,8 +112,7 @@ std::vector<BadRange> BadRows::with(const BadRange& range) const {
             merged.push_back(next);
             continue;
         }
-        const std::uint64_t end = std::max(last->first + last->count, next.first + next.count);
-        last->count = end - last->first;
+        last->count = std::max(last->end(), next.end()) - last->first;
     }
     return merged;
 }
@@ -131,16 +123,15 @@ std::vector<BadRange> BadRows::without(const BadRange& range) const {
         trim(piece);
         if (piece.count != 0) rest.push_back(piece);
     };
-    const std::uint64_t end = range.first + range.count;
     for (const BadRange& old : ranges_) {
-        const std::uint64_t old_end = old.first + old.count;
-        if (old.member != range.member || old_end <= range.first || end <= old.first) {
+        if (old.member != range.member || old.end() <= range.first || range.end() <= old.first) {
             rest.push_back(old);
             continue;
         }
         if (old.first < range.first)
             keep({old.member, old.first, range.first - old.first, old.kind});
-        if (end < old_end) keep({old.member, end, old_end - end, old.kind});
+        if (range.end() < old.end())
+            keep({old.member, range.end(), old.end() - range.end(), old.kind});
     }
     return rest;
 }

@@ -49,8 +49,8 @@ class BadRows {
 
   private:
     /// The first range of the member, or of one after it, that ends behind `row`.
-    std::vector<BadRange>::const_iterator find(MemberIndex member, std::uint64_t row) const;
-    bool means(MemberIndex member, std::uint64_t row) const;
+    std::vector<BadRange>::const_iterator find(MemberIndex member, RowIndex row) const;
+    bool means(MemberIndex member, RowIndex row) const;
     bool parts(const BadRange& before, const BadRange& after) const;
     void trim(BadRange& range) const;
 

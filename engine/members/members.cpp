@@ -48,7 +48,7 @@ void Members::set_state(MemberIndex member, MemberState state) {
     const bool loses = state != MemberState::in_sync && takes_part(at.state);
     if (loses) {
         // One that was being rebuilt is not taken back with what it held.
-        at.kept = at.state == MemberState::in_sync ? window_count() : 0;
+        at.kept = at.state == MemberState::in_sync ? window_end() : WindowIndex{};
         at.whole = at.state == MemberState::in_sync;
         ++loss_version_;
         at.gate.close();
@@ -86,7 +86,7 @@ void Members::note_missed(WindowPlace place, RowMask rows) {
         const auto first = static_cast<std::uint32_t>(std::countr_zero(rows));
         const auto count = static_cast<std::uint32_t>(std::countr_one(rows >> first));
         rows &= ~row_range(first, count);
-        missed_.add(row_number(place, first), count);
+        missed_.add(geometry_.row_number(place, first), count);
     }
 }
 

@@ -38,12 +38,12 @@ class Members {
   public:
     struct Slot {
         std::unique_ptr<Drive> drive;  // none: there was no member here; else it may be closed
-        std::uint64_t data_offset{0};
+        std::uint64_t data_offset{0};  // bytes; first data byte on it
         MemberState state{MemberState::missing};
-        std::uint64_t rebuilt{0};  // rebuilding: windows before this one are true
-        std::uint64_t kept{0};     // lost: its strips of windows before this one are as they
-                                   // were when it left, where nothing was written since
-        bool whole{false};         // lost: nothing was written in its place since it left
+        WindowIndex rebuilt{};  // rebuilding: windows before this one are true
+        WindowIndex kept{};     // lost: its strips of windows before this one are as they
+                                // were when it left, where nothing was written since
+        bool whole{false};      // lost: nothing was written in its place since it left
         DirectGate gate;
         bool direct{true};             // the gate may be open
         std::uint32_t read_errors{0};  // corrected lately: halved with each hour
@@ -69,16 +69,9 @@ class Members {
     std::uint32_t count() const { return static_cast<std::uint32_t>(slots_.size()); }
 
     /// The number of a window in the whole array, in the order in which members are walked.
-    std::uint64_t window_number(WindowPlace place) const {
-        return raw(place.stripe) * geometry_.windows_per_stripe() + place.window;
-    }
-    WindowPlace window_place(std::uint64_t number) const {
-        return {StripeIndex{number / geometry_.windows_per_stripe()},
-                static_cast<std::uint32_t>(number % geometry_.windows_per_stripe())};
-    }
-    std::uint64_t window_count() const {
-        return geometry_.stripes * geometry_.windows_per_stripe();
-    }
+    WindowIndex window_number(WindowPlace place) const { return geometry_.window_number(place); }
+    WindowPlace window_place(WindowIndex window) const { return geometry_.window_place(window); }
+    WindowIndex window_end() const { return geometry_.window_end(); }
 
     bool is_live(MemberIndex member, WindowPlace place) const {
         const Slot& at = slot(member);
@@ -98,7 +91,7 @@ class Members {
     void rows_true(WindowPlace place, RowMask rows) {
         if (doubt_.empty()) return;  // mostly
         BRAID_REQUIRE((rows & ~row_range(0, geometry_.window_rows)) == 0);
-        const std::uint64_t window = window_number(place);
+        const WindowIndex window = window_number(place);
         if (doubt_.remove_rows(window, rows, row_range(0, geometry_.window_rows))) return;
         forget_kept(window);
     }
@@ -112,9 +105,9 @@ class Members {
             if (loss_version_ != loss_version_durable_) note_missed(place, rows);
         }
     }
-    void note_written_by_zeroes(std::uint64_t window, std::uint64_t windows) {
-        for (std::uint64_t i = 0; i != windows; ++i) {
-            note_written(window_place(window + i), row_range(0, geometry_.window_rows),
+    void note_written_by_zeroes(WindowRange zeroed) {
+        for (WindowIndex at = zeroed.begin; at != zeroed.end; ++at) {
+            note_written(window_place(at), row_range(0, geometry_.window_rows),
                          geometry_.data_roles());
         }
     }
@@ -126,12 +119,12 @@ class Members {
         if (missed_.empty() || rows == 0) return false;  // mostly
         const auto first = static_cast<std::uint32_t>(std::countr_zero(rows));
         const auto past = static_cast<std::uint32_t>(std::bit_width(rows));
-        return missed_.overlaps(row_number(place, first), past - first);
+        return missed_.overlaps(geometry_.row_number(place, first), past - first);
     }
     /// Their parity may not be true any more.
     void rows_doubtful(WindowPlace place, RowMask rows) {
         BRAID_REQUIRE((rows & ~row_range(0, geometry_.window_rows)) == 0);
-        const std::uint64_t window = window_number(place);
+        const WindowIndex window = window_number(place);
         if (doubt_.add_rows(window, rows, row_range(0, geometry_.window_rows))) return;
         forget_kept(window);
     }
@@ -205,13 +198,9 @@ class Members {
     void refresh();  // after a disk was put in or taken out
 
   private:
-    /// Of the whole array, in the order in which members are walked.
-    std::uint64_t row_number(WindowPlace place, std::uint32_t row) const {
-        return window_number(place) * geometry_.window_rows + row;
-    }
     void note_missed(WindowPlace place, RowMask rows);
     /// Rows of the window are in doubt that were written since lost members left.
-    void forget_kept(std::uint64_t window) {
+    void forget_kept(WindowIndex window) {
         for (const auto& at : slots_) at->kept = std::min(at->kept, window);
     }
     Quorum quorum() const { return {count(), geometry_.parities(), false}; }

@@ -36,7 +36,7 @@ inline constexpr std::uint32_t slot_format_oldest = 1;  // still read
 struct Area {
     std::string_view name;    // "configuration", "write_intent", "promises", "reserved"
     std::uint64_t offset{0};  // bytes from the start of the member
-    std::uint64_t size{0};
+    std::uint64_t size{0};    // bytes
 };
 /// What fits in front of the lowest data_offset, less md's bad-block log at its end. Only
 /// "configuration" where the gap is small.

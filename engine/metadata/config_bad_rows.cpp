@@ -15,7 +15,7 @@ std::string json_text_of(std::span<const BadRange> ranges) {
     std::string text = "[";  // short: there may be many
     for (const BadRange& range : ranges) {
         if (text.size() != 1) text += ',';
-        text += fmt::format("[{},{},{},\"{}\"]", raw(range.member), range.first, range.count,
+        text += fmt::format("[{},{},{},\"{}\"]", raw(range.member), raw(range.first), range.count,
                             text_of(range.kind));
     }
     return text + "]";
@@ -32,10 +32,9 @@ std::optional<std::uint64_t> gap_cost(const BadRange& range, const BadRange& nex
                                       MemberSet written_since) {
     if (range.member != next.member || range.kind != next.kind) return std::nullopt;
     if (range.kind == BadKind::retry && written_since.has(range.member)) return std::nullopt;
-    const std::uint64_t end = range.first + range.count;
-    if (next.first < end) return std::nullopt;  // not in order: refused elsewhere
-    constexpr std::uint64_t void_weight = 8;    // what is void is lost, what is tried again is not
-    const std::uint64_t gap = next.first - end;
+    if (next.first < range.end()) return std::nullopt;  // not in order: refused elsewhere
+    constexpr std::uint64_t void_weight = 8;  // what is void is lost, what is tried again is not
+    const std::uint64_t gap = next.first - range.end();
     return range.kind == BadKind::voided ? gap * void_weight : gap;
 }
 
@@ -59,7 +58,7 @@ bool merge_to_fit(std::vector<BadRange>& ranges, MemberSet written_since) {
                 merged.empty() ? std::nullopt : gap_cost(merged.back(), next, written_since);
             if (cost && *cost <= costs[some] && left != 0) {
                 --left;
-                merged.back().count = next.first + next.count - merged.back().first;
+                merged.back().count = next.end() - merged.back().first;
             } else {
                 merged.push_back(next);
             }

@@ -111,7 +111,7 @@ Checked<Unit> check_volumes(const Configuration& c) {
         return refuse(fmt::format("volumes: {}, more than {}", c.volumes.size(), volumes_max));
     }
     std::set<std::string_view> names;
-    std::uint64_t free_from = 0;
+    StripeIndex free_from{};
     for (const VolumeRecord& v : c.volumes) {
         if (!is_volume_name(v.name)) {
             return refuse(
@@ -121,13 +121,13 @@ Checked<Unit> check_volumes(const Configuration& c) {
         if (!names.insert(v.name).second) {
             return refuse(fmt::format("volumes: {} comes twice", v.name));
         }
-        if (raw(v.first) < free_from) {
+        if (v.first < free_from) {
             return refuse(fmt::format("volumes: {} overlaps the one before it", v.name));
         }
         if (v.stripes == 0 || raw(v.first) > c.stripes || v.stripes > c.stripes - raw(v.first)) {
             return refuse(fmt::format("volumes: {} is empty or reaches beyond the array", v.name));
         }
-        free_from = raw(v.first) + v.stripes;
+        free_from = v.end();
     }
     return Unit{};
 }
@@ -147,14 +147,13 @@ Checked<Unit> check_intent(const Configuration& c) {
     const BadRange* before = nullptr;
     for (const BadRange& range : c.bad_rows) {
         if (raw(range.member) >= c.member_count) return refuse("bad_rows: no such member");
-        if (range.count == 0 || range.first > rows || range.count > rows - range.first) {
+        if (range.count == 0 || raw(range.first) > rows || range.count > rows - raw(range.first)) {
             return refuse("bad_rows: a range is empty or reaches beyond the member");
         }
-        const bool in_order =
-            before == nullptr || before->member < range.member ||
-            (before->member == range.member &&
-             (before->first + before->count < range.first ||
-              (before->first + before->count == range.first && before->kind != range.kind)));
+        const bool in_order = before == nullptr || before->member < range.member ||
+                              (before->member == range.member &&
+                               (before->end() < range.first ||
+                                (before->end() == range.first && before->kind != range.kind)));
         if (!in_order) return refuse("bad_rows: not in order, or two ranges of a kind touch");
         before = &range;
     }

@@ -342,8 +342,9 @@ std::optional<BadRange> bad_range_of(const Json& json, std::uint32_t format) {
         if (!json[i].is_number_unsigned()) return std::nullopt;
     }
     if (json[0].get<std::uint64_t>() >= members_max) return std::nullopt;
-    BadRange range{MemberIndex{json[0].get<std::uint32_t>()}, json[1].get<std::uint64_t>(),
-                   json[2].get<std::uint64_t>(), BadKind::voided};
+    BadRange range{MemberIndex{json[0].get<std::uint32_t>()},
+                   RowIndex{json[1].get<std::uint64_t>()}, json[2].get<std::uint64_t>(),
+                   BadKind::voided};
     if (format < 3) return range;
     if (!json[3].is_string()) return std::nullopt;
     const auto kind = bad_kind_of(json[3].get<std::string>());

@@ -43,9 +43,9 @@ Result<void, Finding> check_header(const IntentHeader& header, std::uint32_t ind
     return {};
 }
 
-bool is_valid(const IntentEntry& entry, std::uint64_t free_from) {
+bool is_valid(const IntentEntry& entry, StripeIndex free_from) {
     const bool in_volume = entry.volume < volumes_max || entry.volume == intent_no_volume;
-    return in_volume && entry.count != 0 && raw(entry.first) >= free_from &&
+    return in_volume && entry.count != 0 && entry.first >= free_from &&
            raw(entry.first) <= ~std::uint64_t{0} - entry.count;
 }
 
@@ -111,7 +111,7 @@ Result<IntentRecord, Finding> decode_intent(ByteView slot, std::uint32_t index) 
     record.generation = header.generation;
     record.epoch = header.epoch;
     record.node = header.node;
-    std::uint64_t free_from = 0;
+    StripeIndex free_from{};
     for (std::uint32_t i = 0; i != count; ++i) {
         IntentEntryBytes packed;
         std::memcpy(&packed, slot.data() + sizeof header + i * sizeof packed, sizeof packed);
@@ -125,7 +125,7 @@ Result<IntentRecord, Finding> decode_intent(ByteView slot, std::uint32_t index) 
                                             "in no volume that can be",
                                             i));
         }
-        free_from = raw(entry.first) + entry.count;
+        free_from = entry.end();
         record.entries.push_back(entry);
     }
     return record;

@@ -54,6 +54,7 @@ struct IntentEntry {
     std::uint32_t volume{intent_no_volume};
     std::uint32_t count{0};
     StripeIndex first{};
+    StripeIndex end() const { return first + count; }
     bool operator==(const IntentEntry&) const = default;
 };
 

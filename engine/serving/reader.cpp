@@ -97,12 +97,11 @@ std::uint64_t fill(Batch& batch, const StripeContext& context, std::uint64_t at,
 /// Whether a row of the piece is on the bad-row list, as one of the kind.
 bool is_listed(const StripeContext& context, const StripPiece& piece, BadKind kind) {
     if (context.bad.empty()) return false;
-    const std::uint64_t first_row =
-        raw(piece.stripe) * context.geometry.rows_per_strip() + piece.begin / row_size;
-    const std::uint64_t last_row = raw(piece.stripe) * context.geometry.rows_per_strip() +
-                                   (piece.begin + piece.size - 1) / row_size;
+    const std::uint64_t first = piece.begin / row_size;  // in the strip
+    const std::uint64_t last = (piece.begin + piece.size - 1) / row_size;
     const MemberIndex member = context.geometry.member_of(piece.stripe, piece.role);
-    const auto listed = context.bad.listed_in({member, first_row, last_row - first_row + 1});
+    const RowIndex strip = context.geometry.first_row(piece.stripe);
+    const auto listed = context.bad.listed_in({member, strip + first, last - first + 1});
     return std::ranges::count(listed, kind, &BadRange::kind) != 0;
 }
 

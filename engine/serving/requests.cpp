@@ -138,10 +138,10 @@ bool Requests::waits_for_resync(const IoRequest& request) const {
     if (request.error.code != Errc::doubt || !resync_comes_ || draining_) return false;
     if (context_.members.failed()) return false;
     const Geometry& geometry = context_.geometry;
-    const std::uint64_t per_stripe = geometry.windows_per_stripe();
-    const std::uint64_t last = raw(geometry.stripe_of(request.offset + request.size - 1));
+    const StripeIndex first = geometry.stripe_of(request.offset);
+    const StripeIndex last = geometry.stripe_of(request.offset + request.size - 1);
     return context_.members.doubt().overlaps(
-        {raw(geometry.stripe_of(request.offset)) * per_stripe, (last + 1) * per_stripe});
+        {geometry.first_window(first), geometry.first_window(last + 1)});
 }
 
 void Requests::retry_parked() {
@@ -281,14 +281,14 @@ Task<Result<void>> Requests::zero(IoRequest* request) {
     const std::uint64_t last = round_down(end, data_size);
     const bool may_free = request->may_free || request->trim;
     const bool fast = zeroes_fast(context_.members, may_free);
+    const StripeSpan whole{geometry.stripe_of(first), (last - first) / data_size, may_free};
     if (request->trim) {
         if (first >= last || !fast) co_return Result<void>{};
-        co_return co_await zero_stripes({first / data_size, (last - first) / data_size, may_free});
+        co_return co_await zero_stripes(whole);
     }
     if (request->fast_only && !fast) co_return Error{Errc::unsupported, "fast zero"};
     if (first >= last || !fast) co_return co_await write_zeroes(request->offset, end);
     BRAID_CO_CHECK(co_await write_zeroes(request->offset, first));
-    const StripeSpan whole{first / data_size, (last - first) / data_size, may_free};
     BRAID_CO_CHECK(co_await zero_stripes(whole));
     co_return co_await write_zeroes(last, end);
 }
@@ -339,7 +339,7 @@ void add_zeroes(RowWrite& write, const StripeContext& context, WindowRange zeroe
 Task<DriveResult> write_zero_windows(StripeContext context, const WriteIntent::Hold* mark,
                                      MemberIndex member, WindowRange windows) {
     RowWrite write(context);
-    for (std::uint64_t at = windows.begin; at != windows.end; ++at) {
+    for (WindowIndex at = windows.begin; at != windows.end; ++at) {
         write.begin(WriteGround::marked, mark);
         MemberWindows piece;
         piece.member = member;
@@ -380,26 +380,24 @@ Task<Result<void>> end_zeroes(StripeContext context, const RowWrite* zeroes,
 }
 
 /// Whole windows were zeroed, on all members or on some.
-Task<Result<void>> windows_doubtful(StripeContext context, std::uint64_t number,
-                                    std::uint64_t windows) {
+Task<Result<void>> windows_doubtful(StripeContext context, WindowRange zeroed) {
     Result<void> result;
-    for (std::uint64_t i = 0; i != windows; ++i) {
-        const Result<void> told =
-            co_await doubt_rows(context, context.members.window_place(number + i),
-                                row_range(0, context.geometry.window_rows));
+    for (WindowIndex at = zeroed.begin; at != zeroed.end; ++at) {
+        const Result<void> told = co_await doubt_rows(context, context.members.window_place(at),
+                                                      row_range(0, context.geometry.window_rows));
         if (!told && result) result = told;
     }
     co_return result;
 }
 
 /// Whole windows were zeroed: what was listed of them is known again.
-Task<Result<void>> zeroes_known(StripeContext context, std::uint64_t number,
-                                std::uint64_t windows) {
+Task<Result<void>> zeroes_known(StripeContext context, WindowRange zeroed) {
     std::vector<BadRange> healed;
-    const std::uint64_t rows = context.geometry.window_rows;
+    const RowIndex first = context.geometry.first_row(zeroed.begin);
+    const std::uint64_t count = context.geometry.first_row(zeroed.end) - first;
     for (std::uint32_t i = 0; i != context.members.count(); ++i) {
-        const BadRange zeroed{MemberIndex{i}, number * rows, windows * rows};
-        for (const BadRange& listed : context.bad.listed_in(zeroed)) healed.push_back(listed);
+        const BadRange rows{MemberIndex{i}, first, count};
+        for (const BadRange& listed : context.bad.listed_in(rows)) healed.push_back(listed);
     }
     if (healed.empty()) co_return Result<void>{};
     co_return co_await context.decider.rows_known(std::move(healed));
@@ -412,8 +410,8 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
     if (context_.members.failed()) co_return Error{Errc::failed, "array"};
     const StripeContext& context = context_;
     const std::uint64_t per_stripe = context.geometry.windows_per_stripe();
-    const std::uint64_t end = (span.first + span.count) * per_stripe;
-    std::uint64_t number = span.first * per_stripe;
+    const WindowIndex end = context.geometry.first_window(span.first + span.count);
+    WindowIndex number = context.geometry.first_window(span.first);
     RowWrite zeroes(context);
     while (number != end) {
         const WindowPlace place = context.members.window_place(number);
@@ -438,8 +436,8 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
                 }
             }
             if (context.members.failed()) co_return Error{Errc::failed, "array"};  // meanwhile
-            context.members.note_written_by_zeroes(number, windows);
             const WindowRange zeroed{number, number + windows};
+            context.members.note_written_by_zeroes(zeroed);
             zeroes.begin(WriteGround::marked, &hold);
             add_zeroes(zeroes, context, zeroed, span.may_free);
             while (zeroes.stage()) {
@@ -448,19 +446,19 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
             }
             zeroes.decide();
             const Result<void> done = co_await end_zeroes(context, &zeroes, &hold, zeroed);
-            context.members.note_written_by_zeroes(number, windows);  // lost meanwhile, or by this
+            context.members.note_written_by_zeroes(zeroed);  // lost meanwhile, or by this
             if (!done) {
-                const Result<void> told = co_await windows_doubtful(context, number, windows);
+                const Result<void> told = co_await windows_doubtful(context, zeroed);
                 if (context.members.failed()) co_return Error{Errc::failed, "array"};
                 BRAID_CO_CHECK(told);
                 co_return done.error();
             }
-            for (std::uint64_t i = 0; i != windows; ++i) {
-                context.members.rows_true(context.members.window_place(number + i),
+            for (WindowIndex at = number; at != zeroed.end; ++at) {
+                context.members.rows_true(context.members.window_place(at),
                                           row_range(0, context.geometry.window_rows));
             }
             if (!context.bad.empty()) {
-                BRAID_CO_CHECK(co_await zeroes_known(context, number, windows));
+                BRAID_CO_CHECK(co_await zeroes_known(context, zeroed));
             }
         }
         number += windows;

@@ -89,7 +89,7 @@ class Requests final : public PartSink {
     Task<void> flush_work();
     Task<Result<void>> zero(IoRequest* request);
     struct StripeSpan {
-        std::uint64_t first{0};
+        StripeIndex first{};
         std::uint64_t count{0};
         bool may_free{false};
     };

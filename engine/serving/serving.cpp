@@ -66,7 +66,7 @@ void Serving::adopt(const Configuration& wanted) {
         if (last.uuid == at.uuid && last.state == at.state) continue;
         last = {at.uuid, at.state};
         auto& slot = members_.slot(*at.role);
-        slot.rebuilt = raw(at.rebuilt) * geometry_.windows_per_stripe();
+        slot.rebuilt = geometry_.first_window(at.rebuilt);
         // One that failed before this start, and was not given, is not there.
         const bool gone = at.state == MemberState::faulty && slot.state == MemberState::missing;
         if (slot.state != at.state && !gone) members_.set_state(*at.role, at.state);
@@ -88,7 +88,7 @@ bool Serving::fits_records(const Configuration& wanted) const {
         if (in_use && slot.state != at.state) return false;
         if (in_use && !slot.is_open()) return false;
         if (slot.state == MemberState::rebuilding &&
-            slot.rebuilt < raw(at.rebuilt) * geometry_.windows_per_stripe()) {
+            slot.rebuilt < geometry_.first_window(at.rebuilt)) {
             return false;
         }
     }
@@ -125,7 +125,7 @@ std::optional<WalkPosition> Serving::walking() const {
 
 /// In memory at once; in the configuration only when the data is durable: Decider::walk_at().
 void Serving::walk_passed(const WalkOrder& order, WindowRange passed) {
-    BRAID_REQUIRE(passed.begin < passed.end && passed.end <= members_.window_count());
+    BRAID_REQUIRE(passed.begin < passed.end && passed.end <= members_.window_end());
     if (order.kind == WalkKind::rebuilding) {
         BRAID_REQUIRE(passed.end >= members_.slot(order.member).rebuilt);
         members_.slot(order.member).rebuilt = passed.end;

@@ -113,8 +113,7 @@ class Serving final : public ServingNode, private WalkHost {
     bool fits_records(const Configuration& wanted) const;
     Task<void> run_walk(WalkOrder order);
     WalkPosition position() const;
-    Task<Result<std::uint64_t>> take_batch(ReturningDisk from, std::uint64_t* at,
-                                           std::uint64_t end);
+    Task<Result<std::uint64_t>> take_batch(ReturningDisk from, RowIndex* at, RowIndex end);
 
     Clock& clock_;
     const Geometry& geometry_;

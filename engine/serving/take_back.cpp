@@ -65,16 +65,15 @@ Task<bool> take_rows(StripeContext context, Returning from) {
 
 /// Rows [at, end) of the member's list, as many as can be locked at once; `at` moves on. Gives the
 /// number of rows that could not be taken.
-Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, std::uint64_t* at,
-                                                std::uint64_t end) {
+Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, RowIndex* at, RowIndex end) {
     const Geometry& geometry = geometry_;
     std::array<std::optional<RowClaim>, windows_claimed_max> claims;
     std::vector<BadRange> known;
     std::uint64_t left = 0;
     for (std::size_t i = 0; i != windows_claimed_max && *at != end; ++i) {
-        const std::uint64_t window = *at / geometry.window_rows;
-        const std::uint64_t past = std::min(end, (window + 1) * geometry.window_rows);
-        const auto first = static_cast<std::uint32_t>(*at % geometry.window_rows);
+        const WindowIndex window = geometry.window_of(*at);
+        const RowIndex past = std::min(end, geometry.first_row(window + 1));
+        const auto first = static_cast<std::uint32_t>(*at - geometry.first_row(window));
         Returning rows;
         rows.disk = from.disk;
         rows.data_offset = from.data_offset;
@@ -117,9 +116,8 @@ Task<Result<std::uint64_t>> Serving::take_back(ReturningDisk from) {
     const std::vector<BadRange> listed = bad_.ranges();
     for (const BadRange& range : listed) {
         if (range.member != from.member || range.kind != BadKind::retry) continue;
-        for (std::uint64_t at = range.first; at != range.first + range.count;) {
-            BRAID_CO_TRY(const std::uint64_t more,
-                         co_await take_batch(from, &at, range.first + range.count));
+        for (RowIndex at = range.first; at != range.end();) {
+            BRAID_CO_TRY(const std::uint64_t more, co_await take_batch(from, &at, range.end()));
             left += more;
             if (members_.failed()) co_return Error{Errc::failed, "array"};
         }

@@ -51,7 +51,7 @@ class BufferPool {
 
     struct Acquire {
         BufferPool& pool;
-        std::uint64_t size;
+        std::uint64_t size;  // bytes
         ReadyQueue* queue{nullptr};
         std::coroutine_handle<> handle{};
         std::byte* data{nullptr};
@@ -96,7 +96,7 @@ class BufferPool {
     void remove_free(std::uint32_t at);
 
     std::byte* base_{nullptr};
-    std::uint64_t size_{0};
+    std::uint64_t size_{0};  // bytes
     std::uint64_t used_{0};
     std::vector<Block>
         blocks_;  // one for each row of the region; the first of a block speaks for it

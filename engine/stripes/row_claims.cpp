@@ -24,8 +24,7 @@ Coverage coverage_of(const Geometry& geometry, std::uint32_t window, const Part&
 }
 
 std::size_t RowClaims::bucket_of(WindowPlace place) const {
-    const std::uint64_t number = raw(place.stripe) * geometry_.windows_per_stripe() + place.window;
-    return (number * 0x9e3779b97f4a7c15) >> 52;
+    return (raw(geometry_.window_number(place)) * 0x9e3779b97f4a7c15) >> 52;
 }
 static_assert(4096 == 1 << (64 - 52));
 

@@ -120,7 +120,7 @@ void RowWrite::audit([[maybe_unused]] const DriveOp& op) const {
     for (std::uint64_t at = begin; at != begin + op.size;) {
         const auto row = static_cast<std::uint32_t>(at % window_size / row_size);
         const std::uint64_t size = std::min(begin + op.size - at, window_size - row * row_size);
-        audit_rows(member, members.window_place(at / window_size),
+        audit_rows(member, members.window_place(WindowIndex{at / window_size}),
                    row_range(row, static_cast<std::uint32_t>(size / row_size)));
         at += size;
     }

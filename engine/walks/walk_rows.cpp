@@ -30,7 +30,7 @@ RoleSet WalkBatch::bad_roles(const Geometry& geometry, std::uint32_t index,
     RoleSet roles;
     for (std::uint32_t m = 0; has_bad && m != geometry.member_count; ++m) {
         if (((bad[index][m] >> row) & 1) == 0) continue;
-        const StripeIndex stripe{(first + index) / geometry.windows_per_stripe()};
+        const StripeIndex stripe = geometry.stripe_of(first + index);
         roles |= RoleSet::of(geometry.role_of(stripe, MemberIndex{m}));
     }
     return roles;

@@ -43,10 +43,10 @@ struct WalkBatch {
     /// @param size  bytes of each member's piece of the buffer
     WalkBatch(const StripeContext& context, std::uint64_t size);
 
-    StripeIo io;  // of the window that is looked at
-    std::uint64_t member_size;
+    StripeIo io;                // of the window that is looked at
+    std::uint64_t member_size;  // bytes of each member in `buffer`
     Buffer buffer;
-    std::uint64_t first{0};
+    WindowIndex first{};
     std::uint32_t count{0};
     MemberSet read;                                     // those that the batch was read from
     bool has_bad{false};                                // a read of the batch failed

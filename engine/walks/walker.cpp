@@ -69,9 +69,9 @@ Task<Result<void>> Walker::run(WalkOrder order) {
     order_ = order;
     error_.reset();
     if (BRAID_MUTANT(resync_skips_last) && order.kind == WalkKind::resyncing) {
-        if (--order_.ranges.back().end == order.ranges.back().begin) {
-            order_.ranges.pop_back();
-        }
+        WindowRange& last = order_.ranges.back();
+        last.end = last.end - 1;
+        if (last.size() == 0) order_.ranges.pop_back();
     }
     range_ = 0;
     next_ = done_ = order.begin();
@@ -237,8 +237,8 @@ WalkStatus Walker::status() const {
     std::uint64_t end = 0;
     for (const WindowRange& range : order_.ranges) end += range.size();
     const std::uint64_t left = end - passed_;
-    const std::uint64_t all = context_.members.window_count();
-    if (order_.ranges.size() == 1 && order_.ranges.front().end == all) end = all;
+    const WindowIndex all = context_.geometry.window_end();
+    if (order_.ranges.size() == 1 && order_.ranges.front().end == all) end = raw(all);
     status.position = (end - left) * window;
     status.end = end * window;
     double rate = rate_;
@@ -336,11 +336,11 @@ Task<Result<void>> Walker::read_batch(Lane* lane) {
 Task<bool> Walker::answers(Lane* lane, MemberIndex member) {
     constexpr std::uint64_t places = 4;
     Members& members = context_.members;
-    const std::uint64_t windows = members.window_count();
+    const std::uint64_t windows = raw(members.window_end());
     Buffer row(row_size);
     bool asked = false;
     for (std::uint64_t i = 1; i <= places; ++i) {
-        const std::uint64_t at = (lane->first + i * windows / (places + 1)) % windows;
+        const WindowIndex at{raw(lane->first + i * windows / (places + 1)) % windows};
         if (at >= lane->first && at < lane->first + lane->count) continue;
         asked = true;
         DiskGroup group;

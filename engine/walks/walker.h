@@ -42,7 +42,7 @@ class Walker {
 
     bool running() const { return running_; }
     const WalkOrder& order() const { return order_; }         // with the counts so far
-    std::uint64_t position() const { return done_; }          // windows
+    WindowIndex position() const { return done_; }            // all before it is done
     std::uint64_t bytes_read() const { return bytes_read_; }  // of the walk, from members
     std::uint64_t rows_wrong() const {
         return rows_.rows_wrong();
@@ -97,10 +97,10 @@ class Walker {
     bool cancelled_{false};
     std::optional<Error> error_;
     std::size_t range_{0};      // of the order's, that the next batch is from
-    std::uint64_t next_{0};     // the first window that no lane has
+    WindowIndex next_{};        // the first window that no lane has
     std::uint64_t batches_{0};  // that lanes have taken
     std::uint64_t batches_done_{0};
-    std::uint64_t done_{0};    // every window of the order before it is done
+    WindowIndex done_{};       // every window of the order before it is done
     std::uint64_t passed_{0};  // windows done
     std::uint64_t bytes_read_{0};
     std::uint32_t looks_missed_{0};  // see find_zeros()
@@ -113,8 +113,8 @@ class Walker {
     Nanos checkpointed_{};
     bool checkpointing_{false};
     Nanos rate_since_{};
-    std::uint64_t rate_from_{0};
-    double rate_{0};  // bytes of a member per second, smoothed
+    std::uint64_t rate_from_{0};  // windows done by then
+    double rate_{0};              // bytes of a member per second, smoothed
 };
 
 }  // namespace braid

@@ -170,7 +170,9 @@ class Model {
         return scenario_.writers[writer].kind == Kind::computes ? LockMode::shared
                                                                 : LockMode::exclusive;
     }
-    WindowRows at(std::size_t writer) const { return {5, scenario_.writers[writer].rows}; }
+    WindowRows at(std::size_t writer) const {
+        return {WindowIndex{5}, scenario_.writers[writer].rows};
+    }
     static void send(World& world, std::size_t writer, std::uint32_t home, Message message) {
         world.writers[writer].sent[home].push_back(message);
     }
@@ -342,7 +344,7 @@ class Model {
     }
     void read_strip(World& world) {
         const std::uint32_t strip = scenario_.reads[world.reads];
-        const auto values = ask(world, strip, {5, 1}, WaiterNumber{0});
+        const auto values = ask(world, strip, {WindowIndex{5}, 1}, WaiterNumber{0});
         if (!values) return;
         world.reading = false;
         ++world.reads;

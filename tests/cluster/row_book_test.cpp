@@ -17,9 +17,9 @@ namespace {
 
 constexpr NodeBoot one{1, 11};
 constexpr NodeBoot two{2, 22};
-constexpr WindowRows row0{3, 1};
-constexpr WindowRows row1{3, 2};
-constexpr WindowRows both{3, 3};
+constexpr WindowRows row0{WindowIndex{3}, 1};
+constexpr WindowRows row1{WindowIndex{3}, 2};
+constexpr WindowRows both{WindowIndex{3}, 3};
 constexpr MemberIndex member{4};
 
 Stage stage_of(CommandId write, WindowRows at) {
@@ -59,7 +59,7 @@ TEST_F(Book, LocksComeInTheOrderInWhichTheyWereAskedFor) {
     EXPECT_TRUE(book.lock({one, 1}, row0, LockMode::exclusive));
     EXPECT_FALSE(book.lock({two, 1}, both, LockMode::exclusive));
     EXPECT_FALSE(book.lock({one, 2}, row1, LockMode::exclusive)) << "behind one that waits";
-    EXPECT_TRUE(book.lock({one, 3}, {9, 1}, LockMode::exclusive)) << "another window";
+    EXPECT_TRUE(book.lock({one, 3}, {WindowIndex{9}, 1}, LockMode::exclusive)) << "another window";
     book.unlock({one, 1}, effects);
     EXPECT_EQ(effects.granted, (std::vector<CommandId>{{two, 1}}));
     effects = {};
@@ -198,12 +198,12 @@ TEST_F(Book, RepeatsOfStagesChangeNothingAndFinishedOnesAreTooLate) {
     book.finished(one, 1);
     EXPECT_EQ(book.stage(stage_of({one, 1}, row0)), StageAnswer::finished);
     EXPECT_EQ(book.stage(stage_of({two, 1}, row0)), StageAnswer::staged) << "another node's";
-    EXPECT_EQ(book.stage(stage_of({one, 2}, {3, 0})), StageAnswer::invalid);
+    EXPECT_EQ(book.stage(stage_of({one, 2}, {WindowIndex{3}, 0})), StageAnswer::invalid);
 }
 
 TEST_F(Book, ANodeHasSoManyEntriesAndNoMore) {
     for (std::uint64_t i = 1; i <= RowBook::entries_max; ++i) {
-        ASSERT_EQ(book.stage(stage_of({one, i}, {i, 1})), StageAnswer::staged);
+        ASSERT_EQ(book.stage(stage_of({one, i}, {WindowIndex{i}, 1})), StageAnswer::staged);
     }
     EXPECT_EQ(book.stage(stage_of({one, 9999}, row0)), StageAnswer::full);
     EXPECT_EQ(book.stage(stage_of({two, 1}, row0)), StageAnswer::staged);
@@ -216,7 +216,7 @@ TEST_F(Book, ANodeHasSoManyEntriesAndNoMore) {
 TEST_F(Book, AppliedUptoStopsBeforeWhatIsOpen) {
     const EntryNumber first = staged({one, 1}, row0);
     staged({one, 2}, row1);
-    const EntryNumber third = staged({one, 3}, {5, 1});
+    const EntryNumber third = staged({one, 3}, {WindowIndex{5}, 1});
     decide({one, 1});
     decide({one, 3});
     applied(first);
@@ -304,7 +304,9 @@ TEST(RowBookLife, EverythingHoldsTogetherAfterEachStep) {
         const auto any_of = [&](const std::vector<CommandId>& ids) {
             return ids[rng.below(ids.size())];
         };
-        const auto some_rows = [&] { return WindowRows{rng.below(2), 1 + rng.below(7)}; };
+        const auto some_rows = [&] {
+            return WindowRows{WindowIndex{rng.below(2)}, 1 + rng.below(7)};
+        };
         for (int step = 0; step != 600; ++step) {
             const NodeBoot from = std::array{one, two, NodeBoot{3, 33}}[rng.below(3)];
             Effects effects;

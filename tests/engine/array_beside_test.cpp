@@ -167,10 +167,10 @@ TEST_F(BesideRetry, AMemberThatComesBackBringsItsRowBesideOneThatCanBeReadAgain)
     sim->settle();
     const auto is_tried = [&](std::uint32_t member) {
         const auto listed = sim->array->status().configuration.bad_rows;
-        const std::uint64_t row = row_of(stripe) - first_row;
+        const RowIndex row{row_of(stripe) - first_row};
         return std::ranges::any_of(listed, [&](const BadRange& at) {
             return at.member == MemberIndex{member} && at.kind == BadKind::retry &&
-                   at.first <= row && row < at.first + at.count;
+                   at.first <= row && row < at.end();
         });
     };
     ASSERT_TRUE(is_tried(1));

@@ -270,7 +270,7 @@ TEST_F(Recovery, DirtyAndDegradedIsAnErrorForThoseRowsAlone) {
     EXPECT_TRUE(sim->has_event("bad_rows"));
     ASSERT_FALSE(now.configuration.bad_rows.empty());
     EXPECT_EQ(now.configuration.bad_rows[0],
-              (BadRange{MemberIndex{lost}, 20 * 4, 4, BadKind::retry}));
+              (BadRange{MemberIndex{lost}, RowIndex{20 * 4}, 4, BadKind::retry}));
     EXPECT_EQ(read_error(offset_of(20, 0), 512), Errc::unknown);
     EXPECT_EQ(read_error(offset_of(20, 0) + 16384 - 512, 512), Errc::unknown);
     EXPECT_TRUE(reads_as_model(0, offset_of(20, 0)));
@@ -398,7 +398,7 @@ TEST_F(Recovery, TwoParitiesKnowWhichRowsWereTorn) {
     sim->settle();
     const auto bad = sim->array->status().configuration.bad_rows;
     ASSERT_EQ(bad.size(), 1U);
-    EXPECT_EQ(bad[0], (BadRange{MemberIndex{lost}, 20 * 4, 1, BadKind::retry}));
+    EXPECT_EQ(bad[0], (BadRange{MemberIndex{lost}, RowIndex{20 * 4}, 1, BadKind::retry}));
     EXPECT_EQ(read_error(offset_of(20, 0), 4096), Errc::unknown);
     EXPECT_TRUE(reads_as_model(offset_of(20, 0) + row_size, 3 * row_size));
     EXPECT_TRUE(reads_as_model(offset_of(20, 1), 2 * 16384));
@@ -430,7 +430,7 @@ TEST_F(Recovery, AMemberLostDuringTheResyncTakesRowsInDoubtWithIt) {
     const auto bad = sim->array->status().configuration.bad_rows;
     ASSERT_FALSE(bad.empty());
     {
-        EXPECT_EQ(bad[0], (BadRange{MemberIndex{lost}, 40 * 4, 4, BadKind::retry}));
+        EXPECT_EQ(bad[0], (BadRange{MemberIndex{lost}, RowIndex{40 * 4}, 4, BadKind::retry}));
         EXPECT_EQ(read_error(offset_of(40, 2), 512), Errc::unknown);
         EXPECT_TRUE(reads_as_model(offset_of(40, 0), 2 * 16384));
     }

@@ -194,7 +194,7 @@ TEST_F(AssemblyIntent, RowsThatAreUnknownKeepMdAway) {
     Configuration c = inspect(image).slot()->configuration;
     MdSuperblock sb = *inspect(image).superblock;
     EXPECT_FALSE(is_in_use(update_md_superblock(sb, c, c.members[0], 1)));
-    c.bad_rows = {{MemberIndex{1}, 5, 1}};
+    c.bad_rows = {{MemberIndex{1}, RowIndex{5}, 1}};
     EXPECT_TRUE(is_in_use(update_md_superblock(sb, c, c.members[0], 1)));
 }
 

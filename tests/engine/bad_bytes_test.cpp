@@ -32,7 +32,7 @@ TEST(BadBytes, AreTheRowsOfDataStripsByVolume) {
         BadRows bad(geometry, {});
         for (int i = 0; i != 6; ++i) {
             bad.set(bad.with({MemberIndex{static_cast<std::uint32_t>(rng.below(c.member_count))},
-                              rng.below(40), 1 + rng.below(round % 3 == 0 ? 40 : 9)}));
+                              RowIndex{rng.below(40)}, 1 + rng.below(round % 3 == 0 ? 40 : 9)}));
         }
         c.bad_rows = bad.ranges();
         std::map<std::string, std::set<std::uint64_t>> expected;  // rows of a volume
@@ -90,7 +90,8 @@ TEST(BadBytes, OfAWholeMemberTakeNoTime) {
     c.member_count = 10;
     c.strip_size = row_size;
     c.stripes = 10'000'000'000'000;
-    c.bad_rows = {{MemberIndex{3}, 0, c.stripes}, {MemberIndex{4}, 7, c.stripes - 13}};
+    c.bad_rows = {{MemberIndex{3}, RowIndex{0}, c.stripes},
+                  {MemberIndex{4}, RowIndex{7}, c.stripes - 13}};
     std::uint64_t total = 0;
     const auto named = bad_bytes_of(c, 100, &total);
     EXPECT_EQ(named.size(), 100U);

@@ -139,7 +139,7 @@ TEST(Change, TheRestIsTakenAsItIs) {
         EXPECT_NE(expected, before);
         EXPECT_EQ(apply(before, what), expected);
     };
-    const std::vector<BadRange> bad{{MemberIndex{1}, 4, 2, BadKind::retry}};
+    const std::vector<BadRange> bad{{MemberIndex{1}, RowIndex{4}, 2, BadKind::retry}};
     const ScrubRecord scrub{StripeIndex{3}, true, 4, 2};
     alters(change::BadRows{bad}, [&](Configuration& c) { c.bad_rows = bad; });
     alters(change::ScrubAt{scrub}, [&](Configuration& c) { c.scrub = scrub; });

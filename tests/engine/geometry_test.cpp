@@ -149,14 +149,29 @@ TEST(Geometry, AByteOfTheArrayHasOnePlaceAndBack) {
 TEST(Geometry, RowsOfWindowsFollowEachOtherOnAMember) {
     const Geometry geometry = make(shapes[5], 6, 1u << 20, 10);
     std::uint64_t expected = 0;
-    for (std::uint64_t stripe = 0; stripe != geometry.stripes; ++stripe) {
+    WindowIndex number{};
+    RowIndex row_number{};
+    for (StripeIndex stripe{}; stripe != StripeIndex{geometry.stripes}; ++stripe) {
+        EXPECT_EQ(geometry.first_window(stripe), number);
+        EXPECT_EQ(geometry.first_row(stripe), row_number);
         for (std::uint32_t window = 0; window != geometry.windows_per_stripe(); ++window) {
+            const WindowPlace place{stripe, window};
+            ASSERT_EQ(geometry.window_number(place), number);
+            ASSERT_EQ(geometry.window_place(number), place);
+            ASSERT_EQ(geometry.stripe_of(number), stripe);
+            ASSERT_EQ(geometry.first_row(number), row_number);
             for (std::uint32_t row = 0; row != geometry.window_rows; ++row) {
-                ASSERT_EQ(geometry.row_offset({StripeIndex{stripe}, window}, row), expected);
+                ASSERT_EQ(geometry.row_offset(place, row), expected);
+                ASSERT_EQ(geometry.row_number(place, row), row_number);
+                ASSERT_EQ(geometry.window_of(row_number), number);
+                ASSERT_EQ(geometry.stripe_of(row_number), stripe);
                 expected += row_size;
+                ++row_number;
             }
+            ++number;
         }
     }
+    EXPECT_EQ(number, geometry.window_end());
     EXPECT_EQ(expected, geometry.stripes * geometry.strip_size);
 }
 

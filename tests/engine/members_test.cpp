@@ -47,7 +47,7 @@ TEST(Members, ARebuiltMemberCountsUpToItsPosition) {
     for (std::uint32_t i = 0; i != 5; ++i) members.set_state(MemberIndex{i}, MemberState::in_sync);
     members.set_state(MemberIndex{3}, MemberState::faulty);
     members.set_state(MemberIndex{3}, MemberState::rebuilding);
-    members.slot(MemberIndex{3}).rebuilt = 7;  // windows, two of them a stripe
+    members.slot(MemberIndex{3}).rebuilt = WindowIndex{7};  // windows, two of them a stripe
     EXPECT_TRUE(members.is_live(MemberIndex{3}, {StripeIndex{3}, 0}));
     EXPECT_FALSE(members.is_live(MemberIndex{3}, {StripeIndex{3}, 1}));
     EXPECT_TRUE(members.state_of({StripeIndex{3}, 0}).lost.empty());
@@ -55,7 +55,7 @@ TEST(Members, ARebuiltMemberCountsUpToItsPosition) {
     EXPECT_EQ(state.lost, RoleSet::of(geometry.role_of(StripeIndex{3}, MemberIndex{3})));
     EXPECT_EQ(members.window_place(members.window_number({StripeIndex{3}, 1})),
               (WindowPlace{StripeIndex{3}, 1}));
-    EXPECT_EQ(members.window_count(), 20U);
+    EXPECT_EQ(members.window_end(), WindowIndex{20});
 }
 
 TEST(Members, WhatStaysInDoubtThoughItWasWrittenIsNotAsItWas) {
@@ -66,21 +66,22 @@ TEST(Members, WhatStaysInDoubtThoughItWasWrittenIsNotAsItWas) {
         for (std::uint32_t i = 0; i != 5; ++i) {
             members.set_state(MemberIndex{i}, MemberState::in_sync);
         }
-        if (!adds) members.doubt().add({0, members.window_count()});
+        if (!adds) members.doubt().add({WindowIndex{0}, members.window_end()});
         members.set_state(MemberIndex{1}, MemberState::faulty);
-        for (std::uint64_t window = 0; window != doubt_windows_max; ++window) {
+        const WindowIndex room{doubt_windows_max};
+        for (WindowIndex window{0}; window != room; ++window) {
             if (adds) members.doubt().add({window, window + 1});
             members.rows_true(members.window_place(window), 1);
         }
-        EXPECT_EQ(members.slot(MemberIndex{1}).kept, members.window_count());
-        const WindowPlace next = members.window_place(doubt_windows_max);
+        EXPECT_EQ(members.slot(MemberIndex{1}).kept, members.window_end());
+        const WindowPlace next = members.window_place(room);
         if (adds) {
             members.rows_doubtful(next, 1);
         } else {
             members.rows_true(next, 1);
         }
         EXPECT_EQ(members.rows_in_doubt(next, 3), 3U);
-        EXPECT_EQ(members.slot(MemberIndex{1}).kept, doubt_windows_max);
+        EXPECT_EQ(members.slot(MemberIndex{1}).kept, room);
     }
 }
 
@@ -106,7 +107,7 @@ TEST(Members, LossesAreCountedWhenALiveMemberGoes) {
 TEST(Members, ParityIsTrueBeforeThePositionOfTheResync) {
     const Geometry geometry = small();
     Members members(geometry);
-    members.doubt().add({5, members.window_count()});
+    members.doubt().add({WindowIndex{5}, members.window_end()});
     EXPECT_TRUE(members.state_of({StripeIndex{2}, 0}).parity_true);
     EXPECT_FALSE(members.state_of({StripeIndex{2}, 1}).parity_true);
 }

@@ -436,7 +436,7 @@ TEST(IntentAssembly, AfterMdRanItTheRecordsDoNotCount) {
 TEST(IntentAssembly, BadRowsKeepMdAwayFromAnArrayThatWasStoppedCleanly) {
     Kit kit = wide_kit(Level::raid6, 4);
     ASSERT_TRUE(kit.start());
-    kit.now.bad_rows = {{MemberIndex{1}, 3, 2}, {MemberIndex{2}, 16, 1}};
+    kit.now.bad_rows = {{MemberIndex{1}, RowIndex{3}, 2}, {MemberIndex{2}, RowIndex{16}, 1}};
     ASSERT_TRUE(kit.stop());
     EXPECT_TRUE(is_in_use(*findings_of(kit, 0).superblock));
     EXPECT_EQ(plain(findings_of(kit, 0).superblock->resync_offset), md_never);
@@ -460,7 +460,7 @@ TEST(IntentAssembly, TheListOfAnotherHistoryIsNotMds) {
     ASSERT_TRUE(kit.stop());
     kit.now.members[2].state = kit.now.members[3].state = MemberState::missing;
     ASSERT_TRUE(kit.start());
-    kit.now.bad_rows = {{MemberIndex{2}, 3, 2}};
+    kit.now.bad_rows = {{MemberIndex{2}, RowIndex{3}, 2}};
     ASSERT_TRUE(kit.step());
     for (const std::size_t at : {2, 3}) {
         test::change_superblock(*kit.disks[at], [](MdSuperblock& sb) {

@@ -65,7 +65,8 @@ ConfigSlot sample() {
     c.members[2].rebuilt = StripeIndex{1};
     c.volumes = {{"root", StripeIndex{0}, 1}, {"home", StripeIndex{2}, 2}};
     c.intent.region = 1u << 20;
-    c.bad_rows = {{MemberIndex{0}, 3, 5, BadKind::retry}, {MemberIndex{2}, 1, 63}};
+    c.bad_rows = {{MemberIndex{0}, RowIndex{3}, 5, BadKind::retry},
+                  {MemberIndex{2}, RowIndex{1}, 63}};
     slot.sequence = 9;
     slot.member = c.members[2].uuid;
     slot.tie = {4149193450, 0x01020304};
@@ -135,7 +136,7 @@ ConfigSlot largest(const std::string& path, std::uint32_t bad_ranges = 600) {
                              4'000'000'000'000});
     }
     // 600 always fit; these have the most digits in all.
-    const std::uint64_t rows = c.stripes;
+    const RowIndex rows{c.stripes};
     for (std::uint32_t i = 0; i != bad_ranges; ++i) {
         c.bad_rows.push_back(
             {MemberIndex{60}, rows - (bad_ranges - i) * 100'000'000'001, 100'000'000'000});
@@ -186,7 +187,8 @@ TEST(Slot, BadRowsHaveAPartOfTheSlotOfTheirOwn) {
     EXPECT_LE(to_json_text(slot).size(), rest_text_max) << "and with members that left";
     // The longest list that is taken.
     while (check_configuration(c)) {
-        c.bad_rows.push_back({MemberIndex{2}, 1'000'000 + 4096 * c.bad_rows.size(), 1024});
+        c.bad_rows.push_back(
+            {MemberIndex{2}, RowIndex{1'000'000 + 4096 * c.bad_rows.size()}, 1024});
     }
     EXPECT_NE(check_configuration(c).error().text.find("too many"), std::string::npos);
     EXPECT_GT(c.bad_rows.size(), 1200U);
@@ -201,7 +203,7 @@ TEST(Slot, AListThatIsTooLongIsJoinedWhereThatCostsLeast) {
     std::vector<BadRange> rows;
     for (std::uint64_t i = 0; i != 3000; ++i) {
         const BadKind kind = i < 1500 ? BadKind::retry : BadKind::voided;
-        rows.push_back({MemberIndex{i < 1500 ? 1U : 2U}, 1000 + 20 * i, 1, kind});
+        rows.push_back({MemberIndex{i < 1500 ? 1U : 2U}, RowIndex{1000 + 20 * i}, 1, kind});
     }
     const std::vector<BadRange> all = rows;
     ASSERT_FALSE(fit_slot(rows));
@@ -217,7 +219,7 @@ TEST(Slot, AListThatIsTooLongIsJoinedWhereThatCostsLeast) {
     for (const BadRange& range : all) {
         EXPECT_TRUE(std::ranges::any_of(rows, [&](const BadRange& joined) {
             return joined.member == range.member && joined.kind == range.kind &&
-                   joined.first <= range.first && range.first < joined.first + joined.count;
+                   joined.first <= range.first && range.first < joined.end();
         }));
     }
 }
@@ -248,7 +250,7 @@ TEST(Slot, AMemberThatLeftIsKeptWithWhatItHeld) {
 TEST(Slot, WhatAMemberThatIsAwayMayNotGiveIsNotListedAlong) {
     std::vector<BadRange> rows;
     for (std::uint64_t i = 0; i != 3000; ++i) {
-        rows.push_back({MemberIndex{1}, 1000 + 2 * i, 1, BadKind::retry});
+        rows.push_back({MemberIndex{1}, RowIndex{1000 + 2 * i}, 1, BadKind::retry});
     }
     std::vector<BadRange> as_they_are = rows;
     EXPECT_FALSE(merge_to_fit(as_they_are, MemberSet{0b10}));

@@ -13,11 +13,11 @@ namespace {
 
 std::set<std::uint64_t> rows_of(const RowSet& set) {
     std::set<std::uint64_t> rows;
-    std::uint64_t last = 0;
-    set.for_each([&](std::uint64_t first, std::uint64_t count) {
+    RowIndex last{};
+    set.for_each([&](RowIndex first, std::uint64_t count) {
         EXPECT_GE(first, last) << "in order";
         EXPECT_NE(count, 0U);
-        for (std::uint64_t i = 0; i != count; ++i) rows.insert(first + i);
+        for (std::uint64_t i = 0; i != count; ++i) rows.insert(raw(first) + i);
         last = first + count;
     });
     return rows;
@@ -32,7 +32,7 @@ TEST(RowSet, HasWhatWasAddedAndNothingElse) {
         for (int i = 0; i != 100; ++i) {
             const std::uint64_t first = rng.below(4000) + (rng.chance(2) ? 1'000'000'000'000 : 0);
             const std::uint64_t count = rng.chance(3) ? rng.below(300) : rng.below(3);
-            set.add(first, count);
+            set.add(RowIndex{first}, count);
             for (std::uint64_t row = first; row != first + count; ++row) rows.insert(row);
         }
         EXPECT_EQ(rows_of(set), rows);
@@ -40,17 +40,18 @@ TEST(RowSet, HasWhatWasAddedAndNothingElse) {
             const std::uint64_t first = rng.below(4100);
             const std::uint64_t count = rng.below(200);
             const auto at = rows.lower_bound(first);
-            EXPECT_EQ(set.overlaps(first, count), at != rows.end() && *at < first + count);
+            EXPECT_EQ(set.overlaps(RowIndex{first}, count),
+                      at != rows.end() && *at < first + count);
         }
         RowSet both;
-        both.add(5000, 10);
+        both.add(RowIndex{5000}, 10);
         both.add(set);
         for (std::uint64_t row = 5000; row != 5010; ++row) rows.insert(row);
         EXPECT_EQ(rows_of(both), rows);
         set.clear();
         EXPECT_TRUE(set.empty());
         EXPECT_TRUE(rows_of(set).empty());
-        EXPECT_FALSE(set.overlaps(0, 5000));
+        EXPECT_FALSE(set.overlaps(RowIndex{0}, 5000));
     }
 }
 
@@ -60,13 +61,13 @@ TEST(RowSet, PastItsBoundItBecomesCoarser) {
     std::set<std::uint64_t> rows;
     for (int i = 0; i != 100'000; ++i) {
         const std::uint64_t row = rng.below(std::uint64_t{1} << 30);
-        set.add(row, 1);
+        set.add(RowIndex{row}, 1);
         rows.insert(row);
     }
-    for (const std::uint64_t row : rows) ASSERT_TRUE(set.overlaps(row, 1)) << row;
+    for (const std::uint64_t row : rows) ASSERT_TRUE(set.overlaps(RowIndex{row}, 1)) << row;
     std::uint64_t runs = 0;
     std::uint64_t in_all = 0;
-    set.for_each([&](std::uint64_t, std::uint64_t count) {
+    set.for_each([&](RowIndex, std::uint64_t count) {
         ++runs;
         in_all += count;
     });
@@ -75,10 +76,10 @@ TEST(RowSet, PastItsBoundItBecomesCoarser) {
     EXPECT_GE(in_all, rows.size());
     // One long piece stays exact: it needs few blocks.
     set.clear();
-    set.add(7, 12'000 * 64);
-    EXPECT_TRUE(set.overlaps(7, 1));
-    EXPECT_FALSE(set.overlaps(0, 7));
-    EXPECT_FALSE(set.overlaps(7 + 12'000 * 64, 100));
+    set.add(RowIndex{7}, 12'000 * 64);
+    EXPECT_TRUE(set.overlaps(RowIndex{7}, 1));
+    EXPECT_FALSE(set.overlaps(RowIndex{0}, 7));
+    EXPECT_FALSE(set.overlaps(RowIndex{7 + 12'000 * 64}, 100));
 }
 
 }  // namespace

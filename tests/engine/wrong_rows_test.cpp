@@ -17,7 +17,7 @@ Configuration raid5() {
     return c;
 }
 WrongRows rows(std::uint64_t first, std::uint64_t count, MemberSet members = {}) {
-    return {first, count, members, "differs"};
+    return {RowIndex{first}, count, members, "differs"};
 }
 
 TEST(WrongRows, AreNamedAsBytesOfVolumes) {
@@ -48,12 +48,12 @@ TEST(WrongRows, NeighboursAreJoinedInAnyOrder) {
         EXPECT_FALSE(joiner.add(rows(row, 1)));
     }
     EXPECT_FALSE(joiner.add(rows(4, 1, MemberSet::of(MemberIndex{2}))));  // wrong in another way
-    const auto found = joiner.take_before(100);
+    const auto found = joiner.take_before(RowIndex{100});
     ASSERT_EQ(found.size(), 3u);
-    EXPECT_EQ(found[0].first, 0u);
+    EXPECT_EQ(found[0].first, RowIndex{0});
     EXPECT_EQ(found[0].count, 4u);
     EXPECT_EQ(found[1].count, 1u);
-    EXPECT_EQ(found[2].first, 5u);
+    EXPECT_EQ(found[2].first, RowIndex{5});
     EXPECT_EQ(found[2].count, 3u);
 }
 
@@ -62,12 +62,12 @@ TEST(WrongRows, AreNotJoinedAcrossVolumesAndMemoryIsBounded) {
     WrongRowsJoiner joiner(c);
     joiner.add(rows(39, 1));
     joiner.add(rows(40, 1));
-    EXPECT_EQ(joiner.take_before(41).size(), 1u) << "what may still grow stays";
-    EXPECT_EQ(joiner.take_before(42).size(), 1u);
+    EXPECT_EQ(joiner.take_before(RowIndex{41}).size(), 1u) << "what may still grow stays";
+    EXPECT_EQ(joiner.take_before(RowIndex{42}).size(), 1u);
     std::uint64_t out = 0;
     for (std::uint64_t row = 0; row != 100; row += 2) {
         if (const auto complete = joiner.add(rows(row, 1))) {
-            EXPECT_EQ(complete->first, 2 * out++);
+            EXPECT_EQ(complete->first, RowIndex{2 * out++});
         }
     }
     EXPECT_EQ(out, 50 - wrong_rows_open_max);

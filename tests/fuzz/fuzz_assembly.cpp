@@ -38,7 +38,7 @@ Images make_images(bool unclean) {
     test::Kit kit(test::kit_configuration(Level::raid6, 5, 1));
     kit.start();
     kit.now.members[1].state = MemberState::faulty;
-    kit.now.bad_rows = {{MemberIndex{1}, 3, 5}, {MemberIndex{2}, 16, 20}};
+    kit.now.bad_rows = {{MemberIndex{1}, RowIndex{3}, 5}, {MemberIndex{2}, RowIndex{16}, 20}};
     kit.step();
     if (!unclean) kit.stop();
     put(*kit.disks[0], 8, 0, {{0, 1, StripeIndex{1}}});

@@ -68,7 +68,8 @@ std::vector<std::string> fuzz_samples() {
         slot.configuration.scrub = ScrubRecord{StripeIndex{1}, true, 2, 3};
         slot.configuration.resynced = StripeIndex{2};
         slot.configuration.intent = {false, 1u << 20};
-        slot.configuration.bad_rows = {{MemberIndex{0}, 3, 5}, {MemberIndex{2}, 1, 63}};
+        slot.configuration.bad_rows = {{MemberIndex{0}, RowIndex{3}, 5},
+                                       {MemberIndex{2}, RowIndex{1}, 63}};
         slot.member = slot.configuration.members[0].uuid;
         samples.push_back(to_json_text(slot));
         // As format 1 has it.

@@ -104,7 +104,7 @@ class FakeArray final : public Array {
         status.recovery = RecoveryStatus{640, 64, 1u << 20, 7, 2, 1.5};
         // The first row of the strips that the lost member had.
         for (std::uint64_t stripe = 0; stripe != bad_stripes; ++stripe) {
-            status.configuration.bad_rows.push_back({MemberIndex{2}, stripe * 16, 1});
+            status.configuration.bad_rows.push_back({MemberIndex{2}, RowIndex{stripe * 16}, 1});
         }
         status.bad = bad_bytes_of(status.configuration, bad_bytes_listed_max, &status.bad_bytes);
         status.counters = counters_;

@@ -443,24 +443,23 @@ StripeIndex Oracle::stripe_of(std::uint64_t row) const {
     return StripeIndex{row / (geometry_.rows_per_strip() * geometry_.data_count())};
 }
 
-std::pair<std::uint64_t, std::uint64_t> Oracle::region_of(std::uint64_t stripe,
-                                                          std::uint64_t bytes) const {
-    std::uint64_t begin = 0;
-    std::uint64_t end = geometry_.stripes;
+std::pair<StripeIndex, StripeIndex> Oracle::region_of(StripeIndex stripe,
+                                                      std::uint64_t bytes) const {
+    StripeIndex begin{};
+    StripeIndex end{geometry_.stripes};
     for (const VolumeRecord& volume : volumes_) {
-        const std::uint64_t past = raw(volume.first) + volume.stripes;
-        if (stripe < raw(volume.first)) {
-            end = raw(volume.first);
+        if (stripe < volume.first) {
+            end = volume.first;
             break;
         }
-        begin = stripe < past ? raw(volume.first) : past;
-        if (stripe < past) {
-            end = past;
+        begin = stripe < volume.end() ? volume.first : volume.end();
+        if (stripe < volume.end()) {
+            end = volume.end();
             break;
         }
     }
     const std::uint64_t count = std::max<std::uint64_t>(1, bytes / geometry_.stripe_data_size());
-    const std::uint64_t first = begin + (stripe - begin) / count * count;
+    const StripeIndex first = begin + (stripe - begin) / count * count;
     return {first, std::min(first + count, end)};
 }
 
@@ -478,8 +477,8 @@ void Oracle::spread_doubt() {
             stripe.writes != 0 || (stripe.ever && nanos_ - stripe.touched_nanos < linger_nanos);
         if (!marked) continue;
         for (const std::uint64_t bytes : regions_) {
-            const auto [first, past] = region_of(at, bytes);
-            for (std::uint64_t in = first; in != past; ++in) doubtful_[in] = true;
+            const auto [first, past] = region_of(StripeIndex{at}, bytes);
+            for (StripeIndex in = first; in != past; ++in) doubtful_[raw(in)] = true;
         }
     }
 }
@@ -524,13 +523,13 @@ std::map<std::uint64_t, Oracle::Bad> Oracle::rows_of(const std::vector<BadRange>
     std::map<std::uint64_t, Bad> rows;
     const std::uint64_t per_strip = geometry_.rows_per_strip();
     for (const BadRange& range : ranges) {
-        for (std::uint64_t at = range.first; at != range.first + range.count; ++at) {
-            const StripeIndex stripe{at / per_strip};
+        for (RowIndex at = range.first; at != range.end(); ++at) {
+            const StripeIndex stripe = geometry_.stripe_of(at);
             const Role role = geometry_.role_of(stripe, range.member);
             if (raw(role) >= geometry_.data_count()) continue;
-            rows.emplace(
-                (raw(stripe) * geometry_.data_count() + raw(role)) * per_strip + at % per_strip,
-                Bad{range.member, range.kind});
+            rows.emplace((raw(stripe) * geometry_.data_count() + raw(role)) * per_strip +
+                             (at - geometry_.first_row(stripe)),
+                         Bad{range.member, range.kind});
         }
     }
     return rows;

@@ -209,8 +209,7 @@ class Oracle {
     std::uint64_t parity_row(std::uint64_t row) const;
     StripeIndex stripe_of(std::uint64_t row) const;
     /// [first, past) of the region that `stripe` is in, with regions of `bytes`.
-    std::pair<std::uint64_t, std::uint64_t> region_of(std::uint64_t stripe,
-                                                      std::uint64_t bytes) const;
+    std::pair<StripeIndex, StripeIndex> region_of(StripeIndex stripe, std::uint64_t bytes) const;
     void spread_doubt();
     std::optional<Broken> list(std::uint64_t row, MemberIndex member, const Configuration& now);
     std::optional<Broken> unlist(std::uint64_t row);
