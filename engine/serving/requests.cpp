@@ -197,15 +197,14 @@ bool Requests::split_stripe(IoRequest& request) {
     const std::uint64_t end = request.offset + request.size;
     const std::uint64_t begin = std::max(request.offset, request.next) - request.next;
     const std::uint64_t part_end = std::min(end - request.next, data_size);
-    const auto first_strip = static_cast<std::uint32_t>(begin / geometry.strip_size);
-    const auto last_strip = static_cast<std::uint32_t>((part_end - 1) / geometry.strip_size);
+    const auto before = static_cast<std::uint32_t>(begin / geometry.strip_size);
+    const auto last = static_cast<std::uint32_t>((part_end - 1) / geometry.strip_size);
+    const RoleSet strips = RoleSet::first(last + 1) - RoleSet::first(before);
     for (; request.next_window != geometry.windows_per_stripe(); ++request.next_window) {
         Part wanted;
         wanted.begin = begin;
         wanted.end = part_end;
-        for (std::uint32_t strip = first_strip; strip <= last_strip; ++strip) {
-            wanted.rows |= coverage_of(geometry, request.next_window, wanted, strip).any;
-        }
+        wanted.cover(geometry, request.next_window, strips);
         if (wanted.rows == 0) continue;
         if (free_part_ == nullptr) return false;  // there is more to do: it is not over before
         Part& part = *free_part_;

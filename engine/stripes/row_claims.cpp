@@ -23,6 +23,17 @@ Coverage coverage_of(const Geometry& geometry, std::uint32_t window, const Part&
     return coverage;
 }
 
+void Part::cover(const Geometry& geometry, std::uint32_t window, RoleSet among) {
+    for (const Role role : among) {
+        const Coverage own = coverage_of(geometry, window, *this, raw(role));
+        if (own.any == 0) continue;
+        if (strips.empty()) head = own;
+        tail = own;
+        rows |= own.any;
+        strips.add(role);
+    }
+}
+
 std::size_t RowClaims::bucket_of(WindowPlace place) const {
     return (raw(geometry_.window_number(place)) * 0x9e3779b97f4a7c15) >> 52;
 }
@@ -91,6 +102,27 @@ void unlink(WindowEntry& entry, Part* previous, Part& part) {
     part.next = nullptr;
 }
 
+bool fits(const JobParts& job, const Part& part) {
+    if (part.alone) return false;
+    for (const Role role : part.strips& job.covered) {
+        if ((part.coverage(role).any & job.strips[raw(role)].any) != 0) return false;
+    }
+    return true;
+}
+
+void join(JobParts& job, Part& part) {
+    (job.last != nullptr ? job.last->next : job.first) = &part;
+    job.last = &part;
+    ++job.count;
+    job.rows |= part.rows;
+    job.covered |= part.strips;
+    for (const Role role : part.strips) {
+        const Coverage coverage = part.coverage(role);
+        job.strips[raw(role)].any |= coverage.any;
+        job.strips[raw(role)].full |= coverage.full;
+    }
+}
+
 }  // namespace
 
 void RowClaims::add(Part& part, WindowPlace place) {
@@ -98,29 +130,6 @@ void RowClaims::add(Part& part, WindowPlace place) {
     WindowEntry& entry = find_or_make(place);
     append(entry, part);
     grant(entry);
-}
-
-bool RowClaims::fits(const JobParts& job, const Part& part) const {
-    if (part.alone) return false;
-    for (std::uint32_t strip = 0; strip != geometry_.data_count(); ++strip) {
-        const auto coverage = coverage_of(geometry_, job.entry->place.window, part, strip);
-        if ((coverage.any & job.strips[strip].any) != 0) return false;
-    }
-    return true;
-}
-
-void RowClaims::join(JobParts& job, Part& part) const {
-    (job.last != nullptr ? job.last->next : job.first) = &part;
-    job.last = &part;
-    ++job.count;
-    job.rows |= part.rows;
-    for (std::uint32_t strip = 0; strip != geometry_.data_count(); ++strip) {
-        const auto coverage = coverage_of(geometry_, job.entry->place.window, part, strip);
-        if (coverage.any == 0) continue;
-        job.strips[strip].any |= coverage.any;
-        job.strips[strip].full |= coverage.full;
-        job.covered |= RoleSet::of(Role{strip});
-    }
 }
 
 WindowEntry* RowClaims::next_window() {

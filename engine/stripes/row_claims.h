@@ -20,6 +20,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <coroutine>
 #include <cstdint>
 #include <deque>
@@ -29,10 +30,17 @@
 #include "engine/io/task.h"
 #include "engine/io_request.h"
 #include "engine/layout/geometry.h"
+#include "engine/layout/roles.h"
 
 namespace braid {
 
 struct WindowEntry;
+
+/// Which rows of one strip a part covers at least a byte of, and which of them entirely.
+struct Coverage {
+    RowMask any{0};
+    RowMask full{0};
+};
 
 /// What waits for rows, or holds them: a request's bytes in one window, or a RowClaim.
 struct Part {
@@ -41,16 +49,24 @@ struct Part {
     std::uint64_t begin{0};  // bytes in the stripe's data; [begin, end)
     std::uint64_t end{0};
     RowMask rows{0};
+    RoleSet strips;     // data strips that it has a byte of, in the window
+    Coverage head;      // of the first of them, and of the last;
+    Coverage tail;      // those between are covered entirely
     bool alone{false};  // not to be merged again: a job that it shared failed
     Part* next{nullptr};
     ReadyQueue* queue{nullptr};  // RowClaim only
     std::coroutine_handle<> handle{};
-};
 
-/// Which rows of one strip a part covers at least a byte of, and which of them entirely.
-struct Coverage {
-    RowMask any{0};
-    RowMask full{0};
+    /// Looks up, once, which rows of the window's strips [begin, end) covers; `among`: no others
+    /// can be.
+    void cover(const Geometry& geometry, std::uint32_t window, RoleSet among);
+    /// Of one of `strips`.
+    Coverage coverage(Role role) const {
+        if (role == *strips.begin()) return head;
+        const bool last =
+            raw(role) + 1 == static_cast<std::uint32_t>(std::bit_width(strips.bits()));
+        return last ? tail : Coverage{rows, rows};
+    }
 };
 Coverage coverage_of(const Geometry& geometry, std::uint32_t window, const Part& part,
                      std::uint32_t strip);
@@ -126,8 +142,6 @@ class RowClaims {
     void grant(WindowEntry& entry);
     void list(WindowEntry& entry);
     std::size_t bucket_of(WindowPlace place) const;
-    bool fits(const JobParts& job, const Part& part) const;
-    void join(JobParts& job, Part& part) const;
 
     const Geometry& geometry_;
     std::vector<WindowEntry*> buckets_;

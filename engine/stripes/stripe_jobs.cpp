@@ -176,10 +176,9 @@ void StripeJobs::Job::choose_sources() {
     fua = false;
     for (const Part* part = parts.first; part != nullptr; part = part->next) {
         fua |= part->request->fua;
-        for (const Role role : parts.covered) {
+        for (const Role role : part->strips) {
             const std::uint32_t i = raw(role);
-            const auto coverage = coverage_of(geometry, place().window, *part, i);
-            if (coverage.any == 0) continue;
+            const Coverage coverage = part->coverage(role);
             const bool whole = coverage.any == coverage.full && !seen.has(role);
             seen |= RoleSet::of(role);
             const std::byte* data = part->request->data;
@@ -274,12 +273,11 @@ void StripeJobs::Job::gather() {
 void StripeJobs::Job::gather_part(const Part& part) {
     const Geometry& geometry = context.geometry;
     const std::uint64_t stripe_begin = geometry.stripe_begin(place().stripe);
-    for (const Role role : gathered) {
+    for (const Role role : gathered& part.strips) {
         const std::uint32_t i = raw(role);
         const std::uint64_t window_begin = geometry.window_begin(role, place().window);
         const std::uint64_t begin = std::max(part.begin, window_begin);
         const std::uint64_t end = std::min(part.end, window_begin + geometry.window_size());
-        if (begin >= end) continue;
         auto* to = const_cast<std::byte*>(io.new_content[i]) +  // NOLINT: a buffer of ours
                    (begin - window_begin - io.first_row() * row_size);
         const std::byte* data = part.request->data;

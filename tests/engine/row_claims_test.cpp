@@ -59,9 +59,7 @@ class Model : public JobListener {
         at.part.end = last * strip + window_begin +
                       (first == last ? from + size : 1 + rng.below(geometry.window_size()));
         at.part.request = &at.request;
-        for (std::uint32_t i = 0; i != geometry.data_count(); ++i) {
-            at.part.rows |= coverage_of(geometry, at.place.window, at.part, i).any;
-        }
+        at.part.cover(geometry, at.place.window, geometry.data_roles());
         claims.add(at.part, at.place);
     }
     void add_claim(Rng& rng) {
@@ -114,6 +112,11 @@ class Model : public JobListener {
             if (part->alone) ++alone_seen;
             for (std::uint32_t i = 0; i != geometry.data_count(); ++i) {
                 const auto own = coverage_of(geometry, at.place.window, *part, i);
+                EXPECT_EQ(part->strips.has(Role{i}), own.any != 0);
+                if (own.any != 0) {
+                    EXPECT_EQ(part->coverage(Role{i}).any, own.any);
+                    EXPECT_EQ(part->coverage(Role{i}).full, own.full);
+                }
                 EXPECT_EQ(covered[i].any & own.any, 0U) << "two parts on one row of a strip";
                 covered[i].any |= own.any;
                 covered[i].full |= own.full;
@@ -268,9 +271,7 @@ struct Fixed {
         part.request = &request;
         part.begin = begin;
         part.end = begin + size;
-        for (std::uint32_t i = 0; i != geometry.data_count(); ++i) {
-            part.rows |= coverage_of(geometry, 0, part, i).any;
-        }
+        part.cover(geometry, 0, geometry.data_roles());
         claims.add(part, {});
         return part;
     }

@@ -96,7 +96,7 @@ class StripeJobsTest : public testing::Test, public PartSink {
         one.part.request = &one.request;
         one.part.begin = first * row_size;
         one.part.end = (first + count) * row_size;
-        one.part.rows = row_range(first, count);
+        one.part.cover(geometry, 0, geometry.data_roles());
         claims.add(one.part, {StripeIndex{stripe}, 0});
         return one;
     }
