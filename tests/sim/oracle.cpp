@@ -535,7 +535,21 @@ std::map<std::uint64_t, Oracle::Bad> Oracle::rows_of(const std::vector<BadRange>
     return rows;
 }
 
+/// A rebuild marks the stripes of listed rows before it makes parity true for what it writes there.
+void Oracle::see_rebuild(const Configuration& configuration) {
+    const bool was_rebuilding = std::exchange(
+        rebuilding_, std::ranges::find(configuration.members, MemberState::rebuilding,
+                                       &MemberRecord::state) != configuration.members.end());
+    if (!rebuilding_ && !was_rebuilding) return;
+    for (const auto& [row, bad] : rows_of(seen_)) {
+        Stripe& stripe = stripes_[raw(stripe_of(row))];
+        stripe.ever = true;
+        stripe.touched_nanos = nanos_;
+    }
+}
+
 std::optional<Broken> Oracle::see(const Configuration& configuration) {
+    see_rebuild(configuration);
     if (configuration.bad_rows == seen_) return std::nullopt;
     const auto before = rows_of(seen_);
     const auto now = rows_of(configuration.bad_rows);
