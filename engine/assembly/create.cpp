@@ -87,8 +87,8 @@ struct OldData {
     std::string said_by;  // of the offset: "PATH: its md superblock"
 };
 
-Checked<Unit> add_strip(OldData& known, const CreateMember& member, std::size_t role,
-                        const OldLayout& old) {
+Checked<Unit> add_old(OldData& known, const CreateMember& member, std::size_t role,
+                      const OldLayout& old) {
     const std::string said_by = fmt::format("{}: {}", member.path, old.source);
     if (old.role && raw(*old.role) != role) {
         return Refusal{fmt::format("{} says that it is member {}, and it is given as member {}; {}",
@@ -118,7 +118,7 @@ Checked<OldData> find_old_data(const CreateOptions& options, const Split& split)
     for (std::size_t role = 0; role != split.roles.size(); ++role) {
         for (const OldLayout& old : split.roles[role]->before) {
             BRAID_CHECK(check_old_shape(options, split.roles.size(), *split.roles[role], old));
-            BRAID_CHECK(add_strip(known, *split.roles[role], role, old));
+            BRAID_CHECK(add_old(known, *split.roles[role], role, old));
         }
     }
     return known;
