@@ -230,11 +230,8 @@ Task<void> mend_strips(StripeContext context, const StripeIo* io, RoleSet roles,
     RowWrite write(context);
     write.begin(WriteGround::mended);
     for (const Role role : roles) write.add_strip(*io, role, rows);
-    while (write.stage()) {
-        co_await write.group;
-        write.collect();
+    while (co_await write) {
     }
-    write.decide();
     if (write.failed().empty()) {
         const auto count = static_cast<std::uint32_t>(std::popcount(rows));
         context.counters.reads_corrected += std::uint64_t{roles.size()} * count;

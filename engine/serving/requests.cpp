@@ -317,6 +317,14 @@ Task<Result<void>> Requests::write_zeroes(std::uint64_t begin, std::uint64_t end
 
 namespace {
 
+/// What counts of these windows on a member that is live in the first of them: of one that is being
+/// rebuilt, those before its checkpoint.
+WindowRange live_part(const Members& members, MemberIndex member, WindowRange windows) {
+    const auto& slot = members.slot(member);
+    if (slot.state == MemberState::rebuilding) windows.end = std::min(windows.end, slot.rebuilt);
+    return windows;
+}
+
 void add_zeroes(RowWrite& write, const StripeContext& context, WindowRange zeroed, bool may_free) {
     const Members& members = context.members;
     const WindowPlace first = members.window_place(zeroed.begin);
@@ -325,11 +333,7 @@ void add_zeroes(RowWrite& write, const StripeContext& context, WindowRange zeroe
         piece.member = MemberIndex{i};
         piece.may_free = may_free;
         if (!members.is_live(piece.member, first)) continue;
-        piece.windows = zeroed;
-        const auto& slot = members.slot(piece.member);
-        if (slot.state == MemberState::rebuilding) {  // those before its checkpoint
-            piece.windows.end = std::min(zeroed.end, slot.rebuilt);
-        }
+        piece.windows = live_part(members, piece.member, zeroed);
         write.add_windows(piece);
     }
 }
@@ -345,11 +349,8 @@ Task<DriveResult> write_zero_windows(StripeContext context, const WriteIntent::H
         piece.windows = {at, at + 1};
         piece.content = zero_window().data();
         write.add_windows(piece);
-        while (write.stage()) {
-            co_await write.group;
-            write.collect();
+        while (co_await write) {
         }
-        write.decide();
         if (!write.failed_members().empty()) co_return write.result_of(member);
     }
     co_return DriveResult{};
@@ -364,9 +365,7 @@ Task<Result<void>> end_zeroes(StripeContext context, const RowWrite* zeroes,
     for (const MemberIndex member : zeroes->failed_members()) {
         DriveResult done = zeroes->result_of(member);
         if (done.is_members() && done.os_error == EOPNOTSUPP) {
-            const auto& slot = context.members.slot(member);
-            WindowRange own = zeroed;
-            if (slot.state == MemberState::rebuilding) own.end = std::min(own.end, slot.rebuilt);
+            const WindowRange own = live_part(context.members, member, zeroed);
             done = co_await write_zero_windows(context, mark, member, own);
         }
         if (done.ok()) continue;
@@ -439,11 +438,8 @@ Task<Result<void>> Requests::zero_stripes(StripeSpan span) {
             context.members.note_written_by_zeroes(zeroed);
             zeroes.begin(WriteGround::marked, &hold);
             add_zeroes(zeroes, context, zeroed, span.may_free);
-            while (zeroes.stage()) {
-                co_await zeroes.group;
-                zeroes.collect();
+            while (co_await zeroes) {
             }
-            zeroes.decide();
             const Result<void> done = co_await end_zeroes(context, &zeroes, &hold, zeroed);
             context.members.note_written_by_zeroes(zeroed);  // lost meanwhile, or by this
             if (!done) {

@@ -65,11 +65,8 @@ Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
         RowWrite write(context);
         write.begin(WriteGround::untrusted);
         for (const Role role : geometry.parity_roles() & live) write.add_strip(io, role, at.rows);
-        while (write.stage()) {
-            co_await write.group;
-            write.collect();
+        while (co_await write) {
         }
-        write.decide();
         if (!write.failed().empty()) {
             const bool full = write.tell_failed();
             co_return Error{full ? Errc::full : Errc::io, "row"};

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <array>
+#include <coroutine>
 #include <cstdint>
 
 #include "engine/stripes/stripe_context.h"
@@ -53,7 +54,24 @@ class RowWrite {
     /// At most pieces_max of them, and none beside rows of a window.
     void add_windows(const MemberWindows& piece);
 
-    /// `while (write.stage()) { co_await write.group; write.collect(); } write.decide();`
+    // `while (co_await write) {}` stages all of it, at most pieces_max pieces a round, and decides.
+    // It is awaited itself, which saves every write a coroutine's frame and a turn of the loop.
+    bool await_ready() { return !stage() || group.await_ready(); }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) {
+        group.await_suspend(self);
+    }
+    /// True: another round.
+    bool await_resume() {
+        if (!staged_) {
+            decide();
+            return false;
+        }
+        collect();
+        return true;
+    }
+
+    // The steps of it.
     bool stage();
     void collect();
     DiskGroup group;

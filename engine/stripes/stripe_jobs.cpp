@@ -486,11 +486,8 @@ Task<Result<void>> StripeJobs::fit_rows(Job* job, Error error) {
             }
             write.begin(WriteGround::marked, job->mark);
             for (const Role role : differs) write.add_strip(job->io, role, row_range(row, 1));
-            while (write.stage()) {
-                co_await write.group;
-                write.collect();
+            while (co_await write) {
             }
-            write.decide();
             write.tell_failed();
             if (!job->kept_of(write.failed()).empty()) doubtful |= row_range(row, 1);
         }
@@ -631,11 +628,8 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
     job->want_writes();
     context.members.note_written(job->place(), job->parts.rows, job->parts.covered);
     RowWrite& write = job->write;
-    while (write.stage()) {
-        co_await write.group;
-        write.collect();
+    while (co_await write) {
     }
-    write.decide();
     job->count_methods();
     context.counters.reads_corrected += job->state.unreadable.size();
     const RoleSet failed = write.failed();

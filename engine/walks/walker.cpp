@@ -447,11 +447,8 @@ Task<Result<void>> Walker::mend_window(Lane* lane, std::uint32_t index) {
         if (lane->wrong[index][raw(role)] == 0) continue;
         write.add_strip(lane->io, role, lane->wrong[index][raw(role)]);
     }
-    while (write.stage()) {
-        co_await write.group;
-        write.collect();
+    while (co_await write) {
     }
-    write.decide();
     const RoleSet failed = write.failed();
     if (failed.empty()) co_return Result<void>{};
     const bool full = write.tell_failed();
@@ -497,11 +494,8 @@ Task<Result<void>> Walker::rebuild_batch(Lane* lane) {
         piece.background = true;  // beside the loop, which computes the next batch
         write.add_windows(piece);
     });
-    while (write.stage()) {
-        co_await write.group;
-        write.collect();
+    while (co_await write) {
     }
-    write.decide();
     if (write.failed_members().empty()) co_return Result<void>{};
     write.tell_failed();
     const bool full = write.result_of(member).os_error == ENOSPC;

@@ -331,6 +331,9 @@ TEST(Orders, ARefusalSaysWhatKindOfObstacleThereIs) {
     EXPECT_NE(member(sim, 1).record.path, "m1") << "the spare took its place";
     std::optional<Checked<Unit>> first;
     sim.loop().tasks().spawn(keep(sim.array->fail_member("2", false), &first));
+    // Under way, which is not yet said by whose turn it is.
+    while (member(sim, 2).record.state == MemberState::in_sync) ASSERT_TRUE(sim.loop().step());
+    ASSERT_FALSE(first);
     std::optional<Checked<Unit>> second;
     sim.loop().tasks().spawn(keep(sim.array->remove_member("2"), &second));
     while (!first || !second) ASSERT_TRUE(sim.loop().step());

@@ -264,6 +264,15 @@ bool take_next(RowClaims& claims, JobParts& job) {
     return window != nullptr && claims.take_job(*window, job);
 }
 
+/// The job that comes next begins with `first`, has `count` parts, and is over at once.
+void expect_next(RowClaims& claims, const Part& first, std::uint32_t count = 1) {
+    JobParts job;
+    ASSERT_TRUE(take_next(claims, job));
+    EXPECT_EQ(job.first, &first);
+    EXPECT_EQ(job.count, count);
+    claims.end_job(job);
+}
+
 struct Fixed {
     explicit Fixed(const Geometry& the_geometry) : geometry(the_geometry) {}
     Part& add(RowClaims& claims, std::uint64_t begin, std::uint64_t size) {
@@ -328,13 +337,9 @@ TEST(RowClaims, WhatComesWhileAMarkIsAwaitedIsMergedOrComesAfter) {
     ASSERT_FALSE(ready.empty());
     EXPECT_EQ(ready.take().address(), &reader);
     claims.release(*beside.entry, beside.rows);
-    ASSERT_TRUE(take_next(claims, job));
-    EXPECT_EQ(job.first, &behind_beside);
-    claims.end_job(job);
+    expect_next(claims, behind_beside);
     claims.release(*reader.entry, reader.rows);
-    ASSERT_TRUE(take_next(claims, job));
-    EXPECT_EQ(job.first, &behind_reader);
-    claims.end_job(job);
+    expect_next(claims, behind_reader);
     EXPECT_EQ(claims.entries_in_use(), 0U);
 }
 
@@ -357,12 +362,8 @@ TEST(RowClaims, AJobThatWasSplitMeanwhileGoesFirst) {
     EXPECT_EQ(job.first, &one);
     EXPECT_EQ(job.count, 1U);
     claims.end_job(job);
-    ASSERT_TRUE(take_next(claims, job));
-    EXPECT_EQ(job.first, &two);
-    claims.end_job(job);
-    ASSERT_TRUE(take_next(claims, job));
-    EXPECT_EQ(job.first, &later);
-    claims.end_job(job);
+    expect_next(claims, two);
+    expect_next(claims, later);
     EXPECT_EQ(claims.entries_in_use(), 0U);
 }
 
@@ -383,13 +384,8 @@ TEST(RowClaims, OverlappingWritesStayInOrder) {
     JobParts none;
     EXPECT_FALSE(take_next(claims, none));
     claims.end_job(job);
-    ASSERT_TRUE(take_next(claims, job));
-    EXPECT_EQ(job.first, &second);
-    EXPECT_EQ(job.count, 1U);
-    claims.end_job(job);
-    ASSERT_TRUE(take_next(claims, job));
-    EXPECT_EQ(job.first, &third);
-    claims.end_job(job);
+    expect_next(claims, second);
+    expect_next(claims, third);
     EXPECT_EQ(claims.entries_in_use(), 0U);
 }
 
@@ -407,14 +403,9 @@ TEST(RowClaims, ASplitJobRunsPartByPartInItsOldOrder) {
     Part& late = writes.add(claims, 0, row_size);
     claims.split_job(job);
     for (Part* part : parts) {
-        ASSERT_TRUE(take_next(claims, job));
-        EXPECT_EQ(job.first, part);
-        EXPECT_EQ(job.count, 1U);
-        claims.end_job(job);
+        expect_next(claims, *part);
     }
-    ASSERT_TRUE(take_next(claims, job));
-    EXPECT_EQ(job.first, &late);
-    claims.end_job(job);
+    expect_next(claims, late);
     EXPECT_EQ(claims.entries_in_use(), 0U);
 }
 

@@ -149,14 +149,15 @@ class StripeJobsTest : public testing::Test, public PartSink {
         bool ended{false};
         Event end;
     };
+    static Task<void> keep_rows(RowClaims* claims, Claim* claim, WindowPlace place, RowMask rows) {
+        RowClaim own(*claims, place, rows);
+        co_await own;
+        claim->held = true;
+        auto end = claim->end.wait();
+        co_await end;
+    }
     static Task<void> hold_rows(RowClaims* claims, Claim* claim, WindowPlace place, RowMask rows) {
-        {
-            RowClaim own(*claims, place, rows);
-            co_await own;
-            claim->held = true;
-            auto end = claim->end.wait();
-            co_await end;
-        }
+        co_await keep_rows(claims, claim, place, rows);
         claim->ended = true;
     }
     /// Like zeroes: the mark first, then the rows.
@@ -166,11 +167,7 @@ class StripeJobsTest : public testing::Test, public PartSink {
             WriteIntent::Hold hold(*intent, place.stripe);
             const Result<void> marked = co_await hold;
             EXPECT_TRUE(marked.has_value());
-            RowClaim own(*claims, place, rows);
-            co_await own;
-            claim->held = true;
-            auto end = claim->end.wait();
-            co_await end;
+            co_await keep_rows(claims, claim, place, rows);
         }
         claim->ended = true;
     }
@@ -356,11 +353,8 @@ struct Rows {
         std::ranges::fill(buffer.span(), std::byte{0x77});
     }
     static Task<void> run(RowWrite* write) {
-        while (write->stage()) {
-            co_await write->group;
-            write->collect();
+        while (co_await *write) {
         }
-        write->decide();
     }
     const StripeContext& context;
     Buffer buffer{4 * 16 * row_size};
