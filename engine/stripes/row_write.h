@@ -55,7 +55,8 @@ class RowWrite {
     void add_windows(const MemberWindows& piece);
 
     // `while (co_await write) {}` stages all of it, at most pieces_max pieces a round, and decides.
-    // It is awaited itself, which saves every write a coroutine's frame and a turn of the loop.
+    // It is awaited itself, which saves every write a coroutine's frame and a turn of the loop. By
+    // its name: GCC 12 makes an illegal instruction of `while (co_await *pointer)`.
     bool await_ready() { return !stage() || group.await_ready(); }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> self) {

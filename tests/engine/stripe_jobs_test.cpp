@@ -353,7 +353,8 @@ struct Rows {
         std::ranges::fill(buffer.span(), std::byte{0x77});
     }
     static Task<void> run(RowWrite* write) {
-        while (co_await *write) {
+        RowWrite& own = *write;  // GCC 12 makes an illegal instruction of `co_await *write`
+        while (co_await own) {
         }
     }
     const StripeContext& context;
