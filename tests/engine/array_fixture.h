@@ -143,6 +143,25 @@ class SimArray {
         for (auto& platter : platters) platter->cut_power(loop_.rng());
     }
 
+    /// The power goes when the next configuration lies in some member's cache. It stays there, and of
+    /// the data nothing that was not flushed.
+    void crash_when_configured() {
+        const auto is_metadata = [](const SimPlatter::Write& write) {
+            return write.offset >= slots_offset && write.offset < slots_end;
+        };
+        while (std::ranges::none_of(platters, [&](const auto& platter) {
+            return std::ranges::any_of(platter->unflushed, is_metadata);
+        })) {
+            ASSERT_TRUE(loop_.step());
+        }
+        kill();
+        for (auto& platter : platters) {
+            platter->cut_power([&](std::size_t write, std::uint64_t) {
+                return platter->unflushed[write].offset < data_offset;
+            });
+        }
+    }
+
     /// Until it has begun.
     Checked<Unit> scrub(bool repair) { return loop().run_until_done(array->start_scrub(repair)); }
     Result<void> run(IoRequest& request) {

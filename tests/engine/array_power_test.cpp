@@ -80,5 +80,38 @@ TEST(SimArrayPower, FlushedDataIsThereAfterThePowerWasCut) {
     }
 }
 
+TEST(SimArrayPower, ARebuildGoesOnNoFurtherThanWhatIsDurable) {
+    SimArray sim({.seed = 30, .stripes = 1000});
+    sim.create();
+    ASSERT_TRUE(sim.open());
+    constexpr std::uint64_t piece = 1u << 20;
+    for (std::uint64_t at = 0; at < sim.size(); at += piece) {
+        Buffer data = random_bytes(sim.loop().rng(), std::min(piece, sim.size() - at));
+        ASSERT_TRUE(sim.write(at, data));
+    }
+    IoRequest flush;
+    flush.kind = IoKind::flush;
+    ASSERT_TRUE(sim.run(flush));
+    auto platter = sim.make_platter();
+    ASSERT_TRUE(sim.loop().run_until_done(
+        sim.array->replace_member("1", sim.disk(platter, sim.path_of(1)), false)));
+    sim.platters[1] = platter;
+    platter->delay_nanos = 3'000'000'000;  // so that it takes some checkpoints
+    const auto position = [&] {
+        for (const MemberRecord& member : sim.array->configuration().members) {
+            if (member.state == MemberState::rebuilding) return raw(member.rebuilt);
+        }
+        return std::uint64_t{0};
+    };
+    while (position() == 0) ASSERT_TRUE(sim.loop().step());
+    ASSERT_NO_FATAL_FAILURE(sim.crash_when_configured());
+    platter->delay_nanos = 0;
+    ASSERT_TRUE(sim.open());
+    EXPECT_NE(position(), 0U);
+    sim.settle();
+    sim.expect_content();
+    sim.expect_parity();
+}
+
 }  // namespace
 }  // namespace braid::sim

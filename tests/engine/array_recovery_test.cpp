@@ -111,6 +111,23 @@ class Recovery : public testing::Test {
             sim->array->add_member(sim->disk(platter, SimArray::path_of(lost)), true)));
         sim->settle();
     }
+    /// Row 1 of data strip `role` of stripe 30, on its member.
+    std::uint64_t unreadable_row() const {
+        return (SimArray::data_offset + 30 * 16384) / row_size + 1;
+    }
+    /// The member with data strip 0 of stripe 30 is rebuilt while a row of strip 1 cannot be read:
+    /// its own row is void then, the other is to be tried again.
+    void rebuild_beside_unreadable_row() {
+        const std::uint32_t lost = member_of(30, 0);
+        ASSERT_TRUE(
+            sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), false)));
+        sim->platters[member_of(30, 1)]->bad_rows.insert(unreadable_row());
+        auto platter = sim->make_platter();
+        ASSERT_TRUE(sim->loop().run_until_done(sim->array->replace_member(
+            std::to_string(lost), sim->disk(platter, SimArray::path_of(lost)), false)));
+        sim->platters[lost] = platter;
+        sim->settle();
+    }
     Errc read_error(std::uint64_t offset, std::uint64_t size) {
         Buffer into(size);
         const auto result = sim->read(offset, into);
@@ -450,14 +467,7 @@ TEST_F(Recovery, ARebuildGoesOnBehindRowsThatCannotBeComputed) {
     start(shape(Level::raid5, 11));
     const std::uint32_t lost = member_of(30, 0);
     const std::uint32_t other = member_of(30, 1);
-    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), false)));
-    const std::uint64_t row = (SimArray::data_offset + 30 * 16384) / row_size + 1;
-    sim->platters[other]->bad_rows.insert(row);
-    auto platter = sim->make_platter();
-    ASSERT_TRUE(sim->loop().run_until_done(sim->array->replace_member(
-        std::to_string(lost), sim->disk(platter, SimArray::path_of(lost)), false)));
-    sim->platters[lost] = platter;
-    sim->settle();
+    rebuild_beside_unreadable_row();
     EXPECT_EQ(sim->state_of(lost), MemberState::in_sync);
     const auto bad = sim->array->status().configuration.bad_rows;
     ASSERT_EQ(bad.size(), 2U);
@@ -476,6 +486,38 @@ TEST_F(Recovery, ARebuildGoesOnBehindRowsThatCannotBeComputed) {
     EXPECT_EQ(sim->array->status().configuration.bad_rows.size(), 1U);
     EXPECT_EQ(read_error(offset_of(30, 0) + row_size, 512), Errc::unknown);
     sim->expect_parity();
+}
+
+// Its parity was made of the row that is void now.
+TEST_F(Recovery, ARowBesideOneToBeTriedAgainIsNotComputed) {
+    start(shape(Level::raid5, 12));
+    rebuild_beside_unreadable_row();
+    sim->platters[member_of(30, 1)]->bad_rows.clear();
+    sim->platters[member_of(30, 2)]->bad_rows.insert(unreadable_row());
+    EXPECT_EQ(read_error(offset_of(30, 2) + row_size, 512), Errc::unknown);
+    sim->platters[member_of(30, 2)]->bad_rows.clear();
+    EXPECT_TRUE(reads_as_model(offset_of(30, 1), 2 * 16384));
+}
+
+// A crash finds it on the list, or with the parity that its being read again gave it.
+TEST_F(Recovery, ARowLeavesTheListWhenItsParityIsDurable) {
+    start(shape(Level::raid5, 13));
+    rebuild_beside_unreadable_row();
+    sim->platters[member_of(30, 1)]->bad_rows.clear();
+    Flight flight;
+    flight.data = Buffer(16384);
+    flight.request.offset = offset_of(30, 1);
+    flight.request.size = flight.data.size();
+    flight.request.data = flight.data.data();
+    flight.request.done = [](IoRequest&) {};
+    sim->array->submit(flight.request);
+    ASSERT_NO_FATAL_FAILURE(sim->crash_when_configured());
+    ASSERT_TRUE(sim->open());
+    sim->settle();
+    ASSERT_EQ(sim->array->status().configuration.bad_rows.size(), 1U);
+    const std::string third = std::to_string(member_of(30, 2));
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member(third, false)));
+    EXPECT_TRUE(reads_as_model(offset_of(30, 2), 16384));
 }
 
 TEST_F(Recovery, MoreThanTheListHoldsIsJoined) {
