@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Array: the members together with one geometry, on one loop. Opens what assembly found, serves
 // requests, keeps the configuration on the members, fails and rebuilds them. Everything here is
-// called on the loop's thread, but for read_direct().
+// called by who leads the loop, but for read_direct() and note_latency().
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // IoRequest: what a client asks of the array. It lives in the client's memory until `done` is
-// called, on the loop's thread; nothing is allocated for it.
+// called, by who leads the loop; nothing is allocated for it.
 #pragma once
 
 #include <cstddef>

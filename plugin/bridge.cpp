@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 
 #include "engine/base/limits.h"
@@ -14,12 +15,42 @@ namespace braid::plugin {
 namespace {
 
 enum Progress : std::uint32_t { under_way, awaited, over };
+using Word = std::atomic<std::uint32_t>;
+
+// The waiter may be gone by now. Then its stack had a word here that nobody waits on, or another
+// waiter that looks again and goes on sleeping.
+void wake(Word* word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0); }
+
+/// Whom a guest wakes when somebody else can lead: a system call for each would keep the loop as
+/// long as a request does.
+class Wakes {
+  public:
+    Wakes() { of_this_thread = this; }
+    ~Wakes() {
+        of_this_thread = nullptr;
+        for (std::size_t i = 0; i != count_; ++i) wake(words_[i]);
+    }
+    Wakes(const Wakes&) = delete;
+    Wakes& operator=(const Wakes&) = delete;
+
+    static void later_or_now(Word& word) {
+        Wakes* wakes = of_this_thread;
+        if (wakes == nullptr || wakes->count_ == wakes->words_.size()) return wake(&word);
+        wakes->words_[wakes->count_++] = &word;
+    }
+
+  private:
+    static thread_local Wakes* of_this_thread;
+    std::array<Word*, 32> words_;
+    std::size_t count_{0};
+};
+thread_local Wakes* Wakes::of_this_thread = nullptr;
 
 }  // namespace
 
 struct Bridge::Call : Message, IoRequest {
     Array* array{nullptr};
-    std::atomic<std::uint32_t> progress{under_way};
+    Word progress{under_way};
 
     void wait();
     static void start(Message& message) {
@@ -40,11 +71,8 @@ void Bridge::Call::wait() {
 }
 
 void Bridge::Call::finish(IoRequest& request) {
-    std::atomic<std::uint32_t>& word = static_cast<Call&>(request).progress;
-    if (word.exchange(over, std::memory_order_acq_rel) != awaited) return;
-    // The waiter may be gone by now. Then its stack had a word here that nobody waits on, or
-    // another waiter that looks again and goes on sleeping.
-    syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+    Word& word = static_cast<Call&>(request).progress;
+    if (word.exchange(over, std::memory_order_acq_rel) == awaited) Wakes::later_or_now(word);
 }
 
 Result<void> Bridge::run(Call& call) {
@@ -52,7 +80,12 @@ Result<void> Bridge::run(Call& call) {
     call.Message::run = Call::start;
     call.done = Call::finish;
     const Nanos start = loop_.now();
-    loop_.post(call);
+    if (call.size <= lead_size_max) {
+        const Wakes wakes;
+        loop_.post_or_lead(call);
+    } else {  // the copying costs far more than a switch; and whose request is done answers beside it
+        loop_.post(call);
+    }
     call.wait();
     array_.note_latency({loop_.now().value - start.value});
     if (call.ok) return {};

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The bridge from nbdkit's threads to the loop and back. A thread puts its request on its own
-// stack, posts it to the loop and sleeps on a word beside it until the loop is done with it:
-// nothing is allocated and no lock is taken. A read that lies on in-sync members is served by the
-// thread itself and never sees the loop.
+// stack and posts it to the loop. If the request is small and nobody leads the loop it does so
+// itself, and its request is mostly done by then; else it sleeps on a word beside the request until
+// the leader is done with it. Nothing is allocated and no lock is taken. A read that lies on in-sync
+// members is served by the thread itself and never sees the loop.
 #pragma once
 
 #include <cstdint>

@@ -95,6 +95,8 @@ static_assert(bad_page_max * 512 <= control_answer_size_max);
 
 // io_uring.
 inline constexpr std::uint32_t ring_entries = 1024;
+inline constexpr std::uint32_t lead_turns_max = 32;        // that a guest runs the loop for
+inline constexpr std::uint64_t lead_size_max = 16u << 10;  // of a request that makes a guest
 
 // Members.
 inline constexpr std::uint32_t read_errors_max = 20;  // corrected ones, halved each hour; then the

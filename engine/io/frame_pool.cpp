@@ -3,6 +3,7 @@
 
 #include <array>
 #include <new>
+#include <utility>
 
 namespace braid {
 namespace {
@@ -20,9 +21,11 @@ struct Free {
     Free* next;
 };
 
-struct Pool {
+}  // namespace
+
+struct FramePool {
     std::array<Free*, classes + 1> lists{};
-    ~Pool() {
+    ~FramePool() {
         for (Free* list : lists) {
             while (list != nullptr) {
                 Free* next = list->next;
@@ -32,15 +35,25 @@ struct Pool {
         }
     }
 };
-thread_local Pool pool;
+
+namespace {
+
+thread_local FramePool own;
+thread_local FramePool* lent = nullptr;
 
 constexpr std::size_t class_of(std::size_t size) { return (size + step - 1) / step; }
 
 }  // namespace
 
+FramePool& frame_pool() { return lent != nullptr ? *lent : own; }
+
+FramePoolLoan::FramePoolLoan(FramePool& pool) : before_(std::exchange(lent, &pool)) {}
+FramePoolLoan::~FramePoolLoan() { lent = before_; }
+
 void* frame_allocate(std::size_t size) {
     const std::size_t slot = class_of(size);
     if (!reuse || slot > classes) return ::operator new(size);
+    FramePool& pool = frame_pool();
     if (Free* free = pool.lists[slot]; free != nullptr) {
         pool.lists[slot] = free->next;
         return free;
@@ -51,7 +64,8 @@ void* frame_allocate(std::size_t size) {
 void frame_free(void* frame, std::size_t size) noexcept {
     const std::size_t slot = class_of(size);
     if (!reuse || slot > classes) return ::operator delete(frame);
-    pool.lists[slot] = new (frame) Free{pool.lists[slot]};
+    Free*& list = frame_pool().lists[slot];
+    list = new (frame) Free{list};
 }
 
 }  // namespace braid

@@ -214,9 +214,15 @@ Checked<MemberFile> open_member_file(const std::string& path, OpenOptions option
 }
 
 UringDisk::UringDisk(UringLoop& loop, MemberFile file)
-    : loop_(loop), file_(std::move(file)), slot_(loop.register_file(file_.fd.get())) {}
+    : loop_(loop),
+      file_(std::move(file)),
+      slot_(file_.info.in_memory ? -1 : loop.register_file(file_.fd.get())) {
+    if (!file_.info.in_memory) loop_.note_ring_disk(true);
+}
 
+/// A guest never gets here with a registered file: as long as there is one the loop is not lent.
 UringDisk::~UringDisk() {
+    if (!file_.info.in_memory) loop_.note_ring_disk(false);
     if (slot_ >= 0) loop_.unregister_file(slot_);
 }
 
@@ -266,6 +272,7 @@ int UringDisk::run_now(DiskOp& op) const {
 }
 
 void UringDisk::queue(DiskOp& op) {
+    if (loop_.defer(op)) return;
     io_uring_sqe* sqe = loop_.entry();
     const std::uint64_t at = op.offset + op.done;
     const auto size = static_cast<unsigned>(std::min(op.size - op.done, piece_max));
@@ -298,6 +305,12 @@ void UringDisk::queue(DiskOp& op) {
     }
     if (slot_ >= 0) io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
     io_uring_sqe_set_data(sqe, &op);
+}
+
+void UringDisk::queue_deferred(DiskOp& op) {
+    auto& disk = *static_cast<UringDisk*>(op.disk);
+    disk.queue(op);
+    disk.loop_.submit();
 }
 
 void UringDisk::completed(DiskOp& op, int result) {

@@ -62,6 +62,8 @@ class UringDisk final : public Disk {
 
     /// For the loop: the kernel is done with a piece of `op`.
     static void completed(DiskOp& op, int result);
+    /// For the loop, when its own thread leads again.
+    static void queue_deferred(DiskOp& op);
 
   private:
     int fd() const { return file_.fd.get(); }

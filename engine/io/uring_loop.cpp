@@ -16,17 +16,25 @@
 #include "engine/base/limits.h"
 #include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
+#include "parity/require.h"
 
 namespace braid {
 namespace {
 
 constexpr unsigned file_slots = 64;
+constexpr Nanos never{~std::uint64_t{0}};
 
 Nanos time_of(clockid_t clock) {
     timespec time{};
     clock_gettime(clock, &time);
     return {static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 +
             static_cast<std::uint64_t>(time.tv_nsec)};
+}
+
+__kernel_timespec time_left(Nanos now, Nanos until) {
+    const std::uint64_t left = until > now ? until.value - now.value : 0;
+    return {static_cast<long long>(left / 1'000'000'000),
+            static_cast<long long>(left % 1'000'000'000)};
 }
 
 }  // namespace
@@ -93,6 +101,7 @@ Checked<std::unique_ptr<UringLoop>> UringLoop::create() {
     loop->wake_fd_ = eventfd(0, EFD_CLOEXEC);
     if (loop->wake_fd_ < 0) return Refusal{fmt::format("eventfd: {}", os_error_text(errno))};
     loop->watch_wake_fd();
+    loop->deferred_.reserve(ring_entries);
     return loop;
 }
 
@@ -120,7 +129,7 @@ io_uring_sqe* UringLoop::entry() {
 }
 
 int UringLoop::register_file(int fd) {
-    if (!registered_files_) return -1;
+    if (!registered_files_ || guest_leads_) return -1;
     const int slot = std::countr_one(files_used_);
     if (slot >= static_cast<int>(file_slots)) return -1;
     if (io_uring_register_files_update(ring_.get(), static_cast<unsigned>(slot), &fd, 1) != 1) {
@@ -132,6 +141,7 @@ int UringLoop::register_file(int fd) {
 
 void UringLoop::unregister_file(int slot) {
     BRAID_REQUIRE(((files_used_ >> slot) & 1) != 0);
+    BRAID_REQUIRE(!guest_leads_);  // there is a disk of the ring: the loop is not lent
     int none = -1;
     io_uring_register_files_update(ring_.get(), static_cast<unsigned>(slot), &none, 1);
     files_used_ &= ~(std::uint64_t{1} << slot);
@@ -178,14 +188,36 @@ void UringLoop::fire_timers() {
 }
 
 void UringLoop::post(Message& message) {
-    if (inbox_.post(message)) wake();
+    switch (inbox_.post(message)) {
+        case Posted::leads:
+            return give();
+        case Posted::first:
+            return wake();
+        case Posted::behind:
+            return;
+    }
+}
+void UringLoop::post_or_lead(Message& message) {
+    switch (inbox_.post(message)) {
+        case Posted::leads:
+            return lead();
+        case Posted::first:
+            return wake();
+        case Posted::behind:
+            return;
+    }
 }
 void UringLoop::stop() {
     stopping_.store(true);
-    wake();
+    if (rest_.exchange(Rest::awake) != Rest::awake) write_wake_fd();
 }
+/// If it is lent, a guest leads, and will look before he leaves.
 void UringLoop::wake() {
-    if (!asleep_.exchange(false)) return;  // it will look before it sleeps
+    Rest seen = Rest::asleep;
+    if (!rest_.compare_exchange_strong(seen, Rest::awake)) return;  // it will look before it sleeps
+    write_wake_fd();
+}
+void UringLoop::write_wake_fd() {
     const std::uint64_t one = 1;
     // An eventfd that nobody reads takes 2^64-2 of these before it would block.
     [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
@@ -193,7 +225,7 @@ void UringLoop::wake() {
 
 void UringLoop::run() {
     while (!stopping_.load(std::memory_order_relaxed)) {
-        if (!run_turn()) submit_and_wait();
+        if (!run_turn()) rest();
     }
     stopping_.store(false);
 }
@@ -203,39 +235,120 @@ void UringLoop::run() {
 bool UringLoop::run_turn() {
     inbox_.run_all();
     fire_timers();
-    for (std::size_t left = ready_.size(); left != 0; --left) ready_.take().resume();
+    run_ready();
     if (ready_.empty()) return false;
     submit();
     if (in_flight_ != 0) reap();
     return true;
 }
 
+void UringLoop::run_ready() {
+    for (std::size_t left = ready_.size(); left != 0; --left) ready_.take().resume();
+}
+
 void UringLoop::submit() {
-    if (queued_ == 0) return;
+    if (queued_ == 0 || guest_leads_) return;
     io_uring_submit(ring_.get());
     queued_ = 0;
 }
 
+void UringLoop::rest() {
+    if (ring_disks_ == 0 && in_flight_ == 0) {
+        lend();
+    } else {
+        submit_and_wait();
+    }
+}
+
 void UringLoop::submit_and_wait() {
-    asleep_.store(true, std::memory_order_seq_cst);
+    rest_.store(Rest::asleep, std::memory_order_seq_cst);
     if (!inbox_.empty() || stopping_.load()) {
-        asleep_.store(false);
+        rest_.store(Rest::awake);
         return;
     }
     io_uring_cqe* cqe = nullptr;
     if (timers_.empty()) {
         io_uring_submit_and_wait(ring_.get(), 1);
     } else {
-        const Nanos time = now();
-        const Nanos until = timers_.begin()->first.first;
-        const std::uint64_t left = until > time ? until.value - time.value : 0;
-        __kernel_timespec limit{static_cast<long long>(left / 1'000'000'000),
-                                static_cast<long long>(left % 1'000'000'000)};
+        __kernel_timespec limit = time_left(now(), timers_.begin()->first.first);
         io_uring_submit_and_wait_timeout(ring_.get(), &cqe, 1, &limit, nullptr);
     }
     queued_ = 0;
-    asleep_.store(false);
+    rest_.store(Rest::awake);
     reap();
+}
+
+// ---- leading in turn -----------------------------------------------------------------------
+
+/// The own thread: sleeps without the lead, and has it again afterwards.
+void UringLoop::lend() {
+    submit();  // what watches the eventfd
+    lent_until_ = timers_.empty() ? never : timers_.begin()->first.first;
+    frames_ = &frame_pool();
+    want_.seen = false;
+    want_.run = [](Message& message) { static_cast<Want&>(message).seen = true; };
+    rest_.store(Rest::lent, std::memory_order_seq_cst);
+    if (stopping_.load() || !inbox_.leave()) {
+        rest_.store(Rest::awake);
+        return;
+    }
+    wait_lent();
+    rest_.store(Rest::awake);
+    const bool leads = given_.try_acquire() || inbox_.post(want_) == Posted::leads;
+    if (!leads) given_.acquire();
+    queue_deferred();
+    reap();
+}
+
+/// Reads completions' place only: the rest of the ring's memory is the leader's.
+void UringLoop::wait_lent() {
+    io_uring_cqe* cqe = nullptr;
+    if (lent_until_ == never) {
+        io_uring_wait_cqe(ring_.get(), &cqe);
+    } else {
+        __kernel_timespec limit = time_left(now(), lent_until_);
+        io_uring_wait_cqes(ring_.get(), &cqe, 1, &limit, nullptr);
+    }
+}
+
+/// A guest, whose message is in the inbox.
+void UringLoop::lead() {
+    const FramePoolLoan loan(*frames_);
+    guest_leads_ = true;
+    for (std::uint32_t turns = 1;; ++turns) {
+        inbox_.run_all();
+        run_ready();
+        if (ends_lead(turns)) break;
+        if (!ready_.empty()) continue;
+        guest_leads_ = false;
+        if (inbox_.leave()) return;
+        guest_leads_ = true;
+    }
+    guest_leads_ = false;
+    give();
+}
+
+/// The own thread has to go on.
+bool UringLoop::ends_lead(std::uint32_t turns) const {
+    if (want_.seen || turns == lead_turns_max || !deferred_.empty()) return true;
+    return !timers_.empty() && timers_.begin()->first.first < lent_until_;
+}
+
+/// Whoever leads, and is not the own thread.
+void UringLoop::give() {
+    const bool sleeps = rest_.exchange(Rest::awake) == Rest::lent;
+    given_.release();
+    if (sleeps) write_wake_fd();
+}
+
+bool UringLoop::defer(DiskOp& op) {
+    if (guest_leads_) deferred_.push_back(&op);
+    return guest_leads_;
+}
+
+void UringLoop::queue_deferred() {
+    for (DiskOp* op : deferred_) UringDisk::queue_deferred(*op);
+    deferred_.clear();
 }
 
 void UringLoop::reap() {

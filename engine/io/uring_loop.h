@@ -2,18 +2,37 @@
 // The production loop: one thread, one io_uring, one ready queue, a clock and an inbox. A turn
 // runs the inbox, the timers that are due and what is ready, submits all I/O that came of it in
 // one system call, and sleeps when nothing is left to do.
+//
+// While its thread sleeps and no disk of it works by the ring, the loop is *lent*: whoever brings a
+// message then leads the loop, as a guest, until nothing is left to do, and the two switches between
+// threads are saved. What holds:
+// - One thread leads at a time (inbox.h). Everything here is the leader's, but for what says "any
+//   thread".
+// - The ring is the own thread's alone (SINGLE_ISSUER; and the kernel cancels what a thread has
+//   under way when it ends, as nbdkit's do with their connection). What a guest would submit waits
+//   in `deferred_`.
+// - A guest leaves, or gives the lead to the own thread: when that wants it (a timer is due, a
+//   completion or a stop has come), when there is something for the ring, when a timer was armed
+//   that ends before the own thread's sleep, and after lead_turns_max turns.
+// - No gift is lost: `given_` counts it, whatever the own thread does. If that sleeps it is woken by
+//   the eventfd, since it said `lent` before it left the lead. If it is awake, it takes what is
+//   given, or posts `want_`: then it leads, or there is a guest who runs `want_`, or gives before,
+//   and the own thread waits for just that. There is one gift at most for each time that it is lent.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <semaphore>
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/base/result.h"
 #include "engine/io/clock.h"
+#include "engine/io/frame_pool.h"
 #include "engine/io/inbox.h"
 #include "engine/io/ready_queue.h"
 #include "engine/io/task.h"
@@ -46,6 +65,8 @@ class UringLoop final : public Clock {
     void stop();
     /// Any thread: runs `message` on the loop.
     void post(Message& message);
+    /// Any thread: the same, and this thread may do it, and what else there is to do meanwhile.
+    void post_or_lead(Message& message);
 
     /// Runs the loop until `task` is done and gives its result: for tools and tests.
     template <class T>
@@ -75,7 +96,11 @@ class UringLoop final : public Clock {
     io_uring_sqe* entry();
     /// Hands what is queued to the kernel now, not at the end of the turn.
     void submit();
-    /// Registers `fd`; -1 when the table is full.
+    /// For UringDisk: there is one more, or one fewer, whose requests need the ring.
+    void note_ring_disk(bool more) { ring_disks_ += more ? 1 : -1; }
+    /// For UringDisk: true if a guest leads: the own thread will queue `op`.
+    bool defer(DiskOp& op);
+    /// Registers `fd`; -1 when the table is full, or a guest leads.
     int register_file(int fd);
     void unregister_file(int slot);
 
@@ -94,10 +119,21 @@ class UringLoop final : public Clock {
         done->store(true);
     }
     bool run_turn();
+    void run_ready();
+    void queue_deferred();
     void fire_timers();
     void submit_and_wait();
     void reap();
+
+    enum class Rest : std::uint8_t { awake, asleep, lent };  // of the own thread; asleep: it leads
     void wake();
+    void write_wake_fd();
+    void rest();
+    void lend();
+    void wait_lent();
+    void lead();
+    bool ends_lead(std::uint32_t turns) const;
+    void give();
     void watch_wake_fd();
 
     struct EndRing {
@@ -113,11 +149,24 @@ class UringLoop final : public Clock {
     ByteSpan registered_;
     int wake_fd_{-1};
     std::uint64_t wake_value_{0};
-    std::atomic<bool> asleep_{false};
+    std::atomic<Rest> rest_{Rest::awake};
     std::atomic<bool> stopping_{false};
     unsigned queued_{0};     // entries not yet submitted
     unsigned in_flight_{0};  // submitted or queued, not yet completed; without the wake entry
     std::uint64_t timers_armed_{0};
+
+    // Leading in turn.
+    struct Want : Message {
+        bool seen{false};
+    };
+    Want want_;                       // posted by the own thread, run by a guest
+    std::binary_semaphore given_{0};  // the lead, to the own thread
+    bool guest_leads_{false};
+    int ring_disks_{0};
+    std::vector<DiskOp*> deferred_;  // for the own thread to queue
+    Nanos lent_until_{};             // when the own thread wakes by itself
+    FramePool* frames_{nullptr};     // the own thread's
+
     using TimerKey = std::pair<std::pair<Nanos, std::uint64_t>, Timer*>;
     std::set<TimerKey> timers_;
     TaskGroup tasks_{ready_};  // ends first: frames that are left may hold disks and timers

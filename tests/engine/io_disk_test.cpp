@@ -13,8 +13,10 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
+#include <semaphore>
 #include <string>
 #include <thread>
 #include <vector>
@@ -437,6 +439,140 @@ TEST(UringLoop, RunsWhatOtherThreadsPostAlsoWhenItSleeps) {
     loop.run();
     for (std::thread& thread : threads) thread.join();
     EXPECT_EQ(count, threads_count * each);
+}
+
+struct Errand : Message {
+    UringLoop* loop{nullptr};
+    Task<void> (*make)(Errand*){nullptr};
+    UringDisk* disk{nullptr};
+    ByteSpan data;
+    std::uint64_t* count{nullptr};  // the leader's
+    int os_error{0};
+    std::thread::id begun_on;
+    std::binary_semaphore over{0};
+
+    static void start(Message& message) {
+        auto& self = static_cast<Errand&>(message);
+        self.begun_on = std::this_thread::get_id();
+        self.loop->tasks().spawn(self.make(&self));
+    }
+};
+Task<void> wait_a_while(Errand* errand) {
+    for (int i = 0; i != 3; ++i) {
+        Timer timer{*errand->loop, {errand->loop->now().value + 200'000}};
+        co_await timer;
+        ++*errand->count;
+    }
+    errand->over.release();
+}
+Task<void> read_in_the_background(Errand* errand) {
+    DiskOp op;
+    op.background = true;
+    op.size = errand->data.size();
+    op.data = errand->data.data();
+    DiskGroup group;
+    submit(*errand->disk, group, op);
+    co_await group;
+    errand->os_error = op.os_error;
+    ++*errand->count;
+    errand->over.release();
+}
+Task<void> only_count(Errand* errand) {
+    co_await Yield{};
+    ++*errand->count;
+    errand->over.release();
+}
+
+/// A loop on a thread of its own, which lends it while it has nothing to do.
+class LentLoop {
+  public:
+    LentLoop() {
+        std::promise<void> up;
+        auto started = up.get_future();
+        thread_ = std::thread([this, &up] {
+            loop_ = UringLoop::create().value();
+            up.set_value();
+            loop_->run();
+            left_alone_.acquire();
+            disk_.reset();
+            loop_.reset();
+        });
+        started.wait();
+    }
+    ~LentLoop() {
+        loop_->stop();
+        left_alone_.release();
+        thread_.join();
+    }
+    UringLoop& loop() { return *loop_; }
+    std::unique_ptr<UringDisk> disk_;
+
+    void run(Errand& errand, Task<void> (*make)(Errand*)) {
+        errand.loop = loop_.get();
+        errand.disk = disk_.get();
+        errand.count = &count_;
+        errand.make = make;
+        errand.run = Errand::start;
+        loop_->post_or_lead(errand);
+        errand.over.acquire();
+    }
+    std::uint64_t count_{0};
+
+  private:
+    std::unique_ptr<UringLoop> loop_;
+    std::binary_semaphore left_alone_{0};
+    std::thread thread_;
+};
+
+TEST(UringLoop, WhoFindsItFreeRunsIt) {
+    LentLoop lent;
+    bool led = false;
+    for (int i = 0; i != 1000 && !led; ++i) {  // the own thread may have been in it so far
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        Errand errand;
+        lent.run(errand, only_count);
+        led = errand.begun_on == std::this_thread::get_id();
+    }
+    EXPECT_TRUE(led);
+}
+
+// Timers that guests arm, and I/O that only the own thread can submit, come to their end though
+// every guest has gone.
+TEST(UringLoop, TheOwnThreadDoesWhatGuestsCannot) {
+    if (access("/dev/shm", W_OK) != 0) GTEST_SKIP() << "skipped: there is no tmpfs";
+    LentLoop lent;
+    TemporaryFile file("/dev/shm", disk_size);
+    auto opened = open_member_file(file.path(), {});
+    ASSERT_TRUE(opened) << opened.error().text;
+    lent.disk_ = std::make_unique<UringDisk>(lent.loop(), std::move(*opened));
+    Buffer data(4 * row_size);
+    for (int i = 0; i != 50; ++i) {
+        Errand timed;
+        lent.run(timed, wait_a_while);
+        Errand read;
+        read.data = data.span();
+        lent.run(read, read_in_the_background);
+        EXPECT_EQ(read.os_error, 0);
+    }
+}
+
+TEST(UringLoop, ManyLeadInTurn) {
+    constexpr std::size_t threads_count = 4;
+    constexpr std::size_t each = 2000;
+    LentLoop lent;
+    std::vector<std::thread> threads;
+    for (std::size_t t = 0; t != threads_count; ++t) {
+        threads.emplace_back([&lent, t] {
+            for (std::size_t i = 0; i != each; ++i) {
+                Errand errand;
+                const bool timed = t == 0 && i % 20 == 0;
+                lent.run(errand, timed ? wait_a_while : only_count);
+                if (i % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            }
+        });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(lent.count_, threads_count * each + each / 20 * 2);
 }
 
 TEST(UringDisk, AFileThatShrinksIsAnErrorNotAHang) {
