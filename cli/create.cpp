@@ -281,8 +281,7 @@ void print_plan(const CreatePlan& plan, bool future) {
         fmt::print("  {:<9} {}  {}\n", what, member.path, size_text(member.size));
     }
     for (const VolumeRecord& volume : c.volumes) {
-        fmt::print("  volume    {}  {}\n", volume.name,
-                   size_text(volume.stripes * c.stripe_data_size()));
+        fmt::print("  volume    {}  {}\n", volume.name, size_text(c.size_of(volume)));
     }
     const std::uint64_t used = c.volumes.empty() ? 0 : raw(c.volumes.back().end());
     if (used < c.stripes) {

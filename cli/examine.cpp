@@ -352,8 +352,8 @@ Json json_of(const Assembly& assembly) {
     for (const VolumeRecord& volume : c.volumes) {
         Json item;
         item["name"] = volume.name;
-        item["offset"] = raw(volume.first) * c.stripe_data_size();
-        item["size"] = volume.stripes * c.stripe_data_size();
+        item["offset"] = c.offset_of(volume);
+        item["size"] = c.size_of(volume);
         json["volumes"].push_back(std::move(item));
     }
     json["given"] = Json::array();

@@ -47,7 +47,7 @@ std::string slot_lines(const ConfigSlot& slot) {
     if (const MemberRecord* own = own_record(slot)) {
         text += fmt::format("  role      {}, {}{}, uuid {}\n", name_of_role(*own),
                             text_of(own->state), rebuilt_words(*own), slot.member.text());
-        text += fmt::format("  data      {} from byte {} on\n", size_text(c.stripes * c.strip_size),
+        text += fmt::format("  data      {} from byte {} on\n", size_text(c.member_data_size()),
                             own->data_offset);
     }
     for (const MemberRecord& record : c.members) {
@@ -57,8 +57,7 @@ std::string slot_lines(const ConfigSlot& slot) {
     }
     for (const VolumeRecord& volume : c.volumes) {
         text += fmt::format("  volume    {}  {}, stripes {} to {}\n", volume.name,
-                            size_text(volume.stripes * c.stripe_data_size()), raw(volume.first),
-                            raw(volume.end() - 1));
+                            size_text(c.size_of(volume)), raw(volume.first), raw(volume.end() - 1));
     }
     return text;
 }
@@ -70,8 +69,7 @@ std::string parts_lines(const Configuration& c) {
                             member.path);
     }
     for (const VolumeRecord& volume : c.volumes) {
-        text += fmt::format("  volume    {:<10}  {}\n", volume.name,
-                            size_text(volume.stripes * c.stripe_data_size()));
+        text += fmt::format("  volume    {:<10}  {}\n", volume.name, size_text(c.size_of(volume)));
     }
     return text;
 }
@@ -98,14 +96,14 @@ nlohmann::ordered_json slot_json(const ConfigSlot& slot) {
         if (own->role) json["role"] = raw(*own->role);
         json["state"] = std::string(text_of(own->state));
         json["data_offset"] = own->data_offset;
-        json["size"] = c.stripes * c.strip_size;
+        json["size"] = c.member_data_size();
     }
     json["volumes"] = nlohmann::ordered_json::array();
     for (const VolumeRecord& volume : c.volumes) {
         nlohmann::ordered_json item;
         item["name"] = volume.name;
-        item["offset"] = raw(volume.first) * c.stripe_data_size();
-        item["size"] = volume.stripes * c.stripe_data_size();
+        item["offset"] = c.offset_of(volume);
+        item["size"] = c.size_of(volume);
         json["volumes"].push_back(std::move(item));
     }
     return json;

@@ -11,6 +11,7 @@
 #include "cli/online_tools.h"
 #include "cli/picture.h"
 #include "cli/text.h"
+#include "engine/base/limits.h"
 
 namespace braid::cli {
 namespace {
@@ -43,7 +44,7 @@ Checked<nlohmann::json> get_bad(ControlClient& client) {
     nlohmann::json all = nlohmann::json::array();
     for (std::uint64_t first = 0;;) {
         BRAID_TRY(nlohmann::json page,
-                  client.get(fmt::format("/v1/bad?count=10000&first={}", first)));
+                  client.get(fmt::format("/v1/bad?count={}&first={}", bad_page_max, first)));
         for (const nlohmann::json& range : list_in(page, "bad")) all.push_back(range);
         const std::uint64_t next = number_in(page, "next");
         if (next <= first) {  // null, at the end

@@ -170,12 +170,11 @@ json json_of(const std::vector<ArrayEvent>& events) {
 
 json volumes_json(const Configuration& configuration) {
     json list = json::array();
-    const std::uint64_t stripe = configuration.stripe_data_size();
     for (const VolumeRecord& volume : configuration.volumes) {
         list.push_back({{"index", list.size()},
                         {"name", volume.name},
-                        {"offset", raw(volume.first) * stripe},
-                        {"size", volume.stripes * stripe}});
+                        {"offset", configuration.offset_of(volume)},
+                        {"size", configuration.size_of(volume)}});
     }
     return list;
 }

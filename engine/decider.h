@@ -49,7 +49,7 @@ class Decider {
     virtual void read_failed(MemberIndex member, int os_error) = 0;
     /// A flush failed: the member is lost from now on. Where the level needs it it is kept, and
     /// nothing is written any more.
-    virtual void write_failed(MemberIndex member, int os_error) = 0;
+    virtual void flush_failed(MemberIndex member, int os_error) = 0;
     /// A write or zero of a strip failed, or a record of the write intent. The member is lost from
     /// now on; or it is kept, because there was no room on it, or the level needs it: then parity
     /// is to be made to fit what the members hold, or the rows go to rows_doubtful(); and who waits

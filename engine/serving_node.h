@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "engine/base/result.h"
@@ -31,13 +32,30 @@ class ServingNode {
   public:
     virtual ~ServingNode() = default;
 
-    /// What is wanted from now on, though no member may hold it yet. The one place that sets
-    /// members' states, what may be read past the loop, and the rows that cannot be known.
+    /// What is wanted from now on, though no member may hold it yet. States of members, what may be
+    /// read past the loop, and the rows that cannot be known follow from it; but for a loss, which
+    /// member_lost() has told before, and how far a walk is in memory, which is ahead of it.
     virtual void adopt(const Configuration& wanted) = 0;
-    /// Every member holds a configuration of this epoch.
-    virtual void in_force(std::uint64_t epoch) = 0;
+    /// A member is out of use at once, before any configuration says so. A failed array has none
+    /// that will.
+    virtual void member_lost(MemberIndex member, MemberState state) = 0;
+    /// Every member holds a configuration of this epoch, which knows of these losses.
+    virtual void in_force(std::uint64_t epoch, std::uint64_t loss_version) = 0;
+    /// Members::set_owing().
+    virtual void set_owing(bool owing) = 0;
+    /// Nothing is written any more: going on would mean guessing.
+    virtual void halt() = 0;
     /// Nobody waits any more for what cannot come.
     virtual void array_failed() = 0;
+
+    /// The disk of a role is open, or closed. Nothing of it is under way.
+    virtual void attach(MemberIndex member, std::unique_ptr<Disk> disk,
+                        std::uint64_t data_offset) = 0;
+    virtual void detach(MemberIndex member) = 0;
+
+    /// Parity of these windows may not be true; or all of it counts as true, whatever it is.
+    virtual void add_doubt(WindowRange windows) = 0;
+    virtual void trust_all() = 0;
     /// Every write that was completed is durable on the members that take part.
     virtual Task<Result<void>> flush() = 0;
 
@@ -62,6 +80,9 @@ class ServingNode {
     virtual Task<Result<void>> begin_marks() = 0;
     /// No write is marked any more. The configuration says so already.
     virtual void end_marks() = 0;
+    /// The node leaves: nothing is being written any more. What is in doubt in front of `listed`
+    /// stays marked, and nothing else: for the next record.
+    virtual void keep_marks_in_doubt(StripeIndex listed) = 0;
 
     /// Reads what is listed for the member, to be tried again, from its disk, makes parity true for
     /// it, and takes it off the list. Gives how many rows could not be taken.

@@ -22,7 +22,7 @@ namespace braid {
         }                                                            \
     } while (false)
 
-/// Checks that recompute or walk something; in tests and the simulator only.
+/// Checks that recompute or walk something; in tests, the simulator, and sanitizer builds.
 #ifdef BRAID_AUDITS
 #define BRAID_AUDIT(condition) BRAID_REQUIRE(condition)
 #else

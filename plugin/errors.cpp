@@ -13,9 +13,7 @@ int to_errno(const Error& error, IoKind kind) {
         case Errc::failed:
         case Errc::unknown:
         case Errc::doubt:
-        case Errc::corrupt:
         case Errc::busy:
-        case Errc::missing:
             return EIO;
         case Errc::fenced:
         case Errc::cancelled:

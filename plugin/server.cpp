@@ -38,12 +38,11 @@ std::string describe(const Configuration& configuration) {
 
 std::vector<Export> exports_of(const Configuration& configuration) {
     std::vector<Export> exports;
-    const std::uint64_t stripe = configuration.stripe_data_size();
     const std::string array =
         configuration.name.empty() ? "braid" : "braid array " + configuration.name;
     for (const VolumeRecord& volume : configuration.volumes) {
         exports.push_back({volume.name, array + ", " + describe(configuration),
-                           raw(volume.first) * stripe, volume.stripes * stripe});
+                           configuration.offset_of(volume), configuration.size_of(volume)});
     }
     return exports;
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "engine/base/limits.h"
 #include "parity/require.h"
 
 namespace braid::cluster {
@@ -99,7 +100,7 @@ StageAnswer RowBook::stage(const Stage& stage) {
         }
     }
     std::uint32_t& count = counts_[stage.write.from];
-    if (count >= entries_max) return StageAnswer::full;
+    if (count >= book_entries_max) return StageAnswer::full;
     ++count;
     const std::uint64_t number = next_entry_++;
     entries_.emplace(number, Entry{stage, State::staged});
@@ -381,7 +382,7 @@ bool RowBook::holds_together() const {
         }
     }
     for (const auto& [from, count] : counts) {
-        if (count > entries_max) return false;
+        if (count > book_entries_max) return false;
     }
     for (const Flush& flush : flushes_) {
         if (is_flushed(flush.upto)) return false;

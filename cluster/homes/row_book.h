@@ -69,7 +69,7 @@ struct Stage {
 enum class StageAnswer : std::uint8_t {
     staged,    // also as a repeat, whatever became of it since
     finished,  // its writer has said so: it is too late
-    full,      // the writer has more staged here than it may
+    full,      // the writer has book_entries_max here that it has not called finished
     invalid,   // no rows, or the claim of another node
 };
 
@@ -88,9 +88,6 @@ struct Effects {
 
 class RowBook {
   public:
-    /// Entries that one node may have, applied or not, before it says that they are finished.
-    static constexpr std::uint32_t entries_max = 4096;
-
     // ---- locks
     /// True: it holds the rows from now on, or did already. False: it waits, and Effects::granted
     /// of another command will name it. `at` has rows.

@@ -186,8 +186,7 @@ Checked<std::uint64_t> choose_stripes(const CreateOptions& options, const Split&
 }
 
 void note_waste(CreatePlan& plan, const Split& split, std::uint64_t data_offset) {
-    const std::uint64_t used =
-        data_offset + plan.configuration.stripes * plan.configuration.strip_size;
+    const std::uint64_t used = data_offset + plan.configuration.member_data_size();
     for (const CreateMember* member : split.roles) {
         const std::uint64_t unused = member->size - used;
         if (unused < member->size / 100 || unused < plan.configuration.strip_size) continue;

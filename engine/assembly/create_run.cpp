@@ -90,7 +90,7 @@ Task<Result<void>> write_zeros(Disk& disk, std::uint64_t offset, std::uint64_t s
 
 Task<Checked<Unit>> zero_data(Work* work) {
     const Configuration& c = work->plan.configuration;
-    const std::uint64_t each = c.stripes * c.strip_size;
+    const std::uint64_t each = c.member_data_size();
     std::uint64_t done_before = 0;
     for (std::uint32_t role = 0; role != c.member_count; ++role) {
         Disk& disk = *work->disks[role];

@@ -85,11 +85,11 @@ Checked<RestoredMember> restore_one(const Found& found, const MdSuperblock* sibl
     }
     MemberRecord record = *own;
     record.size = std::min(record.size, image.device_size);
-    if (record.size < record.data_offset + c.stripes * c.strip_size) {
+    if (record.size < record.data_offset + c.member_data_size()) {
         return Refusal{fmt::format(
             "{}: is truncated: its data reaches to byte {}, but it has only {} bytes; if the "
             "device was made smaller, give it its size back",
-            image.path, record.data_offset + c.stripes * c.strip_size, image.device_size)};
+            image.path, record.data_offset + c.member_data_size(), image.device_size)};
     }
     MdSuperblock sb = make_md_superblock(c, record);
     follow_sibling(sb, sibling);

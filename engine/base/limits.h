@@ -95,8 +95,12 @@ static_assert(bad_page_max * 512 <= control_answer_size_max);
 
 // io_uring.
 inline constexpr std::uint32_t ring_entries = 1024;
+inline constexpr std::uint32_t ring_files_max = 64;        // registered; others go by descriptor
 inline constexpr std::uint32_t lead_turns_max = 32;        // that a guest runs the loop for
 inline constexpr std::uint64_t lead_size_max = 16u << 10;  // of a request that makes a guest
+
+// A home's book. One write has an entry for each of its members here.
+inline constexpr std::uint32_t book_entries_max = 4096;  // of one node
 
 // Members.
 inline constexpr std::uint32_t read_errors_max = 20;  // corrected ones, halved each hour; then the

@@ -19,7 +19,7 @@ struct Free {
 
 Result<std::string> real_path(const std::string& path) {
     const std::unique_ptr<char, Free> found(realpath(path.c_str(), nullptr));
-    if (!found) return Error{Errc::missing, "path", errno};
+    if (!found) return Error{Errc::io, "path", errno};
     return std::string(found.get());
 }
 

@@ -25,9 +25,7 @@ enum class Errc : unsigned char {
     unsupported,  // the members cannot do it, or cannot do it fast
     busy,         // somebody else has it, or something else must end first
     invalid,      // an argument that cannot be right
-    missing,      // no such thing
     full,         // no room left
-    corrupt,      // bytes that are not what they claim to be
     cancelled,    // told to stop before it was done
 };
 
@@ -53,12 +51,8 @@ constexpr std::string_view text_of(Errc code) {
             return "busy";
         case Errc::invalid:
             return "invalid argument";
-        case Errc::missing:
-            return "no such thing";
         case Errc::full:
             return "no room left";
-        case Errc::corrupt:
-            return "corrupt";
         case Errc::cancelled:
             return "cancelled";
     }

@@ -21,9 +21,12 @@ ConfigurationWriter::ConfigurationWriter(const DecidingContext& context, Configu
       wanted_(wanted),
       roster_(parts.roster),
       losses_(parts.losses),
-      unknown_(parts.unknown) {}
+      unknown_(parts.unknown),
+      suspended_(context.members.count()) {}
 
 void ConfigurationWriter::set_known(std::uint64_t epoch_seen) {
+    BRAID_REQUIRE(changes_ == 0);
+    BRAID_REQUIRE(configuration_.in_force <= configuration_.version);
     in_force_.version = configuration_.in_force;
     epoch_seen_ = epoch_seen;
 }
@@ -37,9 +40,10 @@ void ConfigurationWriter::change(const Change& what) {
 }
 
 void ConfigurationWriter::owe(std::uint64_t change) {
+    BRAID_REQUIRE(change <= changes_);
     if (is_durable(change)) return;
     owed_ = std::max(owed_, change);
-    members_.set_owing(true);
+    serving_.set_owing(true);
 }
 
 namespace {
@@ -55,7 +59,7 @@ namespace {
 
 std::uint64_t ConfigurationWriter::changed() {
     if (options_.readonly) {  // nothing is written, so nothing is waited for
-        members_.set_loss_version_durable(members_.loss_version());
+        serving_.in_force(in_force_.version.epoch, members_.loss_version());
         return changes_;
     }
     BRAID_AUDIT(can_be_written(wanted_));
@@ -67,6 +71,7 @@ std::uint64_t ConfigurationWriter::changed() {
 
 Task<Result<void>> ConfigurationWriter::wait_for_writer(std::optional<std::uint64_t> change,
                                                         std::uint64_t refusals_max) {
+    BRAID_REQUIRE(!change || *change <= changes_);
     while (change ? changes_durable_ < *change : members_.owes()) {
         if (members_.failed()) {
             co_return Error{Errc::failed, change ? "configuration" : "array"};
@@ -78,9 +83,9 @@ Task<Result<void>> ConfigurationWriter::wait_for_writer(std::optional<std::uint6
 }
 
 Task<void> ConfigurationWriter::write_configurations() {
-    while (!stage_.stopped) {
+    while (!stage_.ended) {
         co_await changed_event_.take();
-        while (changes_durable_ != changes_ && !members_.failed() && !stage_.stopped) {
+        while (changes_durable_ != changes_ && !members_.failed() && !stage_.ended) {
             const std::uint64_t change_now = changes_;
             const std::uint64_t losses_now = loss_version_seen_;
             const std::uint64_t refusals = refusals_;
@@ -93,9 +98,8 @@ Task<void> ConfigurationWriter::write_configurations() {
             }
             BRAID_REQUIRE(change_now > changes_durable_);
             changes_durable_ = change_now;
-            serving_.in_force(configuration_.version.epoch);
-            members_.set_loss_version_durable(losses_now);
-            if (owed_ <= change_now) members_.set_owing(false);
+            serving_.in_force(configuration_.version.epoch, losses_now);
+            if (owed_ <= change_now) serving_.set_owing(false);
             end_suspensions();
             durable_event_.set();
         }
@@ -169,6 +173,7 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
     TaskGroup writers(ready_);
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         if (!members.has(MemberIndex{i})) continue;
+        BRAID_REQUIRE(members_.slot(MemberIndex{i}).disk() != nullptr);
         Disk& disk = *members_.slot(MemberIndex{i}).disk();
         MemberMetadata* metadata = &roster_.metadata(MemberIndex{i});
         writers.spawn(

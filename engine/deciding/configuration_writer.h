@@ -55,6 +55,12 @@ class ConfigurationWriter final : public DecidingPart {
     Task<Result<void>> wait_patiently(std::uint64_t change) {
         return wait_for_writer(change, patience());
     }
+    /// What was changed in memory, and `what`, comes into force: waits patiently.
+    Task<Result<void>> propose() { return wait_patiently(changed()); }
+    Task<Result<void>> propose(const Change& what) {
+        change(what);
+        return propose();
+    }
     /// Until nothing is owed (Members::owes()).
     Task<Result<void>> losses_durable() { return wait_for_writer({}, patience()); }
     /// Rows left the list, no durable configuration says so, and nobody waits for it any more:
@@ -85,6 +91,12 @@ class ConfigurationWriter final : public DecidingPart {
     Task<void> wait_for_suspended();
     std::uint64_t patience() const;
 
+    /// Of a member that is kept although it does not take what is to be in force.
+    struct Suspension {
+        Nanos since{};
+        int os_error{0};
+    };
+
     Configuration& wanted_;
     Roster& roster_;
     Losses& losses_;
@@ -106,8 +118,9 @@ class ConfigurationWriter final : public DecidingPart {
     // A member that is kept did not take it, as often; the last ones without one that held between.
     std::uint64_t refusals_{0};
     std::uint32_t refused_in_row_{0};
-    std::uint32_t refused_last_{0};  // of them, while somebody stops, or starts
-    Error refusal_;                  // the newest: what those are told who wait for it
+    std::uint32_t refused_last_{0};                     // of them, while somebody stops, or starts
+    std::vector<std::optional<Suspension>> suspended_;  // by role
+    Error refusal_;  // the newest: what those are told who wait for it
 };
 
 }  // namespace braid

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/decider.h"
+#include "engine/deciding/closing.h"
 #include "engine/deciding/configuration_writer.h"
 #include "engine/deciding/deciding_part.h"
 #include "engine/deciding/losses.h"
@@ -24,21 +25,21 @@ class Deciding final : public Decider {
   public:
     /// @param wanted  what the context calls its configuration
     Deciding(const DecidingContext& context, Configuration& wanted)
-        : serving_(context.serving),
-          roster(context),
+        : roster(context),
           writer(context, wanted, {roster, losses, unknown}),
           losses(context, {writer, roster, unknown, walks}),
           unknown(context, writer, losses),
           recovery(context, writer, unknown),
           walks(context, {writer, roster, unknown, recovery, orders}),
-          orders(context, {writer, roster, losses, unknown, walks}) {}
+          orders(context, {writer, roster, losses, unknown, walks}),
+          closing(context, {writer, recovery, walks, orders}) {}
 
     // Decider
     void read_failed(MemberIndex member, int os_error) override {
         losses.read_failed(member, os_error);
     }
-    void write_failed(MemberIndex member, int os_error) override {
-        losses.write_failed(member, os_error);
+    void flush_failed(MemberIndex member, int os_error) override {
+        losses.flush_failed(member, os_error);
     }
     void strip_write_failed(MemberIndex member, int os_error) override {
         losses.strip_write_failed(member, os_error);
@@ -66,10 +67,6 @@ class Deciding final : public Decider {
         walks.scrub_log().rows_wrong(place, rows, strips, std::move(what));
     }
 
-  private:
-    ServingNode& serving_;
-
-  public:
     Roster roster;
     ConfigurationWriter writer;
     Losses losses;
@@ -77,6 +74,7 @@ class Deciding final : public Decider {
     Recovery recovery;
     WalkOrders walks;
     MemberOrders orders;
+    Closing closing;
 };
 
 }  // namespace braid

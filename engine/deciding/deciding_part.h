@@ -16,13 +16,14 @@
 
 namespace braid {
 
-/// How far a stop has come. Written by the array alone.
-struct Stage {
-    bool serving{false};   // the start is over: walks may run
-    bool draining{false};  // no request is taken any more
-    bool stopping{false};  // and nothing new begins in the background
-    bool stopped{false};
-    bool abandoned{false};  // destroyed without a stop: frames end where they are
+/// Between the start and the end of an array, of which a node's leaving is only a part. Written by
+/// who puts the array together.
+struct ArrayStage {
+    bool started{false};    // walks may run
+    bool ending{false};     // no order is taken any more, and nothing is waited for without end
+    bool quiescing{false};  // and nothing new begins in the background
+    bool ended{false};
+    bool abandoned{false};  // destroyed without an end: frames stay where they are
 };
 
 struct DecidingContext {
@@ -31,11 +32,11 @@ struct DecidingContext {
     const ArrayOptions& options;
     const Configuration& configuration;  // what is wanted; ConfigurationWriter alone changes it
     const Geometry& geometry;
-    Members& members;
+    const Members& members;  // what becomes of them is told to `serving`
     ServingNode& serving;
     TaskGroup& tasks;
     EventLog& log;
-    const Stage& stage;
+    const ArrayStage& stage;
     Event& work;  // there may be something to do in the background
 };
 
@@ -69,11 +70,11 @@ class DecidingPart {
     const ArrayOptions& options_;
     const Configuration& configuration_;
     const Geometry& geometry_;
-    Members& members_;
+    const Members& members_;
     ServingNode& serving_;
     TaskGroup& tasks_;
     EventLog& log_;
-    const Stage& stage_;
+    const ArrayStage& stage_;
     Event& work_;
 };
 

@@ -8,6 +8,7 @@
 #include "engine/base/os_error.h"
 #include "engine/deciding/unknown_rows.h"
 #include "engine/deciding/walk_orders.h"
+#include "parity/require.h"
 
 namespace braid {
 
@@ -16,24 +17,35 @@ Losses::Losses(const DecidingContext& context, Parts parts)
       writer_(parts.writer),
       roster_(parts.roster),
       unknown_(parts.unknown),
-      walks_(parts.walks) {}
+      walks_(parts.walks),
+      misdeeds_(context.members.count()) {}
 
 void Losses::resync_comes_changed() { walks_.set_resync_comes(); }
 
-/// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
+/// What happens when a member is lost, in this order:
+/// 1. In memory, at once (ServingNode::member_lost(), Members::set_state()): nobody reads it past
+///    the loop, every operation on it is refused, what was computed with it counts no more.
+/// 2. It is told. If that was one too many, the array has failed, or stops: then who waits is told,
+///    the members keep the configuration that they have, and that is all.
+/// 3. The configuration says so, in memory; its disk is closed when nobody uses it any more.
+/// 4. What it takes with it of rows in doubt is listed. If the list has no room the array stops.
+/// 5. The configuration, with both, is made durable. What clients wrote or read in the member's
+///    place meanwhile waits for that (Decider::losses_durable()).
+/// 6. Spares and walks look again.
 void Losses::lose(MemberIndex member, MemberState state, const std::string& why) {
-    auto& slot = members_.slot(member);
+    BRAID_REQUIRE(!takes_part(state) && !why.empty());
+    const auto& slot = members_.slot(member);
     if (!takes_part(slot.state)) return;
     const bool was_rebuilding = slot.state == MemberState::rebuilding;
     const std::string path = slot.is_open() ? slot.drive->info().path : "";
     const bool was_enough = members_.is_enough();  // else it was started by force
-    members_.set_state(member, state);
-    slot.suspended.reset();
+    serving_.member_lost(member, state);
+    misdeeds_[raw(member)] = {};
     roster_.set_why_lost(member, why);
     tell(Severity::error, "member_failed",
          fmt::format("member {} ({}) failed: {}", raw(member), path, why));
     if (was_enough && !members_.failed() && !members_.is_enough()) {
-        members_.halt();
+        serving_.halt();
         tell(Severity::error, "stopped",
              fmt::format("the array has stopped: of RAID-{} with {} members, {} hold a "
                          "configuration only if member 0, which breaks ties, is among them. "
@@ -91,7 +103,7 @@ bool Losses::is_needed(MemberIndex member) const {
 
 /// Nothing is written any more. What can be read still is.
 void Losses::stop_writing(const std::string& why) {
-    members_.halt();
+    serving_.halt();
     serving_.cancel_walk();
     tell(Severity::error, "stopped", "the array has stopped: " + why);
     tell_failed();
@@ -99,7 +111,7 @@ void Losses::stop_writing(const std::string& why) {
 
 void Losses::halt(const std::string& why) {
     if (members_.failed()) return;
-    members_.halt();
+    serving_.halt();
     tell(Severity::error, "stopped",
          fmt::format("the array has stopped: {}, more than the list of bad rows holds, and going "
                      "on would mean guessing. Nothing was lost that was not lost before. Bring "
@@ -113,10 +125,11 @@ void Losses::halt(const std::string& why) {
 /// What a flush did not make durable may be gone, whatever a later one says. On a member that is
 /// needed nothing stands in for it: no flush is acknowledged any more, and no mark goes, so that
 /// the next start asks for what was written since the last one.
-void Losses::write_failed(MemberIndex member, int os_error) {
+void Losses::flush_failed(MemberIndex member, int os_error) {
+    BRAID_REQUIRE(os_error != 0);
     if (!is_needed(member)) {
         return lose(member, MemberState::faulty,
-                    fmt::format("a write failed: {}", os_error_text(os_error)));
+                    fmt::format("a flush failed: {}", os_error_text(os_error)));
     }
     if (members_.failed()) return;
     stop_writing(fmt::format(
@@ -129,14 +142,18 @@ void Losses::write_failed(MemberIndex member, int os_error) {
 // ---- writes that failed ----------------------------------------------------------------------
 
 void Losses::strip_write_failed(MemberIndex member, int os_error) {
+    BRAID_REQUIRE(os_error != 0);
     if (!takes_part(members_.slot(member).state)) return;
     const bool full = os_error == ENOSPC;
-    if (!full && !is_needed(member)) return write_failed(member, os_error);
+    if (!full && !is_needed(member)) {
+        return lose(member, MemberState::faulty,
+                    fmt::format("a write failed: {}", os_error_text(os_error)));
+    }
     constexpr std::uint64_t quiet_nanos = 60'000'000'000;  // a client goes on trying
-    auto& slot = members_.slot(member);
+    auto& told = misdeeds_[raw(member)].write_told;
     const std::uint64_t now = clock_.now().value;
-    if (slot.write_told && now - slot.write_told->value < quiet_nanos) return;
-    slot.write_told = Nanos{now};
+    if (told && now - told->value < quiet_nanos) return;
+    told = Nanos{now};
     if (full) {
         tell(Severity::error, "no_room",
              fmt::format("{} has no room for a write: it is refused with ENOSPC until there is. "
@@ -153,6 +170,7 @@ void Losses::strip_write_failed(MemberIndex member, int os_error) {
 }
 
 void Losses::read_failed(MemberIndex member, int os_error) {
+    BRAID_REQUIRE(os_error != 0);
     const MemberState state = members_.slot(member).state;
     if (!takes_part(state)) return;
     writer_.change(change::ReadError{member});
@@ -165,20 +183,20 @@ void Losses::read_failed(MemberIndex member, int os_error) {
     }
     // As md does it: a member that has many at once is failing; one a month is a disk's age.
     constexpr std::uint64_t hour = 3'600'000'000'000;
-    auto& slot = members_.slot(member);
+    Misdeeds& lately = misdeeds_[raw(member)];
     const std::uint64_t now = clock_.now().value;
-    if (slot.read_errors == 0) slot.read_errors_since = {now};
-    while (slot.read_errors != 0 && now - slot.read_errors_since.value >= hour) {
-        slot.read_errors /= 2;
-        slot.read_errors_since.value += hour;
+    if (lately.read_errors == 0) lately.read_errors_since = {now};
+    while (lately.read_errors != 0 && now - lately.read_errors_since.value >= hour) {
+        lately.read_errors /= 2;
+        lately.read_errors_since.value += hour;
     }
-    if (slot.read_errors == 0) slot.read_errors_since = {now};
-    if (++slot.read_errors <= read_errors_max || members_.lost() >= geometry_.parities()) return;
+    if (lately.read_errors == 0) lately.read_errors_since = {now};
+    if (++lately.read_errors <= read_errors_max || members_.lost() >= geometry_.parities()) return;
     if (state == MemberState::in_sync && !members_.is_enough_without(member)) return;
     if (unknown_.cost_of_loss(member) != 0)
         return;  // what is in doubt, or to be tried again, needs it
     lose(member, MemberState::faulty,
-         fmt::format("{} read errors in a short time, more than {}", slot.read_errors,
+         fmt::format("{} read errors in a short time, more than {}", lately.read_errors,
                      read_errors_max));
 }
 

@@ -25,7 +25,7 @@ class Losses final : public DecidingPart {
 
     // As Decider has them.
     void read_failed(MemberIndex member, int os_error);
-    void write_failed(MemberIndex member, int os_error);
+    void flush_failed(MemberIndex member, int os_error);
     void strip_write_failed(MemberIndex member, int os_error);
 
     /// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
@@ -40,12 +40,20 @@ class Losses final : public DecidingPart {
     void halt(const std::string& why);
 
   private:
+    /// What a member did lately that it was not lost for.
+    struct Misdeeds {
+        std::uint32_t read_errors{0};  // halved with each hour
+        Nanos read_errors_since{};
+        std::optional<Nanos> write_told;  // when a failed write was told of last
+    };
+
     void tell_failed();
 
     ConfigurationWriter& writer_;
     Roster& roster_;
     UnknownRows& unknown_;
     WalkOrders& walks_;
+    std::vector<Misdeeds> misdeeds_;  // by role
     bool failed_told_{false};
 };
 

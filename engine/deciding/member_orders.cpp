@@ -12,6 +12,7 @@
 #include "engine/deciding/losses.h"
 #include "engine/deciding/member_names.h"
 #include "engine/deciding/walk_orders.h"
+#include "parity/require.h"
 
 namespace braid {
 namespace {
@@ -47,7 +48,7 @@ MemberOrders::MemberOrders(const DecidingContext& context, Parts parts)
       rng_(context.options.seed) {}
 
 Checked<Unit> MemberOrders::may_order() const {
-    if (stage_.draining) return Refusal{"the array is being stopped", RefusalCode::stopping};
+    if (stage_.ending) return Refusal{"the array is being stopped", RefusalCode::stopping};
     if (busy_) {
         return Refusal{"another command on members is running; try again when it is done",
                        RefusalCode::busy};
@@ -59,7 +60,7 @@ Checked<Unit> MemberOrders::may_order() const {
 /// Whether the member may be failed by order.
 Checked<Unit> MemberOrders::may_fail(MemberIndex role, bool force) const {
     const MemberState state = members_.slot(role).state;
-    if (roster_.is_open_role(role)) {
+    if (roster_.is_lost_role(role)) {
         return Refusal{fmt::format("{} is {} already", roster_.text_of_role(role), text_of(state))};
     }
     const bool counts = state == MemberState::in_sync;
@@ -105,6 +106,15 @@ Task<Checked<Unit>> MemberOrders::fail_now(MemberName name, bool force) {
     co_return Unit{};
 }
 
+/// Until members and spares may be moved.
+Task<Checked<Unit>> MemberOrders::wait_written() {
+    while (!writer_.is_written()) {
+        const auto written = co_await writer_.wait_patiently(writer_.changes());
+        if (!written) co_return not_durable(written.error());
+    }
+    co_return Unit{};
+}
+
 /// Open, or only remembered.
 Task<Checked<Unit>> MemberOrders::remove_spare(Uuid uuid) {
     writer_.change(change::SpareRemoved{uuid});
@@ -114,7 +124,7 @@ Task<Checked<Unit>> MemberOrders::remove_spare(Uuid uuid) {
         tell(Severity::info, "member_removed",
              fmt::format("spare {} removed", gone.disk->info().path));
     }
-    const Result<void> durable = co_await writer_.wait_patiently(writer_.changed());
+    const Result<void> durable = co_await writer_.propose();
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};
 }
@@ -125,10 +135,7 @@ Task<Checked<Unit>> MemberOrders::remove(MemberName name) {
     BRAID_CO_TRY(const std::size_t found, roster_.find_record(name));
     const std::optional<MemberIndex> role = configuration_.members[found].role;
     const Uuid uuid = configuration_.members[found].uuid;
-    while (!writer_.is_written()) {
-        const auto written = co_await writer_.wait_patiently(writer_.changes());
-        if (!written) co_return not_durable(written.error());
-    }
+    BRAID_CO_CHECK(co_await wait_written());
     if (members_.failed()) co_return not_durable({Errc::failed, "array"});
     if (!role) co_return co_await remove_spare(uuid);
     const MemberState state = members_.slot(*role).state;
@@ -140,15 +147,15 @@ Task<Checked<Unit>> MemberOrders::remove(MemberName name) {
     }
     co_await roster_.close_slot(*role);
     tell(Severity::info, "member_removed", fmt::format("{} removed", roster_.text_of_role(*role)));
-    writer_.change(change::Removed{*role});
     roster_.set_why_lost(*role, "an operator removed it");
-    const Result<void> durable = co_await writer_.wait_patiently(writer_.changed());
+    const Result<void> durable = co_await writer_.propose(change::Removed{*role});
     work_.set();
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};
 }
 
 void MemberOrders::fill_role(MemberIndex member, Spare spare) {
+    BRAID_REQUIRE(roster_.is_lost_role(member));
     const Uuid uuid = spare.metadata.uuid;
     roster_.fill_role(member, std::move(spare));
     writer_.change(change::RoleFilled{member, uuid});
@@ -173,8 +180,7 @@ Checked<MemberRecord> MemberOrders::plan_record(const Disk& disk) {
             return is_member_already(joining.path, at, "they are the same bytes");
         }
     }
-    const std::uint64_t needed =
-        joining.data_offset + configuration_.stripes * configuration_.strip_size;
+    const std::uint64_t needed = joining.data_offset + configuration_.member_data_size();
     if (joining.size < needed) {
         return Refusal{fmt::format("{} has {} bytes; a member of this array needs at least {}",
                                    joining.path, joining.size, needed)};
@@ -189,7 +195,7 @@ Task<Checked<bool>> MemberOrders::is_same_disk(Disk* disk) {
     Buffer after(row_size);
     auto read = co_await read_disk(*disk, md_superblock_offset, before.span());
     if (read) {
-        const auto durable = co_await writer_.wait_patiently(writer_.changed());
+        const auto durable = co_await writer_.propose();
         if (!durable) co_return not_durable(durable.error());
         read = co_await read_disk(*disk, md_superblock_offset, after.span());
     }
@@ -230,10 +236,7 @@ Task<Checked<Unit>> MemberOrders::tell_from_members(Disk* disk, bool force) {
 /// All that can speak against a disk is found out, and the disk made ready, before anything is
 /// given up for it.
 Task<Checked<NewMember>> MemberOrders::prepare(Disk* disk, Uuid uuid, bool force) {
-    while (!writer_.is_written()) {
-        const auto written = co_await writer_.wait_patiently(writer_.changes());
-        if (!written) co_return not_durable(written.error());
-    }
+    BRAID_CO_CHECK(co_await wait_written());
     BRAID_CO_CHECK(co_await tell_from_members(disk, force));
     if (members_.failed()) co_return nothing_to_rebuild_from();
     co_return co_await prepare_new_member(*disk, uuid, configuration_, roster_.any_metadata(),
@@ -243,7 +246,7 @@ Task<Checked<NewMember>> MemberOrders::prepare(Disk* disk, Uuid uuid, bool force
 /// Whether one more record fits, where no role waits for a member.
 Checked<Unit> MemberOrders::check_spares() const {
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        if (roster_.is_open_role(MemberIndex{i})) return Unit{};
+        if (roster_.is_lost_role(MemberIndex{i})) return Unit{};
     }
     if (configuration_.members.size() < configuration_.member_count + spares_max) return Unit{};
     const auto here = roster_.spares().size();
@@ -267,8 +270,8 @@ Task<Checked<Unit>> MemberOrders::add(std::unique_ptr<Disk> disk, bool force) {
     if (fresh.before) {
         if (const auto* own = configuration_.member(*fresh.before)) role = own->role;
     }
-    if (role && !roster_.is_open_role(*role)) role.reset();
-    if (!role) role = roster_.first_open_role();
+    if (role && !roster_.is_lost_role(*role)) role.reset();
+    if (!role) role = roster_.first_lost_role();
     if (role) BRAID_CO_CHECK(co_await heal_from(disk.get(), *role, &fresh, force));
     Spare spare{std::move(disk), std::move(fresh.metadata)};
     co_return co_await join(std::move(spare), std::move(joining), role);
@@ -277,13 +280,10 @@ Task<Checked<Unit>> MemberOrders::add(std::unique_ptr<Disk> disk, bool force) {
 /// Takes the new member in: into `role`, or into the first that is open, or as a spare.
 Task<Checked<Unit>> MemberOrders::join(Spare spare, MemberRecord joining,
                                        std::optional<MemberIndex> role) {
-    if (role && !roster_.is_open_role(*role)) role.reset();
-    if (!role) role = roster_.first_open_role();
+    if (role && !roster_.is_lost_role(*role)) role.reset();
+    if (!role) role = roster_.first_lost_role();
     if (role) co_await roster_.close_slot(*role);
-    while (!writer_.is_written()) {
-        const auto written = co_await writer_.wait_patiently(writer_.changes());
-        if (!written) co_return not_durable(written.error());
-    }
+    BRAID_CO_CHECK(co_await wait_written());
     if (members_.failed()) co_return not_durable({Errc::failed, "array"});
     writer_.change(change::SpareAdded{joining});
     if (role) {
@@ -292,7 +292,7 @@ Task<Checked<Unit>> MemberOrders::join(Spare spare, MemberRecord joining,
         tell(Severity::info, "member_added", fmt::format("{} is a spare", joining.path));
         roster_.spares().push_back(std::move(spare));
     }
-    const Result<void> durable = co_await writer_.wait_patiently(writer_.changed());
+    const Result<void> durable = co_await writer_.propose();
     work_.set();
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};
@@ -308,14 +308,14 @@ Task<Checked<Unit>> MemberOrders::replace(MemberName name, std::unique_ptr<Disk>
         co_return Refusal{fmt::format("{} is a spare: remove it and add another", name.text)};
     }
     if (members_.failed()) co_return nothing_to_rebuild_from();
-    if (!roster_.is_open_role(*role)) BRAID_CO_CHECK(may_fail(*role, force));
+    if (!roster_.is_lost_role(*role)) BRAID_CO_CHECK(may_fail(*role, force));
     BRAID_CO_TRY(MemberRecord joining, plan_record(*disk));
     BRAID_CO_TRY(NewMember fresh, co_await prepare(disk.get(), joining.uuid, force));
-    if (roster_.is_open_role(*role)) {
+    if (roster_.is_lost_role(*role)) {
         BRAID_CO_CHECK(co_await heal_from(disk.get(), *role, &fresh, force));
     }
     // It may have been lost by itself meanwhile.
-    if (!roster_.is_open_role(*role)) {
+    if (!roster_.is_lost_role(*role)) {
         MemberName old(std::to_string(raw(*role)));
         BRAID_CO_CHECK(co_await fail_now(std::move(old), force));
     }
@@ -364,35 +364,35 @@ Task<Checked<Unit>> MemberOrders::change_intent(IntentChange wanted) {
     const Busy guard(*this);
     const IntentSettings before = configuration_.intent;
     IntentSettings settings = before;
-    if (wanted.region) {
-        BRAID_CO_CHECK(check_intent_region(*wanted.region));
-        serving_.set_region(*wanted.region);
-        settings.region = *wanted.region;
-        writer_.change(change::Intent{settings});
+    settings.region = wanted.region.value_or(before.region);
+    BRAID_CO_CHECK(check_intent_region(settings.region));
+    settings.on = wanted.on.value_or(serving_.marks());
+    const bool begins = settings.on && !serving_.marks();
+    if (begins && !hindrance_.empty()) {
+        co_return Refusal{fmt::format("there can be no write intent: {}", hindrance_)};
     }
-    const bool on = wanted.on.value_or(serving_.marks());
-    if (on && !serving_.marks()) {
-        if (!hindrance_.empty()) {
-            co_return Refusal{fmt::format("there can be no write intent: {}", hindrance_)};
-        }
+    const auto set_region = [this, before](std::uint64_t region) {
+        serving_.set_region(region);
+        writer_.change(change::Intent{{before.on, region}});
+    };
+    if (settings.region != before.region) set_region(settings.region);
+    if (begins) {
         if (const auto kept = co_await serving_.begin_marks(); !kept) {
+            set_region(before.region);
             co_return Refusal{
                 fmt::format("the write intent cannot be kept: {}", text_of(kept.error().code))};
         }
     }
-    settings.on = on;
-    writer_.change(change::Intent{settings});
-    const Result<void> durable = co_await writer_.wait_patiently(writer_.changed());
+    const Result<void> durable = co_await writer_.propose(change::Intent{settings});
     if (!durable) {
         // Marks go on: a member may hold by now that there are some.
-        writer_.change(change::Intent{before});
-        serving_.set_region(before.region);
+        set_region(before.region);
         (void)writer_.changed();
         co_return not_durable(durable.error());
     }
-    if (!on) serving_.end_marks();
+    if (!settings.on) serving_.end_marks();
     tell(Severity::info, "intent_changed",
-         fmt::format("write intent {}, regions of {} bytes", on ? "on" : "off",
+         fmt::format("write intent {}, regions of {} bytes", settings.on ? "on" : "off",
                      configuration_.intent.region));
     co_return Unit{};
 }

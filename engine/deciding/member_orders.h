@@ -15,6 +15,7 @@
 #include "engine/deciding/deciding_part.h"
 #include "engine/deciding/roster.h"
 #include "engine/deciding/unknown_rows.h"
+#include "parity/require.h"
 
 namespace braid {
 
@@ -48,7 +49,10 @@ class MemberOrders final : public DecidingPart {
     /// again at its end; a stop waits for it.
     class Busy {
       public:
-        explicit Busy(MemberOrders& orders) : orders_(orders) { orders_.busy_ = true; }
+        explicit Busy(MemberOrders& orders) : orders_(orders) {
+            BRAID_REQUIRE(!orders_.busy_);
+            orders_.busy_ = true;
+        }
         ~Busy() {
             if (orders_.stage_.abandoned) return;
             orders_.busy_ = false;
@@ -68,6 +72,7 @@ class MemberOrders final : public DecidingPart {
     Checked<Unit> may_order() const;
     Checked<Unit> may_fail(MemberIndex role, bool force) const;
     Task<Checked<Unit>> fail_now(MemberName name, bool force);
+    Task<Checked<Unit>> wait_written();
     Task<Checked<Unit>> remove_spare(Uuid uuid);
     Checked<MemberRecord> plan_record(const Disk& disk);
     Task<Checked<bool>> is_same_disk(Disk* disk);

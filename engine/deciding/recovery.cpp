@@ -5,19 +5,22 @@
 
 #include <algorithm>
 
+#include "parity/require.h"
+
 namespace braid {
 
 // ---- recovery ------------------------------------------------------------------------------
 
 void Recovery::begin(const std::vector<IntentEntry>& marked) {
+    BRAID_REQUIRE(members_.doubt().empty() && !recovery_);
     RecoveryStatus recovery;
     for (const IntentEntry& entry : marked) {
-        members_.doubt().add(
+        serving_.add_doubt(
             {geometry_.first_window(entry.first), geometry_.first_window(entry.end())});
         recovery.stripes += entry.count;
     }
     if (configuration_.resynced) {
-        members_.doubt().add(
+        serving_.add_doubt(
             {geometry_.first_window(*configuration_.resynced), geometry_.window_end()});
     }
     if (recovery.stripes == 0) return;
@@ -27,7 +30,7 @@ void Recovery::begin(const std::vector<IntentEntry>& marked) {
 }
 
 void Recovery::give_up() {
-    members_.doubt().remove_before(geometry_.window_end());
+    serving_.trust_all();
     recovery_.reset();
     writer_.change(change::ResyncedTo{});
 }
@@ -53,7 +56,18 @@ StripeIndex Recovery::first_in_doubt() const {
     return geometry_.stripe_of(ranges.empty() ? geometry_.window_end() : ranges.front().begin);
 }
 
+Task<Result<void>> Recovery::write_marks() {
+    for (std::uint32_t tries = 1;; ++tries) {
+        const Result<void> kept = co_await serving_.write_marks();
+        const bool last = tries == ConfigurationWriter::tries_last_max;
+        if (kept || members_.failed() || last) co_return kept;
+        Timer timer(clock_, Nanos{clock_.now().value + ConfigurationWriter::pause_first.value});
+        co_await timer;
+    }
+}
+
 void Recovery::flushed(StripeIndex before) {
+    BRAID_REQUIRE(raw(before) <= geometry_.stripes);
     serving_.retire_marks(std::min(before, first_in_doubt()));
 }
 

@@ -35,6 +35,9 @@ class Recovery final : public DecidingPart {
     StripeIndex doubt_listed_from() const;
     /// The first stripe that is in doubt in memory.
     StripeIndex first_in_doubt() const;
+    /// The record of all marks that a start, or the end, needs: tried as often as their
+    /// configuration is.
+    Task<Result<void>> write_marks();
     /// What was true of the stripes that were marked when a flush began is durable now that it has
     /// ended. `before`: first_in_doubt() as it began; what was made true meanwhile it may have
     /// missed.

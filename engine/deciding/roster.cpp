@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "engine/deciding/member_names.h"
+#include "parity/require.h"
 
 namespace braid {
 
@@ -21,13 +22,12 @@ void Roster::note_left_out(const Uuid& member, const std::string& why) {
 
 void Roster::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
     const MemberRecord* at = configuration_.member(metadata.uuid);
+    BRAID_REQUIRE(disk != nullptr && at != nullptr);
     if (!at->role) {
         spares_.push_back(Spare{std::move(disk), std::move(metadata)});
         return;
     }
-    auto& slot = members_.slot(*at->role);
-    slot.drive = std::make_unique<LocalDrive>(std::move(disk));
-    slot.data_offset = at->data_offset;
+    serving_.attach(*at->role, std::move(disk), at->data_offset);
     metadata_[raw(*at->role)] = std::move(metadata);
 }
 
@@ -59,6 +59,7 @@ const Spare* Roster::find_spare(const Uuid& uuid) const {
 }
 
 Spare Roster::take_spare(const Spare& spare) {
+    BRAID_REQUIRE(&spare >= spares_.data() && &spare < spares_.data() + spares_.size());
     const auto at = spares_.begin() + (&spare - spares_.data());
     Spare taken = std::move(*at);
     spares_.erase(at);
@@ -73,7 +74,7 @@ const Disk* Roster::disk_of(const MemberRecord& at) const {
 
 bool Roster::is_in_use(const MemberRecord& at) const {
     if (disk_of(at) == nullptr) return false;
-    return !at.role || !is_open_role(*at.role);
+    return !at.role || !is_lost_role(*at.role);
 }
 
 const MemberMetadata& Roster::any_metadata() const {
@@ -85,47 +86,41 @@ const MemberMetadata& Roster::any_metadata() const {
 }
 
 void Roster::fill_role(MemberIndex member, Spare spare) {
-    auto& slot = members_.slot(member);
-    BRAID_REQUIRE(!slot.is_open());
-    slot.drive = std::make_unique<LocalDrive>(std::move(spare.disk));
-    slot.data_offset = configuration_.member(spare.metadata.uuid)->data_offset;
-    slot.kept = {};
-    slot.whole = false;
-    slot.read_errors = 0;
+    BRAID_REQUIRE(spare.disk != nullptr);
+    serving_.attach(member, std::move(spare.disk),
+                    configuration_.member(spare.metadata.uuid)->data_offset);
     why_lost_[raw(member)].clear();
     metadata_[raw(member)] = std::move(spare.metadata);
 }
 
 Task<void> Roster::close_slot(MemberIndex member) {
-    auto& slot = members_.slot(member);
+    const auto& slot = members_.slot(member);
     while (slot.in_flight() != 0 || slot.gate.has_readers() || writing_) {
         co_await members_.quiet().next();
     }
-    if (slot.drive) slot.drive->close();
-    members_.refresh();
+    serving_.detach(member);
 }
 
 Task<void> Roster::let_go(MemberIndex member) {
-    auto& slot = members_.slot(member);
+    const auto& slot = members_.slot(member);
     const Disk* const disk = slot.disk();
-    while (!stage_.stopped && slot.state == MemberState::faulty && slot.disk() == disk) {
+    while (!stage_.ended && slot.state == MemberState::faulty && slot.disk() == disk) {
         if (slot.in_flight() == 0 && !slot.gate.has_readers() && !writing_) {
-            slot.drive->close();
-            members_.refresh();
+            serving_.detach(member);
             co_return;
         }
         co_await members_.quiet().next();
     }
 }
 
-bool Roster::is_open_role(MemberIndex member) const {
+bool Roster::is_lost_role(MemberIndex member) const {
     const MemberState state = members_.slot(member).state;
     return state == MemberState::missing || state == MemberState::faulty;
 }
 
-std::optional<MemberIndex> Roster::first_open_role() const {
+std::optional<MemberIndex> Roster::first_lost_role() const {
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        if (is_open_role(MemberIndex{i})) return MemberIndex{i};
+        if (is_lost_role(MemberIndex{i})) return MemberIndex{i};
     }
     return std::nullopt;
 }

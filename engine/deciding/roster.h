@@ -65,8 +65,8 @@ class Roster final : public DecidingPart {
     }
 
     // ---- roles
-    bool is_open_role(MemberIndex member) const;
-    std::optional<MemberIndex> first_open_role() const;
+    bool is_lost_role(MemberIndex member) const;
+    std::optional<MemberIndex> first_lost_role() const;
     /// Roles of members that are among `uuids`.
     MemberSet roles_of(const std::vector<Uuid>& uuids) const;
     void set_why_lost(MemberIndex member, std::string why) {

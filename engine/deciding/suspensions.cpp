@@ -11,10 +11,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/base/os_error.h"
 #include "engine/deciding/configuration_writer.h"
 #include "engine/deciding/losses.h"
+#include "parity/require.h"
 
 namespace braid {
 namespace {
@@ -44,12 +46,13 @@ bool ConfigurationWriter::is_kept(MemberIndex member, const Error& error) const 
 }
 
 void ConfigurationWriter::suspend(MemberIndex member, const Error& error) {
+    BRAID_REQUIRE(members_.slot(member).state == MemberState::in_sync);
     const bool full = error.code == Errc::full;
     refusal_ = {error.code, where_of(member), error.os_error};
-    auto& slot = members_.slot(member);
-    const bool told = slot.suspended.has_value();
-    if (!told) slot.suspended = Suspension{clock_.now(), 0};
-    slot.suspended->os_error = error.os_error;
+    auto& suspended = suspended_[raw(member)];
+    const bool told = suspended.has_value();
+    if (!told) suspended = Suspension{clock_.now(), 0};
+    suspended->os_error = error.os_error;
     if (told) return;
     tell(Severity::error, "member_suspended",
          fmt::format(
@@ -68,9 +71,8 @@ void ConfigurationWriter::suspend(MemberIndex member, const Error& error) {
 void ConfigurationWriter::end_suspensions() {
     refused_in_row_ = refused_last_ = 0;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        auto& slot = members_.slot(MemberIndex{i});
-        if (!slot.suspended) continue;
-        slot.suspended.reset();
+        if (!std::exchange(suspended_[i], std::nullopt)) continue;
+        if (members_.slot(MemberIndex{i}).state != MemberState::in_sync) continue;  // lost since
         tell(Severity::info, "member_resumed",
              fmt::format("{} takes its metadata again", roster_.text_of_role(MemberIndex{i})));
     }
@@ -80,7 +82,7 @@ void ConfigurationWriter::end_suspensions() {
 /// Before the next try. Nobody who stops, or starts, waits for it for ever: then nothing is written
 /// any more, and the next start finds what holds.
 Task<void> ConfigurationWriter::wait_for_suspended() {
-    const bool is_waited_for = stage_.draining || !stage_.serving;
+    const bool is_waited_for = stage_.ending || !stage_.started;
     const std::uint32_t in_row = ++refused_in_row_;
     durable_event_.set();
     losses_.resync_comes_changed();
@@ -100,13 +102,13 @@ Task<void> ConfigurationWriter::wait_for_suspended() {
 /// One that has refused for long has one more try. Who waits for a start, or a stop, waits as long
 /// as that is tried.
 std::uint64_t ConfigurationWriter::patience() const {
-    if (stage_.draining || !stage_.serving) return ~std::uint64_t{0};
+    if (stage_.ending || !stage_.started) return ~std::uint64_t{0};
     return refusals_ + (refused_in_row_ >= tries_max ? 1 : tries_max - refused_in_row_);
 }
 
 std::string ConfigurationWriter::text_of_suspension(MemberIndex member) const {
-    const auto& suspended = members_.slot(member).suspended;
-    if (!suspended) return {};
+    const auto& suspended = suspended_[raw(member)];
+    if (!suspended || members_.slot(member).state != MemberState::in_sync) return {};
     return fmt::format("does not take its metadata ({}), for {} s now; it is tried again by itself",
                        os_error_text(suspended->os_error),
                        (clock_.now().value - suspended->since.value) / 1'000'000'000);

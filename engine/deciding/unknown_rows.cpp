@@ -10,6 +10,7 @@
 #include "engine/deciding/losses.h"
 #include "engine/members/bad_rows.h"
 #include "engine/metadata/config_bad_rows.h"
+#include "parity/require.h"
 
 namespace braid {
 namespace {
@@ -68,6 +69,8 @@ MemberSet UnknownRows::written_since() const {
 
 /// The list becomes this; false: it has no room for it, however much is joined.
 bool UnknownRows::take(std::vector<BadRange> more) {
+    BRAID_REQUIRE(std::ranges::all_of(
+        more, [this](const BadRange& at) { return raw(at.member) < members_.count(); }));
     if (!fit_slot(more)) {
         const std::uint64_t meant = bytes_in_all(configuration_, more);
         if (!merge_to_fit(more, written_since())) return false;
@@ -130,6 +133,7 @@ Task<Result<void>> UnknownRows::rows_unknown(std::vector<BadRange> rows) {
 /// front of where the rebuild is now is taken along. Beside a row that is to be tried again nothing
 /// else would give it back after a crash.
 Task<Result<void>> UnknownRows::rows_known(std::vector<BadRange> rows) {
+    BRAID_REQUIRE(!rows.empty());
     const std::vector<RebuiltTo> rebuilt = rebuilt_to();
     if (!BRAID_MUTANT(bad_row_healed_early)) {
         BRAID_CO_CHECK(co_await serving_.flush());
@@ -156,7 +160,7 @@ Task<Result<void>> UnknownRows::rows_doubtful(std::vector<BadRange> lost) {
     work_.set();
     if (lost.empty()) co_return Result<void>{};
     if (!add(lost)) co_return Error{Errc::failed, "bad rows"};
-    co_return co_await writer_.wait_patiently(writer_.changed());
+    co_return co_await writer_.propose();
 }
 
 std::vector<UnknownRows::RebuiltTo> UnknownRows::rebuilt_to() const {
@@ -298,6 +302,8 @@ bool UnknownRows::is_too_much(MemberSet away) {
 /// strips has other rows of them, which may be listed likewise: only of the whole stripe it is sure
 /// that it can be written.
 void UnknownRows::write_refused(WindowPlace place, RowMask rows, RoleSet together) {
+    BRAID_REQUIRE(rows != 0);
+    BRAID_REQUIRE(raw(place.stripe) < geometry_.stripes);
     constexpr std::uint64_t quiet_nanos = 10'000'000'000;
     const std::uint64_t now = clock_.now().value;
     if (refused_told_ && now - refused_told_->value < quiet_nanos) return;

@@ -7,6 +7,7 @@
 
 #include "engine/base/mutation.h"
 #include "engine/deciding/member_orders.h"
+#include "parity/require.h"
 
 namespace braid {
 
@@ -20,6 +21,7 @@ WalkOrders::WalkOrders(const DecidingContext& context, Parts parts)
       scrub_log_(context) {}
 
 void WalkOrders::start() {
+    BRAID_REQUIRE(!running_);
     running_ = true;
     tasks_.spawn(run());
 }
@@ -45,6 +47,7 @@ Task<void> WalkOrders::wait_for_resync() {
 }
 
 void WalkOrders::role_filled(MemberIndex member) {
+    BRAID_REQUIRE(!roster_.is_lost_role(member));
     spare_told_.remove(member);
     // By force: what is still listed for the role nobody can give back from now on.
     given_up_.add(member);
@@ -59,6 +62,7 @@ void WalkOrders::walk_begun(const WalkOrder& order) {
 }
 
 void WalkOrders::walk_ended(WalkPosition at, Result<void> result) {
+    BRAID_REQUIRE(!result_);  // of the one that was ordered
     at_ = std::move(at);
     result_ = result;
     ended_.set();
@@ -66,6 +70,7 @@ void WalkOrders::walk_ended(WalkPosition at, Result<void> result) {
 
 /// Until it has ended.
 Task<Result<void>> WalkOrders::walk(WalkOrder order) {
+    BRAID_REQUIRE(!serving_.walking());
     result_.reset();
     serving_.walk(order);
     while (!result_) {
@@ -75,21 +80,21 @@ Task<Result<void>> WalkOrders::walk(WalkOrder order) {
 }
 
 Task<void> WalkOrders::run() {
-    while (!stage_.stopping) {
+    while (!stage_.quiescing) {
         work_.clear();
         co_await use_spare();
         const std::optional<WalkOrder> order = next_walk();
         scrub_event_.set();
         if (!order) {
-            if (stage_.stopping) break;  // stop() waits for us, and rings no second time
+            if (stage_.quiescing) break;  // stop() waits for us, and rings no second time
             co_await work_.wait();
             continue;
         }
-        // What is walked is durable before the walk writes.
+        // What was changed so far is durable before the walk writes.
         if (!co_await writer_.wait_durable(writer_.changes())) continue;  // the array has failed
-        if (stage_.stopping) break;
+        if (stage_.quiescing) break;
         if (order->kind == WalkKind::scrubbing && !configuration_.scrub) continue;
-        const bool waits = stage_.draining && must_resync();  // a stop, for a resync
+        const bool waits = stage_.ending && must_resync();  // a stop, for a resync
         if (waits && order->kind != WalkKind::resyncing) continue;
         unknown_.walk_begins();
         at_ = WalkPosition{};
@@ -117,7 +122,7 @@ Task<void> WalkOrders::run() {
         }
         if (resync) {
             if (result && BRAID_MUTANT(resync_skips_last)) {
-                members_.doubt().remove_before(geometry_.window_end());
+                serving_.trust_all();
                 true_before = recovery_.first_in_doubt();
             }
             if (result) recovery_.flushed(true_before);
@@ -134,7 +139,7 @@ Task<void> WalkOrders::run() {
 /// The lost member alone has rows that it can give back. A rebuild onto another disk would give
 /// them up, and nobody has ordered that.
 bool WalkOrders::is_awaited(MemberIndex member) const {
-    if (!roster_.is_open_role(member) || given_up_.has(member)) return false;
+    if (!roster_.is_lost_role(member) || given_up_.has(member)) return false;
     return std::ranges::any_of(configuration_.bad_rows, [member](const BadRange& range) {
         return range.member == member && range.kind == BadKind::retry;
     });
@@ -160,7 +165,7 @@ Task<void> WalkOrders::use_spare() {
     if (options_.readonly) co_return;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const MemberIndex member{i};
-        if (!roster_.is_open_role(member)) continue;
+        if (!roster_.is_lost_role(member)) continue;
         if (is_awaited(member)) {
             if (spare_told_.has(MemberIndex{i})) continue;
             spare_told_.add(MemberIndex{i});
@@ -184,7 +189,7 @@ Task<void> WalkOrders::use_spare() {
 }
 
 std::optional<WalkOrder> WalkOrders::next_walk() {
-    if (members_.failed() || stage_.stopping || waits_) return std::nullopt;
+    if (members_.failed() || stage_.quiescing || waits_) return std::nullopt;
     WalkOrder order;
     order.loss_version = members_.loss_version();
     // Writes may have made true all that was in doubt: then that is all that is left to say.
@@ -233,6 +238,8 @@ std::optional<WalkOrder> WalkOrders::next_walk() {
 }
 
 Task<Result<void>> WalkOrders::walk_at(WalkPosition at) {
+    BRAID_REQUIRE(at.window <= geometry_.window_end());
+    BRAID_REQUIRE(at.order.begin() <= at.window);
     const WalkOrder& order = at.order;
     const StripeIndex stripe = geometry_.stripe_of(at.window);
     const StripeIndex true_before = recovery_.first_in_doubt();
@@ -340,7 +347,7 @@ bool WalkOrders::wait_for_members(const WalkPosition& at, const Error& error) {
     const WindowIndex window = at.window;
     const bool refused = error.code == Errc::io;  // a write of what it found wrong
     if (error.code != Errc::busy && error.code != Errc::full && !refused) return false;
-    if (members_.failed() || stage_.stopping) return false;
+    if (members_.failed() || stage_.quiescing) return false;
     const std::uint64_t pause =
         pause_.value == 0 ? pause_first : std::min(2 * pause_.value, pause_max);
     const bool first = pause_.value == 0;
@@ -444,7 +451,7 @@ void WalkOrders::end_scrub(const Result<void>& result) {
 
 /// Whether there is anything in the way of a scrub.
 Checked<Unit> WalkOrders::may_scrub(bool repair) const {
-    if (stage_.draining) return Refusal{"the array is being stopped", RefusalCode::stopping};
+    if (stage_.ending) return Refusal{"the array is being stopped", RefusalCode::stopping};
     if (options_.readonly && repair) {
         return Refusal{"the array is served for reading only: a scrub cannot repair"};
     }

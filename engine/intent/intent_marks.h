@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // IntentMarks: which regions of the array a record of the write intent is to name: those that are
-// written to, and those in doubt since the last run. No I/O, no waiting: WriteIntent writes the
+// written to, and those left from the last run. No I/O, no waiting: WriteIntent writes the
 // records and lets writers wait for them.
 //
 // A mark is made for a region that somebody is about to write to, and held for as long as that

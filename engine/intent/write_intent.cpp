@@ -7,6 +7,7 @@
 
 #include "engine/base/mutation.h"
 #include "engine/members/flush.h"
+#include "parity/require.h"
 
 namespace braid {
 
@@ -363,6 +364,7 @@ void WriteIntent::note_rate() {
 }
 
 void WriteIntent::carry(StripeIndex stripe) {
+    BRAID_REQUIRE(raw(stripe) < geometry_.stripes);
     if (marks_.carry(stripe)) want_record();
 }
 

@@ -3,7 +3,7 @@
 // after a crash only what it names has to be made true. Which regions those are, IntentMarks keeps.
 // One record holds all marks of this node; it is written as a whole, one for all writers that came
 // while the one before was on its way (group commit). A mark is durable before any write under it
-// starts. After a crash the marks of before stay until they are made true (doubt).
+// starts. After a crash the marks of before stay until what they name is made true.
 // Where a member that is kept does not take the record, for want of room or because the level needs
 // it, those who wait for it are told, and the next one who wants a record has it tried again: under
 // the same number, since nothing has begun under it.
@@ -43,7 +43,7 @@ class WriteIntent {
     struct Start {
         IntentSettings settings;
         std::uint64_t generation{0};      // the newest one that is on any member
-        std::vector<IntentEntry> marked;  // in doubt since the last run
+        std::vector<IntentEntry> marked;  // left from the last run
     };
 
     WriteIntent(Clock& clock, const Geometry& geometry, Members& members, Decider& decider,
@@ -83,9 +83,9 @@ class WriteIntent {
 
     /// The stripe is in doubt from now on, whoever wrote it; its mark must still be held.
     void carry(StripeIndex stripe);
-    /// Everything in doubt before `stripe` was made true, and flushed.
+    /// Everything marked before `stripe` was made true, and flushed.
     void retire_before(StripeIndex stripe);
-    /// What is in doubt from `stripe` on is listed elsewhere.
+    /// What is marked from `stripe` on is listed elsewhere.
     void retire_from(StripeIndex stripe) { marks_.retire_from(stripe); }
     bool has_carried() const { return marks_.has_carried(); }
     /// Was marked when the array stopped, and what made it true since is not known to be durable.
@@ -101,7 +101,7 @@ class WriteIntent {
 
     /// `WriteIntent::Hold hold{intent, stripe}; BRAID_CO_CHECK(co_await hold);` Until it ends the
     /// stripe, and all others of its region, stay marked. The record is on its way as soon as it
-    /// is made; the wait may come later, right before the first write.
+    /// is made; the wait may come later, but before rows are claimed.
     class Hold {
       public:
         Hold(WriteIntent& intent, StripeIndex stripe) : intent_(intent), stripe_(stripe) {

@@ -21,7 +21,6 @@
 namespace braid {
 namespace {
 
-constexpr unsigned file_slots = 64;
 constexpr Nanos never{~std::uint64_t{0}};
 
 Nanos time_of(clockid_t clock) {
@@ -97,7 +96,8 @@ Checked<std::unique_ptr<UringLoop>> UringLoop::create() {
         return Refusal{text_of_no_ring(-error)};
     }
     loop->ring_.reset(ring.release());  // only a ring that was begun is ended
-    loop->registered_files_ = io_uring_register_files_sparse(loop->ring_.get(), file_slots) == 0;
+    loop->registered_files_ =
+        io_uring_register_files_sparse(loop->ring_.get(), ring_files_max) == 0;
     loop->wake_fd_ = eventfd(0, EFD_CLOEXEC);
     if (loop->wake_fd_ < 0) return Refusal{fmt::format("eventfd: {}", os_error_text(errno))};
     loop->watch_wake_fd();
@@ -131,7 +131,7 @@ io_uring_sqe* UringLoop::entry() {
 int UringLoop::register_file(int fd) {
     if (!registered_files_ || guest_leads_) return -1;
     const int slot = std::countr_one(files_used_);
-    if (slot >= static_cast<int>(file_slots)) return -1;
+    if (slot >= static_cast<int>(ring_files_max)) return -1;
     if (io_uring_register_files_update(ring_.get(), static_cast<unsigned>(slot), &fd, 1) != 1) {
         return -1;
     }

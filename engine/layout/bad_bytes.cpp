@@ -29,15 +29,14 @@ ArrayBytes bytes_in(const Geometry& geometry, const BadRange& range, StripeIndex
 /// Cut at the borders of volumes; those outside are counted from the array's start.
 void name_bytes(std::vector<BadBytes>& named, const Configuration& configuration,
                 ArrayBytes bytes) {
-    const std::uint64_t stripe_size = configuration.stripe_data_size();
     while (bytes.begin != bytes.end) {
         BadBytes piece;
         piece.offset = bytes.begin;
         piece.member = bytes.member;
         std::uint64_t end = bytes.end;
         for (const VolumeRecord& volume : configuration.volumes) {
-            const std::uint64_t first = raw(volume.first) * stripe_size;
-            const std::uint64_t past = first + volume.stripes * stripe_size;
+            const std::uint64_t first = configuration.offset_of(volume);
+            const std::uint64_t past = first + configuration.size_of(volume);
             if (bytes.begin >= past) continue;
             if (bytes.begin < first) {
                 end = std::min(end, first);

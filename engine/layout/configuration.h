@@ -133,6 +133,15 @@ struct Configuration {
     std::uint32_t data_count() const { return member_count - parities_of(level); }
     std::uint64_t stripe_data_size() const { return strip_size * data_count(); }
     std::uint64_t data_size() const { return stripes * stripe_data_size(); }
+    /// Bytes of data and parity on each member.
+    std::uint64_t member_data_size() const { return stripes * strip_size; }
+    /// Bytes of the array's data in front of a volume, and in it.
+    std::uint64_t offset_of(const VolumeRecord& volume) const {
+        return raw(volume.first) * stripe_data_size();
+    }
+    std::uint64_t size_of(const VolumeRecord& volume) const {
+        return volume.stripes * stripe_data_size();
+    }
     /// Roles whose state is neither in_sync nor rebuilding.
     std::uint32_t lost_count() const;
     /// The roles whose state is in_sync; and those together with the ones that are being rebuilt.

@@ -43,6 +43,7 @@ struct Geometry {
     RoleSet data_roles() const { return RoleSet::first(data_count()); }
     RoleSet parity_roles() const { return RoleSet::first(member_count) - data_roles(); }
     std::uint64_t stripe_data_size() const { return strip_size * data_count(); }
+    std::uint64_t data_size() const { return stripes * stripe_data_size(); }
     std::uint64_t rows_per_strip() const { return strip_size / row_size; }
     std::uint32_t windows_per_stripe() const {
         return static_cast<std::uint32_t>(rows_per_strip() / window_rows);

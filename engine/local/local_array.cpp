@@ -8,6 +8,7 @@
 #include "engine/base/mutation.h"
 #include "engine/metadata/config_slot.h"
 #include "engine/metadata/md_superblock.h"
+#include "parity/require.h"
 
 namespace braid {
 
@@ -140,6 +141,7 @@ void LocalArray::set_before(Before before) {
 }
 
 void LocalArray::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
+    BRAID_REQUIRE(!stage_.started && disk != nullptr);
     seen_.push_back({metadata.uuid, disk->info().path, disk->info().size});
     deciding_.roster.put_disk(std::move(disk), std::move(metadata));
 }
@@ -151,6 +153,7 @@ void LocalArray::note_left_out(const MemberImage& image, const std::string& why)
 }
 
 Task<Checked<Unit>> LocalArray::start() {
+    BRAID_REQUIRE(!stage_.started);
     if (options_.on_buffer) options_.on_buffer(serving_.buffer());
     Members& members = serving_.members();
     for (const change::Seen& seen : seen_) deciding_.writer.change(seen);
@@ -190,8 +193,8 @@ Task<Checked<Unit>> LocalArray::start() {
     }
     // After the configuration, which says what is in doubt where there is no record: an empty
     // record in front of it would say that nothing is.
-    serving_.in_force(configuration_.version.epoch);
-    if (const auto kept = co_await write_marks_patiently(); !kept) {
+    serving_.in_force(configuration_.version.epoch, members.loss_version_durable());
+    if (const auto kept = co_await deciding_.recovery.write_marks(); !kept) {
         co_return Refusal{
             fmt::format("the members did not take the first record of the write "
                         "intent ({}); see the messages above",
@@ -201,7 +204,7 @@ Task<Checked<Unit>> LocalArray::start() {
     log_.tell(Severity::info, "started",
               fmt::format("RAID-{} of {} members, {} lost", static_cast<int>(configuration_.level),
                           members.count(), members.lost()));
-    stage_.serving = true;
+    stage_.started = true;
     deciding_.walks.start();
     co_return Unit{};
 }
@@ -214,7 +217,7 @@ void LocalArray::start_readonly() {
                   "writing");
     }
     deciding_.writer.change(change::ScrubAt{});  // goes on when it is served for writing again
-    stage_.serving = true;
+    stage_.started = true;
     deciding_.walks.start();
 }
 
@@ -225,40 +228,33 @@ void LocalArray::note_away() {
     Members& members = serving_.members();
     for (std::uint32_t i = 0; i != members.count(); ++i) {
         if (!away.has(MemberIndex{i})) continue;
-        members.slot(MemberIndex{i}).kept = members.window_end();
-        members.slot(MemberIndex{i}).whole = true;
+        members.note_away(MemberIndex{i});
         deciding_.writer.change(change::Away{MemberIndex{i}, configuration_.in_force});
     }
 }
 
-/// Cleanly: no request is left, everything is durable, and the metadata says so last.
+/// The one node of the array leaves, and so the array ends, cleanly.
 Task<Result<void>> LocalArray::stop() {
-    if (stage_.draining) co_return Result<void>{};
-    stage_.draining = true;
+    if (stage_.ending) co_return Result<void>{};
+    stage_.ending = true;
     tasks_.spawn(watch_stop());
     co_await serving_.drain();
-    // Rows that were listed as unknown and written since are known to us alone: the resync has to
-    // pass before anybody else may ask which they are.
-    co_await deciding_.walks.wait_for_resync();
-    stage_.stopping = true;
+    co_await deciding_.closing.wait_for_resync();
+    stage_.quiescing = true;
     co_await serving_.close_gates();
-    deciding_.walks.stop();
-    while (deciding_.walks.running() || deciding_.walks.starting_scrub() ||
-           deciding_.orders.busy()) {
-        co_await work_.take();
-        Yield yield;
-        co_await yield;
-    }
+    co_await deciding_.closing.end_background();
     const Members& members = serving_.members();
     Result<void> result;
-    if (!options_.readonly && !members.failed()) result = co_await keep_final_state();
+    if (!options_.readonly && !members.failed()) {
+        result = co_await deciding_.closing.keep_final_state();
+    }
     co_await end_tasks();
     if (members.failed() && result) co_return Error{Errc::failed, "array"};
     co_return result;
 }
 
 Task<void> LocalArray::end_tasks() {
-    stage_.stopped = true;
+    stage_.ended = true;
     if (stop_timer_ != nullptr) stop_timer_->cancel();
     serving_.stop();
     deciding_.writer.stop();
@@ -268,12 +264,12 @@ Task<void> LocalArray::end_tasks() {
 
 /// A stop that takes long says for what it waits.
 Task<void> LocalArray::watch_stop() {
-    for (Nanos pause = seconds(5); !stage_.stopped; pause = seconds(60)) {
+    for (Nanos pause = seconds(5); !stage_.ended; pause = seconds(60)) {
         Timer timer(clock_, Nanos{clock_.now().value + pause.value});
         stop_timer_ = &timer;
         co_await timer;
         stop_timer_ = nullptr;
-        if (!stage_.stopped) log_.tell(Severity::warning, "stop_waits", why_stop_waits());
+        if (!stage_.ended) log_.tell(Severity::warning, "stop_waits", why_stop_waits());
     }
 }
 
@@ -288,52 +284,7 @@ std::string LocalArray::why_stop_waits() const {
                             member.in_flight, member.in_flight == 1 ? "" : "s");
     }
     if (!text.empty()) return "the stop waits for " + text;
-    if (deciding_.walks.must_resync())
-        return "the stop waits for the resync of rows that cannot be known else";
-    return "the stop waits for requests and commands under way";
-}
-
-/// The record that a start, or a stop, needs: tried as often as their configuration is.
-Task<Result<void>> LocalArray::write_marks_patiently() {
-    for (std::uint32_t tries = 1;; ++tries) {
-        const Result<void> kept = co_await serving_.write_marks();
-        const bool last = tries == ConfigurationWriter::tries_last_max;
-        if (kept || serving_.members().failed() || last) co_return kept;
-        Timer timer(clock_, Nanos{clock_.now().value + ConfigurationWriter::pause_first.value});
-        co_await timer;
-    }
-}
-
-Task<Result<void>> LocalArray::keep_final_state() {
-    Recovery& recovery = deciding_.recovery;
-    ConfigurationWriter& writer = deciding_.writer;
-    WriteIntent& intent = serving_.intent();
-    const StripeIndex true_before = recovery.first_in_doubt();
-    BRAID_CO_CHECK(co_await serving_.flush());
-    recovery.note_positions();  // everything walked so far was flushed just now
-    recovery.flushed(true_before);
-    // What is in doubt there is listed, by row: of that the next start has nothing to ask.
-    const StripeIndex listed = recovery.doubt_listed_from();
-    intent.retire_from(listed);
-    if (recovery.first_in_doubt() >= listed) writer.change(change::ResyncedTo{});
-    // Nothing is being written: only what is in doubt stays in the record. The next start, or a
-    // crash right after it, goes by this.
-    intent.drop_clean();
-    BRAID_CO_CHECK(co_await write_marks_patiently());
-    // Marked stripes are left that were not made true: only the record knows them, and it counts
-    // after an unclean stop. So that is what it is.
-    const MarksLeft left = serving_.marks_left();
-    if (left.any) {
-        log_.tell(Severity::warning, "resync_left",
-                  fmt::format("{} stripes that were marked are still to be made true; the next "
-                              "start goes on with them",
-                              left.stripes));
-    }
-    writer.change(change::InUse{left.any});
-    BRAID_CO_CHECK(co_await writer.wait_durable(writer.changed()));
-    if (BRAID_MUTANT(no_closing_revision)) co_return Result<void>{};
-    // One more, which names the clean mark: a copy from before it is told by that.
-    co_return co_await writer.wait_durable(writer.changed());
+    return deciding_.closing.why_it_waits();
 }
 
 // ---- what it tells of itself -------------------------------------------------------------------
@@ -383,7 +334,7 @@ ArrayStatus LocalArray::status() const {
     status.bad = deciding_.unknown.bad();
     status.bad_bytes = deciding_.unknown.bad_bytes();
     status.readonly = options_.readonly;
-    status.stopping = stage_.draining;
+    status.stopping = stage_.ending;
     status.in_doubt = !members.doubt().empty();
     status.doubt_bytes =
         members.doubt().windows() * geometry_.window_size() * geometry_.data_count();

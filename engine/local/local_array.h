@@ -70,8 +70,6 @@ class LocalArray final : public Array {
 
   private:
     void start_readonly();
-    Task<Result<void>> keep_final_state();
-    Task<Result<void>> write_marks_patiently();
     Task<void> watch_stop();
     std::string why_stop_waits() const;
     MemberStatus member_status(const MemberRecord& at) const;
@@ -83,7 +81,7 @@ class LocalArray final : public Array {
     const Geometry geometry_;
     TaskGroup tasks_;
     EventLog log_;
-    Stage stage_;
+    ArrayStage stage_;
     Event work_;
     Serving serving_;
     Deciding deciding_;

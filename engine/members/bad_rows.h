@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// BadRows: rows whose data cannot be known (DESIGN: R4), by member. Kept in the configuration.
+// BadRows: rows whose data cannot be known, by member. Kept in the configuration.
 // A row of a kind `retry` lies on its member as it was, and is tried again by each that reads it;
 // as long as a row of the array has one, its parity is not trusted, and every data strip of it that
 // is lost is listed. Where there are only void ones, parity is true for what lies on the members
@@ -33,7 +33,6 @@ class BadRows {
     RowMask rows_of(WindowPlace place, Role role, RowMask rows, std::optional<BadKind> kind) const;
     /// Which of `rows` have parity that is not trusted, because a data strip is to be tried again.
     RowMask retry_rows(WindowPlace place, RowMask rows) const;
-    bool has_retry() const { return retries_ != 0; }
 
     /// What is listed of `range`.
     std::vector<BadRange> listed_in(const BadRange& range) const;

@@ -26,7 +26,7 @@ Task<Result<void>> flush_drives(Members* members, Decider* decider) {
         members->finish(MemberIndex{i}, ops[i]);
         const DriveResult& result = ops[i].result;
         if (!result.is_members()) continue;
-        decider->write_failed(MemberIndex{i}, result.os_error);
+        decider->flush_failed(MemberIndex{i}, result.os_error);
         if (slot.state == MemberState::in_sync) slot.drive->set_unflushed(result.os_error);
     }
     for (std::uint32_t i = 0; i != members->count(); ++i) {

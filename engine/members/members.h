@@ -22,12 +22,6 @@
 
 namespace braid {
 
-/// A member that is kept although it does not take what is to be in force.
-struct Suspension {
-    Nanos since{};
-    int os_error{0};
-};
-
 /// Only a RowWrite (engine/stripes) writes to strips: it has the rows, and a mark.
 class StripAccess {
     friend class RowWrite;
@@ -45,11 +39,7 @@ class Members {
                                 // were when it left, where nothing was written since
         bool whole{false};      // lost: nothing was written in its place since it left
         DirectGate gate;
-        bool direct{true};             // the gate may be open
-        std::uint32_t read_errors{0};  // corrected lately: halved with each hour
-        Nanos read_errors_since{};
-        std::optional<Nanos> write_told;      // when a failed write was told of last
-        std::optional<Suspension> suspended;  // it is kept, and did not take the configuration
+        bool direct{true};  // the gate may be open
 
         bool is_open() const { return drive && drive->is_open(); }
         Disk* disk() const { return drive ? drive->disk() : nullptr; }
@@ -135,6 +125,11 @@ class Members {
     bool is_enough_without(MemberIndex member) const;
 
     void set_state(MemberIndex member, MemberState state);
+    /// In sync, and not here: nothing was written in its place since it left.
+    void note_away(MemberIndex member) {
+        slot(member).kept = window_end();
+        slot(member).whole = true;
+    }
     /// Whether clients' threads may read the member past the loop; only while it is in sync.
     void set_direct(MemberIndex member, bool allowed);
     /// Which losses there were: another number whenever a member that was live may no longer be read.
@@ -189,8 +184,8 @@ class Members {
     }
     /// Set when nothing is under way on some member any more: whoever wants to close a disk waits
     /// for it and looks again. Costs nothing while nobody waits.
-    Event& quiet() { return quiet_; }
-    void note_quiet() {
+    Event& quiet() const { return quiet_; }
+    void note_quiet() const {
         if (!quiet_.is_set()) quiet_.set();
     }
     /// The strictest of the open disks.
@@ -216,7 +211,7 @@ class Members {
     Doubt doubt_;
     RowSet missed_;  // written without a member whose loss is not durable
     std::uint32_t memory_align_{1};
-    Event quiet_;
+    mutable Event quiet_;  // who waits changes nothing
 };
 
 }  // namespace braid

@@ -291,7 +291,7 @@ MdSuperblock make_md_superblock(const Configuration& configuration, const Member
     sb.level = static_cast<std::int32_t>(configuration.level);
     sb.layout =
         configuration.level == Level::raid4 ? 0 : static_cast<std::uint32_t>(configuration.layout);
-    sb.size = to_sectors({configuration.stripes * configuration.strip_size}).value;
+    sb.size = to_sectors({configuration.member_data_size()}).value;
     sb.chunksize = static_cast<std::uint32_t>(to_sectors({configuration.strip_size}).value);
     sb.raid_disks = configuration.member_count;
     sb.data_offset = to_sectors({record.data_offset}).value;

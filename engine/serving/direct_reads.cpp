@@ -37,7 +37,7 @@ int read_member(const Disk& disk, std::uint64_t offset, ByteSpan into) {
 }  // namespace
 
 bool DirectReads::read(std::uint64_t offset, ByteSpan into) {
-    const std::uint64_t size = geometry_.stripes * geometry_.stripe_data_size();
+    const std::uint64_t size = geometry_.data_size();
     if (offset > size || into.size() > size - offset) return false;
     while (!into.empty()) {
         const StripPlace at = geometry_.place_of(offset);

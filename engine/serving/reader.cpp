@@ -10,6 +10,7 @@
 #include "engine/stripes/row_parity.h"
 #include "engine/stripes/row_write.h"
 #include "engine/stripes/strip_rows.h"
+#include "parity/require.h"
 
 namespace braid {
 namespace {
@@ -157,13 +158,14 @@ struct RowsWanted {
 };
 
 void lay_out(StripeIo& io, const StripePlan& plan, std::byte* base) {
+    BRAID_REQUIRE(base != nullptr);
     for (const Role role : plan.read | plan.recover) {
         io.strips[raw(role)] = base;
         base += io.span_size();
     }
 }
 
-/// Makes P and Q of locked rows true, durably. Not where a strip is lost: then it is computed from
+/// Makes P and Q of claimed rows true, durably. Not where a strip is lost: then it is computed from
 /// P and Q as they are. Errc::doubt where one cannot be read: the resync gives up what it must.
 Task<Result<void>> make_true_before_reading(StripeContext context, RowsWanted wanted) {
     const RowMask rows = row_range(wanted.first, wanted.count);
@@ -215,7 +217,7 @@ Task<void> end_retry(StripeContext context, WindowPlace place, RowMask rows) {
 /// acknowledged: that waits for the same loss to be durable, its rows free (StripeJobs::work). If the
 /// node crashed now, the next start could take the member for one in sync, and answer with what it
 /// holds: the rows are marked, so that its strip counts, and parity is made to fit. So the read waits,
-/// too; its rows need not be locked for that, since whoever else computes them owes the same, and
+/// too; its rows need not be claimed for that, since whoever else computes them owes the same, and
 /// what lies on a live member stays there.
 bool owes_loss(const StripeContext& context, const RowsWanted& wanted, const StripePlan& plan) {
     if (context.readonly || BRAID_MUTANT(computed_read_not_awaited)) return false;
@@ -239,7 +241,7 @@ Task<void> mend_strips(StripeContext context, const StripeIo* io, RoleSet roles,
     write.tell_failed();
 }
 
-Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
+Task<Result<void>> read_rows_claimed(StripeContext context, RowsWanted wanted) {
     const RowMask rows = row_range(wanted.first, wanted.count);
     RowClaim claim(context.claims, wanted.place, rows);
     co_await claim;
@@ -262,11 +264,9 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
         lease = co_await context.pool.acquire(size);
         lay_out(io, plan, lease.data());
         for (const Role role : plan.read) io.want_read(role, rows);
-        while (io.submit()) {
-            co_await io.group;
-            io.collect();
+        while (co_await io) {
         }
-    } while (!rounds.all_read(take_failed_reads(io, context.decider)) || !rounds.is_current());
+    } while (!rounds.is_last(io, context.decider));
     // The next start will not know of a loss that never becomes durable: it will take that member's
     // own bytes, not what the others give for them now.
     const bool forgotten = context.members.failed() &&
@@ -293,7 +293,7 @@ Task<Result<void>> read_rows_locked(StripeContext context, RowsWanted wanted) {
     co_return Result<void>{};
 }
 
-Task<Result<void>> read_piece_locked(StripeContext context, const StripPiece* piece, bool* owes) {
+Task<Result<void>> read_piece_claimed(StripeContext context, const StripPiece* piece, bool* owes) {
     const std::uint64_t window_size = context.geometry.window_size();
     std::byte* to = piece->to;
     std::uint64_t at = piece->begin;
@@ -310,7 +310,7 @@ Task<Result<void>> read_piece_locked(StripeContext context, const StripPiece* pi
         wanted.skip = in_window % row_size;
         wanted.to = to;
         wanted.owes = owes;
-        BRAID_CO_CHECK(co_await read_rows_locked(context, wanted));
+        BRAID_CO_CHECK(co_await read_rows_claimed(context, wanted));
         at += wanted.size;
         to += wanted.size;
     }
@@ -336,7 +336,7 @@ Task<Result<void>> read_request(StripeContext context, IoRequest* request) {
         }
         for (std::uint32_t i = 0; i != batch.count; ++i) {
             if (!batch.pieces[i].done) {
-                BRAID_CO_CHECK(co_await read_piece_locked(context, &batch.pieces[i], &owes));
+                BRAID_CO_CHECK(co_await read_piece_claimed(context, &batch.pieces[i], &owes));
             }
             if (is_listed(context, batch.pieces[i], BadKind::voided))
                 co_return Error{Errc::unknown, "row"};

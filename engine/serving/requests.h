@@ -88,12 +88,6 @@ class Requests final : public PartSink {
     Task<void> zero_work();
     Task<void> flush_work();
     Task<Result<void>> zero(IoRequest* request);
-    struct StripeSpan {
-        StripeIndex first{};
-        std::uint64_t count{0};
-        bool may_free{false};
-    };
-    Task<Result<void>> zero_stripes(StripeSpan span);
     Task<Result<void>> write_zeroes(std::uint64_t begin, std::uint64_t end);
 
     StripeContext context_;

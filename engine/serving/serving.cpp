@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/stripes/doubt_rows.h"
+#include "parity/require.h"
 
 namespace braid {
 
@@ -95,6 +96,22 @@ bool Serving::fits_records(const Configuration& wanted) const {
     return bad_.ranges() == wanted.bad_rows;
 }
 
+void Serving::attach(MemberIndex member, std::unique_ptr<Disk> disk, std::uint64_t data_offset) {
+    BRAID_REQUIRE(disk != nullptr && data_offset % row_size == 0);
+    auto& slot = members_.slot(member);
+    BRAID_REQUIRE(!slot.is_open());
+    slot.drive = std::make_unique<LocalDrive>(std::move(disk));
+    slot.data_offset = data_offset;
+    slot.kept = {};
+    slot.whole = false;
+}
+
+void Serving::detach(MemberIndex member) {
+    auto& slot = members_.slot(member);
+    if (slot.drive) slot.drive->close();
+    members_.refresh();
+}
+
 void Serving::array_failed() {
     intent_.array_failed();
     requests_.retry_parked();
@@ -152,7 +169,13 @@ void Serving::retire_marks(StripeIndex before) {
     set_gates();
 }
 
+void Serving::keep_marks_in_doubt(StripeIndex listed) {
+    intent_.retire_from(listed);
+    intent_.drop_clean();
+}
+
 Task<Result<void>> Serving::begin_marks() {
+    BRAID_REQUIRE(!intent_.on());
     intent_.set_on(true);
     while (intent_.unmarked() != 0) {
         co_await intent_.unmarked_ended().wait();

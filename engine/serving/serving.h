@@ -21,6 +21,7 @@
 #include "engine/stripes/row_claims.h"
 #include "engine/walks/latency.h"
 #include "engine/walks/walker.h"
+#include "parity/require.h"
 
 namespace braid {
 
@@ -59,6 +60,7 @@ class Serving final : public ServingNode, private WalkHost {
     ByteSpan buffer() const { return pool_.region(); }
     /// What may be read past the loop is looked at again: all disks are there, and what is marked.
     void set_gates();
+    // The node leaves, in this order; whether the array goes on does not matter.
     /// No request is taken any more; waits until none is left.
     Task<void> drain() { return requests_.drain(); }
     /// After drain(): no thread reads past the loop any more.
@@ -76,10 +78,26 @@ class Serving final : public ServingNode, private WalkHost {
 
     // ---- ServingNode
     void adopt(const Configuration& wanted) override;
-    void in_force(std::uint64_t epoch) override { intent_.set_epoch(epoch); }
+    void member_lost(MemberIndex member, MemberState state) override {
+        BRAID_REQUIRE(!takes_part(state));
+        members_.set_state(member, state);
+    }
+    void in_force(std::uint64_t epoch, std::uint64_t loss_version) override {
+        intent_.set_epoch(epoch);
+        members_.set_loss_version_durable(loss_version);
+    }
+    void set_owing(bool owing) override { members_.set_owing(owing); }
+    void halt() override { members_.halt(); }
     void array_failed() override;
+    void attach(MemberIndex member, std::unique_ptr<Disk> disk, std::uint64_t data_offset) override;
+    void detach(MemberIndex member) override;
+    void add_doubt(WindowRange windows) override { members_.doubt().add(windows); }
+    void trust_all() override { members_.doubt().remove_before(geometry_.window_end()); }
     Task<Result<void>> flush() override { return intent_.flush(); }
-    void walk(const WalkOrder& order) override { tasks_.spawn(run_walk(order)); }
+    void walk(const WalkOrder& order) override {
+        BRAID_REQUIRE(!walker_.running());
+        tasks_.spawn(run_walk(order));
+    }
     void cancel_walk() override { walker_.cancel(); }
     std::optional<WalkPosition> walking() const override;
     void set_resync_comes(bool comes) override;
@@ -90,6 +108,7 @@ class Serving final : public ServingNode, private WalkHost {
     void set_region(std::uint64_t region) override { intent_.set_region(region); }
     Task<Result<void>> begin_marks() override;
     void end_marks() override { intent_.set_on(false); }
+    void keep_marks_in_doubt(StripeIndex listed) override;
     Task<Result<std::uint64_t>> take_back(ReturningDisk from) override;
 
   private:
@@ -99,15 +118,8 @@ class Serving final : public ServingNode, private WalkHost {
     };
 
     // WalkHost
-    void walk_begun(const WalkOrder& order) override { decider_.walk_begun(order); }
     void walk_passed(const WalkOrder& order, WindowRange passed) override;
     Task<Result<void>> walk_checkpoint() override { return decider_.walk_at(position()); }
-    Task<Result<void>> walk_unknown(std::vector<BadRange> rows) override {
-        return decider_.rows_unknown(std::move(rows));
-    }
-    void walk_mismatch(WindowPlace place, RowMask rows, RoleSet strips, std::string what) override {
-        decider_.rows_wrong(place, rows, strips, std::move(what));
-    }
     LatencySample take_latency() override { return latency_.take(); }
 
     bool fits_records(const Configuration& wanted) const;

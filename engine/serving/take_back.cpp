@@ -63,7 +63,7 @@ Task<bool> take_rows(StripeContext context, Returning from) {
 
 }  // namespace
 
-/// Rows [at, end) of the member's list, as many as can be locked at once; `at` moves on. Gives the
+/// Rows [at, end) of the member's list, as many as can be claimed at once; `at` moves on. Gives the
 /// number of rows that could not be taken.
 Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, RowIndex* at, RowIndex end) {
     const Geometry& geometry = geometry_;

@@ -47,9 +47,7 @@ Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
     for (const Role role : live& wanted) {
         io.want_read(role, at.rows);
     }
-    while (io.submit()) {
-        co_await io.group;
-        io.collect();
+    while (co_await io) {
     }
     const RoleSet failed = take_failed_reads(io, context.decider);
     if (at.loss_version != context.members.loss_version()) co_return Error{Errc::cancelled, "row"};

@@ -66,6 +66,12 @@ void StripeIo::collect() {
     ops_used_ = 0;
 }
 
+bool ReadRounds::is_last(StripeIo& io, Decider& decider) {
+    const RoleSet failed = take_failed_reads(io, decider);
+    unreadable_ |= failed;
+    return failed.empty() && loss_version_ == members_.loss_version();
+}
+
 RoleSet take_failed_reads(StripeIo& io, Decider& decider) {
     const RoleSet failed = io.take_failed();
     for (const Role role : failed) {

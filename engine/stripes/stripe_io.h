@@ -6,6 +6,7 @@
 
 #include <array>
 #include <bit>
+#include <coroutine>
 #include <cstdint>
 #include <utility>
 
@@ -40,7 +41,21 @@ class StripeIo {
         rows_[raw(role)] |= rows, wanted_ |= RoleSet::of(role);
     }
 
-    /// `while (io.submit()) { co_await io.group; io.collect(); }`
+    // `while (co_await io) {}` reads what is wanted, at most job_ops_max pieces a round. By its
+    // name, as a RowWrite is.
+    bool await_ready() { return !submit() || group.await_ready(); }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) {
+        group.await_suspend(self);
+    }
+    /// True: another round.
+    bool await_resume() {
+        if (ops_used_ == 0) return false;
+        collect();
+        return true;
+    }
+
+    // The steps of it. False: nothing is left to be read.
     bool submit();
     void collect();
     DiskGroup group;
@@ -82,12 +97,9 @@ class ReadRounds {
         state.unreadable = unreadable_ - state.lost;
         return state;
     }
-    /// Takes note of the roles that could not be read. False: there were some.
-    bool all_read(RoleSet failed) {
-        unreadable_ |= failed;
-        return failed.empty();
-    }
-    bool is_current() const { return loss_version_ == members_.loss_version(); }
+    /// What was planned was read, or not. False: another round, for roles that could not be, or
+    /// because a member was lost.
+    bool is_last(StripeIo& io, Decider& decider);
 
   private:
     const Members& members_;

@@ -59,7 +59,7 @@ struct StripeJobs::Job {
     RoleSet live_parity() const { return context.geometry.parity_roles() - state.lost; }
     ParitySpans live_parity_at(std::uint32_t row, std::uint32_t count) const;
 
-    void find_bands();
+    void find_groups();
     RoleSet listed_roles(std::uint32_t row, BadKind kind) const;
     RoleSet half_rebuilt() const;
     Result<StripePlan> plan_of(const RowGroup& group) const;
@@ -84,7 +84,7 @@ struct StripeJobs::Job {
 
 /// Groups the rows by which strips they cover, and by what their parity is worth. Mostly there is
 /// one group.
-void StripeJobs::Job::find_bands() {
+void StripeJobs::Job::find_groups() {
     group_count = 0;
     const RowMask doubtful = context.members.rows_in_doubt(place(), parts.rows);
     const RowMask listed = context.bad.retry_rows(place(), parts.rows);
@@ -467,7 +467,7 @@ Task<Result<void>> StripeJobs::fit_row(Job* job, const RoleSet covered, std::uin
     co_return Result<void>{};
 }
 
-/// A write failed on a member that is kept. Its rows are still locked and marked: what the members
+/// A write failed on a member that is kept. Its rows are still claimed and marked: what the members
 /// hold of them now gets the parity that fits, or the rows are in doubt.
 Task<Result<void>> StripeJobs::fit_rows(Job* job, Error error) {
     const StripeContext& context = context_;
@@ -542,7 +542,7 @@ void StripeJobs::stop() {
 
 /// A write that missed a lost member owes its loss: it is not acknowledged before a configuration
 /// says so durably, for a start that took the member for one in sync would answer with what it has.
-/// Nothing is locked for that, and the mark is not held:
+/// Nothing is claimed for that, and the mark is not held:
 /// - The mark stays in the record all the same. It leaves when a flush has succeeded that began
 ///   after this write, and none does while a loss is owed (flush_drives()). A crash finds the rows
 ///   in doubt, by a record without this write's end: they become old or new, strip by strip.
@@ -553,7 +553,7 @@ void StripeJobs::stop() {
 ///   write, as if it had been acknowledged.
 /// - Rows that this write takes off the list are the exception: the list has to follow the rows'
 ///   order, and so it changes, durably, under their lock.
-/// - A member that is kept is no loss: its write fails, with its rows locked until their parity
+/// - A member that is kept is no loss: its write fails, with its rows claimed until their parity
 ///   fits. One that is lost stays so in memory, until it comes back as another and is rebuilt.
 /// - Where the configuration cannot be made durable the write is an error. Its parts are not tried
 ///   one by one: what they wrote is there, and each of them owes the same.
@@ -600,10 +600,10 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
     job->mark = mark;
     StripeIo& io = job->io;
     ReadRounds rounds(context.members);
-    for (;;) {
+    do {  // nothing is written so far
         if (context.members.failed()) co_return Error{Errc::failed, "array"};
         if (job->covers_bad_rows_in_part()) co_return Error{Errc::unknown, "row"};
-        job->find_bands();  // a loss may have listed rows
+        job->find_groups();  // a loss may have listed rows
         job->state = rounds.begin(job->place(), row_range(0, context.geometry.window_rows));
         BRAID_CO_CHECK(job->plan());
         BRAID_CO_CHECK(marked);
@@ -615,13 +615,9 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
             job->lay_out(job->lease.data());
         }
         job->want_reads();
-        while (io.submit()) {
-            co_await io.group;
-            io.collect();
+        while (co_await io) {
         }
-        if (!rounds.all_read(take_failed_reads(io, context.decider))) continue;
-        if (rounds.is_current()) break;  // nothing was written so far
-    }
+    } while (!rounds.is_last(io, context.decider));
     job->recover();
     job->gather();
     job->compute_parity();

@@ -36,8 +36,7 @@ RoleSet WalkBatch::bad_roles(const Geometry& geometry, std::uint32_t index,
     return roles;
 }
 
-WalkRows::WalkRows(StripeContext context, WalkOrder& order, WalkHost& host)
-    : context_(context), order_(order), host_(host) {}
+WalkRows::WalkRows(StripeContext context, WalkOrder& order) : context_(context), order_(order) {}
 
 Result<void> WalkRows::decide(WalkBatch& batch) {
     batch.wrong.assign(batch.count, {});
@@ -75,7 +74,7 @@ void WalkRows::tell_found(WalkBatch& batch) {
     rows_unknown_ += found.rows_unknown;
     context_.counters.reads_corrected += found.reads_corrected;
     for (WalkFound::Mismatch& one : found.mismatches) {
-        host_.walk_mismatch(one.place, one.rows, one.strips, std::move(one.what));
+        context_.decider.rows_wrong(one.place, one.rows, one.strips, std::move(one.what));
     }
 }
 

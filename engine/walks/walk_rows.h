@@ -71,7 +71,7 @@ struct WalkBatch {
 class WalkRows {
   public:
     /// @param order  of the walk under way: its counts grow here
-    WalkRows(StripeContext context, WalkOrder& order, WalkHost& host);
+    WalkRows(StripeContext context, WalkOrder& order);
     WalkRows(const WalkRows&) = delete;
     WalkRows& operator=(const WalkRows&) = delete;
 
@@ -114,7 +114,6 @@ class WalkRows {
 
     StripeContext context_;
     WalkOrder& order_;
-    WalkHost& host_;
     std::uint64_t rows_wrong_{0};
     std::uint64_t rows_unknown_{0};
     std::array<std::array<std::byte, row_size>, 2> before_{};  // P and Q of a row, as read

@@ -9,6 +9,7 @@
 
 #include "engine/base/mutation.h"
 #include "engine/stripes/row_write.h"
+#include "parity/require.h"
 
 namespace braid {
 
@@ -34,7 +35,7 @@ Walker::Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost&
     : context_(context),
       clock_(clock),
       host_(host),
-      rows_(context, order_, host),
+      rows_(context, order_),
       lanes_group_(ready) {}
 
 bool Walker::in_memory() const {
@@ -65,6 +66,10 @@ void Walker::cancel() {
 
 Task<Result<void>> Walker::run(WalkOrder order) {
     BRAID_REQUIRE(!running_);
+    BRAID_REQUIRE(order.ranges.empty() || order.ranges.back().end <= context_.members.window_end());
+    BRAID_AUDIT(std::ranges::adjacent_find(order.ranges, [](const auto& one, const auto& next) {
+                    return one.begin >= one.end || one.end >= next.begin;
+                }) == order.ranges.end());
     running_ = true;
     order_ = order;
     error_.reset();
@@ -97,7 +102,7 @@ Task<Result<void>> Walker::run(WalkOrder order) {
         lanes_.push_back(std::make_unique<Lane>(context_, size));
         lanes_group_.spawn(walk_lane(lanes_.back().get()));
     }
-    host_.walk_begun(order_);
+    context_.decider.walk_begun(order_);
     co_await lanes_group_.join();
     lanes_.clear();
     running_ = cancelled_ = false;
@@ -268,7 +273,7 @@ Task<Result<void>> Walker::walk_batch(Lane* lane) {
     }
     if (!lane->voided.empty() && is_current()) {
         BRAID_CO_CHECK(co_await context_.intent.flush());
-        BRAID_CO_CHECK(co_await host_.walk_unknown(std::move(lane->voided)));
+        BRAID_CO_CHECK(co_await context_.decider.rows_unknown(std::move(lane->voided)));
     }
     if (!lane->known.empty() && is_current()) {
         BRAID_CO_CHECK(co_await context_.decider.rows_known(std::move(lane->known)));
@@ -422,7 +427,7 @@ Task<Result<void>> Walker::walk_windows(Lane* lane) {
     if (lane->lacks_marks) co_return Result<void>{};
     rows_.tell_found(*lane);
     if (!lane->unknown.empty()) {
-        BRAID_CO_CHECK(co_await host_.walk_unknown(std::move(lane->unknown)));
+        BRAID_CO_CHECK(co_await context_.decider.rows_unknown(std::move(lane->unknown)));
         if (!is_current()) co_return Error{Errc::cancelled, "walk"};
     }
     for (std::uint32_t i = 0; i != lane->count; ++i) {

@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 
+#include "engine/base/limits.h"
 #include "engine/base/rng.h"
 
 namespace braid::cluster {
@@ -202,7 +203,7 @@ TEST_F(Book, RepeatsOfStagesChangeNothingAndFinishedOnesAreTooLate) {
 }
 
 TEST_F(Book, ANodeHasSoManyEntriesAndNoMore) {
-    for (std::uint64_t i = 1; i <= RowBook::entries_max; ++i) {
+    for (std::uint64_t i = 1; i <= book_entries_max; ++i) {
         ASSERT_EQ(book.stage(stage_of({one, i}, {WindowIndex{i}, 1})), StageAnswer::staged);
     }
     EXPECT_EQ(book.stage(stage_of({one, 9999}, row0)), StageAnswer::full);

@@ -261,6 +261,21 @@ TEST_F(Suspend, ALossWhileAnotherMemberHasNoRoom) {
     sim->expect_content();
 }
 
+TEST_F(Suspend, AWriteIntentThatCannotBeKeptLeavesItsSettingsAsTheyWere) {
+    start(shape(Level::raid5, 29));
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->change_intent({.on = false, .region = {}})));
+    ASSERT_TRUE(fail(0, Force::no));
+    sim->loop().run_for(seconds(20));
+    refuse(1);
+    const IntentSettings before = sim->array->configuration().intent;
+    const auto changed = sim->loop().run_until_done(
+        sim->array->change_intent({.on = true, .region = 2 * before.region}));
+    ASSERT_FALSE(changed);
+    EXPECT_EQ(sim->array->configuration().intent, before);
+    EXPECT_EQ(sim->array->status().intent.region, before.region);
+    refuse(1, false);
+}
+
 /// Degraded, with rows that cannot be known.
 class ListedRow : public Suspend {
   protected:

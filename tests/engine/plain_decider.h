@@ -16,11 +16,11 @@ class PlainDecider final : public Decider {
   public:
     explicit PlainDecider(Members& members) : members_(members) {}
     void read_failed(MemberIndex, int) override {}
-    void write_failed(MemberIndex member, int) override {
+    void flush_failed(MemberIndex member, int) override {
         members_.set_state(member, MemberState::faulty);
     }
     void strip_write_failed(MemberIndex member, int error) override {
-        if (error != ENOSPC) write_failed(member, error);
+        if (error != ENOSPC) flush_failed(member, error);
     }
     Task<Result<void>> losses_durable() override { co_return Result<void>{}; }
     Task<Result<void>> rows_doubtful(std::vector<BadRange>) override { co_return Result<void>{}; }

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "engine/deciding/closing.h"
+
+#include <fmt/format.h>
+
+#include "engine/base/mutation.h"
+#include "engine/deciding/configuration_writer.h"
+#include "engine/deciding/member_orders.h"
+#include "engine/deciding/recovery.h"
+#include "engine/deciding/walk_orders.h"
+#include "parity/require.h"
+
+namespace braid {
+
+Task<void> Closing::wait_for_resync() { return walks_.wait_for_resync(); }
+
+Task<void> Closing::end_background() {
+    BRAID_REQUIRE(stage_.quiescing);
+    walks_.stop();
+    while (walks_.running() || walks_.starting_scrub() || orders_.busy()) {
+        co_await work_.take();
+        Yield yield;
+        co_await yield;
+    }
+}
+
+Task<Result<void>> Closing::keep_final_state() {
+    BRAID_REQUIRE(!options_.readonly && !members_.failed());
+    BRAID_REQUIRE(!walks_.running() && !orders_.busy());
+    const StripeIndex true_before = recovery_.first_in_doubt();
+    BRAID_CO_CHECK(co_await serving_.flush());
+    recovery_.note_positions();  // everything walked so far was flushed just now
+    recovery_.flushed(true_before);
+    // What is in doubt there is listed, by row: of that the next start has nothing to ask.
+    const StripeIndex listed = recovery_.doubt_listed_from();
+    if (recovery_.first_in_doubt() >= listed) writer_.change(change::ResyncedTo{});
+    // The next start, or a crash right after it, goes by this.
+    serving_.keep_marks_in_doubt(listed);
+    BRAID_CO_CHECK(co_await recovery_.write_marks());
+    // Marked stripes are left that were not made true: only the record knows them, and it counts
+    // after an unclean stop. So that is what it is.
+    const MarksLeft left = serving_.marks_left();
+    if (left.any) {
+        tell(Severity::warning, "resync_left",
+             fmt::format("{} stripes that were marked are still to be made true; the next start "
+                         "goes on with them",
+                         left.stripes));
+    }
+    writer_.change(change::InUse{left.any});
+    BRAID_CO_CHECK(co_await writer_.wait_durable(writer_.changed()));
+    if (BRAID_MUTANT(no_closing_revision)) co_return Result<void>{};
+    // One more, which names the clean mark: a copy from before it is told by that.
+    co_return co_await writer_.wait_durable(writer_.changed());
+}
+
+std::string Closing::why_it_waits() const {
+    if (walks_.must_resync())
+        return "the stop waits for the resync of rows that cannot be known else";
+    return "the stop waits for requests and commands under way";
+}
+
+}  // namespace braid
