@@ -447,30 +447,61 @@ TEST_F(Loss, ARebuildWaitsWhileASourceAnswersNoReads) {
 }
 
 TEST_F(Loss, AResyncWritesNothingWhereItCouldNotRead) {
-    start(shape(Level::raid5, 11));
-    Buffer row = random_bytes(sim->loop().rng(), row_size);
-    ASSERT_TRUE(sim->write(sim->size() / 2, row));
-    flush();
-    sim->kill();
-    sim->platters[0]->read_fails_one_in = 0;
-    for (auto& platter : sim->platters) platter->delay_nanos = 1'000'000;
-    // All rows of a member in the marked region, but not its whole self.
-    const std::uint64_t stripe = sim->size() / 2 / sim->geometry().stripe_data_size();
-    const Buffer before(sim->platters[1]->content.view());
-    for (std::uint64_t i = 0; i != 4; ++i) {
-        sim->platters[1]->bad_rows.insert(first_row + stripe * 4 + i);
+    for (const Level level : {Level::raid5, Level::raid6}) {
+        SCOPED_TRACE(level == Level::raid5 ? "RAID-5" : "RAID-6");
+        start(shape(level, 11));
+        const Geometry& geometry = sim->geometry();
+        const auto role_of = [&](std::uint64_t stripe, std::uint32_t member) {
+            return raw(geometry.role_of(StripeIndex{stripe}, MemberIndex{member}));
+        };
+        std::uint64_t stripe = 100;
+        const std::uint32_t data = geometry.data_count();
+        while (role_of(stripe, 1) >= data || role_of(stripe, 2) >= data) ++stripe;
+        const auto place_of = [&](std::uint32_t member) {
+            return (stripe * data + role_of(stripe, member)) * strip;
+        };
+        Buffer row = random_bytes(sim->loop().rng(), row_size);
+        ASSERT_TRUE(sim->write(place_of(1), row));
+        flush();
+        sim->kill();
+        std::vector<Buffer> before;
+        for (auto& platter : sim->platters) before.emplace_back(platter->content.view());
+        // The strips of as many members as there are parities, but not their whole selves.
+        const std::uint32_t blind = geometry.parities();
+        constexpr std::uint64_t rows = strip / row_size;
+        for (std::uint32_t member = 1; member <= blind; ++member) {
+            for (std::uint64_t i = 0; i != rows; ++i) {
+                sim->platters[member]->bad_rows.insert(first_row + stripe * rows + i);
+            }
+        }
+        ASSERT_TRUE(sim->open());
+        sim->settle();
+        const std::vector<BadRange> listed = sim->array->status().configuration.bad_rows;
+        ASSERT_EQ(listed.size(), blind);
+        for (std::uint32_t member = 1; member <= blind; ++member) {
+            const BadRange expected{MemberIndex{member}, RowIndex{stripe * rows}, rows,
+                                    BadKind::retry};
+            EXPECT_EQ(listed[member - 1], expected);
+            Buffer one(row_size);
+            const auto read = sim->read(place_of(member), one);
+            ASSERT_FALSE(read);
+            EXPECT_EQ(read.error().code, Errc::unknown);
+        }
+        EXPECT_EQ(errors(), blind * rows);
+        for (std::size_t member = 0; member != before.size(); ++member) {
+            EXPECT_EQ(std::memcmp(before[member].data() + SimArray::data_offset,
+                                  sim->platters[member]->content.data() + SimArray::data_offset,
+                                  before[member].size() - SimArray::data_offset),
+                      0)
+                << "written to member " << member;
+            sim->platters[member]->bad_rows.clear();
+        }
+        EXPECT_EQ(errors(), 0U);
+        sim->settle();
+        EXPECT_TRUE(sim->array->status().configuration.bad_rows.empty());
+        EXPECT_EQ(sim->array->status().health, Health::clean);
+        sim->expect_parity();
     }
-    ASSERT_TRUE(sim->open());
-    sim->settle();
-    EXPECT_EQ(std::memcmp(before.data() + SimArray::data_offset,
-                          sim->platters[1]->content.data() + SimArray::data_offset,
-                          before.size() - SimArray::data_offset),
-              0);
-    sim->platters[1]->bad_rows.clear();
-    EXPECT_EQ(errors(), 0U);
-    EXPECT_EQ(sim->array->status().bad_bytes, 0U);
-    EXPECT_EQ(sim->array->status().health, Health::clean);
-    sim->expect_parity();
 }
 
 TEST_F(Loss, ManyScatteredBadSectorsDoNotStopTheArray) {

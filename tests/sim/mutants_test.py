@@ -39,8 +39,84 @@ ENGINE = {
     "checkpoint-ahead": "SimArrayPower.ARebuildGoesOnNoFurtherThanWhatIsDurable",
     "failed-write-not-fitted": "Loss.NoRoomIsToldAndTheArrayGoesOnWhenThereIs",
     "retry-row-trusted": "Recovery.ARowBesideOneToBeTriedAgainIsNotComputed",
-    "retry-overwritten": "Recovery.ARebuildGoesOnBehindRowsThatCannotBeComputed",
+    "retry-overwritten": "Loss.AResyncWritesNothingWhereItCouldNotRead",
     "not-announced": "StartsThatDied.ThePromiseIsSeenByWhoeverIsEnough",
 }
 
 
+def run(program, mutation, count, seconds):
+    begin = time.monotonic()
+    try:
+        done = subprocess.run([program, "--mutation", mutation, "--seed",
+                               str(FIRST_SEED.get(mutation, 1)), "--count", str(count)],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds,
+                              check=False)
+        return done.returncode, done.stdout.decode(errors="replace"), time.monotonic() - begin
+    except subprocess.TimeoutExpired:
+        return None, "", time.monotonic() - begin
+
+
+def run_engine(program, mutation, tests):
+    """The exit code: 0, all pass; 1, one fails."""
+    environment = dict(os.environ, BRAID_MUTATION=mutation)
+    done = subprocess.run([program, "--gtest_filter=" + tests], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, env=environment, check=False,
+                          timeout=5 * BUDGET_SECONDS)
+    output = done.stdout.decode(errors="replace")
+    if "[==========] Running 0 tests" in output or done.returncode not in (0, 1):
+        return None, output
+    return done.returncode, output
+
+
+def check_simulator(program):
+    failed = []
+    code, output, seconds = run(program, "none", 8, 5 * BUDGET_SECONDS)
+    print(f"none: exit code {code} after {seconds:.1f} s")
+    if code != 0:
+        print(output[-4000:])
+        failed.append("none")
+    for mutation in SIMULATOR:
+        code, output, seconds = run(program, mutation, 1000, BUDGET_SECONDS)
+        found = code in (FOUND, FOUND_CRASH, FOUND_STUCK)
+        print(f"{mutation}: {'found' if found else 'NOT FOUND'}, exit code {code}, {seconds:.1f} s",
+              flush=True)
+        if not found:
+            failed.append(mutation)
+    return failed
+
+
+def check_engine(program):
+    failed = []
+    code, output = run_engine(program, "none", ":".join(sorted(set(ENGINE.values()))))
+    print(f"none: the engine's tests end with {code}")
+    if code != 0:
+        print(output[-4000:])
+        failed.append("none")
+    for mutation, test in ENGINE.items():
+        code, output = run_engine(program, mutation, test)
+        found = code == 1 and f"[  FAILED  ] {test}" in output
+        print(f"{mutation}: {'found' if found else 'NOT FOUND'} by {test}", flush=True)
+        if not found:
+            failed.append(mutation)
+    return failed
+
+
+def unlisted(program):
+    """Mutations that are in mutation.h, and nowhere here; or the other way round."""
+    done = subprocess.run([program, "--mutation", "list"], stdout=subprocess.PIPE, check=True)
+    there = set(done.stdout.decode().split()) - {"none"}
+    return sorted(there ^ (set(SIMULATOR) | set(ENGINE)))
+
+
+def main():
+    simulator = os.environ["BRAID_SIM"]
+    failed = unlisted(simulator)
+    failed += check_engine(os.environ["BRAID_TESTS_MUTANTS"])
+    failed += check_simulator(simulator)
+    if failed:
+        print("failed:", ", ".join(failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
