@@ -18,12 +18,10 @@ class Buffer {
   public:
     Buffer() = default;
     /// `size` zero bytes at an address that is a multiple of 4096.
-    explicit Buffer(std::size_t size)
-        : bytes_(size == 0 ? nullptr : static_cast<std::byte*>(::operator new(size, alignment))),
-          size_(size) {
+    explicit Buffer(std::size_t size) : bytes_(allocate(size)), size_(size) {
         if (size != 0) std::memset(bytes_.get(), 0, size);
     }
-    explicit Buffer(ByteView from) : Buffer(from.size()) {
+    explicit Buffer(ByteView from) : bytes_(allocate(from.size())), size_(from.size()) {
         if (size_ != 0) std::memcpy(bytes_.get(), from.data(), size_);
     }
     Buffer(const Buffer& other) : Buffer(other.view()) {}
@@ -48,6 +46,9 @@ class Buffer {
 
   private:
     static constexpr std::align_val_t alignment{row_size};
+    static std::byte* allocate(std::size_t size) {
+        return size == 0 ? nullptr : static_cast<std::byte*>(::operator new(size, alignment));
+    }
     struct Free {
         void operator()(std::byte* bytes) const { ::operator delete(bytes, alignment); }
     };
