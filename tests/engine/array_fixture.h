@@ -98,6 +98,16 @@ class SimArray {
         model.assign(plan->configuration.data_size(), std::byte{0});
     }
 
+    /// Made by the same options, and stopped: takes over what it left, in place of create().
+    void copy_from(const SimArray& made) {
+        for (std::size_t i = 0; i != platters.size(); ++i) {
+            platters[i] = std::make_shared<SimPlatter>(*made.platters[i]);
+            platters[i]->unflushed.clear();
+        }
+        geometry_ = made.geometry_;
+        model = made.model;
+    }
+
     /// Opens the array from the platters at `indexes`; all of them by default.
     Checked<Unit> open(std::vector<std::size_t> indexes = {}, bool force = false,
                        bool readonly = false) {

@@ -60,7 +60,8 @@ struct SimPlatter {
     std::uint64_t write_fails_one_in{0};     // a write that fails may have happened in part
     bool answers_no_reads{false};            // for a moment
     std::uint64_t fails_writes_below{0};     // bytes: those of the metadata, for a moment
-    bool full{false};                        // writes to rows of `holes` fail with ENOSPC
+    bool full{false};                        // writes to rows of `holes` fail
+    int full_error{ENOSPC};                  // with this
     std::set<std::uint64_t> holes;           // rows that have no space yet
     std::uint64_t delay_nanos{0};            // every operation takes this much longer
     std::uint64_t latency_nanos{1'000'000};  // and up to this much by chance
@@ -309,7 +310,7 @@ class SimDisk final : public Disk {
                            [this](std::uint64_t) { return loop_.rng().chance(2); });
             return EIO;
         }
-        if (!take_space(op, data)) return ENOSPC;
+        if (!take_space(op, data)) return platter.full_error;
         platter.change(op.offset, data, op.size, op.fua || !platter.caches,
                        [](std::uint64_t) { return true; });
         for (std::uint64_t row = op.offset / row_size; row != (op.offset + op.size) / row_size;
