@@ -17,6 +17,8 @@
 #include "engine/array.h"
 #include "engine/assembly/create.h"
 #include "engine/layout/geometry.h"
+#include "engine/metadata/areas.h"
+#include "engine/metadata/intent_record.h"
 #include "engine/serving/requests.h"
 #include "parity/parity.h"
 #include "tests/sim/sim_disk.h"
@@ -101,11 +103,19 @@ class SimArray {
     /// Made by the same options, and stopped: takes over what it left, in place of create().
     void copy_from(const SimArray& made) {
         for (std::size_t i = 0; i != platters.size(); ++i) {
-            platters[i] = std::make_shared<SimPlatter>(*made.platters[i]);
-            platters[i]->unflushed.clear();
+            copy_used(platters[i]->content, made.platters[i]->content);
+            platters[i]->space = made.platters[i]->space;
         }
         geometry_ = made.geometry_;
         model = made.model;
+    }
+    /// Of a member's bytes: elsewhere one node never writes.
+    static void copy_used(Buffer& to, const Buffer& from) {
+        constexpr std::uint64_t intent_end = slots_end + intent_slots * intent_slot_size;
+        std::memcpy(to.data(), from.data(), intent_end);
+        std::memcpy(to.data() + promises_offset, from.data() + promises_offset,
+                    promises_end - promises_offset);
+        std::memcpy(to.data() + data_offset, from.data() + data_offset, from.size() - data_offset);
     }
 
     /// Opens the array from the platters at `indexes`; all of them by default.

@@ -7,11 +7,14 @@
 // an error is allowed for listed rows of the regions that were being written alone, and none where
 // nothing was in doubt any more. A write that fails on a member that keeps its place (no room, or
 // the level needs it) goes on: with another one of its row, a flush, and what is read then has to
-// stay.
+// stay. Of a start and of a stop that die what lies on the members is only decided by later starts:
+// one of them dies, too, another one has as few members as are enough, and writes; whoever was not
+// there may have no say any more, and nothing may come back.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <functional>
@@ -33,10 +36,25 @@ constexpr std::uint64_t strip = row_size;
 constexpr std::uint64_t region = 64u << 10;
 constexpr std::uint64_t region_changed = 128u << 10;  // by the configuration change
 
-enum class What { small, several, full, trim, clean, configuration, heal, rebuild, no_room, kept };
-constexpr What every_kind[] = {What::small,   What::several,       What::full, What::trim,
-                               What::clean,   What::configuration, What::heal, What::rebuild,
-                               What::no_room, What::kept};
+enum class What {
+    small,
+    several,
+    full,
+    trim,
+    clean,
+    configuration,
+    heal,
+    rebuild,
+    no_room,
+    kept,
+    start,
+    start_after_crash,
+    stop
+};
+constexpr What every_kind[] = {
+    What::small, What::several, What::full,    What::trim, What::clean, What::configuration,
+    What::heal,  What::rebuild, What::no_room, What::kept, What::start, What::start_after_crash,
+    What::stop};
 const char* text_of(What what) {
     switch (what) {
         case What::small:
@@ -59,6 +77,12 @@ const char* text_of(What what) {
             return "no room";
         case What::kept:
             return "failed write of a needed member";
+        case What::start:
+            return "start";
+        case What::start_after_crash:
+            return "start after a crash";
+        case What::stop:
+            return "stop";
     }
     return "?";
 }
@@ -70,6 +94,8 @@ struct Case {
     std::uint32_t refuses{0};           // the role whose member refuses writes of its row, or would
                                         // have no room for them
     bool fails() const { return what == What::no_room || what == What::kept; }
+    bool starts() const { return what == What::start || what == What::start_after_crash; }
+    bool has_histories() const { return starts() || what == What::stop; }
 };
 std::string text_of(const Case& one) {
     std::string text = text_of(one.what);
@@ -100,12 +126,13 @@ class Point {
             if (!sim.loop().step()) break;
         }
         const bool before_the_end = !is_over();
-        sim.kill();
+        kill();
         for (auto& platter : sim.platters) {
-            content_.emplace_back(platter->content.view());
+            const std::size_t member = unflushed_.size();
+            SimArray::copy_used(content_[member], platter->content);
             unflushed_.push_back(platter->unflushed);
             for (std::size_t i = 0; i != platter->unflushed.size(); ++i) {
-                loose_.push_back({content_.size() - 1, i});
+                loose_.push_back({member, i});
             }
         }
         return before_the_end;
@@ -117,14 +144,15 @@ class Point {
         const std::size_t n = loose_.size();
         Rng rng(stop_after_ * 31 + 7);
         const auto check = [&](const std::function<bool(std::size_t)>& stays) {
-            check_subset(stays, cases);
+            case_.has_histories() ? check_histories(stays, cases) : check_subset(stays, cases);
             ++cases;
         };
-        if (n <= (case_.fails() ? 3 : 7)) {
+        const bool each_away = case_.fails() || case_.has_histories();
+        if (n <= (each_away ? 3 : 7)) {
             // Each member is away once, also where there are few subsets.
             const std::uint64_t all = std::uint64_t{1} << n;
             const std::uint64_t turns =
-                case_.fails() && all < sim.platters.size() ? sim.platters.size() : all;
+                each_away && all < sim.platters.size() ? sim.platters.size() : all;
             for (std::uint64_t turn = 0; turn != turns; ++turn) {
                 const std::uint64_t bits = turn % all;
                 check([bits](std::size_t i) { return ((bits >> i) & 1) != 0; });
@@ -136,13 +164,12 @@ class Point {
         check([](std::size_t) { return true; });
         for (std::size_t one = 0; one != n && !testing::Test::HasFailure(); ++one) {
             // By turns where there are many points.
-            const bool by_turns = case_.fails();
+            const bool by_turns = each_away;
             const bool even = stop_after_ % 2 == 0;
             if (!by_turns || even) check([one](std::size_t i) { return i == one; });
             if (!by_turns || !even) check([one](std::size_t i) { return i != one; });
         }
-        for (int some = 0; some != (case_.fails() ? 2 : 8) && !testing::Test::HasFailure();
-             ++some) {
+        for (int some = 0; some != (each_away ? 2 : 8) && !testing::Test::HasFailure(); ++some) {
             std::vector<bool> fate(n);
             for (std::size_t i = 0; i != n; ++i) fate[i] = rng.chance(2);
             check([&fate](std::size_t i) { return static_cast<bool>(fate[i]); });
@@ -159,6 +186,13 @@ class Point {
         options.strip_size = strip;
         options.stripes = stripes;
         return options;
+    }
+    /// Memory for all members of any array, kept from point to point.
+    static std::vector<Buffer>& scratch(std::size_t which) {
+        static std::array<std::vector<Buffer>, 2> all;
+        std::vector<Buffer>& one = all[which];
+        while (one.size() != 5) one.emplace_back(SimArray::data_offset + stripes * strip);
+        return one;
     }
     std::uint64_t stripe_size() const { return 3 * strip; }
     std::uint64_t writes() const {
@@ -200,9 +234,11 @@ class Point {
     void prepare() {
         sim.copy_from(filled(case_));
         sim.intent.region = region;
+        if (case_.has_histories()) sim.loop().let_wall_stand();
         if (case_.lost) away_ = *case_.lost;
         ASSERT_TRUE(sim.open(here()));
         sim.settle();
+        if (case_.has_histories()) return prepare_history();
         if (case_.what == What::heal) {
             // A row of a lost strip that cannot be known: torn, and its member away.
             after_ = sim.model;
@@ -220,6 +256,32 @@ class Point {
         }
         for (auto& platter : sim.platters) platter->unflushed.clear();
         after_ = sim.model;
+    }
+
+    /// Something is written: before the crash that the start comes after, flushed; before the stop,
+    /// acknowledged.
+    void prepare_history() {
+        after_ = sim.model;
+        if (case_.what != What::start) {
+            begin_write(7 * stripe_size() + 512, 2 * strip);
+            while (!flights_.front().done) ASSERT_TRUE(sim.loop().step());
+        }
+        if (case_.what == What::start) {
+            ASSERT_TRUE(sim.stop());
+            is_settled_ = true;
+        } else if (case_.what == What::start_after_crash) {
+            sim.model = after_;
+            sim.kill();
+        }
+        if (case_.starts()) {
+            for (auto& platter : sim.platters) platter->unflushed.clear();
+        }
+    }
+    void kill() {
+        sim.loop().crash([this] {
+            opened_.reset();
+            sim.array.reset();
+        });
     }
 
     void begin_request(IoKind kind, std::uint64_t offset, std::uint64_t size) {
@@ -284,6 +346,12 @@ class Point {
                 platter.full = true;
                 return begin_write(at + 512, 2 * strip);
             }
+            case What::start:
+            case What::start_after_crash:
+                return begin_start(here(), here().front());
+            case What::stop:
+                command_done_ = false;
+                return sim.loop().tasks().spawn(keep_stopped(sim.array->stop(), &command_done_));
             case What::rebuild: {
                 command_done_ = false;
                 auto platter = sim.make_platter();
@@ -304,6 +372,8 @@ class Point {
             EXPECT_TRUE(flight.request.ok) << flight.request.error.text();
         }
         if (!command_done_) return false;
+        if (case_.starts()) return opened_.has_value();
+        if (case_.what == What::stop) return flushed_ = is_settled_ = true;
         if (case_.fails()) return is_failure_over();
         if (case_.what == What::clean && flights_.size() == 1) {
             begin_request(IoKind::flush, 0, 0);
@@ -315,6 +385,31 @@ class Point {
         }
         if (case_.what == What::rebuild) return sim.array->status().health == Health::clean;
         return true;
+    }
+
+    using Opened = Checked<std::unique_ptr<Array>>;
+    static Task<void> keep_opened(Task<Opened> task, std::optional<Opened>* opened) {
+        opened->emplace(co_await task);
+        EXPECT_TRUE(**opened) << (*opened)->error().text;
+    }
+    static Task<void> keep_stopped(Task<Result<void>> task, bool* done) {
+        const auto result = co_await task;
+        EXPECT_TRUE(result);
+        *done = true;
+    }
+    /// The other members take longer: that one is the first to hold what is stored.
+    void begin_start(const std::vector<std::size_t>& indexes, std::size_t first) {
+        command_done_ = true;
+        std::vector<std::unique_ptr<Disk>> disks;
+        for (const std::size_t i : indexes) {
+            disks.push_back(sim.disk(sim.platters[i], SimArray::path_of(i)));
+            sim.platters[i]->delay_nanos = i == first ? 0 : 3 * sim.platters[i]->latency_nanos;
+        }
+        ArrayOptions how;
+        how.seed = 5;
+        how.buffer_size = 16u << 20;
+        sim.loop().tasks().spawn(keep_opened(
+            Array::open(sim.loop().ready(), sim.loop(), std::move(disks), how), &opened_));
     }
 
     SimPlatter& refusing() const {
@@ -373,24 +468,114 @@ class Point {
         }
     }
 
-    void check_subset(const std::function<bool(std::size_t)>& stays, std::uint64_t number) {
-        SCOPED_TRACE(testing::Message()
-                     << text_of(case_) << ", RAID-" << static_cast<int>(case_.level) << ", after "
-                     << stop_after_ << " member writes, subset " << number << " of "
-                     << loose_.size() << " writes");
+    /// Lays out what the power cut leaves.
+    void lay(const std::function<bool(std::size_t)>& stays) {
         std::size_t first = 0;
         for (std::size_t m = 0; m != sim.platters.size(); ++m) {
             SimPlatter& platter = *sim.platters[m];
             platter.heal();
-            put_back(platter, content_[m]);
+            SimArray::copy_used(platter.content, content_[m]);
             platter.unflushed = unflushed_[m];
             platter.cut_power(
                 [&](std::size_t write, std::uint64_t) { return stays(first + write); });
             first += unflushed_[m].size();
-            left_.resize(sim.platters.size());
-            if (left_[m].size() == 0) left_[m] = Buffer(platter.content.size());
-            copy(left_[m], platter.content);
+            SimArray::copy_used(left_[m], platter.content);
         }
+    }
+    std::string where(std::uint64_t number) const {
+        return fmt::format("{}, RAID-{}, after {} member writes, subset {} of {} writes",
+                           text_of(case_), static_cast<int>(case_.level), stop_after_, number,
+                           loose_.size());
+    }
+
+    /// A start, or a stop, died. Perhaps another start does, without one member, as soon as one
+    /// holds what it stores; then one serves without that,
+    /// that has as few members as are enough, is written to, and dies. Whoever was not there has
+    /// no say any more.
+    void check_histories(const std::function<bool(std::size_t)>& stays, std::uint64_t number) {
+        SCOPED_TRACE(where(number));
+        lay(stays);
+        const std::vector<std::byte> model = sim.model;
+        const std::vector<std::byte> after = after_;
+        const bool was_settled = is_settled_;
+        const std::vector<std::size_t> all = here();
+        const std::size_t turn = number % all.size();
+        std::set<std::size_t> without{all[turn]};
+        if (case_.level == Level::raid6 && !case_.lost)
+            without.insert(all[(turn + 1) % all.size()]);
+        const std::uint64_t deaths = (stop_after_ + number / all.size()) % 3;
+        const bool dies_again = deaths != 0;
+        if (dies_again) die_in_start(all[turn], all[(turn + 1) % all.size()], deaths + 1);
+        serve_without(all, without, dies_again);
+        if (testing::Test::HasFatalFailure()) return;
+        const auto opened = sim.open(all);
+        ASSERT_TRUE(opened) << opened.error().text;
+        for (const std::size_t one : served_ ? without : std::set<std::size_t>{}) {
+            EXPECT_EQ(sim.state_of(static_cast<std::uint32_t>(one)), MemberState::missing) << one;
+        }
+        expect_old_or_new(true);
+        sim.settle();
+        expect_old_or_new(true);
+        sim.kill();
+        sim.model = model;
+        after_ = after;
+        is_settled_ = was_settled;
+        unknown_.clear();
+    }
+    /// After so many writes of the member that is away later on: its promise, its slot, the rest.
+    void die_in_start(std::size_t first, std::size_t without, std::uint64_t stop_after) {
+        std::vector<std::size_t> given = here();
+        std::erase(given, without);
+        begin_start(given, first);
+        const SimPlatter& platter = *sim.platters[first];
+        const std::uint64_t base = platter.writes;
+        while (!opened_ && platter.writes - base < stop_after) ASSERT_TRUE(sim.loop().step());
+        kill();
+        for (auto& one : sim.platters) {
+            one->cut_power(sim.loop().rng());
+            one->heal();
+        }
+    }
+    void serve_without(const std::vector<std::size_t>& all, const std::set<std::size_t>& without,
+                       bool may_be_refused) {
+        std::vector<std::size_t> given = all;
+        std::erase_if(given, [&](std::size_t one) { return without.contains(one); });
+        const auto opened = sim.open(given);
+        served_ = opened.has_value();
+        if (!served_) {  // the start before may hold, without one of these
+            ASSERT_TRUE(may_be_refused) << opened.error().text;
+            return;
+        }
+        const std::vector<std::byte> decided = expect_old_or_new(true);
+        for (std::uint64_t at = 0; at != sim.size(); at += sector_size) {
+            const bool known =
+                !std::all_of(decided.begin() + static_cast<std::ptrdiff_t>(at),
+                             decided.begin() + static_cast<std::ptrdiff_t>(at + sector_size),
+                             [](std::byte byte) { return byte == std::byte{0xee}; });
+            if (!known) unknown_.insert(at);
+        }
+        sim.model = decided;
+        // Whole where rows are listed.
+        Buffer whole = random_bytes(sim.loop().rng(), stripe_size());
+        ASSERT_TRUE(sim.write(7 * stripe_size(), whole, true));
+        Buffer part = random_bytes(sim.loop().rng(), strip + 512);
+        for (const std::uint64_t stripe : {0, 12}) {
+            ASSERT_TRUE(sim.write(stripe * stripe_size() + strip, part, true));
+        }
+        for (std::uint64_t at = 0; at != sim.size(); at += sector_size) {
+            if (std::memcmp(sim.model.data() + at, decided.data() + at, sector_size) != 0)
+                unknown_.erase(at);
+        }
+        after_ = sim.model;
+        while (sim.array->status().intent.stripes_marked != 0) sim.loop().run_for(millis(100));
+        sim.loop().run_for(millis(100));  // with the record that says so
+        is_settled_ = true;
+        sim.crash();
+    }
+
+    void check_subset(const std::function<bool(std::size_t)>& stays, std::uint64_t number) {
+        SCOPED_TRACE(where(number));
+        lay(stays);
         // Another member is away, if the level allows it: no wrong byte, and errors where allowed.
         const bool rebuilds = case_.what == What::rebuild;
         const std::uint32_t parities = case_.level == Level::raid6 ? 2 : 1;
@@ -405,7 +590,7 @@ class Point {
             expect_old_or_new(true);
             sim.kill();
             for (std::size_t m = 0; m != sim.platters.size(); ++m) {
-                put_back(*sim.platters[m], left_[m]);
+                SimArray::copy_used(sim.platters[m]->content, left_[m]);
                 sim.platters[m]->unflushed.clear();
             }
         }
@@ -417,19 +602,6 @@ class Point {
         EXPECT_EQ(expect_old_or_new(away_ != none || rebuilds), decided) << "decided twice";
         if (away_ == none && sim.array->status().health == Health::clean) sim.expect_parity();
         sim.kill();
-    }
-
-    /// Elsewhere nothing is ever written. One node has two slots for the write intent.
-    static void copy(Buffer& to, const Buffer& from) {
-        constexpr std::size_t metadata = slots_end + intent_slots * intent_slot_size;
-        std::memcpy(to.data(), from.data(), metadata);
-        std::memcpy(to.data() + promises_offset, from.data() + promises_offset,
-                    promises_end - promises_offset);
-        std::memcpy(to.data() + SimArray::data_offset, from.data() + SimArray::data_offset,
-                    from.size() - SimArray::data_offset);
-    }
-    static void put_back(SimPlatter& platter, const Buffer& content) {
-        copy(platter.content, content);
     }
 
     /// Reads all; what cannot be read comes back as a pattern of its own.
@@ -489,14 +661,16 @@ class Point {
     std::list<Flight> flights_;
     bool command_done_{true};
     bool flushed_{false};
+    std::optional<Opened> opened_;  // by a start that is to die
+    bool served_{false};
     bool is_settled_{false};           // nothing is in doubt: no errors but for `unknown_`
     std::set<std::uint64_t> unknown_;  // sectors that were errors before the power went
     std::pair<std::uint64_t, std::uint64_t> touched_{~std::uint64_t{0}, 0};
     std::vector<std::byte> after_;
-    std::vector<Buffer> content_;
+    std::vector<Buffer>& content_{scratch(0)};  // as the power went
     std::vector<std::vector<SimPlatter::Write>> unflushed_;
     std::vector<Loose> loose_;
-    std::vector<Buffer> left_;
+    std::vector<Buffer>& left_{scratch(1)};  // as the power cut leaves it
 };
 
 /// Of the stripe that is written.
@@ -510,7 +684,7 @@ MemberIndex member_of(Level level, std::uint32_t role) {
     return geometry.member_of(StripeIndex{7}, Role{role});
 }
 
-/// Whole; without a data strip; without parity.
+/// Whole; without a data strip; without parity. What RAID-4 does as RAID-5 is left to that.
 std::vector<Case> cases_of(Level level, What what) {
     constexpr std::uint32_t data = 1;
     constexpr std::uint32_t p = 3;
@@ -526,12 +700,19 @@ std::vector<Case> cases_of(Level level, What what) {
         case What::rebuild:
             return {with(data), with(p)};
         case What::no_room:
-            if (level != Level::raid6) return {with(std::nullopt, data), with(std::nullopt, p)};
-            return {with(std::nullopt, data), with(std::nullopt, p), with(data, 0), with(data, q),
-                    with(p, data)};
-        case What::kept:
-            if (level == Level::raid6) return {};  // one lost is not enough
+            if (level == Level::raid4) return {};
+            if (level == Level::raid5) return {with(std::nullopt, data), with(std::nullopt, p)};
+            return {with(std::nullopt, data), with(std::nullopt, p), with(data, 0), with(data, q)};
+        case What::kept:  // of RAID-6 one lost is not enough
+            if (level != Level::raid5) return {};
             return {with(data, 0), with(data, p), with(p, data)};
+        case What::start:
+            if (level == Level::raid6) return {with(std::nullopt), with(data)};
+            [[fallthrough]];
+        case What::start_after_crash:
+        case What::stop:
+            if (level == Level::raid4) return {};
+            return {with(std::nullopt)};
         default:
             return {with(std::nullopt), with(data), with(p)};
     }
@@ -564,10 +745,10 @@ void run_level(Level level, std::uint64_t points_min, std::uint64_t cases_min) {
     EXPECT_GE(cases, cases_min);
 }
 
-// Floors below what there is (RAID-5: 1330 cases in 291 points).
-TEST(CrashPoints, Raid4) { run_level(Level::raid4, 250, 1150); }
-TEST(CrashPoints, Raid5) { run_level(Level::raid5, 270, 1190); }
-TEST(CrashPoints, Raid6) { run_level(Level::raid6, 330, 2200); }
+// Floors below what there is (RAID-5: 1730 cases in 360 points).
+TEST(CrashPoints, Raid4) { run_level(Level::raid4, 190, 790); }
+TEST(CrashPoints, Raid5) { run_level(Level::raid5, 330, 1500); }
+TEST(CrashPoints, Raid6) { run_level(Level::raid6, 440, 2500); }
 
 }  // namespace
 }  // namespace braid::sim
