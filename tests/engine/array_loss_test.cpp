@@ -32,34 +32,92 @@ TEST_F(Loss, AnOrderThatWouldCostRowsInDoubtIsRefused) {
 }
 
 TEST_F(Loss, AMemberThatLeavesDuringAResyncBringsEverythingBack) {
-    start_whole_resync(shape(Level::raid5, 2));
-    const Buffer before(sim->platters[1]->content.view());
-    sim->platters[1]->dead = true;
-    Buffer row = random_bytes(sim->loop().rng(), row_size);
-    ASSERT_TRUE(sim->write(sim->size() - row_size, row));
-    slow(0);
-    sim->settle();
-    EXPECT_EQ(sim->state_of(1), MemberState::faulty);
-    const std::uint64_t lost = errors();
-    EXPECT_GT(lost, sim->size() / row_size / 4) << "a third of the volume";
-    EXPECT_EQ(lost * row_size, sim->array->status().bad_bytes);
-    // Nothing is written in its place, and its own bytes are taken as they are.
-    ASSERT_TRUE(sim->stop());
-    ASSERT_TRUE(sim->open(all_but(1)));
-    EXPECT_EQ(errors(), lost);
-    sim->platters[1]->dead = false;
-    EXPECT_EQ(std::memcmp(before.data() + SimArray::data_offset,
-                          sim->platters[1]->content.data() + SimArray::data_offset,
-                          before.size() - SimArray::data_offset),
-              0);
-    const auto back = add_back(1);
-    ASSERT_TRUE(back) << back.error().text;
-    EXPECT_EQ(sim->array->status().bad_bytes, 0U);
-    EXPECT_EQ(errors(), 0U) << "before the rebuild is done";
-    sim->settle();
-    EXPECT_EQ(sim->array->status().health, Health::clean);
-    sim->expect_content();
-    sim->expect_parity();
+    for (const bool dies : {true, false}) {
+        SCOPED_TRACE(dies ? "it dies" : "it is failed by force");
+        start_whole_resync(shape(Level::raid5, 2));
+        const Buffer before(sim->platters[1]->content.view());
+        if (dies) {
+            sim->platters[1]->dead = true;
+        } else {
+            ASSERT_TRUE(fail(1, Force::yes));
+        }
+        Buffer row = random_bytes(sim->loop().rng(), row_size);
+        ASSERT_TRUE(sim->write(sim->size() - row_size, row));
+        slow(0);
+        sim->settle();
+        EXPECT_EQ(sim->state_of(1), MemberState::faulty);
+        const std::uint64_t lost = errors();
+        EXPECT_GT(lost, sim->size() / row_size / 4) << "a third of the volume";
+        EXPECT_EQ(lost * row_size, sim->array->status().bad_bytes);
+        ASSERT_TRUE(sim->stop());
+        ASSERT_TRUE(sim->open(all_but(1)));
+        EXPECT_EQ(errors(), lost);
+        sim->platters[1]->dead = false;
+        EXPECT_EQ(std::memcmp(before.data() + SimArray::data_offset,
+                              sim->platters[1]->content.data() + SimArray::data_offset,
+                              before.size() - SimArray::data_offset),
+                  0)
+            << "something is written in its place";
+        // Its own bytes are taken as they are.
+        const auto back = add_back(1);
+        ASSERT_TRUE(back) << back.error().text;
+        EXPECT_EQ(sim->array->status().bad_bytes, 0U);
+        EXPECT_EQ(errors(), 0U) << "before the rebuild is done";
+        sim->settle();
+        EXPECT_EQ(sim->array->status().health, Health::clean);
+        sim->expect_content();
+        sim->expect_parity();
+    }
+}
+
+TEST_F(Loss, WhatIsSaidOfALossAgrees) {
+    constexpr const char* all_there = "every byte can still be computed";
+    for (const bool in_doubt : {false, true}) {
+        for (const bool dies : {false, true}) {
+            SCOPED_TRACE(testing::Message() << "in doubt: " << in_doubt << ", dies: " << dies);
+            in_doubt ? start_whole_resync(shape(Level::raid5, 3)) : start(shape(Level::raid5, 3));
+            sim->events.clear();
+            sim->texts.clear();
+            if (dies) {
+                sim->platters[1]->dead = true;
+                Buffer stripe = random_bytes(sim->loop().rng(), 2 * strip);
+                ASSERT_TRUE(sim->write(0, stripe));
+            } else {
+                ASSERT_TRUE(fail(1, Force::yes));
+            }
+            std::vector<std::string> told;
+            for (const std::string& kind : sim->events) {
+                if (kind == "member_failed" || kind == "bad_rows" || kind == "degraded") {
+                    told.push_back(kind);
+                }
+            }
+            using Kinds = std::vector<std::string>;
+            EXPECT_EQ(told, in_doubt ? (Kinds{"member_failed", "bad_rows", "degraded"})
+                                     : (Kinds{"member_failed", "degraded"}));
+            EXPECT_NE(text_of_event("member_failed").find("member 1 (m1) failed: "),
+                      std::string::npos)
+                << text_of_event("member_failed");
+            const std::string degraded = text_of_event("degraded");
+            EXPECT_NE(degraded.find("1 of 3 members lost"), std::string::npos) << degraded;
+            if (!in_doubt) {
+                EXPECT_TRUE(degraded.ends_with(all_there)) << degraded;
+            } else {
+                const std::string listed = text_of_event("bad_rows");
+                EXPECT_NE(listed.find("braid member add"), std::string::npos) << listed;
+                const std::size_t end = listed.find(" bytes in all: ");
+                ASSERT_NE(end, std::string::npos) << listed;
+                const std::size_t begin = listed.rfind(' ', end - 1) + 1;
+                const std::string unknown = listed.substr(begin, end - begin);
+                const std::string rest =
+                    fmt::format("{}, but for {} that cannot be known", all_there, unknown);
+                EXPECT_TRUE(degraded.ends_with(rest)) << degraded;
+                const std::uint64_t healed = dies ? 2 * strip / 2 : 0;  // written meanwhile
+                EXPECT_EQ(std::to_string(sim->array->status().bad_bytes + healed), unknown);
+            }
+            slow(0);
+            sim->settle();
+        }
+    }
 }
 
 TEST_F(Loss, AnotherDiskInItsPlaceNeedsForce) {
