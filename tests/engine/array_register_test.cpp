@@ -1,10 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What counts as the newest (engine/layout/register.h), seen from the array: copies that are put
 // back, and starts that die at any of their steps.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "engine/assembly/assembly.h"
+#include "engine/base/crc32c.h"
+#include "engine/metadata/config_slot.h"
 #include "engine/metadata/member_metadata.h"
+#include "engine/metadata/promise_slot.h"
 #include "tests/engine/array_fixture.h"
 
 namespace braid {
@@ -12,6 +23,7 @@ namespace {
 
 using sim::random_bytes;
 using sim::SimArray;
+using sim::SimPlatter;
 
 void make(SimArray& array) {
     array.create();
@@ -210,6 +222,114 @@ TEST(Raid6OfFour, WritesNothingWithoutItAndLosesNothing) {
     EXPECT_FALSE(array.open({1, 3})) << "the others may be newer";
     ASSERT_TRUE(array.open({0, 1, 3}));
     EXPECT_EQ(array.state_of(0), MemberState::in_sync);
+}
+
+// ---- what older releases left ----------------------------------------------------------------
+
+/// From the line that begins with `begin` up to the one that begins with `end`.
+void replace_lines(std::string& text, const std::string& begin, const std::string& end,
+                   const std::string& by) {
+    const std::size_t from = text.find("\n" + begin);
+    const std::size_t to = text.find("\n" + end, from);
+    BRAID_REQUIRE(from != std::string::npos && to != std::string::npos);
+    text.replace(from + 1, to - from - 1, by);
+}
+
+/// The member of a stopped array as a release left it that knew no promises: epoch 7, which 6 was in
+/// force before.
+void make_old(SimPlatter& platter, std::uint32_t format) {
+    std::optional<ConfigSlot> newest;
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        std::byte* bytes = platter.content.data() + slot_offset(slot);
+        const auto decoded = decode_slot({bytes, slot_size}, slot);
+        if (decoded && (!newest || newest->sequence < decoded->sequence)) newest = *decoded;
+        std::memset(bytes, 0, slot_size);
+    }
+    ASSERT_TRUE(newest);
+    std::memset(platter.content.data() + promises_offset, 0, promises_end - promises_offset);
+    std::string text = to_json_text(*newest);
+    replace_lines(text, " \"epoch\"", " \"events\"", " \"epoch\": 7,\n \"settled\": 6,\n");
+    if (format == 1) replace_lines(text, " \"intent\"", " \"members\"", "");
+    const std::vector<Area> areas = areas_of(newest->configuration, format);
+    ASSERT_EQ(areas.back().name, "reserved");
+    replace_lines(text, "  {\"name\":\"promises\"", " \"on\"",
+                  fmt::format("  {{\"name\":\"reserved\",\"offset\":{},\"size\":{}}}],\n",
+                              areas.back().offset, areas.back().size));
+    const auto read = from_json_text(text, format);
+    ASSERT_TRUE(read) << read.error().text << text;
+    SlotHeader header{};
+    header.magic = slot_magic;
+    header.format = format;
+    header.array = newest->configuration.array;
+    header.sequence = newest->sequence;
+    header.epoch = 7;
+    header.text_size = static_cast<std::uint32_t>(text.size());
+    constexpr std::size_t summed = offsetof(SlotHeader, format);
+    const auto* bytes = reinterpret_cast<const std::byte*>(&header);
+    header.crc32c = crc32c({reinterpret_cast<const std::byte*>(text.data()), text.size()},
+                           crc32c({bytes + summed, sizeof header - summed}));
+    std::byte* to = platter.content.data() + slot_offset(newest->sequence % slot_count);
+    std::memcpy(to, &header, sizeof header);
+    std::memcpy(to + sizeof header, text.data(), text.size());
+}
+std::uint32_t newest_format(const SimPlatter& platter) {
+    std::uint64_t sequence = 0;
+    std::uint32_t format = 0;
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        SlotHeader header;
+        std::memcpy(&header, platter.content.data() + slot_offset(slot), sizeof header);
+        if (header.magic != slot_magic || header.sequence < sequence) continue;
+        sequence = header.sequence;
+        format = header.format;
+    }
+    return format;
+}
+std::uint64_t promised(const SimPlatter& platter) {
+    std::uint64_t epoch = 0;
+    for (std::uint32_t slot = 0; slot != promise_slot_count; ++slot) {
+        const auto promise = decode_promise(
+            {platter.content.data() + promise_slot_offset(slot), promise_slot_size}, slot);
+        if (promise) epoch = std::max(epoch, promise->epoch);
+    }
+    return epoch;
+}
+
+TEST(OldFormats, AreServedAndLeftAsFormat3) {
+    for (const std::uint32_t format : {1U, 2U}) {
+        for (const bool one_is_away : {false, true}) {
+            SCOPED_TRACE(testing::Message() << "format " << format << ", away: " << one_is_away);
+            SimArray array({.members = 3, .stripes = 8});
+            make(array);
+            fill(array);
+            idle(array);
+            ASSERT_TRUE(array.stop());
+            for (auto& platter : array.platters) make_old(*platter, format);
+            ASSERT_EQ(newest_format(*array.platters[0]), format);
+            const std::vector<std::size_t> given =
+                one_is_away ? std::vector<std::size_t>{0, 1} : std::vector<std::size_t>{0, 1, 2};
+            const auto opened = array.open(given);
+            ASSERT_TRUE(opened) << opened.error().text;
+            const EpochRevision now = array.array->configuration().version;
+            EXPECT_GT(now.epoch, epochs_per_number) << "above every number of an old one";
+            EXPECT_EQ(array.array->configuration().in_force, (EpochRevision{now.epoch, 0}));
+            for (std::uint32_t role = 0; role != 3; ++role) {
+                EXPECT_EQ(array.state_of(role),
+                          role < given.size() ? MemberState::in_sync : MemberState::missing);
+            }
+            array.expect_content();
+            fill(array);
+            idle(array);
+            ASSERT_TRUE(array.stop());
+            for (const std::size_t member : given) {
+                EXPECT_EQ(newest_format(*array.platters[member]), 3U) << member;
+                EXPECT_GE(promised(*array.platters[member]), now.epoch) << member;
+            }
+            // Who has the old format still is from before.
+            ASSERT_TRUE(array.open());
+            EXPECT_EQ(array.state_of(2), one_is_away ? MemberState::missing : MemberState::in_sync);
+            array.expect_content();
+        }
+    }
 }
 
 TEST(Start, MetadataThatCannotBeReadAtOnceIsReadAgain) {
