@@ -19,6 +19,19 @@ def braid(*words):
                           stderr=subprocess.STDOUT, text=True)
 
 
+def answered(answer, *words):
+    """At a terminal, where somebody types the answer."""
+    terminal, its_end = os.openpty()
+    with subprocess.Popen([CLI, *map(str, words)], stdin=its_end, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True) as process:
+        os.close(its_end)
+        os.write(terminal, answer.encode())
+        output = process.communicate(timeout=60)[0]
+    os.close(terminal)
+    check(process.returncode == 0, f"{words}: status {process.returncode}\n{output}")
+    return output
+
+
 def works(*words):
     done = braid(*words)
     check(done.returncode == 0, f"{words}: status {done.returncode}\n{done.stdout}")
@@ -122,6 +135,22 @@ def restores(world):
     say("put back, with data and volumes")
 
 
+def asks(world):
+    paths, server, _ = made(world)
+    server.stop()
+    before = digests(paths)
+    zero_superblocks(paths)
+    zeroed = digests(paths)
+    for no in ("n\n", "\n", "yes, why not\n", "\x04"):  # the last one ends the input
+        text = answered(no, "restore", *paths)
+        says(text, "then array home", "Write the superblocks? [y/N]", "nothing was written")
+        check("the superblocks are written" not in text, text)
+        check(digests(paths) == zeroed, f"written to after {no!r}")
+    says(answered("y\n", "restore", *paths), "Write the superblocks? [y/N]", "the superblocks are written")
+    check(digests(paths) == before, "not put back after a yes")
+    say("asked first")
+
+
 def after_a_crash(world):
     paths, server, sums = made(world)
     server.kill()
@@ -165,6 +194,7 @@ def looks_first(world):
 
 def restore(world):
     restores(world)
+    asks(world)
     after_a_crash(world)
     looks_first(world)
 
