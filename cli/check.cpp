@@ -108,10 +108,12 @@ Task<Checked<WalkStatus>> scrub(Array* array, Clock* clock, bool repair) {
 
 /// A member that is absent would be left behind by what a repair writes, and there is nothing to
 /// compare with without it: so look before the array is opened, which writes to it.
-Task<Checked<Unit>> look(const std::vector<std::unique_ptr<Disk>>* disks, bool force) {
+Task<Checked<Unit>> look(ReadyQueue* ready, Clock* clock,
+                         const std::vector<std::unique_ptr<Disk>>* disks, bool force) {
     std::vector<Disk*> all;
     for (const auto& disk : *disks) all.push_back(disk.get());
-    const std::vector<MemberImage> images = co_await read_member_images(std::move(all));
+    const std::vector<MemberImage> images =
+        co_await read_member_images(*ready, *clock, std::move(all));
     const auto assembly = assemble(images, {.force = force});
     if (!assembly) co_return assembly.error();
     std::vector<std::string> absent;
@@ -143,7 +145,7 @@ Task<Checked<Found>> resync_and_scrub(Array* array, Clock* clock, bool repair) {
 Task<Checked<Found>> check(ReadyQueue* ready, Clock* clock,
                            std::vector<std::unique_ptr<Disk>>* disks, ArrayOptions options,
                            bool repair) {
-    const auto looked = co_await look(disks, options.force);
+    const auto looked = co_await look(ready, clock, disks, options.force);
     if (!looked) co_return looked.error();
     auto opened = co_await Array::open(*ready, *clock, std::move(*disks), std::move(options));
     if (!opened) co_return opened.error();

@@ -81,26 +81,42 @@ bool is_locked(const std::string& path) {
     return fd.get() >= 0 && flock(fd.get(), LOCK_SH | LOCK_NB) != 0;
 }
 
-Examined examine(UringLoop& loop, const std::string& path) {
-    Examined examined;
-    examined.path = path;
-    const auto disk = open_disk(loop, path, {.readonly = true, .lock = false});
-    if (!disk) {
-        examined.trouble = disk.error().text;
-        return examined;
-    }
-    examined.busy = is_locked(path);
-    examined.image = loop.run_until_done(read_member_image(**disk));
+/// What can be made of a member once its metadata was read, or could not be.
+void look_at(Examined& examined) {
     if (examined.image.os_error != 0) {
-        examined.trouble =
-            fmt::format("{}: cannot be read: {}", path, os_error_text(examined.image.os_error));
-        return examined;
+        examined.trouble = fmt::format("{}: cannot be read: {}", examined.path,
+                                       os_error_text(examined.image.os_error));
+        return;
     }
     examined.findings = inspect(examined.image);
     if (!examined.has_superblock()) {
-        if (const auto found = probe_content(path)) examined.other_content = *found;
+        if (const auto found = probe_content(examined.path)) examined.other_content = *found;
     }
-    return examined;
+}
+
+std::vector<Examined> examine_all(UringLoop& loop, const std::vector<std::string>& paths) {
+    std::vector<Examined> all(paths.size());
+    std::vector<std::unique_ptr<UringDisk>> disks;
+    std::vector<Disk*> readable;
+    for (std::size_t at = 0; at != paths.size(); ++at) {
+        all[at].path = paths[at];
+        auto disk = open_disk(loop, paths[at], {.readonly = true, .lock = false});
+        if (!disk) {
+            all[at].trouble = disk.error().text;
+            continue;
+        }
+        all[at].busy = is_locked(paths[at]);
+        readable.push_back(disk->get());
+        disks.push_back(std::move(disk).value());
+    }
+    auto images = loop.run_until_done(read_member_images(loop.ready(), loop, std::move(readable)));
+    auto image = images.begin();
+    for (Examined& examined : all) {
+        if (!examined.trouble.empty()) continue;
+        examined.image = std::move(*image++);
+        look_at(examined);
+    }
+    return all;
 }
 
 Uuid array_of(const Examined& examined) {
@@ -403,8 +419,7 @@ void print_json(const std::vector<Examined>& all, const std::vector<Group>& grou
 int run(const ExamineArguments& arguments) {
     const auto loop = UringLoop::create();
     if (!loop) return refuse(loop.error().text);
-    std::vector<Examined> all;
-    for (const std::string& path : arguments.paths) all.push_back(examine(**loop, path));
+    const std::vector<Examined> all = examine_all(**loop, arguments.paths);
     const std::vector<Group> groups = assemble_groups(all);
     if (arguments.as_json) {
         print_json(all, groups);

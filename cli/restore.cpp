@@ -55,13 +55,18 @@ Checked<Unit> check_content(const std::string& path, const MemberImage& image, b
 
 Checked<GivenMembers> open_and_read(UringLoop& loop, const RestoreArguments& arguments) {
     GivenMembers given;
-    std::string refusals;
+    std::vector<Disk*> all;
     for (const std::string& path : arguments.members) {
         BRAID_TRY(auto disk, open_disk(loop, path, {.readonly = arguments.dry_run, .lock = true}));
-        given.images.push_back(loop.run_until_done(read_member_image(*disk)));
-        given.images.back().path = path;
+        all.push_back(disk.get());
         given.disks.push_back(std::move(disk));
-        const auto checked = check_content(path, given.images.back(), arguments.force);
+    }
+    given.images = loop.run_until_done(read_member_images(loop.ready(), loop, std::move(all)));
+    std::string refusals;
+    for (std::size_t at = 0; at != given.images.size(); ++at) {
+        const std::string& path = arguments.members[at];
+        given.images[at].path = path;
+        const auto checked = check_content(path, given.images[at], arguments.force);
         if (!checked) refusals += (refusals.empty() ? "" : "\n") + checked.error().text;
     }
     if (!refusals.empty()) return Refusal{refusals};

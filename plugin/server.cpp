@@ -92,7 +92,8 @@ Checked<Unit> Server::try_assembly() {
         owned.push_back(std::make_unique<UringDisk>(*loop, std::move(copy)));
         disks.push_back(owned.back().get());
     }
-    const auto images = loop->run_until_done(read_member_images(std::move(disks)));
+    const auto images =
+        loop->run_until_done(read_member_images(loop->ready(), *loop, std::move(disks)));
     BRAID_TRY(const Assembly assembly, assemble(images, {.force = parameters_.force}));
     return find_exports(assembly.configuration);
 }

@@ -101,9 +101,11 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
                                                   std::vector<std::unique_ptr<Disk>> disks,
                                                   ArrayOptions options) {
     if (!options.readonly) BRAID_CO_CHECK(check_writable(disks));
-    std::vector<MemberImage> images;
+    std::vector<Disk*> all;
+    for (const auto& disk : disks) all.push_back(disk.get());
+    const std::vector<MemberImage> images =
+        co_await read_member_images(ready, clock, std::move(all));
     for (const auto& disk : disks) {
-        images.push_back(co_await read_member_image_patiently(*disk, clock));
         // After the reads, so that it covers what they saw: where a process was killed while it
         // wrote, that may lie in a volatile cache, and the next configuration builds on it. A
         // member that cannot flush has its say all the same; it is lost as soon as it is written.

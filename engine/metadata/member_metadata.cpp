@@ -52,13 +52,34 @@ bool has_magic(ByteView bytes, const std::array<char, 8>& magic) {
            std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
 }
 
-/// The image of a coroutine's frame: one read, with its end against the member's.
-Task<Result<Buffer>> read_piece(Disk& disk, std::uint64_t offset, std::uint64_t size) {
+/// Whence metadata is read.
+struct Source {
+    Disk* disk;
+    Clock* clock;  // null: what cannot be read at once is not read again
+};
+
+/// Each read has its own tries: a disk that fails one in some may fail one of each image.
+Task<Result<void>> read_patiently(Source from, std::uint64_t offset, ByteSpan into) {
+    constexpr std::uint32_t retries = 5;
+    Nanos pause = millis(50);  // before the first; then twice as long
+    Disk& disk = *from.disk;
+    Result<void> read = co_await read_disk(disk, offset, into);
+    for (std::uint32_t again = 0; !read && from.clock != nullptr && again != retries; ++again) {
+        Timer timer(*from.clock, Nanos{from.clock->now().value + pause.value});
+        co_await timer;
+        pause.value *= 2;
+        read = co_await read_disk(disk, offset, into);
+    }
+    co_return read;
+}
+
+/// Empty where the member ends before it.
+Task<Result<Buffer>> read_piece(Source from, std::uint64_t offset, std::uint64_t size) {
     Buffer bytes;
-    const std::uint64_t end = round_down(disk.info().size, row_size);
+    const std::uint64_t end = round_down(from.disk->info().size, row_size);
     if (offset > end || size > end - offset || !is_row_aligned(offset)) co_return std::move(bytes);
     bytes = Buffer(size);
-    BRAID_CO_CHECK(co_await read_disk(disk, offset, bytes.span()));
+    BRAID_CO_CHECK(co_await read_patiently(from, offset, bytes.span()));
     co_return std::move(bytes);
 }
 
@@ -70,54 +91,54 @@ bool has_md_magic(const Buffer& bytes, std::size_t at) {
 }
 
 /// Other places in which md may have a superblock: named for people, not used.
-Task<Result<std::string>> look_elsewhere(Disk& disk) {
-    const std::uint64_t size = disk.info().size;
-    BRAID_CO_TRY(Buffer front, co_await read_piece(disk, 0, row_size));
+Task<Result<std::string>> look_elsewhere(Source from) {
+    const std::uint64_t size = from.disk->info().size;
+    BRAID_CO_TRY(Buffer front, co_await read_piece(from, 0, row_size));
     if (has_md_magic(front, 0)) co_return std::string("an md superblock of version 1.1");
     if (size < 2 * tail_of_090) co_return std::string{};
     const std::uint64_t at_1_0 = to_bytes({round_down(size / sector_size - 16, 8)}).value;
-    BRAID_CO_TRY(Buffer end, co_await read_piece(disk, round_down(at_1_0, row_size), row_size));
+    BRAID_CO_TRY(Buffer end, co_await read_piece(from, round_down(at_1_0, row_size), row_size));
     if (has_md_magic(end, at_1_0 % row_size)) {
         co_return std::string("an md superblock of version 1.0");
     }
     const std::uint64_t at_0_90 = round_down(size, tail_of_090) - tail_of_090;
-    BRAID_CO_TRY(Buffer old, co_await read_piece(disk, at_0_90, row_size));
+    BRAID_CO_TRY(Buffer old, co_await read_piece(from, at_0_90, row_size));
     if (has_md_magic(old, 0)) co_return std::string("an md superblock of version 0.90");
     co_return std::string{};
 }
 
 /// md's bitmap and bad-block log.
-Task<Result<void>> read_md_areas(Disk& disk, MemberImage& image, const MdSuperblock& sb) {
+Task<Result<void>> read_md_areas(Source from, MemberImage* image, MdSuperblock sb) {
     const auto bitmap = place_of(sb.bitmap_offset);
     if (has_bitmap(sb) && bitmap) {
-        BRAID_CO_TRY(image.bitmap, co_await read_piece(disk, *bitmap, row_size));
+        BRAID_CO_TRY(image->bitmap, co_await read_piece(from, *bitmap, row_size));
     }
     const auto log = place_of(sb.bblog_offset);
     if ((sb.feature_map & md_feature::bad_blocks) != 0 && log) {
-        BRAID_CO_TRY(image.bad_blocks, co_await read_piece(disk, *log, row_size));
+        BRAID_CO_TRY(image->bad_blocks, co_await read_piece(from, *log, row_size));
     }
     co_return Result<void>{};
 }
 
-Task<Result<void>> read_into(Disk& disk, MemberImage& image) {
-    BRAID_CO_TRY(image.superblock, co_await read_piece(disk, md_superblock_offset, row_size));
+Task<Result<void>> read_into(Source from, MemberImage* image) {
+    BRAID_CO_TRY(image->superblock, co_await read_piece(from, md_superblock_offset, row_size));
     for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
-        BRAID_CO_TRY(image.slots[slot], co_await read_piece(disk, slot_offset(slot), slot_size));
+        BRAID_CO_TRY(image->slots[slot], co_await read_piece(from, slot_offset(slot), slot_size));
     }
-    const auto sb = decode_md_superblock(image.superblock.view(), image.device_size);
-    if (sb) BRAID_CO_CHECK(co_await read_md_areas(disk, image, *sb));
+    const auto sb = decode_md_superblock(image->superblock.view(), image->device_size);
+    if (sb) BRAID_CO_CHECK(co_await read_md_areas(from, image, *sb));
     // Where data lies, nothing is read: a row of it that is unreadable costs nobody his place.
     const std::uint64_t data_offset = sb ? to_bytes({plain(sb->data_offset)}).value : ~0ULL;
     if (data_offset >= intent_needs) {
-        BRAID_CO_TRY(image.intent, co_await read_piece(disk, slots_end, write_intent_size));
+        BRAID_CO_TRY(image->intent, co_await read_piece(from, slots_end, write_intent_size));
     }
     for (std::uint32_t slot = 0; slot != promise_slot_count && data_offset >= promises_need;
          ++slot) {
-        BRAID_CO_TRY(image.promises[slot],
-                     co_await read_piece(disk, promise_slot_offset(slot), promise_slot_size));
+        BRAID_CO_TRY(image->promises[slot],
+                     co_await read_piece(from, promise_slot_offset(slot), promise_slot_size));
     }
-    if (!has_md_magic(image.superblock, 0)) {
-        BRAID_CO_TRY(image.elsewhere, co_await look_elsewhere(disk));
+    if (!has_md_magic(image->superblock, 0)) {
+        BRAID_CO_TRY(image->elsewhere, co_await look_elsewhere(from));
     }
     co_return Result<void>{};
 }
@@ -397,6 +418,17 @@ Task<Result<void>> write_encoded(Disk& disk, MemberMetadata& metadata, EncodedMe
     co_return Result<void>{};
 }
 
+Task<MemberImage> read_image(Source from) {
+    MemberImage image;
+    image.path = from.disk->info().path;
+    image.device_size = from.disk->info().size;
+    const auto read = co_await read_into(from, &image);
+    if (!read) image.os_error = read.error().os_error != 0 ? read.error().os_error : 5;
+    co_return std::move(image);
+}
+
+Task<void> read_image_into(Source from, MemberImage* into) { *into = co_await read_image(from); }
+
 Task<Result<void>> refuse_store() { co_return Error{Errc::fenced, "store"}; }
 
 /// Whether a member with this superblock and data_offset has room for promises.
@@ -407,34 +439,16 @@ bool holds_promises(MdSuperblock sb, const Buffer& bitmap_header, std::uint64_t 
 
 }  // namespace
 
-Task<MemberImage> read_member_image_patiently(Disk& disk, Clock& clock) {
-    constexpr std::uint32_t retries = 5;
-    Nanos pause = millis(50);  // before the first; then twice as long
-    MemberImage image = co_await read_member_image(disk);
-    for (std::uint32_t again = 0; image.os_error != 0 && again != retries; ++again) {
-        Timer timer(clock, Nanos{clock.now().value + pause.value});
-        co_await timer;
-        pause.value *= 2;
-        image = co_await read_member_image(disk);
-    }
-    co_return std::move(image);
-}
+Task<MemberImage> read_member_image(Disk& disk) { return read_image({&disk, nullptr}); }
 
-Task<MemberImage> read_member_image(Disk& disk) {
-    MemberImage image;
-    image.path = disk.info().path;
-    image.device_size = disk.info().size;
-    const auto read = co_await read_into(disk, image);
-    if (!read) image.os_error = read.error().os_error != 0 ? read.error().os_error : 5;
-    co_return std::move(image);
-}
-
-Task<std::vector<MemberImage>> read_member_images(std::vector<Disk*> disks) {
-    std::vector<MemberImage> images;
-    for (Disk* disk : disks) {
-        MemberImage image = co_await read_member_image(*disk);
-        images.push_back(std::move(image));
+Task<std::vector<MemberImage>> read_member_images(ReadyQueue& ready, Clock& clock,
+                                                  std::vector<Disk*> disks) {
+    std::vector<MemberImage> images(disks.size());
+    TaskGroup readers(ready);  // beside each other: who waits for one disk waits for all
+    for (std::size_t at = 0; at != disks.size(); ++at) {
+        readers.spawn(read_image_into({disks[at], &clock}, &images[at]));
     }
+    co_await readers.join();
     co_return std::move(images);
 }
 

@@ -41,11 +41,11 @@ struct MemberImage {
     std::string elsewhere;  // another version of md's superblock that was found, for people
 };
 Task<MemberImage> read_member_image(Disk& disk);
-/// The same, tried again some times, with growing pauses, while something of it cannot be read:
-/// one moment's trouble must not make a member an absent one.
-Task<MemberImage> read_member_image_patiently(Disk& disk, Clock& clock);
-/// Of each disk, in their order; the disks must outlive the task.
-Task<std::vector<MemberImage>> read_member_images(std::vector<Disk*> disks);
+/// Of each disk, in their order, all at once; the disks must outlive the task. What cannot be read
+/// is read again some times, with growing pauses, one and a half seconds in all: one moment's
+/// trouble must not make a member an absent one.
+Task<std::vector<MemberImage>> read_member_images(ReadyQueue& ready, Clock& clock,
+                                                  std::vector<Disk*> disks);
 
 /// A slot of the write intent that holds a record of this array, or what once was a record.
 struct FoundIntent {

@@ -3,12 +3,14 @@
 """A member that really answers EIO: a loop device over nbdfuse over nbdkit's error filter.
 
 Reads that fail are answered from the other members, written again and counted; a member with too
-many of them, or with one failed write, is failed, and the array goes on without it.
+many of them, or with one failed write, is failed, and the array goes on without it. A start waits
+for one that answers no reads for a moment, if it cannot do without.
 
-usage: member_errors_test.py LEVEL read|write
+usage: member_errors_test.py LEVEL read|write|start
 """
 import os
 import sys
+import threading
 
 import nbd
 
@@ -112,6 +114,31 @@ def member_writes_fail(world, level):
     repaired(disk, server, handle, bytes(data))
 
 
+def member_is_silent_at_a_start(world, level):
+    """Degraded already, so that there is no start without it."""
+    disk, server, handle, data = prepared(world, level)
+    handle.shutdown()
+    server.wait_for_idle()
+    server.stop()
+    lost = [0, 2] if level == 6 else [0]
+    run("blockdev", "--flushbufs", disk.device)
+    left = [path for role, path in enumerate(server.paths) if role not in lost]
+    disk.fails("pread")
+    mended = threading.Timer(0.5, lambda: disk.fails("pread", False))
+    mended.start()
+    server = world.serve(left)
+    check(not mended.is_alive(), "the start did not have to wait for it")
+    check(server.member(ROLE)["state"] == "in_sync", f"it was left out\n{server.log()}")
+    handle = nbd.NBD()
+    handle.connect_uri(server.uri)
+    for offset in range(0, len(data), 4 * MIB):
+        part = data[offset:offset + 4 * MIB]
+        check(handle.pread(len(part), offset) == part, f"wrong bytes at {offset}")
+    say("the start waited for a member that could not be read at once")
+    server.stop()
+    run("blockdev", "--flushbufs", disk.device)
+
+
 def repaired(disk, server, handle, data):
     """Without the faulty disk the array is as good as new."""
     handle.shutdown()
@@ -126,4 +153,6 @@ def repaired(disk, server, handle, data):
 
 
 if __name__ == "__main__":
-    main({"read": member_reads_fail, "write": member_writes_fail}[sys.argv[2]], int(sys.argv[1]))
+    TESTS = {"read": member_reads_fail, "write": member_writes_fail,
+             "start": member_is_silent_at_a_start}
+    main(TESTS[sys.argv[2]], int(sys.argv[1]))
