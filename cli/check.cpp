@@ -190,7 +190,8 @@ int report(const Found& found) {
     if (walk.mismatches > walk.repaired) {
         fmt::print("`braid check --repair` rewrites what is wrong\n");
     }
-    const bool all_well = walk.mismatches == 0 && found.rows_resynced == 0 && found.bad_bytes == 0;
+    const bool all_known = walk.bytes_unknown == 0 && found.bad_bytes == 0;
+    const bool all_well = walk.mismatches == 0 && found.rows_resynced == 0 && all_known;
     return all_well ? status_clean : status_mismatches;
 }
 

@@ -257,6 +257,9 @@ std::string task_line(const json& task, const Style& style) {
     if (number_in(task, "repaired") != 0) {
         line += fmt::format(", {} repaired", number_in(task, "repaired"));
     }
+    if (const std::uint64_t unknown = number_in(task, "bytes_unknown"); unknown != 0) {
+        line += painted(fmt::format("  {} unknown", size_text(unknown)), Colour::bad, style);
+    }
     if (task.contains("throttle") && task["throttle"].is_number() &&
         task["throttle"].get<double>() >= 0.5) {
         line += painted("  (slowed down for the clients)", Colour::dim, style);
@@ -290,9 +293,18 @@ std::string scrub_result(const json& last_scrub) {
     const std::uint64_t mismatches = number_in(last_scrub, "mismatches");
     const std::uint64_t position = number_in(last_scrub, "position");
     const std::uint64_t end = number_in(last_scrub, "end");
-    std::string text = mismatches == 0 ? "all parity was true"
-                                       : fmt::format("{} rows were wrong, {} of them repaired",
-                                                     mismatches, number_in(last_scrub, "repaired"));
+    const std::uint64_t unknown = number_in(last_scrub, "bytes_unknown");
+    std::string text;
+    if (mismatches != 0) {
+        text = fmt::format("{} rows were wrong, {} of them repaired", mismatches,
+                           number_in(last_scrub, "repaired"));
+    } else {
+        text = unknown == 0 ? "all parity was true" : "all else was true";
+    }
+    if (unknown != 0) {
+        text = fmt::format("{} can neither be read nor computed from the others; {}",
+                           size_text(unknown), text);
+    }
     if (position < end) {
         text += fmt::format(" up to {:.1f} %, where it was stopped",
                             100 * static_cast<double>(position) / static_cast<double>(end));

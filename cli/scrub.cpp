@@ -21,9 +21,16 @@ struct ScrubOptions {
     bool as_json{false};
 };
 
-/// 0 when all was true or repaired, 1 when rows are left that are wrong.
-int verdict(const nlohmann::json& last) {
-    return number_in(last, "mismatches") > number_in(last, "repaired") ? 1 : 0;
+/// 0 when all was true or repaired, 1 when rows are left that are wrong, or cannot be known.
+int verdict(const nlohmann::json& status) {
+    const nlohmann::json& last = status["last_scrub"];
+    const std::uint64_t listed = number_in(status, "bad_bytes");
+    if (listed != 0) {
+        fmt::print("{} are listed, and cannot be known; see `braid volume bad`\n",
+                   size_text(listed));
+    }
+    const bool wrong = number_in(last, "mismatches") > number_in(last, "repaired");
+    return wrong || listed != 0 || number_in(last, "bytes_unknown") != 0 ? 1 : 0;
 }
 
 Checked<int> start(ControlClient& client, const ScrubOptions& options) {
@@ -46,7 +53,7 @@ Checked<int> start(ControlClient& client, const ScrubOptions& options) {
         return Refusal{"the scrub ended without a result; see `braid status`"};
     }
     fmt::print("scrubbed: {}\n", scrub_result(status["last_scrub"]));
-    return verdict(status["last_scrub"]);
+    return verdict(status);
 }
 
 Checked<int> stop(ControlClient& client, const ScrubOptions&) {
@@ -89,8 +96,9 @@ void add_scrub_command(CLI::App& app, int* exit_status) {
     const auto [start_command, start_options] = add("start", "start a scrub", start);
     start_command->add_flag("--repair", start_options->repair,
                             "rewrite what is wrong (RAID-4 and RAID-5: the parity)");
-    start_command->add_flag("--wait", start_options->wait,
-                            "until it is done; exit status 1 if rows are left that are wrong");
+    start_command->add_flag(
+        "--wait", start_options->wait,
+        "until it is done; exit status 1 if rows are left that are wrong or cannot be known");
     add("stop", "stop the scrub that runs", stop);
     const auto [status_command, status_options] =
         add("status", "how far the scrub is, and how the last one ended", show);

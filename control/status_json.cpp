@@ -149,6 +149,7 @@ json json_of(const WalkStatus& walk) {
     value["repair"] = walk.repair;
     value["mismatches"] = walk.mismatches;
     value["repaired"] = walk.repaired;
+    value["bytes_unknown"] = walk.bytes_unknown;
     return value;
 }
 

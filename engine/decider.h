@@ -25,6 +25,7 @@ struct WalkOrder {
     bool repair{false};               // scrubbing
     std::uint64_t mismatches{0};      // found before it was interrupted
     std::uint64_t repaired{0};
+    std::uint64_t bytes_unknown{0};
     std::uint64_t loss_version{0};  // of the members when it was given: one more ends the walk
 
     WindowIndex begin() const { return ranges.empty() ? WindowIndex{} : ranges.front().begin; }

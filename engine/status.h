@@ -28,10 +28,11 @@ struct WalkStatus {
     std::uint64_t end{0};               // bytes of each member in all
     std::uint64_t rate{0};              // bytes of a member per second, lately
     std::optional<std::uint64_t> seconds_left;
-    bool repair{false};           // scrubbing
-    std::uint64_t mismatches{0};  // rows found wrong
-    std::uint64_t repaired{0};    // rows rewritten
-    double throttle{0};           // 0 full speed … 1 stopped, for the clients' sake
+    bool repair{false};              // scrubbing
+    std::uint64_t mismatches{0};     // rows found wrong
+    std::uint64_t repaired{0};       // rows rewritten
+    std::uint64_t bytes_unknown{0};  // of data, that a scrub could not read, nor compute
+    double throttle{0};              // 0 full speed … 1 stopped, for the clients' sake
 };
 
 struct MemberStatus {

@@ -10,6 +10,20 @@
 #include "parity/require.h"
 
 namespace braid {
+namespace {
+
+ScrubRecord record_of(const WalkOrder& scrub, StripeIndex position) {
+    return {position, scrub.repair, scrub.mismatches, scrub.repaired, scrub.bytes_unknown};
+}
+
+std::string what_was_found(const WalkOrder& scrub) {
+    std::string text = fmt::format("{} rows wrong, {} repaired", scrub.mismatches, scrub.repaired);
+    if (scrub.bytes_unknown == 0) return text;
+    return fmt::format("{}, {} bytes that can neither be read nor computed from the others", text,
+                       scrub.bytes_unknown);
+}
+
+}  // namespace
 
 WalkOrders::WalkOrders(const DecidingContext& context, Parts parts)
     : DecidingPart(context),
@@ -228,6 +242,7 @@ std::optional<WalkOrder> WalkOrders::next_walk() {
         order.repair = configuration_.scrub->repair;
         order.mismatches = configuration_.scrub->mismatches;
         order.repaired = configuration_.scrub->repaired;
+        order.bytes_unknown = configuration_.scrub->bytes_unknown;
         scrub_log_.begin();
         scrub_cancelled_ = false;
         tell(Severity::info, "scrub_started",
@@ -260,8 +275,7 @@ Task<Result<void>> WalkOrders::walk_at(WalkPosition at) {
         case WalkKind::scrubbing:
             scrub_log_.tell_before(at.window);
             if (configuration_.scrub) {
-                writer_.change(change::ScrubAt{
-                    ScrubRecord{stripe, order.repair, order.mismatches, order.repaired}});
+                writer_.change(change::ScrubAt{record_of(order, stripe)});
             }
             break;
     }
@@ -421,14 +435,14 @@ void WalkOrders::end_scrub(const Result<void>& result) {
     WalkStatus status = at_.status;
     status.mismatches = order.mismatches;
     status.repaired = order.repaired;
+    status.bytes_unknown = order.bytes_unknown;
     status.seconds_left.reset();
     last_scrub_ = status;
     const bool waits = !result && result.error().code == Errc::doubt && !resync_stuck_;
     const bool stuck = !result && !waits && result.error().code != Errc::cancelled &&
                        !members_.failed() && at_.window == order.begin();
     if (!result && !scrub_cancelled_ && !stuck) {  // interrupted: to be gone on with
-        writer_.change(change::ScrubAt{ScrubRecord{geometry_.stripe_of(at_.window), order.repair,
-                                                   order.mismatches, order.repaired}});
+        writer_.change(change::ScrubAt{record_of(order, geometry_.stripe_of(at_.window))});
         return;
     }
     writer_.change(change::ScrubAt{});
@@ -440,13 +454,12 @@ void WalkOrders::end_scrub(const Result<void>& result) {
     }
     if (scrub_cancelled_) {
         tell(Severity::info, "scrub_stopped",
-             fmt::format("scrub stopped: {} rows wrong so far, {} repaired", order.mismatches,
-                         order.repaired));
+             fmt::format("scrub stopped: {} so far", what_was_found(order)));
         return;
     }
-    tell(
-        order.mismatches == 0 ? Severity::info : Severity::warning, "scrub_done",
-        fmt::format("scrub is done: {} rows wrong, {} repaired", order.mismatches, order.repaired));
+    const bool all_well = order.mismatches == 0 && order.bytes_unknown == 0;
+    tell(all_well ? Severity::info : Severity::warning, "scrub_done",
+         fmt::format("scrub is done: {}", what_was_found(order)));
 }
 
 /// Whether there is anything in the way of a scrub.
@@ -481,7 +494,7 @@ Task<Checked<Unit>> WalkOrders::start_scrub(bool repair) {
         co_return Refusal{"a scrub is running already; braid scrub stop ends it",
                           RefusalCode::busy};
     }
-    writer_.change(change::ScrubAt{ScrubRecord{StripeIndex{}, repair, 0, 0}});
+    writer_.change(change::ScrubAt{ScrubRecord{.repair = repair}});
     scrub_cancelled_ = scrub_begun_ = false;
     scrub_starting_ = true;
     work_.set();

@@ -67,8 +67,9 @@ struct VolumeRecord {
 struct ScrubRecord {
     StripeIndex position{};  // stripes before this one were read
     bool repair{false};
-    std::uint64_t mismatches{0};  // rows found wrong so far
-    std::uint64_t repaired{0};    // rows rewritten so far
+    std::uint64_t mismatches{0};     // rows found wrong so far
+    std::uint64_t repaired{0};       // rows rewritten so far
+    std::uint64_t bytes_unknown{0};  // of data, that could not be read, nor computed
     bool operator==(const ScrubRecord&) const = default;
 };
 

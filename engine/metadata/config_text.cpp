@@ -67,6 +67,7 @@ Json json_of(const std::optional<ScrubRecord>& scrub) {
     json["repair"] = scrub->repair;
     json["mismatches"] = scrub->mismatches;
     json["repaired"] = scrub->repaired;
+    if (scrub->bytes_unknown != 0) json["bytes_unknown"] = scrub->bytes_unknown;
     return json;
 }
 
@@ -272,6 +273,9 @@ Checked<std::optional<ScrubRecord>> scrub_from(const Json& json) {
     scrub->repair = read.truth("repair");
     scrub->mismatches = read.number("mismatches");
     scrub->repaired = read.number("repaired");
+    if (json.is_object() && json.contains("bytes_unknown")) {
+        scrub->bytes_unknown = read.number("bytes_unknown");
+    }
     BRAID_CHECK(read.done());
     return scrub;
 }

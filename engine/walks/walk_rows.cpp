@@ -70,6 +70,7 @@ void WalkRows::tell_found(WalkBatch& batch) {
     WalkFound found = std::exchange(batch.found, {});
     order_.mismatches += found.rows_mismatched;
     order_.repaired += found.rows_repaired;
+    order_.bytes_unknown += found.bytes_unknown;
     rows_wrong_ += found.rows_wrong;
     rows_unknown_ += found.rows_unknown;
     context_.counters.reads_corrected += found.reads_corrected;
@@ -199,6 +200,8 @@ void WalkRows::recover_rows_of(WalkBatch& batch, const RowRun& run) {
         if (order_.kind == WalkKind::scrubbing) {
             batch.found.mismatches.push_back(
                 {run.place, run.rows(), gone, "it cannot be read, nor computed from the others"});
+            const std::uint64_t strips = (gone & geometry.data_roles()).size();
+            batch.found.bytes_unknown += strips * run.count * row_size;
         }
         return;
     }

@@ -35,6 +35,7 @@ struct WalkFound {
     std::uint64_t rows_repaired{0};
     std::uint64_t rows_wrong{0};
     std::uint64_t rows_unknown{0};
+    std::uint64_t bytes_unknown{0};  // of data, that a scrub could not read, nor compute
     std::uint64_t reads_corrected{0};
 };
 

@@ -257,6 +257,7 @@ WalkStatus Walker::status() const {
     status.repair = order_.repair;
     status.mismatches = order_.mismatches;
     status.repaired = order_.repaired;
+    status.bytes_unknown = order_.bytes_unknown;
     status.throttle = throttle_.severity();
     return status;
 }

@@ -224,6 +224,20 @@ TEST(Picture, ScrubResults) {
               "all parity was true");
     EXPECT_EQ(scrub_result({{"mismatches", 3u}, {"repaired", 2u}, {"position", 8u}, {"end", 8u}}),
               "3 rows were wrong, 2 of them repaired");
+    EXPECT_EQ(scrub_result({{"mismatches", 0u},
+                            {"repaired", 0u},
+                            {"bytes_unknown", 8192u},
+                            {"position", 8u},
+                            {"end", 8u}}),
+              "8 KiB can neither be read nor computed from the others; all else was true");
+    EXPECT_EQ(
+        scrub_result({{"mismatches", 3u},
+                      {"repaired", 2u},
+                      {"bytes_unknown", 4096u},
+                      {"position", 8u},
+                      {"end", 8u}}),
+        "4 KiB can neither be read nor computed from the others; 3 rows were wrong, 2 of them "
+        "repaired");
     EXPECT_EQ(scrub_result({{"mismatches", 0u}, {"position", 2u}, {"end", 8u}}),
               "all parity was true up to 25.0 %, where it was stopped");
 }

@@ -3,6 +3,7 @@
 // writes of the configuration are under way. Each test here failed once.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <optional>
@@ -294,7 +295,22 @@ TEST(SimArrayRaces, AScrubPassesRowsThatCannotBeKnown) {
     EXPECT_EQ(std::ranges::count(sim.events, "scrub_started"), 1);
     EXPECT_TRUE(sim.has_event("mismatch"));
     EXPECT_EQ(sim.array->status().health, Health::clean);
+    const auto last = sim.array->status().last_scrub;
+    ASSERT_TRUE(last);
+    EXPECT_EQ(last->mismatches, 0U);
+    const auto holds_parity = static_cast<std::uint64_t>(
+        std::ranges::count_if(std::array{0U, 1U}, [&](std::uint32_t member) {
+            const StripeIndex stripe{9 * row_size / (16U << 10)};
+            return sim.geometry().member_of(stripe, sim.geometry().p()) == MemberIndex{member};
+        }));
+    EXPECT_EQ(last->bytes_unknown, (2 - holds_parity) * row_size);
+    const auto done = std::ranges::find(sim.events, "scrub_done") - sim.events.begin();
+    EXPECT_NE(sim.texts.at(static_cast<std::size_t>(done)).find(" bytes that can neither be read"),
+              std::string::npos);
     fill(sim);  // a rewrite heals them
+    ASSERT_TRUE(sim.scrub(false));
+    sim.settle();
+    EXPECT_EQ(sim.array->status().last_scrub->bytes_unknown, 0U);
     sim.expect_content();
     sim.expect_parity();
 }

@@ -205,7 +205,7 @@ std::optional<Change> draw(Rng& rng, const Configuration& c, std::uint8_t& uuids
         case 7:
             return change::ResyncedTo{stripe};
         case 8:
-            return change::ScrubAt{ScrubRecord{stripe, false, 0, 0}};
+            return change::ScrubAt{ScrubRecord{stripe, false, 0, 0, 0}};
         case 9:
             return change::InUse{rng.below(2) == 0};
         case 10:

@@ -65,7 +65,7 @@ std::vector<std::string> fuzz_samples() {
     for (const Level level : {Level::raid4, Level::raid5, Level::raid6}) {
         ConfigSlot slot;
         slot.configuration = test::kit_configuration(level, 4, 1);
-        slot.configuration.scrub = ScrubRecord{StripeIndex{1}, true, 2, 3};
+        slot.configuration.scrub = ScrubRecord{StripeIndex{1}, true, 2, 3, 4096};
         slot.configuration.resynced = StripeIndex{2};
         slot.configuration.intent = {false, 1u << 20};
         slot.configuration.bad_rows = {{MemberIndex{0}, RowIndex{3}, 5},
