@@ -120,7 +120,7 @@ std::string health_words(const json& status, const std::string& health) {
         return fmt::format("DEGRADED: {}, what {} held is computed", members,
                            lost == 1 ? "it" : "they");
     }
-    if (health == "failed") return "FAILED: " + members + ", more than the level allows";
+    if (health == "failed") return "FAILED: " + harmless(text_in(status, "failure"));
     return harmless(health);
 }
 

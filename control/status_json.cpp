@@ -214,6 +214,7 @@ json json_of(const ArrayStatus& status) {
     value["version"] = BRAID_VERSION;
     value["array"] = array_json(status.configuration);
     value["health"] = braid::text_of(status.health);
+    value["failure"] = status.failure;
     value["readonly"] = status.readonly;
     value["stopping"] = status.stopping;
     value["in_doubt"] = status.in_doubt;

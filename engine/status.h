@@ -112,6 +112,7 @@ struct ArrayStatus {
     std::vector<BadBytes> bad;               // in order, at most bad_bytes_listed_max
     std::uint64_t bad_bytes{0};              // in all
     Health health{Health::clean};
+    std::string failure;  // why it has failed, for people; else empty
     bool readonly{false};
     bool stopping{false};
     bool in_doubt{false};               // parity somewhere is not known to be true

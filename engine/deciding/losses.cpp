@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "engine/base/os_error.h"
 #include "engine/deciding/unknown_rows.h"
@@ -45,14 +46,14 @@ void Losses::lose(MemberIndex member, MemberState state, const std::string& why)
     tell(Severity::error, "member_failed",
          fmt::format("member {} ({}) failed: {}", raw(member), path, why));
     if (was_enough && !members_.failed() && !members_.is_enough()) {
-        serving_.halt();
+        stop(fmt::format(
+            "of RAID-{} with {} members, {} hold a configuration only if member 0, "
+            "which breaks ties, is among them",
+            static_cast<int>(configuration_.level), members_.count(), geometry_.data_count()));
         tell(Severity::error, "stopped",
-             fmt::format("the array has stopped: of RAID-{} with {} members, {} hold a "
-                         "configuration only if member 0, which breaks ties, is among them. "
-                         "Nothing is lost: stop it, bring a member back, and start it again; if "
-                         "they are gone, start it with force",
-                         static_cast<int>(configuration_.level), members_.count(),
-                         geometry_.data_count()));
+             fmt::format("the array has stopped: {}. Nothing is lost: stop it, bring a member "
+                         "back, and start it again; if they are gone, start it with force",
+                         why_stopped_));
     }
     if (members_.failed()) {
         // The members keep the last configuration that worked: what they hold by it is true.
@@ -80,14 +81,24 @@ void Losses::lose(MemberIndex member, MemberState state, const std::string& why)
     work_.set();
 }
 
+std::string Losses::failure() const {
+    if (members_.lost() <= geometry_.parities()) return why_stopped_;
+    return fmt::format("{} members are lost, more than RAID-{} can do without", members_.lost(),
+                       static_cast<int>(configuration_.level));
+}
+
+void Losses::stop(std::string why) {
+    why_stopped_ = std::move(why);
+    serving_.halt();
+}
+
 /// Nobody waits any more for what cannot come.
 void Losses::tell_failed() {
     if (!failed_told_ && members_.lost() > geometry_.parities()) {
         tell(Severity::error, "failed",
-             fmt::format("{} members are lost, more than RAID-{} can do without: writes are "
-                         "refused, and reads of what is lost. Stop it, bring members back, and "
-                         "start it again",
-                         members_.lost(), static_cast<int>(configuration_.level)));
+             fmt::format("{}: writes are refused, and reads of what is lost. Stop it, bring "
+                         "members back, and start it again",
+                         failure()));
     }
     failed_told_ = true;
     writer_.array_failed();
@@ -102,23 +113,23 @@ bool Losses::is_needed(MemberIndex member) const {
 }
 
 /// Nothing is written any more. What can be read still is.
-void Losses::stop_writing(const std::string& why) {
-    serving_.halt();
+void Losses::stop_writing(const std::string& why, const std::string& what_to_do) {
+    stop(why);
     serving_.cancel_walk();
-    tell(Severity::error, "stopped", "the array has stopped: " + why);
+    tell(Severity::error, "stopped", fmt::format("the array has stopped: {}. {}", why, what_to_do));
     tell_failed();
 }
 
 void Losses::halt(const std::string& why) {
     if (members_.failed()) return;
-    serving_.halt();
-    tell(Severity::error, "stopped",
-         fmt::format("the array has stopped: {}, more than the list of bad rows holds, and going "
-                     "on would mean guessing. Nothing was lost that was not lost before. Bring "
-                     "back the members that are missing and start it again; if they are gone, "
-                     "start it with force, which trusts parity as it is, check the file systems, "
-                     "and restore what is wrong",
-                     why));
+    stop(fmt::format("{}, more than the list of bad rows holds", why));
+    tell(
+        Severity::error, "stopped",
+        fmt::format("the array has stopped: {}, and going on would mean guessing. Nothing was lost "
+                    "that was not lost before. Bring back the members that are missing and start "
+                    "it again; if they are gone, start it with force, which trusts parity as it "
+                    "is, check the file systems, and restore what is wrong",
+                    why_stopped_));
     tell_failed();
 }
 
@@ -132,11 +143,12 @@ void Losses::flush_failed(MemberIndex member, int os_error) {
                     fmt::format("a flush failed: {}", os_error_text(os_error)));
     }
     if (members_.failed()) return;
-    stop_writing(fmt::format(
-        "{} is needed, {} of {} members are lost already, and a flush of it failed ({}). What was "
-        "written since the last flush may not be durable; reads go on. See to the member, then "
-        "stop the array and start it again",
-        roster_.text_of_role(member), members_.lost(), members_.count(), os_error_text(os_error)));
+    stop_writing(fmt::format("{} is needed, {} of {} members are lost already, and a flush of it "
+                             "failed ({})",
+                             roster_.text_of_role(member), members_.lost(), members_.count(),
+                             os_error_text(os_error)),
+                 "What was written since the last flush may not be durable; reads go on. See to "
+                 "the member, then stop the array and start it again");
 }
 
 // ---- writes that failed ----------------------------------------------------------------------

@@ -32,12 +32,15 @@ class Losses final : public DecidingPart {
     void lose(MemberIndex member, MemberState state, const std::string& why);
     /// Whether the level cannot do without the member.
     bool is_needed(MemberIndex member) const;
-    /// Nothing is written any more. What can be read still is.
-    void stop_writing(const std::string& why);
+    /// Nothing is written any more. What can be read still is. `what_to_do`: the sentences that
+    /// follow the reason, half a sentence, in the log.
+    void stop_writing(const std::string& why, const std::string& what_to_do);
     /// Whether requests may wait for a resync has perhaps changed.
     void resync_comes_changed();
     /// What cannot be known is more than the list holds: going on would mean guessing.
     void halt(const std::string& why);
+    /// Why the array has failed: half a sentence.
+    std::string failure() const;
 
   private:
     /// What a member did lately that it was not lost for.
@@ -47,6 +50,7 @@ class Losses final : public DecidingPart {
         std::optional<Nanos> write_told;  // when a failed write was told of last
     };
 
+    void stop(std::string why);
     void tell_failed();
 
     ConfigurationWriter& writer_;
@@ -55,6 +59,7 @@ class Losses final : public DecidingPart {
     WalkOrders& walks_;
     std::vector<Misdeeds> misdeeds_;  // by role
     bool failed_told_{false};
+    std::string why_stopped_;  // though no more are lost than the level allows
 };
 
 }  // namespace braid

@@ -88,8 +88,8 @@ Task<void> ConfigurationWriter::wait_for_suspended() {
     losses_.resync_comes_changed();
     if (is_waited_for && ++refused_last_ == tries_last_max) {
         losses_.stop_writing(
-            "a member does not take its metadata (see above). Nothing is lost: see to it, and "
-            "start the array again");
+            "a member does not take its metadata",
+            "The messages above say which. Nothing is lost: see to it, and start the array again");
         co_return;
     }
     // Twice as long each time; where that is past pause_max, how often does not count any more.

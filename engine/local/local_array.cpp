@@ -326,6 +326,7 @@ ArrayStatus LocalArray::status() const {
                     : members.lost() != 0              ? Health::degraded
                     : !configuration_.bad_rows.empty() ? Health::damaged
                                                        : Health::clean;
+    if (status.health == Health::failed) status.failure = deciding_.losses.failure();
     status.intent = serving_.intent().status();
     if (options_.readonly) {  // at rest: what it is to be when the array is served for writing
         status.intent.on = configuration_.intent.on;

@@ -106,7 +106,13 @@ TEST(Picture, HealthInWords) {
     EXPECT_NE(draw_status(status, plain, 0).find("health: clean\n"), std::string::npos);
     status["members"][0]["state"] = "faulty";
     status["health"] = "failed";
-    EXPECT_NE(draw_status(status, plain, 0).find("FAILED: 1 member is lost"), std::string::npos);
+    status["failure"] = "member 1 (/dev/sdb) is needed, and a flush of it failed";
+    const std::string failed = draw_status(status, plain, 0);
+    EXPECT_NE(
+        failed.find("health: FAILED: member 1 (/dev/sdb) is needed, and a flush of it failed"),
+        std::string::npos)
+        << failed;
+    EXPECT_EQ(failed.find("more than the level"), std::string::npos) << "of RAID-6 one is lost";
 }
 
 TEST(Picture, DoubtAndWhatWaits) {

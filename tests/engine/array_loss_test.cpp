@@ -618,5 +618,24 @@ TEST_F(Loss, WhatIsVoidAndCannotBeReadGetsTheZerosOfItsParity) {
     sim->expect_parity();
 }
 
+// Failed is not the same as more lost than the level allows.
+TEST_F(Loss, AnArrayThatHasFailedSaysWhy) {
+    start(shape(Level::raid5, 61));
+    EXPECT_EQ(sim->array->status().failure, "");
+    ASSERT_TRUE(fail(0, Force::no));
+    Buffer row = random_bytes(sim->loop().rng(), row_size);
+    ASSERT_TRUE(sim->write(1u << 20, row));
+    sim->platters[1]->fails_flushes = true;
+    IoRequest request;
+    request.kind = IoKind::flush;
+    EXPECT_FALSE(sim->run(request));
+    EXPECT_EQ(sim->array->status().health, Health::failed);
+    EXPECT_NE(sim->array->status().failure.find("member 1 (m1) is needed"), std::string::npos)
+        << sim->array->status().failure;
+    EXPECT_NE(sim->array->status().failure.find("a flush of it failed"), std::string::npos);
+    sim->platters[1]->fails_flushes = false;
+    EXPECT_FALSE(sim->stop());
+}
+
 }  // namespace
 }  // namespace braid::sim

@@ -178,6 +178,14 @@ TEST(StatusJson, HasWhatProgramsAskFor) {
     EXPECT_EQ(value["events"][0]["sequence"], 1);
 }
 
+TEST(StatusJson, WhyItHasFailed) {
+    ArrayStatus status;
+    EXPECT_EQ(json_of(status)["failure"], "");
+    status.health = Health::failed;
+    status.failure = "a flush failed";
+    EXPECT_EQ(json_of(status)["failure"], "a flush failed");
+}
+
 TEST(StatusJson, WhatOughtToRunAndDoesNot) {
     ArrayStatus status;
     EXPECT_EQ(json_of(status)["waits"], json::array());
