@@ -37,13 +37,15 @@ std::string state_words(const std::string& state) { return state == "in_sync" ? 
 
 std::string errors_of(const json& member) {
     std::vector<std::string> pieces;
-    const auto count = [&](const char* name, const char* one, const char* many) {
-        const std::uint64_t number = number_in(member, name);
-        if (number != 0) pieces.push_back(fmt::format("{} {}", number, number == 1 ? one : many));
+    const auto add = [&](std::uint64_t number, const char* what, const char* when) {
+        if (number == 0) return;
+        pieces.push_back(fmt::format("{} {}{}{}", number, what, number == 1 ? "" : "s", when));
     };
-    count("errors_read", "read error", "read errors");
-    count("errors_write", "write error", "write errors");
-    count("errors_corrected", "error corrected", "errors corrected");
+    const std::uint64_t lately = number_in(member, "errors_read");
+    const std::uint64_t before = number_in(member, "read_errors");
+    add(lately, "read error", "");
+    add(number_in(member, "errors_write"), "write error", "");
+    if (before > lately) add(before, "read error", " since it joined");
     return fmt::format("{}", fmt::join(pieces, ", "));
 }
 

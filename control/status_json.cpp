@@ -32,7 +32,7 @@ json json_of(const MemberStatus& member, std::uint64_t strip_size) {
     value["bytes_written"] = member.bytes_written;
     value["errors_read"] = member.errors_read;
     value["errors_write"] = member.errors_write;
-    value["errors_corrected"] = record.read_errors;
+    value["read_errors"] = record.read_errors;
     value["in_flight"] = member.in_flight;
     return value;
 }

@@ -103,7 +103,7 @@ inline constexpr std::uint64_t lead_size_max = 16u << 10;  // of a request that 
 inline constexpr std::uint32_t book_entries_max = 4096;  // of one node
 
 // Members.
-inline constexpr std::uint32_t read_errors_max = 20;  // corrected ones, halved each hour; then the
+inline constexpr std::uint32_t read_errors_max = 20;  // of a member, halved each hour; then the
                                                       // member is faulty
 
 }  // namespace braid

@@ -190,8 +190,10 @@ void Losses::read_failed(MemberIndex member, int os_error) {
     if (at.read_errors == 1 || at.read_errors % 10 == 0) {
         tell(Severity::warning, "read_error",
              fmt::format("member {} ({}): a read failed ({}), {} so far; what can be computed from "
-                         "the others is answered from them, and rewritten",
-                         raw(member), at.path, os_error_text(os_error), at.read_errors));
+                         "the others is answered from them, {}",
+                         raw(member), at.path, os_error_text(os_error), at.read_errors,
+                         options_.readonly ? "and stays on the member as it is: nothing is written"
+                                           : "and rewritten"));
     }
     // As md does it: a member that has many at once is failing; one a month is a disk's age.
     constexpr std::uint64_t hour = 3'600'000'000'000;

@@ -49,7 +49,7 @@ struct MemberRecord {
     std::uint64_t size{0};         // bytes of the device when it was last seen
     StripeIndex rebuilt{};         // rebuilding: stripes before this one are true
     std::uint32_t dev_number{0};   // md's index into dev_roles
-    std::uint64_t read_errors{0};  // corrected so far
+    std::uint64_t read_errors{0};  // reads that failed, since it joined or was rebuilt
     EpochRevision left;            // faulty or missing: what it held, at least, as it left
     std::string path;              // where it was last seen; for people only
     bool operator==(const MemberRecord&) const = default;

@@ -627,8 +627,8 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
     while (co_await write) {
     }
     job->count_methods();
-    context.counters.reads_corrected += job->state.unreadable.size();
     const RoleSet failed = write.failed();
+    if (failed.empty()) context.counters.reads_corrected += job->state.unreadable.size();
     const bool full = write.tell_failed();
     // Once more, for those that were lost meanwhile, or by this.
     context.members.note_written(job->place(), job->parts.rows, job->parts.covered);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -34,6 +35,16 @@ RoleSet WalkBatch::bad_roles(const Geometry& geometry, std::uint32_t index,
         roles |= RoleSet::of(geometry.role_of(stripe, MemberIndex{m}));
     }
     return roles;
+}
+
+std::uint64_t WalkBatch::bad_rows_to_mend(const Geometry& geometry, std::uint32_t index) const {
+    std::uint64_t rows = 0;
+    const StripeIndex stripe = geometry.stripe_of(first + index);
+    for (std::uint32_t m = 0; has_bad && m != geometry.member_count; ++m) {
+        const Role role = geometry.role_of(stripe, MemberIndex{m});
+        rows += static_cast<std::uint64_t>(std::popcount(bad[index][m] & wrong[index][raw(role)]));
+    }
+    return rows;
 }
 
 WalkRows::WalkRows(StripeContext context, WalkOrder& order) : context_(context), order_(order) {}
@@ -73,7 +84,6 @@ void WalkRows::tell_found(WalkBatch& batch) {
     order_.bytes_unknown += found.bytes_unknown;
     rows_wrong_ += found.rows_wrong;
     rows_unknown_ += found.rows_unknown;
-    context_.counters.reads_corrected += found.reads_corrected;
     for (WalkFound::Mismatch& one : found.mismatches) {
         context_.decider.rows_wrong(one.place, one.rows, one.strips, std::move(one.what));
     }
@@ -207,7 +217,6 @@ void WalkRows::recover_rows_of(WalkBatch& batch, const RowRun& run) {
     }
     StripRows(geometry, batch.io, run.row, run.count).recover(gone);
     for (const Role role : run.bad) batch.wrong[run.index][raw(role)] |= run.rows();
-    batch.found.reads_corrected += run.bad.size() * run.count;
 }
 
 /// A rebuild passes rows whose strips cannot be computed, because others cannot be read. Those are

@@ -36,7 +36,6 @@ struct WalkFound {
     std::uint64_t rows_wrong{0};
     std::uint64_t rows_unknown{0};
     std::uint64_t bytes_unknown{0};  // of data, that a scrub could not read, nor compute
-    std::uint64_t reads_corrected{0};
 };
 
 /// Windows [first, first + count) of all members in memory, and what was decided of them.
@@ -66,6 +65,8 @@ struct WalkBatch {
     bool was_read(MemberIndex member) const { return read.has(member); }
     bool is_wrong(std::uint32_t index) const;
     bool has_bad_rows(std::uint32_t index) const;
+    /// Rows of the window, of all strips, that could not be read and are wrong.
+    std::uint64_t bad_rows_to_mend(const Geometry& geometry, std::uint32_t index) const;
     RoleSet bad_roles(const Geometry& geometry, std::uint32_t index, std::uint32_t row) const;
 };
 

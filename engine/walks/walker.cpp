@@ -456,7 +456,10 @@ Task<Result<void>> Walker::mend_window(Lane* lane, std::uint32_t index) {
     while (co_await write) {
     }
     const RoleSet failed = write.failed();
-    if (failed.empty()) co_return Result<void>{};
+    if (failed.empty()) {
+        context.counters.reads_corrected += lane->bad_rows_to_mend(context.geometry, index);
+        co_return Result<void>{};
+    }
     const bool full = write.tell_failed();
     // A strip that could not be read, and not be rewritten, is as it was.
     const bool harms = !(failed & context.geometry.parity_roles()).empty();

@@ -85,6 +85,19 @@ TEST(Picture, DrawsTheArray) {
     EXPECT_NE(draw_status(sample_status(), pretty, 5).find("\x1b[32m"), std::string::npos);
 }
 
+TEST(Picture, ReadErrorsSinceTheStartAndBefore) {
+    json status = sample_status();
+    status["members"][0]["read_errors"] = 1u;
+    std::string text = draw_status(status, plain, 0);
+    EXPECT_NE(text.find("/dev/sda  1 read error\n"), std::string::npos) << text;
+    status["members"][0]["read_errors"] = 12u;
+    status["members"][0]["errors_write"] = 2u;
+    text = draw_status(status, plain, 0);
+    EXPECT_NE(text.find("1 read error, 2 write errors, 12 read errors since it joined\n"),
+              std::string::npos)
+        << text;
+}
+
 TEST(Picture, ASpareThatIsNotThereIsNoLostMember) {
     json status = sample_status();
     for (json& member : status["members"]) {

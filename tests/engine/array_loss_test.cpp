@@ -637,5 +637,39 @@ TEST_F(Loss, AnArrayThatHasFailedSaysWhy) {
     EXPECT_FALSE(sim->stop());
 }
 
+TEST_F(Loss, OnlyWhatWasRewrittenCountsAsCorrected) {
+    start(shape(Level::raid5, 63));
+    sim->platters[0]->bad_rows.insert(first_row);
+    sim->platters[1]->bad_rows.insert(first_row);
+    EXPECT_GT(errors(), 0U);
+    ArrayStatus status = sim->array->status();
+    EXPECT_GT(status.members[0].record.read_errors + status.members[1].record.read_errors, 0U);
+    EXPECT_EQ(status.counters.reads_corrected, 0U) << "it could not be computed";
+    sim->platters[1]->bad_rows.clear();
+    ASSERT_TRUE(sim->scrub(false));
+    sim->settle();
+    EXPECT_EQ(sim->array->status().counters.reads_corrected, 1U);
+    EXPECT_TRUE(sim->platters[0]->bad_rows.empty());
+}
+
+TEST_F(Loss, NothingIsSaidToBeRewrittenWhereNothingIsWritten) {
+    start(shape(Level::raid5, 64));
+    ASSERT_TRUE(sim->stop());
+    for (std::size_t member = 0; member != 3; ++member) {
+        sim->platters[member]->bad_rows.insert(first_row + member);
+    }
+    ASSERT_TRUE(sim->open_readonly());
+    EXPECT_EQ(errors(), 0U);
+    ASSERT_TRUE(sim->scrub(false));
+    sim->settle();
+    const std::string text = text_of_event("read_error");
+    EXPECT_NE(text.find("nothing is written"), std::string::npos) << text;
+    EXPECT_EQ(text.find("rewritten"), std::string::npos) << text;
+    EXPECT_EQ(sim->array->status().counters.reads_corrected, 0U);
+    for (std::size_t member = 0; member != 3; ++member) {
+        EXPECT_EQ(sim->platters[member]->bad_rows.size(), 1U);
+    }
+}
+
 }  // namespace
 }  // namespace braid::sim
