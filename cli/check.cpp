@@ -114,7 +114,7 @@ Task<Checked<Unit>> look(ReadyQueue* ready, Clock* clock,
     for (const auto& disk : *disks) all.push_back(disk.get());
     const std::vector<MemberImage> images =
         co_await read_member_images(*ready, *clock, std::move(all));
-    const auto assembly = assemble(images, {.force = force});
+    const auto assembly = assemble(images, {.force = force, .purpose = Purpose::look});
     if (!assembly) co_return assembly.error();
     std::vector<std::string> absent;
     for (const MemberRecord& member : assembly->configuration.members) {
@@ -210,6 +210,7 @@ int run(const CheckOptions& options) {
     ArrayOptions array_options;
     array_options.readonly = !options.repair;
     array_options.force = options.force;
+    array_options.takes_orders = false;
     array_options.seed = std::random_device{}();
     array_options.on_event = [](const ArrayEvent& event) {
         const bool reported = event.kind == "mismatch" || event.kind == "scrub_done";

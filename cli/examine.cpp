@@ -137,7 +137,7 @@ std::vector<Group> assemble_groups(const std::vector<Examined>& all) {
     for (auto& [array, group] : groups) {
         std::vector<MemberImage> images;
         for (const Examined* member : group.members) images.push_back(member->image);
-        group.assembly = assemble(images, {});
+        group.assembly = assemble(images, {.purpose = Purpose::look});
         std::vector<IntentHolder> holders;
         for (const Examined* member : group.members) {
             holders.push_back({member->path, &member->findings});

@@ -30,9 +30,9 @@ struct IntentChange {
 };
 
 struct ArrayOptions {
-    bool readonly{false};  // nothing is written to any member, metadata included
-    bool force{
-        false};  // takes in members that are behind, and trusts parity where it cannot be known
+    bool readonly{false};     // nothing is written to any member, metadata included
+    bool force{false};        // takes in members that are behind, and trusts parity as it is
+    bool takes_orders{true};  // there is a server around it; for what is said of members left out
     std::uint64_t buffer_size{buffer_size_default};   // bytes of the pool for all stripe I/O
     std::uint64_t seed{0};                            // of the array's Rng (uuids of new members)
     IntentChange intent;                              // at the start

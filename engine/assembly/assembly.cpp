@@ -68,7 +68,10 @@ std::vector<std::string> why_unusable(const Candidates& candidates) {
     std::vector<std::string> lines{"none of the given members can be used"};
     for (const Candidate& candidate : candidates) {
         if (candidate.usable()) continue;
-        lines.push_back(fmt::format("  {}: {}", candidate.image->path, why_unusable(candidate)));
+        const bool has_slot = candidate.damaged() && candidate.slot() != nullptr;
+        lines.push_back(fmt::format(
+            "  {}: {}{}", candidate.image->path, why_unusable(candidate),
+            has_slot ? "; braid restore puts its superblock back, if no more is wrong" : ""));
     }
     return lines;
 }
@@ -328,8 +331,45 @@ void take_in_by_force(Draft& draft, const Candidates& candidates, const ConfigSl
     }
 }
 
+/// Whose superblock is damaged, and who is current by its slot: it is only to be put back.
+void find_restorable(Draft& draft, const Candidates& candidates, const ConfigSlot& newest,
+                     EpochRevision in_force) {
+    for (std::size_t at = 0; at != candidates.size(); ++at) {
+        const ConfigSlot* slot = candidates[at].damaged() ? candidates[at].slot() : nullptr;
+        if (slot == nullptr || slot->configuration.array != newest.configuration.array) continue;
+        const MemberRecord* record = newest.configuration.member(slot->member);
+        const bool counts = record != nullptr && takes_part(record->state);
+        if (counts && slot->configuration.version >= in_force) draft.restorable.insert(at);
+    }
+}
+
+/// Of all that members missed who were taken in by force, the record names what was written last.
+void tell_marks(Draft& draft) {
+    constexpr std::size_t told_max = 16;
+    Assembly& assembly = draft.assembly;
+    if (!assembly.forced || assembly.marked.empty()) return;
+    std::uint64_t stripes = 0;
+    std::string places;
+    for (std::size_t at = 0; at != assembly.marked.size(); ++at) {
+        const IntentEntry& entry = assembly.marked[at];
+        stripes += entry.count;
+        if (at > told_max) continue;
+        if (at == told_max) {
+            places += ", …";
+            continue;
+        }
+        places +=
+            fmt::format("{}{} to {}", at == 0 ? "" : ", ", raw(entry.first), raw(entry.end()) - 1);
+    }
+    assembly.notices.push_back(fmt::format(
+        "of what the members that were taken in by force may have missed, the write intent names "
+        "what was being written last: {} stripes, {} bytes of data ({}). Nothing tells of older "
+        "writes",
+        stripes, stripes * assembly.configuration.stripe_data_size(), places));
+}
+
 Checked<Assembly> assemble_ours(const Candidates& candidates, const ConfigSlot& newest,
-                                bool force) {
+                                AssemblyOptions options) {
     Draft draft = start_draft(candidates);
     Configuration& c = draft.assembly.configuration;
     c = newest.configuration;
@@ -340,13 +380,15 @@ Checked<Assembly> assemble_ours(const Candidates& candidates, const ConfigSlot& 
         if (candidates[at].usable()) place_by_record(draft, at, candidates[at], newest, c.in_force);
     }
     mark_absent(draft);
+    find_restorable(draft, candidates, newest, c.in_force);
     const std::vector<std::size_t> behind = find_behind(draft, candidates, newest);
     draft.behind = static_cast<std::uint32_t>(behind.size());
-    if (force) take_in_by_force(draft, candidates, newest, behind);
+    if (options.force) take_in_by_force(draft, candidates, newest, behind);
     draft.assembly.unclean = newest.configuration.in_use;
     decide_intent(draft, candidates);
+    tell_marks(draft);
     warn_of_old_intent(draft, candidates, newest.configuration);
-    return finish(std::move(draft), force);
+    return finish(std::move(draft), candidates, options);
 }
 
 /// Whether md's superblocks count more than the newest configuration of braid's. md runs no array
@@ -423,8 +465,8 @@ Checked<Assembly> assemble(std::span<const MemberImage> images, AssemblyOptions 
     BRAID_CHECK(check_configuration_is_there(candidates, options.force));
     find_touched(candidates);
     BRAID_TRY(const ConfigSlot* newest, find_newest(candidates, options.force));
-    if (md_knows_better(candidates, newest)) return assemble_mds(candidates, options.force);
-    return assemble_ours(candidates, *newest, options.force);
+    if (md_knows_better(candidates, newest)) return assemble_mds(candidates, options);
+    return assemble_ours(candidates, *newest, options);
 }
 
 }  // namespace braid

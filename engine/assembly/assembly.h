@@ -18,7 +18,8 @@
 //    histories. There every member that the newest calls in_sync must be here, so that the newest
 //    is always seen.
 // 7. `force` passes over 5 and 6. If fewer than a stripe has data strips are in sync, it takes in
-//    the freshest of those that are behind, as many as are missing to that.
+//    the freshest of those that are behind, as many as are missing to that; by md's superblocks,
+//    too, which tell it by their events, as mdadm --assemble --force does it.
 #pragma once
 
 #include <cstdint>
@@ -35,10 +36,18 @@
 
 namespace braid {
 
+/// What comes after the look: what can be done about a member that is left out depends on it.
+enum class Purpose : std::uint8_t {
+    serve,  // a server, which goes on without it, and takes orders
+    read,   // a server for reading only: it takes none, and changes nothing
+    look,   // nobody serves the array yet
+};
+
 struct AssemblyOptions {
     /// Start even if the absent members may be newer, if members must be taken in that are behind,
     /// or if parity is in doubt and a strip lost.
     bool force{false};
+    Purpose purpose{Purpose::serve};
 };
 
 enum class Place : std::uint8_t {

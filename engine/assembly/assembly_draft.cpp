@@ -13,24 +13,81 @@
 namespace braid {
 namespace {
 
-constexpr std::string_view way_back = "give it back with: braid member add";
-
 std::string why_damaged(const Candidate& candidate) {
     const Finding& finding = candidate.findings.superblock.error();
     const ConfigSlot* slot = candidate.slot();
     const std::string what =
         finding.kind == FindingKind::none ? "its md superblock is gone" : finding.text;
     if (slot == nullptr) return what;
-    return fmt::format("{} (it was member {} of {}; braid restore puts it back)", what,
-                       slot->member.text(), name_of(slot->configuration));
+    return fmt::format("{} (it was member {} of {})", what, slot->member.text(),
+                       name_of(slot->configuration));
 }
 
-/// For the end of a refusal: who is missing, and why what was given is not used.
-std::string list_of_absent(const Draft& draft) {
+bool is_all_zero(ByteView bytes) {
+    return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+/// Whether the device has become smaller than the slot knows it.
+bool is_too_small(const Candidate& candidate) {
+    const ConfigSlot* slot = candidate.slot();
+    if (slot == nullptr) return false;
+    const Configuration& c = slot->configuration;
+    const MemberRecord* own = c.member(slot->member);
+    return own != nullptr &&
+           own->data_offset + c.stripes * c.strip_size > candidate.image->device_size;
+}
+
+std::string_view when_it_takes_orders(Purpose purpose) {
+    return purpose == Purpose::serve  ? ""
+           : purpose == Purpose::read ? "when the array is served for writing, "
+                                      : "when the array is served, ";
+}
+
+/// What can be done about a member that was left out, as long as the array is what comes next.
+std::string way_out(const Draft& draft, std::size_t at, const Candidate& candidate,
+                    Purpose purpose) {
+    const MemberPlace& place = draft.assembly.places[at];
+    const std::string_view when = when_it_takes_orders(purpose);
+    if (place.place == Place::stale) {
+        if (!place.can_return) return {};
+        return fmt::format("{}give it back with: braid member add {}", when, place.path);
+    }
+    if (!candidate.readable()) {
+        return purpose == Purpose::serve
+                   ? fmt::format(
+                         "when it can be read again, give it back with: braid member add {}",
+                         place.path)
+                   : "see to the device, then try again";
+    }
+    if (is_too_small(candidate)) {
+        return purpose == Purpose::serve
+                   ? fmt::format(
+                         "when it has its size back, give it back with: braid member add {}",
+                         place.path)
+                   : "give the device its size back, then try again";
+    }
+    // The array goes on without it, and from then on its slot is from the past.
+    if (purpose != Purpose::serve && draft.restorable.contains(at)) {
+        return fmt::format(
+            "braid restore {}puts its superblock back, while nobody serves the array",
+            is_all_zero(candidate.image->superblock.view()) ? "" : "--force ");
+    }
+    return fmt::format(
+        "{}give it to the array with: braid member add --force {}, which rebuilds it", when,
+        place.path);
+}
+
+/// For the end of a refusal: who is missing, and why what was given is not used. For one that is
+/// behind the refusal itself has the way out.
+std::string list_of_absent(const Draft& draft, const Candidates& candidates) {
     std::string list;
     for (const std::string& absent : draft.absent) list += "\n  not here: " + absent;
-    for (const MemberPlace& place : draft.assembly.places) {
-        if (!place.record) list += fmt::format("\n  not used: {}: {}", place.path, place.why);
+    for (std::size_t at = 0; at != candidates.size(); ++at) {
+        const MemberPlace& place = draft.assembly.places[at];
+        if (place.record) continue;
+        list += fmt::format("\n  not used: {}: {}", place.path, place.why);
+        if (place.place == Place::stale) continue;
+        list += "; " + way_out(draft, at, candidates[at], Purpose::look);
     }
     return list;
 }
@@ -52,9 +109,8 @@ std::string why_not_enough(const Draft& draft) {
                        c.data_count());
 }
 
-Checked<Unit> check_enough(Draft& draft, bool force) {
+Checked<Unit> check_enough(Draft& draft, const std::string& list, bool force) {
     const Configuration& c = draft.assembly.configuration;
-    const std::string list = list_of_absent(draft);
     const std::uint32_t usable = c.in_sync().size();
     if (usable < c.data_count()) {
         return Refusal{fmt::format(
@@ -184,7 +240,7 @@ std::string describe_unclean(const Draft& draft) {
 
 /// Parity in doubt: repaired by a resync while all members are there; with as many lost as there
 /// are parities, the strips that must be computed are in doubt too.
-Checked<Unit> decide_parity(Draft& draft, bool force) {
+Checked<Unit> decide_parity(Draft& draft, const std::string& list, bool force) {
     Configuration& c = draft.assembly.configuration;
     const std::uint32_t lost = c.member_count - c.in_sync().size();
     if (!c.resynced) return Unit{};
@@ -209,7 +265,6 @@ Checked<Unit> decide_parity(Draft& draft, bool force) {
     const std::string risk =
         "what a lost member held in stripes that were being written may come back wrong";
     if (!force) {
-        const std::string list = list_of_absent(draft);
         const std::string why =
             draft.assembly.unclean && !draft.has_record
                 ? describe_unclean(draft)
@@ -267,8 +322,6 @@ Draft start_draft(const Candidates& candidates) {
         place.path = candidate.image->path;
         if (!candidate.usable()) {
             place.why = why_unusable(candidate);
-            draft.assembly.notices.push_back(
-                fmt::format("{}: left out: {}", place.path, place.why));
         } else {
             draft.events = std::max<std::uint64_t>(draft.events, candidate.sb().events);
         }
@@ -364,16 +417,19 @@ void warn_of_old_intent(Draft& draft, const Candidates& candidates, const Config
     }
 }
 
-Checked<Assembly> finish(Draft draft, bool force) {
-    BRAID_CHECK(check_enough(draft, force));
-    BRAID_CHECK(decide_parity(draft, force));
+Checked<Assembly> finish(Draft draft, const Candidates& candidates, AssemblyOptions options) {
+    const std::string list = list_of_absent(draft, candidates);
+    BRAID_CHECK(check_enough(draft, list, options.force));
+    BRAID_CHECK(decide_parity(draft, list, options.force));
     Configuration& c = draft.assembly.configuration;
     c.in_use = false;
     c.events = draft.events;
-    for (MemberPlace& place : draft.assembly.places) {
-        if (place.place != Place::stale) continue;
-        // Only now it is certain that there will be a server to give it back to.
-        if (place.can_return) place.why += fmt::format("; {} {}", way_back, place.path);
+    for (std::size_t at = 0; at != candidates.size(); ++at) {
+        MemberPlace& place = draft.assembly.places[at];
+        if (place.record) continue;
+        // Only now it is certain that the array starts, and what comes after that.
+        const std::string way = way_out(draft, at, candidates[at], options.purpose);
+        if (!way.empty()) place.why += "; " + way;
         draft.assembly.notices.push_back(fmt::format("{}: left out: {}", place.path, place.why));
     }
     if (const auto lost = c.member_count - c.in_sync().size(); lost != 0) {

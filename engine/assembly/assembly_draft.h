@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,8 @@ struct Draft {
     bool has_record{false};   // of the write intent: it says what is in doubt after a crash
     std::string why_no_record;
     std::vector<std::string> absent;
+    /// Candidates whose superblock is damaged, and who would be current with it.
+    std::set<std::size_t> restorable;
 };
 
 /// With a place for each candidate; those that are not usable are left out already.
@@ -66,9 +69,9 @@ void decide_intent(Draft& draft, const Candidates& candidates);
 /// copy.
 void warn_of_old_intent(Draft& draft, const Candidates& candidates, const Configuration& newest);
 /// Whether there are enough members, and parity that can be gone by.
-Checked<Assembly> finish(Draft draft, bool force);
+Checked<Assembly> finish(Draft draft, const Candidates& candidates, AssemblyOptions options);
 
 /// The way of md's superblocks.
-Checked<Assembly> assemble_mds(const Candidates& candidates, bool force);
+Checked<Assembly> assemble_mds(const Candidates& candidates, AssemblyOptions options);
 
 }  // namespace braid

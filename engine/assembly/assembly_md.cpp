@@ -92,6 +92,13 @@ Checked<Configuration> derive_array(const Candidate& freshest, const ConfigSlot*
     return c;
 }
 
+bool is_of_shape(const MdSuperblock& sb, const MdSuperblock& freshest) {
+    return plain(sb.level) == plain(freshest.level) && plain(sb.layout) == plain(freshest.layout) &&
+           plain(sb.chunksize) == plain(freshest.chunksize) &&
+           plain(sb.raid_disks) == plain(freshest.raid_disks) &&
+           plain(sb.size) == plain(freshest.size);
+}
+
 std::string why_not_current(const Candidate& candidate, const MdSuperblock& freshest,
                             bool adopted_before) {
     const MdSuperblock& sb = candidate.sb();
@@ -108,12 +115,7 @@ std::string why_not_current(const Candidate& candidate, const MdSuperblock& fres
         plain(freshest.dev_roles[sb.dev_number]) != role_of(sb)) {
         return "the superblock of the newest member does not give it the role that it claims";
     }
-    if (plain(sb.level) != plain(freshest.level) || plain(sb.layout) != plain(freshest.layout) ||
-        plain(sb.chunksize) != plain(freshest.chunksize) ||
-        plain(sb.raid_disks) != plain(freshest.raid_disks) ||
-        plain(sb.size) != plain(freshest.size)) {
-        return "its superblock tells of an array of another shape";
-    }
+    if (!is_of_shape(sb, freshest)) return "its superblock tells of an array of another shape";
     return {};
 }
 
@@ -195,6 +197,72 @@ Checked<MdPlacing> place_by_superblocks(Draft& draft, const Candidates& candidat
     return placing;
 }
 
+/// Whether the member can be taken in by force, as mdadm --assemble --force does it: it was in
+/// sync once, in a role of its own that nobody current fills, of an array of the same shape.
+bool could_be_forced(const MdPlacing& placing, const Candidates& candidates,
+                     const Candidate& candidate, const MdSuperblock& freshest,
+                     bool adopted_before) {
+    const MdSuperblock& sb = candidate.sb();
+    if (!is_mds(candidate, adopted_before) || is_in_use(sb)) return false;
+    if (role_of(sb) >= freshest.raid_disks || placing.roles.contains(role_of(sb))) return false;
+    if ((sb.feature_map & md_feature::recovery_offset) != 0) return false;
+    const auto has_number = [&](const auto& entry) {
+        return plain(candidates[entry.second].sb().dev_number) == plain(sb.dev_number);
+    };
+    return is_of_shape(sb, freshest) && !std::ranges::any_of(placing.roles, has_number);
+}
+
+/// Members that are behind, the freshest first.
+std::vector<std::size_t> find_behind(const Draft& draft, const MdPlacing& placing,
+                                     const Candidates& candidates, const MdSuperblock& freshest,
+                                     bool adopted_before) {
+    std::vector<std::size_t> behind;
+    for (std::size_t at = 0; at != candidates.size(); ++at) {
+        if (draft.assembly.places[at].place != Place::stale) continue;
+        if (could_be_forced(placing, candidates, candidates[at], freshest, adopted_before)) {
+            behind.push_back(at);
+        }
+    }
+    std::ranges::stable_sort(behind, std::ranges::greater{},
+                             [&](std::size_t at) { return plain(candidates[at].sb().events); });
+    return behind;
+}
+
+/// As many of those that are behind as it takes to start at all. What they missed nobody knows.
+Checked<Unit> take_in_by_force(Draft& draft, MdPlacing& placing, const Candidates& candidates,
+                               const MdSuperblock& freshest,
+                               const std::vector<std::size_t>& behind) {
+    const auto is_in_sync = [&](const auto& entry) {
+        return (candidates[entry.second].sb().feature_map & md_feature::recovery_offset) == 0;
+    };
+    auto in_sync = static_cast<std::uint32_t>(std::ranges::count_if(placing.roles, is_in_sync));
+    const std::uint32_t needed = draft.assembly.configuration.data_count();
+    for (const std::size_t at : behind) {
+        const Candidate& candidate = candidates[at];
+        const std::uint64_t events = candidate.sb().events;
+        const std::uint16_t role = role_of(candidate.sb());
+        const auto twin = placing.roles.find(role);
+        if (twin != placing.roles.end()) {  // a fresher one; or is it?
+            if (plain(candidates[twin->second].sb().events) != events) continue;
+            return Refusal{fmt::format(
+                "{} and {} both claim to be member {} of the array, with the same events; leave out "
+                "the one that is wrong",
+                candidates[twin->second].image->path, candidate.image->path, role)};
+        }
+        if (in_sync >= needed) return Unit{};
+        placing.roles.emplace(role, at);
+        ++in_sync;
+        draft.assembly.forced = true;
+        draft.assembly.places[at].why.clear();
+        draft.assembly.notices.push_back(fmt::format(
+            "member {} ({}) was taken in by force: its events are {}, the array's {}. What was "
+            "written since then comes back old where this member has it, and wrong where it is "
+            "computed from this member: check the file systems",
+            role, candidate.image->path, events, plain(freshest.events)));
+    }
+    return Unit{};
+}
+
 void add_records(Draft& draft, const Candidates& candidates, const MdPlacing& placing,
                  const MdSuperblock& freshest, const ConfigSlot* base) {
     Configuration& c = draft.assembly.configuration;
@@ -262,7 +330,7 @@ void count_members(Draft& draft, const Candidates& candidates, const MdSuperbloc
 
 }  // namespace
 
-Checked<Assembly> assemble_mds(const Candidates& candidates, bool force) {
+Checked<Assembly> assemble_mds(const Candidates& candidates, AssemblyOptions options) {
     const ConfigSlot* base = find_base(candidates);
     const bool adopted_before = base != nullptr;
     const Candidate* freshest = find_freshest(candidates, adopted_before);
@@ -273,10 +341,16 @@ Checked<Assembly> assemble_mds(const Candidates& candidates, bool force) {
     }
     Draft draft = start_draft(candidates);
     draft.assembly.adopted = true;
-    BRAID_TRY(draft.assembly.configuration, derive_array(*freshest, base, force));
+    BRAID_TRY(draft.assembly.configuration, derive_array(*freshest, base, options.force));
     Configuration& c = draft.assembly.configuration;
-    BRAID_TRY(const MdPlacing placing,
+    BRAID_TRY(MdPlacing placing,
               place_by_superblocks(draft, candidates, *freshest, adopted_before));
+    const std::vector<std::size_t> behind =
+        find_behind(draft, placing, candidates, freshest->sb(), adopted_before);
+    draft.behind = static_cast<std::uint32_t>(behind.size());
+    if (options.force) {
+        BRAID_CHECK(take_in_by_force(draft, placing, candidates, freshest->sb(), behind));
+    }
     add_records(draft, candidates, placing, freshest->sb(), base);
     take_in_all(draft, candidates, placing);
     if (is_in_use(freshest->sb())) c.resynced = StripeIndex{0};
@@ -288,7 +362,7 @@ Checked<Assembly> assemble_mds(const Candidates& candidates, bool force) {
             ? "md has run the array since braid stopped it: what md's superblocks say "
               "of the members counts"
             : "the array was made by md: braid takes it over as it is, as volume \"data\"");
-    return finish(std::move(draft), force);
+    return finish(std::move(draft), candidates, options);
 }
 
 }  // namespace braid

@@ -122,10 +122,9 @@ Checked<Unit> check_outcome(const RestorePlan& plan) {
     for (std::size_t at = 0; at != plan.members.size(); ++at) {
         const MemberPlace& place = plan.assembly.places[at];
         if (!plan.members[at].missing || place.record) continue;
-        left_out += fmt::format(
-            "{}{}: {}; leave it out, and give it to the running array with "
-            "braid member add",
-            left_out.empty() ? "" : "\n", place.path, place.why);
+        // Its superblock is still gone: to a running array its content is foreign.
+        left_out += fmt::format("{}{}: {}{}. Leave it out here", left_out.empty() ? "" : "\n",
+                                place.path, place.why, place.can_return ? " --force" : "");
     }
     if (!left_out.empty()) return Refusal{std::move(left_out)};
     return Unit{};
@@ -186,7 +185,7 @@ Checked<RestorePlan> plan_restore(std::span<const MemberImage> images, RestoreOp
         then.push_back(with_superblock(*found.image, restored));
         plan.members.push_back(std::move(restored));
     }
-    BRAID_TRY(plan.assembly, assemble(then, {.force = options.force}));
+    BRAID_TRY(plan.assembly, assemble(then, {.force = options.force, .purpose = Purpose::look}));
     BRAID_CHECK(check_outcome(plan));
     return plan;
 }

@@ -114,6 +114,9 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
     }
     AssemblyOptions how;
     how.force = options.force;
+    how.purpose = !options.takes_orders ? Purpose::look
+                  : options.readonly    ? Purpose::read
+                                        : Purpose::serve;
     BRAID_CO_TRY(Assembly assembly, assemble(images, how));
     auto array = std::make_unique<LocalArray>(ready, clock, std::move(assembly.configuration),
                                               std::move(options));

@@ -172,7 +172,7 @@ def looks_first(world):
     server = world.serve(paths[:3])
     server.stop()
     zero_superblocks(paths)
-    refused(paths, paths[3], "leave it out, and give it to the running array", options=["--yes", "--force"])
+    refused(paths, paths[3], "when the array is served, give it back with: braid member add", options=["--yes", "--force"])
     says(works("restore", "--dry-run", *paths[:3]), "would start degraded")
     refused(paths[:2], "of its 4 members are usable", options=["--yes"])
     write_at(paths[0], SUPERBLOCK + 1000, b"firmware was here")

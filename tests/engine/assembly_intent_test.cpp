@@ -185,6 +185,24 @@ TEST_F(AssemblyIntent, BytesOfSomethingElseAreLeftAlone) {
     EXPECT_NE(wanted.error().text.find("m2: has bytes of something else"), std::string::npos);
 }
 
+TEST_F(AssemblyIntent, ForceTellsWhatWasBeingWrittenLast) {
+    make(Level::raid5, 4);
+    const Buffer behind = sim->platters[2]->content;
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member("1", false)));
+    sim->loop().run_for(seconds(10));
+    put(0, generation + 50, some);
+    sim->kill();
+    sim->platters[2]->content = behind;
+    ASSERT_FALSE(assemble({0, 2, 3}));
+    const auto forced = assemble({0, 2, 3}, true);
+    ASSERT_TRUE(forced) << forced.error().text;
+    EXPECT_TRUE(forced->forced);
+    EXPECT_TRUE(has_notice(*forced, "(m2) was taken in by force"));
+    const std::uint64_t bytes = 4 * forced->configuration.stripe_data_size();
+    EXPECT_TRUE(has_notice(
+        *forced, "4 stripes, " + std::to_string(bytes) + " bytes of data (10 to 12, 50 to 50)"));
+}
+
 TEST_F(AssemblyIntent, RowsThatAreUnknownKeepMdAway) {
     make(Level::raid5, 4);
     ASSERT_TRUE(sim->stop());

@@ -89,6 +89,51 @@ TEST(AssemblyOfMd, TakesOverWhatItCanAndRefusesTheRest) {
     }
 }
 
+/// Without the first of the members that md calls in_sync.
+Members without_one(const MdFixture& fixture) {
+    Members members = open_fixture(fixture);
+    const auto at =
+        std::ranges::find(fixture.members, std::string_view("in_sync"), &fixtures::MdMember::state);
+    members.disks.erase(members.disks.begin() + (at - fixture.members.begin()));
+    return members;
+}
+
+TEST(AssemblyOfMd, ForceTakesInTheFreshestThatAreBehind) {
+    const MdFixture& fixture = md_fixture("raid5-stale");
+    const Members members = without_one(fixture);
+    const auto refused = members.assemble();
+    ASSERT_FALSE(refused);
+    EXPECT_PRED2(has, refused.error().text, "force it (force=true)");
+    EXPECT_PRED2(has, refused.error().text, "it is stale: its events are");
+    const auto forced = members.assemble(true);
+    ASSERT_TRUE(forced) << forced.error().text;
+    EXPECT_TRUE(forced->forced);
+    const auto stale =
+        std::ranges::find(fixture.members, std::string_view("stale"), &fixtures::MdMember::state);
+    const MemberRecord* taken =
+        forced->configuration.member(MemberIndex{static_cast<std::uint32_t>(stale->role)});
+    ASSERT_NE(taken, nullptr);
+    EXPECT_EQ(taken->state, MemberState::in_sync);
+    EXPECT_EQ(forced->configuration.in_sync().size(), forced->configuration.data_count());
+    EXPECT_TRUE(std::ranges::any_of(forced->notices, [](const std::string& notice) {
+        return has(notice, "was taken in by force: its events are");
+    }));
+    const auto whole = open_fixture(fixture).assemble(true);
+    ASSERT_TRUE(whole) << whole.error().text;
+    EXPECT_FALSE(whole->forced) << "it is not needed";
+}
+
+TEST(AssemblyOfMd, ForceTakesInNoneThatIsBeingRebuiltAndNoneOfAnotherArray) {
+    const auto rebuilding = without_one(md_fixture("raid5-rebuilding")).assemble(true);
+    ASSERT_FALSE(rebuilding);
+    EXPECT_FALSE(has(rebuilding.error().text, "force=true")) << rebuilding.error().text;
+    Members mixed = without_one(md_fixture("raid5-stale"));
+    mixed.disks.push_back(open_fixture(md_fixture("raid5-64k")).disks[0]);
+    const auto refused = mixed.assemble(true);
+    ASSERT_FALSE(refused);
+    EXPECT_PRED2(has, refused.error().text, "belong to different arrays");
+}
+
 std::string why_refused(std::string_view name) {
     const auto assembly = open_fixture(md_fixture(name)).assemble();
     return assembly ? "it was assembled" : assembly.error().text;

@@ -270,6 +270,13 @@ TEST(Assembly, AMemberThatWasAwayIsStale) {
     ASSERT_TRUE(back) << refusal(back);
     EXPECT_EQ(back->places[2].place, Place::stale);
     EXPECT_PRED2(has, back->places[2].why, "went on without it");
+    EXPECT_PRED2(has, back->places[2].why, "; give it back with: braid member add /m2");
+    const auto read = assemble(kit.images(kit.all()), {.purpose = Purpose::read});
+    ASSERT_TRUE(read) << refusal(read);
+    EXPECT_PRED2(has, read->places[2].why, "; when the array is served for writing, give it back");
+    const auto look = assemble(kit.images(kit.all()), {.purpose = Purpose::look});
+    ASSERT_TRUE(look) << refusal(look);
+    EXPECT_PRED2(has, look->places[2].why, "; when the array is served, give it back");
     EXPECT_EQ(back->configuration.members[2].state, MemberState::missing);
     // With the others gone, the newest that is left says who is missing.
     EXPECT_REFUSED(kit.assemble({2, 3}), "1 of its 4 members are usable");
@@ -326,16 +333,29 @@ TEST(Assembly, RefusesWhatIsNoMember) {
 
 TEST(Assembly, ADamagedMemberIsAsGoodAsLost) {
     Kit kit(kit_configuration(Level::raid5, 4));
-    const std::vector<std::pair<std::string, std::function<void(MemberImage&)>>> damages{
+    struct Way {
+        std::string serve, look;
+    };
+    struct Damage {
+        std::string what;
+        Way way;
+        std::function<void(MemberImage&)> damage;
+    };
+    const std::string rebuilt = "; give it to the array with: braid member add --force /m2";
+    const std::vector<Damage> damages{
         {"corrupt md superblock: its checksum is",
+         {rebuilt, "; braid restore --force puts its superblock back"},
          [](MemberImage& image) { image.superblock.data()[200] ^= std::byte{1}; }},
         {"its md superblock is gone (it was member bb000000-0000-0000-0000-000000000002 of array "
          "kit aa000000",
+         {rebuilt, "; braid restore puts its superblock back"},
          [](MemberImage& image) { image.superblock = Buffer(row_size); }},
         {"is truncated: its data reaches to byte 2359296, but it has only 2355200",
+         {"; when it has its size back, give it back with: braid member add /m2",
+          "; give the device its size back"},
          [](MemberImage& image) { image.device_size -= 4096; }},
     };
-    for (const auto& [what, damage] : damages) {
+    for (const auto& [what, way, damage] : damages) {
         auto images = kit.images(kit.all());
         damage(images[2]);
         const auto assembly = assemble(images, {});
@@ -343,11 +363,21 @@ TEST(Assembly, ADamagedMemberIsAsGoodAsLost) {
         EXPECT_EQ(assembly->places[2].place, Place::foreign);
         EXPECT_PRED2(has, assembly->places[2].why, what);
         EXPECT_TRUE(has_notice(*assembly, "/m2: left out: "));
+        // The array goes on without it: then it is too late for a restore.
+        EXPECT_FALSE(has(assembly->places[2].why, "braid restore")) << assembly->places[2].why;
+        EXPECT_PRED2(has, assembly->places[2].why, way.serve);
+        const auto look = assemble(images, {.purpose = Purpose::look});
+        ASSERT_TRUE(look) << refusal(look);
+        EXPECT_PRED2(has, look->places[2].why, way.look);
+        const auto read = assemble(images, {.purpose = Purpose::read});
+        ASSERT_TRUE(read) << refusal(read);
+        EXPECT_PRED2(has, read->places[2].why, way.look);
         EXPECT_EQ(assembly->configuration.members[2].state, MemberState::missing);
         damage(images[0]);
         const auto two = assemble(images, {});
         EXPECT_REFUSED(two, "2 of its 4 members are usable");
         EXPECT_REFUSED(two, "not used: /m2: " + what);
+        EXPECT_REFUSED(two, way.look);  // nothing has gone on yet
         for (MemberImage& image : images) {
             if (image.path != "/m0" && image.path != "/m2") damage(image);
         }
@@ -362,7 +392,13 @@ TEST(Assembly, AMemberThatCannotBeReadIsLeftOut) {
     const auto assembly = kit.assemble();
     ASSERT_TRUE(assembly) << refusal(assembly);
     EXPECT_EQ(assembly->places[1].place, Place::foreign);
-    EXPECT_PRED2(has, assembly->places[1].why, "cannot be read: Input/output error");
+    EXPECT_PRED2(
+        has, assembly->places[1].why,
+        "cannot be read: Input/output error; when it can be read again, give it back with: "
+        "braid member add /m1");
+    const auto read = assemble(kit.images(kit.all()), {.purpose = Purpose::read});
+    ASSERT_TRUE(read) << refusal(read);
+    EXPECT_PRED2(has, read->places[1].why, "; see to the device");
     kit.disks[0]->die();
     kit.disks[2]->die();
     kit.disks[3]->die();
