@@ -32,11 +32,7 @@ struct Walker::Lane : WalkBatch {
 };
 
 Walker::Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost& host)
-    : context_(context),
-      clock_(clock),
-      host_(host),
-      rows_(context, order_),
-      lanes_group_(ready) {}
+    : context_(context), clock_(clock), host_(host), rows_(context, order_), lanes_group_(ready) {}
 
 bool Walker::in_memory() const {
     bool all = true;
