@@ -430,6 +430,8 @@ Task<void> WalkOrders::end_wait(Nanos until) {
 
 void WalkOrders::end_scrub(const Result<void>& result) {
     const WalkOrder& order = at_.order;
+    // Withdrawn as it was about to begin: whoever ordered it was told so, and it is not gone on with.
+    if (!configuration_.scrub && !scrub_cancelled_) return;
     scrub_log_.tell_before(geometry_.window_end() + 1);  // all, though it may not have come so far
     scrub_log_.tell_rest();
     WalkStatus status = at_.status;
