@@ -117,7 +117,12 @@ void Requests::finish(IoRequest& request) {
     const bool undecided =
         !request.ok && request.error.code == Errc::doubt && !context_.members.failed();
     if (undecided && draining_) request.error = {Errc::fenced, "array"};
-    if (!undecided || !resync_comes_ || draining_) return answer(request);
+    if (!undecided || !resync_comes_ || draining_) {
+        answer(request);
+        // What a write has made true waits for no resync any more, which perhaps has nothing to do.
+        if (parked_.front() != nullptr) retry_parked();
+        return;
+    }
     // To be done anew, all of it: when the resync has passed, or now, if it has meanwhile.
     if (waits_for_resync(request)) return (void)parked_.push(request);
     retry(request);

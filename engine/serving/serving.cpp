@@ -121,6 +121,7 @@ void Serving::array_failed() {
 
 Task<void> Serving::run_walk(WalkOrder order) {
     const Result<void> result = co_await walker_.run(std::move(order));
+    requests_.retry_parked();  // of what it met, too, that others have made true
     decider_.walk_ended(position(), result);
 }
 

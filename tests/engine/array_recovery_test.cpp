@@ -388,6 +388,42 @@ TEST_F(Recovery, AReadBesideTheHealingWriteSeesNoZeros) {
     }
 }
 
+// The resync has nothing left to do there then, and passes nothing that could wake who waits for it.
+TEST_F(Recovery, AWriteThatWaitsForTheResyncGoesOnWhenAnotherMakesItsRowsTrue) {
+    for (std::uint64_t seed = 40; seed != 60; ++seed) {
+        SCOPED_TRACE(seed);
+        start(shape(Level::raid5, seed));
+        tear(20, 1, Reached::data);
+        ASSERT_TRUE(sim->open());
+        Rng& rng = sim->loop().rng();
+        std::list<Flight> flights;
+        const auto submit = [&](std::uint64_t offset, std::uint64_t size) {
+            Flight& flight = flights.emplace_back();
+            flight.data = random_bytes(rng, size);
+            flight.request.kind = IoKind::write;
+            flight.request.offset = offset;
+            flight.request.size = size;
+            flight.request.data = flight.data.data();
+            flight.request.user = &flight;
+            flight.request.done = [](IoRequest& request) {
+                static_cast<Flight*>(request.user)->done = true;
+            };
+            sim->array->submit(flight.request);
+        };
+        submit(offset_of(20, 2), row_size / 2);
+        submit(offset_of(18, 0), 5 * stripe_size());  // all that was marked
+        auto& silent = sim->platters[member_of(20, 0)];
+        silent->delay_nanos = rng.below(20'000'000);
+        silent->answers_no_reads = true;
+        while (!flights.front().done || !flights.back().done) {
+            ASSERT_TRUE(sim->loop().step());
+            ASSERT_LT(sim->loop().now().value, seconds(600).value) << "a request waits for ever";
+        }
+        silent->answers_no_reads = false;
+        EXPECT_TRUE(sim->stop());
+    }
+}
+
 TEST_F(Recovery, AZeroedStripeIsKnownAgain) {
     start(shape(Level::raid5, 6));
     tear(20, 1, Reached::parity);

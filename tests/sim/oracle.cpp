@@ -535,6 +535,18 @@ std::map<std::uint64_t, Oracle::Bad> Oracle::rows_of(const std::vector<BadRange>
     return rows;
 }
 
+/// A repairing scrub marks the stripes that it mends; which those are it tells when they
+/// are done.
+void Oracle::see_repair(const Configuration& configuration) {
+    const bool repairs = configuration.scrub && configuration.scrub->repair;
+    const bool did_repair = std::exchange(repairing_, repairs);
+    if (!repairs && !did_repair) return;
+    for (Stripe& stripe : stripes_) {
+        stripe.ever = true;
+        stripe.touched_nanos = nanos_;
+    }
+}
+
 /// A rebuild marks the stripes of listed rows before it makes parity true for what it writes there.
 void Oracle::see_rebuild(const Configuration& configuration) {
     const bool was_rebuilding = std::exchange(
@@ -550,6 +562,7 @@ void Oracle::see_rebuild(const Configuration& configuration) {
 
 std::optional<Broken> Oracle::see(const Configuration& configuration) {
     see_rebuild(configuration);
+    see_repair(configuration);
     if (configuration.bad_rows == seen_) return std::nullopt;
     const auto before = rows_of(seen_);
     const auto now = rows_of(configuration.bad_rows);

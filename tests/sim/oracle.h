@@ -212,6 +212,7 @@ class Oracle {
     std::pair<StripeIndex, StripeIndex> region_of(StripeIndex stripe, std::uint64_t bytes) const;
     void spread_doubt();
     void see_rebuild(const Configuration& configuration);
+    void see_repair(const Configuration& configuration);
     std::optional<Broken> list(std::uint64_t row, MemberIndex member, const Configuration& now);
     std::optional<Broken> unlist(std::uint64_t row);
     struct Bad {
@@ -254,7 +255,8 @@ class Oracle {
     bool intent_on_{true};
     std::set<std::uint64_t> regions_;  // in bytes
     bool full_{false};
-    bool rebuilding_{false};  // when it was looked at last
+    bool rebuilding_{false};
+    bool repairing_{false};  // a scrub; both when it was looked at last
     bool anything_unknown_{false};
     bool readonly_{false};
     bool crashed_now_{false};  // and not restarted yet
