@@ -176,7 +176,7 @@ Checked<Unit> ControlServer::bind(const std::string& path) {
     const int bind_error = errno;
     umask(before);
     if (bound != 0) return Refusal{fmt::format("socket={}: {}", path, os_error_text(bind_error))};
-    if (listen(listener_.get(), control_connections_max) != 0) {
+    if (listen(listener_.get(), control_backlog_max) != 0) {
         const int listen_error = errno;
         unlink(path.c_str());
         return Refusal{

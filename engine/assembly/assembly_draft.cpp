@@ -23,18 +23,13 @@ std::string why_damaged(const Candidate& candidate) {
                        name_of(slot->configuration));
 }
 
-bool is_all_zero(ByteView bytes) {
-    return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
-}
-
 /// Whether the device has become smaller than the slot knows it.
 bool is_too_small(const Candidate& candidate) {
     const ConfigSlot* slot = candidate.slot();
     if (slot == nullptr) return false;
     const Configuration& c = slot->configuration;
     const MemberRecord* own = c.member(slot->member);
-    return own != nullptr &&
-           own->data_offset + c.stripes * c.strip_size > candidate.image->device_size;
+    return own != nullptr && c.end_on(*own) > candidate.image->device_size;
 }
 
 std::string_view when_it_takes_orders(Purpose purpose) {
@@ -70,7 +65,7 @@ std::string way_out(const Draft& draft, std::size_t at, const Candidate& candida
     if (purpose != Purpose::serve && draft.restorable.contains(at)) {
         return fmt::format(
             "braid restore {}puts its superblock back, while nobody serves the array",
-            is_all_zero(candidate.image->superblock.view()) ? "" : "--force ");
+            is_zero(candidate.image->superblock.view()) ? "" : "--force ");
     }
     return fmt::format(
         "{}give it to the array with: braid member add --force {}, which rebuilds it", when,

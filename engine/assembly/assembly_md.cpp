@@ -165,6 +165,13 @@ MemberRecord derive_missing(MemberIndex role, const MdSuperblock& freshest, cons
     return record;
 }
 
+Refusal claim_the_same(const Candidate& one, const Candidate& other, std::uint16_t role) {
+    return Refusal{
+        fmt::format("{} and {} both claim to be member {} of the array, with the same events; "
+                    "leave out the one that is wrong",
+                    one.image->path, other.image->path, role)};
+}
+
 struct MdPlacing {
     std::map<std::uint32_t, std::size_t> roles;  // role → candidate
     std::vector<std::size_t> spares;
@@ -187,12 +194,7 @@ Checked<MdPlacing> place_by_superblocks(Draft& draft, const Candidates& candidat
             continue;
         }
         const auto [twin, is_new] = placing.roles.emplace(role, at);
-        if (!is_new) {
-            return Refusal{
-                fmt::format("{} and {} both claim to be member {} of the array, with the "
-                            "same events; leave out the one that is wrong",
-                            candidates[twin->second].image->path, candidate.image->path, role)};
-        }
+        if (!is_new) return claim_the_same(candidates[twin->second], candidate, role);
     }
     return placing;
 }
@@ -244,10 +246,7 @@ Checked<Unit> take_in_by_force(Draft& draft, MdPlacing& placing, const Candidate
         const auto twin = placing.roles.find(role);
         if (twin != placing.roles.end()) {  // a fresher one; or is it?
             if (plain(candidates[twin->second].sb().events) != events) continue;
-            return Refusal{fmt::format(
-                "{} and {} both claim to be member {} of the array, with the same events; leave out "
-                "the one that is wrong",
-                candidates[twin->second].image->path, candidate.image->path, role)};
+            return claim_the_same(candidates[twin->second], candidate, role);
         }
         if (in_sync >= needed) return Unit{};
         placing.roles.emplace(role, at);

@@ -63,12 +63,6 @@ Task<Result<BothEnds>> read_ends(Disk& disk) {
     co_return std::move(ends);
 }
 
-/// Each byte equals the one before it, and the first is zero.
-bool all_zero(ByteView bytes) {
-    return bytes.empty() || (bytes[0] == std::byte{0} &&
-                             std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
-}
-
 /// The header of a GUID partition table lies in the second sector and in the last.
 /// Source: UEFI 2.10, 5.3.2.
 bool is_gpt(ByteView sector) {
@@ -142,8 +136,8 @@ std::string describe_content(const MemberImage& image, const BothEnds& ends) {
         for (const std::string& one : found) all += (all.empty() ? "" : " and ") + one;
         return all;
     }
-    const bool empty = all_zero(ends.front.bytes.view()) && all_zero(ends.back.bytes.view()) &&
-                       all_zero(ends.rest.bytes.view());
+    const bool empty = is_zero(ends.front.bytes.view()) && is_zero(ends.back.bytes.view()) &&
+                       is_zero(ends.rest.bytes.view());
     return empty ? "" : "data of something else";
 }
 

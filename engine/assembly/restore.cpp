@@ -19,10 +19,6 @@ struct Found {
     bool has_superblock() const { return findings.superblock.has_value(); }
 };
 
-bool is_blank(ByteView bytes) {
-    return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
-}
-
 /// Whether the place of the superblock may be written to.
 Checked<Unit> check_place(const Found& found, bool force) {
     const MemberImage& image = *found.image;
@@ -31,7 +27,7 @@ Checked<Unit> check_place(const Found& found, bool force) {
         return Refusal{fmt::format("{}: {}; a superblock that is whole is never written over",
                                    image.path, finding.text)};
     }
-    if (force || (image.elsewhere.empty() && is_blank(image.superblock.view()))) return Unit{};
+    if (force || (image.elsewhere.empty() && is_zero(image.superblock.view()))) return Unit{};
     std::string what = "bytes of something else";
     if (finding.kind == FindingKind::corrupt) what = "a damaged superblock (" + finding.text + ")";
     if (!image.elsewhere.empty()) what = image.elsewhere;
@@ -85,11 +81,11 @@ Checked<RestoredMember> restore_one(const Found& found, const MdSuperblock* sibl
     }
     MemberRecord record = *own;
     record.size = std::min(record.size, image.device_size);
-    if (record.size < record.data_offset + c.member_data_size()) {
+    if (record.size < c.end_on(record)) {
         return Refusal{fmt::format(
             "{}: is truncated: its data reaches to byte {}, but it has only {} bytes; if the "
             "device was made smaller, give it its size back",
-            image.path, record.data_offset + c.member_data_size(), image.device_size)};
+            image.path, c.end_on(record), image.device_size)};
     }
     MdSuperblock sb = make_md_superblock(c, record);
     follow_sibling(sb, sibling);

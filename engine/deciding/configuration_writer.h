@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/deciding/deciding_part.h"
 #include "engine/deciding/roster.h"

@@ -46,14 +46,12 @@ void Losses::lose(MemberIndex member, MemberState state, const std::string& why)
     tell(Severity::error, "member_failed",
          fmt::format("member {} ({}) failed: {}", raw(member), path, why));
     if (was_enough && !members_.failed() && !members_.is_enough()) {
-        stop(fmt::format(
-            "of RAID-{} with {} members, {} hold a configuration only if member 0, "
-            "which breaks ties, is among them",
-            static_cast<int>(configuration_.level), members_.count(), geometry_.data_count()));
-        tell(Severity::error, "stopped",
-             fmt::format("the array has stopped: {}. Nothing is lost: stop it, bring a member "
-                         "back, and start it again; if they are gone, start it with force",
-                         why_stopped_));
+        stop(fmt::format("of RAID-{} with {} members, {} hold a configuration only if member 0, "
+                         "which breaks ties, is among them",
+                         static_cast<int>(configuration_.level), members_.count(),
+                         geometry_.data_count()),
+             ". Nothing is lost: stop it, bring a member back, and start it again; if they are "
+             "gone, start it with force");
     }
     if (members_.failed()) {
         // The members keep the last configuration that worked: what they hold by it is true.
@@ -87,9 +85,12 @@ std::string Losses::failure() const {
                        static_cast<int>(configuration_.level));
 }
 
-void Losses::stop(std::string why) {
+/// `rest`: what the log says behind the reason.
+void Losses::stop(std::string why, std::string_view rest) {
     why_stopped_ = std::move(why);
     serving_.halt();
+    tell(Severity::error, "stopped",
+         fmt::format("the array has stopped: {}{}", why_stopped_, rest));
 }
 
 /// Nobody waits any more for what cannot come.
@@ -114,22 +115,17 @@ bool Losses::is_needed(MemberIndex member) const {
 
 /// Nothing is written any more. What can be read still is.
 void Losses::stop_writing(const std::string& why, const std::string& what_to_do) {
-    stop(why);
+    stop(why, ". " + what_to_do);
     serving_.cancel_walk();
-    tell(Severity::error, "stopped", fmt::format("the array has stopped: {}. {}", why, what_to_do));
     tell_failed();
 }
 
 void Losses::halt(const std::string& why) {
     if (members_.failed()) return;
-    stop(fmt::format("{}, more than the list of bad rows holds", why));
-    tell(
-        Severity::error, "stopped",
-        fmt::format("the array has stopped: {}, and going on would mean guessing. Nothing was lost "
-                    "that was not lost before. Bring back the members that are missing and start "
-                    "it again; if they are gone, start it with force, which trusts parity as it "
-                    "is, check the file systems, and restore what is wrong",
-                    why_stopped_));
+    stop(fmt::format("{}, more than the list of bad rows holds", why),
+         ", and going on would mean guessing. Nothing was lost that was not lost before. Bring "
+         "back the members that are missing and start it again; if they are gone, start it with "
+         "force, which trusts parity as it is, check the file systems, and restore what is wrong");
     tell_failed();
 }
 

@@ -2,7 +2,11 @@
 // Losses: what happens when a member misbehaves. lose() has all that follows from a loss, in order.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "engine/deciding/configuration_writer.h"
 #include "engine/deciding/deciding_part.h"
@@ -50,7 +54,7 @@ class Losses final : public DecidingPart {
         std::optional<Nanos> write_told;  // when a failed write was told of last
     };
 
-    void stop(std::string why);
+    void stop(std::string why, std::string_view rest);
     void tell_failed();
 
     ConfigurationWriter& writer_;

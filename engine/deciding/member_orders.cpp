@@ -180,7 +180,7 @@ Checked<MemberRecord> MemberOrders::plan_record(const Disk& disk) {
             return is_member_already(joining.path, at, "they are the same bytes");
         }
     }
-    const std::uint64_t needed = joining.data_offset + configuration_.member_data_size();
+    const std::uint64_t needed = configuration_.end_on(joining);
     if (joining.size < needed) {
         return Refusal{fmt::format("{} has {} bytes; a member of this array needs at least {}",
                                    joining.path, joining.size, needed)};

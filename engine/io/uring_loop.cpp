@@ -188,24 +188,15 @@ void UringLoop::fire_timers() {
 }
 
 void UringLoop::post(Message& message) {
-    switch (inbox_.post(message)) {
-        case Posted::leads:
-            return give();
-        case Posted::first:
-            return wake();
-        case Posted::behind:
-            return;
-    }
+    if (leads_by_posting(message)) give();
 }
 void UringLoop::post_or_lead(Message& message) {
-    switch (inbox_.post(message)) {
-        case Posted::leads:
-            return lead();
-        case Posted::first:
-            return wake();
-        case Posted::behind:
-            return;
-    }
+    if (leads_by_posting(message)) lead();
+}
+bool UringLoop::leads_by_posting(Message& message) {
+    const Posted posted = inbox_.post(message);
+    if (posted == Posted::first) wake();
+    return posted == Posted::leads;
 }
 void UringLoop::stop() {
     stopping_.store(true);

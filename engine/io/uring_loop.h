@@ -126,6 +126,7 @@ class UringLoop final : public Clock {
     void reap();
 
     enum class Rest : std::uint8_t { awake, asleep, lent };  // of the own thread; asleep: it leads
+    bool leads_by_posting(Message& message);
     void wake();
     void write_wake_fd();
     void rest();

@@ -136,6 +136,10 @@ struct Configuration {
     std::uint64_t data_size() const { return stripes * stripe_data_size(); }
     /// Bytes of data and parity on each member.
     std::uint64_t member_data_size() const { return stripes * strip_size; }
+    /// Bytes of its device that a member must have at least.
+    std::uint64_t end_on(const MemberRecord& member) const {
+        return member.data_offset + member_data_size();
+    }
     /// Bytes of the array's data in front of a volume, and in it.
     std::uint64_t offset_of(const VolumeRecord& volume) const {
         return raw(volume.first) * stripe_data_size();

@@ -198,7 +198,6 @@ Task<Checked<Unit>> LocalArray::start() {
     }
     // After the configuration, which says what is in doubt where there is no record: an empty
     // record in front of it would say that nothing is.
-    serving_.in_force(configuration_.version.epoch, members.loss_version_durable());
     if (const auto kept = co_await deciding_.recovery.write_marks(); !kept) {
         co_return Refusal{
             fmt::format("the members did not take the first record of the write "

@@ -71,7 +71,7 @@ Checked<Unit> check_member(const Configuration& c, const MemberRecord& m) {
     }
     if (m.state == MemberState::missing || m.state == MemberState::faulty) return Unit{};
     if (m.data_offset < slots_end) return refuse("data_offset: over the configuration");
-    if (m.size < m.data_offset + c.member_data_size()) {
+    if (m.size < c.end_on(m)) {
         return refuse("size: less than the array uses of it");
     }
     return Unit{};

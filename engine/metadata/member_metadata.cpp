@@ -41,12 +41,6 @@ std::optional<std::uint64_t> place_of(std::int32_t sectors) {
 
 bool has_bitmap(const MdSuperblock& sb) { return (sb.feature_map & md_feature::bitmap) != 0; }
 
-/// Each byte equals the one before it, and the first is zero.
-bool is_zero(ByteView bytes) {
-    return bytes.empty() || (bytes[0] == std::byte{0} &&
-                             std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
-}
-
 bool has_magic(ByteView bytes, const std::array<char, 8>& magic) {
     return bytes.size() >= magic.size() &&
            std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;

@@ -11,10 +11,6 @@ namespace {
 
 constexpr std::uint64_t rows_sectors = row_size / sector_size;
 
-bool is_zero(ByteView data) {
-    return std::ranges::all_of(data, [](std::byte byte) { return byte == std::byte{0}; });
-}
-
 }  // namespace
 
 Oracle::Oracle(const Configuration& configuration,
