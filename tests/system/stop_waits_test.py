@@ -38,9 +38,12 @@ def stop_waits(world):
     handle.shutdown()
     disk.hang()
     server.process.terminate()
-    status = wait_until(lambda: next((s for s in [server.status()] if s["stopping"]), None),
-                        "the status says that it stops")
-    check(status["members"][2]["in_flight"] > 0, f"nothing is in flight: {status['members'][2]}")
+
+    def stops_and_waits():
+        # It stops at once, and some turns later something is under way to the disk that hangs.
+        status = server.status()
+        return status if status["stopping"] and status["members"][2]["in_flight"] > 0 else None
+    status = wait_until(stops_and_waits, "the status says that it stops, and that something is in flight")
     check(status["members"][0]["in_flight"] == 0, f"a disk that does not hang: {status['members'][0]}")
     text = server.braid("status").stdout
     check("stopping: waits for I/O of member 2" in text, text)
