@@ -42,6 +42,13 @@ struct SimArrayOptions {
 inline const bool memory_is_kept =
     mallopt(M_MMAP_THRESHOLD, 1 << 30) != 0 && mallopt(M_TRIM_THRESHOLD, 1 << 30) != 0;
 
+/// A request that nobody waits for yet. It stays where it is until it is done, or the array ends.
+struct Asked {
+    IoRequest request;
+    Buffer data;
+    bool done{false};
+};
+
 class SimArray {
   public:
     static constexpr std::uint64_t data_offset = 4u << 20;
@@ -118,6 +125,12 @@ class SimArray {
         std::memcpy(to.data() + data_offset, from.data() + data_offset, from.size() - data_offset);
     }
 
+    /// Made, opened, and nothing runs in the background.
+    void make() {
+        create();
+        ASSERT_TRUE(open());
+        settle();
+    }
     /// Opens the array from the platters at `indexes`; all of them by default.
     Checked<Unit> open(std::vector<std::size_t> indexes = {}, bool force = false,
                        bool readonly = false) {
@@ -201,6 +214,33 @@ class SimArray {
         const auto result = run(request);
         if (result) std::memcpy(model.data() + offset, data.data(), data.size());
         return result;
+    }
+    Result<void> flush() {
+        IoRequest request;
+        request.kind = IoKind::flush;
+        return run(request);
+    }
+    /// Reads into all of `data`, or writes it; the model does not learn of it.
+    void ask(Asked& asked, IoKind kind, std::uint64_t offset, Buffer data) {
+        asked.data = std::move(data);
+        ask(asked, kind, offset, asked.data.size());
+    }
+    /// With asked.data, where the kind has any.
+    void ask(Asked& asked, IoKind kind, std::uint64_t offset, std::uint64_t size) {
+        asked.done = false;
+        asked.request = {};
+        asked.request.kind = kind;
+        asked.request.offset = offset;
+        asked.request.size = size;
+        asked.request.data = asked.data.data();
+        asked.request.user = &asked;
+        asked.request.done = [](IoRequest& request) {
+            static_cast<Asked*>(request.user)->done = true;
+        };
+        array->submit(asked.request);
+    }
+    void wait_for(const Asked& asked) {
+        while (!asked.done) ASSERT_TRUE(loop_.step());
     }
     Result<void> read(std::uint64_t offset, Buffer& into) {
         IoRequest request;

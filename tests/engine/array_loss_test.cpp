@@ -626,9 +626,7 @@ TEST_F(Loss, AnArrayThatHasFailedSaysWhy) {
     Buffer row = random_bytes(sim->loop().rng(), row_size);
     ASSERT_TRUE(sim->write(1u << 20, row));
     sim->platters[1]->fails_flushes = true;
-    IoRequest request;
-    request.kind = IoKind::flush;
-    EXPECT_FALSE(sim->run(request));
+    EXPECT_FALSE(sim->flush());
     EXPECT_EQ(sim->array->status().health, Health::failed);
     EXPECT_NE(sim->array->status().failure.find("member 1 (m1) is needed"), std::string::npos)
         << sim->array->status().failure;

@@ -15,29 +15,11 @@ class Owed : public Loss {
     static constexpr std::uint64_t stripe = 20;
     static constexpr std::uint64_t row_in_strip = 1;
 
-    /// A request that nobody waits for yet.
-    struct Asked {
-        IoRequest request;
-        Buffer data;
-        bool done{false};
-    };
+    /// Asks for one row.
     void ask(Asked& asked, IoKind kind, std::uint64_t at) {
-        if (kind == IoKind::write) asked.data = random_bytes(sim->loop().rng(), row_size);
-        if (kind == IoKind::read) asked.data = Buffer(row_size);
-        asked.request = {};
-        asked.request.kind = kind;
-        asked.request.offset = at;
-        asked.request.size = row_size;
-        asked.request.data = asked.data.data();
-        asked.request.user = &asked;
-        asked.request.done = [](IoRequest& request) {
-            static_cast<Asked*>(request.user)->done = true;
-        };
-        asked.done = false;
-        sim->array->submit(asked.request);
-    }
-    void wait_for(const Asked& asked) {
-        while (!asked.done) ASSERT_TRUE(sim->loop().step());
+        const bool writes = kind == IoKind::write;
+        sim->ask(asked, kind, at,
+                 writes ? random_bytes(sim->loop().rng(), row_size) : Buffer(row_size));
     }
     std::uint64_t offset_of(std::uint32_t role) const {
         return (stripe * sim->geometry().data_count() + role) * strip + row_in_strip * row_size;
@@ -85,7 +67,7 @@ TEST_F(Owed, NothingIsTakenBackThatWasReadInALostMembersPlace) {
         while (!sim->has_event("member_failed")) ASSERT_TRUE(sim->loop().step());
         Asked read;
         ask(read, IoKind::read, offset_of(0));
-        wait_for(read);
+        sim->wait_for(read);
         ASSERT_TRUE(read.request.ok) << read.request.error.text();
         ASSERT_TRUE(read.data == write.data) << "it came after the write";
         start_again();
@@ -99,7 +81,7 @@ TEST_F(Owed, NothingIsTakenBackThatWasWrittenInALostMembersPlace) {
         begin(seed % 2 == 0 ? Level::raid5 : Level::raid6, seed);
         Asked write;
         ask(write, IoKind::write, offset_of(0));
-        wait_for(write);
+        sim->wait_for(write);
         ASSERT_TRUE(write.request.ok) << write.request.error.text();
         start_again();
         expect_still(write.data, "it was acknowledged before the power went");
@@ -141,9 +123,9 @@ TEST_F(Owed, RowsAreFreeWhileTheLossIsAwaited) {
     EXPECT_EQ(
         std::memcmp(unwritten.data.data(), sim->model.data() + offset_of(0) + row_size, row_size),
         0);
-    wait_for(write);
-    wait_for(again);
-    wait_for(missed);
+    sim->wait_for(write);
+    sim->wait_for(again);
+    sim->wait_for(missed);
     EXPECT_LT(sim->loop().now().value - since, millis(4500).value) << "one after the other";
     for (const Asked* asked : {&write, &again, &missed}) {
         EXPECT_FALSE(asked->request.ok);
@@ -152,7 +134,7 @@ TEST_F(Owed, RowsAreFreeWhileTheLossIsAwaited) {
     other.full = false;
     sim->loop().run_for(seconds(10));
     ask(missed, IoKind::read, offset_of(0));
-    wait_for(missed);
+    sim->wait_for(missed);
     ASSERT_TRUE(missed.request.ok);
     EXPECT_TRUE(missed.data == again.data);
     std::memcpy(sim->model.data() + offset_of(0), again.data.data(), row_size);

@@ -43,9 +43,7 @@ TEST(SimArrayPower, FlushedDataIsThereAfterThePowerWasCut) {
             ASSERT_TRUE(sim.write(first * sector_size, data, fua));
         };
         for (int i = 0; i != 30; ++i) write_some(false);
-        IoRequest flush;
-        flush.kind = IoKind::flush;
-        ASSERT_TRUE(sim.run(flush));
+        ASSERT_TRUE(sim.flush());
         // Beyond it: some with FUA, which count, and some without, which may come or go.
         std::vector<bool> loose(sectors, false);
         for (int i = 0; i != 20; ++i) {
@@ -89,9 +87,7 @@ TEST(SimArrayPower, ARebuildGoesOnNoFurtherThanWhatIsDurable) {
         Buffer data = random_bytes(sim.loop().rng(), std::min(piece, sim.size() - at));
         ASSERT_TRUE(sim.write(at, data));
     }
-    IoRequest flush;
-    flush.kind = IoKind::flush;
-    ASSERT_TRUE(sim.run(flush));
+    ASSERT_TRUE(sim.flush());
     auto platter = sim.make_platter();
     ASSERT_TRUE(sim.loop().run_until_done(
         sim.array->replace_member("1", sim.disk(platter, sim.path_of(1)), false)));

@@ -25,12 +25,6 @@ using sim::random_bytes;
 using sim::SimArray;
 using sim::SimPlatter;
 
-void make(SimArray& array) {
-    array.create();
-    ASSERT_TRUE(array.open());
-    array.settle();
-}
-
 void fill(SimArray& array) {
     Buffer bytes = random_bytes(array.loop().rng(), array.size());
     ASSERT_TRUE(array.write(0, bytes, true));
@@ -47,7 +41,7 @@ INSTANTIATE_TEST_SUITE_P(Levels, CopyPutBack,
 TEST_P(CopyPutBack, TakenWhileItRanAndPutBackAfterACleanStop) {
     for (std::uint32_t member = 0; member != GetParam().second; ++member) {
         SimArray array({.level = GetParam().first, .members = GetParam().second, .stripes = 8});
-        make(array);
+        array.make();
         fill(array);
         const Buffer copy = array.platters[member]->content;
         fill(array);
@@ -64,7 +58,7 @@ TEST_P(CopyPutBack, TakenWhileItRanAndPutBackAfterACleanStop) {
 
 TEST_P(CopyPutBack, AfterACrashIfTheConfigurationChangedTwiceSince) {
     SimArray array({.level = GetParam().first, .members = GetParam().second, .stripes = 8});
-    make(array);
+    array.make();
     fill(array);
     const Buffer copy = array.platters[1]->content;
     for (const std::uint64_t region : {128u << 10, 256u << 10}) {
@@ -84,7 +78,7 @@ TEST_P(CopyPutBack, AfterACrashIfTheConfigurationChangedTwiceSince) {
 
 TEST(CopyPutBackAtOnce, OfTheNewestConfigurationAfterACrashIsAtLeastWarnedOf) {
     SimArray array({.members = 4, .stripes = 8});
-    make(array);
+    array.make();
     fill(array);
     const Buffer copy = array.platters[0]->content;
     for (int i = 0; i != 4; ++i) {
@@ -143,7 +137,7 @@ TEST(StartsThatDied, LeaveNoSecondHistory) {
             SCOPED_TRACE(testing::Message() << "dies after step " << point);
             SimArray array({.seed = point + 1, .members = 3, .stripes = 8});
             if (wall_stands) array.loop().let_wall_stand();
-            make(array);
+            array.make();
             fill(array);
             ASSERT_TRUE(array.stop());
             died = die_in_start(array, point);
@@ -168,7 +162,7 @@ TEST(StartsThatDied, LeaveNoSecondHistory) {
 TEST(StartsThatDied, ThePromiseIsSeenByWhoeverIsEnough) {
     SimArray array({.members = 3, .stripes = 8});
     array.loop().let_wall_stand();
-    make(array);
+    array.make();
     ASSERT_TRUE(array.stop());
     std::uint64_t before = 0;
     for (int turn = 0; turn != 4; ++turn) {
@@ -185,7 +179,7 @@ TEST(StartsThatDied, ThePromiseIsSeenByWhoeverIsEnough) {
 /// Two and two could run apart: it takes three of them, or two with member 0.
 TEST(Raid6OfFour, GoesOnWithTwoOnlyWithItsTieBreaker) {
     SimArray array({.level = Level::raid6, .members = 4, .stripes = 8});
-    make(array);
+    array.make();
     fill(array);
     ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2", false)));
     const auto refused = array.loop().run_until_done(array.array->fail_member("0", false));
@@ -201,7 +195,7 @@ TEST(Raid6OfFour, GoesOnWithTwoOnlyWithItsTieBreaker) {
 
 TEST(Raid6OfFour, WritesNothingWithoutItAndLosesNothing) {
     SimArray array({.level = Level::raid6, .members = 4, .stripes = 8});
-    make(array);
+    array.make();
     fill(array);
     ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2", false)));
     array.platters[0]->dead = true;
@@ -299,7 +293,7 @@ TEST(OldFormats, AreServedAndLeftAsFormat3) {
         for (const bool one_is_away : {false, true}) {
             SCOPED_TRACE(testing::Message() << "format " << format << ", away: " << one_is_away);
             SimArray array({.members = 3, .stripes = 8});
-            make(array);
+            array.make();
             fill(array);
             idle(array);
             ASSERT_TRUE(array.stop());
@@ -334,7 +328,7 @@ TEST(OldFormats, AreServedAndLeftAsFormat3) {
 
 TEST(Start, MetadataThatCannotBeReadAtOnceIsReadAgain) {
     SimArray array({.members = 3, .stripes = 8});
-    make(array);
+    array.make();
     fill(array);
     ASSERT_TRUE(array.stop());
     array.platters[1]->read_fails_one_in = 1;
@@ -347,7 +341,7 @@ TEST(Start, MetadataThatCannotBeReadAtOnceIsReadAgain) {
 
 TEST(Start, ReadOnlyPromisesNothing) {
     SimArray array({.members = 3, .stripes = 8});
-    make(array);
+    array.make();
     fill(array);
     ASSERT_TRUE(array.stop());
     std::vector<Buffer> before;

@@ -134,11 +134,9 @@ TEST_F(Loss, AFailedFlushOfAMemberThatIsNeededIsTheLast) {
     Buffer row = random_bytes(sim->loop().rng(), row_size);
     ASSERT_TRUE(sim->write(1u << 20, row));
     sim->platters[1]->fails_flushes = true;
-    IoRequest request;
-    request.kind = IoKind::flush;
-    EXPECT_FALSE(sim->run(request));
+    EXPECT_FALSE(sim->flush());
     sim->platters[1]->fails_flushes = false;
-    EXPECT_FALSE(sim->run(request));
+    EXPECT_FALSE(sim->flush());
     Buffer more = random_bytes(sim->loop().rng(), row_size);
     EXPECT_FALSE(sim->write(2u << 20, more));
     EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
@@ -159,9 +157,7 @@ TEST_F(Loss, AFlushThatFindsNoRoomOnAMemberThatIsNeededIsToldAsThat) {
     sim->platters[1]->fails_flushes = true;
     sim->platters[1]->flush_error = ENOSPC;
     for (int i = 0; i != 2; ++i) {
-        IoRequest request;
-        request.kind = IoKind::flush;
-        const auto flushed = sim->run(request);
+        const auto flushed = sim->flush();
         ASSERT_FALSE(flushed);
         EXPECT_EQ(flushed.error().code, Errc::full);
         sim->platters[1]->fails_flushes = false;

@@ -36,11 +36,6 @@ class Suspend : public Loss {
         }
         return {};
     }
-    Result<void> try_flush() {
-        IoRequest request;
-        request.kind = IoKind::flush;
-        return sim->run(request);
-    }
     /// The first stripe is marked: writes to it wait for no record.
     void mark() {
         Buffer data = random_bytes(sim->loop().rng(), 2 * strip);
@@ -73,7 +68,7 @@ TEST_F(Suspend, WhatNeedsNoNewConfigurationGoesOnAndTheRestIsAnError) {
     begin(1);
     EXPECT_EQ(sim->array->status().health, Health::degraded);
     expect_rest();
-    EXPECT_FALSE(try_flush()) << "the stale member may come back";
+    EXPECT_FALSE(sim->flush()) << "the stale member may come back";
     EXPECT_EQ(count_events("member_suspended"), 1U);
     EXPECT_NE(notice_of(1).find("does not take its metadata (Input/output error), for"),
               std::string::npos)
@@ -329,7 +324,7 @@ TEST_F(ListedRow, ARowThatLeftTheListIsOwedToEveryFlush) {
     Buffer other = random_bytes(sim->loop().rng(), row_size);
     Buffer again = random_bytes(sim->loop().rng(), row_size);
     (void)sim->write(bad_at, again).has_value();
-    EXPECT_FALSE(try_flush());
+    EXPECT_FALSE(sim->flush());
     EXPECT_FALSE(sim->write(bad_at, again, true)) << "FUA";
     EXPECT_FALSE(sim->write(bad_at + strip + row_size, other));
     refuse(1, false);

@@ -13,7 +13,6 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <future>
 #include <memory>
 #include <optional>
 #include <semaphore>
@@ -27,6 +26,7 @@
 #include "engine/io/identify.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
+#include "tests/engine/loop_thread.h"
 #include "tests/sim/sim_disk.h"
 
 namespace braid {
@@ -483,52 +483,36 @@ Task<void> only_count(Errand* errand) {
     errand->over.release();
 }
 
-/// A loop on a thread of its own, which lends it while it has nothing to do.
+/// A loop that is lent while it has nothing to do.
 class LentLoop {
   public:
     LentLoop() {
-        std::promise<void> up;
-        auto started = up.get_future();
-        thread_ = std::thread([this, &up] {
-            loop_ = UringLoop::create().value();
-            up.set_value();
-            loop_->run();
-            left_alone_.acquire();
-            disk_.reset();
-            loop_.reset();
-        });
-        started.wait();
+        thread_.before_end = [this] { disk_.reset(); };
     }
-    ~LentLoop() {
-        loop_->stop();
-        left_alone_.release();
-        thread_.join();
-    }
-    UringLoop& loop() { return *loop_; }
+    UringLoop& loop() { return thread_.loop(); }
     std::unique_ptr<UringDisk> disk_;
 
     void run(Errand& errand, Task<void> (*make)(Errand*)) {
-        errand.loop = loop_.get();
+        errand.loop = &loop();
         errand.disk = disk_.get();
         errand.count = &count_;
         errand.make = make;
         errand.run = Errand::start;
-        loop_->post_or_lead(errand);
+        loop().post_or_lead(errand);
         errand.over.acquire();
     }
     std::uint64_t count_{0};
 
   private:
-    std::unique_ptr<UringLoop> loop_;
-    std::binary_semaphore left_alone_{0};
-    std::thread thread_;
+    test::LoopThread thread_;
 };
 
 TEST(UringLoop, WhoFindsItFreeRunsIt) {
     LentLoop lent;
     bool led = false;
-    for (int i = 0; i != 1000 && !led; ++i) {  // the own thread may have been in it so far
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!led && std::chrono::steady_clock::now() < until) {  // the own thread may be in it yet
+        std::this_thread::yield();
         Errand errand;
         lent.run(errand, only_count);
         led = errand.begun_on == std::this_thread::get_id();
@@ -567,7 +551,7 @@ TEST(UringLoop, ManyLeadInTurn) {
                 Errand errand;
                 const bool timed = t == 0 && i % 20 == 0;
                 lent.run(errand, timed ? wait_a_while : only_count);
-                if (i % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                if (i % 500 == 0) std::this_thread::yield();  // the own thread, too
             }
         });
     }

@@ -52,11 +52,7 @@ class Loss : public testing::Test {
         sim->loop().run_for(seconds(20));
         ASSERT_EQ(sim->array->status().intent.stripes_marked, 0U);
     }
-    void flush() {
-        IoRequest request;
-        request.kind = IoKind::flush;
-        ASSERT_TRUE(sim->run(request));
-    }
+    void flush() { ASSERT_TRUE(sim->flush()); }
     Checked<Unit> fail(std::uint32_t member, Force force) {
         return sim->loop().run_until_done(
             sim->array->fail_member(std::to_string(member), force == Force::yes));

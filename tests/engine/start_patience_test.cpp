@@ -16,12 +16,6 @@ namespace {
 
 using sim::SimArray;
 
-void make(SimArray& array) {
-    array.create();
-    ASSERT_TRUE(array.open());
-    array.settle();
-}
-
 /// Members that cannot be read for half a second, so that RAID-5 of three lacks too many.
 void take_reads_away(SimArray& array) {
     for (const std::size_t at : {0U, 1U}) array.platters[at]->read_fails_one_in = 1;
@@ -43,7 +37,7 @@ std::vector<MemberImage> images_of(SimArray& array) {
 
 TEST(Patience, TwoOfThreeMembersThatCannotBeReadAtOnceAreInSync) {
     SimArray array({.members = 3, .stripes = 8});
-    make(array);
+    array.make();
     Buffer bytes = sim::random_bytes(array.loop().rng(), array.size());
     ASSERT_TRUE(array.write(0, bytes, true));
     ASSERT_TRUE(array.stop());
@@ -57,7 +51,7 @@ TEST(Patience, TwoOfThreeMembersThatCannotBeReadAtOnceAreInSync) {
 // As it is looked at before anything is opened: by nbdkit before it forks, and by the commands.
 TEST(Patience, ALookIsAsPatientAsAStart) {
     SimArray array({.members = 3, .stripes = 8});
-    make(array);
+    array.make();
     ASSERT_TRUE(array.stop());
     take_reads_away(array);
     const auto began = array.loop().now();
@@ -71,7 +65,7 @@ TEST(Patience, ALookIsAsPatientAsAStart) {
 TEST(Patience, EachReadOfMetadataHasItsOwnTries) {
     for (std::uint64_t seed = 1; seed != 11; ++seed) {
         SimArray array({.seed = seed, .members = 3, .stripes = 8});
-        make(array);
+        array.make();
         ASSERT_TRUE(array.stop());
         for (auto& platter : array.platters) platter->read_fails_one_in = 5;
         for (const MemberImage& image : images_of(array)) EXPECT_EQ(image.os_error, 0) << seed;
@@ -81,7 +75,7 @@ TEST(Patience, EachReadOfMetadataHasItsOwnTries) {
 
 TEST(Patience, AMemberThatStaysUnreadableIsLeftOutInTwoSeconds) {
     SimArray array({.members = 3, .stripes = 8});
-    make(array);
+    array.make();
     ASSERT_TRUE(array.stop());
     for (const std::size_t at : {0U, 1U}) array.platters[at]->dead = true;
     const auto began = array.loop().now();

@@ -4,20 +4,17 @@
 #pragma once
 
 #include <cstring>
-#include <future>
 #include <memory>
-#include <semaphore>
 #include <set>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "engine/array.h"
 #include "engine/base/buffer.h"
 #include "engine/deciding/member_names.h"
-#include "engine/io/uring_loop.h"
 #include "engine/layout/bad_bytes.h"
+#include "tests/engine/loop_thread.h"
 
 namespace braid::plugin {
 
@@ -181,31 +178,12 @@ class FakeArray final : public Array {
 /// Runs a loop; array() is touched by its thread only, but for what Array says.
 class LoopThread {
   public:
-    LoopThread() {
-        std::promise<void> up;
-        auto started = up.get_future();
-        thread_ = std::thread([this, &up] {
-            loop_ = UringLoop::create().value();
-            up.set_value();
-            loop_->run();
-            left_alone_.acquire();
-            loop_.reset();
-        });
-        started.wait();
-    }
-    ~LoopThread() {
-        loop_->stop();
-        left_alone_.release();
-        thread_.join();
-    }
-    UringLoop& loop() { return *loop_; }
+    UringLoop& loop() { return thread_.loop(); }
     FakeArray& array() { return array_; }
 
   private:
     FakeArray array_;
-    std::unique_ptr<UringLoop> loop_;
-    std::binary_semaphore left_alone_{0};
-    std::thread thread_;
+    test::LoopThread thread_;
 };
 
 }  // namespace braid::plugin

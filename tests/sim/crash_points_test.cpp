@@ -104,13 +104,6 @@ std::string text_of(const Case& one) {
     return text;
 }
 
-/// A write, zero or flush under way.
-struct Flight {
-    IoRequest request;
-    Buffer data;
-    bool done{false};
-};
-
 class Point {
   public:
     Point(const Case& the_case, std::uint64_t stop_after)
@@ -164,10 +157,9 @@ class Point {
         check([](std::size_t) { return true; });
         for (std::size_t one = 0; one != n && !testing::Test::HasFailure(); ++one) {
             // By turns where there are many points.
-            const bool by_turns = each_away;
             const bool even = stop_after_ % 2 == 0;
-            if (!by_turns || even) check([one](std::size_t i) { return i == one; });
-            if (!by_turns || !even) check([one](std::size_t i) { return i != one; });
+            if (!each_away || even) check([one](std::size_t i) { return i == one; });
+            if (!each_away || !even) check([one](std::size_t i) { return i != one; });
         }
         for (int some = 0; some != (each_away ? 2 : 8) && !testing::Test::HasFailure(); ++some) {
             std::vector<bool> fate(n);
@@ -211,9 +203,7 @@ class Point {
 
     /// A device that joins is none before its first metadata are on it.
     static bool is_member(const SimPlatter& platter) {
-        return std::any_of(platter.content.data() + md_superblock_offset,
-                           platter.content.data() + md_superblock_offset + 4,
-                           [](std::byte byte) { return byte != std::byte{0}; });
+        return !is_zero({platter.content.data() + md_superblock_offset, 4});
     }
 
     /// An array of the level that is filled and stopped, made once.
@@ -243,7 +233,7 @@ class Point {
             // A row of a lost strip that cannot be known: torn, and its member away.
             after_ = sim.model;
             begin_write(0, 512);
-            while (!flights_.front().done) ASSERT_TRUE(sim.loop().step());
+            ASSERT_NO_FATAL_FAILURE(sim.wait_for(flights_.front()));
             std::memcpy(sim.model.data(), flights_.front().data.data(), 512);
             flights_.clear();
             sim.kill();
@@ -264,7 +254,7 @@ class Point {
         after_ = sim.model;
         if (case_.what != What::start) {
             begin_write(7 * stripe_size() + 512, 2 * strip);
-            while (!flights_.front().done) ASSERT_TRUE(sim.loop().step());
+            ASSERT_NO_FATAL_FAILURE(sim.wait_for(flights_.front()));
         }
         if (case_.what == What::start) {
             ASSERT_TRUE(sim.stop());
@@ -285,20 +275,11 @@ class Point {
     }
 
     void begin_request(IoKind kind, std::uint64_t offset, std::uint64_t size) {
-        Flight& flight = flights_.emplace_back();
-        flight.request.kind = kind;
-        flight.request.offset = offset;
-        flight.request.size = size;
-        flight.request.user = &flight;
-        flight.request.done = [](IoRequest& request) {
-            static_cast<Flight*>(request.user)->done = true;
-        };
+        Asked& flight = flights_.emplace_back();
         if (kind == IoKind::read) {
             flight.data = Buffer(size);
-            flight.request.data = flight.data.data();
         } else if (kind == IoKind::write) {
             flight.data = random_bytes(sim.loop().rng(), size);
-            flight.request.data = flight.data.data();
             std::memcpy(after_.data() + offset, flight.data.data(), size);
         } else if (kind == IoKind::zero) {
             std::memset(after_.data() + offset, 0, size);
@@ -307,7 +288,7 @@ class Point {
             touched_.first = std::min(touched_.first, offset / stripe_size() * stripe_size());
             touched_.second = std::max(touched_.second, offset + size);
         }
-        sim.array->submit(flight.request);
+        sim.ask(flight, kind, offset, size);
     }
     void begin_write(std::uint64_t offset, std::uint64_t size) {
         begin_request(IoKind::write, offset, size);
@@ -366,7 +347,7 @@ class Point {
     }
     /// Whether nothing more is to come; what follows a step is begun.
     bool is_over() {
-        for (const Flight& flight : flights_) {
+        for (const Asked& flight : flights_) {
             if (!flight.done) return false;
             if (case_.fails()) continue;
             EXPECT_TRUE(flight.request.ok) << flight.request.error.text();
@@ -422,7 +403,7 @@ class Point {
         const std::uint64_t at = 7 * stripe_size();
         switch (flights_.size()) {
             case 1: {
-                const Flight& failed = flights_.front();
+                const Asked& failed = flights_.front();
                 EXPECT_FALSE(failed.request.ok);
                 EXPECT_EQ(failed.request.error.code,
                           case_.what == What::kept ? Errc::io : Errc::full);
@@ -489,9 +470,8 @@ class Point {
     }
 
     /// A start, or a stop, died. Perhaps another start does, without one member, as soon as one
-    /// holds what it stores; then one serves without that,
-    /// that has as few members as are enough, is written to, and dies. Whoever was not there has
-    /// no say any more.
+    /// holds what it stores; then one serves without that, which has as few members as are enough,
+    /// is written to, and dies. Whoever was not there has no say any more.
     void check_histories(const std::function<bool(std::size_t)>& stays, std::uint64_t number) {
         SCOPED_TRACE(where(number));
         lay(stays);
@@ -658,7 +638,7 @@ class Point {
     SimArray sim;
     std::uint64_t stop_after_;
     std::size_t away_{none};
-    std::list<Flight> flights_;
+    std::list<Asked> flights_;
     bool command_done_{true};
     bool flushed_{false};
     std::optional<Opened> opened_;  // by a start that is to die
