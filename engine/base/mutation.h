@@ -42,9 +42,17 @@ enum class Mutation : std::uint8_t {
     order_not_refused,        // a member is failed by order, whatever that costs
     doubt_left_early,         // a row leaves doubt though its parity was only updated
     computed_read_not_awaited,  // a computed read is answered before the member's loss is durable
+    rows_not_locked,            // a node writes shared rows with no lock but its own
+    wrong_rows_locked,          // the lock is on the first row only
+    read_beside_lock,           // old content is read before the lock has come
+    unlocked_early,             // the lock goes before the write is staged
+    undecided_not_awaited,      // a read goes by the disk where a write is staged
+    memory_not_read,            // a read goes by the disk where a write is decided
+    flush_passes_staged,        // a flush does not wait for what is staged
+    applied_out_of_order,       // an entry does not wait for the earlier one in its rows
 };
 
-inline constexpr std::array<std::string_view, 28> mutation_names{
+inline constexpr std::array<std::string_view, 36> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -73,10 +81,18 @@ inline constexpr std::array<std::string_view, 28> mutation_names{
     "order-not-refused",
     "doubt-left-early",
     "computed-read-not-awaited",
+    "rows-not-locked",
+    "wrong-rows-locked",
+    "read-beside-lock",
+    "unlocked-early",
+    "undecided-not-awaited",
+    "memory-not-read",
+    "flush-passes-staged",
+    "applied-out-of-order",
 };
 
 static_assert(mutation_names.size() ==
-              static_cast<std::size_t>(Mutation::computed_read_not_awaited) + 1);
+              static_cast<std::size_t>(Mutation::applied_out_of_order) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

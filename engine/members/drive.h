@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "engine/io/disk.h"
+#include "engine/members/row_homes.h"
 
 namespace braid {
 
@@ -44,6 +45,8 @@ class DriveOp : private DiskOp {
     using DiskOp::offset;
     using DiskOp::size;
     using DiskOp::tag;
+
+    const StagedRows* staged{nullptr};  // a write in a cluster: what of which write it is
 
     DriveResult result;  // after Drive::finish()
     bool ok() const { return result.ok(); }
@@ -98,7 +101,7 @@ class Drive {
     const MemberIo& io() const { return io_; }
 
     /// Something was written that no flush has covered.
-    bool needs_flush() const { return flushed_ != changes_; }
+    virtual bool needs_flush() const { return flushed_ != changes_; }
     /// As if it had been written: it lies in the device's cache, perhaps, and is to be durable.
     void note_change() { ++changes_; }
     /// The errno of a flush that failed although the member was kept, else 0. What that flush did

@@ -20,8 +20,8 @@ Serving::Serving(const Setup& setup)
       pool_(setup.buffer_size),
       intent_(clock_, geometry_, members_, decider_,
               {setup.configuration.array, 0, setup.configuration.volumes}),
-      context_{geometry_, members_, claims_,   pool_,         decider_,
-               intent_,   bad_,     counters_, setup.readonly},
+      context_{geometry_, members_, claims_,   pool_,          decider_,
+               intent_,   bad_,     counters_, setup.readonly, setup.homes},
       requests_(context_, tasks_),
       walker_(context_, clock_, setup.ready, *this),
       direct_reads_(geometry_, members_) {
@@ -97,10 +97,15 @@ bool Serving::fits_records(const Configuration& wanted) const {
 }
 
 void Serving::attach(MemberIndex member, std::unique_ptr<Disk> disk, std::uint64_t data_offset) {
-    BRAID_REQUIRE(disk != nullptr && data_offset % row_size == 0);
+    attach_drive(member, std::make_unique<LocalDrive>(std::move(disk)), data_offset);
+}
+
+void Serving::attach_drive(MemberIndex member, std::unique_ptr<Drive> drive,
+                           std::uint64_t data_offset) {
+    BRAID_REQUIRE(drive != nullptr && data_offset % row_size == 0);
     auto& slot = members_.slot(member);
     BRAID_REQUIRE(!slot.is_open());
-    slot.drive = std::make_unique<LocalDrive>(std::move(disk));
+    slot.drive = std::move(drive);
     slot.data_offset = data_offset;
     slot.kept = {};
     slot.whole = false;

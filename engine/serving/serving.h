@@ -36,6 +36,7 @@ class Serving final : public ServingNode, private WalkHost {
         Decider& decider;
         std::uint64_t buffer_size{0};  // bytes of the pool for all stripe I/O
         bool readonly{false};
+        RowHomes* homes{nullptr};  // none: the node is alone
     };
     explicit Serving(const Setup& setup);
     Serving(const Serving&) = delete;
@@ -58,6 +59,8 @@ class Serving final : public ServingNode, private WalkHost {
     WriteIntent& intent() { return intent_; }
     const WriteIntent& intent() const { return intent_; }
     ByteSpan buffer() const { return pool_.region(); }
+    /// The drive of a role, wherever its disk is; none was open there.
+    void attach_drive(MemberIndex member, std::unique_ptr<Drive> drive, std::uint64_t data_offset);
     /// What may be read past the loop is looked at again: all disks are there, and what is marked.
     void set_gates();
     // The node leaves, in this order; whether the array goes on does not matter.

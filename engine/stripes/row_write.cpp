@@ -21,6 +21,9 @@ void RowWrite::begin(WriteGround ground, const WriteIntent::Hold* mark) {
     }
     pieces_ = 0;
     staged_ = fua = false;
+    phase_ = Phase::open;
+    participants_ = {};
+    rows_.clear();
 }
 
 DriveOp& RowWrite::add_piece(MemberIndex member, WindowPlace place, std::uint32_t row,
@@ -30,6 +33,7 @@ DriveOp& RowWrite::add_piece(MemberIndex member, WindowPlace place, std::uint32_
     op.kind = DiskOpKind::write;
     op.fua = fua;
     op.background = op.may_free = false;
+    op.staged = nullptr;
     op.offset = context_.members.device_offset(member, place, row);
     op.size = size;
     op.tag = raw(member);
@@ -40,6 +44,14 @@ void RowWrite::add_windows(const MemberWindows& piece) {
     BRAID_REQUIRE(io_ == nullptr);
     BRAID_REQUIRE(piece.windows.begin < piece.windows.end);
     const WindowPlace first = context_.members.window_place(piece.windows.begin);
+    if (context_.homes != nullptr) {
+        BRAID_REQUIRE(piece.windows.size() == 1);  // what is decided at once
+        StagedRows rows;
+        rows.place = first;
+        rows.sources[0] = {row_range(0, context_.geometry.window_rows), piece.content};
+        rows.may_free = piece.may_free;
+        return add_staged(rows, piece.member);
+    }
     DriveOp& op =
         add_piece(piece.member, first, 0, piece.windows.size() * context_.geometry.window_size());
     if (piece.content == nullptr) op.kind = DiskOpKind::zero;
@@ -64,6 +76,7 @@ bool RowWrite::take_rows(Role role, RowMask& rows, const std::byte* content) {
 
 bool RowWrite::stage() {
     BRAID_REQUIRE(!staged_);
+    if (context_.homes != nullptr) return stage_at_homes();
     for (const Role role : wanted_) {
         const std::uint32_t i = raw(role);
         if (!take_rows(role, strip_rows_[i], io_->strips[i])) break;
@@ -88,6 +101,87 @@ void RowWrite::collect() {
     }
     pieces_ = 0;
     staged_ = false;
+}
+
+// ---- in a cluster ----------------------------------------------------------------------------
+
+/// All of it goes out in one turn. When it has been answered the write is decided, and, where it is
+/// to be durable, flushed: a round more.
+bool RowWrite::stage_at_homes() {
+    if (phase_ == Phase::open) {
+        StagedRows rows;
+        if (io_ != nullptr) rows.place = io_->place(), rows.first = io_->first_row();
+        if (io_ != nullptr) add_staged_roles(rows);
+        phase_ = Phase::staged;
+        if (pieces_ == 0) return false;
+        submit_staged(context_.homes->begin_write(participants_));
+        return staged_ = true;
+    }
+    if (phase_ == Phase::staged && !participants_.empty()) {
+        settle_at_homes();
+        if (fua && phase_ == Phase::decided) return staged_ = flush_participants();
+    }
+    return false;
+}
+
+void RowWrite::add_staged_roles(StagedRows rows) {
+    for (const Role role : wanted_) {
+        const std::uint32_t i = raw(role);
+        rows.sources = {StagedRows::Source{strip_rows_[i], io_->strips[i]},
+                        StagedRows::Source{new_rows_[i], io_->new_content[i]}};
+        for (const StagedRows::Source& source : rows.sources) {
+            BRAID_REQUIRE(source.rows == 0 || source.content != nullptr);
+        }
+        add_staged(rows, io_->member_of(role));
+    }
+    wanted_ = {};
+}
+
+void RowWrite::add_staged(StagedRows rows, MemberIndex member) {
+    BRAID_REQUIRE((rows.sources[0].rows & rows.sources[1].rows) == 0 && rows.rows() != 0);
+    BRAID_REQUIRE(!participants_.has(member));
+    participants_.add(member);
+    const auto first = static_cast<std::uint32_t>(std::countr_zero(rows.rows()));
+    add_piece(member, rows.place, first, std::popcount(rows.rows()) * row_size);
+    rows_.push_back(rows);
+}
+
+void RowWrite::submit_staged(WriteId write) {
+    write_ = write;
+    for (std::uint32_t i = 0; i != pieces_; ++i) {
+        const MemberIndex member{ops_[i].tag};
+        rows_[i].write = write;
+        rows_[i].participants = participants_;
+        audit_rows(member, rows_[i].place, rows_[i].rows());
+        ops_[i].fua = false;
+        ops_[i].data = nullptr;
+        ops_[i].staged = &rows_[i];
+        context_.members.write(StripAccess{}, member, group, ops_[i]);
+    }
+}
+
+void RowWrite::settle_at_homes() {
+    if (failed_.empty()) {
+        context_.homes->decide(write_);
+        phase_ = Phase::decided;
+    } else {
+        context_.homes->drop(write_);
+        phase_ = Phase::dropped;
+    }
+}
+
+/// A flush lets every write before it be applied, so what was decided is durable after it.
+bool RowWrite::flush_participants() {
+    phase_ = Phase::durable;
+    for (const MemberIndex member : participants_) {
+        DriveOp& op = ops_[pieces_++];
+        op.kind = DiskOpKind::flush;
+        op.staged = nullptr;
+        op.offset = op.size = 0;
+        op.tag = raw(member);
+        context_.members.submit(member, group, op);
+    }
+    return pieces_ != 0;
 }
 
 RoleSet RowWrite::failed() const {

@@ -3,8 +3,9 @@
 // changes. It is the only way to the bytes of a strip: Members takes writes from nobody else.
 //
 // First it is staged: every participant gets its rows. When all that still count have them it is
-// decided, and happens. Members of this node are written as they are staged, and deciding is
-// nothing but the place where a home of another node will be told.
+// decided, and happens. On a node that is alone members are written as they are staged, and deciding
+// is nothing more. In a cluster their homes keep what is staged in memory until they are told: a
+// write that one of them did not take is dropped, and nothing of it has happened.
 //
 // Who writes has claimed the rows, and has a reason why a crash in the middle of it is found: its
 // ground. Audits look at both. It lives in the frame of the coroutine that uses it.
@@ -13,6 +14,7 @@
 #include <array>
 #include <coroutine>
 #include <cstdint>
+#include <vector>
 
 #include "engine/stripes/stripe_context.h"
 #include "engine/stripes/stripe_io.h"
@@ -78,6 +80,8 @@ class RowWrite {
     DiskGroup group;
     /// Every participant that counts has it: it happens.
     void decide() { BRAID_REQUIRE(pieces_ == 0 && wanted_.empty()); }
+    /// In a cluster: a participant did not take it, and nothing of it has happened.
+    bool is_dropped() const { return phase_ == Phase::dropped; }
 
     /// Participants that did not take all of it; and their roles in the window.
     MemberSet failed_members() const { return failed_; }
@@ -87,12 +91,20 @@ class RowWrite {
     /// want of room.
     bool tell_failed() const;
 
-    bool fua{false};  // durable when it was staged
+    bool fua{false};  // durable when it is over
 
     static constexpr std::uint32_t pieces_max =
         job_ops_max;  // at a time; a fragmented one takes turns
 
   private:
+    enum class Phase : std::uint8_t { open, staged, decided, dropped, durable };  // in a cluster
+
+    bool stage_at_homes();
+    void add_staged(StagedRows rows, MemberIndex member);
+    void add_staged_roles(StagedRows rows);
+    void submit_staged(WriteId write);
+    void settle_at_homes();
+    bool flush_participants();
     void add(const StripeIo& io, Role role, RowMask rows, std::array<RowMask, members_max>& to) {
         io_ = &io;
         to[raw(role)] |= rows, wanted_ |= RoleSet::of(role);
@@ -115,6 +127,11 @@ class RowWrite {
     std::array<DriveOp, pieces_max> ops_;
     std::uint32_t pieces_{0};
     bool staged_{false};  // the pieces are under way
+    // In a cluster.
+    Phase phase_{Phase::open};
+    WriteId write_{};
+    MemberSet participants_;
+    std::vector<StagedRows> rows_;  // of the pieces
 };
 
 }  // namespace braid

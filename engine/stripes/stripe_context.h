@@ -22,7 +22,8 @@ struct StripeContext {
     WriteIntent& intent;
     const BadRows& bad;
     Counters& counters;
-    bool readonly;  // members are only read: what could not be read is not rewritten
+    bool readonly;             // members are only read: what could not be read is not rewritten
+    RowHomes* homes{nullptr};  // none: the node is alone
 };
 
 }  // namespace braid

@@ -598,6 +598,11 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
     BRAID_REQUIRE(job->parts.count != 0);
     const StripeContext& context = context_;
     job->mark = mark;
+    RowLock lock(context.homes);
+    if (lock.is_needed() && !BRAID_MUTANT(rows_not_locked) && !BRAID_MUTANT(read_beside_lock)) {
+        BRAID_CO_CHECK(marked);
+        BRAID_CO_CHECK(co_await lock.take(job->place(), job->parts.rows, RowLockMode::exclusive));
+    }
     StripeIo& io = job->io;
     ReadRounds rounds(context.members);
     do {  // nothing is written so far
@@ -618,6 +623,10 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
         while (co_await io) {
         }
     } while (!rounds.is_last(io, context.decider));
+    if (BRAID_MUTANT(read_beside_lock) && lock.is_needed()) {
+        BRAID_CO_CHECK(co_await lock.take(job->place(), job->parts.rows, RowLockMode::exclusive));
+    }
+    if (BRAID_MUTANT(unlocked_early)) lock.release();
     job->recover();
     job->gather();
     job->compute_parity();
@@ -632,6 +641,7 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
     const bool full = write.tell_failed();
     // Once more, for those that were lost meanwhile, or by this.
     context.members.note_written(job->place(), job->parts.rows, job->parts.covered);
+    if (write.is_dropped()) co_return Error{full ? Errc::full : Errc::io, "member"};
     if (!job->kept_of(failed).empty()) {
         co_return co_await fit_rows(job, {full ? Errc::full : Errc::io, "member"});
     }

@@ -115,6 +115,7 @@ Task<Result<void>> zero_stripes(StripeContext context, StripeSpan span) {
         std::uint64_t windows = std::min<std::uint64_t>(
             {end - number, windows_claimed_max,
              context.intent.stripes_together(place.stripe) * per_stripe - place.window});
+        if (context.homes != nullptr) windows = 1;  // what is decided at once
         {
             WriteIntent::Hold hold(context.intent, place.stripe);
             BRAID_CO_CHECK(co_await hold);
@@ -131,6 +132,11 @@ Task<Result<void>> zero_stripes(StripeContext context, StripeSpan span) {
                     windows = i;
                     break;
                 }
+            }
+            RowLock lock(context.homes);
+            if (lock.is_needed()) {
+                BRAID_CO_CHECK(co_await lock.take(place, row_range(0, context.geometry.window_rows),
+                                                  RowLockMode::exclusive));
             }
             if (context.members.failed()) co_return Error{Errc::failed, "array"};  // meanwhile
             const WindowRange zeroed{number, number + windows};
