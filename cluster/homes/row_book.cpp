@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "engine/base/limits.h"
+#include "engine/base/mutation.h"
 #include "parity/require.h"
 
 namespace braid::cluster {
@@ -87,7 +88,7 @@ RowBook::Entry& RowBook::entry(EntryNumber number) {
     return at->second;
 }
 
-StageAnswer RowBook::stage(const Stage& stage) {
+StageAnswer RowBook::stage(const Stage& stage, std::optional<EntryNumber>* entered) {
     if (stage.at.rows == 0) return StageAnswer::invalid;
     if (stage.unlocks && stage.unlocks->from != stage.write.from) return StageAnswer::invalid;
     if (stage.write.sequence <= finished_upto(stage.write.from)) return StageAnswer::finished;
@@ -107,6 +108,7 @@ StageAnswer RowBook::stage(const Stage& stage) {
     writes_[stage.write].push_back(number);
     windows_[stage.at.window].entries.push_back(number);
     open_.insert(number);
+    if (entered != nullptr) *entered = EntryNumber{number};
     return StageAnswer::staged;
 }
 
@@ -118,6 +120,7 @@ bool RowBook::is_first(const Window& window, std::uint64_t number) const {
         const Entry& before = entries_.at(other);
         const Stage& at = before.stage;
         if (!is_open(before.state) || at.member != wanted.member) continue;
+        if (BRAID_MUTANT(applied_out_of_order)) continue;
         if ((at.at.rows & wanted.at.rows) != 0) return false;
     }
     return true;

@@ -97,7 +97,8 @@ class RowBook {
     bool holds(CommandId claim) const;
 
     // ---- writes
-    StageAnswer stage(const Stage& stage);
+    /// @param entered  set to the number of the entry, if there is one that was not there before
+    StageAnswer stage(const Stage& stage, std::optional<EntryNumber>* entered = nullptr);
     /// The write happens. Of one that is not known, or dropped, nothing follows.
     void decide(CommandId write, Effects& effects);
     /// It does not. A write that was decided stays decided.

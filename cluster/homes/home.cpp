@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/homes/home.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "engine/base/limits.h"
+#include "engine/base/mutation.h"
+#include "parity/require.h"
+
+namespace braid::cluster {
+namespace {
+
+/// Where a row's bytes are among those of `rows`, one after the other.
+std::uint64_t packed_offset(RowMask rows, std::uint32_t row) {
+    const RowMask before = rows & ((RowMask{1} << row) - 1);
+    return static_cast<std::uint64_t>(std::popcount(before)) * row_size;
+}
+
+/// The rows of both sources, one after the other; nothing if all of them are zeroes.
+Buffer packed(const StagedRows& staged) {
+    const RowMask rows = staged.rows();
+    const bool all_zero = std::ranges::all_of(
+        staged.sources, [](const auto& from) { return from.rows == 0 || from.content == nullptr; });
+    if (all_zero) return Buffer{};
+    Buffer bytes(static_cast<std::size_t>(std::popcount(rows)) * row_size);
+    for (const StagedRows::Source& source : staged.sources) {
+        if (source.content == nullptr) continue;
+        for_each_run(source.rows, [&](std::uint32_t row, std::uint32_t count) {
+            for (std::uint32_t at = row; at != row + count; ++at) {
+                std::memcpy(bytes.data() + packed_offset(rows, at),
+                            source.content + (at - staged.first) * row_size, row_size);
+            }
+        });
+    }
+    return bytes;
+}
+
+DriveResult failed(int os_error) { return {DriveOutcome::failed, os_error}; }
+
+}  // namespace
+
+void Home::attach(MemberIndex member, std::unique_ptr<Disk> disk, std::uint64_t data_offset) {
+    BRAID_REQUIRE(disk != nullptr && data_offset % row_size == 0);
+    Member& at = members_[member];
+    BRAID_REQUIRE(at.disk == nullptr);
+    at.disk = std::move(disk);
+    at.data_offset = data_offset;
+    at.changes = 1;  // of whoever had it before
+}
+
+std::uint64_t Home::offset_of(MemberIndex member, WindowIndex window, std::uint32_t row) const {
+    return members_.at(member).data_offset +
+           geometry_.row_offset(geometry_.window_place(window), row);
+}
+
+void Home::answer(const HomeCommand& command, HomeReply* reply, DriveResult result) {
+    reply->answered({result, book_.applied_upto(command.id.from)});
+}
+
+void Home::take(const HomeCommand& command, HomeReply* reply) {
+    BRAID_REQUIRE((reply != nullptr) == (command.kind < HomeCommandKind::decide));
+    if (command.finished != 0) book_.finished(command.id.from, command.finished);
+    Effects effects;
+    switch (command.kind) {
+        case HomeCommandKind::read:
+            return tasks_.spawn(read(command, reply));
+        case HomeCommandKind::flush:
+            return tasks_.spawn(flush(command, reply));
+        case HomeCommandKind::stage:
+            return stage(command, reply);
+        case HomeCommandKind::lock:
+            if (book_.lock(command.id, command.at, command.mode)) {
+                return answer(command, reply, {});
+            }
+            locking_.insert_or_assign(command.id, std::pair{command, reply});
+            return;
+        case HomeCommandKind::unlock:
+            book_.unlock(command.id, effects);
+            break;
+        case HomeCommandKind::decide:
+            book_.decide(command.id, effects);
+            break;
+        case HomeCommandKind::drop:
+            book_.drop(command.id, effects);
+            break;
+        case HomeCommandKind::finished:
+            break;
+    }
+    carry_out(effects);
+}
+
+/// What follows of a change of the book.
+void Home::carry_out(const Effects& effects) {
+    for (const CommandId& claim : effects.granted) {
+        const auto found = locking_.find(claim);
+        BRAID_REQUIRE(found != locking_.end());
+        const auto [command, reply] = found->second;
+        locking_.erase(found);
+        answer(command, reply, {});
+    }
+    for (const EntryNumber entry : effects.apply) tasks_.spawn(apply(entry));
+    for (const auto& told : {effects.readable, effects.flushable}) {
+        for (const WaiterNumber number : told) {
+            const auto found = waiting_.find(number);
+            BRAID_REQUIRE(found != waiting_.end());
+            found->second->told.set();
+            waiting_.erase(found);
+        }
+    }
+}
+
+// ---- staged writes -----------------------------------------------------------------------------
+
+void Home::stage(const HomeCommand& command, HomeReply* reply) {
+    const StagedRows& staged = *command.staged;
+    if (!members_.contains(command.member)) return answer(command, reply, failed(ENODEV));
+    if (const int error = unapplied_error(command.member); error != 0) {
+        return answer(command, reply, failed(error));
+    }
+    Stage wanted;
+    wanted.write = command.id;
+    wanted.member = command.member;
+    wanted.at = command.at;
+    wanted.participants = staged.participants.bits();
+    std::optional<EntryNumber> entry;
+    const StageAnswer told = book_.stage(wanted, &entry);
+    if (told != StageAnswer::staged) {
+        return answer(
+            command, reply,
+            told == StageAnswer::full ? failed(EBUSY) : DriveResult{DriveOutcome::fenced, ESTALE});
+    }
+    if (entry) {
+        Content content{packed(staged), staged.may_free};
+        memory_bytes_ += content.bytes.size();
+        contents_.emplace(*entry, std::move(content));
+    }
+    answer(command, reply, {});
+}
+
+/// Of a write that was decided and could not be carried out: the member takes no further ones.
+int Home::unapplied_error(MemberIndex member) const {
+    for (const auto& [entry, error] : unapplied_) {
+        if (book_.stage_of(entry).member == member) return error;
+    }
+    return 0;
+}
+
+Task<void> Home::apply(EntryNumber entry) {
+    const int error = co_await write_content(entry);
+    Effects effects;
+    if (error == 0) {
+        ++members_.at(book_.stage_of(entry).member).changes;
+        const auto content = contents_.find(entry);
+        memory_bytes_ -= content->second.bytes.size();
+        contents_.erase(content);
+        unapplied_.erase(entry);
+        book_.applied(entry, effects);
+        carry_out(effects);
+        co_return;
+    }
+    unapplied_[entry] = error;
+    book_.apply_failed(entry);
+    // A flush would wait for it: it looks again, and tells of the error.
+    for (const auto& [number, waiter] : waiting_) waiter->told.set();
+}
+
+/// @return 0, or an errno
+Task<int> Home::write_content(EntryNumber entry) {
+    const Stage stage = book_.stage_of(entry);
+    const Member& member = members_.at(stage.member);
+    const Content& content = contents_.at(entry);
+    const Buffer zeroes(content.bytes.size() == 0 ? window_rows_max * row_size : 0);
+    std::array<DiskOp, window_rows_max> ops;
+    bool zero = content.bytes.size() == 0;
+    for (;;) {
+        DiskGroup group;
+        std::uint32_t used = 0;
+        for_each_run(stage.at.rows, [&](std::uint32_t row, std::uint32_t count) {
+            DiskOp& op = ops[used++] = DiskOp{};
+            op.kind = zero ? DiskOpKind::zero : DiskOpKind::write;
+            op.may_free = content.may_free;
+            op.offset = offset_of(stage.member, stage.at.window, row);
+            op.size = count * row_size;
+            const std::byte* from = content.bytes.size() == 0
+                                        ? zeroes.data()
+                                        : content.bytes.data() + packed_offset(stage.at.rows, row);
+            op.data = zero ? nullptr : const_cast<std::byte*>(from);  // NOLINT: it only reads it
+            submit(*member.disk, group, op);
+        });
+        co_await group;
+        int error = 0;
+        for (std::uint32_t i = 0; i != used; ++i) {
+            if (ops[i].os_error != 0) error = ops[i].os_error;
+        }
+        if (!zero || error != EOPNOTSUPP) co_return error;
+        zero = false;  // the disk cannot: zeros are written
+    }
+}
+
+// ---- reads and flushes -------------------------------------------------------------------------
+
+Task<void> Home::read(HomeCommand command, HomeReply* reply) {
+    DriveResult result;
+    if (!members_.contains(command.member)) result = failed(ENODEV);
+    RowIndex row = command.first;
+    const RowIndex end = command.first + command.count;
+    std::byte* into = command.into;
+    while (row < end && result.ok()) {
+        const WindowIndex window = geometry_.window_of(row);
+        const std::uint64_t skip = row - geometry_.first_row(window);
+        const std::uint64_t count = std::min(end - row, geometry_.window_rows - skip);
+        WindowRows at;
+        at.window = window;
+        at.rows = row_range(static_cast<std::uint32_t>(skip), static_cast<std::uint32_t>(count));
+        result = co_await read_window(command.member, at, into);
+        into += count * row_size;
+        row += count;
+    }
+    answer(command, reply, result);
+}
+
+/// Rows in one piece.
+Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, std::byte* into) {
+    std::optional<std::vector<RowBook::Source>> sources;
+    for (;;) {
+        Waiter waiter;
+        const WaiterNumber number{next_waiter_++};
+        sources = book_.read(member, at, number);
+        if (!sources && BRAID_MUTANT(undecided_not_awaited)) {
+            book_.cancel(number);
+            sources.emplace();
+        }
+        if (sources) break;
+        waiting_.emplace(number, &waiter);
+        co_await waiter.told.wait();
+        if (waiting_.erase(number) != 0) book_.cancel(number);
+    }
+    if (BRAID_MUTANT(memory_not_read)) sources->clear();
+    const auto first = static_cast<std::uint32_t>(std::countr_zero(at.rows));
+    RowMask on_disk = at.rows;
+    for (const RowBook::Source& source : *sources) {
+        const Content& content = contents_.at(source.entry);
+        const RowMask all = book_.stage_of(source.entry).at.rows;
+        on_disk &= ~source.rows;
+        for (RowMask left = source.rows; left != 0; left &= left - 1) {
+            const auto row = static_cast<std::uint32_t>(std::countr_zero(left));
+            std::byte* to = into + (row - first) * row_size;
+            if (content.bytes.size() == 0) {
+                std::memset(to, 0, row_size);
+            } else {
+                std::memcpy(to, content.bytes.data() + packed_offset(all, row), row_size);
+            }
+        }
+    }
+    std::array<DiskOp, window_rows_max> ops;
+    std::uint32_t used = 0;
+    DiskGroup group;
+    for_each_run(on_disk, [&](std::uint32_t row, std::uint32_t count) {
+        DiskOp& op = ops[used++];
+        op.offset = offset_of(member, at.window, row);
+        op.size = count * row_size;
+        op.data = into + (row - first) * row_size;
+        submit(*members_.at(member).disk, group, op);
+    });
+    co_await group;
+    for (std::uint32_t i = 0; i != used; ++i) {
+        if (ops[i].os_error != 0) co_return failed(ops[i].os_error);
+    }
+    co_return DriveResult{};
+}
+
+Task<void> Home::flush(HomeCommand command, HomeReply* reply) {
+    const DriveResult result =
+        members_.contains(command.member) ? co_await flush_member(command.member) : failed(ENODEV);
+    answer(command, reply, result);
+}
+
+Task<DriveResult> Home::flush_member(MemberIndex member) {
+    for (const EntryNumber entry : book_.failed()) {
+        if (!unapplied_.contains(entry) || !retrying_.insert(entry).second) continue;
+        co_await apply(entry);
+        retrying_.erase(entry);
+    }
+    for (bool done = BRAID_MUTANT(flush_passes_staged); !done;) {
+        if (const int error = unapplied_error(member); error != 0) co_return failed(error);
+        Waiter waiter;
+        const WaiterNumber number{next_waiter_++};
+        done = book_.flush(number);
+        if (done) break;
+        waiting_.emplace(number, &waiter);
+        co_await waiter.told.wait();
+        done = waiting_.erase(number) == 0;  // else an entry could not be applied
+        if (!done) book_.cancel(number);
+    }
+    Member& at = members_.at(member);
+    if (at.flushed == at.changes) co_return DriveResult{};
+    const std::uint64_t covered = at.changes;
+    DiskGroup group;
+    DiskOp op;
+    op.kind = DiskOpKind::flush;
+    submit(*at.disk, group, op);
+    co_await group;
+    if (!op.ok()) co_return failed(op.os_error);
+    at.flushed = std::max(at.flushed, covered);
+    co_return DriveResult{};
+}
+
+}  // namespace braid::cluster

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Home: the flow around a node's RowBook. It takes commands about the members that this node has
+// opened, from all nodes alike, keeps the bytes of what is staged, and moves them to the disks when
+// the book says so. Of a row that is locked here it knows no bytes: its members may be elsewhere.
+//
+// A command changes the book in the moment in which it is taken; what has to wait for a disk, or
+// for another node, goes on in a task.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "cluster/homes/home_link.h"
+#include "cluster/homes/row_book.h"
+#include "engine/base/buffer.h"
+#include "engine/io/disk.h"
+#include "engine/io/task.h"
+
+namespace braid::cluster {
+
+class Home {
+  public:
+    Home(const Geometry& geometry, TaskGroup& tasks) : geometry_(geometry), tasks_(tasks) {}
+    Home(const Home&) = delete;
+    Home& operator=(const Home&) = delete;
+
+    /// A member of this node. @param data_offset  bytes; its first data byte
+    void attach(MemberIndex member, std::unique_ptr<Disk> disk, std::uint64_t data_offset);
+    const DiskInfo& info(MemberIndex member) const { return members_.at(member).disk->info(); }
+
+    void take(const HomeCommand& command, HomeReply* reply);
+
+    const RowBook& book() const { return book_; }
+    /// What is staged, and not on a disk yet.
+    std::uint64_t memory_bytes() const { return memory_bytes_; }
+
+  private:
+    struct Member {
+        std::unique_ptr<Disk> disk;
+        std::uint64_t data_offset{0};
+        std::uint64_t changes{0};  // writes that are over; and how many of them a flush has covered
+        std::uint64_t flushed{0};
+    };
+    /// What an entry of the book is to change: its rows one after the other; no bytes: zeroes.
+    struct Content {
+        Buffer bytes;
+        bool may_free{false};
+    };
+    struct Waiter {
+        Event told;
+    };
+
+    void answer(const HomeCommand& command, HomeReply* reply, DriveResult result);
+    void stage(const HomeCommand& command, HomeReply* reply);
+    int unapplied_error(MemberIndex member) const;
+    void carry_out(const Effects& effects);
+    Task<void> read(HomeCommand command, HomeReply* reply);
+    Task<DriveResult> read_window(MemberIndex member, WindowRows at, std::byte* into);
+    Task<void> flush(HomeCommand command, HomeReply* reply);
+    Task<DriveResult> flush_member(MemberIndex member);
+    Task<void> apply(EntryNumber entry);
+    Task<int> write_content(EntryNumber entry);
+    std::uint64_t offset_of(MemberIndex member, WindowIndex window, std::uint32_t row) const;
+
+    const Geometry& geometry_;
+    TaskGroup& tasks_;
+    RowBook book_;
+    std::map<MemberIndex, Member> members_;
+    std::map<EntryNumber, Content> contents_;
+    std::map<EntryNumber, int> unapplied_;  // the errno of entries that could not be written
+    std::set<EntryNumber> retrying_;        // of those
+    std::map<CommandId, std::pair<HomeCommand, HomeReply*>> locking_;
+    std::map<WaiterNumber, Waiter*> waiting_;
+    std::uint64_t next_waiter_{1};
+    std::uint64_t memory_bytes_{0};
+};
+
+/// To a home on the same node.
+class HomeCall final : public HomeLink {
+  public:
+    explicit HomeCall(Home& home) : home_(home) {}
+    void send(const HomeCommand& command, HomeReply* reply) override { home_.take(command, reply); }
+
+  private:
+    Home& home_;
+};
+
+}  // namespace braid::cluster

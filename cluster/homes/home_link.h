@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// HomeLink: from one node to one home. Commands arrive in the order in which they were sent, each
+// once; answers come in any order. On the same node it is a call.
+#pragma once
+
+#include <cstdint>
+
+#include "cluster/homes/row_book.h"
+#include "engine/layout/geometry.h"
+#include "engine/members/drive.h"
+#include "engine/members/row_homes.h"
+
+namespace braid::cluster {
+
+enum class HomeCommandKind : std::uint8_t {
+    // answered
+    read,   // rows of a member, as the last decided write has them
+    lock,   // when the claim holds the rows
+    stage,  // at once
+    flush,  // when every write that was staged before it is on the member's device, durably
+    // not answered
+    decide,
+    drop,
+    unlock,
+    finished,  // nothing but HomeCommand::finished
+};
+
+struct HomeCommand {
+    HomeCommandKind kind{HomeCommandKind::read};
+    CommandId id;               // of the claim or the write
+    std::uint64_t finished{0};  // of the sender: RowBook::finished()
+    MemberIndex member{};       // read, stage, flush
+    RowIndex first{};           // read: of the member, and how many
+    std::uint64_t count{0};
+    std::byte* into{nullptr};            // read: filled before the answer comes
+    WindowRows at;                       // lock, stage
+    LockMode mode{LockMode::exclusive};  // lock
+    const StagedRows* staged{nullptr};   // stage: stays until the answer comes
+};
+
+struct HomeAnswer {
+    DriveResult result;
+    std::uint64_t applied_upto{0};  // of whoever asked: RowBook::applied_upto()
+};
+
+/// Who waits for an answer. It lives until then.
+class HomeReply {
+  public:
+    virtual ~HomeReply() = default;
+    virtual void answered(const HomeAnswer& answer) = 0;
+};
+
+class HomeLink {
+  public:
+    virtual ~HomeLink() = default;
+    /// @param reply  none for a command that is not answered
+    virtual void send(const HomeCommand& command, HomeReply* reply) = 0;
+};
+
+}  // namespace braid::cluster

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// NodeHomes: RowHomes for one node of a cluster. It knows which node is home of which member, sends
+// the commands there, and finds the authority of a row: the home of the member that has the row's P.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "cluster/homes/home_link.h"
+#include "cluster/homes/own_writes.h"
+#include "engine/layout/geometry.h"
+#include "engine/members/drive.h"
+#include "engine/members/row_homes.h"
+
+namespace braid::cluster {
+
+class NodeHomes final : public RowHomes {
+  public:
+    struct Setup {
+        const Geometry& geometry;
+        NodeBoot self;
+        std::vector<HomeLink*> links;        // by home
+        std::vector<std::uint32_t> home_of;  // by member
+    };
+    struct Counts {
+        std::uint64_t locks{0};
+        std::uint64_t writes{0};
+        std::uint64_t writes_dropped{0};
+        std::uint64_t commands{0};  // to other homes as to the own
+    };
+
+    explicit NodeHomes(Setup setup);
+    NodeHomes(const NodeHomes&) = delete;
+    NodeHomes& operator=(const NodeHomes&) = delete;
+
+    /// A drive for Members that sends what is wanted to the member's home.
+    /// @param info  of the device behind it
+    std::unique_ptr<Drive> drive(MemberIndex member, DiskInfo info, std::uint64_t data_offset);
+
+    Task<Result<LockId>> lock(WindowPlace place, RowMask rows, RowLockMode mode) override;
+    void unlock(LockId lock) override;
+    WriteId begin_write(MemberSet participants) override;
+    void decide(WriteId write) override { settle(write, HomeCommandKind::decide); }
+    void drop(WriteId write) override { settle(write, HomeCommandKind::drop); }
+
+    /// Tells every home what is over everywhere, so that it can forget it: for when there is nothing
+    /// else to be sent.
+    void tell_finished();
+
+    const OwnWrites& writes() const { return writes_; }
+    const Counts& counts() const { return counts_; }
+
+  private:
+    class RemoteDrive;
+    struct Waiting;
+
+    std::uint32_t authority_of(WindowPlace place) const;
+    void send(std::uint32_t home, HomeCommand command, HomeReply* reply);
+    void settle(WriteId write, HomeCommandKind kind);
+
+    const Geometry& geometry_;
+    NodeBoot self_;
+    std::vector<HomeLink*> links_;
+    std::vector<std::uint32_t> home_of_;
+    OwnWrites writes_;
+    std::map<LockId, std::uint32_t> locks_;  // the authority of each
+    std::uint64_t last_claim_{0};
+    Counts counts_;
+};
+
+}  // namespace braid::cluster

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Several nodes serve the same rows, without faults.
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "tests/cluster/register_history.h"
+#include "tests/cluster/sim_cluster.h"
+
+namespace braid::sim {
+namespace {
+
+using test::RegisterHistory;
+
+/// Clients of all nodes, who write and read the same few stripes, and what they saw.
+class Clients {
+  public:
+    explicit Clients(SimCluster& cluster) : cluster_(cluster), rng_(cluster.loop().rng().next()) {
+        histories_.assign(cluster.geometry().data_size() / sector_size, RegisterHistory(0));
+    }
+    void run(std::uint32_t nodes, std::uint32_t clients, std::uint32_t requests) {
+        TaskGroup tasks(cluster_.loop().ready());
+        for (std::uint32_t i = 0; i != nodes * clients; ++i) {
+            tasks.spawn(client(i % nodes, requests));
+        }
+        while (tasks.running() != 0) ASSERT_TRUE(cluster_.loop().step()) << "nothing goes on";
+    }
+    /// Reads all of it through each node, and looks at what was ever seen.
+    void check(std::uint32_t nodes) {
+        for (std::uint32_t node = 0; node != nodes; ++node) {
+            const std::uint64_t size = cluster_.geometry().data_size();
+            cluster_.loop().run_until_done(read(node, 0, size));
+        }
+        for (std::size_t i = 0; i != histories_.size(); ++i) {
+            ASSERT_EQ(histories_[i].fault(), "") << "sector " << i;
+        }
+        ASSERT_EQ(torn_, 0u);
+    }
+
+  private:
+    struct Place {
+        std::uint64_t offset{0};
+        std::uint64_t size{0};
+    };
+    /// Mostly a few sectors, now and then whole stripes.
+    Place draw() {
+        const std::uint64_t sectors = histories_.size();
+        const std::uint64_t stripe = cluster_.geometry().stripe_data_size() / sector_size;
+        if (rng_.chance(5)) {
+            return {rng_.below(sectors / stripe) * stripe * sector_size, stripe * sector_size};
+        }
+        const std::uint64_t most = rng_.chance(4) ? stripe : 20;
+        const std::uint64_t count = 1 + rng_.below(most);
+        return {rng_.below(sectors - count + 1) * sector_size, count * sector_size};
+    }
+    Task<void> client(std::uint32_t node, std::uint32_t requests) {
+        for (std::uint32_t i = 0; i != requests; ++i) {
+            const Place at = draw();
+            const std::uint64_t what = rng_.below(20);
+            if (what == 0) {
+                IoRequest request;
+                request.kind = IoKind::flush;
+                EXPECT_TRUE(co_await cluster_.ask(node, request));
+            } else if (what < 12) {
+                co_await write(node, at.offset, at.size, what == 1);
+            } else {
+                co_await read(node, at.offset, at.size);
+            }
+        }
+    }
+    Task<void> write(std::uint32_t node, std::uint64_t offset, std::uint64_t size, bool fua) {
+        const std::uint64_t value = ++values_;
+        Buffer data(size);
+        for (std::uint64_t at = 0; at != size; at += sizeof value) {
+            std::memcpy(data.data() + at, &value, sizeof value);
+        }
+        IoRequest request;
+        request.kind = IoKind::write;
+        request.fua = fua;
+        request.offset = offset;
+        request.size = size;
+        request.data = data.data();
+        const std::uint64_t begin = ++time_;
+        EXPECT_TRUE(co_await cluster_.ask(node, request));
+        const std::uint64_t end = ++time_;
+        for (std::uint64_t at = offset; at != offset + size; at += sector_size) {
+            histories_[at / sector_size].write(value, begin, end);
+        }
+    }
+    Task<void> read(std::uint32_t node, std::uint64_t offset, std::uint64_t size) {
+        Buffer data(size);
+        IoRequest request;
+        request.offset = offset;
+        request.size = size;
+        request.data = data.data();
+        const std::uint64_t begin = ++time_;
+        EXPECT_TRUE(co_await cluster_.ask(node, request));
+        const std::uint64_t end = ++time_;
+        for (std::uint64_t at = 0; at != size; at += sector_size) {
+            std::array<std::uint64_t, sector_size / sizeof(std::uint64_t)> words{};
+            std::memcpy(words.data(), data.data() + at, sector_size);
+            const bool whole = std::ranges::count(words, words[0]) == std::ssize(words);
+            torn_ += whole ? 0 : 1;
+            histories_[(offset + at) / sector_size].read(words[0], begin, end);
+        }
+    }
+
+    SimCluster& cluster_;
+    Rng rng_;
+    std::vector<RegisterHistory> histories_;  // of each sector
+    std::uint64_t values_{0};
+    std::uint64_t time_{0};
+    std::uint64_t torn_{0};  // sectors that were partly of one write and partly of another
+};
+
+struct Shape {
+    Level level;
+    std::uint32_t members;
+    std::uint32_t nodes;
+    std::uint32_t homes;
+    const char* name;
+};
+
+class SharedRows : public ::testing::TestWithParam<Shape> {};
+
+// Goal: R1 across nodes. Method: clients of all nodes write and read the same stripes, commands and
+// answers take their time and come in many orders; then every sector is to look like one register,
+// parity is to be true, and no book is to have anything left.
+TEST_P(SharedRows, EverySectorIsOneRegister) {
+    const Shape& shape = GetParam();
+    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        SimClusterOptions options;
+        options.seed = seed;
+        options.level = shape.level;
+        options.members = shape.members;
+        options.nodes = shape.nodes;
+        options.homes = shape.homes;
+        options.stripes = 1 + seed % 3;
+        SimCluster cluster(options);
+        Clients clients(cluster);
+        clients.run(shape.nodes, 3, 20);
+        cluster.settle();
+        clients.check(shape.nodes);
+        EXPECT_EQ(cluster.wrong_rows(), 0u);
+        if (HasFatalFailure() || HasNonfatalFailure()) return;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, SharedRows,
+                         ::testing::Values(Shape{Level::raid5, 3, 1, 0, "Raid5OneNode"},
+                                           Shape{Level::raid5, 3, 2, 0, "Raid5TwoNodes"},
+                                           Shape{Level::raid5, 4, 3, 0, "Raid5ThreeNodes"},
+                                           Shape{Level::raid5, 4, 3, 2,
+                                                 "Raid5OneNodeIsHomeOfNothing"},
+                                           Shape{Level::raid4, 4, 3, 0, "Raid4ThreeNodes"},
+                                           Shape{Level::raid6, 6, 3, 0, "Raid6ThreeNodes"},
+                                           Shape{Level::raid6, 5, 5, 0, "Raid6FiveNodes"}),
+                         [](const auto& shape) { return shape.param.name; });
+
+// ---- what a request costs ------------------------------------------------------------------------
+
+struct Costs {
+    Level level;
+    std::uint32_t members;
+    const char* name;
+};
+
+class RoundTrips : public ::testing::TestWithParam<Costs> {
+  protected:
+    static constexpr std::uint64_t one_way = 1'000'000'000;
+
+    /// From a node that is home of nothing, to homes that are all equally far; disks take next to no
+    /// time.
+    static SimClusterOptions far_away(const Costs& costs) {
+        SimClusterOptions options;
+        options.level = costs.level;
+        options.members = costs.members;
+        options.nodes = 4;
+        options.homes = 3;
+        options.disk_nanos = 1;
+        options.delay = {one_way, 0};
+        return options;
+    }
+    /// Round trips until the client was answered.
+    static std::uint64_t trips(SimCluster& cluster, const IoRequest& request) {
+        const std::uint64_t begin = cluster.loop().now().value;
+        EXPECT_TRUE(cluster.run(3, request));
+        const std::uint64_t took = cluster.loop().now().value - begin;
+        return (took + one_way / 2) / (2 * one_way);
+    }
+};
+
+TEST_P(RoundTrips, AreAsFewAsTheProtocolSays) {
+    SimCluster cluster(far_away(GetParam()));
+    Buffer data(cluster.geometry().stripe_data_size());
+    IoRequest request;
+    request.kind = IoKind::write;
+    request.data = data.data();
+    request.size = row_size;
+    EXPECT_EQ(trips(cluster, request), 3u) << "a small write: lock, read, stage";
+    request.fua = true;
+    EXPECT_EQ(trips(cluster, request), 4u) << "and durable";
+    request.fua = false;
+    request.size = data.size();
+    EXPECT_EQ(trips(cluster, request), 2u) << "a full stripe: lock, stage";
+    request.fua = true;
+    EXPECT_EQ(trips(cluster, request), 3u) << "and durable";
+    request = IoRequest{};
+    request.data = data.data();
+    request.size = row_size;
+    EXPECT_EQ(trips(cluster, request), 1u) << "a read";
+    request.size = data.size();
+    EXPECT_EQ(trips(cluster, request), 1u) << "a read of several members";
+    cluster.settle();
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, RoundTrips,
+                         ::testing::Values(Costs{Level::raid5, 4, "Raid5"},
+                                           Costs{Level::raid6, 6, "Raid6"}),
+                         [](const auto& costs) { return costs.param.name; });
+
+// ---- zeros, and what is durable ------------------------------------------------------------------
+
+IoRequest request_of(IoKind kind, std::uint64_t offset, Buffer& data) {
+    IoRequest request;
+    request.kind = kind;
+    request.offset = offset;
+    request.size = data.size();
+    request.data = kind == IoKind::zero ? nullptr : data.data();
+    return request;
+}
+
+TEST(SharedZeroes, AreSeenByAllAndParityIsTrue) {
+    for (const bool zero_fast : {true, false}) {
+        SimClusterOptions options;
+        options.level = Level::raid6;
+        options.members = 5;
+        options.zero_fast = zero_fast;
+        SimCluster cluster(options);
+        Buffer ones(cluster.geometry().data_size());
+        std::memset(ones.data(), 0xee, ones.size());
+        ASSERT_TRUE(cluster.run(0, request_of(IoKind::write, 0, ones)));
+        const std::uint64_t begin = 3 * sector_size;
+        const std::uint64_t end = ones.size() - 5 * sector_size;
+        Buffer some(end - begin);
+        ASSERT_TRUE(cluster.run(1, request_of(IoKind::zero, begin, some)));
+        Buffer all(ones.size());
+        ASSERT_TRUE(cluster.run(2, request_of(IoKind::read, 0, all)));
+        std::memset(ones.data() + begin, 0, end - begin);
+        EXPECT_TRUE(all == ones);
+        cluster.settle();
+        EXPECT_EQ(cluster.wrong_rows(), 0u);
+    }
+}
+
+// R2: what one node has acknowledged another one makes durable.
+TEST(SharedFlush, CoversWhatOtherNodesAcknowledged) {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        SimClusterOptions options;
+        options.seed = seed;
+        SimCluster cluster(options);
+        Buffer data(cluster.geometry().data_size());
+        std::memset(data.data(), 0xee, data.size());
+        ASSERT_TRUE(cluster.run(0, request_of(IoKind::write, 0, data)));
+        ASSERT_TRUE(cluster.flush(1));
+        for (std::uint32_t i = 0; i != 4; ++i) {
+            cluster.platter(i).cut_power([](std::size_t, std::uint64_t) { return false; });
+        }
+        Buffer all(data.size());
+        ASSERT_TRUE(cluster.run(2, request_of(IoKind::read, 0, all)));
+        ASSERT_TRUE(all == data) << "seed " << seed;
+        EXPECT_EQ(cluster.wrong_rows(), 0u);
+    }
+}
+
+}  // namespace
+}  // namespace braid::sim

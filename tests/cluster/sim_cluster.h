@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Several nodes in one thread and one seed: each serves clients and is home of some members, and
+// commands between them take their time. Nobody decides anything here, and no member fails.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cluster/homes/home.h"
+#include "cluster/homes/node_homes.h"
+#include "engine/serving/serving.h"
+#include "parity/parity.h"
+#include "tests/sim/sim_disk.h"
+
+namespace braid::sim {
+
+/// Agrees to nothing: whoever calls it has met what cannot happen here.
+class NobodyDecides final : public Decider {
+  public:
+    void read_failed(MemberIndex, int) override { fail("read_failed"); }
+    void flush_failed(MemberIndex, int) override { fail("flush_failed"); }
+    void strip_write_failed(MemberIndex, int) override { fail("strip_write_failed"); }
+    Task<Result<void>> losses_durable() override { return failed("losses_durable"); }
+    Task<Result<void>> rows_doubtful(std::vector<BadRange>) override {
+        return failed("rows_doubtful");
+    }
+    Task<Result<void>> rows_unknown(std::vector<BadRange>) override {
+        return failed("rows_unknown");
+    }
+    Task<Result<void>> rows_known(std::vector<BadRange>) override { return failed("rows_known"); }
+    void walk_begun(const WalkOrder&) override { fail("walk_begun"); }
+    void walk_passed() override { fail("walk_passed"); }
+    Task<Result<void>> walk_at(WalkPosition) override { return failed("walk_at"); }
+    void walk_ended(WalkPosition, Result<void>) override { fail("walk_ended"); }
+    void rows_wrong(WindowPlace, RowMask, RoleSet, std::string) override { fail("rows_wrong"); }
+    void write_refused(WindowPlace, RowMask, RoleSet) override { fail("write_refused"); }
+
+  private:
+    static void fail(const char* what) { ADD_FAILURE() << "a decision is asked for: " << what; }
+    static Task<Result<void>> failed(const char* what) {
+        fail(what);
+        co_return Error{Errc::failed, "decider"};
+    }
+};
+
+/// How long a command, or an answer, is on its way.
+struct SimDelay {
+    std::uint64_t nanos_min{1'000};
+    std::uint64_t nanos_by_chance{2'000'000};
+    std::uint64_t draw(Rng& rng) const {
+        return nanos_min + (nanos_by_chance == 0 ? 0 : rng.below(nanos_by_chance));
+    }
+};
+
+class SimLink final : public cluster::HomeLink {
+  public:
+    SimLink(SimLoop& loop, cluster::Home& home, const SimDelay& delay)
+        : loop_(loop), home_(home), delay_(delay) {}
+
+    void send(const cluster::HomeCommand& command, cluster::HomeReply* reply) override {
+        const std::uint64_t now = loop_.now().value;
+        arrival_ = std::max(arrival_, now + delay_.draw(loop_.rng()));
+        Answer* answer = nullptr;
+        if (reply != nullptr) answer = &answers_.emplace_back(*this, *reply);
+        loop_.after(arrival_ - now, [this, command, answer] { home_.take(command, answer); });
+    }
+
+  private:
+    struct Answer final : cluster::HomeReply {
+        Answer(SimLink& the_link, cluster::HomeReply& whose) : link(the_link), to(whose) {}
+        SimLink& link;
+        cluster::HomeReply& to;
+        void answered(const cluster::HomeAnswer& told) override {
+            link.loop_.after(link.delay_.draw(link.loop_.rng()),
+                             [this, told] { to.answered(told); });
+        }
+    };
+
+    SimLoop& loop_;
+    cluster::Home& home_;
+    const SimDelay& delay_;
+    std::uint64_t arrival_{0};  // of the last command: the next one comes no earlier
+    std::deque<Answer> answers_;
+};
+
+struct SimClusterOptions {
+    std::uint64_t seed{1};
+    Level level{Level::raid5};
+    std::uint32_t members{4};
+    std::uint32_t nodes{3};
+    std::uint32_t homes{0};  // the first ones have the members; 0: all nodes do
+    std::uint64_t strip_size{16u << 10};
+    std::uint64_t stripes{4};
+    bool zero_fast{true};
+    std::uint64_t disk_nanos{1'000'000};
+    SimDelay delay;
+};
+
+class SimCluster {
+  public:
+    static constexpr std::uint64_t data_offset = 64u << 10;
+
+    explicit SimCluster(SimClusterOptions options)
+        : options_(options), loop_(options.seed), configuration_(configuration_of(options)) {
+        geometry_ = Geometry::of(configuration_);
+        for (std::uint32_t i = 0; i != options_.nodes; ++i) {
+            nodes_.push_back(std::make_unique<Node>(*this));
+        }
+        for (std::uint32_t i = 0; i != options_.members; ++i) attach(MemberIndex{i});
+        for (std::uint32_t i = 0; i != options_.nodes; ++i) nodes_[i]->join(*this, i);
+    }
+    SimCluster(const SimCluster&) = delete;
+    SimCluster& operator=(const SimCluster&) = delete;
+
+    SimLoop& loop() { return loop_; }
+    const Geometry& geometry() const { return geometry_; }
+    cluster::Home& home(std::uint32_t node) { return nodes_[node]->home; }
+    cluster::NodeHomes& homes(std::uint32_t node) { return *nodes_[node]->homes; }
+    Counters counters(std::uint32_t node) { return nodes_[node]->serving->counters(); }
+    SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
+
+    /// Asks one node, and waits for its answer.
+    Task<Result<void>> ask(std::uint32_t node, IoRequest request) {
+        Event over;
+        request.user = &over;
+        request.done = [](IoRequest& done) { static_cast<Event*>(done.user)->set(); };
+        nodes_[node]->serving->submit(request);
+        co_await over.wait();
+        if (request.ok) co_return Result<void>{};
+        co_return request.error;
+    }
+    Result<void> run(std::uint32_t node, IoRequest request) {
+        return loop_.run_until_done(ask(node, request));
+    }
+    Result<void> flush(std::uint32_t node) {
+        IoRequest request;
+        request.kind = IoKind::flush;
+        return run(node, request);
+    }
+
+    /// Nothing is under way any more: all is on the platters, and no book has anything.
+    void settle() {
+        for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+            EXPECT_TRUE(flush(node)) << "node " << node;
+        }
+        for (std::uint32_t node = 0; node != options_.nodes; ++node) homes(node).tell_finished();
+        while (loop_.step()) {
+        }
+        for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+            EXPECT_EQ(homes(node).writes().open(), 0u) << "node " << node;
+            EXPECT_TRUE(home(node).book().empty()) << "node " << node;
+            EXPECT_TRUE(home(node).book().holds_together());
+            EXPECT_EQ(home(node).memory_bytes(), 0u);
+        }
+    }
+    /// Rows whose parity is not that of their data.
+    std::uint64_t wrong_rows() const {
+        std::uint64_t wrong = 0;
+        for (std::uint64_t stripe = 0; stripe != geometry_.stripes; ++stripe) {
+            for (std::uint64_t at = 0; at != geometry_.strip_size; at += row_size) {
+                wrong += is_true(StripeIndex{stripe}, at) ? 0 : 1;
+            }
+        }
+        return wrong;
+    }
+
+  private:
+    struct Node {
+        explicit Node(SimCluster& cluster)
+            : tasks(cluster.loop_.ready()), home(cluster.geometry_, tasks) {}
+        void join(SimCluster& cluster, std::uint32_t self) {
+            std::vector<cluster::HomeLink*> to;
+            for (const auto& node : cluster.nodes_) {
+                links.emplace_back(cluster.loop_, node->home, cluster.options_.delay);
+                to.push_back(node.get() == this ? static_cast<cluster::HomeLink*>(&own)
+                                                : &links.back());
+            }
+            homes = std::make_unique<cluster::NodeHomes>(cluster::NodeHomes::Setup{
+                cluster.geometry_, {self + 1, 1}, std::move(to), cluster.home_of_});
+            serving = std::make_unique<Serving>(Serving::Setup{
+                cluster.loop_.ready(), cluster.loop_, cluster.geometry_, cluster.configuration_,
+                tasks, decider, 16u << 20, false, homes.get()});
+            for (std::uint32_t i = 0; i != cluster.options_.members; ++i) {
+                const MemberIndex member{i};
+                const DiskInfo info = cluster.nodes_[cluster.home_of_[i]]->home.info(member);
+                serving->attach_drive(member, homes->drive(member, info, data_offset), data_offset);
+            }
+            serving->members().refresh();
+            serving->adopt(cluster.configuration_);
+            serving->members().set_loss_version_durable(serving->members().loss_version());
+        }
+        ~Node() {
+            if (serving) serving->abandon();
+            tasks.clear();
+        }
+
+        TaskGroup tasks;
+        NobodyDecides decider;
+        cluster::Home home;
+        cluster::HomeCall own{home};
+        std::deque<SimLink> links;
+        std::unique_ptr<cluster::NodeHomes> homes;
+        std::unique_ptr<Serving> serving;
+    };
+
+    static Configuration configuration_of(const SimClusterOptions& options) {
+        Configuration configuration;
+        configuration.level = options.level;
+        configuration.strip_size = options.strip_size;
+        configuration.member_count = options.members;
+        configuration.stripes = options.stripes;
+        for (std::uint32_t i = 0; i != options.members; ++i) {
+            MemberRecord record;
+            record.role = MemberIndex{i};
+            record.state = MemberState::in_sync;
+            record.uuid.bytes[0] = static_cast<std::uint8_t>(i + 1);
+            record.data_offset = data_offset;
+            configuration.members.push_back(record);
+        }
+        configuration.volumes.push_back({"0", StripeIndex{0}, options.stripes});
+        return configuration;
+    }
+    void attach(MemberIndex member) {
+        const std::uint32_t homes = options_.homes == 0 ? options_.nodes : options_.homes;
+        auto platter =
+            std::make_shared<SimPlatter>(data_offset + options_.stripes * options_.strip_size);
+        platter->zero_fast = options_.zero_fast;
+        platter->latency_nanos = options_.disk_nanos;
+        home_of_.push_back(raw(member) % homes);
+        nodes_[home_of_.back()]->home.attach(
+            member, std::make_unique<SimDisk>(loop_, platter, "m" + std::to_string(raw(member))),
+            data_offset);
+        platters_.push_back(std::move(platter));
+    }
+    bool is_true(StripeIndex stripe, std::uint64_t at) const {
+        std::vector<const std::byte*> data;
+        const auto strip = [&](Role role) {
+            return platters_[raw(geometry_.member_of(stripe, role))]->content.data() + data_offset +
+                   geometry_.strip_offset(stripe) + at;
+        };
+        for (const Role role : geometry_.data_roles()) data.push_back(strip(role));
+        Buffer p(row_size);
+        Buffer q(row_size);
+        const bool two = geometry_.parities() == 2;
+        parity::compute_p(p.span(), {data.data(), data.size()});
+        if (two) parity::compute_q(q.span(), {data.data(), data.size()});
+        if (std::memcmp(p.data(), strip(geometry_.p()), row_size) != 0) return false;
+        return !two || std::memcmp(q.data(), strip(geometry_.q()), row_size) == 0;
+    }
+
+    SimClusterOptions options_;
+    SimLoop loop_;
+    Configuration configuration_;
+    Geometry geometry_;
+    std::vector<std::uint32_t> home_of_;
+    std::vector<std::shared_ptr<SimPlatter>> platters_;
+    std::vector<std::unique_ptr<Node>> nodes_;
+};
+
+}  // namespace braid::sim
