@@ -118,6 +118,7 @@ struct Shape {
     std::uint32_t members;
     std::uint32_t nodes;
     std::uint32_t homes;
+    std::uint32_t lost;
     const char* name;
 };
 
@@ -136,6 +137,7 @@ TEST_P(SharedRows, EverySectorIsOneRegister) {
         options.members = shape.members;
         options.nodes = shape.nodes;
         options.homes = shape.homes;
+        options.lost = shape.lost;
         options.stripes = 1 + seed % 3;
         SimCluster cluster(options);
         Clients clients(cluster);
@@ -148,14 +150,18 @@ TEST_P(SharedRows, EverySectorIsOneRegister) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, SharedRows,
-                         ::testing::Values(Shape{Level::raid5, 3, 1, 0, "Raid5OneNode"},
-                                           Shape{Level::raid5, 3, 2, 0, "Raid5TwoNodes"},
-                                           Shape{Level::raid5, 4, 3, 0, "Raid5ThreeNodes"},
-                                           Shape{Level::raid5, 4, 3, 2,
+                         ::testing::Values(Shape{Level::raid5, 3, 1, 0, 0, "Raid5OneNode"},
+                                           Shape{Level::raid5, 3, 2, 0, 0, "Raid5TwoNodes"},
+                                           Shape{Level::raid5, 4, 3, 0, 0, "Raid5ThreeNodes"},
+                                           Shape{Level::raid5, 4, 3, 2, 0,
                                                  "Raid5OneNodeIsHomeOfNothing"},
-                                           Shape{Level::raid4, 4, 3, 0, "Raid4ThreeNodes"},
-                                           Shape{Level::raid6, 6, 3, 0, "Raid6ThreeNodes"},
-                                           Shape{Level::raid6, 5, 5, 0, "Raid6FiveNodes"}),
+                                           Shape{Level::raid4, 4, 3, 0, 0, "Raid4ThreeNodes"},
+                                           Shape{Level::raid6, 6, 3, 0, 0, "Raid6ThreeNodes"},
+                                           Shape{Level::raid6, 5, 5, 0, 0, "Raid6FiveNodes"},
+                                           Shape{Level::raid5, 4, 3, 0, 1, "Raid5Degraded"},
+                                           Shape{Level::raid4, 4, 2, 0, 1, "Raid4Degraded"},
+                                           Shape{Level::raid6, 5, 3, 0, 1, "Raid6OneLost"},
+                                           Shape{Level::raid6, 6, 3, 2, 2, "Raid6TwoLost"}),
                          [](const auto& shape) { return shape.param.name; });
 
 // ---- what a request costs ------------------------------------------------------------------------
@@ -163,6 +169,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, SharedRows,
 struct Costs {
     Level level;
     std::uint32_t members;
+    std::uint32_t lost;
     const char* name;
 };
 
@@ -176,6 +183,7 @@ class RoundTrips : public ::testing::TestWithParam<Costs> {
         SimClusterOptions options;
         options.level = costs.level;
         options.members = costs.members;
+        options.lost = costs.lost;
         options.nodes = 4;
         options.homes = 3;
         options.disk_nanos = 1;
@@ -189,35 +197,59 @@ class RoundTrips : public ::testing::TestWithParam<Costs> {
         const std::uint64_t took = cluster.loop().now().value - begin;
         return (took + one_way / 2) / (2 * one_way);
     }
+    /// The first byte of a data strip whose member is lost, or is not.
+    static std::uint64_t strip_that_is(const SimCluster& cluster, bool lost) {
+        const Geometry& geometry = cluster.geometry();
+        for (StripeIndex stripe{}; raw(stripe) != geometry.stripes; ++stripe) {
+            for (const Role role : geometry.data_roles()) {
+                if (cluster.is_lost(geometry.member_of(stripe, role)) == lost) {
+                    return geometry.array_offset_of({stripe, role, 0});
+                }
+            }
+        }
+        ADD_FAILURE() << "no such strip";
+        return 0;
+    }
+    static IoRequest write_of(const Buffer& data, std::uint64_t offset, std::uint64_t size) {
+        IoRequest request;
+        request.kind = IoKind::write;
+        request.offset = offset;
+        request.data = const_cast<std::byte*>(data.data());  // NOLINT: a write only reads it
+        request.size = size;
+        return request;
+    }
 };
 
 TEST_P(RoundTrips, AreAsFewAsTheProtocolSays) {
     SimCluster cluster(far_away(GetParam()));
     Buffer data(cluster.geometry().stripe_data_size());
-    IoRequest request;
-    request.kind = IoKind::write;
-    request.data = data.data();
-    request.size = row_size;
+    const std::uint64_t live = strip_that_is(cluster, false);
+    IoRequest request = write_of(data, live, row_size);
     EXPECT_EQ(trips(cluster, request), 3u) << "a small write: lock, read, stage";
     request.fua = true;
     EXPECT_EQ(trips(cluster, request), 4u) << "and durable";
-    request.fua = false;
-    request.size = data.size();
+    request = write_of(data, 0, data.size());
     EXPECT_EQ(trips(cluster, request), 2u) << "a full stripe: lock, stage";
     request.fua = true;
     EXPECT_EQ(trips(cluster, request), 3u) << "and durable";
-    request = IoRequest{};
-    request.data = data.data();
-    request.size = row_size;
+    request = write_of(data, live, row_size);
+    request.kind = IoKind::read;
     EXPECT_EQ(trips(cluster, request), 1u) << "a read";
-    request.size = data.size();
-    EXPECT_EQ(trips(cluster, request), 1u) << "a read of several members";
+    if (GetParam().lost != 0) {
+        const std::uint64_t lost = strip_that_is(cluster, true);
+        request.offset = lost;
+        EXPECT_EQ(trips(cluster, request), 2u) << "a computed read: lock, read";
+        EXPECT_EQ(trips(cluster, write_of(data, lost, row_size)), 3u)
+            << "a small write of what is lost";
+    }
     cluster.settle();
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, RoundTrips,
-                         ::testing::Values(Costs{Level::raid5, 4, "Raid5"},
-                                           Costs{Level::raid6, 6, "Raid6"}),
+                         ::testing::Values(Costs{Level::raid5, 4, 0, "Raid5"},
+                                           Costs{Level::raid6, 6, 0, "Raid6"},
+                                           Costs{Level::raid5, 4, 1, "Raid5Degraded"},
+                                           Costs{Level::raid6, 6, 1, "Raid6OneLost"}),
                          [](const auto& costs) { return costs.param.name; });
 
 // ---- zeros, and what is durable ------------------------------------------------------------------

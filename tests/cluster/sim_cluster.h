@@ -9,6 +9,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -95,6 +96,7 @@ struct SimClusterOptions {
     std::uint32_t members{4};
     std::uint32_t nodes{3};
     std::uint32_t homes{0};  // the first ones have the members; 0: all nodes do
+    std::uint32_t lost{0};   // members that are missing: the first ones
     std::uint64_t strip_size{16u << 10};
     std::uint64_t stripes{4};
     bool zero_fast{true};
@@ -159,6 +161,7 @@ class SimCluster {
             EXPECT_EQ(home(node).memory_bytes(), 0u);
         }
     }
+    bool is_lost(MemberIndex member) const { return raw(member) < options_.lost; }
     /// Rows whose parity is not that of their data.
     std::uint64_t wrong_rows() const {
         std::uint64_t wrong = 0;
@@ -186,7 +189,7 @@ class SimCluster {
             serving = std::make_unique<Serving>(Serving::Setup{
                 cluster.loop_.ready(), cluster.loop_, cluster.geometry_, cluster.configuration_,
                 tasks, decider, 16u << 20, false, homes.get()});
-            for (std::uint32_t i = 0; i != cluster.options_.members; ++i) {
+            for (std::uint32_t i = cluster.options_.lost; i != cluster.options_.members; ++i) {
                 const MemberIndex member{i};
                 const DiskInfo info = cluster.nodes_[cluster.home_of_[i]]->home.info(member);
                 serving->attach_drive(member, homes->drive(member, info, data_offset), data_offset);
@@ -218,7 +221,7 @@ class SimCluster {
         for (std::uint32_t i = 0; i != options.members; ++i) {
             MemberRecord record;
             record.role = MemberIndex{i};
-            record.state = MemberState::in_sync;
+            record.state = i < options.lost ? MemberState::missing : MemberState::in_sync;
             record.uuid.bytes[0] = static_cast<std::uint8_t>(i + 1);
             record.data_offset = data_offset;
             configuration.members.push_back(record);
@@ -238,20 +241,39 @@ class SimCluster {
             data_offset);
         platters_.push_back(std::move(platter));
     }
+    /// Parity fits what the members hold; with nothing to spare it always does.
     bool is_true(StripeIndex stripe, std::uint64_t at) const {
-        std::vector<const std::byte*> data;
-        const auto strip = [&](Role role) {
-            return platters_[raw(geometry_.member_of(stripe, role))]->content.data() + data_offset +
-                   geometry_.strip_offset(stripe) + at;
+        if (options_.lost == geometry_.parities()) return true;
+        BRAID_REQUIRE(options_.lost <= 1);
+        Buffer computed(row_size);
+        std::vector<const std::byte*> strips;  // by role
+        std::optional<Role> lost;
+        for (const Role role : RoleSet::first(geometry_.member_count)) {
+            const MemberIndex member = geometry_.member_of(stripe, role);
+            if (is_lost(member)) lost = role;
+            strips.push_back(is_lost(member)
+                                 ? computed.data()
+                                 : platters_[raw(member)]->content.data() + data_offset +
+                                       geometry_.strip_offset(stripe) + at);
+        }
+        const std::size_t data = geometry_.data_count();
+        const std::byte* p = strips[data];
+        const std::byte* q = geometry_.parities() == 2 ? strips[data + 1] : nullptr;
+        if (lost && raw(*lost) < data) {  // by P, so that Q still says something
+            std::vector<const std::byte*> others = strips;
+            others.resize(data);
+            others[raw(*lost)] = p;
+            parity::compute_p(computed.span(), {others.data(), others.size()});
+        }
+        Buffer right(row_size);
+        const auto fits = [&](const std::byte* strip) {
+            return strip == nullptr || strip == computed.data() ||
+                   std::memcmp(strip, right.data(), row_size) == 0;
         };
-        for (const Role role : geometry_.data_roles()) data.push_back(strip(role));
-        Buffer p(row_size);
-        Buffer q(row_size);
-        const bool two = geometry_.parities() == 2;
-        parity::compute_p(p.span(), {data.data(), data.size()});
-        if (two) parity::compute_q(q.span(), {data.data(), data.size()});
-        if (std::memcmp(p.data(), strip(geometry_.p()), row_size) != 0) return false;
-        return !two || std::memcmp(q.data(), strip(geometry_.q()), row_size) == 0;
+        parity::compute_p(right.span(), {strips.data(), data});
+        if (!fits(p)) return false;
+        parity::compute_q(right.span(), {strips.data(), data});
+        return fits(q);
     }
 
     SimClusterOptions options_;
