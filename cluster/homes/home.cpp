@@ -41,6 +41,9 @@ Buffer packed(const StagedRows& staged) {
 }
 
 DriveResult failed(int os_error) { return {DriveOutcome::failed, os_error}; }
+DriveResult lost() { return {DriveOutcome::lost, ENODEV}; }
+/// Not carried out, and no fault of the member's.
+DriveResult refused(int os_error) { return {DriveOutcome::fenced, os_error}; }
 
 }  // namespace
 
@@ -88,6 +91,8 @@ void Home::take(const HomeCommand& command, HomeReply* reply) {
         case HomeCommandKind::drop:
             book_.drop(command.id, effects);
             break;
+        case HomeCommandKind::progress:
+            return answer(command, reply, {});
         case HomeCommandKind::finished:
             break;
     }
@@ -118,7 +123,7 @@ void Home::carry_out(const Effects& effects) {
 
 void Home::stage(const HomeCommand& command, HomeReply* reply) {
     const StagedRows& staged = *command.staged;
-    if (!members_.contains(command.member)) return answer(command, reply, failed(ENODEV));
+    if (!members_.contains(command.member)) return answer(command, reply, refused(ENODEV));
     if (const int error = unapplied_error(command.member); error != 0) {
         return answer(command, reply, failed(error));
     }
@@ -127,13 +132,13 @@ void Home::stage(const HomeCommand& command, HomeReply* reply) {
     wanted.member = command.member;
     wanted.at = command.at;
     wanted.participants = staged.participants.bits();
+    wanted.has_bytes = !is_suspended(command.member);
     std::optional<EntryNumber> entry;
     const StageAnswer told = book_.stage(wanted, &entry);
     if (told != StageAnswer::staged) {
-        return answer(
-            command, reply,
-            told == StageAnswer::full ? failed(EBUSY) : DriveResult{DriveOutcome::fenced, ESTALE});
+        return answer(command, reply, refused(told == StageAnswer::full ? EBUSY : ESTALE));
     }
+    if (!wanted.has_bytes) return answer(command, reply, lost());
     if (entry) {
         Content content{packed(staged), staged.may_free};
         memory_bytes_ += content.bytes.size();
@@ -151,22 +156,58 @@ int Home::unapplied_error(MemberIndex member) const {
 }
 
 Task<void> Home::apply(EntryNumber entry) {
+    const MemberIndex member = book_.stage_of(entry).member;
+    const bool again = unapplied_.contains(entry);
     const int error = co_await write_content(entry);
-    Effects effects;
-    if (error == 0) {
-        ++members_.at(book_.stage_of(entry).member).changes;
-        const auto content = contents_.find(entry);
-        memory_bytes_ -= content->second.bytes.size();
-        contents_.erase(content);
+    if (error != 0 && error != ENOSPC && !is_suspended(member)) {
+        suspend(member);
+        listener_.member_suspended(member, error);
+    }
+    if (again && is_suspended(member)) {  // the book does not wait for it any more
+        forget_content(entry);
+        co_return;
+    }
+    if (error == 0 || is_suspended(member)) {  // there is no disk to put it on any more
+        ++members_.at(member).changes;
+        forget_content(entry);
         unapplied_.erase(entry);
+        Effects effects;
         book_.applied(entry, effects);
         carry_out(effects);
         co_return;
     }
     unapplied_[entry] = error;
     book_.apply_failed(entry);
-    // A flush would wait for it: it looks again, and tells of the error.
+    wake_all();  // a flush would wait for it: it looks again, and tells of the error
+}
+
+void Home::wake_all() {
     for (const auto& [number, waiter] : waiting_) waiter->told.set();
+}
+
+void Home::forget_content(EntryNumber entry) {
+    const auto content = contents_.find(entry);
+    if (content == contents_.end()) return;
+    memory_bytes_ -= content->second.bytes.size();
+    contents_.erase(content);
+}
+
+void Home::suspend(MemberIndex member) {
+    Member& at = members_.at(member);
+    if (at.suspended) return;
+    at.suspended = true;
+    std::vector<EntryNumber> over;  // but for what a disk is just being given the bytes of
+    for (const auto& [entry, content] : contents_) {
+        if (book_.stage_of(entry).member != member) continue;
+        if (!book_.is_applying(entry) && !retrying_.contains(entry)) over.push_back(entry);
+    }
+    for (const EntryNumber entry : over) forget_content(entry);
+    std::erase_if(unapplied_,
+                  [&](const auto& one) { return book_.stage_of(one.first).member == member; });
+    Effects effects;
+    book_.member_lost(member, effects);
+    carry_out(effects);
+    wake_all();
 }
 
 /// @return 0, or an errno
@@ -206,7 +247,7 @@ Task<int> Home::write_content(EntryNumber entry) {
 
 Task<void> Home::read(HomeCommand command, HomeReply* reply) {
     DriveResult result;
-    if (!members_.contains(command.member)) result = failed(ENODEV);
+    if (!members_.contains(command.member)) result = refused(ENODEV);
     RowIndex row = command.first;
     const RowIndex end = command.first + command.count;
     std::byte* into = command.into;
@@ -228,6 +269,7 @@ Task<void> Home::read(HomeCommand command, HomeReply* reply) {
 Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, std::byte* into) {
     std::optional<std::vector<RowBook::Source>> sources;
     for (;;) {
+        if (is_suspended(member) && !BRAID_MUTANT(suspended_member_read)) co_return lost();
         Waiter waiter;
         const WaiterNumber number{next_waiter_++};
         sources = book_.read(member, at, number);
@@ -268,6 +310,7 @@ Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, std::byte
         submit(*members_.at(member).disk, group, op);
     });
     co_await group;
+    if (is_suspended(member) && !BRAID_MUTANT(suspended_member_read)) co_return lost();
     for (std::uint32_t i = 0; i != used; ++i) {
         if (ops[i].os_error != 0) co_return failed(ops[i].os_error);
     }
@@ -275,8 +318,8 @@ Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, std::byte
 }
 
 Task<void> Home::flush(HomeCommand command, HomeReply* reply) {
-    const DriveResult result =
-        members_.contains(command.member) ? co_await flush_member(command.member) : failed(ENODEV);
+    DriveResult result = refused(ENODEV);
+    if (members_.contains(command.member)) result = co_await flush_member(command.member);
     answer(command, reply, result);
 }
 
@@ -287,6 +330,7 @@ Task<DriveResult> Home::flush_member(MemberIndex member) {
         retrying_.erase(entry);
     }
     for (bool done = BRAID_MUTANT(flush_passes_staged); !done;) {
+        if (is_suspended(member)) co_return lost();
         if (const int error = unapplied_error(member); error != 0) co_return failed(error);
         Waiter waiter;
         const WaiterNumber number{next_waiter_++};
@@ -305,7 +349,11 @@ Task<DriveResult> Home::flush_member(MemberIndex member) {
     op.kind = DiskOpKind::flush;
     submit(*at.disk, group, op);
     co_await group;
-    if (!op.ok()) co_return failed(op.os_error);
+    if (!op.ok() && !at.suspended) {  // what it did not make durable no later one does
+        suspend(member);
+        listener_.member_suspended(member, op.os_error);
+    }
+    if (at.suspended) co_return lost();
     at.flushed = std::max(at.flushed, covered);
     co_return DriveResult{};
 }

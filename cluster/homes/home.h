@@ -21,9 +21,19 @@
 
 namespace braid::cluster {
 
+/// Told of what a home's members do; the verdict comes by Home::suspend(), or it does not.
+class HomeListener {
+  public:
+    virtual ~HomeListener() = default;
+    /// What was decided could not be written, and not for want of room, or a flush failed: the
+    /// member is suspended.
+    virtual void member_suspended(MemberIndex member, int os_error) = 0;
+};
+
 class Home {
   public:
-    Home(const Geometry& geometry, TaskGroup& tasks) : geometry_(geometry), tasks_(tasks) {}
+    Home(const Geometry& geometry, TaskGroup& tasks, HomeListener& listener)
+        : geometry_(geometry), tasks_(tasks), listener_(listener) {}
     Home(const Home&) = delete;
     Home& operator=(const Home&) = delete;
 
@@ -32,6 +42,9 @@ class Home {
     const DiskInfo& info(MemberIndex member) const { return members_.at(member).disk->info(); }
 
     void take(const HomeCommand& command, HomeReply* reply);
+    /// The member takes nothing any more, and gives nothing. What was staged on it happens without
+    /// it.
+    void suspend(MemberIndex member);
 
     const RowBook& book() const { return book_; }
     /// What is staged, and not on a disk yet.
@@ -41,6 +54,7 @@ class Home {
     struct Member {
         std::unique_ptr<Disk> disk;
         std::uint64_t data_offset{0};
+        bool suspended{false};
         std::uint64_t changes{0};  // writes that are over; and how many of them a flush has covered
         std::uint64_t flushed{0};
     };
@@ -56,6 +70,9 @@ class Home {
     void answer(const HomeCommand& command, HomeReply* reply, DriveResult result);
     void stage(const HomeCommand& command, HomeReply* reply);
     int unapplied_error(MemberIndex member) const;
+    bool is_suspended(MemberIndex member) const { return members_.at(member).suspended; }
+    void forget_content(EntryNumber entry);
+    void wake_all();
     void carry_out(const Effects& effects);
     Task<void> read(HomeCommand command, HomeReply* reply);
     Task<DriveResult> read_window(MemberIndex member, WindowRows at, std::byte* into);
@@ -67,6 +84,7 @@ class Home {
 
     const Geometry& geometry_;
     TaskGroup& tasks_;
+    HomeListener& listener_;
     RowBook book_;
     std::map<MemberIndex, Member> members_;
     std::map<EntryNumber, Content> contents_;

@@ -14,10 +14,11 @@ namespace braid::cluster {
 
 enum class HomeCommandKind : std::uint8_t {
     // answered
-    read,   // rows of a member, as the last decided write has them
-    lock,   // when the claim holds the rows
-    stage,  // at once
-    flush,  // when every write that was staged before it is on the member's device, durably
+    read,      // rows of a member, as the last decided write has them
+    lock,      // when the claim holds the rows
+    stage,     // at once
+    flush,     // when every write that was staged before it is on the member's device, durably
+    progress,  // at once: for HomeAnswer::applied_upto
     // not answered
     decide,
     drop,

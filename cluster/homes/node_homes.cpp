@@ -31,16 +31,6 @@ void NodeHomes::send(std::uint32_t home, HomeCommand command, HomeReply* reply) 
     links_[home]->send(command, reply);
 }
 
-void NodeHomes::tell_finished() {
-    for (std::uint32_t home = 0; home != links_.size(); ++home) {
-        HomeCommand command;
-        command.kind = HomeCommandKind::finished;
-        send(home, command, nullptr);
-    }
-}
-
-// ---- locks -------------------------------------------------------------------------------------
-
 /// An answer to somebody who waits on the loop.
 struct NodeHomes::Waiting final : HomeReply {
     HomeAnswer answer;
@@ -50,6 +40,24 @@ struct NodeHomes::Waiting final : HomeReply {
         come.set();
     }
 };
+
+Task<void> NodeHomes::catch_up() {
+    for (std::uint32_t home = 0; home != links_.size(); ++home) {
+        Waiting waiting;
+        HomeCommand command;
+        command.kind = HomeCommandKind::progress;
+        send(home, command, &waiting);
+        co_await waiting.come.wait();
+        writes_.applied(home, waiting.answer.applied_upto);
+    }
+    for (std::uint32_t home = 0; home != links_.size(); ++home) {
+        HomeCommand command;
+        command.kind = HomeCommandKind::finished;
+        send(home, command, nullptr);
+    }
+}
+
+// ---- locks -------------------------------------------------------------------------------------
 
 Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, RowLockMode mode) {
     const std::uint32_t home = authority_of(place);
@@ -178,7 +186,9 @@ void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {
     DriveOp& op = *reply.op;
     free_.push_back(&reply);
     OwnWrites& writes = homes_.writes_;
-    if (op.staged != nullptr && !answer.result.ok()) writes.refused(op.staged->write, home());
+    // Where the member is lost the home has it in its book all the same.
+    const bool taken = answer.result.ok() || answer.result.outcome == DriveOutcome::lost;
+    if (op.staged != nullptr && !taken) writes.refused(op.staged->write, home());
     writes.applied(home(), answer.applied_upto);
     complete(op, answer.result);
 }

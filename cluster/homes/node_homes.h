@@ -45,9 +45,9 @@ class NodeHomes final : public RowHomes {
     void decide(WriteId write) override { settle(write, HomeCommandKind::decide); }
     void drop(WriteId write) override { settle(write, HomeCommandKind::drop); }
 
-    /// Tells every home what is over everywhere, so that it can forget it: for when there is nothing
-    /// else to be sent.
-    void tell_finished();
+    /// Asks every home how far it is, and tells it what is over everywhere, so that it can forget it:
+    /// for when there is nothing else to be sent.
+    Task<void> catch_up();
 
     const OwnWrites& writes() const { return writes_; }
     const Counts& counts() const { return counts_; }

@@ -266,6 +266,10 @@ const Stage& RowBook::stage_of(EntryNumber number) const {
     return entries_.at(static_cast<std::uint64_t>(number)).stage;
 }
 
+bool RowBook::is_applying(EntryNumber entry) const {
+    return entries_.at(static_cast<std::uint64_t>(entry)).state == State::applying;
+}
+
 // ---- reads and flushes -------------------------------------------------------------------------
 
 bool RowBook::is_readable(const Window& window, MemberIndex member, RowMask rows) const {

@@ -151,6 +151,8 @@ class RowBook {
     void forget(NodeBoot from, Effects& effects);
 
     const Stage& stage_of(EntryNumber entry) const;
+    /// It is on its way to the disk.
+    bool is_applying(EntryNumber entry) const;
     bool empty() const { return windows_.empty() && flushes_.empty(); }
     /// Checks every invariant; for tests and audits.
     bool holds_together() const;

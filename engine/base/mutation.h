@@ -50,9 +50,11 @@ enum class Mutation : std::uint8_t {
     memory_not_read,            // a read goes by the disk where a write is decided
     flush_passes_staged,        // a flush does not wait for what is staged
     applied_out_of_order,       // an entry does not wait for the earlier one in its rows
+    suspended_member_read,      // a home reads a member that missed writes
+    lost_stage_dropped,         // a write is dropped because a participant was lost meanwhile
 };
 
-inline constexpr std::array<std::string_view, 36> mutation_names{
+inline constexpr std::array<std::string_view, 38> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -89,10 +91,11 @@ inline constexpr std::array<std::string_view, 36> mutation_names{
     "memory-not-read",
     "flush-passes-staged",
     "applied-out-of-order",
+    "suspended-member-read",
+    "lost-stage-dropped",
 };
 
-static_assert(mutation_names.size() ==
-              static_cast<std::size_t>(Mutation::applied_out_of_order) + 1);
+static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::lost_stage_dropped) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

@@ -12,7 +12,8 @@ void Drive::submit(DiskGroup& group, DriveOp& op) {
     op.DiskOp::disk = nullptr;
     op.changes = changes_;
     group.add(op);
-    if (suspended_) return complete(op, {DriveOutcome::lost, ENODEV});
+    // What is staged a home enters all the same, without its bytes: others go by its book.
+    if (suspended_ && op.staged == nullptr) return complete(op, {DriveOutcome::lost, ENODEV});
     start(op);
 }
 
@@ -21,7 +22,8 @@ void Drive::finish(DriveOp& op) {
     --in_flight_;
     // Of a disk there is an errno and no more.
     if (op.result.ok() && op.os_error != 0) op.result = {DriveOutcome::failed, op.os_error};
-    if (!op.ok() && suspended_) op.result.outcome = DriveOutcome::lost;
+    const bool is_staged = op.staged != nullptr;
+    if (!op.ok() && suspended_ && !is_staged) op.result.outcome = DriveOutcome::lost;
     count(op);
 }
 

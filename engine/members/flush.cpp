@@ -25,6 +25,7 @@ Task<Result<void>> flush_drives(Members* members, Decider* decider) {
         auto& slot = members->slot(MemberIndex{i});
         members->finish(MemberIndex{i}, ops[i]);
         const DriveResult& result = ops[i].result;
+        if (result.outcome == DriveOutcome::lost) decider->home_suspended(MemberIndex{i});
         if (!result.is_members()) continue;
         decider->flush_failed(MemberIndex{i}, result.os_error);
         if (slot.state == MemberState::in_sync) slot.drive->set_unflushed(result.os_error);

@@ -222,8 +222,12 @@ Task<void> end_retry(StripeContext context, WindowPlace place, RowMask rows) {
 bool owes_loss(const StripeContext& context, const RowsWanted& wanted, const StripePlan& plan) {
     if (context.readonly || BRAID_MUTANT(computed_read_not_awaited)) return false;
     const MemberIndex member = context.geometry.member_of(wanted.place.stripe, wanted.role);
-    return plan.recover.has(wanted.role) && !context.members.is_live(member, wanted.place) &&
-           context.members.has_missed(wanted.place, row_range(wanted.first, wanted.count));
+    if (!plan.recover.has(wanted.role) || context.members.is_live(member, wanted.place)) {
+        return false;
+    }
+    // What other nodes wrote in its place this one does not know.
+    if (context.homes != nullptr) return context.members.owes();
+    return context.members.has_missed(wanted.place, row_range(wanted.first, wanted.count));
 }
 
 /// Strips that could not be read, and were computed. The client has its bytes; that the member

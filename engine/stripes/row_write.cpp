@@ -98,6 +98,9 @@ void RowWrite::collect() {
         if (op.ok()) continue;
         failed_.add(MemberIndex{op.tag});
         results_[op.tag] = op.result;
+        if (op.result.outcome == DriveOutcome::lost) {
+            context_.decider.home_suspended(MemberIndex{op.tag});
+        }
     }
     pieces_ = 0;
     staged_ = false;
@@ -160,8 +163,15 @@ void RowWrite::submit_staged(WriteId write) {
     }
 }
 
+/// A participant that was lost meanwhile does without: its home has the write in its book, and the
+/// loss is owed. Not if that is more than the level can lose.
 void RowWrite::settle_at_homes() {
-    if (failed_.empty()) {
+    bool taken = !context_.members.failed();
+    for (const MemberIndex member : failed_) {
+        taken &= results_[raw(member)].outcome == DriveOutcome::lost;
+        if (BRAID_MUTANT(lost_stage_dropped)) taken = false;
+    }
+    if (taken) {
         context_.homes->decide(write_);
         phase_ = Phase::decided;
     } else {
@@ -198,6 +208,7 @@ bool RowWrite::tell_failed() const {
         const DriveResult& result = results_[raw(member)];
         if (!result.is_members()) continue;
         full |= result.os_error == ENOSPC;
+        if (context_.homes != nullptr) continue;  // a member's home tells of it
         context_.decider.strip_write_failed(member, result.os_error);
     }
     return full;

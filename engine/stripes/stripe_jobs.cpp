@@ -641,7 +641,9 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
     const bool full = write.tell_failed();
     // Once more, for those that were lost meanwhile, or by this.
     context.members.note_written(job->place(), job->parts.rows, job->parts.covered);
-    if (write.is_dropped()) co_return Error{full ? Errc::full : Errc::io, "member"};
+    if (context.homes != nullptr && (write.is_dropped() || !job->kept_of(failed).empty())) {
+        co_return Error{full ? Errc::full : Errc::io, "member"};  // parity is true as it is
+    }
     if (!job->kept_of(failed).empty()) {
         co_return co_await fit_rows(job, {full ? Errc::full : Errc::io, "member"});
     }

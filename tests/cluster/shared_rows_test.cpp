@@ -19,7 +19,7 @@ class Clients {
         histories_.assign(cluster.geometry().data_size() / sector_size, RegisterHistory(0));
     }
     void run(std::uint32_t nodes, std::uint32_t clients, std::uint32_t requests) {
-        TaskGroup tasks(cluster_.loop().ready());
+        TaskGroup& tasks = cluster_.loop().tasks();
         for (std::uint32_t i = 0; i != nodes * clients; ++i) {
             tasks.spawn(client(i % nodes, requests));
         }
@@ -162,6 +162,54 @@ INSTANTIATE_TEST_SUITE_P(Shapes, SharedRows,
                                            Shape{Level::raid4, 4, 2, 0, 1, "Raid4Degraded"},
                                            Shape{Level::raid6, 5, 3, 0, 1, "Raid6OneLost"},
                                            Shape{Level::raid6, 6, 3, 2, 2, "Raid6TwoLost"}),
+                         [](const auto& shape) { return shape.param.name; });
+
+// ---- members that fail ---------------------------------------------------------------------------
+
+class SharedLosses : public ::testing::TestWithParam<Shape> {};
+
+// Goal: a member's failure takes nothing from anybody. Method: as above, and members fail in the
+// middle of it, in some runs for writes only: what they answer to reads is old then. No request may
+// fail.
+TEST_P(SharedLosses, NobodyMissesAnything) {
+    const Shape& shape = GetParam();
+    std::uint64_t lost = 0;
+    for (std::uint64_t seed = 1; seed <= 120; ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        SimClusterOptions options;
+        options.seed = seed;
+        options.level = shape.level;
+        options.members = shape.members;
+        options.nodes = shape.nodes;
+        options.homes = shape.homes;
+        options.stripes = 1 + seed % 3;
+        SimCluster cluster(options);
+        for (std::uint32_t i = 0; i != shape.lost; ++i) {
+            const auto member = static_cast<std::uint32_t>(
+                (seed + i * (1 + seed % (shape.members - 1))) % shape.members);
+            cluster.loop().after(
+                cluster.loop().rng().below((10 + 30 * shape.nodes) * 1'000'000),
+                [&cluster, member] {
+                    SimPlatter& platter = cluster.platter(member);
+                    (cluster.loop().rng().chance(2) ? platter.dead : platter.fails_writes) = true;
+                });
+        }
+        Clients clients(cluster);
+        clients.run(shape.nodes, 3, 20);
+        cluster.settle();
+        clients.check(shape.nodes);
+        EXPECT_EQ(cluster.wrong_rows(), 0u);
+        lost += cluster.configuration().lost_count();
+        if (HasFatalFailure() || HasNonfatalFailure()) return;
+    }
+    EXPECT_GT(lost, 60u) << "members fail when everything is over";
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, SharedLosses,
+                         ::testing::Values(Shape{Level::raid5, 3, 1, 0, 1, "Raid5OneNode"},
+                                           Shape{Level::raid5, 4, 3, 0, 1, "Raid5ThreeNodes"},
+                                           Shape{Level::raid6, 5, 2, 0, 2, "Raid6TwoNodes"},
+                                           Shape{Level::raid6, 6, 4, 3, 2, "Raid6FourNodes"}),
                          [](const auto& shape) { return shape.param.name; });
 
 // ---- what a request costs ------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Several nodes in one thread and one seed: each serves clients and is home of some members, and
-// commands between them take their time. Nobody decides anything here, and no member fails.
+// commands between them take their time. A member that fails is lost; what says so is held by all
+// nodes in the end, each of which hears of it in its time. Nothing else is decided here.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,13 +22,32 @@
 
 namespace braid::sim {
 
-/// Agrees to nothing: whoever calls it has met what cannot happen here.
-class NobodyDecides final : public Decider {
+/// One node's decider: it says what its home has told, and waits for the configuration without the
+/// lost member. Of all else a test says that it cannot happen.
+class SimDecider final : public Decider {
   public:
-    void read_failed(MemberIndex, int) override { fail("read_failed"); }
+    void bind(Serving& serving) { serving_ = &serving; }
+    /// What the node holds is in force everywhere.
+    void in_force(const Configuration& configuration) {
+        Members& members = serving_->members();
+        for (const MemberRecord& at : configuration.members) {
+            if (takes_part(at.state) && !takes_part(members.slot(*at.role).state)) return;
+        }
+        serving_->in_force(configuration.version.epoch, members.loss_version());
+        in_force_.set();
+    }
+
+    void read_failed(MemberIndex, int) override { ++reads_failed; }
+    void home_suspended(MemberIndex member) override {
+        if (!takes_part(serving_->members().slot(member).state)) return;
+        serving_->member_lost(member, MemberState::faulty);
+    }
+    Task<Result<void>> losses_durable() override {
+        while (serving_->members().owes()) co_await in_force_.next();
+        co_return Result<void>{};
+    }
     void flush_failed(MemberIndex, int) override { fail("flush_failed"); }
     void strip_write_failed(MemberIndex, int) override { fail("strip_write_failed"); }
-    Task<Result<void>> losses_durable() override { return failed("losses_durable"); }
     Task<Result<void>> rows_doubtful(std::vector<BadRange>) override {
         return failed("rows_doubtful");
     }
@@ -42,12 +62,17 @@ class NobodyDecides final : public Decider {
     void rows_wrong(WindowPlace, RowMask, RoleSet, std::string) override { fail("rows_wrong"); }
     void write_refused(WindowPlace, RowMask, RoleSet) override { fail("write_refused"); }
 
+    std::uint64_t reads_failed{0};
+
   private:
     static void fail(const char* what) { ADD_FAILURE() << "a decision is asked for: " << what; }
     static Task<Result<void>> failed(const char* what) {
         fail(what);
         co_return Error{Errc::failed, "decider"};
     }
+
+    Serving* serving_{nullptr};
+    Event in_force_;
 };
 
 /// How long a command, or an answer, is on its way.
@@ -104,7 +129,7 @@ struct SimClusterOptions {
     SimDelay delay;
 };
 
-class SimCluster {
+class SimCluster final : private cluster::HomeListener {
   public:
     static constexpr std::uint64_t data_offset = 64u << 10;
 
@@ -117,6 +142,10 @@ class SimCluster {
         for (std::uint32_t i = 0; i != options_.members; ++i) attach(MemberIndex{i});
         for (std::uint32_t i = 0; i != options_.nodes; ++i) nodes_[i]->join(*this, i);
     }
+    /// Also in the middle of it all, after a test has failed.
+    ~SimCluster() override {
+        loop_.crash([this] { nodes_.clear(); });
+    }
     SimCluster(const SimCluster&) = delete;
     SimCluster& operator=(const SimCluster&) = delete;
 
@@ -126,6 +155,7 @@ class SimCluster {
     cluster::NodeHomes& homes(std::uint32_t node) { return *nodes_[node]->homes; }
     Counters counters(std::uint32_t node) { return nodes_[node]->serving->counters(); }
     SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
+    const Configuration& configuration() const { return configuration_; }
 
     /// Asks one node, and waits for its answer.
     Task<Result<void>> ask(std::uint32_t node, IoRequest request) {
@@ -151,7 +181,9 @@ class SimCluster {
         for (std::uint32_t node = 0; node != options_.nodes; ++node) {
             EXPECT_TRUE(flush(node)) << "node " << node;
         }
-        for (std::uint32_t node = 0; node != options_.nodes; ++node) homes(node).tell_finished();
+        for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+            loop_.run_until_done(homes(node).catch_up());
+        }
         while (loop_.step()) {
         }
         for (std::uint32_t node = 0; node != options_.nodes; ++node) {
@@ -161,7 +193,9 @@ class SimCluster {
             EXPECT_EQ(home(node).memory_bytes(), 0u);
         }
     }
-    bool is_lost(MemberIndex member) const { return raw(member) < options_.lost; }
+    bool is_lost(MemberIndex member) const {
+        return !takes_part(configuration_.member(member)->state);
+    }
     /// Rows whose parity is not that of their data.
     std::uint64_t wrong_rows() const {
         std::uint64_t wrong = 0;
@@ -176,7 +210,7 @@ class SimCluster {
   private:
     struct Node {
         explicit Node(SimCluster& cluster)
-            : tasks(cluster.loop_.ready()), home(cluster.geometry_, tasks) {}
+            : tasks(cluster.loop_.ready()), home(cluster.geometry_, tasks, cluster) {}
         void join(SimCluster& cluster, std::uint32_t self) {
             std::vector<cluster::HomeLink*> to;
             for (const auto& node : cluster.nodes_) {
@@ -189,6 +223,7 @@ class SimCluster {
             serving = std::make_unique<Serving>(Serving::Setup{
                 cluster.loop_.ready(), cluster.loop_, cluster.geometry_, cluster.configuration_,
                 tasks, decider, 16u << 20, false, homes.get()});
+            decider.bind(*serving);
             for (std::uint32_t i = cluster.options_.lost; i != cluster.options_.members; ++i) {
                 const MemberIndex member{i};
                 const DiskInfo info = cluster.nodes_[cluster.home_of_[i]]->home.info(member);
@@ -198,19 +233,52 @@ class SimCluster {
             serving->adopt(cluster.configuration_);
             serving->members().set_loss_version_durable(serving->members().loss_version());
         }
+        /// A newer one may have come before it.
+        void adopt(const Configuration& wanted) {
+            if (wanted.version < adopted) return;
+            adopted = wanted.version;
+            serving->adopt(wanted);
+        }
         ~Node() {
             if (serving) serving->abandon();
             tasks.clear();
         }
 
         TaskGroup tasks;
-        NobodyDecides decider;
+        SimDecider decider;
+        EpochRevision adopted;
         cluster::Home home;
         cluster::HomeCall own{home};
         std::deque<SimLink> links;
         std::unique_ptr<cluster::NodeHomes> homes;
         std::unique_ptr<Serving> serving;
     };
+
+    // HomeListener: the member is lost. Storing that takes a while, then every node adopts it, and
+    // then it is in force.
+    void member_suspended(MemberIndex member, int) override {
+        if (is_lost(member)) return;
+        configuration_.member(member)->state = MemberState::faulty;
+        configuration_.version = {configuration_.version.epoch + 256, 0};
+        const Configuration wanted = configuration_;
+        loop_.after(slowly(), [this, wanted] {
+            auto left = std::make_shared<std::size_t>(nodes_.size());
+            for (const auto& node : nodes_) {
+                Node* at = node.get();
+                loop_.after(slowly(), [this, at, wanted, left] {
+                    at->adopt(wanted);
+                    if (--*left == 0) tell_in_force(wanted);
+                });
+            }
+        });
+    }
+    void tell_in_force(const Configuration& wanted) {
+        for (const auto& node : nodes_) {
+            Node* at = node.get();
+            loop_.after(slowly(), [at, wanted] { at->decider.in_force(wanted); });
+        }
+    }
+    std::uint64_t slowly() { return 1 + loop_.rng().below(20'000'000); }
 
     static Configuration configuration_of(const SimClusterOptions& options) {
         Configuration configuration;
@@ -243,8 +311,8 @@ class SimCluster {
     }
     /// Parity fits what the members hold; with nothing to spare it always does.
     bool is_true(StripeIndex stripe, std::uint64_t at) const {
-        if (options_.lost == geometry_.parities()) return true;
-        BRAID_REQUIRE(options_.lost <= 1);
+        if (configuration_.lost_count() == geometry_.parities()) return true;
+        BRAID_REQUIRE(configuration_.lost_count() <= 1);
         Buffer computed(row_size);
         std::vector<const std::byte*> strips;  // by role
         std::optional<Role> lost;
@@ -278,7 +346,7 @@ class SimCluster {
 
     SimClusterOptions options_;
     SimLoop loop_;
-    Configuration configuration_;
+    Configuration configuration_;  // the newest that was decided
     Geometry geometry_;
     std::vector<std::uint32_t> home_of_;
     std::vector<std::shared_ptr<SimPlatter>> platters_;

@@ -48,6 +48,8 @@ ENGINE = {
     "undecided-not-awaited": "Shapes/SharedRows.EverySectorIsOneRegister/Raid5ThreeNodes",
     "memory-not-read": "Shapes/SharedRows.EverySectorIsOneRegister/Raid5ThreeNodes",
     "applied-out-of-order": "Shapes/SharedRows.EverySectorIsOneRegister/Raid5ThreeNodes",
+    "suspended-member-read": "Shapes/SharedLosses.NobodyMissesAnything/Raid6FourNodes",
+    "lost-stage-dropped": "Shapes/SharedLosses.NobodyMissesAnything/Raid5ThreeNodes",
     "flush-passes-staged": "SharedFlush.CoversWhatOtherNodesAcknowledged",
 }
 
