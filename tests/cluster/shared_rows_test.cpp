@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Several nodes serve the same rows, without faults.
 #include <algorithm>
-#include <array>
 #include <string>
 
-#include "tests/cluster/register_history.h"
+#include "tests/cluster/clients.h"
 #include "tests/cluster/sim_cluster.h"
 
 namespace braid::sim {
 namespace {
 
-using test::RegisterHistory;
-
-/// Clients of all nodes, who write and read the same few stripes, and what they saw.
-class Clients {
+/// Clients of all nodes, who write and read the same few stripes by chance.
+class Crowd {
   public:
-    explicit Clients(SimCluster& cluster) : cluster_(cluster), rng_(cluster.loop().rng().next()) {
-        histories_.assign(cluster.geometry().data_size() / sector_size, RegisterHistory(0));
-    }
+    explicit Crowd(SimCluster& cluster)
+        : cluster_(cluster), clients_(cluster), rng_(cluster.loop().rng().next()) {}
+
     void run(std::uint32_t nodes, std::uint32_t clients, std::uint32_t requests) {
         TaskGroup& tasks = cluster_.loop().tasks();
         for (std::uint32_t i = 0; i != nodes * clients; ++i) {
@@ -25,17 +22,7 @@ class Clients {
         }
         while (tasks.running() != 0) ASSERT_TRUE(cluster_.loop().step()) << "nothing goes on";
     }
-    /// Reads all of it through each node, and looks at what was ever seen.
-    void check(std::uint32_t nodes) {
-        for (std::uint32_t node = 0; node != nodes; ++node) {
-            const std::uint64_t size = cluster_.geometry().data_size();
-            cluster_.loop().run_until_done(read(node, 0, size));
-        }
-        for (std::size_t i = 0; i != histories_.size(); ++i) {
-            ASSERT_EQ(histories_[i].fault(), "") << "sector " << i;
-        }
-        ASSERT_EQ(torn_, 0u);
-    }
+    void check(std::uint32_t nodes) { clients_.check(nodes); }
 
   private:
     struct Place {
@@ -44,7 +31,7 @@ class Clients {
     };
     /// Mostly a few sectors, now and then whole stripes.
     Place draw() {
-        const std::uint64_t sectors = histories_.size();
+        const std::uint64_t sectors = clients_.sectors();
         const std::uint64_t stripe = cluster_.geometry().stripe_data_size() / sector_size;
         if (rng_.chance(5)) {
             return {rng_.below(sectors / stripe) * stripe * sector_size, stripe * sector_size};
@@ -62,55 +49,16 @@ class Clients {
                 request.kind = IoKind::flush;
                 EXPECT_TRUE(co_await cluster_.ask(node, request));
             } else if (what < 12) {
-                co_await write(node, at.offset, at.size, what == 1);
+                co_await clients_.write(node, at.offset, at.size, what == 1);
             } else {
-                co_await read(node, at.offset, at.size);
+                co_await clients_.read(node, at.offset, at.size);
             }
-        }
-    }
-    Task<void> write(std::uint32_t node, std::uint64_t offset, std::uint64_t size, bool fua) {
-        const std::uint64_t value = ++values_;
-        Buffer data(size);
-        for (std::uint64_t at = 0; at != size; at += sizeof value) {
-            std::memcpy(data.data() + at, &value, sizeof value);
-        }
-        IoRequest request;
-        request.kind = IoKind::write;
-        request.fua = fua;
-        request.offset = offset;
-        request.size = size;
-        request.data = data.data();
-        const std::uint64_t begin = ++time_;
-        EXPECT_TRUE(co_await cluster_.ask(node, request));
-        const std::uint64_t end = ++time_;
-        for (std::uint64_t at = offset; at != offset + size; at += sector_size) {
-            histories_[at / sector_size].write(value, begin, end);
-        }
-    }
-    Task<void> read(std::uint32_t node, std::uint64_t offset, std::uint64_t size) {
-        Buffer data(size);
-        IoRequest request;
-        request.offset = offset;
-        request.size = size;
-        request.data = data.data();
-        const std::uint64_t begin = ++time_;
-        EXPECT_TRUE(co_await cluster_.ask(node, request));
-        const std::uint64_t end = ++time_;
-        for (std::uint64_t at = 0; at != size; at += sector_size) {
-            std::array<std::uint64_t, sector_size / sizeof(std::uint64_t)> words{};
-            std::memcpy(words.data(), data.data() + at, sector_size);
-            const bool whole = std::ranges::count(words, words[0]) == std::ssize(words);
-            torn_ += whole ? 0 : 1;
-            histories_[(offset + at) / sector_size].read(words[0], begin, end);
         }
     }
 
     SimCluster& cluster_;
+    Clients clients_;
     Rng rng_;
-    std::vector<RegisterHistory> histories_;  // of each sector
-    std::uint64_t values_{0};
-    std::uint64_t time_{0};
-    std::uint64_t torn_{0};  // sectors that were partly of one write and partly of another
 };
 
 struct Shape {
@@ -140,10 +88,10 @@ TEST_P(SharedRows, EverySectorIsOneRegister) {
         options.lost = shape.lost;
         options.stripes = 1 + seed % 3;
         SimCluster cluster(options);
-        Clients clients(cluster);
-        clients.run(shape.nodes, 3, 20);
+        Crowd crowd(cluster);
+        crowd.run(shape.nodes, 3, 20);
         cluster.settle();
-        clients.check(shape.nodes);
+        crowd.check(shape.nodes);
         EXPECT_EQ(cluster.wrong_rows(), 0u);
         if (HasFatalFailure() || HasNonfatalFailure()) return;
     }
@@ -194,10 +142,10 @@ TEST_P(SharedLosses, NobodyMissesAnything) {
                     (cluster.loop().rng().chance(2) ? platter.dead : platter.fails_writes) = true;
                 });
         }
-        Clients clients(cluster);
-        clients.run(shape.nodes, 3, 20);
+        Crowd crowd(cluster);
+        crowd.run(shape.nodes, 3, 20);
         cluster.settle();
-        clients.check(shape.nodes);
+        crowd.check(shape.nodes);
         EXPECT_EQ(cluster.wrong_rows(), 0u);
         lost += cluster.configuration().lost_count();
         if (HasFatalFailure() || HasNonfatalFailure()) return;

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -21,6 +23,10 @@
 #include "tests/sim/sim_disk.h"
 
 namespace braid::sim {
+
+/// Clusters come and go by the thousand: their memory is kept, and not given back to the system.
+inline const bool memory_of_clusters_is_kept =
+    mallopt(M_MMAP_THRESHOLD, 1 << 30) != 0 && mallopt(M_TRIM_THRESHOLD, 1 << 30) != 0;
 
 /// One node's decider: it says what its home has told, and waits for the configuration without the
 /// lost member. Of all else a test says that it cannot happen.
@@ -75,12 +81,22 @@ class SimDecider final : public Decider {
     Event in_force_;
 };
 
+/// Which messages, in the order in which they are sent, are late.
+struct SimLate {
+    static constexpr std::uint64_t nanos = 1'000'000'000;
+    std::vector<std::uint32_t> numbers;
+    std::uint32_t sent{0};
+    bool is_next() { return std::ranges::count(numbers, sent++) != 0; }
+};
+
 /// How long a command, or an answer, is on its way.
 struct SimDelay {
     std::uint64_t nanos_min{1'000};
     std::uint64_t nanos_by_chance{2'000'000};
+    SimLate* late{nullptr};
     std::uint64_t draw(Rng& rng) const {
-        return nanos_min + (nanos_by_chance == 0 ? 0 : rng.below(nanos_by_chance));
+        const std::uint64_t chance = nanos_by_chance == 0 ? 0 : rng.below(nanos_by_chance);
+        return nanos_min + chance + (late != nullptr && late->is_next() ? SimLate::nanos : 0);
     }
 };
 
@@ -156,6 +172,8 @@ class SimCluster final : private cluster::HomeListener {
     Counters counters(std::uint32_t node) { return nodes_[node]->serving->counters(); }
     SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
     const Configuration& configuration() const { return configuration_; }
+    /// From now on; none: nothing is late any more.
+    void set_late(SimLate* late) { options_.delay.late = late; }
 
     /// Asks one node, and waits for its answer.
     Task<Result<void>> ask(std::uint32_t node, IoRequest request) {

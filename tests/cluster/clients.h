@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What clients of several nodes write and read, and whether it fits: every sector is to look like
+// one register.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "tests/cluster/register_history.h"
+#include "tests/cluster/sim_cluster.h"
+
+namespace braid::sim {
+
+class Clients {
+  public:
+    /// @param initial  what every sector has; where all of it is written first, any other value
+    explicit Clients(SimCluster& cluster, std::uint64_t initial = 0) : cluster_(cluster) {
+        histories_.assign(cluster.geometry().data_size() / sector_size,
+                          test::RegisterHistory(initial));
+    }
+    std::uint64_t sectors() const { return histories_.size(); }
+
+    /// With a value that nobody else writes.
+    Task<void> write(std::uint32_t node, std::uint64_t offset, std::uint64_t size,
+                     bool fua = false) {
+        const std::uint64_t value = ++values_;
+        Buffer data(size);
+        for (std::uint64_t at = 0; at != size; at += sizeof value) {
+            std::memcpy(data.data() + at, &value, sizeof value);
+        }
+        IoRequest request;
+        request.kind = IoKind::write;
+        request.fua = fua;
+        request.offset = offset;
+        request.size = size;
+        request.data = data.data();
+        const std::uint64_t begin = ++time_;
+        EXPECT_TRUE(co_await cluster_.ask(node, request));
+        note_written(offset, size, value, begin);
+    }
+    /// Only where nothing has the value 0 before.
+    Task<void> zero(std::uint32_t node, std::uint64_t offset, std::uint64_t size) {
+        IoRequest request;
+        request.kind = IoKind::zero;
+        request.offset = offset;
+        request.size = size;
+        const std::uint64_t begin = ++time_;
+        EXPECT_TRUE(co_await cluster_.ask(node, request));
+        note_written(offset, size, 0, begin);
+    }
+    Task<void> read(std::uint32_t node, std::uint64_t offset, std::uint64_t size) {
+        Buffer data(size);
+        IoRequest request;
+        request.offset = offset;
+        request.size = size;
+        request.data = data.data();
+        const std::uint64_t begin = ++time_;
+        EXPECT_TRUE(co_await cluster_.ask(node, request));
+        const std::uint64_t end = ++time_;
+        for (std::uint64_t at = 0; at != size; at += sector_size) {
+            std::array<std::uint64_t, sector_size / sizeof(std::uint64_t)> words{};
+            std::memcpy(words.data(), data.data() + at, sector_size);
+            const bool whole = std::ranges::count(words, words[0]) == std::ssize(words);
+            torn_ += whole ? 0 : 1;
+            histories_[(offset + at) / sector_size].read(words[0], begin, end);
+        }
+    }
+    /// Reads all of it through each node, and looks at what was ever seen.
+    void check(std::uint32_t nodes) {
+        for (std::uint32_t node = 0; node != nodes; ++node) {
+            const std::uint64_t size = cluster_.geometry().data_size();
+            cluster_.loop().run_until_done(read(node, 0, size));
+        }
+        for (std::size_t i = 0; i != histories_.size(); ++i) {
+            ASSERT_EQ(histories_[i].fault(), "") << "sector " << i;
+        }
+        ASSERT_EQ(torn_, 0u);
+    }
+
+  private:
+    void note_written(std::uint64_t offset, std::uint64_t size, std::uint64_t value,
+                      std::uint64_t begin) {
+        const std::uint64_t end = ++time_;
+        for (std::uint64_t at = offset; at != offset + size; at += sector_size) {
+            histories_[at / sector_size].write(value, begin, end);
+        }
+    }
+
+    SimCluster& cluster_;
+    std::vector<test::RegisterHistory> histories_;  // of each sector
+    std::uint64_t values_{0};
+    std::uint64_t time_{0};
+    std::uint64_t torn_{0};  // sectors that were partly of one write and partly of another
+};
+
+}  // namespace braid::sim
