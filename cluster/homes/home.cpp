@@ -62,7 +62,26 @@ std::uint64_t Home::offset_of(MemberIndex member, WindowIndex window, std::uint3
 }
 
 void Home::answer(const HomeCommand& command, HomeReply* reply, DriveResult result) {
-    reply->answered({result, book_.applied_upto(command.id.from)});
+    HomeAnswer told;
+    told.result = result;
+    told.applied_upto = book_.applied_upto(command.id.from);
+    reply->answered(told);
+}
+
+void Home::grant(const HomeCommand& command, HomeReply* reply) {
+    HomeAnswer told;
+    told.applied_upto = book_.applied_upto(command.id.from);
+    for (const auto& [member, upto] : rebuilt_) {
+        if (!BRAID_MUTANT(grant_without_position)) told.rebuilt.push_back({member, upto});
+    }
+    reply->answered(told);
+}
+
+void Home::adopt(const Configuration& wanted) {
+    std::erase_if(rebuilt_, [&](const auto& one) {
+        const MemberRecord* record = wanted.member(one.first);
+        return record == nullptr || record->state != MemberState::rebuilding;
+    });
 }
 
 void Home::take(const HomeCommand& command, HomeReply* reply) {
@@ -78,11 +97,14 @@ void Home::take(const HomeCommand& command, HomeReply* reply) {
             return stage(command, reply);
         case HomeCommandKind::lock:
             if (book_.lock(command.id, command.at, command.mode)) {
-                return answer(command, reply, {});
+                return grant(command, reply);
             }
             locking_.insert_or_assign(command.id, std::pair{command, reply});
             return;
         case HomeCommandKind::unlock:
+            for (const Rebuilt& at : command.rebuilt) {
+                rebuilt_[at.member] = std::max(rebuilt_[at.member], at.upto);
+            }
             book_.unlock(command.id, effects);
             break;
         case HomeCommandKind::decide:
@@ -106,7 +128,7 @@ void Home::carry_out(const Effects& effects) {
         BRAID_REQUIRE(found != locking_.end());
         const auto [command, reply] = found->second;
         locking_.erase(found);
-        answer(command, reply, {});
+        grant(command, reply);
     }
     for (const EntryNumber entry : effects.apply) tasks_.spawn(apply(entry));
     for (const auto& told : {effects.readable, effects.flushable}) {

@@ -45,6 +45,9 @@ class Home {
     /// The member takes nothing any more, and gives nothing. What was staged on it happens without
     /// it.
     void suspend(MemberIndex member);
+    /// The node works by this from now on: what was said of rebuilds that are none any more does not
+    /// count.
+    void adopt(const Configuration& wanted);
 
     const RowBook& book() const { return book_; }
     /// What is staged, and not on a disk yet.
@@ -68,6 +71,7 @@ class Home {
     };
 
     void answer(const HomeCommand& command, HomeReply* reply, DriveResult result);
+    void grant(const HomeCommand& command, HomeReply* reply);
     void stage(const HomeCommand& command, HomeReply* reply);
     int unapplied_error(MemberIndex member) const;
     bool is_suspended(MemberIndex member) const { return members_.at(member).suspended; }
@@ -92,6 +96,7 @@ class Home {
     std::set<EntryNumber> retrying_;        // of those
     std::map<CommandId, std::pair<HomeCommand, HomeReply*>> locking_;
     std::map<WaiterNumber, Waiter*> waiting_;
+    std::map<MemberIndex, WindowIndex> rebuilt_;  // by what was unlocked here
     std::uint64_t next_waiter_{1};
     std::uint64_t memory_bytes_{0};
 };

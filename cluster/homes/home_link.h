@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "cluster/homes/row_book.h"
 #include "engine/layout/geometry.h"
@@ -26,6 +27,13 @@ enum class HomeCommandKind : std::uint8_t {
     finished,  // nothing but HomeCommand::finished
 };
 
+/// How far a rebuild is: what its member has of windows before that one is true, and is written
+/// like any other strip.
+struct Rebuilt {
+    MemberIndex member{};
+    WindowIndex upto{};
+};
+
 struct HomeCommand {
     HomeCommandKind kind{HomeCommandKind::read};
     CommandId id;               // of the claim or the write
@@ -37,11 +45,15 @@ struct HomeCommand {
     WindowRows at;                       // lock, stage
     LockMode mode{LockMode::exclusive};  // lock
     const StagedRows* staged{nullptr};   // stage: stays until the answer comes
+    std::vector<Rebuilt> rebuilt;        // unlock: as the sender knows it
 };
 
 struct HomeAnswer {
     DriveResult result;
     std::uint64_t applied_upto{0};  // of whoever asked: RowBook::applied_upto()
+    // lock: what who had these rows before knew, at least. Who rebuilds a window has its lock, and
+    // whoever has that lock afterwards has to write the member, too, whatever he has heard.
+    std::vector<Rebuilt> rebuilt;
 };
 
 /// Who waits for an answer. It lives until then.

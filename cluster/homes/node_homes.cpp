@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "cluster/homes/node_homes.h"
 
+#include <algorithm>
 #include <deque>
 #include <utility>
 
@@ -75,6 +76,7 @@ Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, RowLockMod
         co_return Error{Errc::io, "lock", waiting.answer.result.os_error};
     }
     ++counts_.locks;
+    note(waiting.answer.rebuilt);
     const LockId lock{command.id.sequence};
     locks_.emplace(lock, home);
     co_return lock;
@@ -88,7 +90,24 @@ void NodeHomes::unlock(LockId lock) {
     command.id.sequence = static_cast<std::uint64_t>(lock);
     const std::uint32_t home = at->second;
     locks_.erase(at);
+    command.rebuilt = rebuilds();
     send(home, command, nullptr);
+}
+
+std::vector<Rebuilt> NodeHomes::rebuilds() const {
+    std::vector<Rebuilt> known;
+    for (std::uint32_t i = 0; i != members_->count(); ++i) {
+        const auto& slot = members_->slot(MemberIndex{i});
+        if (slot.state == MemberState::rebuilding) known.push_back({MemberIndex{i}, slot.rebuilt});
+    }
+    return known;
+}
+
+void NodeHomes::note(const std::vector<Rebuilt>& rebuilds) {
+    for (const Rebuilt& at : rebuilds) {
+        auto& slot = members_->slot(at.member);
+        if (slot.state == MemberState::rebuilding) slot.rebuilt = std::max(slot.rebuilt, at.upto);
+    }
 }
 
 // ---- writes ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@
 #include "cluster/homes/own_writes.h"
 #include "engine/layout/geometry.h"
 #include "engine/members/drive.h"
+#include "engine/members/members.h"
 #include "engine/members/row_homes.h"
 
 namespace braid::cluster {
@@ -35,6 +36,8 @@ class NodeHomes final : public RowHomes {
     NodeHomes(const NodeHomes&) = delete;
     NodeHomes& operator=(const NodeHomes&) = delete;
 
+    /// The node's members, whose rebuilds travel with locks; once, before anything is asked.
+    void bind(Members& members) { members_ = &members; }
     /// A drive for Members that sends what is wanted to the member's home.
     /// @param info  of the device behind it
     std::unique_ptr<Drive> drive(MemberIndex member, DiskInfo info, std::uint64_t data_offset);
@@ -59,9 +62,12 @@ class NodeHomes final : public RowHomes {
     std::uint32_t authority_of(WindowPlace place) const;
     void send(std::uint32_t home, HomeCommand command, HomeReply* reply);
     void settle(WriteId write, HomeCommandKind kind);
+    std::vector<Rebuilt> rebuilds() const;
+    void note(const std::vector<Rebuilt>& rebuilds);
 
     const Geometry& geometry_;
     NodeBoot self_;
+    Members* members_{nullptr};
     std::vector<HomeLink*> links_;
     std::vector<std::uint32_t> home_of_;
     OwnWrites writes_;

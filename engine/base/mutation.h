@@ -52,9 +52,10 @@ enum class Mutation : std::uint8_t {
     applied_out_of_order,       // an entry does not wait for the earlier one in its rows
     suspended_member_read,      // a home reads a member that missed writes
     lost_stage_dropped,         // a write is dropped because a participant was lost meanwhile
+    grant_without_position,     // who locks rows does not hear how far their rebuild is
 };
 
-inline constexpr std::array<std::string_view, 38> mutation_names{
+inline constexpr std::array<std::string_view, 39> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -93,9 +94,11 @@ inline constexpr std::array<std::string_view, 38> mutation_names{
     "applied-out-of-order",
     "suspended-member-read",
     "lost-stage-dropped",
+    "grant-without-position",
 };
 
-static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::lost_stage_dropped) + 1);
+static_assert(mutation_names.size() ==
+              static_cast<std::size_t>(Mutation::grant_without_position) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

@@ -21,12 +21,14 @@ struct Walker::Lane : WalkBatch {
     std::uint64_t batch{0};  // number of the batch, in the order of the walk
     std::array<std::optional<WriteIntent::Hold>, windows_claimed_max> holds;
     std::array<std::optional<RowClaim>, windows_claimed_max> claims;
+    std::array<std::optional<RowLock>, windows_claimed_max> locks;  // in a cluster
     std::array<DriveOp, ops_max> ops;  // by member, by row of a window, or by run of windows
     DiskGroup group;
     bool lacks_marks{false};  // some window's: nothing was told or written, all is to be done again
     MemberSet told;           // the decider knows that a read of the batch failed
 
     void let_go() {
+        for (auto& lock : locks) lock.reset();
         for (auto& claim : claims) claim.reset();
     }
 };
@@ -92,6 +94,7 @@ Task<Result<void>> Walker::run(WalkOrder order) {
     const std::uint64_t wanted =
         (in_ram ? batch_size_in_memory : batch_size) / geometry.window_size();
     batch_windows_ = std::clamp<std::uint64_t>(std::min(fits, wanted), 1, windows_claimed_max);
+    if (context_.homes != nullptr) batch_windows_ = 1;  // what is decided at once
     const std::uint64_t size = batch_windows_ * geometry.window_size();
     const std::uint32_t lanes = in_ram ? lanes_in_memory : walk_lanes_max;
     for (std::uint32_t i = 0; i != lanes; ++i) {
@@ -189,6 +192,11 @@ Task<Result<void>> Walker::claim_batch(Lane* lane) {
                                 rows);
         RowClaim& claim = *lane->claims[i];
         co_await claim;
+        if (context_.homes == nullptr) continue;
+        // Only a walk waits for a lock while it holds others: nobody waits for it in a circle.
+        RowLock& lock = lane->locks[i].emplace(context_.homes);
+        BRAID_CO_CHECK(co_await lock.take(context_.members.window_place(lane->first + i), rows,
+                                          RowLockMode::exclusive));
     }
     co_return Result<void>{};
 }
@@ -315,6 +323,9 @@ Task<Result<void>> Walker::read_batch(Lane* lane) {
         if (op.ok()) continue;
         failed.add(MemberIndex{i});
         const DriveResult& result = op.result;
+        if (result.outcome == DriveOutcome::lost) {
+            context_.decider.home_suspended(MemberIndex{i});
+        }
         if (result.is_members() && !lane->told.has(MemberIndex{i})) {
             context_.decider.read_failed(MemberIndex{i}, result.os_error);
             lane->told.add(MemberIndex{i});

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -61,14 +62,18 @@ class SimDecider final : public Decider {
         return failed("rows_unknown");
     }
     Task<Result<void>> rows_known(std::vector<BadRange>) override { return failed("rows_known"); }
-    void walk_begun(const WalkOrder&) override { fail("walk_begun"); }
-    void walk_passed() override { fail("walk_passed"); }
-    Task<Result<void>> walk_at(WalkPosition) override { return failed("walk_at"); }
-    void walk_ended(WalkPosition, Result<void>) override { fail("walk_ended"); }
+    void walk_begun(const WalkOrder&) override {}
+    void walk_passed() override {}
+    Task<Result<void>> walk_at(WalkPosition) override { co_return Result<void>{}; }
+    void walk_ended(WalkPosition at, Result<void> result) override {
+        EXPECT_TRUE(result);
+        on_rebuilt(at.order.member);
+    }
     void rows_wrong(WindowPlace, RowMask, RoleSet, std::string) override { fail("rows_wrong"); }
     void write_refused(WindowPlace, RowMask, RoleSet) override { fail("write_refused"); }
 
     std::uint64_t reads_failed{0};
+    std::function<void(MemberIndex)> on_rebuilt;
 
   private:
     static void fail(const char* what) { ADD_FAILURE() << "a decision is asked for: " << what; }
@@ -194,6 +199,27 @@ class SimCluster final : private cluster::HomeListener {
         return run(node, request);
     }
 
+    /// A node fills the member, which was missing, and has something else on it. Every node has heard
+    /// of that before it begins; how far it is they hear when they lock rows.
+    void rebuild(MemberIndex member, std::uint32_t by) {
+        Buffer& content = platter(raw(member)).content;
+        std::memset(content.data(), 0xdd, content.size());
+        configuration_.member(member)->state = MemberState::rebuilding;
+        configuration_.version.epoch += 256;
+        for (const auto& node : nodes_) {
+            node->attach(*this, member);
+            node->adopt(configuration_);
+        }
+        nodes_[by]->decider.on_rebuilt = [this](MemberIndex filled) {
+            decide(filled, MemberState::in_sync);
+        };
+        WalkOrder order;
+        order.kind = WalkKind::rebuilding;
+        order.member = member;
+        order.ranges = {{WindowIndex{}, geometry_.window_end()}};
+        order.loss_version = nodes_[by]->serving->members().loss_version();
+        nodes_[by]->serving->walk(order);
+    }
     /// Nothing is under way any more: all is on the platters, and no book has anything.
     void settle() {
         for (std::uint32_t node = 0; node != options_.nodes; ++node) {
@@ -243,18 +269,22 @@ class SimCluster final : private cluster::HomeListener {
                 tasks, decider, 16u << 20, false, homes.get()});
             decider.bind(*serving);
             for (std::uint32_t i = cluster.options_.lost; i != cluster.options_.members; ++i) {
-                const MemberIndex member{i};
-                const DiskInfo info = cluster.nodes_[cluster.home_of_[i]]->home.info(member);
-                serving->attach_drive(member, homes->drive(member, info, data_offset), data_offset);
+                attach(cluster, MemberIndex{i});
             }
-            serving->members().refresh();
+            homes->bind(serving->members());
             serving->adopt(cluster.configuration_);
             serving->members().set_loss_version_durable(serving->members().loss_version());
+        }
+        void attach(SimCluster& cluster, MemberIndex member) {
+            const DiskInfo info = cluster.nodes_[cluster.home_of_[raw(member)]]->home.info(member);
+            serving->attach_drive(member, homes->drive(member, info, data_offset), data_offset);
+            serving->members().refresh();
         }
         /// A newer one may have come before it.
         void adopt(const Configuration& wanted) {
             if (wanted.version < adopted) return;
             adopted = wanted.version;
+            home.adopt(wanted);
             serving->adopt(wanted);
         }
         ~Node() {
@@ -272,11 +302,13 @@ class SimCluster final : private cluster::HomeListener {
         std::unique_ptr<Serving> serving;
     };
 
-    // HomeListener: the member is lost. Storing that takes a while, then every node adopts it, and
-    // then it is in force.
+    // HomeListener
     void member_suspended(MemberIndex member, int) override {
-        if (is_lost(member)) return;
-        configuration_.member(member)->state = MemberState::faulty;
+        if (!is_lost(member)) decide(member, MemberState::faulty);
+    }
+    /// Storing it takes a while, then every node adopts it, and then it is in force.
+    void decide(MemberIndex member, MemberState state) {
+        configuration_.member(member)->state = state;
         configuration_.version = {configuration_.version.epoch + 256, 0};
         const Configuration wanted = configuration_;
         loop_.after(slowly(), [this, wanted] {

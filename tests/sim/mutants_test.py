@@ -50,6 +50,7 @@ ENGINE = {
     "applied-out-of-order": "Shapes/SharedRows.EverySectorIsOneRegister/Raid5ThreeNodes",
     "suspended-member-read": "Shapes/SharedLosses.NobodyMissesAnything/Raid6FourNodes",
     "lost-stage-dropped": "Shapes/SharedLosses.NobodyMissesAnything/Raid5ThreeNodes",
+    "grant-without-position": "Shapes/SharedRebuild.OthersWriteMeanwhile/Raid5ThreeNodes",
     "flush-passes-staged": "SharedFlush.CoversWhatOtherNodesAcknowledged",
 }
 
