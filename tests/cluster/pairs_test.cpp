@@ -70,7 +70,12 @@ Task<void> read_twice(Clients* clients, std::uint64_t size) {
     co_await clients->read(2, 0, size);
 }
 
-constexpr std::uint32_t near = 16;  // messages; some 60 are sent in all
+// Messages; some 60 are sent in all. What a sanitizer finds it finds in fewer orders, too.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr std::uint32_t near = 3;
+#else
+constexpr std::uint32_t near = 16;
+#endif
 
 class Pairs : public ::testing::TestWithParam<Setting> {
   protected:
