@@ -343,7 +343,7 @@ std::optional<Broken> Oracle::check_error(std::uint64_t began, std::uint64_t off
     for (std::uint64_t at = offset / row_size; at != (offset + size + row_size - 1) / row_size;
          ++at) {
         const Row& row = rows_[at];
-        if (error.code == Errc::unknown && is_beside_retry(at)) return std::nullopt;
+        if (error.code == Errc::unknown && is_beside_retry(at, time_)) return std::nullopt;
         const bool unsure = doubtful_[raw(stripe_of(at))] || failed_.contains(parity_row(at));
         // The resync that would decide it cannot read what it needs, or write what it found.
         const bool stuck = !unreadable_.empty() || full_;
@@ -503,13 +503,13 @@ void Oracle::doubt_is_over() {
 bool Oracle::has_doubt() const { return std::ranges::find(doubtful_, true) != doubtful_.end(); }
 
 /// Whether another strip of the same row of parity was to be tried again before now.
-bool Oracle::is_beside_retry(std::uint64_t at) const {
+bool Oracle::is_beside_retry(std::uint64_t at, std::uint64_t listed_by) const {
     const std::uint64_t per_strip = geometry_.rows_per_strip();
     const std::uint64_t per_stripe = per_strip * geometry_.data_count();
     const std::uint64_t first = at / per_stripe * per_stripe + at % per_strip;
     for (std::uint64_t i = 0; i != geometry_.data_count(); ++i) {
         const Row& row = rows_[first + i * per_strip];
-        const bool before = (row.listed != 0 && row.listed < time_) || row.unlisted != 0;
+        const bool before = (row.listed != 0 && row.listed <= listed_by) || row.unlisted != 0;
         if (first + i * per_strip != at && row.kind == BadKind::retry && before) return true;
     }
     return false;
@@ -601,7 +601,7 @@ std::optional<Broken> Oracle::list(std::uint64_t at, MemberIndex member, const C
         fmt::format("row {} of the array (stripe {}, member {}) came on the bad-row list, and ", at,
                     raw(stripe), raw(member));
     const std::uint64_t parity = parity_row(at);
-    if (failed_.contains(parity) || is_beside_retry(at)) return std::nullopt;
+    if (failed_.contains(parity) || is_beside_retry(at, time_ - 1)) return std::nullopt;
     if (full_ && soil_[parity].writes != 0) return std::nullopt;  // it fails just now
     if (!doubtful_[raw(stripe)]) {
         return Broken{"R4", what + "no write was under way near it when the node crashed"};

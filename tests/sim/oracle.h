@@ -220,7 +220,8 @@ class Oracle {
         BadKind kind{BadKind::voided};
     };
     std::map<std::uint64_t, Bad> rows_of(const std::vector<BadRange>& ranges) const;
-    bool is_beside_retry(std::uint64_t row) const;
+    /// Another row of its stripe was on the list by then, to be tried again.
+    bool is_beside_retry(std::uint64_t row, std::uint64_t listed_by) const;
     template <class Do>
     void for_rows(std::uint64_t offset, std::uint64_t size, Do what);
 
