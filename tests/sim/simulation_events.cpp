@@ -334,9 +334,11 @@ void Simulation::operate() {
     const std::set<std::uint32_t> weak = weak_roles();
     const auto role = static_cast<std::uint32_t>(rng_.below(options_.members));
     const bool is_weak = weak.contains(role);
+    // Members that had no room until just now count as weak, and nobody asked whether they may.
+    const bool too_many = is_within() && weak.size() > losses_max();
     switch (rng_.below(9)) {
         case 0:
-            if (!is_weak && !may_lose(1)) return;
+            if (too_many || (!is_weak && !may_lose(1))) return;
             if (!is_within() || commands_.empty()) fail_by_order(role);
             return;
         case 1:
@@ -346,6 +348,7 @@ void Simulation::operate() {
             return add_any();
         case 3:
         case 4:
+            if (too_many) return;
             // Mostly a lost one, so that it goes on.
             if (!weak.empty() && commands_.empty()) return replace(*weak.begin(), rng_.chance(2));
             if (!is_weak && (!may_lose(1) || !commands_.empty())) return;
