@@ -115,6 +115,8 @@ void Home::take(const HomeCommand& command, HomeReply* reply) {
             break;
         case HomeCommandKind::progress:
             return answer(command, reply, {});
+        case HomeCommandKind::settled:
+            return tasks_.spawn(settle(command, reply));
         case HomeCommandKind::finished:
             break;
     }
@@ -345,15 +347,16 @@ Task<void> Home::flush(HomeCommand command, HomeReply* reply) {
     answer(command, reply, result);
 }
 
-Task<DriveResult> Home::flush_member(MemberIndex member) {
-    for (const EntryNumber entry : book_.failed()) {
-        if (!unapplied_.contains(entry) || !retrying_.insert(entry).second) continue;
-        co_await apply(entry);
-        retrying_.erase(entry);
-    }
-    for (bool done = BRAID_MUTANT(flush_passes_staged); !done;) {
-        if (is_suspended(member)) co_return lost();
-        if (const int error = unapplied_error(member); error != 0) co_return failed(error);
+Task<void> Home::settle(HomeCommand command, HomeReply* reply) {
+    const int error = co_await wait_applied();
+    answer(command, reply, error == 0 ? DriveResult{} : refused(error));
+}
+
+/// What is staged now is on the devices, as far as they are there.
+/// @return 0, or the errno of an entry that could not be written, and stays
+Task<int> Home::wait_applied() {
+    for (bool done = false; !done;) {
+        if (!unapplied_.empty()) co_return unapplied_.begin()->second;
         Waiter waiter;
         const WaiterNumber number{next_waiter_++};
         done = book_.flush(number);
@@ -362,6 +365,20 @@ Task<DriveResult> Home::flush_member(MemberIndex member) {
         co_await waiter.told.wait();
         done = waiting_.erase(number) == 0;  // else an entry could not be applied
         if (!done) book_.cancel(number);
+    }
+    co_return 0;
+}
+
+Task<DriveResult> Home::flush_member(MemberIndex member) {
+    for (const EntryNumber entry : book_.failed()) {
+        if (!unapplied_.contains(entry) || !retrying_.insert(entry).second) continue;
+        co_await apply(entry);
+        retrying_.erase(entry);
+    }
+    if (!BRAID_MUTANT(flush_passes_staged)) {
+        const int error = co_await wait_applied();
+        if (is_suspended(member)) co_return lost();
+        if (error != 0) co_return refused(error);
     }
     Member& at = members_.at(member);
     if (at.flushed == at.changes) co_return DriveResult{};

@@ -80,6 +80,8 @@ class Home {
     void carry_out(const Effects& effects);
     Task<void> read(HomeCommand command, HomeReply* reply);
     Task<DriveResult> read_window(MemberIndex member, WindowRows at, std::byte* into);
+    Task<void> settle(HomeCommand command, HomeReply* reply);
+    Task<int> wait_applied();
     Task<void> flush(HomeCommand command, HomeReply* reply);
     Task<DriveResult> flush_member(MemberIndex member);
     Task<void> apply(EntryNumber entry);

@@ -20,6 +20,7 @@ enum class HomeCommandKind : std::uint8_t {
     stage,     // at once
     flush,     // when every write that was staged before it is on the member's device, durably
     progress,  // at once: for HomeAnswer::applied_upto
+    settled,   // when all that is staged there now is on the devices
     // not answered
     decide,
     drop,

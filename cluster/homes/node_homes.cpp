@@ -2,6 +2,8 @@
 #include "cluster/homes/node_homes.h"
 
 #include <algorithm>
+#include <bit>
+#include <cerrno>
 #include <deque>
 #include <utility>
 
@@ -14,7 +16,11 @@ NodeHomes::NodeHomes(Setup setup)
     : geometry_(setup.geometry),
       self_(setup.self),
       links_(std::move(setup.links)),
-      home_of_(std::move(setup.home_of)) {
+      home_of_(std::move(setup.home_of)),
+      credits_(links_.size(), setup.book_bytes) {
+    for (std::uint32_t home = 0; home != links_.size(); ++home) {
+        polls_.push_back(std::make_unique<Poll>(*this, home));
+    }
     BRAID_REQUIRE(home_of_.size() == geometry_.member_count);
     BRAID_REQUIRE(links_.size() <= nodes_max);
     for (const std::uint32_t home : home_of_) BRAID_REQUIRE(home < links_.size());
@@ -49,7 +55,7 @@ Task<void> NodeHomes::catch_up() {
         command.kind = HomeCommandKind::progress;
         send(home, command, &waiting);
         co_await waiting.come.wait();
-        writes_.applied(home, waiting.answer.applied_upto);
+        applied(home, waiting.answer.applied_upto);
     }
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
         HomeCommand command;
@@ -61,24 +67,29 @@ Task<void> NodeHomes::catch_up() {
 // ---- locks -------------------------------------------------------------------------------------
 
 Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, RowLockMode mode) {
-    const std::uint32_t home = authority_of(place);
+    Locked locked;
+    locked.authority = authority_of(place);
+    locked.credit = credit_for(place, rows);
+    BRAID_CO_CHECK(co_await take_credits(&locked.credit));
     HomeCommand command;
     command.kind = HomeCommandKind::lock;
     command.id.sequence = ++last_claim_;
     command.at.window = geometry_.window_number(place);
     command.at.rows = BRAID_MUTANT(wrong_rows_locked) ? rows & (~rows + 1) : rows;
     command.mode = mode == RowLockMode::shared ? LockMode::shared : LockMode::exclusive;
+    locked.at = command.at;
     Waiting waiting;
-    send(home, command, &waiting);
+    send(locked.authority, command, &waiting);
     co_await waiting.come.wait();
-    writes_.applied(home, waiting.answer.applied_upto);
+    applied(locked.authority, waiting.answer.applied_upto);
     if (!waiting.answer.result.ok()) {
+        give_back(locked.credit);
         co_return Error{Errc::io, "lock", waiting.answer.result.os_error};
     }
     ++counts_.locks;
     note(waiting.answer.rebuilt);
     const LockId lock{command.id.sequence};
-    locks_.emplace(lock, home);
+    locks_.emplace(lock, std::move(locked));
     co_return lock;
 }
 
@@ -88,10 +99,11 @@ void NodeHomes::unlock(LockId lock) {
     HomeCommand command;
     command.kind = HomeCommandKind::unlock;
     command.id.sequence = static_cast<std::uint64_t>(lock);
-    const std::uint32_t home = at->second;
+    const Locked locked = std::move(at->second);
     locks_.erase(at);
     command.rebuilt = rebuilds();
-    send(home, command, nullptr);
+    send(locked.authority, command, nullptr);
+    give_back(locked.credit);
 }
 
 std::vector<Rebuilt> NodeHomes::rebuilds() const {
@@ -108,6 +120,120 @@ void NodeHomes::note(const std::vector<Rebuilt>& rebuilds) {
         auto& slot = members_->slot(at.member);
         if (slot.state == MemberState::rebuilding) slot.rebuilt = std::max(slot.rebuilt, at.upto);
     }
+}
+
+// ---- credits -----------------------------------------------------------------------------------
+
+/// More than any write of these rows stages, by home.
+std::vector<std::uint64_t> NodeHomes::credit_for(WindowPlace place, RowMask rows) const {
+    std::vector<std::uint64_t> credit(links_.size());
+    const auto bytes = static_cast<std::uint64_t>(std::popcount(rows)) * row_size;
+    for (const Role role : RoleSet::first(geometry_.member_count)) {
+        credit[home_of_[raw(geometry_.member_of(place.stripe, role))]] += bytes;
+    }
+    return credit;
+}
+
+/// Asks a home to answer when what is staged there is applied: while all wait for credit nothing else
+/// is answered by which it would be known.
+struct NodeHomes::Poll final : HomeReply {
+    Poll(NodeHomes& whose, std::uint32_t which) : homes(whose), home(which) {}
+    NodeHomes& homes;
+    std::uint32_t home;
+    bool under_way{false};
+    void answered(const HomeAnswer& told) override {
+        under_way = false;
+        homes.polled(home, told);
+    }
+};
+
+NodeHomes::~NodeHomes() = default;
+
+/// In the order of the homes. An error: none is taken.
+Task<Result<void>> NodeHomes::take_credits(std::vector<std::uint64_t>* credit) {
+    for (std::uint32_t home = 0; home != links_.size(); ++home) {
+        if ((*credit)[home] == 0) continue;
+        const Result<void> taken = co_await take_credit(home, (*credit)[home]);
+        if (taken) continue;
+        std::fill(credit->begin() + home, credit->end(), 0);
+        give_back(*credit);
+        co_return taken.error();
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> NodeHomes::take_credit(std::uint32_t home, std::uint64_t bytes) {
+    const CreditTicket ticket{++last_ticket_};
+    if (credits_.take(home, bytes, ticket)) co_return Result<void>{};
+    ++counts_.waits_for_credit;
+    CreditWait wait;
+    credit_waits_.emplace(ticket, &wait);
+    poll(home);
+    co_await wait.over.wait();
+    if (wait.os_error == 0) co_return Result<void>{};
+    co_return Error{wait.os_error == ENOSPC ? Errc::full : Errc::io, "home", wait.os_error};
+}
+
+void NodeHomes::poll(std::uint32_t home) {
+    if (polls_[home]->under_way || !credits_.is_waited_for(home)) return;
+    if (!writes_.is_open_at(home)) return;  // what is not staged comes back by unlock
+    polls_[home]->under_way = true;
+    HomeCommand command;
+    command.kind = HomeCommandKind::settled;
+    send(home, command, polls_[home].get());
+}
+
+/// Where a home cannot write what it has, nobody waits for that: he is told.
+void NodeHomes::polled(std::uint32_t home, const HomeAnswer& answer) {
+    applied(home, answer.applied_upto);
+    if (!answer.result.ok()) {
+        const auto waits = std::exchange(credit_waits_, {});
+        for (const auto& [ticket, wait] : waits) {
+            if (!credits_.cancel(home, ticket)) {
+                credit_waits_.emplace(ticket, wait);
+                continue;
+            }
+            wait->os_error = answer.result.os_error;
+            wait->over.set();
+        }
+    }
+    poll(home);
+}
+
+void NodeHomes::give_back(std::uint32_t home, std::uint64_t bytes) {
+    credits_.give_back(home, bytes);
+    while (const auto ticket = credits_.next_granted(home)) {
+        const auto wait = credit_waits_.find(*ticket);
+        BRAID_REQUIRE(wait != credit_waits_.end());
+        wait->second->over.set();
+        credit_waits_.erase(wait);
+    }
+    poll(home);
+}
+
+void NodeHomes::give_back(const std::vector<std::uint64_t>& credit) {
+    for (std::uint32_t home = 0; home != credit.size(); ++home) give_back(home, credit[home]);
+}
+
+void NodeHomes::applied(std::uint32_t home, std::uint64_t upto) {
+    give_back(home, writes_.applied(home, upto));
+}
+
+/// What is staged comes out of what its lock has taken. Whoever stages has the rows locked.
+void NodeHomes::charge(const StagedRows& staged, std::uint32_t home) {
+    const auto rows = static_cast<std::uint64_t>(std::popcount(staged.rows()));
+    const WindowIndex window = geometry_.window_number(staged.place);
+    const auto lock = std::ranges::find_if(locks_, [&](const auto& one) {
+        const WindowRows& at = one.second.at;
+        return at.window == window && (staged.rows() & ~at.rows) == 0;
+    });
+    BRAID_AUDIT(lock != locks_.end() || BRAID_MUTANT(rows_not_locked) ||
+                BRAID_MUTANT(wrong_rows_locked) || BRAID_MUTANT(unlocked_early));
+    if (lock == locks_.end()) return;
+    std::uint64_t& left = lock->second.credit[home];
+    const std::uint64_t bytes = std::min(left, rows * row_size);
+    left -= bytes;
+    writes_.charge(staged.write, home, bytes);
 }
 
 // ---- writes ------------------------------------------------------------------------------------
@@ -127,7 +253,9 @@ void NodeHomes::settle(WriteId write, HomeCommandKind kind) {
     command.kind = kind;
     command.id.sequence = static_cast<std::uint64_t>(write);
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
-        if ((homes >> home & 1) != 0) send(home, command, nullptr);
+        if ((homes >> home & 1) == 0) continue;
+        send(home, command, nullptr);
+        poll(home);  // from now on it can be applied
     }
 }
 
@@ -198,17 +326,19 @@ void NodeHomes::RemoteDrive::start(DriveOp& op) {
             command.kind = HomeCommandKind::flush;
             break;
     }
+    if (op.staged != nullptr) homes_.charge(*op.staged, home());
     homes_.send(home(), command, &reply_for(op));
 }
 
 void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {
     DriveOp& op = *reply.op;
     free_.push_back(&reply);
-    OwnWrites& writes = homes_.writes_;
     // Where the member is lost the home has it in its book all the same.
     const bool taken = answer.result.ok() || answer.result.outcome == DriveOutcome::lost;
-    if (op.staged != nullptr && !taken) writes.refused(op.staged->write, home());
-    writes.applied(home(), answer.applied_upto);
+    if (op.staged != nullptr && !taken) {
+        homes_.give_back(home(), homes_.writes_.refused(op.staged->write, home()));
+    }
+    homes_.applied(home(), answer.applied_upto);
     complete(op, answer.result);
 }
 

@@ -8,8 +8,10 @@
 #include <memory>
 #include <vector>
 
+#include "cluster/homes/credits.h"
 #include "cluster/homes/home_link.h"
 #include "cluster/homes/own_writes.h"
+#include "engine/base/limits.h"
 #include "engine/layout/geometry.h"
 #include "engine/members/drive.h"
 #include "engine/members/members.h"
@@ -22,19 +24,22 @@ class NodeHomes final : public RowHomes {
     struct Setup {
         const Geometry& geometry;
         NodeBoot self;
-        std::vector<HomeLink*> links;        // by home
-        std::vector<std::uint32_t> home_of;  // by member
+        std::vector<HomeLink*> links;              // by home
+        std::vector<std::uint32_t> home_of;        // by member
+        std::uint64_t book_bytes{book_bytes_max};  // of this node, at each home
     };
     struct Counts {
         std::uint64_t locks{0};
         std::uint64_t writes{0};
         std::uint64_t writes_dropped{0};
         std::uint64_t commands{0};  // to other homes as to the own
+        std::uint64_t waits_for_credit{0};
     };
 
     explicit NodeHomes(Setup setup);
     NodeHomes(const NodeHomes&) = delete;
     NodeHomes& operator=(const NodeHomes&) = delete;
+    ~NodeHomes() override;
 
     /// The node's members, whose rebuilds travel with locks; once, before anything is asked.
     void bind(Members& members) { members_ = &members; }
@@ -53,15 +58,35 @@ class NodeHomes final : public RowHomes {
     Task<void> catch_up();
 
     const OwnWrites& writes() const { return writes_; }
+    const Credits& credits() const { return credits_; }
     const Counts& counts() const { return counts_; }
 
   private:
     class RemoteDrive;
     struct Waiting;
+    struct Poll;
+    struct Locked {
+        std::uint32_t authority{0};
+        WindowRows at;
+        std::vector<std::uint64_t> credit;  // by home: what is not staged yet
+    };
+    struct CreditWait {
+        Event over;
+        int os_error{0};
+    };
 
     std::uint32_t authority_of(WindowPlace place) const;
     void send(std::uint32_t home, HomeCommand command, HomeReply* reply);
     void settle(WriteId write, HomeCommandKind kind);
+    std::vector<std::uint64_t> credit_for(WindowPlace place, RowMask rows) const;
+    Task<Result<void>> take_credits(std::vector<std::uint64_t>* credit);
+    Task<Result<void>> take_credit(std::uint32_t home, std::uint64_t bytes);
+    void give_back(std::uint32_t home, std::uint64_t bytes);
+    void give_back(const std::vector<std::uint64_t>& credit);
+    void applied(std::uint32_t home, std::uint64_t upto);
+    void charge(const StagedRows& staged, std::uint32_t home);
+    void poll(std::uint32_t home);
+    void polled(std::uint32_t home, const HomeAnswer& answer);
     std::vector<Rebuilt> rebuilds() const;
     void note(const std::vector<Rebuilt>& rebuilds);
 
@@ -71,8 +96,12 @@ class NodeHomes final : public RowHomes {
     std::vector<HomeLink*> links_;
     std::vector<std::uint32_t> home_of_;
     OwnWrites writes_;
-    std::map<LockId, std::uint32_t> locks_;  // the authority of each
+    std::map<LockId, Locked> locks_;
     std::uint64_t last_claim_{0};
+    Credits credits_;
+    std::map<CreditTicket, CreditWait*> credit_waits_;
+    std::uint64_t last_ticket_{0};
+    std::vector<std::unique_ptr<Poll>> polls_;  // by home
     Counts counts_;
 };
 

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "cluster/homes/own_writes.h"
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
 #include "parity/require.h"
 
 namespace braid::cluster {
 
 WriteId OwnWrites::begin(HomeSet homes) {
     BRAID_REQUIRE(homes != 0);
-    open_.emplace(++last_, Write{homes, homes, false});
+    open_.emplace(++last_, Write{homes, homes, false, {}});
     return WriteId{last_};
 }
 
@@ -18,19 +22,38 @@ void OwnWrites::settle(WriteId write) {
     if (at->second.left == 0) open_.erase(at);
 }
 
-void OwnWrites::refused(WriteId write, std::uint32_t home) {
+void OwnWrites::charge(WriteId write, std::uint32_t home, std::uint64_t bytes) {
     const auto at = open_.find(static_cast<std::uint64_t>(write));
     BRAID_REQUIRE(at != open_.end() && !at->second.settled);
-    at->second.left &= ~(HomeSet{1} << home);
+    at->second.bytes[home] += bytes;
 }
 
-void OwnWrites::applied(std::uint32_t home, std::uint64_t upto) {
+std::uint64_t OwnWrites::Write::over_at(std::uint32_t home) {
+    left &= ~(HomeSet{1} << home);
+    const auto at = bytes.find(home);
+    return at == bytes.end() ? 0 : std::exchange(at->second, 0);
+}
+
+std::uint64_t OwnWrites::refused(WriteId write, std::uint32_t home) {
+    const auto at = open_.find(static_cast<std::uint64_t>(write));
+    BRAID_REQUIRE(at != open_.end() && !at->second.settled);
+    return at->second.over_at(home);
+}
+
+std::uint64_t OwnWrites::applied(std::uint32_t home, std::uint64_t upto) {
+    std::uint64_t bytes = 0;
     for (auto at = open_.begin(); at != open_.end() && at->first <= upto;) {
         Write& write = at->second;
         // A home that has nothing of a write says nothing of it, even if it names a higher one.
-        if (write.settled) write.left &= ~(HomeSet{1} << home);
+        if (write.settled) bytes += write.over_at(home);
         at = write.settled && write.left == 0 ? open_.erase(at) : std::next(at);
     }
+    return bytes;
+}
+
+bool OwnWrites::is_open_at(std::uint32_t home) const {
+    return std::ranges::any_of(open_,
+                               [&](const auto& one) { return (one.second.left >> home & 1) != 0; });
 }
 
 HomeSet OwnWrites::homes_of(WriteId write) const {

@@ -20,23 +20,30 @@ class OwnWrites {
   public:
     /// The next one, which is going to be staged at these homes.
     WriteId begin(HomeSet homes);
+    /// So many bytes of it are staged at the home.
+    void charge(WriteId write, std::uint32_t home, std::uint64_t bytes);
     /// It was decided, or dropped.
     void settle(WriteId write);
-    /// The home did not take it, and so has nothing to apply.
-    void refused(WriteId write, std::uint32_t home);
-    /// What the home has of all writes up to this one is over there.
-    void applied(std::uint32_t home, std::uint64_t upto);
+    // How many bytes the home has less after that:
+    /// It did not take the write, and so has nothing to apply.
+    std::uint64_t refused(WriteId write, std::uint32_t home);
+    /// What it has of all writes up to this one is over there.
+    std::uint64_t applied(std::uint32_t home, std::uint64_t upto);
 
     HomeSet homes_of(WriteId write) const;
     /// All writes up to this one are over everywhere.
     std::uint64_t finished_upto() const;
     std::size_t open() const { return open_.size(); }
+    /// Something is staged at the home, or was, as far as is known here.
+    bool is_open_at(std::uint32_t home) const;
 
   private:
     struct Write {
         HomeSet homes{0};
         HomeSet left{0};  // where it is not over yet
         bool settled{false};
+        std::map<std::uint32_t, std::uint64_t> bytes;  // by home
+        std::uint64_t over_at(std::uint32_t home);
     };
     std::map<std::uint64_t, Write> open_;
     std::uint64_t last_{0};

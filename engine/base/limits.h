@@ -102,6 +102,11 @@ inline constexpr std::uint64_t lead_size_max = 16u << 10;  // of a request that 
 
 // A home's book. One write has an entry for each of its members here.
 inline constexpr std::uint32_t book_entries_max = 4096;  // of one node
+// Bytes that one node may have staged at one home: what all lanes of its walk can need there at once,
+// and so any request. A home has this for each node: 31 times 64 MiB at most.
+inline constexpr std::uint64_t book_bytes_max = 64u << 20;
+static_assert(std::uint64_t{members_max} * window_rows_max * 4096 * walk_lanes_max <=
+              book_bytes_max);
 
 // Members.
 inline constexpr std::uint32_t read_errors_max = 20;  // of a member, halved each hour; then the

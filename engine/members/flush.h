@@ -13,7 +13,8 @@ namespace braid {
 /// Makes every completed write durable on the members that take part; those that nothing was
 /// written on since their last flush have nothing to do. Both outlive the task.
 /// @return Errc::full or Errc::failed where a flush of a member that is kept failed, also before;
-///         else an error of losses_durable()
+///         Errc::full or Errc::io where its home did not carry it out; else an error of
+///         losses_durable()
 Task<Result<void>> flush_drives(Members* members, Decider* decider);
 
 }  // namespace braid

@@ -46,6 +46,21 @@ TEST(OwnWrites, AHomeThatRefusedHasNothingToApply) {
     EXPECT_EQ(writes.finished_upto(), 1u);
 }
 
+TEST(OwnWrites, WhatAHomeHasIsKnownUntilItIsOver) {
+    OwnWrites writes;
+    const WriteId one = writes.begin(0b11);
+    writes.charge(one, 0, 100);
+    writes.charge(one, 1, 30);
+    writes.charge(one, 1, 7);
+    EXPECT_TRUE(writes.is_open_at(0));
+    EXPECT_EQ(writes.applied(0, 1), 0u) << "it is not settled";
+    EXPECT_EQ(writes.refused(one, 0), 100u);
+    writes.settle(one);
+    EXPECT_FALSE(writes.is_open_at(0));
+    EXPECT_EQ(writes.applied(1, 1), 37u);
+    EXPECT_EQ(writes.applied(1, 1), 0u);
+}
+
 TEST(OwnWrites, NumbersAreNeverUsedTwice) {
     OwnWrites writes;
     const WriteId one = writes.begin(0b1);

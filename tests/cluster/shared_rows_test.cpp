@@ -20,8 +20,15 @@ class Crowd {
         for (std::uint32_t i = 0; i != nodes * clients; ++i) {
             tasks.spawn(client(i % nodes, requests));
         }
-        while (tasks.running() != 0) ASSERT_TRUE(cluster_.loop().step()) << "nothing goes on";
+        while (tasks.running() != 0) {
+            ASSERT_TRUE(cluster_.loop().step()) << "nothing goes on";
+            for (std::uint32_t home = 0; home != nodes; ++home) {
+                memory_peak_ = std::max(memory_peak_, cluster_.home(home).memory_bytes());
+            }
+        }
     }
+    /// The most that a home had staged.
+    std::uint64_t memory_peak() const { return memory_peak_; }
     void check(std::uint32_t nodes) { clients_.check(nodes); }
 
   private:
@@ -59,6 +66,7 @@ class Crowd {
     SimCluster& cluster_;
     Clients clients_;
     Rng rng_;
+    std::uint64_t memory_peak_{0};
 };
 
 struct Shape {
@@ -285,6 +293,34 @@ INSTANTIATE_TEST_SUITE_P(Levels, RoundTrips,
                                            Costs{Level::raid5, 4, 1, "Raid5Degraded"},
                                            Costs{Level::raid6, 6, 1, "Raid6OneLost"}),
                          [](const auto& costs) { return costs.param.name; });
+
+// ---- credits -------------------------------------------------------------------------------------
+
+// Goal: a home's memory is bounded, and nobody waits for ever for room in it. Method: room for one
+// stripe of each node at a time, at slow disks.
+TEST(SharedCredits, BoundWhatIsStaged) {
+    std::uint64_t waits = 0;
+    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        SimClusterOptions options;
+        options.seed = seed;
+        options.stripes = 4;
+        options.disk_nanos = 20'000'000;
+        options.book_bytes = 2 * options.strip_size;  // two of the members are at one home
+        SimCluster cluster(options);
+        Crowd crowd(cluster);
+        crowd.run(3, 6, 10);
+        EXPECT_LE(crowd.memory_peak(), 3 * options.book_bytes);
+        for (std::uint32_t node = 0; node != 3; ++node) {
+            waits += cluster.homes(node).counts().waits_for_credit;
+        }
+        cluster.settle();
+        crowd.check(3);
+        EXPECT_EQ(cluster.wrong_rows(), 0u);
+        if (HasFatalFailure() || HasNonfatalFailure()) return;
+    }
+    EXPECT_GT(waits, 1000u);
+}
 
 // ---- zeros, and what is durable ------------------------------------------------------------------
 

@@ -147,6 +147,7 @@ struct SimClusterOptions {
     std::uint64_t stripes{4};
     bool zero_fast{true};
     std::uint64_t disk_nanos{1'000'000};
+    std::uint64_t book_bytes{book_bytes_max};
     SimDelay delay;
 };
 
@@ -235,6 +236,9 @@ class SimCluster final : private cluster::HomeListener {
             EXPECT_TRUE(home(node).book().empty()) << "node " << node;
             EXPECT_TRUE(home(node).book().holds_together());
             EXPECT_EQ(home(node).memory_bytes(), 0u);
+            for (std::uint32_t to = 0; to != options_.nodes; ++to) {
+                EXPECT_EQ(homes(node).credits().taken(to), 0u) << "of node " << node;
+            }
         }
     }
     bool is_lost(MemberIndex member) const {
@@ -262,8 +266,12 @@ class SimCluster final : private cluster::HomeListener {
                 to.push_back(node.get() == this ? static_cast<cluster::HomeLink*>(&own)
                                                 : &links.back());
             }
-            homes = std::make_unique<cluster::NodeHomes>(cluster::NodeHomes::Setup{
-                cluster.geometry_, {self + 1, 1}, std::move(to), cluster.home_of_});
+            homes = std::make_unique<cluster::NodeHomes>(
+                cluster::NodeHomes::Setup{cluster.geometry_,
+                                          {self + 1, 1},
+                                          std::move(to),
+                                          cluster.home_of_,
+                                          cluster.options_.book_bytes});
             serving = std::make_unique<Serving>(Serving::Setup{
                 cluster.loop_.ready(), cluster.loop_, cluster.geometry_, cluster.configuration_,
                 tasks, decider, 16u << 20, false, homes.get()});
