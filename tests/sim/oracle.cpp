@@ -617,7 +617,9 @@ std::optional<Broken> Oracle::list(std::uint64_t at, MemberIndex member, const C
     for (std::uint32_t i = 0; i != geometry_.member_count; ++i) {
         if (is_lost(MemberIndex{i})) ++lost;
     }
-    if (lost < geometry_.parities() && !hit_.contains(parity_row(at)) && intent_on_) {
+    // Where parity was never made true since the array was made P and Q are anything.
+    const bool told = intent_on_ && !all_in_doubt_;
+    if (lost < geometry_.parities() && !hit_.contains(parity_row(at)) && told) {
         return Broken{"R4", what + "P and Q must agree on it: nothing was written to that row"};
     }
     return std::nullopt;
