@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A stop while a member's disk hangs: the control socket stays until the array has stopped, and it
 and the log say for which member it waits. The disk is a loop device over nbdfuse over an nbdkit
-that is suspended."""
+that a signal has stopped."""
 import os
 import signal
 
