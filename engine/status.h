@@ -39,7 +39,7 @@ struct MemberStatus {
     MemberRecord record;
     bool open{false};
     DiskIdentity identity;   // of what is open
-    std::string notice;      // why it is faulty or missing; else empty
+    std::string notice;      // why it is faulty or missing, or refuses its metadata; else empty
     std::uint64_t reads{0};  // operations
     std::uint64_t writes{0};
     std::uint64_t bytes_read{0};

@@ -22,7 +22,7 @@ ConfigurationWriter::ConfigurationWriter(const DecidingContext& context, Configu
       roster_(parts.roster),
       losses_(parts.losses),
       unknown_(parts.unknown),
-      suspended_(context.members.count()) {}
+      refusing_(context.members.count()) {}
 
 void ConfigurationWriter::set_known(std::uint64_t epoch_seen) {
     BRAID_REQUIRE(changes_ == 0);
@@ -93,14 +93,14 @@ Task<void> ConfigurationWriter::write_configurations() {
             if (members_.failed()) continue;
             if (!holds) {  // a member was lost on the way, or refuses: again, with a new epoch
                 own_epoch_ = 0;
-                if (refusals_ != refusals) co_await wait_for_suspended();
+                if (refusals_ != refusals) co_await wait_after_refusal();
                 continue;
             }
             BRAID_REQUIRE(change_now > changes_durable_);
             changes_durable_ = change_now;
             serving_.in_force(configuration_.version.epoch, losses_now);
             if (owed_ <= change_now) serving_.set_owing(false);
-            end_suspensions();
+            end_refusals();
             durable_event_.set();
         }
         durable_event_.set();  // also when it failed: nobody waits for ever
@@ -164,7 +164,7 @@ Task<bool> ConfigurationWriter::bring_into_force() {
     co_return true;
 }
 
-/// One step, at all members that it is for. Who fails is lost, or suspended.
+/// One step, at all members that it is for. Who fails is lost, or is kept and refuses.
 Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration* now) {
     const std::uint64_t wall = clock_.wall_seconds();
     const bool promises = proposal->step() == Proposal::Step::promise;
@@ -194,7 +194,7 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
         proposal->failed(MemberIndex{i});
         if (is_kept(member, error)) {
             refused = true;
-            suspend(member, error);
+            note_refusal(member, error);
             continue;
         }
         losses_.lose(member, MemberState::faulty,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // ConfigurationWriter: keeps what is wanted, and brings it into force (engine/layout/register.h).
 // change() is immediate, in memory, and adopted by who serves; one coroutine writes what is wanted
-// to the members, and whoever changed it waits for the number of the change. A member that is kept
-// though it does not take the configuration is suspended, and tried again (suspensions.cpp).
+// to the members, and whoever changed it waits for the number of the change. A member may refuse it
+// and be kept; then it is tried again (refusals.cpp).
 #pragma once
 
 #include <cstdint>
@@ -72,7 +72,7 @@ class ConfigurationWriter final : public DecidingPart {
 
     /// A member has refused it so often that nobody waits for what needs a new configuration.
     bool is_refused() const;
-    std::string text_of_suspension(MemberIndex member) const;
+    std::string text_of_refusal(MemberIndex member) const;
 
     /// How often what a start, or a stop, needs is tried, and the pause between two of them.
     static constexpr std::uint32_t tries_last_max = 10;
@@ -87,13 +87,13 @@ class ConfigurationWriter final : public DecidingPart {
     Task<void> do_step(Proposal* proposal, const Configuration* now);
     Task<void> write_spares();
     bool is_kept(MemberIndex member, const Error& error) const;
-    void suspend(MemberIndex member, const Error& error);
-    void end_suspensions();
-    Task<void> wait_for_suspended();
+    void note_refusal(MemberIndex member, const Error& error);
+    void end_refusals();
+    Task<void> wait_after_refusal();
     std::uint64_t patience() const;
 
-    /// Of a member that is kept although it does not take what is to be in force.
-    struct Suspension {
+    /// Of a member that is kept although it refuses what is to be in force.
+    struct Refusing {
         Nanos since{};
         int os_error{0};
     };
@@ -119,8 +119,8 @@ class ConfigurationWriter final : public DecidingPart {
     // A member that is kept did not take it, as often; the last ones without one that held between.
     std::uint64_t refusals_{0};
     std::uint32_t refused_in_row_{0};
-    std::uint32_t refused_last_{0};                     // of them, while somebody stops, or starts
-    std::vector<std::optional<Suspension>> suspended_;  // by role
+    std::uint32_t refused_last_{0};                  // of them, while somebody stops, or starts
+    std::vector<std::optional<Refusing>> refusing_;  // by role
     Error refusal_;  // the newest: what those are told who wait for it
 };
 

@@ -308,7 +308,7 @@ MemberStatus LocalArray::member_status(const MemberRecord& at) const {
         member.bytes_written = io.bytes_written;
         member.errors_read = io.errors_read;
         member.errors_write = io.errors_write;
-        member.notice = deciding_.writer.text_of_suspension(*at.role);
+        member.notice = deciding_.writer.text_of_refusal(*at.role);
     }
     if (member.notice.empty()) member.notice = roster.why_lost(at);
     const Disk* disk = roster.disk_of(at);

@@ -87,10 +87,7 @@ def paths_are_the_kernels(world):
     server.stop()
     check(braid("check", by_link("m0"), by_link("new"), by_link("m2")).returncode == 0, "check by link")
     socket = by_link("control.sock")
-    nbd = world.unique("nbd.sock")
-    world.background(["nbdkit", "-f", "--exit-with-parent", "-U", nbd, PLUGIN, by_link("m0"), by_link("new"),
-                      by_link("m2"), f"socket={socket}"], env=server_environment())
-    wait_until(lambda: os.path.exists(nbd), "nbdkit starts")
+    world.nbdkit(PLUGIN, by_link("m0"), by_link("new"), by_link("m2"), f"socket={socket}", env=server_environment())
     check(os.path.exists(os.path.join(far, "control.sock")), "the socket is not where the kernel would have it")
     says(braid("status", "--socket", socket), "health: clean")
     check([sha256_of(os.path.join(near, name)) for name in names] == decoys, "another file was written")

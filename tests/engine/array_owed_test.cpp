@@ -99,7 +99,7 @@ TEST_F(Owed, RowsAreFreeWhileTheLossIsAwaited) {
     other.full = true;
     Asked write;
     ask(write, IoKind::write, offset_of(0));
-    while (!sim->has_event("member_suspended")) ASSERT_TRUE(sim->loop().step());
+    while (!sim->has_event("metadata_refused")) ASSERT_TRUE(sim->loop().step());
     const std::uint64_t since = sim->loop().now().value;
     Asked again;
     ask(again, IoKind::write, offset_of(0));

@@ -107,11 +107,11 @@ TEST_F(Loss, NoRoomForMetadataIsWaitedForAndTheMemberKeepsItsPlace) {
     }
     EXPECT_EQ(sim->state_of(0), MemberState::in_sync);
     EXPECT_EQ(sim->state_of(2), MemberState::faulty);
-    EXPECT_EQ(count_events("member_suspended"), 1U);
+    EXPECT_EQ(count_events("metadata_refused"), 1U);
     sim->platters[0]->full = false;
     sim->loop().run_for(seconds(10));
     ASSERT_TRUE(sim->write(0, data));
-    EXPECT_EQ(count_events("member_resumed"), 1U);
+    EXPECT_EQ(count_events("metadata_taken"), 1U);
     flush();
     sim->expect_content();
     // A stop does not wait for it for ever, and the next start has lost nothing.

@@ -241,7 +241,7 @@ class Simulation {
         std::string path;
         std::uint64_t since{0};  // nanoseconds
         std::uint64_t until{0};
-        bool suspends{false};  // it takes no metadata; else it answers no reads
+        bool refuses{false};  // it takes no metadata; else it answers no reads
     };
     std::optional<Outage> outage_;
     std::uint64_t outage_ended_{0};

@@ -54,7 +54,7 @@ bool Simulation::was_full() const {
 /// No change of who takes part is under way, in memory or on its way to the members.
 bool Simulation::is_stable() const {
     // Where metadata is not taken, what is in memory is not in force.
-    return commands_.empty() && !(outage_ && outage_->suspends) &&
+    return commands_.empty() && !(outage_ && outage_->refuses) &&
            loop_.now().value - epoch_changed_ > Oracle::durable_nanos;
 }
 
@@ -170,14 +170,14 @@ void Simulation::begin_outage() {
     if (well.empty() || (!needed && !weak_roles().empty())) return;
     const std::string& path = well[rng_.below(well.size())]->path;
     outage_ = Outage{path, now, now + 100'000'000 + rng_.below(20'000'000'000)};
-    outage_->suspends = needed && rng_.chance(2);
+    outage_->refuses = needed && rng_.chance(2);
     SimPlatter& platter = *disks_.at(path);
-    if (outage_->suspends) {
+    if (outage_->refuses) {
         platter.fails_writes_below = data_offset_;
     } else {
         platter.answers_no_reads = true;
     }
-    note(path + (outage_->suspends ? " takes no metadata" : " answers no reads"));
+    note(path + (outage_->refuses ? " takes no metadata" : " answers no reads"));
 }
 
 std::size_t Simulation::lost_roles() const {
@@ -192,8 +192,8 @@ void Simulation::end_outage() {
     SimPlatter& platter = *disks_.at(outage_->path);
     platter.answers_no_reads = false;
     platter.fails_writes_below = 0;
-    note(outage_->path + (outage_->suspends ? " takes metadata again" : " answers reads again"));
-    if (outage_->suspends) oracle_->marks_stayed(outage_->since);
+    note(outage_->path + (outage_->refuses ? " takes metadata again" : " answers reads again"));
+    if (outage_->refuses) oracle_->marks_stayed(outage_->since);
     outage_.reset();
     outage_ended_ = loop_.now().value;
 }

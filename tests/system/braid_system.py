@@ -151,6 +151,13 @@ class World:
         self.undo.callback(end, process)
         return process
 
+    def nbdkit(self, *words, **options):
+        """An nbdkit that the test looks at only through its socket; returns its process and its URI."""
+        socket = self.unique("nbd.sock")
+        process, _ = start_nbdkit(self, socket, words, **options)
+        self.undo.callback(end, process)
+        return process, uri_of(socket)
+
     def create(self, paths, level, *options):
         run(CLI, "create", "--level", level, *options, *paths)
 
@@ -236,39 +243,53 @@ def detach(device):
     run("losetup", "--detach", device, ok=None)
 
 
+def uri_of(socket):
+    return f"nbd+unix:///?socket={socket}"
+
+
+def start_nbdkit(world, socket, words, **options):
+    """The one way to a server: returns its process and its log's path, once it takes connections. The
+    socket is there before that; nbdkit writes its pid file when it listens."""
+    pid_file, log_path = world.unique("nbdkit.pid"), world.unique("nbdkit.log")
+    with open(log_path, "wb") as log:
+        process = start(["nbdkit", "-f", "--exit-with-parent", "-U", socket, "-P", pid_file, *words],
+                        stdout=log, stderr=log, **options)
+    try:
+        wait_until(lambda: os.path.exists(pid_file) or process.poll() is not None, "nbdkit starts")
+        if process.poll() is not None:
+            raise Failed(f"nbdkit ended with status {process.returncode}\n{end_of(log_path)}")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return process, log_path
+
+
+def end_of(path, size=4000):
+    with open(path, errors="replace") as text:
+        return text.read()[-size:]
+
+
 class Server:
     """nbdkit with the braid plugin, on its own sockets."""
 
     def __init__(self, world, paths, *parameters, options=()):
         self.world, self.paths = world, list(paths)
         self.socket, self.control = world.unique("nbd.sock"), world.unique("control.sock")
-        self.uri = f"nbd+unix:///?socket={self.socket}"
-        self.log_path = world.unique("nbdkit.log")
-        pid_file = world.unique("nbdkit.pid")
-        self.log_file = open(self.log_path, "wb")
-        self.process = start(
-            ["nbdkit", "-f", "--exit-with-parent", "-U", self.socket, "-P", pid_file, *options,
-             PLUGIN, *self.paths, f"socket={self.control}", *parameters],
-            stdout=self.log_file, stderr=self.log_file, env=server_environment())
-        try:
-            wait_until(lambda: os.path.exists(pid_file) or self.process.poll() is not None,
-                       "nbdkit starts")
-            if self.process.poll() is not None:
-                raise Failed(f"nbdkit ended with status {self.process.returncode}\n{self.log()}")
-        except BaseException:
-            self.kill()
-            raise
+        self.uri = uri_of(self.socket)
+        self.process, self.log_path = start_nbdkit(
+            world, self.socket,
+            [*options, PLUGIN, *self.paths, f"socket={self.control}", *parameters],
+            env=server_environment())
 
     def log(self, size=4000):
-        with open(self.log_path, errors="replace") as text:
-            return text.read()[-size:]
+        return end_of(self.log_path, size)
 
     def kill(self):
         """kill -9, as a crash would."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self.log_file.close()
 
     def stop(self):
         """A clean stop; the server has to say that all went well."""
@@ -411,8 +432,7 @@ class Fio:
         check(status == 0, f"fio: status {status}\n{self.log()}\n{self.server.log()}")
 
     def log(self):
-        with open(self.log_path, errors="replace") as text:
-            return text.read()[-4000:]
+        return end_of(self.log_path)
 
 
 def main(test, *arguments, seconds=300):

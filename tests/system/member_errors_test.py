@@ -27,15 +27,13 @@ class FaultyDisk:
     """A block device that fails reads or writes for as long as told."""
 
     def __init__(self, world):
-        socket, self.log = world.unique("faulty.sock"), world.unique("faulty.log")
+        self.log = world.unique("faulty.log")
         self.trigger = {kind: world.unique(f"fail-{kind}") for kind in ("pread", "pwrite")}
-        words = ["nbdkit", "-f", "--exit-with-parent", "-U", socket, "--filter=log", "--filter=error",
-                 "memory", str(SIZE), f"logfile={self.log}"]
+        words = ["--filter=log", "--filter=error", "memory", SIZE, f"logfile={self.log}"]
         for kind, path in self.trigger.items():
             words += [f"error-{kind}=EIO", f"error-{kind}-rate=100%", f"error-{kind}-file={path}"]
-        world.background(words)
-        wait_until(lambda: os.path.exists(socket), "the faulty disk's server starts")
-        file = world.nbdfuse(f"nbd+unix:///?socket={socket}")
+        _, uri = world.nbdkit(*words)
+        file = world.nbdfuse(uri)
         # Without the page cache in between: errors come at once and each time.
         self.device = world.loop_device(file, "--direct-io=on")
 

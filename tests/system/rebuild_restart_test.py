@@ -6,7 +6,6 @@ The new member is a file over nbdfuse over nbdkit's rate filter, so that there i
 
 usage: rebuild_restart_test.py LEVEL
 """
-import os
 import sys
 
 from braid_system import MIB, check, main, need_tools, run, say, wait_until
@@ -17,15 +16,13 @@ SIZE = 64 * MIB
 
 def slow_file(world):
     """A file that takes about ten megabytes a second; returns its path and how to make it fast."""
-    socket, rate = world.unique("slow.sock"), world.unique("rate")
-    world.background(["nbdkit", "-f", "--exit-with-parent", "-U", socket, "--filter=rate", "memory",
-                      str(SIZE), "rate=80M", f"rate-file={rate}"])
-    wait_until(lambda: os.path.exists(socket), "the slow disk's server starts")
+    rate = world.unique("rate")
+    _, uri = world.nbdkit("--filter=rate", "memory", SIZE, "rate=80M", f"rate-file={rate}")
 
     def hurry():
         with open(rate, "w") as file:
             file.write("10G\n")
-    return world.nbdfuse(f"nbd+unix:///?socket={socket}"), hurry
+    return world.nbdfuse(uri), hurry
 
 
 def progress(server):

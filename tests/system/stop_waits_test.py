@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A stop while a member's disk hangs: the control socket stays until the array has stopped, and it
 and the log say for which member it waits. The disk is a loop device over nbdfuse over an nbdkit
-that is suspended."""
+that a signal has stopped."""
 import os
 import signal
 
@@ -15,11 +15,9 @@ SIZE = 24 * MIB
 
 class HangingDisk:
     def __init__(self, world):
-        name = world.unique("hanging.sock")
-        self.process = world.background(["nbdkit", "-f", "--exit-with-parent", "-U", name, "memory", str(SIZE)])
+        self.process, uri = world.nbdkit("memory", SIZE)
         world.undo.callback(self.hang, False)
-        wait_until(lambda: os.path.exists(name), "the hanging disk's server starts")
-        self.device = world.loop_device(world.nbdfuse(f"nbd+unix:///?socket={name}"), "--direct-io=on")
+        self.device = world.loop_device(world.nbdfuse(uri), "--direct-io=on")
 
     def hang(self, really=True):
         self.process.send_signal(signal.SIGSTOP if really else signal.SIGCONT)

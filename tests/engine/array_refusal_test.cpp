@@ -14,7 +14,7 @@ Task<void> keep(Task<Checked<Unit>> task, std::optional<Checked<Unit>>* result) 
     result->emplace(co_await task);
 }
 
-class Suspend : public Loss {
+class RefusingMember : public Loss {
   protected:
     /// Its metadata cannot be written, or can again.
     void refuse(std::uint32_t member, bool refuses = true) {
@@ -64,18 +64,18 @@ class Suspend : public Loss {
     }
 };
 
-TEST_F(Suspend, WhatNeedsNoNewConfigurationGoesOnAndTheRestIsAnError) {
+TEST_F(RefusingMember, WhatNeedsNoNewConfigurationGoesOnAndTheRestIsAnError) {
     begin(1);
     EXPECT_EQ(sim->array->status().health, Health::degraded);
     expect_rest();
     EXPECT_FALSE(sim->flush()) << "the stale member may come back";
-    EXPECT_EQ(count_events("member_suspended"), 1U);
+    EXPECT_EQ(count_events("metadata_refused"), 1U);
     EXPECT_NE(notice_of(1).find("does not take its metadata (Input/output error), for"),
               std::string::npos)
         << notice_of(1);
     refuse(1, false);
     sim->loop().run_for(seconds(6));
-    EXPECT_EQ(count_events("member_resumed"), 1U);
+    EXPECT_EQ(count_events("metadata_taken"), 1U);
     EXPECT_EQ(notice_of(1), "");
     Buffer data = random_bytes(sim->loop().rng(), 2 * strip);
     ASSERT_TRUE(sim->write(0, data));
@@ -88,7 +88,7 @@ TEST_F(Suspend, WhatNeedsNoNewConfigurationGoesOnAndTheRestIsAnError) {
     EXPECT_LE(errors(), 64u * 1024 / row_size) << "in the region that was marked";
 }
 
-TEST_F(Suspend, AShortOneIsNotNoticedByClients) {
+TEST_F(RefusingMember, AShortOneIsNotNoticedByClients) {
     start(shape(Level::raid5, 2));
     mark();
     refuse(1);
@@ -96,12 +96,12 @@ TEST_F(Suspend, AShortOneIsNotNoticedByClients) {
     sim->loop().after(2'000'000'000, [this] { refuse(1, false); });
     Buffer data = random_bytes(sim->loop().rng(), 2 * strip);
     ASSERT_TRUE(sim->write(0, data));
-    EXPECT_TRUE(sim->has_event("member_suspended"));
+    EXPECT_TRUE(sim->has_event("metadata_refused"));
     flush();
     sim->expect_content();
 }
 
-TEST_F(Suspend, AMarkThatIsRefusedIsAnErrorOfThatWrite) {
+TEST_F(RefusingMember, AMarkThatIsRefusedIsAnErrorOfThatWrite) {
     start(shape(Level::raid5, 3));
     ASSERT_TRUE(fail(0, Force::no));
     sim->loop().run_for(seconds(20));
@@ -124,7 +124,7 @@ TEST_F(Suspend, AMarkThatIsRefusedIsAnErrorOfThatWrite) {
     sim->expect_content();
 }
 
-TEST_F(Suspend, AStopDoesNotWaitForEverAndTheNextStartLosesNothing) {
+TEST_F(RefusingMember, AStopDoesNotWaitForEverAndTheNextStartLosesNothing) {
     begin(4);
     const std::uint64_t since = sim->loop().now().value;
     EXPECT_FALSE(sim->stop());
@@ -141,7 +141,7 @@ TEST_F(Suspend, AStopDoesNotWaitForEverAndTheNextStartLosesNothing) {
 }
 
 // Also where it is the record that is refused for a moment.
-TEST_F(Suspend, AStopAndAStartOutlastAShortOne) {
+TEST_F(RefusingMember, AStopAndAStartOutlastAShortOne) {
     start(shape(Level::raid5, 5));
     ASSERT_TRUE(fail(0, Force::no));
     mark();
@@ -154,7 +154,7 @@ TEST_F(Suspend, AStopAndAStartOutlastAShortOne) {
     sim->expect_content();
 }
 
-TEST_F(Suspend, APowerCutFindsTheConfigurationThatWasInForce) {
+TEST_F(RefusingMember, APowerCutFindsTheConfigurationThatWasInForce) {
     for (std::uint64_t seed = 10; seed != 20; ++seed) {
         SCOPED_TRACE(seed);
         begin(seed);
@@ -173,7 +173,7 @@ TEST_F(Suspend, APowerCutFindsTheConfigurationThatWasInForce) {
     }
 }
 
-TEST_F(Suspend, AnOrderIsRefusedAndSaysForWhom) {
+TEST_F(RefusingMember, AnOrderIsRefusedAndSaysForWhom) {
     begin(23);
     std::optional<Checked<Unit>> removed;
     sim->loop().tasks().spawn(keep(sim->array->remove_member("2"), &removed));
@@ -192,7 +192,7 @@ TEST_F(Suspend, AnOrderIsRefusedAndSaysForWhom) {
     EXPECT_EQ(sim->state_of(2), MemberState::missing);
 }
 
-TEST_F(Suspend, TwoAtATime) {
+TEST_F(RefusingMember, TwoAtATime) {
     start(shape(Level::raid6, 21));
     ASSERT_TRUE(fail(3, Force::no));
     ASSERT_TRUE(fail(4, Force::no));
@@ -207,14 +207,14 @@ TEST_F(Suspend, TwoAtATime) {
     sim->loop().run_for(seconds(30));
     ASSERT_TRUE(changed);
     EXPECT_FALSE(*changed);
-    EXPECT_EQ(count_events("member_suspended"), 2U);
+    EXPECT_EQ(count_events("metadata_refused"), 2U);
     refuse(1, false);
     sim->loop().run_for(seconds(30));
-    EXPECT_EQ(count_events("member_resumed"), 0U);
+    EXPECT_EQ(count_events("metadata_taken"), 0U);
     sim->expect_content();
     refuse(0, false);
     sim->loop().run_for(seconds(6));
-    EXPECT_EQ(count_events("member_resumed"), 2U);
+    EXPECT_EQ(count_events("metadata_taken"), 2U);
     EXPECT_NE(sim->array->configuration().intent.region, 128u << 10);  // as it was
     ASSERT_TRUE(sim->write(0, data));
     flush();
@@ -229,7 +229,7 @@ TEST_F(Suspend, TwoAtATime) {
 }
 
 // RAID-6 without one member: another has no room, and a third is lost.
-TEST_F(Suspend, ALossWhileAnotherMemberHasNoRoom) {
+TEST_F(RefusingMember, ALossWhileAnotherMemberHasNoRoom) {
     start(shape(Level::raid6, 22));
     ASSERT_TRUE(fail(4, Force::no));
     sim->loop().run_for(seconds(20));
@@ -256,7 +256,7 @@ TEST_F(Suspend, ALossWhileAnotherMemberHasNoRoom) {
     sim->expect_content();
 }
 
-TEST_F(Suspend, AWriteIntentThatCannotBeKeptLeavesItsSettingsAsTheyWere) {
+TEST_F(RefusingMember, AWriteIntentThatCannotBeKeptLeavesItsSettingsAsTheyWere) {
     start(shape(Level::raid5, 29));
     ASSERT_TRUE(sim->loop().run_until_done(sim->array->change_intent({.on = false, .region = {}})));
     ASSERT_TRUE(fail(0, Force::no));
@@ -272,7 +272,7 @@ TEST_F(Suspend, AWriteIntentThatCannotBeKeptLeavesItsSettingsAsTheyWere) {
 }
 
 /// Degraded, with rows that cannot be known.
-class ListedRow : public Suspend {
+class ListedRow : public RefusingMember {
   protected:
     void begin(std::uint64_t seed) {
         start(shape(Level::raid5, seed));

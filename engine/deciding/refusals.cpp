@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Members that are kept although they do not take the configuration: for want of room, or because
-// the level needs them. Losing them would lose the array; so it is tried again and again, with a
+// Members that are kept although they refuse the configuration: for want of room, or because the
+// level needs them. Losing them would lose the array; so it is tried again and again, with a
 // pause, until it holds. Meanwhile what needs no new configuration goes on, by the one that is in
 // force. Nobody who holds rows, or answers a client, waits for more than some tries: then it is an
 // error, and what was acknowledged stays true, because
@@ -45,16 +45,16 @@ bool ConfigurationWriter::is_kept(MemberIndex member, const Error& error) const 
     return error.code == Errc::full || (error.code == Errc::io && losses_.is_needed(member));
 }
 
-void ConfigurationWriter::suspend(MemberIndex member, const Error& error) {
+void ConfigurationWriter::note_refusal(MemberIndex member, const Error& error) {
     BRAID_REQUIRE(members_.slot(member).state == MemberState::in_sync);
     const bool full = error.code == Errc::full;
     refusal_ = {error.code, where_of(member), error.os_error};
-    auto& suspended = suspended_[raw(member)];
-    const bool told = suspended.has_value();
-    if (!told) suspended = Suspension{clock_.now(), 0};
-    suspended->os_error = error.os_error;
+    auto& refusing = refusing_[raw(member)];
+    const bool told = refusing.has_value();
+    if (!told) refusing = Refusing{clock_.now(), 0};
+    refusing->os_error = error.os_error;
     if (told) return;
-    tell(Severity::error, "member_suspended",
+    tell(Severity::error, "metadata_refused",
          fmt::format(
              "{} {}: it keeps its place, because {}, and is tried again by itself. Meanwhile reads "
              "go on, and what needs a new configuration is refused with {}. {}",
@@ -68,12 +68,12 @@ void ConfigurationWriter::suspend(MemberIndex member, const Error& error) {
              full ? "Make room there" : "See to its cable, its power and its driver"));
 }
 
-void ConfigurationWriter::end_suspensions() {
+void ConfigurationWriter::end_refusals() {
     refused_in_row_ = refused_last_ = 0;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        if (!std::exchange(suspended_[i], std::nullopt)) continue;
+        if (!std::exchange(refusing_[i], std::nullopt)) continue;
         if (members_.slot(MemberIndex{i}).state != MemberState::in_sync) continue;  // lost since
-        tell(Severity::info, "member_resumed",
+        tell(Severity::info, "metadata_taken",
              fmt::format("{} takes its metadata again", roster_.text_of_role(MemberIndex{i})));
     }
     losses_.resync_comes_changed();
@@ -81,7 +81,7 @@ void ConfigurationWriter::end_suspensions() {
 
 /// Before the next try. Nobody who stops, or starts, waits for it for ever: then nothing is written
 /// any more, and the next start finds what holds.
-Task<void> ConfigurationWriter::wait_for_suspended() {
+Task<void> ConfigurationWriter::wait_after_refusal() {
     const bool is_waited_for = stage_.ending || !stage_.started;
     const std::uint32_t in_row = ++refused_in_row_;
     durable_event_.set();
@@ -106,12 +106,12 @@ std::uint64_t ConfigurationWriter::patience() const {
     return refusals_ + (refused_in_row_ >= tries_max ? 1 : tries_max - refused_in_row_);
 }
 
-std::string ConfigurationWriter::text_of_suspension(MemberIndex member) const {
-    const auto& suspended = suspended_[raw(member)];
-    if (!suspended || members_.slot(member).state != MemberState::in_sync) return {};
+std::string ConfigurationWriter::text_of_refusal(MemberIndex member) const {
+    const auto& refusing = refusing_[raw(member)];
+    if (!refusing || members_.slot(member).state != MemberState::in_sync) return {};
     return fmt::format("does not take its metadata ({}), for {} s now; it is tried again by itself",
-                       os_error_text(suspended->os_error),
-                       (clock_.now().value - suspended->since.value) / 1'000'000'000);
+                       os_error_text(refusing->os_error),
+                       (clock_.now().value - refusing->since.value) / 1'000'000'000);
 }
 
 bool ConfigurationWriter::is_refused() const { return refused_in_row_ >= tries_max; }
