@@ -145,7 +145,8 @@ void RowWrite::add_staged(StagedRows rows, MemberIndex member) {
     BRAID_REQUIRE(!participants_.has(member));
     participants_.add(member);
     const auto first = static_cast<std::uint32_t>(std::countr_zero(rows.rows()));
-    add_piece(member, rows.place, first, std::popcount(rows.rows()) * row_size);
+    const auto count = static_cast<std::uint64_t>(std::popcount(rows.rows()));
+    add_piece(member, rows.place, first, count * row_size);
     rows_.push_back(rows);
 }
 
