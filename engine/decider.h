@@ -56,9 +56,6 @@ class Decider {
     /// is to be made to fit what the members hold, or the rows go to rows_doubtful(); and who waits
     /// for the record is told.
     virtual void strip_write_failed(MemberIndex member, int os_error) = 0;
-    /// The member's home takes nothing for it any more, and has told so: it is lost here, too, from
-    /// now on. On a node that is alone it is lost already.
-    virtual void home_suspended(MemberIndex member) = 0;
     /// Waits until the configuration that names every lost member is durable. Until then nothing
     /// may be acknowledged that such a member missed: it would come back as if it were in sync. An
     /// error: the array has failed, or a member that is kept does not take the configuration.

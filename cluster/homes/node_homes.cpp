@@ -34,7 +34,6 @@ std::uint32_t NodeHomes::authority_of(WindowPlace place) const {
 void NodeHomes::send(std::uint32_t home, HomeCommand command, HomeReply* reply) {
     command.id.from = self_;
     command.finished = writes_.finished_upto();
-    ++counts_.commands;
     links_[home]->send(command, reply);
 }
 
@@ -48,14 +47,19 @@ struct NodeHomes::Waiting final : HomeReply {
     }
 };
 
+Task<HomeAnswer> NodeHomes::ask(std::uint32_t home, HomeCommand command) {
+    Waiting waiting;
+    send(home, std::move(command), &waiting);
+    co_await waiting.come.wait();
+    applied(home, waiting.answer.applied_upto);
+    co_return std::move(waiting.answer);
+}
+
 Task<void> NodeHomes::catch_up() {
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
-        Waiting waiting;
         HomeCommand command;
         command.kind = HomeCommandKind::progress;
-        send(home, command, &waiting);
-        co_await waiting.come.wait();
-        applied(home, waiting.answer.applied_upto);
+        (void)co_await ask(home, command);
     }
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
         HomeCommand command;
@@ -66,7 +70,7 @@ Task<void> NodeHomes::catch_up() {
 
 // ---- locks -------------------------------------------------------------------------------------
 
-Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, RowLockMode mode) {
+Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode mode) {
     Locked locked;
     locked.authority = authority_of(place);
     locked.credit = credit_for(place, rows);
@@ -76,18 +80,14 @@ Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, RowLockMod
     command.id.sequence = ++last_claim_;
     command.at.window = geometry_.window_number(place);
     command.at.rows = BRAID_MUTANT(wrong_rows_locked) ? rows & (~rows + 1) : rows;
-    command.mode = mode == RowLockMode::shared ? LockMode::shared : LockMode::exclusive;
+    command.mode = mode;
     locked.at = command.at;
-    Waiting waiting;
-    send(locked.authority, command, &waiting);
-    co_await waiting.come.wait();
-    applied(locked.authority, waiting.answer.applied_upto);
-    if (!waiting.answer.result.ok()) {
+    const HomeAnswer answer = co_await ask(locked.authority, command);
+    if (!answer.result.ok()) {
         give_back(locked.credit);
-        co_return Error{Errc::io, "lock", waiting.answer.result.os_error};
+        co_return Error{Errc::io, "lock", answer.result.os_error};
     }
-    ++counts_.locks;
-    note(waiting.answer.rebuilt);
+    note(answer.rebuilt);
     const LockId lock{command.id.sequence};
     locks_.emplace(lock, std::move(locked));
     co_return lock;
@@ -241,14 +241,12 @@ void NodeHomes::charge(const StagedRows& staged, std::uint32_t home) {
 WriteId NodeHomes::begin_write(MemberSet participants) {
     HomeSet homes = 0;
     for (const MemberIndex member : participants) homes |= HomeSet{1} << home_of_[raw(member)];
-    ++counts_.writes;
     return writes_.begin(homes);
 }
 
 void NodeHomes::settle(WriteId write, HomeCommandKind kind) {
     const HomeSet homes = writes_.homes_of(write);
     writes_.settle(write);
-    if (kind == HomeCommandKind::drop) ++counts_.writes_dropped;
     HomeCommand command;
     command.kind = kind;
     command.id.sequence = static_cast<std::uint64_t>(write);

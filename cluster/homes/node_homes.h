@@ -29,10 +29,6 @@ class NodeHomes final : public RowHomes {
         std::uint64_t book_bytes{book_bytes_max};  // of this node, at each home
     };
     struct Counts {
-        std::uint64_t locks{0};
-        std::uint64_t writes{0};
-        std::uint64_t writes_dropped{0};
-        std::uint64_t commands{0};  // to other homes as to the own
         std::uint64_t waits_for_credit{0};
     };
 
@@ -47,7 +43,7 @@ class NodeHomes final : public RowHomes {
     /// @param info  of the device behind it
     std::unique_ptr<Drive> drive(MemberIndex member, DiskInfo info, std::uint64_t data_offset);
 
-    Task<Result<LockId>> lock(WindowPlace place, RowMask rows, RowLockMode mode) override;
+    Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode) override;
     void unlock(LockId lock) override;
     WriteId begin_write(MemberSet participants) override;
     void decide(WriteId write) override { settle(write, HomeCommandKind::decide); }
@@ -77,6 +73,7 @@ class NodeHomes final : public RowHomes {
 
     std::uint32_t authority_of(WindowPlace place) const;
     void send(std::uint32_t home, HomeCommand command, HomeReply* reply);
+    Task<HomeAnswer> ask(std::uint32_t home, HomeCommand command);
     void settle(WriteId write, HomeCommandKind kind);
     std::vector<std::uint64_t> credit_for(WindowPlace place, RowMask rows) const;
     Task<Result<void>> take_credits(std::vector<std::uint64_t>* credit);

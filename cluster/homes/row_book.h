@@ -31,6 +31,7 @@
 
 #include "engine/base/units.h"
 #include "engine/layout/rows.h"
+#include "engine/members/row_homes.h"
 
 namespace braid::cluster {
 
@@ -53,8 +54,6 @@ struct WindowRows {
     RowMask rows{0};
     bool operator==(const WindowRows&) const = default;
 };
-
-enum class LockMode : std::uint8_t { exclusive, shared };
 
 /// One member's part of a write.
 struct Stage {

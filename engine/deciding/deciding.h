@@ -41,7 +41,6 @@ class Deciding final : public Decider {
     void flush_failed(MemberIndex member, int os_error) override {
         losses.flush_failed(member, os_error);
     }
-    void home_suspended(MemberIndex) override {}
     void strip_write_failed(MemberIndex member, int os_error) override {
         losses.strip_write_failed(member, os_error);
     }

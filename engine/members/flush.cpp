@@ -29,7 +29,6 @@ Task<Result<void>> flush_drives(Members* members, Decider* decider) {
         if (result.outcome == DriveOutcome::fenced || result.outcome == DriveOutcome::cut) {
             not_flushed = result.os_error;
         }
-        if (result.outcome == DriveOutcome::lost) decider->home_suspended(MemberIndex{i});
         if (!result.is_members()) continue;
         decider->flush_failed(MemberIndex{i}, result.os_error);
         if (slot.state == MemberState::in_sync) slot.drive->set_unflushed(result.os_error);

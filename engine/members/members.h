@@ -177,9 +177,13 @@ class Members {
         BRAID_REQUIRE(op.offset + op.size <= slot(member).data_offset);
         slot(member).drive->submit(group, op);
     }
+    /// A member that its home has suspended is lost here, too, from now on; its home tells who
+    /// decides. On a node that is alone it is lost already.
     void finish(MemberIndex member, DriveOp& op) {
         Drive& drive = *slot(member).drive;
         drive.finish(op);
+        const bool suspended = op.result.outcome == DriveOutcome::lost;
+        if (suspended && takes_part(slot(member).state)) set_state(member, MemberState::faulty);
         if (drive.in_flight() == 0) note_quiet();
     }
     /// Set when nothing is under way on some member any more: whoever wants to close a disk waits

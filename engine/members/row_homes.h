@@ -24,7 +24,7 @@ enum class WriteId : std::uint64_t {};
 /// Rows that are locked. 0: none.
 enum class LockId : std::uint64_t {};
 
-enum class RowLockMode : std::uint8_t { exclusive, shared };
+enum class LockMode : std::uint8_t { exclusive, shared };
 
 /// What a write stages on one of its participants: rows of one window, from up to two places in
 /// memory, where they stay until the operation is over.
@@ -49,7 +49,7 @@ class RowHomes {
 
     /// Waits until no other node has these rows, which are claimed here. An error: their authority
     /// cannot be reached.
-    virtual Task<Result<LockId>> lock(WindowPlace place, RowMask rows, RowLockMode mode) = 0;
+    virtual Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode) = 0;
     virtual void unlock(LockId lock) = 0;
 
     /// A new write; it is staged through the participants' drives, all in the same turn.
@@ -70,7 +70,7 @@ class RowLock {
 
     bool is_needed() const { return homes_ != nullptr; }
     /// Once, where it is needed; the rows are claimed by this node.
-    Task<Result<void>> take(WindowPlace place, RowMask rows, RowLockMode mode) {
+    Task<Result<void>> take(WindowPlace place, RowMask rows, LockMode mode) {
         BRAID_CO_TRY(lock_, co_await homes_->lock(place, rows, mode));
         co_return Result<void>{};
     }

@@ -251,7 +251,7 @@ Task<Result<void>> read_rows_claimed(StripeContext context, RowsWanted wanted) {
     co_await claim;
     RowLock lock(context.homes);  // exclusive: what could not be read is rewritten
     if (lock.is_needed()) {
-        BRAID_CO_CHECK(co_await lock.take(wanted.place, rows, RowLockMode::exclusive));
+        BRAID_CO_CHECK(co_await lock.take(wanted.place, rows, LockMode::exclusive));
     }
     if (is_made_true_by_reading(context, wanted.place.stripe)) {
         BRAID_CO_CHECK(co_await make_true_before_reading(context, wanted));

@@ -98,9 +98,6 @@ void RowWrite::collect() {
         if (op.ok()) continue;
         failed_.add(MemberIndex{op.tag});
         results_[op.tag] = op.result;
-        if (op.result.outcome == DriveOutcome::lost) {
-            context_.decider.home_suspended(MemberIndex{op.tag});
-        }
     }
     pieces_ = 0;
     staged_ = false;

@@ -77,7 +77,6 @@ RoleSet take_failed_reads(StripeIo& io, Decider& decider) {
     for (const Role role : failed) {
         const DriveResult& result = io.result_of(role);
         if (result.is_members()) decider.read_failed(io.member_of(role), result.os_error);
-        if (result.outcome == DriveOutcome::lost) decider.home_suspended(io.member_of(role));
     }
     return failed;
 }

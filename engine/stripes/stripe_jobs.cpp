@@ -601,7 +601,7 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
     RowLock lock(context.homes);
     if (lock.is_needed() && !BRAID_MUTANT(rows_not_locked) && !BRAID_MUTANT(read_beside_lock)) {
         BRAID_CO_CHECK(marked);
-        BRAID_CO_CHECK(co_await lock.take(job->place(), job->parts.rows, RowLockMode::exclusive));
+        BRAID_CO_CHECK(co_await lock.take(job->place(), job->parts.rows, LockMode::exclusive));
     }
     StripeIo& io = job->io;
     ReadRounds rounds(context.members);
@@ -624,7 +624,7 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
         }
     } while (!rounds.is_last(io, context.decider));
     if (BRAID_MUTANT(read_beside_lock) && lock.is_needed()) {
-        BRAID_CO_CHECK(co_await lock.take(job->place(), job->parts.rows, RowLockMode::exclusive));
+        BRAID_CO_CHECK(co_await lock.take(job->place(), job->parts.rows, LockMode::exclusive));
     }
     if (BRAID_MUTANT(unlocked_early)) lock.release();
     job->recover();
@@ -641,11 +641,10 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
     const bool full = write.tell_failed();
     // Once more, for those that were lost meanwhile, or by this.
     context.members.note_written(job->place(), job->parts.rows, job->parts.covered);
-    if (context.homes != nullptr && (write.is_dropped() || !job->kept_of(failed).empty())) {
-        co_return Error{full ? Errc::full : Errc::io, "member"};  // parity is true as it is
-    }
-    if (!job->kept_of(failed).empty()) {
-        co_return co_await fit_rows(job, {full ? Errc::full : Errc::io, "member"});
+    if (write.is_dropped() || !job->kept_of(failed).empty()) {
+        const Error error{full ? Errc::full : Errc::io, "member"};
+        if (context.homes != nullptr) co_return error;  // parity is true as it is
+        co_return co_await fit_rows(job, error);
     }
     job->note_true_rows();
     // Looked up now: the list may have grown since, by what this job has just made good. It changes

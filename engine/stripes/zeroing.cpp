@@ -136,7 +136,7 @@ Task<Result<void>> zero_stripes(StripeContext context, StripeSpan span) {
             RowLock lock(context.homes);
             if (lock.is_needed()) {
                 BRAID_CO_CHECK(co_await lock.take(place, row_range(0, context.geometry.window_rows),
-                                                  RowLockMode::exclusive));
+                                                  LockMode::exclusive));
             }
             if (context.members.failed()) co_return Error{Errc::failed, "array"};  // meanwhile
             const WindowRange zeroed{number, number + windows};

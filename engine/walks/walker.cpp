@@ -196,7 +196,7 @@ Task<Result<void>> Walker::claim_batch(Lane* lane) {
         // Only a walk waits for a lock while it holds others: nobody waits for it in a circle.
         RowLock& lock = lane->locks[i].emplace(context_.homes);
         BRAID_CO_CHECK(co_await lock.take(context_.members.window_place(lane->first + i), rows,
-                                          RowLockMode::exclusive));
+                                          LockMode::exclusive));
     }
     co_return Result<void>{};
 }
@@ -323,9 +323,6 @@ Task<Result<void>> Walker::read_batch(Lane* lane) {
         if (op.ok()) continue;
         failed.add(MemberIndex{i});
         const DriveResult& result = op.result;
-        if (result.outcome == DriveOutcome::lost) {
-            context_.decider.home_suspended(MemberIndex{i});
-        }
         if (result.is_members() && !lane->told.has(MemberIndex{i})) {
             context_.decider.read_failed(MemberIndex{i}, result.os_error);
             lane->told.add(MemberIndex{i});

@@ -29,8 +29,8 @@ namespace braid::sim {
 inline const bool memory_of_clusters_is_kept =
     mallopt(M_MMAP_THRESHOLD, 1 << 30) != 0 && mallopt(M_TRIM_THRESHOLD, 1 << 30) != 0;
 
-/// One node's decider: it says what its home has told, and waits for the configuration without the
-/// lost member. Of all else a test says that it cannot happen.
+/// One node's decider: it waits for the configuration without the lost member. Of all else a test
+/// says that it cannot happen.
 class SimDecider final : public Decider {
   public:
     void bind(Serving& serving) { serving_ = &serving; }
@@ -44,11 +44,7 @@ class SimDecider final : public Decider {
         in_force_.set();
     }
 
-    void read_failed(MemberIndex, int) override { ++reads_failed; }
-    void home_suspended(MemberIndex member) override {
-        if (!takes_part(serving_->members().slot(member).state)) return;
-        serving_->member_lost(member, MemberState::faulty);
-    }
+    void read_failed(MemberIndex, int) override {}
     Task<Result<void>> losses_durable() override {
         while (serving_->members().owes()) co_await in_force_.next();
         co_return Result<void>{};
@@ -72,7 +68,6 @@ class SimDecider final : public Decider {
     void rows_wrong(WindowPlace, RowMask, RoleSet, std::string) override { fail("rows_wrong"); }
     void write_refused(WindowPlace, RowMask, RoleSet) override { fail("write_refused"); }
 
-    std::uint64_t reads_failed{0};
     std::function<void(MemberIndex)> on_rebuilt;
 
   private:
@@ -175,7 +170,6 @@ class SimCluster final : private cluster::HomeListener {
     const Geometry& geometry() const { return geometry_; }
     cluster::Home& home(std::uint32_t node) { return nodes_[node]->home; }
     cluster::NodeHomes& homes(std::uint32_t node) { return *nodes_[node]->homes; }
-    Counters counters(std::uint32_t node) { return nodes_[node]->serving->counters(); }
     SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
     const Configuration& configuration() const { return configuration_; }
     /// From now on; none: nothing is late any more.

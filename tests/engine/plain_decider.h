@@ -19,7 +19,6 @@ class PlainDecider final : public Decider {
     void flush_failed(MemberIndex member, int) override {
         members_.set_state(member, MemberState::faulty);
     }
-    void home_suspended(MemberIndex) override {}
     void strip_write_failed(MemberIndex member, int error) override {
         if (error != ENOSPC) flush_failed(member, error);
     }
