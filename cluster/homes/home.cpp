@@ -10,6 +10,7 @@
 
 #include "engine/base/limits.h"
 #include "engine/base/mutation.h"
+#include "engine/stripes/stripe_io.h"
 #include "parity/require.h"
 
 namespace braid::cluster {
@@ -65,14 +66,8 @@ void Home::answer(const HomeCommand& command, HomeReply* reply, DriveResult resu
     HomeAnswer told;
     told.result = result;
     told.applied_upto = book_.applied_upto(command.id.from);
-    reply->answered(told);
-}
-
-void Home::grant(const HomeCommand& command, HomeReply* reply) {
-    HomeAnswer told;
-    told.applied_upto = book_.applied_upto(command.id.from);
-    for (const auto& [member, upto] : rebuilt_) {
-        if (!BRAID_MUTANT(grant_without_position)) told.rebuilt.push_back({member, upto});
+    if (command.kind == HomeCommandKind::lock && !BRAID_MUTANT(grant_without_position)) {
+        for (const auto& [member, upto] : rebuilt_) told.rebuilt.push_back({member, upto});
     }
     reply->answered(told);
 }
@@ -97,7 +92,7 @@ void Home::take(const HomeCommand& command, HomeReply* reply) {
             return stage(command, reply);
         case HomeCommandKind::lock:
             if (book_.lock(command.id, command.at, command.mode)) {
-                return grant(command, reply);
+                return answer(command, reply, {});
             }
             locking_.insert_or_assign(command.id, std::pair{command, reply});
             return;
@@ -130,14 +125,14 @@ void Home::carry_out(const Effects& effects) {
         BRAID_REQUIRE(found != locking_.end());
         const auto [command, reply] = found->second;
         locking_.erase(found);
-        grant(command, reply);
+        answer(command, reply, {});
     }
     for (const EntryNumber entry : effects.apply) tasks_.spawn(apply(entry));
     for (const auto& told : {effects.readable, effects.flushable}) {
         for (const WaiterNumber number : told) {
             const auto found = waiting_.find(number);
             BRAID_REQUIRE(found != waiting_.end());
-            found->second->told.set();
+            found->second->set();
             waiting_.erase(found);
         }
     }
@@ -183,10 +178,7 @@ Task<void> Home::apply(EntryNumber entry) {
     const MemberIndex member = book_.stage_of(entry).member;
     const bool again = unapplied_.contains(entry);
     const int error = co_await write_content(entry);
-    if (error != 0 && error != ENOSPC && !is_suspended(member)) {
-        suspend(member);
-        listener_.member_suspended(member, error);
-    }
+    if (error != 0 && error != ENOSPC) give_up(member, error);
     if (again && is_suspended(member)) {  // the book does not wait for it any more
         forget_content(entry);
         co_return;
@@ -205,8 +197,25 @@ Task<void> Home::apply(EntryNumber entry) {
     wake_all();  // a flush would wait for it: it looks again, and tells of the error
 }
 
+void Home::give_up(MemberIndex member, int os_error) {
+    if (is_suspended(member)) return;
+    suspend(member);
+    listener_.member_suspended(member, os_error);
+}
+
+/// Whom the book has not told yet he waits for. True: it has. False: something else has happened,
+/// so that he has to ask again.
+Task<bool> Home::wait_for_book(WaiterNumber number) {
+    Event told;
+    waiting_.emplace(number, &told);
+    co_await told.wait();
+    if (waiting_.erase(number) == 0) co_return true;
+    book_.cancel(number);
+    co_return false;
+}
+
 void Home::wake_all() {
-    for (const auto& [number, waiter] : waiting_) waiter->told.set();
+    for (const auto& [number, told] : waiting_) told->set();
 }
 
 void Home::forget_content(EntryNumber entry) {
@@ -239,9 +248,9 @@ Task<int> Home::write_content(EntryNumber entry) {
     const Stage stage = book_.stage_of(entry);
     const Member& member = members_.at(stage.member);
     const Content& content = contents_.at(entry);
-    const Buffer zeroes(content.bytes.size() == 0 ? window_rows_max * row_size : 0);
+    const bool is_zero = content.bytes.size() == 0;
     std::array<DiskOp, window_rows_max> ops;
-    bool zero = content.bytes.size() == 0;
+    bool zero = is_zero;
     for (;;) {
         DiskGroup group;
         std::uint32_t used = 0;
@@ -251,8 +260,8 @@ Task<int> Home::write_content(EntryNumber entry) {
             op.may_free = content.may_free;
             op.offset = offset_of(stage.member, stage.at.window, row);
             op.size = count * row_size;
-            const std::byte* from = content.bytes.size() == 0
-                                        ? zeroes.data()
+            const std::byte* from = is_zero
+                                        ? zero_window().data()
                                         : content.bytes.data() + packed_offset(stage.at.rows, row);
             op.data = zero ? nullptr : const_cast<std::byte*>(from);  // NOLINT: it only reads it
             submit(*member.disk, group, op);
@@ -294,7 +303,6 @@ Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, std::byte
     std::optional<std::vector<RowBook::Source>> sources;
     for (;;) {
         if (is_suspended(member) && !BRAID_MUTANT(suspended_member_read)) co_return lost();
-        Waiter waiter;
         const WaiterNumber number{next_waiter_++};
         sources = book_.read(member, at, number);
         if (!sources && BRAID_MUTANT(undecided_not_awaited)) {
@@ -302,9 +310,7 @@ Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, std::byte
             sources.emplace();
         }
         if (sources) break;
-        waiting_.emplace(number, &waiter);
-        co_await waiter.told.wait();
-        if (waiting_.erase(number) != 0) book_.cancel(number);
+        (void)co_await wait_for_book(number);
     }
     if (BRAID_MUTANT(memory_not_read)) sources->clear();
     const auto first = static_cast<std::uint32_t>(std::countr_zero(at.rows));
@@ -355,18 +361,13 @@ Task<void> Home::settle(HomeCommand command, HomeReply* reply) {
 /// What is staged now is on the devices, as far as they are there.
 /// @return 0, or the errno of an entry that could not be written, and stays
 Task<int> Home::wait_applied() {
-    for (bool done = false; !done;) {
-        if (!unapplied_.empty()) co_return unapplied_.begin()->second;
-        Waiter waiter;
+    while (unapplied_.empty()) {
         const WaiterNumber number{next_waiter_++};
-        done = book_.flush(number);
-        if (done) break;
-        waiting_.emplace(number, &waiter);
-        co_await waiter.told.wait();
-        done = waiting_.erase(number) == 0;  // else an entry could not be applied
-        if (!done) book_.cancel(number);
+        if (book_.flush(number)) co_return 0;
+        const bool told = co_await wait_for_book(number);
+        if (told) co_return 0;
     }
-    co_return 0;
+    co_return unapplied_.begin()->second;
 }
 
 Task<DriveResult> Home::flush_member(MemberIndex member) {
@@ -388,10 +389,7 @@ Task<DriveResult> Home::flush_member(MemberIndex member) {
     op.kind = DiskOpKind::flush;
     submit(*at.disk, group, op);
     co_await group;
-    if (!op.ok() && !at.suspended) {  // what it did not make durable no later one does
-        suspend(member);
-        listener_.member_suspended(member, op.os_error);
-    }
+    if (!op.ok()) give_up(member, op.os_error);  // what it lost no later one makes durable
     if (at.suspended) co_return lost();
     at.flushed = std::max(at.flushed, covered);
     co_return DriveResult{};

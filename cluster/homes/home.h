@@ -66,16 +66,14 @@ class Home {
         Buffer bytes;
         bool may_free{false};
     };
-    struct Waiter {
-        Event told;
-    };
 
     void answer(const HomeCommand& command, HomeReply* reply, DriveResult result);
-    void grant(const HomeCommand& command, HomeReply* reply);
     void stage(const HomeCommand& command, HomeReply* reply);
     int unapplied_error(MemberIndex member) const;
     bool is_suspended(MemberIndex member) const { return members_.at(member).suspended; }
     void forget_content(EntryNumber entry);
+    void give_up(MemberIndex member, int os_error);
+    Task<bool> wait_for_book(WaiterNumber number);
     void wake_all();
     void carry_out(const Effects& effects);
     Task<void> read(HomeCommand command, HomeReply* reply);
@@ -97,7 +95,7 @@ class Home {
     std::map<EntryNumber, int> unapplied_;  // the errno of entries that could not be written
     std::set<EntryNumber> retrying_;        // of those
     std::map<CommandId, std::pair<HomeCommand, HomeReply*>> locking_;
-    std::map<WaiterNumber, Waiter*> waiting_;
+    std::map<WaiterNumber, Event*> waiting_;
     std::map<MemberIndex, WindowIndex> rebuilt_;  // by what was unlocked here
     std::uint64_t next_waiter_{1};
     std::uint64_t memory_bytes_{0};
