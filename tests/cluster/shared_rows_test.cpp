@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Several nodes serve the same rows, without faults.
+// Several nodes serve the same rows, while members fail and are rebuilt.
 #include <algorithm>
 #include <string>
 
@@ -29,7 +29,12 @@ class Crowd {
     }
     /// The most that a home had staged.
     std::uint64_t memory_peak() const { return memory_peak_; }
-    void check(std::uint32_t nodes) { clients_.check(nodes); }
+    /// When all is at rest: what was ever seen fits, and parity is true.
+    void check(std::uint32_t nodes) {
+        cluster_.settle();
+        clients_.check(nodes);
+        EXPECT_EQ(cluster_.wrong_rows(), 0u);
+    }
 
   private:
     struct Place {
@@ -78,6 +83,16 @@ struct Shape {
     const char* name;
 };
 
+SimClusterOptions options_of(const Shape& shape, std::uint64_t seed) {
+    SimClusterOptions options;
+    options.seed = seed;
+    options.level = shape.level;
+    options.members = shape.members;
+    options.nodes = shape.nodes;
+    options.homes = shape.homes;
+    return options;
+}
+
 class SharedRows : public ::testing::TestWithParam<Shape> {};
 
 // Goal: R1 across nodes. Method: clients of all nodes write and read the same stripes, commands and
@@ -87,21 +102,14 @@ TEST_P(SharedRows, EverySectorIsOneRegister) {
     const Shape& shape = GetParam();
     for (std::uint64_t seed = 1; seed <= 60; ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
-        SimClusterOptions options;
-        options.seed = seed;
-        options.level = shape.level;
-        options.members = shape.members;
-        options.nodes = shape.nodes;
-        options.homes = shape.homes;
+        SimClusterOptions options = options_of(shape, seed);
         options.lost = shape.lost;
         options.stripes = 1 + seed % 3;
         SimCluster cluster(options);
         Crowd crowd(cluster);
         crowd.run(shape.nodes, 3, 20);
-        cluster.settle();
         crowd.check(shape.nodes);
-        EXPECT_EQ(cluster.wrong_rows(), 0u);
-        if (HasFatalFailure() || HasNonfatalFailure()) return;
+        if (HasFailure()) return;
     }
 }
 
@@ -132,12 +140,7 @@ TEST_P(SharedLosses, NobodyMissesAnything) {
     std::uint64_t lost = 0;
     for (std::uint64_t seed = 1; seed <= 120; ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
-        SimClusterOptions options;
-        options.seed = seed;
-        options.level = shape.level;
-        options.members = shape.members;
-        options.nodes = shape.nodes;
-        options.homes = shape.homes;
+        SimClusterOptions options = options_of(shape, seed);
         options.stripes = 1 + seed % 3;
         SimCluster cluster(options);
         for (std::uint32_t i = 0; i != shape.lost; ++i) {
@@ -152,11 +155,9 @@ TEST_P(SharedLosses, NobodyMissesAnything) {
         }
         Crowd crowd(cluster);
         crowd.run(shape.nodes, 3, 20);
-        cluster.settle();
         crowd.check(shape.nodes);
-        EXPECT_EQ(cluster.wrong_rows(), 0u);
         lost += cluster.configuration().lost_count();
-        if (HasFatalFailure() || HasNonfatalFailure()) return;
+        if (HasFailure()) return;
     }
     EXPECT_GT(lost, 60u) << "members fail when everything is over";
 }
@@ -179,12 +180,7 @@ TEST_P(SharedRebuild, OthersWriteMeanwhile) {
     const Shape& shape = GetParam();
     for (std::uint64_t seed = 1; seed <= 60; ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
-        SimClusterOptions options;
-        options.seed = seed;
-        options.level = shape.level;
-        options.members = shape.members;
-        options.nodes = shape.nodes;
-        options.homes = shape.homes;
+        SimClusterOptions options = options_of(shape, seed);
         options.lost = 1;
         options.stripes = 3 + seed % 6;
         SimCluster cluster(options);
@@ -192,11 +188,9 @@ TEST_P(SharedRebuild, OthersWriteMeanwhile) {
         crowd.run(shape.nodes, 2, 8);
         cluster.rebuild(MemberIndex{0}, static_cast<std::uint32_t>(seed % shape.nodes));
         crowd.run(shape.nodes, 3, 20);
-        cluster.settle();
-        EXPECT_EQ(cluster.configuration().lost_count(), 0u) << "it is rebuilt";
         crowd.check(shape.nodes);
-        EXPECT_EQ(cluster.wrong_rows(), 0u);
-        if (HasFatalFailure() || HasNonfatalFailure()) return;
+        EXPECT_EQ(cluster.configuration().lost_count(), 0u) << "it is rebuilt";
+        if (HasFailure()) return;
     }
 }
 
@@ -314,10 +308,8 @@ TEST(SharedCredits, BoundWhatIsStaged) {
         for (std::uint32_t node = 0; node != 3; ++node) {
             waits += cluster.homes(node).counts().waits_for_credit;
         }
-        cluster.settle();
         crowd.check(3);
-        EXPECT_EQ(cluster.wrong_rows(), 0u);
-        if (HasFatalFailure() || HasNonfatalFailure()) return;
+        if (HasFailure()) return;
     }
     EXPECT_GT(waits, 1000u);
 }
