@@ -82,6 +82,14 @@ class Simulation {
         std::uint32_t role{0};
         std::uint64_t listed{0};  // rows, before
     };
+    struct Snapshot {
+        std::string path;
+        Buffer content;
+        EpochRevision version;  // of the newest configuration in it
+        bool used{false};
+        bool at_rest{false};  // the array was stopped
+        bool due{false};      // it is put back at the next start
+    };
     enum class Started : std::uint8_t { yes, refused, crashed };
     using Names = std::vector<std::string>;
 
@@ -164,6 +172,7 @@ class Simulation {
     bool start_scrub(bool repair);
     void finish_scrub(std::uint64_t repaired);
     void take_snapshot();
+    Snapshot snapshot_of(const std::string& path, bool at_rest) const;
 
     // What random events seldom bring together, simulation_crossings.cpp.
     void die_with_one_written();
@@ -264,14 +273,6 @@ class Simulation {
     std::uint64_t stepped_at_{0};  // nanoseconds, and how many steps were in them
     std::uint64_t steps_at_{0};
     bool gone_for_good_{false};  // beyond the plan: no start is possible any more
-    struct Snapshot {
-        std::string path;
-        Buffer content;
-        EpochRevision version;
-        bool used;
-        bool at_rest{false};  // the array was stopped
-        bool due{false};      // it is put back at the next start
-    };
     std::optional<Snapshot> snapshot_;
     std::set<std::pair<std::string, std::uint64_t>>
         mended_;  // rows that could not be read, by path

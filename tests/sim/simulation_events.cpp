@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/metadata/areas.h"
+#include "engine/metadata/config_slot.h"
 #include "tests/sim/simulation.h"
 
 namespace braid::sim {
@@ -235,7 +237,19 @@ void Simulation::take_snapshot() {
     const auto platter = platter_of(record.path);
     if (!record.role || record.state != MemberState::in_sync || !platter || !platter->is_well())
         return;
-    snapshot_ = Snapshot{record.path, platter->content, configuration().version, false};
+    snapshot_ = snapshot_of(record.path, false);
+}
+
+/// What the copy itself holds counts: the array may have stored more on it than it goes by as yet.
+Simulation::Snapshot Simulation::snapshot_of(const std::string& path, bool at_rest) const {
+    Snapshot snapshot{path, platter_of(path)->content, {}, false, at_rest};
+    for (std::uint32_t i = 0; i != slot_count; ++i) {
+        const ByteView bytes{snapshot.content.data() + slot_offset(i), slot_size};
+        const auto slot = decode_slot(bytes, i);
+        if (!slot) continue;
+        snapshot.version = std::max(snapshot.version, slot->configuration.version);
+    }
+    return snapshot;
 }
 
 // ---- operators -----------------------------------------------------------------------------

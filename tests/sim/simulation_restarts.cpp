@@ -182,7 +182,7 @@ void Simulation::copy_at_rest() {
     const auto platter = platter_of(record.path);
     if (!record.role || record.state != MemberState::in_sync || !platter || !platter->is_well())
         return;
-    snapshot_ = Snapshot{record.path, platter->content, last_.version, false, true};
+    snapshot_ = snapshot_of(record.path, true);
 }
 
 /// A member comes back with what it held some time ago.
