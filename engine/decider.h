@@ -66,8 +66,9 @@ class Decider {
     /// that, durably. An error: a member that is kept takes no configuration, so that only the mark
     /// tells of it.
     virtual Task<Result<void>> rows_doubtful(std::vector<BadRange> lost) = 0;
-    /// A walk met data that cannot be known: lists it, durably; as void also what was to be tried
-    /// again. Only then may the walk make the parity of void rows true for zeros. Errc::full: the
+    /// Data that cannot be known was met: lists it, durably; as void also what was to be tried
+    /// again. Only then may parity be made true for zeros in void rows, also in those that were
+    /// listed before: without any rows it waits until the list is durable as it is. Errc::full: the
     /// list has no room.
     virtual Task<Result<void>> rows_unknown(std::vector<BadRange> rows) = 0;
     /// Every byte of these rows was read after all, or written anew: flushes, and takes them off

@@ -64,6 +64,7 @@ struct StripeJobs::Job {
     RoleSet half_rebuilt() const;
     Result<StripePlan> plan_of(const RowGroup& group) const;
     Result<void> plan();
+    bool takes_zeros() const;
     void choose_sources();
     std::uint64_t lay_out(std::byte* base);
     void want_reads();
@@ -163,6 +164,11 @@ Result<void> StripeJobs::Job::plan() {
         BRAID_TRY(group.plan, planned);
     }
     return {};
+}
+
+bool StripeJobs::Job::takes_zeros() const {
+    return std::any_of(groups.begin(), groups.begin() + group_count,
+                       [](const RowGroup& group) { return !group.plan.zero.empty(); });
 }
 
 /// New content is taken straight from the client's memory where one part covers a strip's rows
@@ -612,6 +618,8 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
         job->state = rounds.begin(job->place(), row_range(0, context.geometry.window_rows));
         BRAID_CO_CHECK(job->plan());
         BRAID_CO_CHECK(marked);
+        // What is taken for zeros was listed, and has to be so after a crash.
+        if (job->takes_zeros()) BRAID_CO_CHECK(co_await context.decider.rows_unknown({}));
         io.begin(job->place(), job->parts.rows);
         job->choose_sources();
         job->lease = Lease();

@@ -54,6 +54,7 @@ Result<void> WalkRows::decide(WalkBatch& batch) {
     batch.unknown.clear();
     batch.known.clear();
     batch.voided.clear();
+    batch.leans_on_list = false;
     batch.marks.fill(false);
     batch.found = {};
     const Geometry& geometry = context_.geometry;
@@ -187,6 +188,7 @@ RoleSet WalkRows::target_of(const RowRun& run) const {
 }
 
 void WalkRows::set_zero(WalkBatch& batch, const RowRun& run, RoleSet roles) {
+    batch.leans_on_list |= !(roles & run.voided).empty();
     for (const Role role : roles) {
         std::memset(batch.io.strips[raw(role)] + run.row * row_size, 0, run.count * row_size);
     }

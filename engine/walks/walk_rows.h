@@ -56,6 +56,9 @@ struct WalkBatch {
     std::vector<BadRange> unknown;  // to be listed before anything is rewritten
     std::vector<BadRange> known;    // to leave the list when that has been
     std::vector<BadRange> voided;   // to be listed as void when parity is true for that
+    // Rows are taken for zeros because they are listed as void: the list has to be durable first. Else
+    // a crash would leave parity that makes zeros of what nothing says is unknown.
+    bool leans_on_list{false};
     std::array<bool, windows_claimed_max> marks{};  // by window: it is marked before it is mended
     WalkFound found;
 

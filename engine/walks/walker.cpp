@@ -431,7 +431,7 @@ Task<Result<void>> Walker::walk_windows(Lane* lane) {
     }
     if (lane->lacks_marks) co_return Result<void>{};
     rows_.tell_found(*lane);
-    if (!lane->unknown.empty()) {
+    if (!lane->unknown.empty() || (lane->leans_on_list && !context_.readonly)) {
         BRAID_CO_CHECK(co_await context_.decider.rows_unknown(std::move(lane->unknown)));
         if (!is_current()) co_return Error{Errc::cancelled, "walk"};
     }
