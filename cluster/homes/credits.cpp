@@ -7,43 +7,50 @@
 
 namespace braid::cluster {
 
-Credits::Credits(std::size_t homes, std::uint64_t bytes_max)
-    : bytes_max_(bytes_max), homes_(homes) {
-    BRAID_REQUIRE(bytes_max != 0);
+Credits::Credits(std::size_t homes, Credit most) : most_(most), homes_(homes) {
+    BRAID_REQUIRE(most.bytes != 0 && most.entries != 0);
 }
 
-/// Whoever asks for more than there can be gets it when nobody else has anything.
-bool Credits::fits(const Home& home, std::uint64_t bytes) const {
-    return home.taken == 0 || (bytes <= bytes_max_ && home.taken <= bytes_max_ - bytes);
+bool Credits::fits(const Credit& taken, const Credit& wanted) const {
+    const bool alone = taken.bytes == 0;
+    const bool has_room =
+        alone || (wanted.bytes <= most_.bytes && taken.bytes <= most_.bytes - wanted.bytes);
+    return has_room && taken.entries <= most_.entries - wanted.entries;
 }
 
-bool Credits::take(std::uint32_t home, std::uint64_t bytes, CreditTicket ticket) {
+bool Credits::take(std::uint32_t home, Credit wanted, CreditTicket ticket) {
+    BRAID_REQUIRE(wanted.entries <= most_.entries);
     Home& at = homes_[home];
-    if (at.waiting.empty() && fits(at, bytes)) {
-        at.taken += bytes;
+    if (at.waiting.empty() && fits(at.taken, wanted)) {
+        at.taken += wanted;
         return true;
     }
-    at.waiting.push_back({ticket, bytes});
+    at.waiting.push_back({ticket, wanted});
     return false;
 }
 
-void Credits::give_back(std::uint32_t home, std::uint64_t bytes) {
-    BRAID_REQUIRE(bytes <= homes_[home].taken);
-    homes_[home].taken -= bytes;
+void Credits::give_back(std::uint32_t home, Credit credit) {
+    Credit& taken = homes_[home].taken;
+    BRAID_REQUIRE(credit.bytes <= taken.bytes && credit.entries <= taken.entries);
+    taken -= credit;
 }
 
 std::optional<CreditTicket> Credits::next_granted(std::uint32_t home) {
     Home& at = homes_[home];
-    if (at.waiting.empty() || !fits(at, at.waiting.front().bytes)) return std::nullopt;
+    if (at.waiting.empty() || !fits(at.taken, at.waiting.front().wanted)) return std::nullopt;
     const Waiter waiter = at.waiting.front();
     at.waiting.pop_front();
-    at.taken += waiter.bytes;
+    at.taken += waiter.wanted;
     return waiter.ticket;
 }
 
 bool Credits::cancel(std::uint32_t home, CreditTicket ticket) {
     return std::erase_if(homes_[home].waiting,
                          [&](const Waiter& waiter) { return waiter.ticket == ticket; }) != 0;
+}
+
+bool Credits::is_waited_for() const {
+    return std::ranges::any_of(homes_, [](const Home& home) { return !home.waiting.empty(); });
 }
 
 }  // namespace braid::cluster

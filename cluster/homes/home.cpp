@@ -75,6 +75,16 @@ void Home::answer(const HomeCommand& command, HomeReply* reply, DriveResult resu
 void Home::adopt(const Configuration& wanted) {
     std::erase_if(rebuilt_, [&](const auto& one) {
         const MemberRecord* record = wanted.member(one.first);
+        if (BRAID_MUTANT(position_forgotten_early) && record->state == MemberState::in_sync) {
+            return true;
+        }
+        return record == nullptr || !takes_part(record->state);
+    });
+}
+
+void Home::in_force(const Configuration& wanted) {
+    std::erase_if(rebuilt_, [&](const auto& one) {
+        const MemberRecord* record = wanted.member(one.first);
         return record == nullptr || record->state != MemberState::rebuilding;
     });
 }
@@ -127,7 +137,9 @@ void Home::carry_out(const Effects& effects) {
         locking_.erase(found);
         answer(command, reply, {});
     }
-    for (const EntryNumber entry : effects.apply) tasks_.spawn(apply(entry));
+    for (const EntryNumber entry : effects.apply) {
+        tasks_.spawn(apply(entry, book_.stage_of(entry)));
+    }
     for (const auto& told : {effects.readable, effects.flushable}) {
         for (const WaiterNumber number : told) {
             const auto found = waiting_.find(number);
@@ -167,24 +179,30 @@ void Home::stage(const HomeCommand& command, HomeReply* reply) {
 }
 
 /// Of a write that was decided and could not be carried out: the member takes no further ones.
-int Home::unapplied_error(MemberIndex member) const {
+/// Without a member: of any.
+int Home::unapplied_error(std::optional<MemberIndex> member) const {
     for (const auto& [entry, error] : unapplied_) {
-        if (book_.stage_of(entry).member == member) return error;
+        if (!member || book_.stage_of(entry).member == *member) return error;
     }
     return 0;
 }
 
-Task<void> Home::apply(EntryNumber entry) {
-    const MemberIndex member = book_.stage_of(entry).member;
-    const bool again = unapplied_.contains(entry);
-    const int error = co_await write_content(entry);
-    if (error != 0 && error != ENOSPC) give_up(member, error);
-    if (again && is_suspended(member)) {  // the book does not wait for it any more
-        forget_content(entry);
+Task<void> Home::apply(EntryNumber entry, Stage stage) {
+    int error = 0;
+    // The content stays where it is, also as an orphan.
+    if (const auto content = contents_.find(entry); content != contents_.end()) {
+        error = co_await write_content(stage, content->second);
+    }
+    if (error != 0 && error != ENOSPC) give_up(stage.member, error);
+    if (is_suspended(stage.member)) {  // the book does not wait for it any more
+        if (const auto orphan = orphans_.find(entry); orphan != orphans_.end()) {
+            memory_bytes_ -= orphan->second.bytes.size();
+            orphans_.erase(orphan);
+        }
         co_return;
     }
-    if (error == 0 || is_suspended(member)) {  // there is no disk to put it on any more
-        ++members_.at(member).changes;
+    if (error == 0) {
+        ++members_.at(stage.member).changes;
         forget_content(entry);
         unapplied_.erase(entry);
         Effects effects;
@@ -229,25 +247,29 @@ void Home::suspend(MemberIndex member) {
     Member& at = members_.at(member);
     if (at.suspended) return;
     at.suspended = true;
-    std::vector<EntryNumber> over;  // but for what a disk is just being given the bytes of
+    std::vector<EntryNumber> over;
     for (const auto& [entry, content] : contents_) {
-        if (book_.stage_of(entry).member != member) continue;
-        if (!book_.is_applying(entry) && !retrying_.contains(entry)) over.push_back(entry);
+        if (book_.stage_of(entry).member == member) over.push_back(entry);
     }
-    for (const EntryNumber entry : over) forget_content(entry);
+    for (const EntryNumber entry : over) {
+        if (book_.is_applying(entry) || retrying_.contains(entry)) {
+            orphans_.insert(contents_.extract(entry));
+        } else {
+            forget_content(entry);
+        }
+    }
     std::erase_if(unapplied_,
                   [&](const auto& one) { return book_.stage_of(one.first).member == member; });
     Effects effects;
     book_.member_lost(member, effects);
     carry_out(effects);
+    at.flush_over.set();
     wake_all();
 }
 
 /// @return 0, or an errno
-Task<int> Home::write_content(EntryNumber entry) {
-    const Stage stage = book_.stage_of(entry);
+Task<int> Home::write_content(const Stage& stage, const Content& content) {
     const Member& member = members_.at(stage.member);
-    const Content& content = contents_.at(entry);
     const bool is_zero = content.bytes.size() == 0;
     std::array<DiskOp, window_rows_max> ops;
     bool zero = is_zero;
@@ -284,6 +306,7 @@ Task<void> Home::read(HomeCommand command, HomeReply* reply) {
     RowIndex row = command.first;
     const RowIndex end = command.first + command.count;
     std::byte* into = command.into;
+    const EntryNumber before = book_.next_entry();
     while (row < end && result.ok()) {
         const WindowIndex window = geometry_.window_of(row);
         const std::uint64_t skip = row - geometry_.first_row(window);
@@ -291,7 +314,7 @@ Task<void> Home::read(HomeCommand command, HomeReply* reply) {
         WindowRows at;
         at.window = window;
         at.rows = row_range(static_cast<std::uint32_t>(skip), static_cast<std::uint32_t>(count));
-        result = co_await read_window(command.member, at, into);
+        result = co_await read_window(command.member, at, before, into);
         into += count * row_size;
         row += count;
     }
@@ -299,12 +322,13 @@ Task<void> Home::read(HomeCommand command, HomeReply* reply) {
 }
 
 /// Rows in one piece.
-Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, std::byte* into) {
+Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, EntryNumber before,
+                                    std::byte* into) {
     std::optional<std::vector<RowBook::Source>> sources;
     for (;;) {
         if (is_suspended(member) && !BRAID_MUTANT(suspended_member_read)) co_return lost();
         const WaiterNumber number{next_waiter_++};
-        sources = book_.read(member, at, number);
+        sources = book_.read(member, at, before, number);
         if (!sources && BRAID_MUTANT(undecided_not_awaited)) {
             book_.cancel(number);
             sources.emplace();
@@ -354,45 +378,68 @@ Task<void> Home::flush(HomeCommand command, HomeReply* reply) {
 }
 
 Task<void> Home::settle(HomeCommand command, HomeReply* reply) {
-    const int error = co_await wait_applied();
+    const int error = co_await wait_applied({});
     answer(command, reply, error == 0 ? DriveResult{} : refused(error));
 }
 
-/// What is staged now is on the devices, as far as they are there.
+/// What is staged now for the member, or for any, is on the devices, as far as they are there.
 /// @return 0, or the errno of an entry that could not be written, and stays
-Task<int> Home::wait_applied() {
-    while (unapplied_.empty()) {
+Task<int> Home::wait_applied(std::optional<MemberIndex> member) {
+    for (;;) {
+        if (const int error = unapplied_error(member); error != 0) co_return error;
         const WaiterNumber number{next_waiter_++};
-        if (book_.flush(number)) co_return 0;
+        if (book_.flush(member, number)) co_return 0;
         const bool told = co_await wait_for_book(number);
         if (told) co_return 0;
     }
-    co_return unapplied_.begin()->second;
+}
+
+/// What could not be written.
+Task<void> Home::try_again(MemberIndex member) {
+    for (const EntryNumber entry : book_.failed()) {
+        if (is_suspended(member)) co_return;
+        if (!unapplied_.contains(entry) || book_.stage_of(entry).member != member) continue;
+        if (!retrying_.insert(entry).second) continue;
+        co_await apply(entry, book_.stage_of(entry));
+        retrying_.erase(entry);
+    }
 }
 
 Task<DriveResult> Home::flush_member(MemberIndex member) {
-    for (const EntryNumber entry : book_.failed()) {
-        if (!unapplied_.contains(entry) || !retrying_.insert(entry).second) continue;
-        co_await apply(entry);
-        retrying_.erase(entry);
-    }
+    co_await try_again(member);
     if (!BRAID_MUTANT(flush_passes_staged)) {
-        const int error = co_await wait_applied();
+        const int error = co_await wait_applied(member);
         if (is_suspended(member)) co_return lost();
         if (error != 0) co_return refused(error);
     }
     Member& at = members_.at(member);
-    if (at.flushed == at.changes) co_return DriveResult{};
+    const std::uint64_t wanted = at.changes;
+    while (!at.suspended && at.flushed < wanted) {
+        // One at a time: what came since the one that is under way has the next one together.
+        if (!at.flushing) {
+            at.flushing = true;
+            tasks_.spawn(flush_device(member));
+        }
+        if (at.flushing) co_await at.flush_over.next();
+    }
+    co_return at.suspended ? lost() : DriveResult{};
+}
+
+Task<void> Home::flush_device(MemberIndex member) {
+    Member& at = members_.at(member);
     const std::uint64_t covered = at.changes;
     DiskGroup group;
     DiskOp op;
     op.kind = DiskOpKind::flush;
     submit(*at.disk, group, op);
     co_await group;
-    if (!op.ok()) give_up(member, op.os_error);  // what it lost no later one makes durable
-    if (at.suspended) co_return lost();
-    at.flushed = std::max(at.flushed, covered);
-    co_return DriveResult{};
+    at.flushing = false;
+    if (op.ok()) {
+        at.flushed = std::max(at.flushed, covered);
+    } else {
+        give_up(member, op.os_error);  // what it lost no later one makes durable
+    }
+    at.flush_over.set();
 }
 
 }  // namespace braid::cluster

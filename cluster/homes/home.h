@@ -43,11 +43,14 @@ class Home {
 
     void take(const HomeCommand& command, HomeReply* reply);
     /// The member takes nothing any more, and gives nothing. What was staged on it happens without
-    /// it.
+    /// it, and nobody waits for its disk, but for the bytes that it is just being given.
     void suspend(MemberIndex member);
-    /// The node works by this from now on: what was said of rebuilds that are none any more does not
-    /// count.
+    /// The node works by this from now on: of a member that is not there what was said of its
+    /// rebuild does not count.
     void adopt(const Configuration& wanted);
+    /// Every node works by this: of a member that is not being rebuilt nobody needs to hear how far
+    /// that was. Before that one might still believe that it had just begun.
+    void in_force(const Configuration& wanted);
 
     const RowBook& book() const { return book_; }
     /// What is staged, and not on a disk yet.
@@ -60,6 +63,8 @@ class Home {
         bool suspended{false};
         std::uint64_t changes{0};  // writes that are over; and how many of them a flush has covered
         std::uint64_t flushed{0};
+        bool flushing{false};
+        Event flush_over;  // or the member is suspended
     };
     /// What an entry of the book is to change: its rows one after the other; no bytes: zeroes.
     struct Content {
@@ -69,7 +74,7 @@ class Home {
 
     void answer(const HomeCommand& command, HomeReply* reply, DriveResult result);
     void stage(const HomeCommand& command, HomeReply* reply);
-    int unapplied_error(MemberIndex member) const;
+    int unapplied_error(std::optional<MemberIndex> member) const;
     bool is_suspended(MemberIndex member) const { return members_.at(member).suspended; }
     void forget_content(EntryNumber entry);
     void give_up(MemberIndex member, int os_error);
@@ -77,13 +82,16 @@ class Home {
     void wake_all();
     void carry_out(const Effects& effects);
     Task<void> read(HomeCommand command, HomeReply* reply);
-    Task<DriveResult> read_window(MemberIndex member, WindowRows at, std::byte* into);
+    Task<DriveResult> read_window(MemberIndex member, WindowRows at, EntryNumber before,
+                                  std::byte* into);
     Task<void> settle(HomeCommand command, HomeReply* reply);
-    Task<int> wait_applied();
+    Task<int> wait_applied(std::optional<MemberIndex> member);
+    Task<void> try_again(MemberIndex member);
+    Task<void> flush_device(MemberIndex member);
     Task<void> flush(HomeCommand command, HomeReply* reply);
     Task<DriveResult> flush_member(MemberIndex member);
-    Task<void> apply(EntryNumber entry);
-    Task<int> write_content(EntryNumber entry);
+    Task<void> apply(EntryNumber entry, Stage stage);
+    Task<int> write_content(const Stage& stage, const Content& content);
     std::uint64_t offset_of(MemberIndex member, WindowIndex window, std::uint32_t row) const;
 
     const Geometry& geometry_;
@@ -92,8 +100,9 @@ class Home {
     RowBook book_;
     std::map<MemberIndex, Member> members_;
     std::map<EntryNumber, Content> contents_;
-    std::map<EntryNumber, int> unapplied_;  // the errno of entries that could not be written
-    std::set<EntryNumber> retrying_;        // of those
+    std::map<EntryNumber, Content> orphans_;  // of suspended members: what a disk is being given
+    std::map<EntryNumber, int> unapplied_;    // the errno of entries that could not be written
+    std::set<EntryNumber> retrying_;          // of those
     std::map<CommandId, std::pair<HomeCommand, HomeReply*>> locking_;
     std::map<WaiterNumber, Event*> waiting_;
     std::map<MemberIndex, WindowIndex> rebuilt_;  // by what was unlocked here

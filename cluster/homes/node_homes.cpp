@@ -17,7 +17,7 @@ NodeHomes::NodeHomes(Setup setup)
       self_(setup.self),
       links_(std::move(setup.links)),
       home_of_(std::move(setup.home_of)),
-      credits_(links_.size(), setup.book_bytes) {
+      credits_(links_.size(), setup.book) {
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
         polls_.push_back(std::make_unique<Poll>(*this, home));
     }
@@ -125,17 +125,18 @@ void NodeHomes::note(const std::vector<Rebuilt>& rebuilds) {
 // ---- credits -----------------------------------------------------------------------------------
 
 /// More than any write of these rows stages, by home.
-std::vector<std::uint64_t> NodeHomes::credit_for(WindowPlace place, RowMask rows) const {
-    std::vector<std::uint64_t> credit(links_.size());
-    const auto bytes = static_cast<std::uint64_t>(std::popcount(rows)) * row_size;
+std::vector<Credit> NodeHomes::credit_for(WindowPlace place, RowMask rows) const {
+    std::vector<Credit> credit(links_.size());
+    const Credit of_member{static_cast<std::uint64_t>(std::popcount(rows)) * row_size,
+                           entries_per_lock};
     for (const Role role : RoleSet::first(geometry_.member_count)) {
-        credit[home_of_[raw(geometry_.member_of(place.stripe, role))]] += bytes;
+        credit[home_of_[raw(geometry_.member_of(place.stripe, role))]] += of_member;
     }
     return credit;
 }
 
-/// Asks a home to answer when what is staged there is applied: while all wait for credit nothing else
-/// is answered by which it would be known.
+/// Asks a home to answer when what is staged there is applied: while all wait for credit, or have
+/// nothing to do with that home, nothing else is answered by which it would be known.
 struct NodeHomes::Poll final : HomeReply {
     Poll(NodeHomes& whose, std::uint32_t which) : homes(whose), home(which) {}
     NodeHomes& homes;
@@ -150,46 +151,58 @@ struct NodeHomes::Poll final : HomeReply {
 NodeHomes::~NodeHomes() = default;
 
 /// In the order of the homes. An error: none is taken.
-Task<Result<void>> NodeHomes::take_credits(std::vector<std::uint64_t>* credit) {
+Task<Result<void>> NodeHomes::take_credits(std::vector<Credit>* credit) {
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
-        if ((*credit)[home] == 0) continue;
+        if ((*credit)[home].empty()) continue;
         const Result<void> taken = co_await take_credit(home, (*credit)[home]);
         if (taken) continue;
-        std::fill(credit->begin() + home, credit->end(), 0);
+        std::fill(credit->begin() + home, credit->end(), Credit{});
         give_back(*credit);
         co_return taken.error();
     }
     co_return Result<void>{};
 }
 
-Task<Result<void>> NodeHomes::take_credit(std::uint32_t home, std::uint64_t bytes) {
+Task<Result<void>> NodeHomes::take_credit(std::uint32_t home, Credit credit) {
     const CreditTicket ticket{++last_ticket_};
-    if (credits_.take(home, bytes, ticket)) co_return Result<void>{};
+    if (credits_.take(home, credit, ticket)) co_return Result<void>{};
     ++counts_.waits_for_credit;
     CreditWait wait;
+    wait.home = home;
     credit_waits_.emplace(ticket, &wait);
-    poll(home);
+    poll();
     co_await wait.over.wait();
     if (wait.os_error == 0) co_return Result<void>{};
     co_return Error{wait.os_error == ENOSPC ? Errc::full : Errc::io, "home", wait.os_error};
 }
 
-void NodeHomes::poll(std::uint32_t home) {
-    if (polls_[home]->under_way || !credits_.is_waited_for(home)) return;
-    if (!writes_.is_open_at(home)) return;  // what is not staged comes back by unlock
-    polls_[home]->under_way = true;
-    HomeCommand command;
-    command.kind = HomeCommandKind::settled;
-    send(home, command, polls_[home].get());
+/// Somebody waits for what the home has not applied: its bytes, or the entries of all homes, which
+/// the oldest write keeps from being forgotten.
+bool NodeHomes::holds_back(std::uint32_t home) const {
+    if (!writes_.is_open_at(home)) return false;  // what is not staged comes back by unlock
+    const bool oldest = (writes_.held_back_by() >> home & 1) != 0;
+    return credits_.is_waited_for(home) || (oldest && !BRAID_MUTANT(silent_home_not_asked));
+}
+
+void NodeHomes::poll() {
+    if (credit_waits_.empty()) return;
+    for (std::uint32_t home = 0; home != links_.size(); ++home) {
+        if (polls_[home]->under_way || !holds_back(home)) continue;
+        polls_[home]->under_way = true;
+        HomeCommand command;
+        command.kind = HomeCommandKind::settled;
+        send(home, command, polls_[home].get());
+    }
 }
 
 /// Where a home cannot write what it has, nobody waits for that: he is told.
 void NodeHomes::polled(std::uint32_t home, const HomeAnswer& answer) {
     applied(home, answer.applied_upto);
     if (!answer.result.ok()) {
+        const bool all = (writes_.held_back_by() >> home & 1) != 0;
         const auto waits = std::exchange(credit_waits_, {});
         for (const auto& [ticket, wait] : waits) {
-            if (!credits_.cancel(home, ticket)) {
+            if ((!all && wait->home != home) || !credits_.cancel(wait->home, ticket)) {
                 credit_waits_.emplace(ticket, wait);
                 continue;
             }
@@ -197,30 +210,37 @@ void NodeHomes::polled(std::uint32_t home, const HomeAnswer& answer) {
             wait->over.set();
         }
     }
-    poll(home);
+    poll();
 }
 
-void NodeHomes::give_back(std::uint32_t home, std::uint64_t bytes) {
-    credits_.give_back(home, bytes);
+void NodeHomes::give_back(std::uint32_t home, Credit credit) {
+    credits_.give_back(home, credit);
     while (const auto ticket = credits_.next_granted(home)) {
         const auto wait = credit_waits_.find(*ticket);
         BRAID_REQUIRE(wait != credit_waits_.end());
         wait->second->over.set();
         credit_waits_.erase(wait);
     }
-    poll(home);
 }
 
-void NodeHomes::give_back(const std::vector<std::uint64_t>& credit) {
+void NodeHomes::give_back(const std::vector<Credit>& credit) {
     for (std::uint32_t home = 0; home != credit.size(); ++home) give_back(home, credit[home]);
+    poll();
+}
+
+void NodeHomes::give_back_freed() {
+    const OwnWrites::Freed freed = writes_.take_freed();
+    for (std::uint32_t home = 0; home != links_.size(); ++home) give_back(home, freed[home]);
+    poll();
 }
 
 void NodeHomes::applied(std::uint32_t home, std::uint64_t upto) {
-    give_back(home, writes_.applied(home, upto));
+    writes_.applied(home, upto);
+    give_back_freed();
 }
 
 /// What is staged comes out of what its lock has taken. Whoever stages has the rows locked.
-void NodeHomes::charge(const StagedRows& staged, std::uint32_t home) {
+Credit NodeHomes::charge(const StagedRows& staged, std::uint32_t home) {
     const auto rows = static_cast<std::uint64_t>(std::popcount(staged.rows()));
     const WindowIndex window = geometry_.window_number(staged.place);
     const auto lock = std::ranges::find_if(locks_, [&](const auto& one) {
@@ -229,11 +249,16 @@ void NodeHomes::charge(const StagedRows& staged, std::uint32_t home) {
     });
     BRAID_AUDIT(lock != locks_.end() || BRAID_MUTANT(rows_not_locked) ||
                 BRAID_MUTANT(wrong_rows_locked) || BRAID_MUTANT(unlocked_early));
-    if (lock == locks_.end()) return;
-    std::uint64_t& left = lock->second.credit[home];
-    const std::uint64_t bytes = std::min(left, rows * row_size);
-    left -= bytes;
-    writes_.charge(staged.write, home, bytes);
+    Credit credit;
+    if (lock != locks_.end()) {
+        Credit& left = lock->second.credit[home];
+        BRAID_AUDIT(left.entries != 0);
+        credit.bytes = std::min(left.bytes, rows * row_size);
+        credit.entries = std::min<std::uint64_t>(left.entries, 1);
+        left -= credit;
+    }
+    writes_.charge(staged.write, home, credit);
+    return credit;
 }
 
 // ---- writes ------------------------------------------------------------------------------------
@@ -251,10 +276,9 @@ void NodeHomes::settle(WriteId write, HomeCommandKind kind) {
     command.kind = kind;
     command.id.sequence = static_cast<std::uint64_t>(write);
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
-        if ((homes >> home & 1) == 0) continue;
-        send(home, command, nullptr);
-        poll(home);  // from now on it can be applied
+        if ((homes >> home & 1) != 0) send(home, command, nullptr);
     }
+    give_back_freed();  // and from now on it can be applied
 }
 
 // ---- drives ------------------------------------------------------------------------------------
@@ -273,6 +297,7 @@ class NodeHomes::RemoteDrive final : public Drive {
     struct Reply final : HomeReply {
         RemoteDrive* drive{nullptr};
         DriveOp* op{nullptr};
+        Credit charged;  // a stage
         void answered(const HomeAnswer& answer) override { drive->answered(*this, answer); }
     };
 
@@ -324,8 +349,9 @@ void NodeHomes::RemoteDrive::start(DriveOp& op) {
             command.kind = HomeCommandKind::flush;
             break;
     }
-    if (op.staged != nullptr) homes_.charge(*op.staged, home());
-    homes_.send(home(), command, &reply_for(op));
+    Reply& reply = reply_for(op);
+    reply.charged = op.staged != nullptr ? homes_.charge(*op.staged, home()) : Credit{};
+    homes_.send(home(), command, &reply);
 }
 
 void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {
@@ -334,7 +360,7 @@ void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {
     // Where the member is lost the home has it in its book all the same.
     const bool taken = answer.result.ok() || answer.result.outcome == DriveOutcome::lost;
     if (op.staged != nullptr && !taken) {
-        homes_.give_back(home(), homes_.writes_.refused(op.staged->write, home()));
+        homes_.writes_.refused(op.staged->write, home(), reply.charged);
     }
     homes_.applied(home(), answer.applied_upto);
     complete(op, answer.result);

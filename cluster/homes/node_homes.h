@@ -24,9 +24,9 @@ class NodeHomes final : public RowHomes {
     struct Setup {
         const Geometry& geometry;
         NodeBoot self;
-        std::vector<HomeLink*> links;              // by home
-        std::vector<std::uint32_t> home_of;        // by member
-        std::uint64_t book_bytes{book_bytes_max};  // of this node, at each home
+        std::vector<HomeLink*> links;                   // by home
+        std::vector<std::uint32_t> home_of;             // by member
+        Credit book{book_bytes_max, book_entries_max};  // of this node, at each home
     };
     struct Counts {
         std::uint64_t waits_for_credit{0};
@@ -64,9 +64,10 @@ class NodeHomes final : public RowHomes {
     struct Locked {
         std::uint32_t authority{0};
         WindowRows at;
-        std::vector<std::uint64_t> credit;  // by home: what is not staged yet
+        std::vector<Credit> credit;  // by home: what is not staged yet
     };
     struct CreditWait {
+        std::uint32_t home{0};
         Event over;
         int os_error{0};
     };
@@ -75,14 +76,16 @@ class NodeHomes final : public RowHomes {
     void send(std::uint32_t home, HomeCommand command, HomeReply* reply);
     Task<HomeAnswer> ask(std::uint32_t home, HomeCommand command);
     void settle(WriteId write, HomeCommandKind kind);
-    std::vector<std::uint64_t> credit_for(WindowPlace place, RowMask rows) const;
-    Task<Result<void>> take_credits(std::vector<std::uint64_t>* credit);
-    Task<Result<void>> take_credit(std::uint32_t home, std::uint64_t bytes);
-    void give_back(std::uint32_t home, std::uint64_t bytes);
-    void give_back(const std::vector<std::uint64_t>& credit);
+    std::vector<Credit> credit_for(WindowPlace place, RowMask rows) const;
+    Task<Result<void>> take_credits(std::vector<Credit>* credit);
+    Task<Result<void>> take_credit(std::uint32_t home, Credit credit);
+    void give_back(std::uint32_t home, Credit credit);
+    void give_back(const std::vector<Credit>& credit);
+    void give_back_freed();
     void applied(std::uint32_t home, std::uint64_t upto);
-    void charge(const StagedRows& staged, std::uint32_t home);
-    void poll(std::uint32_t home);
+    Credit charge(const StagedRows& staged, std::uint32_t home);
+    bool holds_back(std::uint32_t home) const;
+    void poll();
     void polled(std::uint32_t home, const HomeAnswer& answer);
     std::vector<Rebuilt> rebuilds() const;
     void note(const std::vector<Rebuilt>& rebuilds);

@@ -2,65 +2,89 @@
 #include "cluster/homes/own_writes.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "parity/require.h"
 
 namespace braid::cluster {
 
+OwnWrites::Write& OwnWrites::at(WriteId write) {
+    const auto found = open_.find(static_cast<std::uint64_t>(write));
+    BRAID_REQUIRE(found != open_.end());
+    return found->second;
+}
+
 WriteId OwnWrites::begin(HomeSet homes) {
     BRAID_REQUIRE(homes != 0);
     open_.emplace(++last_, Write{homes, homes, false, {}});
+    for (std::uint32_t home = 0; home != nodes_max; ++home) {
+        if ((homes >> home & 1) != 0) open_at_[home].insert(last_);
+    }
     return WriteId{last_};
 }
 
+void OwnWrites::charge(WriteId write, std::uint32_t home, Credit credit) {
+    Write& one = at(write);
+    BRAID_REQUIRE(!one.settled && (one.homes >> home & 1) != 0);
+    Part& part = one.parts[home];
+    ++part.staged;
+    part.credit += credit;
+}
+
 void OwnWrites::settle(WriteId write) {
-    const auto at = open_.find(static_cast<std::uint64_t>(write));
-    BRAID_REQUIRE(at != open_.end() && !at->second.settled);
-    at->second.settled = true;
-    if (at->second.left == 0) open_.erase(at);
-}
-
-void OwnWrites::charge(WriteId write, std::uint32_t home, std::uint64_t bytes) {
-    const auto at = open_.find(static_cast<std::uint64_t>(write));
-    BRAID_REQUIRE(at != open_.end() && !at->second.settled);
-    at->second.bytes[home] += bytes;
-}
-
-std::uint64_t OwnWrites::Write::over_at(std::uint32_t home) {
-    left &= ~(HomeSet{1} << home);
-    const auto at = bytes.find(home);
-    return at == bytes.end() ? 0 : std::exchange(at->second, 0);
-}
-
-std::uint64_t OwnWrites::refused(WriteId write, std::uint32_t home) {
-    const auto at = open_.find(static_cast<std::uint64_t>(write));
-    BRAID_REQUIRE(at != open_.end() && !at->second.settled);
-    return at->second.over_at(home);
-}
-
-std::uint64_t OwnWrites::applied(std::uint32_t home, std::uint64_t upto) {
-    std::uint64_t bytes = 0;
-    for (auto at = open_.begin(); at != open_.end() && at->first <= upto;) {
-        Write& write = at->second;
-        // A home that has nothing of a write says nothing of it, even if it names a higher one.
-        if (write.settled) bytes += write.over_at(home);
-        at = write.settled && write.left == 0 ? open_.erase(at) : std::next(at);
+    Write& one = at(write);
+    BRAID_REQUIRE(!one.settled);
+    one.settled = true;
+    for (std::uint32_t home = 0; home != nodes_max; ++home) {
+        if ((one.left >> home & 1) == 0 || one.parts[home].staged != 0) continue;
+        over_at(static_cast<std::uint64_t>(write), home);  // it took nothing of it
     }
-    return bytes;
+    forget_finished();
 }
 
-bool OwnWrites::is_open_at(std::uint32_t home) const {
-    return std::ranges::any_of(open_,
-                               [&](const auto& one) { return (one.second.left >> home & 1) != 0; });
+void OwnWrites::refused(WriteId write, std::uint32_t home, Credit credit) {
+    Write& one = at(write);
+    Part& part = one.parts[home];
+    BRAID_REQUIRE(!one.settled && part.staged != 0 && credit.bytes <= part.credit.bytes &&
+                  credit.entries <= part.credit.entries);
+    --part.staged;
+    part.credit -= credit;
+    freed_[home] += credit;
 }
+
+void OwnWrites::over_at(std::uint64_t number, std::uint32_t home) {
+    Write& one = open_.at(number);
+    one.left &= ~(HomeSet{1} << home);
+    open_at_[home].erase(number);
+    freed_[home].bytes += std::exchange(one.parts[home].credit.bytes, 0);
+}
+
+void OwnWrites::applied(std::uint32_t home, std::uint64_t upto) {
+    std::set<std::uint64_t>& numbers = open_at_[home];
+    for (auto next = numbers.begin(); next != numbers.end() && *next <= upto;) {
+        const std::uint64_t number = *next++;
+        // A home that has nothing of a write says nothing of it, even if it names a higher one.
+        if (open_.at(number).settled) over_at(number, home);
+    }
+    forget_finished();
+}
+
+void OwnWrites::forget_finished() {
+    while (!open_.empty() && open_.begin()->second.settled && open_.begin()->second.left == 0) {
+        for (const auto& [home, part] : open_.begin()->second.parts) freed_[home] += part.credit;
+        open_.erase(open_.begin());
+    }
+}
+
+OwnWrites::Freed OwnWrites::take_freed() { return std::exchange(freed_, Freed{}); }
 
 HomeSet OwnWrites::homes_of(WriteId write) const {
-    const auto at = open_.find(static_cast<std::uint64_t>(write));
-    BRAID_REQUIRE(at != open_.end());
-    return at->second.homes;
+    const auto found = open_.find(static_cast<std::uint64_t>(write));
+    BRAID_REQUIRE(found != open_.end());
+    return found->second.homes;
 }
+
+HomeSet OwnWrites::held_back_by() const { return open_.empty() ? 0 : open_.begin()->second.left; }
 
 std::uint64_t OwnWrites::finished_upto() const {
     return open_.empty() ? last_ : open_.begin()->first - 1;

@@ -107,7 +107,8 @@ StageAnswer RowBook::stage(const Stage& stage, std::optional<EntryNumber>* enter
     entries_.emplace(number, Entry{stage, State::staged});
     writes_[stage.write].push_back(number);
     windows_[stage.at.window].entries.push_back(number);
-    open_.insert(number);
+    open_[stage.member].insert(number);
+    ++open_of_[stage.write.from][stage.write.sequence];
     if (entered != nullptr) *entered = EntryNumber{number};
     return StageAnswer::staged;
 }
@@ -119,57 +120,59 @@ bool RowBook::is_first(const Window& window, std::uint64_t number) const {
         if (other == number) return true;
         const Entry& before = entries_.at(other);
         const Stage& at = before.stage;
-        if (!is_open(before.state) || at.member != wanted.member) continue;
+        if (at.member != wanted.member) continue;
         if (BRAID_MUTANT(applied_out_of_order)) continue;
         if ((at.at.rows & wanted.at.rows) != 0) return false;
     }
     return true;
 }
 
+/// It is over, and stays known until its write is finished; its window may be empty afterwards.
 void RowBook::close(std::uint64_t number, State state) {
-    entries_.at(number).state = state;
-    open_.erase(number);
+    Entry& one = entries_.at(number);
+    one.state = state;
+    std::erase(windows_.at(one.stage.at.window).entries, number);
+    const auto open = open_.find(one.stage.member);
+    open->second.erase(number);
+    if (open->second.empty()) open_.erase(open);
+    const CommandId& write = one.stage.write;
+    const auto of_node = open_of_.find(write.from);
+    const auto of_write = of_node->second.find(write.sequence);
+    if (--of_write->second == 0) of_node->second.erase(of_write);
+    if (of_node->second.empty()) open_of_.erase(of_node);
+    if (write.sequence <= finished_upto(write.from)) remove(number);
 }
 
-/// What is decided, and first in its rows, is applied. Where there are no bytes that is all. What
-/// is over, and finished, is forgotten.
+/// What is decided, and first in its rows, is applied. Where there are no bytes that is all.
 void RowBook::go_on(Windows::iterator at, Effects& effects) {
     Window& window = at->second;
     const std::vector<std::uint64_t> numbers = window.entries;
     for (const std::uint64_t number : numbers) {
         Entry& one = entries_.at(number);
-        if (one.state == State::decided && is_first(window, number)) {
-            if (one.stage.has_bytes) {
-                one.state = State::applying;
-                effects.apply.push_back(EntryNumber{number});
-            } else {
-                close(number, State::applied);
-            }
+        if (one.state != State::decided || !is_first(window, number)) continue;
+        if (one.stage.has_bytes) {
+            one.state = State::applying;
+            effects.apply.push_back(EntryNumber{number});
+        } else {
+            close(number, State::applied);
         }
-        const CommandId& write = one.stage.write;
-        if (!is_open(one.state) && write.sequence <= finished_upto(write.from)) remove(number);
     }
     std::erase_if(window.readers, [&](const Reader& reader) {
-        const bool ready = is_readable(window, reader.member, reader.rows);
+        const bool ready = is_readable(window, reader);
         if (ready) effects.readable.push_back(reader.number);
         return ready;
     });
     drop_if_empty(at);
 }
 
-/// Out of every table; its window may be empty afterwards.
+/// What is over, out of every table.
 void RowBook::remove(std::uint64_t number) {
-    const Stage stage = entries_.at(number).stage;
+    const CommandId write = entries_.at(number).stage.write;
     entries_.erase(number);
-    open_.erase(number);
-    std::erase(windows_.at(stage.at.window).entries, number);
-    if (const auto write = writes_.find(stage.write); write != writes_.end()) {
-        std::erase(write->second, number);
-        if (write->second.empty()) writes_.erase(write);
-    }
-    if (const auto count = counts_.find(stage.write.from); --count->second == 0) {
-        counts_.erase(count);
-    }
+    const auto of_write = writes_.find(write);
+    std::erase(of_write->second, number);
+    if (of_write->second.empty()) writes_.erase(of_write);
+    if (const auto count = counts_.find(write.from); --count->second == 0) counts_.erase(count);
 }
 
 void RowBook::settle(CommandId write, State state, Effects& effects) {
@@ -177,16 +180,20 @@ void RowBook::settle(CommandId write, State state, Effects& effects) {
     if (known == writes_.end()) return;
     std::set<WindowIndex> windows;
     std::vector<CommandId> unlocks;
-    for (const std::uint64_t number : known->second) {
+    const std::vector<std::uint64_t> numbers = known->second;
+    for (const std::uint64_t number : numbers) {
         Entry& one = entries_.at(number);
         if (one.state != State::staged) continue;
         one.state = state;
-        if (!is_open(state)) close(number, state);
         windows.insert(one.stage.at.window);
         if (one.stage.unlocks) unlocks.push_back(*one.stage.unlocks);
+        if (!is_open(state)) close(number, state);
     }
     for (const CommandId& claim : unlocks) unlock(claim, effects);
-    for (const WindowIndex window : windows) go_on(windows_.find(window), effects);
+    for (const WindowIndex window : windows) {
+        const auto at = windows_.find(window);
+        if (at != windows_.end()) go_on(at, effects);  // else nothing is left in it
+    }
     tell_flushes(effects);
 }
 
@@ -210,8 +217,10 @@ void RowBook::apply_failed(EntryNumber number) {
 
 std::vector<EntryNumber> RowBook::failed() const {
     std::vector<EntryNumber> all;
-    for (const std::uint64_t number : open_) {
-        if (entries_.at(number).state == State::failed) all.push_back(EntryNumber{number});
+    for (const auto& [member, numbers] : open_) {
+        for (const std::uint64_t number : numbers) {
+            if (entries_.at(number).state == State::failed) all.push_back(EntryNumber{number});
+        }
     }
     return all;
 }
@@ -228,35 +237,32 @@ void RowBook::finished(NodeBoot from, std::uint64_t upto) {
             if (!is_open(entries_.at(number).state)) over.push_back(number);
         }
     }
-    for (const std::uint64_t number : over) {
-        const auto window = windows_.find(entries_.at(number).stage.at.window);
-        remove(number);
-        drop_if_empty(window);
-    }
+    for (const std::uint64_t number : over) remove(number);
 }
 
 std::uint64_t RowBook::applied_upto(NodeBoot from) const {
-    std::uint64_t upto = finished_upto(from);
-    for (auto at = writes_.lower_bound({from, 0}); at != writes_.end(); ++at) {
-        if (at->first.from != from) break;
-        for (const std::uint64_t number : at->second) {
-            if (is_open(entries_.at(number).state)) {
-                return std::min(upto, at->first.sequence - 1);
-            }
-        }
-        upto = std::max(upto, at->first.sequence);
-    }
-    return upto;
+    // The last of its writes here before the first that is not over.
+    const auto open = open_of_.find(from);
+    const std::uint64_t end =
+        open == open_of_.end() ? ~std::uint64_t{0} : open->second.begin()->first;
+    const auto next = writes_.lower_bound({from, end});
+    const std::uint64_t finished = finished_upto(from);
+    if (next == writes_.begin()) return finished;
+    const CommandId& last = std::prev(next)->first;
+    return last.from == from ? std::max(finished, last.sequence) : finished;
 }
 
 void RowBook::member_lost(MemberIndex member, Effects& effects) {
     std::set<WindowIndex> windows;
-    for (auto& [number, one] : entries_) {
-        if (one.stage.member != member || !is_open(one.state)) continue;
+    const auto open = open_.find(member);
+    if (open == open_.end()) return;
+    const std::set<std::uint64_t> numbers = open->second;
+    for (const std::uint64_t number : numbers) {
+        Entry& one = entries_.at(number);
         one.stage.has_bytes = false;
         windows.insert(one.stage.at.window);
-        // What is on its way to the disk is over when that has ended: applied() says so.
-        if (one.state == State::failed) close(number, State::applied);
+        const bool on_its_way = one.state == State::applying || one.state == State::failed;
+        if (on_its_way) close(number, State::applied);
     }
     for (const WindowIndex window : windows) go_on(windows_.find(window), effects);
     tell_flushes(effects);
@@ -272,22 +278,24 @@ bool RowBook::is_applying(EntryNumber entry) const {
 
 // ---- reads and flushes -------------------------------------------------------------------------
 
-bool RowBook::is_readable(const Window& window, MemberIndex member, RowMask rows) const {
+bool RowBook::is_readable(const Window& window, const Reader& reader) const {
     return std::ranges::none_of(window.entries, [&](std::uint64_t number) {
         const Entry& at = entries_.at(number);
-        if (at.stage.member != member || (at.stage.at.rows & rows) == 0) return false;
+        if (at.stage.member != reader.member || (at.stage.at.rows & reader.rows) == 0) return false;
+        if (number >= reader.before && !BRAID_MUTANT(newer_stages_awaited)) return false;
         return at.state == State::staged || (is_open(at.state) && !at.stage.has_bytes);
     });
 }
 
 std::optional<std::vector<RowBook::Source>> RowBook::read(MemberIndex member, WindowRows at,
-                                                          WaiterNumber waiter) {
+                                                          EntryNumber before, WaiterNumber waiter) {
     std::vector<Source> memory;
     const auto found = windows_.find(at.window);
     if (found == windows_.end()) return memory;
     Window& window = found->second;
-    if (!is_readable(window, member, at.rows)) {
-        window.readers.push_back({waiter, member, at.rows});
+    const Reader reader{waiter, member, at.rows, static_cast<std::uint64_t>(before)};
+    if (!is_readable(window, reader)) {
+        window.readers.push_back(reader);
         return std::nullopt;
     }
     RowMask left = at.rows;
@@ -295,21 +303,34 @@ std::optional<std::vector<RowBook::Source>> RowBook::read(MemberIndex member, Wi
         const Entry& one = entries_.at(*number);
         const RowMask rows = one.stage.at.rows & left;
         if (one.stage.member != member || rows == 0 || !is_open(one.state)) continue;
+        if (one.state == State::staged || !one.stage.has_bytes) continue;  // newer than the read
         memory.push_back({EntryNumber{*number}, rows});
         left &= ~rows;
     }
     return memory;
 }
 
-bool RowBook::flush(WaiterNumber waiter) {
-    if (is_flushed(next_entry_)) return true;
-    flushes_.push_back({waiter, next_entry_});
+bool RowBook::is_flushed(const Flush& flush) const {
+    const auto is_over = [&](const std::set<std::uint64_t>& numbers) {
+        return *numbers.begin() >= flush.upto;
+    };
+    if (!flush.member) {
+        return std::ranges::all_of(open_, [&](const auto& of) { return is_over(of.second); });
+    }
+    const auto of_member = open_.find(*flush.member);
+    return of_member == open_.end() || is_over(of_member->second);
+}
+
+bool RowBook::flush(std::optional<MemberIndex> member, WaiterNumber waiter) {
+    const Flush wanted{waiter, member, next_entry_};
+    if (is_flushed(wanted)) return true;
+    flushes_.push_back(wanted);
     return false;
 }
 
 void RowBook::tell_flushes(Effects& effects) {
     std::erase_if(flushes_, [&](const Flush& flush) {
-        const bool ready = is_flushed(flush.upto);
+        const bool ready = is_flushed(flush);
         if (ready) effects.flushable.push_back(flush.number);
         return ready;
     });
@@ -358,9 +379,8 @@ void RowBook::forget(NodeBoot from, Effects& effects) {
 // ---- checks ------------------------------------------------------------------------------------
 
 bool RowBook::holds_together() const {
-    std::map<NodeBoot, std::uint32_t> counts;
-    std::size_t entries = 0;
     std::size_t claims = 0;
+    std::size_t open_in_windows = 0;
     for (const auto& [place, window] : windows_) {
         if (window.empty()) return false;
         for (std::size_t i = 0; i != window.claims.size(); ++i) {
@@ -369,32 +389,46 @@ bool RowBook::holds_together() const {
             const auto known = claims_.find(window.claims[i].id);
             if (known == claims_.end() || known->second != place) return false;
         }
+        open_in_windows += window.entries.size();
         for (const std::uint64_t number : window.entries) {
             const Entry& at = entries_.at(number);
-            const CommandId& write = at.stage.write;
-            ++entries;
-            ++counts[write.from];
-            if (at.stage.at.window != place || number >= next_entry_) return false;
-            if (is_open(at.state) != open_.contains(number)) return false;
+            if (!is_open(at.state) || at.stage.at.window != place) return false;
             const bool on_its_way = at.state == State::applying || at.state == State::failed;
             if (on_its_way && !is_first(window, number)) return false;
             if (at.state == State::decided && is_first(window, number)) return false;
-            if (!is_open(at.state) && write.sequence <= finished_upto(write.from)) return false;
-            const auto known = writes_.find(write);
-            if (known == writes_.end()) return false;
-            if (std::ranges::count(known->second, number) != 1) return false;
         }
         for (const Reader& reader : window.readers) {
-            if (is_readable(window, reader.member, reader.rows)) return false;
+            if (is_readable(window, reader)) return false;
         }
     }
-    for (const auto& [from, count] : counts) {
-        if (count > book_entries_max) return false;
-    }
     for (const Flush& flush : flushes_) {
-        if (is_flushed(flush.upto)) return false;
+        if (is_flushed(flush)) return false;
     }
-    return counts == counts_ && entries == entries_.size() && claims == claims_.size();
+    return claims == claims_.size() && open_in_windows == counted_open();
+}
+
+/// How many entries are not over; all of them if the tables of entries do not fit each other.
+std::size_t RowBook::counted_open() const {
+    constexpr std::size_t wrong = ~std::size_t{0};
+    std::map<NodeBoot, std::uint32_t> counts;
+    std::map<NodeBoot, std::map<std::uint64_t, std::uint32_t>> open_of;
+    std::map<MemberIndex, std::set<std::uint64_t>> open_at;
+    std::size_t open = 0;
+    for (const auto& [number, at] : entries_) {
+        const CommandId& write = at.stage.write;
+        const auto known = writes_.find(write);
+        if (number >= next_entry_ || known == writes_.end()) return wrong;
+        if (std::ranges::count(known->second, number) != 1) return wrong;
+        if (++counts[write.from] > book_entries_max) return wrong;
+        if (!is_open(at.state)) {
+            if (write.sequence <= finished_upto(write.from)) return wrong;
+            continue;
+        }
+        ++open;
+        ++open_of[write.from][write.sequence];
+        open_at[at.stage.member].insert(number);
+    }
+    return counts == counts_ && open_of == open_of_ && open_at == open_ ? open : wrong;
 }
 
 std::vector<std::uint64_t> RowBook::image() const {
@@ -403,29 +437,29 @@ std::vector<std::uint64_t> RowBook::image() const {
         all.insert(all.end(), {id.from.node, id.from.boot, id.sequence});
     };
     for (const auto& [place, window] : windows_) {
-        all.insert(all.end(), {raw(place), window.claims.size(), window.entries.size()});
+        all.insert(all.end(), {raw(place), window.claims.size(), window.readers.size()});
         for (const Claim& at : window.claims) {
             add_id(at.id);
             all.insert(all.end(), {at.rows, static_cast<std::uint64_t>(at.mode), at.held});
         }
-        for (const std::uint64_t number : window.entries) {
-            const Entry& at = entries_.at(number);
-            add_id(at.stage.write);
-            all.insert(all.end(),
-                       {number, raw(at.stage.member), at.stage.at.rows, at.stage.participants,
-                        at.stage.has_bytes, static_cast<std::uint64_t>(at.state),
-                        at.stage.unlocks.has_value()});
-            if (at.stage.unlocks) add_id(*at.stage.unlocks);
-        }
         for (const Reader& at : window.readers) {
-            all.insert(all.end(), {static_cast<std::uint64_t>(at.number), raw(at.member), at.rows});
+            all.insert(all.end(),
+                       {static_cast<std::uint64_t>(at.number), raw(at.member), at.rows, at.before});
         }
+    }
+    for (const auto& [number, at] : entries_) {
+        add_id(at.stage.write);
+        all.insert(all.end(), {number, raw(at.stage.at.window), raw(at.stage.member),
+                               at.stage.at.rows, at.stage.participants, at.stage.has_bytes,
+                               static_cast<std::uint64_t>(at.state), at.stage.unlocks.has_value()});
+        if (at.stage.unlocks) add_id(*at.stage.unlocks);
     }
     for (const auto& [from, upto] : finished_) {
         all.insert(all.end(), {from.node, from.boot, upto});
     }
     for (const Flush& at : flushes_) {
-        all.insert(all.end(), {static_cast<std::uint64_t>(at.number), at.upto});
+        const std::uint64_t member = at.member ? raw(*at.member) : members_max;
+        all.insert(all.end(), {static_cast<std::uint64_t>(at.number), member, at.upto});
     }
     return all;
 }

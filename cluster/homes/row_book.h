@@ -112,7 +112,9 @@ class RowBook {
     void finished(NodeBoot from, std::uint64_t upto);
     /// Of this node's writes everything up to this one is applied, or dropped, here.
     std::uint64_t applied_upto(NodeBoot from) const;
-    /// The member takes nothing any more: what is staged for it has no bytes from now on.
+    /// The member takes nothing any more: what is staged for it has no bytes from now on, and what
+    /// was on its way to the disk, or could not be written, is over: nobody waits for that disk.
+    /// applied() is not called for these.
     void member_lost(MemberIndex member, Effects& effects);
 
     // ---- reads
@@ -120,15 +122,20 @@ class RowBook {
         EntryNumber entry{};  // whose bytes these rows are
         RowMask rows{0};
     };
-    /// Where rows of a member come from: what no entry of `memory` has lies on the disk. nullopt:
+    /// What is staged from now on has this number, or a higher one.
+    EntryNumber next_entry() const { return EntryNumber{next_entry_}; }
+    /// Where rows of a member come from: what no entry of the list has lies on the disk. nullopt:
     /// something is undecided there, or is on its way without bytes in memory; Effects::readable
     /// will name the waiter.
-    std::optional<std::vector<Source>> read(MemberIndex member, WindowRows at, WaiterNumber waiter);
+    /// @param before  next_entry() when the read came: it does not wait for what was staged since,
+    ///        or, of many rows, it might wait for ever. What of that is undecided it does not see.
+    std::optional<std::vector<Source>> read(MemberIndex member, WindowRows at, EntryNumber before,
+                                            WaiterNumber waiter);
 
     // ---- flushes
-    /// True: everything that was staged is applied. Else Effects::flushable will name the waiter
-    /// when all that is staged now is.
-    bool flush(WaiterNumber waiter);
+    /// True: everything that was staged for the member, or for any, is applied. Else
+    /// Effects::flushable will name the waiter when all of that which is staged now is.
+    bool flush(std::optional<MemberIndex> member, WaiterNumber waiter);
 
     /// The reader, or who flushes, waits no more.
     void cancel(WaiterNumber waiter);
@@ -152,7 +159,7 @@ class RowBook {
     const Stage& stage_of(EntryNumber entry) const;
     /// It is on its way to the disk.
     bool is_applying(EntryNumber entry) const;
-    bool empty() const { return windows_.empty() && flushes_.empty(); }
+    bool empty() const { return windows_.empty() && entries_.empty() && flushes_.empty(); }
     /// Checks every invariant; for tests and audits.
     bool holds_together() const;
     /// All that it holds, as numbers: equal for equal books, so that a model can tell states apart.
@@ -174,15 +181,17 @@ class RowBook {
         WaiterNumber number{};
         MemberIndex member{};
         RowMask rows{0};
+        std::uint64_t before{0};  // it waits for older entries
     };
     struct Flush {
         WaiterNumber number{};
-        std::uint64_t upto{0};  // entries before this number
+        std::optional<MemberIndex> member;  // none: all
+        std::uint64_t upto{0};              // entries before this number
     };
 
     struct Window {
         std::vector<Claim> claims;           // in the order in which they came
-        std::vector<std::uint64_t> entries;  // numbers, oldest first
+        std::vector<std::uint64_t> entries;  // numbers of those that are not over, oldest first
         std::vector<Reader> readers;
         bool empty() const { return claims.empty() && entries.empty() && readers.empty(); }
     };
@@ -197,8 +206,9 @@ class RowBook {
     void go_on(Windows::iterator at, Effects& effects);
     void settle(CommandId write, State state, Effects& effects);
     void tell_flushes(Effects& effects);
-    bool is_readable(const Window& window, MemberIndex member, RowMask rows) const;
-    bool is_flushed(std::uint64_t upto) const { return open_.empty() || *open_.begin() >= upto; }
+    std::size_t counted_open() const;
+    bool is_readable(const Window& window, const Reader& reader) const;
+    bool is_flushed(const Flush& flush) const;
     std::uint64_t finished_upto(NodeBoot from) const;
     void remove(std::uint64_t number);
     void drop_if_empty(Windows::iterator at);
@@ -207,8 +217,10 @@ class RowBook {
     std::map<CommandId, WindowIndex> claims_;                 // the window of each
     std::map<std::uint64_t, Entry> entries_;                  // by number
     std::map<CommandId, std::vector<std::uint64_t>> writes_;  // their entries
-    std::map<NodeBoot, std::uint32_t> counts_;                // of entries
-    std::set<std::uint64_t> open_;                            // entries that are not over
+    std::map<NodeBoot, std::map<std::uint64_t, std::uint32_t>>
+        open_of_;                                          // by write: entries not over
+    std::map<NodeBoot, std::uint32_t> counts_;             // of entries
+    std::map<MemberIndex, std::set<std::uint64_t>> open_;  // entries that are not over
     std::map<NodeBoot, std::uint64_t> finished_;
     std::vector<Flush> flushes_;
     std::uint64_t next_entry_{1};

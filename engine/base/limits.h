@@ -102,6 +102,8 @@ inline constexpr std::uint64_t lead_size_max = 16u << 10;  // of a request that 
 
 // A home's book. One write has an entry for each of its members here.
 inline constexpr std::uint32_t book_entries_max = 4096;  // of one node
+inline constexpr std::uint32_t entries_per_lock = 2;  // for each member: a write, and what it mends
+static_assert(members_max * entries_per_lock * walk_lanes_max <= book_entries_max);
 // Bytes that one node may have staged at one home: what all lanes of its walk can need there at once,
 // and so any request. A home has this for each node: 31 times 64 MiB at most.
 inline constexpr std::uint64_t book_bytes_max = 64u << 20;

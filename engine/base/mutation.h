@@ -53,9 +53,13 @@ enum class Mutation : std::uint8_t {
     suspended_member_read,      // a home reads a member that missed writes
     lost_stage_dropped,         // a write is dropped because a participant was lost meanwhile
     grant_without_position,     // who locks rows does not hear how far their rebuild is
+    position_forgotten_early,  // a home forgets how far a rebuild was while a node believes it begins
+    newer_stages_awaited,      // a read waits for what is staged after it came
+    decided_made_again,     // a write that was decided, and not flushed, is made again part by part
+    silent_home_not_asked,  // nobody asks a home that keeps the oldest write from being forgotten
 };
 
-inline constexpr std::array<std::string_view, 39> mutation_names{
+inline constexpr std::array<std::string_view, 43> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -95,10 +99,14 @@ inline constexpr std::array<std::string_view, 39> mutation_names{
     "suspended-member-read",
     "lost-stage-dropped",
     "grant-without-position",
+    "position-forgotten-early",
+    "newer-stages-awaited",
+    "decided-made-again",
+    "silent-home-not-asked",
 };
 
 static_assert(mutation_names.size() ==
-              static_cast<std::size_t>(Mutation::grant_without_position) + 1);
+              static_cast<std::size_t>(Mutation::silent_home_not_asked) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

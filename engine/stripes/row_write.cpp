@@ -204,8 +204,8 @@ bool RowWrite::tell_failed() const {
     bool full = false;
     for (const MemberIndex member : failed_) {
         const DriveResult& result = results_[raw(member)];
+        full |= result.os_error == ENOSPC;  // also of a flush that its home refused for that
         if (!result.is_members()) continue;
-        full |= result.os_error == ENOSPC;
         if (context_.homes != nullptr) continue;  // a member's home tells of it
         context_.decider.strip_write_failed(member, result.os_error);
     }

@@ -82,6 +82,9 @@ class RowWrite {
     void decide() { BRAID_REQUIRE(pieces_ == 0 && wanted_.empty()); }
     /// In a cluster: a participant did not take it, and nothing of it has happened.
     bool is_dropped() const { return phase_ == Phase::dropped; }
+    /// In a cluster: it happens, and whoever has locked the rows since may have seen it. It must not
+    /// be made again.
+    bool is_decided() const { return phase_ == Phase::decided || phase_ == Phase::durable; }
 
     /// Participants that did not take all of it; and their roles in the window.
     MemberSet failed_members() const { return failed_; }

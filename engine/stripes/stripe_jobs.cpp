@@ -51,7 +51,8 @@ struct StripeJobs::Job {
     StripeState state;
     std::array<RowGroup, window_rows_max> groups;
     std::uint32_t group_count{0};
-    RoleSet gathered;  // data strips whose new content is put together in a buffer of ours
+    bool happened{false};  // it must not be made again: others may have written since
+    RoleSet gathered;      // data strips whose new content is put together in a buffer of ours
     bool fua{false};
 
     WindowPlace place() const { return parts.entry->place; }
@@ -583,7 +584,7 @@ Task<void> StripeJobs::work() {
                 result = co_await run(&job, marked, &hold);
                 job.lease = Lease();
             }
-            if (!result && job.parts.count > 1) {
+            if (!result && job.parts.count > 1 && !job.happened) {
                 // One part's rows spoilt it for all: let each have its own answer.
                 claims.split_job(job.parts);
                 continue;
@@ -604,6 +605,7 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
     BRAID_REQUIRE(job->parts.count != 0);
     const StripeContext& context = context_;
     job->mark = mark;
+    job->happened = false;
     RowLock lock(context.homes);
     if (lock.is_needed() && !BRAID_MUTANT(rows_not_locked) && !BRAID_MUTANT(read_beside_lock)) {
         BRAID_CO_CHECK(marked);
@@ -643,6 +645,7 @@ Task<Result<void>> StripeJobs::run(Job* job, Result<void> marked, const WriteInt
     RowWrite& write = job->write;
     while (co_await write) {
     }
+    job->happened = write.is_decided() && !BRAID_MUTANT(decided_made_again);
     job->count_methods();
     const RoleSet failed = write.failed();
     if (failed.empty()) context.counters.reads_corrected += job->state.unreadable.size();

@@ -78,6 +78,16 @@ Task<Result<void>> end_zeroes(StripeContext context, const RowWrite* zeroes,
     co_return result;
 }
 
+/// In a cluster: a participant did not take the zeroes, and nothing of them has happened. Its home
+/// tells who decides.
+Error dropped_error(const RowWrite& zeroes) {
+    for (const MemberIndex member : zeroes.failed_members()) {
+        const int error = zeroes.result_of(member).os_error;
+        return {error == ENOSPC ? Errc::full : Errc::io, "member", error};
+    }
+    return {Errc::failed, "array"};
+}
+
 /// Whole windows were zeroed, on all members or on some.
 Task<Result<void>> windows_doubtful(StripeContext context, WindowRange zeroed) {
     Result<void> result;
@@ -145,6 +155,7 @@ Task<Result<void>> zero_stripes(StripeContext context, StripeSpan span) {
             add_zeroes(zeroes, context, zeroed, span.may_free);
             while (co_await zeroes) {
             }
+            if (zeroes.is_dropped()) co_return dropped_error(zeroes);
             const Result<void> done = co_await end_zeroes(context, &zeroes, &hold, zeroed);
             context.members.note_written_by_zeroes(zeroed);  // lost meanwhile, or by this
             if (!done) {

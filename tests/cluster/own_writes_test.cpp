@@ -6,27 +6,38 @@
 namespace braid::cluster {
 namespace {
 
+constexpr Credit page{4096, 1};
+
+/// Staged for one member of each of its homes.
+WriteId staged(OwnWrites& writes, HomeSet homes) {
+    const WriteId write = writes.begin(homes);
+    for (std::uint32_t home = 0; home != nodes_max; ++home) {
+        if ((homes >> home & 1) != 0) writes.charge(write, home, page);
+    }
+    return write;
+}
+
 TEST(OwnWrites, AreFinishedWhenEveryHomeHasAppliedThem) {
     OwnWrites writes;
     EXPECT_EQ(writes.finished_upto(), 0u);
-    const WriteId one = writes.begin(0b011);
-    const WriteId two = writes.begin(0b110);
-    writes.settle(one);
-    writes.settle(two);
+    writes.settle(staged(writes, 0b011));
+    writes.settle(staged(writes, 0b110));
     writes.applied(1, 2);
     writes.applied(2, 2);
     EXPECT_EQ(writes.finished_upto(), 0u) << "home 0 has the first one";
-    EXPECT_EQ(writes.open(), 1u);
+    EXPECT_EQ(writes.held_back_by(), 0b001u);
+    EXPECT_FALSE(writes.is_open_at(1));
+    EXPECT_TRUE(writes.is_open_at(0));
     writes.applied(0, 1);
     EXPECT_EQ(writes.finished_upto(), 2u);
+    EXPECT_EQ(writes.held_back_by(), 0u);
     EXPECT_EQ(writes.open(), 0u);
 }
 
 TEST(OwnWrites, WhatIsNotSettledIsNotFinishedWhateverAHomeSays) {
     OwnWrites writes;
-    const WriteId one = writes.begin(0b1);
-    const WriteId two = writes.begin(0b1);
-    writes.settle(two);
+    const WriteId one = staged(writes, 0b1);
+    writes.settle(staged(writes, 0b1));
     writes.applied(0, 2);
     EXPECT_EQ(writes.finished_upto(), 0u);
     writes.settle(one);
@@ -35,36 +46,52 @@ TEST(OwnWrites, WhatIsNotSettledIsNotFinishedWhateverAHomeSays) {
     EXPECT_EQ(writes.finished_upto(), 2u);
 }
 
-TEST(OwnWrites, AHomeThatRefusedHasNothingToApply) {
+TEST(OwnWrites, AHomeThatTookNothingHasNothingToApply) {
     OwnWrites writes;
-    const WriteId one = writes.begin(0b11);
-    writes.refused(one, 1);
+    const WriteId one = staged(writes, 0b11);
+    writes.refused(one, 1, page);
+    EXPECT_EQ(writes.take_freed()[1], page);
     EXPECT_EQ(writes.homes_of(one), 0b11u) << "it is told all the same";
     writes.settle(one);
+    EXPECT_FALSE(writes.is_open_at(1));
     EXPECT_EQ(writes.finished_upto(), 0u);
     writes.applied(0, 1);
     EXPECT_EQ(writes.finished_upto(), 1u);
 }
 
-TEST(OwnWrites, WhatAHomeHasIsKnownUntilItIsOver) {
+// Its data and its parity are at the same home, which refuses the one and takes the other.
+TEST(OwnWrites, AHomeThatTookAPartHasThatToApply) {
     OwnWrites writes;
-    const WriteId one = writes.begin(0b11);
-    writes.charge(one, 0, 100);
-    writes.charge(one, 1, 30);
-    writes.charge(one, 1, 7);
-    EXPECT_TRUE(writes.is_open_at(0));
-    EXPECT_EQ(writes.applied(0, 1), 0u) << "it is not settled";
-    EXPECT_EQ(writes.refused(one, 0), 100u);
+    const WriteId one = writes.begin(0b1);
+    writes.charge(one, 0, page);
+    writes.charge(one, 0, {8192, 1});
+    writes.refused(one, 0, page);
     writes.settle(one);
-    EXPECT_FALSE(writes.is_open_at(0));
-    EXPECT_EQ(writes.applied(1, 1), 37u);
-    EXPECT_EQ(writes.applied(1, 1), 0u);
+    EXPECT_EQ(writes.take_freed()[0], page);
+    EXPECT_TRUE(writes.is_open_at(0));
+    EXPECT_EQ(writes.finished_upto(), 0u);
+    writes.applied(0, 1);
+    EXPECT_EQ(writes.take_freed()[0], (Credit{8192, 1}));
+    EXPECT_EQ(writes.finished_upto(), 1u);
+}
+
+TEST(OwnWrites, BytesComeBackWithTheirHomeEntriesWhenAllIsFinished) {
+    OwnWrites writes;
+    writes.settle(staged(writes, 0b11));
+    writes.settle(staged(writes, 0b10));
+    writes.applied(1, 2);
+    EXPECT_EQ(writes.take_freed()[1], (Credit{8192, 0})) << "home 0 holds the first one back";
+    EXPECT_EQ(writes.take_freed()[1], Credit{}) << "once";
+    writes.applied(0, 1);
+    const OwnWrites::Freed freed = writes.take_freed();
+    EXPECT_EQ(freed[0], page);
+    EXPECT_EQ(freed[1], (Credit{0, 2}));
 }
 
 TEST(OwnWrites, NumbersAreNeverUsedTwice) {
     OwnWrites writes;
-    const WriteId one = writes.begin(0b1);
-    writes.refused(one, 0);
+    const WriteId one = staged(writes, 0b1);
+    writes.refused(one, 0, page);
     writes.settle(one);
     EXPECT_EQ(writes.open(), 0u);
     EXPECT_LT(one, writes.begin(0b1));

@@ -86,6 +86,8 @@ struct World {
     std::vector<Writer> writers;
     std::size_t reads{0};  // done
     bool reading{false};   // the next one waits
+    std::size_t floor{0};  // what it may not go back behind: what was seen when it came
+    std::map<WaiterNumber, EntryNumber> asked;  // when reads that wait came
     // By strip and row: the values in the order in which they were decided, and how far of it
     // somebody has seen, or was answered.
     std::array<std::array<std::vector<Value>, rows_max>, 2> decided{};
@@ -152,6 +154,7 @@ class Model {
         if (!world.reading && world.reads != scenario_.reads.size()) {
             World next = world;
             next.reading = true;
+            next.floor = next.seen[scenario_.reads[next.reads]][0];
             read_strip(next);
             visit(std::move(next));
         }
@@ -230,7 +233,8 @@ class Model {
                 send(world, i, read_from(i), {Message::read, {}});
         } else if (plan.kind == Kind::computes) {
             writer.over = true;
-            saw(world, plan.strip, (*writer.old_data)[0] ^ (*writer.old_parity)[0]);
+            saw(world, plan.strip, (*writer.old_data)[0] ^ (*writer.old_parity)[0],
+                world.seen[plan.strip][0]);
             send(world, i, parity, {Message::unlock, {}});
         } else {
             writer.staging = true;
@@ -326,8 +330,10 @@ class Model {
         Home& home = world.homes_[h];
         RowValues values = home.disk;
         if (scenario_.fault == Fault::reads_disk) return values;
-        const auto memory = home.book.read(MemberIndex{h}, rows, who);
+        const EntryNumber before = world.asked.emplace(who, home.book.next_entry()).first->second;
+        const auto memory = home.book.read(MemberIndex{h}, rows, before, who);
         if (!memory) return std::nullopt;
+        world.asked.erase(who);
         for (const RowBook::Source& source : *memory) {
             for (std::uint32_t row = 0; row != rows_max; ++row) {
                 if ((source.rows >> row & 1) != 0) values[row] = home.bytes[source.entry][row];
@@ -348,14 +354,15 @@ class Model {
         if (!values) return;
         world.reading = false;
         ++world.reads;
-        saw(world, strip, (*values)[0]);
+        saw(world, strip, (*values)[0], world.floor);
     }
-    void saw(World& world, std::uint32_t strip, Value value) {
+    /// @param floor  what was seen before whoever reads has begun
+    void saw(World& world, std::uint32_t strip, Value value, std::size_t floor) {
         const auto& order = world.decided[strip][0];
         const auto found = std::find(order.rbegin(), order.rend(), value);
         if (found == order.rend()) return fail("a read saw what is not decided");
         const auto index = static_cast<std::size_t>(order.rend() - found) - 1;
-        if (index < world.seen[strip][0]) fail("a read went back");
+        if (index < floor) fail("a read went back");
         world.seen[strip][0] = std::max(world.seen[strip][0], index);
     }
 
@@ -435,6 +442,7 @@ class Model {
             }
         }
         all.push_back(world.reads * 2 + (world.reading ? 1 : 0));
+        all.push_back(world.reading ? world.floor : 0);
         for (std::uint32_t strip = 0; strip != 2; ++strip) {
             for (std::uint32_t row = 0; row != rows_max; ++row) {
                 all.push_back(world.seen[strip][row]);

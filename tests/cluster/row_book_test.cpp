@@ -133,17 +133,19 @@ TEST_F(Book, AClaimGoesWithTheDecisionOfItsWriteAlone) {
 
 TEST_F(Book, AReadWaitsForTheDecisionAndThenComesFromMemory) {
     const EntryNumber entry = staged({one, 1}, row0);
-    EXPECT_FALSE(book.read(member, both, WaiterNumber{7}));
-    EXPECT_TRUE(book.read(member, row1, WaiterNumber{8})) << "nothing is there";
-    EXPECT_TRUE(book.read(MemberIndex{5}, row0, WaiterNumber{8})) << "another member";
+    EXPECT_FALSE(book.read(member, both, book.next_entry(), WaiterNumber{7}));
+    EXPECT_TRUE(book.read(member, row1, book.next_entry(), WaiterNumber{8})) << "nothing is there";
+    EXPECT_TRUE(book.read(MemberIndex{5}, row0, book.next_entry(), WaiterNumber{8}))
+        << "another member";
     EXPECT_EQ(decide({one, 1}).readable, std::vector{WaiterNumber{7}});
-    const auto memory = book.read(member, both, WaiterNumber{9});
+    const auto memory = book.read(member, both, book.next_entry(), WaiterNumber{9});
     ASSERT_TRUE(memory);
     ASSERT_EQ(memory->size(), 1U);
     EXPECT_EQ(memory->front().entry, entry);
     EXPECT_EQ(memory->front().rows, 1U);
     applied(entry);
-    EXPECT_TRUE(book.read(member, both, WaiterNumber{9})->empty()) << "it is on the disk";
+    EXPECT_TRUE(book.read(member, both, book.next_entry(), WaiterNumber{9})->empty())
+        << "it is on the disk";
 }
 
 TEST_F(Book, TheNewestThatIsDecidedIsRead) {
@@ -151,7 +153,7 @@ TEST_F(Book, TheNewestThatIsDecidedIsRead) {
     const EntryNumber newer = staged({two, 1}, row0);
     decide({one, 1});
     decide({two, 1});
-    const auto memory = book.read(member, both, WaiterNumber{1});
+    const auto memory = book.read(member, both, book.next_entry(), WaiterNumber{1});
     ASSERT_TRUE(memory);
     ASSERT_EQ(memory->size(), 2U);
     EXPECT_EQ(memory->front().entry, newer);
@@ -159,14 +161,41 @@ TEST_F(Book, TheNewestThatIsDecidedIsRead) {
     EXPECT_EQ(memory->back().rows, 2U);
 }
 
-TEST_F(Book, AFlushWaitsForWhatWasStagedBeforeItOnly) {
-    EXPECT_TRUE(book.flush(WaiterNumber{1}));
+TEST_F(Book, AReadDoesNotWaitForWhatIsStagedAfterItCame) {
+    staged({one, 1}, row0);
+    const EntryNumber came = book.next_entry();
+    EXPECT_FALSE(book.read(member, both, came, WaiterNumber{7}));
+    staged({two, 1}, row1);
+    const EntryNumber third = staged({two, 2}, row1);
+    EXPECT_EQ(decide({one, 1}).readable, std::vector{WaiterNumber{7}}) << "row 1 is undecided";
+    auto memory = book.read(member, both, came, WaiterNumber{7});
+    ASSERT_TRUE(memory);
+    ASSERT_EQ(memory->size(), 1U) << "what is undecided it does not see";
+    EXPECT_EQ(memory->front().rows, row0.rows);
+    EXPECT_FALSE(book.read(member, both, book.next_entry(), WaiterNumber{8})) << "a later one";
+    decide({two, 2});
+    memory = book.read(member, row1, came, WaiterNumber{7});
+    ASSERT_TRUE(memory);
+    EXPECT_EQ(memory->front().entry, third) << "what is decided it does";
+}
+
+TEST_F(Book, AFlushWaitsForItsMemberOnly) {
     const EntryNumber entry = staged({one, 1}, row0);
-    EXPECT_FALSE(book.flush(WaiterNumber{2}));
+    EXPECT_TRUE(book.flush(MemberIndex{5}, WaiterNumber{1}));
+    EXPECT_FALSE(book.flush(member, WaiterNumber{2}));
+    EXPECT_FALSE(book.flush({}, WaiterNumber{3}));
+    EXPECT_TRUE(decide({one, 1}).flushable.empty());
+    EXPECT_EQ(applied(entry).flushable, (std::vector{WaiterNumber{2}, WaiterNumber{3}}));
+}
+
+TEST_F(Book, AFlushWaitsForWhatWasStagedBeforeItOnly) {
+    EXPECT_TRUE(book.flush({}, WaiterNumber{1}));
+    const EntryNumber entry = staged({one, 1}, row0);
+    EXPECT_FALSE(book.flush({}, WaiterNumber{2}));
     staged({two, 1}, row1);
     EXPECT_TRUE(decide({one, 1}).flushable.empty());
     EXPECT_EQ(applied(entry).flushable, std::vector{WaiterNumber{2}});
-    EXPECT_FALSE(book.flush(WaiterNumber{3}));
+    EXPECT_FALSE(book.flush({}, WaiterNumber{3}));
     book.cancel(WaiterNumber{3});
     Effects effects;
     book.drop({two, 1}, effects);
@@ -180,7 +209,7 @@ TEST_F(Book, WhatFailsToBeAppliedStaysAndIsTriedAgain) {
     decide({one, 2});
     book.apply_failed(first);
     EXPECT_EQ(book.failed(), std::vector{first});
-    EXPECT_EQ(book.read(member, row0, WaiterNumber{1})->front().entry, second);
+    EXPECT_EQ(book.read(member, row0, book.next_entry(), WaiterNumber{1})->front().entry, second);
     book.finished(one, 2);
     EXPECT_EQ(book.failed(), std::vector{first}) << "nothing is forgotten that is not on the disk";
     EXPECT_EQ(applied(first).apply, std::vector{second});
@@ -229,16 +258,18 @@ TEST_F(Book, AppliedUptoStopsBeforeWhatIsOpen) {
 // ---- a member, or a node, is gone ----------------------------------------------------------------
 
 TEST_F(Book, OfAMemberThatIsLostNothingIsAppliedAndNobodyWaits) {
-    const EntryNumber on_its_way = staged({one, 1}, row0);
+    staged({one, 1}, row0);
     staged({one, 2}, row0);
     staged({two, 1}, row0);
     decide({one, 1});
     decide({one, 2});
+    EXPECT_FALSE(book.flush(member, WaiterNumber{1}));
     Effects effects;
     book.member_lost(member, effects);
     EXPECT_TRUE(effects.apply.empty());
-    EXPECT_TRUE(applied(on_its_way).apply.empty());
-    EXPECT_EQ(book.applied_upto(one), 2U);
+    EXPECT_TRUE(book.failed().empty());
+    EXPECT_EQ(book.applied_upto(one), 2U) << "not even for what is on its way to that disk";
+    EXPECT_TRUE(effects.flushable.empty()) << "one is undecided";
     EXPECT_TRUE(decide({two, 1}).apply.empty());
     EXPECT_EQ(book.applied_upto(two), 1U);
     EXPECT_EQ(book.known_of(two).size(), 1U) << "that it was staged is remembered";
@@ -353,8 +384,9 @@ TEST(RowBookLife, EverythingHoldsTogetherAfterEachStep) {
                     }
                     break;
                 case 7:
-                    (void)book.read(MemberIndex{0}, some_rows(), WaiterNumber{++sequence});
-                    (void)book.flush(WaiterNumber{++sequence});
+                    (void)book.read(MemberIndex{0}, some_rows(), book.next_entry(),
+                                    WaiterNumber{++sequence});
+                    (void)book.flush({}, WaiterNumber{++sequence});
                     break;
                 case 8:
                     book.finished(from, book.applied_upto(from));

@@ -300,11 +300,11 @@ TEST(SharedCredits, BoundWhatIsStaged) {
         options.seed = seed;
         options.stripes = 4;
         options.disk_nanos = 20'000'000;
-        options.book_bytes = 2 * options.strip_size;  // two of the members are at one home
+        options.book.bytes = 2 * options.strip_size;  // two of the members are at one home
         SimCluster cluster(options);
         Crowd crowd(cluster);
         crowd.run(3, 6, 10);
-        EXPECT_LE(crowd.memory_peak(), 3 * options.book_bytes);
+        EXPECT_LE(crowd.memory_peak(), 3 * options.book.bytes);
         for (std::uint32_t node = 0; node != 3; ++node) {
             waits += cluster.homes(node).counts().waits_for_credit;
         }

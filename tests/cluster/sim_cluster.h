@@ -142,7 +142,8 @@ struct SimClusterOptions {
     std::uint64_t stripes{4};
     bool zero_fast{true};
     std::uint64_t disk_nanos{1'000'000};
-    std::uint64_t book_bytes{book_bytes_max};
+    cluster::Credit book{book_bytes_max, book_entries_max};
+    std::optional<std::uint32_t> late_adopter;  // a node that hears of configurations a second late
     SimDelay delay;
 };
 
@@ -172,6 +173,12 @@ class SimCluster final : private cluster::HomeListener {
     cluster::NodeHomes& homes(std::uint32_t node) { return *nodes_[node]->homes; }
     SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
     const Configuration& configuration() const { return configuration_; }
+    /// Its home gives the member up: it does not answer.
+    void suspend(MemberIndex member) {
+        home(home_of_[raw(member)]).suspend(member);
+        member_suspended(member, ETIMEDOUT);
+    }
+    std::uint32_t home_of(MemberIndex member) const { return home_of_[raw(member)]; }
     /// From now on; none: nothing is late any more.
     void set_late(SimLate* late) { options_.delay.late = late; }
 
@@ -231,9 +238,12 @@ class SimCluster final : private cluster::HomeListener {
             EXPECT_TRUE(home(node).book().holds_together());
             EXPECT_EQ(home(node).memory_bytes(), 0u);
             for (std::uint32_t to = 0; to != options_.nodes; ++to) {
-                EXPECT_EQ(homes(node).credits().taken(to), 0u) << "of node " << node;
+                EXPECT_TRUE(homes(node).credits().taken(to).empty()) << "of node " << node;
             }
         }
+    }
+    bool is_rebuilding(MemberIndex member) const {
+        return configuration_.member(member)->state == MemberState::rebuilding;
     }
     bool is_lost(MemberIndex member) const {
         return !takes_part(configuration_.member(member)->state);
@@ -265,7 +275,7 @@ class SimCluster final : private cluster::HomeListener {
                                           {self + 1, 1},
                                           std::move(to),
                                           cluster.home_of_,
-                                          cluster.options_.book_bytes});
+                                          cluster.options_.book});
             serving = std::make_unique<Serving>(Serving::Setup{
                 cluster.loop_.ready(), cluster.loop_, cluster.geometry_, cluster.configuration_,
                 tasks, decider, 16u << 20, false, homes.get()});
@@ -315,9 +325,10 @@ class SimCluster final : private cluster::HomeListener {
         const Configuration wanted = configuration_;
         loop_.after(slowly(), [this, wanted] {
             auto left = std::make_shared<std::size_t>(nodes_.size());
-            for (const auto& node : nodes_) {
-                Node* at = node.get();
-                loop_.after(slowly(), [this, at, wanted, left] {
+            for (std::uint32_t i = 0; i != nodes_.size(); ++i) {
+                Node* at = nodes_[i].get();
+                const std::uint64_t late = options_.late_adopter == i ? SimLate::nanos : 0;
+                loop_.after(slowly() + late, [this, at, wanted, left] {
                     at->adopt(wanted);
                     if (--*left == 0) tell_in_force(wanted);
                 });
@@ -327,7 +338,10 @@ class SimCluster final : private cluster::HomeListener {
     void tell_in_force(const Configuration& wanted) {
         for (const auto& node : nodes_) {
             Node* at = node.get();
-            loop_.after(slowly(), [at, wanted] { at->decider.in_force(wanted); });
+            loop_.after(slowly(), [at, wanted] {
+                at->home.in_force(wanted);
+                at->decider.in_force(wanted);
+            });
         }
     }
     std::uint64_t slowly() { return 1 + loop_.rng().below(20'000'000); }

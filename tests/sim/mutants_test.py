@@ -51,6 +51,10 @@ ENGINE = {
     "suspended-member-read": "Shapes/SharedLosses.NobodyMissesAnything/Raid6FourNodes",
     "lost-stage-dropped": "Shapes/SharedLosses.NobodyMissesAnything/Raid5ThreeNodes",
     "grant-without-position": "Shapes/SharedRebuild.OthersWriteMeanwhile/Raid5ThreeNodes",
+    "position-forgotten-early": "Homes.WhoHearsLateOfARebuildsEndWritesTheMember",
+    "newer-stages-awaited": "Homes.AReadOfManyRowsEndsUnderConstantWrites",
+    "silent-home-not-asked": "Homes.OneThatIsSilentDoesNotStopTheOthers",
+    "decided-made-again": "NoRoom.WhatWasDecidedIsNotMadeAgain",
     "flush-passes-staged": "SharedFlush.CoversWhatOtherNodesAcknowledged",
 }
 

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What homes that are slow, full, or have a disk that hangs, cost the others: single situations, each
+// of which stood still, or went wrong, once.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "tests/cluster/clients.h"
+#include "tests/cluster/sim_cluster.h"
+
+namespace braid::sim {
+namespace {
+
+constexpr std::uint64_t second = 1'000'000'000;
+
+/// True: what was spawned is over within the time.
+bool is_over_within(SimCluster& cluster, std::uint64_t nanos) {
+    SimLoop& loop = cluster.loop();
+    const std::uint64_t end = loop.now().value + nanos;
+    while (loop.tasks().running() != 0) {
+        if (loop.now().value > end || !loop.step()) return false;
+    }
+    return true;
+}
+void run_for(SimCluster& cluster, std::uint64_t nanos) {
+    bool is_over = false;
+    cluster.loop().after(nanos, [&is_over] { is_over = true; });
+    while (!is_over) cluster.loop().step();
+}
+
+/// Data strips, as array offsets, by the homes of the strip and of its parity.
+template <class Wanted>
+std::vector<std::uint64_t> strips_of(const SimCluster& cluster, Wanted wanted) {
+    const Geometry& geometry = cluster.geometry();
+    std::vector<std::uint64_t> strips;
+    for (StripeIndex stripe{}; raw(stripe) != geometry.stripes; ++stripe) {
+        const auto home = [&](Role role) {
+            return cluster.home_of(geometry.member_of(stripe, role));
+        };
+        for (const Role role : geometry.data_roles()) {
+            if (!wanted(home(role), home(geometry.p()))) continue;
+            strips.push_back(geometry.array_offset_of({stripe, role, 0}));
+        }
+    }
+    return strips;
+}
+bool touches_home_2(std::uint32_t data, std::uint32_t parity) { return data == 2 || parity == 2; }
+bool leaves_home_2(std::uint32_t data, std::uint32_t parity) {
+    return !touches_home_2(data, parity);
+}
+
+Task<void> keep(Task<Result<void>> task, std::vector<Result<void>>* results) {
+    results->push_back(co_await task);
+}
+
+IoRequest request_of(IoKind kind, std::uint64_t offset, Buffer& data) {
+    IoRequest request;
+    request.kind = kind;
+    request.offset = offset;
+    request.size = data.size();
+    request.data = kind == IoKind::zero ? nullptr : data.data();
+    return request;
+}
+
+// Goal: a home that has nothing to say keeps nobody from writing elsewhere. Method: one write there,
+// and then, elsewhere, more than the books have entries.
+TEST(Homes, OneThatIsSilentDoesNotStopTheOthers) {
+    SimClusterOptions options;
+    options.stripes = 8;
+    options.book.entries = 12;
+    SimCluster cluster(options);
+    Buffer data(row_size);
+    ASSERT_TRUE(cluster.run(
+        0, request_of(IoKind::write, strips_of(cluster, touches_home_2).front(), data)));
+    std::uint64_t begun = 0;
+    const auto write = [&](std::uint64_t offset) -> Task<void> {
+        for (int i = 0; i != 30; ++i) {
+            EXPECT_TRUE(co_await cluster.ask(0, request_of(IoKind::write, offset, data)));
+            ++begun;
+        }
+    };
+    for (const std::uint64_t offset : strips_of(cluster, leaves_home_2)) {
+        cluster.loop().tasks().spawn(write(offset));
+    }
+    EXPECT_TRUE(is_over_within(cluster, 60 * second)) << begun << " writes";
+    EXPECT_GT(begun, 100u);
+    if (!HasFailure()) cluster.settle();
+}
+
+// Goal: as above, with the bounds that there are.
+TEST(Homes, ABookIsNeverFull) {
+    SimClusterOptions options;
+    options.stripes = 8;
+    options.disk_nanos = 1000;
+    options.delay = {1000, 0};
+    SimCluster cluster(options);
+    Buffer data(row_size);
+    ASSERT_TRUE(cluster.run(
+        0, request_of(IoKind::write, strips_of(cluster, touches_home_2).front(), data)));
+    const std::uint64_t offset = strips_of(cluster, leaves_home_2).front();
+    for (std::uint32_t i = 0; i != book_entries_max + 100; ++i) {
+        ASSERT_TRUE(cluster.run(0, request_of(IoKind::write, offset, data))) << "write " << i;
+    }
+    cluster.settle();
+}
+
+// Goal: who gives up a disk that hangs waits for it no more, neither for what is on its way to it
+// nor for its flush, and the home's other members are as before.
+TEST(Homes, ADiskThatHangsCostsItsOwnMemberOnly) {
+    for (const bool is_flushing : {false, true}) {
+        SimClusterOptions options;
+        options.level = Level::raid6;
+        options.members = 6;
+        options.nodes = 2;
+        SimCluster cluster(options);
+        Clients clients(cluster);
+        const MemberIndex hangs = cluster.geometry().member_of(StripeIndex{0}, Role{0});
+        std::vector<Result<void>> results;
+        IoRequest flush;
+        flush.kind = IoKind::flush;
+        SimPlatter& platter = cluster.platter(raw(hangs));
+        if (!is_flushing) platter.delay_nanos = 3600 * second;
+        const std::uint64_t stripe =
+            cluster.geometry().stripe_data_size();  // nothing is read for it
+        cluster.loop().tasks().spawn(clients.write(0, 0, stripe));
+        ASSERT_TRUE(is_over_within(cluster, second));
+        run_for(cluster, second);
+        platter.delay_nanos = 3600 * second;
+        cluster.loop().tasks().spawn(keep(cluster.ask(1, flush), &results));
+        run_for(cluster, second);
+        EXPECT_TRUE(results.empty()) << "nobody has given it up";
+        cluster.suspend(hangs);
+        cluster.loop().tasks().spawn(keep(cluster.ask(0, flush), &results));
+        cluster.loop().tasks().spawn(clients.write(1, 0, 2 * row_size, true));
+        EXPECT_TRUE(is_over_within(cluster, 10 * second));
+        ASSERT_EQ(results.size(), 2u);
+        EXPECT_TRUE(results[0] && results[1]);
+        if (HasFailure()) return;
+        cluster.settle();
+        clients.check(2);
+        EXPECT_EQ(cluster.wrong_rows(), 0u);
+    }
+}
+
+// Goal: a read of many rows waits for what was staged before it, and for nothing else, though some
+// of its rows are undecided at any moment. Method: seven nodes write rows of a strip all the time;
+// what a read waits for takes at most six messages, each as late as can be.
+TEST(Homes, AReadOfManyRowsEndsUnderConstantWrites) {
+    SimClusterOptions options;
+    options.nodes = 8;
+    options.homes = 1;
+    options.strip_size = 64u << 10;
+    options.stripes = 1;
+    options.delay = {1000, 4'000'000};
+    SimCluster cluster(options);
+    Clients clients(cluster);
+    bool is_over = false;
+    const auto write = [&](std::uint32_t node, std::uint64_t row) -> Task<void> {
+        while (!is_over) co_await clients.write(node, row * row_size, 2 * row_size);
+    };
+    const auto read = [&]() -> Task<void> {
+        for (int i = 0; i != 30; ++i) {
+            const std::uint64_t begin = cluster.loop().now().value;
+            co_await clients.read(1, 0, options.strip_size);
+            EXPECT_LT(cluster.loop().now().value - begin, 6 * 4'000'000u) << "read " << i;
+        }
+        is_over = true;
+    };
+    for (std::uint32_t node = 1; node != 8; ++node) {
+        cluster.loop().tasks().spawn(write(node, 2 * (node - 1)));
+    }
+    run_for(cluster, 50'000'000);
+    cluster.loop().tasks().spawn(read());
+    EXPECT_TRUE(is_over_within(cluster, 60 * second));
+    cluster.settle();
+    clients.check(8);
+}
+
+// Goal: a member is flushed once for all who came before that began, never side by side.
+TEST(Homes, AMembersFlushesAreOneAtATime) {
+    SimClusterOptions options;
+    options.stripes = 2;
+    SimCluster cluster(options);
+    Clients clients(cluster);
+    const auto write = [&](std::uint32_t node, std::uint64_t row) -> Task<void> {
+        for (int i = 0; i != 10; ++i) co_await clients.write(node, row * row_size, row_size, true);
+    };
+    for (std::uint32_t row = 0; row != 9; ++row) cluster.loop().tasks().spawn(write(row % 3, row));
+    while (cluster.loop().tasks().running() != 0) {
+        ASSERT_TRUE(cluster.loop().step());
+        for (std::uint32_t member = 0; member != options.members; ++member) {
+            const auto& flights = cluster.platter(member).flights;
+            ASSERT_LE(std::ranges::count_if(flights,
+                                            [](const SimPlatter::Flight& flight) {
+                                                return flight.op->kind == DiskOpKind::flush;
+                                            }),
+                      1);
+        }
+    }
+    cluster.settle();
+    clients.check(3);
+    for (std::uint32_t member = 0; member != options.members; ++member) {
+        EXPECT_LT(cluster.platter(member).flushes, 90u);
+    }
+}
+
+// Goal: a node that believes that a rebuild has just begun, while others work by its end already,
+// writes the member all the same. Method: it hears of the end a second late, and its first write
+// comes in between.
+TEST(Homes, WhoHearsLateOfARebuildsEndWritesTheMember) {
+    SimClusterOptions options;
+    options.lost = 1;
+    options.late_adopter = 1;
+    SimCluster cluster(options);
+    Clients clients(cluster);
+    cluster.rebuild(MemberIndex{0}, 0);
+    while (cluster.is_rebuilding(MemberIndex{0})) ASSERT_TRUE(cluster.loop().step());
+    run_for(cluster, 200'000'000);
+    // Its own home is as late as it is, and would tell it.
+    const auto strips = strips_of(
+        cluster, [](std::uint32_t data, std::uint32_t parity) { return data == 0 && parity != 1; });
+    for (const std::uint64_t offset : strips) {
+        cluster.loop().tasks().spawn(clients.write(1, offset, 2 * row_size));
+    }
+    ASSERT_TRUE(is_over_within(cluster, 60 * second));
+    cluster.settle();
+    clients.check(3);
+    EXPECT_EQ(cluster.wrong_rows(), 0u);
+}
+
+/// A cluster with a member on which there is no room, and which has something that it cannot write.
+class NoRoom : public testing::Test {
+  protected:
+    NoRoom() : cluster(options()) {
+        full = cluster.geometry().member_of(StripeIndex{0}, Role{0});
+        SimPlatter& platter = cluster.platter(raw(full));
+        for (std::uint64_t row = 0; row != cluster.geometry().strip_size / row_size; ++row) {
+            platter.holes.insert(SimCluster::data_offset / row_size + row);
+        }
+        platter.full = true;
+    }
+    static SimClusterOptions options() {
+        SimClusterOptions options;
+        options.stripes = 1;
+        return options;
+    }
+    void make_room() {
+        cluster.platter(raw(full)).full = false;
+        for (std::uint32_t node = 0; node != 3; ++node) EXPECT_TRUE(cluster.flush(node));
+        cluster.settle();
+        EXPECT_EQ(cluster.wrong_rows(), 0u);
+    }
+
+    SimCluster cluster;
+    MemberIndex full{};
+};
+
+TEST_F(NoRoom, ZeroesThatAMemberDidNotTakeHaveNotHappened) {
+    Buffer data(row_size);
+    std::ranges::fill(data.span(), std::byte{0x5a});
+    ASSERT_TRUE(cluster.run(0, request_of(IoKind::write, 0, data)));
+    run_for(cluster, second);
+    Buffer stripe(cluster.geometry().stripe_data_size());
+    const Result<void> zeroed = cluster.run(1, request_of(IoKind::zero, 0, stripe));
+    ASSERT_FALSE(zeroed);
+    EXPECT_EQ(zeroed.error().code, Errc::full);
+    Buffer back(row_size);
+    ASSERT_TRUE(cluster.run(2, request_of(IoKind::read, 0, back)));
+    EXPECT_EQ(back.span()[0], std::byte{0x5a});
+    make_room();
+}
+
+// What could not be written is just being tried again when its home gives the member up.
+TEST_F(NoRoom, ATryThatIsUnderWayWhenItsMemberIsGivenUpIsNobodysAnyMore) {
+    Buffer data(row_size);
+    ASSERT_TRUE(cluster.run(0, request_of(IoKind::write, 0, data)));
+    run_for(cluster, second);
+    cluster.platter(raw(full)).full = false;
+    cluster.platter(raw(full)).delay_nanos = 10 * second;
+    std::vector<Result<void>> results;
+    IoRequest flush;
+    flush.kind = IoKind::flush;
+    cluster.loop().tasks().spawn(keep(cluster.ask(1, flush), &results));
+    run_for(cluster, second);
+    EXPECT_TRUE(results.empty());
+    cluster.suspend(full);
+    ASSERT_TRUE(is_over_within(cluster, 20 * second));
+    EXPECT_TRUE(results.front());
+    cluster.settle();
+    EXPECT_EQ(cluster.wrong_rows(), 0u);
+}
+
+// Goal: what was decided is not made again, for another node may have written the rows since.
+// Method: two writes that are merged, durable, on a member without room; both are told so.
+TEST_F(NoRoom, WhatWasDecidedIsNotMadeAgain) {
+    Buffer data(row_size);
+    std::vector<Result<void>> results;
+    for (std::uint64_t row = 0; row != 3; ++row) {
+        IoRequest request = request_of(IoKind::write, row * row_size, data);
+        request.fua = true;
+        cluster.loop().tasks().spawn(keep(cluster.ask(0, request), &results));
+    }
+    ASSERT_TRUE(is_over_within(cluster, 60 * second));
+    ASSERT_EQ(results.size(), 3u);
+    for (const Result<void>& result : results) {
+        ASSERT_FALSE(result);
+        EXPECT_EQ(result.error().code, Errc::full);
+    }
+    make_room();
+    EXPECT_LE(cluster.homes(0).writes().finished_upto(), 2u);
+}
+
+}  // namespace
+}  // namespace braid::sim
