@@ -69,7 +69,6 @@ Result<void> WalkRows::decide(WalkBatch& batch) {
             return Error{Errc::doubt, "walk"};
         }
         if (all_read && !listed && !batch.has_bad_rows(i)) {
-            batch.marks[i] = !resync;
             inspect_window(batch, i);
         } else {
             recover_window(batch, i);
@@ -158,6 +157,7 @@ void WalkRows::inspect_row(WalkBatch& batch, std::uint32_t index, std::uint32_t 
         wrong = verdict.wrong;
     }
     for (const Role role : wrong) batch.wrong[index][raw(role)] |= row_range(row, 1);
+    batch.marks[index] = batch.marks[index] || order_.kind != WalkKind::resyncing;
     strips.recover(wrong);
 }
 
@@ -203,12 +203,17 @@ void WalkRows::list(WalkBatch& batch, const RowRun& run, Role role, BadKind kind
 }
 
 /// Parity is true: what is gone is computed from the rest, and what could not be read is
-/// rewritten. Where more is gone than that, only a rebuild has to pass.
+/// rewritten. That needs no mark: parity stays true, and a mark would put all of the window in doubt,
+/// for no more than a member that answers no reads for a while. Where more is gone than that, only a
+/// rebuild has to pass.
 void WalkRows::recover_rows_of(WalkBatch& batch, const RowRun& run) {
     const Geometry& geometry = context_.geometry;
     const RoleSet gone = run.gone();
     if (gone.size() > geometry.parities()) {
-        if (order_.kind == WalkKind::rebuilding) return pass_over(batch, run);
+        if (order_.kind == WalkKind::rebuilding) {
+            batch.marks[run.index] = true;  // parity changes
+            return pass_over(batch, run);
+        }
         if (order_.kind == WalkKind::scrubbing) {
             batch.found.mismatches.push_back(
                 {run.place, run.rows(), gone, "it cannot be read, nor computed from the others"});
@@ -377,7 +382,6 @@ WalkRows::RowRun WalkRows::run_at(WalkBatch& batch, std::uint32_t index, std::ui
 /// are alike are computed together, rows that lack nothing are compared as always.
 void WalkRows::recover_window(WalkBatch& batch, std::uint32_t index) {
     const Geometry& geometry = context_.geometry;
-    const bool resync = order_.kind == WalkKind::resyncing;
     for (RowRun run = run_at(batch, index, 0); run.row != geometry.window_rows;) {
         std::uint32_t next = run.row + 1;
         std::optional<RowRun> after;
@@ -386,7 +390,6 @@ void WalkRows::recover_window(WalkBatch& batch, std::uint32_t index) {
             if (!after->is_like(run)) break;
             ++run.count;
         }
-        batch.marks[index] = batch.marks[index] || (run.retry.empty() && !resync);
         if (!run.retry.empty()) {
             decide_listed(batch, run);
         } else if (run.gone().empty()) {

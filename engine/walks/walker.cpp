@@ -450,7 +450,7 @@ Task<Result<void>> Walker::mend_window(Lane* lane, std::uint32_t index) {
     if (lane->marks[index]) {
         write.begin(WriteGround::marked, &*lane->holds[index]);
     } else {
-        const bool mends = order_.kind == WalkKind::resyncing && lane->has_bad_rows(index);
+        const bool mends = lane->has_bad_rows(index);
         write.begin(mends ? WriteGround::mended : WriteGround::untrusted);
     }
     for (const Role role : RoleSet::first(context.geometry.member_count)) {

@@ -172,6 +172,24 @@ TEST_F(Recovery, AWriteThatWaitsForTheResyncGoesOnWhenAnotherMakesItsRowsTrue) {
     }
 }
 
+// Its strips are computed and rewritten, and parity stays true: nothing is in doubt by that. With a
+// mark, a crash and one member away would cost every row that the scrub has passed.
+TEST_F(Recovery, AScrubOfAMemberThatAnswersNoReadsMarksNothing) {
+    start(shape(Level::raid5, 31));
+    sim->platters[1]->answers_no_reads = true;
+    ASSERT_TRUE(sim->scrub(false));
+    std::uint64_t marked = 0;
+    while (!sim->array->status().walks.empty()) {
+        ASSERT_TRUE(sim->loop().step());
+        marked = std::max(marked, sim->array->status().intent.stripes_marked);
+    }
+    EXPECT_EQ(marked, 0U);
+    EXPECT_EQ(sim->array->status().counters.reads_corrected, 60U * 4);
+    sim->platters[1]->answers_no_reads = false;
+    sim->expect_parity();
+    sim->expect_content();
+}
+
 // RAID-6 without one member: P and Q agree on every row but the torn one.
 TEST_F(Recovery, TwoParitiesKnowWhichRowsWereTorn) {
     start(shape(Level::raid6, 7));
