@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "cluster/homes/credits.h"
 
-#include <algorithm>
-
 #include "parity/require.h"
 
 namespace braid::cluster {
@@ -47,10 +45,6 @@ std::optional<CreditTicket> Credits::next_granted(std::uint32_t home) {
 bool Credits::cancel(std::uint32_t home, CreditTicket ticket) {
     return std::erase_if(homes_[home].waiting,
                          [&](const Waiter& waiter) { return waiter.ticket == ticket; }) != 0;
-}
-
-bool Credits::is_waited_for() const {
-    return std::ranges::any_of(homes_, [](const Home& home) { return !home.waiting.empty(); });
 }
 
 }  // namespace braid::cluster

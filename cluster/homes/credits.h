@@ -49,7 +49,6 @@ class Credits {
     bool cancel(std::uint32_t home, CreditTicket ticket);
 
     bool is_waited_for(std::uint32_t home) const { return !homes_[home].waiting.empty(); }
-    bool is_waited_for() const;
     Credit taken(std::uint32_t home) const { return homes_[home].taken; }
 
   private:
