@@ -110,6 +110,14 @@ inline constexpr std::uint64_t book_bytes_max = 64u << 20;
 static_assert(std::uint64_t{members_max} * window_rows_max * 4096 * walk_lanes_max <=
               book_bytes_max);
 
+// The cluster's file (cluster/config/), which a person writes. Ids of nodes are 1 to nodes_max - 1;
+// 0 is a node that is alone. Members are those with a role, and spares.
+inline constexpr std::size_t cluster_file_size_max = 64u << 10;
+// Dots outside of quotes, which no key of it has: each makes a table in a table.
+inline constexpr std::size_t key_dots_max = 64;
+inline constexpr std::size_t node_addresses_max = 8;
+inline constexpr std::size_t path_length_max = 4095;  // bytes: PATH_MAX without its final NUL
+
 // Members.
 inline constexpr std::uint32_t read_errors_max = 20;  // of a member, halved each hour; then the
                                                       // member is faulty

@@ -171,10 +171,6 @@ void ask_file_system(MemberFile& file, const OpenOptions& options, const struct 
 
 }  // namespace
 
-UniqueFd::~UniqueFd() {
-    if (fd_ >= 0) close(fd_);
-}
-
 Checked<MemberFile> open_member_file(const std::string& path, OpenOptions options) {
     struct stat before {};
     if (stat(path.c_str(), &before) != 0) {

@@ -11,26 +11,11 @@
 #include <string_view>
 
 #include "engine/base/result.h"
+#include "engine/base/unique_fd.h"
 #include "engine/io/disk.h"
 #include "engine/io/uring_loop.h"
 
 namespace braid {
-
-class UniqueFd {
-  public:
-    UniqueFd() = default;
-    explicit UniqueFd(int fd) : fd_(fd) {}
-    UniqueFd(UniqueFd&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-    UniqueFd& operator=(UniqueFd other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    ~UniqueFd();
-    int get() const { return fd_; }
-
-  private:
-    int fd_{-1};
-};
 
 /// How to open a member; see open_member_file().
 struct OpenOptions {
