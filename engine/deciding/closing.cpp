@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "engine/base/mutation.h"
 #include "engine/deciding/configuration_writer.h"
 #include "engine/deciding/member_orders.h"
@@ -31,8 +33,17 @@ Task<Result<void>> Closing::keep_final_state() {
     BRAID_CO_CHECK(co_await serving_.flush());
     recovery_.note_positions();  // everything walked so far was flushed just now
     recovery_.flushed(true_before);
-    // What is in doubt there is listed, by row: of that the next start has nothing to ask.
-    const StripeIndex listed = recovery_.doubt_listed_from();
+    // Whoever is lost while the last configuration is written changes what it has to say.
+    for (std::optional<StripeIndex> listed; listed != recovery_.doubt_listed_from();) {
+        listed = recovery_.doubt_listed_from();
+        BRAID_CO_CHECK(co_await write_final_state(*listed));
+    }
+    co_return Result<void>{};
+}
+
+/// @param listed  what is in doubt from this stripe on is listed, by row: of that the next start
+///        has nothing to ask
+Task<Result<void>> Closing::write_final_state(StripeIndex listed) {
     if (recovery_.first_in_doubt() >= listed) writer_.change(change::ResyncedTo{});
     // The next start, or a crash right after it, goes by this.
     serving_.keep_marks_in_doubt(listed);

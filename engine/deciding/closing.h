@@ -40,6 +40,8 @@ class Closing final : public DecidingPart {
     std::string why_it_waits() const;
 
   private:
+    Task<Result<void>> write_final_state(StripeIndex listed);
+
     ConfigurationWriter& writer_;
     Recovery& recovery_;
     WalkOrders& walks_;

@@ -38,5 +38,24 @@ TEST(ArrayStop, TellsForWhichMemberItWaits) {
     sim.array.reset();
 }
 
+// Goal: the next start knows that what is in doubt is listed, also where the last writes of the
+// metadata were what cost the member. Method: a resync of everything waits for a member that has died.
+TEST(ArrayStop, AMemberThatIsLostByItsLastWritesIsSaidInThem) {
+    SimArray sim({.seed = 3});
+    sim.create();
+    sim.intent.on = false;
+    ASSERT_TRUE(sim.open());
+    Buffer data = random_bytes(sim.loop().rng(), 64u << 10);
+    ASSERT_TRUE(sim.write(0, data));
+    sim.kill();
+    ASSERT_TRUE(sim.open());
+    sim.platters[0]->dead = true;
+    sim.loop().run_for(seconds(1));
+    EXPECT_EQ(sim.array->status().members[0].record.state, MemberState::in_sync);
+    EXPECT_TRUE(sim.stop());
+    ASSERT_TRUE(sim.open({1, 2, 3})) << "what the member held is listed";
+    EXPECT_EQ(sim.array->status().bad_bytes, sim.size() / 4);
+}
+
 }  // namespace
 }  // namespace braid::sim
