@@ -231,9 +231,10 @@ void Simulation::watch() {
         if (!command->result) return false;
         const auto& result = *command->result;
         note(fmt::format("{}: {}", command->name, result ? "done" : result.error().text));
-        if (command->name.starts_with("intent") && array_) note_intent();
+        if (command->name.starts_with("intent")) intent_answered(result.has_value());
         return true;
     });
+    look_at_intent();
     for (const Flight& flight : flights_) {
         if (loop_.now().value - flight.since < patience) continue;
         return fail(Outcome::not_settling, fmt::format("request {} waits for {} s", flight.number,

@@ -167,6 +167,8 @@ class Simulation {
     std::uint64_t listed_of(std::uint32_t role) const;
     void check_unforced();
     void change_intent();
+    void intent_answered(bool done);
+    void look_at_intent();
     void note_intent();
     void corrupt();
     bool start_scrub(bool repair);
@@ -256,7 +258,8 @@ class Simulation {
     std::uint64_t outage_ended_{0};
     bool stopping_{false};
     bool doubt_{false};
-    bool intent_sure_{false};  // it is on, durably
+    bool intent_sure_{false};                     // it is on, durably
+    std::optional<std::uint64_t> intent_failed_;  // nanoseconds: when an order was refused
     bool opened_before_{false};
     EpochRevision epoch_seen_;
     std::uint64_t epoch_changed_{0};  // nanoseconds

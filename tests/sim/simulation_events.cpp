@@ -327,6 +327,28 @@ void Simulation::change_intent() {
           array_->change_intent(change));
 }
 
+void Simulation::intent_answered(bool done) {
+    intent_failed_.reset();
+    if (done && array_) note_intent();
+    if (!done) intent_failed_ = loop_.now().value;
+}
+
+/// An order that failed is taken back, but some member may hold it until all take metadata again.
+void Simulation::look_at_intent() {
+    if (!intent_failed_ || !array_ || outage_) return;
+    for (const MemberRecord& record : configuration().members) {
+        if (!record.role || record.state != MemberState::in_sync) continue;
+        const auto platter = platter_of(record.path);
+        if (!platter || platter->is_well()) continue;
+        intent_failed_ = loop_.now().value;
+        return;
+    }
+    const std::uint64_t since = std::max(*intent_failed_, outage_ended_);
+    if (loop_.now().value - since <= Oracle::durable_nanos) return;
+    intent_failed_.reset();
+    note_intent();
+}
+
 /// Which rows a crash may leave in doubt from now on.
 void Simulation::note_intent() {
     const IntentStatus intent = array_->status().intent;

@@ -259,6 +259,7 @@ Simulation::Started Simulation::open(const Names& given, bool readonly, bool for
     oracle_->set_readonly(readonly);
     check(oracle_->restarted(array_->configuration()));
     check_extent();
+    intent_failed_.reset();
     if (!readonly) note_intent();
     epoch_seen_ = array_->configuration().version;
     starts_died_ = false;
