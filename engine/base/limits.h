@@ -108,6 +108,11 @@ inline constexpr std::uint64_t book_bytes_max = 64u << 20;
 static_assert(std::uint64_t{members_max} * window_rows_max * 4096 * walk_lanes_max <=
               book_bytes_max);
 
+// Messages between nodes. What comes with one lies in one strip.
+inline constexpr std::uint32_t message_body_size_max = 64u << 10;
+inline constexpr std::uint32_t message_payload_size_max = 16u << 20;
+static_assert(message_payload_size_max >= strip_size_max);
+
 // Members.
 inline constexpr std::uint32_t read_errors_max = 20;  // of a member, halved each hour; then the
                                                       // member is faulty
