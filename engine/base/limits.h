@@ -117,6 +117,10 @@ inline constexpr std::size_t cluster_file_size_max = 64u << 10;
 inline constexpr std::size_t key_dots_max = 64;
 inline constexpr std::size_t node_addresses_max = 8;
 inline constexpr std::size_t path_length_max = 4095;  // bytes: PATH_MAX without its final NUL
+// Messages between nodes. What comes with one lies in one strip.
+inline constexpr std::uint32_t message_body_size_max = 64u << 10;
+inline constexpr std::uint32_t message_payload_size_max = 16u << 20;
+static_assert(message_payload_size_max >= strip_size_max);
 
 // Members.
 inline constexpr std::uint32_t read_errors_max = 20;  // of a member, halved each hour; then the

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The header of messages between nodes: its bytes, and that whatever else arrives is refused.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cluster/wire/message_header.h"
+#include "engine/base/crc32c.h"
+#include "engine/layout/register.h"
+#include "tests/engine/hex.h"
+
+namespace braid::cluster {
+namespace {
+
+MessageHeader sample() {
+    return {MessageType::stage,
+            message_flags::reply | message_flags::fua,
+            31,
+            0x1122334455667788,
+            435200000007,
+            9,
+            8,
+            7};
+}
+
+Buffer filled(std::size_t size) {
+    Buffer bytes(size);
+    for (std::size_t i = 0; i != size; ++i) bytes.data()[i] = static_cast<std::byte>(i * 7 + 1);
+    return bytes;
+}
+
+Buffer changed(const Buffer& good, const std::function<void(MessageHeaderBytes&)>& change) {
+    MessageHeaderBytes raw;
+    Buffer bytes(good.size());
+    std::memcpy(bytes.data(), good.data(), good.size());
+    std::memcpy(&raw, bytes.data(), sizeof raw);
+    change(raw);
+    std::memcpy(bytes.data(), &raw, sizeof raw);
+    raw.crc32c = crc32c(bytes.view().subspan(8));
+    std::memcpy(bytes.data(), &raw, sizeof raw);
+    return bytes;
+}
+
+TEST(MessageHeader, GoldenBytes) {
+    const Buffer body = filled(4);
+    const Buffer payload = filled(4096);
+    const Buffer bytes = encode_message(sample(), body.view(), payload.view(), PayloadCheck::crc);
+    EXPECT_EQ(test::hex(bytes.view()),
+              "4252444d"          //  0 "BRDM"
+              "a28d514a"          //  4 crc32c
+              "0100"              //  8 version
+              "0400"              // 10 type
+              "0700"              // 12 flags
+              "1f00"              // 14 sender
+              "8877665544332211"  // 16 boot
+              "0700f15365000000"  // 24 fence
+              "0900000000000000"  // 32 request
+              "0800000000000000"  // 40 finished
+              "0700000000000000"  // 48 applied_upto
+              "04000000"          // 56 body_size
+              "00100000"          // 60 payload_size
+              "1b914f90"          // 64 payload_crc32c
+              "00000000"          // 68 reserved
+              "01080f16");        // 72 the body
+}
+
+TEST(MessageHeader, EveryTypeComesBack) {
+    unsigned known = 0;
+    for (std::uint16_t type = 0; type != 100; ++type) {
+        if (!is_known(MessageType{type})) continue;
+        ++known;
+        for (const std::size_t rows : {0U, 1U, 3U}) {
+            for (const PayloadCheck check : {PayloadCheck::none, PayloadCheck::crc}) {
+                MessageHeader header = sample();
+                header.type = MessageType{type};
+                const Buffer body = filled(type);
+                const Buffer payload = filled(rows * 4096);
+                const Buffer bytes = encode_message(header, body.view(), payload.view(), check);
+                const auto sizes = message_sizes(bytes.view().first(message_header_size));
+                ASSERT_TRUE(sizes) << sizes.error().text;
+                EXPECT_EQ(*sizes, (MessageSizes{type, static_cast<std::uint32_t>(rows * 4096)}));
+                const auto back = decode_message(bytes.view(), payload.view());
+                ASSERT_TRUE(back) << back.error().text;
+                EXPECT_EQ(back->header, header);
+                EXPECT_EQ(test::hex(back->body), test::hex(body.view()));
+            }
+        }
+    }
+    EXPECT_EQ(known, 10U);
+    for (const MessageType kept : {MessageType{3}, MessageType{5}, MessageType{10}})
+        EXPECT_FALSE(is_known(kept));
+}
+
+TEST(MessageHeader, AnyOtherLengthAndAnyOtherByteIsRefused) {
+    const Buffer body = filled(12);
+    const Buffer payload = filled(4096);
+    const Buffer good = encode_message(sample(), body.view(), payload.view(), PayloadCheck::crc);
+    for (std::size_t size = 0; size != good.size(); ++size) {
+        EXPECT_FALSE(decode_message(good.view().first(size), payload.view())) << size;
+        EXPECT_EQ(message_sizes(good.view().first(size)).has_value(), size >= message_header_size);
+    }
+    for (const std::size_t size : {0U, 1U, 4095U}) {
+        EXPECT_FALSE(decode_message(good.view(), payload.view().first(size))) << size;
+    }
+    for (std::size_t at = 0; at != good.size(); ++at) {
+        for (const unsigned flip : {0x01U, 0x80U, 0xffU}) {
+            Buffer bytes = changed(good, [](MessageHeaderBytes&) {});
+            bytes.data()[at] ^= static_cast<std::byte>(flip);
+            EXPECT_FALSE(decode_message(bytes.view(), payload.view())) << at;
+        }
+    }
+    Buffer other = filled(4096);
+    other.data()[4095] ^= std::byte{1};
+    EXPECT_FALSE(decode_message(good.view(), other.view()));
+}
+
+TEST(MessageHeader, WhatIsWrongIsNamed) {
+    struct Wrong {
+        const char* what;
+        std::function<void(MessageHeaderBytes&)> change;
+    };
+    const std::vector<Wrong> wrongs{
+        {"BRDM", [](MessageHeaderBytes& h) { h.magic[3] = 'm'; }},
+        {"version 2; this braid knows version 1", [](MessageHeaderBytes& h) { h.version = 2; }},
+        {"type 3 ", [](MessageHeaderBytes& h) { h.type = 3; }},
+        {"type 0 ", [](MessageHeaderBytes& h) { h.type = 0; }},
+        {"flags 0x8 ", [](MessageHeaderBytes& h) { h.flags = 8; }},
+        {"node 0;", [](MessageHeaderBytes& h) { h.sender = 0; }},
+        {"node 32;", [](MessageHeaderBytes& h) { h.sender = nodes_max; }},
+        {"fence", [](MessageHeaderBytes& h) { h.fence = epoch_max + 1; }},
+        {"no answer", [](MessageHeaderBytes& h) { h.flags = 2; }},
+        {"without its flag", [](MessageHeaderBytes& h) { h.flags = 1; }},
+        {"payload's CRC-32C is wrong", [](MessageHeaderBytes& h) { h.payload_crc32c = 1; }},
+        {"reserved", [](MessageHeaderBytes& h) { h.reserved = 1; }},
+        {"should have 77", [](MessageHeaderBytes& h) { h.body_size = 5; }},
+        {"a body of 65537", [](MessageHeaderBytes& h) { h.body_size = 65537; }},
+        {"a payload of 4097", [](MessageHeaderBytes& h) { h.payload_size = 4097; }},
+        {"a payload of 16781312", [](MessageHeaderBytes& h) { h.payload_size = 16781312; }},
+        {"should have 8192", [](MessageHeaderBytes& h) { h.payload_size = 8192; }},
+    };
+    const Buffer body = filled(4);
+    const Buffer payload = filled(4096);
+    const Buffer good = encode_message(sample(), body.view(), payload.view(), PayloadCheck::crc);
+    for (const Wrong& wrong : wrongs) {
+        const Buffer bytes = changed(good, wrong.change);
+        const auto result = decode_message(bytes.view(), payload.view());
+        ASSERT_FALSE(result) << wrong.what;
+        EXPECT_NE(result.error().text.find(wrong.what), std::string::npos) << result.error().text;
+    }
+    const Buffer alone = encode_message(sample(), body.view(), {}, PayloadCheck::crc);
+    const Buffer flagged = changed(alone, [](MessageHeaderBytes& h) { h.flags = 3; });
+    const auto result = decode_message(flagged.view(), {});
+    ASSERT_FALSE(result);
+    EXPECT_NE(result.error().text.find("without a payload"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace braid::cluster
