@@ -16,14 +16,37 @@ namespace braid {
 
 Task<void> Closing::wait_for_resync() { return walks_.wait_for_resync(); }
 
+namespace {
+
+/// Whoever stops an array waits in a frame of his own, which a crash may destroy before the frames of
+/// orders: what they tell at their end is then for nobody.
+class Waiting {
+  public:
+    explicit Waiting(Event& event) : event_(event) {}
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+    ~Waiting() {
+        if (!over_) event_.forget();
+    }
+    void end() { over_ = true; }
+
+  private:
+    Event& event_;
+    bool over_{false};
+};
+
+}  // namespace
+
 Task<void> Closing::end_background() {
     BRAID_REQUIRE(stage_.quiescing);
     walks_.stop();
+    Waiting waiting(work_);
     while (walks_.running() || walks_.starting_scrub() || orders_.busy()) {
         co_await work_.take();
         Yield yield;
         co_await yield;
     }
+    waiting.end();
 }
 
 Task<Result<void>> Closing::keep_final_state() {

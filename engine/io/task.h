@@ -166,6 +166,8 @@ class Event {
         return wait();
     }
     bool is_set() const { return set_; }
+    /// Nobody is woken any more who waits now: a crash destroys them where they stand.
+    void forget() { waiting_ = nullptr; }
 
   private:
     bool set_{false};
