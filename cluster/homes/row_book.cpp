@@ -283,7 +283,7 @@ bool RowBook::is_readable(const Window& window, const Reader& reader) const {
         const Entry& at = entries_.at(number);
         if (at.stage.member != reader.member || (at.stage.at.rows & reader.rows) == 0) return false;
         if (number >= reader.before && !BRAID_MUTANT(newer_stages_awaited)) return false;
-        return at.state == State::staged || (is_open(at.state) && !at.stage.has_bytes);
+        return at.state == State::staged || !at.stage.has_bytes;
     });
 }
 
@@ -302,7 +302,7 @@ std::optional<std::vector<RowBook::Source>> RowBook::read(MemberIndex member, Wi
     for (auto number = window.entries.rbegin(); number != window.entries.rend(); ++number) {
         const Entry& one = entries_.at(*number);
         const RowMask rows = one.stage.at.rows & left;
-        if (one.stage.member != member || rows == 0 || !is_open(one.state)) continue;
+        if (one.stage.member != member || rows == 0) continue;
         if (one.state == State::staged || !one.stage.has_bytes) continue;  // newer than the read
         memory.push_back({EntryNumber{*number}, rows});
         left &= ~rows;

@@ -55,15 +55,6 @@ Task<void> keep(Task<Result<void>> task, std::vector<Result<void>>* results) {
     results->push_back(co_await task);
 }
 
-IoRequest request_of(IoKind kind, std::uint64_t offset, Buffer& data) {
-    IoRequest request;
-    request.kind = kind;
-    request.offset = offset;
-    request.size = data.size();
-    request.data = kind == IoKind::zero ? nullptr : data.data();
-    return request;
-}
-
 // Goal: a home that has nothing to say keeps nobody from writing elsewhere. Method: one write there,
 // and then, elsewhere, more than the books have entries.
 TEST(Homes, OneThatIsSilentDoesNotStopTheOthers) {

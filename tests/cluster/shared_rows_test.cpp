@@ -316,15 +316,6 @@ TEST(SharedCredits, BoundWhatIsStaged) {
 
 // ---- zeros, and what is durable ------------------------------------------------------------------
 
-IoRequest request_of(IoKind kind, std::uint64_t offset, Buffer& data) {
-    IoRequest request;
-    request.kind = kind;
-    request.offset = offset;
-    request.size = data.size();
-    request.data = kind == IoKind::zero ? nullptr : data.data();
-    return request;
-}
-
 TEST(SharedZeroes, AreSeenByAllAndParityIsTrue) {
     for (const bool zero_fast : {true, false}) {
         SimClusterOptions options;

@@ -81,6 +81,16 @@ class SimDecider final : public Decider {
     Event in_force_;
 };
 
+/// For all of `data`, which a zero only takes the size of.
+inline IoRequest request_of(IoKind kind, std::uint64_t offset, Buffer& data) {
+    IoRequest request;
+    request.kind = kind;
+    request.offset = offset;
+    request.size = data.size();
+    request.data = kind == IoKind::zero ? nullptr : data.data();
+    return request;
+}
+
 /// Which messages, in the order in which they are sent, are late.
 struct SimLate {
     static constexpr std::uint64_t nanos = 1'000'000'000;
