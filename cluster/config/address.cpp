@@ -55,7 +55,7 @@ std::optional<std::uint16_t> parse_port(std::string_view text) {
     return port;
 }
 
-Checked<NodeAddress> parse_unix(std::string_view path, std::string_view folder) {
+Checked<NetAddress> parse_unix(std::string_view path, std::string_view folder) {
     if (path.empty()) return refuse("the path of the socket is missing: say unix:PATH");
     BRAID_TRY(std::string placed, place_path(path, folder));
     if (placed.size() > socket_path_max) {
@@ -64,17 +64,17 @@ Checked<NodeAddress> parse_unix(std::string_view path, std::string_view folder) 
                         "(unix(7)): say a shorter one",
                         placed.size(), socket_path_max));
     }
-    return NodeAddress{AddressKind::unix_socket, std::move(placed), 0};
+    return NetAddress{AddressKind::unix_socket, std::move(placed), 0};
 }
 
-NodeAddress ip4_address(const in_addr& ip) {
+NetAddress ip4_address(const in_addr& ip) {
     std::array<char, INET_ADDRSTRLEN> text{};
     inet_ntop(AF_INET, &ip, text.data(), text.size());
     return {AddressKind::ip4, text.data(), 0};
 }
 
 /// An IPv4 address in IPv6's form is that IPv4 address (RFC 4291, 2.5.5.2).
-NodeAddress ip6_address(const in6_addr& ip) {
+NetAddress ip6_address(const in6_addr& ip) {
     if (IN6_IS_ADDR_V4MAPPED(&ip)) {
         in_addr inner{};
         std::memcpy(&inner, ip.s6_addr + 12, sizeof inner);
@@ -86,7 +86,7 @@ NodeAddress ip6_address(const in6_addr& ip) {
 }
 
 /// Refuses what stands for several machines, or for whichever one it is.
-Checked<NodeAddress> of_one_machine(NodeAddress address) {
+Checked<NetAddress> of_one_machine(NetAddress address) {
     bool many = false;
     if (address.kind == AddressKind::ip4) {
         in_addr ip{};
@@ -109,7 +109,7 @@ bool looks_like_ip6(std::string_view text) {
            text.find_first_not_of("0123456789abcdefABCDEF:.") == text.npos;
 }
 
-Checked<NodeAddress> parse_host(std::string_view text, bool in_brackets) {
+Checked<NetAddress> parse_host(std::string_view text, bool in_brackets) {
     const std::string host(text);
     in6_addr ip6{};
     in_addr ip4{};
@@ -125,7 +125,7 @@ Checked<NodeAddress> parse_host(std::string_view text, bool in_brackets) {
     if (!is_host_name(host)) {
         return refuse(fmt::format("no host can have that name or number: {}", forms));
     }
-    NodeAddress named{AddressKind::name, host, 0};
+    NetAddress named{AddressKind::name, host, 0};
     for (char& c : named.host) {
         if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
     }
@@ -134,34 +134,7 @@ Checked<NodeAddress> parse_host(std::string_view text, bool in_brackets) {
 
 }  // namespace
 
-std::string text_of(const NodeAddress& address) {
-    switch (address.kind) {
-        case AddressKind::ip6:
-            return fmt::format("[{}]:{}", address.host, address.port);
-        case AddressKind::unix_socket:
-            return std::string(unix_prefix) + address.host;
-        case AddressKind::ip4:
-        case AddressKind::name:
-            break;
-    }
-    return fmt::format("{}:{}", address.host, address.port);
-}
-
-bool is_local(const NodeAddress& address) {
-    switch (address.kind) {
-        case AddressKind::ip4:
-            return address.host.starts_with("127.");
-        case AddressKind::ip6:
-            return address.host == "::1";
-        case AddressKind::name:
-            return address.host == "localhost";  // RFC 6761, 6.3
-        case AddressKind::unix_socket:
-            return true;
-    }
-    return false;
-}
-
-Checked<NodeAddress> parse_address(std::string_view text, std::string_view folder) {
+Checked<NetAddress> parse_address(std::string_view text, std::string_view folder) {
     if (text.starts_with(unix_prefix)) return parse_unix(text.substr(unix_prefix.size()), folder);
     const bool in_brackets = text.starts_with('[');
     const std::size_t end = in_brackets ? text.find(']') : text.rfind(':');
@@ -170,7 +143,7 @@ Checked<NodeAddress> parse_address(std::string_view text, std::string_view folde
     const bool has_port = colon < text.size() && text[colon] == ':';
     const std::string_view host =
         in_brackets ? text.substr(1, end - 1) : text.substr(0, has_port ? colon : text.npos);
-    BRAID_TRY(NodeAddress address, parse_host(host, in_brackets));
+    BRAID_TRY(NetAddress address, parse_host(host, in_brackets));
     if (!has_port) return refuse(fmt::format("the port is missing: {}", forms));
     const auto port = parse_port(text.substr(colon + 1));
     if (!port) return refuse("the port is no number from 1 to 65535");

@@ -19,9 +19,9 @@
 namespace braid::cluster {
 
 struct NodePlan {
-    std::uint32_t id{0};                 // 1 to nodes_max - 1
-    std::vector<NodeAddress> addresses;  // 1 to node_addresses_max, the first is tried first
-    std::vector<std::string> members;    // paths from the root; none: it only serves
+    std::uint32_t id{0};                // 1 to nodes_max - 1
+    std::vector<NetAddress> addresses;  // 1 to node_addresses_max, the first is tried first
+    std::vector<std::string> members;   // paths from the root; none: it only serves
 };
 
 struct ClusterConfig {

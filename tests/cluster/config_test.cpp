@@ -45,7 +45,7 @@ std::string written(const ClusterConfig& config) {
     if (!config.key.empty()) text += fmt::format("key = \"{}\"\n", config.key);
     for (const NodePlan& node : config.nodes) {
         text += fmt::format("[[node]]\nid = {}\naddresses = [", node.id);
-        for (const NodeAddress& address : node.addresses) {
+        for (const NetAddress& address : node.addresses) {
             text += fmt::format("\"{}\",", text_of(address));
         }
         text += "]\nmembers = [";
@@ -85,15 +85,15 @@ TEST(ClusterConfig, HoldsWhatTheFileSays) {
     const NodePlan& first = config->nodes[0];
     EXPECT_EQ(first.id, 1u) << "nodes are in the order of their ids";
     ASSERT_EQ(first.addresses.size(), 3u);
-    EXPECT_EQ(first.addresses[0], (NodeAddress{AddressKind::ip4, "10.0.0.1", 10810}));
-    EXPECT_EQ(first.addresses[1], (NodeAddress{AddressKind::ip6, "fd00::1", 10811}));
+    EXPECT_EQ(first.addresses[0], (NetAddress{AddressKind::ip4, "10.0.0.1", 10810}));
+    EXPECT_EQ(first.addresses[1], (NetAddress{AddressKind::ip6, "fd00::1", 10811}));
     EXPECT_EQ(first.addresses[2],
-              (NodeAddress{AddressKind::unix_socket, "/etc/braid/run/1.sock", 0}));
+              (NetAddress{AddressKind::unix_socket, "/etc/braid/run/1.sock", 0}));
     EXPECT_EQ(first.members,
               (std::vector<std::string>{"/dev/sdb", "/etc/braid/disks/m0", "/etc/braid/../m1"}));
     const NodePlan& second = config->nodes[1];
     EXPECT_EQ(second.addresses,
-              (std::vector<NodeAddress>{{AddressKind::name, "node2.example", 10810}}));
+              (std::vector<NetAddress>{{AddressKind::name, "node2.example", 10810}}));
     EXPECT_TRUE(second.members.empty()) << "a node that only serves";
     EXPECT_EQ(config->find(2), &second);
     EXPECT_EQ(config->find(3), nullptr);

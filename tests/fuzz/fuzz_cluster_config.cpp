@@ -34,7 +34,7 @@ std::string written(const ClusterConfig& config) {
     if (!config.key.empty()) text += "key = " + quoted(config.key) + "\n";
     for (const NodePlan& node : config.nodes) {
         text += fmt::format("[[node]]\nid = {}\naddresses = [", node.id);
-        for (const NodeAddress& address : node.addresses) text += quoted(text_of(address)) + ",";
+        for (const NetAddress& address : node.addresses) text += quoted(text_of(address)) + ",";
         text += "]\nmembers = [";
         for (const std::string& member : node.members) text += quoted(member) + ",";
         text += "]\n";
@@ -52,7 +52,7 @@ void check_plan(const ClusterConfig& config) {
         BRAID_REQUIRE(node.id > last && node.id < nodes_max);
         last = node.id;
         BRAID_REQUIRE(!node.addresses.empty() && node.addresses.size() <= node_addresses_max);
-        for (const NodeAddress& address : node.addresses) {
+        for (const NetAddress& address : node.addresses) {
             BRAID_REQUIRE(addresses.insert(text_of(address)).second);
             BRAID_REQUIRE(!config.key.empty() || is_local(address));
             const auto again = parse_address(text_of(address), "/elsewhere");
