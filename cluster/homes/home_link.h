@@ -3,10 +3,12 @@
 // once; answers come in any order. On the same node it is a call.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <vector>
 
 #include "cluster/homes/row_book.h"
+#include "engine/base/buffer.h"
 #include "engine/layout/geometry.h"
 #include "engine/members/drive.h"
 #include "engine/members/row_homes.h"
@@ -45,9 +47,17 @@ struct HomeCommand {
     std::byte* into{nullptr};            // read: filled before the answer comes
     WindowRows at;                       // lock, stage
     LockMode mode{LockMode::exclusive};  // lock
-    const StagedRows* staged{nullptr};   // stage: stays until the answer comes
+    MemberSet participants;              // stage: of the write
+    Buffer content;                      // stage: the rows, one after the other; empty: zeroes
+    bool may_free{false};                // stage, of zeroes: space may be given back
     std::vector<Rebuilt> rebuilt;        // unlock: as the sender knows it
 };
+
+/// Where a row's bytes are in the content of these rows.
+inline std::uint64_t content_offset(RowMask rows, std::uint32_t row) {
+    const RowMask before = rows & ((RowMask{1} << row) - 1);
+    return static_cast<std::uint64_t>(std::popcount(before)) * row_size;
+}
 
 struct HomeAnswer {
     DriveResult result;
@@ -68,7 +78,7 @@ class HomeLink {
   public:
     virtual ~HomeLink() = default;
     /// @param reply  none for a command that is not answered
-    virtual void send(const HomeCommand& command, HomeReply* reply) = 0;
+    virtual void send(HomeCommand command, HomeReply* reply) = 0;
 };
 
 }  // namespace braid::cluster
