@@ -71,7 +71,7 @@ void Home::in_force(const Configuration& wanted) {
 }
 
 void Home::take(HomeCommand command, HomeReply* reply) {
-    BRAID_REQUIRE((reply != nullptr) == (command.kind < HomeCommandKind::decide));
+    BRAID_REQUIRE((reply != nullptr) == is_answered(command.kind));
     if (command.finished != 0) book_.finished(command.id.from, command.finished);
     Effects effects;
     switch (command.kind) {

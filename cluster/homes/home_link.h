@@ -30,6 +30,8 @@ enum class HomeCommandKind : std::uint8_t {
     finished,  // nothing but HomeCommand::finished
 };
 
+constexpr bool is_answered(HomeCommandKind kind) { return kind < HomeCommandKind::decide; }
+
 /// How far a rebuild is: what its member has of windows before that one is true, and is written
 /// like any other strip.
 struct Rebuilt {
@@ -72,6 +74,11 @@ class HomeReply {
   public:
     virtual ~HomeReply() = default;
     virtual void answered(const HomeAnswer& answer) = 0;
+};
+
+/// The epoch of the last barrier that the node has passed: commands under another one are refused.
+struct Fence {
+    std::uint64_t epoch{0};
 };
 
 class HomeLink {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/wire/hello.h"
 #include "cluster/wire/message_header.h"
 #include "engine/base/crc32c.h"
 #include "engine/layout/register.h"
@@ -182,6 +183,50 @@ TEST(MessageHeader, WhatIsWrongIsNamed) {
     const auto result = decoded(flagged.view(), {});
     ASSERT_FALSE(result);
     EXPECT_NE(result.error().text.find("without a payload"), std::string::npos);
+}
+
+TEST(Hello, GoldenBytes) {
+    Hello hello;
+    hello.receiver = 3;
+    hello.knows = 0x1122334455667788;
+    hello.cluster = "lab";
+    const std::vector<std::byte> bytes = encode_hello(hello);
+    EXPECT_EQ(test::hex(ByteView(bytes)),
+              "0100"              //  0 oldest
+              "0100"              //  2 newest
+              "0300"              //  4 receiver
+              "0000"              //  6 reserved
+              "8877665544332211"  //  8 knows
+              "6c6162");          // 16 the cluster's name
+    const auto back = decode_hello(bytes);
+    ASSERT_TRUE(back) << back.error().text;
+    EXPECT_EQ(*back, hello);
+}
+
+TEST(Hello, WhatIsWrongIsNamed) {
+    Hello hello;
+    hello.cluster = "lab";
+    const std::vector<std::byte> good = encode_hello(hello);
+    const auto refused = [&](std::size_t at, int value) {
+        std::vector<std::byte> bytes = good;
+        bytes[at] = static_cast<std::byte>(value);
+        const auto result = decode_hello(bytes);
+        return result ? std::string() : result.error().text;
+    };
+    EXPECT_NE(refused(0, 2).find("versions 2 to 1"), std::string::npos);
+    EXPECT_NE(refused(6, 1).find("reserved"), std::string::npos);
+    EXPECT_NE(refused(16, 10).find("cannot be printed"), std::string::npos);
+    for (std::size_t size = 0; size <= 16 + name_length_max + 1; ++size) {
+        std::vector<std::byte> bytes = good;
+        bytes.resize(size, std::byte{'x'});
+        EXPECT_EQ(decode_hello(bytes).has_value(), size > 16 && size <= 16 + name_length_max);
+    }
+}
+
+TEST(Hello, WhyOneIsRefusedIsShortAndPrintable) {
+    const std::vector<std::byte> bytes = encode_refused("no \x1b[2J\n" + std::string(5000, 'x'));
+    EXPECT_EQ(bytes.size(), refused_text_max);
+    EXPECT_EQ(decode_refused(bytes).substr(0, 12), "no ?[2J?xxxx");
 }
 
 }  // namespace
