@@ -15,6 +15,8 @@
 
 namespace braid {
 
+struct StripeJob;
+
 /// Told when a part of a request is over, and its memory free.
 class PartSink {
   public:
@@ -35,13 +37,13 @@ class StripeJobs final : public JobListener {
     void stop();
 
   private:
-    struct Job;
     struct Idle;
     Task<void> work();
     Task<Result<void>> await_losses();
-    Task<Result<void>> run(Job* job, Result<void> marked, const WriteIntent::Hold* mark);
-    Task<Result<void>> fit_row(Job* job, RoleSet covered, std::uint32_t row, RoleSet* differs);
-    Task<Result<void>> fit_rows(Job* job, Error error);
+    Task<Result<void>> run(StripeJob* job, Result<void> marked, const WriteIntent::Hold* mark);
+    Task<Result<void>> fit_row(StripeJob* job, RoleSet covered, std::uint32_t row,
+                               RoleSet* differs);
+    Task<Result<void>> fit_rows(StripeJob* job, Error error);
 
     StripeContext context_;
     PartSink& sink_;
