@@ -100,6 +100,12 @@ inline constexpr std::uint32_t ring_files_max = 64;        // registered; others
 inline constexpr std::uint32_t lead_turns_max = 32;        // that a guest runs the loop for
 inline constexpr std::uint64_t lead_size_max = 16u << 10;  // of a request that makes a guest
 
+// Connections to other nodes.
+inline constexpr std::uint64_t net_connect_ms = 3000;  // until the other side has answered
+inline constexpr int net_backlog_max = 64;             // not accepted yet
+inline constexpr std::size_t net_lookups_max = 16;     // names, each with a thread
+inline constexpr std::size_t net_places_max = 8;       // addresses of one name that are tried
+
 // A home's book. One write has an entry for each of its members here.
 inline constexpr std::uint32_t book_entries_max = 4096;  // of one node
 inline constexpr std::uint32_t entries_per_lock = 2;  // for each member: a write, and what it mends

@@ -32,14 +32,14 @@ std::string text_of(const NetAddress& address);
 bool is_local(const NetAddress& address);
 
 /// What fails says so with Errc::io and the errno; after that, and after shut(), so does all that
-/// follows. Not destroyed while a send or a receive is under way.
+/// follows, in both directions. Not destroyed while a send or a receive is under way.
 class Connection {
   public:
     virtual ~Connection() = default;
     /// Who is at the other end, for messages: as text_of(NetAddress), or "a unix socket".
     virtual const std::string& peer() const = 0;
     /// Takes all bytes of the parts, one part after the other, on their way. Ok says nothing of
-    /// their arrival. The bytes stay until then.
+    /// their arrival. The parts and their bytes stay until then.
     virtual Task<Result<void>> send(std::span<const ByteView> parts) = 0;
     /// Fills the parts, one after the other, until `at_least` bytes are there, from 1 to the size of
     /// all. The other side has sent its last byte: Error with os_error 0.

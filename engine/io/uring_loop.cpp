@@ -23,6 +23,16 @@ namespace {
 
 constexpr Nanos never{~std::uint64_t{0}};
 
+// What a completion is of: the address of a DiskOp, or that of a RingOp and a bit, or one of these.
+constexpr std::uint64_t wake_data = 0;
+constexpr std::uint64_t ring_op_bit = 1;
+constexpr std::uint64_t nobody_data = ring_op_bit;  // a RingOp was to be taken back
+static_assert(alignof(DiskOp) > ring_op_bit && alignof(RingOp) > ring_op_bit);
+
+std::uint64_t data_of(const RingOp& op) {
+    return reinterpret_cast<std::uintptr_t>(&op) | ring_op_bit;
+}
+
 Nanos time_of(clockid_t clock) {
     timespec time{};
     clock_gettime(clock, &time);
@@ -112,7 +122,7 @@ UringLoop::~UringLoop() {
 void UringLoop::watch_wake_fd() {
     io_uring_sqe* sqe = entry();
     io_uring_prep_read(sqe, wake_fd_, &wake_value_, sizeof wake_value_, 0);
-    io_uring_sqe_set_data(sqe, nullptr);
+    io_uring_sqe_set_data64(sqe, wake_data);
     --in_flight_;
 }
 
@@ -244,7 +254,7 @@ void UringLoop::submit() {
 }
 
 void UringLoop::rest() {
-    if (ring_disks_ == 0 && in_flight_ == 0) {
+    if (ring_users_ == 0 && in_flight_ == 0) {
         lend();
     } else {
         submit_and_wait();
@@ -321,7 +331,8 @@ void UringLoop::lead() {
 
 /// The own thread has to go on.
 bool UringLoop::ends_lead(std::uint32_t turns) const {
-    if (want_.seen || turns == lead_turns_max || !deferred_.empty()) return true;
+    if (want_.seen || turns == lead_turns_max) return true;
+    if (!deferred_.empty() || !deferred_ops_.empty()) return true;
     return !timers_.empty() && timers_.begin()->first.first < lent_until_;
 }
 
@@ -337,9 +348,40 @@ bool UringLoop::defer(DiskOp& op) {
     return guest_leads_;
 }
 
+void UringLoop::start(RingOp& op) {
+    if (guest_leads_) {
+        deferred_ops_.push_back(&op);
+    } else {
+        queue(op);
+    }
+}
+
+void UringLoop::queue(RingOp& op) {
+    io_uring_sqe* sqe = entry();
+    io_uring_prep_rw(op.code, sqe, op.fd, op.address, op.size, op.offset);
+    sqe->msg_flags = op.flags;
+    io_uring_sqe_set_data64(sqe, data_of(op));
+}
+
+/// While a guest leads nothing is in flight, or the loop would not have been lent: `op` waits for
+/// the own thread. What comes to lie in its place later is queued behind this, and so not meant.
+void UringLoop::cancel(RingOp& op) {
+    if (!op.under_way()) return;
+    if (guest_leads_) {
+        BRAID_REQUIRE(std::erase(deferred_ops_, &op) == 1);
+        op.complete(-ECANCELED);
+        return;
+    }
+    io_uring_sqe* sqe = entry();
+    io_uring_prep_cancel64(sqe, data_of(op), 0);
+    io_uring_sqe_set_data64(sqe, nobody_data);
+}
+
 void UringLoop::queue_deferred() {
     for (DiskOp* op : deferred_) UringDisk::queue_deferred(*op);
     deferred_.clear();
+    for (RingOp* op : deferred_ops_) queue(*op);
+    deferred_ops_.clear();
 }
 
 void UringLoop::reap() {
@@ -350,16 +392,26 @@ void UringLoop::reap() {
     io_uring_cqe* cqe = nullptr;
     io_uring_for_each_cqe(ring_.get(), head, cqe) {
         ++count;
-        if (auto* op = static_cast<DiskOp*>(io_uring_cqe_get_data(cqe)); op != nullptr) {
-            BRAID_REQUIRE(in_flight_ != 0);
-            --in_flight_;
-            UringDisk::completed(*op, cqe->res);
-        } else {
+        if (cqe->user_data == wake_data) {
             woken = true;
+        } else {
+            completed(cqe->user_data, cqe->res);
         }
     }
     if (count != 0) io_uring_cq_advance(ring_.get(), count);
     if (woken) watch_wake_fd();
+}
+
+void UringLoop::completed(std::uint64_t user_data, int result) {
+    BRAID_REQUIRE(in_flight_ != 0);
+    --in_flight_;
+    if (user_data == nobody_data) return;
+    void* const op = reinterpret_cast<void*>(user_data & ~ring_op_bit);  // NOLINT: as it was given
+    if ((user_data & ring_op_bit) != 0) {
+        static_cast<RingOp*>(op)->complete(result);
+    } else {
+        UringDisk::completed(*static_cast<DiskOp*>(op), result);
+    }
 }
 
 }  // namespace braid

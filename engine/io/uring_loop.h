@@ -3,14 +3,14 @@
 // runs the inbox, the timers that are due and what is ready, submits all I/O that came of it in
 // one system call, and sleeps when nothing is left to do.
 //
-// While its thread sleeps and no disk of it works by the ring, the loop is *lent*: whoever brings a
-// message then leads the loop, as a guest, until nothing is left to do, and the two switches between
-// threads are saved. What holds:
+// While its thread sleeps and no disk or socket of it works by the ring, the loop is *lent*: whoever
+// brings a message then leads the loop, as a guest, until nothing is left to do, and the two switches
+// between threads are saved. What holds:
 // - One thread leads at a time (inbox.h). Everything here is the leader's, but for what says "any
 //   thread".
 // - The ring is the own thread's alone (SINGLE_ISSUER; and the kernel cancels what a thread has
 //   under way when it ends, as nbdkit's do with their connection). What a guest would submit waits
-//   in `deferred_`.
+//   in `deferred_` and `deferred_ops_`.
 // - A guest leaves, or gives the lead to the own thread: when that wants it (a timer is due, a
 //   completion or a stop has come), when there is something for the ring, when a timer was armed
 //   that ends before the own thread's sleep, and after lead_turns_max turns.
@@ -21,6 +21,7 @@
 #pragma once
 
 #include <atomic>
+#include <coroutine>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -44,6 +45,7 @@ struct io_uring_sqe;
 namespace braid {
 
 struct DiskOp;
+struct RingOp;
 
 /// "RLIMIT_MEMLOCK is 64 KiB".
 std::string memlock_text();
@@ -96,10 +98,14 @@ class UringLoop final : public Clock {
     io_uring_sqe* entry();
     /// Hands what is queued to the kernel now, not at the end of the turn.
     void submit();
-    /// For UringDisk: there is one more, or one fewer, whose requests need the ring.
-    void note_ring_disk(bool more) { ring_disks_ += more ? 1 : -1; }
+    /// For disks and sockets: there is one more, or one fewer, whose requests need the ring.
+    void note_ring_user(bool more) { ring_users_ += more ? 1 : -1; }
     /// For UringDisk: true if a guest leads: the own thread will queue `op`.
     bool defer(DiskOp& op);
+    /// Puts it on the ring, or has the own thread do it if a guest leads.
+    void start(RingOp& op);
+    /// Takes it back: it ends soon, with -ECANCELED unless it was over. Nothing if it has ended.
+    void cancel(RingOp& op);
     /// Registers `fd`; -1 when the table is full, or a guest leads.
     int register_file(int fd);
     void unregister_file(int slot);
@@ -120,7 +126,9 @@ class UringLoop final : public Clock {
     }
     bool run_turn();
     void run_ready();
+    void queue(RingOp& op);
     void queue_deferred();
+    void completed(std::uint64_t user_data, int result);
     void fire_timers();
     void submit_and_wait();
     void reap();
@@ -163,14 +171,47 @@ class UringLoop final : public Clock {
     Want want_;                       // posted by the own thread, run by a guest
     std::binary_semaphore given_{0};  // the lead, to the own thread
     bool guest_leads_{false};
-    int ring_disks_{0};
+    int ring_users_{0};
     std::vector<DiskOp*> deferred_;  // for the own thread to queue
-    Nanos lent_until_{};             // when the own thread wakes by itself
-    FramePool* frames_{nullptr};     // the own thread's
+    std::vector<RingOp*> deferred_ops_;
+    Nanos lent_until_{};          // when the own thread wakes by itself
+    FramePool* frames_{nullptr};  // the own thread's
 
     using TimerKey = std::pair<std::pair<Nanos, std::uint64_t>, Timer*>;
     std::set<TimerKey> timers_;
     TaskGroup tasks_{ready_};  // ends first: frames that are left may hold disks and timers
+};
+
+/// What goes through the ring and is no DiskOp; its fields are those of the entry, as
+/// io_uring_enter(2) has them for `code`. `co_await op` puts it there and gives what came of it: an
+/// errno is negative. It stays in its place until then, as does all that it points to.
+struct RingOp {
+    UringLoop& loop;
+    std::uint8_t code{0};
+    int fd{-1};
+    const void* address{nullptr};
+    std::uint32_t size{0};
+    std::uint64_t offset{0};
+    std::uint32_t flags{0};
+
+    int result{0};
+    ReadyQueue* queue{nullptr};
+    std::coroutine_handle<> handle{};
+
+    bool under_way() const { return handle != nullptr; }
+    bool await_ready() const { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) {
+        queue = static_cast<PromiseBase&>(self.promise()).queue;
+        handle = self;
+        loop.start(*this);
+    }
+    int await_resume() const { return result; }
+    /// For the loop.
+    void complete(int its_result) {
+        result = its_result;
+        queue->push(std::exchange(handle, nullptr));
+    }
 };
 
 }  // namespace braid
