@@ -96,8 +96,9 @@ class UringLoop final : public Clock {
     io_uring_sqe* entry();
     /// Hands what is queued to the kernel now, not at the end of the turn.
     void submit();
-    /// For UringDisk: there is one more, or one fewer, whose requests need the ring.
-    void note_ring_disk(bool more) { ring_disks_ += more ? 1 : -1; }
+    /// For UringDisk: one whose requests need the ring.
+    void ring_disk_opened() { ++ring_disks_; }
+    void ring_disk_closed() { --ring_disks_; }
     /// For UringDisk: true if a guest leads: the own thread will queue `op`.
     bool defer(DiskOp& op);
     /// Registers `fd`; -1 when the table is full, or a guest leads.
