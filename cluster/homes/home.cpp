@@ -16,31 +16,6 @@
 namespace braid::cluster {
 namespace {
 
-/// Where a row's bytes are among those of `rows`, one after the other.
-std::uint64_t packed_offset(RowMask rows, std::uint32_t row) {
-    const RowMask before = rows & ((RowMask{1} << row) - 1);
-    return static_cast<std::uint64_t>(std::popcount(before)) * row_size;
-}
-
-/// The rows of both sources, one after the other; nothing if all of them are zeroes.
-Buffer packed(const StagedRows& staged) {
-    const RowMask rows = staged.rows();
-    const bool all_zero = std::ranges::all_of(
-        staged.sources, [](const auto& from) { return from.rows == 0 || from.content == nullptr; });
-    if (all_zero) return Buffer{};
-    Buffer bytes(static_cast<std::size_t>(std::popcount(rows)) * row_size);
-    for (const StagedRows::Source& source : staged.sources) {
-        if (source.content == nullptr) continue;
-        for_each_run(source.rows, [&](std::uint32_t row, std::uint32_t count) {
-            for (std::uint32_t at = row; at != row + count; ++at) {
-                std::memcpy(bytes.data() + packed_offset(rows, at),
-                            source.content + (at - staged.first) * row_size, row_size);
-            }
-        });
-    }
-    return bytes;
-}
-
 DriveResult failed(int os_error) { return {DriveOutcome::failed, os_error}; }
 DriveResult lost() { return {DriveOutcome::lost, ENODEV}; }
 /// Not carried out, and no fault of the member's.
@@ -62,11 +37,17 @@ std::uint64_t Home::offset_of(MemberIndex member, WindowIndex window, std::uint3
            geometry_.row_offset(geometry_.window_place(window), row);
 }
 
-void Home::answer(const HomeCommand& command, HomeReply* reply, DriveResult result) {
+void Home::answer(NodeBoot whom, HomeReply* reply, DriveResult result) {
     HomeAnswer told;
     told.result = result;
-    told.applied_upto = book_.applied_upto(command.id.from);
-    if (command.kind == HomeCommandKind::lock && !BRAID_MUTANT(grant_without_position)) {
+    told.applied_upto = book_.applied_upto(whom);
+    reply->answered(told);
+}
+
+void Home::granted(CommandId claim, HomeReply* reply) {
+    HomeAnswer told;
+    told.applied_upto = book_.applied_upto(claim.from);
+    if (!BRAID_MUTANT(grant_without_position)) {
         for (const auto& [member, upto] : rebuilt_) told.rebuilt.push_back({member, upto});
     }
     reply->answered(told);
@@ -89,22 +70,22 @@ void Home::in_force(const Configuration& wanted) {
     });
 }
 
-void Home::take(const HomeCommand& command, HomeReply* reply) {
-    BRAID_REQUIRE((reply != nullptr) == (command.kind < HomeCommandKind::decide));
+void Home::take(HomeCommand command, HomeReply* reply) {
+    BRAID_REQUIRE((reply != nullptr) == is_answered(command.kind));
     if (command.finished != 0) book_.finished(command.id.from, command.finished);
     Effects effects;
     switch (command.kind) {
         case HomeCommandKind::read:
-            return tasks_.spawn(read(command, reply));
+            return tasks_.spawn(read(std::move(command), reply));
         case HomeCommandKind::flush:
-            return tasks_.spawn(flush(command, reply));
+            return tasks_.spawn(flush(std::move(command), reply));
         case HomeCommandKind::stage:
-            return stage(command, reply);
+            return stage(std::move(command), reply);
         case HomeCommandKind::lock:
             if (book_.lock(command.id, command.at, command.mode)) {
-                return answer(command, reply, {});
+                return granted(command.id, reply);
             }
-            locking_.insert_or_assign(command.id, std::pair{command, reply});
+            locking_.insert_or_assign(command.id, reply);
             return;
         case HomeCommandKind::unlock:
             for (const Rebuilt& at : command.rebuilt) {
@@ -119,9 +100,9 @@ void Home::take(const HomeCommand& command, HomeReply* reply) {
             book_.drop(command.id, effects);
             break;
         case HomeCommandKind::progress:
-            return answer(command, reply, {});
+            return answer(command.id.from, reply, {});
         case HomeCommandKind::settled:
-            return tasks_.spawn(settle(command, reply));
+            return tasks_.spawn(settle(std::move(command), reply));
         case HomeCommandKind::finished:
             break;
     }
@@ -133,9 +114,9 @@ void Home::carry_out(const Effects& effects) {
     for (const CommandId& claim : effects.granted) {
         const auto found = locking_.find(claim);
         BRAID_REQUIRE(found != locking_.end());
-        const auto [command, reply] = found->second;
+        HomeReply* const reply = found->second;
         locking_.erase(found);
-        answer(command, reply, {});
+        granted(claim, reply);
     }
     for (const EntryNumber entry : effects.apply) {
         tasks_.spawn(apply(entry, book_.stage_of(entry)));
@@ -152,30 +133,29 @@ void Home::carry_out(const Effects& effects) {
 
 // ---- staged writes -----------------------------------------------------------------------------
 
-void Home::stage(const HomeCommand& command, HomeReply* reply) {
-    const StagedRows& staged = *command.staged;
-    if (!members_.contains(command.member)) return answer(command, reply, refused(ENODEV));
+void Home::stage(HomeCommand command, HomeReply* reply) {
+    if (!members_.contains(command.member)) return answer(command.id.from, reply, refused(ENODEV));
     if (const int error = unapplied_error(command.member); error != 0) {
-        return answer(command, reply, failed(error));
+        return answer(command.id.from, reply, failed(error));
     }
     Stage wanted;
     wanted.write = command.id;
     wanted.member = command.member;
     wanted.at = command.at;
-    wanted.participants = staged.participants.bits();
+    wanted.participants = command.participants.bits();
     wanted.has_bytes = !is_suspended(command.member);
     std::optional<EntryNumber> entry;
     const StageAnswer told = book_.stage(wanted, &entry);
     if (told != StageAnswer::staged) {
-        return answer(command, reply, refused(told == StageAnswer::full ? EBUSY : ESTALE));
+        return answer(command.id.from, reply, refused(told == StageAnswer::full ? EBUSY : ESTALE));
     }
-    if (!wanted.has_bytes) return answer(command, reply, lost());
+    if (!wanted.has_bytes) return answer(command.id.from, reply, lost());
     if (entry) {
-        Content content{packed(staged), staged.may_free};
+        Content content{std::move(command.content), command.may_free};
         memory_bytes_ += content.bytes.size();
         contents_.emplace(*entry, std::move(content));
     }
-    answer(command, reply, {});
+    answer(command.id.from, reply, {});
 }
 
 /// Of a write that was decided and could not be carried out: the member takes no further ones.
@@ -284,7 +264,7 @@ Task<int> Home::write_content(const Stage& stage, const Content& content) {
             op.size = count * row_size;
             const std::byte* from = is_zero
                                         ? zero_window().data()
-                                        : content.bytes.data() + packed_offset(stage.at.rows, row);
+                                        : content.bytes.data() + content_offset(stage.at.rows, row);
             op.data = zero ? nullptr : const_cast<std::byte*>(from);  // NOLINT: it only reads it
             submit(*member.disk, group, op);
         });
@@ -318,7 +298,7 @@ Task<void> Home::read(HomeCommand command, HomeReply* reply) {
         into += count * row_size;
         row += count;
     }
-    answer(command, reply, result);
+    answer(command.id.from, reply, result);
 }
 
 /// Rows in one piece.
@@ -349,7 +329,7 @@ Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, EntryNumb
             if (content.bytes.size() == 0) {
                 std::memset(to, 0, row_size);
             } else {
-                std::memcpy(to, content.bytes.data() + packed_offset(all, row), row_size);
+                std::memcpy(to, content.bytes.data() + content_offset(all, row), row_size);
             }
         }
     }
@@ -374,12 +354,12 @@ Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, EntryNumb
 Task<void> Home::flush(HomeCommand command, HomeReply* reply) {
     DriveResult result = refused(ENODEV);
     if (members_.contains(command.member)) result = co_await flush_member(command.member);
-    answer(command, reply, result);
+    answer(command.id.from, reply, result);
 }
 
 Task<void> Home::settle(HomeCommand command, HomeReply* reply) {
     const int error = co_await wait_applied({});
-    answer(command, reply, error == 0 ? DriveResult{} : refused(error));
+    answer(command.id.from, reply, error == 0 ? DriveResult{} : refused(error));
 }
 
 /// What is staged now for the member, or for any, is on the devices, as far as they are there.

@@ -41,7 +41,7 @@ class Home {
     void attach(MemberIndex member, std::unique_ptr<Disk> disk, std::uint64_t data_offset);
     const DiskInfo& info(MemberIndex member) const { return members_.at(member).disk->info(); }
 
-    void take(const HomeCommand& command, HomeReply* reply);
+    void take(HomeCommand command, HomeReply* reply);
     /// The member takes nothing any more, and gives nothing. What was staged on it happens without
     /// it, and nobody waits for its disk, but for the bytes that it is just being given.
     void suspend(MemberIndex member);
@@ -72,8 +72,9 @@ class Home {
         bool may_free{false};
     };
 
-    void answer(const HomeCommand& command, HomeReply* reply, DriveResult result);
-    void stage(const HomeCommand& command, HomeReply* reply);
+    void answer(NodeBoot whom, HomeReply* reply, DriveResult result);
+    void granted(CommandId claim, HomeReply* reply);
+    void stage(HomeCommand command, HomeReply* reply);
     int unapplied_error(std::optional<MemberIndex> member) const;
     bool is_suspended(MemberIndex member) const { return members_.at(member).suspended; }
     void forget_content(EntryNumber entry);
@@ -103,7 +104,7 @@ class Home {
     std::map<EntryNumber, Content> orphans_;  // of suspended members: what a disk is being given
     std::map<EntryNumber, int> unapplied_;    // the errno of entries that could not be written
     std::set<EntryNumber> retrying_;          // of those
-    std::map<CommandId, std::pair<HomeCommand, HomeReply*>> locking_;
+    std::map<CommandId, HomeReply*> locking_;
     std::map<WaiterNumber, Event*> waiting_;
     std::map<MemberIndex, WindowIndex> rebuilt_;  // by what was unlocked here
     std::uint64_t next_waiter_{1};
@@ -114,7 +115,9 @@ class Home {
 class HomeCall final : public HomeLink {
   public:
     explicit HomeCall(Home& home) : home_(home) {}
-    void send(const HomeCommand& command, HomeReply* reply) override { home_.take(command, reply); }
+    void send(HomeCommand command, HomeReply* reply) override {
+        home_.take(std::move(command), reply);
+    }
 
   private:
     Home& home_;

@@ -3,10 +3,12 @@
 // once; answers come in any order. On the same node it is a call.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <vector>
 
 #include "cluster/homes/row_book.h"
+#include "engine/base/buffer.h"
 #include "engine/layout/geometry.h"
 #include "engine/members/drive.h"
 #include "engine/members/row_homes.h"
@@ -28,6 +30,8 @@ enum class HomeCommandKind : std::uint8_t {
     finished,  // nothing but HomeCommand::finished
 };
 
+constexpr bool is_answered(HomeCommandKind kind) { return kind < HomeCommandKind::decide; }
+
 /// How far a rebuild is: what its member has of windows before that one is true, and is written
 /// like any other strip.
 struct Rebuilt {
@@ -45,9 +49,17 @@ struct HomeCommand {
     std::byte* into{nullptr};            // read: filled before the answer comes
     WindowRows at;                       // lock, stage
     LockMode mode{LockMode::exclusive};  // lock
-    const StagedRows* staged{nullptr};   // stage: stays until the answer comes
+    MemberSet participants;              // stage: of the write
+    Buffer content;                      // stage: the rows, one after the other; empty: zeroes
+    bool may_free{false};                // stage, of zeroes: space may be given back
     std::vector<Rebuilt> rebuilt;        // unlock: as the sender knows it
 };
+
+/// Where a row's bytes are in the content of these rows.
+inline std::uint64_t content_offset(RowMask rows, std::uint32_t row) {
+    const RowMask before = rows & ((RowMask{1} << row) - 1);
+    return static_cast<std::uint64_t>(std::popcount(before)) * row_size;
+}
 
 struct HomeAnswer {
     DriveResult result;
@@ -64,11 +76,16 @@ class HomeReply {
     virtual void answered(const HomeAnswer& answer) = 0;
 };
 
+/// The epoch of the last barrier that the node has passed: commands under another one are refused.
+struct Fence {
+    std::uint64_t epoch{0};
+};
+
 class HomeLink {
   public:
     virtual ~HomeLink() = default;
     /// @param reply  none for a command that is not answered
-    virtual void send(const HomeCommand& command, HomeReply* reply) = 0;
+    virtual void send(HomeCommand command, HomeReply* reply) = 0;
 };
 
 }  // namespace braid::cluster

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstring>
 #include <deque>
 #include <utility>
 
@@ -11,6 +12,28 @@
 #include "parity/require.h"
 
 namespace braid::cluster {
+namespace {
+
+/// The rows of both sources, one after the other; nothing if all of them are zeroes.
+Buffer packed(const StagedRows& staged) {
+    const RowMask rows = staged.rows();
+    const bool all_zero = std::ranges::all_of(
+        staged.sources, [](const auto& from) { return from.rows == 0 || from.content == nullptr; });
+    if (all_zero) return Buffer{};
+    Buffer bytes(static_cast<std::size_t>(std::popcount(rows)) * row_size);
+    for (const StagedRows::Source& source : staged.sources) {
+        if (source.content == nullptr) continue;
+        for_each_run(source.rows, [&](std::uint32_t row, std::uint32_t count) {
+            for (std::uint32_t at = row; at != row + count; ++at) {
+                std::memcpy(bytes.data() + content_offset(rows, at),
+                            source.content + (at - staged.first) * row_size, row_size);
+            }
+        });
+    }
+    return bytes;
+}
+
+}  // namespace
 
 NodeHomes::NodeHomes(Setup setup)
     : geometry_(setup.geometry),
@@ -34,7 +57,7 @@ std::uint32_t NodeHomes::authority_of(WindowPlace place) const {
 void NodeHomes::send(std::uint32_t home, HomeCommand command, HomeReply* reply) {
     command.id.from = self_;
     command.finished = writes_.finished_upto();
-    links_[home]->send(command, reply);
+    links_[home]->send(std::move(command), reply);
 }
 
 /// An answer to somebody who waits on the loop.
@@ -343,7 +366,9 @@ void NodeHomes::RemoteDrive::start(DriveOp& op) {
             command.id.sequence = static_cast<std::uint64_t>(op.staged->write);
             command.at.window = homes_.geometry_.window_number(op.staged->place);
             command.at.rows = op.staged->rows();
-            command.staged = op.staged;
+            command.participants = op.staged->participants;
+            command.content = packed(*op.staged);
+            command.may_free = op.staged->may_free;
             break;
         case DiskOpKind::flush:
             command.kind = HomeCommandKind::flush;
@@ -351,7 +376,7 @@ void NodeHomes::RemoteDrive::start(DriveOp& op) {
     }
     Reply& reply = reply_for(op);
     reply.charged = op.staged != nullptr ? homes_.charge(*op.staged, home()) : Credit{};
-    homes_.send(home(), command, &reply);
+    homes_.send(home(), std::move(command), &reply);
 }
 
 void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {

@@ -29,18 +29,12 @@
 #include <set>
 #include <vector>
 
+#include "cluster/wire/node_boot.h"
 #include "engine/base/units.h"
 #include "engine/layout/rows.h"
 #include "engine/members/row_homes.h"
 
 namespace braid::cluster {
-
-/// A node from one start to the next one: what it had in memory is gone with it.
-struct NodeBoot {
-    std::uint32_t node{0};
-    std::uint64_t boot{0};
-    auto operator<=>(const NodeBoot&) const = default;
-};
 
 /// Of a claim, or of one attempt at a write: from 1 on, never used again within a boot.
 struct CommandId {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What heads each message between two nodes. Behind it come the body, which depends on the type,
 // and the payload, which is whole rows: a receiver reads the header, learns both sizes, and has the
-// payload land in an aligned buffer of its own. Pure functions; nothing sends these messages yet.
-// braid-protocol(7) has the tables.
+// payload land in an aligned buffer of its own. Pure functions. braid-protocol(7) has the tables.
 //
 // The header's checksum covers the body, too. The payload has one of its own, with a flag: it is
-// left out where the connection carries one. Answers come in any order; `request` says to what.
+// left out where the connection carries one.
+//
+// A session (cluster/bus/) numbers its messages, from 1 on, so that each arrives once although
+// connections break: `number`, and `received`, which is the last number that has come from the other
+// side. What opens a connection, or closes it, has number 0. A command's answer names the command's
+// number; answers come in any order.
 #pragma once
 
 #include <array>
@@ -35,34 +39,42 @@ enum class MessageType : std::uint16_t {
     progress = 11,
     settled = 12,
     finished = 13,
+    // of connections, without a number
+    hello = 16,
+    refused = 17,
+    received = 18,
 };
 bool is_known(MessageType type);
+/// Part of a session, and so numbered.
+constexpr bool is_numbered(MessageType type) { return type < MessageType::hello; }
+std::string_view name_of(MessageType type);
 
 namespace message_flags {
-inline constexpr std::uint16_t reply = 1;        // an answer
-inline constexpr std::uint16_t payload_crc = 2;  // the payload's checksum is there
-inline constexpr std::uint16_t fua = 4;          // durable before it is answered
-inline constexpr std::uint16_t known = reply | payload_crc | fua;
+inline constexpr std::uint16_t payload_crc = 1;  // the payload's checksum is there
+inline constexpr std::uint16_t fua = 2;          // durable before it is answered
+inline constexpr std::uint16_t known = payload_crc | fua;
 }  // namespace message_flags
 
 struct MessageHeaderBytes {
     std::array<char, 4> magic;  //  0  "BRDM"
-    Le32 crc32c;                //  4  of bytes 8 … 71 and of the body
+    Le32 crc32c;                //  4  of bytes 8 … 87 and of the body
     Le16 version;               //  8  an unknown one is refused, not guessed
     Le16 type;                  // 10
     Le16 flags;                 // 12  others than those above are refused
     Le16 sender;                // 14  1 … nodes_max - 1
-    Le64 boot;                  // 16  of the sender
+    Le64 boot;                  // 16  of the sender, not zero
     Le64 fence;                 // 24  the epoch of the last barrier, at most epoch_max
-    Le64 request;               // 32  an answer has that of its command
-    Le64 finished;              // 40  RowBook::finished(), of the sender
-    Le64 applied_upto;          // 48  RowBook::applied_upto(), in answers; else zero
-    Le32 body_size;             // 56  at most message_body_size_max
-    Le32 payload_size;          // 60  whole rows, at most message_payload_size_max
-    Le32 payload_crc32c;        // 64  zero without its flag
-    Le32 reserved;              // 68  sent as zero, refused otherwise
+    Le64 number;                // 32  in the session; zero of what is not numbered
+    Le64 answers;               // 40  the number of the command that it answers; else zero
+    Le64 received;              // 48  the last number that has come from the receiver
+    Le64 finished;              // 56  RowBook::finished(), of the sender
+    Le64 applied_upto;          // 64  RowBook::applied_upto(), in answers; else zero
+    Le32 body_size;             // 72  at most message_body_size_max
+    Le32 payload_size;          // 76  whole rows, at most message_payload_size_max
+    Le32 payload_crc32c;        // 80  zero without its flag
+    Le32 reserved;              // 84  sent as zero, refused otherwise
 };
-inline constexpr std::size_t message_header_size = 72;
+inline constexpr std::size_t message_header_size = 88;
 static_assert(sizeof(MessageHeaderBytes) == message_header_size && is_packed_v<MessageHeaderBytes>);
 
 struct MessageHeader {
@@ -71,7 +83,9 @@ struct MessageHeader {
     std::uint16_t sender{0};
     std::uint64_t boot{0};
     std::uint64_t fence{0};
-    std::uint64_t request{0};
+    std::uint64_t number{0};
+    std::uint64_t answers{0};
+    std::uint64_t received{0};
     std::uint64_t finished{0};
     std::uint64_t applied_upto{0};
     bool operator==(const MessageHeader&) const = default;
@@ -88,8 +102,9 @@ enum class PayloadCheck : std::uint8_t { none, crc };
 /// Header and body, in this order. What decode_message() would refuse must not be passed.
 /// @param payload  whole rows, or nothing; it is sent behind what is returned
 /// @param check    crc: with the payload's checksum, if there is a payload
-Buffer encode_message(const MessageHeader& header, ByteView body, ByteView payload,
-                      PayloadCheck check);
+/// @param into     message_header_size bytes, and as many as the body has
+void encode_message(const MessageHeader& header, ByteView body, ByteView payload,
+                    PayloadCheck check, ByteSpan into);
 
 /// What is to be read behind a header, before anything else of it may be believed: both are in
 /// their bounds. Refused: fewer than message_header_size bytes, another magic or version, sizes
@@ -99,10 +114,14 @@ Checked<MessageSizes> message_sizes(ByteView header);
 struct Message {
     MessageHeader header;
     ByteView body;  // of the bytes that were decoded; lives as long as they do
+    std::uint32_t payload_size{0};
+    PayloadCheck check{PayloadCheck::none};
+    std::uint32_t payload_crc32c{0};
 };
-/// @param bytes    header and body, and nothing behind them
-/// @param payload  as many bytes as the header says
-/// Refuses what message_sizes() does, wrong sizes and checksums, and fields out of their range.
-Checked<Message> decode_message(ByteView bytes, ByteView payload);
+/// @param bytes  header and body, and nothing behind them
+/// Refuses what message_sizes() does, wrong sizes, a wrong checksum, and fields out of their range.
+Checked<Message> decode_message(ByteView bytes);
+/// Refuses another size than the header said, and a wrong checksum.
+Checked<Unit> check_payload(const Message& message, ByteView payload);
 
 }  // namespace braid::cluster

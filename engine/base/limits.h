@@ -110,6 +110,9 @@ inline constexpr std::uint64_t book_bytes_max = 64u << 20;
 static_assert(std::uint64_t{members_max} * window_rows_max * 4096 * walk_lanes_max <=
               book_bytes_max);
 
+// Bytes that a home reads for one node at a time.
+inline constexpr std::uint64_t home_read_bytes_max = 64u << 20;
+
 // The cluster's file (cluster/config/), which a person writes. Ids of nodes are 1 to nodes_max - 1;
 // 0 is a node that is alone. Members are those with a role, and spares.
 inline constexpr std::size_t cluster_file_size_max = 64u << 10;
@@ -121,6 +124,20 @@ inline constexpr std::size_t path_length_max = 4095;  // bytes: PATH_MAX without
 inline constexpr std::uint32_t message_body_size_max = 64u << 10;
 inline constexpr std::uint32_t message_payload_size_max = 16u << 20;
 static_assert(message_payload_size_max >= strip_size_max);
+inline constexpr std::size_t message_writes_max = 512;  // of DECIDED and DROP
+inline constexpr std::uint32_t os_error_max = 4095;     // Linux's errno, as the kernel bounds it
+// A session: what goes out in one piece, and how much may come before it is said that it came.
+inline constexpr std::uint32_t messages_per_send = 64;
+inline constexpr std::uint32_t unanswered_messages_max = 64;
+inline constexpr std::uint64_t unanswered_bytes_max = 1u << 20;
+inline constexpr std::uint32_t receive_buffer_size = 256u << 10;
+static_assert(receive_buffer_size >= message_body_size_max + 4096);
+inline constexpr std::size_t refused_text_max = 1024;  // of REFUSED, in bytes
+// Connections that have come, and have not said yet whose they are.
+inline constexpr std::uint32_t strangers_max = 32;
+inline constexpr std::uint64_t hello_ms_max = 3000;  // until it is said
+inline constexpr std::uint64_t redial_ms_min = 100;  // doubled each time that nobody is there
+inline constexpr std::uint64_t redial_ms_max = 2000;
 
 // Members.
 inline constexpr std::uint32_t read_errors_max = 20;  // of a member, halved each hour; then the

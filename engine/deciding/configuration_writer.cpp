@@ -46,6 +46,12 @@ void ConfigurationWriter::owe(std::uint64_t change) {
     serving_.set_owing(true);
 }
 
+std::optional<MemberState> ConfigurationWriter::state_in_force(const MemberRecord& at) const {
+    const MemberRecord* kept = in_force_.member(at.uuid);
+    if (kept == nullptr) return std::nullopt;
+    return kept->state;
+}
+
 namespace {
 
 /// All that a configuration must keep, as it is written: paths are for people, and a slot has them
@@ -77,6 +83,7 @@ Task<Result<void>> ConfigurationWriter::wait_for_writer(std::optional<std::uint6
             co_return Error{Errc::failed, change ? "configuration" : "array"};
         }
         if (refusals_ >= refusals_max) co_return refusal_;
+        if (stage_.ended) co_return Error{Errc::fenced, "configuration"};
         co_await durable_event_.next();
     }
     co_return Result<void>{};

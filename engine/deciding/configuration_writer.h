@@ -67,6 +67,8 @@ class ConfigurationWriter final : public DecidingPart {
     /// Rows left the list, no durable configuration says so, and nobody waits for it any more:
     /// until this change is durable, who writes waits for it.
     void owe(std::uint64_t change);
+    /// Of a member by what is in force: after a crash this counts. Nothing: it is not known there.
+    std::optional<MemberState> state_in_force(const MemberRecord& at) const;
     /// Nobody waits any more for what cannot come.
     void array_failed() { durable_event_.set(); }
 

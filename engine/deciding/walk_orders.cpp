@@ -302,9 +302,8 @@ void WalkOrders::end_walk(const Result<void>& result) {
             writer_.change(change::ResyncedTo{});
         }
         if (order.ranges.empty()) return;  // there was nothing to walk over
-        tell(Severity::info, rebuild ? "rebuild_done" : "resync_done",
-             what + " is done" + (rebuild ? "" : recovery_.result()));
-        tell_walk_result();
+        tasks_.spawn(tell_done(rebuild ? "rebuild_done" : "resync_done",
+                               what + " is done" + (rebuild ? "" : recovery_.result())));
         return;
     }
     if (result.error().code == Errc::cancelled || members_.failed()) return;
@@ -326,6 +325,14 @@ void WalkOrders::end_walk(const Result<void>& result) {
     }
     tell(Severity::error, rebuild ? "rebuild_stuck" : "resync_stuck",
          fmt::format("{} {}", what, why));
+}
+
+/// Whoever reads it may pull another member at once: it is so after a crash, too.
+Task<void> WalkOrders::tell_done(const char* kind, std::string text) {
+    const Result<void> kept = co_await writer_.wait_durable(writer_.changed());
+    if (!kept) co_return;
+    tell(Severity::info, kind, std::move(text));
+    tell_walk_result();
 }
 
 void WalkOrders::tell_walk_result() {

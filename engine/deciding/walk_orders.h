@@ -85,6 +85,7 @@ class WalkOrders final : public DecidingPart {
     std::string why_spare_waits(MemberIndex member) const;
     void end_walk(const Result<void>& result);
     void end_scrub(const Result<void>& result);
+    Task<void> tell_done(const char* kind, std::string text);
     void tell_walk_result();
     bool wait_for_members(const WalkPosition& at, const Error& error);
     std::string why_walk_waits(const WalkPosition& at, const Error& error) const;

@@ -299,7 +299,7 @@ MemberStatus LocalArray::member_status(const MemberRecord& at) const {
     member.record = at;
     if (at.role) {
         const auto& slot = serving_.members().slot(*at.role);
-        member.record.state = slot.state;
+        member.record.state = shown_state(at);
         member.record.rebuilt = geometry_.stripe_of(slot.rebuilt);
         const MemberIo io = slot.drive ? slot.drive->io() : MemberIo{};
         member.reads = io.reads;
@@ -319,13 +319,24 @@ MemberStatus LocalArray::member_status(const MemberRecord& at) const {
     return member;
 }
 
+/// A member that is in sync is called so when it would count after a crash, too.
+MemberState LocalArray::shown_state(const MemberRecord& at) const {
+    const MemberState state = serving_.members().slot(*at.role).state;
+    if (state != MemberState::in_sync) return state;
+    return deciding_.writer.state_in_force(at).value_or(state);
+}
+
 ArrayStatus LocalArray::status() const {
     const Members& members = serving_.members();
     const std::string& hindrance = deciding_.orders.intent_hindrance();
     ArrayStatus status;
     status.configuration = configuration_;
+    const bool degraded = members.lost() != 0 ||
+                          std::ranges::any_of(configuration_.members, [&](const MemberRecord& at) {
+                              return at.role && shown_state(at) != MemberState::in_sync;
+                          });
     status.health = members.failed()                   ? Health::failed
-                    : members.lost() != 0              ? Health::degraded
+                    : degraded                         ? Health::degraded
                     : !configuration_.bad_rows.empty() ? Health::damaged
                                                        : Health::clean;
     if (status.health == Health::failed) status.failure = deciding_.losses.failure();

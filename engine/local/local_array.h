@@ -72,6 +72,7 @@ class LocalArray final : public Array {
     void start_readonly();
     Task<void> watch_stop();
     std::string why_stop_waits() const;
+    MemberState shown_state(const MemberRecord& at) const;
     MemberStatus member_status(const MemberRecord& at) const;
     void note_away();
 

@@ -115,12 +115,13 @@ class SimLink final : public cluster::HomeLink {
     SimLink(SimLoop& loop, cluster::Home& home, const SimDelay& delay)
         : loop_(loop), home_(home), delay_(delay) {}
 
-    void send(const cluster::HomeCommand& command, cluster::HomeReply* reply) override {
+    void send(cluster::HomeCommand command, cluster::HomeReply* reply) override {
         const std::uint64_t now = loop_.now().value;
         arrival_ = std::max(arrival_, now + delay_.draw(loop_.rng()));
         Answer* answer = nullptr;
         if (reply != nullptr) answer = &answers_.emplace_back(*this, *reply);
-        loop_.after(arrival_ - now, [this, command, answer] { home_.take(command, answer); });
+        const auto late = std::make_shared<cluster::HomeCommand>(std::move(command));
+        loop_.after(arrival_ - now, [this, late, answer] { home_.take(std::move(*late), answer); });
     }
 
   private:

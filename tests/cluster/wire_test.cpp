@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/wire/hello.h"
 #include "cluster/wire/message_header.h"
 #include "engine/base/crc32c.h"
 #include "engine/layout/register.h"
@@ -16,14 +17,18 @@ namespace braid::cluster {
 namespace {
 
 MessageHeader sample() {
-    return {MessageType::stage,
-            message_flags::reply | message_flags::fua,
-            31,
-            0x1122334455667788,
-            435200000007,
-            9,
-            8,
-            7};
+    MessageHeader header;
+    header.type = MessageType::stage;
+    header.flags = message_flags::fua;
+    header.sender = 31;
+    header.boot = 0x1122334455667788;
+    header.fence = 435200000007;
+    header.number = 9;
+    header.answers = 6;
+    header.received = 5;
+    header.finished = 8;
+    header.applied_upto = 7;
+    return header;
 }
 
 Buffer filled(std::size_t size) {
@@ -44,27 +49,43 @@ Buffer changed(const Buffer& good, const std::function<void(MessageHeaderBytes&)
     return bytes;
 }
 
+Buffer encoded(const MessageHeader& header, const Buffer& body, const Buffer& payload,
+               PayloadCheck check) {
+    Buffer bytes(message_header_size + body.size());
+    encode_message(header, body.view(), payload.view(), check, bytes.span());
+    return bytes;
+}
+
+/// Header, body and payload, or the first reason why they are refused.
+Checked<Message> decoded(ByteView bytes, ByteView payload) {
+    BRAID_TRY(Message message, decode_message(bytes));
+    BRAID_CHECK(check_payload(message, payload));
+    return message;
+}
+
 TEST(MessageHeader, GoldenBytes) {
     const Buffer body = filled(4);
     const Buffer payload = filled(4096);
-    const Buffer bytes = encode_message(sample(), body.view(), payload.view(), PayloadCheck::crc);
+    const Buffer bytes = encoded(sample(), body, payload, PayloadCheck::crc);
     EXPECT_EQ(test::hex(bytes.view()),
               "4252444d"          //  0 "BRDM"
-              "a28d514a"          //  4 crc32c
+              "c0775b73"          //  4 crc32c
               "0100"              //  8 version
               "0400"              // 10 type
-              "0700"              // 12 flags
+              "0300"              // 12 flags
               "1f00"              // 14 sender
               "8877665544332211"  // 16 boot
               "0700f15365000000"  // 24 fence
-              "0900000000000000"  // 32 request
-              "0800000000000000"  // 40 finished
-              "0700000000000000"  // 48 applied_upto
-              "04000000"          // 56 body_size
-              "00100000"          // 60 payload_size
-              "1b914f90"          // 64 payload_crc32c
-              "00000000"          // 68 reserved
-              "01080f16");        // 72 the body
+              "0900000000000000"  // 32 number
+              "0600000000000000"  // 40 answers
+              "0500000000000000"  // 48 received
+              "0800000000000000"  // 56 finished
+              "0700000000000000"  // 64 applied_upto
+              "04000000"          // 72 body_size
+              "00100000"          // 76 payload_size
+              "1b914f90"          // 80 payload_crc32c
+              "00000000"          // 84 reserved
+              "01080f16");        // 88 the body
 }
 
 TEST(MessageHeader, EveryTypeComesBack) {
@@ -76,20 +97,23 @@ TEST(MessageHeader, EveryTypeComesBack) {
             for (const PayloadCheck check : {PayloadCheck::none, PayloadCheck::crc}) {
                 MessageHeader header = sample();
                 header.type = MessageType{type};
+                if (!is_numbered(header.type)) {
+                    header.number = header.answers = header.applied_upto = 0;
+                }
                 const Buffer body = filled(type);
                 const Buffer payload = filled(rows * 4096);
-                const Buffer bytes = encode_message(header, body.view(), payload.view(), check);
+                const Buffer bytes = encoded(header, body, payload, check);
                 const auto sizes = message_sizes(bytes.view().first(message_header_size));
                 ASSERT_TRUE(sizes) << sizes.error().text;
                 EXPECT_EQ(*sizes, (MessageSizes{type, static_cast<std::uint32_t>(rows * 4096)}));
-                const auto back = decode_message(bytes.view(), payload.view());
+                const auto back = decoded(bytes.view(), payload.view());
                 ASSERT_TRUE(back) << back.error().text;
                 EXPECT_EQ(back->header, header);
                 EXPECT_EQ(test::hex(back->body), test::hex(body.view()));
             }
         }
     }
-    EXPECT_EQ(known, 10U);
+    EXPECT_EQ(known, 13U);
     for (const MessageType kept : {MessageType{3}, MessageType{5}, MessageType{10}})
         EXPECT_FALSE(is_known(kept));
 }
@@ -97,24 +121,24 @@ TEST(MessageHeader, EveryTypeComesBack) {
 TEST(MessageHeader, AnyOtherLengthAndAnyOtherByteIsRefused) {
     const Buffer body = filled(12);
     const Buffer payload = filled(4096);
-    const Buffer good = encode_message(sample(), body.view(), payload.view(), PayloadCheck::crc);
+    const Buffer good = encoded(sample(), body, payload, PayloadCheck::crc);
     for (std::size_t size = 0; size != good.size(); ++size) {
-        EXPECT_FALSE(decode_message(good.view().first(size), payload.view())) << size;
+        EXPECT_FALSE(decoded(good.view().first(size), payload.view())) << size;
         EXPECT_EQ(message_sizes(good.view().first(size)).has_value(), size >= message_header_size);
     }
     for (const std::size_t size : {0U, 1U, 4095U}) {
-        EXPECT_FALSE(decode_message(good.view(), payload.view().first(size))) << size;
+        EXPECT_FALSE(decoded(good.view(), payload.view().first(size))) << size;
     }
     for (std::size_t at = 0; at != good.size(); ++at) {
         for (const unsigned flip : {0x01U, 0x80U, 0xffU}) {
             Buffer bytes = changed(good, [](MessageHeaderBytes&) {});
             bytes.data()[at] ^= static_cast<std::byte>(flip);
-            EXPECT_FALSE(decode_message(bytes.view(), payload.view())) << at;
+            EXPECT_FALSE(decoded(bytes.view(), payload.view())) << at;
         }
     }
     Buffer other = filled(4096);
     other.data()[4095] ^= std::byte{1};
-    EXPECT_FALSE(decode_message(good.view(), other.view()));
+    EXPECT_FALSE(decoded(good.view(), other.view()));
 }
 
 TEST(MessageHeader, WhatIsWrongIsNamed) {
@@ -127,15 +151,19 @@ TEST(MessageHeader, WhatIsWrongIsNamed) {
         {"version 2; this braid knows version 1", [](MessageHeaderBytes& h) { h.version = 2; }},
         {"type 3 ", [](MessageHeaderBytes& h) { h.type = 3; }},
         {"type 0 ", [](MessageHeaderBytes& h) { h.type = 0; }},
-        {"flags 0x8 ", [](MessageHeaderBytes& h) { h.flags = 8; }},
+        {"flags 0x4 ", [](MessageHeaderBytes& h) { h.flags = 4; }},
         {"node 0;", [](MessageHeaderBytes& h) { h.sender = 0; }},
         {"node 32;", [](MessageHeaderBytes& h) { h.sender = nodes_max; }},
         {"fence", [](MessageHeaderBytes& h) { h.fence = epoch_max + 1; }},
-        {"no answer", [](MessageHeaderBytes& h) { h.flags = 2; }},
-        {"without its flag", [](MessageHeaderBytes& h) { h.flags = 1; }},
+        {"no boot", [](MessageHeaderBytes& h) { h.boot = 0; }},
+        {"no number", [](MessageHeaderBytes& h) { h.number = 0; }},
+        {"no answer", [](MessageHeaderBytes& h) { h.answers = 0; }},
+        {"number 9 of", [](MessageHeaderBytes& h) { h.type = 16; }},
+        {"cannot be an answer", [](MessageHeaderBytes& h) { h.type = 18, h.number = 0; }},
+        {"without its flag", [](MessageHeaderBytes& h) { h.flags = 2; }},
         {"payload's CRC-32C is wrong", [](MessageHeaderBytes& h) { h.payload_crc32c = 1; }},
         {"reserved", [](MessageHeaderBytes& h) { h.reserved = 1; }},
-        {"should have 77", [](MessageHeaderBytes& h) { h.body_size = 5; }},
+        {"should have 93", [](MessageHeaderBytes& h) { h.body_size = 5; }},
         {"a body of 65537", [](MessageHeaderBytes& h) { h.body_size = 65537; }},
         {"a payload of 4097", [](MessageHeaderBytes& h) { h.payload_size = 4097; }},
         {"a payload of 16781312", [](MessageHeaderBytes& h) { h.payload_size = 16781312; }},
@@ -143,18 +171,62 @@ TEST(MessageHeader, WhatIsWrongIsNamed) {
     };
     const Buffer body = filled(4);
     const Buffer payload = filled(4096);
-    const Buffer good = encode_message(sample(), body.view(), payload.view(), PayloadCheck::crc);
+    const Buffer good = encoded(sample(), body, payload, PayloadCheck::crc);
     for (const Wrong& wrong : wrongs) {
         const Buffer bytes = changed(good, wrong.change);
-        const auto result = decode_message(bytes.view(), payload.view());
+        const auto result = decoded(bytes.view(), payload.view());
         ASSERT_FALSE(result) << wrong.what;
         EXPECT_NE(result.error().text.find(wrong.what), std::string::npos) << result.error().text;
     }
-    const Buffer alone = encode_message(sample(), body.view(), {}, PayloadCheck::crc);
+    const Buffer alone = encoded(sample(), body, Buffer(), PayloadCheck::crc);
     const Buffer flagged = changed(alone, [](MessageHeaderBytes& h) { h.flags = 3; });
-    const auto result = decode_message(flagged.view(), {});
+    const auto result = decoded(flagged.view(), {});
     ASSERT_FALSE(result);
     EXPECT_NE(result.error().text.find("without a payload"), std::string::npos);
+}
+
+TEST(Hello, GoldenBytes) {
+    Hello hello;
+    hello.receiver = 3;
+    hello.knows = 0x1122334455667788;
+    hello.cluster = "lab";
+    const std::vector<std::byte> bytes = encode_hello(hello);
+    EXPECT_EQ(test::hex(ByteView(bytes)),
+              "0100"              //  0 oldest
+              "0100"              //  2 newest
+              "0300"              //  4 receiver
+              "0000"              //  6 reserved
+              "8877665544332211"  //  8 knows
+              "6c6162");          // 16 the cluster's name
+    const auto back = decode_hello(bytes);
+    ASSERT_TRUE(back) << back.error().text;
+    EXPECT_EQ(*back, hello);
+}
+
+TEST(Hello, WhatIsWrongIsNamed) {
+    Hello hello;
+    hello.cluster = "lab";
+    const std::vector<std::byte> good = encode_hello(hello);
+    const auto refused = [&](std::size_t at, int value) {
+        std::vector<std::byte> bytes = good;
+        bytes[at] = static_cast<std::byte>(value);
+        const auto result = decode_hello(bytes);
+        return result ? std::string() : result.error().text;
+    };
+    EXPECT_NE(refused(0, 2).find("versions 2 to 1"), std::string::npos);
+    EXPECT_NE(refused(6, 1).find("reserved"), std::string::npos);
+    EXPECT_NE(refused(16, 10).find("cannot be printed"), std::string::npos);
+    for (std::size_t size = 0; size <= 16 + name_length_max + 1; ++size) {
+        std::vector<std::byte> bytes = good;
+        bytes.resize(size, std::byte{'x'});
+        EXPECT_EQ(decode_hello(bytes).has_value(), size > 16 && size <= 16 + name_length_max);
+    }
+}
+
+TEST(Hello, WhyOneIsRefusedIsShortAndPrintable) {
+    const std::vector<std::byte> bytes = encode_refused("no \x1b[2J\n" + std::string(5000, 'x'));
+    EXPECT_EQ(bytes.size(), refused_text_max);
+    EXPECT_EQ(decode_refused(bytes).substr(0, 12), "no ?[2J?xxxx");
 }
 
 }  // namespace

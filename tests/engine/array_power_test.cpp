@@ -109,5 +109,30 @@ TEST(SimArrayPower, ARebuildGoesOnNoFurtherThanWhatIsDurable) {
     sim.expect_parity();
 }
 
+/// Whoever reads "clean" may pull another member, and the power may go at that moment.
+TEST(SimArrayPower, AMemberIsNotCalledRebuiltBeforeAStartWouldCountIt) {
+    for (const char* told : {"rebuild_done", "clean", "health"}) {
+        SimArray sim({.seed = 31, .stripes = 20});
+        sim.create();
+        ASSERT_TRUE(sim.open());
+        Buffer data = random_bytes(sim.loop().rng(), sim.size());
+        ASSERT_TRUE(sim.write(0, data));
+        ASSERT_TRUE(sim.flush());
+        sim.loop().run_for(seconds(20));  // until nothing is marked any more
+        auto platter = sim.make_platter();
+        ASSERT_TRUE(sim.loop().run_until_done(
+            sim.array->replace_member("1", sim.disk(platter, sim.path_of(1)), Force::no)));
+        sim.platters[1] = platter;
+        const auto is_told = [&] {
+            return told == std::string("health") ? sim.array->status().health == Health::clean
+                                                 : sim.has_event(told);
+        };
+        while (!is_told()) ASSERT_TRUE(sim.loop().step());
+        sim.crash();
+        ASSERT_TRUE(sim.open({1, 2, 3})) << told;
+        sim.expect_content();
+    }
+}
+
 }  // namespace
 }  // namespace braid::sim

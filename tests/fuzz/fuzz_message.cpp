@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Any bytes as a message between nodes, as they are and with the checksum made right: refused with
-// a reason, or decoded to a header that keeps every rule and that re-encodes to the same bytes.
+// a reason, or decoded to a header that keeps every rule and that re-encodes to the same bytes. The
+// same for the bodies: commands to a home, its answers, HELLO.
 #include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "cluster/homes/home_messages.h"
+#include "cluster/wire/hello.h"
 #include "cluster/wire/message_header.h"
 #include "engine/base/crc32c.h"
+#include "engine/layout/configuration.h"
 #include "engine/layout/register.h"
 
 using namespace braid;
@@ -15,11 +19,70 @@ using namespace braid::cluster;
 
 namespace {
 
+/// RAID-6 of six members, two windows in each of 100 stripes.
+const Geometry& geometry() {
+    static const Geometry shape = [] {
+        Configuration configuration;
+        configuration.level = Level::raid6;
+        configuration.member_count = 6;
+        configuration.strip_size = 512u << 10;
+        configuration.stripes = 100;
+        return Geometry::of(configuration);
+    }();
+    return shape;
+}
+
+void check_command(const Message& message, ByteView payload) {
+    const auto commands =
+        decode_command(message, Buffer(payload), {message.header.sender, 1}, geometry());
+    if (!commands) {
+        BRAID_REQUIRE(!commands.error().text.empty());
+        return;
+    }
+    std::vector<std::byte> body;
+    for (const HomeCommand& command : *commands) {
+        HomeCommand copy = command;
+        const QueuedMessage again = encode_command(std::move(copy));
+        BRAID_REQUIRE(again.header.type == message.header.type);
+        BRAID_REQUIRE(again.payload.size() == payload.size());
+        body.insert(body.end(), again.body.begin(), again.body.end());
+    }
+    BRAID_REQUIRE(std::ranges::equal(body, message.body));
+}
+
+void check_answer(const Message& message, ByteView payload) {
+    for (const HomeCommandKind kind : {HomeCommandKind::read, HomeCommandKind::lock,
+                                       HomeCommandKind::stage, HomeCommandKind::settled}) {
+        const auto answer = decode_answer(kind, payload.size(), message, geometry());
+        if (!answer) {
+            BRAID_REQUIRE(!answer.error().text.empty());
+            continue;
+        }
+        const QueuedMessage again =
+            encode_answer(kind, message.header.answers, *answer, Buffer(payload));
+        BRAID_REQUIRE(std::ranges::equal(again.body, message.body));
+    }
+}
+
+void check_hello(const Message& message) {
+    BRAID_REQUIRE(decode_refused(message.body).size() <= refused_text_max);
+    const auto hello = decode_hello(message.body);
+    if (!hello) {
+        BRAID_REQUIRE(!hello.error().text.empty());
+        return;
+    }
+    BRAID_REQUIRE(std::ranges::equal(encode_hello(*hello), message.body));
+}
+
 void check_message(ByteView bytes, ByteView payload) {
     const auto sizes = message_sizes(bytes);
-    const auto message = decode_message(bytes, payload);
+    const auto message = decode_message(bytes);
     if (!message) {
         BRAID_REQUIRE(!message.error().text.empty());
+        return;
+    }
+    if (const auto fits = check_payload(*message, payload); !fits) {
+        BRAID_REQUIRE(!fits.error().text.empty());
         return;
     }
     BRAID_REQUIRE(sizes.has_value());
@@ -29,12 +92,12 @@ void check_message(ByteView bytes, ByteView payload) {
     BRAID_REQUIRE(is_known(header.type));
     BRAID_REQUIRE(header.sender != 0 && header.sender < nodes_max);
     BRAID_REQUIRE(header.fence <= epoch_max);
-    MessageHeaderBytes raw;
-    std::memcpy(&raw, bytes.data(), sizeof raw);
-    const bool has_crc = (std::uint16_t{raw.flags} & message_flags::payload_crc) != 0;
-    const Buffer again = encode_message(header, message->body, payload,
-                                        has_crc ? PayloadCheck::crc : PayloadCheck::none);
+    Buffer again(bytes.size());
+    encode_message(header, message->body, payload, message->check, again.span());
     BRAID_REQUIRE(std::ranges::equal(again.view(), bytes));
+    if (header.answers == 0) check_command(*message, payload);
+    if (header.answers != 0) check_answer(*message, payload);
+    check_hello(*message);
 }
 
 }  // namespace
@@ -64,13 +127,32 @@ std::vector<std::string> fuzz_samples() {
     std::vector<std::string> samples;
     for (const std::size_t rows : {0U, 1U, 3U}) {
         for (const PayloadCheck check : {PayloadCheck::none, PayloadCheck::crc}) {
-            const MessageHeader header{
-                MessageType::stage, message_flags::reply, 31, 77, 435200000007, 9, 8, 7};
+            MessageHeader header;
+            header.type = MessageType::stage;
+            header.sender = 31;
+            header.boot = 77;
+            header.fence = 435200000007;
+            header.number = 9;
+            header.received = 8;
             const Buffer body(16 * rows);
             const Buffer payload(4096 * rows);
-            const Buffer bytes = encode_message(header, body.view(), payload.view(), check);
+            Buffer bytes(message_header_size + body.size());
+            encode_message(header, body.view(), payload.view(), check, bytes.span());
             samples.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
         }
+    }
+    for (int type = 1; type != 19; ++type) {
+        MessageHeader header;
+        header.type = MessageType{static_cast<std::uint16_t>(type)};
+        header.sender = 2;
+        header.boot = 1;
+        header.number = is_numbered(header.type) ? 1 : 0;
+        if (!is_known(header.type)) continue;
+        Buffer body(type == 4 ? 40 : type == 2 ? 32 : type == 16 ? 20 : 16);
+        for (std::size_t i = 0; i < body.size(); i += 8) body.data()[i] = std::byte{1};
+        Buffer bytes(message_header_size + body.size());
+        encode_message(header, body.view(), {}, PayloadCheck::crc, bytes.span());
+        samples.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     }
     return samples;
 }

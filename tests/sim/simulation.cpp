@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "engine/assembly/create.h"
@@ -183,6 +184,19 @@ void Simulation::pump(std::uint64_t steps) {
     }
 }
 
+/// What is wanted of the members changes before the version does, which comes with the writing.
+void Simulation::note_states() {
+    states_seen_.clear();
+    for (const MemberRecord& at : array_->configuration().members) {
+        states_seen_.push_back(at.state);
+    }
+}
+
+bool Simulation::are_states_as_seen() const {
+    return std::ranges::equal(array_->configuration().members, states_seen_, {},
+                              &MemberRecord::state);
+}
+
 /// Keeps the oracle up to date with what it may see of the engine.
 void Simulation::look() {
     oracle_->set_time(loop_.now().value);
@@ -190,8 +204,9 @@ void Simulation::look() {
     note_mended(false);
     note_changes();
     const Configuration& now = array_->configuration();
-    if (now.version != epoch_seen_) {
+    if (now.version != epoch_seen_ || !are_states_as_seen()) {
         epoch_seen_ = now.version;
+        note_states();
         epoch_changed_ = loop_.now().value;
     }
     if (outage_ && loop_.now().value > outage_->until) end_outage();

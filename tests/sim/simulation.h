@@ -144,6 +144,8 @@ class Simulation {
         const std::uint32_t parities = parities_of(options_.level);
         return options_.members == 2 * parities ? parities - 1 : parities;
     }
+    void note_states();
+    bool are_states_as_seen() const;
     bool is_stable() const;
     bool may_lose(std::uint32_t more) const;
     bool is_within() const { return options_.plan == FaultPlan::within; }
@@ -267,6 +269,7 @@ class Simulation {
     std::optional<std::uint64_t> intent_failed_;  // nanoseconds: when an order was refused
     bool opened_before_{false};
     EpochRevision epoch_seen_;
+    std::vector<MemberState> states_seen_;
     std::uint64_t epoch_changed_{0};  // nanoseconds
     // Starts that died since it was last served or stopped: in what state that left it, and without
     // whom they were, who may be missing by them.

@@ -261,6 +261,7 @@ Simulation::Started Simulation::open(const Names& given, Start start) {
     intent_failed_.reset();
     if (!start.readonly) note_intent();
     epoch_seen_ = array_->configuration().version;
+    note_states();
     starts_died_ = false;
     without_.clear();
     epoch_changed_ = loop_.now().value;

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/bus/bus.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "cluster/wire/hello.h"
+#include "engine/base/limits.h"
+#include "engine/base/os_error.h"
+#include "parity/require.h"
+
+namespace braid::cluster {
+namespace {
+
+Refusal conflict(std::string text) { return {std::move(text), RefusalCode::conflict}; }
+
+}  // namespace
+
+Bus::Bus(Setup setup) : setup_(std::move(setup)), rng_(setup_.seed), tasks_(setup_.ready) {
+    for (const Peer& peer : setup_.peers) {
+        BRAID_REQUIRE(peer.id != setup_.self.node && peer.id != 0 && peer.id < nodes_max);
+        Session::Setup of{setup_.ready, setup_.self, peer.id, *this};
+        BRAID_REQUIRE(sessions_.emplace(peer.id, std::make_unique<Session>(of)).second);
+    }
+}
+
+Bus::~Bus() { BRAID_REQUIRE(tasks_.running() == 0); }
+
+Task<Checked<Unit>> Bus::start() {
+    for (const NetAddress& address : setup_.listens) {
+        auto listener = co_await setup_.net.listen(address);
+        if (!listener) {
+            co_await stop();
+            co_return listener.error();
+        }
+        listeners_.push_back(std::move(*listener));
+    }
+    for (const auto& listener : listeners_) tasks_.spawn(accept_all(listener.get()));
+    for (const Peer& peer : setup_.peers) {
+        if (peer.id < setup_.self.node) tasks_.spawn(call(peer));
+    }
+    co_return Unit{};
+}
+
+Task<void> Bus::stop() {
+    stopping_ = true;
+    for (const auto& listener : listeners_) listener->shut();
+    for (const auto& [number, stream] : strangers_) stream->shut();
+    for (const auto& [node, session] : sessions_) session->shut();
+    for (Timer* timer : std::set<Timer*>(pauses_)) timer->cancel();
+    co_await tasks_.join();
+    listeners_.clear();
+}
+
+void Bus::abandon() {
+    tasks_.clear();
+    sessions_.clear();
+    listeners_.clear();
+}
+
+Task<void> Bus::pause(Nanos time) {
+    if (stopping_) co_return;
+    Timer timer(setup_.clock, Nanos{setup_.clock.now().value + time.value});
+    pauses_.insert(&timer);
+    co_await timer;
+    pauses_.erase(&timer);
+}
+
+void Bus::tell_refused(const std::string& whom, const std::string& why) {
+    std::string& last = told_[whom];
+    if (last == why || stopping_) return;
+    last = why;
+    setup_.listener.refused(fmt::format("{}: {}", whom, why));
+}
+
+/// Who does not say in time who he is has to go.
+Task<void> Bus::hurry(std::uint64_t stranger) {
+    co_await pause(millis(hello_ms_max));
+    const auto found = strangers_.find(stranger);
+    if (found != strangers_.end()) found->second->shut();
+}
+
+// ---- what is said first ------------------------------------------------------------------------
+
+QueuedMessage Bus::hello_to(std::uint32_t node, std::uint64_t knows) const {
+    Hello hello;
+    hello.receiver = static_cast<std::uint16_t>(node);
+    hello.knows = knows;
+    hello.cluster = setup_.cluster;
+    QueuedMessage message;
+    message.header.type = MessageType::hello;
+    message.body = encode_hello(hello);
+    return message;
+}
+
+Task<Checked<Bus::Met>> Bus::read_hello(MessageStream* stream) {
+    const std::uint64_t number = ++last_stranger_;
+    strangers_.emplace(number, stream);
+    tasks_.spawn(hurry(number));
+    const Checked<Message> message = co_await stream->next();
+    strangers_.erase(number);
+    if (!message) co_return message.error();
+    if (message->header.type == MessageType::refused) {
+        co_return conflict("it says: " + decode_refused(message->body));
+    }
+    co_return met(*message);
+}
+
+Checked<Bus::Met> Bus::met(const Message& message) const {
+    if (message.header.type != MessageType::hello || message.payload_size != 0) {
+        return conflict(
+            fmt::format("it begins with {}, and not with HELLO", name_of(message.header.type)));
+    }
+    BRAID_TRY(const Hello hello, decode_hello(message.body));
+    if (hello.oldest > message_version || hello.newest < message_version) {
+        return conflict(
+            fmt::format("it speaks versions {} to {} of the protocol; this braid "
+                        "speaks version {}: install the same release on all nodes",
+                        hello.oldest, hello.newest, message_version));
+    }
+    if (hello.cluster != setup_.cluster) {
+        return conflict(
+            fmt::format("it belongs to cluster \"{}\", and this node to \"{}\": see "
+                        "to the name and the addresses in the cluster's file",
+                        hello.cluster, setup_.cluster));
+    }
+    if (hello.receiver != setup_.self.node) {
+        return conflict(
+            fmt::format("it looks for node {}, and this is node {}: see to the "
+                        "addresses in the cluster's file",
+                        hello.receiver, setup_.self.node));
+    }
+    Met met;
+    met.node = message.header.sender;
+    met.where.boot = message.header.boot;
+    met.where.knows = hello.knows;
+    met.where.received = message.header.received;
+    return met;
+}
+
+Task<void> Bus::refuse(MessageStream* stream, std::string why) {
+    QueuedMessage message;
+    message.header.type = MessageType::refused;
+    message.body = encode_refused(why);
+    std::vector<const QueuedMessage*> messages{&message};
+    MessageStream::Stamp stamp;
+    stamp.self = setup_.self;
+    // Whether he hears it, or has gone already, is all the same.
+    (void)co_await stream->send(std::move(messages), stamp);
+    stream->shut();
+}
+
+/// Until the connection is over.
+Task<void> Bus::serve(Met met, std::unique_ptr<MessageStream> stream,
+                      std::vector<QueuedMessage> first) {
+    Session& session = *sessions_.at(met.node);
+    told_.clear();
+    if (session.begin(met.where, std::move(stream))) setup_.listener.restarted(met.node);
+    setup_.listener.connected(met.node);
+    const std::string why = co_await session.run(std::move(first));
+    setup_.listener.disconnected(met.node, why);
+}
+
+// ---- who comes ---------------------------------------------------------------------------------
+
+Task<void> Bus::accept_all(Listener* listener) {
+    while (!stopping_) {
+        auto connection = co_await listener->accept();
+        if (stopping_) {
+            if (connection) (*connection)->shut();
+            break;
+        }
+        if (!connection) {
+            tell_refused("a connection that has come", os_error_text(connection.error().os_error));
+            co_await pause(millis(redial_ms_min));
+            continue;
+        }
+        if (strangers_.size() >= strangers_max) {
+            tell_refused((*connection)->peer(),
+                         "too many have come and have not said who they are");
+            (*connection)->shut();
+            continue;
+        }
+        tasks_.spawn(greet(std::move(*connection)));
+    }
+}
+
+Task<void> Bus::greet(std::unique_ptr<Connection> connection) {
+    const std::string whom = connection->peer();
+    auto stream = std::make_unique<MessageStream>(std::move(connection), setup_.check);
+    const Checked<Unit> result = co_await let_in(&stream);
+    if (result) co_return;
+    tell_refused(whom, result.error().text);
+    if (stream != nullptr) co_await refuse(stream.get(), result.error().text);
+}
+
+Checked<Unit> Bus::check_node(std::uint32_t node) const {
+    if (node == setup_.self.node) {
+        return conflict(
+            fmt::format("it says that it is node {}, too: each node of the cluster's "
+                        "file runs once",
+                        node));
+    }
+    if (!sessions_.contains(node)) {
+        return conflict(fmt::format("the file of node {} has no node {}", setup_.self.node, node));
+    }
+    if (node < setup_.self.node) {
+        return conflict(fmt::format("node {} does not connect to node {}, which has a higher id",
+                                    node, setup_.self.node));
+    }
+    return Unit{};
+}
+
+/// Takes the stream when it comes to that; else it is still there to be refused.
+Task<Checked<Unit>> Bus::let_in(std::unique_ptr<MessageStream>* stream) {
+    BRAID_CO_TRY(const Met met, co_await read_hello(stream->get()));
+    BRAID_CO_CHECK(check_node(met.node));
+    Session& session = *sessions_.at(met.node);
+    BRAID_CO_CHECK(session.look_at(met.where));
+    while (session.is_connected()) {
+        session.shut();
+        co_await session.wait_shut();
+    }
+    BRAID_CO_CHECK(session.look_at(met.where));  // another one may have been faster
+    if (stopping_) co_return conflict("this node stops");
+    std::vector<QueuedMessage> first;
+    first.push_back(hello_to(met.node, met.where.boot));
+    co_await serve(met, std::move(*stream), std::move(first));
+    co_return Unit{};
+}
+
+// ---- whom this node calls ----------------------------------------------------------------------
+
+Task<void> Bus::call(Peer peer) {
+    std::uint64_t wait = redial_ms_min;
+    while (!stopping_) {
+        const Checked<Unit> result = co_await call_any(peer);
+        if (!result) tell_refused(fmt::format("node {}", peer.id), result.error().text);
+        wait = result ? redial_ms_min : std::min(2 * wait, redial_ms_max);
+        co_await pause(millis(wait / 2 + rng_.below(wait / 2)));
+    }
+}
+
+/// At its addresses, one after the other. Ok: there was a connection, and it is over.
+Task<Checked<Unit>> Bus::call_any(Peer peer) {
+    std::string why;
+    for (const NetAddress& address : peer.addresses) {
+        if (stopping_) break;
+        const Checked<Unit> result = co_await call_at(peer.id, address);
+        if (result) co_return Unit{};
+        if (!why.empty()) why += "; ";
+        why += fmt::format("at {}: {}", text_of(address), result.error().text);
+    }
+    co_return conflict(std::move(why));
+}
+
+Task<Checked<Unit>> Bus::call_at(std::uint32_t id, NetAddress address) {
+    BRAID_CO_TRY(std::unique_ptr<Connection> connection,
+                 co_await setup_.net.connect(std::move(address)));
+    auto stream = std::make_unique<MessageStream>(std::move(connection), setup_.check);
+    if (stopping_) {
+        stream->shut();
+        co_return conflict("this node stops");
+    }
+    Session& session = *sessions_.at(id);
+    const QueuedMessage hello = hello_to(id, session.where().knows);
+    std::vector<const QueuedMessage*> messages{&hello};
+    MessageStream::Stamp stamp;
+    stamp.self = setup_.self;
+    stamp.received = session.where().received;
+    BRAID_CO_CHECK(co_await stream->send(std::move(messages), stamp));
+    const Checked<Met> met = co_await read_hello(stream.get());
+    if (!met) co_return met.error();
+    if (met->node != id) {
+        co_return conflict(fmt::format("node {} is there, and not node {}", met->node, id));
+    }
+    BRAID_CO_CHECK(session.look_at(met->where));
+    if (stopping_) co_return conflict("this node stops");
+    std::vector<QueuedMessage> first;
+    co_await serve(*met, std::move(stream), std::move(first));
+    co_return Unit{};
+}
+
+}  // namespace braid::cluster

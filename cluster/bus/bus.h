@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Bus: this node's connections to all others. It listens, and connects to each node with a lower id,
+// again and again; who comes says who he is, and is refused with the reason if he may not. There is
+// one connection for each pair of nodes: a new one takes the place of the old one.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cluster/bus/session.h"
+#include "engine/base/rng.h"
+#include "engine/io/clock.h"
+#include "engine/io/net.h"
+
+namespace braid::cluster {
+
+/// Told of what becomes of connections.
+class BusListener {
+  public:
+    virtual ~BusListener() = default;
+    virtual void connected(std::uint32_t node) = 0;
+    virtual void disconnected(std::uint32_t node, const std::string& why) = 0;
+    /// What the node had in memory is gone: what it has not answered it never will.
+    virtual void restarted(std::uint32_t node) = 0;
+    /// Somebody was not let in, or a node does not let this one in, or cannot be reached.
+    virtual void refused(const std::string& why) = 0;
+};
+
+class Bus final : private CommandTaker {
+  public:
+    struct Peer {
+        std::uint32_t id{0};
+        std::vector<NetAddress> addresses;  // the first is tried first
+    };
+    struct Setup {
+        ReadyQueue& ready;
+        Clock& clock;
+        Net& net;
+        NodeBoot self;
+        std::string cluster;              // its name
+        std::vector<NetAddress> listens;  // of this node
+        std::vector<Peer> peers;
+        std::uint64_t seed{0};
+        PayloadCheck check{PayloadCheck::crc};
+        CommandTaker& taker;
+        BusListener& listener;
+    };
+
+    explicit Bus(Setup setup);
+    Bus(const Bus&) = delete;
+    Bus& operator=(const Bus&) = delete;
+    ~Bus() override;
+
+    /// Listens, and begins to connect. Refused: an address that nobody can listen at here.
+    Task<Checked<Unit>> start();
+    /// Ends all connections, and waits until nothing is under way.
+    Task<void> stop();
+    /// A crash in the simulator: everything ends where it stands.
+    void abandon();
+
+    Session& session(std::uint32_t node) { return *sessions_.at(node); }
+    const Session& session(std::uint32_t node) const { return *sessions_.at(node); }
+
+  private:
+    Checked<Unit> take(std::uint32_t from, const Message& command, Buffer payload) override {
+        return setup_.taker.take(from, command, std::move(payload));
+    }
+    void forgotten(std::uint32_t node) override { setup_.taker.forgotten(node); }
+    Task<void> accept_all(Listener* listener);
+    Task<void> greet(std::unique_ptr<Connection> connection);
+    Task<Checked<Unit>> let_in(std::unique_ptr<MessageStream>* stream);
+    Checked<Unit> check_node(std::uint32_t node) const;
+    Task<void> call(Peer peer);
+    Task<Checked<Unit>> call_any(Peer peer);
+    Task<Checked<Unit>> call_at(std::uint32_t id, NetAddress address);
+    struct Met {
+        std::uint32_t node{0};
+        Session::Where where;
+    };
+    Task<Checked<Met>> read_hello(MessageStream* stream);
+    Checked<Met> met(const Message& message) const;
+    QueuedMessage hello_to(std::uint32_t node, std::uint64_t knows) const;
+    Task<void> refuse(MessageStream* stream, std::string why);
+    Task<void> serve(Met met, std::unique_ptr<MessageStream> stream,
+                     std::vector<QueuedMessage> first);
+    Task<void> hurry(std::uint64_t stranger);
+    Task<void> pause(Nanos time);
+    void tell_refused(const std::string& whom, const std::string& why);
+
+    Setup setup_;
+    Rng rng_;
+    TaskGroup tasks_;
+    bool stopping_{false};
+    std::map<std::uint32_t, std::unique_ptr<Session>> sessions_;
+    std::vector<std::unique_ptr<Listener>> listeners_;
+    std::map<std::uint64_t, MessageStream*> strangers_;  // who have not said who they are
+    std::uint64_t last_stranger_{0};
+    std::set<Timer*> pauses_;
+    std::map<std::string, std::string> told_;  // of whom, what: not the same again and again
+};
+
+}  // namespace braid::cluster

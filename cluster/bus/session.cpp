@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/bus/session.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+#include <vector>
+
+#include "engine/base/limits.h"
+#include "parity/require.h"
+
+namespace braid::cluster {
+namespace {
+
+Refusal breach(std::string what) {
+    return {fmt::format("it is broken off: {}", std::move(what)), RefusalCode::invalid};
+}
+
+}  // namespace
+
+Session::Session(Setup setup) : setup_(setup) {
+    BRAID_REQUIRE(setup.self.boot != 0 && setup.self.node != setup.peer);
+    word_.header.type = MessageType::received;
+}
+
+void Session::send(QueuedMessage message, AnswerSink* sink) {
+    const std::uint64_t number = queue_.add(std::move(message));
+    if (sink != nullptr) sinks_.emplace(number, sink);
+    work_.set();
+}
+
+// ---- connections -------------------------------------------------------------------------------
+
+Session::Where Session::where() const { return {setup_.self.boot, peer_boot_, queue_.received()}; }
+
+Checked<Unit> Session::look_at(const Where& there) const {
+    if (peer_boot_ != 0 && there.boot != peer_boot_) {
+        if (!is_connected()) return Unit{};
+        return Refusal{fmt::format("node {} is connected already, since another start of it; if "
+                                   "two servers run as node {}, stop one of them",
+                                   setup_.peer, setup_.peer),
+                       RefusalCode::conflict};
+    }
+    const std::uint64_t received = there.knows == setup_.self.boot ? there.received : 0;
+    if (queue_.may_go_on_at(received)) return Unit{};
+    return Refusal{fmt::format("node {} goes on at message {}, which cannot be: the connection is "
+                               "an old one, or one of both has lost its memory",
+                               setup_.peer, received),
+                   RefusalCode::conflict};
+}
+
+void Session::shut() {
+    if (stream_ != nullptr) break_off("another connection has taken its place, or the node stops");
+}
+
+Task<void> Session::wait_shut() {
+    while (is_connected()) co_await over_.next();
+}
+
+bool Session::begin(const Where& there, std::unique_ptr<MessageStream> stream) {
+    BRAID_REQUIRE(!is_connected() && stream != nullptr);
+    BRAID_REQUIRE(there.boot != 0 && look_at(there).has_value());
+    const bool anew = peer_boot_ != 0 && there.boot != peer_boot_;
+    if (anew) {
+        queue_ = SessionQueue();
+        for (const auto& [number, sink] : std::exchange(sinks_, {})) sink->cut();
+    }
+    peer_boot_ = there.boot;
+    queue_.begin(!anew && there.knows == setup_.self.boot ? there.received : 0);
+    stream_ = std::move(stream);
+    broken_ = false;
+    ++counts_.connections;
+    return anew;
+}
+
+Task<std::string> Session::run(std::vector<QueuedMessage> first) {
+    BRAID_REQUIRE(is_connected());
+    work_.set();  // what the other side lacks
+    TaskGroup sender(setup_.ready);
+    sender.spawn(send_all(std::move(first)));
+    const Checked<Unit> end = co_await receive_all();
+    break_off(end ? std::string() : end.error().text);
+    co_await sender.join();
+    queue_.end_sending();
+    stream_.reset();
+    over_.set();
+    co_return std::move(why_broken_);
+}
+
+/// The first reason counts.
+void Session::break_off(std::string why) {
+    if (broken_) return;
+    broken_ = true;
+    why_broken_ = std::move(why);
+    stream_->shut();
+    work_.set();
+}
+
+// ---- what goes out -----------------------------------------------------------------------------
+
+Task<void> Session::send_all(std::vector<QueuedMessage> first) {
+    if (!first.empty()) {
+        std::vector<const QueuedMessage*> messages;
+        for (const QueuedMessage& message : first) messages.push_back(&message);
+        MessageStream::Stamp stamp;
+        stamp.self = setup_.self;
+        stamp.received = queue_.received();
+        const Checked<Unit> sent = co_await stream_->send(std::move(messages), stamp);
+        if (!sent) break_off(sent.error().text);
+    }
+    while (!broken_) {
+        co_await work_.take();
+        co_await Yield{};  // what others are about to send goes along
+        while (!broken_ && (queue_.has_more() || queue_.owes_word())) {
+            std::vector<const QueuedMessage*> messages = gather();
+            MessageStream::Stamp stamp;
+            stamp.self = setup_.self;
+            stamp.received = queue_.received();
+            queue_.word_sent();
+            const Checked<Unit> sent = co_await stream_->send(std::move(messages), stamp);
+            const std::uint64_t kept = queue_.kept_bytes();
+            queue_.end_sending();
+            if (queue_.kept_bytes() != kept) setup_.taker.forgotten(setup_.peer);
+            if (!sent) break_off(sent.error().text);
+        }
+    }
+}
+
+std::vector<const QueuedMessage*> Session::gather() {
+    std::vector<const QueuedMessage*> messages;
+    std::uint64_t bytes = 0;
+    while (messages.size() != messages_per_send && bytes < message_payload_size_max) {
+        const QueuedMessage* next = queue_.next();
+        if (next == nullptr) break;
+        bytes += message_header_size + next->body.size() + next->payload.size();
+        messages.push_back(next);
+    }
+    if (messages.empty()) {
+        bytes = message_header_size;
+        messages.push_back(&word_);
+    }
+    counts_.messages_sent += messages.size();
+    counts_.bytes_sent += bytes;
+    ++counts_.sends;
+    return messages;
+}
+
+// ---- what comes --------------------------------------------------------------------------------
+
+Task<Checked<Unit>> Session::receive_all() {
+    for (;;) {
+        const Checked<Message> message = co_await stream_->next();
+        if (!message) co_return message.error();
+        if (message->header.sender != setup_.peer || message->header.boot != peer_boot_) {
+            co_return breach(fmt::format("a message of node {} on the connection of node {}",
+                                         message->header.sender, setup_.peer));
+        }
+        BRAID_CO_CHECK(co_await receive(*message));
+        if (queue_.owes_word()) work_.set();
+    }
+}
+
+Task<Checked<Unit>> Session::receive(Message message) {
+    const MessageHeader& header = message.header;
+    const std::uint64_t kept = queue_.kept_bytes();
+    if (!queue_.acknowledge(header.received)) {
+        co_return breach(
+            fmt::format("message {} is acknowledged, which was never sent", header.received));
+    }
+    if (queue_.kept_bytes() != kept) setup_.taker.forgotten(setup_.peer);
+    if (header.type == MessageType::received) {
+        if (message.payload_size == 0) co_return Unit{};
+        co_return breach("RECEIVED with a payload");
+    }
+    if (!is_numbered(header.type)) {
+        co_return breach(fmt::format("{} within a session", name_of(header.type)));
+    }
+    switch (queue_.look_at(header.number)) {
+        case SessionQueue::Arrival::gap:
+            co_return breach(
+                fmt::format("message {} comes after message {}", header.number, queue_.received()));
+        case SessionQueue::Arrival::repeat: {
+            Buffer nowhere(message.payload_size);
+            co_return co_await stream_->read_payload(message, nowhere.span());
+        }
+        case SessionQueue::Arrival::next:
+            break;
+    }
+    if (header.answers != 0) co_return co_await receive_answer(message);
+    co_return co_await receive_command(message);
+}
+
+Task<Checked<Unit>> Session::receive_answer(Message message) {
+    const std::uint64_t number = message.header.answers;
+    const auto found = sinks_.find(number);
+    if (found == sinks_.end()) {
+        co_return breach(fmt::format("an answer to message {}, which asks nothing", number));
+    }
+    AnswerSink* const sink = found->second;
+    if (message.payload_size != 0) {
+        const ByteSpan place = sink->place(message.payload_size);
+        if (place.size() != message.payload_size) {
+            co_return breach(fmt::format("an answer with {} bytes, which nobody asked for",
+                                         message.payload_size));
+        }
+        BRAID_CO_CHECK(co_await stream_->read_payload(message, place));
+    }
+    BRAID_CO_CHECK(sink->answered(message));
+    sinks_.erase(number);
+    queue_.take(message.payload_size);
+    co_return Unit{};
+}
+
+Task<Checked<Unit>> Session::receive_command(Message message) {
+    Buffer payload(message.payload_size);
+    if (message.payload_size != 0) {
+        BRAID_CO_CHECK(co_await stream_->read_payload(message, payload.span()));
+    }
+    BRAID_CO_CHECK(setup_.taker.take(setup_.peer, message, std::move(payload)));
+    queue_.take(message.payload_size);
+    co_return Unit{};
+}
+
+}  // namespace braid::cluster

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Session: this node and another one, from one start of both to the next. Commands and answers are
+// sent as if the connection never broke: each arrives once, in order. While there is no connection
+// they wait. When the other node has begun anew, what it did not answer it never will.
+//
+// Who connects, and what is said first, is the bus's (bus.h); here is what goes over a connection.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "cluster/bus/message_stream.h"
+#include "cluster/bus/session_queue.h"
+#include "engine/io/task.h"
+
+namespace braid::cluster {
+
+/// Who waits for a command's answer. It lives until then.
+class AnswerSink {
+  public:
+    virtual ~AnswerSink() = default;
+    /// Where the answer's payload is to be put: `size` bytes. Fewer: nobody asked for that, and the
+    /// connection is broken off. It may be asked again, and then the same bytes come.
+    virtual ByteSpan place(std::uint32_t size) = 0;
+    /// A refusal: it is no such answer. The connection is broken off, and the answer comes again.
+    virtual Checked<Unit> answered(const Message& answer) = 0;
+    /// It never comes: the other node has begun anew.
+    virtual void cut() = 0;
+};
+
+/// What a node does with the commands of others.
+class CommandTaker {
+  public:
+    virtual ~CommandTaker() = default;
+    /// A refusal: it is no such command. The connection is broken off.
+    /// @param payload  as many bytes as the command says
+    virtual Checked<Unit> take(std::uint32_t from, const Message& command, Buffer payload) = 0;
+    /// Payload that was kept for the node (SessionQueue::kept_bytes()) has become less.
+    virtual void forgotten(std::uint32_t node) = 0;
+};
+
+class Session {
+  public:
+    struct Setup {
+        ReadyQueue& ready;
+        NodeBoot self;
+        std::uint32_t peer{0};
+        CommandTaker& taker;
+    };
+    struct Counts {
+        std::uint64_t messages_sent{0};
+        std::uint64_t sends{0};  // pieces that they went out in
+        std::uint64_t bytes_sent{0};
+        std::uint64_t connections{0};
+    };
+
+    explicit Session(Setup setup);
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
+    /// Type, flags, fence, answers, finished and applied_upto are the caller's.
+    /// @param sink  of a command that is answered
+    void send(QueuedMessage message, AnswerSink* sink = nullptr);
+
+    /// Where a side of a session is, as it says at the beginning of a connection.
+    struct Where {
+        std::uint64_t boot{0};      // its own
+        std::uint64_t knows{0};     // the boot of this node that it last spoke to, or 0
+        std::uint64_t received{0};  // of that
+    };
+    Where where() const;
+    /// Whether it may go on with this one; the reason why not, for people.
+    Checked<Unit> look_at(const Where& there) const;
+    /// Breaks the connection off, if there is one.
+    void shut();
+    /// Until there is none.
+    Task<void> wait_shut();
+    /// After look_at() and wait_shut(): it has this connection, and a new session if the other node
+    /// has begun anew. True: it has, and what it had not answered was cut. run() is next.
+    bool begin(const Where& there, std::unique_ptr<MessageStream> stream);
+    /// Until the connection is over.
+    /// @param first  goes out before anything else
+    /// @return  why it ended, for people
+    Task<std::string> run(std::vector<QueuedMessage> first);
+
+    std::uint32_t peer() const { return setup_.peer; }
+    /// 0: not met yet.
+    std::uint64_t peer_boot() const { return peer_boot_; }
+    bool is_connected() const { return stream_ != nullptr; }
+    const Counts& counts() const { return counts_; }
+    const SessionQueue& queue() const { return queue_; }
+
+  private:
+    Task<void> send_all(std::vector<QueuedMessage> first);
+    std::vector<const QueuedMessage*> gather();
+    Task<Checked<Unit>> receive_all();
+    Task<Checked<Unit>> receive(Message message);
+    Task<Checked<Unit>> receive_answer(Message message);
+    Task<Checked<Unit>> receive_command(Message message);
+    void break_off(std::string why);
+
+    Setup setup_;
+    SessionQueue queue_;
+    std::map<std::uint64_t, AnswerSink*> sinks_;  // by the number of the command
+    std::uint64_t peer_boot_{0};
+    std::unique_ptr<MessageStream> stream_;
+    QueuedMessage word_;  // RECEIVED, to be sent
+    bool broken_{false};
+    std::string why_broken_;
+    Event work_;  // to be sent, or the connection is over
+    Event over_;
+    Counts counts_;
+};
+
+}  // namespace braid::cluster

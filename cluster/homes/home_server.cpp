@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/homes/home_server.h"
+
+#include <cerrno>
+#include <utility>
+
+#include "cluster/homes/home_messages.h"
+#include "engine/base/limits.h"
+
+namespace braid::cluster {
+
+/// To a command that is answered, by its message's number.
+struct HomeServer::Reply final : HomeReply {
+    Reply(HomeServer& whose, const HomeCommand& command, std::uint64_t the_number)
+        : server(whose), to(command.id.from), kind(command.kind), number(the_number) {}
+    HomeServer& server;
+    NodeBoot to;
+    HomeCommandKind kind;
+    std::uint64_t number;
+    HomeCommand read;  // that waits
+    Buffer bytes;
+    void answered(const HomeAnswer& answer) override { server.answered(this, answer); }
+};
+
+HomeServer::~HomeServer() = default;
+
+Checked<Unit> HomeServer::take(std::uint32_t from, const Message& message, Buffer payload) {
+    const NodeBoot sender{from, message.header.boot};
+    const std::uint64_t number = message.header.number;
+    BRAID_TRY(std::vector<HomeCommand> commands,
+              decode_command(message, std::move(payload), sender, geometry_));
+    if (message.header.fence != fence_.epoch) {
+        const HomeCommandKind kind = commands.front().kind;
+        if (is_answered(kind)) {
+            HomeAnswer answer;
+            answer.result = {DriveOutcome::fenced, ESTALE};
+            send(sender, encode_answer(kind, number, answer, Buffer()));
+        }
+        return Unit{};
+    }
+    for (HomeCommand& command : commands) carry_out(std::move(command), number);
+    return Unit{};
+}
+
+void HomeServer::carry_out(HomeCommand command, std::uint64_t number) {
+    if (!is_answered(command.kind)) return home_.take(std::move(command), nullptr);
+    auto reply = std::make_unique<Reply>(*this, command, number);
+    if (command.kind == HomeCommandKind::read) {
+        const std::uint32_t node = command.id.from.node;
+        reply->read = std::move(command);
+        readers_[node].waiting.push_back(std::move(reply));
+        return start_reads(node);
+    }
+    Reply* const at = reply.get();
+    replies_.emplace(at, std::move(reply));
+    home_.take(std::move(command), at);
+}
+
+/// One alone may be larger than what all have.
+void HomeServer::start_reads(std::uint32_t node) {
+    Reader& reader = readers_[node];
+    const std::uint64_t kept = bus_->session(node).queue().kept_bytes();
+    while (!reader.waiting.empty()) {
+        const std::uint64_t size = reader.waiting.front()->read.count * row_size;
+        const std::uint64_t taken = reader.bytes + kept;
+        if (taken != 0 && taken + size > home_read_bytes_max) return;
+        reader.bytes += size;
+        std::unique_ptr<Reply> reply = std::move(reader.waiting.front());
+        reader.waiting.pop_front();
+        Reply* const at = reply.get();
+        at->bytes = Buffer(size);
+        at->read.into = at->bytes.data();
+        HomeCommand command = std::move(at->read);
+        replies_.emplace(at, std::move(reply));
+        home_.take(std::move(command), at);
+    }
+}
+
+void HomeServer::answered(Reply* reply, const HomeAnswer& answer) {
+    const auto found = replies_.find(reply);
+    BRAID_REQUIRE(found != replies_.end());
+    const std::unique_ptr<Reply> at = std::move(found->second);
+    replies_.erase(found);
+    const std::uint64_t size = at->bytes.size();
+    send(at->to, encode_answer(at->kind, at->number, answer, std::move(at->bytes)));
+    if (at->kind != HomeCommandKind::read) return;
+    readers_[at->to.node].bytes -= size;
+    start_reads(at->to.node);
+}
+
+/// Who has begun anew does not know what he asked.
+void HomeServer::send(NodeBoot to, QueuedMessage message) {
+    Session& session = bus_->session(to.node);
+    if (session.peer_boot() != to.boot) return;
+    message.header.fence = fence_.epoch;
+    session.send(std::move(message));
+}
+
+}  // namespace braid::cluster

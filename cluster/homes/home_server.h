@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// HomeServer: what other nodes ask of this node's home. Messages become commands, after a look at
+// the fence and at every field; answers go back over the session of whoever asked. Bytes that are
+// read for a node take memory until it has them: of more than home_read_bytes_max for one node the
+// next read waits.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+
+#include "cluster/bus/bus.h"
+#include "cluster/homes/home.h"
+#include "cluster/homes/home_link.h"
+#include "engine/layout/geometry.h"
+
+namespace braid::cluster {
+
+class HomeServer final : public CommandTaker {
+  public:
+    HomeServer(Home& home, const Geometry& geometry, const Fence& fence)
+        : home_(home), geometry_(geometry), fence_(fence) {}
+    HomeServer(const HomeServer&) = delete;
+    HomeServer& operator=(const HomeServer&) = delete;
+    ~HomeServer() override;
+
+    /// Where answers go; before anything is taken.
+    void bind(Bus& bus) { bus_ = &bus; }
+    Checked<Unit> take(std::uint32_t from, const Message& message, Buffer payload) override;
+    void forgotten(std::uint32_t node) override { start_reads(node); }
+
+  private:
+    struct Reply;
+    struct Reader {  // by node
+        std::uint64_t bytes{0};
+        std::deque<std::unique_ptr<Reply>> waiting;  // reads, first come, first served
+    };
+
+    void carry_out(HomeCommand command, std::uint64_t number);
+    void start_reads(std::uint32_t node);
+    void answered(Reply* reply, const HomeAnswer& answer);
+    void send(NodeBoot to, QueuedMessage message);
+
+    Home& home_;
+    const Geometry& geometry_;
+    const Fence& fence_;
+    Bus* bus_{nullptr};
+    std::map<Reply*, std::unique_ptr<Reply>> replies_;  // what is under way
+    std::map<std::uint32_t, Reader> readers_;
+};
+
+}  // namespace braid::cluster

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/homes/remote_home.h"
+
+#include <cerrno>
+#include <utility>
+
+#include "cluster/homes/home_messages.h"
+
+namespace braid::cluster {
+
+void RemoteHome::send(HomeCommand command, HomeReply* reply) {
+    Sink* sink = nullptr;
+    if (reply != nullptr) {
+        if (free_.empty()) free_.push_back(&sinks_.emplace_back());
+        sink = free_.back();
+        free_.pop_back();
+        sink->home = this;
+        sink->reply = reply;
+        sink->kind = command.kind;
+        sink->into = {};
+        if (command.kind == HomeCommandKind::read) {
+            sink->into = {command.into, static_cast<std::size_t>(command.count * row_size)};
+        }
+    }
+    QueuedMessage message = encode_command(std::move(command));
+    message.header.fence = fence_.epoch;
+    session_.send(std::move(message), sink);
+}
+
+/// From now on another command may have it.
+HomeReply* RemoteHome::Sink::finish() {
+    home->free_.push_back(this);
+    return std::exchange(reply, nullptr);
+}
+
+Checked<Unit> RemoteHome::Sink::answered(const Message& answer) {
+    BRAID_TRY(const HomeAnswer told, decode_answer(kind, into.size(), answer, home->geometry_));
+    finish()->answered(told);
+    return Unit{};
+}
+
+void RemoteHome::Sink::cut() {
+    HomeAnswer told;
+    told.result = {DriveOutcome::cut, ECONNRESET};
+    finish()->answered(told);
+}
+
+}  // namespace braid::cluster

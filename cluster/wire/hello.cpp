@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/wire/hello.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "engine/base/limits.h"
+
+namespace braid::cluster {
+namespace {
+
+Refusal refused_hello(const std::string& why) {
+    return {fmt::format("a HELLO is refused: {}", why), RefusalCode::invalid};
+}
+
+bool is_printable(char c) { return c >= 0x20 && c < 0x7f; }
+
+std::vector<std::byte> bytes_of(const std::string& text) {
+    std::vector<std::byte> bytes(text.size());
+    if (!text.empty()) std::memcpy(bytes.data(), text.data(), text.size());
+    return bytes;
+}
+
+std::string text_in(ByteView bytes) {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+std::vector<std::byte> encode_hello(const Hello& hello) {
+    BRAID_REQUIRE(!hello.cluster.empty() && hello.cluster.size() <= name_length_max);
+    HelloBytes raw{};
+    raw.oldest = hello.oldest;
+    raw.newest = hello.newest;
+    raw.receiver = hello.receiver;
+    raw.knows = hello.knows;
+    std::vector<std::byte> bytes(sizeof raw + hello.cluster.size());
+    std::memcpy(bytes.data(), &raw, sizeof raw);
+    std::memcpy(bytes.data() + sizeof raw, hello.cluster.data(), hello.cluster.size());
+    return bytes;
+}
+
+Checked<Hello> decode_hello(ByteView body) {
+    if (body.size() <= sizeof(HelloBytes) || body.size() > sizeof(HelloBytes) + name_length_max) {
+        return refused_hello(fmt::format("its body has {} bytes", body.size()));
+    }
+    HelloBytes raw;
+    std::memcpy(&raw, body.data(), sizeof raw);
+    Hello hello;
+    hello.oldest = raw.oldest;
+    hello.newest = raw.newest;
+    hello.receiver = raw.receiver;
+    hello.knows = raw.knows;
+    hello.cluster = text_in(body.subspan(sizeof raw));
+    if (std::uint16_t{raw.reserved} != 0) return refused_hello("reserved bytes are not zero");
+    if (hello.oldest > hello.newest) {
+        return refused_hello(
+            fmt::format("it speaks versions {} to {}", hello.oldest, hello.newest));
+    }
+    if (!std::ranges::all_of(hello.cluster, is_printable)) {
+        return refused_hello("the cluster's name has characters that cannot be printed");
+    }
+    return hello;
+}
+
+std::vector<std::byte> encode_refused(const std::string& why) {
+    return bytes_of(why.substr(0, refused_text_max));
+}
+
+std::string decode_refused(ByteView body) {
+    std::string why = text_in(body.first(std::min(body.size(), refused_text_max)));
+    std::ranges::replace_if(
+        why, [](char c) { return !is_printable(c); }, '?');
+    return why;
+}
+
+}  // namespace braid::cluster

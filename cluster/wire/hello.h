@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The bodies of HELLO, with which each side of a connection begins, the one that connects first, and
+// of REFUSED, with which it ends where the other side may not come in. braid-protocol(7) has the
+// tables.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cluster/wire/message_header.h"
+#include "engine/base/endian.h"
+#include "engine/base/result.h"
+
+namespace braid::cluster {
+
+struct HelloBytes {
+    Le16 oldest;    //  0  versions that the sender speaks: from this one
+    Le16 newest;    //  2  to this one
+    Le16 receiver;  //  4  whom it takes the other side for
+    Le16 reserved;  //  6  sent as zero, refused otherwise
+    Le64 knows;     //  8  the receiver's boot that it last spoke to; zero: none
+    // 16  the cluster's name, 1 to name_length_max bytes
+};
+static_assert(sizeof(HelloBytes) == 16 && is_packed_v<HelloBytes>);
+
+struct Hello {
+    std::uint16_t oldest{message_version};
+    std::uint16_t newest{message_version};
+    std::uint16_t receiver{0};
+    std::uint64_t knows{0};
+    std::string cluster;
+    bool operator==(const Hello&) const = default;
+};
+
+std::vector<std::byte> encode_hello(const Hello& hello);
+/// Refuses a size that cannot be, reserved bytes that are not zero, a name with other than printable
+/// ASCII characters, and versions that go backwards.
+Checked<Hello> decode_hello(ByteView body);
+
+/// For people: at most refused_text_max bytes of it are sent.
+std::vector<std::byte> encode_refused(const std::string& why);
+/// Any bytes: what is not printable ASCII comes as a question mark.
+std::string decode_refused(ByteView body);
+
+}  // namespace braid::cluster

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Commands to a home and its answers as messages: their bytes, that they come back, and that
+// whatever else arrives is refused.
+#include "cluster/homes/home_messages.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/layout/configuration.h"
+#include "tests/engine/hex.h"
+
+namespace braid::cluster {
+namespace {
+
+constexpr NodeBoot sender{2, 77};
+
+/// RAID-6 of six members: 100 stripes of 64 KiB strips, so 100 windows of 16 rows.
+Geometry geometry() {
+    Configuration configuration;
+    configuration.level = Level::raid6;
+    configuration.member_count = 6;
+    configuration.strip_size = 64u << 10;
+    configuration.stripes = 100;
+    return Geometry::of(configuration);
+}
+
+HomeCommand command_of(HomeCommandKind kind) {
+    HomeCommand command;
+    command.kind = kind;
+    command.id = {sender, 0};
+    command.finished = 3;
+    switch (kind) {
+        case HomeCommandKind::read:
+            command.member = MemberIndex{5};
+            command.first = RowIndex{1599};
+            command.count = 1;
+            break;
+        case HomeCommandKind::lock:
+            command.id.sequence = 9;
+            command.at = {WindowIndex{99}, 0x8001};
+            command.mode = LockMode::shared;
+            break;
+        case HomeCommandKind::stage:
+            command.id.sequence = 10;
+            command.at = {WindowIndex{7}, 0x30};
+            command.member = MemberIndex{1};
+            command.participants.add(MemberIndex{1});
+            command.participants.add(MemberIndex{5});
+            command.content = Buffer(2 * row_size);
+            break;
+        case HomeCommandKind::flush:
+            command.member = MemberIndex{4};
+            break;
+        case HomeCommandKind::decide:
+        case HomeCommandKind::drop:
+            command.id.sequence = 11;
+            break;
+        case HomeCommandKind::unlock:
+            command.id.sequence = 9;
+            command.rebuilt = {{MemberIndex{3}, WindowIndex{100}}};
+            break;
+        case HomeCommandKind::progress:
+        case HomeCommandKind::settled:
+        case HomeCommandKind::finished:
+            break;
+    }
+    return command;
+}
+
+constexpr HomeCommandKind kinds[] = {HomeCommandKind::read,     HomeCommandKind::lock,
+                                     HomeCommandKind::stage,    HomeCommandKind::flush,
+                                     HomeCommandKind::progress, HomeCommandKind::settled,
+                                     HomeCommandKind::decide,   HomeCommandKind::drop,
+                                     HomeCommandKind::unlock,   HomeCommandKind::finished};
+
+/// As it arrives.
+Message arrived(const QueuedMessage& sent) {
+    Message message;
+    message.header = sent.header;
+    message.body = sent.body;
+    message.payload_size = static_cast<std::uint32_t>(sent.payload.size());
+    return message;
+}
+
+TEST(HomeMessages, GoldenBytes) {
+    const auto body = [](HomeCommandKind kind) {
+        const QueuedMessage sent = encode_command(command_of(kind));
+        return test::hex(ByteView(sent.body));
+    };
+    EXPECT_EQ(body(HomeCommandKind::read),
+              "05000000"            //  0 member
+              "01000000"            //  4 count
+              "3f06000000000000");  //  8 first
+    EXPECT_EQ(body(HomeCommandKind::lock),
+              "0900000000000000"  //  0 claim
+              "6300000000000000"  //  8 window
+              "0180000000000000"  // 16 rows
+              "01000000"          // 24 mode
+              "00000000");        // 28 reserved
+    EXPECT_EQ(body(HomeCommandKind::stage),
+              "0a00000000000000"  //  0 write
+              "0700000000000000"  //  8 window
+              "3000000000000000"  // 16 rows
+              "2200000000000000"  // 24 participants
+              "01000000"          // 32 member
+              "00000000");        // 36 flags
+    EXPECT_EQ(body(HomeCommandKind::flush), "0400000000000000");
+    EXPECT_EQ(body(HomeCommandKind::decide), "0b00000000000000");
+    EXPECT_EQ(body(HomeCommandKind::drop), "0b00000000000000");
+    EXPECT_EQ(body(HomeCommandKind::unlock),
+              "0900000000000000"    //  0 claim
+              "03000000"            //  8 member
+              "00000000"            // 12 reserved
+              "6400000000000000");  // 16 upto
+    EXPECT_EQ(body(HomeCommandKind::progress), "");
+    EXPECT_EQ(body(HomeCommandKind::settled), "");
+    EXPECT_EQ(body(HomeCommandKind::finished), "");
+    HomeCommand zeroes = command_of(HomeCommandKind::stage);
+    zeroes.content = Buffer();
+    zeroes.may_free = true;
+    const QueuedMessage sent = encode_command(std::move(zeroes));
+    EXPECT_EQ(test::hex(ByteView(sent.body).subspan(36)), "03000000") << "zeroes, may be freed";
+
+    HomeAnswer answer;
+    answer.result = {DriveOutcome::lost, ENODEV};
+    answer.applied_upto = 5;
+    const QueuedMessage told = encode_answer(HomeCommandKind::flush, 6, answer, Buffer());
+    EXPECT_EQ(test::hex(ByteView(told.body)), "0200000013000000");
+    EXPECT_EQ(told.header.type, MessageType::flush);
+    EXPECT_EQ(told.header.answers, 6U);
+    EXPECT_EQ(told.header.applied_upto, 5U);
+    HomeAnswer granted;
+    granted.rebuilt = {{MemberIndex{2}, WindowIndex{1}}};
+    const QueuedMessage grant = encode_answer(HomeCommandKind::lock, 6, granted, Buffer());
+    EXPECT_EQ(test::hex(ByteView(grant.body)), "000000000000000002000000000000000100000000000000");
+}
+
+TEST(HomeMessages, EveryCommandComesBack) {
+    const Geometry shape = geometry();
+    for (const HomeCommandKind kind : kinds) {
+        HomeCommand command = command_of(kind);
+        for (std::size_t i = 0; i != command.content.size(); ++i) {
+            command.content.data()[i] = static_cast<std::byte>(i);
+        }
+        const HomeCommand before = command;
+        const QueuedMessage sent = encode_command(std::move(command));
+        const auto back = decode_command(arrived(sent), sent.payload, sender, shape);
+        ASSERT_TRUE(back) << back.error().text;
+        ASSERT_EQ(back->size(), 1U);
+        const HomeCommand& after = back->front();
+        EXPECT_EQ(after.kind, kind);
+        EXPECT_EQ(after.id, before.id);
+        EXPECT_EQ(after.finished, before.finished);
+        EXPECT_EQ(after.member, before.member);
+        EXPECT_EQ(after.first, before.first);
+        EXPECT_EQ(after.count, before.count);
+        EXPECT_EQ(after.at, before.at);
+        EXPECT_EQ(after.mode, before.mode);
+        EXPECT_EQ(after.participants, before.participants);
+        EXPECT_EQ(after.content, before.content);
+        ASSERT_EQ(after.rebuilt.size(), before.rebuilt.size());
+        for (std::size_t i = 0; i != after.rebuilt.size(); ++i) {
+            EXPECT_EQ(after.rebuilt[i].member, before.rebuilt[i].member);
+            EXPECT_EQ(after.rebuilt[i].upto, before.rebuilt[i].upto);
+        }
+    }
+}
+
+TEST(HomeMessages, ManyWritesAreDecidedAtOnce) {
+    QueuedMessage sent = encode_command(command_of(HomeCommandKind::decide));
+    const std::vector<std::byte> one = sent.body;
+    for (std::size_t writes = 2; writes <= message_writes_max + 1; ++writes) {
+        sent.body.insert(sent.body.end(), one.begin(), one.end());
+        const auto back = decode_command(arrived(sent), Buffer(), sender, geometry());
+        ASSERT_EQ(back.has_value(), writes <= message_writes_max) << writes;
+        if (back) {
+            EXPECT_EQ(back->size(), writes);
+        }
+    }
+}
+
+TEST(HomeMessages, WhatIsWrongWithACommandIsNamed) {
+    struct Wrong {
+        HomeCommandKind kind;
+        std::size_t at;  // byte of the body
+        std::uint8_t value;
+        const char* what;
+    };
+    const std::vector<Wrong> wrongs{
+        {HomeCommandKind::read, 0, 6, "READ is refused: there is no member 6"},
+        {HomeCommandKind::read, 4, 2, "rows 1599 and 2 on of a member of 1600"},
+        {HomeCommandKind::read, 4, 0, "rows 1599 and 0 on"},
+        {HomeCommandKind::read, 15, 0x80, "of a member of 1600"},
+        {HomeCommandKind::lock, 0, 0, "its id is 0"},
+        {HomeCommandKind::lock, 8, 100, "there is no window 100"},
+        {HomeCommandKind::lock, 18, 1, "rows 0x18001 of a window of 16"},
+        {HomeCommandKind::lock, 24, 2, "mode 2"},
+        {HomeCommandKind::lock, 28, 1, "reserved"},
+        {HomeCommandKind::stage, 0, 0, "its id is 0"},
+        {HomeCommandKind::stage, 8, 200, "there is no window 200"},
+        {HomeCommandKind::stage, 16, 0x31, "8192 bytes for 3 rows"},
+        {HomeCommandKind::stage, 16, 0, "rows 0x0"},
+        {HomeCommandKind::stage, 24, 0x20, "not one of the participants"},
+        {HomeCommandKind::stage, 24, 0x62, "there is no member 6"},
+        {HomeCommandKind::stage, 32, 7, "there is no member 7"},
+        {HomeCommandKind::stage, 36, 1, "8192 bytes for 2 rows"},
+        {HomeCommandKind::stage, 36, 2, "cannot be given back"},
+        {HomeCommandKind::stage, 36, 4, "flags 0x4"},
+        {HomeCommandKind::flush, 0, 6, "there is no member 6"},
+        {HomeCommandKind::flush, 4, 1, "reserved"},
+        {HomeCommandKind::decide, 0, 0, "there is no write 0"},
+        {HomeCommandKind::unlock, 0, 0, "its id is 0"},
+        {HomeCommandKind::unlock, 8, 6, "there is no member 6"},
+        {HomeCommandKind::unlock, 12, 1, "reserved"},
+        {HomeCommandKind::unlock, 16, 101, "window 101 is behind the last"},
+    };
+    for (const Wrong& wrong : wrongs) {
+        QueuedMessage sent = encode_command(command_of(wrong.kind));
+        sent.body.at(wrong.at) = std::byte{wrong.value};
+        const auto back = decode_command(arrived(sent), sent.payload, sender, geometry());
+        ASSERT_FALSE(back) << wrong.what;
+        EXPECT_NE(back.error().text.find(wrong.what), std::string::npos) << back.error().text;
+    }
+}
+
+TEST(HomeMessages, AnotherSizeIsRefused) {
+    for (const HomeCommandKind kind : kinds) {
+        const QueuedMessage sent = encode_command(command_of(kind));
+        for (std::size_t size = 0; size <= sent.body.size() + 1; ++size) {
+            if (size == sent.body.size()) continue;
+            // A claim alone: nothing is being rebuilt.
+            if (kind == HomeCommandKind::unlock && size == sizeof(UnlockBytes)) continue;
+            QueuedMessage other = sent;
+            other.body.resize(size);
+            EXPECT_FALSE(decode_command(arrived(other), other.payload, sender, geometry()))
+                << name_of(type_of(kind)) << " with " << size;
+        }
+        if (kind == HomeCommandKind::stage) continue;
+        EXPECT_FALSE(decode_command(arrived(sent), Buffer(row_size), sender, geometry()));
+    }
+    QueuedMessage hello;
+    hello.header.type = MessageType::hello;
+    EXPECT_FALSE(decode_command(arrived(hello), Buffer(), sender, geometry()));
+}
+
+TEST(HomeMessages, AnswersComeBackAndOthersAreRefused) {
+    HomeAnswer done;
+    done.applied_upto = 4;
+    const QueuedMessage sent = encode_answer(HomeCommandKind::read, 8, done, Buffer(row_size));
+    const auto back = decode_answer(HomeCommandKind::read, row_size, arrived(sent), geometry());
+    ASSERT_TRUE(back) << back.error().text;
+    EXPECT_TRUE(back->result.ok());
+    EXPECT_EQ(back->applied_upto, 4U);
+    EXPECT_FALSE(decode_answer(HomeCommandKind::read, 2 * row_size, arrived(sent), geometry()));
+    EXPECT_FALSE(decode_answer(HomeCommandKind::flush, 0, arrived(sent), geometry()));
+    HomeAnswer failed;
+    failed.result = {DriveOutcome::failed, EIO};
+    const QueuedMessage bad = encode_answer(HomeCommandKind::read, 8, failed, Buffer(row_size));
+    EXPECT_EQ(bad.payload.size(), 0U) << "bytes that were not read are not sent";
+    const auto told = decode_answer(HomeCommandKind::read, row_size, arrived(bad), geometry());
+    ASSERT_TRUE(told) << told.error().text;
+    EXPECT_EQ(told->result.outcome, DriveOutcome::failed);
+    EXPECT_EQ(told->result.os_error, EIO);
+    for (const auto& [at, value] : {std::pair{0, 4}, {0, 0}, {5, 0x10}, {4, 0}}) {
+        QueuedMessage wrong = bad;
+        wrong.body[static_cast<std::size_t>(at)] = static_cast<std::byte>(value);
+        EXPECT_FALSE(decode_answer(HomeCommandKind::read, row_size, arrived(wrong), geometry()))
+            << at << ' ' << value;
+    }
+}
+
+}  // namespace
+}  // namespace braid::cluster
