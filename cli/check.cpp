@@ -80,7 +80,7 @@ Task<Checked<Unit>> wait_for_resync(Array* array, Clock* clock) {
 
 /// Walks the array to its end; the scrub's result, or why there is none.
 Task<Checked<WalkStatus>> scrub(Array* array, Clock* clock, bool repair) {
-    BRAID_CO_CHECK(co_await array->start_scrub(repair));
+    BRAID_CO_CHECK(co_await array->start_scrub(ScrubMode{repair}));
     Style style = Style::of_stdout();
     style.colours = false;
     ProgressLine line;

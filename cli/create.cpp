@@ -111,8 +111,8 @@ Checked<CreateOptions> parse_options(const CreateArguments& arguments) {
 struct Target {
     std::string path;
     bool spare{false};
-    std::unique_ptr<UringDisk> disk;  // none in a dry run of files that are not there yet
-    std::vector<OldLayout> before{};  // looked at where data is to stay
+    std::unique_ptr<UringDisk> disk{};  // none in a dry run of files that are not there yet
+    std::vector<OldLayout> before{};    // looked at where data is to stay
 };
 
 /// Files made by --size; they go away again unless the array was made.
@@ -144,8 +144,9 @@ class NewFiles {
 
 std::vector<Target> targets_of(const CreateArguments& arguments) {
     std::vector<Target> targets;
-    for (const std::string& path : arguments.members) targets.push_back({path, false, nullptr});
-    for (const std::string& path : arguments.spares) targets.push_back({path, true, nullptr});
+    for (const std::string& path : arguments.members) targets.push_back({.path = path});
+    for (const std::string& path : arguments.spares)
+        targets.push_back({.path = path, .spare = true});
     return targets;
 }
 

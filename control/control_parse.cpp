@@ -211,14 +211,14 @@ Parsed parse_member_command(const ControlRequest& request, std::string name,
     if (name.empty()) return bad("which member? Name it by its role, path or uuid");
     BRAID_TRY(Fields fields, Fields::parse(request.body));
     if (verb == "replace") {
-        ReplaceMember command{std::move(name), "", false};
+        ReplaceMember command{.name = std::move(name)};
         BRAID_TRY(command.path, fields.path());
         BRAID_TRY(command.force, fields.flag("force"));
         BRAID_CHECK(fields.finish());
         return ControlCommand{std::move(command)};
     }
     if (verb == "fail") {
-        FailMember command{std::move(name), false};
+        FailMember command{.name = std::move(name)};
         BRAID_TRY(command.force, fields.flag("force"));
         BRAID_CHECK(fields.finish());
         return ControlCommand{std::move(command)};

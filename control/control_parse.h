@@ -54,7 +54,7 @@ struct AddMember {
 };
 struct ReplaceMember {
     std::string name;
-    std::string path;
+    std::string path{};
     bool force{false};
 };
 struct StartScrub {

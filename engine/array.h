@@ -52,6 +52,10 @@ struct MemberName {
     MemberName(std::string name, DiskIdentity identity) : text(std::move(name)), disk(identity) {}
 };
 
+/// What a scrub does with what it finds wrong. Made from a flag that somebody set as
+/// `ScrubMode{flag}`.
+enum class ScrubMode : bool { compare, repair };
+
 class Array {
   public:
     /// Reads the members' metadata, assembles, and marks the array as in use. `disks` in any
@@ -73,18 +77,18 @@ class Array {
     // Operators' commands. A Refusal's code says what kind of obstacle it is: RefusalCode::not_found
     // or ambiguous are about the name.
     /// Refused if data would be lost with it; where only rows in doubt would be, not by `force`.
-    virtual Task<Checked<Unit>> fail_member(MemberName name, bool force) = 0;
+    virtual Task<Checked<Unit>> fail_member(MemberName name, Force force) = 0;
     /// Forgets a faulty or missing member, or a spare, and closes it.
     virtual Task<Checked<Unit>> remove_member(MemberName name) = 0;
     /// Adds `disk` as a spare; takes the role of a lost member at once, if there is one. A member
     /// of this array that was away comes back to its own role. `force`: even if it holds data.
-    virtual Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) = 0;
+    virtual Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, Force force) = 0;
     /// Puts `disk` into the role of member `name`, which is failed if it still is in sync. `force`:
     /// even if the disk holds data, and if rows in doubt cannot be known without the old member.
     virtual Task<Checked<Unit>> replace_member(MemberName name, std::unique_ptr<Disk> disk,
-                                               bool force) = 0;
+                                               Force force) = 0;
     /// Ends when the scrub has begun; refused, it will not begin by itself later.
-    virtual Task<Checked<Unit>> start_scrub(bool repair) = 0;
+    virtual Task<Checked<Unit>> start_scrub(ScrubMode mode) = 0;
     virtual Checked<Unit> stop_scrub() = 0;
     /// Waits until every write is covered by what holds then. Refused where members have no room.
     virtual Task<Checked<Unit>> change_intent(IntentChange change) = 0;

@@ -112,12 +112,12 @@ Result<void> Bridge::read(std::uint64_t offset, ByteSpan into) {
     return {};
 }
 
-Result<void> Bridge::write(std::uint64_t offset, ByteView from, bool fua) {
+Result<void> Bridge::write(std::uint64_t offset, ByteView from, WriteOptions options) {
     while (!from.empty()) {
         const ByteView piece = from.first(std::min<std::size_t>(from.size(), request_size_max));
         Call call;
         call.kind = IoKind::write;
-        call.fua = fua;
+        call.fua = options.fua;
         call.offset = offset;
         call.size = piece.size();
         call.data = const_cast<std::byte*>(piece.data());  // NOLINT: a write only reads it

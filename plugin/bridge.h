@@ -23,6 +23,10 @@ struct ZeroOptions {
     bool trim{false};
 };
 
+struct WriteOptions {
+    bool fua{false};
+};
+
 class Bridge {
   public:
     /// Both must outlive every call; the loop must run as long as calls may come.
@@ -31,7 +35,7 @@ class Bridge {
     // Any thread but the loop's. Offsets are bytes from the start of the array, in any alignment;
     // each returns when the array has answered.
     Result<void> read(std::uint64_t offset, ByteSpan into);
-    Result<void> write(std::uint64_t offset, ByteView from, bool fua);
+    Result<void> write(std::uint64_t offset, ByteView from, WriteOptions options = {});
     Result<void> zero(std::uint64_t offset, std::uint64_t size, ZeroOptions options);
     Result<void> flush();
 

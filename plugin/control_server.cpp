@@ -113,12 +113,13 @@ bool is_too_many(MHD_Connection* connection) {
 MHD_Result on_request(void* server, MHD_Connection* connection, const char* url, const char* method,
                       const char*, const char* body, std::size_t* body_size, void** state) {
     if (*state == nullptr && is_too_many(connection)) {
-        return send(connection,
-                    {503,
-                     error_body(fmt::format("{} connections are open already, and more are not "
+        return send(
+            connection,
+            {.status = 503,
+             .body = error_body(fmt::format("{} connections are open already, and more are not "
                                             "served; try again when one of them has ended",
                                             control_connections_max)),
-                     "", true});
+             .closes = true});
     }
     if (*state == nullptr) {
         auto fresh = std::make_unique<Exchange>();
@@ -138,10 +139,9 @@ MHD_Result on_request(void* server, MHD_Connection* connection, const char* url,
         return MHD_YES;
     }
     if (exchange.too_long) {
-        return send(
-            connection,
-            {413, error_body(fmt::format("a body has at most {} bytes", control_body_size_max)), "",
-             false});
+        return send(connection, {.status = 413,
+                                 .body = error_body(fmt::format("a body has at most {} bytes",
+                                                                control_body_size_max))});
     }
     return send(connection, static_cast<ControlServer*>(server)->answer(exchange.request));
 }
@@ -253,9 +253,9 @@ ControlAnswer ControlServer::answer(const ControlRequest& request) {
         return run(command);
     };
     auto result = run_it();
-    if (result) return {200, std::move(result).value(), "", false};
+    if (result) return {.body = std::move(result).value()};
     const HttpError& error = result.error();
-    return {error.status, error_body(error.text), error.allow, false};
+    return {.status = error.status, .body = error_body(error.text), .allow = error.allow};
 }
 
 ArrayStatus ControlServer::status() {
@@ -323,7 +323,7 @@ Result<std::string, HttpError> ControlServer::run(const ControlCommand& command)
     if (const auto* fail = std::get_if<FailMember>(&command)) {
         const MemberName name = name_of(fail->name);
         return answer_of(bridge_->run_on_loop(
-            [&](Array& array) { return array.fail_member(name, fail->force); }));
+            [&](Array& array) { return array.fail_member(name, Force{fail->force}); }));
     }
     if (const auto* remove = std::get_if<RemoveMember>(&command)) {
         const MemberName name = name_of(remove->name);
@@ -331,8 +331,8 @@ Result<std::string, HttpError> ControlServer::run(const ControlCommand& command)
             bridge_->run_on_loop([&](Array& array) { return array.remove_member(name); }));
     }
     if (const auto* scrub = std::get_if<StartScrub>(&command)) {
-        return answer_of(
-            bridge_->run_on_loop([&](Array& array) { return array.start_scrub(scrub->repair); }));
+        return answer_of(bridge_->run_on_loop(
+            [&](Array& array) { return array.start_scrub(ScrubMode{scrub->repair}); }));
     }
     return answer_of(bridge_->run_on_loop([](Array& array) { return stop_scrub_task(&array); }));
 }
@@ -400,7 +400,7 @@ Result<std::string, HttpError> ControlServer::run_add(const AddMember& command) 
     const std::uint64_t before = last_event(status());
     const auto result = bridge_->run_on_loop([&](Array& array) {
         return array.add_member(std::make_unique<UringDisk>(*loop_, std::move(file)),
-                                command.force);
+                                Force{command.force});
     });
     if (result) wait_for_rebuild(before);
     return answer_of(result);
@@ -412,7 +412,7 @@ Result<std::string, HttpError> ControlServer::run_replace(const ReplaceMember& c
     const std::uint64_t before = last_event(status());
     const auto result = bridge_->run_on_loop([&](Array& array) {
         return array.replace_member(name, std::make_unique<UringDisk>(*loop_, std::move(file)),
-                                    command.force);
+                                    Force{command.force});
     });
     if (result) wait_for_rebuild(before);
     return answer_of(result);

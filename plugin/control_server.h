@@ -22,9 +22,9 @@ using namespace control;  // the words of what is asked here
 
 struct ControlAnswer {
     unsigned status{200};
-    std::string body;    // JSON
-    std::string allow;   // the header of that name, when not empty
-    bool closes{false};  // the connection
+    std::string body{};   // JSON
+    std::string allow{};  // the header of that name, when not empty
+    bool closes{false};   // the connection
 };
 
 class ControlServer {

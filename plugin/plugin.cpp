@@ -234,7 +234,7 @@ int pwrite(void* handle, const void* buf, std::uint32_t count, std::uint64_t off
     Connection& connection = connection_of(handle);
     const ByteView from{static_cast<const std::byte*>(buf), count};
     const auto result = connection.server.bridge().write(connection.place.offset + offset, from,
-                                                         (flags & NBDKIT_FLAG_FUA) != 0);
+                                                         {.fua = (flags & NBDKIT_FLAG_FUA) != 0});
     if (result) return 0;
     return failed("write", count, offset, result.error(), IoKind::write);
 }

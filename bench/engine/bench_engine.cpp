@@ -205,7 +205,7 @@ Figure braid_writes(Bench& bench, std::uint64_t size) {
 Task<Result<Unit>> rebuild(Bench* bench) {
     auto disk = open_disk(*bench->loop, bench->spare_path);
     BRAID_REQUIRE(disk.has_value());
-    auto replaced = co_await bench->array->replace_member("1", std::move(*disk), true);
+    auto replaced = co_await bench->array->replace_member("1", std::move(*disk), Force::yes);
     BRAID_REQUIRE(replaced.has_value());
     for (;;) {
         bool rebuilding = false;

@@ -16,7 +16,7 @@ OwnWrites::Write& OwnWrites::at(WriteId write) {
 
 WriteId OwnWrites::begin(HomeSet homes) {
     BRAID_REQUIRE(homes != 0);
-    open_.emplace(++last_, Write{homes, homes, false, {}});
+    open_.emplace(++last_, Write{.homes = homes, .left = homes});
     for (std::uint32_t home = 0; home != nodes_max; ++home) {
         if ((homes >> home & 1) != 0) open_at_[home].insert(last_);
     }

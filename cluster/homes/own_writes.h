@@ -60,7 +60,7 @@ class OwnWrites {
         HomeSet homes{0};
         HomeSet left{0};  // where it is not over yet
         bool settled{false};
-        std::map<std::uint32_t, Part> parts;  // by home
+        std::map<std::uint32_t, Part> parts{};  // by home
     };
     Write& at(WriteId write);
     void over_at(std::uint64_t number, std::uint32_t home);

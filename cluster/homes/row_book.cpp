@@ -32,7 +32,7 @@ bool RowBook::lock(CommandId claim, WindowRows at, LockMode mode) {
     if (claims_.contains(claim)) return holds(claim);
     claims_.emplace(claim, at.window);
     Window& window = windows_[at.window];
-    window.claims.push_back({claim, at.rows, mode, false});
+    window.claims.push_back({.id = claim, .rows = at.rows, .mode = mode});
     Claim& added = window.claims.back();
     added.held = may_hold(window, window.claims.size() - 1);
     return added.held;

@@ -329,11 +329,11 @@ Draft start_draft(const Candidates& candidates) {
     return draft;
 }
 
-void leave_out(Draft& draft, std::size_t at, std::string why, bool can_return) {
+void leave_out(Draft& draft, std::size_t at, std::string why, CanReturn can_return) {
     MemberPlace& place = draft.assembly.places[at];
     place.place = Place::stale;
     place.why = std::move(why);
-    place.can_return = can_return;
+    place.can_return = can_return == CanReturn::yes;
 }
 
 void count_member(Draft& draft, MemberIndex role, const Candidate& candidate) {

@@ -297,7 +297,7 @@ void take_in_all(Draft& draft, const Candidates& candidates, const MdPlacing& pl
         if (record == members.end()) {
             leave_out(draft, at,
                       fmt::format("more spares than the {} that an array can have", spares_max),
-                      false);
+                      CanReturn::no);
             continue;
         }
         take_in(draft, at, static_cast<std::size_t>(record - members.begin()), candidates[at]);

@@ -156,7 +156,7 @@ std::optional<NewMember::WasInSync> in_sync_as_of(const MemberImage& image, cons
 }
 
 Task<Checked<NewMember>> run_prepare(Disk& disk, NewMember fresh, Uuid array, std::uint64_t front,
-                                     bool force) {
+                                     Force force) {
     const MemberImage image = co_await read_member_image(disk);
     if (image.os_error != 0) co_return cannot_be_read(disk, image.os_error);
     const auto ends = co_await read_ends(disk);
@@ -166,7 +166,7 @@ Task<Checked<NewMember>> run_prepare(Disk& disk, NewMember fresh, Uuid array, st
         fresh.before = superblock->device_uuid;
         fresh.was_in_sync = in_sync_as_of(image, *fresh.before);
     } else if (const std::string content = describe_content(image, *ends);
-               !content.empty() && !force) {
+               !content.empty() && force == Force::no) {
         co_return refuse_content(disk, content);
     }
     BRAID_CO_CHECK(co_await try_write(disk));
@@ -232,7 +232,7 @@ Task<Checked<std::vector<Uuid>>> find_traces(Disk& disk, Uuid array) {
 
 Task<Checked<NewMember>> prepare_new_member(Disk& disk, Uuid uuid,
                                             const Configuration& configuration,
-                                            const MemberMetadata& sibling, bool force) {
+                                            const MemberMetadata& sibling, Force force) {
     NewMember fresh;
     fresh.metadata = metadata_like(uuid, sibling, front_of(configuration));
     return run_prepare(disk, std::move(fresh), configuration.array, front_of(configuration), force);

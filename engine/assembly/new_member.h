@@ -51,14 +51,14 @@ struct NewMember {
     std::optional<WasInSync> was_in_sync;
 };
 /// Looks at what is on the device, which is refused if it holds another array or other data, unless
-/// `force`d; tries whether it takes writes; then wipes both ends, but not of a member of this array
+/// that is forced; tries whether it takes writes; then wipes both ends, but not of a member of this array
 /// that was away. What is refused is as it was.
 /// @param uuid         of the new member
 /// @param configuration, sibling  of the array and of one of its members: copied before the first
 ///                     suspension
 Task<Checked<NewMember>> prepare_new_member(Disk& disk, Uuid uuid,
                                             const Configuration& configuration,
-                                            const MemberMetadata& sibling, bool force);
+                                            const MemberMetadata& sibling, Force force);
 /// So much of a member's front is metadata, or will be.
 std::uint64_t front_of(const Configuration& configuration);
 /// "PATH: holds CONTENT, which would be lost; …".

@@ -68,6 +68,10 @@ struct Error {
     constexpr std::string_view text() const { return text_of(code); }
 };
 
+/// Whether what an order would cost, and would be refused for, is given up. Made from a flag that
+/// somebody set as `Force{flag}`.
+enum class Force : bool { no, yes };
+
 /// What kind of thing a Refusal is about, for programs.
 enum class RefusalCode : unsigned char {
     conflict,   // the state of things does not allow it

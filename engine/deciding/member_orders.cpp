@@ -58,7 +58,7 @@ Checked<Unit> MemberOrders::may_order() const {
 }
 
 /// Whether the member may be failed by order.
-Checked<Unit> MemberOrders::may_fail(MemberIndex role, bool force) const {
+Checked<Unit> MemberOrders::may_fail(MemberIndex role, Force force) const {
     const MemberState state = members_.slot(role).state;
     if (roster_.is_lost_role(role)) {
         return Refusal{fmt::format("{} is {} already", roster_.text_of_role(role), text_of(state))};
@@ -79,7 +79,7 @@ Checked<Unit> MemberOrders::may_fail(MemberIndex role, bool force) const {
             static_cast<int>(configuration_.level), geometry_.parities())};
     }
     const std::uint64_t cost = unknown_.cost_of_loss(role);
-    if (cost == 0 || force || BRAID_MUTANT(order_not_refused)) return Unit{};
+    if (cost == 0 || force == Force::yes || BRAID_MUTANT(order_not_refused)) return Unit{};
     return Refusal{fmt::format(
         "without {} up to {} bytes could not be known: parity of them is in doubt, until the resync "
         "has made it true (braid status shows how far it is), or they can be read again. Wait for "
@@ -87,13 +87,13 @@ Checked<Unit> MemberOrders::may_fail(MemberIndex role, bool force) const {
         roster_.text_of_role(role), cost)};
 }
 
-Task<Checked<Unit>> MemberOrders::fail(MemberName name, bool force) {
+Task<Checked<Unit>> MemberOrders::fail(MemberName name, Force force) {
     BRAID_CO_CHECK(may_order());
     const Busy guard(*this);
     co_return co_await fail_now(std::move(name), force);
 }
 
-Task<Checked<Unit>> MemberOrders::fail_now(MemberName name, bool force) {
+Task<Checked<Unit>> MemberOrders::fail_now(MemberName name, Force force) {
     BRAID_CO_TRY(const std::optional<MemberIndex> role, roster_.find_role(name));
     if (!role) {
         co_return Refusal{
@@ -208,7 +208,7 @@ Task<Checked<bool>> MemberOrders::is_same_disk(Disk* disk) {
 
 /// A disk whose metadata names a member that is in use is that one, or a copy of it: the copy may
 /// be forced.
-Task<Checked<Unit>> MemberOrders::tell_from_members(Disk* disk, bool force) {
+Task<Checked<Unit>> MemberOrders::tell_from_members(Disk* disk, Force force) {
     BRAID_CO_TRY(const std::vector<Uuid> traces, co_await find_traces(*disk, configuration_.array));
     std::optional<MemberRecord> known;
     for (const MemberRecord& at : configuration_.members) {
@@ -222,7 +222,7 @@ Task<Checked<Unit>> MemberOrders::tell_from_members(Disk* disk, bool force) {
                                     "what is written to the one is read from the other");
     }
     const std::string role = known->role ? std::to_string(raw(*known->role)) : "spare";
-    if (!force) {
+    if (force == Force::no) {
         co_return refuse_content(
             *disk, fmt::format("a copy of member {} ({}), which is in use", role, known->path));
     }
@@ -235,7 +235,7 @@ Task<Checked<Unit>> MemberOrders::tell_from_members(Disk* disk, bool force) {
 
 /// All that can speak against a disk is found out, and the disk made ready, before anything is
 /// given up for it.
-Task<Checked<NewMember>> MemberOrders::prepare(Disk* disk, Uuid uuid, bool force) {
+Task<Checked<NewMember>> MemberOrders::prepare(Disk* disk, Uuid uuid, Force force) {
     BRAID_CO_CHECK(co_await wait_written());
     BRAID_CO_CHECK(co_await tell_from_members(disk, force));
     if (members_.failed()) co_return nothing_to_rebuild_from();
@@ -258,7 +258,7 @@ Checked<Unit> MemberOrders::check_spares() const {
                                          spares_max - here))};
 }
 
-Task<Checked<Unit>> MemberOrders::add(std::unique_ptr<Disk> disk, bool force) {
+Task<Checked<Unit>> MemberOrders::add(std::unique_ptr<Disk> disk, Force force) {
     BRAID_CO_CHECK(may_order());
     const Busy guard(*this);
     if (members_.failed()) co_return nothing_to_rebuild_from();
@@ -300,7 +300,8 @@ Task<Checked<Unit>> MemberOrders::join(Spare spare, MemberRecord joining,
 
 /// The new disk was looked at, written to and made empty before the old one is given up: whatever
 /// is refused leaves the old one where it is.
-Task<Checked<Unit>> MemberOrders::replace(MemberName name, std::unique_ptr<Disk> disk, bool force) {
+Task<Checked<Unit>> MemberOrders::replace(MemberName name, std::unique_ptr<Disk> disk,
+                                          Force force) {
     BRAID_CO_CHECK(may_order());
     const Busy guard(*this);
     BRAID_CO_TRY(const std::optional<MemberIndex> role, roster_.find_role(name));
@@ -332,13 +333,13 @@ bool MemberOrders::is_back(MemberIndex role, const NewMember& prepared) const {
 
 /// Before `disk` takes the role: what it brings back is known again.
 Task<Checked<Unit>> MemberOrders::heal_from(Disk* disk, MemberIndex role, const NewMember* prepared,
-                                            bool force) {
+                                            Force force) {
     const auto is_its = [role](const BadRange& range) {
         return range.member == role && range.kind == BadKind::retry;
     };
     if (std::ranges::none_of(configuration_.bad_rows, is_its)) co_return Unit{};
     if (!is_back(role, *prepared)) {
-        if (force) co_return Unit{};
+        if (force == Force::yes) co_return Unit{};
         co_return Refusal{fmt::format(
             "{} is not the member that has rows that are known to it alone ({} bytes are listed): "
             "bring that one back (braid member add), or give them up with --force",
@@ -350,7 +351,7 @@ Task<Checked<Unit>> MemberOrders::heal_from(Disk* disk, MemberIndex role, const 
         co_return Refusal{fmt::format("the rows that {} brings back could not be taken: {}",
                                       disk->info().path, text_of(left.error().code))};
     }
-    if (*left == 0 || force) co_return Unit{};
+    if (*left == 0 || force == Force::yes) co_return Unit{};
     co_return Refusal{fmt::format(
         "{} rows that only {} has cannot be taken back now, because rows of other members beside "
         "them cannot be read. Try again when they can, or give them up with --force",

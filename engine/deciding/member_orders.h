@@ -34,10 +34,10 @@ class MemberOrders final : public DecidingPart {
     MemberOrders(const DecidingContext& context, Parts parts);
 
     // As Array has them.
-    Task<Checked<Unit>> fail(MemberName name, bool force);
+    Task<Checked<Unit>> fail(MemberName name, Force force);
     Task<Checked<Unit>> remove(MemberName name);
-    Task<Checked<Unit>> add(std::unique_ptr<Disk> disk, bool force);
-    Task<Checked<Unit>> replace(MemberName name, std::unique_ptr<Disk> disk, bool force);
+    Task<Checked<Unit>> add(std::unique_ptr<Disk> disk, Force force);
+    Task<Checked<Unit>> replace(MemberName name, std::unique_ptr<Disk> disk, Force force);
     Task<Checked<Unit>> change_intent(IntentChange wanted);
 
     /// Why there can be no write intent, or empty.
@@ -70,19 +70,19 @@ class MemberOrders final : public DecidingPart {
 
   private:
     Checked<Unit> may_order() const;
-    Checked<Unit> may_fail(MemberIndex role, bool force) const;
-    Task<Checked<Unit>> fail_now(MemberName name, bool force);
+    Checked<Unit> may_fail(MemberIndex role, Force force) const;
+    Task<Checked<Unit>> fail_now(MemberName name, Force force);
     Task<Checked<Unit>> wait_written();
     Task<Checked<Unit>> remove_spare(Uuid uuid);
     Checked<MemberRecord> plan_record(const Disk& disk);
     Task<Checked<bool>> is_same_disk(Disk* disk);
-    Task<Checked<Unit>> tell_from_members(Disk* disk, bool force);
-    Task<Checked<NewMember>> prepare(Disk* disk, Uuid uuid, bool force);
+    Task<Checked<Unit>> tell_from_members(Disk* disk, Force force);
+    Task<Checked<NewMember>> prepare(Disk* disk, Uuid uuid, Force force);
     Checked<Unit> check_spares() const;
     Task<Checked<Unit>> join(Spare spare, MemberRecord joining, std::optional<MemberIndex> role);
     bool is_back(MemberIndex role, const NewMember& prepared) const;
     Task<Checked<Unit>> heal_from(Disk* disk, MemberIndex role, const NewMember* prepared,
-                                  bool force);
+                                  Force force);
 
     ConfigurationWriter& writer_;
     Roster& roster_;

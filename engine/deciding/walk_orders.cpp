@@ -396,7 +396,7 @@ std::vector<WaitStatus> WalkOrders::waits() const {
     if (members_.failed()) return all;
     const auto add = [&all](std::string_view what, std::optional<MemberIndex> member,
                             std::string why) {
-        all.push_back({std::string(what), member, false, std::move(why)});
+        all.push_back({.what = std::string(what), .member = member, .why = std::move(why)});
     };
     if (waits_ && wait_) {
         const WalkOrder& order = wait_->order;
@@ -472,9 +472,9 @@ void WalkOrders::end_scrub(const Result<void>& result) {
 }
 
 /// Whether there is anything in the way of a scrub.
-Checked<Unit> WalkOrders::may_scrub(bool repair) const {
+Checked<Unit> WalkOrders::may_scrub(ScrubMode mode) const {
     if (stage_.ending) return Refusal{"the array is being stopped", RefusalCode::stopping};
-    if (options_.readonly && repair) {
+    if (options_.readonly && mode == ScrubMode::repair) {
         return Refusal{"the array is served for reading only: a scrub cannot repair"};
     }
     if (members_.lost() != 0) {
@@ -497,20 +497,20 @@ Checked<Unit> WalkOrders::may_scrub(bool repair) const {
     return Unit{};
 }
 
-Task<Checked<Unit>> WalkOrders::start_scrub(bool repair) {
-    BRAID_CO_CHECK(may_scrub(repair));
+Task<Checked<Unit>> WalkOrders::start_scrub(ScrubMode mode) {
+    BRAID_CO_CHECK(may_scrub(mode));
     if (configuration_.scrub) {
         co_return Refusal{"a scrub is running already; braid scrub stop ends it",
                           RefusalCode::busy};
     }
-    writer_.change(change::ScrubAt{ScrubRecord{.repair = repair}});
+    writer_.change(change::ScrubAt{ScrubRecord{.repair = mode == ScrubMode::repair}});
     scrub_cancelled_ = scrub_begun_ = false;
     scrub_starting_ = true;
     work_.set();
     Checked<Unit> result = Unit{};
     while (!scrub_begun_ && configuration_.scrub && result) {
         co_await scrub_event_.next();
-        if (!scrub_begun_) result = may_scrub(repair);
+        if (!scrub_begun_) result = may_scrub(mode);
     }
     scrub_starting_ = false;
     work_.set();  // a stop waits for us

@@ -43,7 +43,7 @@ class WalkOrders final : public DecidingPart {
     ScrubLog& scrub_log() { return scrub_log_; }
 
     /// Ends when the walk runs. What comes in its way before that withdraws the order.
-    Task<Checked<Unit>> start_scrub(bool repair);
+    Task<Checked<Unit>> start_scrub(ScrubMode mode);
     /// Somebody waits for a scrub to begin: a stop waits for him.
     bool starting_scrub() const { return scrub_starting_; }
     Checked<Unit> stop_scrub();
@@ -77,7 +77,7 @@ class WalkOrders final : public DecidingPart {
     };
 
     Task<void> run();
-    Checked<Unit> may_scrub(bool repair) const;
+    Checked<Unit> may_scrub(ScrubMode mode) const;
     Task<Result<void>> walk(WalkOrder order);
     std::optional<WalkOrder> next_walk();
     Task<void> use_spare();

@@ -175,9 +175,9 @@ void IntentMarks::drop_clean() {
     }
 }
 
-bool IntentMarks::has_stale(bool droppable) const {
+bool IntentMarks::has_stale(Stale which) const {
     for (const Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
-        if (is_stale(*mark) && is_droppable(*mark) == droppable) return true;
+        if (is_stale(*mark) && is_droppable(*mark) == (which == Stale::droppable)) return true;
     }
     return false;
 }

@@ -78,9 +78,10 @@ class IntentMarks {
     void drop_clean();
     /// Takes out those that may go and were not used lately.
     void drop_stale();
-    /// Whether there are marks that nobody used lately, and that may go; or that may not, because
-    /// what was written under them was not flushed.
-    bool has_stale(bool droppable) const;
+    /// Marks that nobody used lately: they may go, or not yet, because what was written under them
+    /// was not flushed.
+    enum class Stale : bool { unflushed, droppable };
+    bool has_stale(Stale which) const;
 
     std::uint32_t used() const { return used_; }
     std::uint64_t stripes_marked() const;  // by marks; not those that are only carried

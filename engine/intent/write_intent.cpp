@@ -345,11 +345,11 @@ Task<void> WriteIntent::clean() {
     clean_tick_ = marks_.ticks();
     const bool busy = records_ != records_cleaned_;
     records_cleaned_ = records_;
-    if (marks_.has_stale(false)) {
+    if (marks_.has_stale(IntentMarks::Stale::unflushed)) {
         ++flushes_;
         if (!co_await flush()) co_return;  // it is tried again
     }
-    if (busy || !marks_.has_stale(true)) co_return;
+    if (busy || !marks_.has_stale(IntentMarks::Stale::droppable)) co_return;
     want_record();
     records_cleaned_ = records_ + 1;
 }

@@ -213,12 +213,12 @@ UringDisk::UringDisk(UringLoop& loop, MemberFile file)
     : loop_(loop),
       file_(std::move(file)),
       slot_(file_.info.in_memory ? -1 : loop.register_file(file_.fd.get())) {
-    if (!file_.info.in_memory) loop_.note_ring_user(true);
+    if (!file_.info.in_memory) loop_.ring_user_comes();
 }
 
 /// A guest never gets here with a registered file: as long as there is one the loop is not lent.
 UringDisk::~UringDisk() {
-    if (!file_.info.in_memory) loop_.note_ring_user(false);
+    if (!file_.info.in_memory) loop_.ring_user_goes();
     if (slot_ >= 0) loop_.unregister_file(slot_);
 }
 

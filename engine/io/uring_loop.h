@@ -98,8 +98,9 @@ class UringLoop final : public Clock {
     io_uring_sqe* entry();
     /// Hands what is queued to the kernel now, not at the end of the turn.
     void submit();
-    /// For disks and sockets: there is one more, or one fewer, whose requests need the ring.
-    void note_ring_user(bool more) { ring_users_ += more ? 1 : -1; }
+    /// For disks and sockets: one whose requests need the ring.
+    void ring_user_comes() { ++ring_users_; }
+    void ring_user_goes() { --ring_users_; }
     /// For UringDisk: true if a guest leads: the own thread will queue `op`.
     bool defer(DiskOp& op);
     /// Puts it on the ring, or has the own thread do it if a guest leads.

@@ -83,12 +83,12 @@ class UringConnection final : public Connection {
     UringConnection(UringLoop& loop, UniqueFd fd, const SocketAddress& peer)
         : loop_(loop), fd_(std::move(fd)), peer_(text_of(peer)) {
         send_at_once(fd_.get(), peer);
-        loop_.note_ring_user(true);
+        loop_.ring_user_comes();
     }
     ~UringConnection() override {
         BRAID_REQUIRE(!sending_);
         BRAID_REQUIRE(!receiving_);
-        loop_.note_ring_user(false);
+        loop_.ring_user_goes();
     }
     const std::string& peer() const override { return peer_; }
     Task<Result<void>> send(std::span<const ByteView> parts) override;
@@ -176,11 +176,11 @@ bool is_of_one_comer(int error) {
 class UringListener final : public Listener {
   public:
     UringListener(UringLoop& loop, ListenSocket socket) : loop_(loop), socket_(std::move(socket)) {
-        loop_.note_ring_user(true);
+        loop_.ring_user_comes();
     }
     ~UringListener() override {
         BRAID_REQUIRE(accepting_ == nullptr);
-        loop_.note_ring_user(false);
+        loop_.ring_user_goes();
     }
     Task<Result<std::unique_ptr<Connection>>> accept() override;
     void shut() override;

@@ -153,7 +153,7 @@ struct Configuration {
     MemberSet in_sync() const;
     MemberSet taking_part() const;
     /// What decides about enough. RAID-6 of four has its member 0 break ties.
-    Quorum quorum() const { return {member_count, parities_of(level), false}; }
+    Quorum quorum() const { return {.members = member_count, .parities = parities_of(level)}; }
 };
 
 /// Whether both give every role that takes part to the same member, in the same state: then the one

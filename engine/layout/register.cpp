@@ -20,12 +20,12 @@ std::uint64_t next_epoch(std::uint64_t highest, std::uint64_t wall_seconds, std:
     return epoch;
 }
 
-bool Quorum::is_enough(MemberSet in_sync, bool witness_promised) const {
+bool Quorum::is_enough(MemberSet in_sync, Witness said) const {
     BRAID_REQUIRE(members >= 2 * parities);
     BRAID_REQUIRE(MemberSet::first(members).has_all(in_sync));
     const std::uint32_t needed = members - parities;
     if (members > 2 * parities || in_sync.size() != needed) return in_sync.size() >= needed;
-    return witness ? witness_promised : in_sync.has(MemberIndex{0});
+    return witness ? said == Witness::promised : in_sync.has(MemberIndex{0});
 }
 
 Standing standing_of(const MemberAnswer& answer, EpochRevision in_force) {

@@ -40,6 +40,9 @@ inline constexpr std::uint64_t epoch_start_max = epoch_max / 2;
 /// member's promise was put back together with an old copy of it.
 std::uint64_t next_epoch(std::uint64_t highest, std::uint64_t wall_seconds, std::uint32_t node);
 
+/// What the witness said, where there is one.
+enum class Witness : bool { silent, promised };
+
 /// Which members are enough. Follows from the geometry, never from who is left.
 struct Quorum {
     std::uint32_t members{0};  // roles of the array, parities included
@@ -48,8 +51,8 @@ struct Quorum {
 
     /// Whether the members `in_sync`, which promised, are enough: n−p; where two sets of n−p need
     /// not meet (RAID-6 of four), one more, or the tie-breaker with them.
-    /// @param witness_promised of the witness; looked at only where there is one
-    bool is_enough(MemberSet in_sync, bool witness_promised = false) const;
+    /// @param said  looked at only where there is a witness
+    bool is_enough(MemberSet in_sync, Witness said = Witness::silent) const;
 };
 
 /// What a member keeps, and what it may take.

@@ -43,21 +43,21 @@ class LocalArray final : public Array {
     void submit(IoRequest& request) override { serving_.submit(request); }
     Task<Result<void>> stop() override;
     ArrayStatus status() const override;
-    Task<Checked<Unit>> fail_member(MemberName name, bool force) override {
+    Task<Checked<Unit>> fail_member(MemberName name, Force force) override {
         return deciding_.orders.fail(std::move(name), force);
     }
     Task<Checked<Unit>> remove_member(MemberName name) override {
         return deciding_.orders.remove(std::move(name));
     }
-    Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) override {
+    Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, Force force) override {
         return deciding_.orders.add(std::move(disk), force);
     }
     Task<Checked<Unit>> replace_member(MemberName name, std::unique_ptr<Disk> disk,
-                                       bool force) override {
+                                       Force force) override {
         return deciding_.orders.replace(std::move(name), std::move(disk), force);
     }
-    Task<Checked<Unit>> start_scrub(bool repair) override {
-        return deciding_.walks.start_scrub(repair);
+    Task<Checked<Unit>> start_scrub(ScrubMode mode) override {
+        return deciding_.walks.start_scrub(mode);
     }
     Checked<Unit> stop_scrub() override { return deciding_.walks.stop_scrub(); }
     Task<Checked<Unit>> change_intent(IntentChange change) override {

@@ -202,7 +202,7 @@ class Members {
     void forget_kept(WindowIndex window) {
         for (const auto& at : slots_) at->kept = std::min(at->kept, window);
     }
-    Quorum quorum() const { return {count(), geometry_.parities(), false}; }
+    Quorum quorum() const { return {.members = count(), .parities = geometry_.parities()}; }
     MemberSet in_sync() const;
 
     const Geometry& geometry_;

@@ -109,8 +109,9 @@ void WalkRows::inspect_window(WalkBatch& batch, std::uint32_t index) {
 /// What a scrub makes of a row whose P and Q do not match.
 WalkRows::Verdict WalkRows::judge(const StripRows& strips, StripeIndex stripe) const {
     const Geometry& geometry = context_.geometry;
-    Verdict verdict{geometry.parity_roles(), true,
-                    "parity and data differ; which strip is wrong cannot be told"};
+    Verdict verdict{.wrong = geometry.parity_roles(),
+                    .known = true,
+                    .text = "parity and data differ; which strip is wrong cannot be told"};
     if (geometry.parities() == 1) return verdict;
     using What = parity::Located::What;
     const parity::Located located = strips.locate();

@@ -238,20 +238,21 @@ class Chaos {
         switch (rng_.below(7)) {
             case 0:
                 if (platters_in_use().empty()) return;  // one died, and nobody knows yet
-                return spawn(sim.array->fail_member(role, false));
+                return spawn(sim.array->fail_member(role, Force::no));
             case 1:
                 return spawn(sim.array->remove_member(role));
             case 2: {
                 auto platter = fresh();
-                return spawn(sim.array->add_member(sim.disk(platter, newest()), false));
+                return spawn(sim.array->add_member(sim.disk(platter, newest()), Force::no));
             }
             case 3: {
                 if (platters_in_use().empty()) return;
                 auto platter = fresh();
-                return spawn(sim.array->replace_member(role, sim.disk(platter, newest()), false));
+                return spawn(
+                    sim.array->replace_member(role, sim.disk(platter, newest()), Force::no));
             }
             case 4:
-                return spawn(sim.array->start_scrub(rng_.chance(2)));
+                return spawn(sim.array->start_scrub(ScrubMode{rng_.chance(2)}));
             case 5:
                 return (void)sim.array->stop_scrub().has_value();
             default:
@@ -354,7 +355,7 @@ class Chaos {
             if (!sick) break;
             auto platter = fresh();
             spawn(sim.array->replace_member(std::to_string(*sick), sim.disk(platter, newest()),
-                                            false));
+                                            Force::no));
         }
         sim.settle();
         EXPECT_EQ(sim.array->status().health, Health::clean);

@@ -196,7 +196,7 @@ class SimArray {
     }
 
     /// Until it has begun.
-    Checked<Unit> scrub(bool repair) { return loop().run_until_done(array->start_scrub(repair)); }
+    Checked<Unit> scrub(ScrubMode mode) { return loop().run_until_done(array->start_scrub(mode)); }
     Result<void> run(IoRequest& request) {
         return loop_.run_until_done(run_one(array.get(), &request));
     }

@@ -174,7 +174,7 @@ TEST_F(Recovery, ARowLeavesTheListWhenItsParityIsDurable) {
     sim->settle();
     ASSERT_EQ(sim->array->status().configuration.bad_rows.size(), 1U);
     const std::string third = std::to_string(member_of(30, 2));
-    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member(third, false)));
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member(third, Force::no)));
     EXPECT_TRUE(reads_as_model(offset_of(30, 2), 16384));
 }
 

@@ -341,8 +341,8 @@ TEST_F(WithSpare, WaitsForAMemberThatAloneHasRows) {
             case Then::given_up:
                 EXPECT_FALSE(replace(1, Force::no));
                 ASSERT_TRUE(remove("m3"));
-                ASSERT_TRUE(sim->loop().run_until_done(
-                    sim->array->replace_member("1", sim->disk(sim->platters[3], "m3"), true)));
+                ASSERT_TRUE(sim->loop().run_until_done(sim->array->replace_member(
+                    "1", sim->disk(sim->platters[3], "m3"), Force::yes)));
                 break;
         }
         sim->loop().run_for(seconds(1));
@@ -443,7 +443,7 @@ TEST_F(Loss, WhatTwoLostMembersMayBringBackIsWrittenTogether) {
     for (const std::uint32_t member : {1U, 2U}) {
         sim->platters[member]->dead = false;
         const auto added = sim->loop().run_until_done(sim->array->add_member(
-            sim->disk(sim->platters[member], SimArray::path_of(member)), member == 1));
+            sim->disk(sim->platters[member], SimArray::path_of(member)), Force{member == 1}));
         ASSERT_TRUE(added) << added.error().text;
     }
     sim->settle();
@@ -607,7 +607,7 @@ TEST_F(Loss, WhatIsVoidAndCannotBeReadGetsTheZerosOfItsParity) {
     sim->platters[1]->bad_rows.clear();
     sim->platters[2]->bad_rows.insert(row);
     std::memset(sim->platters[2]->content.data() + row * row_size, 0x5a, row_size);
-    ASSERT_TRUE(sim->scrub(false));
+    ASSERT_TRUE(sim->scrub(ScrubMode::compare));
     sim->settle();
     sim->platters[2]->bad_rows.clear();
     Buffer fresh = random_bytes(sim->loop().rng(), row_size);
@@ -644,7 +644,7 @@ TEST_F(Loss, OnlyWhatWasRewrittenCountsAsCorrected) {
     EXPECT_GT(status.members[0].record.read_errors + status.members[1].record.read_errors, 0U);
     EXPECT_EQ(status.counters.reads_corrected, 0U) << "it could not be computed";
     sim->platters[1]->bad_rows.clear();
-    ASSERT_TRUE(sim->scrub(false));
+    ASSERT_TRUE(sim->scrub(ScrubMode::compare));
     sim->settle();
     EXPECT_EQ(sim->array->status().counters.reads_corrected, 1U);
     EXPECT_TRUE(sim->platters[0]->bad_rows.empty());
@@ -658,7 +658,7 @@ TEST_F(Loss, NothingIsSaidToBeRewrittenWhereNothingIsWritten) {
     }
     ASSERT_TRUE(sim->open_readonly());
     EXPECT_EQ(errors(), 0U);
-    ASSERT_TRUE(sim->scrub(false));
+    ASSERT_TRUE(sim->scrub(ScrubMode::compare));
     sim->settle();
     const std::string text = text_of_event("read_error");
     EXPECT_NE(text.find("nothing is written"), std::string::npos) << text;

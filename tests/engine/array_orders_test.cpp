@@ -22,16 +22,16 @@ void fill(SimArray& sim) {
     ASSERT_TRUE(sim.write(0, data));
 }
 Checked<Unit> add(SimArray& sim, const Platter& platter, const std::string& path,
-                  bool force = false) {
+                  Force force = Force::no) {
     return sim.loop().run_until_done(sim.array->add_member(sim.disk(platter, path), force));
 }
 Checked<Unit> replace(SimArray& sim, const std::string& name, const Platter& platter,
-                      const std::string& path, bool force = false) {
+                      const std::string& path, Force force = Force::no) {
     return sim.loop().run_until_done(
         sim.array->replace_member(name, sim.disk(platter, path), force));
 }
 Checked<Unit> fail(SimArray& sim, const std::string& name) {
-    return sim.loop().run_until_done(sim.array->fail_member(name, false));
+    return sim.loop().run_until_done(sim.array->fail_member(name, Force::no));
 }
 template <class T>
 Task<void> keep(Task<T> task, std::optional<T>* result) {
@@ -115,7 +115,7 @@ TEST(Orders, WhatIsForcedIsWipedAtBothEnds) {
     const auto platter = sim.make_platter();
     std::memset(platter->content.data(), 0x5a, platter->content.size());
     ASSERT_FALSE(add(sim, platter, "new"));
-    const auto added = add(sim, platter, "new", true);
+    const auto added = add(sim, platter, "new", Force::yes);
     ASSERT_TRUE(added) << added.error().text;
     const auto& bytes = platter->content;
     for (const std::uint64_t at : {std::uint64_t{0}, std::uint64_t{512}, std::uint64_t{3} << 20}) {
@@ -135,7 +135,7 @@ TEST(Orders, ASecondNameOfAMemberIsRefused) {
         for (auto& platter : sim.platters) platter->is_known = known;
         ASSERT_TRUE(sim.open());
         fill(sim);
-        for (const bool force : {false, true}) {
+        for (const Force force : {Force::no, Force::yes}) {
             const auto added = add(sim, sim.platters[1], "/dev/other", force);
             EXPECT_SAYS(text_of(added),
                         "/dev/other is a member of this array already: member 1 (m1)");
@@ -166,7 +166,7 @@ TEST(Orders, ACopyOfAMemberIsOtherDataAndNotTheMember) {
                 "copy: holds a copy of member 1 (m1), which is in use, which would be lost");
     EXPECT_SAYS(text_of(replace(sim, "2", copy, "copy")), "holds a copy of member 1");
     EXPECT_EQ(sim.state_of(2), MemberState::in_sync);
-    const auto forced = replace(sim, "2", copy, "copy", true);
+    const auto forced = replace(sim, "2", copy, "copy", Force::yes);
     ASSERT_TRUE(forced) << forced.error().text;
     sim.platters[2] = copy;
     sim.settle();
@@ -262,7 +262,7 @@ TEST(Orders, AMemberThatIsNeededIsRefusedBeforeTheNewOneIsTouched) {
     const auto platter = sim.make_platter();
     std::memset(platter->content.data(), 0x5a, platter->content.size());
     const Buffer before = platter->content;
-    EXPECT_SAYS(text_of(replace(sim, "1", platter, "new", true)), "is needed");
+    EXPECT_SAYS(text_of(replace(sim, "1", platter, "new", Force::yes)), "is needed");
     EXPECT_TRUE(platter->content == before);
     EXPECT_EQ(sim.state_of(1), MemberState::in_sync);
     sim.expect_content();
@@ -319,18 +319,18 @@ TEST(Orders, ARefusalSaysWhatKindOfObstacleThereIs) {
         EXPECT_FALSE(result);
         return result ? RefusalCode::io : result.error().code;
     };
-    EXPECT_EQ(code_of(sim.array->fail_member("9", false)), RefusalCode::not_found);
+    EXPECT_EQ(code_of(sim.array->fail_member("9", Force::no)), RefusalCode::not_found);
     EXPECT_EQ(code_of(sim.array->remove_member("/dev/nobody")), RefusalCode::not_found);
     EXPECT_EQ(code_of(sim.array->remove_member("1")), RefusalCode::conflict);
     // A path that the array does not know leads to a disk that it has.
     const DiskIdentity disk = member(sim, 1).identity;
     ASSERT_TRUE(disk.known());
     const MemberName link("/dev/disk/by-id/one", disk);
-    ASSERT_TRUE(sim.loop().run_until_done(sim.array->fail_member(link, false)));
+    ASSERT_TRUE(sim.loop().run_until_done(sim.array->fail_member(link, Force::no)));
     sim.settle();
     EXPECT_NE(member(sim, 1).record.path, "m1") << "the spare took its place";
     std::optional<Checked<Unit>> first;
-    sim.loop().tasks().spawn(keep(sim.array->fail_member("2", false), &first));
+    sim.loop().tasks().spawn(keep(sim.array->fail_member("2", Force::no), &first));
     // Under way, which is not yet said by whose turn it is.
     while (member(sim, 2).record.state == MemberState::in_sync) ASSERT_TRUE(sim.loop().step());
     ASSERT_FALSE(first);
@@ -341,8 +341,8 @@ TEST(Orders, ARefusalSaysWhatKindOfObstacleThereIs) {
     ASSERT_FALSE(*second);
     EXPECT_EQ(second->error().code, RefusalCode::busy);
     ASSERT_TRUE(sim.loop().run_until_done(sim.array->stop()));
-    EXPECT_EQ(code_of(sim.array->fail_member("2", false)), RefusalCode::stopping);
-    EXPECT_EQ(code_of(sim.array->start_scrub(false)), RefusalCode::stopping);
+    EXPECT_EQ(code_of(sim.array->fail_member("2", Force::no)), RefusalCode::stopping);
+    EXPECT_EQ(code_of(sim.array->start_scrub(ScrubMode::compare)), RefusalCode::stopping);
 }
 
 // ---- a scrub is ordered ----
@@ -359,14 +359,14 @@ TEST(ScrubOrder, EndsWhenTheWalkRuns) {
         sim.create();
         ASSERT_TRUE(sim.open());
         std::optional<Checked<Unit>> result;
-        sim.loop().tasks().spawn(keep(sim.array->start_scrub(false), &result));
+        sim.loop().tasks().spawn(keep(sim.array->start_scrub(ScrubMode::compare), &result));
         while (!result) {
             ASSERT_TRUE(sim.loop().step());
             EXPECT_TRUE(!scrubs(sim) || sim.has_event("scrub_started"));
         }
         ASSERT_TRUE(*result);
         EXPECT_TRUE(scrubs(sim));
-        const auto again = sim.scrub(true);
+        const auto again = sim.scrub(ScrubMode::repair);
         EXPECT_SAYS(text_of(again), "a scrub is running already");
         EXPECT_EQ(again.error().code, RefusalCode::busy);
         sim.settle();
@@ -388,7 +388,7 @@ TEST(ScrubOrder, WhatComesInItsWayWithdrawsIt) {
     const std::vector<Obstacle> obstacles{
         {"1 of 4 members lost", RefusalCode::conflict,
          [&](SimArray& sim) {
-             sim.loop().tasks().spawn(keep(sim.array->fail_member("1", false), &failed));
+             sim.loop().tasks().spawn(keep(sim.array->fail_member("1", Force::no), &failed));
          }},
         {"the scrub was stopped before it began", RefusalCode::conflict,
          [](SimArray& sim) { ASSERT_TRUE(sim.array->stop_scrub()); }},
@@ -404,7 +404,7 @@ TEST(ScrubOrder, WhatComesInItsWayWithdrawsIt) {
             sim.create();
             ASSERT_TRUE(sim.open());
             std::optional<Checked<Unit>> result;
-            sim.loop().tasks().spawn(keep(sim.array->start_scrub(true), &result));
+            sim.loop().tasks().spawn(keep(sim.array->start_scrub(ScrubMode::repair), &result));
             while (!sim.array->configuration().scrub) ASSERT_TRUE(sim.loop().step());
             ASSERT_FALSE(result);
             failed.reset();

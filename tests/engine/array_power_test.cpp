@@ -90,7 +90,7 @@ TEST(SimArrayPower, ARebuildGoesOnNoFurtherThanWhatIsDurable) {
     ASSERT_TRUE(sim.flush());
     auto platter = sim.make_platter();
     ASSERT_TRUE(sim.loop().run_until_done(
-        sim.array->replace_member("1", sim.disk(platter, sim.path_of(1)), false)));
+        sim.array->replace_member("1", sim.disk(platter, sim.path_of(1)), Force::no)));
     sim.platters[1] = platter;
     platter->delay_nanos = 3'000'000'000;  // so that it takes some checkpoints
     const auto position = [&] {
@@ -121,7 +121,7 @@ TEST(SimArrayPower, AMemberIsNotCalledRebuiltBeforeAStartWouldCountIt) {
         sim.loop().run_for(seconds(20));  // until nothing is marked any more
         auto platter = sim.make_platter();
         ASSERT_TRUE(sim.loop().run_until_done(
-            sim.array->replace_member("1", sim.disk(platter, sim.path_of(1)), false)));
+            sim.array->replace_member("1", sim.disk(platter, sim.path_of(1)), Force::no)));
         sim.platters[1] = platter;
         const auto is_told = [&] {
             return told == std::string("health") ? sim.array->status().health == Health::clean

@@ -107,7 +107,7 @@ std::unique_ptr<Command> replace(SimArray& sim, std::uint32_t role) {
     sim.platters[role] = sim.make_platter();
     return std::make_unique<Command>(
         sim, sim.array->replace_member(std::to_string(role), sim.disk(sim.platters[role], "new"),
-                                       false));
+                                       Force::no));
 }
 
 TEST(SimArrayRaces, AMemberThatFailsWhenItsRebuildEndsIsNotInSync) {
@@ -165,7 +165,7 @@ TEST(SimArrayRaces, ZeroingAndWalkingDoNotWaitForEachOther) {
         sim.create();
         ASSERT_TRUE(sim.open());
         Rng& rng = sim.loop().rng();
-        ASSERT_TRUE(sim.scrub(false));
+        ASSERT_TRUE(sim.scrub(ScrubMode::compare));
         Flight flight(sim);
         while (walked(sim) == 0) ASSERT_TRUE(sim.loop().step());
         while (!sim.array->status().walks.empty()) {
@@ -237,7 +237,7 @@ TEST(SimArrayRaces, ASpareTakesOverWhenAnOperatorFailsAMember) {
     sim.create();
     ASSERT_TRUE(sim.open());
     fill(sim);
-    ASSERT_TRUE(Command(sim, sim.array->fail_member("1", false)).wait());
+    ASSERT_TRUE(Command(sim, sim.array->fail_member("1", Force::no)).wait());
     sim.settle();
     sim.loop().run_for(seconds(1));
     sim.settle();
@@ -290,7 +290,7 @@ TEST(SimArrayRaces, AScrubPassesRowsThatCannotBeKnown) {
     const std::uint64_t row = SimArray::data_offset / row_size + 9;
     sim.platters[0]->bad_rows.insert(row);
     sim.platters[1]->bad_rows.insert(row);
-    ASSERT_TRUE(sim.scrub(true));
+    ASSERT_TRUE(sim.scrub(ScrubMode::repair));
     sim.settle();
     EXPECT_EQ(std::ranges::count(sim.events, "scrub_started"), 1);
     EXPECT_TRUE(sim.has_event("mismatch"));
@@ -308,7 +308,7 @@ TEST(SimArrayRaces, AScrubPassesRowsThatCannotBeKnown) {
     EXPECT_NE(sim.texts.at(static_cast<std::size_t>(done)).find(" bytes that can neither be read"),
               std::string::npos);
     fill(sim);  // a rewrite heals them
-    ASSERT_TRUE(sim.scrub(false));
+    ASSERT_TRUE(sim.scrub(ScrubMode::compare));
     sim.settle();
     EXPECT_EQ(sim.array->status().last_scrub->bytes_unknown, 0U);
     sim.expect_content();
@@ -326,7 +326,7 @@ TEST(SimArrayRaces, BadRowsOfSeveralMembersCloseTogetherAreMendedByAWalk) {
         }
         if (kind == WalkKind::scrubbing) {
             sim.platters[1]->content.data()[SimArray::data_offset + row_size] ^= std::byte{1};
-            ASSERT_TRUE(sim.scrub(true));
+            ASSERT_TRUE(sim.scrub(ScrubMode::repair));
         } else {
             ASSERT_TRUE(replace(sim, 4)->wait());
         }

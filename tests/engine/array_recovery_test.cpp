@@ -177,7 +177,7 @@ TEST_F(Recovery, AWriteThatWaitsForTheResyncGoesOnWhenAnotherMakesItsRowsTrue) {
 TEST_F(Recovery, AScrubOfAMemberThatAnswersNoReadsMarksNothing) {
     start(shape(Level::raid5, 31));
     sim->platters[1]->answers_no_reads = true;
-    ASSERT_TRUE(sim->scrub(false));
+    ASSERT_TRUE(sim->scrub(ScrubMode::compare));
     std::uint64_t marked = 0;
     while (!sim->array->status().walks.empty()) {
         ASSERT_TRUE(sim->loop().step());
@@ -225,10 +225,11 @@ TEST_F(Recovery, AMemberLostDuringTheResyncTakesRowsInDoubtWithIt) {
     ASSERT_TRUE(sim->array->status().recovery->stripes_left != 0);
     const std::uint32_t lost = member_of(40, 2);
     const auto refused =
-        sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), false));
+        sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), Force::no));
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().text.find("16384 bytes"), std::string::npos) << refused.error().text;
-    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), true)));
+    ASSERT_TRUE(
+        sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), Force::yes)));
     sim->settle();
     const auto bad = sim->array->status().configuration.bad_rows;
     ASSERT_FALSE(bad.empty());
@@ -328,7 +329,7 @@ TEST_F(Recovery, AMemberLostInTheLastFlushLeavesNothingInDoubt) {
 // It was away while the array went on; a record that it still has may be of a higher generation.
 TEST_F(Recovery, AMemberThatComesBackBringsNoRecordsAlong) {
     start(shape(Level::raid5, 15));
-    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member("0", false)));
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member("0", Force::no)));
     ASSERT_TRUE(sim->loop().run_until_done(sim->array->remove_member("0")));
     IntentRecord strange;
     strange.array = sim->array->configuration().array;
@@ -338,7 +339,7 @@ TEST_F(Recovery, AMemberThatComesBackBringsNoRecordsAlong) {
     std::memcpy(sim->platters[0]->content.data() + slots_end + intent_slot_offset(0, 1000),
                 bytes.data(), bytes.size());
     ASSERT_TRUE(sim->loop().run_until_done(
-        sim->array->add_member(sim->disk(sim->platters[0], "m0"), false)));
+        sim->array->add_member(sim->disk(sim->platters[0], "m0"), Force::no)));
     sim->settle();
     EXPECT_EQ(sim->state_of(0), MemberState::in_sync);
     tear(20, 1, Reached::data);

@@ -181,11 +181,11 @@ TEST(Raid6OfFour, GoesOnWithTwoOnlyWithItsTieBreaker) {
     SimArray array({.level = Level::raid6, .members = 4, .stripes = 8});
     array.make();
     fill(array);
-    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2", false)));
-    const auto refused = array.loop().run_until_done(array.array->fail_member("0", false));
+    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2", Force::no)));
+    const auto refused = array.loop().run_until_done(array.array->fail_member("0", Force::no));
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().text.find("member 0, which breaks ties"), std::string::npos);
-    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("1", false)));
+    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("1", Force::no)));
     fill(array);
     array.expect_content();
     ASSERT_TRUE(array.stop());
@@ -197,7 +197,7 @@ TEST(Raid6OfFour, WritesNothingWithoutItAndLosesNothing) {
     SimArray array({.level = Level::raid6, .members = 4, .stripes = 8});
     array.make();
     fill(array);
-    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2", false)));
+    ASSERT_TRUE(array.loop().run_until_done(array.array->fail_member("2", Force::no)));
     array.platters[0]->dead = true;
     const std::uint64_t stripe = array.geometry().stripe_data_size();
     Buffer bytes = random_bytes(array.loop().rng(), stripe);

@@ -142,7 +142,7 @@ TEST(ArraySpace, AResyncOfThinMembersTakesNoSpace) {
 /// What a rebuild of member 1 onto `platter` writes into the data, in bytes.
 std::uint64_t rebuild_onto(SimArray& sim, std::size_t platter) {
     EXPECT_TRUE(sim.loop().run_until_done(sim.array->replace_member(
-        "1", sim.disk(sim.platters[platter], SimArray::path_of(platter)), true)));
+        "1", sim.disk(sim.platters[platter], SimArray::path_of(platter)), Force::yes)));
     sim.settle();
     EXPECT_EQ(sim.state_of(1), MemberState::in_sync);
     return sim.array->status().members[1].bytes_written;
@@ -200,7 +200,8 @@ TEST(ArraySpace, ZerosThatARebuildFindsAreDurableWhenItIsDone) {
     std::memset(used.content.data() + SimArray::data_offset, 0x77,
                 used.content.size() - SimArray::data_offset);
     sim.platters[0]->delay_nanos = seconds(2).value;  // the rebuild waits for its first reads
-    ASSERT_TRUE(sim.loop().run_until_done(sim.array->replace_member("1", std::move(disk), true)));
+    ASSERT_TRUE(
+        sim.loop().run_until_done(sim.array->replace_member("1", std::move(disk), Force::yes)));
     sim.loop().run_for(seconds(1));
     // Behind the rebuild's back, after everything that joining flushes: into the cache only.
     used.change(SimArray::data_offset, nullptr, used.content.size() - SimArray::data_offset, false,

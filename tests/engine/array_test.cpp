@@ -124,7 +124,7 @@ TEST(SimArray, LosesNothingWithAsManyMembersLostAsTheLevelAllows) {
         for (std::uint32_t i = 0; i != lost; ++i) {
             const std::uint32_t role = (first + i * 2) % shape.members;
             const auto failed =
-                sim.loop().run_until_done(sim.array->fail_member(std::to_string(role), false));
+                sim.loop().run_until_done(sim.array->fail_member(std::to_string(role), Force::no));
             ASSERT_TRUE(failed) << failed.error().text;
             std::memset(sim.platters[role]->content.data() + SimArray::data_offset, 0xee,
                         sim.platters[role]->content.size() - SimArray::data_offset);
@@ -155,7 +155,7 @@ TEST(SimArray, AMemberThatDiesUnderLoadIsNoticedAndReplaced) {
         EXPECT_EQ(sim.state_of(dead), MemberState::faulty);
         sim.platters[dead] = sim.make_platter();
         const auto replaced = sim.loop().run_until_done(sim.array->replace_member(
-            std::to_string(dead), sim.disk(sim.platters[dead], "new"), false));
+            std::to_string(dead), sim.disk(sim.platters[dead], "new"), Force::no));
         ASSERT_TRUE(replaced) << replaced.error().text;
         for (int round = 0; round != 6; ++round) run_burst(sim, 12);
         sim.settle();
@@ -197,7 +197,7 @@ TEST(SimArray, ARebuildGoesOnWhereItWasAfterARestart) {
     run_burst(sim, 24);
     sim.platters[2] = sim.make_platter();
     const auto replaced = sim.loop().run_until_done(
-        sim.array->replace_member("2", sim.disk(sim.platters[2], "m2"), false));
+        sim.array->replace_member("2", sim.disk(sim.platters[2], "m2"), Force::no));
     ASSERT_TRUE(replaced) << replaced.error().text;
     while (sim.array->status().walks.empty() ||
            sim.array->status().walks[0].position < (1u << 20)) {
@@ -227,7 +227,7 @@ TEST(SimArray, ReadErrorsAreAnsweredFromTheOthersAndRewritten) {
         }
         sim.expect_content();
         for (int round = 0; round != 4; ++round) run_burst(sim, 12);
-        ASSERT_TRUE(sim.scrub(true));
+        ASSERT_TRUE(sim.scrub(ScrubMode::repair));
         sim.settle();
         for (const auto& platter : sim.platters) EXPECT_TRUE(platter->bad_rows.empty());
         sim.expect_content();
@@ -291,11 +291,11 @@ TEST(SimArray, AScrubLocatesTheWrongStripOfRaid6AndRepairsThatOne) {
         sim.platters[i]->content.data()[SimArray::data_offset + i * 3 * row_size + 5] ^=
             std::byte{0x40};
     }
-    ASSERT_TRUE(sim.scrub(false));
+    ASSERT_TRUE(sim.scrub(ScrubMode::compare));
     sim.settle();
     EXPECT_EQ(sim.array->status().last_scrub->mismatches, 6);
     EXPECT_EQ(sim.array->status().last_scrub->repaired, 0);
-    ASSERT_TRUE(sim.scrub(true));
+    ASSERT_TRUE(sim.scrub(ScrubMode::repair));
     sim.settle();
     EXPECT_EQ(sim.array->status().last_scrub->repaired, 6);
     sim.expect_content();
@@ -312,11 +312,11 @@ TEST(SimArray, AScrubOfRaid5ReportsAndRewritesParityOnlyWhenTold) {
     sim.platters[p]
         ->content.data()[SimArray::data_offset + geometry.strip_offset(StripeIndex{3})] ^=
         std::byte{1};
-    ASSERT_TRUE(sim.scrub(false));
+    ASSERT_TRUE(sim.scrub(ScrubMode::compare));
     sim.settle();
     EXPECT_EQ(sim.array->status().last_scrub->mismatches, 1);
     EXPECT_TRUE(sim.has_event("mismatch"));
-    ASSERT_TRUE(sim.scrub(true));
+    ASSERT_TRUE(sim.scrub(ScrubMode::repair));
     sim.settle();
     sim.expect_parity();
     sim.expect_content();
@@ -346,9 +346,9 @@ TEST(SimArray, MoreLossesThanTheLevelAllowsAreAnErrorNotGarbage) {
     sim.create();
     ASSERT_TRUE(sim.open());
     run_burst(sim, 12);
-    const auto failed = sim.loop().run_until_done(sim.array->fail_member("0", false));
+    const auto failed = sim.loop().run_until_done(sim.array->fail_member("0", Force::no));
     ASSERT_TRUE(failed);
-    const auto refused = sim.loop().run_until_done(sim.array->fail_member("1", false));
+    const auto refused = sim.loop().run_until_done(sim.array->fail_member("1", Force::no));
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().text.find("is needed"), std::string::npos);
     sim.platters[1]->dead = true;
@@ -379,8 +379,8 @@ TEST(SimArray, AReadonlyArrayIsScrubbedAndNothingIsWritten) {
     std::uint64_t writes = 0;
     for (const auto& platter : sim.platters) writes += platter->writes;
     ASSERT_TRUE(sim.open_readonly());
-    EXPECT_FALSE(sim.scrub(true));
-    ASSERT_TRUE(sim.scrub(false));
+    EXPECT_FALSE(sim.scrub(ScrubMode::repair));
+    ASSERT_TRUE(sim.scrub(ScrubMode::compare));
     sim.settle();
     EXPECT_EQ(sim.array->status().last_scrub->mismatches, 1);
     ASSERT_TRUE(sim.stop());

@@ -116,7 +116,7 @@ TEST_F(AssemblyIntent, EveryNodesNewestRecordCounts) {
 
 TEST_F(AssemblyIntent, AMemberThatTakesNoPartHasNoSay) {
     make(Level::raid5, 4);
-    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member("1", false)));
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member("1", Force::no)));
     sim->loop().run_for(seconds(10));
     put(1, generation + 50, other);
     put(2, generation + 40, some);
@@ -188,7 +188,7 @@ TEST_F(AssemblyIntent, BytesOfSomethingElseAreLeftAlone) {
 TEST_F(AssemblyIntent, ForceTellsWhatWasBeingWrittenLast) {
     make(Level::raid5, 4);
     const Buffer behind = sim->platters[2]->content;
-    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member("1", false)));
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member("1", Force::no)));
     sim->loop().run_for(seconds(10));
     put(0, generation + 50, some);
     sim->kill();

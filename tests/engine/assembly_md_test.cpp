@@ -230,7 +230,7 @@ TEST(AssemblyOfMd, ANewMemberIsLikeItsSiblings) {
     Uuid uuid;
     uuid.bytes[2] = 9;
     auto prepared =
-        test::run(prepare_new_member(*fresh, uuid, c, assembly->places[0].metadata, false));
+        test::run(prepare_new_member(*fresh, uuid, c, assembly->places[0].metadata, Force::no));
     ASSERT_TRUE(prepared) << prepared.error().text;
     EXPECT_EQ(prepared->before, std::nullopt);
     MemberRecord& record = *c.member(MemberIndex{3});
@@ -261,25 +261,25 @@ TEST(NewMember, IsLookedAtFirst) {
     ASSERT_TRUE(assembly) << assembly.error().text;
     const Configuration& c = assembly->configuration;
     const MemberMetadata& sibling = assembly->places[0].metadata;
-    const auto prepare = [&](test::MemoryDisk& disk, bool force) {
+    const auto prepare = [&](test::MemoryDisk& disk, Force force) {
         return test::run(prepare_new_member(disk, Uuid{}, c, sibling, force));
     };
     // One of this array that was away.
-    const auto back = prepare(*members.disks[4], false);
+    const auto back = prepare(*members.disks[4], Force::no);
     ASSERT_TRUE(back) << back.error().text;
     EXPECT_EQ(back->before, assembly->places[4].metadata.uuid);
     // One of another array.
     Members other = open_fixture(md_fixture("raid6-64k"));
-    const auto foreign = prepare(*other.disks[0], false);
+    const auto foreign = prepare(*other.disks[0], Force::no);
     ASSERT_FALSE(foreign);
     EXPECT_PRED2(has, foreign.error().text, "holds a member of md array");
-    EXPECT_TRUE(prepare(*other.disks[0], true));
+    EXPECT_TRUE(prepare(*other.disks[0], Force::yes));
     EXPECT_EQ(std::to_integer<int>(other.disks[0]->content().data()[4096]), 0);
     // Something else, at the front or at the end.
     for (const std::uint64_t at : {std::uint64_t{1080}, std::uint64_t{(1u << 21) - 1}}) {
         test::MemoryDisk full("/full", 1u << 21);
         full.content().data()[at] = std::byte{0x53};
-        const auto refused = prepare(full, false);
+        const auto refused = prepare(full, Force::no);
         ASSERT_FALSE(refused);
         EXPECT_PRED2(has, refused.error().text, "/full: holds data of something else");
     }

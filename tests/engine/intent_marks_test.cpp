@@ -105,11 +105,12 @@ TEST(IntentMarks, WhatNobodyUsedForAWhileGoes) {
     marks.hold(again);
     marks.release(again);
     for (std::uint64_t i = 1; i != IntentMarks::linger_ticks; ++i) marks.tick();
-    EXPECT_TRUE(marks.has_stale(false)) << "stripe 10, which is not flushed";
-    EXPECT_FALSE(marks.has_stale(true));
+    EXPECT_TRUE(marks.has_stale(IntentMarks::Stale::unflushed))
+        << "stripe 10, which is not flushed";
+    EXPECT_FALSE(marks.has_stale(IntentMarks::Stale::droppable));
     marks.flushed(marks.flush_begins());
-    EXPECT_TRUE(marks.has_stale(true));
-    EXPECT_FALSE(marks.has_stale(false));
+    EXPECT_TRUE(marks.has_stale(IntentMarks::Stale::droppable));
+    EXPECT_FALSE(marks.has_stale(IntentMarks::Stale::unflushed));
     marks.drop_stale();
     EXPECT_EQ(marks.find(StripeIndex{10}), nullptr);
     EXPECT_NE(marks.find(StripeIndex{20}), nullptr);

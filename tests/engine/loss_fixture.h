@@ -16,9 +16,6 @@ namespace braid::sim {
 inline constexpr std::uint64_t strip = 16u << 10;
 inline constexpr std::uint64_t first_row = SimArray::data_offset / row_size;
 
-/// Whether an order is to be carried out whatever it costs.
-enum class Force { no, yes };
-
 class Loss : public testing::Test {
   protected:
     SimArrayOptions shape(Level level, std::uint64_t seed) {
@@ -54,19 +51,18 @@ class Loss : public testing::Test {
     }
     void flush() { ASSERT_TRUE(sim->flush()); }
     Checked<Unit> fail(std::uint32_t member, Force force) {
-        return sim->loop().run_until_done(
-            sim->array->fail_member(std::to_string(member), force == Force::yes));
+        return sim->loop().run_until_done(sim->array->fail_member(std::to_string(member), force));
     }
     Checked<Unit> replace(std::uint32_t member, Force force) {
         auto platter = sim->make_platter();
-        const auto done = sim->loop().run_until_done(sim->array->replace_member(
-            std::to_string(member), sim->disk(platter, "new"), force == Force::yes));
+        const auto done = sim->loop().run_until_done(
+            sim->array->replace_member(std::to_string(member), sim->disk(platter, "new"), force));
         if (done) sim->platters[member] = platter;
         return done;
     }
     Checked<Unit> add_back(std::uint32_t member) {
         return sim->loop().run_until_done(sim->array->add_member(
-            sim->disk(sim->platters[member], SimArray::path_of(member)), false));
+            sim->disk(sim->platters[member], SimArray::path_of(member)), Force::no));
     }
     std::vector<std::size_t> all_but(std::size_t lost) const {
         std::vector<std::size_t> left;

@@ -137,7 +137,7 @@ TEST(MdWorld, LogicalBlocksStayAndNewMembersGetThem) {
     const Uuid uuid = kit.now.members[3].uuid;
     std::memset(kit.disks[3]->content().data(), 0, kit.disks[3]->content().size());
     auto prepared = test::run(
-        prepare_new_member(*kit.disks[3], uuid, kit.now, assembly->places[0].metadata, false));
+        prepare_new_member(*kit.disks[3], uuid, kit.now, assembly->places[0].metadata, Force::no));
     ASSERT_TRUE(prepared) << prepared.error().text;
     kit.held[3] = std::move(prepared->metadata);
     ASSERT_TRUE(kit.start());

@@ -242,7 +242,7 @@ void expect_emptied(test::MemoryDisk& disk, Kit& kit, const char* what) {
     put(disk, record_of(kit, 1001, some));
     slot_at(disk, 9)[17] = std::byte{1};
     const Uuid uuid = test::uuid_of(0xee, 1);
-    auto prepared = test::run(prepare_new_member(disk, uuid, kit.now, kit.held[0], false));
+    auto prepared = test::run(prepare_new_member(disk, uuid, kit.now, kit.held[0], Force::no));
     ASSERT_TRUE(prepared) << what << ": " << prepared.error().text;
     EXPECT_EQ(std::memcmp(slot_at(disk, 0), intent_magic.data(), 8), 0)
         << what << ": it does not belong to the array yet, so it keeps what it has";
@@ -267,7 +267,7 @@ TEST(IntentArea, ANewMemberBringsNoRecordsAlong) {
     test::MemoryDisk blank("/blank", kit.now.members[0].size);
     std::memset(blank.content().data() + slots_end + (800u << 10), 5, 4096);
     const Uuid uuid = test::uuid_of(0xee, 2);
-    auto prepared = test::run(prepare_new_member(blank, uuid, kit.now, kit.held[0], false));
+    auto prepared = test::run(prepare_new_member(blank, uuid, kit.now, kit.held[0], Force::no));
     ASSERT_TRUE(prepared) << prepared.error().text;
     Configuration next = kit.now;
     next.members[2].uuid = uuid;
@@ -288,7 +288,7 @@ TEST(IntentArea, APowerCutWhileAMemberJoinsNeverShowsAnOldRecord) {
         std::memcpy(disk.content().data() + md_superblock_offset,
                     kit.disks[2]->content().data() + md_superblock_offset, row_size);
         const Uuid uuid = test::uuid_of(0xee, 1);
-        auto prepared = test::run(prepare_new_member(disk, uuid, kit.now, kit.held[0], false));
+        auto prepared = test::run(prepare_new_member(disk, uuid, kit.now, kit.held[0], Force::no));
         ASSERT_TRUE(prepared);
         Configuration next = kit.now;
         next.members[2].uuid = uuid;

@@ -94,7 +94,7 @@ class Recovery : public testing::Test {
         auto platter = sim->make_platter();
         sim->platters[lost] = platter;
         ASSERT_TRUE(sim->loop().run_until_done(
-            sim->array->add_member(sim->disk(platter, SimArray::path_of(lost)), true)));
+            sim->array->add_member(sim->disk(platter, SimArray::path_of(lost)), Force::yes)));
         sim->settle();
     }
     /// Row 1 of data strip `role` of stripe 30, on its member.
@@ -106,11 +106,11 @@ class Recovery : public testing::Test {
     void rebuild_beside_unreadable_row() {
         const std::uint32_t lost = member_of(30, 0);
         ASSERT_TRUE(
-            sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), false)));
+            sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), Force::no)));
         sim->platters[member_of(30, 1)]->bad_rows.insert(unreadable_row());
         auto platter = sim->make_platter();
         ASSERT_TRUE(sim->loop().run_until_done(sim->array->replace_member(
-            std::to_string(lost), sim->disk(platter, SimArray::path_of(lost)), false)));
+            std::to_string(lost), sim->disk(platter, SimArray::path_of(lost)), Force::no)));
         sim->platters[lost] = platter;
         sim->settle();
     }

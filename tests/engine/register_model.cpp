@@ -117,7 +117,7 @@ Model::Decision Model::decide(const State& state, const Answers& answers) const 
         if (may_become_in_sync(newest, known, complete)) to.rebuilt.add(MemberIndex{place});
     });
     const bool witness = bounds_.witness && answers.reached.has(MemberIndex{bounds_.members});
-    to.enough = quorum_.is_enough(to.counts, witness);
+    to.enough = quorum_.is_enough(to.counts, Witness{witness});
     if (wrong(Wrong::enough_of_who_is_left)) {
         const std::uint32_t left = parts(state, to.newest.proposer, has_sync).size();
         to.enough = !to.counts.empty() && to.counts.size() + bounds_.parities >= left;

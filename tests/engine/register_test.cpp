@@ -92,7 +92,7 @@ TEST(RegisterQuorum, IsNLessPAndTheTieBreakerWhereTwoNeedNotMeet) {
     for (const Quorum& quorum : quorums()) {
         for (std::uint64_t bits = 0; bits != std::uint64_t{1} << quorum.members; ++bits) {
             for (const bool witness : {false, true}) {
-                EXPECT_EQ(quorum.is_enough(MemberSet{bits}, witness),
+                EXPECT_EQ(quorum.is_enough(MemberSet{bits}, Witness{witness}),
                           is_enough_by_count(quorum, bits, witness))
                     << quorum.members << "-" << quorum.parities << " set " << bits;
             }
@@ -101,12 +101,13 @@ TEST(RegisterQuorum, IsNLessPAndTheTieBreakerWhereTwoNeedNotMeet) {
     const Quorum raid6_of_four{4, 2, false};
     EXPECT_TRUE(raid6_of_four.is_enough(set_of({0, 3})));
     EXPECT_FALSE(raid6_of_four.is_enough(set_of({1, 2})));
-    EXPECT_FALSE(raid6_of_four.is_enough(set_of({1, 2}), true));  // there is no witness
+    EXPECT_FALSE(
+        raid6_of_four.is_enough(set_of({1, 2}), Witness::promised));  // there is no witness
     EXPECT_TRUE(raid6_of_four.is_enough(set_of({1, 2, 3})));
     const Quorum with_witness{4, 2, true};
-    EXPECT_TRUE(with_witness.is_enough(set_of({1, 2}), true));
-    EXPECT_FALSE(with_witness.is_enough(set_of({0, 1}), false));
-    EXPECT_TRUE(with_witness.is_enough(set_of({0, 1, 2}), false));
+    EXPECT_TRUE(with_witness.is_enough(set_of({1, 2}), Witness::promised));
+    EXPECT_FALSE(with_witness.is_enough(set_of({0, 1}), Witness::silent));
+    EXPECT_TRUE(with_witness.is_enough(set_of({0, 1, 2}), Witness::silent));
 }
 
 /// Any two sets that are enough share a member, or the witness; and all members less any p, and
@@ -118,7 +119,8 @@ TEST(RegisterQuorum, AnyTwoSetsThatAreEnoughShareOne) {
         std::vector<std::uint64_t> enough;
         for (std::uint64_t bits = 0; bits != std::uint64_t{1} << registers; ++bits) {
             const bool witness = quorum.witness && ((bits >> quorum.members) & 1) != 0;
-            if (quorum.is_enough(MemberSet{bits & members}, witness)) enough.push_back(bits);
+            if (quorum.is_enough(MemberSet{bits & members}, Witness{witness}))
+                enough.push_back(bits);
         }
         for (const std::uint64_t one : enough) {
             for (const std::uint64_t other : enough) {
@@ -136,7 +138,7 @@ TEST(RegisterQuorum, AnyTwoSetsThatAreEnoughShareOne) {
             if (!quorum.witness && quorum.members == 2 * quorum.parities && (lost & 1) != 0) {
                 continue;
             }
-            EXPECT_TRUE(quorum.is_enough(MemberSet{members & ~lost}, quorum.witness));
+            EXPECT_TRUE(quorum.is_enough(MemberSet{members & ~lost}, Witness{quorum.witness}));
         }
     }
 }

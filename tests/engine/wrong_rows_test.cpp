@@ -81,7 +81,7 @@ TEST(WrongRows, AScrubNamesAllAndTheLogManyTogether) {
         sim.platters[0]->content.data()[sim::SimArray::data_offset + stripe * (16u << 10) + 5000] ^=
             std::byte{1};
     }
-    ASSERT_TRUE(sim.scrub(false));
+    ASSERT_TRUE(sim.scrub(ScrubMode::compare));
     sim.settle();
     EXPECT_EQ(sim.array->status().last_scrub->mismatches, 400u);
     EXPECT_EQ(sim.wrong.size(), 400u);
@@ -92,7 +92,7 @@ TEST(WrongRows, AScrubNamesAllAndTheLogManyTogether) {
                                             "380 more places with 380 rows, between stripe ");
                                     }),
               1);
-    ASSERT_TRUE(sim.scrub(true));
+    ASSERT_TRUE(sim.scrub(ScrubMode::repair));
     sim.settle();
     sim.expect_parity();
 }
@@ -112,7 +112,7 @@ TEST(WrongRows, AnArrayInDoubtIsNotScrubbedAndSaysWhatHelps) {
     for (const std::string& text : sim.texts) {
         EXPECT_EQ(text.find("made true again"), std::string::npos) << text;
     }
-    const auto refused = sim.scrub(false);
+    const auto refused = sim.scrub(ScrubMode::compare);
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().text.find("braid check --repair"), std::string::npos);
     EXPECT_TRUE(sim.stop());

@@ -31,7 +31,7 @@ TEST(Bridge, WhatIsWrittenIsRead) {
     LoopThread server;
     Bridge bridge(server.loop(), server.array());
     const Buffer written = pattern(70'001, 1);
-    ASSERT_TRUE(bridge.write(12'345, written.view(), true));
+    ASSERT_TRUE(bridge.write(12'345, written.view(), {.fua = true}));
     for (const bool direct : {false, true}) {
         server.array().direct = direct;
         Buffer back(written.size());
@@ -49,7 +49,7 @@ TEST(Bridge, RequestsBeyondTheEnginesLimitAreCut) {
     LoopThread server;
     Bridge bridge(server.loop(), server.array());
     const Buffer written = pattern(request_size_max + 5000, 2);
-    ASSERT_TRUE(bridge.write(0, written.view(), false));
+    ASSERT_TRUE(bridge.write(0, written.view()));
     Buffer back(written.size());
     ASSERT_TRUE(bridge.read(0, back.span()));
     EXPECT_EQ(back, written);
@@ -67,7 +67,7 @@ TEST(Bridge, ErrorsComeBack) {
     Bridge bridge(server.loop(), server.array());
     server.array().fails_with = Errc::readonly;
     const Buffer bytes(512);
-    const auto result = bridge.write(0, bytes.view(), false);
+    const auto result = bridge.write(0, bytes.view());
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().code, Errc::readonly);
     EXPECT_FALSE(bridge.flush());
@@ -93,7 +93,7 @@ TEST(Bridge, ManyThreads) {
                 const std::uint64_t size = 1 + rng.below(5000);
                 const std::uint64_t offset = number * share + rng.below(share - size);
                 const Buffer written = pattern(size, rng.next());
-                ASSERT_TRUE(bridge.write(offset, written.view(), false));
+                ASSERT_TRUE(bridge.write(offset, written.view()));
                 Buffer back(size);
                 ASSERT_TRUE(bridge.read(offset, back.span()));
                 ASSERT_EQ(back, written);

@@ -110,26 +110,26 @@ class FakeArray final : public Array {
         status.events.push_back({1, 1700000000, Severity::error, "member_failed", "it failed"});
         return status;
     }
-    Task<Checked<Unit>> fail_member(MemberName name, bool force) override {
+    Task<Checked<Unit>> fail_member(MemberName name, Force force) override {
         BRAID_CO_TRY(const std::string role, find(name));
-        co_return co_await order("fail " + role + (force ? " force" : ""));
+        co_return co_await order("fail " + role + (force == Force::yes ? " force" : ""));
     }
     Task<Checked<Unit>> remove_member(MemberName name) override {
         BRAID_CO_TRY(const std::string role, find(name));
         co_return co_await order("remove " + role);
     }
-    Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, bool force) override {
-        return order("add " + disk->info().path + (force ? " force" : ""));
+    Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, Force force) override {
+        return order("add " + disk->info().path + (force == Force::yes ? " force" : ""));
     }
     Task<Checked<Unit>> replace_member(MemberName name, std::unique_ptr<Disk> disk,
-                                       bool force) override {
+                                       Force force) override {
         BRAID_CO_TRY(const std::string role, find(name));
         co_return co_await order("replace " + role + " " + disk->info().path +
-                                 (force ? " force" : ""));
+                                 (force == Force::yes ? " force" : ""));
     }
-    Task<Checked<Unit>> start_scrub(bool repair) override {
+    Task<Checked<Unit>> start_scrub(ScrubMode mode) override {
         if (refuses_scrub) co_return Refusal{"no scrub now", *refuses_scrub};
-        orders.push_back(repair ? "scrub repair" : "scrub");
+        orders.push_back(mode == ScrubMode::repair ? "scrub repair" : "scrub");
         co_return Unit{};
     }
     Checked<Unit> stop_scrub() override { return Refusal{"no scrub runs"}; }

@@ -245,7 +245,7 @@ void Point::begin() {
             sim.platters[member] = platter;
             away_ = none;
             return sim.loop().tasks().spawn(
-                keep(sim.array->add_member(sim.disk(platter, SimArray::path_of(member)), false),
+                keep(sim.array->add_member(sim.disk(platter, SimArray::path_of(member)), Force::no),
                      &command_done_));
         }
     }

@@ -120,7 +120,7 @@ void Simulation::create() {
     if (!is_within()) oracle_->allow_unknown();
     Names all;
     for (const auto& [path, platter] : disks_) all.push_back(path);
-    const Started started = open(all, false, false, false);
+    const Started started = open(all, {});
     BRAID_REQUIRE(started == Started::yes);
 }
 

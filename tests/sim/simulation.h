@@ -164,7 +164,7 @@ class Simulation {
     void fail_by_order(std::uint32_t role);
     void spawn(std::string name, Task<Checked<Unit>> task);
     void add_any();
-    void replace(std::uint32_t role, bool force);
+    void replace(std::uint32_t role, Force force);
     bool was_full() const;
     std::uint64_t listed_of(std::uint32_t role) const;
     void check_unforced();
@@ -173,7 +173,7 @@ class Simulation {
     void look_at_intent();
     void note_intent();
     void corrupt();
-    bool start_scrub(bool repair);
+    bool start_scrub(ScrubMode mode);
     void finish_scrub(std::uint64_t repaired);
     void take_snapshot();
     Snapshot snapshot_of(const std::string& path, bool at_rest) const;
@@ -207,9 +207,14 @@ class Simulation {
     Names choose_members(std::set<std::uint32_t>& absent);
     void copy_at_rest();
     void roll_back(std::set<std::uint32_t>& absent);
-    Started open(const Names& given, bool readonly, bool force, bool may_crash);
+    struct Start {
+        bool readonly{false};
+        bool force{false};
+        bool may_crash{false};
+    };
+    Started open(const Names& given, Start start);
     void check_extent();
-    void look_readonly(const Names& given, bool force);
+    void look_readonly(const Names& given);
     /// The start was refused: may it be?
     void check_refusal(const Names& given);
     void restart_with_all();

@@ -73,7 +73,7 @@ Simulation::Started Simulation::open_until_written(const std::string& lone) {
         }
         return true;
     };
-    const Started started = open(all_members(), false, false, false);
+    const Started started = open(all_members(), {});
     dies_when_ = {};
     for (auto& [path, other] : disks_) {
         if (path != lone) other->delay_nanos -= std::min(other->delay_nanos, slow_nanos);
@@ -257,12 +257,13 @@ void Simulation::order_with_second_path() {
     const auto role = static_cast<std::uint32_t>(rng_.below(options_.members));
     const bool cable = rng_.chance(2);
     const bool adds = rng_.chance(2);
-    const bool force = rng_.chance(2);
+    const Force force{rng_.chance(2)};
     const std::vector<MemberRecord> before = configuration().members;
     const std::uint64_t sick = count_sick();
-    const std::string what = fmt::format(
-        "{} {}{}, a second path of {}{}", adds ? "add" : fmt::format("replace {} by", role),
-        path + "-again", force ? " by force" : "", path, cable ? ", by another cable" : "");
+    const std::string what = fmt::format("{} {}{}, a second path of {}{}",
+                                         adds ? "add" : fmt::format("replace {} by", role),
+                                         path + "-again", force == Force::yes ? " by force" : "",
+                                         path, cable ? ", by another cable" : "");
     auto disk = second_path(path, cable);
     spawn(what, adds ? array_->add_member(std::move(disk), force)
                      : array_->replace_member(std::to_string(role), std::move(disk), force));
@@ -313,7 +314,7 @@ void Simulation::start_with_second_path(const Names& given) {
     Names twice = given;
     twice.push_back(path + "-again");
     disks_[twice.back()] = disks_.at(path);
-    const Started started = open(twice, false, rng_.chance(2), false);
+    const Started started = open(twice, {.force = rng_.chance(2)});
     disks_.erase(twice.back());
     if (failed()) return;
     const bool named = refusal_.find(twice.back()) != std::string::npos;

@@ -74,7 +74,7 @@ void Simulation::mend_members() {
         if (!run_until(ended, 3600'000'000'000, "rebuilds at the end", poll_nanos)) return;
         const std::set<std::uint32_t> weak = weak_roles();
         if (weak.empty()) break;
-        replace(*weak.begin(), true);
+        replace(*weak.begin(), Force::yes);
         run_until(
             [this] {
                 watch();
@@ -132,7 +132,7 @@ void Simulation::rewrite_listed_rows() {
 /// The array's own opinion of its parity.
 void Simulation::check_scrub() {
     if (failed()) return;
-    if (start_scrub(false)) finish_scrub(0);
+    if (start_scrub(ScrubMode::compare)) finish_scrub(0);
 }
 
 /// Nothing is written for a while: no stripe stays marked.
@@ -210,7 +210,7 @@ void Simulation::check_degraded_reads() {
             if (record.role && !absent.contains(raw(*record.role))) given.push_back(record.path);
         }
         // Force: with a tie the absent ones might be newer, and here they are not.
-        if (open(given, true, true, false) != Started::yes) {
+        if (open(given, {.readonly = true, .force = true}) != Started::yes) {
             if (!failed()) fail(Outcome::wrong_data, "a degraded start was refused: " + refusal_);
             return;
         }

@@ -10,6 +10,13 @@
 #include "tests/sim/simulation.h"
 
 namespace braid::sim {
+namespace {
+
+const char* name_of(ScrubMode mode) {
+    return mode == ScrubMode::repair ? "scrub and repair" : "scrub";
+}
+
+}  // namespace
 
 std::shared_ptr<SimPlatter> Simulation::platter_of(const std::string& path) const {
     const auto found = disks_.find(path);
@@ -303,12 +310,12 @@ void Simulation::add_any() {
     const std::string path =
         idle.empty() || rng_.chance(2) ? fresh_platter() : idle[rng_.below(idle.size())];
     spawn("add " + path,
-          array_->add_member(std::make_unique<SimDisk>(loop_, disks_.at(path), path), true));
+          array_->add_member(std::make_unique<SimDisk>(loop_, disks_.at(path), path), Force::yes));
 }
 
-void Simulation::replace(std::uint32_t role, bool force) {
+void Simulation::replace(std::uint32_t role, Force force) {
     const std::string path = fresh_platter();
-    spawn(fmt::format("replace {} by {}{}", role, path, force ? " by force" : ""),
+    spawn(fmt::format("replace {} by {}{}", role, path, force == Force::yes ? " by force" : ""),
           array_->replace_member(std::to_string(role),
                                  std::make_unique<SimDisk>(loop_, disks_.at(path), path), force));
 }
@@ -359,10 +366,10 @@ void Simulation::note_intent() {
 
 void Simulation::fail_by_order(std::uint32_t role) {
     ++figures_.losses;
-    const bool force = rng_.chance(3);
-    spawn(fmt::format("fail {}{}", role, force ? " by force" : ""),
+    const Force force{rng_.chance(3)};
+    spawn(fmt::format("fail {}{}", role, force == Force::yes ? " by force" : ""),
           array_->fail_member(std::to_string(role), force));
-    if (!force) unforced_ = Unforced{commands_.back(), role, listed_of(role)};
+    if (force == Force::no) unforced_ = Unforced{commands_.back(), role, listed_of(role)};
 }
 
 void Simulation::operate() {
@@ -386,13 +393,14 @@ void Simulation::operate() {
         case 4:
             if (too_many) return;
             // Mostly a lost one, so that it goes on.
-            if (!weak.empty() && commands_.empty()) return replace(*weak.begin(), rng_.chance(2));
+            if (!weak.empty() && commands_.empty())
+                return replace(*weak.begin(), Force{rng_.chance(2)});
             if (!is_weak && (!may_lose(1) || !commands_.empty())) return;
-            return replace(role, rng_.chance(2));
+            return replace(role, Force{rng_.chance(2)});
         case 5:
         case 6: {
-            const bool repair = rng_.chance(2);
-            return spawn(repair ? "scrub and repair" : "scrub", array_->start_scrub(repair));
+            const ScrubMode mode{rng_.chance(2)};
+            return spawn(name_of(mode), array_->start_scrub(mode));
         }
         case 7:
             note(
@@ -404,8 +412,8 @@ void Simulation::operate() {
 }
 
 /// At the end, when nothing is in its way. False: that was a failure.
-bool Simulation::start_scrub(bool repair) {
-    spawn(repair ? "scrub and repair" : "scrub", array_->start_scrub(repair));
+bool Simulation::start_scrub(ScrubMode mode) {
+    spawn(name_of(mode), array_->start_scrub(mode));
     const std::shared_ptr<Command> command = commands_.back();
     run_until([&] { return command->result.has_value(); }, 600'000'000'000, "a scrub to begin");
     if (failed()) return false;
@@ -470,7 +478,7 @@ void Simulation::corrupt() {
             return std::memcmp(hurt.platter->content.data() + hurt.offset, hurt.before.data(),
                                row_size) != 0;
         }));
-    if (!start_scrub(true)) return;
+    if (!start_scrub(ScrubMode::repair)) return;
     finish_scrub(count);
     oracle_->set_time(loop_.now().value);
     for (const std::uint64_t row : rows)

@@ -211,17 +211,16 @@ void Simulation::roll_back(std::set<std::uint32_t>& absent) {
     snapshot_->used = true;
 }
 
-Simulation::Started Simulation::open(const Names& given, bool readonly, bool force,
-                                     bool may_crash_now) {
-    note(fmt::format("start{}{}: {}", readonly ? " for reading only" : "",
-                     force ? " with force" : "", joined(given)));
+Simulation::Started Simulation::open(const Names& given, Start start) {
+    note(fmt::format("start{}{}: {}", start.readonly ? " for reading only" : "",
+                     start.force ? " with force" : "", joined(given)));
     std::vector<std::unique_ptr<Disk>> disks;
     for (const std::string& path : given) {
         disks.push_back(std::make_unique<SimDisk>(loop_, disks_.at(path), path));
     }
     ArrayOptions how;
-    how.force = force;
-    how.readonly = readonly;
+    how.force = start.force;
+    how.readonly = start.readonly;
     how.seed = rng_.next();
     how.buffer_size = 16u << 20;
     if (!opened_before_) {
@@ -233,7 +232,7 @@ Simulation::Started Simulation::open(const Names& given, bool readonly, bool for
     loop_.tasks().spawn(
         store_array(Array::open(loop_.ready(), loop_, std::move(disks), std::move(how)), &opened_));
     std::uint64_t until_crash = ~std::uint64_t{0};
-    if (may_crash_now && rng_.chance(starts_died_ ? 2 : 6)) until_crash = rng_.below(400);
+    if (start.may_crash && rng_.chance(starts_died_ ? 2 : 6)) until_crash = rng_.below(400);
     const std::uint64_t end = loop_.now().value + 600'000'000'000;
     while (!opened_) {
         if (until_crash-- == 0 || (dies_when_ && dies_when_())) {
@@ -256,11 +255,11 @@ Simulation::Started Simulation::open(const Names& given, bool readonly, bool for
     opened_.reset();
     opened_before_ = true;
     ++figures_.starts;
-    oracle_->set_readonly(readonly);
+    oracle_->set_readonly(start.readonly);
     check(oracle_->restarted(array_->configuration()));
     check_extent();
     intent_failed_.reset();
-    if (!readonly) note_intent();
+    if (!start.readonly) note_intent();
     epoch_seen_ = array_->configuration().version;
     note_states();
     starts_died_ = false;
@@ -277,8 +276,8 @@ void Simulation::check_extent() {
     fail(Outcome::wrong_data, "R4: the write intent was on, and all of the array is in doubt");
 }
 
-void Simulation::look_readonly(const Names& given, bool force) {
-    if (open(given, true, force, false) != Started::yes) return;
+void Simulation::look_readonly(const Names& given) {
+    if (open(given, {.readonly = true}) != Started::yes) return;
     read_all(std::max<std::uint64_t>(65536, oracle_->size() / 16));
     if (failed()) return;
     stopped_.reset();
@@ -320,11 +319,11 @@ void Simulation::restart() {
     for (int attempt = 0; attempt != 8 && !failed(); ++attempt) {
         std::set<std::uint32_t> absent;
         const Names given = choose_members(absent);
-        if (rng_.chance(10)) look_readonly(given, false);
+        if (rng_.chance(10)) look_readonly(given);
         if (!failed()) start_with_second_path(given);
         if (failed()) return;
         const bool last_stable_before = last_stable_;
-        const Started started = open(given, false, false, may_crash(absent.size()));
+        const Started started = open(given, {.may_crash = may_crash(absent.size())});
         if (snapshot_ && snapshot_->used) snapshot_.reset();
         if (started == Started::yes) {
             begin_tensely();
@@ -354,10 +353,10 @@ void Simulation::restart_with_all() {
     heal_all();
     Names given = all_members();
     for (std::size_t turn = disks_.size() + 1; turn != 0 && !failed(); --turn) {
-        if (open(given, false, false, false) == Started::yes) return;
+        if (open(given, {}) == Started::yes) return;
         // A member that is dead might be newer, where there are no promises; here it is not.
         const bool no_promises = refusal_.find("no room for promises") != std::string::npos;
-        if (no_promises && open(given, false, true, false) == Started::yes) return;
+        if (no_promises && open(given, {.force = true}) == Started::yes) return;
         // A device that is in the way of the others, as people would leave it out.
         const auto named = std::ranges::find_if(given, [this](const std::string& path) {
             const auto record = std::ranges::find(last_.members, path, &MemberRecord::path);
