@@ -21,7 +21,7 @@ Refusal conflict(std::string text) { return {std::move(text), RefusalCode::confl
 Bus::Bus(Setup setup) : setup_(std::move(setup)), rng_(setup_.seed), tasks_(setup_.ready) {
     for (const Peer& peer : setup_.peers) {
         BRAID_REQUIRE(peer.id != setup_.self.node && peer.id != 0 && peer.id < nodes_max);
-        Session::Setup of{setup_.ready, setup_.self, peer.id, *this};
+        Session::Setup of{setup_.ready, setup_.clock, setup_.self, peer.id, *this};
         BRAID_REQUIRE(sessions_.emplace(peer.id, std::make_unique<Session>(of)).second);
     }
 }

@@ -76,11 +76,12 @@ bool Session::begin(const Where& there, std::unique_ptr<MessageStream> stream) {
 Task<std::string> Session::run(std::vector<QueuedMessage> first) {
     BRAID_REQUIRE(is_connected());
     work_.set();  // what the other side lacks
-    TaskGroup sender(setup_.ready);
-    sender.spawn(send_all(std::move(first)));
+    TaskGroup beside(setup_.ready);
+    beside.spawn(send_all(std::move(first)));
+    beside.spawn(watch());
     const Checked<Unit> end = co_await receive_all();
     break_off(end ? std::string() : end.error().text);
-    co_await sender.join();
+    co_await beside.join();
     queue_.end_sending();
     stream_.reset();
     over_.set();
@@ -94,6 +95,25 @@ void Session::break_off(std::string why) {
     why_broken_ = std::move(why);
     stream_->shut();
     work_.set();
+    if (watching_ != nullptr) watching_->cancel();
+}
+
+Task<void> Session::watch() {
+    came_ = true;
+    std::uint64_t silent_ms = 0;
+    while (!broken_) {
+        silent_ms = came_ ? 0 : silent_ms + sign_ms;
+        if (silent_ms >= silent_ms_max) {
+            break_off(fmt::format("nothing has come of it for {} s", silent_ms / 1000));
+            break;
+        }
+        if (!went_) owes_sign_ = true, work_.set();
+        came_ = went_ = false;
+        Timer timer(setup_.clock, Nanos{setup_.clock.now().value + millis(sign_ms).value});
+        watching_ = &timer;
+        co_await timer;
+        watching_ = nullptr;
+    }
 }
 
 // ---- what goes out -----------------------------------------------------------------------------
@@ -111,12 +131,14 @@ Task<void> Session::send_all(std::vector<QueuedMessage> first) {
     while (!broken_) {
         co_await work_.take();
         co_await Yield{};  // what others are about to send goes along
-        while (!broken_ && (queue_.has_more() || queue_.owes_word())) {
+        while (!broken_ && (queue_.has_more() || queue_.owes_word() || owes_sign_)) {
             std::vector<const QueuedMessage*> messages = gather();
             MessageStream::Stamp stamp;
             stamp.self = setup_.self;
             stamp.received = queue_.received();
             queue_.word_sent();
+            owes_sign_ = false;
+            went_ = true;
             const Checked<Unit> sent = co_await stream_->send(std::move(messages), stamp);
             const std::uint64_t kept = queue_.kept_bytes();
             queue_.end_sending();
@@ -155,6 +177,7 @@ Task<Checked<Unit>> Session::receive_all() {
             co_return breach(fmt::format("a message of node {} on the connection of node {}",
                                          message->header.sender, setup_.peer));
         }
+        came_ = true;
         BRAID_CO_CHECK(co_await receive(*message));
         if (queue_.owes_word()) work_.set();
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Session: this node and another one, from one start of both to the next. Commands and answers are
 // sent as if the connection never broke: each arrives once, in order. While there is no connection
-// they wait. When the other node has begun anew, what it did not answer it never will.
+// they wait. Who has nothing to say gives a sign of life now and then: a connection on which nothing
+// comes any more is broken off. When the other node has begun anew, what it did not answer it never will.
 //
 // Who connects, and what is said first, is the bus's (bus.h); here is what goes over a connection.
 #pragma once
@@ -13,6 +14,7 @@
 
 #include "cluster/bus/message_stream.h"
 #include "cluster/bus/session_queue.h"
+#include "engine/io/clock.h"
 #include "engine/io/task.h"
 
 namespace braid::cluster {
@@ -45,6 +47,7 @@ class Session {
   public:
     struct Setup {
         ReadyQueue& ready;
+        Clock& clock;
         NodeBoot self;
         std::uint32_t peer{0};
         CommandTaker& taker;
@@ -99,6 +102,7 @@ class Session {
     Task<Checked<Unit>> receive(Message message);
     Task<Checked<Unit>> receive_answer(Message message);
     Task<Checked<Unit>> receive_command(Message message);
+    Task<void> watch();
     void break_off(std::string why);
 
     Setup setup_;
@@ -109,7 +113,11 @@ class Session {
     QueuedMessage word_;  // RECEIVED, to be sent
     bool broken_{false};
     std::string why_broken_;
-    Event work_;  // to be sent, or the connection is over
+    Timer* watching_{nullptr};
+    bool came_{false};  // since watch() looked last
+    bool went_{false};
+    bool owes_sign_{false};  // nothing went for a while
+    Event work_;             // to be sent, or the connection is over
     Event over_;
     Counts counts_;
 };

@@ -22,6 +22,8 @@ struct HomeServer::Reply final : HomeReply {
     void answered(const HomeAnswer& answer) override { server.answered(this, answer); }
 };
 
+HomeServer::HomeServer(Home& home, const Geometry& geometry, const Fence& fence)
+    : home_(home), geometry_(geometry), fence_(fence) {}
 HomeServer::~HomeServer() = default;
 
 Checked<Unit> HomeServer::take(std::uint32_t from, const Message& message, Buffer payload) {

@@ -19,8 +19,7 @@ namespace braid::cluster {
 
 class HomeServer final : public CommandTaker {
   public:
-    HomeServer(Home& home, const Geometry& geometry, const Fence& fence)
-        : home_(home), geometry_(geometry), fence_(fence) {}
+    HomeServer(Home& home, const Geometry& geometry, const Fence& fence);
     HomeServer(const HomeServer&) = delete;
     HomeServer& operator=(const HomeServer&) = delete;
     ~HomeServer() override;

@@ -113,6 +113,46 @@ TEST_P(SharedRows, EverySectorIsOneRegister) {
     }
 }
 
+/// Breaks a connection now and then, sometimes for one side alone, until it is told to end.
+Task<void> cut_connections(SimCluster* cluster, std::uint32_t nodes, const bool* over) {
+    Rng rng(cluster->loop().rng().next());
+    while (!*over) {
+        Timer timer(cluster->loop(),
+                    Nanos{cluster->loop().now().value + 1 + rng.below(30'000'000)});
+        co_await timer;
+        const auto a = static_cast<std::uint32_t>(rng.below(nodes));
+        const auto b = (a + 1 + static_cast<std::uint32_t>(rng.below(nodes - 1))) % nodes;
+        cluster->cut(a, b, rng.chance(3));
+    }
+}
+
+// Goal: R1 over connections that break. Method: as above, with every command a message; both sides,
+// or one of them, lose connections all the time, with whatever is on its way.
+TEST_P(SharedRows, ConnectionsMayBreak) {
+    const Shape& shape = GetParam();
+    if (shape.nodes == 1) GTEST_SKIP() << "there is no connection";
+    std::uint64_t ended = 0;
+    for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        SimClusterOptions options = options_of(shape, seed);
+        options.sessions = true;
+        options.lost = shape.lost;
+        options.stripes = 1 + seed % 3;
+        SimCluster cluster(options);
+        Crowd crowd(cluster);
+        bool over = seed % 5 == 0;  // and sometimes nothing breaks
+        TaskGroup cuts(cluster.loop().ready());
+        cuts.spawn(cut_connections(&cluster, shape.nodes, &over));
+        crowd.run(shape.nodes, 3, 15);
+        over = true;
+        while (cuts.running() != 0) ASSERT_TRUE(cluster.loop().step());
+        crowd.check(shape.nodes);
+        ended += cluster.connections_ended();
+        if (HasFailure()) return;
+    }
+    EXPECT_GT(ended, 100U) << "connections did break";
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, SharedRows,
                          ::testing::Values(Shape{Level::raid5, 3, 1, 0, 0, "Raid5OneNode"},
                                            Shape{Level::raid5, 3, 2, 0, 0, "Raid5TwoNodes"},

@@ -17,11 +17,15 @@
 #include <string>
 #include <vector>
 
+#include "cluster/bus/bus.h"
 #include "cluster/homes/home.h"
+#include "cluster/homes/home_server.h"
 #include "cluster/homes/node_homes.h"
+#include "cluster/homes/remote_home.h"
 #include "engine/serving/serving.h"
 #include "parity/parity.h"
 #include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_net.h"
 
 namespace braid::sim {
 
@@ -142,6 +146,56 @@ class SimLink final : public cluster::HomeLink {
     std::deque<Answer> answers_;
 };
 
+/// One node's end of the connections between all, which are over a simulated network.
+class SimBus final : private cluster::BusListener {
+  public:
+    SimBus(SimNetwork& network, cluster::Home& home, const Geometry& geometry, std::uint32_t self,
+           std::uint32_t nodes)
+        : net_(network, host_of(self)), geometry_(geometry), server_(home, geometry, fence_) {
+        cluster::Bus::Setup setup{network.loop().ready(),
+                                  network.loop(),
+                                  net_,
+                                  {self + 1, boot},
+                                  "sim",
+                                  {address_of(self)},
+                                  {},
+                                  network.loop().rng().next(),
+                                  cluster::PayloadCheck::crc,
+                                  server_,
+                                  *this};
+        for (std::uint32_t i = 0; i != nodes; ++i) {
+            if (i != self) setup.peers.push_back({i + 1, {address_of(i)}});
+        }
+        bus_ = std::make_unique<cluster::Bus>(std::move(setup));
+        server_.bind(*bus_);
+    }
+    static std::string host_of(std::uint32_t node) { return "10.0.0." + std::to_string(node + 1); }
+    cluster::Bus& bus() { return *bus_; }
+    cluster::HomeLink* link_to(std::uint32_t node) {
+        return &links_.emplace_back(bus_->session(node + 1), geometry_, fence_);
+    }
+    std::uint64_t ended() const { return ended_; }
+
+  private:
+    static constexpr std::uint64_t boot = 1;
+    static NetAddress address_of(std::uint32_t node) {
+        return {AddressKind::ip4, host_of(node), 10810};
+    }
+    // BusListener
+    void connected(std::uint32_t) override {}
+    void disconnected(std::uint32_t, const std::string&) override { ++ended_; }
+    void restarted(std::uint32_t node) override { ADD_FAILURE() << "node " << node << " has not"; }
+    void refused(const std::string&) override {}  // while connections come and go
+
+    SimNet net_;
+    const Geometry& geometry_;
+    cluster::Fence fence_;
+    cluster::HomeServer server_;
+    std::unique_ptr<cluster::Bus> bus_;
+    std::deque<cluster::RemoteHome> links_;
+    std::uint64_t ended_{0};
+};
+
 struct SimClusterOptions {
     std::uint64_t seed{1};
     Level level{Level::raid5};
@@ -156,6 +210,7 @@ struct SimClusterOptions {
     cluster::Credit book{book_bytes_max, book_entries_max};
     std::optional<std::uint32_t> late_adopter;  // a node that hears of configurations a second late
     SimDelay delay;
+    bool sessions{false};  // commands go as messages over connections, and not by calls
 };
 
 class SimCluster final : private cluster::HomeListener {
@@ -163,12 +218,16 @@ class SimCluster final : private cluster::HomeListener {
     static constexpr std::uint64_t data_offset = 64u << 10;
 
     explicit SimCluster(SimClusterOptions options)
-        : options_(options), loop_(options.seed), configuration_(configuration_of(options)) {
+        : options_(options),
+          loop_(options.seed),
+          network_(loop_),
+          configuration_(configuration_of(options)) {
         geometry_ = Geometry::of(configuration_);
         for (std::uint32_t i = 0; i != options_.nodes; ++i) {
             nodes_.push_back(std::make_unique<Node>(*this));
         }
         for (std::uint32_t i = 0; i != options_.members; ++i) attach(MemberIndex{i});
+        if (options_.sessions) connect();
         for (std::uint32_t i = 0; i != options_.nodes; ++i) nodes_[i]->join(*this, i);
     }
     /// Also in the middle of it all, after a test has failed.
@@ -193,6 +252,17 @@ class SimCluster final : private cluster::HomeListener {
     /// From now on; none: nothing is late any more.
     void set_late(SimLate* late) { options_.delay.late = late; }
 
+    /// All connections of two nodes break, or for one of them alone, who finds that out later.
+    void cut(std::uint32_t a, std::uint32_t b, bool one_side) {
+        if (one_side) return network_.cut_one_side(SimBus::host_of(a), SimBus::host_of(b));
+        network_.cut(SimBus::host_of(a), SimBus::host_of(b));
+    }
+    /// Connections that were over, as nodes saw it.
+    std::uint64_t connections_ended() const {
+        std::uint64_t ended = 0;
+        for (const auto& node : nodes_) ended += node->bus ? node->bus->ended() : 0;
+        return ended;
+    }
     /// Asks one node, and waits for its answer.
     Task<Result<void>> ask(std::uint32_t node, IoRequest request) {
         Event over;
@@ -241,8 +311,7 @@ class SimCluster final : private cluster::HomeListener {
         for (std::uint32_t node = 0; node != options_.nodes; ++node) {
             loop_.run_until_done(homes(node).catch_up());
         }
-        while (loop_.step()) {
-        }
+        run_out();
         for (std::uint32_t node = 0; node != options_.nodes; ++node) {
             EXPECT_EQ(homes(node).writes().open(), 0u) << "node " << node;
             EXPECT_TRUE(home(node).book().empty()) << "node " << node;
@@ -271,15 +340,27 @@ class SimCluster final : private cluster::HomeListener {
     }
 
   private:
+    /// Until nothing happens any more, or nothing but signs of life.
+    void run_out() {
+        if (options_.sessions) return loop_.run_for(seconds(20));
+        while (loop_.step()) {
+        }
+    }
+
     struct Node {
         explicit Node(SimCluster& cluster)
             : tasks(cluster.loop_.ready()), home(cluster.geometry_, tasks, cluster) {}
         void join(SimCluster& cluster, std::uint32_t self) {
             std::vector<cluster::HomeLink*> to;
-            for (const auto& node : cluster.nodes_) {
-                links.emplace_back(cluster.loop_, node->home, cluster.options_.delay);
-                to.push_back(node.get() == this ? static_cast<cluster::HomeLink*>(&own)
-                                                : &links.back());
+            for (std::uint32_t i = 0; i != cluster.nodes_.size(); ++i) {
+                if (i == self) {
+                    to.push_back(&own);
+                } else if (bus) {
+                    to.push_back(bus->link_to(i));
+                } else {
+                    to.push_back(&links.emplace_back(cluster.loop_, cluster.nodes_[i]->home,
+                                                     cluster.options_.delay));
+                }
             }
             homes = std::make_unique<cluster::NodeHomes>(
                 cluster::NodeHomes::Setup{cluster.geometry_,
@@ -313,6 +394,7 @@ class SimCluster final : private cluster::HomeListener {
         ~Node() {
             if (serving) serving->abandon();
             tasks.clear();
+            if (bus) bus->bus().abandon();
         }
 
         TaskGroup tasks;
@@ -320,10 +402,21 @@ class SimCluster final : private cluster::HomeListener {
         EpochRevision adopted;
         cluster::Home home;
         cluster::HomeCall own{home};
+        std::unique_ptr<SimBus> bus;
         std::deque<SimLink> links;
         std::unique_ptr<cluster::NodeHomes> homes;
         std::unique_ptr<Serving> serving;
     };
+
+    void connect() {
+        for (std::uint32_t i = 0; i != options_.nodes; ++i) {
+            nodes_[i]->bus =
+                std::make_unique<SimBus>(network_, nodes_[i]->home, geometry_, i, options_.nodes);
+        }
+        for (const auto& node : nodes_) {
+            EXPECT_TRUE(loop_.run_until_done(node->bus->bus().start()));
+        }
+    }
 
     // HomeListener
     void member_suspended(MemberIndex member, int) override {
@@ -423,6 +516,7 @@ class SimCluster final : private cluster::HomeListener {
 
     SimClusterOptions options_;
     SimLoop loop_;
+    SimNetwork network_;
     Configuration configuration_;  // the newest that was decided
     Geometry geometry_;
     std::vector<std::uint32_t> home_of_;
