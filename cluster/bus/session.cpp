@@ -198,16 +198,9 @@ Task<Checked<Unit>> Session::receive(Message message) {
     if (!is_numbered(header.type)) {
         co_return breach(fmt::format("{} within a session", name_of(header.type)));
     }
-    switch (queue_.look_at(header.number)) {
-        case SessionQueue::Arrival::gap:
-            co_return breach(
-                fmt::format("message {} comes after message {}", header.number, queue_.received()));
-        case SessionQueue::Arrival::repeat: {
-            Buffer nowhere(message.payload_size);
-            co_return co_await stream_->read_payload(message, nowhere.span());
-        }
-        case SessionQueue::Arrival::next:
-            break;
+    if (!queue_.is_next(header.number)) {
+        co_return breach(
+            fmt::format("message {} comes after message {}", header.number, queue_.received()));
     }
     if (header.answers != 0) co_return co_await receive_answer(message);
     co_return co_await receive_command(message);

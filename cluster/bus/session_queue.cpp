@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/base/limits.h"
+#include "engine/base/mutation.h"
 #include "parity/require.h"
 
 namespace braid::cluster {
@@ -24,7 +25,7 @@ bool SessionQueue::may_go_on_at(std::uint64_t peer_received) const {
 void SessionQueue::begin(std::uint64_t peer_received) {
     BRAID_REQUIRE(may_go_on_at(peer_received) && !sending_);
     acknowledged_ = peer_received;
-    next_ = peer_received + 1;
+    next_ = BRAID_MUTANT(sent_taken_for_come) ? sent_ + 1 : peer_received + 1;
     word_sent();
     forget_acknowledged();
 }
@@ -40,11 +41,6 @@ const QueuedMessage* SessionQueue::next() {
 void SessionQueue::end_sending() {
     sending_ = false;
     forget_acknowledged();
-}
-
-SessionQueue::Arrival SessionQueue::look_at(std::uint64_t number) const {
-    if (number == received_ + 1) return Arrival::next;
-    return number <= received_ ? Arrival::repeat : Arrival::gap;
 }
 
 void SessionQueue::take(std::uint32_t size) {

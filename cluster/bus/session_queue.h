@@ -4,8 +4,7 @@
 // numbers what goes out, keeps it until the other side has it, and tells what has come before.
 //
 // Invariants: what is kept has the numbers after `acknowledged`, without a gap, up to the last;
-// nothing is acknowledged that never went out; what comes has the number after `received`, or one
-// that came before.
+// nothing is acknowledged that never went out; what comes has the number after `received`.
 //
 // Source: sequence numbers and cumulative acknowledgements as in RFC 9293, 3.4, per message.
 #pragma once
@@ -46,12 +45,9 @@ class SessionQueue {
     /// What was not given by next() yet.
     bool has_more() const { return next_ != last_ + 1; }
 
-    enum class Arrival : std::uint8_t {
-        next,    // to be taken
-        repeat,  // it was taken before
-        gap,     // one before it is missing: the connection cannot be gone on with
-    };
-    Arrival look_at(std::uint64_t number) const;
+    /// The one after the last that has come. Nothing else can come on a connection that began with
+    /// what both sides have.
+    bool is_next(std::uint64_t number) const { return number == received_ + 1; }
     /// The message after the last one is there, whole. @param size  of its payload
     void take(std::uint32_t size);
     /// The other side has everything up to this number. False: it cannot have.

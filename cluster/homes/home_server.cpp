@@ -6,6 +6,7 @@
 
 #include "cluster/homes/home_messages.h"
 #include "engine/base/limits.h"
+#include "engine/base/mutation.h"
 
 namespace braid::cluster {
 
@@ -31,7 +32,7 @@ Checked<Unit> HomeServer::take(std::uint32_t from, const Message& message, Buffe
     const std::uint64_t number = message.header.number;
     BRAID_TRY(std::vector<HomeCommand> commands,
               decode_command(message, std::move(payload), sender, geometry_));
-    if (message.header.fence != fence_.epoch) {
+    if (message.header.fence != fence_.epoch && !BRAID_MUTANT(old_fence_obeyed)) {
         const HomeCommandKind kind = commands.front().kind;
         if (is_answered(kind)) {
             HomeAnswer answer;

@@ -57,9 +57,11 @@ enum class Mutation : std::uint8_t {
     newer_stages_awaited,      // a read waits for what is staged after it came
     decided_made_again,     // a write that was decided, and not flushed, is made again part by part
     silent_home_not_asked,  // nobody asks a home that keeps the oldest write from being forgotten
+    sent_taken_for_come,    // what was on its way as a connection broke is not sent again
+    old_fence_obeyed,       // a home carries out commands under another fence
 };
 
-inline constexpr std::array<std::string_view, 43> mutation_names{
+inline constexpr std::array<std::string_view, 45> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -103,10 +105,11 @@ inline constexpr std::array<std::string_view, 43> mutation_names{
     "newer-stages-awaited",
     "decided-made-again",
     "silent-home-not-asked",
+    "sent-taken-for-come",
+    "old-fence-obeyed",
 };
 
-static_assert(mutation_names.size() ==
-              static_cast<std::size_t>(Mutation::silent_home_not_asked) + 1);
+static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::old_fence_obeyed) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <vector>
 
 #include "tests/cluster/clients.h"
@@ -301,6 +302,41 @@ TEST_F(NoRoom, WhatWasDecidedIsNotMadeAgain) {
     }
     make_room();
     EXPECT_LE(cluster.homes(0).writes().finished_upto(), 2u);
+}
+
+struct Told final : cluster::HomeReply {
+    std::optional<cluster::HomeAnswer> answer;
+    void answered(const cluster::HomeAnswer& told) override { answer = told; }
+};
+
+TEST(Homes, ACommandUnderAnotherFenceIsRefused) {
+    SimClusterOptions options;
+    options.sessions = true;
+    SimCluster cluster(options);
+    cluster::HomeLink* const link = cluster.bus(0).link_to(1);
+    const auto stage = [&] {
+        cluster::HomeCommand command;
+        command.kind = cluster::HomeCommandKind::stage;
+        command.id = {{1, 1}, 1};
+        command.member = MemberIndex{1};
+        command.at = {WindowIndex{0}, 1};
+        command.participants.add(MemberIndex{1});
+        command.content = Buffer(row_size);
+        Told told;
+        link->send(std::move(command), &told);
+        while (!told.answer) BRAID_REQUIRE(cluster.loop().step());
+        return told.answer->result;
+    };
+    cluster.bus(1).set_fence(256);  // it has passed a barrier of which node 0 has not heard
+    EXPECT_EQ(stage().outcome, DriveOutcome::fenced);
+    EXPECT_TRUE(cluster.home(1).book().empty());
+    cluster::HomeCommand drop;  // not answered, and not obeyed
+    drop.kind = cluster::HomeCommandKind::decide;
+    drop.id = {{1, 1}, 1};
+    link->send(std::move(drop), nullptr);
+    cluster.bus(0).set_fence(256);
+    EXPECT_EQ(stage().outcome, DriveOutcome::done);
+    EXPECT_FALSE(cluster.home(1).book().empty());
 }
 
 }  // namespace

@@ -174,6 +174,8 @@ class SimBus final : private cluster::BusListener {
     cluster::HomeLink* link_to(std::uint32_t node) {
         return &links_.emplace_back(bus_->session(node + 1), geometry_, fence_);
     }
+    /// From now on the node works by this one.
+    void set_fence(std::uint64_t epoch) { fence_.epoch = epoch; }
     std::uint64_t ended() const { return ended_; }
 
   private:
@@ -252,6 +254,8 @@ class SimCluster final : private cluster::HomeListener {
     /// From now on; none: nothing is late any more.
     void set_late(SimLate* late) { options_.delay.late = late; }
 
+    /// With sessions.
+    SimBus& bus(std::uint32_t node) { return *nodes_[node]->bus; }
     /// All connections of two nodes break, or for one of them alone, who finds that out later.
     void cut(std::uint32_t a, std::uint32_t b, bool one_side) {
         if (one_side) return network_.cut_one_side(SimBus::host_of(a), SimBus::host_of(b));

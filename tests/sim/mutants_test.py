@@ -55,6 +55,8 @@ ENGINE = {
     "newer-stages-awaited": "Homes.AReadOfManyRowsEndsUnderConstantWrites",
     "silent-home-not-asked": "Homes.OneThatIsSilentDoesNotStopTheOthers",
     "decided-made-again": "NoRoom.WhatWasDecidedIsNotMadeAgain",
+    "sent-taken-for-come": "Bus.EachMessageComesOnceWhateverConnectionsDo",
+    "old-fence-obeyed": "Homes.ACommandUnderAnotherFenceIsRefused",
     "flush-passes-staged": "SharedFlush.CoversWhatOtherNodesAcknowledged",
 }
 
