@@ -223,7 +223,7 @@ template <std::uint64_t seed>
 Nanos time_of_much() {
     SimNetWorld<seed> world;
     world.run(both_ways(&world));
-    return world.now();
+    return world.loop().now();
 }
 TEST(SimNet, OneSeedIsOneCourseOfThings) {
     EXPECT_EQ(time_of_much<8>(), time_of_much<8>());

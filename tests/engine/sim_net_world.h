@@ -20,7 +20,7 @@ class SimNetWorld final : public NetWorld {
     ReadyQueue& ready() override { return loop_.ready(); }
     void run(Task<void> task) override { loop_.run_until_done(std::move(task)); }
     NetAddress new_address() override { return {AddressKind::ip4, "10.0.0.1", ++port_}; }
-    Nanos now() const { return loop_.now(); }
+    sim::SimLoop& loop() { return loop_; }
 
   private:
     sim::SimLoop loop_;
