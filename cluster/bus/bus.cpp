@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cluster/bus/tls_connection.h"
 #include "cluster/wire/hello.h"
 #include "engine/base/limits.h"
 #include "engine/base/os_error.h"
@@ -15,6 +16,10 @@ namespace braid::cluster {
 namespace {
 
 Refusal conflict(std::string text) { return {std::move(text), RefusalCode::conflict}; }
+
+Task<Checked<std::unique_ptr<Connection>>> as_it_is(std::unique_ptr<Connection> connection) {
+    co_return std::move(connection);
+}
 
 }  // namespace
 
@@ -47,7 +52,7 @@ Task<Checked<Unit>> Bus::start() {
 Task<void> Bus::stop() {
     stopping_ = true;
     for (const auto& listener : listeners_) listener->shut();
-    for (const auto& [number, stream] : strangers_) stream->shut();
+    for (const auto& [number, connection] : strangers_) connection->shut();
     for (const auto& [node, session] : sessions_) session->shut();
     for (Timer* timer : std::set<Timer*>(pauses_)) timer->cancel();
     co_await tasks_.join();
@@ -75,7 +80,23 @@ void Bus::tell_refused(const std::string& whom, const std::string& why) {
     setup_.listener.refused(fmt::format("{}: {}", whom, why));
 }
 
-/// Who does not say in time who he is has to go.
+/// Whoever is at the other end of a connection, until he has said who he is; in time, or he has to
+/// go. The connection lives as long.
+class Bus::Stranger {
+  public:
+    Stranger(Bus& bus, Connection& connection) : bus_(bus), number_(++bus.last_stranger_) {
+        bus.strangers_.emplace(number_, &connection);
+        bus.tasks_.spawn(bus.hurry(number_));
+    }
+    Stranger(const Stranger&) = delete;
+    Stranger& operator=(const Stranger&) = delete;
+    ~Stranger() { bus_.strangers_.erase(number_); }
+
+  private:
+    Bus& bus_;
+    std::uint64_t number_;
+};
+
 Task<void> Bus::hurry(std::uint64_t stranger) {
     co_await pause(millis(hello_ms_max));
     const auto found = strangers_.find(stranger);
@@ -96,11 +117,7 @@ QueuedMessage Bus::hello_to(std::uint32_t node, std::uint64_t knows) const {
 }
 
 Task<Checked<Bus::Met>> Bus::read_hello(MessageStream* stream) {
-    const std::uint64_t number = ++last_stranger_;
-    strangers_.emplace(number, stream);
-    tasks_.spawn(hurry(number));
     const Checked<Message> message = co_await stream->next();
-    strangers_.erase(number);
     if (!message) co_return message.error();
     if (message->header.type == MessageType::refused) {
         co_return conflict("it says: " + decode_refused(message->body));
@@ -187,10 +204,39 @@ Task<void> Bus::accept_all(Listener* listener) {
     }
 }
 
+/// With the key, if there is one. The connection lives as long as the task, if not longer.
+Task<Checked<std::unique_ptr<Connection>>> Bus::secure(std::unique_ptr<Connection> connection,
+                                                       Side side) const {
+    if (!setup_.key) return as_it_is(std::move(connection));
+    return side == Side::accepts ? tls_accept(std::move(connection), *setup_.key)
+                                 : tls_connect(std::move(connection), *setup_.key);
+}
+
+std::unique_ptr<MessageStream> Bus::stream_of(std::unique_ptr<Connection> connection) const {
+    return std::make_unique<MessageStream>(std::move(connection),
+                                           setup_.key ? PayloadCheck::none : PayloadCheck::crc);
+}
+
 Task<void> Bus::greet(std::unique_ptr<Connection> connection) {
     const std::string whom = connection->peer();
-    auto stream = std::make_unique<MessageStream>(std::move(connection), setup_.check);
-    const Checked<Unit> result = co_await let_in(&stream);
+    std::optional<Stranger> stranger;
+    stranger.emplace(*this, *connection);
+    auto handshake = secure(std::move(connection), Side::accepts);
+    auto secured = co_await handshake;
+    if (!secured) {
+        stranger.reset();
+        tell_refused(whom, secured.error().text);
+        co_return;
+    }
+    std::unique_ptr<MessageStream> stream = stream_of(std::move(*secured));
+    const Checked<Met> met = co_await read_hello(stream.get());
+    stranger.reset();
+    Checked<Unit> result = Unit{};
+    if (met) {
+        result = co_await let_in(&stream, *met);
+    } else {
+        result = met.error();
+    }
     if (result) co_return;
     tell_refused(whom, result.error().text);
     if (stream != nullptr) co_await refuse(stream.get(), result.error().text);
@@ -214,8 +260,7 @@ Checked<Unit> Bus::check_node(std::uint32_t node) const {
 }
 
 /// Takes the stream when it comes to that; else it is still there to be refused.
-Task<Checked<Unit>> Bus::let_in(std::unique_ptr<MessageStream>* stream) {
-    BRAID_CO_TRY(const Met met, co_await read_hello(stream->get()));
+Task<Checked<Unit>> Bus::let_in(std::unique_ptr<MessageStream>* stream, Met met) {
     BRAID_CO_CHECK(check_node(met.node));
     Session& session = *sessions_.at(met.node);
     BRAID_CO_CHECK(session.look_at(met.where));
@@ -259,11 +304,16 @@ Task<Checked<Unit>> Bus::call_any(Peer peer) {
 Task<Checked<Unit>> Bus::call_at(std::uint32_t id, NetAddress address) {
     BRAID_CO_TRY(std::unique_ptr<Connection> connection,
                  co_await setup_.net.connect(std::move(address)));
-    auto stream = std::make_unique<MessageStream>(std::move(connection), setup_.check);
     if (stopping_) {
-        stream->shut();
+        connection->shut();
         co_return conflict("this node stops");
     }
+    std::optional<Stranger> stranger;
+    stranger.emplace(*this, *connection);
+    auto handshake = secure(std::move(connection), Side::connects);
+    auto secured = co_await handshake;
+    if (!secured) co_return secured.error();
+    std::unique_ptr<MessageStream> stream = stream_of(std::move(*secured));
     Session& session = *sessions_.at(id);
     const QueuedMessage hello = hello_to(id, session.where().knows);
     std::vector<const QueuedMessage*> messages{&hello};
@@ -272,6 +322,7 @@ Task<Checked<Unit>> Bus::call_at(std::uint32_t id, NetAddress address) {
     stamp.received = session.where().received;
     BRAID_CO_CHECK(co_await stream->send(std::move(messages), stamp));
     const Checked<Met> met = co_await read_hello(stream.get());
+    stranger.reset();
     if (!met) co_return met.error();
     if (met->node != id) {
         co_return conflict(fmt::format("node {} is there, and not node {}", met->node, id));

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Bus: this node's connections to all others. It listens, and connects to each node with a lower id,
 // again and again; who comes says who he is, and is refused with the reason if he may not. There is
-// one connection for each pair of nodes: a new one takes the place of the old one.
+// one connection for each pair of nodes: a new one takes the place of the old one. With the cluster's
+// key all of it is TLS, and whoever does not have the key gets nothing.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "cluster/bus/session.h"
+#include "cluster/config/key_file.h"
 #include "engine/base/rng.h"
 #include "engine/io/clock.h"
 #include "engine/io/net.h"
@@ -45,7 +48,7 @@ class Bus final : private CommandTaker {
         std::vector<NetAddress> listens;  // of this node
         std::vector<Peer> peers;
         std::uint64_t seed{0};
-        PayloadCheck check{PayloadCheck::crc};
+        std::optional<ClusterKey> key;  // without it nothing is hidden, and anybody may come
         CommandTaker& taker;
         BusListener& listener;
     };
@@ -66,21 +69,27 @@ class Bus final : private CommandTaker {
     const Session& session(std::uint32_t node) const { return *sessions_.at(node); }
 
   private:
+    struct Met {
+        std::uint32_t node{0};
+        Session::Where where;
+    };
+    class Stranger;
+
     Checked<Unit> take(std::uint32_t from, const Message& command, Buffer payload) override {
         return setup_.taker.take(from, command, std::move(payload));
     }
     void forgotten(std::uint32_t node) override { setup_.taker.forgotten(node); }
     Task<void> accept_all(Listener* listener);
     Task<void> greet(std::unique_ptr<Connection> connection);
-    Task<Checked<Unit>> let_in(std::unique_ptr<MessageStream>* stream);
+    enum class Side : std::uint8_t { accepts, connects };
+    Task<Checked<std::unique_ptr<Connection>>> secure(std::unique_ptr<Connection> connection,
+                                                      Side side) const;
+    std::unique_ptr<MessageStream> stream_of(std::unique_ptr<Connection> connection) const;
+    Task<Checked<Unit>> let_in(std::unique_ptr<MessageStream>* stream, Met met);
     Checked<Unit> check_node(std::uint32_t node) const;
     Task<void> call(Peer peer);
     Task<Checked<Unit>> call_any(Peer peer);
     Task<Checked<Unit>> call_at(std::uint32_t id, NetAddress address);
-    struct Met {
-        std::uint32_t node{0};
-        Session::Where where;
-    };
     Task<Checked<Met>> read_hello(MessageStream* stream);
     Checked<Met> met(const Message& message) const;
     QueuedMessage hello_to(std::uint32_t node, std::uint64_t knows) const;
@@ -97,7 +106,7 @@ class Bus final : private CommandTaker {
     bool stopping_{false};
     std::map<std::uint32_t, std::unique_ptr<Session>> sessions_;
     std::vector<std::unique_ptr<Listener>> listeners_;
-    std::map<std::uint64_t, MessageStream*> strangers_;  // who have not said who they are
+    std::map<std::uint64_t, Connection*> strangers_;  // who have not said who they are
     std::uint64_t last_stranger_{0};
     std::set<Timer*> pauses_;
     std::map<std::string, std::string> told_;  // of whom, what: not the same again and again

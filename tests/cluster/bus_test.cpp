@@ -40,6 +40,12 @@ std::vector<std::byte> body_of(std::uint64_t number) {
     return body;
 }
 
+ClusterKey key_of(std::uint8_t first) {
+    ClusterKey key{};
+    key[0] = first;
+    return key;
+}
+
 /// Content that tells whose it is.
 Buffer payload_of(std::uint64_t number, std::size_t rows) {
     Buffer payload(rows * row_size);
@@ -54,7 +60,8 @@ Buffer payload_of(std::uint64_t number, std::size_t rows) {
 class BusNode final : public CommandTaker, public BusListener {
   public:
     BusNode(SimNetwork& network, std::uint32_t id, std::uint64_t boot,
-            const std::vector<std::uint32_t>& peers, std::string cluster = "lab")
+            const std::vector<std::uint32_t>& peers, std::string cluster = "lab",
+            std::optional<ClusterKey> key = {})
         : id_(id), network_(network), net_(network, name_of_node(id)) {
         Bus::Setup setup{network.loop().ready(),
                          network.loop(),
@@ -64,7 +71,7 @@ class BusNode final : public CommandTaker, public BusListener {
                          {address_of(id)},
                          {},
                          id + boot,
-                         PayloadCheck::crc,
+                         key,
                          *this,
                          *this};
         for (const std::uint32_t peer : peers) setup.peers.push_back({peer, {address_of(peer)}});
@@ -183,13 +190,15 @@ TEST(Bus, EachMessageComesOnceWhateverConnectionsDo) {
         SimLoop loop(seed);
         SimNetwork network(loop);
         std::deque<BusNode> nodes;
+        std::optional<ClusterKey> key;
+        if (seed % 3 == 0) key = key_of(1);
         const std::uint32_t count = 2 + static_cast<std::uint32_t>(seed % 2);
         std::vector<std::uint32_t> all;
         for (std::uint32_t id = 1; id <= count; ++id) all.push_back(id);
         for (const std::uint32_t id : all) {
             std::vector<std::uint32_t> others = all;
             std::erase(others, id);
-            nodes.emplace_back(network, id, 100 + id, others);
+            nodes.emplace_back(network, id, 100 + id, others, "lab", key);
         }
         for (BusNode& node : nodes) node.start();
         Rng& rng = loop.rng();
@@ -303,8 +312,8 @@ TEST(Bus, WhoMayNotComeInHearsWhy) {
     run_until(loop, [&] { return one.connections == 1; });
     // Another server that runs as node 2, at another address.
     SimNet net(network, "10.0.0.9");
-    Bus::Setup setup{loop.ready(),      loop, net, {2, 10}, "lab", {}, {{1, {address_of(1)}}}, 3,
-                     PayloadCheck::crc, two,  two};
+    Bus::Setup setup{loop.ready(),           loop, net,          {2, 10}, "lab", {},
+                     {{1, {address_of(1)}}}, 3,    std::nullopt, two,     two};
     Bus twin(std::move(setup));
     ASSERT_TRUE(loop.run_until_done(twin.start()));
     run_until(loop, [&] { return !two.refusals.empty(); });
@@ -312,6 +321,31 @@ TEST(Bus, WhoMayNotComeInHearsWhy) {
         << two.refusals.front();
     EXPECT_TRUE(one.bus().session(2).is_connected()) << "the first is not disturbed";
     loop.run_until_done(twin.stop());
+    one.stop();
+    two.stop();
+}
+
+TEST(Bus, WhoDoesNotHaveTheKeyGetsNothing) {
+    SimLoop loop(8);
+    SimNetwork network(loop);
+    BusNode one(network, 1, 7, {2}, "lab", key_of(1));
+    one.start();
+    for (const std::optional<ClusterKey>& key :
+         {std::optional<ClusterKey>(), std::optional<ClusterKey>(key_of(2))}) {
+        BusNode two(network, 2, 8, {1}, "lab", key);
+        two.start();
+        two.ask(1, 1);
+        run_until(loop, [&] { return !two.refusals.empty() && !one.refusals.empty(); });
+        loop.run_for(seconds(5));
+        EXPECT_EQ(two.answered() + one.came_from(2), 0U);
+        EXPECT_EQ(one.connections + two.connections, 0);
+        one.refusals.clear();
+        two.stop();
+    }
+    BusNode two(network, 2, 9, {1}, "lab", key_of(1));
+    two.start();
+    two.ask(1, 1);
+    run_until(loop, [&] { return two.answered() == 1; });
     one.stop();
     two.stop();
 }

@@ -160,7 +160,7 @@ class SimBus final : private cluster::BusListener {
                                   {address_of(self)},
                                   {},
                                   network.loop().rng().next(),
-                                  cluster::PayloadCheck::crc,
+                                  std::nullopt,
                                   server_,
                                   *this};
         for (std::uint32_t i = 0; i != nodes; ++i) {
