@@ -13,6 +13,7 @@
 
 #include "cluster/wire/hello.h"
 #include "engine/base/limits.h"
+#include "tests/cluster/bus_node.h"
 #include "tests/sim/sim_loop.h"
 #include "tests/sim/sim_net.h"
 
@@ -28,152 +29,18 @@ NetAddress address_of(std::uint32_t node) {
 }
 std::string name_of_node(std::uint32_t node) { return address_of(node).host; }
 
-std::uint64_t number_in(ByteView body) {
-    std::uint64_t number = 0;
-    BRAID_REQUIRE(body.size() >= sizeof number);
-    std::memcpy(&number, body.data(), sizeof number);
-    return number;
+std::unique_ptr<BusNode> node_of(SimNetwork& network, std::uint32_t id, std::uint64_t boot,
+                                 const std::vector<std::uint32_t>& peers,
+                                 std::string cluster = "lab",
+                                 std::optional<ClusterKey> key = std::nullopt) {
+    std::vector<Bus::Peer> others;
+    for (const std::uint32_t peer : peers) others.push_back({peer, {address_of(peer)}});
+    SimLoop& loop = network.loop();
+    return std::make_unique<BusNode>(
+        BusNode::World{loop.ready(), loop, std::make_unique<SimNet>(network, name_of_node(id)),
+                       [&loop](Task<void> task) { loop.run_until_done(std::move(task)); }},
+        NodeBoot{id, boot}, address_of(id), std::move(others), std::move(cluster), key);
 }
-std::vector<std::byte> body_of(std::uint64_t number) {
-    std::vector<std::byte> body(sizeof number);
-    std::memcpy(body.data(), &number, sizeof number);
-    return body;
-}
-
-ClusterKey key_of(std::uint8_t first) {
-    ClusterKey key{};
-    key[0] = first;
-    return key;
-}
-
-/// Content that tells whose it is.
-Buffer payload_of(std::uint64_t number, std::size_t rows) {
-    Buffer payload(rows * row_size);
-    for (std::size_t i = 0; i != payload.size(); ++i) {
-        payload.data()[i] = static_cast<std::byte>(number * 31 + i / 7);
-    }
-    return payload;
-}
-
-/// Sends commands with numbers in their bodies, answers those of others with the same number and
-/// content, and sees to it that nothing comes twice, late or changed.
-class BusNode final : public CommandTaker, public BusListener {
-  public:
-    BusNode(SimNetwork& network, std::uint32_t id, std::uint64_t boot,
-            const std::vector<std::uint32_t>& peers, std::string cluster = "lab",
-            std::optional<ClusterKey> key = {})
-        : id_(id), network_(network), net_(network, name_of_node(id)) {
-        Bus::Setup setup{network.loop().ready(),
-                         network.loop(),
-                         net_,
-                         {id, boot},
-                         std::move(cluster),
-                         {address_of(id)},
-                         {},
-                         id + boot,
-                         key,
-                         *this,
-                         *this};
-        for (const std::uint32_t peer : peers) setup.peers.push_back({peer, {address_of(peer)}});
-        bus_ = std::make_unique<Bus>(std::move(setup));
-    }
-    Bus& bus() { return *bus_; }
-
-    void start() {
-        const auto started = network_.loop().run_until_done(bus_->start());
-        ASSERT_TRUE(started) << started.error().text;
-    }
-    void stop() { network_.loop().run_until_done(bus_->stop()); }
-    /// It ends where it stands, and nobody is told.
-    void die() {
-        bus_->abandon();
-        sinks_.clear();
-    }
-
-    void ask(std::uint32_t node, std::size_t rows) {
-        QueuedMessage message;
-        message.header.type = MessageType::stage;
-        const std::uint64_t number = ++asked_[node];
-        message.body = body_of(number);
-        message.payload = payload_of(number, rows);
-        bus_->session(node).send(std::move(message), &sinks_.emplace_back(*this, number, rows));
-    }
-    void tell(std::uint32_t node) {
-        QueuedMessage message;
-        message.header.type = MessageType::decided;
-        message.body = body_of(++asked_[node]);
-        bus_->session(node).send(std::move(message));
-    }
-    /// Commands of this node that have come, since the peer was as it is.
-    std::uint64_t came_from(std::uint32_t node) const {
-        const auto at = came_.find(node);
-        return at == came_.end() ? 0 : at->second;
-    }
-    void forget(std::uint32_t node) { came_[node] = 0; }
-    std::size_t answered() const { return answered_; }
-    std::size_t cut() const { return cut_; }
-
-    std::vector<std::string> refusals;
-    std::vector<std::string> ends;
-    int connections{0};
-    int restarts{0};
-
-  private:
-    struct Sink final : AnswerSink {
-        Sink(BusNode& whose, std::uint64_t the_number, std::size_t rows)
-            : node(whose), number(the_number), into(rows * row_size) {}
-        BusNode& node;
-        std::uint64_t number;
-        Buffer into;
-        bool over{false};
-        ByteSpan place(std::uint32_t size) override {
-            return size == into.size() ? into.span() : ByteSpan{};
-        }
-        Checked<Unit> answered(const Message& answer) override {
-            EXPECT_FALSE(over) << "answered twice";
-            over = true;
-            EXPECT_EQ(number_in(answer.body), number);
-            EXPECT_EQ(into, payload_of(number, into.size() / row_size));
-            ++node.answered_;
-            return Unit{};
-        }
-        void cut() override {
-            EXPECT_FALSE(over);
-            over = true;
-            ++node.cut_;
-        }
-    };
-
-    Checked<Unit> take(std::uint32_t from, const Message& command, Buffer payload) override {
-        const std::uint64_t number = number_in(command.body);
-        EXPECT_EQ(number, came_[from] + 1) << "of node " << from << " at node " << id_;
-        came_[from] = number;
-        if (command.header.type != MessageType::stage) return Unit{};
-        EXPECT_EQ(payload, payload_of(number, payload.size() / row_size));
-        QueuedMessage answer;
-        answer.header.type = command.header.type;
-        answer.header.answers = command.header.number;
-        answer.body = body_of(number);
-        answer.payload = std::move(payload);
-        bus_->session(from).send(std::move(answer));
-        return Unit{};
-    }
-    void forgotten(std::uint32_t) override {}
-    void connected(std::uint32_t) override { ++connections; }
-    void disconnected(std::uint32_t, const std::string& why) override { ends.push_back(why); }
-    void restarted(std::uint32_t) override { ++restarts; }
-    void refused(const std::string& why) override { refusals.push_back(why); }
-
-    std::uint32_t id_;
-    SimNetwork& network_;
-    SimNet net_;
-    std::deque<Sink> sinks_;
-    std::map<std::uint32_t, std::uint64_t> asked_;
-    std::map<std::uint32_t, std::uint64_t> came_;
-    std::size_t answered_{0};
-    std::size_t cut_{0};
-    std::unique_ptr<Bus> bus_;
-};
 
 template <class Condition>
 void run_until(SimLoop& loop, Condition holds) {
@@ -189,7 +56,7 @@ TEST(Bus, EachMessageComesOnceWhateverConnectionsDo) {
         SCOPED_TRACE(seed);
         SimLoop loop(seed);
         SimNetwork network(loop);
-        std::deque<BusNode> nodes;
+        std::vector<std::unique_ptr<BusNode>> nodes;
         std::optional<ClusterKey> key;
         if (seed % 3 == 0) key = key_of(1);
         const std::uint32_t count = 2 + static_cast<std::uint32_t>(seed % 2);
@@ -198,9 +65,9 @@ TEST(Bus, EachMessageComesOnceWhateverConnectionsDo) {
         for (const std::uint32_t id : all) {
             std::vector<std::uint32_t> others = all;
             std::erase(others, id);
-            nodes.emplace_back(network, id, 100 + id, others, "lab", key);
+            nodes.push_back(node_of(network, id, 100 + id, others, "lab", key));
         }
-        for (BusNode& node : nodes) node.start();
+        for (const auto& node : nodes) node->start();
         Rng& rng = loop.rng();
         std::size_t asked = 0;
         std::vector<std::uint64_t> sent(count * count);
@@ -220,11 +87,11 @@ TEST(Bus, EachMessageComesOnceWhateverConnectionsDo) {
                     break;
                 case 3:
                 case 4:
-                    nodes[a].tell(b + 1);
+                    nodes[a]->tell(b + 1);
                     ++sent[a * count + b];
                     break;
                 default:
-                    nodes[a].ask(b + 1, rng.below(rng.chance(8) ? 40 : 3));
+                    nodes[a]->ask(b + 1, rng.below(rng.chance(8) ? 40 : 3));
                     ++asked;
                     ++sent[a * count + b];
             }
@@ -233,21 +100,21 @@ TEST(Bus, EachMessageComesOnceWhateverConnectionsDo) {
         // Who does not hear that a connection is over learns it when the other side dials again.
         run_until(loop, [&] {
             std::size_t answered = 0;
-            for (const BusNode& node : nodes) answered += node.answered();
+            for (const auto& node : nodes) answered += node->answered();
             bool all_told = answered == asked;
             for (std::uint32_t a = 0; a != count; ++a) {
                 for (std::uint32_t b = 0; b != count; ++b) {
-                    if (a != b) all_told &= nodes[b].came_from(a + 1) == sent[a * count + b];
+                    if (a != b) all_told &= nodes[b]->came_from(a + 1) == sent[a * count + b];
                 }
             }
             if (!all_told && loop.rng().chance(2000)) network.cut("10.0.0.1", "10.0.0.2");
             return all_told;
         });
         ASSERT_FALSE(HasFailure());
-        for (BusNode& node : nodes) {
-            EXPECT_EQ(node.cut(), 0U);
-            EXPECT_EQ(node.restarts, 0);
-            node.stop();
+        for (const auto& node : nodes) {
+            EXPECT_EQ(node->cut(), 0U);
+            EXPECT_EQ(node->restarts, 0);
+            node->stop();
         }
     }
 }
@@ -257,31 +124,31 @@ TEST(Bus, WhatWasNotAnsweredIsCutWhenTheOtherSideBeginsAnew) {
         SCOPED_TRACE(seed);
         SimLoop loop(seed);
         SimNetwork network(loop);
-        BusNode one(network, 1, 7, {2});
-        auto two = std::make_unique<BusNode>(network, 2, 8, std::vector<std::uint32_t>{1});
-        one.start();
+        const auto one = node_of(network, 1, 7, {2});
+        auto two = node_of(network, 2, 8, {1});
+        one->start();
         two->start();
-        for (int i = 0; i != 20; ++i) one.ask(2, 1), two->ask(1, 1);
+        for (int i = 0; i != 20; ++i) one->ask(2, 1), two->ask(1, 1);
         loop.run_for(Nanos{loop.rng().below(20'000'000)});
         loop.crash([&] {
             two->die();
-            one.die();
+            one->die();
         });
         // Node 1 lives on: it is made again with the same boot, as far as its peer can tell.
-        BusNode first(network, 1, 7, {2});
-        auto second = std::make_unique<BusNode>(network, 2, 9, std::vector<std::uint32_t>{1});
-        first.start();
+        const auto first = node_of(network, 1, 7, {2});
+        auto second = node_of(network, 2, 9, {1});
+        first->start();
         second->start();
-        first.ask(2, 3);
-        run_until(loop, [&] { return first.answered() == 1; });
-        first.ask(2, 1);
+        first->ask(2, 3);
+        run_until(loop, [&] { return first->answered() == 1; });
+        first->ask(2, 1);
         second->stop();
-        auto third = std::make_unique<BusNode>(network, 2, 10, std::vector<std::uint32_t>{1});
+        auto third = node_of(network, 2, 10, {1});
         third->start();
-        run_until(loop, [&] { return first.cut() == 1 || first.answered() == 2; });
-        EXPECT_EQ(first.cut(), 1U) << "nobody could have answered";
-        EXPECT_EQ(first.restarts, 1);
-        first.stop();
+        run_until(loop, [&] { return first->cut() == 1 || first->answered() == 2; });
+        EXPECT_EQ(first->cut(), 1U) << "nobody could have answered";
+        EXPECT_EQ(first->restarts, 1);
+        first->stop();
         third->stop();
     }
 }
@@ -289,65 +156,65 @@ TEST(Bus, WhatWasNotAnsweredIsCutWhenTheOtherSideBeginsAnew) {
 TEST(Bus, WhoMayNotComeInHearsWhy) {
     SimLoop loop(5);
     SimNetwork network(loop);
-    BusNode one(network, 1, 7, {2});
-    one.start();
+    const auto one = node_of(network, 1, 7, {2});
+    one->start();
     const auto refusal_of = [&](BusNode& node) {
         node.start();
         run_until(loop, [&] { return !node.refusals.empty(); });
         node.stop();
         return node.refusals.front();
     };
-    BusNode other(network, 2, 8, {1}, "other");
-    EXPECT_NE(refusal_of(other).find("to cluster \"other\", and this node to \"lab\""),
+    const auto other = node_of(network, 2, 8, {1}, "other");
+    EXPECT_NE(refusal_of(*other).find("to cluster \"other\", and this node to \"lab\""),
               std::string::npos)
-        << other.refusals.front();
-    BusNode unknown(network, 3, 8, {1});
-    EXPECT_NE(refusal_of(unknown).find("the file of node 1 has no node 3"), std::string::npos)
-        << unknown.refusals.front();
-    EXPECT_GE(one.refusals.size(), 2U);
-    EXPECT_EQ(one.connections, 0);
+        << other->refusals.front();
+    const auto unknown = node_of(network, 3, 8, {1});
+    EXPECT_NE(refusal_of(*unknown).find("the file of node 1 has no node 3"), std::string::npos)
+        << unknown->refusals.front();
+    EXPECT_GE(one->refusals.size(), 2U);
+    EXPECT_EQ(one->connections, 0);
 
-    BusNode two(network, 2, 9, {1});
-    two.start();
-    run_until(loop, [&] { return one.connections == 1; });
+    const auto two = node_of(network, 2, 9, {1});
+    two->start();
+    run_until(loop, [&] { return one->connections == 1; });
     // Another server that runs as node 2, at another address.
     SimNet net(network, "10.0.0.9");
     Bus::Setup setup{loop.ready(),           loop, net,          {2, 10}, "lab", {},
-                     {{1, {address_of(1)}}}, 3,    std::nullopt, two,     two};
+                     {{1, {address_of(1)}}}, 3,    std::nullopt, *two,    *two};
     Bus twin(std::move(setup));
     ASSERT_TRUE(loop.run_until_done(twin.start()));
-    run_until(loop, [&] { return !two.refusals.empty(); });
-    EXPECT_NE(two.refusals.front().find("if two servers run as node 2"), std::string::npos)
-        << two.refusals.front();
-    EXPECT_TRUE(one.bus().session(2).is_connected()) << "the first is not disturbed";
+    run_until(loop, [&] { return !two->refusals.empty(); });
+    EXPECT_NE(two->refusals.front().find("if two servers run as node 2"), std::string::npos)
+        << two->refusals.front();
+    EXPECT_TRUE(one->bus().session(2).is_connected()) << "the first is not disturbed";
     loop.run_until_done(twin.stop());
-    one.stop();
-    two.stop();
+    one->stop();
+    two->stop();
 }
 
 TEST(Bus, WhoDoesNotHaveTheKeyGetsNothing) {
     SimLoop loop(8);
     SimNetwork network(loop);
-    BusNode one(network, 1, 7, {2}, "lab", key_of(1));
-    one.start();
+    const auto one = node_of(network, 1, 7, {2}, "lab", key_of(1));
+    one->start();
     for (const std::optional<ClusterKey>& key :
          {std::optional<ClusterKey>(), std::optional<ClusterKey>(key_of(2))}) {
-        BusNode two(network, 2, 8, {1}, "lab", key);
-        two.start();
-        two.ask(1, 1);
-        run_until(loop, [&] { return !two.refusals.empty() && !one.refusals.empty(); });
+        const auto two = node_of(network, 2, 8, {1}, "lab", key);
+        two->start();
+        two->ask(1, 1);
+        run_until(loop, [&] { return !two->refusals.empty() && !one->refusals.empty(); });
         loop.run_for(seconds(5));
-        EXPECT_EQ(two.answered() + one.came_from(2), 0U);
-        EXPECT_EQ(one.connections + two.connections, 0);
-        one.refusals.clear();
-        two.stop();
+        EXPECT_EQ(two->answered() + one->came_from(2), 0U);
+        EXPECT_EQ(one->connections + two->connections, 0);
+        one->refusals.clear();
+        two->stop();
     }
-    BusNode two(network, 2, 9, {1}, "lab", key_of(1));
-    two.start();
-    two.ask(1, 1);
-    run_until(loop, [&] { return two.answered() == 1; });
-    one.stop();
-    two.stop();
+    const auto two = node_of(network, 2, 9, {1}, "lab", key_of(1));
+    two->start();
+    two->ask(1, 1);
+    run_until(loop, [&] { return two->answered() == 1; });
+    one->stop();
+    two->stop();
 }
 
 /// Sends bytes, and reads until the other side closes.
@@ -382,10 +249,10 @@ std::string reason_in(const Buffer& heard) {
 TEST(Bus, GarbageIsRefusedAndDoesNoHarm) {
     SimLoop loop(6);
     SimNetwork network(loop);
-    BusNode one(network, 1, 7, {2});
-    BusNode two(network, 2, 8, {1});
-    one.start();
-    two.start();
+    const auto one = node_of(network, 1, 7, {2});
+    const auto two = node_of(network, 2, 8, {1});
+    one->start();
+    two->start();
     SimNet net(network, "10.0.0.66");
     const auto answer_to = [&](Buffer bytes) {
         return reason_in(loop.run_until_done(talk(&net, address_of(1), std::move(bytes))));
@@ -428,11 +295,11 @@ TEST(Bus, GarbageIsRefusedAndDoesNoHarm) {
     header.number = 1;
     EXPECT_NE(answer_to(message(header, {})).find("begins with FLUSH"), std::string::npos);
 
-    EXPECT_TRUE(one.bus().session(2).is_connected());
-    two.ask(1, 2);
-    run_until(loop, [&] { return two.answered() == 1; });
-    one.stop();
-    two.stop();
+    EXPECT_TRUE(one->bus().session(2).is_connected());
+    two->ask(1, 2);
+    run_until(loop, [&] { return two->answered() == 1; });
+    one->stop();
+    two->stop();
 }
 
 }  // namespace
