@@ -17,6 +17,9 @@ namespace {
 
 Refusal conflict(std::string text) { return {std::move(text), RefusalCode::conflict}; }
 
+/// Without the port, which is another one each time.
+std::string host_in(const std::string& peer) { return peer.substr(0, peer.rfind(':')); }
+
 Task<Checked<std::unique_ptr<Connection>>> as_it_is(std::unique_ptr<Connection> connection) {
     co_return std::move(connection);
 }
@@ -52,7 +55,7 @@ Task<Checked<Unit>> Bus::start() {
 Task<void> Bus::stop() {
     stopping_ = true;
     for (const auto& listener : listeners_) listener->shut();
-    for (const auto& [number, connection] : strangers_) connection->shut();
+    for (const auto& [number, stranger] : strangers_) stranger.connection->shut();
     for (const auto& [node, session] : sessions_) session->shut();
     for (Timer* timer : std::set<Timer*>(pauses_)) timer->cancel();
     co_await tasks_.join();
@@ -74,8 +77,10 @@ Task<void> Bus::pause(Nanos time) {
 }
 
 void Bus::tell_refused(const std::string& whom, const std::string& why) {
+    if (stopping_) return;
+    if (told_.size() >= refusals_told_max) told_.clear();
     std::string& last = told_[whom];
-    if (last == why || stopping_) return;
+    if (last == why) return;
     last = why;
     setup_.listener.refused(fmt::format("{}: {}", whom, why));
 }
@@ -84,23 +89,48 @@ void Bus::tell_refused(const std::string& whom, const std::string& why) {
 /// go. The connection lives as long.
 class Bus::Stranger {
   public:
-    Stranger(Bus& bus, Connection& connection) : bus_(bus), number_(++bus.last_stranger_) {
-        bus.strangers_.emplace(number_, &connection);
+    Stranger(Bus& bus, Connection& connection, Side side)
+        : bus_(bus), number_(++bus.last_stranger_), came_(side == Side::accepts ? 1 : 0) {
+        bus.strangers_.emplace(number_, Waited{&connection, nullptr});
+        bus.strangers_here_ += came_;
         bus.tasks_.spawn(bus.hurry(number_));
     }
     Stranger(const Stranger&) = delete;
     Stranger& operator=(const Stranger&) = delete;
-    ~Stranger() { bus_.strangers_.erase(number_); }
+    ~Stranger() {
+        Timer* const timer = bus_.strangers_.at(number_).timer;
+        bus_.strangers_.erase(number_);
+        bus_.strangers_here_ -= came_;
+        if (timer != nullptr) timer->cancel();
+    }
 
   private:
     Bus& bus_;
     std::uint64_t number_;
+    std::size_t came_;
+};
+
+/// Nobody cancels the timer of a task that has ended, in whatever way.
+struct Bus::Leaving {
+    std::map<std::uint64_t, Waited>& strangers;
+    std::uint64_t number;
+    ~Leaving() {
+        const auto found = strangers.find(number);
+        if (found != strangers.end()) found->second.timer = nullptr;
+    }
 };
 
 Task<void> Bus::hurry(std::uint64_t stranger) {
-    co_await pause(millis(hello_ms_max));
     const auto found = strangers_.find(stranger);
-    if (found != strangers_.end()) found->second->shut();
+    if (found == strangers_.end() || stopping_) co_return;
+    Timer timer(setup_.clock, Nanos{setup_.clock.now().value + millis(hello_ms_max).value});
+    found->second.timer = &timer;
+    const Leaving leaving{strangers_, stranger};
+    pauses_.insert(&timer);
+    co_await timer;
+    pauses_.erase(&timer);
+    const auto still = strangers_.find(stranger);
+    if (still != strangers_.end()) still->second.connection->shut();
 }
 
 // ---- what is said first ------------------------------------------------------------------------
@@ -118,7 +148,10 @@ QueuedMessage Bus::hello_to(std::uint32_t node, std::uint64_t knows) const {
 
 Task<Checked<Bus::Met>> Bus::read_hello(MessageStream* stream) {
     const Checked<Message> message = co_await stream->next();
-    if (!message) co_return message.error();
+    if (!message) {
+        co_return conflict(message.error().text + ", before it said HELLO" +
+                           (setup_.key ? "" : "; does its cluster have a key?"));
+    }
     if (message->header.type == MessageType::refused) {
         co_return conflict("it says: " + decode_refused(message->body));
     }
@@ -169,15 +202,25 @@ Task<void> Bus::refuse(MessageStream* stream, std::string why) {
     stream->shut();
 }
 
-/// Until the connection is over.
-Task<void> Bus::serve(Met met, std::unique_ptr<MessageStream> stream,
-                      std::vector<QueuedMessage> first) {
-    Session& session = *sessions_.at(met.node);
-    told_.clear();
-    if (session.begin(met.where, std::move(stream))) setup_.listener.restarted(met.node);
+/// In one breath with the last look at the session: whoever comes next finds it connected, and a
+/// stop finds something to shut.
+void Bus::begin(Met met, std::unique_ptr<MessageStream> stream) {
+    told_.erase(fmt::format("node {}", met.node));
+    if (sessions_.at(met.node)->begin(met.where, std::move(stream))) {
+        setup_.listener.restarted(met.node);
+    }
     setup_.listener.connected(met.node);
+}
+
+/// After begin(), until the connection is over. True: some message came.
+Task<bool> Bus::serve(std::uint32_t node, std::vector<QueuedMessage> first) {
+    Session& session = *sessions_.at(node);
+    const std::uint64_t received = session.queue().received();
     const std::string why = co_await session.run(std::move(first));
-    setup_.listener.disconnected(met.node, why);
+    const bool took = session.queue().received() != received;
+    setup_.listener.disconnected(node, why);
+    session.end();
+    co_return took;
 }
 
 // ---- who comes ---------------------------------------------------------------------------------
@@ -194,7 +237,7 @@ Task<void> Bus::accept_all(Listener* listener) {
             co_await pause(millis(redial_ms_min));
             continue;
         }
-        if (strangers_.size() >= strangers_max) {
+        if (strangers_here_ >= strangers_max) {
             tell_refused((*connection)->peer(),
                          "too many have come and have not said who they are");
             (*connection)->shut();
@@ -218,9 +261,9 @@ std::unique_ptr<MessageStream> Bus::stream_of(std::unique_ptr<Connection> connec
 }
 
 Task<void> Bus::greet(std::unique_ptr<Connection> connection) {
-    const std::string whom = connection->peer();
+    const std::string whom = host_in(connection->peer());
     std::optional<Stranger> stranger;
-    stranger.emplace(*this, *connection);
+    stranger.emplace(*this, *connection, Side::accepts);
     auto handshake = secure(std::move(connection), Side::accepts);
     auto secured = co_await handshake;
     if (!secured) {
@@ -272,7 +315,8 @@ Task<Checked<Unit>> Bus::let_in(std::unique_ptr<MessageStream>* stream, Met met)
     if (stopping_) co_return conflict("this node stops");
     std::vector<QueuedMessage> first;
     first.push_back(hello_to(met.node, met.where.boot));
-    co_await serve(met, std::move(*stream), std::move(first));
+    begin(met, std::move(*stream));
+    (void)co_await serve(met.node, std::move(first));
     co_return Unit{};
 }
 
@@ -281,27 +325,29 @@ Task<Checked<Unit>> Bus::let_in(std::unique_ptr<MessageStream>* stream, Met met)
 Task<void> Bus::call(Peer peer) {
     std::uint64_t wait = redial_ms_min;
     while (!stopping_) {
-        const Checked<Unit> result = co_await call_any(peer);
+        const Checked<bool> result = co_await call_any(peer);
         if (!result) tell_refused(fmt::format("node {}", peer.id), result.error().text);
-        wait = result ? redial_ms_min : std::min(2 * wait, redial_ms_max);
+        const bool took = result && *result;  // else the same may break it off again
+        wait = took ? redial_ms_min : std::min(2 * wait, redial_ms_max);
         co_await pause(millis(wait / 2 + rng_.below(wait / 2)));
     }
 }
 
-/// At its addresses, one after the other. Ok: there was a connection, and it is over.
-Task<Checked<Unit>> Bus::call_any(Peer peer) {
+/// At its addresses, one after the other. Ok: there was a connection, and it is over. True: something
+/// came by it.
+Task<Checked<bool>> Bus::call_any(Peer peer) {
     std::string why;
     for (const NetAddress& address : peer.addresses) {
         if (stopping_) break;
-        const Checked<Unit> result = co_await call_at(peer.id, address);
-        if (result) co_return Unit{};
+        const Checked<bool> result = co_await call_at(peer.id, address);
+        if (result) co_return *result;
         if (!why.empty()) why += "; ";
         why += fmt::format("at {}: {}", text_of(address), result.error().text);
     }
     co_return conflict(std::move(why));
 }
 
-Task<Checked<Unit>> Bus::call_at(std::uint32_t id, NetAddress address) {
+Task<Checked<bool>> Bus::call_at(std::uint32_t id, NetAddress address) {
     BRAID_CO_TRY(std::unique_ptr<Connection> connection,
                  co_await setup_.net.connect(std::move(address)));
     if (stopping_) {
@@ -309,7 +355,7 @@ Task<Checked<Unit>> Bus::call_at(std::uint32_t id, NetAddress address) {
         co_return conflict("this node stops");
     }
     std::optional<Stranger> stranger;
-    stranger.emplace(*this, *connection);
+    stranger.emplace(*this, *connection, Side::connects);
     auto handshake = secure(std::move(connection), Side::connects);
     auto secured = co_await handshake;
     if (!secured) co_return secured.error();
@@ -330,8 +376,9 @@ Task<Checked<Unit>> Bus::call_at(std::uint32_t id, NetAddress address) {
     BRAID_CO_CHECK(session.look_at(met->where));
     if (stopping_) co_return conflict("this node stops");
     std::vector<QueuedMessage> first;
-    co_await serve(*met, std::move(stream), std::move(first));
-    co_return Unit{};
+    begin(*met, std::move(stream));
+    const bool took = co_await serve(id, std::move(first));
+    co_return took;
 }
 
 }  // namespace braid::cluster

@@ -74,6 +74,7 @@ class Bus final : private CommandTaker {
         Session::Where where;
     };
     class Stranger;
+    struct Leaving;
 
     Checked<Unit> take(std::uint32_t from, const Message& command, Buffer payload) override {
         return setup_.taker.take(from, command, std::move(payload));
@@ -88,14 +89,14 @@ class Bus final : private CommandTaker {
     Task<Checked<Unit>> let_in(std::unique_ptr<MessageStream>* stream, Met met);
     Checked<Unit> check_node(std::uint32_t node) const;
     Task<void> call(Peer peer);
-    Task<Checked<Unit>> call_any(Peer peer);
-    Task<Checked<Unit>> call_at(std::uint32_t id, NetAddress address);
+    Task<Checked<bool>> call_any(Peer peer);
+    Task<Checked<bool>> call_at(std::uint32_t id, NetAddress address);
     Task<Checked<Met>> read_hello(MessageStream* stream);
     Checked<Met> met(const Message& message) const;
     QueuedMessage hello_to(std::uint32_t node, std::uint64_t knows) const;
     Task<void> refuse(MessageStream* stream, std::string why);
-    Task<void> serve(Met met, std::unique_ptr<MessageStream> stream,
-                     std::vector<QueuedMessage> first);
+    void begin(Met met, std::unique_ptr<MessageStream> stream);
+    Task<bool> serve(std::uint32_t node, std::vector<QueuedMessage> first);
     Task<void> hurry(std::uint64_t stranger);
     Task<void> pause(Nanos time);
     void tell_refused(const std::string& whom, const std::string& why);
@@ -106,7 +107,12 @@ class Bus final : private CommandTaker {
     bool stopping_{false};
     std::map<std::uint32_t, std::unique_ptr<Session>> sessions_;
     std::vector<std::unique_ptr<Listener>> listeners_;
-    std::map<std::uint64_t, Connection*> strangers_;  // who have not said who they are
+    struct Waited {
+        Connection* connection{nullptr};
+        Timer* timer{nullptr};  // when it is to end
+    };
+    std::map<std::uint64_t, Waited> strangers_;  // who have not said who they are
+    std::size_t strangers_here_{0};              // of them, who came by themselves
     std::uint64_t last_stranger_{0};
     std::set<Timer*> pauses_;
     std::map<std::string, std::string> told_;  // of whom, what: not the same again and again

@@ -35,6 +35,7 @@ Task<Checked<Unit>> MessageStream::fill(std::size_t size) {
     const auto came = co_await connection_->receive(parts, size - (end_ - begin_));
     if (!came) co_return broken(came.error());
     end_ += *came;
+    came_ += *came;
     BRAID_REQUIRE(end_ - begin_ >= size && end_ <= buffer_.size());
     co_return Unit{};
 }
@@ -55,13 +56,18 @@ Task<Checked<Unit>> MessageStream::read_payload(Message message, ByteSpan into) 
     const std::size_t here = std::min(into.size(), end_ - begin_);
     if (here != 0) std::memcpy(into.data(), buffer_.data() + begin_, here);
     begin_ += here;
-    if (here != into.size()) {  // and what is behind it, if that has come
-        const ByteSpan rest = into.subspan(here);
-        const std::array<ByteSpan, 2> parts{rest, tail()};
-        const std::size_t used = tail().empty() ? 1 : 2;
-        const auto came = co_await connection_->receive({parts.data(), used}, rest.size());
+    // In pieces, so that it is seen that something comes.
+    for (ByteSpan rest = into.subspan(here); !rest.empty();) {
+        const std::size_t piece = std::min<std::size_t>(rest.size(), receive_piece_size);
+        const bool is_last = piece == rest.size();  // and what is behind it, if that has come
+        const std::array<ByteSpan, 2> parts{rest, is_last ? tail() : ByteSpan{}};
+        const std::size_t used = parts[1].empty() ? 1 : 2;
+        const auto came = co_await connection_->receive({parts.data(), used}, piece);
         if (!came) co_return broken(came.error());
-        end_ += *came - rest.size();
+        came_ += *came;
+        const std::size_t of_it = std::min(*came, rest.size());
+        end_ += *came - of_it;
+        rest = rest.subspan(of_it);
     }
     co_return check_payload(message, into);
 }

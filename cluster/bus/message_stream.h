@@ -31,6 +31,9 @@ class MessageStream {
     /// Reads the payload of the message that next() gave last: all of it, and checks it.
     Task<Checked<Unit>> read_payload(Message message, ByteSpan into);
 
+    /// Bytes that have come.
+    std::uint64_t came() const { return came_; }
+
     /// What a sender adds to each message.
     struct Stamp {
         NodeBoot self;
@@ -49,6 +52,7 @@ class MessageStream {
     Buffer buffer_{receive_buffer_size};  // [begin_, end_) has come, and nobody has had it
     std::size_t begin_{0};
     std::size_t end_{0};
+    std::uint64_t came_{0};
     std::vector<std::byte> heads_;  // of what is being sent
     std::vector<ByteView> parts_;
 };

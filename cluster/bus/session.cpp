@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -34,6 +35,10 @@ void Session::send(QueuedMessage message, AnswerSink* sink) {
 Session::Where Session::where() const { return {setup_.self.boot, peer_boot_, queue_.received()}; }
 
 Checked<Unit> Session::look_at(const Where& there) const {
+    if (std::ranges::find(former_boots_, there.boot) != former_boots_.end()) {
+        return Refusal{fmt::format("node {} has begun anew since that start of it", setup_.peer),
+                       RefusalCode::conflict};
+    }
     if (peer_boot_ != 0 && there.boot != peer_boot_) {
         if (!is_connected()) return Unit{};
         return Refusal{fmt::format("node {} is connected already, since another start of it; if "
@@ -44,7 +49,8 @@ Checked<Unit> Session::look_at(const Where& there) const {
     const std::uint64_t received = there.knows == setup_.self.boot ? there.received : 0;
     if (queue_.may_go_on_at(received)) return Unit{};
     return Refusal{fmt::format("node {} goes on at message {}, which cannot be: the connection is "
-                               "an old one, or one of both has lost its memory",
+                               "an old one, or one of both has lost its memory; if this comes "
+                               "again and again, start that node anew",
                                setup_.peer, received),
                    RefusalCode::conflict};
 }
@@ -61,15 +67,21 @@ bool Session::begin(const Where& there, std::unique_ptr<MessageStream> stream) {
     BRAID_REQUIRE(!is_connected() && stream != nullptr);
     BRAID_REQUIRE(there.boot != 0 && look_at(there).has_value());
     const bool anew = peer_boot_ != 0 && there.boot != peer_boot_;
+    const std::uint64_t kept = queue_.kept_bytes();
+    std::map<std::uint64_t, AnswerSink*> unanswered;
     if (anew) {
+        former_boots_.push_back(peer_boot_);
+        if (former_boots_.size() > boots_kept_max) former_boots_.pop_front();
         queue_ = SessionQueue();
-        for (const auto& [number, sink] : std::exchange(sinks_, {})) sink->cut();
+        unanswered = std::exchange(sinks_, {});
     }
     peer_boot_ = there.boot;
     queue_.begin(!anew && there.knows == setup_.self.boot ? there.received : 0);
     stream_ = std::move(stream);
     broken_ = false;
     ++counts_.connections;
+    for (const auto& [number, sink] : unanswered) sink->cut();
+    if (queue_.kept_bytes() != kept) setup_.taker.forgotten(setup_.peer);
     return anew;
 }
 
@@ -83,9 +95,13 @@ Task<std::string> Session::run(std::vector<QueuedMessage> first) {
     break_off(end ? std::string() : end.error().text);
     co_await beside.join();
     queue_.end_sending();
+    co_return std::move(why_broken_);
+}
+
+void Session::end() {
+    BRAID_REQUIRE(is_connected() && broken_);
     stream_.reset();
     over_.set();
-    co_return std::move(why_broken_);
 }
 
 /// The first reason counts.
@@ -99,16 +115,16 @@ void Session::break_off(std::string why) {
 }
 
 Task<void> Session::watch() {
-    came_ = true;
     std::uint64_t silent_ms = 0;
     while (!broken_) {
-        silent_ms = came_ ? 0 : silent_ms + sign_ms;
+        const bool has_come = std::exchange(came_, stream_->came()) != stream_->came();
+        silent_ms = has_come ? 0 : silent_ms + sign_ms;
         if (silent_ms >= silent_ms_max) {
             break_off(fmt::format("nothing has come of it for {} s", silent_ms / 1000));
             break;
         }
         if (!went_) owes_sign_ = true, work_.set();
-        came_ = went_ = false;
+        went_ = false;
         Timer timer(setup_.clock, Nanos{setup_.clock.now().value + millis(sign_ms).value});
         watching_ = &timer;
         co_await timer;
@@ -177,7 +193,6 @@ Task<Checked<Unit>> Session::receive_all() {
             co_return breach(fmt::format("a message of node {} on the connection of node {}",
                                          message->header.sender, setup_.peer));
         }
-        came_ = true;
         BRAID_CO_CHECK(co_await receive(*message));
         if (queue_.owes_word()) work_.set();
     }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -83,10 +84,12 @@ class Session {
     /// After look_at() and wait_shut(): it has this connection, and a new session if the other node
     /// has begun anew. True: it has, and what it had not answered was cut. run() is next.
     bool begin(const Where& there, std::unique_ptr<MessageStream> stream);
-    /// Until the connection is over.
+    /// Until nothing goes over the connection any more; end() is next.
     /// @param first  goes out before anything else
     /// @return  why it ended, for people
     Task<std::string> run(std::vector<QueuedMessage> first);
+    /// There is none any more, and who waits for that is told.
+    void end();
 
     std::uint32_t peer() const { return setup_.peer; }
     /// 0: not met yet.
@@ -109,13 +112,14 @@ class Session {
     SessionQueue queue_;
     std::map<std::uint64_t, AnswerSink*> sinks_;  // by the number of the command
     std::uint64_t peer_boot_{0};
+    std::deque<std::uint64_t> former_boots_;  // of the peer, at most boots_kept_max
     std::unique_ptr<MessageStream> stream_;
     QueuedMessage word_;  // RECEIVED, to be sent
     bool broken_{false};
     std::string why_broken_;
     Timer* watching_{nullptr};
-    bool came_{false};  // since watch() looked last
-    bool went_{false};
+    std::uint64_t came_{0};  // MessageStream::came(), when watch() looked last
+    bool went_{false};       // since then
     bool owes_sign_{false};  // nothing went for a while
     Event work_;             // to be sent, or the connection is over
     Event over_;

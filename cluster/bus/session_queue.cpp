@@ -50,7 +50,7 @@ void SessionQueue::take(std::uint32_t size) {
 }
 
 bool SessionQueue::acknowledge(std::uint64_t upto) {
-    if (upto > sent_) return false;
+    if (upto >= next_) return false;         // not on this connection
     if (upto <= acknowledged_) return true;  // of a repeat, perhaps
     acknowledged_ = upto;
     forget_acknowledged();
@@ -70,7 +70,7 @@ void SessionQueue::forget_acknowledged() {
 }
 
 bool SessionQueue::holds_together() const {
-    if (acknowledged_ > sent_ || sent_ > last_ || next_ > sent_ + 1 || kept_.size() > last_)
+    if (acknowledged_ >= next_ || sent_ > last_ || next_ > sent_ + 1 || kept_.size() > last_)
         return false;
     if (!sending_ && last_ - kept_.size() != acknowledged_) return false;
     std::uint64_t number = last_ - kept_.size();

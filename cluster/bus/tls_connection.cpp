@@ -172,12 +172,18 @@ Refusal refuse(const Connection& inner, const Error& error) {
                                            os_error_text(error.os_error)));
 }
 
-Task<Checked<std::unique_ptr<Connection>>> shake_hands(std::unique_ptr<Connection> inner,
-                                                       TlsRole role, ClusterKey key) {
-    auto session = TlsSession::create(role, key);
-    if (!session) co_return session.error();
+std::shared_ptr<Tls> tls_over(std::unique_ptr<Connection> inner) {
     auto tls = std::make_shared<Tls>();
     tls->inner = std::move(inner);
+    return tls;
+}
+
+/// `tls` is a parameter, and no variable: it lives as long as the task, which whoever waits for it
+/// relies on when he shuts the inner connection.
+Task<Checked<std::unique_ptr<Connection>>> shake_hands(std::shared_ptr<Tls> tls, TlsRole role,
+                                                       ClusterKey key) {
+    auto session = TlsSession::create(role, key);
+    if (!session) co_return session.error();
     tls->session = std::move(*session);
     for (;;) {
         const TlsStep step = tls->session->handshake();
@@ -188,18 +194,18 @@ Task<Checked<std::unique_ptr<Connection>>> shake_hands(std::unique_ptr<Connectio
         const auto filled = co_await fill(tls);
         if (!filled) co_return refuse(*tls->inner, filled.error());
     }
-    co_return std::make_unique<TlsConnection>(std::move(tls));
+    co_return std::make_unique<TlsConnection>(tls);
 }
 
 }  // namespace
 
 Task<Checked<std::unique_ptr<Connection>>> tls_connect(std::unique_ptr<Connection> inner,
                                                        ClusterKey key) {
-    return shake_hands(std::move(inner), TlsRole::asks, key);
+    return shake_hands(tls_over(std::move(inner)), TlsRole::asks, key);
 }
 Task<Checked<std::unique_ptr<Connection>>> tls_accept(std::unique_ptr<Connection> inner,
                                                       ClusterKey key) {
-    return shake_hands(std::move(inner), TlsRole::answers, key);
+    return shake_hands(tls_over(std::move(inner)), TlsRole::answers, key);
 }
 
 }  // namespace braid::cluster

@@ -85,6 +85,9 @@ void Home::take(HomeCommand command, HomeReply* reply) {
             if (book_.lock(command.id, command.at, command.mode)) {
                 return granted(command.id, reply);
             }
+            if (const auto before = locking_.find(command.id); before != locking_.end()) {
+                answer(command.id.from, before->second, refused(EALREADY));
+            }
             locking_.insert_or_assign(command.id, reply);
             return;
         case HomeCommandKind::unlock:
@@ -118,6 +121,7 @@ void Home::carry_out(const Effects& effects) {
         locking_.erase(found);
         granted(claim, reply);
     }
+    for (const EntryNumber entry : effects.dropped) forget_content(entry);
     for (const EntryNumber entry : effects.apply) {
         tasks_.spawn(apply(entry, book_.stage_of(entry)));
     }
@@ -138,6 +142,9 @@ void Home::stage(HomeCommand command, HomeReply* reply) {
     if (const int error = unapplied_error(command.member); error != 0) {
         return answer(command.id.from, reply, failed(error));
     }
+    if (!has_room(command.id.from, command.content.size())) {
+        return answer(command.id.from, reply, refused(EBUSY));
+    }
     Stage wanted;
     wanted.write = command.id;
     wanted.member = command.member;
@@ -151,9 +158,7 @@ void Home::stage(HomeCommand command, HomeReply* reply) {
     }
     if (!wanted.has_bytes) return answer(command.id.from, reply, lost());
     if (entry) {
-        Content content{std::move(command.content), command.may_free};
-        memory_bytes_ += content.bytes.size();
-        contents_.emplace(*entry, std::move(content));
+        keep(*entry, Content{std::move(command.content), command.may_free, command.id.from});
     }
     answer(command.id.from, reply, {});
 }
@@ -176,7 +181,7 @@ Task<void> Home::apply(EntryNumber entry, Stage stage) {
     if (error != 0 && error != ENOSPC) give_up(stage.member, error);
     if (is_suspended(stage.member)) {  // the book does not wait for it any more
         if (const auto orphan = orphans_.find(entry); orphan != orphans_.end()) {
-            memory_bytes_ -= orphan->second.bytes.size();
+            free_memory(orphan->second);
             orphans_.erase(orphan);
         }
         co_return;
@@ -201,25 +206,44 @@ void Home::give_up(MemberIndex member, int os_error) {
     listener_.member_suspended(member, os_error);
 }
 
-/// Whom the book has not told yet he waits for. True: it has. False: something else has happened,
-/// so that he has to ask again.
-Task<bool> Home::wait_for_book(WaiterNumber number) {
-    Event told;
-    waiting_.emplace(number, &told);
-    co_await told.wait();
-    if (waiting_.erase(number) == 0) co_return true;
+/// Who has waited is told by the book, and it has forgotten him; or something else has happened, so
+/// that he has to ask again. He entered himself before he asked: the book may tell him at any moment.
+bool Home::is_told(WaiterNumber number) {
+    if (waiting_.erase(number) == 0) return true;
     book_.cancel(number);
-    co_return false;
+    return false;
 }
 
 void Home::wake_all() {
     for (const auto& [number, told] : waiting_) told->set();
 }
 
+/// Whoever keeps to his credits always has it.
+bool Home::has_room(NodeBoot from, std::uint64_t size) const {
+    const auto taken = memory_of_.find(from);
+    return taken == memory_of_.end() || taken->second + size <= book_bytes_max;
+}
+
+void Home::keep(EntryNumber entry, Content content) {
+    const std::uint64_t size = content.bytes.size();
+    memory_bytes_ += size;
+    if (size != 0) memory_of_[content.from] += size;
+    contents_.emplace(entry, std::move(content));
+}
+
+void Home::free_memory(const Content& content) {
+    const std::uint64_t size = content.bytes.size();
+    if (size == 0) return;
+    memory_bytes_ -= size;
+    const auto taken = memory_of_.find(content.from);
+    BRAID_REQUIRE(taken != memory_of_.end() && taken->second >= size);
+    if ((taken->second -= size) == 0) memory_of_.erase(taken);
+}
+
 void Home::forget_content(EntryNumber entry) {
     const auto content = contents_.find(entry);
     if (content == contents_.end()) return;
-    memory_bytes_ -= content->second.bytes.size();
+    free_memory(content->second);
     contents_.erase(content);
 }
 
@@ -308,13 +332,19 @@ Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, EntryNumb
     for (;;) {
         if (is_suspended(member) && !BRAID_MUTANT(suspended_member_read)) co_return lost();
         const WaiterNumber number{next_waiter_++};
+        Event told;
+        waiting_.emplace(number, &told);
         sources = book_.read(member, at, before, number);
         if (!sources && BRAID_MUTANT(undecided_not_awaited)) {
             book_.cancel(number);
             sources.emplace();
         }
-        if (sources) break;
-        (void)co_await wait_for_book(number);
+        if (sources) {
+            waiting_.erase(number);
+            break;
+        }
+        co_await told.wait();
+        (void)is_told(number);
     }
     if (BRAID_MUTANT(memory_not_read)) sources->clear();
     const auto first = static_cast<std::uint32_t>(std::countr_zero(at.rows));
@@ -368,9 +398,14 @@ Task<int> Home::wait_applied(std::optional<MemberIndex> member) {
     for (;;) {
         if (const int error = unapplied_error(member); error != 0) co_return error;
         const WaiterNumber number{next_waiter_++};
-        if (book_.flush(member, number)) co_return 0;
-        const bool told = co_await wait_for_book(number);
-        if (told) co_return 0;
+        Event told;
+        waiting_.emplace(number, &told);
+        if (book_.flush(member, number)) {
+            waiting_.erase(number);
+            co_return 0;
+        }
+        co_await told.wait();
+        if (is_told(number)) co_return 0;
     }
 }
 

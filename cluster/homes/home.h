@@ -70,6 +70,7 @@ class Home {
     struct Content {
         Buffer bytes;
         bool may_free{false};
+        NodeBoot from;
     };
 
     void answer(NodeBoot whom, HomeReply* reply, DriveResult result);
@@ -79,7 +80,10 @@ class Home {
     bool is_suspended(MemberIndex member) const { return members_.at(member).suspended; }
     void forget_content(EntryNumber entry);
     void give_up(MemberIndex member, int os_error);
-    Task<bool> wait_for_book(WaiterNumber number);
+    bool is_told(WaiterNumber number);
+    bool has_room(NodeBoot from, std::uint64_t size) const;
+    void keep(EntryNumber entry, Content content);
+    void free_memory(const Content& content);
     void wake_all();
     void carry_out(const Effects& effects);
     Task<void> read(HomeCommand command, HomeReply* reply);
@@ -109,6 +113,7 @@ class Home {
     std::map<MemberIndex, WindowIndex> rebuilt_;  // by what was unlocked here
     std::uint64_t next_waiter_{1};
     std::uint64_t memory_bytes_{0};
+    std::map<NodeBoot, std::uint64_t> memory_of_;  // the same, by whose it is
 };
 
 /// To a home on the same node.

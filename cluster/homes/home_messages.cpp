@@ -183,17 +183,6 @@ Checked<std::vector<HomeCommand>> decode_settled(Fields& fields, const HomeComma
     return commands;
 }
 
-std::optional<HomeCommandKind> kind_of(MessageType type) {
-    for (const HomeCommandKind kind :
-         {HomeCommandKind::read, HomeCommandKind::lock, HomeCommandKind::stage,
-          HomeCommandKind::flush, HomeCommandKind::progress, HomeCommandKind::settled,
-          HomeCommandKind::decide, HomeCommandKind::drop, HomeCommandKind::unlock,
-          HomeCommandKind::finished}) {
-        if (type_of(kind) == type) return kind;
-    }
-    return std::nullopt;
-}
-
 bool needs_id(HomeCommandKind kind) {
     return kind == HomeCommandKind::lock || kind == HomeCommandKind::stage ||
            kind == HomeCommandKind::unlock;
@@ -250,6 +239,17 @@ MessageType type_of(HomeCommandKind kind) {
             break;
     }
     return MessageType::finished;
+}
+
+std::optional<HomeCommandKind> kind_of(MessageType type) {
+    for (const HomeCommandKind kind :
+         {HomeCommandKind::read, HomeCommandKind::lock, HomeCommandKind::stage,
+          HomeCommandKind::flush, HomeCommandKind::progress, HomeCommandKind::settled,
+          HomeCommandKind::decide, HomeCommandKind::drop, HomeCommandKind::unlock,
+          HomeCommandKind::finished}) {
+        if (type_of(kind) == type) return kind;
+    }
+    return std::nullopt;
 }
 
 QueuedMessage encode_command(HomeCommand command) {

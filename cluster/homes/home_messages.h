@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "cluster/bus/session_queue.h"
@@ -92,5 +93,7 @@ Checked<HomeAnswer> decode_answer(HomeCommandKind kind, std::uint64_t payload_si
                                   const Message& message, const Geometry& geometry);
 
 MessageType type_of(HomeCommandKind kind);
+/// Nothing: it is no command to a home.
+std::optional<HomeCommandKind> kind_of(MessageType type);
 
 }  // namespace braid::cluster

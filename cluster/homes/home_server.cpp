@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "cluster/homes/home_server.h"
 
+#include <fmt/format.h>
+
 #include <cerrno>
 #include <utility>
 
@@ -30,28 +32,42 @@ HomeServer::~HomeServer() = default;
 Checked<Unit> HomeServer::take(std::uint32_t from, const Message& message, Buffer payload) {
     const NodeBoot sender{from, message.header.boot};
     const std::uint64_t number = message.header.number;
-    BRAID_TRY(std::vector<HomeCommand> commands,
-              decode_command(message, std::move(payload), sender, geometry_));
-    if (message.header.fence != fence_.epoch && !BRAID_MUTANT(old_fence_obeyed)) {
-        const HomeCommandKind kind = commands.front().kind;
-        if (is_answered(kind)) {
+    const auto kind = kind_of(message.header.type);
+    // Before anything else of it: it may not fit the array that is served under this fence.
+    if (kind && message.header.fence != fence_.epoch && !BRAID_MUTANT(old_fence_obeyed)) {
+        if (is_answered(*kind)) {
             HomeAnswer answer;
             answer.result = {DriveOutcome::fenced, ESTALE};
-            send(sender, encode_answer(kind, number, answer, Buffer()));
+            send(sender, encode_answer(*kind, number, answer, Buffer()));
         }
         return Unit{};
     }
+    BRAID_CHECK(check_bounds(from));
+    BRAID_TRY(std::vector<HomeCommand> commands,
+              decode_command(message, std::move(payload), sender, geometry_));
     for (HomeCommand& command : commands) carry_out(std::move(command), number);
     return Unit{};
+}
+
+Checked<Unit> HomeServer::check_bounds(std::uint32_t node) const {
+    const auto asker = askers_.find(node);
+    const std::size_t open = asker == askers_.end() ? 0 : asker->second.commands;
+    const std::size_t kept = bus_->session(node).queue().kept();
+    if (open <= home_commands_max && kept <= home_commands_max) return Unit{};
+    return Refusal{fmt::format("node {} has asked {} times without an answer, and has {} answers "
+                               "that it does not take; {} may be",
+                               node, open, kept, home_commands_max),
+                   RefusalCode::busy};
 }
 
 void HomeServer::carry_out(HomeCommand command, std::uint64_t number) {
     if (!is_answered(command.kind)) return home_.take(std::move(command), nullptr);
     auto reply = std::make_unique<Reply>(*this, command, number);
+    ++askers_[command.id.from.node].commands;
     if (command.kind == HomeCommandKind::read) {
         const std::uint32_t node = command.id.from.node;
         reply->read = std::move(command);
-        readers_[node].waiting.push_back(std::move(reply));
+        askers_[node].waiting.push_back(std::move(reply));
         return start_reads(node);
     }
     Reply* const at = reply.get();
@@ -61,15 +77,15 @@ void HomeServer::carry_out(HomeCommand command, std::uint64_t number) {
 
 /// One alone may be larger than what all have.
 void HomeServer::start_reads(std::uint32_t node) {
-    Reader& reader = readers_[node];
+    Asker& asker = askers_[node];
     const std::uint64_t kept = bus_->session(node).queue().kept_bytes();
-    while (!reader.waiting.empty()) {
-        const std::uint64_t size = reader.waiting.front()->read.count * row_size;
-        const std::uint64_t taken = reader.bytes + kept;
+    while (!asker.waiting.empty()) {
+        const std::uint64_t size = asker.waiting.front()->read.count * row_size;
+        const std::uint64_t taken = asker.bytes + kept;
         if (taken != 0 && taken + size > home_read_bytes_max) return;
-        reader.bytes += size;
-        std::unique_ptr<Reply> reply = std::move(reader.waiting.front());
-        reader.waiting.pop_front();
+        asker.bytes += size;
+        std::unique_ptr<Reply> reply = std::move(asker.waiting.front());
+        asker.waiting.pop_front();
         Reply* const at = reply.get();
         at->bytes = Buffer(size);
         at->read.into = at->bytes.data();
@@ -84,10 +100,11 @@ void HomeServer::answered(Reply* reply, const HomeAnswer& answer) {
     BRAID_REQUIRE(found != replies_.end());
     const std::unique_ptr<Reply> at = std::move(found->second);
     replies_.erase(found);
+    --askers_[at->to.node].commands;
     const std::uint64_t size = at->bytes.size();
     send(at->to, encode_answer(at->kind, at->number, answer, std::move(at->bytes)));
     if (at->kind != HomeCommandKind::read) return;
-    readers_[at->to.node].bytes -= size;
+    askers_[at->to.node].bytes -= size;
     start_reads(at->to.node);
 }
 

@@ -2,7 +2,8 @@
 // HomeServer: what other nodes ask of this node's home. Messages become commands, after a look at
 // the fence and at every field; answers go back over the session of whoever asked. Bytes that are
 // read for a node take memory until it has them: of more than home_read_bytes_max for one node the
-// next read waits.
+// next read waits. Who has home_commands_max commands that are not answered, or answers that he does
+// not say that he has, is broken off.
 #pragma once
 
 #include <cstdint>
@@ -31,11 +32,13 @@ class HomeServer final : public CommandTaker {
 
   private:
     struct Reply;
-    struct Reader {  // by node
+    struct Asker {  // by node
         std::uint64_t bytes{0};
+        std::size_t commands{0};                     // that are not answered
         std::deque<std::unique_ptr<Reply>> waiting;  // reads, first come, first served
     };
 
+    Checked<Unit> check_bounds(std::uint32_t node) const;
     void carry_out(HomeCommand command, std::uint64_t number);
     void start_reads(std::uint32_t node);
     void answered(Reply* reply, const HomeAnswer& answer);
@@ -46,7 +49,7 @@ class HomeServer final : public CommandTaker {
     const Fence& fence_;
     Bus* bus_{nullptr};
     std::map<Reply*, std::unique_ptr<Reply>> replies_;  // what is under way
-    std::map<std::uint32_t, Reader> readers_;
+    std::map<std::uint32_t, Asker> askers_;
 };
 
 }  // namespace braid::cluster

@@ -188,6 +188,7 @@ void RowBook::settle(CommandId write, State state, Effects& effects) {
         windows.insert(one.stage.at.window);
         if (one.stage.unlocks) unlocks.push_back(*one.stage.unlocks);
         if (!is_open(state)) close(number, state);
+        if (state == State::dropped) effects.dropped.push_back(EntryNumber{number});
     }
     for (const CommandId& claim : unlocks) unlock(claim, effects);
     for (const WindowIndex window : windows) {

@@ -75,6 +75,7 @@ enum class WaiterNumber : std::uint64_t {};
 struct Effects {
     std::vector<CommandId> granted;       // claims
     std::vector<EntryNumber> apply;       // to be written to the member now
+    std::vector<EntryNumber> dropped;     // whose bytes nobody needs any more
     std::vector<WaiterNumber> readable;   // reads that may be asked again
     std::vector<WaiterNumber> flushable;  // flushes whose writes are all applied
 };

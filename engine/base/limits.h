@@ -116,8 +116,9 @@ inline constexpr std::uint64_t book_bytes_max = 64u << 20;
 static_assert(std::uint64_t{members_max} * window_rows_max * 4096 * walk_lanes_max <=
               book_bytes_max);
 
-// Bytes that a home reads for one node at a time.
+// Bytes that a home reads for one node at a time, and commands of it that are not answered.
 inline constexpr std::uint64_t home_read_bytes_max = 64u << 20;
+inline constexpr std::size_t home_commands_max = 32768;
 
 // The cluster's file (cluster/config/), which a person writes. Ids of nodes are 1 to nodes_max - 1;
 // 0 is a node that is alone. Members are those with a role, and spares.
@@ -139,10 +140,13 @@ inline constexpr std::uint64_t unanswered_bytes_max = 1u << 20;
 inline constexpr std::uint32_t receive_buffer_size = 256u << 10;
 static_assert(receive_buffer_size >= message_body_size_max + 4096);
 inline constexpr std::size_t refused_text_max = 1024;  // of REFUSED, in bytes
+inline constexpr std::uint32_t receive_piece_size = 64u << 10;  // of a payload, at a time
 inline constexpr std::uint64_t sign_ms = 500;          // who has nothing to say says so
 inline constexpr std::uint64_t silent_ms_max = 5'000;  // then a connection is broken off
 // Connections that have come, and have not said yet whose they are.
 inline constexpr std::uint32_t strangers_max = 32;
+inline constexpr std::size_t refusals_told_max = 64;  // that are not told again
+inline constexpr std::size_t boots_kept_max = 16;     // of a node, that were followed by another
 inline constexpr std::uint64_t hello_ms_max = 3000;  // until it is said
 inline constexpr std::uint64_t redial_ms_min = 100;  // doubled each time that nobody is there
 inline constexpr std::uint64_t redial_ms_max = 2000;

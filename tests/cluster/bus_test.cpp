@@ -192,6 +192,101 @@ TEST(Bus, WhoMayNotComeInHearsWhy) {
     two->stop();
 }
 
+// A node that hears nothing for a while finds several connections of the same other node, all of
+// which have said HELLO.
+TEST(Bus, ManyConnectionsOfOneNodeComeAtOnce) {
+    for (std::uint64_t seed = 1; seed != 60; ++seed) {
+        SCOPED_TRACE(seed);
+        SimLoop loop(seed);
+        SimNetwork network(loop);
+        const auto one = node_of(network, 1, 7, {2});
+        const auto two = node_of(network, 2, 8, {1});
+        one->start();
+        two->start();
+        if (seed % 2 == 0) run_until(loop, [&] { return one->connections == 1; });
+        for (int turn = 0; turn != 3; ++turn) {
+            two->ask(1, 1);
+            one->ask(2, 1);
+            const std::string from = name_of_node(2);
+            // Its dials arrive, and what it says does not.
+            const int before = two->connections;
+            network.cut_one_side(from, name_of_node(1));
+            loop.run_for(millis(1 + loop.rng().below(400)));
+            network.hold(from, name_of_node(1));
+            loop.run_for(millis(loop.rng().below(9000)));
+            network.release(from, name_of_node(1));
+            run_until(loop, [&] { return two->connections != before; });
+        }
+        run_until(loop, [&] { return one->answered() == 3 && two->answered() == 3; });
+        EXPECT_EQ(one->restarts + two->restarts, 0);
+        if (seed % 3 == 0) {  // and it may end in the middle of it
+            network.cut(name_of_node(1), name_of_node(2));
+            loop.run_for(Nanos{loop.rng().below(500'000'000)});
+        }
+        one->stop();
+        two->stop();
+    }
+}
+
+TEST(Bus, MayStopAtAnyMoment) {
+    for (std::uint64_t seed = 1; seed != 200; ++seed) {
+        SCOPED_TRACE(seed);
+        SimLoop loop(seed);
+        SimNetwork network(loop);
+        std::optional<ClusterKey> key;
+        if (seed % 2 == 0) key = key_of(3);
+        const auto one = node_of(network, 1, 7, {2}, "lab", key);
+        const auto two = node_of(network, 2, 8, {1}, "lab", key);
+        one->start();
+        two->start();
+        two->ask(1, 2);
+        for (std::uint64_t steps = loop.rng().below(120); steps != 0; --steps) {
+            ASSERT_TRUE(loop.step());
+        }
+        (seed % 3 == 0 ? one : two)->stop();
+        (seed % 3 == 0 ? two : one)->stop();
+    }
+}
+
+/// A connection that does nothing.
+class Nowhere final : public Connection {
+  public:
+    const std::string& peer() const override { return peer_; }
+    Task<Result<void>> send(std::span<const ByteView>) override {
+        co_return Error{Errc::io, "nowhere", ECANCELED};
+    }
+    Task<Result<std::size_t>> receive(std::span<const ByteSpan>, std::size_t) override {
+        co_return Error{Errc::io, "nowhere", ECANCELED};
+    }
+    void shut() override {}
+
+  private:
+    std::string peer_{"nowhere"};
+};
+
+TEST(Bus, AStartThatAnotherOneFollowedIsOver) {
+    SimLoop loop(9);
+    SimNetwork network(loop);
+    const auto node = node_of(network, 1, 7, {2});
+    Session& session = node->bus().session(2);
+    const auto meet = [&](std::uint64_t boot) {
+        Session::Where there;
+        there.boot = boot;
+        const auto seen = session.look_at(there);
+        if (!seen) return seen.error().text;
+        session.begin(
+            there, std::make_unique<MessageStream>(std::make_unique<Nowhere>(), PayloadCheck::crc));
+        session.shut();
+        session.end();
+        return std::string();
+    };
+    EXPECT_EQ(meet(20), "");
+    EXPECT_EQ(meet(20), "");
+    EXPECT_EQ(meet(21), "");
+    EXPECT_NE(meet(20).find("has begun anew since"), std::string::npos);
+    EXPECT_EQ(meet(21), "");
+}
+
 TEST(Bus, WhoDoesNotHaveTheKeyGetsNothing) {
     SimLoop loop(8);
     SimNetwork network(loop);
@@ -257,7 +352,7 @@ TEST(Bus, GarbageIsRefusedAndDoesNoHarm) {
     const auto answer_to = [&](Buffer bytes) {
         return reason_in(loop.run_until_done(talk(&net, address_of(1), std::move(bytes))));
     };
-    Buffer garbage(4096);
+    Buffer garbage(message_header_size);  // all of it is read, or the answer would be lost
     for (std::size_t i = 0; i != garbage.size(); ++i) {
         garbage.data()[i] = static_cast<std::byte>(i * 7);
     }

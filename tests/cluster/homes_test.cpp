@@ -306,8 +306,88 @@ TEST_F(NoRoom, WhatWasDecidedIsNotMadeAgain) {
 
 struct Told final : cluster::HomeReply {
     std::optional<cluster::HomeAnswer> answer;
+    bool is_told() const { return answer.has_value(); }
     void answered(const cluster::HomeAnswer& told) override { answer = told; }
 };
+
+cluster::HomeCommand stage_of(MemberIndex member, std::uint64_t write) {
+    cluster::HomeCommand command;
+    command.kind = cluster::HomeCommandKind::stage;
+    command.id = {{1, 1}, write};
+    command.member = member;
+    command.at = {WindowIndex{0}, 1};
+    command.participants.add(member);
+    command.content = Buffer(row_size);
+    return command;
+}
+
+TEST(Homes, WhatIsDroppedTakesNoMemory) {
+    SimCluster cluster(SimClusterOptions{});
+    cluster::Home& home = cluster.home(1);
+    for (std::uint64_t write = 1; write != 4; ++write) {
+        Told told;
+        home.take(stage_of(MemberIndex{1}, write), &told);
+        ASSERT_TRUE(told.answer && told.answer->result.ok());
+        EXPECT_EQ(home.memory_bytes(), row_size);
+        cluster::HomeCommand drop;
+        drop.kind = cluster::HomeCommandKind::drop;
+        drop.id = {{1, 1}, write};
+        home.take(std::move(drop), nullptr);
+        EXPECT_EQ(home.memory_bytes(), 0U);
+    }
+    cluster::HomeCommand over;
+    over.kind = cluster::HomeCommandKind::finished;
+    over.id = {{1, 1}, 0};
+    over.finished = 3;
+    home.take(std::move(over), nullptr);
+    EXPECT_TRUE(home.book().empty());
+    home.suspend(MemberIndex{1});
+}
+
+TEST(Homes, WhoStagesMoreThanHisCreditsIsRefused) {
+    SimCluster cluster(SimClusterOptions{});
+    cluster::Home& home = cluster.home(1);
+    for (std::uint64_t write = 1; write * row_size <= 4 * book_bytes_max; ++write) {
+        Told told;
+        home.take(stage_of(MemberIndex{1}, write), &told);
+        ASSERT_TRUE(told.answer);
+        if (told.answer->result.ok()) continue;
+        EXPECT_EQ(told.answer->result.outcome, DriveOutcome::fenced);
+        EXPECT_LE(home.memory_bytes(), book_bytes_max);
+        return;
+    }
+    FAIL() << "nothing was refused";
+}
+
+TEST(Homes, ReadsBeyondWhatIsReadAtATimeComeAlsoAfterAConnectionBroke) {
+    SimClusterOptions options;
+    options.sessions = true;
+    options.strip_size = 1u << 20;
+    options.stripes = 4;
+    options.disk_nanos = 1'000;
+    SimCluster cluster(options);
+    cluster::HomeLink* const link = cluster.bus(0).link_to(1);
+    constexpr std::uint64_t rows = 256;  // 1 MiB
+    constexpr std::size_t reads = 3 * home_read_bytes_max / (rows * row_size);
+    std::vector<Told> told(reads);
+    Buffer into(rows * row_size);
+    for (Told& one : told) {
+        cluster::HomeCommand command;
+        command.member = MemberIndex{1};
+        command.count = rows;
+        command.into = into.data();
+        link->send(std::move(command), &one);
+    }
+    const auto left = [&] { return std::ranges::count(told, false, &Told::is_told); };
+    std::uint64_t steps = 0;
+    while (left() != 0) {
+        ASSERT_LT(cluster.loop().now().value, seconds(300).value) << left() << " never come";
+        ASSERT_TRUE(cluster.loop().step());
+        if (++steps % 1500 == 0) cluster.cut(0, 1, false);
+    }
+    EXPECT_GT(cluster.connections_ended(), 3U);
+    for (const Told& one : told) EXPECT_TRUE(one.answer->result.ok());
+}
 
 TEST(Homes, ACommandUnderAnotherFenceIsRefused) {
     SimClusterOptions options;

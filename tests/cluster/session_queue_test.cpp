@@ -232,6 +232,23 @@ TEST(SessionQueue, WhatNeverWentOutCannotHaveCome) {
     EXPECT_FALSE(queue.is_next(2));
 }
 
+TEST(SessionQueue, WhatDidNotGoOutOnThisConnectionCannotHaveComeByIt) {
+    SessionQueue queue;
+    for (std::uint8_t i = 0; i != 5; ++i) queue.add(message(i));
+    queue.begin(0);
+    while (queue.next() != nullptr) {
+    }
+    queue.end_sending();
+    queue.begin(2);  // the connection broke, and only these had come
+    EXPECT_FALSE(queue.acknowledge(5)) << "the other side has just said that it has two";
+    EXPECT_TRUE(queue.holds_together());
+    ASSERT_NE(queue.next(), nullptr);
+    EXPECT_TRUE(queue.acknowledge(3));
+    EXPECT_FALSE(queue.acknowledge(4));
+    queue.end_sending();
+    EXPECT_TRUE(queue.holds_together());
+}
+
 TEST(SessionQueue, WordIsOwedAfterManyMessagesOrBytes) {
     SessionQueue queue;
     for (std::uint32_t i = 0; i + 1 != unanswered_messages_max; ++i) queue.take(0);
