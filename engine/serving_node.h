@@ -25,7 +25,7 @@ struct MarksLeft {
 struct ReturningDisk {
     MemberIndex member{};
     Disk* disk{nullptr};
-    std::uint64_t data_offset{0};  // bytes; first data byte on it
+    DataArea area;  // on it
 };
 
 class ServingNode {
@@ -49,8 +49,7 @@ class ServingNode {
     virtual void array_failed() = 0;
 
     /// The disk of a role is open, or closed. Nothing of it is under way.
-    virtual void attach(MemberIndex member, std::unique_ptr<Disk> disk,
-                        std::uint64_t data_offset) = 0;
+    virtual void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) = 0;
     virtual void detach(MemberIndex member) = 0;
 
     /// Parity of these windows may not be true; or all of it counts as true, whatever it is.

@@ -23,18 +23,18 @@ DriveResult refused(int os_error) { return {DriveOutcome::fenced, os_error}; }
 
 }  // namespace
 
-void Home::attach(MemberIndex member, std::unique_ptr<Disk> disk, std::uint64_t data_offset) {
-    BRAID_REQUIRE(disk != nullptr && data_offset % row_size == 0);
+void Home::attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
+    BRAID_REQUIRE(disk != nullptr && is_row_aligned(area.begin));
     Member& at = members_[member];
     BRAID_REQUIRE(at.disk == nullptr);
     at.disk = std::move(disk);
-    at.data_offset = data_offset;
+    at.area = area;
     at.changes = 1;  // of whoever had it before
 }
 
-std::uint64_t Home::offset_of(MemberIndex member, WindowIndex window, std::uint32_t row) const {
-    return members_.at(member).data_offset +
-           geometry_.row_offset(geometry_.window_place(window), row);
+DeviceOffset Home::offset_of(MemberIndex member, WindowIndex window, std::uint32_t row) const {
+    return members_.at(member).area.on_device(
+        geometry_.row_offset(geometry_.window_place(window), row));
 }
 
 void Home::answer(NodeBoot whom, HomeReply* reply, DriveResult result) {
@@ -284,7 +284,7 @@ Task<int> Home::write_content(const Stage& stage, const Content& content) {
             DiskOp& op = ops[used++] = DiskOp{};
             op.kind = zero ? DiskOpKind::zero : DiskOpKind::write;
             op.may_free = content.may_free;
-            op.offset = offset_of(stage.member, stage.at.window, row);
+            op.offset = offset_of(stage.member, stage.at.window, row).value;
             op.size = count * row_size;
             const std::byte* from = is_zero
                                         ? zero_window().data()
@@ -368,7 +368,7 @@ Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, EntryNumb
     DiskGroup group;
     for_each_run(on_disk, [&](std::uint32_t row, std::uint32_t count) {
         DiskOp& op = ops[used++];
-        op.offset = offset_of(member, at.window, row);
+        op.offset = offset_of(member, at.window, row).value;
         op.size = count * row_size;
         op.data = into + (row - first) * row_size;
         submit(*members_.at(member).disk, group, op);

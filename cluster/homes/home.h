@@ -37,8 +37,8 @@ class Home {
     Home(const Home&) = delete;
     Home& operator=(const Home&) = delete;
 
-    /// A member of this node. @param data_offset  bytes; its first data byte
-    void attach(MemberIndex member, std::unique_ptr<Disk> disk, std::uint64_t data_offset);
+    /// A member of this node.
+    void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area);
     const DiskInfo& info(MemberIndex member) const { return members_.at(member).disk->info(); }
 
     void take(HomeCommand command, HomeReply* reply);
@@ -59,7 +59,7 @@ class Home {
   private:
     struct Member {
         std::unique_ptr<Disk> disk;
-        std::uint64_t data_offset{0};
+        DataArea area;
         bool suspended{false};
         std::uint64_t changes{0};  // writes that are over; and how many of them a flush has covered
         std::uint64_t flushed{0};
@@ -97,7 +97,7 @@ class Home {
     Task<DriveResult> flush_member(MemberIndex member);
     Task<void> apply(EntryNumber entry, Stage stage);
     Task<int> write_content(const Stage& stage, const Content& content);
-    std::uint64_t offset_of(MemberIndex member, WindowIndex window, std::uint32_t row) const;
+    DeviceOffset offset_of(MemberIndex member, WindowIndex window, std::uint32_t row) const;
 
     const Geometry& geometry_;
     TaskGroup& tasks_;

@@ -308,8 +308,8 @@ void NodeHomes::settle(WriteId write, HomeCommandKind kind) {
 
 class NodeHomes::RemoteDrive final : public Drive {
   public:
-    RemoteDrive(NodeHomes& homes, MemberIndex member, DiskInfo info, std::uint64_t data_offset)
-        : homes_(homes), member_(member), info_(std::move(info)), data_offset_(data_offset) {}
+    RemoteDrive(NodeHomes& homes, MemberIndex member, DiskInfo info, DataArea area)
+        : homes_(homes), member_(member), info_(std::move(info)), area_(area) {}
 
     const DiskInfo& info() const override { return info_; }
     bool is_open() const override { return open_; }
@@ -333,7 +333,7 @@ class NodeHomes::RemoteDrive final : public Drive {
     NodeHomes& homes_;
     MemberIndex member_;
     DiskInfo info_;
-    std::uint64_t data_offset_;
+    DataArea area_;
     bool open_{true};
     std::deque<Reply> replies_;  // their addresses stay
     std::vector<Reply*> free_;
@@ -353,9 +353,8 @@ void NodeHomes::RemoteDrive::start(DriveOp& op) {
     command.member = member_;
     switch (op.kind) {
         case DiskOpKind::read:
-            BRAID_REQUIRE(op.offset >= data_offset_);
             command.kind = HomeCommandKind::read;
-            command.first = RowIndex{(op.offset - data_offset_) / row_size};
+            command.first = homes_.geometry_.row_of(area_.in_data(op.offset()));
             command.count = op.size / row_size;
             command.into = op.data;
             break;
@@ -391,9 +390,8 @@ void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {
     complete(op, answer.result);
 }
 
-std::unique_ptr<Drive> NodeHomes::drive(MemberIndex member, DiskInfo info,
-                                        std::uint64_t data_offset) {
-    return std::make_unique<RemoteDrive>(*this, member, std::move(info), data_offset);
+std::unique_ptr<Drive> NodeHomes::drive(MemberIndex member, DiskInfo info, DataArea area) {
+    return std::make_unique<RemoteDrive>(*this, member, std::move(info), area);
 }
 
 }  // namespace braid::cluster

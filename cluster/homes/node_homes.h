@@ -41,7 +41,7 @@ class NodeHomes final : public RowHomes {
     void bind(Members& members) { members_ = &members; }
     /// A drive for Members that sends what is wanted to the member's home.
     /// @param info  of the device behind it
-    std::unique_ptr<Drive> drive(MemberIndex member, DiskInfo info, std::uint64_t data_offset);
+    std::unique_ptr<Drive> drive(MemberIndex member, DiskInfo info, DataArea area);
 
     Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode) override;
     void unlock(LockId lock) override;

@@ -98,7 +98,7 @@ Task<Checked<Unit>> zero_data(Work* work) {
             DiskOp op;
             op.kind = DiskOpKind::zero;
             op.may_free = !disk.info().allocated;
-            op.offset = c.members[role].data_offset + done;
+            op.offset = c.members[role].area().on_device({done}).value;
             op.size = std::min(zero_piece, each - done);
             auto zeroed = co_await run_op(disk, op);
             if (!zeroed && zeroed.error().os_error == EOPNOTSUPP) {

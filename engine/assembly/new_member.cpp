@@ -152,7 +152,7 @@ std::optional<NewMember::WasInSync> in_sync_as_of(const MemberImage& image, cons
     Configuration known = findings.slot()->configuration;
     const MemberRecord* own = known.member(uuid);
     if (own == nullptr || !own->role || own->state != MemberState::in_sync) return std::nullopt;
-    return NewMember::WasInSync{known.version, own->data_offset};
+    return NewMember::WasInSync{known.version, own->area()};
 }
 
 Task<Checked<NewMember>> run_prepare(Disk& disk, NewMember fresh, Uuid array, std::uint64_t front,

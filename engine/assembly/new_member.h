@@ -46,7 +46,7 @@ struct NewMember {
     /// The newest configuration on it calls it in_sync: as of which version, and where its data is.
     struct WasInSync {
         EpochRevision version;
-        std::uint64_t data_offset{0};  // bytes; first data byte on it
+        DataArea area;  // on it
     };
     std::optional<WasInSync> was_in_sync;
 };

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "parity/require.h"
+
 namespace braid {
 
 template <class Tag>
@@ -19,6 +21,14 @@ using Bytes = Quantity<struct BytesTag>;
 using Sectors = Quantity<struct SectorsTag>;  // 512 bytes, where the kernel counts so
 using Nanos = Quantity<struct NanosTag>;      // a point in time or a duration
 
+// Where a byte is, from the begin of different things: in the data area of a member, where its strips
+// lie one behind the other; on the member's device, which has metadata in front of that area.
+struct OffsetTag {};
+struct MemberOffsetTag : OffsetTag {};
+struct DeviceOffsetTag : OffsetTag {};
+using MemberOffset = Quantity<MemberOffsetTag>;
+using DeviceOffset = Quantity<DeviceOffsetTag>;
+
 inline constexpr std::uint64_t sector_size = 512;
 inline constexpr std::uint64_t row_size = 4096;
 
@@ -26,6 +36,33 @@ constexpr Bytes to_bytes(Sectors sectors) { return {sectors.value * sector_size}
 constexpr Sectors to_sectors(Bytes bytes) { return {bytes.value / sector_size}; }
 constexpr Nanos millis(std::uint64_t count) { return {count * 1'000'000}; }
 constexpr Nanos seconds(std::uint64_t count) { return {count * 1'000'000'000}; }
+
+// Some bytes further on, and how many lie between. One kind of offset is made of another by DataArea
+// below and by Geometry alone.
+template <class Tag>
+concept TagOfOffset = std::derived_from<Tag, OffsetTag>;
+template <TagOfOffset Tag>
+constexpr Quantity<Tag> operator+(Quantity<Tag> at, std::uint64_t bytes) {
+    return {at.value + bytes};
+}
+template <TagOfOffset Tag>
+constexpr std::uint64_t operator-(Quantity<Tag> end, Quantity<Tag> begin) {
+    return end.value - begin.value;
+}
+template <TagOfOffset Tag>
+constexpr Quantity<Tag>& operator+=(Quantity<Tag>& at, std::uint64_t bytes) {
+    return at = at + bytes;
+}
+
+/// A member's data on its device: in one piece, behind its metadata.
+struct DataArea {
+    DeviceOffset begin{};
+    constexpr DeviceOffset on_device(MemberOffset at) const { return begin + at.value; }
+    constexpr MemberOffset in_data(DeviceOffset at) const {
+        BRAID_REQUIRE(at >= begin);
+        return {at - begin};
+    }
+};
 
 enum class MemberIndex : std::uint32_t {};  // the role of a member in the array, from 0
 
@@ -72,6 +109,10 @@ constexpr Index& operator++(Index& index) {
 }
 
 constexpr bool is_row_aligned(std::uint64_t value) { return value % row_size == 0; }
+template <TagOfOffset Tag>
+constexpr bool is_row_aligned(Quantity<Tag> at) {
+    return is_row_aligned(at.value);
+}
 constexpr std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) {
     return value - value % unit;
 }

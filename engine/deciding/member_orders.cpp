@@ -345,7 +345,7 @@ Task<Checked<Unit>> MemberOrders::heal_from(Disk* disk, MemberIndex role, const 
             "bring that one back (braid member add), or give them up with --force",
             disk->info().path, unknown_.bad_bytes())};
     }
-    const ReturningDisk from{role, disk, prepared->was_in_sync->data_offset};
+    const ReturningDisk from{role, disk, prepared->was_in_sync->area};
     const Result<std::uint64_t> left = co_await serving_.take_back(from);
     if (!left) {
         co_return Refusal{fmt::format("the rows that {} brings back could not be taken: {}",

@@ -27,7 +27,7 @@ void Roster::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
         spares_.push_back(Spare{std::move(disk), std::move(metadata)});
         return;
     }
-    serving_.attach(*at->role, std::move(disk), at->data_offset);
+    serving_.attach(*at->role, std::move(disk), at->area());
     metadata_[raw(*at->role)] = std::move(metadata);
 }
 
@@ -88,7 +88,7 @@ const MemberMetadata& Roster::any_metadata() const {
 void Roster::fill_role(MemberIndex member, Spare spare) {
     BRAID_REQUIRE(spare.disk != nullptr);
     serving_.attach(member, std::move(spare.disk),
-                    configuration_.member(spare.metadata.uuid)->data_offset);
+                    configuration_.member(spare.metadata.uuid)->area());
     why_lost_[raw(member)].clear();
     metadata_[raw(member)] = std::move(spare.metadata);
 }

@@ -292,7 +292,7 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
         DriveOp& op = ops[raw(member)];
         op.kind = DiskOpKind::write;
         op.fua = !BRAID_MUTANT(intent_not_durable);
-        op.offset = slots_end + intent_slot_offset(record.node, record.generation);
+        op.set_offset({slots_end + intent_slot_offset(record.node, record.generation)});
         op.size = bytes.size();
         op.data = const_cast<std::byte*>(bytes.data());  // NOLINT: a write only reads it
         members_.write_record(member, group, op);

@@ -52,6 +52,7 @@ struct MemberRecord {
     std::uint64_t read_errors{0};  // reads that failed, since it joined or was rebuilt
     EpochRevision left;            // faulty or missing: what it held, at least, as it left
     std::string path;              // where it was last seen; for people only
+    DataArea area() const { return {DeviceOffset{data_offset}}; }
     bool operator==(const MemberRecord&) const = default;
 };
 

@@ -78,12 +78,16 @@ struct Geometry {
     MemberIndex member_of(StripeIndex stripe, Role role) const;
     Role role_of(StripeIndex stripe, MemberIndex member) const;
 
-    /// Byte offset of a strip in its member's data area.
-    std::uint64_t strip_offset(StripeIndex stripe) const { return raw(stripe) * strip_size; }
-    /// The same of a row of a window.
-    std::uint64_t row_offset(WindowPlace place, std::uint32_t row) const {
-        return strip_offset(place.stripe) + place.window * window_size() + row * row_size;
+    // In a member's data area: its strip of a stripe, a row of a window, a byte of the array; and the
+    // row that a byte lies in.
+    MemberOffset strip_offset(StripeIndex stripe) const { return {raw(stripe) * strip_size}; }
+    MemberOffset row_offset(WindowPlace place, std::uint32_t row) const {
+        return strip_offset(place.stripe) + (place.window * window_size() + row * row_size);
     }
+    MemberOffset member_offset(StripPlace place) const {
+        return strip_offset(place.stripe) + place.offset;
+    }
+    RowIndex row_of(MemberOffset at) const { return RowIndex{at.value / row_size}; }
 
     // The array's data, in bytes from its start, and back.
     StripeIndex stripe_of(std::uint64_t array_offset) const {

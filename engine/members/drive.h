@@ -42,9 +42,11 @@ class DriveOp : private DiskOp {
     using DiskOp::fua;
     using DiskOp::kind;
     using DiskOp::may_free;
-    using DiskOp::offset;
     using DiskOp::size;
     using DiskOp::tag;
+
+    DeviceOffset offset() const { return {DiskOp::offset}; }
+    void set_offset(DeviceOffset at) { DiskOp::offset = at.value; }
 
     const StagedRows* staged{nullptr};  // a write in a cluster: what of which write it is
 

@@ -32,7 +32,7 @@ class Members {
   public:
     struct Slot {
         std::unique_ptr<Drive> drive;  // none: there was no member here; else it may be closed
-        std::uint64_t data_offset{0};  // bytes; first data byte on it
+        DataArea area;
         MemberState state{MemberState::missing};
         WindowIndex rebuilt{};  // rebuilding: windows before this one are true
         WindowIndex kept{};     // lost: its strips of windows before this one are as they
@@ -155,10 +155,10 @@ class Members {
     Doubt& doubt() { return doubt_; }
     const Doubt& doubt() const { return doubt_; }
 
-    /// Bytes from the start of the member's device.
-    std::uint64_t device_offset(MemberIndex member, WindowPlace place, std::uint32_t row) const {
+    /// Where a row of the window lies on the member's device.
+    DeviceOffset device_offset(MemberIndex member, WindowPlace place, std::uint32_t row) const {
         BRAID_REQUIRE(raw(place.stripe) < geometry_.stripes);
-        return slot(member).data_offset + geometry_.row_offset(place, row);
+        return slot(member).area.on_device(geometry_.row_offset(place, row));
     }
     /// Operations on members; `finish` each of them when the group was waited for. This one reads,
     /// or flushes.
@@ -174,7 +174,7 @@ class Members {
     /// A record of the write intent, in front of all strips.
     void write_record(MemberIndex member, DiskGroup& group, DriveOp& op) {
         BRAID_REQUIRE(op.kind == DiskOpKind::write);
-        BRAID_REQUIRE(op.offset + op.size <= slot(member).data_offset);
+        BRAID_REQUIRE(op.offset() + op.size <= slot(member).area.begin);
         slot(member).drive->submit(group, op);
     }
     /// A member that its home has suspended is lost here, too, from now on; its home tells who

@@ -10,28 +10,28 @@ namespace braid {
 namespace {
 
 /// Reads into `into` by way of an aligned buffer of the thread's own.
-int read_bounced(const Disk& disk, std::uint64_t offset, ByteSpan into) {
+int read_bounced(const Disk& disk, DeviceOffset at, ByteSpan into) {
     constexpr std::uint64_t bounce_size = 64u << 10;
     alignas(row_size) thread_local std::array<std::byte, bounce_size> bounce;
     while (!into.empty()) {
-        const std::uint64_t begin = round_down(offset, row_size);
-        const std::uint64_t skip = offset - begin;
+        const std::uint64_t begin = round_down(at.value, row_size);
+        const std::uint64_t skip = at.value - begin;
         const std::uint64_t size = std::min(round_up(skip + into.size(), row_size), bounce_size);
         if (const int error = disk.read_now(begin, {bounce.data(), size}); error != 0) return error;
         const std::uint64_t count = std::min<std::uint64_t>(size - skip, into.size());
         std::memcpy(into.data(), bounce.data() + skip, count);
         into = into.subspan(count);
-        offset += count;
+        at += count;
     }
     return 0;
 }
 
-int read_member(const Disk& disk, std::uint64_t offset, ByteSpan into) {
+int read_member(const Disk& disk, DeviceOffset at, ByteSpan into) {
     const DiskInfo& info = disk.info();
-    const bool aligned = is_row_aligned(offset) && is_row_aligned(into.size()) &&
+    const bool aligned = is_row_aligned(at) && is_row_aligned(into.size()) &&
                          reinterpret_cast<std::uintptr_t>(into.data()) % info.memory_align == 0;
-    return aligned || !info.direct || info.in_memory ? disk.read_now(offset, into)
-                                                     : read_bounced(disk, offset, into);
+    return aligned || !info.direct || info.in_memory ? disk.read_now(at.value, into)
+                                                     : read_bounced(disk, at, into);
 }
 
 }  // namespace
@@ -49,11 +49,10 @@ bool DirectReads::read(std::uint64_t offset, ByteSpan into) {
         // Strips on several disks are better read side by side, by the loop; memory is not.
         const Disk& disk = *slot.disk();
         const bool worth_it = count == into.size() || disk.info().in_memory;
-        const int error =
-            worth_it ? read_member(disk,
-                                   slot.data_offset + geometry_.strip_offset(at.stripe) + at.offset,
-                                   into.first(count))
-                     : EAGAIN;
+        const int error = worth_it
+                              ? read_member(disk, slot.area.on_device(geometry_.member_offset(at)),
+                                            into.first(count))
+                              : EAGAIN;
         if (!slot.gate.leave(ticket) || error != 0) return false;
         into = into.subspan(count);
         offset += count;

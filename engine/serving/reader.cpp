@@ -21,6 +21,7 @@ struct StripPiece {
     Role role{};
     std::uint64_t begin{0};  // bytes in the strip
     std::uint64_t size{0};
+    std::uint64_t rows_begin{0};  // bytes in the strip: the begin of the rows that are read
     std::byte* to{nullptr};
     std::byte* bounce{nullptr};  // none: read straight into `to`
     bool done{false};
@@ -77,13 +78,13 @@ std::uint64_t fill(Batch& batch, const StripeContext& context, std::uint64_t at,
             is_row_aligned(piece.begin) && is_row_aligned(piece.size) &&
             reinterpret_cast<std::uintptr_t>(to) % context.members.memory_align() == 0;
         piece.op.data = to;
-        piece.op.offset = round_down(piece.begin, row_size);
-        piece.op.size = round_up(piece.begin + piece.size, row_size) - piece.op.offset;
+        piece.rows_begin = round_down(piece.begin, row_size);
+        piece.op.size = round_up(piece.begin + piece.size, row_size) - piece.rows_begin;
         if (!aligned) {
             if (batch.bounce_size + piece.op.size > job_size_max) {
                 if (batch.count != 0) break;
                 piece.size = job_size_max / 2;  // a strip is larger than the bounce buffer
-                piece.op.size = round_up(piece.begin + piece.size, row_size) - piece.op.offset;
+                piece.op.size = round_up(piece.begin + piece.size, row_size) - piece.rows_begin;
             }
             batch.bounce_size += piece.op.size;
             piece.op.data = nullptr;
@@ -125,7 +126,8 @@ void submit(Batch& batch, const StripeContext& context, std::byte* bounce) {
         if (is_listed(context, piece, BadKind::retry)) continue;  // tried again, under its claim
         const MemberIndex member = context.geometry.member_of(piece.stripe, piece.role);
         piece.op.kind = DiskOpKind::read;
-        piece.op.offset += context.members.device_offset(member, {piece.stripe, 0}, 0);
+        piece.op.set_offset(context.members.slot(member).area.on_device(
+            context.geometry.member_offset({piece.stripe, piece.role, piece.rows_begin})));
         piece.op.tag = 1;
         context.members.submit(member, batch.group, piece.op);
     }

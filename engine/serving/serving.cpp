@@ -96,17 +96,16 @@ bool Serving::fits_records(const Configuration& wanted) const {
     return bad_.ranges() == wanted.bad_rows;
 }
 
-void Serving::attach(MemberIndex member, std::unique_ptr<Disk> disk, std::uint64_t data_offset) {
-    attach_drive(member, std::make_unique<LocalDrive>(std::move(disk)), data_offset);
+void Serving::attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
+    attach_drive(member, std::make_unique<LocalDrive>(std::move(disk)), area);
 }
 
-void Serving::attach_drive(MemberIndex member, std::unique_ptr<Drive> drive,
-                           std::uint64_t data_offset) {
-    BRAID_REQUIRE(drive != nullptr && data_offset % row_size == 0);
+void Serving::attach_drive(MemberIndex member, std::unique_ptr<Drive> drive, DataArea area) {
+    BRAID_REQUIRE(drive != nullptr && is_row_aligned(area.begin));
     auto& slot = members_.slot(member);
     BRAID_REQUIRE(!slot.is_open());
     slot.drive = std::move(drive);
-    slot.data_offset = data_offset;
+    slot.area = area;
     slot.kept = {};
     slot.whole = false;
 }

@@ -60,7 +60,7 @@ class Serving final : public ServingNode, private WalkHost {
     const WriteIntent& intent() const { return intent_; }
     ByteSpan buffer() const { return pool_.region(); }
     /// The drive of a role, wherever its disk is; none was open there.
-    void attach_drive(MemberIndex member, std::unique_ptr<Drive> drive, std::uint64_t data_offset);
+    void attach_drive(MemberIndex member, std::unique_ptr<Drive> drive, DataArea area);
     /// What may be read past the loop is looked at again: all disks are there, and what is marked.
     void set_gates();
     // The node leaves, in this order; whether the array goes on does not matter.
@@ -92,7 +92,7 @@ class Serving final : public ServingNode, private WalkHost {
     void set_owing(bool owing) override { members_.set_owing(owing); }
     void halt() override { members_.halt(); }
     void array_failed() override;
-    void attach(MemberIndex member, std::unique_ptr<Disk> disk, std::uint64_t data_offset) override;
+    void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) override;
     void detach(MemberIndex member) override;
     void add_doubt(WindowRange windows) override { members_.doubt().add(windows); }
     void trust_all() override { members_.doubt().remove_before(geometry_.window_end()); }

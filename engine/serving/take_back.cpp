@@ -16,7 +16,7 @@ namespace {
 /// Rows of one window that the member brings back. Their claim is held.
 struct Returning {
     Disk* disk{nullptr};
-    std::uint64_t data_offset{0};  // on it
+    DataArea area;  // on it
     WindowPlace place;
     Role role{};
     RowMask rows{0};
@@ -57,7 +57,7 @@ Task<bool> take_rows(StripeContext context, Returning from) {
     at.place = from.place;
     at.rows = from.rows;
     at.loss_version = context.members.loss_version();
-    at.returning = ReturningStrip{from.disk, from.data_offset, from.role};
+    at.returning = ReturningStrip{from.disk, from.area, from.role};
     co_return (co_await make_parity_true(context, at)).has_value();
 }
 
@@ -76,7 +76,7 @@ Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, RowIndex* at
         const auto first = static_cast<std::uint32_t>(*at - geometry.first_row(window));
         Returning rows;
         rows.disk = from.disk;
-        rows.data_offset = from.data_offset;
+        rows.area = from.area;
         rows.place = members_.window_place(window);
         rows.role = geometry.role_of(rows.place.stripe, from.member);
         claims[i].emplace(claims_, rows.place, row_range(0, geometry.window_rows));

@@ -18,7 +18,7 @@ Task<bool> read_returning(StripeContext context, ParityRows at, const StripeIo* 
     DiskGroup group;
     for_each_run(at.rows, [&](std::uint32_t row, std::uint32_t count) {
         DiskOp& op = ops[row];
-        op.offset = from.data_offset + context.geometry.row_offset(at.place, row);
+        op.offset = from.area.on_device(context.geometry.row_offset(at.place, row)).value;
         op.size = count * row_size;
         op.data = io->strips[raw(from.role)] + io->offset_of(row);
         submit(*from.disk, group, op);

@@ -13,7 +13,7 @@ namespace braid {
 /// A data strip on a disk that is no member yet: of one that comes back.
 struct ReturningStrip {
     Disk* disk{nullptr};
-    std::uint64_t data_offset{0};  // on it
+    DataArea area;  // on it
     Role role{};
 };
 

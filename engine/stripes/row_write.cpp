@@ -34,7 +34,7 @@ DriveOp& RowWrite::add_piece(MemberIndex member, WindowPlace place, std::uint32_
     op.fua = fua;
     op.background = op.may_free = false;
     op.staged = nullptr;
-    op.offset = context_.members.device_offset(member, place, row);
+    op.set_offset(context_.members.device_offset(member, place, row));
     op.size = size;
     op.tag = raw(member);
     return op;
@@ -185,7 +185,8 @@ bool RowWrite::flush_participants() {
         DriveOp& op = ops_[pieces_++];
         op.kind = DiskOpKind::flush;
         op.staged = nullptr;
-        op.offset = op.size = 0;
+        op.set_offset({});
+        op.size = 0;
         op.tag = raw(member);
         context_.members.submit(member, group, op);
     }
@@ -218,14 +219,16 @@ void RowWrite::audit([[maybe_unused]] const DriveOp& op) const {
 #ifdef BRAID_AUDITS
     const MemberIndex member{op.tag};
     const Members& members = context_.members;
-    const std::uint64_t begin = op.offset - members.device_offset(member, {}, 0);
-    const std::uint64_t window_size = context_.geometry.window_size();
-    for (std::uint64_t at = begin; at != begin + op.size;) {
-        const auto row = static_cast<std::uint32_t>(at % window_size / row_size);
-        const std::uint64_t size = std::min(begin + op.size - at, window_size - row * row_size);
-        audit_rows(member, members.window_place(WindowIndex{at / window_size}),
-                   row_range(row, static_cast<std::uint32_t>(size / row_size)));
-        at += size;
+    const Geometry& geometry = context_.geometry;
+    RowIndex at = geometry.row_of(members.slot(member).area.in_data(op.offset()));
+    const RowIndex end = at + op.size / row_size;
+    while (at != end) {
+        const WindowIndex window = geometry.window_of(at);
+        const RowIndex past = std::min(end, geometry.first_row(window + 1));
+        audit_rows(member, members.window_place(window),
+                   row_range(static_cast<std::uint32_t>(at - geometry.first_row(window)),
+                             static_cast<std::uint32_t>(past - at)));
+        at = past;
     }
 #endif
 }

@@ -45,7 +45,7 @@ bool StripeIo::submit_rows(Role role, RowMask& rows) {
         rows &= ~row_range(row, count);
         BRAID_REQUIRE(strips[raw(role)] != nullptr);
         DriveOp& op = ops_[ops_used_++];
-        op.offset = members_.device_offset(member, place_, row);
+        op.set_offset(members_.device_offset(member, place_, row));
         op.size = count * row_size;
         op.data = strips[raw(role)] + offset_of(row);
         op.tag = raw(role);

@@ -22,7 +22,7 @@ Task<Result<void>> read_row(StripeContext context, WindowPlace place, Role role,
     const MemberIndex member = context.geometry.member_of(place.stripe, role);
     DiskGroup group;
     DriveOp op;
-    op.offset = context.members.device_offset(member, place, row);
+    op.set_offset(context.members.device_offset(member, place, row));
     op.size = row_size;
     op.data = into.data();
     context.members.submit(member, group, op);

@@ -307,7 +307,7 @@ Task<Result<void>> Walker::read_batch(Lane* lane) {
             lane->read.add(member);
             op.kind = DiskOpKind::read;
             op.background = background;
-            op.offset = members.device_offset(member, place, 0);
+            op.set_offset(members.device_offset(member, place, 0));
             op.size = lane->count * context_.geometry.window_size();
             op.data = lane->content(member, 0);
             op.tag = 1;
@@ -355,7 +355,7 @@ Task<bool> Walker::answers(Lane* lane, MemberIndex member) {
         asked = true;
         DiskGroup group;
         DriveOp op;
-        op.offset = members.device_offset(member, members.window_place(at), 0);
+        op.set_offset(members.device_offset(member, members.window_place(at), 0));
         op.size = row_size;
         op.data = row.data();
         members.submit(member, group, op);
@@ -400,7 +400,7 @@ Task<void> Walker::read_by_rows(Lane* lane, MemberIndex member) {
                 for (std::uint32_t row = first; row != first + count; ++row) {
                     DriveOp& op = lane->ops[row];
                     op = {};
-                    op.offset = members.device_offset(member, place, row);
+                    op.set_offset(members.device_offset(member, place, row));
                     op.size = row_size;
                     op.data = lane->content(member, (std::uint64_t{index} * rows + row) * row_size);
                     members.submit(member, lane->group, op);
@@ -481,7 +481,7 @@ Task<void> Walker::read_back(Lane* lane, WindowMask windows) {
         DriveOp& op = lane->ops[runs++];
         op = {};
         op.background = true;  // beside the loop, which computes the next batch
-        op.offset = members.device_offset(member, members.window_place(lane->first + first), 0);
+        op.set_offset(members.device_offset(member, members.window_place(lane->first + first), 0));
         op.size = count * window_size;
         op.data = lane->content(member, first * window_size);
         members.submit(member, lane->group, op);

@@ -218,6 +218,7 @@ struct SimClusterOptions {
 class SimCluster final : private cluster::HomeListener {
   public:
     static constexpr std::uint64_t data_offset = 64u << 10;
+    static constexpr DataArea area{{data_offset}};
 
     explicit SimCluster(SimClusterOptions options)
         : options_(options),
@@ -385,7 +386,7 @@ class SimCluster final : private cluster::HomeListener {
         }
         void attach(SimCluster& cluster, MemberIndex member) {
             const DiskInfo info = cluster.nodes_[cluster.home_of_[raw(member)]]->home.info(member);
-            serving->attach_drive(member, homes->drive(member, info, data_offset), data_offset);
+            serving->attach_drive(member, homes->drive(member, info, area), area);
             serving->members().refresh();
         }
         /// A newer one may have come before it.
@@ -480,7 +481,7 @@ class SimCluster final : private cluster::HomeListener {
         home_of_.push_back(raw(member) % homes);
         nodes_[home_of_.back()]->home.attach(
             member, std::make_unique<SimDisk>(loop_, platter, "m" + std::to_string(raw(member))),
-            data_offset);
+            area);
         platters_.push_back(std::move(platter));
     }
     /// Parity fits what the members hold; with nothing to spare it always does.
@@ -496,7 +497,7 @@ class SimCluster final : private cluster::HomeListener {
             strips.push_back(is_lost(member)
                                  ? computed.data()
                                  : platters_[raw(member)]->content.data() + data_offset +
-                                       geometry_.strip_offset(stripe) + at);
+                                       geometry_.strip_offset(stripe).value + at);
         }
         const std::size_t data = geometry_.data_count();
         const std::byte* p = strips[data];

@@ -268,7 +268,7 @@ class SimArray {
             std::vector<const std::byte*> data;
             auto strip = [&](Role role) {
                 return platters[raw(geometry_.member_of(stripe, role))]->content.data() +
-                       data_offset + geometry_.strip_offset(stripe);
+                       data_offset + geometry_.strip_offset(stripe).value;
             };
             for (const Role role : geometry_.data_roles()) data.push_back(strip(role));
             const ByteView p{strip(geometry_.p()), options_.strip_size};

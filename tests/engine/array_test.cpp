@@ -310,7 +310,7 @@ TEST(SimArray, AScrubOfRaid5ReportsAndRewritesParityOnlyWhenTold) {
     const auto& geometry = sim.geometry();
     const auto p = raw(geometry.member_of(StripeIndex{3}, geometry.p()));
     sim.platters[p]
-        ->content.data()[SimArray::data_offset + geometry.strip_offset(StripeIndex{3})] ^=
+        ->content.data()[SimArray::data_offset + geometry.strip_offset(StripeIndex{3}).value] ^=
         std::byte{1};
     ASSERT_TRUE(sim.scrub(ScrubMode::compare));
     sim.settle();

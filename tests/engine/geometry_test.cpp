@@ -90,7 +90,8 @@ TEST(Geometry, IsMdsForEverySector) {
                 const std::uint64_t in_stripe = at % g.stripe_data_size();
                 const Role role{static_cast<std::uint32_t>(in_stripe / g.strip_size)};
                 ASSERT_EQ(raw(g.member_of(stripe, role)), md.dd_idx);
-                ASSERT_EQ(g.strip_offset(stripe) + in_stripe % g.strip_size, md.new_sector * 512);
+                ASSERT_EQ(g.strip_offset(stripe).value + in_stripe % g.strip_size,
+                          md.new_sector * 512);
                 ASSERT_EQ(raw(g.member_of(stripe, g.p())), md.pd_idx);
                 if (shape.level == Level::raid6) {
                     ASSERT_EQ(raw(g.member_of(stripe, g.q())), md.qd_idx);
@@ -127,7 +128,7 @@ TEST(Geometry, AByteOfTheArrayHasOnePlaceAndBack) {
         std::uint64_t expected = 0;
         for (std::uint64_t stripe = 0; stripe != geometry.stripes; ++stripe) {
             for (const Role role : geometry.data_roles()) {
-                for (const std::uint64_t offset : {0, 1, 4095, 4096, 16383}) {
+                for (const std::uint64_t offset : {0u, 1u, 4095u, 4096u, 16383u}) {
                     const std::uint64_t at =
                         geometry.array_offset_of({StripeIndex{stripe}, role, offset});
                     ASSERT_EQ(at, expected + offset);
@@ -161,7 +162,7 @@ TEST(Geometry, RowsOfWindowsFollowEachOtherOnAMember) {
             ASSERT_EQ(geometry.stripe_of(number), stripe);
             ASSERT_EQ(geometry.first_row(number), row_number);
             for (std::uint32_t row = 0; row != geometry.window_rows; ++row) {
-                ASSERT_EQ(geometry.row_offset(place, row), expected);
+                ASSERT_EQ(geometry.row_offset(place, row).value, expected);
                 ASSERT_EQ(geometry.row_number(place, row), row_number);
                 ASSERT_EQ(geometry.window_of(row_number), number);
                 ASSERT_EQ(geometry.stripe_of(row_number), stripe);
@@ -192,7 +193,7 @@ TEST(Geometry, LargeArraysDoNotOverflow) {
         const Geometry g = make(shape, 16, strip_size_max, stripes);
         const StripeIndex last{stripes - 1};
         EXPECT_EQ(g.stripe_of(stripes * g.stripe_data_size() - 1), last);
-        EXPECT_EQ(g.strip_offset(last) + g.strip_size, member_size_max);
+        EXPECT_EQ(g.strip_offset(last).value + g.strip_size, member_size_max);
         EXPECT_EQ(g.role_of(last, g.member_of(last, g.p())), g.p());
     }
 }

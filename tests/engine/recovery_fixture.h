@@ -74,7 +74,7 @@ class Recovery : public testing::Test {
             const bool is_data = m == member_of(stripe, role);
             if (is_data == (reached == Reached::data)) continue;
             const std::uint64_t at =
-                SimArray::data_offset + geometry.strip_offset(StripeIndex{stripe});
+                SimArray::data_offset + geometry.strip_offset(StripeIndex{stripe}).value;
             std::memcpy(sim->platters[m]->content.data() + at, before[m].data() + at,
                         geometry.strip_size);
         }

@@ -52,7 +52,7 @@ class StripeJobsTest : public testing::Test, public PartSink {
                 std::make_shared<SimPlatter>(data_offset + geometry.stripes * geometry.strip_size));
             members.slot(MemberIndex{i}).drive = std::make_unique<LocalDrive>(
                 std::make_unique<SimDisk>(loop, platters.back(), "m" + std::to_string(i)));
-            members.slot(MemberIndex{i}).data_offset = data_offset;
+            members.slot(MemberIndex{i}).area = {{data_offset}};
             members.set_state(MemberIndex{i}, MemberState::in_sync);
             platters.back()->notes_touched = true;
         }

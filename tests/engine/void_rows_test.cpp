@@ -68,7 +68,7 @@ class VoidRows : public testing::Test {
                         row_size);
             if (MemberIndex{i} == lost) continue;
             serving->attach(MemberIndex{i}, std::make_unique<SimDisk>(loop, platters[i], "m"),
-                            data_offset);
+                            DataArea{{data_offset}});
         }
         serving->adopt(configuration);
         serving->members().set_loss_version_durable(serving->members().loss_version());

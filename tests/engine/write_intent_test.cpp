@@ -48,7 +48,7 @@ class WriteIntents : public testing::Test {
             platters.push_back(std::make_shared<SimPlatter>(data_offset));
             members->slot(MemberIndex{i}).drive = std::make_unique<LocalDrive>(
                 std::make_unique<SimDisk>(loop, platters.back(), "m" + std::to_string(i)));
-            members->slot(MemberIndex{i}).data_offset = data_offset;
+            members->slot(MemberIndex{i}).area = {{data_offset}};
             members->set_state(MemberIndex{i}, MemberState::in_sync);
         }
         if (volumes.empty()) volumes = {{"data", StripeIndex{0}, stripes}};

@@ -107,7 +107,7 @@ void Simulation::create() {
         const Role role{static_cast<std::uint32_t>(in_stripe / geometry.strip_size)};
         const auto& platter = disks_.at(fmt::format("m{}", raw(geometry.member_of(stripe, role))));
         std::memcpy(into.data(),
-                    platter->content.data() + data_offset_ + geometry.strip_offset(stripe) +
+                    platter->content.data() + data_offset_ + geometry.strip_offset(stripe).value +
                         in_stripe % geometry.strip_size,
                     sector_size);
     };

@@ -155,7 +155,7 @@ void Simulation::check_parity() {
     const auto strip = [&](StripeIndex stripe, Role role) {
         const MemberRecord& record = *last_.member(geometry.member_of(stripe, role));
         return platter_of(record.path)->content.data() + data_offset_ +
-               geometry.strip_offset(stripe);
+               geometry.strip_offset(stripe).value;
     };
     for (std::uint64_t at = 0; at != options_.stripes; ++at) {
         const StripeIndex stripe{at};

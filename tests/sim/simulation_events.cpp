@@ -461,7 +461,7 @@ void Simulation::corrupt() {
                               : geometry.p();
         const MemberRecord& record = *configuration().member(geometry.member_of(stripe, role));
         Hurt hurt{platter_of(record.path),
-                  data_offset_ + geometry.strip_offset(stripe) + in_strip * row_size,
+                  data_offset_ + geometry.strip_offset(stripe).value + in_strip * row_size,
                   {}};
         std::byte* at = hurt.platter->content.data() + hurt.offset;
         hurt.before = Buffer(ByteView{at, row_size});
