@@ -139,16 +139,16 @@ inline constexpr std::uint32_t unanswered_messages_max = 64;
 inline constexpr std::uint64_t unanswered_bytes_max = 1u << 20;
 inline constexpr std::uint32_t receive_buffer_size = 256u << 10;
 static_assert(receive_buffer_size >= message_body_size_max + 4096);
-inline constexpr std::size_t refused_text_max = 1024;  // of REFUSED, in bytes
+inline constexpr std::size_t refused_text_max = 1024;           // of REFUSED, in bytes
 inline constexpr std::uint32_t receive_piece_size = 64u << 10;  // of a payload, at a time
-inline constexpr std::uint64_t sign_ms = 500;          // who has nothing to say says so
-inline constexpr std::uint64_t silent_ms_max = 5'000;  // then a connection is broken off
+inline constexpr std::uint64_t sign_ms = 500;                   // who has nothing to say says so
+inline constexpr std::uint64_t silent_ms_max = 5'000;           // then a connection is broken off
 // Connections that have come, and have not said yet whose they are.
 inline constexpr std::uint32_t strangers_max = 32;
 inline constexpr std::size_t refusals_told_max = 64;  // that are not told again
 inline constexpr std::size_t boots_kept_max = 16;     // of a node, that were followed by another
-inline constexpr std::uint64_t hello_ms_max = 3000;  // until it is said
-inline constexpr std::uint64_t redial_ms_min = 100;  // doubled each time that nobody is there
+inline constexpr std::uint64_t hello_ms_max = 3000;   // until it is said
+inline constexpr std::uint64_t redial_ms_min = 100;   // doubled each time that nobody is there
 inline constexpr std::uint64_t redial_ms_max = 2000;
 
 // Members.
