@@ -71,6 +71,10 @@ class BusNode final : public CommandTaker, public BusListener {
                                                 *this,
                                                 *this});
     }
+    /// Also in the middle of it all, after a test has failed.
+    ~BusNode() override { bus_->abandon(); }
+    BusNode(const BusNode&) = delete;
+    BusNode& operator=(const BusNode&) = delete;
     Bus& bus() { return *bus_; }
 
     void start() { world_.run(started()); }

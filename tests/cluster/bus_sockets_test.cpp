@@ -69,13 +69,13 @@ TEST_P(BusSockets, CarryEverythingOverConnectionsThatEnd) {
         node->start();
     }
     std::size_t asked = 0;
-    for (int turn = 0; turn != 4; ++turn) {
+    for (std::size_t turn = 0; turn != 4; ++turn) {
         for (std::size_t i = 0; i != 200; ++i) {
             nodes[0]->ask(2, i % 5 == 0 ? i : i % 3);
             nodes[1]->ask(1, i % 7 == 0 ? i : i % 3);
             asked += 2;
         }
-        const int side = turn % 2;
+        const std::size_t side = turn % 2;
         loop->run_until_done(wait_for(&nodes, &answer, asked));
         nodes[side]->ask(side == 0 ? 2 : 1, 100);  // and a connection ends in the middle of it
         ++asked;
