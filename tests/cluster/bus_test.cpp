@@ -228,6 +228,27 @@ TEST(Bus, ManyConnectionsOfOneNodeComeAtOnce) {
     }
 }
 
+// One payload takes longer than a connection may be silent.
+TEST(Bus, WhatComesSlowlyComes) {
+    SimLoop loop(10);
+    sim::SimNetShape shape;
+    shape.nanos_min = 50'000'000;
+    shape.window_max = shape.piece_max = 64u << 10;
+    SimNetwork network(loop, shape);
+    const auto one = node_of(network, 1, 7, {2});
+    const auto two = node_of(network, 2, 8, {1});
+    one->start();
+    two->start();
+    run_until(loop, [&] { return two->connections == 1; });
+    two->ask(1, message_payload_size_max / row_size);
+    const std::uint64_t begin = loop.now().value;
+    run_until(loop, [&] { return one->came_from(2) == 1; });
+    EXPECT_GT(loop.now().value - begin, millis(silent_ms_max).value);
+    EXPECT_EQ(one->connections, 1);
+    one->stop();
+    two->stop();
+}
+
 TEST(Bus, MayStopAtAnyMoment) {
     for (std::uint64_t seed = 1; seed != 200; ++seed) {
         SCOPED_TRACE(seed);
