@@ -60,7 +60,7 @@ void Session::shut() {
 }
 
 Task<void> Session::wait_shut() {
-    while (is_connected()) co_await over_.next();
+    if (is_connected()) co_await over_.next();
 }
 
 bool Session::begin(const Where& there, std::unique_ptr<MessageStream> stream) {

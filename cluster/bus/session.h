@@ -79,7 +79,7 @@ class Session {
     Checked<Unit> look_at(const Where& there) const;
     /// Breaks the connection off, if there is one.
     void shut();
-    /// Until there is none.
+    /// Until the one that there is has ended; by then there may be another one.
     Task<void> wait_shut();
     /// After look_at() and wait_shut(): it has this connection, and a new session if the other node
     /// has begun anew. True: it has, and what it had not answered was cut. run() is next.

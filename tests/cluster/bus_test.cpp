@@ -362,6 +362,45 @@ std::string reason_in(const Buffer& heard) {
     return decode_refused(message->body);
 }
 
+Task<void> say(SimNet* net, NetAddress address, Buffer bytes) {
+    (void)co_await talk(net, std::move(address), std::move(bytes));
+}
+
+TEST(Bus, ManyHellosOfOneNodeAtOnce) {
+    for (std::uint64_t seed = 1; seed != 30; ++seed) {
+        SCOPED_TRACE(seed);
+        SimLoop loop(seed);
+        loop.let_events_interrupt();
+        sim::SimNetShape shape;
+        shape.nanos_by_chance = 0;  // so that they come in one instant
+        SimNetwork network(loop, shape);
+        const auto one = node_of(network, 1, 7, {2});
+        const auto two = node_of(network, 2, 8, {1});
+        one->start();
+        two->start();
+        run_until(loop, [&] { return one->connections == 1; });
+        Hello hello;
+        hello.receiver = 1;
+        hello.knows = 7;
+        hello.cluster = "lab";
+        MessageHeader header;
+        header.type = MessageType::hello;
+        header.sender = 2;
+        header.boot = 8;
+        const std::vector<std::byte> body = encode_hello(hello);
+        Buffer bytes(message_header_size + body.size());
+        encode_message(header, body, {}, PayloadCheck::crc, bytes.span());
+        SimNet net(network, "10.0.0.66");
+        for (int i = 0; i != 8; ++i) loop.tasks().spawn(say(&net, address_of(1), bytes));
+        run_until(loop, [&] { return one->connections > 4; });
+        two->ask(1, 1);
+        run_until(loop, [&] { return two->answered() == 1 && loop.tasks().running() == 0; });
+        EXPECT_EQ(one->restarts, 0);
+        one->stop();
+        two->stop();
+    }
+}
+
 TEST(Bus, GarbageIsRefusedAndDoesNoHarm) {
     SimLoop loop(6);
     SimNetwork network(loop);

@@ -32,6 +32,9 @@ class SimLoop final : public Clock {
     }
     /// Epochs must grow by what the members promised, too.
     void let_wall_stand() { wall_stands_ = true; }
+    /// From now on what comes in the same instant may come between two steps of what is ready, as
+    /// completions do that the kernel hands over together.
+    void let_events_interrupt() { interrupts_ = true; }
     void arm(Timer& timer) override {
         timer.sequence = ++armed_;
         timers_.insert({{timer.until.value, timer.sequence}, &timer});
@@ -48,7 +51,7 @@ class SimLoop final : public Clock {
     /// One step: resumes something that is ready, in an order drawn from the seed, or lets time
     /// pass. False when nothing will ever happen again.
     bool step() {
-        if (!ready_.empty()) {
+        if (!ready_.empty() && !(interrupts_ && is_due() && rng_.chance(2))) {
             ready_.take(static_cast<std::size_t>(rng_.below(ready_.size()))).resume();
             return true;
         }
@@ -103,7 +106,10 @@ class SimLoop final : public Clock {
     }
 
   private:
+    bool is_due() const { return !events_.empty() && events_.begin()->first.first <= now_; }
+
     bool wall_stands_{false};
+    bool interrupts_{false};
     static constexpr std::uint64_t never = ~std::uint64_t{0};
     template <class T>
     static Task<void> store(Task<T> task, std::optional<T>* result) {
