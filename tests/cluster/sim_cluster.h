@@ -230,7 +230,10 @@ class SimCluster final : private cluster::HomeListener {
             nodes_.push_back(std::make_unique<Node>(*this));
         }
         for (std::uint32_t i = 0; i != options_.members; ++i) attach(MemberIndex{i});
-        if (options_.sessions) connect();
+        if (options_.sessions) {
+            loop_.let_events_interrupt();
+            connect();
+        }
         for (std::uint32_t i = 0; i != options_.nodes; ++i) nodes_[i]->join(*this, i);
     }
     /// Also in the middle of it all, after a test has failed.
