@@ -444,6 +444,9 @@ void Simulation::corrupt() {
     land();
     flush();
     if (failed() || !weak_roles().empty() || !configuration().bad_rows.empty()) return;
+    // Where a write had no room, a resync makes its rows true when there is: no scrub before that.
+    if (const ArrayStatus status = array_->status(); status.in_doubt || !status.waits.empty())
+        return;
     const Geometry geometry = Geometry::of(configuration());
     struct Hurt {
         std::shared_ptr<SimPlatter> platter;
