@@ -187,8 +187,7 @@ TEST_P(SharedLosses, NobodyMissesAnything) {
             const auto member = static_cast<std::uint32_t>(
                 (seed + i * (1 + seed % (shape.members - 1))) % shape.members);
             cluster.loop().after(
-                cluster.loop().rng().below((5 + 25 * shape.nodes) * 1'000'000),
-                [&cluster, member] {
+                cluster.loop().rng().below((5 + 25 * shape.nodes) * 1'000'000), [&cluster, member] {
                     SimPlatter& platter = cluster.platter(member);
                     (cluster.loop().rng().chance(2) ? platter.dead : platter.fails_writes) = true;
                 });
