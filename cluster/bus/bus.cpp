@@ -29,7 +29,7 @@ Task<Checked<std::unique_ptr<Connection>>> as_it_is(std::unique_ptr<Connection> 
 Bus::Bus(Setup setup) : setup_(std::move(setup)), rng_(setup_.seed), tasks_(setup_.ready) {
     for (const Peer& peer : setup_.peers) {
         BRAID_REQUIRE(peer.id != setup_.self.node && peer.id != 0 && peer.id < nodes_max);
-        Session::Setup of{setup_.ready, setup_.clock, setup_.self, peer.id, *this};
+        Session::Setup of{setup_.ready, setup_.clock, setup_.self, peer.id, setup_.taker};
         BRAID_REQUIRE(sessions_.emplace(peer.id, std::make_unique<Session>(of)).second);
     }
 }
@@ -195,10 +195,8 @@ Task<void> Bus::refuse(MessageStream* stream, std::string why) {
     message.header.type = MessageType::refused;
     message.body = encode_refused(why);
     std::vector<const QueuedMessage*> messages{&message};
-    MessageStream::Stamp stamp;
-    stamp.self = setup_.self;
     // Whether he hears it, or has gone already, is all the same.
-    (void)co_await stream->send(std::move(messages), stamp);
+    (void)co_await stream->send(std::move(messages), 0);
     stream->shut();
 }
 
@@ -238,7 +236,7 @@ Task<void> Bus::accept_all(Listener* listener) {
             continue;
         }
         if (strangers_here_ >= strangers_max) {
-            tell_refused((*connection)->peer(),
+            tell_refused(host_in((*connection)->peer()),
                          "too many have come and have not said who they are");
             (*connection)->shut();
             continue;
@@ -256,7 +254,7 @@ Task<Checked<std::unique_ptr<Connection>>> Bus::secure(std::unique_ptr<Connectio
 }
 
 std::unique_ptr<MessageStream> Bus::stream_of(std::unique_ptr<Connection> connection) const {
-    return std::make_unique<MessageStream>(std::move(connection),
+    return std::make_unique<MessageStream>(std::move(connection), setup_.self,
                                            setup_.key ? PayloadCheck::none : PayloadCheck::crc);
 }
 
@@ -361,12 +359,10 @@ Task<Checked<bool>> Bus::call_at(std::uint32_t id, NetAddress address) {
     if (!secured) co_return secured.error();
     std::unique_ptr<MessageStream> stream = stream_of(std::move(*secured));
     Session& session = *sessions_.at(id);
-    const QueuedMessage hello = hello_to(id, session.where().knows);
+    const Session::Where here = session.where();
+    const QueuedMessage hello = hello_to(id, here.knows);
     std::vector<const QueuedMessage*> messages{&hello};
-    MessageStream::Stamp stamp;
-    stamp.self = setup_.self;
-    stamp.received = session.where().received;
-    BRAID_CO_CHECK(co_await stream->send(std::move(messages), stamp));
+    BRAID_CO_CHECK(co_await stream->send(std::move(messages), here.received));
     const Checked<Met> met = co_await read_hello(stream.get());
     stranger.reset();
     if (!met) co_return met.error();

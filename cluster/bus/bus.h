@@ -33,7 +33,7 @@ class BusListener {
     virtual void refused(const std::string& why) = 0;
 };
 
-class Bus final : private CommandTaker {
+class Bus final {
   public:
     struct Peer {
         std::uint32_t id{0};
@@ -56,7 +56,7 @@ class Bus final : private CommandTaker {
     explicit Bus(Setup setup);
     Bus(const Bus&) = delete;
     Bus& operator=(const Bus&) = delete;
-    ~Bus() override;
+    ~Bus();
 
     /// Listens, and begins to connect. Refused: an address that nobody can listen at here.
     Task<Checked<Unit>> start();
@@ -76,10 +76,6 @@ class Bus final : private CommandTaker {
     class Stranger;
     struct Leaving;
 
-    Checked<Unit> take(std::uint32_t from, const Message& command, Buffer payload) override {
-        return setup_.taker.take(from, command, std::move(payload));
-    }
-    void forgotten(std::uint32_t node) override { setup_.taker.forgotten(node); }
     Task<void> accept_all(Listener* listener);
     Task<void> greet(std::unique_ptr<Connection> connection);
     enum class Side : std::uint8_t { accepts, connects };

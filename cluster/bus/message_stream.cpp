@@ -12,8 +12,9 @@
 
 namespace braid::cluster {
 
-MessageStream::MessageStream(std::unique_ptr<Connection> connection, PayloadCheck check)
-    : connection_(std::move(connection)), check_(check) {
+MessageStream::MessageStream(std::unique_ptr<Connection> connection, NodeBoot self,
+                             PayloadCheck check)
+    : connection_(std::move(connection)), self_(self), check_(check) {
     BRAID_REQUIRE(connection_ != nullptr);
 }
 
@@ -72,7 +73,8 @@ Task<Checked<Unit>> MessageStream::read_payload(Message message, ByteSpan into) 
     co_return check_payload(message, into);
 }
 
-Task<Checked<Unit>> MessageStream::send(std::vector<const QueuedMessage*> messages, Stamp stamp) {
+Task<Checked<Unit>> MessageStream::send(std::vector<const QueuedMessage*> messages,
+                                        std::uint64_t received) {
     std::size_t size = 0;
     for (const QueuedMessage* message : messages)
         size += message_header_size + message->body.size();
@@ -81,9 +83,9 @@ Task<Checked<Unit>> MessageStream::send(std::vector<const QueuedMessage*> messag
     std::size_t at = 0;
     for (const QueuedMessage* message : messages) {
         MessageHeader header = message->header;
-        header.sender = static_cast<std::uint16_t>(stamp.self.node);
-        header.boot = stamp.self.boot;
-        header.received = stamp.received;
+        header.sender = static_cast<std::uint16_t>(self_.node);
+        header.boot = self_.boot;
+        header.received = received;
         const ByteView payload = message->payload.view();
         const ByteSpan head =
             ByteSpan(heads_).subspan(at, message_header_size + message->body.size());

@@ -19,8 +19,9 @@ namespace braid::cluster {
 
 class MessageStream {
   public:
+    /// @param self   whose messages go out
     /// @param check  what its payloads are sent with: none where the connection protects them
-    MessageStream(std::unique_ptr<Connection> connection, PayloadCheck check);
+    MessageStream(std::unique_ptr<Connection> connection, NodeBoot self, PayloadCheck check);
 
     const std::string& peer() const { return connection_->peer(); }
     void shut() { connection_->shut(); }
@@ -34,13 +35,9 @@ class MessageStream {
     /// Bytes that have come.
     std::uint64_t came() const { return came_; }
 
-    /// What a sender adds to each message.
-    struct Stamp {
-        NodeBoot self;
-        std::uint64_t received{0};
-    };
     /// All of them, one after the other; they stay until then. One at a time.
-    Task<Checked<Unit>> send(std::vector<const QueuedMessage*> messages, Stamp stamp);
+    /// @param received  what goes with each: the last number that has come from the other side
+    Task<Checked<Unit>> send(std::vector<const QueuedMessage*> messages, std::uint64_t received);
 
   private:
     Task<Checked<Unit>> fill(std::size_t size);
@@ -48,6 +45,7 @@ class MessageStream {
     ByteSpan tail() { return buffer_.span().subspan(end_); }
 
     std::unique_ptr<Connection> connection_;
+    NodeBoot self_;
     PayloadCheck check_;
     Buffer buffer_{receive_buffer_size};  // [begin_, end_) has come, and nobody has had it
     std::size_t begin_{0};

@@ -138,10 +138,7 @@ Task<void> Session::send_all(std::vector<QueuedMessage> first) {
     if (!first.empty()) {
         std::vector<const QueuedMessage*> messages;
         for (const QueuedMessage& message : first) messages.push_back(&message);
-        MessageStream::Stamp stamp;
-        stamp.self = setup_.self;
-        stamp.received = queue_.received();
-        const Checked<Unit> sent = co_await stream_->send(std::move(messages), stamp);
+        const Checked<Unit> sent = co_await stream_->send(std::move(messages), queue_.received());
         if (!sent) break_off(sent.error().text);
     }
     while (!broken_) {
@@ -149,13 +146,11 @@ Task<void> Session::send_all(std::vector<QueuedMessage> first) {
         co_await Yield{};  // what others are about to send goes along
         while (!broken_ && (queue_.has_more() || queue_.owes_word() || owes_sign_)) {
             std::vector<const QueuedMessage*> messages = gather();
-            MessageStream::Stamp stamp;
-            stamp.self = setup_.self;
-            stamp.received = queue_.received();
             queue_.word_sent();
             owes_sign_ = false;
             went_ = true;
-            const Checked<Unit> sent = co_await stream_->send(std::move(messages), stamp);
+            const Checked<Unit> sent =
+                co_await stream_->send(std::move(messages), queue_.received());
             const std::uint64_t kept = queue_.kept_bytes();
             queue_.end_sending();
             if (queue_.kept_bytes() != kept) setup_.taker.forgotten(setup_.peer);
@@ -203,7 +198,7 @@ Task<Checked<Unit>> Session::receive(Message message) {
     const std::uint64_t kept = queue_.kept_bytes();
     if (!queue_.acknowledge(header.received)) {
         co_return breach(
-            fmt::format("message {} is acknowledged, which was never sent", header.received));
+            fmt::format("message {} is acknowledged, which did not go out on it", header.received));
     }
     if (queue_.kept_bytes() != kept) setup_.taker.forgotten(setup_.peer);
     if (header.type == MessageType::received) {

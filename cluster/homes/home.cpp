@@ -218,6 +218,12 @@ void Home::wake_all() {
     for (const auto& [number, told] : waiting_) told->set();
 }
 
+std::uint64_t Home::memory_bytes() const {
+    std::uint64_t all = 0;
+    for (const auto& [from, bytes] : memory_of_) all += bytes;
+    return all;
+}
+
 /// Whoever keeps to his credits always has it.
 bool Home::has_room(NodeBoot from, std::uint64_t size) const {
     const auto taken = memory_of_.find(from);
@@ -226,7 +232,6 @@ bool Home::has_room(NodeBoot from, std::uint64_t size) const {
 
 void Home::keep(EntryNumber entry, Content content) {
     const std::uint64_t size = content.bytes.size();
-    memory_bytes_ += size;
     if (size != 0) memory_of_[content.from] += size;
     contents_.emplace(entry, std::move(content));
 }
@@ -234,7 +239,6 @@ void Home::keep(EntryNumber entry, Content content) {
 void Home::free_memory(const Content& content) {
     const std::uint64_t size = content.bytes.size();
     if (size == 0) return;
-    memory_bytes_ -= size;
     const auto taken = memory_of_.find(content.from);
     BRAID_REQUIRE(taken != memory_of_.end() && taken->second >= size);
     if ((taken->second -= size) == 0) memory_of_.erase(taken);

@@ -54,7 +54,7 @@ class Home {
 
     const RowBook& book() const { return book_; }
     /// What is staged, and not on a disk yet.
-    std::uint64_t memory_bytes() const { return memory_bytes_; }
+    std::uint64_t memory_bytes() const;
 
   private:
     struct Member {
@@ -112,8 +112,8 @@ class Home {
     std::map<WaiterNumber, Event*> waiting_;
     std::map<MemberIndex, WindowIndex> rebuilt_;  // by what was unlocked here
     std::uint64_t next_waiter_{1};
-    std::uint64_t memory_bytes_{0};
-    std::map<NodeBoot, std::uint64_t> memory_of_;  // the same, by whose it is
+    std::map<NodeBoot, std::uint64_t>
+        memory_of_;  // bytes of contents and orphans, by whose they are
 };
 
 /// To a home on the same node.

@@ -295,8 +295,8 @@ TEST(Bus, AStartThatAnotherOneFollowedIsOver) {
         there.boot = boot;
         const auto seen = session.look_at(there);
         if (!seen) return seen.error().text;
-        session.begin(
-            there, std::make_unique<MessageStream>(std::make_unique<Nowhere>(), PayloadCheck::crc));
+        session.begin(there, std::make_unique<MessageStream>(std::make_unique<Nowhere>(),
+                                                             NodeBoot{1, 7}, PayloadCheck::crc));
         session.shut();
         session.end();
         return std::string();
