@@ -29,7 +29,11 @@ struct IntentChange {
     std::optional<std::uint64_t> region;  // bytes of data: intent_region_min … intent_region_max
 };
 
+class Nodes;
+
 struct ArrayOptions {
+    std::uint32_t node{0};    // this one's number; 0: it is alone
+    Nodes* nodes{nullptr};    // of a cluster; none: it is alone
     bool readonly{false};     // nothing is written to any member, metadata included
     bool force{false};        // takes in members that are behind, and trusts parity as it is
     bool takes_orders{true};  // there is a server around it; for what is said of members left out

@@ -36,6 +36,9 @@ class ServingNode {
     /// read past the loop, and the rows that cannot be known follow from it; but for a loss, which
     /// member_lost() has told before, and how far a walk is in memory, which is ahead of it.
     virtual void adopt(const Configuration& wanted) = 0;
+    /// Every node works by what was last adopted. An error: one has gone, and nothing counts any
+    /// more.
+    virtual Task<Result<void>> adopted() = 0;
     /// A member is out of use at once, before any configuration says so. A failed array has none
     /// that will.
     virtual void member_lost(MemberIndex member, MemberState state) = 0;
@@ -48,6 +51,9 @@ class ServingNode {
     /// Nobody waits any more for what cannot come.
     virtual void array_failed() = 0;
 
+    /// Whoever does the I/O of a disk gets ready for it to have this role, which nobody has; attach()
+    /// may follow.
+    virtual Task<Result<void>> prepare(MemberIndex member, const Disk& disk, DataArea area) = 0;
     /// The disk of a role is open, or closed. Nothing of it is under way.
     virtual void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) = 0;
     virtual void detach(MemberIndex member) = 0;

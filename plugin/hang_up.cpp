@@ -89,16 +89,19 @@ std::vector<int> open_sockets() {
 
 }  // namespace
 
-int hang_up_clients(const std::string& spare) {
-    const std::vector<int> sockets = open_sockets();
+std::vector<std::string> listening_sockets(const std::string& spare) {
     std::vector<std::string> listening;
-    for (const int fd : sockets) {
+    for (const int fd : open_sockets()) {
         if (option_of(fd, SO_ACCEPTCONN) != 1) continue;
         std::string name = local_name(fd);
         if (!name.empty() && name != "unix:" + spare) listening.push_back(std::move(name));
     }
+    return listening;
+}
+
+int hang_up_clients(const std::vector<std::string>& listening) {
     int count = 0;
-    for (const int fd : sockets) {
+    for (const int fd : open_sockets()) {
         if (option_of(fd, SO_ACCEPTCONN) != 0) continue;
         const std::string name = local_name(fd);
         for (const std::string& one : listening) {
@@ -112,6 +115,7 @@ int hang_up_clients(const std::string& spare) {
 }
 
 bool HangUp::start() {
+    listening_ = listening_sockets(spare_);
     stop_fd_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
     signal_fd = eventfd(0, EFD_CLOEXEC);
     if (stop_fd_.get() < 0 || signal_fd.load() < 0) return false;
@@ -149,8 +153,9 @@ void HangUp::watch() {
         if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
         if (fds[0].revents != 0) return;
     }
+    told_();
     for (int waited = 0; waited < patience_ms; waited += round_ms) {
-        hang_up_clients(spare_);
+        hang_up_clients(listening_);
         if (poll(fds.data(), 1, round_ms) > 0) return;
     }
     give_up_();

@@ -9,6 +9,7 @@
 #include <functional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "engine/io/uring_disk.h"
 
@@ -18,11 +19,11 @@ class HangUp {
   public:
     /// `spare` is the path of a listening socket whose connections are left alone. `give_up` is
     /// called, on a thread of its own, when clients that do not read their replies still keep
-    /// nbdkit from ending.
-    HangUp(std::string spare, std::function<void()> give_up)
-        : spare_(std::move(spare)), give_up_(std::move(give_up)) {}
+    /// nbdkit from ending; `told`, there, when a signal has come.
+    HangUp(std::string spare, std::function<void()> told, std::function<void()> give_up)
+        : spare_(std::move(spare)), told_(std::move(told)), give_up_(std::move(give_up)) {}
     ~HangUp() { stop(); }
-    /// Once a process: chains itself in front of nbdkit's handlers of the signals that stop it.
+    /// Once a process, when nbdkit listens and nobody else does: chains itself in front of nbdkit's handlers of the signals that stop it.
     bool start();
     void stop();
 
@@ -30,14 +31,18 @@ class HangUp {
     void watch();
 
     std::string spare_;
+    std::vector<std::string> listening_;  // nbdkit's sockets, by name
+    std::function<void()> told_;
     std::function<void()> give_up_;
     UniqueFd stop_fd_;
     std::thread thread_;
     bool started_{false};
 };
 
-/// Ends the reading half of the connections that came in through one of this process's listening
-/// sockets: what was read is still answered. Returns how many there were.
-int hang_up_clients(const std::string& spare);
+/// The listening sockets of this process, by name, but for that at the path `spare`.
+std::vector<std::string> listening_sockets(const std::string& spare);
+/// Ends the reading half of the connections that came in through one of these: what was read is
+/// still answered. Returns how many there were.
+int hang_up_clients(const std::vector<std::string>& listening);
 
 }  // namespace braid::plugin

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -20,8 +21,9 @@
 namespace braid::plugin {
 namespace {
 
-constexpr std::array<std::string_view, 8> keys{"member",        "socket",   "volume", "intent",
-                                               "intent_region", "readonly", "force",  "help"};
+constexpr std::array<std::string_view, 10> keys{"member",        "socket",   "volume", "intent",
+                                                "intent_region", "readonly", "force",  "config",
+                                                "node",          "help"};
 
 /// How many characters must be changed, added, dropped or swapped with their neighbour to turn one
 /// word into the other. Source: R. Lowrance and R. Wagner, JACM 22(2), 1975, for neighbours only.
@@ -93,6 +95,9 @@ const char* const parameters_help =
     "                     `readonly` means readonly=true.\n"
     "force=true|false     Serve although the absent members may be newer. What was\n"
     "                     written to those alone is lost. Default: false.\n"
+    "config=FILE          The file of a cluster, whose nodes serve one array together:\n"
+    "                     braid-cluster(7). It names the members. Needs node=.\n"
+    "node=ID              Which of its nodes this server is.\n"
     "help                 Print this with an example, and exit.\n";
 
 Checked<Unit> ParameterParser::take(std::string_view key, std::string_view value) {
@@ -103,6 +108,8 @@ Checked<Unit> ParameterParser::take(std::string_view key, std::string_view value
     }
     if (key == "member") return take_member(value);
     if (key == "socket") return take_socket(value);
+    if (key == "config") return take_config(value);
+    if (key == "node") return take_node(value);
     if (key == "volume") return take_volume(value);
     if (key == "intent") return take_intent(value);
     if (key == "intent_region") return take_intent_region(value);
@@ -117,6 +124,26 @@ Checked<Unit> ParameterParser::once(std::string_view key) {
         return Refusal{fmt::format("{}= is given twice; leave one of them out", key)};
     }
     given_.emplace_back(key);
+    return Unit{};
+}
+
+Checked<Unit> ParameterParser::take_config(std::string_view value) {
+    BRAID_CHECK(once("config"));
+    if (value.empty()) return Refusal{"config= needs the path of the cluster's file"};
+    parameters_.config = rooted_path(std::string(value));
+    return Unit{};
+}
+
+Checked<Unit> ParameterParser::take_node(std::string_view value) {
+    BRAID_CHECK(once("node"));
+    std::uint32_t id = 0;
+    const auto read = std::from_chars(value.data(), value.data() + value.size(), id);
+    if (read.ec != std::errc{} || read.ptr != value.data() + value.size() || id == 0 ||
+        id >= nodes_max) {
+        return Refusal{fmt::format("node={}: the nodes of a cluster are 1 to {}", value,
+                                   nodes_max - 1)};
+    }
+    parameters_.node = id;
     return Unit{};
 }
 
@@ -211,7 +238,21 @@ Checked<Unit> ParameterParser::take_socket(std::string_view value) {
 }
 
 Checked<Parameters> ParameterParser::complete() && {
-    if (parameters_.members.empty() && !parameters_.help) {
+    const bool clustered = !parameters_.config.empty();
+    if (clustered != (parameters_.node != 0)) {
+        return Refusal{clustered ? "config= needs node=, which of its nodes this server is"
+                                 : "node= needs config=, the file of the cluster"};
+    }
+    if (clustered && !parameters_.members.empty()) {
+        return Refusal{fmt::format("member {}: the members of a cluster's node stand in its file; "
+                                   "leave it out, or write it there",
+                                   parameters_.members.front())};
+    }
+    if (clustered && (parameters_.readonly || parameters_.force)) {
+        return Refusal{"readonly and force are for a node alone: serve the array without config=, "
+                       "with all of its members"};
+    }
+    if (parameters_.members.empty() && !clustered && !parameters_.help) {
         return Refusal{
             "no members given. Name the files or devices of the array: nbdkit braid PATH... "
             "(`braid create` makes an array, `braid examine PATH...` shows what is on a device)"};

@@ -4,6 +4,7 @@
 // be right.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,6 +18,8 @@ namespace braid::plugin {
 
 struct Parameters {
     std::vector<std::string> members;  // real paths, each a different file
+    std::string config;                // path of the cluster's file, or empty: a node alone
+    std::uint32_t node{0};             // of the cluster, which this server is
     std::string socket;                // absolute path of the control socket, or empty
     std::string volume;                // of the default export, or empty: the first one
     bool readonly{false};
@@ -35,6 +38,8 @@ class ParameterParser {
 
   private:
     Checked<Unit> take_member(std::string_view value);
+    Checked<Unit> take_config(std::string_view value);
+    Checked<Unit> take_node(std::string_view value);
     Checked<Unit> take_socket(std::string_view value);
     Checked<Unit> take_volume(std::string_view value);
     Checked<Unit> take_flag(std::string_view key, std::string_view value, bool& flag);

@@ -147,11 +147,16 @@ void leave_deaf_clients() {
 
 int after_fork() noexcept {
     plugin().background = getpid() != plugin().parent;
-    const auto started = plugin().server->start();
-    if (!started) return refused(started.error());
-    plugin().hang_up = std::make_unique<HangUp>(plugin().server->socket_path(), leave_deaf_clients);
+    plugin().hang_up = std::make_unique<HangUp>(
+        plugin().server->socket_path(), [] { plugin().server->cancel_start(); },
+        leave_deaf_clients);
     if (!plugin().hang_up->start()) {
         nbdkit_debug("the stop signals are not watched; a stop waits for the clients to leave");
+    }
+    const auto started = plugin().server->start();
+    if (!started) {
+        plugin().hang_up.reset();
+        return refused(started.error());
     }
     constexpr bool guarded = needs_assertion_guard(NBDKIT_VERSION_MAJOR, NBDKIT_VERSION_MINOR);
     if (guarded && !guard_against_assertion()) {

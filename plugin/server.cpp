@@ -9,8 +9,10 @@
 #include <future>
 #include <random>
 
+#include "cluster/config/config_file.h"
 #include "engine/assembly/assembly.h"
 #include "engine/base/os_error.h"
+#include "engine/base/path.h"
 #include "parity/kernels.h"
 
 namespace braid::plugin {
@@ -57,13 +59,36 @@ Checked<std::unique_ptr<Server>> Server::prepare(Parameters parameters, Log log)
         return Refusal{std::string(error)};
     }
     std::unique_ptr<Server> server(new Server(std::move(parameters), std::move(log)));
+    if (!server->parameters_.config.empty()) BRAID_CHECK(server->read_cluster());
     BRAID_CHECK(server->open_members());
-    BRAID_CHECK(server->try_assembly());
+    if (!server->cluster_) BRAID_CHECK(server->try_assembly());
     if (!server->parameters_.socket.empty()) {
         server->control_ = std::make_unique<ControlServer>();
         BRAID_CHECK(server->control_->bind(server->parameters_.socket));
     }
     return server;
+}
+
+/// Without a key nobody can tell who a peer is: the file allows that only where all is on this machine.
+Checked<Unit> Server::read_cluster() {
+    BRAID_TRY(cluster_, cluster::read_cluster_config(parameters_.config));
+    BRAID_TRY(const cluster::NodePlan plan,
+              cluster::plan_of_node(*cluster_, parameters_.node, parameters_.config));
+    for (const std::string& warning : cluster_->warnings) log_(Severity::warning, warning);
+    if (!cluster_->key.empty()) {
+        BRAID_TRY(key_, cluster::read_key_file(cluster_->key));
+    }
+    for (const std::string& member : plan.members) {
+        const auto real = real_path(member);
+        if (!real) {
+            return Refusal{fmt::format("{}: member {} of node {}: {}; take it out of the file if "
+                                       "it is lost",
+                                       parameters_.config, member, parameters_.node,
+                                       os_error_text(real.error().os_error))};
+        }
+        parameters_.members.push_back(*real);
+    }
+    return Unit{};
 }
 
 Checked<Unit> Server::open_members() {
@@ -125,7 +150,10 @@ void Server::run_loop(std::function<void(Checked<Unit>)> started) {
         left_alone_.acquire();
     }
     bridge_.reset();
+    if (node_) loop_->run_until_done(node_->stop());
     array_.reset();
+    node_.reset();
+    net_.reset();
     loop_.reset();
 }
 
@@ -136,6 +164,55 @@ Checked<Unit> Server::open_array() {
         disks.push_back(std::make_unique<UringDisk>(*loop_, std::move(file)));
     }
     files_.clear();
+    BRAID_TRY(array_, cluster_ ? open_node(std::move(disks), array_options())
+                               : loop_->run_until_done(Array::open(
+                                     loop_->ready(), *loop_, std::move(disks), array_options())));
+    bridge_ = std::make_unique<Bridge>(*loop_, *array_);
+    return Unit{};
+}
+
+Checked<std::unique_ptr<Array>> Server::open_node(std::vector<std::unique_ptr<Disk>> disks,
+                                                  ArrayOptions options) {
+    std::random_device random;
+    const auto draw = [&random] { return (std::uint64_t{random()} << 32) | random(); };
+    net_ = std::make_unique<UringNet>(*loop_);
+    cluster::ClusterNode::Setup setup{
+        loop_->ready(), *loop_, *net_,   *cluster_, parameters_.node,
+        key_,           draw() | 1, draw(), std::move(options),
+        [this](Severity severity, const std::string& text) { log_(severity, text); }};
+    node_ = std::make_unique<cluster::ClusterNode>(std::move(setup));
+    for (auto& disk : disks) node_->put_disk(std::move(disk));
+    {
+        const std::lock_guard lock(cancelling_);
+        if (cancelled_) return Refusal{"told to stop before it began"};
+        waiting_for_nodes_ = true;
+    }
+    auto opened = loop_->run_until_done(node_->start());
+    const std::lock_guard lock(cancelling_);
+    waiting_for_nodes_ = false;
+    return opened;
+}
+
+void Server::cancel_start() {
+    struct Order : Message {
+        cluster::ClusterNode* node{nullptr};
+        std::binary_semaphore done{0};
+    };
+    const std::lock_guard lock(cancelling_);
+    cancelled_ = true;
+    if (!waiting_for_nodes_) return;
+    Order order;
+    order.node = node_.get();
+    order.run = [](Message& message) {
+        auto& self = static_cast<Order&>(message);
+        self.node->cancel_start();
+        self.done.release();
+    };
+    loop_->post(order);
+    order.done.acquire();
+}
+
+ArrayOptions Server::array_options() {
     ArrayOptions options;
     options.readonly = parameters_.readonly;
     options.force = parameters_.force;
@@ -147,10 +224,7 @@ Checked<Unit> Server::open_array() {
         if (!registered)
             log_(Severity::info, text_of_unregistered(registered.error(), pool.size()));
     };
-    BRAID_TRY(array_, loop_->run_until_done(Array::open(loop_->ready(), *loop_, std::move(disks),
-                                                        std::move(options))));
-    bridge_ = std::make_unique<Bridge>(*loop_, *array_);
-    return Unit{};
+    return options;
 }
 
 Checked<Unit> Server::find_exports(const Configuration& configuration) {

@@ -5,13 +5,19 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <semaphore>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "cluster/config/cluster_config.h"
+#include "cluster/config/key_file.h"
+#include "cluster/node/cluster_node.h"
 #include "engine/array.h"
 #include "engine/io/uring_disk.h"
+#include "engine/io/uring_net.h"
 #include "plugin/bridge.h"
 #include "plugin/control_server.h"
 #include "plugin/event_hub.h"
@@ -34,8 +40,11 @@ class Server {
     /// Before the fork: opens and locks the members and looks whether they make an array.
     static Checked<std::unique_ptr<Server>> prepare(Parameters parameters, Log log);
     ~Server();
-    /// After the fork: starts the loop, opens the array, and returns when it serves.
+    /// After the fork: starts the loop, opens the array, and returns when it serves; in a cluster
+    /// that is when all of its nodes are there.
     Checked<Unit> start();
+    /// Any thread: start() does not wait for other nodes any more.
+    void cancel_start();
     /// Ends requests and commands and marks the array clean; what comes later is answered with
     /// Errc::fenced. Idempotent.
     void finish();
@@ -56,19 +65,31 @@ class Server {
     Server(Parameters parameters, Log log);
     Checked<Unit> open_members();
     Checked<Unit> try_assembly();
-    Checked<Unit> open_array();  // on the loop's thread
+    Checked<Unit> read_cluster();
+    // on the loop's thread
+    Checked<Unit> open_array();
+    Checked<std::unique_ptr<Array>> open_node(std::vector<std::unique_ptr<Disk>> disks,
+                                              ArrayOptions options);
+    ArrayOptions array_options();
     void stop_array();
     void run_loop(std::function<void(Checked<Unit>)> started);
     void run_log();
     Checked<Unit> find_exports(const Configuration& configuration);
 
     Parameters parameters_;
+    std::optional<cluster::ClusterConfig> cluster_;
+    std::optional<cluster::ClusterKey> key_;
+    std::mutex cancelling_;  // for these two
+    bool waiting_for_nodes_{false};
+    bool cancelled_{false};
     Log log_;
     std::vector<MemberFile> files_;
     std::vector<Export> exports_;
     EventHub events_;
     std::unique_ptr<ControlServer> control_;
     std::unique_ptr<UringLoop> loop_;
+    std::unique_ptr<UringNet> net_;              // of a cluster's node
+    std::unique_ptr<cluster::ClusterNode> node_;  // it outlives its array
     std::unique_ptr<Array> array_;
     std::unique_ptr<Bridge> bridge_;
     bool serves_{false};

@@ -25,6 +25,10 @@ Session::Session(Setup setup) : setup_(setup) {
 }
 
 void Session::send(QueuedMessage message, AnswerSink* sink) {
+    if (given_up_ && !is_connected()) {
+        if (sink != nullptr) sink->cut();
+        return;
+    }
     const std::uint64_t number = queue_.add(std::move(message));
     if (sink != nullptr) sinks_.emplace(number, sink);
     work_.set();
@@ -35,6 +39,12 @@ void Session::send(QueuedMessage message, AnswerSink* sink) {
 Session::Where Session::where() const { return {setup_.self.boot, peer_boot_, queue_.received()}; }
 
 Checked<Unit> Session::look_at(const Where& there) const {
+    if (given_up_) {
+        return Refusal{fmt::format("node {} was taken for gone by node {}, whose array has stopped "
+                                   "for that: start the servers of both anew",
+                                   setup_.peer, setup_.self.node),
+                       RefusalCode::conflict};
+    }
     if (std::ranges::find(former_boots_, there.boot) != former_boots_.end()) {
         return Refusal{fmt::format("node {} has begun anew since that start of it", setup_.peer),
                        RefusalCode::conflict};
@@ -53,6 +63,17 @@ Checked<Unit> Session::look_at(const Where& there) const {
                                "again and again, start that node anew",
                                setup_.peer, received),
                    RefusalCode::conflict};
+}
+
+/// While there is a connection bytes may be on their way to where an answer is to be put.
+void Session::give_up() {
+    given_up_ = true;
+    if (is_connected()) return shut();
+    cut_all();
+}
+
+void Session::cut_all() {
+    for (const auto& [number, sink] : std::exchange(sinks_, {})) sink->cut();
 }
 
 void Session::shut() {
@@ -102,6 +123,7 @@ void Session::end() {
     BRAID_REQUIRE(is_connected() && broken_);
     stream_.reset();
     over_.set();
+    if (given_up_) cut_all();
 }
 
 /// The first reason counts.

@@ -77,6 +77,9 @@ class Session {
     Where where() const;
     /// Whether it may go on with this one; the reason why not, for people.
     Checked<Unit> look_at(const Where& there) const;
+    /// The other node counts as gone, and is not let in any more: what is not answered, and what is
+    /// sent from now on, is cut.
+    void give_up();
     /// Breaks the connection off, if there is one.
     void shut();
     /// Until the one that there is has ended; by then there may be another one.
@@ -107,6 +110,7 @@ class Session {
     Task<Checked<Unit>> receive_command(Message message);
     Task<void> watch();
     void break_off(std::string why);
+    void cut_all();
 
     Setup setup_;
     SessionQueue queue_;
@@ -116,6 +120,7 @@ class Session {
     std::unique_ptr<MessageStream> stream_;
     QueuedMessage word_;  // RECEIVED, to be sent
     bool broken_{false};
+    bool given_up_{false};
     std::string why_broken_;
     Timer* watching_{nullptr};
     std::uint64_t came_{0};  // MessageStream::came(), when watch() looked last

@@ -25,8 +25,11 @@ DriveResult refused(int os_error) { return {DriveOutcome::fenced, os_error}; }
 
 void Home::attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
     BRAID_REQUIRE(disk != nullptr && is_row_aligned(area.begin));
+    if (auto before = members_.extract(member)) {
+        BRAID_REQUIRE(before.mapped().suspended);
+        former_.push_back(std::move(before));
+    }
     Member& at = members_[member];
-    BRAID_REQUIRE(at.disk == nullptr);
     at.disk = std::move(disk);
     at.area = area;
     at.changes = 1;  // of whoever had it before
@@ -70,8 +73,21 @@ void Home::in_force(const Configuration& wanted) {
     });
 }
 
+void Home::stop() {
+    if (std::exchange(stopped_, true)) return;
+    for (const auto& [member, at] : members_) suspend(member);
+    for (const auto& [claim, reply] : std::exchange(locking_, {})) {
+        answer(claim.from, reply, refused(ESHUTDOWN));
+    }
+    wake_all();
+}
+
 void Home::take(HomeCommand command, HomeReply* reply) {
     BRAID_REQUIRE((reply != nullptr) == is_answered(command.kind));
+    if (stopped_) {
+        if (reply != nullptr) answer(command.id.from, reply, refused(ESHUTDOWN));
+        return;
+    }
     if (command.finished != 0) book_.finished(command.id.from, command.finished);
     Effects effects;
     switch (command.kind) {
@@ -116,6 +132,7 @@ void Home::take(HomeCommand command, HomeReply* reply) {
 void Home::carry_out(const Effects& effects) {
     for (const CommandId& claim : effects.granted) {
         const auto found = locking_.find(claim);
+        if (found == locking_.end() && stopped_) continue;
         BRAID_REQUIRE(found != locking_.end());
         HomeReply* const reply = found->second;
         locking_.erase(found);
@@ -400,6 +417,7 @@ Task<void> Home::settle(HomeCommand command, HomeReply* reply) {
 /// @return 0, or the errno of an entry that could not be written, and stays
 Task<int> Home::wait_applied(std::optional<MemberIndex> member) {
     for (;;) {
+        if (stopped_) co_return ESHUTDOWN;
         if (const int error = unapplied_error(member); error != 0) co_return error;
         const WaiterNumber number{next_waiter_++};
         Event told;

@@ -12,6 +12,7 @@
 #include <memory>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "cluster/homes/home_link.h"
 #include "cluster/homes/row_book.h"
@@ -37,14 +38,22 @@ class Home {
     Home(const Home&) = delete;
     Home& operator=(const Home&) = delete;
 
-    /// A member of this node.
+    /// A member of this node; there was none in its role, or one that is suspended.
     void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area);
+    /// It was attached here, and is not suspended.
+    bool has(MemberIndex member) const {
+        const auto at = members_.find(member);
+        return at != members_.end() && !at->second.suspended;
+    }
     const DiskInfo& info(MemberIndex member) const { return members_.at(member).disk->info(); }
 
     void take(HomeCommand command, HomeReply* reply);
     /// The member takes nothing any more, and gives nothing. What was staged on it happens without
     /// it, and nobody waits for its disk, but for the bytes that it is just being given.
     void suspend(MemberIndex member);
+    /// The array has stopped, as if the power had gone: all who wait are refused, and so is whatever
+    /// comes.
+    void stop();
     /// The node works by this from now on: of a member that is not there what was said of its
     /// rebuild does not count.
     void adopt(const Configuration& wanted);
@@ -104,6 +113,8 @@ class Home {
     HomeListener& listener_;
     RowBook book_;
     std::map<MemberIndex, Member> members_;
+    std::vector<std::map<MemberIndex, Member>::node_type> former_;  // suspended; their disks may be
+                                                                    // busy still
     std::map<EntryNumber, Content> contents_;
     std::map<EntryNumber, Content> orphans_;  // of suspended members: what a disk is being given
     std::map<EntryNumber, int> unapplied_;    // the errno of entries that could not be written
@@ -112,6 +123,7 @@ class Home {
     std::map<WaiterNumber, Event*> waiting_;
     std::map<MemberIndex, WindowIndex> rebuilt_;  // by what was unlocked here
     std::uint64_t next_waiter_{1};
+    bool stopped_{false};
     std::map<NodeBoot, std::uint64_t>
         memory_of_;  // bytes of contents and orphans, by whose they are
 };

@@ -46,11 +46,28 @@ NodeHomes::NodeHomes(Setup setup)
     }
     BRAID_REQUIRE(home_of_.size() == geometry_.member_count);
     BRAID_REQUIRE(links_.size() <= nodes_max);
-    for (const std::uint32_t home : home_of_) BRAID_REQUIRE(home < links_.size());
+    for (const std::uint32_t home : home_of_) {
+        BRAID_REQUIRE(home < links_.size() || home == no_home);
+    }
+    fix_authorities();
 }
 
+void NodeHomes::set_home(MemberIndex member, std::uint32_t home) {
+    BRAID_REQUIRE(raw(member) < home_of_.size() && home < links_.size());
+    home_of_[raw(member)] = home;
+}
+
+/// P's, else Q's, else that of the lowest data role which has one.
 std::uint32_t NodeHomes::authority_of(WindowPlace place) const {
-    return home_of_[raw(geometry_.member_of(place.stripe, geometry_.p()))];
+    const std::uint32_t data = geometry_.data_count();
+    for (std::uint32_t i = 0; i != geometry_.member_count; ++i) {
+        const std::uint32_t parities = geometry_.parities();
+        const Role role{i < parities ? data + i : i - parities};
+        const std::uint32_t home = authority_of_[raw(geometry_.member_of(place.stripe, role))];
+        if (home != no_home) return home;
+    }
+    BRAID_REQUIRE(false && "an array without any member");
+    return 0;
 }
 
 /// What is over everywhere travels along.
@@ -153,7 +170,8 @@ std::vector<Credit> NodeHomes::credit_for(WindowPlace place, RowMask rows) const
     const Credit of_member{static_cast<std::uint64_t>(std::popcount(rows)) * row_size,
                            entries_per_lock};
     for (const Role role : RoleSet::first(geometry_.member_count)) {
-        credit[home_of_[raw(geometry_.member_of(place.stripe, role))]] += of_member;
+        const std::uint32_t home = home_of_[raw(geometry_.member_of(place.stripe, role))];
+        if (home != no_home) credit[home] += of_member;
     }
     return credit;
 }
@@ -288,7 +306,10 @@ Credit NodeHomes::charge(const StagedRows& staged, std::uint32_t home) {
 
 WriteId NodeHomes::begin_write(MemberSet participants) {
     HomeSet homes = 0;
-    for (const MemberIndex member : participants) homes |= HomeSet{1} << home_of_[raw(member)];
+    for (const MemberIndex member : participants) {
+        BRAID_REQUIRE(home_of_[raw(member)] != no_home);
+        homes |= HomeSet{1} << home_of_[raw(member)];
+    }
     return writes_.begin(homes);
 }
 
@@ -308,8 +329,15 @@ void NodeHomes::settle(WriteId write, HomeCommandKind kind) {
 
 class NodeHomes::RemoteDrive final : public Drive {
   public:
-    RemoteDrive(NodeHomes& homes, MemberIndex member, DiskInfo info, DataArea area)
-        : homes_(homes), member_(member), info_(std::move(info)), area_(area) {}
+    RemoteDrive(NodeHomes& homes, MemberIndex member, DiskInfo info, DataArea area,
+                std::unique_ptr<Disk> metadata)
+        : homes_(homes),
+          member_(member),
+          info_(std::move(info)),
+          area_(area),
+          metadata_(std::move(metadata)) {
+        set_disk(metadata_.get());
+    }
 
     const DiskInfo& info() const override { return info_; }
     bool is_open() const override { return open_; }
@@ -326,7 +354,10 @@ class NodeHomes::RemoteDrive final : public Drive {
 
     void start(DriveOp& op) override;
     void answered(Reply& reply, const HomeAnswer& answer);
-    void shut() override { open_ = false; }
+    void shut() override {
+        open_ = false;
+        metadata_.reset();
+    }
     Reply& reply_for(DriveOp& op);
     std::uint32_t home() const { return homes_.home_of_[raw(member_)]; }
 
@@ -334,6 +365,7 @@ class NodeHomes::RemoteDrive final : public Drive {
     MemberIndex member_;
     DiskInfo info_;
     DataArea area_;
+    std::unique_ptr<Disk> metadata_;
     bool open_{true};
     std::deque<Reply> replies_;  // their addresses stay
     std::vector<Reply*> free_;
@@ -349,6 +381,10 @@ NodeHomes::RemoteDrive::Reply& NodeHomes::RemoteDrive::reply_for(DriveOp& op) {
 }
 
 void NodeHomes::RemoteDrive::start(DriveOp& op) {
+    if (op.kind == DiskOpKind::write && op.staged == nullptr) {  // a record of the write intent
+        BRAID_REQUIRE(metadata_ != nullptr && op.offset() + op.size <= area_.begin);
+        return start_counted(*metadata_, disk_op(op));
+    }
     HomeCommand command;
     command.member = member_;
     switch (op.kind) {
@@ -390,8 +426,10 @@ void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {
     complete(op, answer.result);
 }
 
-std::unique_ptr<Drive> NodeHomes::drive(MemberIndex member, DiskInfo info, DataArea area) {
-    return std::make_unique<RemoteDrive>(*this, member, std::move(info), area);
+std::unique_ptr<Drive> NodeHomes::drive(MemberIndex member, DiskInfo info, DataArea area,
+                                        std::unique_ptr<Disk> metadata) {
+    return std::make_unique<RemoteDrive>(*this, member, std::move(info), area,
+                                         std::move(metadata));
 }
 
 }  // namespace braid::cluster

@@ -25,7 +25,7 @@ class NodeHomes final : public RowHomes {
         const Geometry& geometry;
         NodeBoot self;
         std::vector<HomeLink*> links;                   // by home
-        std::vector<std::uint32_t> home_of;             // by member
+        std::vector<std::uint32_t> home_of;             // by member; no_home: it was never here
         Credit book{book_bytes_max, book_entries_max};  // of this node, at each home
     };
     struct Counts {
@@ -39,9 +39,17 @@ class NodeHomes final : public RowHomes {
 
     /// The node's members, whose rebuilds travel with locks; once, before anything is asked.
     void bind(Members& members) { members_ = &members; }
+    /// From now on this is the member's home. Nothing of the member is under way.
+    void set_home(MemberIndex member, std::uint32_t home);
+    /// Locks are taken where the members are at home now, and nowhere else until the next fence;
+    /// before the first lock.
+    void fix_authorities() { authority_of_ = home_of_; }
     /// A drive for Members that sends what is wanted to the member's home.
-    /// @param info  of the device behind it
-    std::unique_ptr<Drive> drive(MemberIndex member, DiskInfo info, DataArea area);
+    /// @param info      of the device behind it
+    /// @param metadata  where what lies in front of the data is read and written; none: nobody does
+    std::unique_ptr<Drive> drive(MemberIndex member, DiskInfo info, DataArea area,
+                                 std::unique_ptr<Disk> metadata = nullptr);
+    static constexpr std::uint32_t no_home = ~std::uint32_t{0};
 
     Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode) override;
     void unlock(LockId lock) override;
@@ -95,6 +103,7 @@ class NodeHomes final : public RowHomes {
     Members* members_{nullptr};
     std::vector<HomeLink*> links_;
     std::vector<std::uint32_t> home_of_;
+    std::vector<std::uint32_t> authority_of_;  // by member whose role's locks those are
     OwnWrites writes_;
     std::map<LockId, Locked> locks_;
     std::uint64_t last_claim_{0};

@@ -23,6 +23,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -80,9 +81,13 @@ struct Assembly {
     /// The stripes that were marked when it stopped uncleanly, of all nodes: the only ones before
     /// `resynced` whose parity may not be true. Empty after a clean stop.
     std::vector<IntentEntry> marked;
-    /// The highest of a valid record of this array on any member that takes part, marked or not:
-    /// new records go on from it.
-    std::uint64_t intent_generation{0};
+    /// By node, the highest of a valid record of this array on any member that takes part, marked
+    /// or not: new records go on from it.
+    std::map<std::uint32_t, std::uint64_t> intent_generations;
+    std::uint64_t intent_generation(std::uint32_t node) const {
+        const auto at = intent_generations.find(node);
+        return at == intent_generations.end() ? 0 : at->second;
+    }
     /// Why there can be no write intent, for people; empty: there can.
     std::string intent_hindrance;
     bool forced{false};                // members were taken in that are behind

@@ -140,7 +140,7 @@ Checked<Unit> check_enough(Draft& draft, const std::string& list, bool force) {
 struct KnownIntent {
     bool usable{false};                // a record was found, and none that cannot be read
     std::vector<IntentEntry> entries;  // of the newest record of each node
-    std::uint64_t generation{0};       // of node 0's
+    std::map<std::uint32_t, std::uint64_t> generations;  // of each node's
     std::string trouble;               // for people: why it is not usable
 };
 
@@ -200,7 +200,7 @@ KnownIntent find_intent(const Draft& draft, const Candidates& candidates) {
         }
     }
     for (const auto& [node, records] : newest) {
-        if (node == 0) known.generation = records.front()->generation;
+        known.generations[node] = records.front()->generation;
         for (const IntentRecord* record : records) {
             known.entries.insert(known.entries.end(), record->entries.begin(),
                                  record->entries.end());
@@ -361,7 +361,7 @@ void decide_intent(Draft& draft, const Candidates& candidates) {
     Assembly& assembly = draft.assembly;
     Configuration& c = assembly.configuration;
     KnownIntent known = find_intent(draft, candidates);
-    assembly.intent_generation = known.generation;
+    assembly.intent_generations = known.generations;
     assembly.intent_hindrance = find_intent_hindrance(draft, candidates);
     if (!assembly.unclean || assembly.adopted) return;
     draft.has_record = c.intent.on && known.usable;
@@ -395,20 +395,24 @@ void warn_of_old_intent(Draft& draft, const Candidates& candidates, const Config
     for (std::size_t at = 0; at != candidates.size(); ++at) {
         const MemberPlace& place = assembly.places[at];
         if (place.place != Place::member) continue;
-        std::uint64_t generation = 0;
-        for (const FoundIntent& found : candidates[at].findings.intent) {
-            if (found.record && found.record->node == 0) {
-                generation = std::max(generation, found.record->generation);
-            }
-        }
         const MemberRecord& record = assembly.configuration.members[*place.record];
-        if (generation == 0 || generation + 1 >= assembly.intent_generation) continue;
         if (!holds_intent(newest, *record.role)) continue;
-        assembly.notices.push_back(fmt::format(
-            "{}: its write intent is of generation {}, the others' of {}: if it is an older copy that "
-            "was put back, what it holds is old, and a crash hides that from braid. Then stop, and "
-            "start without it",
-            place.path, generation, assembly.intent_generation));
+        std::map<std::uint32_t, std::uint64_t> generations;  // by node
+        for (const FoundIntent& found : candidates[at].findings.intent) {
+            if (!found.record) continue;
+            std::uint64_t& generation = generations[found.record->node];
+            generation = std::max(generation, found.record->generation);
+        }
+        for (const auto& [node, generation] : generations) {
+            const std::uint64_t others = assembly.intent_generation(node);
+            if (generation == 0 || generation + 1 >= others) continue;
+            assembly.notices.push_back(fmt::format(
+                "{}: its write intent is of generation {}, the others' of {}: if it is an older "
+                "copy that was put back, what it holds is old, and a crash hides that from braid. "
+                "Then stop, and start without it",
+                place.path, generation, others));
+            break;
+        }
     }
 }
 

@@ -52,6 +52,11 @@ std::optional<MemberState> ConfigurationWriter::state_in_force(const MemberRecor
     return kept->state;
 }
 
+bool ConfigurationWriter::was_enough() const {
+    const Quorum quorum{.members = members_.count(), .parities = geometry_.parities()};
+    return !in_force_.members.empty() && quorum.is_enough(in_force_.in_sync());
+}
+
 namespace {
 
 /// All that a configuration must keep, as it is written: paths are for people, and a slot has them
@@ -140,7 +145,7 @@ Proposal ConfigurationWriter::propose_next() {
         return Proposal::of_revision(in_force_.version, members);
     }
     own_epoch_ = 0;  // the next one's, once it is in force
-    epoch_seen_ = next_epoch(epoch_seen_, clock_.wall_seconds(), 0);
+    epoch_seen_ = next_epoch(epoch_seen_, clock_.wall_seconds(), options_.node);
     return Proposal::of_epoch(epoch_seen_, members, in_force_.version);
 }
 
@@ -162,6 +167,7 @@ Task<bool> ConfigurationWriter::bring_into_force() {
         }
         co_await do_step(&proposal, &now);
     }
+    if (!co_await serving_.adopted()) co_return false;
     own_epoch_ = proposal.epoch();
     wanted_.version = now.version;
     wanted_.in_force = now.in_force;

@@ -72,6 +72,8 @@ class ConfigurationWriter final : public DecidingPart {
     /// Nobody waits any more for what cannot come.
     void array_failed() { durable_event_.set(); }
 
+    /// What is in force has enough members in sync.
+    bool was_enough() const;
     /// A member has refused it so often that nobody waits for what needs a new configuration.
     bool is_refused() const;
     std::string text_of_refusal(MemberIndex member) const;

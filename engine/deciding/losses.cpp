@@ -35,11 +35,14 @@ void Losses::resync_comes_changed() { walks_.set_resync_comes(); }
 /// 6. Spares and walks look again.
 void Losses::lose(MemberIndex member, MemberState state, const std::string& why) {
     BRAID_REQUIRE(!takes_part(state) && !why.empty());
+    // Where its home has suspended it, what was asked of it may have shown that before.
     const auto& slot = members_.slot(member);
-    if (!takes_part(slot.state)) return;
-    const bool was_rebuilding = slot.state == MemberState::rebuilding;
+    const MemberState recorded = record(member).state;
+    if (!takes_part(slot.state) && (failed_told_ || !takes_part(recorded))) return;
+    const bool was_rebuilding = recorded == MemberState::rebuilding;
     const std::string path = slot.is_open() ? slot.drive->info().path : "";
-    const bool was_enough = members_.is_enough();  // else it was started by force
+    const bool was_enough = members_.is_enough() ||  // else it was started by force
+                            (!takes_part(slot.state) && writer_.was_enough());
     serving_.member_lost(member, state);
     misdeeds_[raw(member)] = {};
     roster_.set_why_lost(member, why);
@@ -127,6 +130,16 @@ void Losses::halt(const std::string& why) {
          "back the members that are missing and start it again; if they are gone, start it with "
          "force, which trusts parity as it is, check the file systems, and restore what is wrong");
     tell_failed();
+}
+
+void Losses::suspended(MemberIndex member, int os_error) {
+    lose(member, MemberState::faulty,
+         fmt::format("its home could not write to it: {}", os_error_text(os_error)));
+}
+
+void Losses::node_gone(const std::string& why) {
+    if (members_.failed() && failed_told_) return;
+    stop_writing(why, "Nothing that was flushed is lost: stop it on all nodes, and start it again");
 }
 
 /// What a flush did not make durable may be gone, whatever a later one says. On a member that is

@@ -282,7 +282,11 @@ Task<Checked<Unit>> MemberOrders::join(Spare spare, MemberRecord joining,
                                        std::optional<MemberIndex> role) {
     if (role && !roster_.is_lost_role(*role)) role.reset();
     if (!role) role = roster_.first_lost_role();
-    if (role) co_await roster_.close_slot(*role);
+    if (role) {
+        co_await roster_.close_slot(*role);
+        const Result<void> ready = co_await serving_.prepare(*role, *spare.disk, joining.area());
+        if (!ready) co_return not_durable(ready.error());
+    }
     BRAID_CO_CHECK(co_await wait_written());
     if (members_.failed()) co_return not_durable({Errc::failed, "array"});
     writer_.change(change::SpareAdded{joining});

@@ -190,6 +190,9 @@ Task<void> WalkOrders::use_spare() {
         }
         const MemberOrders::Busy guard(orders_);
         co_await roster_.close_slot(member);
+        const Spare& next = roster_.spares().back();
+        const DataArea area = configuration_.member(next.metadata.uuid)->area();
+        if (!co_await serving_.prepare(member, *next.disk, area)) co_return;
         while (!writer_.is_written()) {
             if (!co_await writer_.wait_durable(writer_.changes())) co_return;
         }

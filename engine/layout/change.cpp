@@ -58,6 +58,7 @@ struct Apply {
         BRAID_REQUIRE(record != nullptr);
         record->path = seen.path;
         record->size = seen.size;
+        record->home = seen.home;
     }
     void operator()(const change::RebuiltTo& rebuilt) const {
         MemberRecord& record = record_of(c, rebuilt.member);

@@ -46,6 +46,7 @@ struct Seen {
     Uuid uuid;
     std::string path;
     std::uint64_t size{0};  // bytes
+    std::uint32_t home{0};  // the node that opened it
 };
 /// Stripes before this one of a member that is being rebuilt are true, durably. Never goes back.
 struct RebuiltTo {

@@ -46,10 +46,20 @@ LocalArray::LocalArray(ReadyQueue& ready, Clock& clock, Configuration configurat
       tasks_(ready),
       log_(clock, options_.on_event),
       serving_({ready, clock, geometry_, configuration_, tasks_, deciding_, options_.buffer_size,
-                options_.readonly}),
-      deciding_({ready, clock, options_, configuration_, geometry_, serving_.members(), serving_,
+                options_.readonly, homes(), options_.node}),
+      nodes_(join()),
+      deciding_({ready, clock, options_, configuration_, geometry_, serving_.members(), nodes_,
                  tasks_, log_, stage_, work_},
                 configuration_) {}
+
+RowHomes* LocalArray::homes() const {
+    return options_.nodes == nullptr ? nullptr : &options_.nodes->homes(geometry_);
+}
+
+ServingNode& LocalArray::join() {
+    if (options_.nodes == nullptr) return serving_;
+    return options_.nodes->join(serving_, deciding_, *this, configuration_);
+}
 
 /// Without stop() this is what a crash is to the members: every coroutine ends where it stands, in
 /// any order, while all that their destructors touch still lives. Operations in flight must be
@@ -123,7 +133,7 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
     for (const std::string& notice : assembly.notices) {
         array->log().tell(Severity::warning, "notice", notice);
     }
-    array->set_before({std::move(assembly.marked), assembly.intent_generation,
+    array->set_before({std::move(assembly.marked), std::move(assembly.intent_generations),
                        std::move(assembly.intent_hindrance), assembly.epoch_seen,
                        members_away(images, array->configuration().array)});
     for (std::size_t i = 0; i != disks.size(); ++i) {
@@ -147,7 +157,9 @@ void LocalArray::set_before(Before before) {
 
 void LocalArray::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
     BRAID_REQUIRE(!stage_.started && disk != nullptr);
-    seen_.push_back({metadata.uuid, disk->info().path, disk->info().size});
+    const std::uint32_t home =
+        options_.nodes == nullptr ? options_.node : options_.nodes->home_of(*disk);
+    seen_.push_back({metadata.uuid, disk->info().path, disk->info().size, home});
     deciding_.roster.put_disk(std::move(disk), std::move(metadata));
 }
 
@@ -182,7 +194,7 @@ Task<Checked<Unit>> LocalArray::start() {
     BRAID_CO_TRY(const IntentSettings intent,
                  deciding_.recovery.plan_intent(before_.intent_hindrance));
     deciding_.writer.change(change::Intent{intent});
-    serving_.intent().start({configuration_.intent, before_.intent_generation, before_.marked},
+    serving_.intent().start({configuration_.intent, before_.intent_generations[options_.node], before_.marked},
                             tasks_);
     serving_.set_gates();
     deciding_.writer.change(change::InUse{true});
@@ -205,6 +217,7 @@ Task<Checked<Unit>> LocalArray::start() {
                         text_of(kept.error().code))};
     }
     deciding_.walks.set_resync_comes();
+    BRAID_CO_CHECK(co_await begin_nodes());
     log_.tell(Severity::info, "started",
               fmt::format("RAID-{} of {} members, {} lost", static_cast<int>(configuration_.level),
                           members.count(), members.lost()));
@@ -212,6 +225,22 @@ Task<Checked<Unit>> LocalArray::start() {
     deciding_.walks.start();
     co_return Unit{};
 }
+
+Task<Checked<Unit>> LocalArray::begin_nodes() {
+    if (options_.nodes == nullptr) co_return Unit{};
+    Result<void> begun =
+        co_await options_.nodes->begin_marks(
+            configuration_.intent, before_.intent_generations, before_.marked);
+    if (begun) begun = co_await options_.nodes->begin_serving();
+    if (begun) co_return Unit{};
+    co_return Refusal{"another node left while the array started; see the messages above"};
+}
+
+void LocalArray::member_suspended(MemberIndex member, int os_error) {
+    deciding_.losses.suspended(member, os_error);
+}
+
+void LocalArray::node_gone(const std::string& why) { deciding_.losses.node_gone(why); }
 
 void LocalArray::start_readonly() {
     log_.tell(Severity::info, "started", "serving for reading only; nothing is written");
@@ -243,6 +272,7 @@ Task<Result<void>> LocalArray::stop() {
     stage_.ending = true;
     tasks_.spawn(watch_stop());
     co_await serving_.drain();
+    if (options_.nodes != nullptr) co_await options_.nodes->drain();
     co_await deciding_.closing.wait_for_resync();
     stage_.quiescing = true;
     co_await serving_.close_gates();
@@ -251,6 +281,9 @@ Task<Result<void>> LocalArray::stop() {
     Result<void> result;
     if (!options_.readonly && !members.failed()) {
         result = co_await deciding_.closing.keep_final_state();
+    }
+    if (options_.nodes != nullptr) {
+        co_await options_.nodes->end(result.has_value() && !members.failed());
     }
     co_await end_tasks();
     if (members.failed() && result) co_return Error{Errc::failed, "array"};

@@ -3,6 +3,7 @@
 // stop, and what it tells of itself.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,11 +12,12 @@
 #include "engine/assembly/assembly.h"
 #include "engine/deciding/deciding.h"
 #include "engine/deciding/event_log.h"
+#include "engine/local/nodes.h"
 #include "engine/serving/serving.h"
 
 namespace braid {
 
-class LocalArray final : public Array {
+class LocalArray final : public Array, private NodesListener {
   public:
     LocalArray(ReadyQueue& ready, Clock& clock, Configuration configuration, ArrayOptions options);
     ~LocalArray() override;
@@ -23,7 +25,7 @@ class LocalArray final : public Array {
     /// What assembly knows of the last stop; before start().
     struct Before {
         std::vector<IntentEntry> marked;
-        std::uint64_t intent_generation{0};
+        std::map<std::uint32_t, std::uint64_t> intent_generations;  // by node
         std::string intent_hindrance;
         std::uint64_t epoch_seen{0};
         std::vector<Uuid> away;  // in sync, and not among the disks that were given
@@ -69,6 +71,13 @@ class LocalArray final : public Array {
     void note_latency(Nanos latency) override { serving_.note_latency(latency); }
 
   private:
+    // NodesListener
+    void member_suspended(MemberIndex member, int os_error) override;
+    void node_gone(const std::string& why) override;
+
+    RowHomes* homes() const;
+    ServingNode& join();
+    Task<Checked<Unit>> begin_nodes();
     void start_readonly();
     Task<void> watch_stop();
     std::string why_stop_waits() const;
@@ -85,6 +94,7 @@ class LocalArray final : public Array {
     ArrayStage stage_;
     Event work_;
     Serving serving_;
+    ServingNode& nodes_;  // all that serve it, this one among them
     Deciding deciding_;
     Before before_;
     std::vector<change::Seen> seen_;  // disks that were put

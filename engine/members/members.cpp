@@ -48,8 +48,9 @@ void Members::set_state(MemberIndex member, MemberState state) {
     const bool loses = state != MemberState::in_sync && takes_part(at.state);
     if (loses) {
         // One that was being rebuilt is not taken back with what it held.
-        at.kept = at.state == MemberState::in_sync ? window_end() : WindowIndex{};
-        at.whole = at.state == MemberState::in_sync;
+        const bool is_known = at.state == MemberState::in_sync && !shared_;
+        at.kept = is_known ? window_end() : WindowIndex{};
+        at.whole = is_known;
         ++loss_version_;
         at.gate.close();
         if (at.drive && !takes_part(state)) at.drive->suspend();

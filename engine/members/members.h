@@ -127,9 +127,12 @@ class Members {
     void set_state(MemberIndex member, MemberState state);
     /// In sync, and not here: nothing was written in its place since it left.
     void note_away(MemberIndex member) {
+        if (shared_) return;
         slot(member).kept = window_end();
         slot(member).whole = true;
     }
+    /// Other nodes write, too: what a lost member has nobody here knows.
+    void set_shared() { shared_ = true; }
     /// Whether clients' threads may read the member past the loop; only while it is in sync.
     void set_direct(MemberIndex member, bool allowed);
     /// Which losses there were: another number whenever a member that was live may no longer be read.
@@ -210,6 +213,7 @@ class Members {
     std::uint64_t loss_version_{0};
     std::uint64_t loss_version_durable_{0};
     bool owing_{false};
+    bool shared_{false};
     std::uint32_t lost_{0};  // roles that are not in_sync
     bool halted_{false};
     Doubt doubt_;

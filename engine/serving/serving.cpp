@@ -19,13 +19,14 @@ Serving::Serving(const Setup& setup)
       claims_(geometry_),
       pool_(setup.buffer_size),
       intent_(clock_, geometry_, members_, decider_,
-              {setup.configuration.array, 0, setup.configuration.volumes}),
+              {setup.configuration.array, setup.node, setup.configuration.volumes}),
       context_{geometry_, members_, claims_,   pool_,          decider_,
                intent_,   bad_,     counters_, setup.readonly, setup.homes},
       requests_(context_, tasks_),
       walker_(context_, clock_, setup.ready, *this),
       direct_reads_(geometry_, members_) {
     requests_.set_readonly(setup.readonly);
+    if (setup.homes != nullptr) members_.set_shared();
 }
 
 void Serving::set_gates() { set_direct_gates(context_); }
@@ -156,6 +157,12 @@ void Serving::walk_passed(const WalkOrder& order, WindowRange passed) {
         decider_.walk_passed();
         requests_.retry_parked();
     }
+}
+
+void Serving::doubt_passed(WindowIndex upto) {
+    if (upto == WindowIndex{}) return;
+    members_.doubt().remove({WindowIndex{}, upto});
+    requests_.retry_parked();
 }
 
 void Serving::set_resync_comes(bool comes) {

@@ -37,6 +37,7 @@ class Serving final : public ServingNode, private WalkHost {
         std::uint64_t buffer_size{0};  // bytes of the pool for all stripe I/O
         bool readonly{false};
         RowHomes* homes{nullptr};  // none: the node is alone
+        std::uint32_t node{0};     // whose write intent it is
     };
     explicit Serving(const Setup& setup);
     Serving(const Serving&) = delete;
@@ -61,6 +62,8 @@ class Serving final : public ServingNode, private WalkHost {
     ByteSpan buffer() const { return pool_.region(); }
     /// The drive of a role, wherever its disk is; none was open there.
     void attach_drive(MemberIndex member, std::unique_ptr<Drive> drive, DataArea area);
+    /// Parity before this window was made true, by whoever walks.
+    void doubt_passed(WindowIndex upto);
     /// What may be read past the loop is looked at again: all disks are there, and what is marked.
     void set_gates();
     // The node leaves, in this order; whether the array goes on does not matter.
@@ -81,6 +84,7 @@ class Serving final : public ServingNode, private WalkHost {
 
     // ---- ServingNode
     void adopt(const Configuration& wanted) override;
+    Task<Result<void>> adopted() override { co_return Result<void>{}; }
     void member_lost(MemberIndex member, MemberState state) override {
         BRAID_REQUIRE(!takes_part(state));
         members_.set_state(member, state);
@@ -92,6 +96,9 @@ class Serving final : public ServingNode, private WalkHost {
     void set_owing(bool owing) override { members_.set_owing(owing); }
     void halt() override { members_.halt(); }
     void array_failed() override;
+    Task<Result<void>> prepare(MemberIndex, const Disk&, DataArea) override {
+        co_return Result<void>{};
+    }
     void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) override;
     void detach(MemberIndex member) override;
     void add_doubt(WindowRange windows) override { members_.doubt().add(windows); }

@@ -27,7 +27,9 @@ void set_direct_gates(const StripeContext& context) {
                            !context.readonly && !BRAID_MUTANT(doubt_read_unsettled);
     for (std::uint32_t i = 0; i != context.members.count(); ++i) {
         const MemberIndex member{i};
-        context.members.set_direct(member, !made_true && !context.bad.has_member(member));
+        // In a cluster what is decided may not have reached the disk yet.
+        context.members.set_direct(
+            member, context.homes == nullptr && !made_true && !context.bad.has_member(member));
     }
 }
 

@@ -71,7 +71,7 @@ TEST_F(AssemblyIntent, TheNewestRecordSaysWhatIsInDoubt) {
     ASSERT_TRUE(assembly) << assembly.error().text;
     EXPECT_TRUE(assembly->unclean);
     EXPECT_EQ(assembly->marked, other);
-    EXPECT_EQ(assembly->intent_generation, generation + 2);
+    EXPECT_EQ(assembly->intent_generation(0), generation + 2);
     EXPECT_FALSE(assembly->configuration.resynced);
     EXPECT_TRUE(has_notice(*assembly, "7 of its 100 stripes were marked"));
     EXPECT_EQ(assembly->intent_hindrance, "");
@@ -86,7 +86,7 @@ TEST_F(AssemblyIntent, ATornRecordFallsBackToTheOneBefore) {
     const auto assembly = assemble();
     ASSERT_TRUE(assembly);
     EXPECT_EQ(assembly->marked, some);
-    EXPECT_EQ(assembly->intent_generation, generation + 1);
+    EXPECT_EQ(assembly->intent_generation(0), generation + 1);
 }
 
 TEST_F(AssemblyIntent, ACleanStopLeavesNothingInDoubt) {
@@ -97,7 +97,7 @@ TEST_F(AssemblyIntent, ACleanStopLeavesNothingInDoubt) {
     ASSERT_TRUE(assembly);
     EXPECT_FALSE(assembly->unclean);
     EXPECT_TRUE(assembly->marked.empty());
-    EXPECT_EQ(assembly->intent_generation, generation + 9) << "the next one must be newer";
+    EXPECT_EQ(assembly->intent_generation(0), generation + 9) << "the next one must be newer";
 }
 
 TEST_F(AssemblyIntent, EveryNodesNewestRecordCounts) {
@@ -111,7 +111,7 @@ TEST_F(AssemblyIntent, EveryNodesNewestRecordCounts) {
     const std::vector<IntentEntry> expected{
         {0, 3, StripeIndex{10}}, {0, 1, StripeIndex{13}}, {0, 1, StripeIndex{50}}};
     EXPECT_EQ(assembly->marked, expected) << "no stripe twice";
-    EXPECT_EQ(assembly->intent_generation, generation + 1) << "ours";
+    EXPECT_EQ(assembly->intent_generation(0), generation + 1) << "ours";
 }
 
 TEST_F(AssemblyIntent, AMemberThatTakesNoPartHasNoSay) {

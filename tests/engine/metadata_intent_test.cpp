@@ -353,7 +353,7 @@ TEST(IntentAssembly, SwitchedOffTheOldRecordDoesNotCount) {
     EXPECT_TRUE(whole->marked.empty());
     EXPECT_EQ(whole->configuration.resynced, StripeIndex{0});
     EXPECT_TRUE(has_notice(*whole, "not stopped cleanly (the write intent was off)"));
-    EXPECT_EQ(whole->intent_generation, 10U) << "new ones go on from it all the same";
+    EXPECT_EQ(whole->intent_generation(0), 10U) << "new ones go on from it all the same";
     EXPECT_PRED2(has, refusal(kit.assemble({0, 1})), "the write intent was off");
 }
 
@@ -410,7 +410,7 @@ TEST(IntentAssembly, SparesHaveNoSayAndMembersLeftBehindByACrashHave) {
     const auto assembly = kit.assemble();
     ASSERT_TRUE(assembly) << refusal(assembly);
     EXPECT_EQ(assembly->marked, some);
-    EXPECT_EQ(assembly->intent_generation, 10U);
+    EXPECT_EQ(assembly->intent_generation(0), 10U);
 }
 
 TEST(IntentAssembly, AfterMdRanItTheRecordsDoNotCount) {
@@ -429,7 +429,7 @@ TEST(IntentAssembly, AfterMdRanItTheRecordsDoNotCount) {
     EXPECT_TRUE(assembly->adopted);
     EXPECT_TRUE(assembly->marked.empty());
     EXPECT_EQ(assembly->configuration.resynced, StripeIndex{0});
-    EXPECT_EQ(assembly->intent_generation, 10U);
+    EXPECT_EQ(assembly->intent_generation(0), 10U);
     EXPECT_PRED2(has, refusal(kit.assemble({0, 1})), "parity is in doubt");
 }
 

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/epochs/remote_decider.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "engine/base/limits.h"
+
+namespace braid::cluster {
+namespace {
+
+constexpr std::size_t ranges_told_max = 256;  // in one message
+
+Words words_of(const std::vector<BadRange>& rows) {
+    Words list = Words::array();
+    for (const BadRange& range : rows) {
+        list.push_back({{"member", raw(range.member)},
+                        {"first", raw(range.first)},
+                        {"count", range.count},
+                        {"kind", std::string(text_of(range.kind))}});
+    }
+    return list;
+}
+
+Checked<std::vector<BadRange>> rows_of(const Words& words, const Geometry& geometry) {
+    const std::uint64_t end = geometry.stripes * geometry.rows_per_strip();
+    WordFields fields(words);
+    std::vector<BadRange> rows;
+    for (const Words& one : fields.list("rows", ranges_told_max)) {
+        if (!one.is_object()) return Refusal{"\"rows\" has what is no object"};
+        WordFields at(one);
+        BadRange range;
+        range.member = MemberIndex{static_cast<std::uint32_t>(
+            at.number("member", geometry.member_count - 1))};
+        range.first = RowIndex{at.number("first", end - 1)};
+        range.count = at.number("count", end - raw(range.first));
+        const auto kind = bad_kind_of(at.text("kind"));
+        if (!kind || range.count == 0) at.is_wrong("kind", "known, or no row is meant");
+        BRAID_CHECK(at.check());
+        range.kind = *kind;
+        rows.push_back(range);
+    }
+    BRAID_CHECK(fields.check());
+    return rows;
+}
+
+}  // namespace
+
+void RemoteDecider::tell_failed(const char* what, MemberIndex member, int os_error) {
+    talk_.tell(
+        master_,
+        {{"tell", "member_failed"}, {"at", what}, {"member", raw(member)}, {"errno", os_error}});
+}
+
+Task<Result<void>> RemoteDecider::losses_durable() {
+    while (members_->owes()) {
+        if (members_->failed()) co_return Error{Errc::failed, "array"};
+        co_await changed_.next();
+    }
+    co_return Result<void>{};
+}
+
+/// As many as a message holds at a time.
+Task<Result<void>> RemoteDecider::ask_rows(const char* are, std::vector<BadRange> rows) {
+    for (std::size_t at = 0; at == 0 || at < rows.size(); at += ranges_told_max) {
+        const std::size_t end = std::min(rows.size(), at + ranges_told_max);
+        std::vector<BadRange> some(rows.data() + at, rows.data() + end);
+        BRAID_CO_CHECK(co_await ask_some(are, std::move(some)));
+    }
+    co_return Result<void>{};
+}
+
+Task<Result<void>> RemoteDecider::ask_some(const char* are, std::vector<BadRange> rows) {
+    Words words = asking("rows");
+    words["are"] = are;
+    words["rows"] = words_of(rows);
+    const Checked<Words> answer = co_await talk_.ask(master_, words);
+    if (!answer) co_return Error{Errc::failed, "decider"};
+    WordFields fields(*answer);
+    const auto code = fields.number("error", static_cast<std::uint64_t>(Errc::cancelled));
+    const auto os_error = static_cast<int>(fields.number("errno", os_error_max));
+    if (!fields.check()) co_return Error{Errc::failed, "decider"};
+    if (fields.flag("done")) co_return Result<void>{};
+    co_return Error{static_cast<Errc>(code), "decider", os_error};
+}
+
+void RemoteDecider::write_refused(WindowPlace place, RowMask rows, RoleSet together) {
+    talk_.tell(master_, {{"tell", "write_refused"},
+                         {"stripe", raw(place.stripe)},
+                         {"window", place.window},
+                         {"rows", rows},
+                         {"together", together.bits()}});
+}
+
+void RemoteDecider::rows_wrong(WindowPlace, RowMask, RoleSet, std::string) {
+    BRAID_REQUIRE(false && "no walk runs here");
+}
+
+Checked<Unit> carry_out_told(Decider& decider, const Geometry& geometry, const Words& words) {
+    WordFields fields(words);
+    const std::string what = fields.text("tell");
+    if (what == "member_failed") {
+        const std::string at = fields.text("at");
+        const MemberIndex member{
+            static_cast<std::uint32_t>(fields.number("member", geometry.member_count - 1))};
+        const auto os_error = static_cast<int>(fields.number("errno", os_error_max));
+        if (os_error == 0) fields.is_wrong("errno", "an error");
+        BRAID_CHECK(fields.check());
+        if (at == "read") decider.read_failed(member, os_error);
+        if (at == "flush") decider.flush_failed(member, os_error);
+        if (at == "write") decider.strip_write_failed(member, os_error);
+        return Unit{};
+    }
+    if (what == "write_refused") {
+        WindowPlace place;
+        place.stripe = StripeIndex{fields.number("stripe", geometry.stripes - 1)};
+        place.window =
+            static_cast<std::uint32_t>(fields.number("window", geometry.windows_per_stripe() - 1));
+        const RowMask rows = fields.number("rows");
+        const std::uint64_t bits =
+            fields.number("together", RoleSet::first(geometry.member_count).bits());
+        if ((rows & ~row_range(0, geometry.window_rows)) != 0) {
+            fields.is_wrong("rows", "of a window");
+        }
+        BRAID_CHECK(fields.check());
+        decider.write_refused(place, rows, RoleSet{bits});
+        return Unit{};
+    }
+    BRAID_CHECK(fields.check());
+    return Refusal{"nothing is known by this name"};
+}
+
+Task<Checked<Words>> carry_out_asked(Decider& decider, const Geometry& geometry,
+                                     const Words& words) {
+    WordFields fields(words);
+    const std::string are = fields.text("are");
+    BRAID_CO_CHECK(fields.check());
+    BRAID_CO_TRY(std::vector<BadRange> rows, rows_of(words, geometry));
+    Result<void> result = Error{Errc::unsupported, "decider"};
+    if (are == "doubtful") result = co_await decider.rows_doubtful(std::move(rows));
+    if (are == "unknown") result = co_await decider.rows_unknown(std::move(rows));
+    if (are == "known") result = co_await decider.rows_known(std::move(rows));
+    const Error error = result ? Error{} : result.error();
+    Words answer;
+    answer["done"] = result.has_value();
+    answer["error"] = static_cast<std::uint64_t>(error.code);
+    answer["errno"] = static_cast<std::uint64_t>(error.os_error);
+    co_return answer;
+}
+
+}  // namespace braid::cluster

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/epochs/told_nodes.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "engine/metadata/config_check.h"
+#include "engine/metadata/config_text.h"
+
+namespace braid::cluster {
+
+Words words_of(const Configuration& configuration) {
+    ConfigSlot slot;
+    slot.member = configuration.array;
+    slot.configuration = configuration;
+    for (MemberRecord& at : slot.configuration.members) at.path = path_to_keep(at.path);
+    return Words::parse(to_json_text(slot));
+}
+
+Checked<Configuration> configuration_of(const Words& words) {
+    BRAID_TRY(ConfigSlot slot, from_json_text(words.dump()));
+    return std::move(slot.configuration);
+}
+
+void ToldNodes::tell_all(const Words& words) {
+    for (const std::uint32_t node : setup_.others) setup_.talk.tell(node, words);
+}
+
+Task<Result<void>> ToldNodes::ask_all(const Words& words) {
+    std::vector<Task<Checked<Words>>> asked;
+    for (const std::uint32_t node : setup_.others) asked.push_back(setup_.talk.ask(node, words));
+    return wait_for(std::move(asked));
+}
+
+Task<Result<void>> ToldNodes::wait_for(std::vector<Task<Checked<Words>>> asked) {
+    bool all = true;
+    for (auto& task : asked) {
+        const Checked<Words> answer = co_await task;
+        all = all && answer.has_value();
+    }
+    if (all) co_return Result<void>{};
+    co_return Error{Errc::failed, "node"};
+}
+
+void ToldNodes::adopt(const Configuration& wanted) {
+    setup_.own.adopt(wanted);
+    setup_.adopted_here(wanted);
+    if (told_any_ && told_ == wanted) return;
+    told_ = wanted;
+    told_any_ = true;
+    tell_all({{"tell", "adopt"}, {"configuration", words_of(wanted)}});
+}
+
+Task<Result<void>> ToldNodes::adopted() { return ask_all(asking("adopted")); }
+
+void ToldNodes::member_lost(MemberIndex member, MemberState state) {
+    setup_.own.member_lost(member, state);
+    setup_.lost_here(member);
+    tell_all(
+        {{"tell", "lost"}, {"member", raw(member)}, {"state", std::string(text_of(state))}});
+}
+
+void ToldNodes::in_force(std::uint64_t epoch, std::uint64_t loss_version) {
+    setup_.own.in_force(epoch, loss_version);
+    tell_all({{"tell", "in_force"}, {"epoch", epoch}});
+}
+
+void ToldNodes::set_owing(bool owing) {
+    setup_.own.set_owing(owing);
+    tell_all({{"tell", "owing"}, {"owing", owing}});
+}
+
+void ToldNodes::halt() {
+    setup_.own.halt();
+    tell_all({{"tell", "halt"}});
+}
+
+void ToldNodes::array_failed() {
+    setup_.own.array_failed();
+    tell_all({{"tell", "failed"}});
+}
+
+void ToldNodes::attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
+    setup_.attach(member, std::move(disk), area);
+}
+
+void ToldNodes::detach(MemberIndex member) {
+    setup_.own.detach(member);
+    tell_all({{"tell", "detach"}, {"member", raw(member)}});
+}
+
+void ToldNodes::add_doubt(WindowRange windows) {
+    setup_.own.add_doubt(windows);
+    tell_all({{"tell", "doubt"}, {"begin", raw(windows.begin)}, {"end", raw(windows.end)}});
+}
+
+void ToldNodes::trust_all() {
+    setup_.own.trust_all();
+    tell_all({{"tell", "trust_all"}});
+}
+
+void ToldNodes::set_resync_comes(bool comes) {
+    setup_.own.set_resync_comes(comes);
+    tell_all({{"tell", "resync_comes"}, {"comes", comes}});
+}
+
+void ToldNodes::retire_marks(StripeIndex before) {
+    setup_.own.retire_marks(before);
+    tell_all({{"tell", "retire_marks"}, {"before", raw(before)}});
+}
+
+void ToldNodes::set_region(std::uint64_t region) {
+    setup_.own.set_region(region);
+    tell_all({{"tell", "region"}, {"bytes", region}});
+}
+
+Task<Result<void>> ToldNodes::begin_marks() {
+    BRAID_CO_CHECK(co_await setup_.own.begin_marks());
+    co_return co_await ask_all(asking("mark"));
+}
+
+void ToldNodes::end_marks() {
+    setup_.own.end_marks();
+    tell_all({{"tell", "end_marks"}});
+}
+
+}  // namespace braid::cluster

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ToldNodes: the nodes that serve an array as one ServingNode, on the node that decides: what it is
+// told goes to this node by a call and to each other one as a message, in the same order. What only
+// this node can answer, or do, is this node's: walks run here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cluster/epochs/talk.h"
+#include "engine/serving/serving.h"
+#include "engine/serving_node.h"
+
+namespace braid::cluster {
+
+class ToldNodes final : public ServingNode {
+  public:
+    /// A disk that was given to the array: it is the member from now on. Called before any node is
+    /// told of it.
+    using Attach = std::function<void(MemberIndex, std::unique_ptr<Disk>, DataArea)>;
+    struct Setup {
+        Talk& talk;
+        std::vector<std::uint32_t> others;
+        Serving& own;
+        Attach attach;
+        std::function<Task<Result<void>>(MemberIndex, const Disk&, DataArea)> prepare;
+        std::function<void(const Configuration&)> adopted_here;
+        std::function<void(MemberIndex)> lost_here;
+    };
+    explicit ToldNodes(Setup setup) : setup_(std::move(setup)) {}
+
+    void tell_all(const Words& words);
+    /// Refused: one is gone.
+    Task<Result<void>> ask_all(const Words& words);
+
+    // ServingNode
+    void adopt(const Configuration& wanted) override;
+    Task<Result<void>> adopted() override;
+    void member_lost(MemberIndex member, MemberState state) override;
+    void in_force(std::uint64_t epoch, std::uint64_t loss_version) override;
+    void set_owing(bool owing) override;
+    void halt() override;
+    void array_failed() override;
+    Task<Result<void>> prepare(MemberIndex member, const Disk& disk, DataArea area) override {
+        return setup_.prepare(member, disk, area);
+    }
+    void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) override;
+    void detach(MemberIndex member) override;
+    void add_doubt(WindowRange windows) override;
+    void trust_all() override;
+    Task<Result<void>> flush() override { return setup_.own.flush(); }
+    void walk(const WalkOrder& order) override { setup_.own.walk(order); }
+    void cancel_walk() override { setup_.own.cancel_walk(); }
+    std::optional<WalkPosition> walking() const override { return setup_.own.walking(); }
+    void set_resync_comes(bool comes) override;
+    bool marks() const override { return setup_.own.marks(); }
+    MarksLeft marks_left() const override { return setup_.own.marks_left(); }
+    Task<Result<void>> write_marks() override { return setup_.own.write_marks(); }
+    void retire_marks(StripeIndex before) override;
+    void set_region(std::uint64_t region) override;
+    Task<Result<void>> begin_marks() override;
+    void end_marks() override;
+    void keep_marks_in_doubt(StripeIndex listed) override {
+        setup_.own.keep_marks_in_doubt(listed);
+    }
+    Task<Result<std::uint64_t>> take_back(ReturningDisk from) override {
+        return setup_.own.take_back(from);
+    }
+
+  private:
+    static Task<Result<void>> wait_for(std::vector<Task<Checked<Words>>> asked);
+
+    Setup setup_;
+    Configuration told_;  // the newest that others were told of
+    bool told_any_{false};
+};
+
+/// As it travels: what a slot has as text.
+Words words_of(const Configuration& configuration);
+Checked<Configuration> configuration_of(const Words& words);
+
+}  // namespace braid::cluster

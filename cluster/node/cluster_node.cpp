@@ -1,0 +1,869 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/node/cluster_node.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "cluster/epochs/remote_decider.h"
+#include "cluster/node/deciding_array.h"
+#include "cluster/node/own_disk.h"
+#include "cluster/node/served_array.h"
+#include "engine/base/limits.h"
+#include "engine/base/os_error.h"
+#include "engine/metadata/intent_record.h"
+
+namespace braid::cluster {
+namespace {
+
+constexpr std::size_t marks_told_max = 1000;  // in one message
+
+}  // namespace
+
+ClusterNode::Rows::Rows(ClusterNode& node, const Geometry& the_geometry)
+    : geometry(the_geometry),
+      tasks(node.setup_.ready),
+      home(geometry, tasks, node),
+      server(home, geometry, node.fence_) {
+    server.bind(*node.bus_);
+    NodeHomes::Setup setup{geometry, {node.setup_.self, node.setup_.boot}, {}, {}};
+    for (const NodePlan& plan : node.setup_.config.nodes) {
+        if (plan.id == node.setup_.self) {
+            setup.links.push_back(&own);
+        } else {
+            setup.links.push_back(
+                &remotes.emplace_back(node.bus_->session(plan.id), geometry, node.fence_));
+        }
+    }
+    setup.home_of.assign(geometry.member_count, NodeHomes::no_home);
+    homes = std::make_unique<NodeHomes>(std::move(setup));
+}
+
+ClusterNode::ClusterNode(Setup setup)
+    : setup_(std::move(setup)),
+      tasks_(setup_.ready),
+      talk_(setup_.ready, *this),
+      disks_(tasks_, fence_) {
+    for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
+    setup_.array.node = setup_.self;
+    Bus::Setup bus{setup_.ready,
+                   setup_.clock,
+                   setup_.net,
+                   {setup_.self, setup_.boot},
+                   setup_.config.name,
+                   setup_.config.find(setup_.self)->addresses,
+                   {},
+                   setup_.seed,
+                   setup_.key,
+                   *this,
+                   *this};
+    for (const NodePlan& node : setup_.config.nodes) {
+        if (node.id != setup_.self) bus.peers.push_back({node.id, node.addresses});
+    }
+    bus_ = std::make_unique<Bus>(std::move(bus));
+    talk_.bind(*bus_);
+    disks_.bind(*bus_);
+    disks_.set_master(master_);
+}
+
+ClusterNode::~ClusterNode() = default;
+
+std::string ClusterNode::name_of(std::uint32_t node) const { return fmt::format("node {}", node); }
+
+std::size_t ClusterNode::index_of(std::uint32_t node) const {
+    const auto& nodes = setup_.config.nodes;
+    const auto at = std::ranges::find(nodes, node, &NodePlan::id);
+    BRAID_REQUIRE(at != nodes.end());
+    return static_cast<std::size_t>(at - nodes.begin());
+}
+
+std::vector<std::uint32_t> ClusterNode::others() const {
+    std::vector<std::uint32_t> ids;
+    for (const NodePlan& node : setup_.config.nodes) {
+        if (node.id != setup_.self) ids.push_back(node.id);
+    }
+    return ids;
+}
+
+// ---- connections -------------------------------------------------------------------------------
+
+void ClusterNode::connected(std::uint32_t node) {
+    here_.insert(node);
+    here_changed_.set();
+    if (const auto at = watching_.find(node); at != watching_.end()) at->second->cancel();
+    log(Severity::info, fmt::format("{} is connected", name_of(node)));
+}
+
+void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
+    here_.erase(node);
+    here_changed_.set();
+    if (stopping_ || ended_) return;
+    log(Severity::warning, fmt::format("the connection to {} is over{}{}", name_of(node),
+                                       why.empty() ? "" : ": ", why));
+    if (rows_) tasks_.spawn(watch(node));
+}
+
+void ClusterNode::restarted(std::uint32_t node) {
+    if (rows_) gone(node, "has begun anew, and lost what it had in memory");
+}
+
+void ClusterNode::refused(const std::string& why) { log(Severity::warning, why); }
+
+/// Network trouble that passes is nobody's fault.
+Task<void> ClusterNode::watch(std::uint32_t node) {
+    if (watching_.contains(node)) co_return;
+    Timer timer(setup_.clock, Nanos{setup_.clock.now().value + patience.value});
+    watching_.emplace(node, &timer);
+    co_await timer;
+    watching_.erase(node);
+    if (here_.contains(node) || stopping_ || ended_) co_return;
+    gone(node, fmt::format("cannot be reached for {} s", patience.value / 1'000'000'000));
+}
+
+/// Nothing is known of what it had in memory: all stops, as if the power had gone.
+void ClusterNode::gone(std::uint32_t node, const std::string& why) {
+    if (ended_ || !gone_.insert(node).second) return;
+    const std::string text =
+        fmt::format("{} {}: the array stops on all nodes", name_of(node), why);
+    log(Severity::error, text);
+    bus_->session(node).give_up();
+    for (const std::uint32_t other : others()) {
+        if (!gone_.contains(other)) {
+            talk_.tell(other, {{"tell", "gone"}, {"node", node}, {"why", why}});
+        }
+    }
+    if (listener_ != nullptr) listener_->node_gone(text);
+    stop_homes();
+}
+
+void ClusterNode::stop_homes() {
+    if (rows_) rows_->home.stop();
+    if (served_) {
+        served_->serving().halt();
+        served_->serving().array_failed();
+        served_->decider().look_again();
+    }
+    if (!serves_ && !refused_) refused_ = Refusal{"a node left before the array was served"};
+    begun_.set();
+    ended_event_.set();
+}
+
+Checked<Unit> ClusterNode::take(std::uint32_t from, const Message& command, Buffer payload) {
+    switch (command.header.type) {
+        case MessageType::ask:
+        case MessageType::tell:
+            return talk_.take(from, command, std::move(payload));
+        case MessageType::disk_read:
+        case MessageType::disk_write:
+        case MessageType::disk_zero:
+        case MessageType::disk_flush:
+            return disks_.take(from, command, std::move(payload));
+        default:
+            break;
+    }
+    if (!rows_) {
+        return Refusal{fmt::format("{} serves no array yet", name_of(setup_.self)),
+                       RefusalCode::conflict};
+    }
+    return rows_->server.take(from, command, std::move(payload));
+}
+
+void ClusterNode::forgotten(std::uint32_t node) {
+    disks_.forgotten(node);
+    if (rows_) rows_->server.forgotten(node);
+}
+
+void ClusterNode::misunderstood(std::uint32_t from, const std::string& why) {
+    log(Severity::error,
+        fmt::format("{} said what cannot be, is it of another version? {}", name_of(from), why));
+    if (rows_) gone(from, "said what cannot be");
+}
+
+// ---- disks -------------------------------------------------------------------------------------
+
+std::uint32_t ClusterNode::shelve(std::shared_ptr<Disk> disk) {
+    const auto number = static_cast<std::uint32_t>(shelf_.size());
+    disks_.put(number, disk);
+    shelf_.push_back(std::move(disk));
+    return number;
+}
+
+void ClusterNode::put_disk(std::unique_ptr<Disk> disk) { (void)shelve(std::move(disk)); }
+
+std::unique_ptr<Disk> ClusterNode::own_disk(std::unique_ptr<Disk> disk) {
+    const std::uint32_t number = shelve(std::move(disk));
+    auto own = std::make_unique<OwnDisk>(shelf_[number]);
+    places_[own.get()] = {setup_.self, number};
+    return own;
+}
+
+Words ClusterNode::words_of_disk(std::uint32_t number) const {
+    const DiskInfo& info = shelf_[number]->info();
+    return {{"number", number},
+            {"path", info.path},
+            {"size", info.size},
+            {"zero_fast", info.zero_fast},
+            {"zero_kept_fast", info.zero_kept_fast},
+            {"allocated", info.allocated},
+            {"in_memory", info.in_memory},
+            {"block_device", info.block_device},
+            {"read_only", info.read_only},
+            {"sector_size", info.sector_size}};
+}
+
+namespace {
+
+/// Of a disk of another node. Which bytes it is only that node knows, and bytes come over the net to
+/// any address.
+Checked<DiskInfo> info_of(std::uint32_t node, const Words& words) {
+    WordFields fields(words);
+    DiskInfo info;
+    info.path = fmt::format("node{}:{}", node, fields.text("path"));
+    info.size = fields.number("size");
+    info.memory_align = 1;
+    info.zero_fast = fields.flag("zero_fast");
+    info.zero_kept_fast = fields.flag("zero_kept_fast");
+    info.allocated = fields.flag("allocated");
+    info.in_memory = fields.flag("in_memory");
+    info.block_device = fields.flag("block_device");
+    info.read_only = fields.flag("read_only");
+    info.sector_size = static_cast<std::uint32_t>(fields.number("sector_size", row_size));
+    if (info.sector_size < 512) fields.is_wrong("sector_size", "one of a disk's");
+    BRAID_CHECK(fields.check());
+    return info;
+}
+
+}  // namespace
+
+Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, const Words& words) {
+    WordFields fields(words);
+    const auto number = static_cast<std::uint32_t>(fields.number("number", ~std::uint32_t{0}));
+    BRAID_CHECK(fields.check());
+    BRAID_TRY(DiskInfo info, info_of(node, words));
+    std::unique_ptr<Disk> disk =
+        std::make_unique<RemoteDisk>(bus_->session(node), fence_, number, std::move(info));
+    places_[disk.get()] = {node, number};
+    return disk;
+}
+
+/// On the master: the array has given a disk a role.
+void ClusterNode::attach_from_array(MemberIndex member, std::unique_ptr<Disk> disk,
+                                    DataArea area) {
+    const DiskPlace place = places_.at(disk.get());
+    const DiskInfo info = disk->info();
+    Words words{{"tell", "attach"},
+                {"member", raw(member)},
+                {"node", place.node},
+                {"begin", area.begin.value},
+                {"disk",
+                 {{"number", place.number},
+                  {"path", info.path},
+                  {"size", info.size},
+                  {"zero_fast", info.zero_fast},
+                  {"zero_kept_fast", info.zero_kept_fast},
+                  {"allocated", info.allocated},
+                  {"in_memory", info.in_memory},
+                  {"block_device", info.block_device},
+                  {"read_only", info.read_only},
+                  {"sector_size", info.sector_size}}}};
+    told_nodes_->tell_all(words);
+    attach_here(member, place, info, area, std::move(disk));
+}
+
+Result<void> ClusterNode::attach_home(MemberIndex member, std::uint32_t number, DataArea area) {
+    if (number >= shelf_.size()) return Error{Errc::invalid, "disk"};
+    if (const auto at = attached_.find(member); at != attached_.end() && at->second == number) {
+        return {};
+    }
+    if (rows_->home.has(member)) rows_->home.suspend(member);
+    attached_[member] = number;
+    rows_->home.attach(member, std::make_unique<OwnDisk>(shelf_[number]), area);
+    disks_.set_data(number, area, area.begin.value + rows_->geometry.stripes * rows_->geometry.strip_size);
+    return {};
+}
+
+void ClusterNode::attach_here(MemberIndex member, DiskPlace place, DiskInfo info, DataArea area,
+                              std::unique_ptr<Disk> metadata) {
+    if (place.node == setup_.self) (void)attach_home(member, place.number, area);
+    NodeHomes& homes = *rows_->homes;
+    homes.set_home(member, static_cast<std::uint32_t>(index_of(place.node)));
+    serving_->attach_drive(member, homes.drive(member, std::move(info), area, std::move(metadata)),
+                           area);
+    serving_->members().refresh();
+}
+
+/// On the master: before any node works by it.
+Task<Result<void>> ClusterNode::prepare_home(MemberIndex member, const Disk& disk,
+                                             DataArea area) {
+    const DiskPlace place = places_.at(&disk);
+    if (place.node == setup_.self) co_return attach_home(member, place.number, area);
+    Words words = asking("prepare");
+    words["member"] = raw(member);
+    words["number"] = place.number;
+    words["begin"] = area.begin.value;
+    const Checked<Words> ready = co_await talk_.ask(place.node, words);
+    if (!ready) co_return Error{Errc::failed, "node"};
+    co_return Result<void>{};
+}
+
+void ClusterNode::lost_here(MemberIndex member) {
+    if (rows_->home.has(member)) rows_->home.suspend(member);
+    attached_.erase(member);
+}
+
+void ClusterNode::adopted_here(const Configuration& wanted) { rows_->home.adopt(wanted); }
+
+void ClusterNode::member_suspended(MemberIndex member, int os_error) {
+    attached_.erase(member);
+    if (listener_ != nullptr) return listener_->member_suspended(member, os_error);
+    talk_.tell(master_, {{"tell", "suspended"}, {"member", raw(member)}, {"errno", os_error}});
+}
+
+// ---- the master's array ------------------------------------------------------------------------
+
+void ClusterNode::make_rows(const Geometry& geometry) {
+    BRAID_REQUIRE(rows_ == nullptr);
+    rows_ = std::make_unique<Rows>(*this, geometry);
+}
+
+RowHomes& ClusterNode::homes(const Geometry& geometry) {
+    make_rows(geometry);
+    return *rows_->homes;
+}
+
+ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& listener,
+                               const Configuration& configuration) {
+    serving_ = &own;
+    decider_ = &decider;
+    listener_ = &listener;
+    rows_->homes->bind(own.members());
+    fence_.epoch = configuration.version.epoch;
+    told_nodes_ = std::make_unique<ToldNodes>(ToldNodes::Setup{
+        talk_, others(), own,
+        [this](MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
+            attach_from_array(member, std::move(disk), area);
+        },
+        [this](MemberIndex member, const Disk& disk, DataArea area) {
+            return prepare_home(member, disk, area);
+        },
+        [this](const Configuration& wanted) { adopted_here(wanted); },
+        [this](MemberIndex member) { lost_here(member); }});
+    told_nodes_->tell_all({{"tell", "open"},
+                           {"fence", fence_.epoch},
+                           {"configuration", words_of(configuration)}});
+    return *told_nodes_;
+}
+
+Task<Result<void>> ClusterNode::begin_marks(IntentSettings settings,
+                                            std::map<std::uint32_t, std::uint64_t> generations,
+                                            std::vector<IntentEntry> marked) {
+    for (std::size_t at = 0; at < marked.size(); at += marks_told_max) {
+        Words words = telling("marked");
+        words["entries"] = Words::array();
+        for (std::size_t i = at; i != std::min(marked.size(), at + marks_told_max); ++i) {
+            words["entries"].push_back({marked[i].volume, marked[i].count, raw(marked[i].first)});
+        }
+        told_nodes_->tell_all(words);
+    }
+    rows_->homes->fix_authorities();
+    Words words = asking("begin_marks");
+    words["on"] = settings.on;
+    words["region"] = settings.region;
+    words["generations"] = Words::object();
+    for (const std::uint32_t node : others()) {
+        words["generations"][std::to_string(node)] = generations[node];
+    }
+    return told_nodes_->ask_all(words);
+}
+
+Task<Result<void>> ClusterNode::begin_serving() {
+    return told_nodes_->ask_all(asking("serve"));
+}
+
+/// Who is gone has nothing under way.
+Task<void> ClusterNode::drain() { (void)co_await told_nodes_->ask_all(asking("drain")); }
+
+Task<void> ClusterNode::end(bool clean) {
+    Words words = asking("end");
+    words["clean"] = clean;
+    (void)co_await told_nodes_->ask_all(words);
+    ended_ = true;
+    told_nodes_->tell_all(telling("dismissed"));
+}
+
+// ---- the start ---------------------------------------------------------------------------------
+
+std::string ClusterNode::missing_nodes() const {
+    std::vector<std::string> missing;
+    for (const std::uint32_t node : others()) {
+        if (here_.contains(node)) continue;
+        std::vector<std::string> addresses;
+        for (const NetAddress& at : setup_.config.find(node)->addresses) {
+            addresses.push_back(text_of(at));
+        }
+        missing.push_back(
+            fmt::format("{} ({})", name_of(node), fmt::join(addresses, ", ")));
+    }
+    return fmt::format("{}", fmt::join(missing, ", "));
+}
+
+Task<void> ClusterNode::say_who_is_missing() {
+    for (Nanos pause = seconds(10); !cancelled_ && !rows_ && !missing_nodes().empty();
+         pause = seconds(60)) {
+        log(Severity::info, "waits for " + missing_nodes());
+        Timer timer(setup_.clock, Nanos{setup_.clock.now().value + pause.value});
+        saying_ = &timer;
+        co_await timer;
+        saying_ = nullptr;
+    }
+}
+
+Task<Checked<Unit>> ClusterNode::wait_for_nodes() {
+    while (here_.size() != others().size() && !cancelled_) co_await here_changed_.next();
+    if (cancelled_) co_return Refusal{"told to stop while it waited for " + missing_nodes()};
+    co_return Unit{};
+}
+
+bool ClusterNode::cancel_start() {
+    if (rows_) return false;
+    cancelled_ = true;
+    here_changed_.set();
+    begun_.set();
+    if (saying_ != nullptr) saying_->cancel();
+    return true;
+}
+
+Task<Checked<std::unique_ptr<Array>>> ClusterNode::start() {
+    if (setup_.array.readonly || setup_.array.force) {
+        co_return Refusal{"readonly=true and force=true are for one node alone: serve the array "
+                          "without config=, with all of its members",
+                          RefusalCode::invalid};
+    }
+    BRAID_CO_CHECK(co_await bus_->start());
+    tasks_.spawn(say_who_is_missing());
+    if (is_master()) co_return co_await begin_master();
+    co_return co_await begin_slave();
+}
+
+/// False: a node has gone meanwhile.
+Task<Checked<bool>> ClusterNode::gather_disks(std::vector<std::unique_ptr<Disk>>* disks) {
+    places_.clear();
+    for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
+        auto own = std::make_unique<OwnDisk>(shelf_[number]);
+        places_[own.get()] = {setup_.self, number};
+        disks->push_back(std::move(own));
+    }
+    for (const std::uint32_t node : others()) {
+        const Checked<Words> answer = co_await talk_.ask(node, asking("inventory"));
+        if (!answer && answer.error().code == RefusalCode::busy) co_return false;
+        if (!answer) co_return Refusal{name_of(node) + ": " + answer.error().text};
+        WordFields fields(*answer);
+        const std::vector<Words> list = fields.list("disks", members_max + spares_max);
+        BRAID_CO_CHECK(fields.check());
+        for (const Words& words : list) {
+            BRAID_CO_TRY(std::unique_ptr<Disk> disk, remote_disk(node, words));
+            disks->push_back(std::move(disk));
+        }
+    }
+    co_return true;
+}
+
+Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_master() {
+    std::vector<std::unique_ptr<Disk>> disks;
+    for (bool gathered = false; !gathered;) {
+        BRAID_CO_CHECK(co_await wait_for_nodes());
+        disks.clear();
+        BRAID_CO_TRY(gathered, co_await gather_disks(&disks));
+    }
+    ArrayOptions options = setup_.array;
+    options.nodes = this;
+    Checked<std::unique_ptr<Array>> opened =
+        co_await Array::open(setup_.ready, setup_.clock, std::move(disks), std::move(options));
+    if (!opened) {
+        listener_ = nullptr;
+        serving_ = nullptr;
+        ended_ = true;
+        Words words = asking("refuse");
+        words["why"] = opened.error().text;
+        for (const std::uint32_t node : others()) (void)co_await talk_.ask(node, words);
+        co_return opened.error();
+    }
+    serves_ = true;
+    auto array = std::make_unique<DecidingArray>(*this, std::move(opened).value());
+    array_ = array.get();
+    co_return std::unique_ptr<Array>(std::move(array));
+}
+
+Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_slave() {
+    while (!serves_ && !refused_ && !cancelled_) co_await begun_.next();
+    if (refused_) co_return *refused_;
+    if (!serves_) co_return Refusal{"told to stop while it waited for the array"};
+    co_return std::unique_ptr<Array>(std::move(served_owned_));
+}
+
+Task<void> ClusterNode::stop() {
+    // The one who decides waits for what was answered last.
+    while (!is_master() && ended_ && !dismissed_ && here_.contains(master_)) {
+        co_await here_changed_.next();
+    }
+    stopping_ = true;
+    if (saying_ != nullptr) saying_->cancel();
+    for (const auto& [node, timer] : watching_) timer->cancel();
+    ended_event_.set();
+    if (rows_) {
+        rows_->home.stop();
+        co_await rows_->tasks.join();
+    }
+    // Who waits for a node that does not answer any more is told.
+    for (const std::uint32_t node : others()) bus_->session(node).give_up();
+    co_await talk_.stop();
+    co_await tasks_.join();
+    co_await bus_->stop();
+}
+
+void ClusterNode::abandon() {
+    if (rows_) rows_->tasks.clear();
+    talk_.abandon();
+    tasks_.clear();
+    bus_->abandon();
+}
+
+// ---- what others say ---------------------------------------------------------------------------
+
+Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
+    WordFields fields(words);
+    if (fields.text("tell") == "gone") {
+        const auto node = static_cast<std::uint32_t>(fields.number("node", nodes_max - 1));
+        const std::string why = fields.text("why");
+        BRAID_CO_CHECK(fields.check());
+        const bool known = node != setup_.self && setup_.config.find(node) != nullptr;
+        if (known) gone(node, why);
+        co_return Unit{};
+    }
+    BRAID_CO_CHECK(fields.check());
+    if (is_master()) co_return told_by_slave(from, words);
+    if (from != master_) {
+        co_return Refusal{fmt::format("{} does not decide about the array", name_of(from))};
+    }
+    co_return co_await told_by_master(words);
+}
+
+Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) {
+    if (is_master()) co_return co_await asked_by_slave(from, words);
+    if (from != master_) {
+        co_return Refusal{fmt::format("{} does not decide about the array", name_of(from))};
+    }
+    co_return co_await asked_by_master(words);
+}
+
+Checked<Unit> ClusterNode::told_by_slave(std::uint32_t from, const Words& words) {
+    if (listener_ == nullptr || decider_ == nullptr) return Unit{};
+    WordFields fields(words);
+    const std::string what = fields.text("tell");
+    if (what == "leave") {
+        log(Severity::info,
+            fmt::format("{} leaves, and so the array stops on all nodes", name_of(from)));
+        if (array_ != nullptr) tasks_.spawn(stop_array());
+        return Unit{};
+    }
+    if (what != "suspended") {
+        return carry_out_told(*decider_, rows_->geometry, words);
+    }
+    const MemberIndex member{
+        static_cast<std::uint32_t>(fields.number("member", rows_->geometry.member_count - 1))};
+    const auto os_error = static_cast<int>(fields.number("errno", os_error_max));
+    BRAID_CHECK(fields.check());
+    listener_->member_suspended(member, os_error);
+    return Unit{};
+}
+
+/// Its result is for who stops this node's server.
+Task<void> ClusterNode::stop_array() { (void)co_await array_->stop(); }
+
+Task<Checked<Words>> ClusterNode::asked_by_slave(std::uint32_t from, const Words& words) {
+    WordFields fields(words);
+    const std::string what = fields.text("ask");
+    BRAID_CO_CHECK(fields.check());
+    if (array_ == nullptr) co_return Refusal{"there is no array yet"};
+    if (what == "rows") co_return co_await carry_out_asked(*decider_, rows_->geometry, words);
+    if (what == "order") co_return co_await order(from, words);
+    co_return Refusal{"nothing is known by the name of " + what};
+}
+
+Task<Checked<Words>> ClusterNode::order(std::uint32_t from, const Words& words) {
+    WordFields fields(words);
+    const std::string what = fields.text("order");
+    BRAID_CO_CHECK(fields.check());
+    Checked<Unit> done = Refusal{"there is no such order as " + what};
+    if (what == "fail") {
+        const std::string member = fields.text("member");
+        const Force force{fields.flag("force")};
+        BRAID_CO_CHECK(fields.check());
+        done = co_await array_->fail_member(member, force);
+    } else if (what == "remove") {
+        const std::string member = fields.text("member");
+        BRAID_CO_CHECK(fields.check());
+        done = co_await array_->remove_member(member);
+    } else if (what == "add" || what == "replace") {
+        const std::string member = what == "add" ? std::string() : fields.text("member");
+        const Force force{fields.flag("force")};
+        const Words* about = fields.object("disk");
+        BRAID_CO_CHECK(fields.check());
+        BRAID_CO_TRY(std::unique_ptr<Disk> disk, remote_disk(from, *about));
+        // Past the wrapper, which is for this node's own disks.
+        Array& inner = static_cast<DecidingArray*>(array_)->inner();
+        if (what == "add") done = co_await inner.add_member(std::move(disk), force);
+        if (what == "replace") {
+            done = co_await inner.replace_member(member, std::move(disk), force);
+        }
+    } else if (what == "scrub") {
+        const ScrubMode mode{fields.flag("repair")};
+        BRAID_CO_CHECK(fields.check());
+        done = co_await array_->start_scrub(mode);
+    } else if (what == "intent") {
+        IntentChange change;
+        if (words.contains("on")) change.on = fields.flag("on");
+        if (words.contains("region")) change.region = fields.number("region");
+        BRAID_CO_CHECK(fields.check());
+        done = co_await array_->change_intent(change);
+    }
+    if (!done) co_return done.error();
+    co_return Words::object();
+}
+
+Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
+    WordFields fields(words);
+    const std::string what = fields.text("ask");
+    BRAID_CO_CHECK(fields.check());
+    if (what == "inventory") {
+        if (rows_) {
+            co_return Refusal{"serves an array that has stopped; start its server anew"};
+        }
+        Words disks = Words::array();
+        for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
+            disks.push_back(words_of_disk(number));
+        }
+        Words inventory;
+        inventory["disks"] = std::move(disks);
+        co_return inventory;
+    }
+    if (what == "refuse") {
+        refused_ = Refusal{fmt::format("{}: {}", name_of(master_), fields.text("why"))};
+        BRAID_CO_CHECK(fields.check());
+        ended_ = true;
+        begun_.set();
+        co_return Words::object();
+    }
+    if (!served_) co_return Refusal{"no array is open"};
+    Serving& serving = served_->serving();
+    if (what == "adopted") co_return Words::object();
+    if (what == "prepare") {
+        const MemberIndex member{static_cast<std::uint32_t>(
+            fields.number("member", rows_->geometry.member_count - 1))};
+        const auto number = static_cast<std::uint32_t>(fields.number("number", ~std::uint32_t{0}));
+        const DataArea area{{fields.number("begin")}};
+        BRAID_CO_CHECK(fields.check());
+        if (!attach_home(member, number, area)) co_return Refusal{"there is no such disk here"};
+        co_return Words::object();
+    }
+    if (what == "begin_marks") {
+        IntentSettings settings;
+        settings.on = fields.flag("on");
+        settings.region = fields.number("region");
+        const Words* generations = fields.object("generations");
+        BRAID_CO_CHECK(fields.check());
+        WordFields by_node(*generations);
+        const std::uint64_t generation = by_node.number(std::to_string(setup_.self).c_str());
+        BRAID_CO_CHECK(by_node.check());
+        rows_->homes->fix_authorities();
+        serving.intent().start({settings, generation, std::move(marked_)}, served_->tasks());
+        serving.set_gates();
+        const Result<void> kept = co_await serving.write_marks();
+        if (!kept) co_return Refusal{std::string(kept.error().text())};
+        co_return Words::object();
+    }
+    if (what == "serve") {
+        served_->log().tell(Severity::info, "started",
+                            fmt::format("serves the array that {} decides about",
+                                        name_of(master_)));
+        serves_ = true;
+        begun_.set();
+        co_return Words::object();
+    }
+    if (what == "mark") {
+        const Result<void> begun = co_await serving.begin_marks();
+        if (!begun) co_return Refusal{std::string(begun.error().text())};
+        co_return Words::object();
+    }
+    if (what == "drain") {
+        served_->set_stopping();
+        co_await serving.drain();
+        co_return Words::object();
+    }
+    if (what == "end") {
+        const bool clean = fields.flag("clean");
+        BRAID_CO_CHECK(fields.check());
+        ended_ = true;
+        served_->log().tell(clean ? Severity::info : Severity::error, "stopped",
+                            clean ? "the array has stopped on all nodes, cleanly"
+                                  : "the array has stopped on all nodes, and not cleanly");
+        ended_event_.set();
+        co_return Words::object();
+    }
+    co_return Refusal{"nothing is known by the name of " + what};
+}
+
+Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
+    WordFields fields(words);
+    const std::string what = fields.text("tell");
+    BRAID_CO_CHECK(fields.check());
+    if (what == "open") {
+        const Words* about = fields.object("configuration");
+        const std::uint64_t fence = fields.number("fence", epoch_max);
+        BRAID_CO_CHECK(fields.check());
+        BRAID_CO_TRY(Configuration configuration, configuration_of(*about));
+        if (rows_) co_return Refusal{"an array is open already"};
+        fence_.epoch = fence;
+        make_rows(Geometry::of(configuration));
+        served_owned_ = std::make_unique<ServedArray>(*this, std::move(configuration),
+                                                      setup_.array, *rows_->homes);
+        served_ = served_owned_.get();
+        serving_ = &served_->serving();
+        rows_->homes->bind(serving_->members());
+        co_return Unit{};
+    }
+    if (what == "dismissed") {
+        dismissed_ = true;
+        here_changed_.set();
+        co_return Unit{};
+    }
+    if (!served_) co_return Refusal{"no array is open"};
+    Serving& serving = *serving_;
+    const Geometry& geometry = rows_->geometry;
+    const auto member = [&] {
+        return MemberIndex{
+            static_cast<std::uint32_t>(fields.number("member", geometry.member_count - 1))};
+    };
+    if (what == "adopt") {
+        const Words* about = fields.object("configuration");
+        BRAID_CO_CHECK(fields.check());
+        BRAID_CO_TRY(const Configuration wanted, configuration_of(*about));
+        const Configuration& now = served_->configuration();
+        if (wanted.array != now.array || wanted.strip_size != now.strip_size ||
+            wanted.level != now.level || wanted.member_count != now.member_count ||
+            wanted.stripes != now.stripes) {
+            co_return Refusal{"the configuration is of another array"};
+        }
+        adopted_here(wanted);
+        served_->adopt(wanted);
+        co_return Unit{};
+    }
+    if (what == "attach") {
+        const MemberIndex which = member();
+        const auto node = static_cast<std::uint32_t>(fields.number("node", nodes_max - 1));
+        const DataArea area{{fields.number("begin")}};
+        const Words* about = fields.object("disk");
+        BRAID_CO_CHECK(fields.check());
+        if (setup_.config.find(node) == nullptr) co_return Refusal{"there is no such node"};
+        if (!is_row_aligned(area.begin)) co_return Refusal{"\"begin\" is not a row's"};
+        if (serving.members().slot(which).is_open()) co_return Refusal{"the role is taken"};
+        if (node == setup_.self) {
+            WordFields at(*about);
+            const auto number = static_cast<std::uint32_t>(at.number("number", ~std::uint32_t{0}));
+            BRAID_CO_CHECK(at.check());
+            if (!attach_home(which, number, area)) co_return Refusal{"there is no such disk"};
+            attach_here(which, {node, number}, shelf_[number]->info(), area,
+                        std::make_unique<OwnDisk>(shelf_[number]));
+        } else {
+            BRAID_CO_TRY(std::unique_ptr<Disk> disk, remote_disk(node, *about));
+            const DiskPlace place = places_.at(disk.get());
+            const DiskInfo info = disk->info();
+            attach_here(which, place, info, area, std::move(disk));
+        }
+        co_return Unit{};
+    }
+    if (what == "detach") {
+        const MemberIndex which = member();
+        BRAID_CO_CHECK(fields.check());
+        while (serving.members().slot(which).in_flight() != 0) {
+            co_await serving.members().quiet().next();
+        }
+        serving.detach(which);
+        co_return Unit{};
+    }
+    if (what == "lost") {
+        const MemberIndex which = member();
+        const auto state = member_state_of(fields.text("state"));
+        if (!state || takes_part(*state)) fields.is_wrong("state", "a lost member's");
+        BRAID_CO_CHECK(fields.check());
+        serving.member_lost(which, *state);
+        lost_here(which);
+        co_return Unit{};
+    }
+    if (what == "in_force") {
+        const std::uint64_t epoch = fields.number("epoch", epoch_max);
+        BRAID_CO_CHECK(fields.check());
+        rows_->home.in_force(served_->configuration());
+        served_->in_force(epoch);
+        co_return Unit{};
+    }
+    if (what == "marked") {
+        for (const Words& one : fields.list("entries", marks_told_max)) {
+            const auto* entry = one.get_ptr<const Words::array_t*>();
+            IntentEntry mark;
+            const bool is_entry = entry != nullptr && entry->size() == 3 &&
+                                  std::ranges::all_of(*entry, [](const Words& value) {
+                                      return value.is_number_unsigned();
+                                  });
+            if (!is_entry) co_return Refusal{"\"entries\" has what is no mark"};
+            mark.volume = static_cast<std::uint32_t>((*entry)[0].get<std::uint64_t>());
+            mark.count = static_cast<std::uint32_t>((*entry)[1].get<std::uint64_t>());
+            mark.first = StripeIndex{(*entry)[2].get<std::uint64_t>()};
+            if (mark.count == 0 || raw(mark.first) >= geometry.stripes ||
+                mark.count > geometry.stripes - raw(mark.first)) {
+                co_return Refusal{"a mark is beyond the array"};
+            }
+            marked_.push_back(mark);
+        }
+        BRAID_CO_CHECK(fields.check());
+        co_return Unit{};
+    }
+    if (what == "doubt") {
+        const WindowIndex begin{fields.number("begin", raw(geometry.window_end()))};
+        const WindowIndex end{fields.number("end", raw(geometry.window_end()))};
+        if (!(begin < end)) fields.is_wrong("end", "behind \"begin\"");
+        BRAID_CO_CHECK(fields.check());
+        serving.add_doubt({begin, end});
+        co_return Unit{};
+    }
+    if (what == "retire_marks") {
+        const StripeIndex before{fields.number("before", geometry.stripes)};
+        BRAID_CO_CHECK(fields.check());
+        serving.doubt_passed(raw(before) == geometry.stripes ? geometry.window_end()
+                                                             : geometry.first_window(before));
+        serving.retire_marks(before);
+        co_return Unit{};
+    }
+    if (what == "owing") serving.set_owing(fields.flag("owing"));
+    if (what == "resync_comes") serving.set_resync_comes(fields.flag("comes"));
+    if (what == "region") {
+        const std::uint64_t bytes = fields.number("bytes", intent_region_max);
+        if (bytes < intent_region_min) fields.is_wrong("bytes", "a region's");
+        BRAID_CO_CHECK(fields.check());
+        serving.set_region(bytes);
+    }
+    if (what == "trust_all") serving.trust_all();
+    if (what == "end_marks") serving.end_marks();
+    if (what == "halt") serving.halt();
+    if (what == "failed") {
+        serving.array_failed();
+        served_->decider().look_again();
+    }
+    BRAID_CO_CHECK(fields.check());
+    co_return Unit{};
+}
+
+}  // namespace braid::cluster

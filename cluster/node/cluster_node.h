@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ClusterNode: one node of a cluster, from its sessions to the array that it serves. The node with
+// the highest id decides about the array (LocalArray, with ToldNodes and the homes' drives); all
+// others serve it (ServedArray). All nodes have to be there to begin; when one goes afterwards, the
+// array stops on all, as if the power had gone.
+//
+// What nodes say to each other is listed in braid-protocol(7), TELL and ASK.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cluster/bus/bus.h"
+#include "cluster/config/cluster_config.h"
+#include "cluster/epochs/talk.h"
+#include "cluster/epochs/told_nodes.h"
+#include "cluster/homes/disk_server.h"
+#include "cluster/homes/home.h"
+#include "cluster/homes/home_server.h"
+#include "cluster/homes/node_homes.h"
+#include "cluster/homes/remote_disk.h"
+#include "cluster/homes/remote_home.h"
+#include "engine/array.h"
+#include "engine/local/nodes.h"
+
+namespace braid::cluster {
+
+class ServedArray;
+
+class ClusterNode final : private BusListener,
+                          private CommandTaker,
+                          private TalkListener,
+                          private HomeListener,
+                          private Nodes {
+  public:
+    struct Setup {
+        ReadyQueue& ready;
+        Clock& clock;
+        Net& net;
+        ClusterConfig config;
+        std::uint32_t self{0};  // its id
+        std::optional<ClusterKey> key;
+        std::uint64_t boot{0};  // random, not zero
+        std::uint64_t seed{0};
+        ArrayOptions array;  // of the array; node and nodes are filled in
+        std::function<void(Severity, std::string)> log;  // before there is an array, and beside it
+    };
+    /// How long another node may be away before it counts as gone.
+    static constexpr Nanos patience = seconds(10);
+
+    explicit ClusterNode(Setup setup);
+    ClusterNode(const ClusterNode&) = delete;
+    ClusterNode& operator=(const ClusterNode&) = delete;
+    ~ClusterNode() override;
+
+    /// The members that this node has opened; before start().
+    void put_disk(std::unique_ptr<Disk> disk);
+    /// Waits for all nodes, and until the array is served on all of them. Refused: an address that
+    /// cannot be listened at, or there is no such array; cancelled by end_start().
+    Task<Checked<std::unique_ptr<Array>>> start();
+    /// start() gives up, with Refusal; nothing has begun. False: it has.
+    bool cancel_start();
+    /// After the array's stop() and its end, or a start that was refused.
+    Task<void> stop();
+    /// A crash in the simulator: everything ends where it stands. The array's comes first.
+    void abandon();
+
+    /// A disk of this node's for an order: the array is given what is returned.
+    std::unique_ptr<Disk> own_disk(std::unique_ptr<Disk> disk);
+    bool is_master() const { return setup_.self == master_; }
+    std::uint32_t master() const { return master_; }
+
+  private:
+    friend class ServedArray;
+    /// What this node has of the array's rows.
+    struct Rows {
+        Rows(ClusterNode& node, const Geometry& the_geometry);
+        Geometry geometry;
+        TaskGroup tasks;
+        Home home;
+        HomeServer server;
+        HomeCall own{home};
+        std::deque<RemoteHome> remotes;
+        std::unique_ptr<NodeHomes> homes;
+    };
+    struct DiskPlace {
+        std::uint32_t node{0};
+        std::uint32_t number{0};
+    };
+
+    // BusListener
+    void connected(std::uint32_t node) override;
+    void disconnected(std::uint32_t node, const std::string& why) override;
+    void restarted(std::uint32_t node) override;
+    void refused(const std::string& why) override;
+    // CommandTaker
+    Checked<Unit> take(std::uint32_t from, const Message& command, Buffer payload) override;
+    void forgotten(std::uint32_t node) override;
+    // TalkListener
+    Task<Checked<Unit>> told(std::uint32_t from, const Words& words) override;
+    Task<Checked<Words>> asked(std::uint32_t from, const Words& words) override;
+    void misunderstood(std::uint32_t from, const std::string& why) override;
+    // HomeListener
+    void member_suspended(MemberIndex member, int os_error) override;
+    // Nodes, on the master
+    RowHomes& homes(const Geometry& geometry) override;
+    ServingNode& join(Serving& own, Decider& decider, NodesListener& listener,
+                      const Configuration& configuration) override;
+    std::uint32_t home_of(const Disk& disk) const override { return places_.at(&disk).node; }
+    Task<Result<void>> begin_marks(IntentSettings settings,
+                                   std::map<std::uint32_t, std::uint64_t> generations,
+                                   std::vector<IntentEntry> marked) override;
+    Task<Result<void>> begin_serving() override;
+    Task<void> drain() override;
+    Task<void> end(bool clean) override;
+
+    void log(Severity severity, std::string text) { setup_.log(severity, std::move(text)); }
+    std::string name_of(std::uint32_t node) const;
+    std::size_t index_of(std::uint32_t node) const;
+    std::vector<std::uint32_t> others() const;
+    std::string missing_nodes() const;
+    void make_rows(const Geometry& geometry);
+
+    Task<Checked<Unit>> wait_for_nodes();
+    Task<void> say_who_is_missing();
+    Task<Checked<std::unique_ptr<Array>>> begin_master();
+    Task<Checked<std::unique_ptr<Array>>> begin_slave();
+    Task<Checked<bool>> gather_disks(std::vector<std::unique_ptr<Disk>>* disks);
+
+    std::uint32_t shelve(std::shared_ptr<Disk> disk);
+    Words words_of_disk(std::uint32_t number) const;
+    Checked<std::unique_ptr<Disk>> remote_disk(std::uint32_t node, const Words& words);
+    /// The disk is this node's, and the member's home is here.
+    Result<void> attach_home(MemberIndex member, std::uint32_t number, DataArea area);
+    Task<Result<void>> prepare_home(MemberIndex member, const Disk& disk, DataArea area);
+    void attach_from_array(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area);
+    void attach_here(MemberIndex member, DiskPlace place, DiskInfo info, DataArea area,
+                     std::unique_ptr<Disk> metadata);
+    void lost_here(MemberIndex member);
+    void adopted_here(const Configuration& wanted);
+
+    void gone(std::uint32_t node, const std::string& why);
+    Task<void> watch(std::uint32_t node);
+    void stop_homes();
+
+    Task<Checked<Words>> asked_by_slave(std::uint32_t from, const Words& words);
+    Task<Checked<Words>> asked_by_master(const Words& words);
+    Checked<Unit> told_by_slave(std::uint32_t from, const Words& words);
+    Task<void> stop_array();
+    Task<Checked<Unit>> told_by_master(const Words& words);
+    Task<Checked<Words>> order(std::uint32_t from, const Words& words);
+
+    Setup setup_;
+    std::uint32_t master_{0};
+    TaskGroup tasks_;
+    Fence fence_;
+    Talk talk_;
+    DiskServer disks_;
+    std::unique_ptr<Bus> bus_;
+    std::vector<std::shared_ptr<Disk>> shelf_;  // by number
+    std::map<const Disk*, DiskPlace> places_;   // of what the array was given
+    std::map<MemberIndex, std::uint32_t> attached_;  // of members at home here, the disk's number
+
+    std::set<std::uint32_t> here_;  // connected
+    Event here_changed_;
+    Timer* saying_{nullptr};
+    std::map<std::uint32_t, Timer*> watching_;
+    std::set<std::uint32_t> gone_;
+    bool cancelled_{false};
+    bool stopping_{false};
+    bool leaving_{false};  // this node's server has been told to stop
+    bool ended_{false};    // the array, everywhere
+    bool dismissed_{false};
+    Event ended_event_;
+
+    std::unique_ptr<Rows> rows_;
+    // the master's
+    std::unique_ptr<ToldNodes> told_nodes_;
+    Serving* serving_{nullptr};  // of whichever array it is
+    Decider* decider_{nullptr};
+    NodesListener* listener_{nullptr};
+    Array* array_{nullptr};
+    // the others'
+    std::unique_ptr<ServedArray> served_owned_;  // until start() gives it away
+    ServedArray* served_{nullptr};
+    std::optional<Refusal> refused_;
+    bool serves_{false};
+    std::vector<IntentEntry> marked_;
+    Event begun_;
+};
+
+}  // namespace braid::cluster

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/node/served_array.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace braid::cluster {
+
+ServedArray::ServedArray(ClusterNode& node, Configuration configuration,
+                         const ArrayOptions& options, RowHomes& homes)
+    : node_(node),
+      configuration_(std::move(configuration)),
+      geometry_(Geometry::of(configuration_)),
+      tasks_(node.setup_.ready),
+      log_(node.setup_.clock, options.on_event),
+      decider_(node.talk_, node.master()),
+      serving_({node.setup_.ready, node.setup_.clock, geometry_, configuration_, tasks_, decider_,
+                options.buffer_size, false, &homes, node.setup_.self}) {
+    decider_.bind(serving_.members());
+    if (options.on_buffer) options.on_buffer(serving_.buffer());
+}
+
+ServedArray::~ServedArray() {
+    serving_.abandon();
+    tasks_.clear();
+}
+
+/// Who serves goes by what `configuration_` says of names and volumes, which stay.
+void ServedArray::adopt(const Configuration& wanted) {
+    configuration_ = wanted;
+    serving_.adopt(wanted);
+}
+
+/// What it knows of is what was adopted before: losses that came since wait for the next one.
+void ServedArray::in_force(std::uint64_t epoch) {
+    const Members& members = serving_.members();
+    const bool knows_all =
+        std::ranges::none_of(configuration_.members, [&](const MemberRecord& at) {
+            return at.role && takes_part(at.state) &&
+                   !takes_part(members.slot(*at.role).state);
+        });
+    if (knows_all) serving_.in_force(epoch, members.loss_version());
+    decider_.look_again();
+}
+
+Task<void> ServedArray::end_tasks() {
+    serving_.stop();
+    serving_.members().note_quiet();
+    decider_.look_again();
+    co_await tasks_.join();
+}
+
+/// The array ends when one of its nodes leaves.
+Task<Result<void>> ServedArray::stop() {
+    node_.leaving_ = true;
+    if (!node_.ended_ && node_.gone_.empty()) {
+        node_.talk_.tell(node_.master(), telling("leave"));
+        co_await node_.ended_event_.wait();
+    }
+    if (!node_.ended_) co_await serving_.drain();
+    co_await end_tasks();
+    if (!node_.gone_.empty() || serving_.members().failed()) co_return Error{Errc::failed, "array"};
+    co_return Result<void>{};
+}
+
+ArrayStatus ServedArray::status() const {
+    const Members& members = serving_.members();
+    ArrayStatus status;
+    status.configuration = configuration_;
+    const bool degraded = members.lost() != 0;
+    status.health = members.failed()                   ? Health::failed
+                    : degraded                         ? Health::degraded
+                    : !configuration_.bad_rows.empty() ? Health::damaged
+                                                       : Health::clean;
+    status.intent = serving_.intent().status();
+    status.stopping = stopping_ || node_.leaving_;
+    status.in_doubt = !members.doubt().empty();
+    status.doubt_bytes =
+        members.doubt().windows() * geometry_.window_size() * geometry_.data_count();
+    for (const MemberRecord& at : configuration_.members) {
+        MemberStatus& member = status.members.emplace_back();
+        member.record = at;
+        if (!at.role) continue;
+        const auto& slot = members.slot(*at.role);
+        member.record.state = slot.state;
+        member.open = slot.is_open();
+        const MemberIo io = slot.drive ? slot.drive->io() : MemberIo{};
+        member.reads = io.reads;
+        member.writes = io.writes;
+        member.bytes_read = io.bytes_read;
+        member.bytes_written = io.bytes_written;
+        member.errors_read = io.errors_read;
+        member.errors_write = io.errors_write;
+        member.in_flight = slot.in_flight();
+    }
+    status.counters = serving_.counters();
+    status.memory_bytes = serving_.memory_bytes();
+    status.memory_bytes_max = serving_.memory_bytes_max();
+    status.events.assign(log_.events().begin(), log_.events().end());
+    return status;
+}
+
+// ---- orders ------------------------------------------------------------------------------------
+
+Task<Checked<Unit>> ServedArray::order(Words words) {
+    words["ask"] = "order";
+    BRAID_CO_TRY(const Words answer, co_await node_.talk_.ask(node_.master(), words));
+    co_return Unit{};
+}
+
+Task<Checked<Unit>> ServedArray::fail_member(MemberName name, Force force) {
+    return order({{"order", "fail"}, {"member", name.text}, {"force", force == Force::yes}});
+}
+
+Task<Checked<Unit>> ServedArray::remove_member(MemberName name) {
+    return order({{"order", "remove"}, {"member", name.text}});
+}
+
+Task<Checked<Unit>> ServedArray::add_member(std::unique_ptr<Disk> disk, Force force) {
+    const std::uint32_t number = node_.shelve(std::move(disk));
+    return order({{"order", "add"},
+                  {"disk", node_.words_of_disk(number)},
+                  {"force", force == Force::yes}});
+}
+
+Task<Checked<Unit>> ServedArray::replace_member(MemberName name, std::unique_ptr<Disk> disk,
+                                                Force force) {
+    const std::uint32_t number = node_.shelve(std::move(disk));
+    return order({{"order", "replace"},
+                  {"member", name.text},
+                  {"disk", node_.words_of_disk(number)},
+                  {"force", force == Force::yes}});
+}
+
+Task<Checked<Unit>> ServedArray::start_scrub(ScrubMode mode) {
+    return order({{"order", "scrub"}, {"repair", mode == ScrubMode::repair}});
+}
+
+Checked<Unit> ServedArray::stop_scrub() {
+    return Refusal{fmt::format("a scrub is stopped at {}, which decides about the array",
+                               node_.name_of(node_.master()))};
+}
+
+Task<Checked<Unit>> ServedArray::change_intent(IntentChange change) {
+    Words words{{"order", "intent"}};
+    if (change.on) words["on"] = *change.on;
+    if (change.region) words["region"] = *change.region;
+    return order(std::move(words));
+}
+
+}  // namespace braid::cluster

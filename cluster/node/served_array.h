@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ServedArray: an array on a node that serves it and does not decide about it. What the one who
+// decides tells comes from ClusterNode; orders go to him.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cluster/epochs/remote_decider.h"
+#include "cluster/node/cluster_node.h"
+#include "engine/array.h"
+#include "engine/deciding/event_log.h"
+#include "engine/serving/serving.h"
+
+namespace braid::cluster {
+
+class ServedArray final : public Array {
+  public:
+    ServedArray(ClusterNode& node, Configuration configuration, const ArrayOptions& options,
+                RowHomes& homes);
+    ~ServedArray() override;
+
+    Serving& serving() { return serving_; }
+    RemoteDecider& decider() { return decider_; }
+    const Geometry& geometry() const { return geometry_; }
+    EventLog& log() { return log_; }
+    TaskGroup& tasks() { return tasks_; }
+
+    void adopt(const Configuration& wanted);
+    /// Every member holds a configuration of this epoch.
+    void in_force(std::uint64_t epoch);
+    void set_stopping() { stopping_ = true; }
+    /// Ends what runs by itself.
+    Task<void> end_tasks();
+
+    // Array
+    const Configuration& configuration() const override { return configuration_; }
+    void submit(IoRequest& request) override { serving_.submit(request); }
+    Task<Result<void>> stop() override;
+    ArrayStatus status() const override;
+    Task<Checked<Unit>> fail_member(MemberName name, Force force) override;
+    Task<Checked<Unit>> remove_member(MemberName name) override;
+    Task<Checked<Unit>> add_member(std::unique_ptr<Disk> disk, Force force) override;
+    Task<Checked<Unit>> replace_member(MemberName name, std::unique_ptr<Disk> disk,
+                                       Force force) override;
+    Task<Checked<Unit>> start_scrub(ScrubMode mode) override;
+    Checked<Unit> stop_scrub() override;
+    Task<Checked<Unit>> change_intent(IntentChange change) override;
+    bool read_direct(std::uint64_t offset, ByteSpan into) override {
+        return serving_.read_direct(offset, into);
+    }
+    void note_latency(Nanos latency) override { serving_.note_latency(latency); }
+
+  private:
+    Task<Checked<Unit>> order(Words words);
+
+    ClusterNode& node_;
+    Configuration configuration_;
+    const Geometry geometry_;
+    TaskGroup tasks_;
+    EventLog log_;
+    RemoteDecider decider_;
+    Serving serving_;
+    bool stopping_{false};
+};
+
+}  // namespace braid::cluster
