@@ -13,8 +13,6 @@ namespace braid::cluster {
 RemoteDisk::RemoteDisk(Session& session, const Fence& fence, std::uint32_t number, DiskInfo info)
     : session_(session), fence_(fence), number_(number), info_(std::move(info)) {}
 
-RemoteDisk::~RemoteDisk() { BRAID_REQUIRE(pieces_.empty()); }
-
 void RemoteDisk::submit(DiskOp& op) {
     const bool is_flush = op.kind == DiskOpKind::flush;
     if (!is_flush && (op.size == 0 || !is_row_aligned(op.offset) || !is_row_aligned(op.size))) {

@@ -17,13 +17,11 @@
 
 namespace braid::cluster {
 
+/// It lives until nothing is under way, or the session does not go on.
 class RemoteDisk final : public Disk {
   public:
     /// @param number  of the disk, at its node
     RemoteDisk(Session& session, const Fence& fence, std::uint32_t number, DiskInfo info);
-    /// Nothing is under way.
-    ~RemoteDisk() override;
-
     const DiskInfo& info() const override { return info_; }
     /// Whole rows only: EINVAL.
     void submit(DiskOp& op) override;

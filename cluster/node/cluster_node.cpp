@@ -69,7 +69,10 @@ ClusterNode::ClusterNode(Setup setup)
     disks_.set_master(master_);
 }
 
-ClusterNode::~ClusterNode() = default;
+ClusterNode::~ClusterNode() {
+    if (rows_) rows_->tasks.clear();
+    bus_->abandon();
+}
 
 std::string ClusterNode::name_of(std::uint32_t node) const { return fmt::format("node {}", node); }
 
@@ -525,10 +528,8 @@ Task<void> ClusterNode::stop() {
 }
 
 void ClusterNode::abandon() {
-    if (rows_) rows_->tasks.clear();
     talk_.abandon();
     tasks_.clear();
-    bus_->abandon();
 }
 
 // ---- what others say ---------------------------------------------------------------------------

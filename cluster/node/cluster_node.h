@@ -68,7 +68,7 @@ class ClusterNode final : private BusListener,
     bool cancel_start();
     /// After the array's stop() and its end, or a start that was refused.
     Task<void> stop();
-    /// A crash in the simulator: everything ends where it stands. The array's comes first.
+    /// A crash in the simulator: everything ends where it stands. The array goes next, and this.
     void abandon();
 
     /// A disk of this node's for an order: the array is given what is returned.

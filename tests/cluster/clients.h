@@ -13,14 +13,17 @@
 #include <vector>
 
 #include "tests/cluster/register_history.h"
-#include "tests/cluster/sim_cluster.h"
+#include "engine/base/buffer.h"
+#include "engine/io_request.h"
 
 namespace braid::sim {
 
+/// @tparam Cluster  with geometry(), loop(), and ask(node, IoRequest), a Task<Result<void>>
+template <class Cluster>
 class Clients {
   public:
     /// @param initial  what every sector has; where all of it is written first, any other value
-    explicit Clients(SimCluster& cluster, std::uint64_t initial = 0) : cluster_(cluster) {
+    explicit Clients(Cluster& cluster, std::uint64_t initial = 0) : cluster_(cluster) {
         histories_.assign(cluster.geometry().data_size() / sector_size,
                           test::RegisterHistory(initial));
     }
@@ -41,9 +44,13 @@ class Clients {
         request.size = size;
         request.data = data.data();
         const std::uint64_t begin = ++time_;
-        EXPECT_TRUE(co_await cluster_.ask(node, request));
-        note_written(offset, size, value, begin);
+        const Result<void> written = co_await cluster_.ask(node, request);
+        if (written) co_return note_written(offset, size, value, begin);
+        EXPECT_TRUE(may_fail_) << "node " << node << ": " << written.error().text();
+        note_written(offset, size, value, begin, test::RegisterHistory::never);
     }
+    /// From now on: what was not acknowledged may have happened.
+    void let_fail(bool may = true) { may_fail_ = may; }
     /// Only where nothing has the value 0 before.
     Task<void> zero(std::uint32_t node, std::uint64_t offset, std::uint64_t size) {
         IoRequest request;
@@ -61,7 +68,11 @@ class Clients {
         request.size = size;
         request.data = data.data();
         const std::uint64_t begin = ++time_;
-        EXPECT_TRUE(co_await cluster_.ask(node, request));
+        const Result<void> done = co_await cluster_.ask(node, request);
+        if (!done) {
+            EXPECT_TRUE(may_fail_) << "node " << node << ": " << done.error().text();
+            co_return;
+        }
         const std::uint64_t end = ++time_;
         for (std::uint64_t at = 0; at != size; at += sector_size) {
             std::array<std::uint64_t, sector_size / sizeof(std::uint64_t)> words{};
@@ -85,17 +96,18 @@ class Clients {
 
   private:
     void note_written(std::uint64_t offset, std::uint64_t size, std::uint64_t value,
-                      std::uint64_t begin) {
-        const std::uint64_t end = ++time_;
+                      std::uint64_t begin, std::uint64_t last = 0) {
+        const std::uint64_t end = last == 0 ? ++time_ : last;
         for (std::uint64_t at = offset; at != offset + size; at += sector_size) {
             histories_[at / sector_size].write(value, begin, end);
         }
     }
 
-    SimCluster& cluster_;
+    Cluster& cluster_;
     std::vector<test::RegisterHistory> histories_;  // of each sector
     std::uint64_t values_{0};
     std::uint64_t time_{0};
+    bool may_fail_{false};
     std::uint64_t torn_{0};  // sectors that were partly of one write and partly of another
 };
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/cluster/clients.h"
+#include "tests/cluster/sim_cluster.h"
 
 namespace braid::sim {
 namespace {

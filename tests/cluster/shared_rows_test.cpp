@@ -69,7 +69,7 @@ class Crowd {
     }
 
     SimCluster& cluster_;
-    Clients clients_;
+    Clients<SimCluster> clients_;
     Rng rng_;
     std::uint64_t memory_peak_{0};
 };

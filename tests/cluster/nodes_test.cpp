@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Whole nodes: they find each other, open one array, serve it together, lose members, nodes and
+// power, and stop.
+#include "tests/cluster/sim_nodes.h"
+
+#include <gtest/gtest.h>
+
+#include <ostream>
+#include <string>
+
+#include "tests/cluster/clients.h"
+
+namespace braid::sim {
+namespace {
+
+struct Shape {
+    std::uint64_t seed{1};
+    Level level{Level::raid5};
+    std::uint32_t members{4};
+    std::uint32_t nodes{3};
+    std::uint32_t homes{0};
+    friend std::ostream& operator<<(std::ostream& out, const Shape& shape) {
+        return out << "seed " << shape.seed << ", RAID-" << static_cast<int>(shape.level) << " of "
+                   << shape.members << " on " << shape.nodes << " nodes";
+    }
+};
+
+std::vector<Shape> shapes(std::uint64_t seeds) {
+    std::vector<Shape> all;
+    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+        all.push_back({seed, Level::raid5, 4, 3, 0});
+        all.push_back({seed, Level::raid6, 5, 2, 0});
+        all.push_back({seed, Level::raid6, 6, 4, 2});
+    }
+    return all;
+}
+
+class NodesTest : public testing::TestWithParam<Shape> {
+  protected:
+    explicit NodesTest(bool zero_fast = true)
+        : nodes_({GetParam().seed, GetParam().level, GetParam().members, GetParam().nodes,
+                  GetParam().homes, 16u << 10, 8, zero_fast}),
+          clients_(nodes_) {}
+
+    SimLoop& loop() { return nodes_.loop(); }
+    std::uint64_t below(std::uint64_t bound) { return loop().rng().below(bound); }
+
+    Task<void> client(std::uint32_t node, std::uint32_t requests) {
+        for (std::uint32_t i = 0; i != requests; ++i) {
+            const std::uint64_t sectors = 1 + below(below(8) == 0 ? 200 : 24);
+            const std::uint64_t first = below(clients_.sectors() - sectors + 1);
+            const std::uint64_t offset = first * sector_size;
+            if (below(2) == 0) {
+                co_await clients_.write(node, offset, sectors * sector_size, below(8) == 0);
+            } else {
+                co_await clients_.read(node, offset, sectors * sector_size);
+            }
+        }
+        --working_;
+    }
+    /// Clients of all nodes, side by side.
+    void begin_load(std::uint32_t clients, std::uint32_t requests) {
+        for (std::uint32_t i = 0; i != clients; ++i) {
+            ++working_;
+            loop().tasks().spawn(client(i % nodes_.nodes(), requests));
+        }
+    }
+    void end_load() {
+        nodes_.run_until([this] { return working_ == 0; }, "the clients end");
+    }
+    MemberState state(std::uint32_t node, std::uint32_t member) {
+        return nodes_.array(node).status().members[member].record.state;
+    }
+
+    SimNodes nodes_;
+    Clients<SimNodes> clients_;
+    std::uint32_t working_{0};
+};
+
+TEST_P(NodesTest, ServeOneArrayTogether) {
+    nodes_.start();
+    begin_load(6, 30);
+    end_load();
+    clients_.check(nodes_.nodes());
+    EXPECT_TRUE(nodes_.flush(0));
+    nodes_.stop(static_cast<std::uint32_t>(below(nodes_.nodes())));
+    nodes_.start();
+    clients_.check(nodes_.nodes());
+    EXPECT_FALSE(nodes_.array(0).status().in_doubt) << "it was stopped cleanly";
+    nodes_.stop(0);
+}
+
+TEST_P(NodesTest, ConnectionsMayBreak) {
+    nodes_.start();
+    begin_load(6, 30);
+    while (working_ != 0) {
+        loop().run_for(millis(1 + below(40)));
+        const auto a = static_cast<std::uint32_t>(below(nodes_.nodes()));
+        const auto b = static_cast<std::uint32_t>(below(nodes_.nodes()));
+        if (a != b) nodes_.cut(a, b, below(2) == 0);
+    }
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
+TEST_P(NodesTest, AMemberFailsAndANodeThatDoesNotDecideReplacesIt) {
+    nodes_.start();
+    begin_load(6, 40);
+    loop().run_for(millis(30));
+    nodes_.platter(0).dead = true;
+    end_load();
+    const std::uint32_t last = nodes_.nodes() - 1;
+    for (std::uint32_t i = 0; i != 20 && state(last, 0) == MemberState::in_sync; ++i) {
+        loop().run_until_done(clients_.write(0, 0, 64u << 10, true));
+    }
+    nodes_.run_until(
+        [&] {
+            for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+                if (state(node, 0) != MemberState::faulty) return false;
+            }
+            return true;
+        },
+        "all nodes know of the loss");
+    clients_.check(nodes_.nodes());
+
+    begin_load(4, 20);
+    auto fresh = nodes_.make_platter();
+    const auto added = loop().run_until_done(
+        nodes_.array(0).add_member(nodes_.disk(fresh, "fresh"), Force::no));
+    ASSERT_TRUE(added) << added.error().text;
+    nodes_.run_until(
+        [&] {
+            for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+                if (state(node, 0) != MemberState::in_sync) return false;
+            }
+            return nodes_.array(last).status().walks.empty();
+        },
+        "it is rebuilt");
+    end_load();
+    clients_.check(nodes_.nodes());
+    // What the new one has counts from now on.
+    begin_load(4, 20);
+    loop().run_for(millis(10));
+    nodes_.platter(1).dead = true;
+    end_load();
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
+TEST_P(NodesTest, WhenOneIsGoneAllStopAndNobodyWaitsForEver) {
+    nodes_.start();
+    clients_.let_fail();
+    begin_load(8, 60);
+    loop().run_for(millis(20));
+    nodes_.isolate(static_cast<std::uint32_t>(below(nodes_.nodes())));
+    end_load();
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        nodes_.run_until([&] { return nodes_.log(node).find("stops on all") != std::string::npos; },
+                         "each node says so");
+        EXPECT_FALSE(loop().run_until_done(nodes_.array(node).stop())) << "nothing is clean";
+    }
+    nodes_.end_servers();
+}
+
+TEST_P(NodesTest, ThePowerGoesAndWhatWasFlushedIsThere) {
+    for (int round = 0; round != 3; ++round) {
+        nodes_.start();
+        begin_load(4, 10);
+        end_load();
+        EXPECT_TRUE(nodes_.flush(static_cast<std::uint32_t>(below(nodes_.nodes()))));
+        clients_.let_fail();
+        nodes_.lose_power();
+        clients_.let_fail(false);
+    }
+    nodes_.start();
+    clients_.check(nodes_.nodes());
+    nodes_.run_until([&] { return nodes_.array(nodes_.nodes() - 1).status().walks.empty(); },
+                     "the resync ends");
+    nodes_.stop(0);
+}
+
+TEST_P(NodesTest, TwoLeaveAtOnce) {
+    nodes_.start();
+    begin_load(4, 10);
+    end_load();
+    const auto stop_all = [](SimNodes& nodes, std::uint32_t node, int* left) -> Task<void> {
+        EXPECT_TRUE(co_await nodes.array(node).stop());
+        --*left;
+    };
+    int left = static_cast<int>(nodes_.nodes());
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        loop().tasks().spawn(stop_all(nodes_, node, &left));
+    }
+    nodes_.run_until([&] { return left == 0; }, "all have stopped");
+    nodes_.end_servers();
+    nodes_.start();
+    clients_.check(nodes_.nodes());
+    nodes_.stop(nodes_.nodes() - 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, NodesTest, testing::ValuesIn(shapes(6)));
+
+/// A new array on slow members has a resync to do, on all nodes' behalf.
+class DoubtfulNodesTest : public NodesTest {
+  protected:
+    DoubtfulNodesTest() : NodesTest(false) {}
+};
+
+TEST_P(DoubtfulNodesTest, AResyncRunsBesideClientsOfAllNodes) {
+    nodes_.start();
+    begin_load(6, 40);
+    end_load();
+    nodes_.run_until(
+        [&] {
+            for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+                if (nodes_.array(node).status().in_doubt) return false;
+            }
+            return true;
+        },
+        "all nodes know that parity is true");
+    begin_load(6, 10);
+    end_load();
+    nodes_.platter(0).dead = true;
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, DoubtfulNodesTest, testing::ValuesIn(shapes(4)));
+
+}  // namespace
+}  // namespace braid::sim

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Whole nodes in one thread and one seed: each has its ClusterNode and the array that it serves, on
+// disks and a network that are simulated. What a node's server does, without its process.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cluster/node/cluster_node.h"
+#include "engine/assembly/create.h"
+#include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_net.h"
+
+namespace braid::sim {
+
+struct SimNodesOptions {
+    std::uint64_t seed{1};
+    Level level{Level::raid5};
+    std::uint32_t members{4};
+    std::uint32_t nodes{3};
+    std::uint32_t homes{0};  // the first ones have the members; 0: all nodes do
+    std::uint64_t strip_size{16u << 10};
+    std::uint64_t stripes{8};
+    bool zero_fast{true};  // else a new array has a resync to do
+};
+
+class SimNodes {
+  public:
+    static constexpr std::uint64_t data_offset = 4u << 20;
+
+    explicit SimNodes(SimNodesOptions options)
+        : options_(options), loop_(options.seed), network_(loop_) {
+        loop_.let_events_interrupt();
+        for (std::uint32_t i = 0; i != options_.members; ++i) platters_.push_back(make_platter());
+        create();
+        nodes_.resize(options_.nodes);
+    }
+    ~SimNodes() { lose_power(); }
+    SimNodes(const SimNodes&) = delete;
+    SimNodes& operator=(const SimNodes&) = delete;
+
+    SimLoop& loop() { return loop_; }
+    const Geometry& geometry() const { return geometry_; }
+    std::uint32_t nodes() const { return options_.nodes; }
+    std::uint32_t home_of(std::uint32_t member) const {
+        return member % (options_.homes == 0 ? options_.nodes : options_.homes);
+    }
+    SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
+    std::shared_ptr<SimPlatter> make_platter() {
+        auto platter =
+            std::make_shared<SimPlatter>(data_offset + options_.stripes * options_.strip_size);
+        platter->zero_fast = options_.zero_fast;
+        return platter;
+    }
+    std::unique_ptr<Disk> disk(const std::shared_ptr<SimPlatter>& platter, std::string path) {
+        return std::make_unique<SimDisk>(loop_, platter, std::move(path));
+    }
+    Array& array(std::uint32_t node) { return *nodes_[node]->array; }
+    cluster::ClusterNode& node(std::uint32_t node) { return *nodes_[node]->node; }
+    bool is_up(std::uint32_t node) const { return nodes_[node] != nullptr; }
+
+    /// All nodes at once, in any order; until each serves.
+    void start() {
+        for (std::uint32_t i = 0; i != options_.nodes; ++i) begin(i);
+        for (const auto& node : nodes_) {
+            while (!node->over) ASSERT_TRUE(loop_.step());
+            ASSERT_TRUE(node->array != nullptr) << node->refusal;
+        }
+    }
+    /// A node's server begins to start.
+    void begin(std::uint32_t node) {
+        nodes_[node] = std::make_unique<Node>(*this, node);
+        loop_.tasks().spawn(run_start(nodes_[node].get()));
+    }
+    /// Node `first` is told to stop, and the others when it has.
+    void stop(std::uint32_t first) {
+        EXPECT_TRUE(loop_.run_until_done(nodes_[first]->array->stop()));
+        for (std::uint32_t i = 0; i != options_.nodes; ++i) {
+            EXPECT_TRUE(loop_.run_until_done(nodes_[i]->array->stop())) << "node " << i;
+        }
+        end_servers();
+    }
+    /// After the arrays have been stopped.
+    void end_servers() {
+        for (const auto& node : nodes_) {
+            if (node) loop_.tasks().spawn(run_stop(node.get()));
+        }
+        for (const auto& node : nodes_) {
+            while (node && !node->stopped) ASSERT_TRUE(loop_.step());
+        }
+        for (auto& node : nodes_) node.reset();
+    }
+    /// The servers are gone, and what no member had in memory safe from that.
+    void lose_power() {
+        for (const auto& platter : platters_) platter->crash(loop_.rng());
+        loop_.crash([this] {
+            for (auto& node : nodes_) node.reset();
+        });
+        for (const auto& platter : platters_) platter->cut_power(loop_.rng());
+    }
+    /// The node is cut off from all others, for good.
+    void isolate(std::uint32_t node) {
+        for (std::uint32_t other = 0; other != options_.nodes; ++other) {
+            if (other == node) continue;
+            network_.hold(host_of(node), host_of(other));
+            network_.hold(host_of(other), host_of(node));
+        }
+    }
+    void cut(std::uint32_t a, std::uint32_t b, bool one_side) {
+        if (one_side) return network_.cut_one_side(host_of(a), host_of(b));
+        network_.cut(host_of(a), host_of(b));
+    }
+
+    Task<Result<void>> ask(std::uint32_t node, IoRequest request) {
+        Event over;
+        request.user = &over;
+        request.done = [](IoRequest& done) { static_cast<Event*>(done.user)->set(); };
+        nodes_[node]->array->submit(request);
+        co_await over.wait();
+        if (request.ok) co_return Result<void>{};
+        co_return request.error;
+    }
+    Result<void> flush(std::uint32_t node) {
+        IoRequest request;
+        request.kind = IoKind::flush;
+        return loop_.run_until_done(ask(node, request));
+    }
+    /// What people were told on this node.
+    std::string log(std::uint32_t node) const { return nodes_[node]->log; }
+    void run_until(const std::function<bool()>& condition, const char* what) {
+        const Nanos end{loop_.now().value + seconds(600).value};
+        while (!condition()) {
+            ASSERT_LT(loop_.now().value, end.value) << "in vain: " << what;
+            ASSERT_TRUE(loop_.step()) << "nothing happens any more: " << what;
+        }
+    }
+
+  private:
+    struct Node {
+        Node(SimNodes& nodes, std::uint32_t self) : net(nodes.network_, host_of(self)) {
+            cluster::ClusterConfig config;
+            config.name = "sim";
+            for (std::uint32_t i = 0; i != nodes.options_.nodes; ++i) {
+                config.nodes.push_back({i + 1, {address_of(i)}, {}});
+            }
+            ArrayOptions options;
+            options.buffer_size = 16u << 20;
+            options.seed = nodes.loop_.rng().next();
+            options.on_event = [this](const ArrayEvent& event) { log += event.text + "\n"; };
+            node = std::make_unique<cluster::ClusterNode>(cluster::ClusterNode::Setup{
+                nodes.loop_.ready(), nodes.loop_, net, std::move(config), self + 1, std::nullopt,
+                nodes.loop_.rng().next() | 1, nodes.loop_.rng().next(), std::move(options),
+                [this](Severity, const std::string& text) { log += text + "\n"; }});
+            for (std::uint32_t i = 0; i != nodes.platters_.size(); ++i) {
+                if (nodes.home_of(i) != self) continue;
+                node->put_disk(nodes.disk(nodes.platters_[i], "m" + std::to_string(i)));
+            }
+        }
+        ~Node() {
+            if (node) node->abandon();
+        }
+        SimNet net;
+        std::unique_ptr<cluster::ClusterNode> node;
+        std::unique_ptr<Array> array;  // goes first
+        std::string log;
+        std::string refusal;
+        bool over{false};
+        bool stopped{false};
+    };
+
+    static std::string host_of(std::uint32_t node) { return "10.0.0." + std::to_string(node + 1); }
+    static NetAddress address_of(std::uint32_t node) {
+        return {AddressKind::ip4, host_of(node), 10810};
+    }
+    static Task<void> run_start(Node* at) {
+        Checked<std::unique_ptr<Array>> started = co_await at->node->start();
+        if (started) {
+            at->array = std::move(started).value();
+        } else {
+            at->refusal = started.error().text;
+        }
+        at->over = true;
+    }
+    static Task<void> run_stop(Node* at) {
+        co_await at->node->stop();
+        at->array.reset();
+        at->node.reset();
+        at->stopped = true;
+    }
+    void create() {
+        std::vector<CreateMember> members;
+        std::vector<std::unique_ptr<Disk>> disks;
+        std::vector<Disk*> pointers;
+        for (std::uint32_t i = 0; i != platters_.size(); ++i) {
+            disks.push_back(disk(platters_[i], "m" + std::to_string(i)));
+            pointers.push_back(disks.back().get());
+            CreateMember member;
+            member.path = disks.back()->info().path;
+            member.size = disks.back()->info().size;
+            member.zero_fast = zeroes_fast(disks.back()->info());
+            members.push_back(member);
+        }
+        CreateOptions how;
+        how.level = options_.level;
+        how.strip_size = options_.strip_size;
+        how.name = "sim";
+        how.wall_seconds = loop_.wall_seconds();
+        auto plan = plan_create(how, members, loop_.rng());
+        ASSERT_TRUE(plan) << plan.error().text;
+        const auto created = loop_.run_until_done(create_array(pointers, *plan, {}));
+        ASSERT_TRUE(created) << created.error().text;
+        geometry_ = Geometry::of(plan->configuration);
+    }
+
+    SimNodesOptions options_;
+    SimLoop loop_;
+    SimNetwork network_;
+    Geometry geometry_;
+    std::vector<std::shared_ptr<SimPlatter>> platters_;
+    std::vector<std::unique_ptr<Node>> nodes_;
+};
+
+}  // namespace braid::sim
