@@ -17,7 +17,7 @@ struct StripeState {
     bool parity_true{true};     // false before a resync has passed: parity may be anything
     RoleSet retry;              // listed, to be tried again: parity is not trusted either, and
                                 // what is lost is listed
-    RoleSet voided;             // of the lost, beside `retry`: listed as void
+    RoleSet voided;             // of the lost, where parity is not trusted: listed as void
 };
 
 }  // namespace braid

@@ -26,10 +26,10 @@ void StripeJob::find_groups() {
             }
             RowGroup wanted{
                 0, RoleSet{covered}, RoleSet{partial}, {}, {}, ((doubtful >> row) & 1) == 0, {}};
-            if (((listed >> row) & 1) != 0) {
-                wanted.retry = listed_roles(row, BadKind::retry);
+            const bool retries = ((listed >> row) & 1) != 0;
+            if (retries) wanted.retry = listed_roles(row, BadKind::retry);
+            if (retries || (!wanted.parity_true && !context.bad.empty()))
                 wanted.voided = listed_roles(row, BadKind::voided);
-            }
             RowGroup* group =
                 std::find_if(&groups[0], &groups[0] + group_count,
                              [&](const RowGroup& other) { return other.is_like(wanted); });

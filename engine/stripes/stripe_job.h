@@ -23,7 +23,7 @@ struct RowGroup {
     RoleSet covered;
     RoleSet partial;
     RoleSet retry;   // listed, to be tried again
-    RoleSet voided;  // beside those: listed as void
+    RoleSet voided;  // beside those, or where parity may not be true: listed as void
     bool parity_true{true};
     StripePlan plan;
 

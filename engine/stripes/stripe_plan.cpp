@@ -93,16 +93,18 @@ Result<StripePlan> plan_write(const StripeState& state, RoleSet covered, RoleSet
     // Old content that the new parity, or the rest of a partly covered row, is made of.
     const RoleSet needed = (live_parity.empty() ? RoleSet{} : parts.data - covered) | partial;
     const RoleSet written = (covered - state.lost) | live_parity | state.unreadable;
+    // Nothing is there. Where parity is true it says the same, and may be the cheaper way.
+    const RoleSet zero = state.parity_true ? RoleSet{} : (needed - partial) & state.voided;
 
     const auto rmw = live_parity.empty() ? std::nullopt : try_rmw(state, parts, covered);
-    const bool must_recover =
-        !(needed & parts.gone).empty() || !((state.unreadable & parts.data) - covered).empty();
+    const bool must_recover = !((needed - zero) & parts.gone).empty() ||
+                              !((state.unreadable & parts.data) - covered).empty();
     if (!must_recover) {
         if (rmw && rmw->read.size() <= needed.size()) return *rmw;
         const PlanMethod method = needed.empty()        ? PlanMethod::full_stripe
                                   : live_parity.empty() ? PlanMethod::plain
                                                         : PlanMethod::rcw;
-        return StripePlan{method, needed, {}, {}, written};
+        return StripePlan{method, needed - zero, {}, zero, written};
     }
     const Result<RoleSet> reads = reads_to_recover(state, parts);
     if (rmw && (!reads || rmw->read.size() <= reads->size())) return *rmw;

@@ -40,7 +40,8 @@ Result<StripePlan> plan_read(const StripeState& state, RoleSet wanted);
 /// their old content is needed too. Takes the plan with the fewest reads; of two equal ones RMW,
 /// which reads just the rows that it then writes (measured: RAID-6 4+2 in memory, 5.7 µs of CPU
 /// instead of 8.9 for 4 KiB). While a row that is to be tried again stays unknown, parity is
-/// updated by difference, or left alone where that cannot be: nobody trusts it.
+/// updated by difference, or left alone where that cannot be: nobody trusts it. Where parity is in
+/// doubt, what is void counts as zeros, as it does for a resync: no write has to wait for one there.
 /// @return as plan_read
 /// @source Chen et al., "RAID: High-Performance, Reliable Secondary Storage", 1994, section 3.2
 Result<StripePlan> plan_write(const StripeState& state, RoleSet covered, RoleSet partial);

@@ -131,6 +131,7 @@ std::string text_of(const Case& c) {
            " lost=" + std::to_string(c.state.lost.bits()) +
            " unreadable=" + std::to_string(c.state.unreadable.bits()) +
            " parity_true=" + std::to_string(c.state.parity_true) +
+           " voided=" + std::to_string(c.state.voided.bits()) +
            " covered=" + std::to_string(c.covered.bits()) +
            " partial=" + std::to_string(c.partial.bits());
 }
@@ -150,7 +151,10 @@ std::optional<std::uint32_t> write_reads(const Case& c) {
     const auto offer = [&](std::uint32_t reads) { least = std::min(least.value_or(reads), reads); };
     const RoleSet needed = (c.live_parity().empty() ? RoleSet{} : c.data() - c.covered) | c.partial;
     const RoleSet to_mend = (c.state.unreadable & c.data()) - c.covered;
-    if ((needed & c.gone()).empty() && to_mend.empty()) offer(needed.size());
+    // Nothing is there, but where it is covered in part nobody knows what to keep.
+    const RoleSet zero = c.state.parity_true ? RoleSet{} : (needed - c.partial) & c.state.voided;
+    const RoleSet read = needed - zero;
+    if ((read & c.gone()).empty() && to_mend.empty()) offer(read.size());
     // Old parity and data; a strip that cannot be read is mended by the other ways only.
     if (c.state.parity_true && c.state.unreadable.empty() && !c.live_parity().empty() &&
         (c.covered & c.gone()).empty()) {
@@ -163,7 +167,9 @@ std::optional<std::uint32_t> write_reads(const Case& c) {
 class Model {
   public:
     Model(const Case& the_case, Rng& rng) : c_(the_case), k_(c_.state.data_count) {
-        for (std::uint32_t i = 0; i != k_; ++i) old_.push_back(random_row(rng));
+        for (std::uint32_t i = 0; i != k_; ++i) {
+            old_.push_back(c_.state.voided.has(Role{i}) ? Row{} : random_row(rng));
+        }
         for (std::uint32_t which = 0; which != c_.state.parities; ++which) {
             old_.push_back(c_.state.parity_true ? parity_of(old_, k_, which) : random_row(rng));
         }
@@ -173,7 +179,8 @@ class Model {
     }
     testing::AssertionResult read(const StripePlan& plan) {
         if (!(plan.read & c_.gone()).empty()) return fail("reads what is gone");
-        for (const Role role : plan.read) known_.rows[raw(role)] = old_[raw(role)];
+        if (!c_.state.voided.has_all(plan.zero)) return fail("takes for zeros what is not void");
+        for (const Role role : plan.read | plan.zero) known_.rows[raw(role)] = old_[raw(role)];
         if (!plan.recover.empty() && !known_.recover(plan.recover)) return fail("cannot recover");
         for (std::uint32_t i = 0; i != k_; ++i) {
             if (known_.rows[i] && *known_.rows[i] != old_[i])
@@ -300,8 +307,14 @@ void for_each_state(std::uint32_t k, std::uint32_t parities, Visit visit) {
     for_each_set(k + parities, parities + 1, [&](RoleSet lost) {
         for_each_set(k + parities, 2, [&](RoleSet unreadable) {
             if (!(lost & unreadable).empty()) return;
+            const RoleSet lost_data = lost & RoleSet::first(k);
             for (const bool parity_true : {true, false}) {
                 visit(StripeState{k, parities, lost, unreadable, parity_true, {}, {}});
+                if (lost_data.empty()) continue;
+                const RoleSet one = RoleSet::of(*lost_data.begin());
+                visit(StripeState{k, parities, lost, unreadable, parity_true, {}, one});
+                if (lost_data.size() == 1) continue;
+                visit(StripeState{k, parities, lost, unreadable, parity_true, {}, lost_data});
             }
         });
     });

@@ -165,6 +165,11 @@ void Oracle::end_write(WriteNumber number, bool ok, bool fua, std::optional<Errc
         }
         tidy(sector);
     }
+    // Each stripe has its own answer, and the client gets the first one that is an error: where a
+    // member had no room that may have spoilt others, and put their rows in doubt.
+    const bool in_parts = stripe_of(write.offset / row_size) != stripe_of((end - 1) / row_size) ||
+                          geometry_.windows_per_stripe() != 1;
+    const bool may_hide = error && full_ && in_parts;
     for_rows(write.offset, write.size, [&](std::uint64_t row) {
         if (covers_row(write, row)) {
             --rows_[row].heals;
@@ -175,7 +180,7 @@ void Oracle::end_write(WriteNumber number, bool ok, bool fua, std::optional<Errc
         --soil.writes;
         soil.ended = time_;
         if (ok) true_.insert(parity_row(row));
-        if (error == Errc::full || error == Errc::io) {
+        if (error == Errc::full || error == Errc::io || may_hide) {
             failed_.insert(parity_row(row));
             true_.erase(parity_row(row));
         }
