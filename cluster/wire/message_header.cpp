@@ -100,6 +100,18 @@ std::string_view name_of(MessageType type) {
             return "REFUSED";
         case MessageType::received:
             return "RECEIVED";
+        case MessageType::disk_read:
+            return "DISK_READ";
+        case MessageType::disk_write:
+            return "DISK_WRITE";
+        case MessageType::disk_zero:
+            return "DISK_ZERO";
+        case MessageType::disk_flush:
+            return "DISK_FLUSH";
+        case MessageType::ask:
+            return "ASK";
+        case MessageType::tell:
+            return "TELL";
     }
     return {};
 }
