@@ -6,7 +6,9 @@
 //
 // What is refused is answered with an errno: ESTALE, another fence (before any barrier, where this
 // node's is 0, each is taken); ENODEV, no such disk; EINVAL, outside of it; EPERM, not by these
-// commands or not by that node. All of it is looked at when the operation begins, not before.
+// commands or not by that node. All of it is looked at when the operation begins, not before. It
+// begins when nothing is under way of another node, or of another start of the same one, that is in
+// its way: what a node wrote before it was gone does not fall on what came after it.
 //
 // Bytes that are read for a node take memory until it has them: of more than home_read_bytes_max for
 // one node the next read waits. Who has that much written that is not on the disks, or
@@ -18,7 +20,6 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <set>
 
 #include "cluster/bus/bus.h"
 #include "cluster/homes/disk_messages.h"
@@ -58,19 +59,19 @@ class DiskServer final : public CommandTaker {
     void forgotten(std::uint32_t node) override { start_reads(node); }
 
   private:
-    struct Served {
-        std::shared_ptr<Disk> disk;
-        std::uint64_t data_begin{0};  // none: it is data_end
-        std::uint64_t data_end{0};
-        std::uint64_t begun{0};
-        std::set<std::uint64_t> under_way;  // by the number in which they began
-        Event one_ended;
-    };
     struct Request {
         NodeBoot from;
         std::uint64_t number{0};  // of the message
         std::uint64_t fence{0};
         DiskCommand command;
+    };
+    struct Served {
+        std::shared_ptr<Disk> disk;
+        std::uint64_t data_begin{0};  // none: it is data_end
+        std::uint64_t data_end{0};
+        std::uint64_t turns{0};
+        std::map<std::uint64_t, const Request*> under_way;  // by their turns
+        Event one_ended;
     };
     struct Asker {                // by node
         std::size_t commands{0};  // that are not answered
@@ -82,7 +83,11 @@ class DiskServer final : public CommandTaker {
     Checked<Unit> check_bounds(std::uint32_t node, std::uint64_t written) const;
     void start_reads(std::uint32_t node);
     Task<void> carry_out(Request request);
+    Task<int> operate(std::shared_ptr<Served> at, Request* request);
+    static bool must_wait(const Served& at, std::uint64_t turn);
+    bool is_served(std::uint32_t number, const Served& at) const;
     int why_not(const Request& request) const;
+    bool may(const Request& request) const;
     void answer(Request request, int os_error);
     void send(NodeBoot to, QueuedMessage message);
 
