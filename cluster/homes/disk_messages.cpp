@@ -4,17 +4,80 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "engine/base/limits.h"
+#include "engine/base/units.h"
 #include "parity/require.h"
 
 namespace braid::cluster {
 namespace {
 
-constexpr std::uint32_t errno_max = 4095;  // of Linux
+Refusal wrong_in(MessageType type, const std::string& why) {
+    return {fmt::format("{} is refused: {}", name_of(type), why), RefusalCode::invalid};
+}
 
-MessageType type_of(DiskOpKind kind) {
+template <class Bytes>
+std::vector<std::byte> body_with(const Bytes& bytes) {
+    static_assert(is_packed_v<Bytes>);
+    const auto* from = reinterpret_cast<const std::byte*>(&bytes);
+    return {from, from + sizeof bytes};
+}
+
+template <class Bytes>
+Checked<Bytes> whole_body(const Message& message) {
+    static_assert(is_packed_v<Bytes>);
+    if (message.body.size() != sizeof(Bytes)) {
+        return wrong_in(message.header.type,
+                        fmt::format("its body has {} bytes, and should have {}",
+                                    message.body.size(), sizeof(Bytes)));
+    }
+    Bytes bytes;
+    std::memcpy(&bytes, message.body.data(), sizeof bytes);
+    return bytes;
+}
+
+Checked<DiskCommand> decode_range(const Message& message, DiskCommand command) {
+    const MessageType type = message.header.type;
+    BRAID_TRY(const DiskRangeBytes bytes, whole_body<DiskRangeBytes>(message));
+    command.disk = bytes.disk;
+    command.offset = bytes.offset;
+    command.size = bytes.size;
+    const std::uint32_t flags = bytes.flags;
+    const std::uint32_t known = command.kind == DiskOpKind::zero ? disk_flags::may_free : 0;
+    if ((flags & ~known) != 0) return wrong_in(type, fmt::format("flags {:#x}", flags));
+    command.may_free = (flags & disk_flags::may_free) != 0;
+    if (command.size == 0 || command.size > message_payload_size_max ||
+        !is_row_aligned(command.size)) {
+        return wrong_in(type, fmt::format("size {} is not whole rows, from one to {} bytes",
+                                          command.size, message_payload_size_max));
+    }
+    if (!can_be_asked(command.offset, command.size)) {
+        return wrong_in(type, fmt::format("offset {} is not at a row, or its {} bytes end behind "
+                                          "the largest member",
+                                          command.offset, command.size));
+    }
+    return command;
+}
+
+Checked<DiskCommand> decode_disk_flush(const Message& message, DiskCommand command) {
+    BRAID_TRY(const DiskFlushBytes bytes, whole_body<DiskFlushBytes>(message));
+    if (std::uint32_t{bytes.reserved} != 0) {
+        return wrong_in(message.header.type, "reserved bytes are not zero");
+    }
+    command.disk = bytes.disk;
+    return command;
+}
+
+}  // namespace
+
+bool can_be_asked(std::uint64_t offset, std::uint64_t size) {
+    return is_row_aligned(offset) && is_row_aligned(size) && size != 0 && size <= member_size_max &&
+           offset <= member_size_max - size;
+}
+
+MessageType type_of_disk_op(DiskOpKind kind) {
     switch (kind) {
         case DiskOpKind::read:
             return MessageType::disk_read;
@@ -28,120 +91,91 @@ MessageType type_of(DiskOpKind kind) {
     return MessageType::disk_flush;
 }
 
-DiskOpKind kind_of_disk(MessageType type) {
-    switch (type) {
-        case MessageType::disk_read:
-            return DiskOpKind::read;
-        case MessageType::disk_write:
-            return DiskOpKind::write;
-        case MessageType::disk_zero:
-            return DiskOpKind::zero;
-        default:
-            break;
+std::optional<DiskOpKind> disk_op_of(MessageType type) {
+    for (const DiskOpKind kind :
+         {DiskOpKind::read, DiskOpKind::write, DiskOpKind::zero, DiskOpKind::flush}) {
+        if (type_of_disk_op(kind) == type) return kind;
     }
-    BRAID_REQUIRE(type == MessageType::disk_flush);
-    return DiskOpKind::flush;
+    return std::nullopt;
 }
 
-Refusal refused_disk(MessageType type, const std::string& why) {
-    return {fmt::format("{} is refused: {}", name_of(type), why), RefusalCode::invalid};
-}
-
-template <class Bytes>
-QueuedMessage message_of(MessageType type, const Bytes& bytes, Buffer payload) {
+QueuedMessage encode_disk_command(DiskCommand command) {
     QueuedMessage message;
-    message.header.type = type;
-    const auto* from = reinterpret_cast<const std::byte*>(&bytes);
-    message.body.assign(from, from + sizeof bytes);
-    message.payload = std::move(payload);
+    message.header.type = type_of_disk_op(command.kind);
+    if (command.kind == DiskOpKind::flush) {
+        DiskFlushBytes body{};
+        body.disk = command.disk;
+        message.body = body_with(body);
+        return message;
+    }
+    const bool is_write = command.kind == DiskOpKind::write;
+    BRAID_REQUIRE(can_be_asked(command.offset, command.size));
+    BRAID_REQUIRE(command.size <= message_payload_size_max);
+    BRAID_REQUIRE(command.content.size() == (is_write ? command.size : 0));
+    DiskRangeBytes body{};
+    body.disk = command.disk;
+    body.flags = command.kind == DiskOpKind::zero && command.may_free ? disk_flags::may_free : 0;
+    body.offset = command.offset;
+    body.size = command.size;
+    message.body = body_with(body);
+    if (is_write && command.fua) message.header.flags = message_flags::fua;
+    message.payload = std::move(command.content);
     return message;
 }
 
-}  // namespace
-
-QueuedMessage encode_disk_command(const DiskCommand& command, Buffer payload) {
-    BRAID_REQUIRE(payload.size() == (command.kind == DiskOpKind::write ? command.size : 0));
-    DiskCommandBytes bytes{};
-    bytes.disk = command.disk;
-    bytes.flags = command.may_free ? disk_flag_may_free : 0;
-    bytes.offset = command.offset;
-    bytes.size = command.size;
-    QueuedMessage message = message_of(type_of(command.kind), bytes, std::move(payload));
-    message.header.flags = command.fua ? message_flags::fua : std::uint16_t{0};
-    return message;
-}
-
-Checked<DiskCommand> decode_disk_command(const Message& message) {
+Checked<DiskCommand> decode_disk_command(const Message& message, Buffer payload) {
     const MessageType type = message.header.type;
-    DiskCommandBytes bytes;
-    if (message.body.size() != sizeof bytes) {
-        return refused_disk(type, "its body has another size");
-    }
-    std::memcpy(&bytes, message.body.data(), sizeof bytes);
+    const auto kind = disk_op_of(type);
+    if (!kind) return wrong_in(type, "it is no command to a disk");
+    const bool is_write = *kind == DiskOpKind::write;
     DiskCommand command;
-    command.kind = kind_of_disk(type);
-    command.disk = bytes.disk;
-    command.offset = bytes.offset;
-    command.size = bytes.size;
-    const std::uint32_t flags = bytes.flags;
-    command.may_free = flags == disk_flag_may_free;
+    command.kind = *kind;
     command.fua = (message.header.flags & message_flags::fua) != 0;
-    const bool is_flush = command.kind == DiskOpKind::flush;
-    if (flags != 0 && (command.kind != DiskOpKind::zero || flags != disk_flag_may_free)) {
-        return refused_disk(type, fmt::format("unknown flags {:#x}", flags));
+    if (command.fua && !is_write) return wrong_in(type, "the flag of FUA, which only writes have");
+    if (*kind == DiskOpKind::flush) {
+        BRAID_TRY(command, decode_disk_flush(message, std::move(command)));
+    } else {
+        BRAID_TRY(command, decode_range(message, std::move(command)));
     }
-    if (command.fua && command.kind != DiskOpKind::write) {
-        return refused_disk(type, "only a write is durable at once");
+    const std::uint64_t size = is_write ? command.size : 0;
+    if (payload.size() != size) {
+        return wrong_in(
+            type, fmt::format("a payload of {} bytes, which should be {}", payload.size(), size));
     }
-    if (is_flush && (command.offset != 0 || command.size != 0)) {
-        return refused_disk(type, "a flush is of a whole disk");
-    }
-    if (!is_flush && (command.size == 0 || !is_row_aligned(command.size) ||
-                      !is_row_aligned(command.offset) ||
-                      command.size > ~std::uint64_t{0} - command.offset)) {
-        return refused_disk(type, fmt::format("{} bytes at {} are not whole rows", command.size,
-                                              command.offset));
-    }
-    const bool has_bytes =
-        command.kind == DiskOpKind::read || command.kind == DiskOpKind::write;
-    if (has_bytes && command.size > disk_piece_max) {
-        return refused_disk(type, fmt::format("{} bytes are more than {}", command.size,
-                                              disk_piece_max));
-    }
-    const std::uint64_t payload = command.kind == DiskOpKind::write ? command.size : 0;
-    if (message.payload_size != payload) {
-        return refused_disk(type, fmt::format("its payload has {} bytes, and not {}",
-                                              message.payload_size, payload));
-    }
+    command.content = std::move(payload);
     return command;
 }
 
 QueuedMessage encode_disk_answer(DiskOpKind kind, std::uint64_t number, int os_error,
                                  Buffer payload) {
-    DiskAnswerBytes bytes{};
-    bytes.os_error = static_cast<std::uint32_t>(os_error);
-    QueuedMessage message = message_of(type_of(kind), bytes, std::move(payload));
+    BRAID_REQUIRE(os_error >= 0 && static_cast<std::uint32_t>(os_error) <= os_error_max);
+    QueuedMessage message;
+    message.header.type = type_of_disk_op(kind);
     message.header.answers = number;
+    DiskAnswerBytes body{};
+    body.os_error = static_cast<std::uint32_t>(os_error);
+    message.body = body_with(body);
+    if (kind == DiskOpKind::read && os_error == 0) message.payload = std::move(payload);
     return message;
 }
 
-Checked<int> decode_disk_answer(DiskOpKind kind, std::uint64_t size, const Message& message) {
+Checked<int> decode_disk_answer(DiskOpKind kind, std::uint64_t payload_size,
+                                const Message& message) {
     const MessageType type = message.header.type;
-    if (type != type_of(kind)) return refused_disk(type, "it answers another command");
-    DiskAnswerBytes bytes;
-    if (message.body.size() != sizeof bytes) {
-        return refused_disk(type, "its body has another size");
+    if (type != type_of_disk_op(kind)) {
+        return wrong_in(type, fmt::format("it answers {}", name_of(type_of_disk_op(kind))));
     }
-    std::memcpy(&bytes, message.body.data(), sizeof bytes);
-    if (std::uint32_t{bytes.reserved} != 0) {
-        return refused_disk(type, "reserved bytes are not zero");
+    if ((message.header.flags & message_flags::fua) != 0) {
+        return wrong_in(type, "an answer with the flag of FUA");
     }
+    BRAID_TRY(const DiskAnswerBytes bytes, whole_body<DiskAnswerBytes>(message));
     const std::uint32_t os_error = bytes.os_error;
-    if (os_error > errno_max) return refused_disk(type, fmt::format("errno {}", os_error));
-    const std::uint64_t payload = kind == DiskOpKind::read && os_error == 0 ? size : 0;
-    if (message.payload_size != payload) {
-        return refused_disk(type, fmt::format("its payload has {} bytes, and not {}",
-                                              message.payload_size, payload));
+    if (os_error > os_error_max) return wrong_in(type, fmt::format("error {}", os_error));
+    if (std::uint32_t{bytes.reserved} != 0) return wrong_in(type, "reserved bytes are not zero");
+    const std::uint64_t size = kind == DiskOpKind::read && os_error == 0 ? payload_size : 0;
+    if (message.payload_size != size) {
+        return wrong_in(type, fmt::format("a payload of {} bytes, which should be {}",
+                                          message.payload_size, size));
     }
     return static_cast<int>(os_error);
 }

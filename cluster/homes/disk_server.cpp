@@ -3,111 +3,220 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
 #include "engine/base/limits.h"
 #include "engine/metadata/areas.h"
 #include "engine/metadata/intent_record.h"
+#include "parity/require.h"
 
 namespace braid::cluster {
+namespace {
+
+bool changes(const DiskCommand& command) {
+    return command.kind == DiskOpKind::write || command.kind == DiskOpKind::zero;
+}
+/// A flush has no bytes.
+bool overlaps(const DiskCommand& command, std::uint64_t begin, std::uint64_t end) {
+    return command.kind != DiskOpKind::flush && begin != end && command.offset < end &&
+           begin < command.offset + command.size;
+}
+bool is_in_intent_slots_of(std::uint32_t node, const DiskCommand& command) {
+    const std::uint64_t begin = slots_end + intent_slot_offset(node, 0);
+    const std::uint64_t end = begin + intent_slots * intent_slot_size;
+    return command.offset >= begin && command.offset + command.size <= end;
+}
+static_assert(slots_end % row_size == 0 && intent_slot_size % row_size == 0);
+
+}  // namespace
+
+DiskServer::DiskServer(ReadyQueue& ready, const Fence& fence) : fence_(fence), tasks_(ready) {}
+DiskServer::~DiskServer() = default;
 
 void DiskServer::put(std::uint32_t number, std::shared_ptr<Disk> disk) {
     BRAID_REQUIRE(disk != nullptr);
-    disks_[number] = {std::move(disk), 0, 0};
+    auto served = std::make_shared<Served>();
+    served->disk = std::move(disk);
+    served_.insert_or_assign(number, std::move(served));
 }
 
+void DiskServer::remove(std::uint32_t number) { served_.erase(number); }
+
 void DiskServer::set_data(std::uint32_t number, DataArea area, std::uint64_t end) {
-    Served& at = disks_.at(number);
+    BRAID_REQUIRE(area.begin.value <= end);
+    Served& at = *served_.at(number);
     at.data_begin = area.begin.value;
     at.data_end = end;
 }
 
-/// @return  0, or the errno of a command that is not carried out
-int DiskServer::look_at(std::uint32_t from, const DiskCommand& command) const {
-    const auto at = disks_.find(command.disk);
-    if (at == disks_.end()) return ENODEV;
-    const Served& served = at->second;
-    const std::uint64_t size = served.disk->info().size;
-    if (command.offset > size || command.size > size - command.offset) return EINVAL;
-    if (command.kind == DiskOpKind::flush) return 0;
-    const std::uint64_t end = command.offset + command.size;
-    if (command.offset < served.data_end && served.data_begin < end) return EPERM;
-    if (from == master_) return 0;
-    const bool moves_bytes =
-        command.kind == DiskOpKind::read || command.kind == DiskOpKind::write;
-    const std::uint64_t own = slots_end + intent_slot_offset(from, 0);
-    const bool is_own = command.offset >= own && end <= own + intent_slots * intent_slot_size;
-    return moves_bytes && is_own ? 0 : EPERM;
+Task<void> DiskServer::wait_quiet(std::uint32_t number) {
+    const auto found = served_.find(number);
+    if (found == served_.end()) co_return;
+    const std::shared_ptr<Served> at = found->second;
+    const std::uint64_t last = at->turns;
+    while (!at->under_way.empty() && at->under_way.begin()->first <= last) {
+        co_await at->one_ended.next();
+    }
 }
 
+Task<void> DiskServer::stop() {
+    served_.clear();
+    co_await tasks_.join();
+}
+
+// ---- what comes --------------------------------------------------------------------------------
+
 Checked<Unit> DiskServer::take(std::uint32_t from, const Message& message, Buffer payload) {
+    BRAID_CHECK(check_bounds(from, payload.size()));
+    Request request;
+    request.from = {from, message.header.boot};
+    request.number = message.header.number;
+    request.fence = message.header.fence;
+    BRAID_TRY(request.command, decode_disk_command(message, std::move(payload)));
     Asker& asker = askers_[from];
-    const std::size_t kept = bus_->session(from).queue().kept();
-    if (asker.commands > home_commands_max || kept > home_commands_max) {
-        return Refusal{fmt::format("node {} has asked {} times without an answer, and has {} "
-                                   "answers that it does not take; {} may be",
-                                   from, asker.commands, kept, home_commands_max),
-                       RefusalCode::busy};
-    }
-    BRAID_TRY(const DiskCommand command, decode_disk_command(message));
-    Asked asked{{from, message.header.boot}, message.header.number, command, std::move(payload)};
     ++asker.commands;
-    // Before an array is open there is none that a command could be late for.
-    const bool is_late = fence_.epoch != 0 && message.header.fence != fence_.epoch;
-    const int error = is_late ? ESTALE : look_at(from, command);
-    if (error != 0) {
-        answer(asked, error, Buffer());
+    if (request.command.kind == DiskOpKind::read) {
+        asker.waiting.push_back(std::move(request));
+        start_reads(from);
         return Unit{};
     }
-    asker.waiting.push_back(std::move(asked));
-    start(from);
+    asker.write_bytes += request.command.content.size();
+    tasks_.spawn(carry_out(std::move(request)));
     return Unit{};
 }
 
-/// In their order, so that of two writes to one place the later one is begun later.
-void DiskServer::start(std::uint32_t node) {
+/// One write alone may be larger than what all have.
+Checked<Unit> DiskServer::check_bounds(std::uint32_t node, std::uint64_t written) const {
+    const auto asker = askers_.find(node);
+    const std::size_t open = asker == askers_.end() ? 0 : asker->second.commands;
+    const std::uint64_t bytes = asker == askers_.end() ? 0 : asker->second.write_bytes;
+    const std::size_t kept = bus_->session(node).queue().kept();
+    if (open > home_commands_max || kept > home_commands_max) {
+        return Refusal{fmt::format("node {} has asked disks {} times without an answer, and has {} "
+                                   "answers that it does not take; {} may be",
+                                   node, open, kept, home_commands_max),
+                       RefusalCode::busy};
+    }
+    if (written != 0 && bytes != 0 && bytes + written > home_read_bytes_max) {
+        return Refusal{fmt::format("node {} writes {} bytes more to disks, which have not taken {} "
+                                   "of it; {} may be",
+                                   node, written, bytes, home_read_bytes_max),
+                       RefusalCode::busy};
+    }
+    return Unit{};
+}
+
+/// One alone may be larger than what all have.
+void DiskServer::start_reads(std::uint32_t node) {
     Asker& asker = askers_[node];
     const std::uint64_t kept = bus_->session(node).queue().kept_bytes();
     while (!asker.waiting.empty()) {
-        const DiskCommand& next = asker.waiting.front().command;
-        const std::uint64_t size = next.kind == DiskOpKind::read ? next.size : 0;
-        const std::uint64_t taken = asker.bytes + kept;
+        const std::uint64_t size = asker.waiting.front().command.size;
+        const std::uint64_t taken = asker.read_bytes + kept;
         if (taken != 0 && taken + size > home_read_bytes_max) return;
-        asker.bytes += size;
-        Asked asked = std::move(asker.waiting.front());
+        asker.read_bytes += size;
+        Request request = std::move(asker.waiting.front());
         asker.waiting.pop_front();
-        tasks_.spawn(carry_out(std::move(asked)));
+        tasks_.spawn(carry_out(std::move(request)));
     }
 }
 
-Task<void> DiskServer::carry_out(Asked asked) {
-    const DiskCommand& command = asked.command;
-    const std::shared_ptr<Disk> disk = disks_.at(command.disk).disk;
-    const bool reads = command.kind == DiskOpKind::read;
-    Buffer bytes(reads ? command.size : 0);
-    DiskOp op;
-    op.kind = command.kind;
-    op.offset = command.offset;
-    op.size = command.size;
-    op.fua = command.fua;
-    op.may_free = command.may_free;
-    op.data = reads ? bytes.data() : asked.payload.data();
-    DiskGroup group;
-    submit(*disk, group, op);
-    co_await group;
-    if (reads) askers_[asked.from.node].bytes -= command.size;
-    answer(asked, op.os_error, reads && op.ok() ? std::move(bytes) : Buffer());
-    start(asked.from.node);
+// ---- operations --------------------------------------------------------------------------------
+
+Task<void> DiskServer::carry_out(Request request) {
+    int os_error = why_not(request);
+    if (os_error == 0) {
+        const std::shared_ptr<Served> at = served_.at(request.command.disk);
+        os_error = co_await operate(at, &request);
+    }
+    answer(std::move(request), os_error);
+}
+
+/// Returns 0, or an errno.
+Task<int> DiskServer::operate(std::shared_ptr<Served> at, Request* request) {
+    const std::uint64_t turn = ++at->turns;
+    at->under_way.emplace(turn, request);
+    while (must_wait(*at, turn)) co_await at->one_ended.next();
+    DiskCommand& command = request->command;
+    int os_error = is_served(command.disk, *at) ? why_not(*request) : ENODEV;
+    if (os_error == 0) {
+        if (command.kind == DiskOpKind::read) command.content = Buffer(command.size);
+        DiskOp op;
+        op.kind = command.kind;
+        op.fua = command.fua;
+        op.may_free = command.may_free;
+        op.offset = command.offset;
+        op.size = command.size;
+        op.data = command.content.data();
+        DiskGroup group;
+        submit(*at->disk, group, op);
+        co_await group;
+        os_error = op.os_error;
+    }
+    at->under_way.erase(turn);
+    at->one_ended.set();
+    co_return os_error;
+}
+
+/// For what came before it, is of somebody else, and is in its way.
+bool DiskServer::must_wait(const Served& at, std::uint64_t turn) {
+    const Request& own = *at.under_way.at(turn);
+    const DiskCommand& command = own.command;
+    if (command.kind == DiskOpKind::flush) return false;
+    for (const auto& [before, other] : at.under_way) {
+        if (before == turn) return false;
+        if (other->from == own.from || !(changes(command) || changes(other->command))) continue;
+        if (overlaps(other->command, command.offset, command.offset + command.size)) return true;
+    }
+    return false;
+}
+
+bool DiskServer::is_served(std::uint32_t number, const Served& at) const {
+    const auto found = served_.find(number);
+    return found != served_.end() && found->second.get() == &at;
+}
+
+/// Why it is not carried out now: 0, or an errno.
+int DiskServer::why_not(const Request& request) const {
+    const DiskCommand& command = request.command;
+    if (fence_.epoch != 0 && request.fence != fence_.epoch) return ESTALE;
+    const auto found = served_.find(command.disk);
+    if (found == served_.end()) return ENODEV;
+    if (command.kind == DiskOpKind::flush) return 0;
+    const Served& at = *found->second;
+    if (command.offset + command.size > at.disk->info().size) return EINVAL;
+    if (overlaps(command, at.data_begin, at.data_end)) return EPERM;
+    return may(request) ? 0 : EPERM;
+}
+
+bool DiskServer::may(const Request& request) const {
+    const DiskCommand& command = request.command;
+    if (request.from.node == master_) return true;
+    if (command.kind != DiskOpKind::read && command.kind != DiskOpKind::write) return false;
+    return is_in_intent_slots_of(request.from.node, command);
+}
+
+// ---- answers -----------------------------------------------------------------------------------
+
+void DiskServer::answer(Request request, int os_error) {
+    const std::uint32_t node = request.from.node;
+    DiskCommand& command = request.command;
+    Asker& asker = askers_[node];
+    --asker.commands;
+    if (command.kind == DiskOpKind::write) asker.write_bytes -= command.size;
+    send(request.from,
+         encode_disk_answer(command.kind, request.number, os_error, std::move(command.content)));
+    if (command.kind != DiskOpKind::read) return;
+    asker.read_bytes -= command.size;
+    start_reads(node);
 }
 
 /// Who has begun anew does not know what he asked.
-void DiskServer::answer(const Asked& asked, int os_error, Buffer payload) {
-    --askers_[asked.from.node].commands;
-    Session& session = bus_->session(asked.from.node);
-    if (session.peer_boot() != asked.from.boot) return;
-    QueuedMessage message =
-        encode_disk_answer(asked.command.kind, asked.number, os_error, std::move(payload));
+void DiskServer::send(NodeBoot to, QueuedMessage message) {
+    Session& session = bus_->session(to.node);
+    if (session.peer_boot() != to.boot) return;
     message.header.fence = fence_.epoch;
     session.send(std::move(message));
 }

@@ -6,76 +6,129 @@
 #include <utility>
 
 #include "cluster/homes/disk_messages.h"
+#include "engine/base/limits.h"
 #include "parity/require.h"
 
 namespace braid::cluster {
+namespace {
+
+std::uint64_t piece_size_max(DiskOpKind kind) {
+    return kind == DiskOpKind::write ? remote_disk_write_bytes_max : message_payload_size_max;
+}
+
+}  // namespace
 
 RemoteDisk::RemoteDisk(Session& session, const Fence& fence, std::uint32_t number, DiskInfo info)
-    : session_(session), fence_(fence), number_(number), info_(std::move(info)) {}
+    : session_(session), fence_(fence), number_(number), info_(std::move(info)) {
+    info_.memory_align = 1;
+    info_.in_memory = false;  // there, but not from here
+}
 
 void RemoteDisk::submit(DiskOp& op) {
     const bool is_flush = op.kind == DiskOpKind::flush;
-    if (!is_flush && (op.size == 0 || !is_row_aligned(op.offset) || !is_row_aligned(op.size))) {
+    if (!is_flush && (!can_be_asked(op.offset, op.size) || op.offset + op.size > info_.size)) {
         return DiskGroup::complete(op, EINVAL);
     }
-    const bool has_bytes = op.kind == DiskOpKind::read || op.kind == DiskOpKind::write;
-    const std::uint64_t most = has_bytes ? disk_piece_max : op.size;
-    // Where a piece is over at once, the operation is not yet.
-    ++pieces_[&op].pending;
-    if (is_flush) send(op, 0, 0);
-    for (std::uint64_t at = 0; at < op.size && !is_flush; at += most) {
-        send(op, at, std::min(most, op.size - at));
+    if (is_flush && has_lost_writes()) {
+        durable_ = writes_;  // it has been told
+        return DiskGroup::complete(op, ECONNRESET);
     }
-    over_piece(&op, 0);
+    if (free_.empty()) free_.push_back(&sinks_.emplace_back());
+    Sink& sink = *free_.back();
+    free_.pop_back();
+    sink.disk = this;
+    sink.op = &op;
+    sink.done = 0;
+    sink.covers = writes_;
+    send_next(sink);
 }
 
-void RemoteDisk::send(DiskOp& op, std::uint64_t at, std::uint64_t size) {
-    if (free_.empty()) free_.push_back(&sinks_.emplace_back());
-    Sink* const sink = free_.back();
-    free_.pop_back();
-    sink->disk = this;
-    sink->op = &op;
-    sink->size = size;
-    sink->into = {};
-    if (op.kind == DiskOpKind::read) sink->into = {op.data + at, static_cast<std::size_t>(size)};
-    ++pieces_[&op].pending;
-    DiskCommand command;
-    command.disk = number_;
-    command.kind = op.kind;
-    command.offset = op.kind == DiskOpKind::flush ? 0 : op.offset + at;
-    command.size = size;
-    command.fua = op.kind == DiskOpKind::write && op.fua;
-    command.may_free = op.kind == DiskOpKind::zero && op.may_free;
-    Buffer payload;
-    if (op.kind == DiskOpKind::write) {
-        payload = Buffer(ByteView{op.data + at, static_cast<std::size_t>(size)});
+/// Its next piece, or lets it wait for its turn.
+void RemoteDisk::send_next(Sink& sink) {
+    const DiskOp& op = *sink.op;
+    const bool is_flush = op.kind == DiskOpKind::flush;
+    sink.piece = is_flush ? 0 : std::min(piece_size_max(op.kind), op.size - sink.done);
+    if (op.kind != DiskOpKind::write) return send(sink);
+    waiting_.push_back(&sink);
+    send_waiting();
+}
+
+/// One that nothing is before always has room.
+void RemoteDisk::send_waiting() {
+    while (!waiting_.empty()) {
+        Sink& sink = *waiting_.front();
+        if (write_bytes_ + sink.piece > remote_disk_write_bytes_max) return;
+        waiting_.pop_front();
+        write_bytes_ += sink.piece;
+        send(sink);
     }
-    QueuedMessage message = encode_disk_command(command, std::move(payload));
+}
+
+void RemoteDisk::send(Sink& sink) {
+    const DiskOp& op = *sink.op;
+    DiskCommand command;
+    command.kind = op.kind;
+    command.disk = number_;
+    command.fua = op.fua;
+    command.may_free = op.may_free;
+    command.offset = op.offset + sink.done;
+    command.size = sink.piece;
+    if (op.kind == DiskOpKind::write) {
+        command.content = Buffer(ByteView{op.data + sink.done, sink.piece});
+    }
+    QueuedMessage message = encode_disk_command(std::move(command));
     message.header.fence = fence_.epoch;
-    session_.send(std::move(message), sink);
+    session_.send(std::move(message), &sink);
+}
+
+ByteSpan RemoteDisk::Sink::place(std::uint32_t size) {
+    if (op->kind != DiskOpKind::read || size != piece) return {};
+    return {op->data + done, piece};
 }
 
 Checked<Unit> RemoteDisk::Sink::answered(const Message& answer) {
-    BRAID_TRY(const int os_error, decode_disk_answer(op->kind, size, answer));
-    disk->over(this, os_error);
+    BRAID_TRY(const int os_error, decode_disk_answer(op->kind, piece, answer));
+    RemoteDisk& owner = *disk;
+    if (op->kind == DiskOpKind::write) owner.write_bytes_ -= piece;
+    done += piece;
+    if (os_error == 0) owner.note_done(*this);
+    if (os_error != 0 || op->kind == DiskOpKind::flush || done == op->size) {
+        owner.finish(*this, os_error);
+    } else {
+        owner.send_next(*this);
+    }
+    owner.send_waiting();
     return Unit{};
 }
 
-/// From now on another piece may have it.
-void RemoteDisk::over(Sink* sink, int os_error) {
-    DiskOp* const op = sink->op;
-    free_.push_back(sink);
-    over_piece(op, os_error);
+/// With it everything is that was on its way. What waits for its turn goes the same way: some of it
+/// may have been written at the start that is over.
+void RemoteDisk::Sink::cut() {
+    RemoteDisk& owner = *disk;
+    if (op->kind == DiskOpKind::write) owner.write_bytes_ -= piece;
+    if (op->kind == DiskOpKind::flush) owner.durable_ = std::max(owner.durable_, covers);  // told
+    owner.finish(*this, ECONNRESET);
+    for (Sink* sink : std::exchange(owner.waiting_, {})) owner.finish(*sink, ECONNRESET);
 }
 
-void RemoteDisk::over_piece(DiskOp* op, int os_error) {
-    const auto at = pieces_.find(op);
-    BRAID_REQUIRE(at != pieces_.end() && at->second.pending != 0);
-    if (at->second.os_error == 0) at->second.os_error = os_error;
-    if (--at->second.pending != 0) return;
-    const int first = at->second.os_error;
-    pieces_.erase(at);
-    DiskGroup::complete(*op, first);
+/// What the other node has done, and whether that is durable.
+void RemoteDisk::note_done(const Sink& sink) {
+    const DiskOp& op = *sink.op;
+    if (op.kind == DiskOpKind::flush) durable_ = std::max(durable_, sink.covers);
+    const bool is_write = op.kind == DiskOpKind::write;
+    if ((!is_write && op.kind != DiskOpKind::zero) || (is_write && op.fua)) return;
+    if (writes_ == durable_) writes_boot_ = session_.peer_boot();
+    ++writes_;
+}
+
+bool RemoteDisk::has_lost_writes() const {
+    return writes_ != durable_ && writes_boot_ != session_.peer_boot();
+}
+
+/// From now on another operation may have the sink.
+void RemoteDisk::finish(Sink& sink, int os_error) {
+    free_.push_back(&sink);
+    DiskGroup::complete(*std::exchange(sink.op, nullptr), os_error);
 }
 
 }  // namespace braid::cluster

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// RemoteDisk: a disk that another node has opened, for what lies in front of a member's data:
-// superblock, configurations, promises, records of the write intent. Strips go through the member's
-// home. A connection that breaks is not noticed; when the other node has begun anew, or counts as
-// gone, what it had not answered ends with ECONNRESET.
+// RemoteDisk: a disk that another node has opened, as a Disk. For what lies in front of the data;
+// strips go through the member's home. An operation becomes messages of the session with that node,
+// one after the other, and ends at the first error. A connection that breaks is not noticed: an
+// operation ends when the other node answers, or with ECONNRESET when that node has begun anew, and
+// then nobody knows what became of it.
+//
+// What was written and not flushed may be gone when the other node has begun anew, although it was
+// answered: the next flush ends with ECONNRESET, too, and not as if it had covered that.
 #pragma once
 
-#include <cerrno>
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <vector>
 
 #include "cluster/bus/session.h"
@@ -17,34 +19,41 @@
 
 namespace braid::cluster {
 
-/// It lives until nothing is under way, or the session does not go on.
 class RemoteDisk final : public Disk {
   public:
-    /// @param number  of the disk, at its node
+    /// @param number  that the other node has put the disk under (DiskServer::put())
+    /// @param info    of the disk there
     RemoteDisk(Session& session, const Fence& fence, std::uint32_t number, DiskInfo info);
+    RemoteDisk(const RemoteDisk&) = delete;
+    RemoteDisk& operator=(const RemoteDisk&) = delete;
+    /// Nothing may be in flight, unless the session does not go on either.
+    ~RemoteDisk() override = default;
+
     const DiskInfo& info() const override { return info_; }
-    /// Whole rows only: EINVAL.
+    /// What is written is copied: the session keeps it until the other node has it. `data` may be
+    /// at any address. EINVAL at once: not whole rows, or outside of the disk.
     void submit(DiskOp& op) override;
 
   private:
+    /// An operation under way. One message of it is, or waits in waiting_.
     struct Sink final : AnswerSink {
         RemoteDisk* disk{nullptr};
         DiskOp* op{nullptr};
-        ByteSpan into;  // of a read
-        std::uint64_t size{0};
+        std::uint64_t done{0};    // bytes
+        std::uint64_t piece{0};   // bytes, of the message that is under way
+        std::uint64_t covers{0};  // flush: writes_ when it was submitted
 
-        ByteSpan place(std::uint32_t of) override { return of == into.size() ? into : ByteSpan{}; }
+        ByteSpan place(std::uint32_t size) override;
         Checked<Unit> answered(const Message& answer) override;
-        void cut() override { disk->over(this, ECONNRESET); }
-    };
-    struct Pieces {  // of an operation
-        std::uint32_t pending{0};
-        int os_error{0};  // the first
+        void cut() override;
     };
 
-    void send(DiskOp& op, std::uint64_t at, std::uint64_t size);
-    void over(Sink* sink, int os_error);
-    void over_piece(DiskOp* op, int os_error);
+    void send_next(Sink& sink);
+    void send(Sink& sink);
+    void send_waiting();
+    void note_done(const Sink& sink);
+    void finish(Sink& sink, int os_error);
+    bool has_lost_writes() const;
 
     Session& session_;
     const Fence& fence_;
@@ -52,7 +61,11 @@ class RemoteDisk final : public Disk {
     DiskInfo info_;
     std::deque<Sink> sinks_;  // their addresses stay
     std::vector<Sink*> free_;
-    std::map<DiskOp*, Pieces> pieces_;
+    std::deque<Sink*> waiting_;     // writes, first come, first sent
+    std::uint64_t write_bytes_{0};  // of messages that are not answered
+    std::uint64_t writes_{0};       // that were answered, and need a flush to be durable
+    std::uint64_t durable_{0};      // of these, that a flush has covered
+    std::uint64_t writes_boot_{0};  // of the other node: the first that has one of the rest
 };
 
 }  // namespace braid::cluster

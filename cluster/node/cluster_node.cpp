@@ -46,7 +46,7 @@ ClusterNode::ClusterNode(Setup setup)
     : setup_(std::move(setup)),
       tasks_(setup_.ready),
       talk_(setup_.ready, *this),
-      disks_(tasks_, fence_) {
+      disks_(setup_.ready, fence_) {
     for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
     setup_.array.node = setup_.self;
     Bus::Setup bus{setup_.ready,
@@ -523,6 +523,7 @@ Task<void> ClusterNode::stop() {
     // Who waits for a node that does not answer any more is told.
     for (const std::uint32_t node : others()) bus_->session(node).give_up();
     co_await talk_.stop();
+    co_await disks_.stop();
     co_await tasks_.join();
     co_await bus_->stop();
 }

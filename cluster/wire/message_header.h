@@ -43,19 +43,20 @@ enum class MessageType : std::uint16_t {
     hello = 16,
     refused = 17,
     received = 18,
-    // members' metadata
+    // to a disk that another node has opened
     disk_read = 32,
     disk_write = 33,
     disk_zero = 34,
     disk_flush = 35,
-    // about an array, as JSON
+    // whose bodies are the business of whoever asks
     ask = 40,
     tell = 41,
 };
 bool is_known(MessageType type);
 /// Part of a session, and so numbered.
 constexpr bool is_numbered(MessageType type) {
-    return type < MessageType::hello || type > MessageType::received;
+    return type != MessageType::hello && type != MessageType::refused &&
+           type != MessageType::received;
 }
 std::string_view name_of(MessageType type);
 

@@ -131,6 +131,11 @@ inline constexpr std::size_t path_length_max = 4095;  // bytes: PATH_MAX without
 inline constexpr std::uint32_t message_body_size_max = 64u << 10;
 inline constexpr std::uint32_t message_payload_size_max = 16u << 20;
 static_assert(message_payload_size_max >= strip_size_max);
+// Bytes of writes that are on their way to one disk of another node, which takes as many for each
+// node as it reads for it: a node never asks for more, however many of that node's disks it writes.
+inline constexpr std::uint64_t remote_disk_write_bytes_max = 512u << 10;
+static_assert(remote_disk_write_bytes_max <= message_payload_size_max);
+static_assert((members_max + spares_max) * remote_disk_write_bytes_max <= home_read_bytes_max);
 inline constexpr std::size_t message_writes_max = 512;  // of DECIDED and DROP
 inline constexpr std::uint32_t os_error_max = 4095;     // Linux's errno, as the kernel bounds it
 // A session: what goes out in one piece, and how much may come before it is said that it came.

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Any bytes as a message between nodes, as they are and with the checksum made right: refused with
 // a reason, or decoded to a header that keeps every rule and that re-encodes to the same bytes. The
-// same for the bodies: commands to a home, its answers, HELLO.
+// same for the bodies: commands to a home and to a disk, their answers, HELLO.
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "cluster/homes/disk_messages.h"
 #include "cluster/homes/home_messages.h"
 #include "cluster/wire/hello.h"
 #include "cluster/wire/message_header.h"
@@ -64,6 +66,33 @@ void check_answer(const Message& message, ByteView payload) {
     }
 }
 
+void check_disk_command(const Message& message, ByteView payload) {
+    auto command = decode_disk_command(message, Buffer(payload));
+    if (!command) {
+        BRAID_REQUIRE(!command.error().text.empty());
+        return;
+    }
+    const QueuedMessage again = encode_disk_command(*command);
+    BRAID_REQUIRE(again.header.type == message.header.type);
+    BRAID_REQUIRE(again.header.flags == message.header.flags);
+    BRAID_REQUIRE(again.payload.size() == payload.size());
+    BRAID_REQUIRE(std::ranges::equal(again.body, message.body));
+}
+
+void check_disk_answer(const Message& message, ByteView payload) {
+    for (const DiskOpKind kind :
+         {DiskOpKind::read, DiskOpKind::write, DiskOpKind::zero, DiskOpKind::flush}) {
+        const auto os_error = decode_disk_answer(kind, payload.size(), message);
+        if (!os_error) {
+            BRAID_REQUIRE(!os_error.error().text.empty());
+            continue;
+        }
+        const QueuedMessage again =
+            encode_disk_answer(kind, message.header.answers, *os_error, Buffer(payload));
+        BRAID_REQUIRE(std::ranges::equal(again.body, message.body));
+    }
+}
+
 void check_hello(const Message& message) {
     BRAID_REQUIRE(decode_refused(message.body).size() <= refused_text_max);
     const auto hello = decode_hello(message.body);
@@ -95,8 +124,13 @@ void check_message(ByteView bytes, ByteView payload) {
     Buffer again(bytes.size());
     encode_message(header, message->body, payload, message->check, again.span());
     BRAID_REQUIRE(std::ranges::equal(again.view(), bytes));
-    if (header.answers == 0) check_command(*message, payload);
-    if (header.answers != 0) check_answer(*message, payload);
+    if (header.answers == 0) {
+        check_command(*message, payload);
+        check_disk_command(*message, payload);
+    } else {
+        check_answer(*message, payload);
+        check_disk_answer(*message, payload);
+    }
     check_hello(*message);
 }
 
@@ -121,6 +155,27 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::memcpy(sealed.data(), &raw, sizeof raw);
     check_message(sealed.view(), payload.view());
     return 0;
+}
+
+/// Commands to a disk, and what answers them.
+void add_disk_samples(std::vector<std::string>& samples) {
+    for (const DiskOpKind kind :
+         {DiskOpKind::read, DiskOpKind::write, DiskOpKind::zero, DiskOpKind::flush}) {
+        DiskCommand command;
+        command.kind = kind;
+        if (kind != DiskOpKind::flush) command.size = 4096;
+        if (kind == DiskOpKind::write) command.content = Buffer(4096);
+        for (QueuedMessage message : {encode_disk_command(std::move(command)),
+                                      encode_disk_answer(kind, 3, 0, Buffer(4096))}) {
+            message.header.sender = 2;
+            message.header.boot = 1;
+            message.header.number = 1;
+            Buffer bytes(message_header_size + message.body.size());
+            encode_message(message.header, message.body, message.payload.view(), PayloadCheck::crc,
+                           bytes.span());
+            samples.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        }
+    }
 }
 
 std::vector<std::string> fuzz_samples() {
@@ -154,5 +209,6 @@ std::vector<std::string> fuzz_samples() {
         encode_message(header, body.view(), {}, PayloadCheck::crc, bytes.span());
         samples.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     }
+    add_disk_samples(samples);
     return samples;
 }
