@@ -656,14 +656,16 @@ TEST(RemoteDisk, WhoWritesTooMuchIsBrokenOff) {
 TEST(RemoteDisk, ANodeHoldsItsWritesBack) {
     World world(14);
     world.server().set_data(number, DataArea{}, 0);
-    world.platter->delay_nanos = millis(50).value;
+    world.platter->delay_nanos = seconds(2).value;
     std::vector<std::unique_ptr<RemoteDisk>> disks;
     std::deque<std::optional<int>> results;
-    Buffer content = content_of(15, 4 * mebi);
+    Buffer content = content_of(15, remote_disk_write_bytes_max);
     for (std::uint32_t i = 0; i != members_max + spares_max; ++i) {
         disks.push_back(world.disk_of(2));
-        const DiskOp op = op_of(DiskOpKind::write, 0, content.size(), content.data());
-        world.loop.tasks().spawn(keep_error(disks.back().get(), op, &results.emplace_back()));
+        for (int write = 0; write != 3; ++write) {
+            const DiskOp op = op_of(DiskOpKind::write, 0, content.size(), content.data());
+            world.loop.tasks().spawn(keep_error(disks.back().get(), op, &results.emplace_back()));
+        }
     }
     ASSERT_TRUE(world.holds_within(seconds(600), [&] {
         return std::ranges::all_of(results, [](const auto& at) { return at.has_value(); });
