@@ -484,10 +484,15 @@ void Oracle::spread_doubt() {
     }
 }
 
-void Oracle::marks_stayed(std::uint64_t since_nanos) {
+void Oracle::metadata_stayed(std::uint64_t since_nanos) {
     for (Stripe& stripe : stripes_) {
         if (!stripe.ever || stripe.touched_nanos + linger_nanos < since_nanos) continue;
         stripe.touched_nanos = nanos_;
+    }
+    // What left the list has left it in memory alone: a crash finds it there again.
+    for (Row& row : rows_) {
+        if (row.unlisted == 0 || row.unlisted_nanos + durable_nanos < since_nanos) continue;
+        row.unlisted_nanos = nanos_;
     }
 }
 

@@ -107,8 +107,9 @@ class Oracle {
     void set_intent(bool on) { intent_on_ = on; }
     /// Marks may be of this size, in bytes, from now on; those of another size may be left.
     void add_region(std::uint64_t region) { regions_.insert(region); }
-    /// From then on until now no member took a record: marks that were there then linger from now on.
-    void marks_stayed(std::uint64_t since_nanos);
+    /// From then on until now a member that is needed took no metadata: marks that were there then
+    /// linger from now on, and the list of that time is the one that is durable.
+    void metadata_stayed(std::uint64_t since_nanos);
     /// What is not true from the start on: everything is in doubt until a resync has passed.
     void doubt_everything() {
         std::fill(doubtful_.begin(), doubtful_.end(), true);

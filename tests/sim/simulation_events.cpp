@@ -202,7 +202,7 @@ void Simulation::end_outage() {
     platter.answers_no_reads = false;
     platter.fails_writes_below = 0;
     note(outage_->path + (outage_->refuses ? " takes metadata again" : " answers reads again"));
-    if (outage_->refuses) oracle_->marks_stayed(outage_->since);
+    if (outage_->refuses) oracle_->metadata_stayed(outage_->since);
     outage_.reset();
     outage_ended_ = loop_.now().value;
 }
