@@ -107,7 +107,11 @@ Task<void> WalkOrders::run() {
         // What was changed so far is durable before the walk writes.
         if (!co_await writer_.wait_durable(writer_.changes())) continue;  // the array has failed
         if (stage_.quiescing) break;
-        if (order->kind == WalkKind::scrubbing && !configuration_.scrub) continue;
+        const bool scrubs = order->kind == WalkKind::scrubbing;
+        // It was stopped meanwhile, and another one may have been ordered.
+        if (scrubs && (!configuration_.scrub || configuration_.scrub->repair != order->repair)) {
+            continue;
+        }
         const bool waits = stage_.ending && must_resync();  // a stop, for a resync
         if (waits && order->kind != WalkKind::resyncing) continue;
         unknown_.walk_begins();
@@ -122,6 +126,7 @@ Task<void> WalkOrders::run() {
                 continue;
             }
         }
+        scrub_ordered_ = scrubs;
         Result<void> result = co_await walk(*order);
         const bool resync = order->kind == WalkKind::resyncing;
         // What it has passed is true, whatever became of a member since.
@@ -143,6 +148,7 @@ Task<void> WalkOrders::run() {
             recovery_.resync_ended(at_);
         }
         end_walk(result);
+        scrub_ordered_ = false;
         if (result || order->kind == WalkKind::scrubbing) writer_.changed();
     }
     running_ = false;
@@ -527,8 +533,7 @@ Task<Checked<Unit>> WalkOrders::start_scrub(ScrubMode mode) {
 Checked<Unit> WalkOrders::stop_scrub() {
     if (!configuration_.scrub) return Refusal{"no scrub is running"};
     scrub_cancelled_ = true;
-    const std::optional<WalkPosition> walk = serving_.walking();
-    if (walk && walk->order.kind == WalkKind::scrubbing) {
+    if (scrub_ordered_) {  // perhaps it has not begun yet, but it will
         serving_.cancel_walk();
     } else {
         writer_.change(change::ScrubAt{});

@@ -108,6 +108,7 @@ class WalkOrders final : public DecidingPart {
     WalkPosition at_;                     // and where
     bool scrub_cancelled_{false};
     bool scrub_starting_{false};  // somebody waits for the walk to begin
+    bool scrub_ordered_{false};   // the walk, which has not ended
     bool scrub_begun_{false};     // since then
     Event scrub_event_;           // it has begun, or what it waits for may have changed
     std::optional<MemberIndex> rebuild_stuck_;  // could not go on; not tried again by itself

@@ -14,6 +14,8 @@
 
 #include "tests/cluster/register_history.h"
 #include "engine/base/buffer.h"
+#include "engine/base/units.h"
+#include "engine/io/task.h"
 #include "engine/io_request.h"
 
 namespace braid::sim {

@@ -432,5 +432,36 @@ TEST(ScrubOrder, WhatComesInItsWayWithdrawsIt) {
     }
 }
 
+/// Told to stop between the order and the first step of the walk, it went on in the place of the next.
+TEST(ScrubOrder, OneThatWasStoppedEndsNoOther) {
+    for (std::uint64_t seed = 1; seed != 5; ++seed) {
+        SimArray made({.seed = seed});
+        made.create();
+        for (std::uint32_t steps = 1; steps != 80; ++steps) {
+            SCOPED_TRACE(testing::Message() << "seed " << seed << ", after step " << steps);
+            SimArray sim({.seed = seed});
+            sim.copy_from(made);
+            ASSERT_TRUE(sim.open());
+            std::optional<Checked<Unit>> first;
+            sim.loop().tasks().spawn(keep(sim.array->start_scrub(ScrubMode::compare), &first));
+            for (std::uint32_t i = 0; i != steps; ++i) ASSERT_TRUE(sim.loop().step());
+            const bool stopped = sim.array->stop_scrub().has_value();
+            std::optional<Checked<Unit>> second;
+            do {
+                second.reset();
+                sim.loop().tasks().spawn(keep(sim.array->start_scrub(ScrubMode::repair), &second));
+                while (!second) ASSERT_TRUE(sim.loop().step());
+            } while (!*second && second->error().code == RefusalCode::busy);
+            EXPECT_TRUE(*second) << second->error().text;
+            while (!first) ASSERT_TRUE(sim.loop().step());
+            sim.settle();
+            if (!stopped) continue;
+            ASSERT_TRUE(sim.array->status().last_scrub);
+            EXPECT_TRUE(sim.array->status().last_scrub->repair) << "the second one's end";
+            EXPECT_TRUE(sim.has_event("scrub_done"));
+        }
+    }
+}
+
 }  // namespace
 }  // namespace braid::sim
