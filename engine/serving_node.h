@@ -42,8 +42,8 @@ class ServingNode {
     /// A member is out of use at once, before any configuration says so. A failed array has none
     /// that will.
     virtual void member_lost(MemberIndex member, MemberState state) = 0;
-    /// Every member holds a configuration of this epoch, which knows of these losses.
-    virtual void in_force(std::uint64_t epoch, std::uint64_t loss_version) = 0;
+    /// Every member holds it, and all nodes have adopted it or a newer one; it knows of these losses.
+    virtual void in_force(const Configuration& now, std::uint64_t loss_version) = 0;
     /// Members::set_owing().
     virtual void set_owing(bool owing) = 0;
     /// Nothing is written any more: going on would mean guessing.

@@ -60,9 +60,11 @@ void ToldNodes::member_lost(MemberIndex member, MemberState state) {
         {{"tell", "lost"}, {"member", raw(member)}, {"state", std::string(text_of(state))}});
 }
 
-void ToldNodes::in_force(std::uint64_t epoch, std::uint64_t loss_version) {
-    setup_.own.in_force(epoch, loss_version);
-    tell_all({{"tell", "in_force"}, {"epoch", epoch}});
+/// It is older than what was adopted last, perhaps: so it goes as it is.
+void ToldNodes::in_force(const Configuration& now, std::uint64_t loss_version) {
+    setup_.own.in_force(now, loss_version);
+    setup_.in_force_here(now);
+    tell_all({{"tell", "in_force"}, {"configuration", words_of(now)}});
 }
 
 void ToldNodes::set_owing(bool owing) {

@@ -28,6 +28,7 @@ class ToldNodes final : public ServingNode {
         Attach attach;
         std::function<Task<Result<void>>(MemberIndex, const Disk&, DataArea)> prepare;
         std::function<void(const Configuration&)> adopted_here;
+        std::function<void(const Configuration&)> in_force_here;
         std::function<void(MemberIndex)> lost_here;
     };
     explicit ToldNodes(Setup setup) : setup_(std::move(setup)) {}
@@ -40,7 +41,7 @@ class ToldNodes final : public ServingNode {
     void adopt(const Configuration& wanted) override;
     Task<Result<void>> adopted() override;
     void member_lost(MemberIndex member, MemberState state) override;
-    void in_force(std::uint64_t epoch, std::uint64_t loss_version) override;
+    void in_force(const Configuration& now, std::uint64_t loss_version) override;
     void set_owing(bool owing) override;
     void halt() override;
     void array_failed() override;

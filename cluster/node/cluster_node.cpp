@@ -353,6 +353,7 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
             return prepare_home(member, disk, area);
         },
         [this](const Configuration& wanted) { adopted_here(wanted); },
+        [this](const Configuration& now) { rows_->home.in_force(now); },
         [this](MemberIndex member) { lost_here(member); }});
     told_nodes_->tell_all({{"tell", "open"},
                            {"fence", fence_.epoch},
@@ -753,12 +754,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         const Words* about = fields.object("configuration");
         BRAID_CO_CHECK(fields.check());
         BRAID_CO_TRY(const Configuration wanted, configuration_of(*about));
-        const Configuration& now = served_->configuration();
-        if (wanted.array != now.array || wanted.strip_size != now.strip_size ||
-            wanted.level != now.level || wanted.member_count != now.member_count ||
-            wanted.stripes != now.stripes) {
-            co_return Refusal{"the configuration is of another array"};
-        }
+        BRAID_CO_CHECK(served_->check_same(wanted));
         adopted_here(wanted);
         served_->adopt(wanted);
         co_return Unit{};
@@ -806,10 +802,12 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         co_return Unit{};
     }
     if (what == "in_force") {
-        const std::uint64_t epoch = fields.number("epoch", epoch_max);
+        const Words* about = fields.object("configuration");
         BRAID_CO_CHECK(fields.check());
-        rows_->home.in_force(served_->configuration());
-        served_->in_force(epoch);
+        BRAID_CO_TRY(const Configuration now, configuration_of(*about));
+        BRAID_CO_CHECK(served_->check_same(now));
+        rows_->home.in_force(now);
+        served_->in_force(now);
         co_return Unit{};
     }
     if (what == "marked") {

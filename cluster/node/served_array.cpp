@@ -34,16 +34,24 @@ void ServedArray::adopt(const Configuration& wanted) {
     serving_.adopt(wanted);
 }
 
-/// What it knows of is what was adopted before: losses that came since wait for the next one.
-void ServedArray::in_force(std::uint64_t epoch) {
+/// Another one may have been adopted since, and members lost that it does not know of.
+void ServedArray::in_force(const Configuration& now) {
     const Members& members = serving_.members();
-    const bool knows_all =
-        std::ranges::none_of(configuration_.members, [&](const MemberRecord& at) {
-            return at.role && takes_part(at.state) &&
-                   !takes_part(members.slot(*at.role).state);
-        });
-    if (knows_all) serving_.in_force(epoch, members.loss_version());
+    const bool knows_all = std::ranges::none_of(now.members, [&](const MemberRecord& at) {
+        return at.role && takes_part(at.state) && !takes_part(members.slot(*at.role).state);
+    });
+    if (knows_all) serving_.in_force(now, members.loss_version());
     decider_.look_again();
+}
+
+Checked<Unit> ServedArray::check_same(const Configuration& other) const {
+    const Configuration& now = configuration_;
+    if (other.array == now.array && other.strip_size == now.strip_size &&
+        other.level == now.level && other.member_count == now.member_count &&
+        other.stripes == now.stripes) {
+        return Unit{};
+    }
+    return Refusal{"the configuration is of another array"};
 }
 
 Task<void> ServedArray::end_tasks() {

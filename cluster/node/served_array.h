@@ -27,8 +27,10 @@ class ServedArray final : public Array {
     TaskGroup& tasks() { return tasks_; }
 
     void adopt(const Configuration& wanted);
-    /// Every member holds a configuration of this epoch.
-    void in_force(std::uint64_t epoch);
+    /// Every member holds it, and every node has adopted it.
+    void in_force(const Configuration& now);
+    /// Refused: it is of another array.
+    Checked<Unit> check_same(const Configuration& other) const;
     void set_stopping() { stopping_ = true; }
     /// Ends what runs by itself.
     Task<void> end_tasks();

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <deque>
 #include <utility>
 
@@ -68,14 +69,22 @@ namespace {
 
 }  // namespace
 
+/// Where a member's home is another node, what was asked of the member may tell of its loss before
+/// the home does.
+bool ConfigurationWriter::knows_all_losses() const {
+    return std::ranges::none_of(configuration_.members, [this](const MemberRecord& at) {
+        return at.role && takes_part(at.state) && !takes_part(members_.slot(*at.role).state);
+    });
+}
+
 std::uint64_t ConfigurationWriter::changed() {
     if (options_.readonly) {  // nothing is written, so nothing is waited for
-        serving_.in_force(in_force_.version.epoch, members_.loss_version());
+        serving_.in_force(in_force_, members_.loss_version());
         return changes_;
     }
     BRAID_AUDIT(can_be_written(wanted_));
     ++changes_;
-    loss_version_seen_ = members_.loss_version();
+    if (knows_all_losses()) loss_version_seen_ = members_.loss_version();
     changed_event_.set();
     return changes_;
 }
@@ -110,7 +119,7 @@ Task<void> ConfigurationWriter::write_configurations() {
             }
             BRAID_REQUIRE(change_now > changes_durable_);
             changes_durable_ = change_now;
-            serving_.in_force(configuration_.version.epoch, losses_now);
+            serving_.in_force(in_force_, losses_now);
             if (owed_ <= change_now) serving_.set_owing(false);
             end_refusals();
             durable_event_.set();

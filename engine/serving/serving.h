@@ -89,8 +89,8 @@ class Serving final : public ServingNode, private WalkHost {
         BRAID_REQUIRE(!takes_part(state));
         members_.set_state(member, state);
     }
-    void in_force(std::uint64_t epoch, std::uint64_t loss_version) override {
-        intent_.set_epoch(epoch);
+    void in_force(const Configuration& now, std::uint64_t loss_version) override {
+        intent_.set_epoch(now.version.epoch);
         members_.set_loss_version_durable(loss_version);
     }
     void set_owing(bool owing) override { members_.set_owing(owing); }

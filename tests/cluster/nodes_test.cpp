@@ -179,6 +179,24 @@ TEST_P(NodesTest, ThePowerGoesAndWhatWasFlushedIsThere) {
     nodes_.stop(0);
 }
 
+TEST_P(NodesTest, AMemberThatMissedWritesIsNotBelievedAfterThePowerWent) {
+    const auto victim = static_cast<std::uint32_t>(below(GetParam().members));
+    nodes_.start();
+    begin_load(4, 10);
+    end_load();
+    begin_load(6, 20);
+    loop().run_for(millis(1 + below(30)));
+    nodes_.platter(victim).dead = true;
+    end_load();
+    // What was acknowledged and flushed without the member, at whatever moment of its loss.
+    EXPECT_TRUE(nodes_.flush(static_cast<std::uint32_t>(below(nodes_.nodes()))));
+    nodes_.lose_power();
+    nodes_.platter(victim).dead = false;
+    nodes_.start();
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
 TEST_P(NodesTest, TwoLeaveAtOnce) {
     nodes_.start();
     begin_load(4, 10);

@@ -41,7 +41,7 @@ struct Setting {
     const char* name;
 };
 
-Task<void> carry_out(Clients* clients, const Geometry* geometry, std::uint32_t node, What what) {
+Task<void> carry_out(Clients<SimCluster>* clients, const Geometry* geometry, std::uint32_t node, What what) {
     const std::uint64_t stripe = geometry->stripe_data_size();
     switch (what) {
         case What::sector:
@@ -66,7 +66,7 @@ Task<void> carry_out(Clients* clients, const Geometry* geometry, std::uint32_t n
     return clients->read(node, 0, stripe);
 }
 
-Task<void> read_twice(Clients* clients, std::uint64_t size) {
+Task<void> read_twice(Clients<SimCluster>* clients, std::uint64_t size) {
     co_await clients->read(2, 0, size);
     co_await clients->read(2, 0, size);
 }

@@ -44,7 +44,7 @@ class SimDecider final : public Decider {
         for (const MemberRecord& at : configuration.members) {
             if (takes_part(at.state) && !takes_part(members.slot(*at.role).state)) return;
         }
-        serving_->in_force(configuration.version.epoch, members.loss_version());
+        serving_->in_force(configuration, members.loss_version());
         in_force_.set();
     }
 
