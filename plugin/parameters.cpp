@@ -7,8 +7,8 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <filesystem>
 
@@ -140,8 +140,8 @@ Checked<Unit> ParameterParser::take_node(std::string_view value) {
     const auto read = std::from_chars(value.data(), value.data() + value.size(), id);
     if (read.ec != std::errc{} || read.ptr != value.data() + value.size() || id == 0 ||
         id >= nodes_max) {
-        return Refusal{fmt::format("node={}: the nodes of a cluster are 1 to {}", value,
-                                   nodes_max - 1)};
+        return Refusal{
+            fmt::format("node={}: the nodes of a cluster are 1 to {}", value, nodes_max - 1)};
     }
     parameters_.node = id;
     return Unit{};
@@ -244,13 +244,15 @@ Checked<Parameters> ParameterParser::complete() && {
                                  : "node= needs config=, the file of the cluster"};
     }
     if (clustered && !parameters_.members.empty()) {
-        return Refusal{fmt::format("member {}: the members of a cluster's node stand in its file; "
-                                   "leave it out, or write it there",
-                                   parameters_.members.front())};
+        return Refusal{
+            fmt::format("member {}: the members of a cluster's node stand in its file; "
+                        "leave it out, or write it there",
+                        parameters_.members.front())};
     }
     if (clustered && (parameters_.readonly || parameters_.force)) {
-        return Refusal{"readonly and force are for a node alone: serve the array without config=, "
-                       "with all of its members"};
+        return Refusal{
+            "readonly and force are for a node alone: serve the array without config=, "
+            "with all of its members"};
     }
     if (parameters_.members.empty() && !clustered && !parameters_.help) {
         return Refusal{

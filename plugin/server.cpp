@@ -81,10 +81,11 @@ Checked<Unit> Server::read_cluster() {
     for (const std::string& member : plan.members) {
         const auto real = real_path(member);
         if (!real) {
-            return Refusal{fmt::format("{}: member {} of node {}: {}; take it out of the file if "
-                                       "it is lost",
-                                       parameters_.config, member, parameters_.node,
-                                       os_error_text(real.error().os_error))};
+            return Refusal{
+                fmt::format("{}: member {} of node {}: {}; take it out of the file if "
+                            "it is lost",
+                            parameters_.config, member, parameters_.node,
+                            os_error_text(real.error().os_error))};
         }
         parameters_.members.push_back(*real);
     }
@@ -177,8 +178,15 @@ Checked<std::unique_ptr<Array>> Server::open_node(std::vector<std::unique_ptr<Di
     const auto draw = [&random] { return (std::uint64_t{random()} << 32) | random(); };
     net_ = std::make_unique<UringNet>(*loop_);
     cluster::ClusterNode::Setup setup{
-        loop_->ready(), *loop_, *net_,   *cluster_, parameters_.node,
-        key_,           draw() | 1, draw(), std::move(options),
+        loop_->ready(),
+        *loop_,
+        *net_,
+        *cluster_,
+        parameters_.node,
+        key_,
+        draw() | 1,
+        draw(),
+        std::move(options),
         [this](Severity severity, const std::string& text) { log_(severity, text); }};
     node_ = std::make_unique<cluster::ClusterNode>(std::move(setup));
     for (auto& disk : disks) node_->put_disk(std::move(disk));
@@ -193,23 +201,21 @@ Checked<std::unique_ptr<Array>> Server::open_node(std::vector<std::unique_ptr<Di
     return opened;
 }
 
+/// Nobody waits for the order: the loop may be about to have no need of it.
 void Server::cancel_start() {
     struct Order : Message {
-        cluster::ClusterNode* node{nullptr};
-        std::binary_semaphore done{0};
+        Server* server{nullptr};
     };
     const std::lock_guard lock(cancelling_);
     cancelled_ = true;
     if (!waiting_for_nodes_) return;
-    Order order;
-    order.node = node_.get();
-    order.run = [](Message& message) {
-        auto& self = static_cast<Order&>(message);
-        self.node->cancel_start();
-        self.done.release();
+    auto* order = new Order;
+    order->server = this;
+    order->run = [](Message& message) {
+        const std::unique_ptr<Order> self(static_cast<Order*>(&message));
+        if (self->server->node_) (void)self->server->node_->cancel_start();
     };
-    loop_->post(order);
-    order.done.acquire();
+    loop_->post(*order);
 }
 
 ArrayOptions Server::array_options() {

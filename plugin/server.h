@@ -88,7 +88,7 @@ class Server {
     EventHub events_;
     std::unique_ptr<ControlServer> control_;
     std::unique_ptr<UringLoop> loop_;
-    std::unique_ptr<UringNet> net_;              // of a cluster's node
+    std::unique_ptr<UringNet> net_;               // of a cluster's node
     std::unique_ptr<cluster::ClusterNode> node_;  // it outlives its array
     std::unique_ptr<Array> array_;
     std::unique_ptr<Bridge> bridge_;

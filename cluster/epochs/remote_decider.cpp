@@ -32,8 +32,8 @@ Checked<std::vector<BadRange>> rows_of(const Words& words, const Geometry& geome
         if (!one.is_object()) return Refusal{"\"rows\" has what is no object"};
         WordFields at(one);
         BadRange range;
-        range.member = MemberIndex{static_cast<std::uint32_t>(
-            at.number("member", geometry.member_count - 1))};
+        range.member =
+            MemberIndex{static_cast<std::uint32_t>(at.number("member", geometry.member_count - 1))};
         range.first = RowIndex{at.number("first", end - 1)};
         range.count = at.number("count", end - raw(range.first));
         const auto kind = bad_kind_of(at.text("kind"));

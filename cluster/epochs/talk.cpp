@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "engine/base/limits.h"
@@ -32,6 +33,23 @@ std::string text_of(ByteView body) {
     return {reinterpret_cast<const char*>(body.data()), body.size()};
 }
 
+constexpr int depth_max = 16;
+constexpr std::size_t texts_waiting_max = 4096;  // of one node
+
+/// An object, or nothing: what is nested deeper than anything is would take the stack.
+std::optional<Words> object_of(const std::string& text) {
+    bool is_deep = false;
+    Words words = Words::parse(
+        text,
+        [&](int depth, Words::parse_event_t, Words&) {
+            is_deep = is_deep || depth > depth_max;
+            return !is_deep;
+        },
+        false);
+    if (is_deep || !words.is_object()) return std::nullopt;
+    return words;
+}
+
 Words words_of(const Refusal& refusal) {
     return {{"refused", refusal.text}, {"code", static_cast<int>(refusal.code)}};
 }
@@ -45,16 +63,16 @@ struct Talk::Waiting final : AnswerSink {
 
     ByteSpan place(std::uint32_t) override { return {}; }
     Checked<Unit> answered(const Message& message) override {
-        Words words = Words::parse(text_of(message.body), nullptr, false);
-        if (!words.is_object()) return Refusal{"the answer is no JSON object"};
-        if (const auto refused = words.find("refused"); refused != words.end()) {
-            WordFields fields(words);
+        std::optional<Words> words = object_of(text_of(message.body));
+        if (!words) return Refusal{"the answer is no JSON object"};
+        if (words->contains("refused")) {
+            WordFields fields(*words);
             std::string why = fields.text("refused");
             const auto code = fields.number("code", static_cast<std::uint64_t>(RefusalCode::io));
             BRAID_CHECK(fields.check());
             answer = Refusal{std::move(why), static_cast<RefusalCode>(code)};
         } else {
-            answer = std::move(words);
+            answer = std::move(*words);
         }
         come.set();
         return Unit{};
@@ -154,6 +172,11 @@ Task<Checked<Words>> Talk::wait_for(std::unique_ptr<Waiting> waiting) {
 Checked<Unit> Talk::take(std::uint32_t from, const Message& message, Buffer) {
     if (message.payload_size != 0) return Refusal{"TELL and ASK have no payload"};
     if (stopping_) return Unit{};
+    if (heard_[from].texts.size() >= texts_waiting_max) {
+        return Refusal{
+            fmt::format("{} messages of node {} are not done yet", texts_waiting_max, from),
+            RefusalCode::busy};
+    }
     const bool asks = message.header.type == MessageType::ask;
     Heard& heard = heard_[from];
     heard.texts.emplace_back(asks ? message.header.number : 0, text_of(message.body));
@@ -172,11 +195,12 @@ Task<void> Talk::work(std::uint32_t from) {
 }
 
 Task<void> Talk::take_one(std::uint32_t from, std::uint64_t number, std::string text) {
-    Words words = Words::parse(text, nullptr, false);
-    if (!words.is_object()) {
+    std::optional<Words> object = object_of(text);
+    if (!object) {
         listener_.misunderstood(from, "no JSON object");
         co_return;
     }
+    Words words = std::move(*object);
     if (number != 0) {
         // What is asked may take long, and need what is told behind it.
         tasks_.spawn(answer(from, number, std::move(words)));

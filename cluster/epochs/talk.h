@@ -82,7 +82,7 @@ class Talk final : public CommandTaker {
 
   private:
     struct Waiting;
-    struct Heard {  // from one node, in order
+    struct Heard {                                                // from one node, in order
         std::deque<std::pair<std::uint64_t, std::string>> texts;  // number, if it is asked; text
         bool working{false};
     };

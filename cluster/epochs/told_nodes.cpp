@@ -56,8 +56,7 @@ Task<Result<void>> ToldNodes::adopted() { return ask_all(asking("adopted")); }
 void ToldNodes::member_lost(MemberIndex member, MemberState state) {
     setup_.own.member_lost(member, state);
     setup_.lost_here(member);
-    tell_all(
-        {{"tell", "lost"}, {"member", raw(member)}, {"state", std::string(text_of(state))}});
+    tell_all({{"tell", "lost"}, {"member", raw(member)}, {"state", std::string(text_of(state))}});
 }
 
 /// It is older than what was adopted last, perhaps: so it goes as it is.

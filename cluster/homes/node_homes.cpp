@@ -428,8 +428,7 @@ void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {
 
 std::unique_ptr<Drive> NodeHomes::drive(MemberIndex member, DiskInfo info, DataArea area,
                                         std::unique_ptr<Disk> metadata) {
-    return std::make_unique<RemoteDrive>(*this, member, std::move(info), area,
-                                         std::move(metadata));
+    return std::make_unique<RemoteDrive>(*this, member, std::move(info), area, std::move(metadata));
 }
 
 }  // namespace braid::cluster

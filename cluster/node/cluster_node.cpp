@@ -129,8 +129,7 @@ Task<void> ClusterNode::watch(std::uint32_t node) {
 /// Nothing is known of what it had in memory: all stops, as if the power had gone.
 void ClusterNode::gone(std::uint32_t node, const std::string& why) {
     if (ended_ || !gone_.insert(node).second) return;
-    const std::string text =
-        fmt::format("{} {}: the array stops on all nodes", name_of(node), why);
+    const std::string text = fmt::format("{} {}: the array stops on all nodes", name_of(node), why);
     log(Severity::error, text);
     bus_->session(node).give_up();
     for (const std::uint32_t other : others()) {
@@ -253,8 +252,7 @@ Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, cons
 }
 
 /// On the master: the array has given a disk a role.
-void ClusterNode::attach_from_array(MemberIndex member, std::unique_ptr<Disk> disk,
-                                    DataArea area) {
+void ClusterNode::attach_from_array(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
     const DiskPlace place = places_.at(disk.get());
     const DiskInfo info = disk->info();
     Words words{{"tell", "attach"},
@@ -284,7 +282,8 @@ Result<void> ClusterNode::attach_home(MemberIndex member, std::uint32_t number, 
     if (rows_->home.has(member)) rows_->home.suspend(member);
     attached_[member] = number;
     rows_->home.attach(member, std::make_unique<OwnDisk>(shelf_[number]), area);
-    disks_.set_data(number, area, area.begin.value + rows_->geometry.stripes * rows_->geometry.strip_size);
+    disks_.set_data(number, area,
+                    area.begin.value + rows_->geometry.stripes * rows_->geometry.strip_size);
     return {};
 }
 
@@ -299,8 +298,7 @@ void ClusterNode::attach_here(MemberIndex member, DiskPlace place, DiskInfo info
 }
 
 /// On the master: before any node works by it.
-Task<Result<void>> ClusterNode::prepare_home(MemberIndex member, const Disk& disk,
-                                             DataArea area) {
+Task<Result<void>> ClusterNode::prepare_home(MemberIndex member, const Disk& disk, DataArea area) {
     const DiskPlace place = places_.at(&disk);
     if (place.node == setup_.self) co_return attach_home(member, place.number, area);
     Words words = asking("prepare");
@@ -344,20 +342,19 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
     listener_ = &listener;
     rows_->homes->bind(own.members());
     fence_.epoch = configuration.version.epoch;
-    told_nodes_ = std::make_unique<ToldNodes>(ToldNodes::Setup{
-        talk_, others(), own,
-        [this](MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
-            attach_from_array(member, std::move(disk), area);
-        },
-        [this](MemberIndex member, const Disk& disk, DataArea area) {
-            return prepare_home(member, disk, area);
-        },
-        [this](const Configuration& wanted) { adopted_here(wanted); },
-        [this](const Configuration& now) { rows_->home.in_force(now); },
-        [this](MemberIndex member) { lost_here(member); }});
-    told_nodes_->tell_all({{"tell", "open"},
-                           {"fence", fence_.epoch},
-                           {"configuration", words_of(configuration)}});
+    told_nodes_ = std::make_unique<ToldNodes>(
+        ToldNodes::Setup{talk_, others(), own,
+                         [this](MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
+                             attach_from_array(member, std::move(disk), area);
+                         },
+                         [this](MemberIndex member, const Disk& disk, DataArea area) {
+                             return prepare_home(member, disk, area);
+                         },
+                         [this](const Configuration& wanted) { adopted_here(wanted); },
+                         [this](const Configuration& now) { rows_->home.in_force(now); },
+                         [this](MemberIndex member) { lost_here(member); }});
+    told_nodes_->tell_all(
+        {{"tell", "open"}, {"fence", fence_.epoch}, {"configuration", words_of(configuration)}});
     return *told_nodes_;
 }
 
@@ -383,9 +380,7 @@ Task<Result<void>> ClusterNode::begin_marks(IntentSettings settings,
     return told_nodes_->ask_all(words);
 }
 
-Task<Result<void>> ClusterNode::begin_serving() {
-    return told_nodes_->ask_all(asking("serve"));
-}
+Task<Result<void>> ClusterNode::begin_serving() { return told_nodes_->ask_all(asking("serve")); }
 
 /// Who is gone has nothing under way.
 Task<void> ClusterNode::drain() { (void)co_await told_nodes_->ask_all(asking("drain")); }
@@ -408,8 +403,7 @@ std::string ClusterNode::missing_nodes() const {
         for (const NetAddress& at : setup_.config.find(node)->addresses) {
             addresses.push_back(text_of(at));
         }
-        missing.push_back(
-            fmt::format("{} ({})", name_of(node), fmt::join(addresses, ", ")));
+        missing.push_back(fmt::format("{} ({})", name_of(node), fmt::join(addresses, ", ")));
     }
     return fmt::format("{}", fmt::join(missing, ", "));
 }
@@ -442,9 +436,10 @@ bool ClusterNode::cancel_start() {
 
 Task<Checked<std::unique_ptr<Array>>> ClusterNode::start() {
     if (setup_.array.readonly || setup_.array.force) {
-        co_return Refusal{"readonly=true and force=true are for one node alone: serve the array "
-                          "without config=, with all of its members",
-                          RefusalCode::invalid};
+        co_return Refusal{
+            "readonly=true and force=true are for one node alone: serve the array "
+            "without config=, with all of its members",
+            RefusalCode::invalid};
     }
     BRAID_CO_CHECK(co_await bus_->start());
     tasks_.spawn(say_who_is_missing());
@@ -664,8 +659,8 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
     Serving& serving = served_->serving();
     if (what == "adopted") co_return Words::object();
     if (what == "prepare") {
-        const MemberIndex member{static_cast<std::uint32_t>(
-            fields.number("member", rows_->geometry.member_count - 1))};
+        const MemberIndex member{
+            static_cast<std::uint32_t>(fields.number("member", rows_->geometry.member_count - 1))};
         const auto number = static_cast<std::uint32_t>(fields.number("number", ~std::uint32_t{0}));
         const DataArea area{{fields.number("begin")}};
         BRAID_CO_CHECK(fields.check());
@@ -689,9 +684,9 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
         co_return Words::object();
     }
     if (what == "serve") {
-        served_->log().tell(Severity::info, "started",
-                            fmt::format("serves the array that {} decides about",
-                                        name_of(master_)));
+        served_->log().tell(
+            Severity::info, "started",
+            fmt::format("serves the array that {} decides about", name_of(master_)));
         serves_ = true;
         begun_.set();
         co_return Words::object();
@@ -731,8 +726,8 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         if (rows_) co_return Refusal{"an array is open already"};
         fence_.epoch = fence;
         make_rows(Geometry::of(configuration));
-        served_owned_ = std::make_unique<ServedArray>(*this, std::move(configuration),
-                                                      setup_.array, *rows_->homes);
+        served_owned_ = std::make_unique<ServedArray>(*this, std::move(configuration), setup_.array,
+                                                      *rows_->homes);
         served_ = served_owned_.get();
         serving_ = &served_->serving();
         rows_->homes->bind(serving_->members());

@@ -163,8 +163,8 @@ class ClusterNode final : private BusListener,
     Talk talk_;
     DiskServer disks_;
     std::unique_ptr<Bus> bus_;
-    std::vector<std::shared_ptr<Disk>> shelf_;  // by number
-    std::map<const Disk*, DiskPlace> places_;   // of what the array was given
+    std::vector<std::shared_ptr<Disk>> shelf_;       // by number
+    std::map<const Disk*, DiskPlace> places_;        // of what the array was given
     std::map<MemberIndex, std::uint32_t> attached_;  // of members at home here, the disk's number
 
     std::set<std::uint32_t> here_;  // connected

@@ -129,9 +129,8 @@ Task<Checked<Unit>> ServedArray::remove_member(MemberName name) {
 
 Task<Checked<Unit>> ServedArray::add_member(std::unique_ptr<Disk> disk, Force force) {
     const std::uint32_t number = node_.shelve(std::move(disk));
-    return order({{"order", "add"},
-                  {"disk", node_.words_of_disk(number)},
-                  {"force", force == Force::yes}});
+    return order(
+        {{"order", "add"}, {"disk", node_.words_of_disk(number)}, {"force", force == Force::yes}});
 }
 
 Task<Checked<Unit>> ServedArray::replace_member(MemberName name, std::unique_ptr<Disk> disk,

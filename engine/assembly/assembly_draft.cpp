@@ -141,7 +141,7 @@ struct KnownIntent {
     bool usable{false};                // a record was found, and none that cannot be read
     std::vector<IntentEntry> entries;  // of the newest record of each node
     std::map<std::uint32_t, std::uint64_t> generations;  // of each node's
-    std::string trouble;               // for people: why it is not usable
+    std::string trouble;                                 // for people: why it is not usable
 };
 
 bool is_in_array(const IntentRecord& record, const Configuration& c) {

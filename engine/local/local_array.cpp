@@ -194,8 +194,8 @@ Task<Checked<Unit>> LocalArray::start() {
     BRAID_CO_TRY(const IntentSettings intent,
                  deciding_.recovery.plan_intent(before_.intent_hindrance));
     deciding_.writer.change(change::Intent{intent});
-    serving_.intent().start({configuration_.intent, before_.intent_generations[options_.node], before_.marked},
-                            tasks_);
+    serving_.intent().start(
+        {configuration_.intent, before_.intent_generations[options_.node], before_.marked}, tasks_);
     serving_.set_gates();
     deciding_.writer.change(change::InUse{true});
     if (!deciding_.unknown.list_doubt(away)) {
@@ -228,9 +228,8 @@ Task<Checked<Unit>> LocalArray::start() {
 
 Task<Checked<Unit>> LocalArray::begin_nodes() {
     if (options_.nodes == nullptr) co_return Unit{};
-    Result<void> begun =
-        co_await options_.nodes->begin_marks(
-            configuration_.intent, before_.intent_generations, before_.marked);
+    Result<void> begun = co_await options_.nodes->begin_marks(
+        configuration_.intent, before_.intent_generations, before_.marked);
     if (begun) begun = co_await options_.nodes->begin_serving();
     if (begun) co_return Unit{};
     co_return Refusal{"another node left while the array started; see the messages above"};

@@ -12,11 +12,11 @@
 #include <string>
 #include <vector>
 
-#include "tests/cluster/register_history.h"
 #include "engine/base/buffer.h"
 #include "engine/base/units.h"
 #include "engine/io/task.h"
 #include "engine/io_request.h"
+#include "tests/cluster/register_history.h"
 
 namespace braid::sim {
 

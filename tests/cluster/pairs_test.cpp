@@ -41,7 +41,8 @@ struct Setting {
     const char* name;
 };
 
-Task<void> carry_out(Clients<SimCluster>* clients, const Geometry* geometry, std::uint32_t node, What what) {
+Task<void> carry_out(Clients<SimCluster>* clients, const Geometry* geometry, std::uint32_t node,
+                     What what) {
     const std::uint64_t stripe = geometry->stripe_data_size();
     switch (what) {
         case What::sector:
