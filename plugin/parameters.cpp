@@ -254,6 +254,11 @@ Checked<Parameters> ParameterParser::complete() && {
             "readonly and force are for a node alone: serve the array without config=, "
             "with all of its members"};
     }
+    if (clustered && (parameters_.intent.on || parameters_.intent.region)) {
+        return Refusal{
+            "intent and intent_region are for a node alone: `braid intent` sets them for "
+            "all nodes"};
+    }
     if (parameters_.members.empty() && !clustered && !parameters_.help) {
         return Refusal{
             "no members given. Name the files or devices of the array: nbdkit braid PATH... "

@@ -103,6 +103,7 @@ void ClusterNode::connected(std::uint32_t node) {
 void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     here_.erase(node);
     here_changed_.set();
+    away_since_[node] = setup_.clock.now();
     if (stopping_ || ended_) return;
     log(Severity::warning, fmt::format("the connection to {} is over{}{}", name_of(node),
                                        why.empty() ? "" : ": ", why));
@@ -115,15 +116,20 @@ void ClusterNode::restarted(std::uint32_t node) {
 
 void ClusterNode::refused(const std::string& why) { log(Severity::warning, why); }
 
-/// Network trouble that passes is nobody's fault.
+/// Network trouble that passes is nobody's fault. One watches while it is away, however often.
 Task<void> ClusterNode::watch(std::uint32_t node) {
     if (watching_.contains(node)) co_return;
-    Timer timer(setup_.clock, Nanos{setup_.clock.now().value + patience.value});
-    watching_.emplace(node, &timer);
-    co_await timer;
-    watching_.erase(node);
-    if (here_.contains(node) || stopping_ || ended_) co_return;
-    gone(node, fmt::format("cannot be reached for {} s", patience.value / 1'000'000'000));
+    while (!here_.contains(node) && !stopping_ && !ended_) {
+        const Nanos end{away_since_[node].value + patience.value};
+        if (setup_.clock.now() >= end) {
+            gone(node, fmt::format("cannot be reached for {} s", patience.value / 1'000'000'000));
+            break;
+        }
+        Timer timer(setup_.clock, end);
+        watching_[node] = &timer;
+        co_await timer;
+        watching_.erase(node);
+    }
 }
 
 /// Nothing is known of what it had in memory: all stops, as if the power had gone.
@@ -483,6 +489,7 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_master() {
         co_await Array::open(setup_.ready, setup_.clock, std::move(disks), std::move(options));
     if (!opened) {
         listener_ = nullptr;
+        decider_ = nullptr;
         serving_ = nullptr;
         ended_ = true;
         Words words = asking("refuse");
@@ -493,6 +500,7 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_master() {
     serves_ = true;
     auto array = std::make_unique<DecidingArray>(*this, std::move(opened).value());
     array_ = array.get();
+    if (leave_asked_) tasks_.spawn(stop_array());
     co_return std::unique_ptr<Array>(std::move(array));
 }
 
@@ -537,8 +545,9 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
         const auto node = static_cast<std::uint32_t>(fields.number("node", nodes_max - 1));
         const std::string why = fields.text("why");
         BRAID_CO_CHECK(fields.check());
+        // Before an array is open nothing is lost with a node.
         const bool known = node != setup_.self && setup_.config.find(node) != nullptr;
-        if (known) gone(node, why);
+        if (known && rows_) gone(node, why);
         co_return Unit{};
     }
     BRAID_CO_CHECK(fields.check());
@@ -564,6 +573,7 @@ Checked<Unit> ClusterNode::told_by_slave(std::uint32_t from, const Words& words)
     if (what == "leave") {
         log(Severity::info,
             fmt::format("{} leaves, and so the array stops on all nodes", name_of(from)));
+        leave_asked_ = true;
         if (array_ != nullptr) tasks_.spawn(stop_array());
         return Unit{};
     }
@@ -585,8 +595,18 @@ Task<Checked<Words>> ClusterNode::asked_by_slave(std::uint32_t from, const Words
     WordFields fields(words);
     const std::string what = fields.text("ask");
     BRAID_CO_CHECK(fields.check());
-    if (array_ == nullptr) co_return Refusal{"there is no array yet"};
-    if (what == "rows") co_return co_await carry_out_asked(*decider_, rows_->geometry, words);
+    if (decider_ == nullptr) co_return Refusal{"there is no array yet"};
+    if (what == "rows") {
+        if (fields.text("are") == "doubtful") {
+            // Nodes stage all of a write or nothing: parity cannot come to be in doubt there, and
+            // if it did, no other node would know of it.
+            listener_->node_gone(
+                fmt::format("{} has rows whose parity is not known to be true", name_of(from)));
+            co_return Refusal{"the array stops"};
+        }
+        co_return co_await carry_out_asked(*decider_, rows_->geometry, words);
+    }
+    if (array_ == nullptr) co_return Refusal{"the array is only just starting", RefusalCode::busy};
     if (what == "order") co_return co_await order(from, words);
     co_return Refusal{"nothing is known by the name of " + what};
 }
@@ -612,7 +632,7 @@ Task<Checked<Words>> ClusterNode::order(std::uint32_t from, const Words& words) 
         BRAID_CO_CHECK(fields.check());
         BRAID_CO_TRY(std::unique_ptr<Disk> disk, remote_disk(from, *about));
         // Past the wrapper, which is for this node's own disks.
-        Array& inner = static_cast<DecidingArray*>(array_)->inner();
+        Array& inner = array_->inner();
         if (what == "add") done = co_await inner.add_member(std::move(disk), force);
         if (what == "replace") {
             done = co_await inner.replace_member(member, std::move(disk), force);

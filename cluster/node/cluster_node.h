@@ -31,6 +31,7 @@
 
 namespace braid::cluster {
 
+class DecidingArray;
 class ServedArray;
 
 class ClusterNode final : private BusListener,
@@ -170,6 +171,7 @@ class ClusterNode final : private BusListener,
     std::set<std::uint32_t> here_;  // connected
     Event here_changed_;
     Timer* saying_{nullptr};
+    std::map<std::uint32_t, Nanos> away_since_;
     std::map<std::uint32_t, Timer*> watching_;
     std::set<std::uint32_t> gone_;
     bool cancelled_{false};
@@ -185,7 +187,8 @@ class ClusterNode final : private BusListener,
     Serving* serving_{nullptr};  // of whichever array it is
     Decider* decider_{nullptr};
     NodesListener* listener_{nullptr};
-    Array* array_{nullptr};
+    DecidingArray* array_{nullptr};
+    bool leave_asked_{false};  // by another node
     // the others'
     std::unique_ptr<ServedArray> served_owned_;  // until start() gives it away
     ServedArray* served_{nullptr};

@@ -3,6 +3,7 @@
 // power, and stop.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <ostream>
 #include <string>
 
@@ -23,6 +24,8 @@ struct Shape {
                    << shape.members << " on " << shape.nodes << " nodes";
     }
 };
+
+const bool is_long = std::getenv("BRAID_LONG") != nullptr;
 
 std::vector<Shape> shapes(std::uint64_t seeds) {
     std::vector<Shape> all;
@@ -217,7 +220,7 @@ TEST_P(NodesTest, TwoLeaveAtOnce) {
     nodes_.stop(nodes_.nodes() - 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, NodesTest, testing::ValuesIn(shapes(6)));
+INSTANTIATE_TEST_SUITE_P(Shapes, NodesTest, testing::ValuesIn(shapes(is_long ? 300 : 6)));
 
 /// A new array on slow members has a resync to do, on all nodes' behalf.
 class DoubtfulNodesTest : public NodesTest {
@@ -244,7 +247,7 @@ TEST_P(DoubtfulNodesTest, AResyncRunsBesideClientsOfAllNodes) {
     nodes_.stop(0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, DoubtfulNodesTest, testing::ValuesIn(shapes(4)));
+INSTANTIATE_TEST_SUITE_P(Shapes, DoubtfulNodesTest, testing::ValuesIn(shapes(is_long ? 100 : 4)));
 
 }  // namespace
 }  // namespace braid::sim

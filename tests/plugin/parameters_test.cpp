@@ -67,6 +67,35 @@ TEST_F(ParametersTest, RelativePathsAreMadeAbsolute) {
     EXPECT_EQ(parameters->socket, path("s"));
 }
 
+TEST_F(ParametersTest, ANodeOfACluster) {
+    EXPECT_SAYS(refusal("node", "0"), "the nodes of a cluster are 1 to 31");
+    ParameterParser wrong;
+    EXPECT_FALSE(wrong.take("node", "32"));
+    ParameterParser word;
+    EXPECT_FALSE(word.take("node", "two"));
+    accept("config", path("cluster.toml"));
+    EXPECT_SAYS(refusal("config", "other"), "given twice");
+    const auto parameters = std::move(parser_).complete();
+    ASSERT_FALSE(parameters);
+    EXPECT_SAYS(parameters.error().text, "config= needs node=");
+}
+
+TEST_F(ParametersTest, WhatANodeOfAClusterIsNotTold) {
+    const auto completed = [](std::vector<std::pair<const char*, std::string>> given) {
+        ParameterParser parser;
+        for (const auto& [key, value] : given) EXPECT_TRUE(parser.take(key, value)) << key;
+        const auto parameters = std::move(parser).complete();
+        return parameters ? std::string("node " + std::to_string(parameters->node))
+                          : parameters.error().text;
+    };
+    EXPECT_EQ(completed({{"config", "c"}, {"node", "31"}}), "node 31");
+    EXPECT_SAYS(completed({{"node", "2"}}), "node= needs config=");
+    EXPECT_SAYS(completed({{"config", "c"}, {"node", "2"}, {"member", path("a")}}),
+                "stand in its file");
+    EXPECT_SAYS(completed({{"config", "c"}, {"node", "2"}, {"force", "true"}}), "a node alone");
+    EXPECT_SAYS(completed({{"config", "c"}, {"node", "2"}, {"intent", "off"}}), "braid intent");
+}
+
 TEST_F(ParametersTest, BareWords) {
     accept("member", "readonly");
     accept("member", path("a"));
