@@ -11,7 +11,7 @@ import threading
 
 import nbd
 
-from braid_system import (CLI, MIB, PLUGIN, Failed, check, end, end_of, main, need_tools, run, say, sha256_of,
+from braid_system import (CLI, MIB, PLUGIN, Failed, Server, check, end, end_of, main, need_tools, run, say, sha256_of,
                           server_environment, start, uri_of, wait_until)
 
 MEMBER = 64 * MIB
@@ -39,6 +39,17 @@ class Node:
 
     def log(self):
         return end_of(self.log_path)
+
+    def wait_for_end(self):
+        try:
+            status = self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            if not Server.is_stuck_in_exit(self):
+                raise Failed(f"node {self.number} did not stop\n{self.log()}") from None
+            self.process.kill()
+            self.process.wait()
+            return
+        check(status == 0, f"node {self.number} stopped with {status}\n{self.log()}")
 
     def serves(self):
         check(self.process.poll() is None,
@@ -82,8 +93,7 @@ class Cluster:
         for node in self.nodes:
             node.process.terminate()
         for node in self.nodes:
-            status = node.process.wait(60)
-            check(status == 0, f"node {node.number} stopped with {status}\n{node.log()}")
+            node.wait_for_end()
 
     def check_parity(self):
         done = run(CLI, "check", *self.paths)
@@ -168,7 +178,8 @@ def copied_in_and_out(world, level):
     image = world.random_file(size)
     load = world.background(
         ["fio", "--name=load", "--ioengine=nbd", f"--uri={cluster.nodes[2].uri}", "--rw=randrw", "--bs=4k",
-         "--iodepth=8", f"--offset={2 * size}", f"--size={size}", "--verify=crc32c", "--verify_backlog=64", "--verify_state_save=0",
+         "--iodepth=8", f"--offset={2 * size}", f"--size={size}", "--verify=crc32c", "--verify_backlog=64",
+         "--verify_state_save=0",
          "--loops=100", "--output=/dev/null"])
     target = cluster.nodes[0].connect()
     with open(image, "rb") as file:
@@ -202,7 +213,8 @@ def two_writers_verify(world, level):
         jobs.append(world.background(
             ["fio", "--name=half", "--ioengine=nbd", f"--uri={cluster.nodes[number].uri}", "--rw=write:64k",
              "--bs=64k", "--iodepth=8", f"--offset={number * 64}k", "--size=48m", "--io_size=24m", "--loops=4",
-             "--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0", f"--output={world.unique('fio.txt')}"]))
+             "--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0",
+             f"--output={world.unique('fio.txt')}"]))
     for job in jobs:
         check(job.wait(100) == 0, "fio verifies what it wrote")
     cluster.stop()
@@ -232,7 +244,7 @@ def a_node_is_killed(world, level):
     for node in others:
         node.process.terminate()
     for node in others:
-        node.process.wait(60)
+        node.wait_for_end()
     cluster.start()
     for node in cluster.nodes:
         client = node.connect()
