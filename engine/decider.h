@@ -74,6 +74,9 @@ class Decider {
     /// Every byte of these rows was read after all, or written anew: flushes, and takes them off
     /// the list, durably. Errc::full: the list has no room for the pieces that would be left.
     virtual Task<Result<void>> rows_known(std::vector<BadRange> rows) = 0;
+    /// Parity of these rows was made true on this node: before that is answered whoever decides
+    /// knows it, so that no loss lists them. At once where he sees what is in doubt here himself.
+    virtual Task<Result<void>> rows_true(WindowPlace, RowMask) { co_return Result<void>{}; }
     /// A write of rows was refused: they, or others of the same rows, lay on lost members, and
     /// parity cannot hold the one without the other. `together`: strips of which these rows can be
     /// written in one request.

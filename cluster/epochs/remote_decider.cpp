@@ -57,6 +57,7 @@ void RemoteDecider::tell_failed(const char* what, MemberIndex member, int os_err
 Task<Result<void>> RemoteDecider::losses_durable() {
     while (members_->owes()) {
         if (members_->failed()) co_return Error{Errc::failed, "array"};
+        if (ended_) co_return Error{Errc::fenced, "array"};
         co_await changed_.next();
     }
     co_return Result<void>{};
@@ -64,6 +65,7 @@ Task<Result<void>> RemoteDecider::losses_durable() {
 
 /// As many as a message holds at a time.
 Task<Result<void>> RemoteDecider::ask_rows(const char* are, std::vector<BadRange> rows) {
+    if (rows.empty() && std::string_view(are) == "known") co_return Result<void>{};
     for (std::size_t at = 0; at == 0 || at < rows.size(); at += ranges_told_max) {
         const std::size_t end = std::min(rows.size(), at + ranges_told_max);
         std::vector<BadRange> some(rows.data() + at, rows.data() + end);
@@ -84,6 +86,16 @@ Task<Result<void>> RemoteDecider::ask_some(const char* are, std::vector<BadRange
     if (!fields.check()) co_return Error{Errc::failed, "decider"};
     if (fields.flag("done")) co_return Result<void>{};
     co_return Error{static_cast<Errc>(code), "decider", os_error};
+}
+
+Task<Result<void>> RemoteDecider::rows_true(WindowPlace place, RowMask rows) {
+    Words words = asking("true");
+    words["stripe"] = raw(place.stripe);
+    words["window"] = place.window;
+    words["rows"] = rows;
+    const Checked<Words> taken = co_await talk_.ask(master_, words);
+    if (!taken) co_return Error{Errc::failed, "decider"};
+    co_return Result<void>{};
 }
 
 void RemoteDecider::write_refused(WindowPlace place, RowMask rows, RoleSet together) {
@@ -121,7 +133,7 @@ Checked<Unit> carry_out_told(Decider& decider, const Geometry& geometry, const W
         const RowMask rows = fields.number("rows");
         const std::uint64_t bits =
             fields.number("together", RoleSet::first(geometry.member_count).bits());
-        if ((rows & ~row_range(0, geometry.window_rows)) != 0) {
+        if (rows == 0 || (rows & ~row_range(0, geometry.window_rows)) != 0) {
             fields.is_wrong("rows", "of a window");
         }
         BRAID_CHECK(fields.check());
@@ -132,12 +144,29 @@ Checked<Unit> carry_out_told(Decider& decider, const Geometry& geometry, const W
     return Refusal{"nothing is known by this name"};
 }
 
+/// A row that was listed meanwhile, with a member that was lost, is not known any more.
+Checked<Words> take_true_rows(Members& members, const Geometry& geometry, const Words& words) {
+    WordFields fields(words);
+    WindowPlace place;
+    place.stripe = StripeIndex{fields.number("stripe", geometry.stripes - 1)};
+    place.window =
+        static_cast<std::uint32_t>(fields.number("window", geometry.windows_per_stripe() - 1));
+    const RowMask rows = fields.number("rows");
+    if (rows == 0 || (rows & ~row_range(0, geometry.window_rows)) != 0) {
+        fields.is_wrong("rows", "of a window");
+    }
+    BRAID_CHECK(fields.check());
+    members.rows_true(place, rows);
+    return Words::object();
+}
+
 Task<Checked<Words>> carry_out_asked(Decider& decider, const Geometry& geometry,
                                      const Words& words) {
     WordFields fields(words);
     const std::string are = fields.text("are");
     BRAID_CO_CHECK(fields.check());
     BRAID_CO_TRY(std::vector<BadRange> rows, rows_of(words, geometry));
+    if (rows.empty() && are == "known") co_return Refusal{"no row is known"};
     Result<void> result = Error{Errc::unsupported, "decider"};
     if (are == "doubtful") result = co_await decider.rows_doubtful(std::move(rows));
     if (are == "unknown") result = co_await decider.rows_unknown(std::move(rows));

@@ -21,6 +21,11 @@ class RemoteDecider final : public Decider {
     void bind(const Members& members) { members_ = &members; }
     /// Something became durable, or never will: who waits for losses looks again.
     void look_again() { changed_.set(); }
+    /// The array has ended: nothing becomes durable any more.
+    void end() {
+        ended_ = true;
+        changed_.set();
+    }
 
     void read_failed(MemberIndex member, int os_error) override {
         tell_failed("read", member, os_error);
@@ -41,6 +46,7 @@ class RemoteDecider final : public Decider {
     Task<Result<void>> rows_known(std::vector<BadRange> rows) override {
         return ask_rows("known", std::move(rows));
     }
+    Task<Result<void>> rows_true(WindowPlace place, RowMask rows) override;
     void write_refused(WindowPlace place, RowMask rows, RoleSet together) override;
     void walk_begun(const WalkOrder&) override { BRAID_REQUIRE(false && "no walk runs here"); }
     void walk_passed() override { BRAID_REQUIRE(false && "no walk runs here"); }
@@ -62,6 +68,7 @@ class RemoteDecider final : public Decider {
     std::uint32_t master_;
     const Members* members_{nullptr};
     Event changed_;
+    bool ended_{false};
 };
 
 /// What a RemoteDecider told, for the one who decides. A refusal: it is no such message.
@@ -69,5 +76,7 @@ Checked<Unit> carry_out_told(Decider& decider, const Geometry& geometry, const W
 /// What it asked; the answer is for it.
 Task<Checked<Words>> carry_out_asked(Decider& decider, const Geometry& geometry,
                                      const Words& words);
+/// Rows that another node made true, taken out of what is in doubt here.
+Checked<Words> take_true_rows(Members& members, const Geometry& geometry, const Words& words);
 
 }  // namespace braid::cluster

@@ -55,8 +55,8 @@ Task<Result<void>> ToldNodes::adopted() { return ask_all(asking("adopted")); }
 
 void ToldNodes::member_lost(MemberIndex member, MemberState state) {
     setup_.own.member_lost(member, state);
-    setup_.lost_here(member);
     tell_all({{"tell", "lost"}, {"member", raw(member)}, {"state", std::string(text_of(state))}});
+    setup_.lost_here(member);
 }
 
 /// It is older than what was adopted last, perhaps: so it goes as it is.
@@ -116,8 +116,11 @@ void ToldNodes::set_region(std::uint64_t region) {
 }
 
 Task<Result<void>> ToldNodes::begin_marks() {
-    BRAID_CO_CHECK(co_await setup_.own.begin_marks());
-    co_return co_await ask_all(asking("mark"));
+    Result<void> begun = co_await setup_.own.begin_marks();
+    if (begun) begun = co_await ask_all(asking("mark"));
+    // Marks of some nodes only are none: the configuration says what all do.
+    if (!begun) end_marks();
+    co_return begun;
 }
 
 void ToldNodes::end_marks() {

@@ -35,9 +35,8 @@ void Home::attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area)
     at.changes = 1;  // of whoever had it before
 }
 
-DeviceOffset Home::offset_of(MemberIndex member, WindowIndex window, std::uint32_t row) const {
-    return members_.at(member).area.on_device(
-        geometry_.row_offset(geometry_.window_place(window), row));
+DeviceOffset Home::offset_of(const Member& member, WindowIndex window, std::uint32_t row) const {
+    return member.area.on_device(geometry_.row_offset(geometry_.window_place(window), row));
 }
 
 void Home::answer(NodeBoot whom, HomeReply* reply, DriveResult result) {
@@ -107,6 +106,7 @@ void Home::take(HomeCommand command, HomeReply* reply) {
             locking_.insert_or_assign(command.id, reply);
             return;
         case HomeCommandKind::unlock:
+            if (walker_ && *walker_ != command.id.from.node) command.rebuilt.clear();
             for (const Rebuilt& at : command.rebuilt) {
                 rebuilt_[at.member] = std::max(rebuilt_[at.member], at.upto);
             }
@@ -189,14 +189,16 @@ int Home::unapplied_error(std::optional<MemberIndex> member) const {
     return 0;
 }
 
+/// Of the member as it was then: its role may have another disk when this one has answered.
 Task<void> Home::apply(EntryNumber entry, Stage stage) {
+    Member& member = members_.at(stage.member);  // its address stays
     int error = 0;
     // The content stays where it is, also as an orphan.
     if (const auto content = contents_.find(entry); content != contents_.end()) {
-        error = co_await write_content(stage, content->second);
+        error = co_await write_content(member, stage, content->second);
     }
-    if (error != 0 && error != ENOSPC) give_up(stage.member, error);
-    if (is_suspended(stage.member)) {  // the book does not wait for it any more
+    if (error != 0 && error != ENOSPC && !member.suspended) give_up(stage.member, error);
+    if (member.suspended) {  // the book does not wait for it any more
         if (const auto orphan = orphans_.find(entry); orphan != orphans_.end()) {
             free_memory(orphan->second);
             orphans_.erase(orphan);
@@ -204,7 +206,7 @@ Task<void> Home::apply(EntryNumber entry, Stage stage) {
         co_return;
     }
     if (error == 0) {
-        ++members_.at(stage.member).changes;
+        ++member.changes;
         forget_content(entry);
         unapplied_.erase(entry);
         Effects effects;
@@ -293,8 +295,7 @@ void Home::suspend(MemberIndex member) {
 }
 
 /// @return 0, or an errno
-Task<int> Home::write_content(const Stage& stage, const Content& content) {
-    const Member& member = members_.at(stage.member);
+Task<int> Home::write_content(const Member& member, const Stage& stage, const Content& content) {
     const bool is_zero = content.bytes.size() == 0;
     std::array<DiskOp, window_rows_max> ops;
     bool zero = is_zero;
@@ -305,7 +306,7 @@ Task<int> Home::write_content(const Stage& stage, const Content& content) {
             DiskOp& op = ops[used++] = DiskOp{};
             op.kind = zero ? DiskOpKind::zero : DiskOpKind::write;
             op.may_free = content.may_free;
-            op.offset = offset_of(stage.member, stage.at.window, row).value;
+            op.offset = offset_of(member, stage.at.window, row).value;
             op.size = count * row_size;
             const std::byte* from = is_zero
                                         ? zero_window().data()
@@ -318,7 +319,7 @@ Task<int> Home::write_content(const Stage& stage, const Content& content) {
         for (std::uint32_t i = 0; i != used; ++i) {
             if (ops[i].os_error != 0) error = ops[i].os_error;
         }
-        if (!zero || error != EOPNOTSUPP) co_return error;
+        if (!zero || error != EOPNOTSUPP || member.suspended) co_return error;
         zero = false;  // the disk cannot: zeros are written
     }
 }
@@ -349,9 +350,10 @@ Task<void> Home::read(HomeCommand command, HomeReply* reply) {
 /// Rows in one piece.
 Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, EntryNumber before,
                                     std::byte* into) {
+    const Member& was = members_.at(member);  // its role may have another disk later
     std::optional<std::vector<RowBook::Source>> sources;
     for (;;) {
-        if (is_suspended(member) && !BRAID_MUTANT(suspended_member_read)) co_return lost();
+        if (was.suspended && !BRAID_MUTANT(suspended_member_read)) co_return lost();
         const WaiterNumber number{next_waiter_++};
         Event told;
         waiting_.emplace(number, &told);
@@ -389,13 +391,13 @@ Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, EntryNumb
     DiskGroup group;
     for_each_run(on_disk, [&](std::uint32_t row, std::uint32_t count) {
         DiskOp& op = ops[used++];
-        op.offset = offset_of(member, at.window, row).value;
+        op.offset = offset_of(was, at.window, row).value;
         op.size = count * row_size;
         op.data = into + (row - first) * row_size;
-        submit(*members_.at(member).disk, group, op);
+        submit(*was.disk, group, op);
     });
     co_await group;
-    if (is_suspended(member) && !BRAID_MUTANT(suspended_member_read)) co_return lost();
+    if (was.suspended && !BRAID_MUTANT(suspended_member_read)) co_return lost();
     for (std::uint32_t i = 0; i != used; ++i) {
         if (ops[i].os_error != 0) co_return failed(ops[i].os_error);
     }
@@ -474,7 +476,8 @@ Task<void> Home::flush_device(MemberIndex member) {
     if (op.ok()) {
         at.flushed = std::max(at.flushed, covered);
     } else {
-        give_up(member, op.os_error);  // what it lost no later one makes durable
+        // What it lost no later one makes durable.
+        if (!at.suspended) give_up(member, op.os_error);
     }
     at.flush_over.set();
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -51,6 +52,9 @@ class Home {
     /// The member takes nothing any more, and gives nothing. What was staged on it happens without
     /// it, and nobody waits for its disk, but for the bytes that it is just being given.
     void suspend(MemberIndex member);
+    /// Rebuilds run on this node: what others say of how far one is may be of an older one. None: on
+    /// any node.
+    void set_walker(std::uint32_t node) { walker_ = node; }
     /// The array has stopped, as if the power had gone: all who wait are refused, and so is whatever
     /// comes.
     void stop();
@@ -105,8 +109,8 @@ class Home {
     Task<void> flush(HomeCommand command, HomeReply* reply);
     Task<DriveResult> flush_member(MemberIndex member);
     Task<void> apply(EntryNumber entry, Stage stage);
-    Task<int> write_content(const Stage& stage, const Content& content);
-    DeviceOffset offset_of(MemberIndex member, WindowIndex window, std::uint32_t row) const;
+    Task<int> write_content(const Member& member, const Stage& stage, const Content& content);
+    DeviceOffset offset_of(const Member& member, WindowIndex window, std::uint32_t row) const;
 
     const Geometry& geometry_;
     TaskGroup& tasks_;
@@ -124,6 +128,7 @@ class Home {
     std::map<MemberIndex, WindowIndex> rebuilt_;  // by what was unlocked here
     std::uint64_t next_waiter_{1};
     bool stopped_{false};
+    std::optional<std::uint32_t> walker_;
     std::map<NodeBoot, std::uint64_t>
         memory_of_;  // bytes of contents and orphans, by whose they are
 };

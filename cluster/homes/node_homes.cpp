@@ -142,8 +142,20 @@ void NodeHomes::unlock(LockId lock) {
     const Locked locked = std::move(at->second);
     locks_.erase(at);
     command.rebuilt = rebuilds();
-    send(locked.authority, command, nullptr);
+    if (losing_.empty()) {
+        send(locked.authority, std::move(command), nullptr);
+    } else {
+        held_unlocks_.emplace_back(locked.authority, std::move(command));
+    }
     give_back(locked.credit);
+}
+
+void NodeHomes::loss_is_known(MemberIndex member) {
+    losing_.remove(member);
+    if (!losing_.empty()) return;
+    for (auto& [authority, command] : std::exchange(held_unlocks_, {})) {
+        send(authority, std::move(command), nullptr);
+    }
 }
 
 std::vector<Rebuilt> NodeHomes::rebuilds() const {
@@ -184,8 +196,12 @@ struct NodeHomes::Poll final : HomeReply {
     std::uint32_t home;
     bool under_way{false};
     void answered(const HomeAnswer& told) override {
-        under_way = false;
+        // While it is dealt with it is not asked again: where it is answered at once, as of a home
+        // that has stopped, that would not end.
         homes.polled(home, told);
+        homes.poll();
+        under_way = false;
+        if (told.result.ok()) homes.poll();
     }
 };
 
@@ -251,7 +267,6 @@ void NodeHomes::polled(std::uint32_t home, const HomeAnswer& answer) {
             wait->over.set();
         }
     }
-    poll();
 }
 
 void NodeHomes::give_back(std::uint32_t home, Credit credit) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "cluster/homes/credits.h"
@@ -44,11 +45,18 @@ class NodeHomes final : public RowHomes {
     /// Locks are taken where the members are at home now, and nowhere else until the next fence;
     /// before the first lock.
     void fix_authorities() { authority_of_ = home_of_; }
+    /// This node works without the member, and its home may still work with it: what is unlocked from
+    /// now on nobody else gets before the home has heard. Else the home's own node could go by what
+    /// the member has of a row that was written without it.
+    void loss_begins(MemberIndex member) { losing_.add(member); }
+    /// The home has heard, or is gone.
+    void loss_is_known(MemberIndex member);
     /// A drive for Members that sends what is wanted to the member's home.
     /// @param info      of the device behind it
     /// @param metadata  where what lies in front of the data is read and written; none: nobody does
     std::unique_ptr<Drive> drive(MemberIndex member, DiskInfo info, DataArea area,
                                  std::unique_ptr<Disk> metadata = nullptr);
+    std::uint32_t home_of(MemberIndex member) const { return home_of_[raw(member)]; }
     static constexpr std::uint32_t no_home = ~std::uint32_t{0};
 
     Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode) override;
@@ -106,6 +114,8 @@ class NodeHomes final : public RowHomes {
     std::vector<std::uint32_t> authority_of_;  // by member whose role's locks those are
     OwnWrites writes_;
     std::map<LockId, Locked> locks_;
+    MemberSet losing_;
+    std::vector<std::pair<std::uint32_t, HomeCommand>> held_unlocks_;  // and their authorities
     std::uint64_t last_claim_{0};
     Credits credits_;
     std::map<CreditTicket, CreditWait*> credit_waits_;

@@ -14,6 +14,7 @@
 #include "cluster/node/served_array.h"
 #include "engine/base/limits.h"
 #include "engine/base/os_error.h"
+#include "engine/metadata/config_check.h"
 #include "engine/metadata/intent_record.h"
 
 namespace braid::cluster {
@@ -29,6 +30,7 @@ ClusterNode::Rows::Rows(ClusterNode& node, const Geometry& the_geometry)
       home(geometry, tasks, node),
       server(home, geometry, node.fence_) {
     server.bind(*node.bus_);
+    home.set_walker(node.master_);
     NodeHomes::Setup setup{geometry, {node.setup_.self, node.setup_.boot}, {}, {}};
     for (const NodePlan& plan : node.setup_.config.nodes) {
         if (plan.id == node.setup_.self) {
@@ -104,14 +106,15 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     here_.erase(node);
     here_changed_.set();
     away_since_[node] = setup_.clock.now();
+    if (ended_) bus_->session(node).give_up();
     if (stopping_ || ended_) return;
     log(Severity::warning, fmt::format("the connection to {} is over{}{}", name_of(node),
                                        why.empty() ? "" : ": ", why));
-    if (rows_) tasks_.spawn(watch(node));
+    if (rows_ || opening_) tasks_.spawn(watch(node));
 }
 
 void ClusterNode::restarted(std::uint32_t node) {
-    if (rows_) gone(node, "has begun anew, and lost what it had in memory");
+    if (rows_ || opening_) gone(node, "has begun anew, and lost what it had in memory");
 }
 
 void ClusterNode::refused(const std::string& why) { log(Severity::warning, why); }
@@ -211,7 +214,7 @@ std::unique_ptr<Disk> ClusterNode::own_disk(std::unique_ptr<Disk> disk) {
 Words ClusterNode::words_of_disk(std::uint32_t number) const {
     const DiskInfo& info = shelf_[number]->info();
     return {{"number", number},
-            {"path", info.path},
+            {"path", path_to_keep(info.path)},
             {"size", info.size},
             {"zero_fast", info.zero_fast},
             {"zero_kept_fast", info.zero_kept_fast},
@@ -281,7 +284,12 @@ void ClusterNode::attach_from_array(MemberIndex member, std::unique_ptr<Disk> di
 }
 
 Result<void> ClusterNode::attach_home(MemberIndex member, std::uint32_t number, DataArea area) {
-    if (number >= shelf_.size()) return Error{Errc::invalid, "disk"};
+    if (number >= shelf_.size() || !is_row_aligned(area.begin)) return Error{Errc::invalid, "disk"};
+    const std::uint64_t strips = rows_->geometry.stripes * rows_->geometry.strip_size;
+    const std::uint64_t size = shelf_[number]->info().size;
+    if (area.begin.value > size || strips > size - area.begin.value) {
+        return Error{Errc::invalid, "disk"};
+    }
     if (const auto at = attached_.find(member); at != attached_.end() && at->second == number) {
         return {};
     }
@@ -316,9 +324,24 @@ Task<Result<void>> ClusterNode::prepare_home(MemberIndex member, const Disk& dis
     co_return Result<void>{};
 }
 
+/// The member's home has to take nothing for it before any lock goes from one who works without it
+/// to one who does not.
 void ClusterNode::lost_here(MemberIndex member) {
-    if (rows_->home.has(member)) rows_->home.suspend(member);
     attached_.erase(member);
+    const bool is_home = rows_->home.has(member);
+    if (is_home) rows_->home.suspend(member);
+    if (!is_home) rows_->homes->loss_begins(member);
+    if (is_master()) tasks_.spawn(tell_home_of_loss(member));
+}
+
+Task<void> ClusterNode::tell_home_of_loss(MemberIndex member) {
+    const std::uint32_t home = setup_.config.nodes[rows_->homes->home_of(member)].id;
+    // Answered when it has done what it was told before. Where it is gone the array stops.
+    if (home != setup_.self) (void)co_await talk_.ask(home, asking("adopted"));
+    rows_->homes->loss_is_known(member);
+    Words words = telling("unusable");
+    words["member"] = raw(member);
+    told_nodes_->tell_all(words);
 }
 
 void ClusterNode::adopted_here(const Configuration& wanted) { rows_->home.adopt(wanted); }
@@ -359,9 +382,18 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                          [this](const Configuration& wanted) { adopted_here(wanted); },
                          [this](const Configuration& now) { rows_->home.in_force(now); },
                          [this](MemberIndex member) { lost_here(member); }});
+    if (!gone_.empty()) tasks_.spawn(stop_what_lacks_a_node());
     told_nodes_->tell_all(
         {{"tell", "open"}, {"fence", fence_.epoch}, {"configuration", words_of(configuration)}});
     return *told_nodes_;
+}
+
+/// It left while its disks were read: the array is only just being put together.
+Task<void> ClusterNode::stop_what_lacks_a_node() {
+    if (listener_ != nullptr) {
+        listener_->node_gone(fmt::format("{} left as the array began", name_of(*gone_.begin())));
+    }
+    co_return;
 }
 
 Task<Result<void>> ClusterNode::begin_marks(IntentSettings settings,
@@ -415,7 +447,7 @@ std::string ClusterNode::missing_nodes() const {
 }
 
 Task<void> ClusterNode::say_who_is_missing() {
-    for (Nanos pause = seconds(10); !cancelled_ && !rows_ && !missing_nodes().empty();
+    for (Nanos pause = seconds(10); !cancelled_ && !stopping_ && !rows_ && !missing_nodes().empty();
          pause = seconds(60)) {
         log(Severity::info, "waits for " + missing_nodes());
         Timer timer(setup_.clock, Nanos{setup_.clock.now().value + pause.value});
@@ -480,8 +512,10 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_master() {
     std::vector<std::unique_ptr<Disk>> disks;
     for (bool gathered = false; !gathered;) {
         BRAID_CO_CHECK(co_await wait_for_nodes());
+        opening_ = true;  // what is read of disks from now on has to be of all of them
         disks.clear();
         BRAID_CO_TRY(gathered, co_await gather_disks(&disks));
+        if (!gone_.empty()) co_return Refusal{"a node left as the array began; start it again"};
     }
     ArrayOptions options = setup_.array;
     options.nodes = this;
@@ -596,6 +630,9 @@ Task<Checked<Words>> ClusterNode::asked_by_slave(std::uint32_t from, const Words
     const std::string what = fields.text("ask");
     BRAID_CO_CHECK(fields.check());
     if (decider_ == nullptr) co_return Refusal{"there is no array yet"};
+    if (what == "true") {
+        co_return take_true_rows(serving_->members(), rows_->geometry, words);
+    }
     if (what == "rows") {
         if (fields.text("are") == "doubtful") {
             // Nodes stage all of a write or nothing: parity cannot come to be in doubt there, and
@@ -688,6 +725,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
         co_return Words::object();
     }
     if (what == "begin_marks") {
+        if (std::exchange(marks_begun_, true)) co_return Refusal{"marks have begun already"};
         IntentSettings settings;
         settings.on = fields.flag("on");
         settings.region = fields.number("region");
@@ -712,6 +750,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
         co_return Words::object();
     }
     if (what == "mark") {
+        if (serving.marks()) co_return Words::object();
         const Result<void> begun = co_await serving.begin_marks();
         if (!begun) co_return Refusal{std::string(begun.error().text())};
         co_return Words::object();
@@ -724,6 +763,8 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
     if (what == "end") {
         const bool clean = fields.flag("clean");
         BRAID_CO_CHECK(fields.check());
+        // While the homes are still there: what it does by itself may be on its way to them.
+        co_await served_->end_tasks();
         ended_ = true;
         served_->log().tell(clean ? Severity::info : Severity::error, "stopped",
                             clean ? "the array has stopped on all nodes, cleanly"
@@ -814,6 +855,12 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         BRAID_CO_CHECK(fields.check());
         serving.member_lost(which, *state);
         lost_here(which);
+        co_return Unit{};
+    }
+    if (what == "unusable") {
+        const MemberIndex which = member();
+        BRAID_CO_CHECK(fields.check());
+        rows_->homes->loss_is_known(which);
         co_return Unit{};
     }
     if (what == "in_force") {

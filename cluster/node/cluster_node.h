@@ -144,6 +144,7 @@ class ClusterNode final : private BusListener,
     void attach_here(MemberIndex member, DiskPlace place, DiskInfo info, DataArea area,
                      std::unique_ptr<Disk> metadata);
     void lost_here(MemberIndex member);
+    Task<void> tell_home_of_loss(MemberIndex member);
     void adopted_here(const Configuration& wanted);
 
     void gone(std::uint32_t node, const std::string& why);
@@ -154,6 +155,7 @@ class ClusterNode final : private BusListener,
     Task<Checked<Words>> asked_by_master(const Words& words);
     Checked<Unit> told_by_slave(std::uint32_t from, const Words& words);
     Task<void> stop_array();
+    Task<void> stop_what_lacks_a_node();
     Task<Checked<Unit>> told_by_master(const Words& words);
     Task<Checked<Words>> order(std::uint32_t from, const Words& words);
 
@@ -175,6 +177,7 @@ class ClusterNode final : private BusListener,
     std::map<std::uint32_t, Timer*> watching_;
     std::set<std::uint32_t> gone_;
     bool cancelled_{false};
+    bool opening_{false};  // the master reads the nodes' disks
     bool stopping_{false};
     bool leaving_{false};  // this node's server has been told to stop
     bool ended_{false};    // the array, everywhere
@@ -194,6 +197,7 @@ class ClusterNode final : private BusListener,
     ServedArray* served_{nullptr};
     std::optional<Refusal> refused_;
     bool serves_{false};
+    bool marks_begun_{false};
     std::vector<IntentEntry> marked_;
     Event begun_;
 };

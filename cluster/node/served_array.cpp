@@ -57,7 +57,7 @@ Checked<Unit> ServedArray::check_same(const Configuration& other) const {
 Task<void> ServedArray::end_tasks() {
     serving_.stop();
     serving_.members().note_quiet();
-    decider_.look_again();
+    decider_.end();
     co_await tasks_.join();
 }
 

@@ -71,7 +71,9 @@ Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
         }
     }
     if (at.loss_version != context.members.loss_version()) co_return Error{Errc::cancelled, "row"};
+    const bool told = context.homes != nullptr && !context.members.doubt().empty();
     context.members.rows_true(at.place, at.rows);
+    if (told) co_return co_await context.decider.rows_true(at.place, at.rows);
     co_return Result<void>{};
 }
 

@@ -320,14 +320,18 @@ std::vector<BadRange> StripeJob::healed_rows() const {
 }
 
 /// Parity of these rows was computed from all data strips, and is on the members.
-void StripeJob::note_true_rows() const {
+RowMask StripeJob::note_true_rows() const {
+    RowMask noted = 0;
     for (std::uint32_t i = 0; i != group_count; ++i) {
         const RowGroup& group = groups[i];
         const bool early = BRAID_MUTANT(doubt_left_early);
         if (early) context.members.rows_true(place(), row_range(0, context.geometry.window_rows));
-        if (!group.parity_true && group.renews_parity())
+        if (!group.parity_true && group.renews_parity()) {
             context.members.rows_true(place(), group.rows);
+            noted |= group.rows;
+        }
     }
+    return noted;
 }
 
 // ---- writes that failed on a member that is kept --------------------------------------------

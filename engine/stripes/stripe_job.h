@@ -78,7 +78,8 @@ struct StripeJob {
     void count_methods() const;
     bool covers_bad_rows_in_part() const;
     std::vector<BadRange> healed_rows() const;
-    void note_true_rows() const;
+    /// Gives those rows.
+    RowMask note_true_rows() const;
     RowMask rows_with_parity() const;
     RoleSet kept_of(RoleSet failed) const;
     void fit_parity(Role role, std::uint32_t row, const std::byte* now);

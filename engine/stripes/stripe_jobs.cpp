@@ -240,7 +240,10 @@ Task<Result<void>> StripeJobs::run(StripeJob* job, Result<void> marked,
         if (context.homes != nullptr) co_return error;  // parity is true as it is
         co_return co_await fit_rows(job, error);
     }
-    job->note_true_rows();
+    const RowMask now_true = job->note_true_rows();
+    if (now_true != 0 && context.homes != nullptr) {
+        BRAID_CO_CHECK(co_await context.decider.rows_true(job->place(), now_true));
+    }
     // Looked up now: the list may have grown since, by what this job has just made good. It changes
     // under the rows' lock; the losses that are owed are durable before it does.
     if (std::vector<BadRange> healed = job->healed_rows(); !healed.empty()) {

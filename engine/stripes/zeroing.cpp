@@ -164,9 +164,12 @@ Task<Result<void>> zero_stripes(StripeContext context, StripeSpan span) {
                 BRAID_CO_CHECK(told);
                 co_return done.error();
             }
+            const bool told = context.homes != nullptr && !context.members.doubt().empty();
+            const RowMask all = row_range(0, context.geometry.window_rows);
             for (WindowIndex at = number; at != zeroed.end; ++at) {
-                context.members.rows_true(context.members.window_place(at),
-                                          row_range(0, context.geometry.window_rows));
+                const WindowPlace here = context.members.window_place(at);
+                context.members.rows_true(here, all);
+                if (told) BRAID_CO_CHECK(co_await context.decider.rows_true(here, all));
             }
             if (!context.bad.empty()) {
                 BRAID_CO_CHECK(co_await zeroes_known(context, zeroed));
