@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <ostream>
 #include <string>
 
@@ -220,6 +221,19 @@ TEST_P(NodesTest, TwoLeaveAtOnce) {
     nodes_.stop(nodes_.nodes() - 1);
 }
 
+TEST_P(NodesTest, AStartThatIsRefusedEndsOnAllNodes) {
+    for (std::uint32_t member = 0; member != GetParam().members; ++member) {
+        Buffer& content = nodes_.platter(member).content;
+        std::memset(content.data(), 0, content.size());
+    }
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) nodes_.begin(node);
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        nodes_.run_until([&] { return nodes_.has_begun(node); }, "the start is over");
+        EXPECT_NE(nodes_.refusal(node), "") << "there is no array";
+    }
+    nodes_.end_servers();
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, NodesTest, testing::ValuesIn(shapes(is_long ? 300 : 6)));
 
 /// A new array on slow members has a resync to do, on all nodes' behalf.
@@ -245,6 +259,23 @@ TEST_P(DoubtfulNodesTest, AResyncRunsBesideClientsOfAllNodes) {
     nodes_.platter(0).dead = true;
     clients_.check(nodes_.nodes());
     nodes_.stop(0);
+}
+
+/// What a node that does not decide wrote and flushed before the resync passed it is known, whatever
+/// is lost then.
+TEST_P(DoubtfulNodesTest, WhatWasWrittenInDoubtIsNotListed) {
+    nodes_.start();
+    constexpr std::uint64_t size = 64u << 10;
+    loop().run_until_done(clients_.write(0, 0, size, true));
+    nodes_.platter(0).dead = true;
+    clients_.let_fail();
+    for (int i = 0; i != 20; ++i) {
+        loop().run_until_done(clients_.write(1, size, size, true));
+    }
+    clients_.let_fail(false);
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        loop().run_until_done(clients_.read(node, 0, size));
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, DoubtfulNodesTest, testing::ValuesIn(shapes(is_long ? 100 : 4)));

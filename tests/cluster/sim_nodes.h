@@ -92,7 +92,7 @@ class SimNodes {
             if (node) loop_.tasks().spawn(run_stop(node.get()));
         }
         for (const auto& node : nodes_) {
-            while (node && !node->stopped) ASSERT_TRUE(loop_.step());
+            if (node) run_until([&] { return node->stopped; }, "the server ends");
         }
         for (auto& node : nodes_) node.reset();
     }
@@ -131,6 +131,9 @@ class SimNodes {
         request.kind = IoKind::flush;
         return loop_.run_until_done(ask(node, request));
     }
+    /// start() is over; and why it was refused.
+    bool has_begun(std::uint32_t node) const { return nodes_[node]->over; }
+    const std::string& refusal(std::uint32_t node) const { return nodes_[node]->refusal; }
     /// What people were told on this node.
     std::string log(std::uint32_t node) const { return nodes_[node]->log; }
     void run_until(const std::function<bool()>& condition, const char* what) {
