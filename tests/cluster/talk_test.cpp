@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -103,8 +105,10 @@ class TalkTest : public testing::Test {
 
     SimLoop loop_{1};
     SimNetwork network_{loop_};
-    Speaker one_{network_, 1};
-    Speaker two_{network_, 2};
+    std::array<std::unique_ptr<Speaker>, 2> speakers_{std::make_unique<Speaker>(network_, 1),
+                                                      std::make_unique<Speaker>(network_, 2)};
+    Speaker& one_{*speakers_[0]};
+    Speaker& two_{*speakers_[1]};
 };
 
 TEST_F(TalkTest, WhatIsToldComesInOrderAndWhatIsAskedIsAnswered) {
