@@ -34,6 +34,11 @@ void Session::send(QueuedMessage message, AnswerSink* sink) {
     work_.set();
 }
 
+void Session::answer(std::uint64_t boot, QueuedMessage message) {
+    BRAID_REQUIRE(message.header.answers != 0);
+    if (boot == peer_boot_) send(std::move(message));
+}
+
 // ---- connections -------------------------------------------------------------------------------
 
 Session::Where Session::where() const { return {setup_.self.boot, peer_boot_, queue_.received()}; }

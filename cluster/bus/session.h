@@ -68,6 +68,10 @@ class Session {
     /// @param sink  of a command that is answered
     void send(QueuedMessage message, AnswerSink* sink = nullptr);
 
+    /// To what that start of the other node asked; after another one nobody knows of it, and it is
+    /// dropped.
+    void answer(std::uint64_t boot, QueuedMessage message);
+
     /// Where a side of a session is, as it says at the beginning of a connection.
     struct Where {
         std::uint64_t boot{0};      // its own

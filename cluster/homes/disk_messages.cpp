@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "cluster/wire/message_body.h"
 #include "engine/base/limits.h"
 #include "engine/base/units.h"
 #include "parity/require.h"
@@ -14,24 +15,13 @@
 namespace braid::cluster {
 namespace {
 
-Refusal wrong_in(MessageType type, const std::string& why) {
-    return {fmt::format("{} is refused: {}", name_of(type), why), RefusalCode::invalid};
-}
-
-template <class Bytes>
-std::vector<std::byte> body_with(const Bytes& bytes) {
-    static_assert(is_packed_v<Bytes>);
-    const auto* from = reinterpret_cast<const std::byte*>(&bytes);
-    return {from, from + sizeof bytes};
-}
-
 template <class Bytes>
 Checked<Bytes> whole_body(const Message& message) {
     static_assert(is_packed_v<Bytes>);
     if (message.body.size() != sizeof(Bytes)) {
-        return wrong_in(message.header.type,
-                        fmt::format("its body has {} bytes, and should have {}",
-                                    message.body.size(), sizeof(Bytes)));
+        return refused_message(message.header.type,
+                               fmt::format("its body has {} bytes, and should have {}",
+                                           message.body.size(), sizeof(Bytes)));
     }
     Bytes bytes;
     std::memcpy(&bytes, message.body.data(), sizeof bytes);
@@ -46,17 +36,18 @@ Checked<DiskCommand> decode_range(const Message& message, DiskCommand command) {
     command.size = bytes.size;
     const std::uint32_t flags = bytes.flags;
     const std::uint32_t known = command.kind == DiskOpKind::zero ? disk_flags::may_free : 0;
-    if ((flags & ~known) != 0) return wrong_in(type, fmt::format("flags {:#x}", flags));
+    if ((flags & ~known) != 0) return refused_message(type, fmt::format("flags {:#x}", flags));
     command.may_free = (flags & disk_flags::may_free) != 0;
     if (command.size == 0 || command.size > message_payload_size_max ||
         !is_row_aligned(command.size)) {
-        return wrong_in(type, fmt::format("size {} is not whole rows, from one to {} bytes",
-                                          command.size, message_payload_size_max));
+        return refused_message(type, fmt::format("size {} is not whole rows, from one to {} bytes",
+                                                 command.size, message_payload_size_max));
     }
     if (!can_be_asked(command.offset, command.size)) {
-        return wrong_in(type, fmt::format("offset {} is not at a row, or its {} bytes end behind "
-                                          "the largest member",
-                                          command.offset, command.size));
+        return refused_message(type,
+                               fmt::format("offset {} is not at a row, or its {} bytes end behind "
+                                           "the largest member",
+                                           command.offset, command.size));
     }
     return command;
 }
@@ -64,7 +55,7 @@ Checked<DiskCommand> decode_range(const Message& message, DiskCommand command) {
 Checked<DiskCommand> decode_disk_flush(const Message& message, DiskCommand command) {
     BRAID_TRY(const DiskFlushBytes bytes, whole_body<DiskFlushBytes>(message));
     if (std::uint32_t{bytes.reserved} != 0) {
-        return wrong_in(message.header.type, "reserved bytes are not zero");
+        return refused_message(message.header.type, "reserved bytes are not zero");
     }
     command.disk = bytes.disk;
     return command;
@@ -105,7 +96,7 @@ QueuedMessage encode_disk_command(DiskCommand command) {
     if (command.kind == DiskOpKind::flush) {
         DiskFlushBytes body{};
         body.disk = command.disk;
-        message.body = body_with(body);
+        append(message.body, body);
         return message;
     }
     const bool is_write = command.kind == DiskOpKind::write;
@@ -117,7 +108,7 @@ QueuedMessage encode_disk_command(DiskCommand command) {
     body.flags = command.kind == DiskOpKind::zero && command.may_free ? disk_flags::may_free : 0;
     body.offset = command.offset;
     body.size = command.size;
-    message.body = body_with(body);
+    append(message.body, body);
     if (is_write && command.fua) message.header.flags = message_flags::fua;
     message.payload = std::move(command.content);
     return message;
@@ -126,12 +117,13 @@ QueuedMessage encode_disk_command(DiskCommand command) {
 Checked<DiskCommand> decode_disk_command(const Message& message, Buffer payload) {
     const MessageType type = message.header.type;
     const auto kind = disk_op_of(type);
-    if (!kind) return wrong_in(type, "it is no command to a disk");
+    if (!kind) return refused_message(type, "it is no command to a disk");
     const bool is_write = *kind == DiskOpKind::write;
     DiskCommand command;
     command.kind = *kind;
     command.fua = (message.header.flags & message_flags::fua) != 0;
-    if (command.fua && !is_write) return wrong_in(type, "the flag of FUA, which only writes have");
+    if (command.fua && !is_write)
+        return refused_message(type, "the flag of FUA, which only writes have");
     if (*kind == DiskOpKind::flush) {
         BRAID_TRY(command, decode_disk_flush(message, std::move(command)));
     } else {
@@ -139,7 +131,7 @@ Checked<DiskCommand> decode_disk_command(const Message& message, Buffer payload)
     }
     const std::uint64_t size = is_write ? command.size : 0;
     if (payload.size() != size) {
-        return wrong_in(
+        return refused_message(
             type, fmt::format("a payload of {} bytes, which should be {}", payload.size(), size));
     }
     command.content = std::move(payload);
@@ -154,7 +146,7 @@ QueuedMessage encode_disk_answer(DiskOpKind kind, std::uint64_t number, int os_e
     message.header.answers = number;
     DiskAnswerBytes body{};
     body.os_error = static_cast<std::uint32_t>(os_error);
-    message.body = body_with(body);
+    append(message.body, body);
     if (kind == DiskOpKind::read && os_error == 0) message.payload = std::move(payload);
     return message;
 }
@@ -163,19 +155,20 @@ Checked<int> decode_disk_answer(DiskOpKind kind, std::uint64_t payload_size,
                                 const Message& message) {
     const MessageType type = message.header.type;
     if (type != type_of_disk_op(kind)) {
-        return wrong_in(type, fmt::format("it answers {}", name_of(type_of_disk_op(kind))));
+        return refused_message(type, fmt::format("it answers {}", name_of(type_of_disk_op(kind))));
     }
     if ((message.header.flags & message_flags::fua) != 0) {
-        return wrong_in(type, "an answer with the flag of FUA");
+        return refused_message(type, "an answer with the flag of FUA");
     }
     BRAID_TRY(const DiskAnswerBytes bytes, whole_body<DiskAnswerBytes>(message));
     const std::uint32_t os_error = bytes.os_error;
-    if (os_error > os_error_max) return wrong_in(type, fmt::format("error {}", os_error));
-    if (std::uint32_t{bytes.reserved} != 0) return wrong_in(type, "reserved bytes are not zero");
+    if (os_error > os_error_max) return refused_message(type, fmt::format("error {}", os_error));
+    if (std::uint32_t{bytes.reserved} != 0)
+        return refused_message(type, "reserved bytes are not zero");
     const std::uint64_t size = kind == DiskOpKind::read && os_error == 0 ? payload_size : 0;
     if (message.payload_size != size) {
-        return wrong_in(type, fmt::format("a payload of {} bytes, which should be {}",
-                                          message.payload_size, size));
+        return refused_message(type, fmt::format("a payload of {} bytes, which should be {}",
+                                                 message.payload_size, size));
     }
     return static_cast<int>(os_error);
 }

@@ -213,12 +213,9 @@ void DiskServer::answer(Request request, int os_error) {
     start_reads(node);
 }
 
-/// Who has begun anew does not know what he asked.
 void DiskServer::send(NodeBoot to, QueuedMessage message) {
-    Session& session = bus_->session(to.node);
-    if (session.peer_boot() != to.boot) return;
     message.header.fence = fence_.epoch;
-    session.send(std::move(message));
+    bus_->session(to.node).answer(to.boot, std::move(message));
 }
 
 }  // namespace braid::cluster

@@ -9,22 +9,12 @@
 #include <type_traits>
 #include <utility>
 
+#include "cluster/wire/message_body.h"
 #include "engine/base/limits.h"
 #include "parity/require.h"
 
 namespace braid::cluster {
 namespace {
-
-Refusal refused(MessageType type, const std::string& why) {
-    return {fmt::format("{} is refused: {}", name_of(type), why), RefusalCode::invalid};
-}
-
-template <class Bytes>
-void append(std::vector<std::byte>& body, const Bytes& bytes) {
-    static_assert(is_packed_v<Bytes>);
-    const auto* from = reinterpret_cast<const std::byte*>(&bytes);
-    body.insert(body.end(), from, from + sizeof bytes);
-}
 
 void append(std::vector<std::byte>& body, const std::vector<Rebuilt>& rebuilt) {
     for (const Rebuilt& at : rebuilt) {
@@ -50,7 +40,7 @@ class Fields {
         return bytes;
     }
     bool empty() const { return rest_.empty(); }
-    Refusal wrong(const std::string& why) const { return refused(type_, why); }
+    Refusal wrong(const std::string& why) const { return refused_message(type_, why); }
     Refusal wrong_size() const { return wrong("its body has another size"); }
 
     Checked<MemberIndex> member(std::uint32_t value) const {
@@ -316,9 +306,9 @@ QueuedMessage encode_command(HomeCommand command) {
 Checked<std::vector<HomeCommand>> decode_command(const Message& message, Buffer payload,
                                                  NodeBoot from, const Geometry& geometry) {
     const auto kind = kind_of(message.header.type);
-    if (!kind) return refused(message.header.type, "it is no command to a home");
+    if (!kind) return refused_message(message.header.type, "it is no command to a home");
     if (*kind != HomeCommandKind::stage && payload.size() != 0) {
-        return refused(message.header.type, "it has a payload");
+        return refused_message(message.header.type, "it has a payload");
     }
     HomeCommand command;
     command.kind = *kind;

@@ -108,12 +108,9 @@ void HomeServer::answered(Reply* reply, const HomeAnswer& answer) {
     start_reads(at->to.node);
 }
 
-/// Who has begun anew does not know what he asked.
 void HomeServer::send(NodeBoot to, QueuedMessage message) {
-    Session& session = bus_->session(to.node);
-    if (session.peer_boot() != to.boot) return;
     message.header.fence = fence_.epoch;
-    session.send(std::move(message));
+    bus_->session(to.node).answer(to.boot, std::move(message));
 }
 
 }  // namespace braid::cluster

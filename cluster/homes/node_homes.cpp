@@ -60,8 +60,8 @@ void NodeHomes::set_home(MemberIndex member, std::uint32_t home) {
 /// P's, else Q's, else that of the lowest data role which has one.
 std::uint32_t NodeHomes::authority_of(WindowPlace place) const {
     const std::uint32_t data = geometry_.data_count();
+    const std::uint32_t parities = geometry_.parities();
     for (std::uint32_t i = 0; i != geometry_.member_count; ++i) {
-        const std::uint32_t parities = geometry_.parities();
         const Role role{i < parities ? data + i : i - parities};
         const std::uint32_t home = authority_of_[raw(geometry_.member_of(place.stripe, role))];
         if (home != no_home) return home;

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -37,10 +36,7 @@ void ServedArray::adopt(const Configuration& wanted) {
 /// Another one may have been adopted since, and members lost that it does not know of.
 void ServedArray::in_force(const Configuration& now) {
     const Members& members = serving_.members();
-    const bool knows_all = std::ranges::none_of(now.members, [&](const MemberRecord& at) {
-        return at.role && takes_part(at.state) && !takes_part(members.slot(*at.role).state);
-    });
-    if (knows_all) serving_.in_force(now, members.loss_version());
+    if (members.knows_losses(now)) serving_.in_force(now, members.loss_version());
     decider_.look_again();
 }
 
@@ -75,38 +71,17 @@ Task<Result<void>> ServedArray::stop() {
 }
 
 ArrayStatus ServedArray::status() const {
-    const Members& members = serving_.members();
     ArrayStatus status;
     status.configuration = configuration_;
-    const bool degraded = members.lost() != 0;
-    status.health = members.failed()                   ? Health::failed
-                    : degraded                         ? Health::degraded
-                    : !configuration_.bad_rows.empty() ? Health::damaged
-                                                       : Health::clean;
-    status.intent = serving_.intent().status();
+    serving_.fill(status);
     status.stopping = stopping_ || node_.leaving_;
-    status.in_doubt = !members.doubt().empty();
-    status.doubt_bytes =
-        members.doubt().windows() * geometry_.window_size() * geometry_.data_count();
     for (const MemberRecord& at : configuration_.members) {
-        MemberStatus& member = status.members.emplace_back();
-        member.record = at;
-        if (!at.role) continue;
-        const auto& slot = members.slot(*at.role);
-        member.record.state = slot.state;
-        member.open = slot.is_open();
-        const MemberIo io = slot.drive ? slot.drive->io() : MemberIo{};
-        member.reads = io.reads;
-        member.writes = io.writes;
-        member.bytes_read = io.bytes_read;
-        member.bytes_written = io.bytes_written;
-        member.errors_read = io.errors_read;
-        member.errors_write = io.errors_write;
-        member.in_flight = slot.in_flight();
+        if (at.role) {
+            status.members.push_back(serving_.member_status(at));
+        } else {
+            status.members.emplace_back().record = at;
+        }
     }
-    status.counters = serving_.counters();
-    status.memory_bytes = serving_.memory_bytes();
-    status.memory_bytes_max = serving_.memory_bytes_max();
     status.events.assign(log_.events().begin(), log_.events().end());
     return status;
 }

@@ -22,7 +22,6 @@ class ServedArray final : public Array {
 
     Serving& serving() { return serving_; }
     RemoteDecider& decider() { return decider_; }
-    const Geometry& geometry() const { return geometry_; }
     EventLog& log() { return log_; }
     TaskGroup& tasks() { return tasks_; }
 

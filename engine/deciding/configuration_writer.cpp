@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <deque>
 #include <utility>
 
@@ -69,14 +68,6 @@ namespace {
 
 }  // namespace
 
-/// Where a member's home is another node, what was asked of the member may tell of its loss before
-/// the home does.
-bool ConfigurationWriter::knows_all_losses() const {
-    return std::ranges::none_of(configuration_.members, [this](const MemberRecord& at) {
-        return at.role && takes_part(at.state) && !takes_part(members_.slot(*at.role).state);
-    });
-}
-
 std::uint64_t ConfigurationWriter::changed() {
     if (options_.readonly) {  // nothing is written, so nothing is waited for
         serving_.in_force(in_force_, members_.loss_version());
@@ -84,7 +75,7 @@ std::uint64_t ConfigurationWriter::changed() {
     }
     BRAID_AUDIT(can_be_written(wanted_));
     ++changes_;
-    if (knows_all_losses()) loss_version_seen_ = members_.loss_version();
+    if (members_.knows_losses(configuration_)) loss_version_seen_ = members_.loss_version();
     changed_event_.set();
     return changes_;
 }

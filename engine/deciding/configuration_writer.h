@@ -91,7 +91,6 @@ class ConfigurationWriter final : public DecidingPart {
     Task<void> do_step(Proposal* proposal, const Configuration* now);
     Task<void> write_spares();
     bool is_kept(MemberIndex member, const Error& error) const;
-    bool knows_all_losses() const;
     void note_refusal(MemberIndex member, const Error& error);
     void end_refusals();
     Task<void> wait_after_refusal();

@@ -330,16 +330,8 @@ MemberStatus LocalArray::member_status(const MemberRecord& at) const {
     MemberStatus member;
     member.record = at;
     if (at.role) {
-        const auto& slot = serving_.members().slot(*at.role);
+        member = serving_.member_status(at);
         member.record.state = shown_state(at);
-        member.record.rebuilt = geometry_.stripe_of(slot.rebuilt);
-        const MemberIo io = slot.drive ? slot.drive->io() : MemberIo{};
-        member.reads = io.reads;
-        member.writes = io.writes;
-        member.bytes_read = io.bytes_read;
-        member.bytes_written = io.bytes_written;
-        member.errors_read = io.errors_read;
-        member.errors_write = io.errors_write;
         member.notice = deciding_.writer.text_of_refusal(*at.role);
     }
     if (member.notice.empty()) member.notice = roster.why_lost(at);
@@ -359,20 +351,16 @@ MemberState LocalArray::shown_state(const MemberRecord& at) const {
 }
 
 ArrayStatus LocalArray::status() const {
-    const Members& members = serving_.members();
     const std::string& hindrance = deciding_.orders.intent_hindrance();
     ArrayStatus status;
     status.configuration = configuration_;
-    const bool degraded = members.lost() != 0 ||
-                          std::ranges::any_of(configuration_.members, [&](const MemberRecord& at) {
-                              return at.role && shown_state(at) != MemberState::in_sync;
-                          });
-    status.health = members.failed()                   ? Health::failed
-                    : degraded                         ? Health::degraded
-                    : !configuration_.bad_rows.empty() ? Health::damaged
-                                                       : Health::clean;
+    serving_.fill(status);
+    const bool all_shown_in_sync =
+        std::ranges::all_of(configuration_.members, [&](const MemberRecord& at) {
+            return !at.role || shown_state(at) == MemberState::in_sync;
+        });
+    if (!all_shown_in_sync && status.health != Health::failed) status.health = Health::degraded;
     if (status.health == Health::failed) status.failure = deciding_.losses.failure();
-    status.intent = serving_.intent().status();
     if (options_.readonly) {  // at rest: what it is to be when the array is served for writing
         status.intent.on = configuration_.intent.on;
         status.intent.region = configuration_.intent.region;
@@ -383,9 +371,6 @@ ArrayStatus LocalArray::status() const {
     status.bad_bytes = deciding_.unknown.bad_bytes();
     status.readonly = options_.readonly;
     status.stopping = stage_.ending;
-    status.in_doubt = !members.doubt().empty();
-    status.doubt_bytes =
-        members.doubt().windows() * geometry_.window_size() * geometry_.data_count();
     status.resync_stuck = deciding_.walks.resync_stuck();
     status.waits = deciding_.walks.waits();
     for (const MemberRecord& at : configuration_.members) {
@@ -393,9 +378,6 @@ ArrayStatus LocalArray::status() const {
     }
     if (const auto walk = serving_.walking()) status.walks.push_back(walk->status);
     status.last_scrub = deciding_.walks.last_scrub();
-    status.counters = serving_.counters();
-    status.memory_bytes = serving_.memory_bytes();
-    status.memory_bytes_max = serving_.memory_bytes_max();
     status.events.assign(log_.events().begin(), log_.events().end());
     return status;
 }

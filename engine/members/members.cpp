@@ -60,6 +60,12 @@ void Members::set_state(MemberIndex member, MemberState state) {
     refresh();
 }
 
+bool Members::knows_losses(const Configuration& configuration) const {
+    return std::ranges::none_of(configuration.members, [this](const MemberRecord& at) {
+        return at.role && takes_part(at.state) && !takes_part(slot(*at.role).state);
+    });
+}
+
 void Members::set_direct(MemberIndex member, bool allowed) {
     Slot& at = slot(member);
     if (at.direct == allowed) return;

@@ -137,6 +137,10 @@ class Members {
     void set_direct(MemberIndex member, bool allowed);
     /// Which losses there were: another number whenever a member that was live may no longer be read.
     std::uint64_t loss_version() const { return loss_version_; }
+    /// The configuration counts on no member that is lost here: it knows of all these losses. Where a
+    /// member's home is another node, what was asked of the member may tell of its loss before the
+    /// home does.
+    bool knows_losses(const Configuration& configuration) const;
     /// The newest that a durable configuration knows.
     std::uint64_t loss_version_durable() const { return loss_version_durable_; }
     void set_loss_version_durable(std::uint64_t version) {

@@ -53,10 +53,37 @@ void Serving::abandon() {
     walker_.abandon();
 }
 
-Counters Serving::counters() const {
-    Counters all = counters_;
-    all.direct_reads = direct_reads_.count();
-    return all;
+void Serving::fill(ArrayStatus& status) const {
+    status.health = members_.failed()                        ? Health::failed
+                    : members_.lost() != 0                   ? Health::degraded
+                    : !status.configuration.bad_rows.empty() ? Health::damaged
+                                                             : Health::clean;
+    status.intent = intent_.status();
+    status.in_doubt = !members_.doubt().empty();
+    status.doubt_bytes =
+        members_.doubt().windows() * geometry_.window_size() * geometry_.data_count();
+    status.counters = counters_;
+    status.counters.direct_reads = direct_reads_.count();
+    status.memory_bytes = pool_.used() + walker_.memory_bytes();
+    status.memory_bytes_max = pool_.region().size() + walker_.memory_bytes();
+}
+
+MemberStatus Serving::member_status(const MemberRecord& at) const {
+    const auto& slot = members_.slot(*at.role);
+    MemberStatus member;
+    member.record = at;
+    member.record.state = slot.state;
+    member.record.rebuilt = geometry_.stripe_of(slot.rebuilt);
+    member.open = slot.is_open();
+    const MemberIo io = slot.drive ? slot.drive->io() : MemberIo{};
+    member.reads = io.reads;
+    member.writes = io.writes;
+    member.bytes_read = io.bytes_read;
+    member.bytes_written = io.bytes_written;
+    member.errors_read = io.errors_read;
+    member.errors_write = io.errors_write;
+    member.in_flight = slot.in_flight();
+    return member;
 }
 
 /// A member that was lost is out of use before the configuration says so; nothing but a change of

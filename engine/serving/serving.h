@@ -76,11 +76,11 @@ class Serving final : public ServingNode, private WalkHost {
     /// Destroys what waits, where it stands.
     void abandon();
 
-    Counters counters() const;
-    std::uint64_t memory_bytes() const { return pool_.used() + walker_.memory_bytes(); }
-    std::uint64_t memory_bytes_max() const {
-        return pool_.region().size() + walker_.memory_bytes();
-    }
+    /// What this node can tell of the array: all but its configuration, which is there already, and
+    /// what only the one who decides knows.
+    void fill(ArrayStatus& status) const;
+    /// Of a member with a role, as it is here.
+    MemberStatus member_status(const MemberRecord& at) const;
 
     // ---- ServingNode
     void adopt(const Configuration& wanted) override;

@@ -24,6 +24,7 @@
 #include "cluster/homes/remote_home.h"
 #include "engine/serving/serving.h"
 #include "parity/parity.h"
+#include "tests/sim/sim_create.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_net.h"
 
@@ -41,9 +42,7 @@ class SimDecider final : public Decider {
     /// What the node holds is in force everywhere.
     void in_force(const Configuration& configuration) {
         Members& members = serving_->members();
-        for (const MemberRecord& at : configuration.members) {
-            if (takes_part(at.state) && !takes_part(members.slot(*at.role).state)) return;
-        }
+        if (!members.knows_losses(configuration)) return;
         serving_->in_force(configuration, members.loss_version());
         in_force_.set();
     }
@@ -273,13 +272,7 @@ class SimCluster final : private cluster::HomeListener {
     }
     /// Asks one node, and waits for its answer.
     Task<Result<void>> ask(std::uint32_t node, IoRequest request) {
-        Event over;
-        request.user = &over;
-        request.done = [](IoRequest& done) { static_cast<Event*>(done.user)->set(); };
-        nodes_[node]->serving->submit(request);
-        co_await over.wait();
-        if (request.ok) co_return Result<void>{};
-        co_return request.error;
+        return ask_of(*nodes_[node]->serving, request);
     }
     Result<void> run(std::uint32_t node, IoRequest request) {
         return loop_.run_until_done(ask(node, request));
