@@ -191,10 +191,9 @@ Checked<Unit> ParameterParser::take_member(std::string_view value) {
     const auto real = real_path(std::string(value));
     if (!real) {
         const int error = real.error().os_error;
-        return Refusal{fmt::format(
-            "member {}: {}{}", rooted_path(std::string(value)), os_error_text(error),
-            error == ENOENT ? " (a member that is lost is just left out of the command line)"
-                            : "")};
+        return Refusal{fmt::format("member {}: {}{}", rooted_path(std::string(value)),
+                                   os_error_text(error),
+                                   error == ENOENT ? " (leave out a member that is lost)" : "")};
     }
     const std::string& path = *real;
     // Two nodes in /dev may be one device, two loop devices one file; two names may be one file.

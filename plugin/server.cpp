@@ -12,7 +12,6 @@
 #include "cluster/config/config_file.h"
 #include "engine/assembly/assembly.h"
 #include "engine/base/os_error.h"
-#include "engine/base/path.h"
 #include "parity/kernels.h"
 
 namespace braid::plugin {
@@ -78,17 +77,17 @@ Checked<Unit> Server::read_cluster() {
     if (!cluster_->key.empty()) {
         BRAID_TRY(key_, cluster::read_key_file(cluster_->key));
     }
+    if (plan.members.empty()) return Unit{};
+    ParameterParser parser;  // what holds for members of the command line holds for these
     for (const std::string& member : plan.members) {
-        const auto real = real_path(member);
-        if (!real) {
-            return Refusal{
-                fmt::format("{}: member {} of node {}: {}; take it out of the file if "
-                            "it is lost",
-                            parameters_.config, member, parameters_.node,
-                            os_error_text(real.error().os_error))};
+        const auto taken = parser.take("member", member);
+        if (!taken) {
+            return Refusal{fmt::format("{}: node {}: {}", parameters_.config, parameters_.node,
+                                       taken.error().text)};
         }
-        parameters_.members.push_back(*real);
     }
+    BRAID_TRY(Parameters known, std::move(parser).complete());
+    parameters_.members = std::move(known.members);
     return Unit{};
 }
 

@@ -32,8 +32,7 @@ Checked<std::vector<BadRange>> rows_of(const Words& words, const Geometry& geome
         if (!one.is_object()) return Refusal{"\"rows\" has what is no object"};
         WordFields at(one);
         BadRange range;
-        range.member =
-            MemberIndex{static_cast<std::uint32_t>(at.number("member", geometry.member_count - 1))};
+        range.member = at.member(geometry);
         range.first = RowIndex{at.number("first", end - 1)};
         range.count = at.number("count", end - raw(range.first));
         const auto kind = bad_kind_of(at.text("kind"));
@@ -82,7 +81,7 @@ Task<Result<void>> RemoteDecider::ask_some(const char* are, std::vector<BadRange
     if (!answer) co_return Error{Errc::failed, "decider"};
     WordFields fields(*answer);
     const auto code = fields.number("error", static_cast<std::uint64_t>(Errc::cancelled));
-    const auto os_error = static_cast<int>(fields.number("errno", os_error_max));
+    const auto os_error = static_cast<int>(fields.number32("errno", os_error_max));
     if (!fields.check()) co_return Error{Errc::failed, "decider"};
     if (fields.flag("done")) co_return Result<void>{};
     co_return Error{static_cast<Errc>(code), "decider", os_error};
@@ -115,9 +114,8 @@ Checked<Unit> carry_out_told(Decider& decider, const Geometry& geometry, const W
     const std::string what = fields.text("tell");
     if (what == "member_failed") {
         const std::string at = fields.text("at");
-        const MemberIndex member{
-            static_cast<std::uint32_t>(fields.number("member", geometry.member_count - 1))};
-        const auto os_error = static_cast<int>(fields.number("errno", os_error_max));
+        const MemberIndex member = fields.member(geometry);
+        const auto os_error = static_cast<int>(fields.number32("errno", os_error_max));
         if (os_error == 0) fields.is_wrong("errno", "an error");
         BRAID_CHECK(fields.check());
         if (at == "read") decider.read_failed(member, os_error);
@@ -126,16 +124,10 @@ Checked<Unit> carry_out_told(Decider& decider, const Geometry& geometry, const W
         return Unit{};
     }
     if (what == "write_refused") {
-        WindowPlace place;
-        place.stripe = StripeIndex{fields.number("stripe", geometry.stripes - 1)};
-        place.window =
-            static_cast<std::uint32_t>(fields.number("window", geometry.windows_per_stripe() - 1));
-        const RowMask rows = fields.number("rows");
+        const WindowPlace place = fields.place(geometry);
+        const RowMask rows = fields.rows(geometry);
         const std::uint64_t bits =
             fields.number("together", RoleSet::first(geometry.member_count).bits());
-        if (rows == 0 || (rows & ~row_range(0, geometry.window_rows)) != 0) {
-            fields.is_wrong("rows", "of a window");
-        }
         BRAID_CHECK(fields.check());
         decider.write_refused(place, rows, RoleSet{bits});
         return Unit{};
@@ -147,14 +139,8 @@ Checked<Unit> carry_out_told(Decider& decider, const Geometry& geometry, const W
 /// A row that was listed meanwhile, with a member that was lost, is not known any more.
 Checked<Words> take_true_rows(Members& members, const Geometry& geometry, const Words& words) {
     WordFields fields(words);
-    WindowPlace place;
-    place.stripe = StripeIndex{fields.number("stripe", geometry.stripes - 1)};
-    place.window =
-        static_cast<std::uint32_t>(fields.number("window", geometry.windows_per_stripe() - 1));
-    const RowMask rows = fields.number("rows");
-    if (rows == 0 || (rows & ~row_range(0, geometry.window_rows)) != 0) {
-        fields.is_wrong("rows", "of a window");
-    }
+    const WindowPlace place = fields.place(geometry);
+    const RowMask rows = fields.rows(geometry);
     BRAID_CHECK(fields.check());
     members.rows_true(place, rows);
     return Words::object();

@@ -110,6 +110,29 @@ std::uint64_t WordFields::number(const char* key, std::uint64_t max) {
     return *value;
 }
 
+std::uint32_t WordFields::number32(const char* key, std::uint32_t max) {
+    return static_cast<std::uint32_t>(number(key, max));
+}
+
+MemberIndex WordFields::member(const Geometry& geometry) {
+    return MemberIndex{number32("member", geometry.member_count - 1)};
+}
+
+WindowPlace WordFields::place(const Geometry& geometry) {
+    WindowPlace place;
+    place.stripe = StripeIndex{number("stripe", geometry.stripes - 1)};
+    place.window = number32("window", geometry.windows_per_stripe() - 1);
+    return place;
+}
+
+RowMask WordFields::rows(const Geometry& geometry) {
+    const RowMask rows = number("rows");
+    if (rows == 0 || (rows & ~row_range(0, geometry.window_rows)) != 0) {
+        is_wrong("rows", "of a window");
+    }
+    return rows;
+}
+
 std::string WordFields::text(const char* key) {
     const Words* at = find(key);
     if (at == nullptr) return {};
@@ -214,10 +237,9 @@ Task<void> Talk::answer(std::uint32_t from, std::uint64_t number, Words words) {
     const std::uint64_t boot = bus_->session(from).peer_boot();
     Checked<Words> answer = co_await listener_.asked(from, words);
     const Words said = answer ? std::move(answer).value() : words_of(answer.error());
-    if (bus_->session(from).peer_boot() != boot) co_return;  // he does not know what he asked
     QueuedMessage message = message_of(MessageType::ask, text_of(said));
     message.header.answers = number;
-    bus_->session(from).send(std::move(message));
+    bus_->session(from).answer(boot, std::move(message));
 }
 
 Task<void> Talk::stop() {

@@ -17,12 +17,11 @@
 #include "cluster/bus/bus.h"
 #include "engine/base/result.h"
 #include "engine/io/task.h"
+#include "engine/layout/geometry.h"
 
 namespace braid::cluster {
 
 using Words = nlohmann::json;
-
-inline constexpr std::uint64_t os_error_max = 4095;  // of Linux's errnos
 
 /// What a message begins with. (Where a coroutine waits, GCC 12 takes no braced list.)
 Words telling(const char* what);
@@ -34,6 +33,10 @@ class WordFields {
   public:
     explicit WordFields(const Words& words) : words_(words) {}
     std::uint64_t number(const char* key, std::uint64_t max = ~std::uint64_t{0});
+    std::uint32_t number32(const char* key, std::uint32_t max = ~std::uint32_t{0});
+    MemberIndex member(const Geometry& geometry);  // "member"
+    WindowPlace place(const Geometry& geometry);   // "stripe", "window"
+    RowMask rows(const Geometry& geometry);        // "rows", of a window; not none
     std::string text(const char* key);
     bool flag(const char* key);
     const Words* object(const char* key);  // null: it is none

@@ -45,9 +45,8 @@ Task<Result<void>> ToldNodes::wait_for(std::vector<Task<Checked<Words>>> asked) 
 void ToldNodes::adopt(const Configuration& wanted) {
     setup_.own.adopt(wanted);
     setup_.adopted_here(wanted);
-    if (told_any_ && told_ == wanted) return;
+    if (told_ == wanted) return;
     told_ = wanted;
-    told_any_ = true;
     tell_all({{"tell", "adopt"}, {"configuration", words_of(wanted)}});
 }
 

@@ -75,8 +75,7 @@ class ToldNodes final : public ServingNode {
     static Task<Result<void>> wait_for(std::vector<Task<Checked<Words>>> asked);
 
     Setup setup_;
-    Configuration told_;  // the newest that others were told of
-    bool told_any_{false};
+    std::optional<Configuration> told_;  // the newest that others were told of
 };
 
 /// As it travels: what a slot has as text.

@@ -18,12 +18,6 @@
 #include "engine/metadata/intent_record.h"
 
 namespace braid::cluster {
-namespace {
-
-constexpr std::size_t marks_told_max = 1000;  // in one message
-
-}  // namespace
-
 ClusterNode::Rows::Rows(ClusterNode& node, const Geometry& the_geometry)
     : geometry(the_geometry),
       tasks(node.setup_.ready),
@@ -211,8 +205,9 @@ std::unique_ptr<Disk> ClusterNode::own_disk(std::unique_ptr<Disk> disk) {
     return own;
 }
 
-Words ClusterNode::words_of_disk(std::uint32_t number) const {
-    const DiskInfo& info = shelf_[number]->info();
+namespace {
+
+Words words_of(std::uint32_t number, const DiskInfo& info) {
     return {{"number", number},
             {"path", path_to_keep(info.path)},
             {"size", info.size},
@@ -225,14 +220,12 @@ Words ClusterNode::words_of_disk(std::uint32_t number) const {
             {"sector_size", info.sector_size}};
 }
 
-namespace {
-
 /// Of a disk of another node. Which bytes it is only that node knows, and bytes come over the net to
 /// any address.
-Checked<DiskInfo> info_of(std::uint32_t node, const Words& words) {
+Checked<DiskInfo> info_of(const Words& words) {
     WordFields fields(words);
     DiskInfo info;
-    info.path = fmt::format("node{}:{}", node, fields.text("path"));
+    info.path = fields.text("path");
     info.size = fields.number("size");
     info.memory_align = 1;
     info.zero_fast = fields.flag("zero_fast");
@@ -241,7 +234,7 @@ Checked<DiskInfo> info_of(std::uint32_t node, const Words& words) {
     info.in_memory = fields.flag("in_memory");
     info.block_device = fields.flag("block_device");
     info.read_only = fields.flag("read_only");
-    info.sector_size = static_cast<std::uint32_t>(fields.number("sector_size", row_size));
+    info.sector_size = fields.number32("sector_size", row_size);
     if (info.sector_size < 512) fields.is_wrong("sector_size", "one of a disk's");
     BRAID_CHECK(fields.check());
     return info;
@@ -249,11 +242,18 @@ Checked<DiskInfo> info_of(std::uint32_t node, const Words& words) {
 
 }  // namespace
 
+/// Other nodes call it by this node's name, too.
+Words ClusterNode::words_of_disk(std::uint32_t number) const {
+    DiskInfo info = shelf_[number]->info();
+    info.path = fmt::format("node{}:{}", setup_.self, info.path);
+    return words_of(number, info);
+}
+
 Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, const Words& words) {
     WordFields fields(words);
-    const auto number = static_cast<std::uint32_t>(fields.number("number", ~std::uint32_t{0}));
+    const std::uint32_t number = fields.number32("number");
     BRAID_CHECK(fields.check());
-    BRAID_TRY(DiskInfo info, info_of(node, words));
+    BRAID_TRY(DiskInfo info, info_of(words));
     std::unique_ptr<Disk> disk =
         std::make_unique<RemoteDisk>(bus_->session(node), fence_, number, std::move(info));
     places_[disk.get()] = {node, number};
@@ -263,24 +263,15 @@ Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, cons
 /// On the master: the array has given a disk a role.
 void ClusterNode::attach_from_array(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
     const DiskPlace place = places_.at(disk.get());
-    const DiskInfo info = disk->info();
-    Words words{{"tell", "attach"},
-                {"member", raw(member)},
-                {"node", place.node},
-                {"begin", area.begin.value},
-                {"disk",
-                 {{"number", place.number},
-                  {"path", info.path},
-                  {"size", info.size},
-                  {"zero_fast", info.zero_fast},
-                  {"zero_kept_fast", info.zero_kept_fast},
-                  {"allocated", info.allocated},
-                  {"in_memory", info.in_memory},
-                  {"block_device", info.block_device},
-                  {"read_only", info.read_only},
-                  {"sector_size", info.sector_size}}}};
+    const bool is_own = place.node == setup_.self;
+    Words words = telling("attach");
+    words["member"] = raw(member);
+    words["node"] = place.node;
+    words["begin"] = area.begin.value;
+    words["disk"] = is_own ? words_of_disk(place.number) : words_of(place.number, disk->info());
     told_nodes_->tell_all(words);
-    attach_here(member, place, info, area, std::move(disk));
+    if (is_own) BRAID_REQUIRE(attach_home(member, place.number, area).has_value());
+    attach_here(member, place.node, area, std::move(disk));
 }
 
 Result<void> ClusterNode::attach_home(MemberIndex member, std::uint32_t number, DataArea area) {
@@ -296,17 +287,16 @@ Result<void> ClusterNode::attach_home(MemberIndex member, std::uint32_t number, 
     if (rows_->home.has(member)) rows_->home.suspend(member);
     attached_[member] = number;
     rows_->home.attach(member, std::make_unique<OwnDisk>(shelf_[number]), area);
-    disks_.set_data(number, area,
-                    area.begin.value + rows_->geometry.stripes * rows_->geometry.strip_size);
+    disks_.set_data(number, area, area.begin.value + strips);
     return {};
 }
 
-void ClusterNode::attach_here(MemberIndex member, DiskPlace place, DiskInfo info, DataArea area,
-                              std::unique_ptr<Disk> metadata) {
-    if (place.node == setup_.self) (void)attach_home(member, place.number, area);
+void ClusterNode::attach_here(MemberIndex member, std::uint32_t node, DataArea area,
+                              std::unique_ptr<Disk> disk) {
     NodeHomes& homes = *rows_->homes;
-    homes.set_home(member, static_cast<std::uint32_t>(index_of(place.node)));
-    serving_->attach_drive(member, homes.drive(member, std::move(info), area, std::move(metadata)),
+    homes.set_home(member, static_cast<std::uint32_t>(index_of(node)));
+    DiskInfo info = disk->info();
+    serving_->attach_drive(member, homes.drive(member, std::move(info), area, std::move(disk)),
                            area);
     serving_->members().refresh();
 }
@@ -344,8 +334,6 @@ Task<void> ClusterNode::tell_home_of_loss(MemberIndex member) {
     told_nodes_->tell_all(words);
 }
 
-void ClusterNode::adopted_here(const Configuration& wanted) { rows_->home.adopt(wanted); }
-
 void ClusterNode::member_suspended(MemberIndex member, int os_error) {
     attached_.erase(member);
     if (listener_ != nullptr) return listener_->member_suspended(member, os_error);
@@ -379,7 +367,7 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                          [this](MemberIndex member, const Disk& disk, DataArea area) {
                              return prepare_home(member, disk, area);
                          },
-                         [this](const Configuration& wanted) { adopted_here(wanted); },
+                         [this](const Configuration& wanted) { rows_->home.adopt(wanted); },
                          [this](const Configuration& now) { rows_->home.in_force(now); },
                          [this](MemberIndex member) { lost_here(member); }});
     if (!gone_.empty()) tasks_.spawn(stop_what_lacks_a_node());
@@ -569,363 +557,6 @@ Task<void> ClusterNode::stop() {
 void ClusterNode::abandon() {
     talk_.abandon();
     tasks_.clear();
-}
-
-// ---- what others say ---------------------------------------------------------------------------
-
-Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
-    WordFields fields(words);
-    if (fields.text("tell") == "gone") {
-        const auto node = static_cast<std::uint32_t>(fields.number("node", nodes_max - 1));
-        const std::string why = fields.text("why");
-        BRAID_CO_CHECK(fields.check());
-        // Before an array is open nothing is lost with a node.
-        const bool known = node != setup_.self && setup_.config.find(node) != nullptr;
-        if (known && rows_) gone(node, why);
-        co_return Unit{};
-    }
-    BRAID_CO_CHECK(fields.check());
-    if (is_master()) co_return told_by_slave(from, words);
-    if (from != master_) {
-        co_return Refusal{fmt::format("{} does not decide about the array", name_of(from))};
-    }
-    co_return co_await told_by_master(words);
-}
-
-Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) {
-    if (is_master()) co_return co_await asked_by_slave(from, words);
-    if (from != master_) {
-        co_return Refusal{fmt::format("{} does not decide about the array", name_of(from))};
-    }
-    co_return co_await asked_by_master(words);
-}
-
-Checked<Unit> ClusterNode::told_by_slave(std::uint32_t from, const Words& words) {
-    if (listener_ == nullptr || decider_ == nullptr) return Unit{};
-    WordFields fields(words);
-    const std::string what = fields.text("tell");
-    if (what == "leave") {
-        log(Severity::info,
-            fmt::format("{} leaves, and so the array stops on all nodes", name_of(from)));
-        leave_asked_ = true;
-        if (array_ != nullptr) tasks_.spawn(stop_array());
-        return Unit{};
-    }
-    if (what != "suspended") {
-        return carry_out_told(*decider_, rows_->geometry, words);
-    }
-    const MemberIndex member{
-        static_cast<std::uint32_t>(fields.number("member", rows_->geometry.member_count - 1))};
-    const auto os_error = static_cast<int>(fields.number("errno", os_error_max));
-    BRAID_CHECK(fields.check());
-    listener_->member_suspended(member, os_error);
-    return Unit{};
-}
-
-/// Its result is for who stops this node's server.
-Task<void> ClusterNode::stop_array() { (void)co_await array_->stop(); }
-
-Task<Checked<Words>> ClusterNode::asked_by_slave(std::uint32_t from, const Words& words) {
-    WordFields fields(words);
-    const std::string what = fields.text("ask");
-    BRAID_CO_CHECK(fields.check());
-    if (decider_ == nullptr) co_return Refusal{"there is no array yet"};
-    if (what == "true") {
-        co_return take_true_rows(serving_->members(), rows_->geometry, words);
-    }
-    if (what == "rows") {
-        if (fields.text("are") == "doubtful") {
-            // Nodes stage all of a write or nothing: parity cannot come to be in doubt there, and
-            // if it did, no other node would know of it.
-            listener_->node_gone(
-                fmt::format("{} has rows whose parity is not known to be true", name_of(from)));
-            co_return Refusal{"the array stops"};
-        }
-        co_return co_await carry_out_asked(*decider_, rows_->geometry, words);
-    }
-    if (array_ == nullptr) co_return Refusal{"the array is only just starting", RefusalCode::busy};
-    if (what == "order") co_return co_await order(from, words);
-    co_return Refusal{"nothing is known by the name of " + what};
-}
-
-Task<Checked<Words>> ClusterNode::order(std::uint32_t from, const Words& words) {
-    WordFields fields(words);
-    const std::string what = fields.text("order");
-    BRAID_CO_CHECK(fields.check());
-    Checked<Unit> done = Refusal{"there is no such order as " + what};
-    if (what == "fail") {
-        const std::string member = fields.text("member");
-        const Force force{fields.flag("force")};
-        BRAID_CO_CHECK(fields.check());
-        done = co_await array_->fail_member(member, force);
-    } else if (what == "remove") {
-        const std::string member = fields.text("member");
-        BRAID_CO_CHECK(fields.check());
-        done = co_await array_->remove_member(member);
-    } else if (what == "add" || what == "replace") {
-        const std::string member = what == "add" ? std::string() : fields.text("member");
-        const Force force{fields.flag("force")};
-        const Words* about = fields.object("disk");
-        BRAID_CO_CHECK(fields.check());
-        BRAID_CO_TRY(std::unique_ptr<Disk> disk, remote_disk(from, *about));
-        // Past the wrapper, which is for this node's own disks.
-        Array& inner = array_->inner();
-        if (what == "add") done = co_await inner.add_member(std::move(disk), force);
-        if (what == "replace") {
-            done = co_await inner.replace_member(member, std::move(disk), force);
-        }
-    } else if (what == "scrub") {
-        const ScrubMode mode{fields.flag("repair")};
-        BRAID_CO_CHECK(fields.check());
-        done = co_await array_->start_scrub(mode);
-    } else if (what == "intent") {
-        IntentChange change;
-        if (words.contains("on")) change.on = fields.flag("on");
-        if (words.contains("region")) change.region = fields.number("region");
-        BRAID_CO_CHECK(fields.check());
-        done = co_await array_->change_intent(change);
-    }
-    if (!done) co_return done.error();
-    co_return Words::object();
-}
-
-Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
-    WordFields fields(words);
-    const std::string what = fields.text("ask");
-    BRAID_CO_CHECK(fields.check());
-    if (what == "inventory") {
-        if (rows_) {
-            co_return Refusal{"serves an array that has stopped; start its server anew"};
-        }
-        Words disks = Words::array();
-        for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
-            disks.push_back(words_of_disk(number));
-        }
-        Words inventory;
-        inventory["disks"] = std::move(disks);
-        co_return inventory;
-    }
-    if (what == "refuse") {
-        refused_ = Refusal{fmt::format("{}: {}", name_of(master_), fields.text("why"))};
-        BRAID_CO_CHECK(fields.check());
-        ended_ = true;
-        begun_.set();
-        co_return Words::object();
-    }
-    if (!served_) co_return Refusal{"no array is open"};
-    Serving& serving = served_->serving();
-    if (what == "adopted") co_return Words::object();
-    if (what == "prepare") {
-        const MemberIndex member{
-            static_cast<std::uint32_t>(fields.number("member", rows_->geometry.member_count - 1))};
-        const auto number = static_cast<std::uint32_t>(fields.number("number", ~std::uint32_t{0}));
-        const DataArea area{{fields.number("begin")}};
-        BRAID_CO_CHECK(fields.check());
-        if (!attach_home(member, number, area)) co_return Refusal{"there is no such disk here"};
-        co_return Words::object();
-    }
-    if (what == "begin_marks") {
-        if (std::exchange(marks_begun_, true)) co_return Refusal{"marks have begun already"};
-        IntentSettings settings;
-        settings.on = fields.flag("on");
-        settings.region = fields.number("region");
-        const Words* generations = fields.object("generations");
-        BRAID_CO_CHECK(fields.check());
-        WordFields by_node(*generations);
-        const std::uint64_t generation = by_node.number(std::to_string(setup_.self).c_str());
-        BRAID_CO_CHECK(by_node.check());
-        rows_->homes->fix_authorities();
-        serving.intent().start({settings, generation, std::move(marked_)}, served_->tasks());
-        serving.set_gates();
-        const Result<void> kept = co_await serving.write_marks();
-        if (!kept) co_return Refusal{std::string(kept.error().text())};
-        co_return Words::object();
-    }
-    if (what == "serve") {
-        served_->log().tell(
-            Severity::info, "started",
-            fmt::format("serves the array that {} decides about", name_of(master_)));
-        serves_ = true;
-        begun_.set();
-        co_return Words::object();
-    }
-    if (what == "mark") {
-        if (serving.marks()) co_return Words::object();
-        const Result<void> begun = co_await serving.begin_marks();
-        if (!begun) co_return Refusal{std::string(begun.error().text())};
-        co_return Words::object();
-    }
-    if (what == "drain") {
-        served_->set_stopping();
-        co_await serving.drain();
-        co_return Words::object();
-    }
-    if (what == "end") {
-        const bool clean = fields.flag("clean");
-        BRAID_CO_CHECK(fields.check());
-        // While the homes are still there: what it does by itself may be on its way to them.
-        co_await served_->end_tasks();
-        ended_ = true;
-        served_->log().tell(clean ? Severity::info : Severity::error, "stopped",
-                            clean ? "the array has stopped on all nodes, cleanly"
-                                  : "the array has stopped on all nodes, and not cleanly");
-        ended_event_.set();
-        co_return Words::object();
-    }
-    co_return Refusal{"nothing is known by the name of " + what};
-}
-
-Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
-    WordFields fields(words);
-    const std::string what = fields.text("tell");
-    BRAID_CO_CHECK(fields.check());
-    if (what == "open") {
-        const Words* about = fields.object("configuration");
-        const std::uint64_t fence = fields.number("fence", epoch_max);
-        BRAID_CO_CHECK(fields.check());
-        BRAID_CO_TRY(Configuration configuration, configuration_of(*about));
-        if (rows_) co_return Refusal{"an array is open already"};
-        fence_.epoch = fence;
-        make_rows(Geometry::of(configuration));
-        served_owned_ = std::make_unique<ServedArray>(*this, std::move(configuration), setup_.array,
-                                                      *rows_->homes);
-        served_ = served_owned_.get();
-        serving_ = &served_->serving();
-        rows_->homes->bind(serving_->members());
-        co_return Unit{};
-    }
-    if (what == "dismissed") {
-        dismissed_ = true;
-        here_changed_.set();
-        co_return Unit{};
-    }
-    if (!served_) co_return Refusal{"no array is open"};
-    Serving& serving = *serving_;
-    const Geometry& geometry = rows_->geometry;
-    const auto member = [&] {
-        return MemberIndex{
-            static_cast<std::uint32_t>(fields.number("member", geometry.member_count - 1))};
-    };
-    if (what == "adopt") {
-        const Words* about = fields.object("configuration");
-        BRAID_CO_CHECK(fields.check());
-        BRAID_CO_TRY(const Configuration wanted, configuration_of(*about));
-        BRAID_CO_CHECK(served_->check_same(wanted));
-        adopted_here(wanted);
-        served_->adopt(wanted);
-        co_return Unit{};
-    }
-    if (what == "attach") {
-        const MemberIndex which = member();
-        const auto node = static_cast<std::uint32_t>(fields.number("node", nodes_max - 1));
-        const DataArea area{{fields.number("begin")}};
-        const Words* about = fields.object("disk");
-        BRAID_CO_CHECK(fields.check());
-        if (setup_.config.find(node) == nullptr) co_return Refusal{"there is no such node"};
-        if (!is_row_aligned(area.begin)) co_return Refusal{"\"begin\" is not a row's"};
-        if (serving.members().slot(which).is_open()) co_return Refusal{"the role is taken"};
-        if (node == setup_.self) {
-            WordFields at(*about);
-            const auto number = static_cast<std::uint32_t>(at.number("number", ~std::uint32_t{0}));
-            BRAID_CO_CHECK(at.check());
-            if (!attach_home(which, number, area)) co_return Refusal{"there is no such disk"};
-            attach_here(which, {node, number}, shelf_[number]->info(), area,
-                        std::make_unique<OwnDisk>(shelf_[number]));
-        } else {
-            BRAID_CO_TRY(std::unique_ptr<Disk> disk, remote_disk(node, *about));
-            const DiskPlace place = places_.at(disk.get());
-            const DiskInfo info = disk->info();
-            attach_here(which, place, info, area, std::move(disk));
-        }
-        co_return Unit{};
-    }
-    if (what == "detach") {
-        const MemberIndex which = member();
-        BRAID_CO_CHECK(fields.check());
-        while (serving.members().slot(which).in_flight() != 0) {
-            co_await serving.members().quiet().next();
-        }
-        serving.detach(which);
-        co_return Unit{};
-    }
-    if (what == "lost") {
-        const MemberIndex which = member();
-        const auto state = member_state_of(fields.text("state"));
-        if (!state || takes_part(*state)) fields.is_wrong("state", "a lost member's");
-        BRAID_CO_CHECK(fields.check());
-        serving.member_lost(which, *state);
-        lost_here(which);
-        co_return Unit{};
-    }
-    if (what == "unusable") {
-        const MemberIndex which = member();
-        BRAID_CO_CHECK(fields.check());
-        rows_->homes->loss_is_known(which);
-        co_return Unit{};
-    }
-    if (what == "in_force") {
-        const Words* about = fields.object("configuration");
-        BRAID_CO_CHECK(fields.check());
-        BRAID_CO_TRY(const Configuration now, configuration_of(*about));
-        BRAID_CO_CHECK(served_->check_same(now));
-        rows_->home.in_force(now);
-        served_->in_force(now);
-        co_return Unit{};
-    }
-    if (what == "marked") {
-        for (const Words& one : fields.list("entries", marks_told_max)) {
-            const auto* entry = one.get_ptr<const Words::array_t*>();
-            IntentEntry mark;
-            const bool is_entry = entry != nullptr && entry->size() == 3 &&
-                                  std::ranges::all_of(*entry, [](const Words& value) {
-                                      return value.is_number_unsigned();
-                                  });
-            if (!is_entry) co_return Refusal{"\"entries\" has what is no mark"};
-            mark.volume = static_cast<std::uint32_t>((*entry)[0].get<std::uint64_t>());
-            mark.count = static_cast<std::uint32_t>((*entry)[1].get<std::uint64_t>());
-            mark.first = StripeIndex{(*entry)[2].get<std::uint64_t>()};
-            if (mark.count == 0 || raw(mark.first) >= geometry.stripes ||
-                mark.count > geometry.stripes - raw(mark.first)) {
-                co_return Refusal{"a mark is beyond the array"};
-            }
-            marked_.push_back(mark);
-        }
-        BRAID_CO_CHECK(fields.check());
-        co_return Unit{};
-    }
-    if (what == "doubt") {
-        const WindowIndex begin{fields.number("begin", raw(geometry.window_end()))};
-        const WindowIndex end{fields.number("end", raw(geometry.window_end()))};
-        if (!(begin < end)) fields.is_wrong("end", "behind \"begin\"");
-        BRAID_CO_CHECK(fields.check());
-        serving.add_doubt({begin, end});
-        co_return Unit{};
-    }
-    if (what == "retire_marks") {
-        const StripeIndex before{fields.number("before", geometry.stripes)};
-        BRAID_CO_CHECK(fields.check());
-        serving.doubt_passed(raw(before) == geometry.stripes ? geometry.window_end()
-                                                             : geometry.first_window(before));
-        serving.retire_marks(before);
-        co_return Unit{};
-    }
-    if (what == "owing") serving.set_owing(fields.flag("owing"));
-    if (what == "resync_comes") serving.set_resync_comes(fields.flag("comes"));
-    if (what == "region") {
-        const std::uint64_t bytes = fields.number("bytes", intent_region_max);
-        if (bytes < intent_region_min) fields.is_wrong("bytes", "a region's");
-        BRAID_CO_CHECK(fields.check());
-        serving.set_region(bytes);
-    }
-    if (what == "trust_all") serving.trust_all();
-    if (what == "end_marks") serving.end_marks();
-    if (what == "halt") serving.halt();
-    if (what == "failed") {
-        serving.array_failed();
-        served_->decider().look_again();
-    }
-    BRAID_CO_CHECK(fields.check());
-    co_return Unit{};
 }
 
 }  // namespace braid::cluster

@@ -54,6 +54,7 @@ class ClusterNode final : private BusListener,
     };
     /// How long another node may be away before it counts as gone.
     static constexpr Nanos patience = seconds(10);
+    static constexpr std::size_t marks_told_max = 1000;  // in one message
 
     explicit ClusterNode(Setup setup);
     ClusterNode(const ClusterNode&) = delete;
@@ -63,7 +64,7 @@ class ClusterNode final : private BusListener,
     /// The members that this node has opened; before start().
     void put_disk(std::unique_ptr<Disk> disk);
     /// Waits for all nodes, and until the array is served on all of them. Refused: an address that
-    /// cannot be listened at, or there is no such array; cancelled by end_start().
+    /// cannot be listened at, or there is no such array; or told to stop by cancel_start().
     Task<Checked<std::unique_ptr<Array>>> start();
     /// start() gives up, with Refusal; nothing has begun. False: it has.
     bool cancel_start();
@@ -141,11 +142,10 @@ class ClusterNode final : private BusListener,
     Result<void> attach_home(MemberIndex member, std::uint32_t number, DataArea area);
     Task<Result<void>> prepare_home(MemberIndex member, const Disk& disk, DataArea area);
     void attach_from_array(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area);
-    void attach_here(MemberIndex member, DiskPlace place, DiskInfo info, DataArea area,
-                     std::unique_ptr<Disk> metadata);
+    void attach_here(MemberIndex member, std::uint32_t node, DataArea area,
+                     std::unique_ptr<Disk> disk);
     void lost_here(MemberIndex member);
     Task<void> tell_home_of_loss(MemberIndex member);
-    void adopted_here(const Configuration& wanted);
 
     void gone(std::uint32_t node, const std::string& why);
     Task<void> watch(std::uint32_t node);

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ClusterNode: what other nodes tell it and ask of it (braid-protocol(7), TELL and ASK).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "cluster/epochs/remote_decider.h"
+#include "cluster/node/cluster_node.h"
+#include "cluster/node/deciding_array.h"
+#include "cluster/node/own_disk.h"
+#include "cluster/node/served_array.h"
+#include "engine/base/limits.h"
+#include "engine/metadata/intent_record.h"
+
+namespace braid::cluster {
+
+// ---- what others say ---------------------------------------------------------------------------
+
+Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
+    WordFields fields(words);
+    if (fields.text("tell") == "gone") {
+        const std::uint32_t node = fields.number32("node", nodes_max - 1);
+        const std::string why = fields.text("why");
+        BRAID_CO_CHECK(fields.check());
+        // Before an array is open nothing is lost with a node.
+        const bool known = node != setup_.self && setup_.config.find(node) != nullptr;
+        if (known && rows_) gone(node, why);
+        co_return Unit{};
+    }
+    BRAID_CO_CHECK(fields.check());
+    if (is_master()) co_return told_by_slave(from, words);
+    if (from != master_) {
+        co_return Refusal{fmt::format("{} does not decide about the array", name_of(from))};
+    }
+    co_return co_await told_by_master(words);
+}
+
+Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) {
+    if (is_master()) co_return co_await asked_by_slave(from, words);
+    if (from != master_) {
+        co_return Refusal{fmt::format("{} does not decide about the array", name_of(from))};
+    }
+    co_return co_await asked_by_master(words);
+}
+
+Checked<Unit> ClusterNode::told_by_slave(std::uint32_t from, const Words& words) {
+    if (listener_ == nullptr || decider_ == nullptr) return Unit{};
+    WordFields fields(words);
+    const std::string what = fields.text("tell");
+    if (what == "leave") {
+        log(Severity::info,
+            fmt::format("{} leaves, and so the array stops on all nodes", name_of(from)));
+        leave_asked_ = true;
+        if (array_ != nullptr) tasks_.spawn(stop_array());
+        return Unit{};
+    }
+    if (what != "suspended") {
+        return carry_out_told(*decider_, rows_->geometry, words);
+    }
+    const MemberIndex member = fields.member(rows_->geometry);
+    const auto os_error = static_cast<int>(fields.number32("errno", os_error_max));
+    BRAID_CHECK(fields.check());
+    listener_->member_suspended(member, os_error);
+    return Unit{};
+}
+
+/// Its result is for who stops this node's server.
+Task<void> ClusterNode::stop_array() { (void)co_await array_->stop(); }
+
+Task<Checked<Words>> ClusterNode::asked_by_slave(std::uint32_t from, const Words& words) {
+    WordFields fields(words);
+    const std::string what = fields.text("ask");
+    BRAID_CO_CHECK(fields.check());
+    if (decider_ == nullptr) co_return Refusal{"there is no array yet"};
+    if (what == "true") {
+        co_return take_true_rows(serving_->members(), rows_->geometry, words);
+    }
+    if (what == "rows") {
+        if (fields.text("are") == "doubtful") {
+            // Nodes stage all of a write or nothing: parity cannot come to be in doubt there, and
+            // if it did, no other node would know of it.
+            listener_->node_gone(
+                fmt::format("{} has rows whose parity is not known to be true", name_of(from)));
+            co_return Refusal{"the array stops"};
+        }
+        co_return co_await carry_out_asked(*decider_, rows_->geometry, words);
+    }
+    if (array_ == nullptr) co_return Refusal{"the array is only just starting", RefusalCode::busy};
+    if (what == "order") co_return co_await order(from, words);
+    co_return Refusal{"nothing is known by the name of " + what};
+}
+
+Task<Checked<Words>> ClusterNode::order(std::uint32_t from, const Words& words) {
+    WordFields fields(words);
+    const std::string what = fields.text("order");
+    BRAID_CO_CHECK(fields.check());
+    Checked<Unit> done = Refusal{"there is no such order as " + what};
+    if (what == "fail") {
+        const std::string member = fields.text("member");
+        const Force force{fields.flag("force")};
+        BRAID_CO_CHECK(fields.check());
+        done = co_await array_->fail_member(member, force);
+    } else if (what == "remove") {
+        const std::string member = fields.text("member");
+        BRAID_CO_CHECK(fields.check());
+        done = co_await array_->remove_member(member);
+    } else if (what == "add" || what == "replace") {
+        const std::string member = what == "add" ? std::string() : fields.text("member");
+        const Force force{fields.flag("force")};
+        const Words* about = fields.object("disk");
+        BRAID_CO_CHECK(fields.check());
+        BRAID_CO_TRY(std::unique_ptr<Disk> disk, remote_disk(from, *about));
+        // Past the wrapper, which is for this node's own disks.
+        Array& inner = array_->inner();
+        if (what == "add") done = co_await inner.add_member(std::move(disk), force);
+        if (what == "replace") {
+            done = co_await inner.replace_member(member, std::move(disk), force);
+        }
+    } else if (what == "scrub") {
+        const ScrubMode mode{fields.flag("repair")};
+        BRAID_CO_CHECK(fields.check());
+        done = co_await array_->start_scrub(mode);
+    } else if (what == "intent") {
+        IntentChange change;
+        if (words.contains("on")) change.on = fields.flag("on");
+        if (words.contains("region")) change.region = fields.number("region");
+        BRAID_CO_CHECK(fields.check());
+        done = co_await array_->change_intent(change);
+    }
+    if (!done) co_return done.error();
+    co_return Words::object();
+}
+
+Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
+    WordFields fields(words);
+    const std::string what = fields.text("ask");
+    BRAID_CO_CHECK(fields.check());
+    if (what == "inventory") {
+        if (rows_) {
+            co_return Refusal{"serves an array that has stopped; start its server anew"};
+        }
+        Words disks = Words::array();
+        for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
+            disks.push_back(words_of_disk(number));
+        }
+        Words inventory;
+        inventory["disks"] = std::move(disks);
+        co_return inventory;
+    }
+    if (what == "refuse") {
+        refused_ = Refusal{fmt::format("{}: {}", name_of(master_), fields.text("why"))};
+        BRAID_CO_CHECK(fields.check());
+        ended_ = true;
+        begun_.set();
+        co_return Words::object();
+    }
+    if (!served_) co_return Refusal{"no array is open"};
+    Serving& serving = served_->serving();
+    if (what == "adopted") co_return Words::object();
+    if (what == "prepare") {
+        const MemberIndex member = fields.member(rows_->geometry);
+        const std::uint32_t number = fields.number32("number");
+        const DataArea area{{fields.number("begin")}};
+        BRAID_CO_CHECK(fields.check());
+        if (!attach_home(member, number, area)) co_return Refusal{"there is no such disk here"};
+        co_return Words::object();
+    }
+    if (what == "begin_marks") {
+        if (std::exchange(marks_begun_, true)) co_return Refusal{"marks have begun already"};
+        IntentSettings settings;
+        settings.on = fields.flag("on");
+        settings.region = fields.number("region");
+        const Words* generations = fields.object("generations");
+        BRAID_CO_CHECK(fields.check());
+        WordFields by_node(*generations);
+        const std::uint64_t generation = by_node.number(std::to_string(setup_.self).c_str());
+        BRAID_CO_CHECK(by_node.check());
+        rows_->homes->fix_authorities();
+        serving.intent().start({settings, generation, std::move(marked_)}, served_->tasks());
+        serving.set_gates();
+        const Result<void> kept = co_await serving.write_marks();
+        if (!kept) co_return Refusal{std::string(kept.error().text())};
+        co_return Words::object();
+    }
+    if (what == "serve") {
+        served_->log().tell(
+            Severity::info, "started",
+            fmt::format("serves the array that {} decides about", name_of(master_)));
+        serves_ = true;
+        begun_.set();
+        co_return Words::object();
+    }
+    if (what == "mark") {
+        if (serving.marks()) co_return Words::object();
+        const Result<void> begun = co_await serving.begin_marks();
+        if (!begun) co_return Refusal{std::string(begun.error().text())};
+        co_return Words::object();
+    }
+    if (what == "drain") {
+        served_->set_stopping();
+        co_await serving.drain();
+        co_return Words::object();
+    }
+    if (what == "end") {
+        const bool clean = fields.flag("clean");
+        BRAID_CO_CHECK(fields.check());
+        // While the homes are still there: what it does by itself may be on its way to them.
+        co_await served_->end_tasks();
+        ended_ = true;
+        served_->log().tell(clean ? Severity::info : Severity::error, "stopped",
+                            clean ? "the array has stopped on all nodes, cleanly"
+                                  : "the array has stopped on all nodes, and not cleanly");
+        ended_event_.set();
+        co_return Words::object();
+    }
+    co_return Refusal{"nothing is known by the name of " + what};
+}
+
+Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
+    WordFields fields(words);
+    const std::string what = fields.text("tell");
+    BRAID_CO_CHECK(fields.check());
+    if (what == "open") {
+        const Words* about = fields.object("configuration");
+        const std::uint64_t fence = fields.number("fence", epoch_max);
+        BRAID_CO_CHECK(fields.check());
+        BRAID_CO_TRY(Configuration configuration, configuration_of(*about));
+        if (rows_) co_return Refusal{"an array is open already"};
+        fence_.epoch = fence;
+        make_rows(Geometry::of(configuration));
+        served_owned_ = std::make_unique<ServedArray>(*this, std::move(configuration), setup_.array,
+                                                      *rows_->homes);
+        served_ = served_owned_.get();
+        serving_ = &served_->serving();
+        rows_->homes->bind(serving_->members());
+        co_return Unit{};
+    }
+    if (what == "dismissed") {
+        dismissed_ = true;
+        here_changed_.set();
+        co_return Unit{};
+    }
+    if (!served_) co_return Refusal{"no array is open"};
+    Serving& serving = *serving_;
+    const Geometry& geometry = rows_->geometry;
+    if (what == "adopt") {
+        const Words* about = fields.object("configuration");
+        BRAID_CO_CHECK(fields.check());
+        BRAID_CO_TRY(const Configuration wanted, configuration_of(*about));
+        BRAID_CO_CHECK(served_->check_same(wanted));
+        rows_->home.adopt(wanted);
+        served_->adopt(wanted);
+        co_return Unit{};
+    }
+    if (what == "attach") {
+        const MemberIndex which = fields.member(geometry);
+        const std::uint32_t node = fields.number32("node", nodes_max - 1);
+        const DataArea area{{fields.number("begin")}};
+        const Words* about = fields.object("disk");
+        BRAID_CO_CHECK(fields.check());
+        if (setup_.config.find(node) == nullptr) co_return Refusal{"there is no such node"};
+        if (!is_row_aligned(area.begin)) co_return Refusal{"\"begin\" is not a row's"};
+        if (serving.members().slot(which).is_open()) co_return Refusal{"the role is taken"};
+        std::unique_ptr<Disk> disk;
+        if (node == setup_.self) {
+            WordFields at(*about);
+            const std::uint32_t number = at.number32("number");
+            BRAID_CO_CHECK(at.check());
+            if (!attach_home(which, number, area)) co_return Refusal{"there is no such disk"};
+            disk = std::make_unique<OwnDisk>(shelf_[number]);
+        } else {
+            BRAID_CO_TRY(disk, remote_disk(node, *about));
+        }
+        attach_here(which, node, area, std::move(disk));
+        co_return Unit{};
+    }
+    if (what == "detach") {
+        const MemberIndex which = fields.member(geometry);
+        BRAID_CO_CHECK(fields.check());
+        while (serving.members().slot(which).in_flight() != 0) {
+            co_await serving.members().quiet().next();
+        }
+        serving.detach(which);
+        co_return Unit{};
+    }
+    if (what == "lost") {
+        const MemberIndex which = fields.member(geometry);
+        const auto state = member_state_of(fields.text("state"));
+        if (!state || takes_part(*state)) fields.is_wrong("state", "a lost member's");
+        BRAID_CO_CHECK(fields.check());
+        serving.member_lost(which, *state);
+        lost_here(which);
+        co_return Unit{};
+    }
+    if (what == "unusable") {
+        const MemberIndex which = fields.member(geometry);
+        BRAID_CO_CHECK(fields.check());
+        rows_->homes->loss_is_known(which);
+        co_return Unit{};
+    }
+    if (what == "in_force") {
+        const Words* about = fields.object("configuration");
+        BRAID_CO_CHECK(fields.check());
+        BRAID_CO_TRY(const Configuration now, configuration_of(*about));
+        BRAID_CO_CHECK(served_->check_same(now));
+        rows_->home.in_force(now);
+        served_->in_force(now);
+        co_return Unit{};
+    }
+    if (what == "marked") {
+        for (const Words& one : fields.list("entries", marks_told_max)) {
+            const auto* entry = one.get_ptr<const Words::array_t*>();
+            IntentEntry mark;
+            const bool is_entry = entry != nullptr && entry->size() == 3 &&
+                                  std::ranges::all_of(*entry, [](const Words& value) {
+                                      return value.is_number_unsigned();
+                                  });
+            if (!is_entry) co_return Refusal{"\"entries\" has what is no mark"};
+            mark.volume = static_cast<std::uint32_t>((*entry)[0].get<std::uint64_t>());
+            mark.count = static_cast<std::uint32_t>((*entry)[1].get<std::uint64_t>());
+            mark.first = StripeIndex{(*entry)[2].get<std::uint64_t>()};
+            if (mark.count == 0 || raw(mark.first) >= geometry.stripes ||
+                mark.count > geometry.stripes - raw(mark.first)) {
+                co_return Refusal{"a mark is beyond the array"};
+            }
+            marked_.push_back(mark);
+        }
+        BRAID_CO_CHECK(fields.check());
+        co_return Unit{};
+    }
+    if (what == "doubt") {
+        const WindowIndex begin{fields.number("begin", raw(geometry.window_end()))};
+        const WindowIndex end{fields.number("end", raw(geometry.window_end()))};
+        if (!(begin < end)) fields.is_wrong("end", "behind \"begin\"");
+        BRAID_CO_CHECK(fields.check());
+        serving.add_doubt({begin, end});
+        co_return Unit{};
+    }
+    if (what == "retire_marks") {
+        const StripeIndex before{fields.number("before", geometry.stripes)};
+        BRAID_CO_CHECK(fields.check());
+        serving.doubt_passed(raw(before) == geometry.stripes ? geometry.window_end()
+                                                             : geometry.first_window(before));
+        serving.retire_marks(before);
+        co_return Unit{};
+    }
+    if (what == "region") {
+        const std::uint64_t bytes = fields.number("bytes", intent_region_max);
+        if (bytes < intent_region_min) fields.is_wrong("bytes", "a region's");
+        BRAID_CO_CHECK(fields.check());
+        serving.set_region(bytes);
+    } else if (what == "owing") {
+        serving.set_owing(fields.flag("owing"));
+    } else if (what == "resync_comes") {
+        serving.set_resync_comes(fields.flag("comes"));
+    } else if (what == "trust_all") {
+        serving.trust_all();
+    } else if (what == "end_marks") {
+        serving.end_marks();
+    } else if (what == "halt") {
+        serving.halt();
+    } else if (what == "failed") {
+        serving.array_failed();
+        served_->decider().look_again();
+    } else {
+        co_return Refusal{"nothing is known by this name"};
+    }
+    BRAID_CO_CHECK(fields.check());
+    co_return Unit{};
+}
+
+}  // namespace braid::cluster
