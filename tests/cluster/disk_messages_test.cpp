@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/base/limits.h"
+#include "tests/cluster/message_kit.h"
 #include "tests/engine/hex.h"
 
 namespace braid::cluster {
@@ -35,14 +36,6 @@ DiskCommand command_of(DiskOpKind kind) {
     return command;
 }
 
-/// As it arrives.
-Message arrived(const QueuedMessage& sent) {
-    Message message;
-    message.header = sent.header;
-    message.body = sent.body;
-    message.payload_size = static_cast<std::uint32_t>(sent.payload.size());
-    return message;
-}
 Checked<DiskCommand> decoded(const QueuedMessage& sent) {
     return decode_disk_command(arrived(sent), sent.payload);
 }
@@ -117,12 +110,7 @@ TEST(DiskMessages, TheLastByteOfTheLargestMemberCanBeAsked) {
 }
 
 TEST(DiskMessages, WhatIsWrongWithACommandIsNamed) {
-    struct Wrong {
-        DiskOpKind kind;
-        std::size_t at;  // byte of the body
-        std::uint8_t value;
-        const char* what;
-    };
+    using Wrong = WrongByte<DiskOpKind>;
     const std::vector<Wrong> wrongs{
         {DiskOpKind::read, 4, 1, "DISK_READ is refused: flags 0x1"},
         {DiskOpKind::read, 7, 0x80, "flags 0x80000000"},

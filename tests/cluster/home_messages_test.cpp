@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/layout/configuration.h"
+#include "tests/cluster/message_kit.h"
 #include "tests/engine/hex.h"
 
 namespace braid::cluster {
@@ -75,15 +76,6 @@ constexpr HomeCommandKind kinds[] = {HomeCommandKind::read,     HomeCommandKind:
                                      HomeCommandKind::progress, HomeCommandKind::settled,
                                      HomeCommandKind::decide,   HomeCommandKind::drop,
                                      HomeCommandKind::unlock,   HomeCommandKind::finished};
-
-/// As it arrives.
-Message arrived(const QueuedMessage& sent) {
-    Message message;
-    message.header = sent.header;
-    message.body = sent.body;
-    message.payload_size = static_cast<std::uint32_t>(sent.payload.size());
-    return message;
-}
 
 TEST(HomeMessages, GoldenBytes) {
     const auto body = [](HomeCommandKind kind) {
@@ -183,12 +175,7 @@ TEST(HomeMessages, ManyWritesAreDecidedAtOnce) {
 }
 
 TEST(HomeMessages, WhatIsWrongWithACommandIsNamed) {
-    struct Wrong {
-        HomeCommandKind kind;
-        std::size_t at;  // byte of the body
-        std::uint8_t value;
-        const char* what;
-    };
+    using Wrong = WrongByte<HomeCommandKind>;
     const std::vector<Wrong> wrongs{
         {HomeCommandKind::read, 0, 6, "READ is refused: there is no member 6"},
         {HomeCommandKind::read, 4, 2, "rows 1599 and 2 on of a member of 1600"},

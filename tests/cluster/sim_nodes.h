@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "cluster/node/cluster_node.h"
-#include "engine/assembly/create.h"
+#include "tests/sim/sim_create.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_net.h"
 
@@ -118,13 +118,7 @@ class SimNodes {
     }
 
     Task<Result<void>> ask(std::uint32_t node, IoRequest request) {
-        Event over;
-        request.user = &over;
-        request.done = [](IoRequest& done) { static_cast<Event*>(done.user)->set(); };
-        nodes_[node]->array->submit(request);
-        co_await over.wait();
-        if (request.ok) co_return Result<void>{};
-        co_return request.error;
+        return ask_of(*nodes_[node]->array, request);
     }
     Result<void> flush(std::uint32_t node) {
         IoRequest request;
@@ -197,28 +191,16 @@ class SimNodes {
         at->stopped = true;
     }
     void create() {
-        std::vector<CreateMember> members;
         std::vector<std::unique_ptr<Disk>> disks;
-        std::vector<Disk*> pointers;
         for (std::uint32_t i = 0; i != platters_.size(); ++i) {
             disks.push_back(disk(platters_[i], "m" + std::to_string(i)));
-            pointers.push_back(disks.back().get());
-            CreateMember member;
-            member.path = disks.back()->info().path;
-            member.size = disks.back()->info().size;
-            member.zero_fast = zeroes_fast(disks.back()->info());
-            members.push_back(member);
         }
         CreateOptions how;
         how.level = options_.level;
         how.strip_size = options_.strip_size;
         how.name = "sim";
         how.wall_seconds = loop_.wall_seconds();
-        auto plan = plan_create(how, members, loop_.rng());
-        ASSERT_TRUE(plan) << plan.error().text;
-        const auto created = loop_.run_until_done(create_array(pointers, *plan, {}));
-        ASSERT_TRUE(created) << created.error().text;
-        geometry_ = Geometry::of(plan->configuration);
+        geometry_ = Geometry::of(create_on(loop_, disks, disks.size(), how));
     }
 
     SimNodesOptions options_;

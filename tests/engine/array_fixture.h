@@ -21,6 +21,7 @@
 #include "engine/metadata/intent_record.h"
 #include "engine/serving/requests.h"
 #include "parity/parity.h"
+#include "tests/sim/sim_create.h"
 #include "tests/sim/sim_disk.h"
 
 namespace braid::sim {
@@ -79,18 +80,9 @@ class SimArray {
     static std::string path_of(std::size_t index) { return "m" + std::to_string(index); }
 
     void create() {
-        std::vector<CreateMember> members;
         std::vector<std::unique_ptr<SimDisk>> disks;
-        std::vector<Disk*> pointers;
         for (std::size_t i = 0; i != platters.size(); ++i) {
             disks.push_back(disk(platters[i], path_of(i)));
-            pointers.push_back(disks.back().get());
-            CreateMember member;
-            member.path = path_of(i);
-            member.size = disks.back()->info().size;
-            member.spare = i >= options_.members;
-            member.zero_fast = zeroes_fast(disks.back()->info());
-            members.push_back(member);
         }
         CreateOptions how;
         how.level = options_.level;
@@ -99,12 +91,9 @@ class SimArray {
         how.name = "sim";
         how.assume_clean = options_.assume_clean;
         how.wall_seconds = loop_.wall_seconds();
-        auto plan = plan_create(how, members, loop_.rng());
-        ASSERT_TRUE(plan) << plan.error().text;
-        const auto created = loop_.run_until_done(create_array(pointers, *plan, {}));
-        ASSERT_TRUE(created) << created.error().text;
-        geometry_ = Geometry::of(plan->configuration);
-        model.assign(plan->configuration.data_size(), std::byte{0});
+        const Configuration created = create_on(loop_, disks, options_.members, how);
+        geometry_ = Geometry::of(created);
+        model.assign(created.data_size(), std::byte{0});
     }
 
     /// Made by the same options, and stopped: takes over what it left, in place of create().
