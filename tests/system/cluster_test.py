@@ -56,9 +56,8 @@ class Node:
               f"node {self.number} ended with {self.process.returncode}\n{self.log()}")
         return "serves the array" in self.log() or "members, 0 lost" in self.log()
 
-    def connect(self, volume="0"):
+    def connect(self):
         handle = nbd.NBD()
-        handle.set_export_name(volume)
         handle.connect_uri(self.uri)
         return handle
 
