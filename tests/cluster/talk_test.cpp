@@ -89,7 +89,9 @@ class TalkTest : public testing::Test {
         loop_.run_for(seconds(1));
     }
     ~TalkTest() override {
-        loop_.crash([] {});
+        loop_.crash([this] {
+            for (auto& speaker : speakers_) speaker.reset();
+        });
     }
     Checked<Words> ask(const char* what) {
         return loop_.run_until_done(one_.talk().ask(2, asking(what)));
