@@ -117,8 +117,9 @@ int hang_up_clients(const std::vector<std::string>& listening) {
 bool HangUp::start() {
     listening_ = listening_sockets(spare_);
     stop_fd_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
+    serves_fd_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
     signal_fd = eventfd(0, EFD_CLOEXEC);
-    if (stop_fd_.get() < 0 || signal_fd.load() < 0) return false;
+    if (stop_fd_.get() < 0 || serves_fd_.get() < 0 || signal_fd.load() < 0) return false;
     for (std::size_t i = 0; i != stop_signals.size(); ++i) {
         struct sigaction ours {};
         sigaction(stop_signals[i], nullptr, &handlers_before[i]);
@@ -131,6 +132,12 @@ bool HangUp::start() {
     thread_ = std::thread([this] { watch(); });
     started_ = true;
     return true;
+}
+
+void HangUp::serves() {
+    if (!started_) return;
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = write(serves_fd_.get(), &one, sizeof one);
 }
 
 void HangUp::stop() {
@@ -146,17 +153,25 @@ void HangUp::stop() {
     close(signal_fd.exchange(-1));
 }
 
-void HangUp::watch() {
-    std::array<pollfd, 2> fds{pollfd{stop_fd_.get(), POLLIN, 0},
-                              pollfd{signal_fd.load(), POLLIN, 0}};
-    while (fds[1].revents == 0) {
-        if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
-        if (fds[0].revents != 0) return;
+/// False: stop() was called first.
+bool HangUp::wait_for(int fd) const {
+    std::array<pollfd, 2> fds{pollfd{stop_fd_.get(), POLLIN, 0}, pollfd{fd, POLLIN, 0}};
+    for (;;) {
+        if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return false;
+        if (fds[0].revents != 0) return false;
+        std::uint64_t count = 0;
+        if (fds[1].revents != 0) return read(fd, &count, sizeof count) == sizeof count;
     }
+}
+
+void HangUp::watch() {
+    if (!wait_for(signal_fd.load())) return;
     told_();
+    if (!wait_for(serves_fd_.get())) return;
+    pollfd stop{stop_fd_.get(), POLLIN, 0};
     for (int waited = 0; waited < patience_ms; waited += round_ms) {
         hang_up_clients(listening_);
-        if (poll(fds.data(), 1, round_ms) > 0) return;
+        if (poll(&stop, 1, round_ms) > 0) return;
     }
     give_up_();
 }

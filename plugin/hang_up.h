@@ -23,18 +23,23 @@ class HangUp {
     HangUp(std::string spare, std::function<void()> told, std::function<void()> give_up)
         : spare_(std::move(spare)), told_(std::move(told)), give_up_(std::move(give_up)) {}
     ~HangUp() { stop(); }
-    /// Once a process, when nbdkit listens and nobody else does: chains itself in front of nbdkit's handlers of the signals that stop it.
+    /// Once a process, when nbdkit listens and nobody else does: chains itself in front of
+    /// nbdkit's handlers of the signals that stop it.
     bool start();
+    /// Whatever `give_up` ends is there. Nobody is hung up before, nor given up.
+    void serves();
     void stop();
 
   private:
     void watch();
+    bool wait_for(int fd) const;
 
     std::string spare_;
     std::vector<std::string> listening_;  // nbdkit's sockets, by name
     std::function<void()> told_;
     std::function<void()> give_up_;
     UniqueFd stop_fd_;
+    UniqueFd serves_fd_;
     std::thread thread_;
     bool started_{false};
 };

@@ -158,6 +158,7 @@ int after_fork() noexcept {
         plugin().hang_up.reset();
         return refused(started.error());
     }
+    plugin().hang_up->serves();
     constexpr bool guarded = needs_assertion_guard(NBDKIT_VERSION_MAJOR, NBDKIT_VERSION_MINOR);
     if (guarded && !guard_against_assertion()) {
         nbdkit_debug("a client that is killed while it reads may end this server");
