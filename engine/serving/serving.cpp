@@ -92,9 +92,15 @@ void Serving::adopt(const Configuration& wanted) {
     for (const MemberRecord& at : wanted.members) {
         if (!at.role) continue;
         Adopted& last = adopted_[raw(*at.role)];
-        if (last.uuid == at.uuid && last.state == at.state) continue;
-        last = {at.uuid, at.state};
         auto& slot = members_.slot(*at.role);
+        if (last.uuid == at.uuid && last.state == at.state) {
+            // Another node rebuilds it: here that was heard with locks only.
+            if (slot.state == MemberState::rebuilding && slot.state == at.state) {
+                slot.rebuilt = std::max(slot.rebuilt, geometry_.first_window(at.rebuilt));
+            }
+            continue;
+        }
+        last = {at.uuid, at.state};
         slot.rebuilt = geometry_.first_window(at.rebuilt);
         // One that failed before this start, and was not given, is not there.
         const bool gone = at.state == MemberState::faulty && slot.state == MemberState::missing;

@@ -70,7 +70,10 @@ Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, RowIndex* at
     std::array<std::optional<RowClaim>, windows_claimed_max> claims;
     std::vector<BadRange> known;
     std::uint64_t left = 0;
-    for (std::size_t i = 0; i != windows_claimed_max && *at != end; ++i) {
+    RowLock lock(context_.homes);
+    // Who holds a lock waits for none.
+    const std::size_t together = lock.is_needed() ? 1 : windows_claimed_max;
+    for (std::size_t i = 0; i != together && *at != end; ++i) {
         const WindowIndex window = geometry.window_of(*at);
         const RowIndex past = std::min(end, geometry.first_row(window + 1));
         const auto first = static_cast<std::uint32_t>(*at - geometry.first_row(window));
@@ -86,6 +89,10 @@ Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, RowIndex* at
             co_await claim;
         } else if (!claim.await_ready()) {
             break;
+        }
+        if (lock.is_needed()) {
+            BRAID_CO_CHECK(co_await lock.take(rows.place, row_range(0, geometry.window_rows),
+                                              LockMode::exclusive));
         }
         rows.rows =
             bad_.rows_of(rows.place, rows.role,

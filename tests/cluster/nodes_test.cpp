@@ -40,9 +40,9 @@ std::vector<Shape> shapes(std::uint64_t seeds) {
 
 class NodesTest : public testing::TestWithParam<Shape> {
   protected:
-    explicit NodesTest(bool zero_fast = true)
+    explicit NodesTest(bool zero_fast = true, std::uint64_t stripes = 8)
         : nodes_({GetParam().seed, GetParam().level, GetParam().members, GetParam().nodes,
-                  GetParam().homes, 16u << 10, 8, zero_fast}),
+                  GetParam().homes, 16u << 10, stripes, zero_fast}),
           clients_(nodes_) {}
 
     SimLoop& loop() { return nodes_.loop(); }
@@ -279,6 +279,41 @@ TEST_P(DoubtfulNodesTest, WhatWasWrittenInDoubtIsNotListed) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, DoubtfulNodesTest, testing::ValuesIn(shapes(is_long ? 100 : 4)));
+
+/// One that takes longer than the members' failing.
+class LongDoubtNodesTest : public NodesTest {
+  protected:
+    LongDoubtNodesTest() : NodesTest(false, 200) {}
+};
+
+/// Rows that were in doubt when a member left are its alone, until it is back: they are taken from
+/// it beside what the clients of all nodes write into the same windows.
+TEST_P(LongDoubtNodesTest, AMemberBringsBackWhatOnlyItKnowsBesideClientsOfAllNodes) {
+    const std::uint32_t last = nodes_.nodes() - 1;
+    nodes_.lose_alone(0);
+    clients_.let_fail();
+    nodes_.start();
+    ASSERT_EQ(state(last, 0), MemberState::missing);
+    ASSERT_NE(nodes_.array(last).status().bad_bytes, 0u) << "the resync was not done";
+    nodes_.platter(0).dead = false;
+    begin_load(6, 30);
+    const auto added = loop().run_until_done(
+        nodes_.array(0).add_member(nodes_.disk(nodes_.shared_platter(0), "m0 again"), Force::no));
+    ASSERT_TRUE(added) << added.error().text;
+    nodes_.run_until([&] { return state(last, 0) == MemberState::in_sync; }, "it is rebuilt");
+    end_load();
+    EXPECT_EQ(nodes_.array(last).status().bad_bytes, 0u);
+    clients_.let_fail(false);
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
+std::vector<Shape> one_parity() {
+    std::vector<Shape> all = shapes(is_long ? 100 : 6);
+    std::erase_if(all, [](const Shape& shape) { return shape.level != Level::raid5; });
+    return all;
+}
+INSTANTIATE_TEST_SUITE_P(Shapes, LongDoubtNodesTest, testing::ValuesIn(one_parity()));
 
 }  // namespace
 }  // namespace braid::sim

@@ -52,6 +52,7 @@ class SimNodes {
         return member % (options_.homes == 0 ? options_.nodes : options_.homes);
     }
     SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
+    std::shared_ptr<SimPlatter> shared_platter(std::uint32_t member) { return platters_[member]; }
     std::shared_ptr<SimPlatter> make_platter() {
         auto platter =
             std::make_shared<SimPlatter>(data_offset + options_.stripes * options_.strip_size);
@@ -72,6 +73,33 @@ class SimNodes {
             while (!node->over) ASSERT_TRUE(loop_.step());
             ASSERT_TRUE(node->array != nullptr) << node->refusal;
         }
+    }
+    /// One server has all members, until it has lost this one and is stopped.
+    void lose_alone(std::uint32_t member) {
+        std::vector<std::unique_ptr<Disk>> disks;
+        for (std::uint32_t i = 0; i != platters_.size(); ++i) {
+            disks.push_back(disk(platters_[i], "m" + std::to_string(i)));
+        }
+        ArrayOptions options;
+        options.buffer_size = 16u << 20;
+        options.seed = loop_.rng().next();
+        auto array = loop_.run_until_done(
+            Array::open(loop_.ready(), loop_, std::move(disks), std::move(options)));
+        ASSERT_TRUE(array) << array.error().text;
+        platter(member).dead = true;
+        const auto is_lost = [&] {
+            return (*array)->status().members[member].record.state == MemberState::faulty;
+        };
+        Buffer zeroes(64u << 10);
+        for (int i = 0; i != 20 && !is_lost(); ++i) {
+            IoRequest request;
+            request.kind = IoKind::write;
+            request.size = zeroes.size();
+            request.data = zeroes.data();
+            (void)loop_.run_until_done(ask_of(**array, request));
+        }
+        EXPECT_TRUE(is_lost());
+        EXPECT_TRUE(loop_.run_until_done((*array)->stop()));
     }
     /// A node's server begins to start.
     void begin(std::uint32_t node) {
