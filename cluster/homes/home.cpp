@@ -274,6 +274,7 @@ void Home::suspend(MemberIndex member) {
     Member& at = members_.at(member);
     if (at.suspended) return;
     at.suspended = true;
+    if (!BRAID_MUTANT(suspended_member_read)) at.disk.reset();
     std::vector<EntryNumber> over;
     for (const auto& [entry, content] : contents_) {
         if (book_.stage_of(entry).member == member) over.push_back(entry);
@@ -297,6 +298,8 @@ void Home::suspend(MemberIndex member) {
 /// @return 0, or an errno
 Task<int> Home::write_content(const Member& member, const Stage& stage, const Content& content) {
     const bool is_zero = content.bytes.size() == 0;
+    const std::shared_ptr<Disk> disk = member.disk;
+    if (!disk) co_return ENODEV;
     std::array<DiskOp, window_rows_max> ops;
     bool zero = is_zero;
     for (;;) {
@@ -312,7 +315,7 @@ Task<int> Home::write_content(const Member& member, const Stage& stage, const Co
                                         ? zero_window().data()
                                         : content.bytes.data() + content_offset(stage.at.rows, row);
             op.data = zero ? nullptr : const_cast<std::byte*>(from);  // NOLINT: it only reads it
-            submit(*member.disk, group, op);
+            submit(*disk, group, op);
         });
         co_await group;
         int error = 0;
@@ -388,13 +391,14 @@ Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, EntryNumb
     }
     std::array<DiskOp, window_rows_max> ops;
     std::uint32_t used = 0;
+    const std::shared_ptr<Disk> disk = was.disk;
     DiskGroup group;
     for_each_run(on_disk, [&](std::uint32_t row, std::uint32_t count) {
         DiskOp& op = ops[used++];
         op.offset = offset_of(was, at.window, row).value;
         op.size = count * row_size;
         op.data = into + (row - first) * row_size;
-        submit(*was.disk, group, op);
+        submit(*disk, group, op);
     });
     co_await group;
     if (was.suspended && !BRAID_MUTANT(suspended_member_read)) co_return lost();
@@ -467,13 +471,18 @@ Task<DriveResult> Home::flush_member(MemberIndex member) {
 Task<void> Home::flush_device(MemberIndex member) {
     Member& at = members_.at(member);
     const std::uint64_t covered = at.changes;
-    DiskGroup group;
+    const std::shared_ptr<Disk> disk = at.disk;
     DiskOp op;
     op.kind = DiskOpKind::flush;
-    submit(*at.disk, group, op);
-    co_await group;
+    if (disk) {
+        DiskGroup group;
+        submit(*disk, group, op);
+        co_await group;
+    }
     at.flushing = false;
-    if (op.ok()) {
+    if (!disk) {
+        // It was suspended before this began.
+    } else if (op.ok()) {
         at.flushed = std::max(at.flushed, covered);
     } else {
         // What it lost no later one makes durable.

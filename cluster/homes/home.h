@@ -71,7 +71,7 @@ class Home {
 
   private:
     struct Member {
-        std::unique_ptr<Disk> disk;
+        std::shared_ptr<Disk> disk;  // none once it is suspended; what is under way has it
         DataArea area;
         bool suspended{false};
         std::uint64_t changes{0};  // writes that are over; and how many of them a flush has covered
@@ -117,8 +117,8 @@ class Home {
     HomeListener& listener_;
     RowBook book_;
     std::map<MemberIndex, Member> members_;
-    std::vector<std::map<MemberIndex, Member>::node_type> former_;  // suspended; their disks may be
-                                                                    // busy still
+    std::vector<std::map<MemberIndex, Member>::node_type> former_;  // suspended; somebody may wait
+                                                                    // for them still
     std::map<EntryNumber, Content> contents_;
     std::map<EntryNumber, Content> orphans_;  // of suspended members: what a disk is being given
     std::map<EntryNumber, int> unapplied_;    // the errno of entries that could not be written

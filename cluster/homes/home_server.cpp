@@ -78,11 +78,12 @@ void HomeServer::carry_out(HomeCommand command, std::uint64_t number) {
 /// One alone may be larger than what all have.
 void HomeServer::start_reads(std::uint32_t node) {
     Asker& asker = askers_[node];
-    const std::uint64_t kept = bus_->session(node).queue().kept_bytes();
+    // A home that has stopped answers at once, which leads here again.
+    if (std::exchange(asker.starting, true)) return;
     while (!asker.waiting.empty()) {
         const std::uint64_t size = asker.waiting.front()->read.count * row_size;
-        const std::uint64_t taken = asker.bytes + kept;
-        if (taken != 0 && taken + size > home_read_bytes_max) return;
+        const std::uint64_t taken = asker.bytes + bus_->session(node).queue().kept_bytes();
+        if (taken != 0 && taken + size > home_read_bytes_max) break;
         asker.bytes += size;
         std::unique_ptr<Reply> reply = std::move(asker.waiting.front());
         asker.waiting.pop_front();
@@ -93,6 +94,7 @@ void HomeServer::start_reads(std::uint32_t node) {
         replies_.emplace(at, std::move(reply));
         home_.take(std::move(command), at);
     }
+    asker.starting = false;
 }
 
 void HomeServer::answered(Reply* reply, const HomeAnswer& answer) {

@@ -35,6 +35,7 @@ class HomeServer final : public CommandTaker {
     struct Asker {  // by node
         std::uint64_t bytes{0};
         std::size_t commands{0};                     // that are not answered
+        bool starting{false};                        // start_reads() is at it
         std::deque<std::unique_ptr<Reply>> waiting;  // reads, first come, first served
     };
 

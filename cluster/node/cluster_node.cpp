@@ -10,6 +10,7 @@
 
 #include "cluster/epochs/remote_decider.h"
 #include "cluster/node/deciding_array.h"
+#include "cluster/node/given_disk.h"
 #include "cluster/node/own_disk.h"
 #include "cluster/node/served_array.h"
 #include "engine/base/limits.h"
@@ -200,9 +201,31 @@ void ClusterNode::put_disk(std::unique_ptr<Disk> disk) { (void)shelve(std::move(
 
 std::unique_ptr<Disk> ClusterNode::own_disk(std::unique_ptr<Disk> disk) {
     const std::uint32_t number = shelve(std::move(disk));
-    auto own = std::make_unique<OwnDisk>(shelf_[number]);
-    places_[own.get()] = {setup_.self, number};
-    return own;
+    return give(std::make_unique<OwnDisk>(shelf_[number]), {setup_.self, number});
+}
+
+std::unique_ptr<Disk> ClusterNode::give(std::unique_ptr<Disk> disk, DiskPlace place) {
+    auto given = std::make_unique<GivenDisk>(std::move(disk),
+                                             [this](const GivenDisk& over) { given_back(over); });
+    places_[given.get()] = place;
+    return given;
+}
+
+/// The array has lost it, or does not take it: its node has no use for it.
+void ClusterNode::given_back(const Disk& disk) {
+    const auto at = places_.find(&disk);
+    if (at == places_.end()) return;
+    const DiskPlace place = at->second;
+    places_.erase(at);
+    if (stopping_ || ended_) return;
+    if (place.node == setup_.self) return close_disk(place.number);
+    talk_.tell(place.node, {{"tell", "close"}, {"disk", place.number}});
+}
+
+/// What is under way on it goes on, and has it until that is over.
+void ClusterNode::close_disk(std::uint32_t number) {
+    shelf_[number].reset();
+    disks_.remove(number);
 }
 
 namespace {
@@ -256,7 +279,7 @@ Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, cons
     BRAID_TRY(DiskInfo info, info_of(words));
     std::unique_ptr<Disk> disk =
         std::make_unique<RemoteDisk>(bus_->session(node), fence_, number, std::move(info));
-    places_[disk.get()] = {node, number};
+    if (is_master()) disk = give(std::move(disk), {node, number});
     return disk;
 }
 
@@ -275,7 +298,9 @@ void ClusterNode::attach_from_array(MemberIndex member, std::unique_ptr<Disk> di
 }
 
 Result<void> ClusterNode::attach_home(MemberIndex member, std::uint32_t number, DataArea area) {
-    if (number >= shelf_.size() || !is_row_aligned(area.begin)) return Error{Errc::invalid, "disk"};
+    if (number >= shelf_.size() || !shelf_[number] || !is_row_aligned(area.begin)) {
+        return Error{Errc::invalid, "disk"};
+    }
     const std::uint64_t strips = rows_->geometry.stripes * rows_->geometry.strip_size;
     const std::uint64_t size = shelf_[number]->info().size;
     if (area.begin.value > size || strips > size - area.begin.value) {
@@ -475,11 +500,8 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::start() {
 
 /// False: a node has gone meanwhile.
 Task<Checked<bool>> ClusterNode::gather_disks(std::vector<std::unique_ptr<Disk>>* disks) {
-    places_.clear();
     for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
-        auto own = std::make_unique<OwnDisk>(shelf_[number]);
-        places_[own.get()] = {setup_.self, number};
-        disks->push_back(std::move(own));
+        disks->push_back(give(std::make_unique<OwnDisk>(shelf_[number]), {setup_.self, number}));
     }
     for (const std::uint32_t node : others()) {
         const Checked<Words> answer = co_await talk_.ask(node, asking("inventory"));
@@ -501,6 +523,7 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_master() {
     for (bool gathered = false; !gathered;) {
         BRAID_CO_CHECK(co_await wait_for_nodes());
         opening_ = true;  // what is read of disks from now on has to be of all of them
+        places_.clear();  // those of the try before: nobody is told to close them
         disks.clear();
         BRAID_CO_TRY(gathered, co_await gather_disks(&disks));
         if (!gone_.empty()) co_return Refusal{"a node left as the array began; start it again"};
@@ -555,6 +578,7 @@ Task<void> ClusterNode::stop() {
 }
 
 void ClusterNode::abandon() {
+    stopping_ = true;
     talk_.abandon();
     tasks_.clear();
 }

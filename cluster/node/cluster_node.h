@@ -73,7 +73,7 @@ class ClusterNode final : private BusListener,
     /// A crash in the simulator: everything ends where it stands. The array goes next, and this.
     void abandon();
 
-    /// A disk of this node's for an order: the array is given what is returned.
+    /// On the master: a disk of this node's for an order. The array is given what is returned.
     std::unique_ptr<Disk> own_disk(std::unique_ptr<Disk> disk);
     bool is_master() const { return setup_.self == master_; }
     std::uint32_t master() const { return master_; }
@@ -136,6 +136,10 @@ class ClusterNode final : private BusListener,
     Task<Checked<bool>> gather_disks(std::vector<std::unique_ptr<Disk>>* disks);
 
     std::uint32_t shelve(std::shared_ptr<Disk> disk);
+    void close_disk(std::uint32_t number);
+    /// On the master, for the array.
+    std::unique_ptr<Disk> give(std::unique_ptr<Disk> disk, DiskPlace place);
+    void given_back(const Disk& disk);
     Words words_of_disk(std::uint32_t number) const;
     Checked<std::unique_ptr<Disk>> remote_disk(std::uint32_t node, const Words& words);
     /// The disk is this node's, and the member's home is here.
@@ -157,6 +161,7 @@ class ClusterNode final : private BusListener,
     Task<void> stop_array();
     Task<void> stop_what_lacks_a_node();
     Task<Checked<Unit>> told_by_master(const Words& words);
+    Task<void> detach_when_quiet(MemberIndex member);
     Task<Checked<Words>> order(std::uint32_t from, const Words& words);
 
     Setup setup_;
@@ -166,8 +171,8 @@ class ClusterNode final : private BusListener,
     Talk talk_;
     DiskServer disks_;
     std::unique_ptr<Bus> bus_;
-    std::vector<std::shared_ptr<Disk>> shelf_;       // by number
-    std::map<const Disk*, DiskPlace> places_;        // of what the array was given
+    std::vector<std::shared_ptr<Disk>> shelf_;       // by number; none: it is closed
+    std::map<const Disk*, DiskPlace> places_;        // of what the array was given, and has
     std::map<MemberIndex, std::uint32_t> attached_;  // of members at home here, the disk's number
 
     std::set<std::uint32_t> here_;  // connected
@@ -183,6 +188,8 @@ class ClusterNode final : private BusListener,
     bool ended_{false};    // the array, everywhere
     bool dismissed_{false};
     Event ended_event_;
+    MemberSet detaching_;  // roles whose drives here are still busy
+    Event detached_;       // one of them
 
     std::unique_ptr<Rows> rows_;
     // the master's

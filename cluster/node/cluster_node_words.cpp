@@ -143,6 +143,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
         }
         Words disks = Words::array();
         for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
+            if (!shelf_[number]) continue;
             disks.push_back(words_of_disk(number));
         }
         Words inventory;
@@ -242,6 +243,13 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         here_changed_.set();
         co_return Unit{};
     }
+    if (what == "close") {
+        const std::uint32_t number = fields.number32("disk");
+        BRAID_CO_CHECK(fields.check());
+        if (number >= shelf_.size()) co_return Refusal{"there is no such disk here"};
+        close_disk(number);
+        co_return Unit{};
+    }
     if (!served_) co_return Refusal{"no array is open"};
     Serving& serving = *serving_;
     const Geometry& geometry = rows_->geometry;
@@ -262,7 +270,9 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         BRAID_CO_CHECK(fields.check());
         if (setup_.config.find(node) == nullptr) co_return Refusal{"there is no such node"};
         if (!is_row_aligned(area.begin)) co_return Refusal{"\"begin\" is not a row's"};
-        if (serving.members().slot(which).is_open()) co_return Refusal{"the role is taken"};
+        const auto& slot = serving.members().slot(which);
+        while (slot.is_open() && detaching_.has(which)) co_await detached_.next();
+        if (slot.is_open()) co_return Refusal{"the role is taken"};
         std::unique_ptr<Disk> disk;
         if (node == setup_.self) {
             WordFields at(*about);
@@ -279,10 +289,10 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
     if (what == "detach") {
         const MemberIndex which = fields.member(geometry);
         BRAID_CO_CHECK(fields.check());
-        while (serving.members().slot(which).in_flight() != 0) {
-            co_await serving.members().quiet().next();
-        }
-        serving.detach(which);
+        // What else is told is not held back by what a disk does not answer.
+        if (detaching_.has(which)) co_return Refusal{"it is being detached"};
+        detaching_.add(which);
+        tasks_.spawn(detach_when_quiet(which));
         co_return Unit{};
     }
     if (what == "lost") {
@@ -369,6 +379,14 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
     }
     BRAID_CO_CHECK(fields.check());
     co_return Unit{};
+}
+
+Task<void> ClusterNode::detach_when_quiet(MemberIndex member) {
+    Members& members = serving_->members();
+    while (members.slot(member).in_flight() != 0) co_await members.quiet().next();
+    serving_->detach(member);
+    detaching_.remove(member);
+    detached_.set();
 }
 
 }  // namespace braid::cluster

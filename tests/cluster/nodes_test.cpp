@@ -124,6 +124,7 @@ TEST_P(NodesTest, AMemberFailsAndANodeThatDoesNotDecideReplacesIt) {
             return true;
         },
         "all nodes know of the loss");
+    nodes_.run_until([&] { return !nodes_.is_open(0); }, "its server closes it");
     clients_.check(nodes_.nodes());
 
     begin_load(4, 20);

@@ -53,6 +53,8 @@ class SimNodes {
     }
     SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
     std::shared_ptr<SimPlatter> shared_platter(std::uint32_t member) { return platters_[member]; }
+    /// A server has it open.
+    bool is_open(std::uint32_t member) const { return platters_[member].use_count() != 1; }
     std::shared_ptr<SimPlatter> make_platter() {
         auto platter =
             std::make_shared<SimPlatter>(data_offset + options_.stripes * options_.strip_size);
