@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <utility>
 
 #include "engine/base/limits.h"
 
@@ -21,30 +22,31 @@ using Word = std::atomic<std::uint32_t>;
 // waiter that looks again and goes on sleeping.
 void wake(Word* word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0); }
 
-/// Whom a guest wakes when somebody else can lead: a system call for each would keep the loop as
-/// long as a request does.
+/// Whom the loop's leader wakes later, since a system call for each would keep the loop as long as a
+/// request does, and who is woken may take the leader's CPU: a guest when somebody else can lead, the
+/// own thread after its turn.
 class Wakes {
   public:
-    Wakes() { of_this_thread = this; }
-    ~Wakes() {
-        of_this_thread = nullptr;
-        for (std::size_t i = 0; i != count_; ++i) wake(words_[i]);
-    }
+    Wakes() = default;
+    ~Wakes() { wake_all(); }
     Wakes(const Wakes&) = delete;
     Wakes& operator=(const Wakes&) = delete;
 
-    static void later_or_now(Word& word) {
-        Wakes* wakes = of_this_thread;
-        if (wakes == nullptr || wakes->count_ == wakes->words_.size()) return wake(&word);
-        wakes->words_[wakes->count_++] = &word;
+    void later(Word& word) {
+        if (count_ == words_.size()) wake_all();
+        words_[count_++] = &word;
+    }
+    bool empty() const { return count_ == 0; }
+    void wake_all() {
+        const std::size_t count = std::exchange(count_, 0);
+        for (std::size_t i = 0; i != count; ++i) wake(words_[i]);
     }
 
   private:
-    static thread_local Wakes* of_this_thread;
     std::array<Word*, 32> words_;
     std::size_t count_{0};
 };
-thread_local Wakes* Wakes::of_this_thread = nullptr;
+thread_local Wakes wakes;
 
 }  // namespace
 
@@ -60,6 +62,10 @@ struct Bridge::Call : Message, IoRequest {
     static void finish(IoRequest& request);
 };
 
+Bridge::Bridge(UringLoop& loop, Array& array) : loop_(loop), array_(array) {
+    loop.after_turns({[] { return !wakes.empty(); }, [] { wakes.wake_all(); }});
+}
+
 // A bare futex: std::atomic::wait spins first and counts its waiters in a table that all threads
 // share, and this thread always sleeps.
 void Bridge::Call::wait() {
@@ -72,7 +78,7 @@ void Bridge::Call::wait() {
 
 void Bridge::Call::finish(IoRequest& request) {
     Word& word = static_cast<Call&>(request).progress;
-    if (word.exchange(over, std::memory_order_acq_rel) == awaited) Wakes::later_or_now(word);
+    if (word.exchange(over, std::memory_order_acq_rel) == awaited) wakes.later(word);
 }
 
 Result<void> Bridge::run(Call& call) {
@@ -81,8 +87,8 @@ Result<void> Bridge::run(Call& call) {
     call.done = Call::finish;
     const Nanos start = loop_.now();
     if (call.size <= lead_size_max) {
-        const Wakes wakes;
         loop_.post_or_lead(call);
+        wakes.wake_all();
     } else {  // the copying costs far more than a switch; and whose request is done answers beside it
         loop_.post(call);
     }

@@ -30,7 +30,7 @@ struct WriteOptions {
 class Bridge {
   public:
     /// Both must outlive every call; the loop must run as long as calls may come.
-    Bridge(UringLoop& loop, Array& array) : loop_(loop), array_(array) {}
+    Bridge(UringLoop& loop, Array& array);
 
     // Any thread but the loop's. Offsets are bytes from the start of the array, in any alignment;
     // each returns when the array has answered.

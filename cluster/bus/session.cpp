@@ -170,7 +170,7 @@ Task<void> Session::send_all(std::vector<QueuedMessage> first) {
     }
     while (!broken_) {
         co_await work_.take();
-        co_await Yield{};  // what others are about to send goes along
+        co_await YieldToAll{};  // what others are about to send goes along
         while (!broken_ && (queue_.has_more() || queue_.owes_word() || owes_sign_)) {
             std::vector<const QueuedMessage*> messages = gather();
             queue_.word_sent();
@@ -265,7 +265,7 @@ Task<Checked<Unit>> Session::receive_answer(Message message) {
 }
 
 Task<Checked<Unit>> Session::receive_command(Message message) {
-    Buffer payload(message.payload_size);
+    Buffer payload = Buffer::unset(message.payload_size);
     if (message.payload_size != 0) {
         BRAID_CO_CHECK(co_await stream_->read_payload(message, payload.span()));
     }

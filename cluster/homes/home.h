@@ -140,6 +140,7 @@ class HomeCall final : public HomeLink {
     void send(HomeCommand command, HomeReply* reply) override {
         home_.take(std::move(command), reply);
     }
+    bool is_remote() const override { return false; }
 
   private:
     Home& home_;

@@ -30,6 +30,9 @@ enum class HomeCommandKind : std::uint8_t {
     finished,  // nothing but HomeCommand::finished
 };
 
+inline constexpr std::size_t home_command_kinds = 10;
+static_assert(static_cast<std::size_t>(HomeCommandKind::finished) + 1 == home_command_kinds);
+
 constexpr bool is_answered(HomeCommandKind kind) { return kind < HomeCommandKind::decide; }
 
 /// How far a rebuild is: what its member has of windows before that one is true, and is written
@@ -86,6 +89,8 @@ class HomeLink {
     virtual ~HomeLink() = default;
     /// @param reply  none for a command that is not answered
     virtual void send(HomeCommand command, HomeReply* reply) = 0;
+    /// The home is another node: a command is a message.
+    virtual bool is_remote() const { return true; }
 };
 
 }  // namespace braid::cluster

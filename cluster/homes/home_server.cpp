@@ -88,7 +88,7 @@ void HomeServer::start_reads(std::uint32_t node) {
         std::unique_ptr<Reply> reply = std::move(asker.waiting.front());
         asker.waiting.pop_front();
         Reply* const at = reply.get();
-        at->bytes = Buffer(size);
+        at->bytes = Buffer::unset(size);  // it goes out if all of it was read
         at->read.into = at->bytes.data();
         HomeCommand command = std::move(at->read);
         replies_.emplace(at, std::move(reply));

@@ -20,13 +20,16 @@ Buffer packed(const StagedRows& staged) {
     const bool all_zero = std::ranges::all_of(
         staged.sources, [](const auto& from) { return from.rows == 0 || from.content == nullptr; });
     if (all_zero) return Buffer{};
-    Buffer bytes(static_cast<std::size_t>(std::popcount(rows)) * row_size);
+    Buffer bytes = Buffer::unset(static_cast<std::size_t>(std::popcount(rows)) * row_size);
     for (const StagedRows::Source& source : staged.sources) {
-        if (source.content == nullptr) continue;
         for_each_run(source.rows, [&](std::uint32_t row, std::uint32_t count) {
             for (std::uint32_t at = row; at != row + count; ++at) {
-                std::memcpy(bytes.data() + content_offset(rows, at),
-                            source.content + (at - staged.first) * row_size, row_size);
+                std::byte* const to = bytes.data() + content_offset(rows, at);
+                if (source.content == nullptr) {
+                    std::memset(to, 0, row_size);
+                } else {
+                    std::memcpy(to, source.content + (at - staged.first) * row_size, row_size);
+                }
             }
         });
     }
@@ -74,6 +77,7 @@ std::uint32_t NodeHomes::authority_of(WindowPlace place) const {
 void NodeHomes::send(std::uint32_t home, HomeCommand command, HomeReply* reply) {
     command.id.from = self_;
     command.finished = writes_.finished_upto();
+    if (links_[home]->is_remote()) ++counts_.sent[static_cast<std::size_t>(command.kind)];
     links_[home]->send(std::move(command), reply);
 }
 
@@ -325,6 +329,7 @@ WriteId NodeHomes::begin_write(MemberSet participants) {
         BRAID_REQUIRE(home_of_[raw(member)] != no_home);
         homes |= HomeSet{1} << home_of_[raw(member)];
     }
+    ++counts_.writes;
     return writes_.begin(homes);
 }
 

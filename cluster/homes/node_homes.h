@@ -3,6 +3,7 @@
 // the commands there, and finds the authority of a row: the home of the member that has the row's P.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -31,6 +32,9 @@ class NodeHomes final : public RowHomes {
     };
     struct Counts {
         std::uint64_t waits_for_credit{0};
+        std::uint64_t writes{0};  // that were begun
+        /// By HomeCommandKind: commands to other nodes. Each that is answered is two messages.
+        std::array<std::uint64_t, home_command_kinds> sent{};
     };
 
     explicit NodeHomes(Setup setup);

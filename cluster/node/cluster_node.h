@@ -77,6 +77,8 @@ class ClusterNode final : private BusListener,
     std::unique_ptr<Disk> own_disk(std::unique_ptr<Disk> disk);
     bool is_master() const { return setup_.self == master_; }
     std::uint32_t master() const { return master_; }
+    /// What it has asked of homes; once it serves.
+    const NodeHomes::Counts& asked_homes() const { return rows_->homes->counts(); }
 
   private:
     friend class ServedArray;

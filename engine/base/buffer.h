@@ -21,6 +21,13 @@ class Buffer {
     explicit Buffer(std::size_t size) : bytes_(allocate(size)), size_(size) {
         if (size != 0) std::memset(bytes_.get(), 0, size);
     }
+    /// Of any content: all of it is written before any of it is read.
+    static Buffer unset(std::size_t size) {
+        Buffer buffer;
+        buffer.bytes_.reset(allocate(size));
+        buffer.size_ = size;
+        return buffer;
+    }
     explicit Buffer(ByteView from) : bytes_(allocate(from.size())), size_(from.size()) {
         if (size_ != 0) std::memcpy(bytes_.get(), from.data(), size_);
     }

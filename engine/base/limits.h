@@ -97,6 +97,7 @@ static_assert(bad_page_max * 512 <= control_answer_size_max);
 // io_uring.
 inline constexpr std::uint32_t ring_entries = 1024;
 inline constexpr std::uint32_t ring_files_max = 64;        // registered; others go by descriptor
+inline constexpr std::uint32_t ready_rounds_max = 64;      // before a turn looks at what has come
 inline constexpr std::uint32_t lead_turns_max = 32;        // that a guest runs the loop for
 inline constexpr std::uint64_t lead_size_max = 16u << 10;  // of a request that makes a guest
 

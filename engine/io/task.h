@@ -117,6 +117,14 @@ struct Yield {
     void await_resume() const noexcept {}
 };
 
+/// `co_await YieldToAll{}`: lets everything go first that is ready, and all that comes of it at once.
+struct YieldToAll : Yield {
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) const noexcept {
+        static_cast<PromiseBase&>(self.promise()).queue->push_last(self);
+    }
+};
+
 /// Waits for one thing at a time: `co_await event.wait()` suspends one coroutine until set() is
 /// called; set() before wait() is kept. Any number may wait on an Event; all go on at set().
 class Event {

@@ -46,6 +46,12 @@ __kernel_timespec time_left(Nanos now, Nanos until) {
             static_cast<long long>(left % 1'000'000'000)};
 }
 
+/// The kernel has completions that it puts in the ring when it is asked.
+bool has_events(const io_uring& ring) {
+    const std::uint32_t flags = std::atomic_ref(*ring.sq.kflags).load(std::memory_order_acquire);
+    return (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
 }  // namespace
 
 std::string memlock_text() {
@@ -95,7 +101,8 @@ Checked<std::unique_ptr<UringLoop>> UringLoop::create() {
     std::unique_ptr<UringLoop> loop(new UringLoop);
     auto ring = std::make_unique<io_uring>();
     io_uring_params params{};
-    params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP;
+    params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                   IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_CLAMP;
     int error = io_uring_queue_init_params(ring_entries, ring.get(), &params);
     loop->defer_taskrun_ = error == 0;
     if (error == -EINVAL) {  // before Linux 6.1
@@ -236,11 +243,17 @@ void UringLoop::run() {
 bool UringLoop::run_turn() {
     inbox_.run_all();
     fire_timers();
-    run_ready();
+    for (std::uint32_t i = 0; i != ready_rounds_max && !ready_.empty(); ++i) run_ready();
+    if (after_turn_.is_due()) end_turn();
     if (ready_.empty()) return false;
     submit();
     if (in_flight_ != 0) reap();
     return true;
+}
+
+void UringLoop::end_turn() {
+    submit();
+    after_turn_.work();
 }
 
 void UringLoop::run_ready() {
@@ -254,7 +267,7 @@ void UringLoop::submit() {
 }
 
 void UringLoop::rest() {
-    if (ring_users_ == 0 && in_flight_ == 0) {
+    if (ring_users_ == 0) {
         lend();
     } else {
         submit_and_wait();
@@ -295,8 +308,8 @@ void UringLoop::lend() {
     }
     wait_lent();
     rest_.store(Rest::awake);
-    const bool leads = given_.try_acquire() || inbox_.post(want_) == Posted::leads;
-    if (!leads) given_.acquire();
+    const bool leads = given_.try_take() || inbox_.post(want_) == Posted::leads;
+    if (!leads) given_.take();
     queue_deferred();
     reap();
 }
@@ -332,14 +345,14 @@ void UringLoop::lead() {
 /// The own thread has to go on.
 bool UringLoop::ends_lead(std::uint32_t turns) const {
     if (want_.seen || turns == lead_turns_max) return true;
-    if (!deferred_.empty() || !deferred_ops_.empty()) return true;
+    if (!deferred_.empty() || !deferred_ops_.empty() || !deferred_cancels_.empty()) return true;
     return !timers_.empty() && timers_.begin()->first.first < lent_until_;
 }
 
 /// Whoever leads, and is not the own thread.
 void UringLoop::give() {
     const bool sleeps = rest_.exchange(Rest::awake) == Rest::lent;
-    given_.release();
+    given_.give();
     if (sleeps) write_wake_fd();
 }
 
@@ -363,15 +376,21 @@ void UringLoop::queue(RingOp& op) {
     io_uring_sqe_set_data64(sqe, data_of(op));
 }
 
-/// While a guest leads nothing is in flight, or the loop would not have been lent: `op` waits for
-/// the own thread. What comes to lie in its place later is queued behind this, and so not meant.
+/// What comes to lie in its place later is queued behind this, and so not meant.
 void UringLoop::cancel(RingOp& op) {
     if (!op.under_way()) return;
     if (guest_leads_) {
-        BRAID_REQUIRE(std::erase(deferred_ops_, &op) == 1);
-        op.complete(-ECANCELED);
+        if (std::erase(deferred_ops_, &op) == 1) {
+            op.complete(-ECANCELED);
+        } else {
+            deferred_cancels_.push_back(&op);
+        }
         return;
     }
+    queue_cancel(op);
+}
+
+void UringLoop::queue_cancel(const RingOp& op) {
     io_uring_sqe* sqe = entry();
     io_uring_prep_cancel64(sqe, data_of(op), 0);
     io_uring_sqe_set_data64(sqe, nobody_data);
@@ -382,10 +401,13 @@ void UringLoop::queue_deferred() {
     deferred_.clear();
     for (RingOp* op : deferred_ops_) queue(*op);
     deferred_ops_.clear();
+    for (const RingOp* op : deferred_cancels_) queue_cancel(*op);
+    deferred_cancels_.clear();
 }
 
 void UringLoop::reap() {
-    if (defer_taskrun_ && in_flight_ != 0) io_uring_get_events(ring_.get());
+    // Without DEFER_TASKRUN completions come by themselves.
+    if (defer_taskrun_ && has_events(*ring_)) io_uring_get_events(ring_.get());
     unsigned head = 0;
     unsigned count = 0;
     bool woken = false;

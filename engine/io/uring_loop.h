@@ -3,14 +3,16 @@
 // runs the inbox, the timers that are due and what is ready, submits all I/O that came of it in
 // one system call, and sleeps when nothing is left to do.
 //
-// While its thread sleeps and no disk or socket of it works by the ring, the loop is *lent*: whoever
-// brings a message then leads the loop, as a guest, until nothing is left to do, and the two switches
-// between threads are saved. What holds:
+// While its thread sleeps and no disk of it works by the ring, the loop is *lent*: whoever brings a
+// message then leads the loop, as a guest, until nothing is left to do, and the two switches between
+// threads are saved. Sockets may have something under way in the ring: when it ends the own thread
+// wakes, and wants the lead. What holds:
 // - One thread leads at a time (inbox.h). Everything here is the leader's, but for what says "any
 //   thread".
 // - The ring is the own thread's alone (SINGLE_ISSUER; and the kernel cancels what a thread has
-//   under way when it ends, as nbdkit's do with their connection). What a guest would submit waits
-//   in `deferred_` and `deferred_ops_`.
+//   under way when it ends, as nbdkit's do with their connection). What a guest would submit, or
+//   take back, waits in `deferred_`, `deferred_ops_` and `deferred_cancels_`; and nothing completes
+//   before the own thread has seen to these.
 // - A guest leaves, or gives the lead to the own thread: when that wants it (a timer is due, a
 //   completion or a stop has come), when there is something for the ring, when a timer was armed
 //   that ends before the own thread's sleep, and after lead_turns_max turns.
@@ -25,7 +27,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <semaphore>
 #include <set>
 #include <string>
 #include <utility>
@@ -34,6 +35,7 @@
 #include "engine/base/result.h"
 #include "engine/io/clock.h"
 #include "engine/io/frame_pool.h"
+#include "engine/io/gift.h"
 #include "engine/io/inbox.h"
 #include "engine/io/ready_queue.h"
 #include "engine/io/task.h"
@@ -89,6 +91,15 @@ class UringLoop final : public Clock {
         return data >= registered_.data() && data + size <= registered_.data() + registered_.size();
     }
 
+    /// What may keep the own thread from going on, as waking others may: after a turn, when what came
+    /// of that is on its way to the kernel.
+    struct AfterTurn {
+        bool (*is_due)(){[] { return false; }};
+        void (*work)(){[] {}};
+    };
+    /// Before run().
+    void after_turns(AfterTurn after) { after_turn_ = after; }
+
     Nanos now() const override;
     std::uint64_t wall_seconds() const override;
     void arm(Timer& timer) override;
@@ -98,7 +109,7 @@ class UringLoop final : public Clock {
     io_uring_sqe* entry();
     /// Hands what is queued to the kernel now, not at the end of the turn.
     void submit();
-    /// For disks and sockets: one whose requests need the ring.
+    /// For disks: one whose requests need the ring.
     void ring_user_comes() { ++ring_users_; }
     void ring_user_goes() { --ring_users_; }
     /// For UringDisk: true if a guest leads: the own thread will queue `op`.
@@ -126,8 +137,10 @@ class UringLoop final : public Clock {
         done->store(true);
     }
     bool run_turn();
+    void end_turn();
     void run_ready();
     void queue(RingOp& op);
+    void queue_cancel(const RingOp& op);
     void queue_deferred();
     void completed(std::uint64_t user_data, int result);
     void fire_timers();
@@ -161,6 +174,7 @@ class UringLoop final : public Clock {
     std::uint64_t wake_value_{0};
     std::atomic<Rest> rest_{Rest::awake};
     std::atomic<bool> stopping_{false};
+    AfterTurn after_turn_;
     unsigned queued_{0};     // entries not yet submitted
     unsigned in_flight_{0};  // submitted or queued, not yet completed; without the wake entry
     std::uint64_t timers_armed_{0};
@@ -169,14 +183,15 @@ class UringLoop final : public Clock {
     struct Want : Message {
         bool seen{false};
     };
-    Want want_;                       // posted by the own thread, run by a guest
-    std::binary_semaphore given_{0};  // the lead, to the own thread
+    Want want_;   // posted by the own thread, run by a guest
+    Gift given_;  // the lead, to the own thread
     bool guest_leads_{false};
     int ring_users_{0};
     std::vector<DiskOp*> deferred_;  // for the own thread to queue
     std::vector<RingOp*> deferred_ops_;
-    Nanos lent_until_{};          // when the own thread wakes by itself
-    FramePool* frames_{nullptr};  // the own thread's
+    std::vector<RingOp*> deferred_cancels_;  // of what is in the ring
+    Nanos lent_until_{};                     // when the own thread wakes by itself
+    FramePool* frames_{nullptr};             // the own thread's
 
     using TimerKey = std::pair<std::pair<Nanos, std::uint64_t>, Timer*>;
     std::set<TimerKey> timers_;

@@ -83,12 +83,10 @@ class UringConnection final : public Connection {
     UringConnection(UringLoop& loop, UniqueFd fd, const SocketAddress& peer)
         : loop_(loop), fd_(std::move(fd)), peer_(text_of(peer)) {
         send_at_once(fd_.get(), peer);
-        loop_.ring_user_comes();
     }
     ~UringConnection() override {
         BRAID_REQUIRE(!sending_);
         BRAID_REQUIRE(!receiving_);
-        loop_.ring_user_goes();
     }
     const std::string& peer() const override { return peer_; }
     Task<Result<void>> send(std::span<const ByteView> parts) override;
@@ -109,6 +107,12 @@ class UringConnection final : public Connection {
     void end() { ::shutdown(fd_.get(), SHUT_RDWR); }
     Error fault() const { return {Errc::io, "connection", *fault_}; }
     bool is_shut() const { return fault_ == ECANCELED; }
+    /// Mostly there is room, and then whoever leads the loop needs no ring for it. Gives the bytes
+    /// that went, or an errno, negative: -EAGAIN where it would have to wait.
+    int send_now(const msghdr* pieces) const {
+        const ssize_t count = ::sendmsg(fd_.get(), pieces, MSG_DONTWAIT | MSG_NOSIGNAL);
+        return count < 0 ? -errno : static_cast<int>(count);
+    }
 
     UringLoop& loop_;
     UniqueFd fd_;
@@ -123,8 +127,12 @@ Task<Result<void>> UringConnection::send(std::span<const ByteView> parts) {
     Rest<ByteView> rest(parts);
     if (fault_) co_return fault();
     while (!rest.empty()) {
-        RingOp op{loop_, IORING_OP_SENDMSG, fd_.get(), rest.next(), 1, 0, MSG_NOSIGNAL};
-        const int count = co_await op;
+        const msghdr* const pieces = rest.next();
+        int count = send_now(pieces);
+        if (count == -EAGAIN) {
+            RingOp op{loop_, IORING_OP_SENDMSG, fd_.get(), pieces, 1, 0, MSG_NOSIGNAL};
+            count = co_await op;
+        }
         if (comes_again(count)) continue;
         if (count < 0) broke(-count);
         if (count < 0 || is_shut()) co_return fault();
@@ -175,13 +183,8 @@ bool is_of_one_comer(int error) {
 
 class UringListener final : public Listener {
   public:
-    UringListener(UringLoop& loop, ListenSocket socket) : loop_(loop), socket_(std::move(socket)) {
-        loop_.ring_user_comes();
-    }
-    ~UringListener() override {
-        BRAID_REQUIRE(accepting_ == nullptr);
-        loop_.ring_user_goes();
-    }
+    UringListener(UringLoop& loop, ListenSocket socket) : loop_(loop), socket_(std::move(socket)) {}
+    ~UringListener() override { BRAID_REQUIRE(accepting_ == nullptr); }
     Task<Result<std::unique_ptr<Connection>>> accept() override;
     void shut() override;
 

@@ -28,6 +28,7 @@ struct SimNodesOptions {
     std::uint64_t strip_size{16u << 10};
     std::uint64_t stripes{8};
     bool zero_fast{true};  // else a new array has a resync to do
+    SimNetShape net{};
 };
 
 class SimNodes {
@@ -35,7 +36,7 @@ class SimNodes {
     static constexpr std::uint64_t data_offset = 4u << 20;
 
     explicit SimNodes(SimNodesOptions options)
-        : options_(options), loop_(options.seed), network_(loop_) {
+        : options_(options), loop_(options.seed), network_(loop_, options.net) {
         loop_.let_events_interrupt();
         for (std::uint32_t i = 0; i != options_.members; ++i) platters_.push_back(make_platter());
         create();

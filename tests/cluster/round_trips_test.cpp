@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How often a request goes to other nodes and back until the client is answered, and with how many
+// messages, from a node that is home of nothing. The network is so slow that nothing else takes any
+// time: what has passed says how many round trips there were. docs/architecture.md has the table.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <ostream>
+#include <string>
+#include <utility>
+
+#include "tests/cluster/clients.h"
+#include "tests/cluster/sim_nodes.h"
+
+namespace braid::sim {
+namespace {
+
+using cluster::HomeCommandKind;
+
+constexpr std::uint64_t one_way = 50'000'000;  // ns
+constexpr std::uint64_t strip_size = 16u << 10;
+constexpr std::uint32_t client_node = 3;  // home of nothing, and it does not decide
+
+/// What goes over the net for one request.
+struct Cost {
+    std::uint64_t trips{0};
+    std::uint64_t lock{0};
+    std::uint64_t read{0};
+    std::uint64_t stage{0};
+    std::uint64_t flush{0};
+    std::uint64_t decide{0};
+    std::uint64_t unlock{0};
+    bool operator==(const Cost&) const = default;
+    friend std::ostream& operator<<(std::ostream& out, const Cost& cost) {
+        return out << cost.trips << " round trips: " << cost.lock << " LOCK, " << cost.read
+                   << " READ, " << cost.stage << " STAGE, " << cost.flush << " FLUSH, "
+                   << cost.decide << " DECIDED, " << cost.unlock << " UNLOCK";
+    }
+};
+
+SimNodesOptions options(Level level, std::uint32_t members) {
+    SimNodesOptions options;
+    options.level = level;
+    options.members = members;
+    options.nodes = 5;
+    options.homes = 3;
+    options.strip_size = strip_size;
+    options.stripes = 64;
+    options.net = {one_way, 0, 16u << 20, 16u << 20, 1u << 20};
+    return options;
+}
+
+class RoundTripsTest : public testing::TestWithParam<Level> {
+  protected:
+    RoundTripsTest() : nodes_(options(GetParam(), members())), clients_(nodes_) {
+        for (std::uint32_t i = 0; i != members(); ++i) nodes_.platter(i).latency_nanos = 1000;
+        nodes_.start();
+        // What it writes is marked from now on.
+        nodes_.loop().run_until_done(clients_.write(client_node, 0, 64u << 10));
+        nodes_.loop().run_for(seconds(1));
+    }
+    ~RoundTripsTest() override { nodes_.stop(0); }
+
+    bool has_q() const { return GetParam() == Level::raid6; }
+    std::uint32_t members() const { return has_q() ? 6 : 3; }
+    std::uint32_t parities() const { return has_q() ? 2 : 1; }
+    /// Of three members the other strip is all that a whole row's parity needs.
+    std::uint64_t read_for_row() const { return has_q() ? 3 : 1; }
+    std::uint64_t stripe_size() const { return nodes_.geometry().stripe_data_size(); }
+
+    Cost cost_of(Task<void> request) {
+        const auto& counts = nodes_.node(client_node).asked_homes();
+        const auto before = counts.sent;
+        const std::uint64_t begin = nodes_.loop().now().value;
+        nodes_.loop().run_until_done(std::move(request));
+        const std::uint64_t passed = nodes_.loop().now().value - begin;
+        nodes_.loop().run_for(seconds(1));  // what need not be waited for
+        const auto sent = [&](HomeCommandKind kind) {
+            const auto at = static_cast<std::size_t>(kind);
+            return counts.sent[at] - before[at];
+        };
+        EXPECT_LT(passed % (2 * one_way), one_way / 10) << "time passes in the net only";
+        return {passed / (2 * one_way),       sent(HomeCommandKind::lock),
+                sent(HomeCommandKind::read),  sent(HomeCommandKind::stage),
+                sent(HomeCommandKind::flush), sent(HomeCommandKind::decide),
+                sent(HomeCommandKind::unlock)};
+    }
+    /// Of the first stripe's role; every node knows that it is lost.
+    void lose(Role role) {
+        const MemberIndex member = nodes_.geometry().member_of(StripeIndex{0}, role);
+        const auto failed = nodes_.loop().run_until_done(
+            nodes_.array(client_node).fail_member(std::to_string(raw(member)), Force::no));
+        ASSERT_TRUE(failed) << failed.error().text;
+        nodes_.loop().run_for(seconds(2));
+    }
+    Task<void> write(std::uint64_t size, bool fua = false) {
+        return clients_.write(client_node, 0, size, fua);
+    }
+    Task<void> read(std::uint64_t size) { return clients_.read(client_node, 0, size); }
+
+    SimNodes nodes_;
+    Clients<SimNodes> clients_;
+};
+
+TEST_P(RoundTripsTest, ASmallWriteTakesThree) {
+    const std::uint64_t strips = 1 + parities();
+    EXPECT_EQ(cost_of(write(row_size)), (Cost{3, 1, read_for_row(), strips, 0, strips, 1}));
+    EXPECT_EQ(cost_of(write(sector_size)), (Cost{3, 1, strips, strips, 0, strips, 1}));
+}
+
+TEST_P(RoundTripsTest, AFullStripeTakesTwo) {
+    EXPECT_EQ(cost_of(write(stripe_size())), (Cost{2, 1, 0, members(), 0, 3, 1}));
+}
+
+TEST_P(RoundTripsTest, ADurableOneTakesOneMore) {
+    const std::uint64_t strips = 1 + parities();
+    EXPECT_EQ(cost_of(write(row_size, true)),
+              (Cost{4, 1, read_for_row(), strips, strips, strips, 1}));
+    EXPECT_EQ(cost_of(write(stripe_size(), true)), (Cost{3, 1, 0, members(), members(), 3, 1}));
+}
+
+TEST_P(RoundTripsTest, AReadTakesOneAndNoLock) {
+    nodes_.loop().run_for(seconds(30));  // marks become clean by a flush of their own
+    EXPECT_EQ(cost_of(read(row_size)), (Cost{1, 0, 1, 0, 0, 0, 0}));
+    EXPECT_EQ(cost_of(read(stripe_size())), (Cost{1, 0, members() - parities(), 0, 0, 0, 0}));
+}
+
+TEST_P(RoundTripsTest, WhatIsComputedForAReadTakesTwo) {
+    lose(Role{0});
+    EXPECT_EQ(cost_of(read(row_size)), (Cost{2, 1, members() - parities(), 0, 0, 0, 1}));
+}
+
+TEST_P(RoundTripsTest, ASmallWriteOfALostStripTakesThree) {
+    lose(Role{0});
+    // The other data, and what was lost need not be computed: all of its row is new.
+    const std::uint64_t others = members() - parities() - 1;
+    EXPECT_EQ(cost_of(write(row_size)), (Cost{3, 1, others, parities(), 0, parities(), 1}));
+}
+
+TEST_P(RoundTripsTest, ASmallWriteWithoutItsParityTakesWhatIsLeft) {
+    lose(Role{members() - parities()});  // P
+    const std::uint64_t strips = parities();
+    // RAID-5: nothing is there to be kept true.
+    const std::uint64_t reads = has_q() ? strips : 0;
+    const std::uint64_t trips = has_q() ? 3 : 2;
+    EXPECT_EQ(cost_of(write(row_size)), (Cost{trips, 1, reads, strips, 0, strips, 1}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, RoundTripsTest, testing::Values(Level::raid5, Level::raid6),
+                         [](const auto& level) {
+                             return level.param == Level::raid5 ? "raid5" : "raid6";
+                         });
+
+}  // namespace
+}  // namespace braid::sim
