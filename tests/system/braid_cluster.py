@@ -76,15 +76,19 @@ class Cluster:
                  prefix=lambda number: []):
         self.world, self.nodes, self.count, self.prefix = world, [], nodes, prefix
         self.paths = world.members(members, size)
-        self.config = world.path("cluster.toml")
-        addresses = addresses or [f"unix:{world.path(f'bus{node}.sock')}" for node in range(1, nodes + 1)]
-        with open(self.config, "w") as file:
-            file.write('name = "test"\n' + (f'key = "{key}"\n' if key else ""))
-            for node in range(1, nodes + 1):
-                own = [path for index, path in enumerate(self.paths) if index % nodes == node - 1]
-                file.write(f'\n[[node]]\nid = {node}\naddresses = ["{addresses[node - 1]}"]\n'
-                           f"members = {json.dumps(own)}\n")
+        self.config, self.key = world.path("cluster.toml"), key
+        self.addresses = addresses or [f"unix:{world.path(f'bus{node}.sock')}" for node in range(1, nodes + 1)]
+        self.write_config()
         run(CLI, "create", "--level", level, *options, *self.paths)
+
+    def write_config(self):
+        """Again if `paths` has changed: each node has every third member, or what took its role."""
+        with open(self.config, "w") as file:
+            file.write('name = "test"\n' + (f'key = "{self.key}"\n' if self.key else ""))
+            for node in range(1, self.count + 1):
+                own = [path for index, path in enumerate(self.paths) if index % self.count == node - 1]
+                file.write(f'\n[[node]]\nid = {node}\naddresses = ["{self.addresses[node - 1]}"]\n'
+                           f"members = {json.dumps(own)}\n")
 
     def start(self):
         self.nodes = [Node(self, number) for number in range(1, self.count + 1)]
