@@ -10,8 +10,8 @@ import threading
 import nbd
 
 from braid_cluster import BLOCK, MEMBER, Cluster, free_ports, pattern
-from braid_system import (CLI, MIB, PLUGIN, Failed, check, end, main, need_tools, run, sha256_of, server_environment,
-                          start, wait_until)
+from braid_system import (CLI, MIB, PATIENCE, PLUGIN, Failed, check, end, end_of, main, need_tools, run, say,
+                          sha256_of, server_environment, start, wait_until)
 
 
 def same_bytes_everywhere(world, level):
@@ -131,6 +131,75 @@ def two_writers_verify(world, level):
     cluster.check_parity()
 
 
+SLOT = 16 * 1024  # every third one is of one client: all of them write to each strip
+SLOTS = 240
+NBDSH = """
+import random
+rng = random.Random(7)
+slots = range({first}, {slots}, 3)
+content = lambda slot, turn: random.Random(f"{{slot}} {{turn}}").randbytes({slot})
+if {writes}:
+    for turn in range(4):
+        for slot in rng.sample(slots, len(slots)):
+            part = rng.randrange(1, {slot})
+            data = content(slot, turn)
+            h.pwrite(data[part:], slot * {slot} + part)
+            h.pwrite(data[:part], slot * {slot})
+            assert h.pread({slot}, slot * {slot}) == data, (slot, turn)
+    h.flush()
+for slot in slots:
+    assert h.pread({slot}, slot * {slot}) == content(slot, 3), slot
+print("nbdsh is content")
+"""
+
+
+def clients_of_each_node(world, level):
+    """qemu-io, fio and nbdsh as they come, each at a node of its own, in slots that lie between each other's;
+    then each of them looks at what it wrote through another node."""
+    need_tools("qemu-io", "fio", "nbdsh")
+    cluster = Cluster(world, level, 6).start()
+
+    def qemu_io(node, writes):
+        words = []
+        for turn in range(4 if writes else 0):
+            for slot in range(0, SLOTS, 3):
+                # Some at once; then all are waited for.
+                words += ["-c", f"aio_write -q -P {1 + (slot + turn) % 255} {slot * SLOT} {SLOT}"]
+                if slot % 24 == 0:
+                    words += ["-c", "aio_flush"]
+            words += ["-c", "aio_flush"]
+        words += ["-c", "flush"] if writes else []
+        for slot in range(0, SLOTS, 3):
+            words += ["-c", f"read -q -P {1 + (slot + 3) % 255} {slot * SLOT} {SLOT}"]
+        return ["qemu-io", "-f", "raw", *words, node.uri]
+
+    def fio(node, writes):
+        words = ["--rw=write:32k", "--do_verify=1", "--loops=6", "--end_fsync=1"] if writes else ["--rw=read:32k"]
+        return ["fio", "--name=slots", "--ioengine=nbd", f"--uri={node.uri}", "--bs=16k", f"--offset={SLOT}",
+                f"--size={(SLOTS - 3) * SLOT}", f"--io_size={(SLOTS // 3 - 1) * SLOT}", "--iodepth=8",
+                "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", *words]
+
+    def nbdsh(node, writes):
+        return ["nbdsh", "--uri", node.uri, "--command",
+                NBDSH.format(first=2, slots=SLOTS, slot=SLOT, writes=writes)]
+
+    clients = (qemu_io, fio, nbdsh)
+    for turn, writes in enumerate((True, False, False)):
+        running = []
+        for number, client in enumerate(clients):
+            path = world.unique(f"{client.__name__}.txt")
+            with open(path, "wb") as log:
+                running.append((client, path, world.background(
+                    client(cluster.nodes[(number + turn) % 3], writes), stdout=log, stderr=log, cwd=world.folder)))
+        for client, path, process in running:
+            status = process.wait(100 * PATIENCE)
+            # qemu-io says what differs, and ends with 0 all the same.
+            check(status == 0 and "failed" not in end_of(path), f"{client.__name__}: {status}\n{end_of(path)}")
+        say("written" if writes else f"read {turn} further")
+    cluster.stop()
+    cluster.check_parity()
+
+
 def a_node_is_killed(world, level):
     """kill -9 of one: the others say so and answer with errors; all started again, what was flushed is
     there."""
@@ -232,7 +301,7 @@ def over_tcp_with_a_key(world, level):
 
 CASES = {"bytes": same_bytes_everywhere, "blocks": same_blocks_at_once, "copy": copied_in_and_out,
          "verify": two_writers_verify, "killed": a_node_is_killed, "replaced": a_member_is_replaced,
-         "tls": over_tcp_with_a_key}
+         "tls": over_tcp_with_a_key, "clients": clients_of_each_node}
 
 
 def cluster(world):

@@ -35,9 +35,10 @@ class Request(NamedTuple):
     kind: str
     sector: int
     values: tuple
-    begin: int
-    end: int
+    begin: float
+    end: float
     error: str = ""
+    fua: bool = False
 
 
 def content(value, sector):
@@ -76,8 +77,9 @@ class Client:
         first, length = self.rng.choice(self.runs)
         sector = first + self.rng.randrange(length)
         count = min(self.rng.randint(1, LARGEST), first + length - sector)
-        values, buffer = (), None
+        values, buffer, fua = (), None, False
         if kind == "write":
+            fua = self.rng.random() < 0.1
             self.value += 1
             values = (self.value,) * count
             data = b"".join(content(self.value, sector + at) for at in range(count))
@@ -91,15 +93,14 @@ class Client:
             self.in_flight.pop(key)
             seen = values_in(bytes(buffer.to_bytearray()), sector) if kind == "read" and not error.value else values
             text = errno.errorcode.get(error.value, str(error.value)) if error.value else ""
-            self.done.append(Request(self.client, self.node, kind, sector, seen, begin, now, text))
+            self.done.append(Request(self.client, self.node, kind, sector, seen, begin, now, text, fua))
             return 1
 
         key = object()
         begin = time.monotonic_ns()
         self.in_flight[key] = Request(self.client, self.node, kind, sector, values, begin, 0, "no answer")
         if kind == "write":
-            self.handle.aio_pwrite(buffer, place, ended,
-                                   flags=nbd.CMD_FLAG_FUA if self.rng.random() < 0.1 else 0)
+            self.handle.aio_pwrite(buffer, place, ended, flags=nbd.CMD_FLAG_FUA if fua else 0)
         elif kind == "read":
             self.handle.aio_pread(buffer, place, ended)
         else:
@@ -204,6 +205,40 @@ def registers(requests):
     return sectors
 
 
+def at_the_crash(requests, reads):
+    """What the death of nodes left, as reads in the history before it. A flush that was acknowledged, at any
+    node, keeps what was acknowledged before it began, anywhere. What came later may be lost, but only the
+    last of it: what is there now was there at some moment after that flush had begun."""
+    flushed = max((one.begin for one in requests if one.kind == "flush" and not one.error), default=None)
+    check(flushed, "something was flushed")
+    left, wrong = {}, []
+    for one in reads:
+        for at, value in enumerate(one.values):
+            if left.setdefault(one.sector + at, value) != value:
+                wrong.append(f"sector {one.sector + at}: {left[one.sector + at]}, and {value} at node {one.node}")
+    check(not wrong, "nodes show different bytes after the crash: " + "; ".join(wrong[:10]))
+    say(f"the last flush that came back began {(max(one.begin for one in requests) - flushed) / 1e6:.1f} ms before the "
+        "last request")
+    check_forced(requests, left)
+    return [one._replace(begin=flushed, end=NEVER) for one in reads]
+
+
+def check_forced(requests, left):
+    """A write with FUA that was acknowledged is not lost: nothing is there that had ended, or was seen,
+    before it began."""
+    gone = {}  # when a value of a sector was there for certain
+    for one in requests:
+        if one.kind != "flush" and not one.error:
+            for at, value in enumerate(one.values):
+                key = one.sector + at, value
+                gone[key] = min(gone.get(key, NEVER), one.end)
+    for one in requests:
+        for at in range(len(one.values) if one.fua and not one.error else 0):
+            sector = one.sector + at
+            check(left[sector] and gone.get((sector, left[sector]), NEVER) >= one.begin,
+                  f"sector {sector} holds {left[sector]} after the crash, and this was forced later: {one}")
+
+
 def judge(requests):
     """Fails if some sector did not look like a register that was zero in the beginning."""
     wrong, sectors = [], registers(requests)
@@ -254,7 +289,21 @@ def plant(operations, rng):
     return None
 
 
-def check_judge(sectors, rng, times=200):
+def check_crash_judge(requests, reads, rng):
+    """A flushed write that is lost is found: at one sector the one before it is put in its place."""
+    sectors, flushed = registers(requests), reads[0].begin - min(one.begin for one in requests)
+    for sector in rng.sample(sorted(sectors), len(sectors)):
+        kept = [one for one in sectors[sector] if one.is_write and one.end < flushed]
+        last = max(kept, key=lambda one: one.begin, default=None)
+        older = [one for one in kept if one.end < last.begin]
+        if older:
+            lost = Operation(False, rng.choice(older).value, flushed, NEVER, "planted")
+            check(faults([*sectors[sector], lost]), f"sector {sector}: a flushed write that is lost is not found")
+            return
+    raise Failed("no sector was written twice before the last flush")
+
+
+def check_judge(sectors, rng, times=60):
     """The judge finds what is planted in real histories: a read that is too old, too new, or of nothing."""
     count = {"old": 0, "new": 0, "nowhere": 0}
     for _ in range(times):
