@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import nbd
 
-from braid_system import PATIENCE, Failed, check, end, end_of, say, start
+from braid_system import PATIENCE, Failed, check, end, end_of, say, start, wait_until
 from linearizable import NEVER, Operation, faults
 
 SECTOR = 512
@@ -125,6 +125,7 @@ def client_main():
     words = json.loads(sys.argv[1])
     path = words.pop("output")
     client = Client(**words)
+    print("connected", flush=True)
     requests = client.work(lambda: bool(select.select([0], [], [], 0)[0]))
     with open(path + ".new", "wb") as file:
         pickle.dump([tuple(one) for one in requests], file)
@@ -150,6 +151,11 @@ class Load:
                                     stdin=subprocess.PIPE, stdout=file, stderr=file)
                 world.undo.callback(end, process)
                 self.clients.append((words, process, log))
+
+        def connected():
+            self.check_running()
+            return all("connected" in end_of(log) for _, _, log in self.clients)
+        wait_until(connected, "all clients are connected")
 
     def check_running(self):
         for words, process, log in self.clients:

@@ -8,14 +8,16 @@ usage: history_test.py LEVEL [SECONDS [SEED]]
 
 SECONDS of load; an hour with BRAID_LONG=1.
 """
+import os
 import random
+import shutil
 import sys
 import time
 
 from braid_cluster import Cluster
 from braid_system import KIB, LONG, MIB, check, main, say, wait_until
-from history import LARGEST, SECTOR, Load, at_the_crash, check_busy, check_crash_judge, check_judge, check_no_errors, judge, \
-    read_all
+from history import (LARGEST, SECTOR, Load, at_the_crash, check_busy, check_crash_judge, check_judge,
+                     check_no_errors, judge, read_all)
 
 MEMBERS = 6
 SIZE = 16 * MIB
@@ -91,6 +93,13 @@ def one_array(world, level, strip, rng, number):
     check_crash_judge(requests, reads, rng)
     cluster.stop()
     cluster.check_parity()
+    # An hour has many rounds.
+    for name in os.listdir(world.folder):
+        path = world.path(name)
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
 
 
 def histories(world, level, seconds, seed):

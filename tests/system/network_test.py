@@ -14,8 +14,8 @@ import sys
 import time
 
 from braid_cluster import Cluster
-from braid_system import CLI, MIB, PLUGIN, check, end, end_of, main, need_tools, run, say, server_environment, \
-    sha256_of, start, wait_until
+from braid_system import (CLI, MIB, PLUGIN, SANITIZE, check, end, end_of, main, need_tools, run, say,
+                          server_environment, sha256_of, start, wait_until)
 from history import Load, check_busy, check_no_errors, judge, read_all
 from namespaces import Network
 
@@ -277,7 +277,8 @@ def strangers(world, level):
     check_no_errors(requests)
     check_busy(requests)
     judge(requests)
-    for node in cluster.nodes:
+    # Under a sanitizer nodes may well be silent to each other for too long.
+    for node in cluster.nodes if not SANITIZE else ():
         check("the connection to node" not in whole_log(node), f"node {node.number} kept its connections")
     cluster.stop()
     cluster.check_parity()
