@@ -5,6 +5,7 @@ import os
 import random
 import socket
 import subprocess
+import time
 
 import nbd
 
@@ -102,6 +103,19 @@ class Cluster:
         for node in self.nodes:
             node.wait_for_end()
 
+    def kill(self, nodes):
+        """As if the power went at one after the other. The kernel closes what a process had given to io_uring a
+        moment after the process is gone; a server that is started in that moment is refused, as if
+        another one listened at its unix socket."""
+        for node in nodes:
+            node.process.kill()
+            node.process.wait()
+            time.sleep(random.random() / 10)
+        for node in nodes:
+            address = self.addresses[node.number - 1]
+            if address.startswith("unix:"):
+                wait_until(lambda: not somebody_listens(address[len("unix:"):]), f"node {node.number} is gone")
+
     def check_parity(self):
         done = run(CLI, "check", *self.paths)
         say("braid check: " + done.stdout.strip().splitlines()[-1])
@@ -109,6 +123,11 @@ class Cluster:
 
 def pattern(seed, size):
     return random.Random(str(seed)).randbytes(size)
+
+
+def somebody_listens(path):
+    with socket.socket(socket.AF_UNIX) as caller:
+        return caller.connect_ex(path) == 0
 
 
 def free_ports(count):

@@ -74,14 +74,10 @@ def one_array(world, level, strip, rng, number):
     for node in cluster.nodes:
         requests += read_all(node, runs)
 
-    # As if the power went at all servers, one a little before the others.
     load = Load(cluster, runs, seed=rng.random())
     time.sleep(pause)
     load.check_running()
-    for node in rng.sample(cluster.nodes, 3):
-        node.process.kill()
-        node.process.wait()
-        time.sleep(rng.random() / 10)
+    cluster.kill(rng.sample(cluster.nodes, 3))
     killed = load.stop()
     check(any(one.error for one in killed), "requests were in flight")
     requests += killed
