@@ -21,7 +21,7 @@ from history import (LARGEST, SECTOR, Load, at_the_crash, check_busy, check_cras
 
 MEMBERS = 6
 SIZE = 16 * MIB
-ROUND = 6  # seconds of load on one array
+ROUND = 5  # seconds of load on one array
 
 
 def places(level, strip, rng):
