@@ -9,8 +9,8 @@ import time
 
 import nbd
 
-from braid_system import (CLI, MIB, PLUGIN, Failed, Server, check, end, end_of, run, say, server_environment, start,
-                          uri_of, wait_until)
+from braid_system import (CLI, MIB, PLUGIN, SANITIZE, Failed, Server, check, end, end_of, run, say,
+                          server_environment, start, uri_of, wait_until)
 
 MEMBER = 64 * MIB
 BLOCK = 4096
@@ -40,14 +40,18 @@ class Node:
         return end_of(self.log_path)
 
     def wait_for_end(self):
-        try:
-            status = self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            if not Server.is_stuck_in_exit(self):
-                raise Failed(f"node {self.number} did not stop\n{self.log()}") from None
-            self.process.kill()
-            self.process.wait()
-            return
+        # With a sanitizer it may be stuck for ever, and that is not waited for as long.
+        for seconds in (20, 100) if SANITIZE else (60,):
+            try:
+                status = self.process.wait(seconds)
+                break
+            except subprocess.TimeoutExpired:
+                if Server.is_stuck_in_exit(self):
+                    self.process.kill()
+                    self.process.wait()
+                    return
+        else:
+            raise Failed(f"node {self.number} did not stop\n{self.log()}")
         check(status == 0, f"node {self.number} stopped with {status}\n{self.log()}")
 
     def serves(self):
