@@ -1,8 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Three nodes, three servers, one array: clients of each read and write the same volumes."""
-import json
-import os
 import random
 import socket
 import subprocess
@@ -11,96 +9,9 @@ import threading
 
 import nbd
 
-from braid_system import (CLI, MIB, PLUGIN, Failed, Server, check, end, end_of, main, need_tools, run, say, sha256_of,
-                          server_environment, start, uri_of, wait_until)
-
-MEMBER = 64 * MIB
-BLOCK = 4096
-
-
-class Node:
-    """One server of a cluster."""
-
-    def __init__(self, cluster, number):
-        self.cluster, self.number, world = cluster, number, cluster.world
-        self.socket = world.path(f"nbd{number}.sock")
-        self.control = world.path(f"control{number}.sock")
-        self.pid_file, self.log_path = world.unique("pid"), world.unique(f"node{number}-nbdkit.log")
-        self.uri = uri_of(self.socket)
-        for path in (self.socket, self.control):
-            if os.path.exists(path):
-                os.unlink(path)
-        with open(self.log_path, "wb") as log:
-            self.process = start(["nbdkit", "-f", "--exit-with-parent", "-U", self.socket, "-P", self.pid_file,
-                                  PLUGIN, f"config={cluster.config}",
-                                  f"node={number}", f"socket={self.control}"],
-                                 stdout=log, stderr=log, env=server_environment())
-        world.undo.callback(end, self.process)
-
-    def log(self):
-        return end_of(self.log_path)
-
-    def wait_for_end(self):
-        try:
-            status = self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            if not Server.is_stuck_in_exit(self):
-                raise Failed(f"node {self.number} did not stop\n{self.log()}") from None
-            self.process.kill()
-            self.process.wait()
-            return
-        check(status == 0, f"node {self.number} stopped with {status}\n{self.log()}")
-
-    def serves(self):
-        check(self.process.poll() is None,
-              f"node {self.number} ended with {self.process.returncode}\n{self.log()}")
-        return "serves the array" in self.log() or "members, 0 lost" in self.log()
-
-    def connect(self):
-        handle = nbd.NBD()
-        handle.connect_uri(self.uri)
-        return handle
-
-    def braid(self, *words, **options):
-        return run(CLI, *words, "--socket", self.control, **options)
-
-    def status(self):
-        return json.loads(self.braid("status", "--json").stdout)
-
-
-class Cluster:
-    def __init__(self, world, level, members, nodes=3, addresses=None, key=None):
-        self.world, self.nodes, self.count = world, [], nodes
-        self.paths = world.members(members, MEMBER)
-        self.config = world.path("cluster.toml")
-        addresses = addresses or [f"unix:{world.path(f'bus{node}.sock')}" for node in range(1, nodes + 1)]
-        with open(self.config, "w") as file:
-            file.write('name = "test"\n' + (f'key = "{key}"\n' if key else ""))
-            for node in range(1, nodes + 1):
-                own = [path for index, path in enumerate(self.paths) if index % nodes == node - 1]
-                file.write(f'\n[[node]]\nid = {node}\naddresses = ["{addresses[node - 1]}"]\n'
-                           f"members = {json.dumps(own)}\n")
-        run(CLI, "create", "--level", level, *self.paths)
-
-    def start(self):
-        self.nodes = [Node(self, number) for number in range(1, self.count + 1)]
-        wait_until(lambda: all(node.serves() for node in self.nodes), "all nodes serve", 60)
-        return self
-
-    def stop(self):
-        """In order: one node leaves, and the array stops on all."""
-        for node in self.nodes:
-            node.process.terminate()
-        for node in self.nodes:
-            node.wait_for_end()
-
-    def check_parity(self):
-        done = run(CLI, "check", *self.paths)
-        say("braid check: " + done.stdout.strip().splitlines()[-1])
-
-
-def pattern(seed, size):
-    return random.Random(str(seed)).randbytes(size)
+from braid_cluster import BLOCK, MEMBER, Cluster, free_ports, pattern
+from braid_system import (CLI, MIB, PATIENCE, PLUGIN, Failed, check, end, end_of, main, need_tools, run, say,
+                          sha256_of, server_environment, start, wait_until)
 
 
 def same_bytes_everywhere(world, level):
@@ -220,6 +131,75 @@ def two_writers_verify(world, level):
     cluster.check_parity()
 
 
+SLOT = 16 * 1024  # every third one is of one client: all of them write to each strip
+SLOTS = 240
+NBDSH = """
+import random
+rng = random.Random(7)
+slots = range({first}, {slots}, 3)
+content = lambda slot, turn: random.Random(f"{{slot}} {{turn}}").randbytes({slot})
+if {writes}:
+    for turn in range(4):
+        for slot in rng.sample(slots, len(slots)):
+            part = rng.randrange(1, {slot})
+            data = content(slot, turn)
+            h.pwrite(data[part:], slot * {slot} + part)
+            h.pwrite(data[:part], slot * {slot})
+            assert h.pread({slot}, slot * {slot}) == data, (slot, turn)
+    h.flush()
+for slot in slots:
+    assert h.pread({slot}, slot * {slot}) == content(slot, 3), slot
+print("nbdsh is content")
+"""
+
+
+def clients_of_each_node(world, level):
+    """qemu-io, fio and nbdsh as they come, each at a node of its own, in slots that lie between each other's;
+    then each of them looks at what it wrote through another node."""
+    need_tools("qemu-io", "fio", "nbdsh")
+    cluster = Cluster(world, level, 6).start()
+
+    def qemu_io(node, writes):
+        words = []
+        for turn in range(4 if writes else 0):
+            for slot in range(0, SLOTS, 3):
+                # Some at once; then all are waited for.
+                words += ["-c", f"aio_write -q -P {1 + (slot + turn) % 255} {slot * SLOT} {SLOT}"]
+                if slot % 24 == 0:
+                    words += ["-c", "aio_flush"]
+            words += ["-c", "aio_flush"]
+        words += ["-c", "flush"] if writes else []
+        for slot in range(0, SLOTS, 3):
+            words += ["-c", f"read -q -P {1 + (slot + 3) % 255} {slot * SLOT} {SLOT}"]
+        return ["qemu-io", "-f", "raw", *words, node.uri]
+
+    def fio(node, writes):
+        words = ["--rw=write:32k", "--do_verify=1", "--loops=6", "--end_fsync=1"] if writes else ["--rw=read:32k"]
+        return ["fio", "--name=slots", "--ioengine=nbd", f"--uri={node.uri}", "--bs=16k", f"--offset={SLOT}",
+                f"--size={(SLOTS - 3) * SLOT}", f"--io_size={(SLOTS // 3 - 1) * SLOT}", "--iodepth=8",
+                "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", *words]
+
+    def nbdsh(node, writes):
+        return ["nbdsh", "--uri", node.uri, "--command",
+                NBDSH.format(first=2, slots=SLOTS, slot=SLOT, writes=writes)]
+
+    clients = (qemu_io, fio, nbdsh)
+    for turn, writes in enumerate((True, False, False)):
+        running = []
+        for number, client in enumerate(clients):
+            path = world.unique(f"{client.__name__}.txt")
+            with open(path, "wb") as log:
+                running.append((client, path, world.background(
+                    client(cluster.nodes[(number + turn) % 3], writes), stdout=log, stderr=log, cwd=world.folder)))
+        for client, path, process in running:
+            status = process.wait(100 * PATIENCE)
+            # qemu-io says what differs, and ends with 0 all the same.
+            check(status == 0 and "failed" not in end_of(path), f"{client.__name__}: {status}\n{end_of(path)}")
+        say("written" if writes else f"read {turn} further")
+    cluster.stop()
+    cluster.check_parity()
+
+
 def a_node_is_killed(world, level):
     """kill -9 of one: the others say so and answer with errors; all started again, what was flushed is
     there."""
@@ -319,17 +299,9 @@ def over_tcp_with_a_key(world, level):
     cluster.check_parity()
 
 
-def free_ports(count):
-    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in listening]
-    for one in listening:
-        one.close()
-    return ports
-
-
 CASES = {"bytes": same_bytes_everywhere, "blocks": same_blocks_at_once, "copy": copied_in_and_out,
          "verify": two_writers_verify, "killed": a_node_is_killed, "replaced": a_member_is_replaced,
-         "tls": over_tcp_with_a_key}
+         "tls": over_tcp_with_a_key, "clients": clients_of_each_node}
 
 
 def cluster(world):

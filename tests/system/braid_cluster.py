@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Three nodes, three servers, one array: what the tests of several nodes share."""
+import json
+import os
+import random
+import socket
+import subprocess
+import time
+
+import nbd
+
+from braid_system import (CLI, MIB, PLUGIN, SANITIZE, Failed, Server, check, end, end_of, run, say,
+                          server_environment, start, uri_of, wait_until)
+
+MEMBER = 64 * MIB
+BLOCK = 4096
+
+
+class Node:
+    """One server of a cluster."""
+
+    def __init__(self, cluster, number):
+        self.cluster, self.number, world = cluster, number, cluster.world
+        self.world = world
+        self.socket = world.path(f"nbd{number}.sock")
+        self.control = world.path(f"control{number}.sock")
+        self.pid_file, self.log_path = world.unique("pid"), world.unique(f"node{number}-nbdkit.log")
+        self.uri = uri_of(self.socket)
+        for path in (self.socket, self.control):
+            if os.path.exists(path):
+                os.unlink(path)
+        with open(self.log_path, "wb") as log:
+            self.process = start([*cluster.prefix(number), "nbdkit", "-f", "--exit-with-parent", "-U", self.socket,
+                                  "-P", self.pid_file, PLUGIN, f"config={cluster.config}",
+                                  f"node={number}", f"socket={self.control}"],
+                                 stdout=log, stderr=log, env=server_environment())
+        world.undo.callback(end, self.process)
+
+    def log(self):
+        return end_of(self.log_path)
+
+    def wait_for_end(self):
+        # With a sanitizer it may be stuck for ever, and that is not waited for as long.
+        for seconds in (20, 100) if SANITIZE else (60,):
+            try:
+                status = self.process.wait(seconds)
+                break
+            except subprocess.TimeoutExpired:
+                if Server.is_stuck_in_exit(self):
+                    self.process.kill()
+                    self.process.wait()
+                    return
+        else:
+            raise Failed(f"node {self.number} did not stop\n{self.log()}")
+        check(status == 0, f"node {self.number} stopped with {status}\n{self.log()}")
+
+    def serves(self):
+        check(self.process.poll() is None,
+              f"node {self.number} ended with {self.process.returncode}\n{self.log()}")
+        return "serves the array" in self.log() or "members, 0 lost" in self.log()
+
+    def uri_of(self, volume):
+        return self.uri.replace("///", f"///{volume}")
+
+    def connect(self, volume=""):
+        handle = nbd.NBD()
+        handle.connect_uri(self.uri_of(volume))
+        return handle
+
+    def braid(self, *words, **options):
+        return run(CLI, *words, "--socket", self.control, **options)
+
+    def status(self):
+        return json.loads(self.braid("status", "--json").stdout)
+
+
+class Cluster:
+    """`prefix`: of a node's number, the words before its command; `options`: of braid create."""
+
+    def __init__(self, world, level, members, nodes=3, addresses=None, key=None, size=MEMBER, options=(),
+                 prefix=lambda number: []):
+        self.world, self.nodes, self.count, self.prefix = world, [], nodes, prefix
+        self.paths = world.members(members, size)
+        self.config, self.key = world.path("cluster.toml"), key
+        self.addresses = addresses or [f"unix:{world.path(f'bus{node}.sock')}" for node in range(1, nodes + 1)]
+        self.write_config()
+        run(CLI, "create", "--level", level, *options, *self.paths)
+
+    def write_config(self):
+        """Again if `paths` has changed: each node has every third member, or what took its role."""
+        with open(self.config, "w") as file:
+            file.write('name = "test"\n' + (f'key = "{self.key}"\n' if self.key else ""))
+            for node in range(1, self.count + 1):
+                own = [path for index, path in enumerate(self.paths) if index % self.count == node - 1]
+                file.write(f'\n[[node]]\nid = {node}\naddresses = ["{self.addresses[node - 1]}"]\n'
+                           f"members = {json.dumps(own)}\n")
+
+    def start(self):
+        self.nodes = [Node(self, number) for number in range(1, self.count + 1)]
+        wait_until(lambda: all(node.serves() for node in self.nodes), "all nodes serve", 60)
+        return self
+
+    def stop(self):
+        """In order: one node leaves, and the array stops on all."""
+        for node in self.nodes:
+            node.process.terminate()
+        for node in self.nodes:
+            node.wait_for_end()
+
+    def kill(self, nodes):
+        """As if the power went at one after the other. The kernel closes what a process had given to io_uring a
+        moment after the process is gone; a server that is started in that moment is refused, as if
+        another one listened at its unix socket."""
+        for node in nodes:
+            node.process.kill()
+            node.process.wait()
+            time.sleep(random.random() / 10)
+        for node in nodes:
+            address = self.addresses[node.number - 1]
+            if address.startswith("unix:"):
+                wait_until(lambda: not somebody_listens(address[len("unix:"):]), f"node {node.number} is gone")
+
+    def check_parity(self):
+        done = run(CLI, "check", *self.paths)
+        say("braid check: " + done.stdout.strip().splitlines()[-1])
+
+
+def pattern(seed, size):
+    return random.Random(str(seed)).randbytes(size)
+
+
+def somebody_listens(path):
+    with socket.socket(socket.AF_UNIX) as caller:
+        return caller.connect_ex(path) == 0
+
+
+def free_ports(count):
+    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in listening]
+    for one in listening:
+        one.close()
+    return ports

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Several machines on one: network namespaces, each with a cable to one switch. The switch has one,
+too, so that this machine's own network is not touched. None has a name: each lives as long as a
+process that holds it, which dies with the test, however that ends, and all cables go with it.
+"""
+import ctypes
+import os
+import shutil
+import socket
+import threading
+from contextlib import contextmanager
+
+from braid_system import Failed, Skip, run, wait_until
+
+NET = "10.213.77"  # nobody else is in these namespaces: any will do
+CLONE_NEWNET = 0x40000000
+
+
+class Network:
+    """`names` become machines, with the addresses .1, .2, ..."""
+
+    def __init__(self, world, names):
+        if os.geteuid() != 0:
+            raise Skip("network namespaces need root")
+        for tool in ("ip", "unshare", "nsenter"):
+            if shutil.which(tool) is None:
+                raise Skip(f"there is no {tool}")
+        self.world, self.names, self.holders = world, list(names), {}
+        self.hold("switch")
+        done = self.run("switch", "ip", "link", "add", "switch", "type", "bridge", ok=None)
+        if done.returncode != 0:
+            raise Skip(f"no bridge can be made here: {done.stdout.strip()}")
+        self.run("switch", "ip", "link", "set", "switch", "up")
+        for name in self.names:
+            self.hold(name)
+            done = self.run("switch", "ip", "link", "add", name, "type", "veth",
+                            "peer", "name", "net", "netns", self.holders[name].pid, ok=None)
+            if done.returncode != 0:
+                raise Skip(f"no veth can be made here: {done.stdout.strip()}")
+            self.run("switch", "ip", "link", "set", name, "master", "switch", "up")
+            self.run(name, "ip", "address", "add", f"{self.address(name)}/24", "dev", "net")
+            self.run(name, "ip", "link", "set", "lo", "up")
+            self.run(name, "ip", "link", "set", "net", "up")
+
+    def hold(self, name):
+        own = os.readlink("/proc/self/ns/net")
+        holder = self.world.background(["unshare", "--net", "sleep", "infinity"])
+
+        def there():
+            if holder.poll() is not None:
+                raise Skip("no network namespace can be made here")
+            try:
+                return os.readlink(f"/proc/{holder.pid}/ns/net") != own
+            except OSError:  # it ends
+                return False
+        wait_until(there, f"the namespace {name}")
+        self.holders[name] = holder
+
+    def address(self, name):
+        return f"{NET}.{self.names.index(name) + 1}"
+
+    def words(self, name):
+        """Before a command, which becomes one of that machine."""
+        return ["nsenter", f"--net={self.file(name)}"]
+
+    def file(self, name):
+        return f"/proc/{self.holders[name].pid}/ns/net"
+
+    def run(self, name, *words, **options):
+        return run(*self.words(name), *words, **options)
+
+    def unplug(self, name):
+        """Pulls the cable at the switch."""
+        self.run("switch", "ip", "link", "set", name, "down")
+
+    def plug(self, name):
+        self.run("switch", "ip", "link", "set", name, "up")
+
+    @contextmanager
+    def inside(self, name):
+        """What this thread does is done on that machine; sockets that it makes stay there."""
+        with open("/proc/thread-self/ns/net") as own, open(self.file(name)) as other:
+            enter(other)
+            try:
+                yield
+            finally:
+                enter(own)
+
+    def connect(self, name, address, seconds=30):
+        with self.inside(name):
+            return socket.create_connection(address, timeout=seconds)
+
+    def relay(self, name, path, address):
+        """Whoever connects to the unix socket is connected from that machine to the address."""
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen()
+        self.world.undo.callback(listener.close)
+
+        def copy(source, target):
+            try:
+                while data := source.recv(65536):
+                    target.sendall(data)
+            except OSError:
+                pass
+            for one in (source, target):
+                try:
+                    one.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+        def serve():
+            while True:
+                try:
+                    here, _ = listener.accept()
+                except OSError:
+                    return
+                try:
+                    there = self.connect(name, address)
+                except OSError:
+                    here.close()
+                    continue
+                there.settimeout(None)
+                for pair in ((here, there), (there, here)):
+                    threading.Thread(target=copy, args=pair, daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+
+
+def enter(file):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(file.fileno(), CLONE_NEWNET) != 0:
+        raise Failed(f"setns: {os.strerror(ctypes.get_errno())}")
