@@ -33,24 +33,10 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def start_fio(self, options, seconds, size):
-        return subprocess.Popen(
-            ["fio", "--name=bench", "--ioengine=nbd", f"--uri=nbd+unix:///?socket={self.socket}", "--thread",
-             f"--size={size}", "--time_based", f"--runtime={round(seconds * 1000)}ms", "--randrepeat=0", "--norandommap",
-             "--group_reporting", "--output-format=json", *options.split()],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=os.path.dirname(self.socket))
+        return start_fio([(self, options)], seconds, size)
 
     def fio(self, options, seconds, size):
-        before = self.cpu_seconds()
-        process = self.start_fio(options, seconds, size)
-        output, errors = process.communicate()
-        if process.returncode != 0:
-            sys.exit(f"fio failed on {self.name}:\n{output}\n{errors}")
-        used = self.cpu_seconds() - before
-        job = json.loads(output[output.index("{"):])["jobs"][0]
-        side = job["write" if "write" in options else "read"]
-        return {"iops": side["iops"], "mib": side["bw_bytes"] / (1 << 20),
-                "latency_us": side["clat_ns"]["mean"] / 1000,
-                "cpu_us": used * 1e6 / max(side["total_ios"], 1)}
+        return fio([(self, options)], seconds, size, [self])[0]
 
     def fill(self, size):
         subprocess.run(["fio", "--name=fill", "--ioengine=nbd", f"--uri=nbd+unix:///?socket={self.socket}",
@@ -64,3 +50,35 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def start_fio(jobs, seconds, size):
+    """One fio for all `jobs`, which are servers with options for fio: they begin together."""
+    words = ["fio", "--name=global", "--ioengine=nbd", "--thread", f"--size={size}", "--time_based",
+             f"--runtime={round(seconds * 1000)}ms", "--randrepeat=0", "--norandommap", "--group_reporting",
+             "--output-format=json"]
+    for server, options in jobs:
+        words += [f"--name={server.name}", "--new_group", f"--uri=nbd+unix:///?socket={server.socket}",
+                  *options.split()]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            cwd=os.path.dirname(jobs[0][0].socket))
+
+
+def fio(jobs, seconds, size, servers):
+    """What came of each job; the CPU time is that of all `servers`, for each operation of all jobs."""
+    before = sum(server.cpu_seconds() for server in servers)
+    process = start_fio(jobs, seconds, size)
+    try:
+        output, errors = process.communicate()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if process.returncode != 0:
+        sys.exit(f"fio failed on {', '.join(server.name for server, _ in jobs)}:\n{output}\n{errors}")
+    used = sum(server.cpu_seconds() for server in servers) - before
+    sides = [job["write" if "write" in options else "read"]
+             for job, (_, options) in zip(json.loads(output[output.index("{"):])["jobs"], jobs, strict=True)]
+    cpu_us = used * 1e6 / max(sum(side["total_ios"] for side in sides), 1)
+    return [{"iops": side["iops"], "mib": side["bw_bytes"] / (1 << 20), "latency_us": side["clat_ns"]["mean"] / 1000,
+             "cpu_us": cpu_us} for side in sides]
