@@ -91,7 +91,7 @@ class Bus::Stranger {
   public:
     Stranger(Bus& bus, Connection& connection, Side side)
         : bus_(bus), number_(++bus.last_stranger_), came_(side == Side::accepts ? 1 : 0) {
-        bus.strangers_.emplace(number_, Waited{&connection, nullptr});
+        bus.strangers_.emplace(number_, Waited{&connection, nullptr, came_ != 0, false});
         bus.strangers_here_ += came_;
         bus.tasks_.spawn(bus.hurry(number_));
     }
@@ -235,13 +235,22 @@ Task<void> Bus::accept_all(Listener* listener) {
             co_await pause(millis(redial_ms_min));
             continue;
         }
-        if (strangers_here_ >= strangers_max) {
-            tell_refused(host_in((*connection)->peer()),
-                         "too many have come and have not said who they are");
-            (*connection)->shut();
-            continue;
-        }
+        if (strangers_here_ >= strangers_max) make_room();
         tasks_.spawn(greet(std::move(*connection)));
+        // Who has to go ends now, before the next one comes.
+        if (strangers_here_ >= strangers_max) co_await Yield{};
+    }
+}
+
+/// A node says at once who it is: who has been silent for longest has to go. Else silent ones could
+/// keep a node out.
+void Bus::make_room() {
+    for (auto& [number, stranger] : strangers_) {
+        if (!stranger.came || stranger.is_shut) continue;
+        tell_refused(host_in(stranger.connection->peer()),
+                     "has not said who it is, and others have come");
+        stranger.is_shut = true;
+        return stranger.connection->shut();
     }
 }
 

@@ -94,6 +94,7 @@ class Bus final {
     void begin(Met met, std::unique_ptr<MessageStream> stream);
     Task<bool> serve(std::uint32_t node, std::vector<QueuedMessage> first);
     Task<void> hurry(std::uint64_t stranger);
+    void make_room();
     Task<void> pause(Nanos time);
     void tell_refused(const std::string& whom, const std::string& why);
 
@@ -106,6 +107,8 @@ class Bus final {
     struct Waited {
         Connection* connection{nullptr};
         Timer* timer{nullptr};  // when it is to end
+        bool came{false};       // by itself
+        bool is_shut{false};
     };
     std::map<std::uint64_t, Waited> strangers_;  // who have not said who they are
     std::size_t strangers_here_{0};              // of them, who came by themselves

@@ -157,19 +157,17 @@ class TlsConnection final : public Connection {
     std::shared_ptr<Tls> tls_;
 };
 
-Refusal refuse(const Connection& inner, std::string_view why) {
-    return Refusal{
-        fmt::format("{}: {}: look whether it is a node of this cluster, and whether both have the "
-                    "same key file",
-                    inner.peer(), why),
-        RefusalCode::io};
+Refusal refuse(std::string_view why) {
+    return Refusal{fmt::format("{}: look whether it is a node of this cluster, and whether both "
+                               "have the same key file",
+                               why),
+                   RefusalCode::io};
 }
-Refusal refuse(const Connection& inner, const Error& error) {
-    return refuse(inner, error.os_error == 0
-                             ? "went away before it had shown that it has the key"
-                             : fmt::format("the connection broke before the key was "
-                                           "shown ({})",
-                                           os_error_text(error.os_error)));
+Refusal refuse(const Error& error) {
+    return refuse(error.os_error == 0 ? "went away before it had shown that it has the key"
+                                      : fmt::format("the connection broke before the key was "
+                                                    "shown ({})",
+                                                    os_error_text(error.os_error)));
 }
 
 std::shared_ptr<Tls> tls_over(std::unique_ptr<Connection> inner) {
@@ -188,11 +186,11 @@ Task<Checked<std::unique_ptr<Connection>>> shake_hands(std::shared_ptr<Tls> tls,
     for (;;) {
         const TlsStep step = tls->session->handshake();
         const auto sent = co_await send_sealed(tls);
-        if (step == TlsStep::failed) co_return refuse(*tls->inner, tls->session->wrong());
-        if (!sent) co_return refuse(*tls->inner, sent.error());
+        if (step == TlsStep::failed) co_return refuse(tls->session->wrong());
+        if (!sent) co_return refuse(sent.error());
         if (step == TlsStep::done) break;
         const auto filled = co_await fill(tls);
-        if (!filled) co_return refuse(*tls->inner, filled.error());
+        if (!filled) co_return refuse(filled.error());
     }
     co_return std::make_unique<TlsConnection>(tls);
 }

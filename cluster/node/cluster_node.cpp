@@ -13,6 +13,7 @@
 #include "cluster/node/given_disk.h"
 #include "cluster/node/own_disk.h"
 #include "cluster/node/served_array.h"
+#include "cluster/node/told_status.h"
 #include "engine/base/limits.h"
 #include "engine/base/os_error.h"
 #include "engine/metadata/config_check.h"
@@ -530,6 +531,10 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_master() {
     }
     ArrayOptions options = setup_.array;
     options.nodes = this;
+    options.on_event = [this](const ArrayEvent& event) {
+        if (setup_.array.on_event) setup_.array.on_event(event);
+        tell_event(event);
+    };
     Checked<std::unique_ptr<Array>> opened =
         co_await Array::open(setup_.ready, setup_.clock, std::move(disks), std::move(options));
     if (!opened) {
@@ -546,7 +551,38 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_master() {
     auto array = std::make_unique<DecidingArray>(*this, std::move(opened).value());
     array_ = array.get();
     if (leave_asked_) tasks_.spawn(stop_array());
+    tasks_.spawn(tell_status_now_and_then());
     co_return std::unique_ptr<Array>(std::move(array));
+}
+
+/// Others show it as well, once they have an array.
+void ClusterNode::tell_event(const ArrayEvent& event) {
+    if (!told_nodes_ || ended_) return;
+    told_nodes_->tell_all({{"tell", "event"},
+                           {"severity", static_cast<int>(event.severity)},
+                           {"kind", event.kind},
+                           {"text", event.text}});
+}
+
+/// If it has changed.
+void ClusterNode::tell_status() {
+    const ArrayStatus now = array_->status();
+    const Words words = cluster::words_of(ToldStatus{now.walks, now.last_scrub, now.waits});
+    if (std::string text = words.dump(-1, ' ', false, Words::error_handler_t::replace);
+        text != told_status_) {
+        told_status_ = std::move(text);
+        told_nodes_->tell_all(words);
+    }
+}
+
+Task<void> ClusterNode::tell_status_now_and_then() {
+    while (!stopping_ && !ended_) {
+        tell_status();
+        Timer timer(setup_.clock, Nanos{setup_.clock.now().value + status_pause.value});
+        telling_ = &timer;
+        co_await timer;
+        telling_ = nullptr;
+    }
 }
 
 Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_slave() {
@@ -563,6 +599,7 @@ Task<void> ClusterNode::stop() {
     }
     stopping_ = true;
     if (saying_ != nullptr) saying_->cancel();
+    if (telling_ != nullptr) telling_->cancel();
     for (const auto& [node, timer] : watching_) timer->cancel();
     ended_event_.set();
     if (rows_) {

@@ -55,6 +55,7 @@ class ClusterNode final : private BusListener,
     /// How long another node may be away before it counts as gone.
     static constexpr Nanos patience = seconds(10);
     static constexpr std::size_t marks_told_max = 1000;  // in one message
+    static constexpr Nanos status_pause = seconds(1);    // others are told of walks so often
 
     explicit ClusterNode(Setup setup);
     ClusterNode(const ClusterNode&) = delete;
@@ -161,6 +162,9 @@ class ClusterNode final : private BusListener,
     Task<Checked<Words>> asked_by_master(const Words& words);
     Checked<Unit> told_by_slave(std::uint32_t from, const Words& words);
     Task<void> stop_array();
+    void tell_event(const ArrayEvent& event);
+    void tell_status();
+    Task<void> tell_status_now_and_then();
     Task<void> stop_what_lacks_a_node();
     Task<Checked<Unit>> told_by_master(const Words& words);
     Task<void> detach_when_quiet(MemberIndex member);
@@ -201,6 +205,8 @@ class ClusterNode final : private BusListener,
     NodesListener* listener_{nullptr};
     DecidingArray* array_{nullptr};
     bool leave_asked_{false};  // by another node
+    std::string told_status_;  // as it was told last
+    Timer* telling_{nullptr};
     // the others'
     std::unique_ptr<ServedArray> served_owned_;  // until start() gives it away
     ServedArray* served_{nullptr};

@@ -11,6 +11,7 @@
 #include "cluster/node/deciding_array.h"
 #include "cluster/node/own_disk.h"
 #include "cluster/node/served_array.h"
+#include "cluster/node/told_status.h"
 #include "engine/base/limits.h"
 #include "engine/metadata/intent_record.h"
 
@@ -130,6 +131,7 @@ Task<Checked<Words>> ClusterNode::order(std::uint32_t from, const Words& words) 
         done = co_await array_->change_intent(change);
     }
     if (!done) co_return done.error();
+    tell_status();  // before the answer: who ordered it may look at once
     co_return Words::object();
 }
 
@@ -260,6 +262,20 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         BRAID_CO_CHECK(served_->check_same(wanted));
         rows_->home.adopt(wanted);
         served_->adopt(wanted);
+        co_return Unit{};
+    }
+    if (what == "event") {
+        const auto severity =
+            fields.number("severity", static_cast<std::uint64_t>(Severity::error));
+        std::string kind = fields.text("kind");
+        std::string text = fields.text("text");
+        BRAID_CO_CHECK(fields.check());
+        served_->log().tell(static_cast<Severity>(severity), std::move(kind), std::move(text));
+        co_return Unit{};
+    }
+    if (what == "status") {
+        BRAID_CO_TRY(ToldStatus told, told_status_of(words, geometry));
+        served_->set_told(std::move(told));
         co_return Unit{};
     }
     if (what == "attach") {

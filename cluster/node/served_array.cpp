@@ -82,6 +82,9 @@ ArrayStatus ServedArray::status() const {
             status.members.emplace_back().record = at;
         }
     }
+    status.walks = told_.walks;
+    status.last_scrub = told_.last_scrub;
+    status.waits = told_.waits;
     status.events.assign(log_.events().begin(), log_.events().end());
     return status;
 }

@@ -8,6 +8,7 @@
 
 #include "cluster/epochs/remote_decider.h"
 #include "cluster/node/cluster_node.h"
+#include "cluster/node/told_status.h"
 #include "engine/array.h"
 #include "engine/deciding/event_log.h"
 #include "engine/serving/serving.h"
@@ -31,6 +32,8 @@ class ServedArray final : public Array {
     /// Refused: it is of another array.
     Checked<Unit> check_same(const Configuration& other) const;
     void set_stopping() { stopping_ = true; }
+    /// As the node that decides has told it.
+    void set_told(ToldStatus told) { told_ = std::move(told); }
     /// Ends what runs by itself.
     Task<void> end_tasks();
 
@@ -63,6 +66,7 @@ class ServedArray final : public Array {
     RemoteDecider decider_;
     Serving serving_;
     bool stopping_{false};
+    ToldStatus told_;
 };
 
 }  // namespace braid::cluster

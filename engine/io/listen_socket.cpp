@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,18 +20,24 @@ namespace {
 
 constexpr const char* other_path = "choose another path";
 
-/// "nbdkit (process 1234)": who listens at the other end.
-std::string listener_of(int fd) {
+/// Who listens at the other end; 0: it is not known.
+pid_t listener_of(int fd) {
     ucred who{};
     socklen_t size = sizeof who;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 || who.pid == 0) {
-        return "another process";
-    }
-    std::ifstream file(fmt::format("/proc/{}/comm", who.pid));
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 ? who.pid : 0;
+}
+
+/// "nbdkit (process 1234)".
+std::string name_of(pid_t process) {
+    if (process == 0) return "another process";
+    std::ifstream file(fmt::format("/proc/{}/comm", process));
     std::string name;
     if (!std::getline(file, name)) name = "another program";
-    return fmt::format("{} (process {})", name, who.pid);
+    return fmt::format("{} (process {})", name, process);
 }
+
+/// Its socket may be there a while longer: what its io_uring had under way has it.
+bool is_dead(pid_t process) { return process != 0 && kill(process, 0) != 0 && errno == ESRCH; }
 
 /// 0, or an errno. A port is free again though connections of before are not forgotten yet, and an
 /// IPv6 address means that one only, not IPv4 as well. A unix socket is its owner's alone.
@@ -88,16 +95,15 @@ Checked<Unit> clear_path(const NetAddress& address) {
     // Without waiting: one that is alive may have too much to do for one more.
     const UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (probe.get() < 0) return cannot_listen(address, errno);
-    if (connect(probe.get(), place.get(), place.size) == 0) {
-        return conflict(fmt::format("{} listens there", listener_of(probe.get())),
+    const int error = connect(probe.get(), place.get(), place.size) == 0 ? 0 : errno;
+    const pid_t listener = error == 0 ? listener_of(probe.get()) : 0;
+    if (error == EAGAIN || (error == 0 && !is_dead(listener))) {
+        return conflict(fmt::format("{} listens there", name_of(listener)),
                         "stop it, or choose another path");
     }
-    if (errno == EAGAIN) {
-        return conflict("another process listens there", "stop it, or choose another path");
-    }
-    if (errno != ECONNREFUSED) {
+    if (error != 0 && error != ECONNREFUSED) {
         return conflict(fmt::format("there is a socket of this name that cannot be reached ({})",
-                                    os_error_text(errno)),
+                                    os_error_text(error)),
                         "remove it, or choose another path");
     }
     if (unlink(path.c_str()) != 0 && errno != ENOENT) {

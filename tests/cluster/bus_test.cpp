@@ -401,6 +401,35 @@ TEST(Bus, ManyHellosOfOneNodeAtOnce) {
     }
 }
 
+/// However many there are who come and say nothing, and come again.
+TEST(Bus, SilentOnesKeepNoNodeOut) {
+    SimLoop loop(9);
+    SimNetwork network(loop);
+    const auto one = node_of(network, 1, 7, {2});
+    one->start();
+    SimNet net(network, "10.0.0.66");
+    std::vector<std::unique_ptr<Connection>> silent;
+    const auto come = [&](std::size_t count) {
+        for (std::size_t i = 0; i != count; ++i) {
+            auto connection = loop.run_until_done(net.connect(address_of(1)));
+            ASSERT_TRUE(connection) << connection.error().text;
+            silent.push_back(std::move(*connection));
+        }
+    };
+    come(strangers_max + 40);
+    const auto two = node_of(network, 2, 8, {1});
+    two->start();
+    // Sooner than the silent ones have to go by themselves.
+    const std::uint64_t end = loop.now().value + millis(hello_ms_max / 2).value;
+    while (!one->bus().session(2).is_connected() && loop.now().value < end) {
+        come(1);
+    }
+    EXPECT_TRUE(one->bus().session(2).is_connected());
+    for (const auto& connection : silent) connection->shut();
+    one->stop();
+    two->stop();
+}
+
 TEST(Bus, GarbageIsRefusedAndDoesNoHarm) {
     SimLoop loop(6);
     SimNetwork network(loop);

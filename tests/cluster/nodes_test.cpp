@@ -151,6 +151,19 @@ TEST_P(NodesTest, AMemberFailsAndANodeThatDoesNotDecideReplacesIt) {
     nodes_.stop(0);
 }
 
+TEST_P(NodesTest, EachNodeShowsWhatRuns) {
+    nodes_.start();
+    const auto begun = loop().run_until_done(nodes_.array(0).start_scrub(ScrubMode::compare));
+    ASSERT_TRUE(begun) << begun.error().text;
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        nodes_.run_until([&] { return nodes_.array(node).status().last_scrub.has_value(); },
+                         "each node has the result");
+        EXPECT_TRUE(nodes_.array(node).status().walks.empty());
+        EXPECT_NE(nodes_.log(node).find("scrub is done"), std::string::npos) << node;
+    }
+    nodes_.stop(0);
+}
+
 TEST_P(NodesTest, WhenOneIsGoneAllStopAndNobodyWaitsForEver) {
     nodes_.start();
     clients_.let_fail();

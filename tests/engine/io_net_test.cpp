@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <semaphore>
@@ -185,6 +186,23 @@ TEST_F(UringNets, ALivingProcessesSocketIsRefusedByItsName) {
     std::getline(comm, words.emplace_back());
     unix_.run(expect_no_listener(&unix_, address, words));
     EXPECT_TRUE(std::filesystem::exists(address.host));
+}
+
+/// The kernel keeps a socket for what an io_uring had under way, a while after the process has died.
+TEST_F(UringNets, ADeadProcessesSocketThatIsStillThereIsReplaced) {
+    const NetAddress address = unix_.new_address();
+    const UniqueFd kept(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un place{};
+    place.sun_family = AF_UNIX;
+    ASSERT_LT(address.host.size(), sizeof place.sun_path);
+    std::memcpy(place.sun_path, address.host.data(), address.host.size());
+    ASSERT_EQ(bind(kept.get(), reinterpret_cast<sockaddr*>(&place), sizeof place), 0);
+    const pid_t dead = fork();
+    if (dead == 0) _exit(listen(kept.get(), 8) == 0 ? 0 : 1);
+    int status = -1;
+    ASSERT_EQ(waitpid(dead, &status, 0), dead);
+    ASSERT_EQ(status, 0);
+    unix_.run(expect_connection(&unix_, address));
 }
 
 TEST_F(UringNets, WhatIsNoSocketIsLeftAlone) {

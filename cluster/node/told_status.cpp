@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/node/told_status.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "engine/base/limits.h"
+
+namespace braid::cluster {
+namespace {
+
+constexpr std::size_t listed_max = 256;  // waits: each is of a role, a spare or a kind
+constexpr std::uint64_t throttle_max = 1000;
+
+Words words_of(const WalkStatus& walk) {
+    Words words{{"kind", static_cast<int>(walk.kind)},
+                {"position", walk.position},
+                {"end", walk.end},
+                {"rate", walk.rate},
+                {"repair", walk.repair},
+                {"mismatches", walk.mismatches},
+                {"repaired", walk.repaired},
+                {"bytes_unknown", walk.bytes_unknown},
+                {"throttle", static_cast<std::uint64_t>(walk.throttle * throttle_max)}};
+    if (walk.member) words["member"] = raw(*walk.member);
+    if (walk.seconds_left) words["seconds_left"] = *walk.seconds_left;
+    return words;
+}
+
+Checked<WalkStatus> walk_of(const Words& words, const Geometry& geometry) {
+    WordFields fields(words);
+    WalkStatus walk;
+    walk.kind = static_cast<WalkKind>(
+        fields.number("kind", static_cast<std::uint64_t>(WalkKind::scrubbing)));
+    walk.position = fields.number("position");
+    walk.end = fields.number("end");
+    walk.rate = fields.number("rate");
+    walk.repair = fields.flag("repair");
+    walk.mismatches = fields.number("mismatches");
+    walk.repaired = fields.number("repaired");
+    walk.bytes_unknown = fields.number("bytes_unknown");
+    walk.throttle =
+        static_cast<double>(fields.number("throttle", throttle_max)) / double{throttle_max};
+    if (words.contains("member")) walk.member = fields.member(geometry);
+    if (words.contains("seconds_left")) walk.seconds_left = fields.number("seconds_left");
+    BRAID_CHECK(fields.check());
+    return walk;
+}
+
+Words words_of(const WaitStatus& wait) {
+    Words words{{"what", wait.what}, {"by_itself", wait.by_itself}, {"why", wait.why}};
+    if (wait.member) words["member"] = raw(*wait.member);
+    return words;
+}
+
+Checked<WaitStatus> wait_of(const Words& words, const Geometry& geometry) {
+    WordFields fields(words);
+    WaitStatus wait;
+    wait.what = fields.text("what");
+    wait.by_itself = fields.flag("by_itself");
+    wait.why = fields.text("why");
+    if (words.contains("member")) wait.member = fields.member(geometry);
+    BRAID_CHECK(fields.check());
+    return wait;
+}
+
+}  // namespace
+
+Words words_of(const ToldStatus& status) {
+    Words words = telling("status");
+    words["walks"] = Words::array();
+    for (const WalkStatus& walk : status.walks) words["walks"].push_back(words_of(walk));
+    words["waits"] = Words::array();
+    for (const WaitStatus& wait : status.waits) words["waits"].push_back(words_of(wait));
+    if (status.last_scrub) words["last_scrub"] = words_of(*status.last_scrub);
+    return words;
+}
+
+Checked<ToldStatus> told_status_of(const Words& words, const Geometry& geometry) {
+    WordFields fields(words);
+    ToldStatus status;
+    const std::vector<Words> walks = fields.list("walks", listed_max);
+    const std::vector<Words> waits = fields.list("waits", listed_max);
+    const Words* scrub = words.contains("last_scrub") ? fields.object("last_scrub") : nullptr;
+    BRAID_CHECK(fields.check());
+    for (const Words& walk : walks) {
+        BRAID_TRY(status.walks.emplace_back(), walk_of(walk, geometry));
+    }
+    for (const Words& wait : waits) {
+        BRAID_TRY(status.waits.emplace_back(), wait_of(wait, geometry));
+    }
+    if (scrub != nullptr) {
+        BRAID_TRY(status.last_scrub, walk_of(*scrub, geometry));
+    }
+    return status;
+}
+
+}  // namespace braid::cluster

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ToldStatus: what only the node that decides knows of an array's state, for the others to show: what
+// runs, what ran last, and what waits. As it travels.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "cluster/epochs/talk.h"
+#include "engine/base/result.h"
+#include "engine/status.h"
+
+namespace braid::cluster {
+
+struct ToldStatus {
+    std::vector<WalkStatus> walks;
+    std::optional<WalkStatus> last_scrub;
+    std::vector<WaitStatus> waits;
+};
+
+/// {"tell": "status", ...}
+Words words_of(const ToldStatus& status);
+Checked<ToldStatus> told_status_of(const Words& words, const Geometry& geometry);
+
+}  // namespace braid::cluster
