@@ -349,7 +349,9 @@ Task<Checked<bool>> Bus::call_any(Peer peer) {
         const Checked<bool> result = co_await call_at(peer.id, address);
         if (result) co_return *result;
         if (!why.empty()) why += "; ";
-        why += fmt::format("at {}: {}", text_of(address), result.error().text);
+        const std::string place = text_of(address);
+        const std::string& text = result.error().text;  // says where, if there was no connection
+        why += text.starts_with(place) ? text : fmt::format("{}: {}", place, text);
     }
     co_return conflict(std::move(why));
 }

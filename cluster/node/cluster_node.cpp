@@ -102,7 +102,7 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     here_.erase(node);
     here_changed_.set();
     away_since_[node] = setup_.clock.now();
-    if (ended_) bus_->session(node).give_up();
+    if (ended_ || !gone_.empty()) bus_->session(node).give_up();
     if (stopping_ || ended_) return;
     log(Severity::warning, fmt::format("the connection to {} is over{}{}", name_of(node),
                                        why.empty() ? "" : ": ", why));
@@ -138,8 +138,11 @@ void ClusterNode::gone(std::uint32_t node, const std::string& why) {
     log(Severity::error, text);
     bus_->session(node).give_up();
     for (const std::uint32_t other : others()) {
-        if (!gone_.contains(other)) {
+        if (gone_.contains(other)) continue;
+        if (here_.contains(other)) {
             talk_.tell(other, {{"tell", "gone"}, {"node", node}, {"why", why}});
+        } else {
+            bus_->session(other).give_up();  // nothing is left to be patient for
         }
     }
     if (listener_ != nullptr) listener_->node_gone(text);

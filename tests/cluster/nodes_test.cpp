@@ -179,6 +179,24 @@ TEST_P(NodesTest, WhenOneIsGoneAllStopAndNobodyWaitsForEver) {
     nodes_.end_servers();
 }
 
+/// What is over is over at once: one is waited for, and not those who end because it is gone.
+TEST_P(NodesTest, WhoEndsBesideOneThatIsGoneIsNotWaitedFor) {
+    nodes_.start();
+    nodes_.isolate(0);
+    const std::uint64_t begin = loop().now().value;
+    loop().run_for(seconds(2));
+    for (std::uint32_t node = 1; node != nodes_.nodes(); ++node) nodes_.leave(node);
+    for (std::uint32_t node = 1; node != nodes_.nodes(); ++node) {
+        nodes_.run_until([&] { return nodes_.has_left(node); }, "its server ends");
+    }
+    const std::uint64_t patience = cluster::ClusterNode::patience.value;
+    EXPECT_LT(loop().now().value - begin, patience + seconds(10).value);
+    nodes_.run_until([&] { return nodes_.log(0).find("stops on all") != std::string::npos; },
+                     "the one that is gone knows it, too");
+    (void)loop().run_until_done(nodes_.array(0).stop());
+    nodes_.end_servers();
+}
+
 TEST_P(NodesTest, ThePowerGoesAndWhatWasFlushedIsThere) {
     for (int round = 0; round != 3; ++round) {
         nodes_.start();

@@ -117,10 +117,13 @@ class SimNodes {
         }
         end_servers();
     }
+    /// A node's server is told to stop: its array stops, in whatever way, and it ends.
+    void leave(std::uint32_t node) { loop_.tasks().spawn(run_leave(nodes_[node].get())); }
+    bool has_left(std::uint32_t node) const { return nodes_[node]->stopped; }
     /// After the arrays have been stopped.
     void end_servers() {
         for (const auto& node : nodes_) {
-            if (node) loop_.tasks().spawn(run_stop(node.get()));
+            if (node && !node->stopped) loop_.tasks().spawn(run_stop(node.get()));
         }
         for (const auto& node : nodes_) {
             if (node) run_until([&] { return node->stopped; }, "the server ends");
@@ -220,6 +223,10 @@ class SimNodes {
         at->array.reset();
         at->node.reset();
         at->stopped = true;
+    }
+    static Task<void> run_leave(Node* at) {
+        (void)co_await at->array->stop();
+        co_await run_stop(at);
     }
     void create() {
         std::vector<std::unique_ptr<Disk>> disks;
