@@ -230,6 +230,12 @@ void ClusterNode::given_back(const Disk& disk) {
 void ClusterNode::close_disk(std::uint32_t number) {
     shelf_[number].reset();
     disks_.remove(number);
+    // It was to have a role, and has not got it.
+    const auto at =
+        std::ranges::find(attached_, number, [](const auto& one) { return one.second; });
+    if (at == attached_.end() || serving_->members().slot(at->first).is_open()) return;
+    if (rows_->home.has(at->first)) rows_->home.suspend(at->first);
+    attached_.erase(at);
 }
 
 namespace {
@@ -527,9 +533,11 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_master() {
     for (bool gathered = false; !gathered;) {
         BRAID_CO_CHECK(co_await wait_for_nodes());
         opening_ = true;  // what is read of disks from now on has to be of all of them
-        places_.clear();  // those of the try before: nobody is told to close them
         disks.clear();
-        BRAID_CO_TRY(gathered, co_await gather_disks(&disks));
+        const Checked<bool> result = co_await gather_disks(&disks);
+        // The next try, or the next start, needs them: nobody is told to close them.
+        if (!result || !*result || !gone_.empty()) places_.clear();
+        BRAID_CO_TRY(gathered, result);
         if (!gone_.empty()) co_return Refusal{"a node left as the array began; start it again"};
     }
     ArrayOptions options = setup_.array;

@@ -249,7 +249,8 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         const std::uint32_t number = fields.number32("disk");
         BRAID_CO_CHECK(fields.check());
         if (number >= shelf_.size()) co_return Refusal{"there is no such disk here"};
-        close_disk(number);
+        // Before there is an array it is of a start that came to nothing: the next one needs it.
+        if (rows_) close_disk(number);
         co_return Unit{};
     }
     if (!served_) co_return Refusal{"no array is open"};
@@ -306,9 +307,8 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         const MemberIndex which = fields.member(geometry);
         BRAID_CO_CHECK(fields.check());
         // What else is told is not held back by what a disk does not answer.
-        if (detaching_.has(which)) co_return Refusal{"it is being detached"};
+        if (!detaching_.has(which)) tasks_.spawn(detach_when_quiet(which));
         detaching_.add(which);
-        tasks_.spawn(detach_when_quiet(which));
         co_return Unit{};
     }
     if (what == "lost") {

@@ -105,19 +105,25 @@ Task<Checked<Unit>> ServedArray::remove_member(MemberName name) {
     return order({{"order", "remove"}, {"member", name.text}});
 }
 
-Task<Checked<Unit>> ServedArray::add_member(std::unique_ptr<Disk> disk, Force force) {
+/// With a disk of this node.
+Task<Checked<Unit>> ServedArray::order_with(std::unique_ptr<Disk> disk, Words words) {
     const std::uint32_t number = node_.shelve(std::move(disk));
-    return order(
-        {{"order", "add"}, {"disk", node_.words_of_disk(number)}, {"force", force == Force::yes}});
+    words["disk"] = node_.words_of_disk(number);
+    Checked<Unit> done = co_await order(std::move(words));
+    // Then nobody has looked at it; else it is told when it is not used.
+    if (!done && done.error().code == RefusalCode::busy) node_.close_disk(number);
+    co_return done;
+}
+
+Task<Checked<Unit>> ServedArray::add_member(std::unique_ptr<Disk> disk, Force force) {
+    return order_with(std::move(disk), {{"order", "add"}, {"force", force == Force::yes}});
 }
 
 Task<Checked<Unit>> ServedArray::replace_member(MemberName name, std::unique_ptr<Disk> disk,
                                                 Force force) {
-    const std::uint32_t number = node_.shelve(std::move(disk));
-    return order({{"order", "replace"},
-                  {"member", name.text},
-                  {"disk", node_.words_of_disk(number)},
-                  {"force", force == Force::yes}});
+    return order_with(
+        std::move(disk),
+        {{"order", "replace"}, {"member", name.text}, {"force", force == Force::yes}});
 }
 
 Task<Checked<Unit>> ServedArray::start_scrub(ScrubMode mode) {

@@ -57,6 +57,7 @@ class ServedArray final : public Array {
 
   private:
     Task<Checked<Unit>> order(Words words);
+    Task<Checked<Unit>> order_with(std::unique_ptr<Disk> disk, Words words);
 
     ClusterNode& node_;
     Configuration configuration_;

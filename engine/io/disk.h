@@ -43,6 +43,7 @@ struct DiskOp {
     int os_error{0};        // after completion: 0, or an errno
     std::uint32_t done{0};  // bytes so far, when the kernel does it in pieces
     std::uint32_t tag{0};   // the submitter's own
+    Disk* worker{nullptr};  // who carries it out: `disk` may stand in front of another one
 
     bool ok() const { return os_error == 0; }
 };

@@ -27,16 +27,18 @@ class ReadyQueue {
     void push_last(std::coroutine_handle<> handle) { last_.push_back(handle); }
     /// Takes the `at`th waiting handle; 0 is the one that came first.
     std::coroutine_handle<> take(std::size_t at = 0) {
-        if (size_ == 0) {
-            for (const auto handle : last_) push(handle);
-            last_.clear();
-        }
+        if (size_ == 0) let_last_go();
         BRAID_REQUIRE(at < size_);
         std::swap(slot(at), slot(0));  // a drawn order need not be kept
         const auto handle = slot(0);
         head_ = (head_ + 1) & (ring_.size() - 1);
         --size_;
         return handle;
+    }
+    /// They have waited long enough.
+    void let_last_go() {
+        for (const auto handle : last_) push(handle);
+        last_.clear();
     }
     /// How many may be taken next.
     std::size_t size() const { return size_ != 0 ? size_ : last_.size(); }

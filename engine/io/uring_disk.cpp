@@ -225,6 +225,7 @@ UringDisk::~UringDisk() {
 void UringDisk::submit(DiskOp& op) {
     BRAID_REQUIRE(fits_disk(file_.info, op.offset, op.size));
     op.done = 0;
+    op.worker = this;
     if (file_.info.in_memory && !op.background) {
         DiskGroup::complete(op, run_now(op));
     } else {
@@ -304,7 +305,7 @@ void UringDisk::queue(DiskOp& op) {
 }
 
 void UringDisk::queue_deferred(DiskOp& op) {
-    auto& disk = *static_cast<UringDisk*>(op.disk);
+    auto& disk = *static_cast<UringDisk*>(op.worker);
     disk.queue(op);
     disk.loop_.submit();
 }
@@ -312,7 +313,7 @@ void UringDisk::queue_deferred(DiskOp& op) {
 void UringDisk::completed(DiskOp& op, int result) {
     const bool moves = op.kind == DiskOpKind::read || op.kind == DiskOpKind::write;
     if (result == -EINTR || result == -EAGAIN) {
-        static_cast<UringDisk*>(op.disk)->queue(op);
+        static_cast<UringDisk*>(op.worker)->queue(op);
     } else if (result < 0) {
         DiskGroup::complete(op, -result);
     } else if (!moves) {
@@ -320,7 +321,7 @@ void UringDisk::completed(DiskOp& op, int result) {
     } else if (result == 0) {
         DiskGroup::complete(op, EIO);  // beyond the end: the member shrank
     } else if (op.done += static_cast<std::uint32_t>(result); op.done < op.size) {
-        static_cast<UringDisk*>(op.disk)->queue(op);
+        static_cast<UringDisk*>(op.worker)->queue(op);
     } else {
         DiskGroup::complete(op, 0);
     }

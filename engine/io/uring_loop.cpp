@@ -243,7 +243,7 @@ void UringLoop::run() {
 bool UringLoop::run_turn() {
     inbox_.run_all();
     fire_timers();
-    for (std::uint32_t i = 0; i != ready_rounds_max && !ready_.empty(); ++i) run_ready();
+    run_ready();
     if (after_turn_.is_due()) end_turn();
     if (ready_.empty()) return false;
     submit();
@@ -256,8 +256,12 @@ void UringLoop::end_turn() {
     after_turn_.work();
 }
 
+/// And what comes of it at once: a Task that begins or ends is a round of its own.
 void UringLoop::run_ready() {
-    for (std::size_t left = ready_.size(); left != 0; --left) ready_.take().resume();
+    for (std::uint32_t round = 0; round != ready_rounds_max && !ready_.empty(); ++round) {
+        for (std::size_t left = ready_.size(); left != 0; --left) ready_.take().resume();
+    }
+    ready_.let_last_go();
 }
 
 void UringLoop::submit() {
@@ -278,6 +282,8 @@ void UringLoop::submit_and_wait() {
     rest_.store(Rest::asleep, std::memory_order_seq_cst);
     if (!inbox_.empty() || stopping_.load()) {
         rest_.store(Rest::awake);
+        submit();
+        reap();
         return;
     }
     io_uring_cqe* cqe = nullptr;
@@ -296,7 +302,9 @@ void UringLoop::submit_and_wait() {
 
 /// The own thread: sleeps without the lead, and has it again afterwards.
 void UringLoop::lend() {
-    submit();  // what watches the eventfd
+    submit();
+    // What the kernel did not take, for want of memory, it is asked to take as long as it takes.
+    if (io_uring_sq_ready(ring_.get()) != 0) return submit_and_wait();
     lent_until_ = timers_.empty() ? never : timers_.begin()->first.first;
     frames_ = &frame_pool();
     want_.seen = false;
@@ -304,6 +312,7 @@ void UringLoop::lend() {
     rest_.store(Rest::lent, std::memory_order_seq_cst);
     if (stopping_.load() || !inbox_.leave()) {
         rest_.store(Rest::awake);
+        reap();
         return;
     }
     wait_lent();

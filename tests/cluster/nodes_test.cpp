@@ -151,6 +151,44 @@ TEST_P(NodesTest, AMemberFailsAndANodeThatDoesNotDecideReplacesIt) {
     nodes_.stop(0);
 }
 
+/// A node has a read under way on a disk that does not answer, while the member is lost and its role
+/// is given to another disk.
+TEST_P(NodesTest, ADiskThatDoesNotAnswerIsReplaced) {
+    nodes_.start();
+    begin_load(6, 10);
+    end_load();
+    nodes_.platter(0).delay_nanos = seconds(8).value;
+    const std::uint64_t all = clients_.sectors() * sector_size;
+    std::uint32_t reading = nodes_.nodes();
+    const auto read_all = [](Clients<SimNodes>* clients, std::uint32_t node, std::uint64_t size,
+                             std::uint32_t* left) -> Task<void> {
+        co_await clients->read(node, 0, size);
+        --*left;
+    };
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        loop().tasks().spawn(read_all(&clients_, node, all, &reading));
+    }
+    loop().run_for(seconds(2));
+    const std::uint32_t last = nodes_.nodes() - 1;
+    const auto failed = loop().run_until_done(nodes_.array(last).fail_member("0", Force::no));
+    ASSERT_TRUE(failed) << failed.error().text;
+    auto fresh = nodes_.make_platter();
+    const auto added = loop().run_until_done(
+        nodes_.array(last).add_member(nodes_.disk(fresh, "fresh"), Force::no));
+    ASSERT_TRUE(added) << added.error().text;
+    nodes_.run_until([&] { return reading == 0; }, "the reads end");
+    nodes_.run_until(
+        [&] {
+            for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+                if (state(node, 0) != MemberState::in_sync) return false;
+            }
+            return nodes_.array(last).status().walks.empty();
+        },
+        "it is rebuilt");
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
 TEST_P(NodesTest, EachNodeShowsWhatRuns) {
     nodes_.start();
     const auto begun = loop().run_until_done(nodes_.array(0).start_scrub(ScrubMode::compare));

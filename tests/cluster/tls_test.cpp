@@ -293,50 +293,44 @@ class TlsRefusals : public testing::Test {
         EXPECT_TRUE(sent);
     }
     void loop_spawn(Task<void> task) { world_.loop().tasks().spawn(std::move(task)); }
-    void expect_refused(const Outcome& outcome, const std::string& peer, const std::string& why) {
+    /// Who is at the other end whoever asked says.
+    void expect_refused(const Outcome& outcome, const std::string& why) {
         ASSERT_TRUE(outcome);
         ASSERT_FALSE(*outcome);
         const std::string& text = outcome->error().text;
-        EXPECT_TRUE(text.starts_with(peer + ": ")) << text;
-        EXPECT_NE(text.find(why), text.npos) << text;
+        EXPECT_TRUE(text.starts_with(why)) << text;
         EXPECT_NE(text.find("same key file"), text.npos) << text;
     }
-    void SetUp() override {
-        world_.run(make(&world_, &link_));
-        asker_ = link_.asked->peer();
-        asked_ = link_.asker->peer();
-    }
+    void SetUp() override { world_.run(make(&world_, &link_)); }
 
     SimNetWorld<1> world_;
     Link link_;
-    std::string asker_;  // as the other one calls it
-    std::string asked_;
     Outcome outcome_;
     Outcome other_;
 };
 
 TEST_F(TlsRefusals, AnotherKeyIsRefusedOnBothSides) {
     world_.run(shake(&world_, &link_, our_key, key_of(2), &outcome_, &other_));
-    expect_refused(other_, asker_, "has another key");
-    expect_refused(outcome_, asked_, "refuses our key");
+    expect_refused(other_, "has another key");
+    expect_refused(outcome_, "refuses our key");
 }
 
 TEST_F(TlsRefusals, PlainTextIsRefused) {
     loop_spawn(say(std::move(link_.asker), "GET / HTTP/1.1\r\n\r\n", false));
     world_.run(answer(std::move(link_.asked), our_key, &outcome_));
-    expect_refused(outcome_, asker_, "does not talk as the nodes of a cluster do");
+    expect_refused(outcome_, "does not talk as the nodes of a cluster do");
 }
 
 TEST_F(TlsRefusals, APlainTextAnswerIsRefused) {
     loop_spawn(say(std::move(link_.asked), "HTTP/1.1 400 Bad Request\r\n\r\n", true));
     world_.run(ask(std::move(link_.asker), our_key, &outcome_));
-    expect_refused(outcome_, asked_, "does not talk as the nodes of a cluster do");
+    expect_refused(outcome_, "does not talk as the nodes of a cluster do");
 }
 
 TEST_F(TlsRefusals, WhoSaysNothingAndGoesIsRefused) {
     link_.asker.reset();
     world_.run(answer(std::move(link_.asked), our_key, &outcome_));
-    expect_refused(outcome_, asker_, "went away");
+    expect_refused(outcome_, "went away");
 }
 
 TEST_F(TlsRefusals, AnEndInTheMiddleIsRefused) {
@@ -351,13 +345,13 @@ TEST_F(TlsRefusals, AnEndInTheMiddleIsRefused) {
         world_.run(answer(std::move(link_.asked), our_key, &outcome_));
         ASSERT_TRUE(outcome_);
         ASSERT_FALSE(*outcome_) << size;
-        EXPECT_TRUE(outcome_->error().text.starts_with(asker_ + ": ")) << outcome_->error().text;
+        EXPECT_NE(outcome_->error().text.find("same key file"), std::string::npos);
     }
     SetUp();
     loop_spawn(say(std::move(link_.asked), std::string("\x16\x03\x03", 3), true));
     world_.run(ask(std::move(link_.asker), our_key, &outcome_));
     ASSERT_FALSE(*outcome_);
-    EXPECT_TRUE(outcome_->error().text.starts_with(asked_ + ": ")) << outcome_->error().text;
+    EXPECT_NE(outcome_->error().text.find("same key file"), std::string::npos);
 }
 
 /// As whoever bounds the time does it.
@@ -371,10 +365,10 @@ Task<void> shut_later(Connection* connection) {
 TEST_F(TlsRefusals, AHandshakeThatIsShutEnds) {
     loop_spawn(shut_later(link_.asked.get()));
     world_.run(answer(std::move(link_.asked), our_key, &outcome_));
-    expect_refused(outcome_, asker_, "the connection broke");
+    expect_refused(outcome_, "the connection broke");
     loop_spawn(shut_later(link_.asker.get()));
     world_.run(ask(std::move(link_.asker), our_key, &outcome_));
-    expect_refused(outcome_, asked_, "the connection broke");
+    expect_refused(outcome_, "the connection broke");
 }
 
 /// Changes the first byte behind the head of what is sent, from some time on.

@@ -559,6 +559,17 @@ TEST(UringLoop, ManyLeadInTurn) {
     EXPECT_EQ(lent.count_, threads_count * each + each / 20 * 2);
 }
 
+/// As those that share a disk have it.
+class InFront final : public Disk {
+  public:
+    explicit InFront(Disk& disk) : disk_(disk) {}
+    const DiskInfo& info() const override { return disk_.info(); }
+    void submit(DiskOp& op) override { disk_.submit(op); }
+
+  private:
+    Disk& disk_;
+};
+
 TEST(UringDisk, AFileThatShrinksIsAnErrorNotAHang) {
     for (const std::string& folder : {std::string("/dev/shm"), here()}) {
         if (access(folder.c_str(), W_OK) != 0) continue;
@@ -575,6 +586,9 @@ TEST(UringDisk, AFileThatShrinksIsAnErrorNotAHang) {
         std::filesystem::resize_file(file.path(), disk_size / 2);  // the first half can be read
         (*loop)->run_until_done(do_one(disk->get(), &op));
         EXPECT_EQ(op.os_error, EIO) << folder;
+        InFront other(**disk);
+        (*loop)->run_until_done(do_one(&other, &op));
+        EXPECT_EQ(op.os_error, EIO) << folder << ", through another disk";
         EXPECT_EQ((*disk)->read_now(op.offset, data.span()), EIO) << folder;
     }
 }
