@@ -63,7 +63,9 @@ struct Bridge::Call : Message, IoRequest {
 };
 
 Bridge::Bridge(UringLoop& loop, Array& array) : loop_(loop), array_(array) {
-    loop.after_turns({[] { return !wakes.empty(); }, [] { wakes.wake_all(); }});
+    static constexpr UringLoop::AfterTurn wake_clients{[] { return !wakes.empty(); },
+                                                       [] { wakes.wake_all(); }};
+    loop.after_turns(wake_clients);
 }
 
 // A bare futex: std::atomic::wait spins first and counts its waiters in a table that all threads

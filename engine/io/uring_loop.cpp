@@ -244,16 +244,14 @@ bool UringLoop::run_turn() {
     inbox_.run_all();
     fire_timers();
     run_ready();
-    if (after_turn_.is_due()) end_turn();
+    if (const AfterTurn* after = after_turn_.load(); after != nullptr && after->is_due()) {
+        submit();
+        after->work();
+    }
     if (ready_.empty()) return false;
     submit();
     if (in_flight_ != 0) reap();
     return true;
-}
-
-void UringLoop::end_turn() {
-    submit();
-    after_turn_.work();
 }
 
 /// And what comes of it at once: a Task that begins or ends is a round of its own.

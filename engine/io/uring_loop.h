@@ -94,11 +94,11 @@ class UringLoop final : public Clock {
     /// What may keep the own thread from going on, as waking others may: after a turn, when what came
     /// of that is on its way to the kernel.
     struct AfterTurn {
-        bool (*is_due)(){[] { return false; }};
-        void (*work)(){[] {}};
+        bool (*is_due)();
+        void (*work)();
     };
-    /// Before run().
-    void after_turns(AfterTurn after) { after_turn_ = after; }
+    /// Any thread. It stays where it is for as long as the loop is there.
+    void after_turns(const AfterTurn& after) { after_turn_.store(&after); }
 
     Nanos now() const override;
     std::uint64_t wall_seconds() const override;
@@ -137,7 +137,6 @@ class UringLoop final : public Clock {
         done->store(true);
     }
     bool run_turn();
-    void end_turn();
     void run_ready();
     void queue(RingOp& op);
     void queue_cancel(const RingOp& op);
@@ -174,7 +173,7 @@ class UringLoop final : public Clock {
     std::uint64_t wake_value_{0};
     std::atomic<Rest> rest_{Rest::awake};
     std::atomic<bool> stopping_{false};
-    AfterTurn after_turn_;
+    std::atomic<const AfterTurn*> after_turn_{nullptr};
     unsigned queued_{0};     // entries not yet submitted
     unsigned in_flight_{0};  // submitted or queued, not yet completed; without the wake entry
     std::uint64_t timers_armed_{0};

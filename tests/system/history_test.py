@@ -87,6 +87,7 @@ def one_array(world, level, strip, rng, number):
     say("killed, and started again")
     check_judge(judge(requests + reads), rng)
     check_crash_judge(requests, reads, rng)
+    wait_until(lambda: is_made_true(cluster.nodes[2].status()), "what was marked is made true", 120)
     cluster.stop()
     cluster.check_parity()
     # An hour has many rounds.
@@ -96,6 +97,10 @@ def one_array(world, level, strip, rng, number):
             shutil.rmtree(path)
         else:
             os.unlink(path)
+
+
+def is_made_true(status):
+    return not status["tasks"] and not (status["recovery"] and status["recovery"]["stripes_left"])
 
 
 def histories(world, level, seconds, seed):
