@@ -90,24 +90,26 @@ void Bus::tell_refused(const std::string& whom, const std::string& why) {
 class Bus::Stranger {
   public:
     Stranger(Bus& bus, Connection& connection, Side side)
-        : bus_(bus), number_(++bus.last_stranger_), came_(side == Side::accepts ? 1 : 0) {
-        bus.strangers_.emplace(number_, Waited{&connection, nullptr, came_ != 0, false});
-        bus.strangers_here_ += came_;
+        : bus_(bus), number_(++bus.last_stranger_) {
+        const bool came = side == Side::accepts;
+        bus.strangers_.emplace(number_, Waited{&connection, nullptr, came, false});
+        bus.strangers_here_ += came ? 1 : 0;
         bus.tasks_.spawn(bus.hurry(number_));
     }
     Stranger(const Stranger&) = delete;
     Stranger& operator=(const Stranger&) = delete;
     ~Stranger() {
-        Timer* const timer = bus_.strangers_.at(number_).timer;
+        const Waited waited = bus_.strangers_.at(number_);
         bus_.strangers_.erase(number_);
-        bus_.strangers_here_ -= came_;
-        if (timer != nullptr) timer->cancel();
+        bus_.strangers_here_ -= waited.came ? 1 : 0;
+        if (waited.timer != nullptr) waited.timer->cancel();
     }
+    /// make_room() has said why.
+    bool had_to_go() const { return bus_.strangers_.at(number_).is_shut; }
 
   private:
     Bus& bus_;
     std::uint64_t number_;
-    std::size_t came_;
 };
 
 /// Nobody cancels the timer of a task that has ended, in whatever way.
@@ -237,8 +239,6 @@ Task<void> Bus::accept_all(Listener* listener) {
         }
         if (strangers_here_ >= strangers_max) make_room();
         tasks_.spawn(greet(std::move(*connection)));
-        // Who has to go ends now, before the next one comes.
-        if (strangers_here_ >= strangers_max) co_await Yield{};
     }
 }
 
@@ -274,12 +274,12 @@ Task<void> Bus::greet(std::unique_ptr<Connection> connection) {
     auto handshake = secure(std::move(connection), Side::accepts);
     auto secured = co_await handshake;
     if (!secured) {
-        stranger.reset();
-        tell_refused(whom, secured.error().text);
+        if (!stranger->had_to_go()) tell_refused(whom, secured.error().text);
         co_return;
     }
     std::unique_ptr<MessageStream> stream = stream_of(std::move(*secured));
     const Checked<Met> met = co_await read_hello(stream.get());
+    if (!met && stranger->had_to_go()) co_return;
     stranger.reset();
     Checked<Unit> result = Unit{};
     if (met) {

@@ -474,15 +474,14 @@ Task<void> Home::flush_device(MemberIndex member) {
     const std::shared_ptr<Disk> disk = at.disk;
     DiskOp op;
     op.kind = DiskOpKind::flush;
+    op.os_error = ENODEV;  // unless there is a disk: it may be suspended since it was asked
     if (disk) {
         DiskGroup group;
         submit(*disk, group, op);
         co_await group;
     }
     at.flushing = false;
-    if (!disk) {
-        // It was suspended before this began.
-    } else if (op.ok()) {
+    if (op.ok()) {
         at.flushed = std::max(at.flushed, covered);
     } else {
         // What it lost no later one makes durable.

@@ -205,10 +205,10 @@ void ClusterNode::put_disk(std::unique_ptr<Disk> disk) { (void)shelve(std::move(
 
 std::unique_ptr<Disk> ClusterNode::own_disk(std::unique_ptr<Disk> disk) {
     const std::uint32_t number = shelve(std::move(disk));
-    return give(std::make_unique<OwnDisk>(shelf_[number]), {setup_.self, number});
+    return give(shelf_[number], {setup_.self, number});
 }
 
-std::unique_ptr<Disk> ClusterNode::give(std::unique_ptr<Disk> disk, DiskPlace place) {
+std::unique_ptr<Disk> ClusterNode::give(std::shared_ptr<Disk> disk, DiskPlace place) {
     auto given = std::make_unique<GivenDisk>(std::move(disk),
                                              [this](const GivenDisk& over) { given_back(over); });
     places_[given.get()] = place;
@@ -511,7 +511,7 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::start() {
 /// False: a node has gone meanwhile.
 Task<Checked<bool>> ClusterNode::gather_disks(std::vector<std::unique_ptr<Disk>>* disks) {
     for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
-        disks->push_back(give(std::make_unique<OwnDisk>(shelf_[number]), {setup_.self, number}));
+        disks->push_back(give(shelf_[number], {setup_.self, number}));
     }
     for (const std::uint32_t node : others()) {
         const Checked<Words> answer = co_await talk_.ask(node, asking("inventory"));

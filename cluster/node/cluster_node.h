@@ -141,7 +141,7 @@ class ClusterNode final : private BusListener,
     std::uint32_t shelve(std::shared_ptr<Disk> disk);
     void close_disk(std::uint32_t number);
     /// On the master, for the array.
-    std::unique_ptr<Disk> give(std::unique_ptr<Disk> disk, DiskPlace place);
+    std::unique_ptr<Disk> give(std::shared_ptr<Disk> disk, DiskPlace place);
     void given_back(const Disk& disk);
     Words words_of_disk(std::uint32_t number) const;
     Checked<std::unique_ptr<Disk>> remote_disk(std::uint32_t node, const Words& words);

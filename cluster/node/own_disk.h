@@ -11,7 +11,7 @@
 
 namespace braid::cluster {
 
-class OwnDisk final : public Disk {
+class OwnDisk : public Disk {
   public:
     explicit OwnDisk(std::shared_ptr<Disk> disk) : disk_(std::move(disk)) {}
     const DiskInfo& info() const override { return disk_->info(); }

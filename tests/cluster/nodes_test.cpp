@@ -74,6 +74,21 @@ class NodesTest : public testing::TestWithParam<Shape> {
     MemberState state(std::uint32_t node, std::uint32_t member) {
         return nodes_.array(node).status().members[member].record.state;
     }
+    bool is_everywhere(std::uint32_t member, MemberState wanted) {
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            if (state(node, member) != wanted) return false;
+        }
+        return true;
+    }
+    void wait_until_rebuilt(std::uint32_t member) {
+        Array& deciding = nodes_.array(nodes_.nodes() - 1);
+        nodes_.run_until(
+            [&] {
+                return is_everywhere(member, MemberState::in_sync) &&
+                       deciding.status().walks.empty();
+            },
+            "it is rebuilt");
+    }
 
     SimNodes nodes_;
     Clients<SimNodes> clients_;
@@ -116,14 +131,8 @@ TEST_P(NodesTest, AMemberFailsAndANodeThatDoesNotDecideReplacesIt) {
     for (std::uint32_t i = 0; i != 20 && state(last, 0) == MemberState::in_sync; ++i) {
         loop().run_until_done(clients_.write(0, 0, 64u << 10, true));
     }
-    nodes_.run_until(
-        [&] {
-            for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-                if (state(node, 0) != MemberState::faulty) return false;
-            }
-            return true;
-        },
-        "all nodes know of the loss");
+    nodes_.run_until([&] { return is_everywhere(0, MemberState::faulty); },
+                     "all nodes know of the loss");
     nodes_.run_until([&] { return !nodes_.is_open(0); }, "its server closes it");
     clients_.check(nodes_.nodes());
 
@@ -132,14 +141,7 @@ TEST_P(NodesTest, AMemberFailsAndANodeThatDoesNotDecideReplacesIt) {
     const auto added =
         loop().run_until_done(nodes_.array(0).add_member(nodes_.disk(fresh, "fresh"), Force::no));
     ASSERT_TRUE(added) << added.error().text;
-    nodes_.run_until(
-        [&] {
-            for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-                if (state(node, 0) != MemberState::in_sync) return false;
-            }
-            return nodes_.array(last).status().walks.empty();
-        },
-        "it is rebuilt");
+    wait_until_rebuilt(0);
     end_load();
     clients_.check(nodes_.nodes());
     // What the new one has counts from now on.
@@ -177,14 +179,7 @@ TEST_P(NodesTest, ADiskThatDoesNotAnswerIsReplaced) {
         nodes_.array(last).add_member(nodes_.disk(fresh, "fresh"), Force::no));
     ASSERT_TRUE(added) << added.error().text;
     nodes_.run_until([&] { return reading == 0; }, "the reads end");
-    nodes_.run_until(
-        [&] {
-            for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-                if (state(node, 0) != MemberState::in_sync) return false;
-            }
-            return nodes_.array(last).status().walks.empty();
-        },
-        "it is rebuilt");
+    wait_until_rebuilt(0);
     clients_.check(nodes_.nodes());
     nodes_.stop(0);
 }

@@ -79,10 +79,7 @@ class SimNodes {
     }
     /// One server has all members, until it has lost this one and is stopped.
     void lose_alone(std::uint32_t member) {
-        std::vector<std::unique_ptr<Disk>> disks;
-        for (std::uint32_t i = 0; i != platters_.size(); ++i) {
-            disks.push_back(disk(platters_[i], "m" + std::to_string(i)));
-        }
+        std::vector<std::unique_ptr<Disk>> disks = all_disks();
         ArrayOptions options;
         options.buffer_size = 16u << 20;
         options.seed = loop_.rng().next();
@@ -228,11 +225,15 @@ class SimNodes {
         (void)co_await at->array->stop();
         co_await run_stop(at);
     }
-    void create() {
+    std::vector<std::unique_ptr<Disk>> all_disks() {
         std::vector<std::unique_ptr<Disk>> disks;
         for (std::uint32_t i = 0; i != platters_.size(); ++i) {
             disks.push_back(disk(platters_[i], "m" + std::to_string(i)));
         }
+        return disks;
+    }
+    void create() {
+        std::vector<std::unique_ptr<Disk>> disks = all_disks();
         CreateOptions how;
         how.level = options_.level;
         how.strip_size = options_.strip_size;
