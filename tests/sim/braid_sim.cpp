@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 #include <optional>
 #include <string>
@@ -34,7 +35,8 @@ constexpr const char* help_text =
     "  --seeds FILE    the seeds in FILE: one a line, '#' begins a comment\n"
     "  --count N       so many seeds, from --seed or 1 on\n"
     "  --minutes T     fresh seeds, from the clock, until the time is up; with --part I/N only\n"
-    "                  every Nth, so that several can run side by side\n"
+    "                  every Nth, so that several can run side by side. How far it is comes once a\n"
+    "                  minute on stderr; Ctrl-C or SIGTERM ends it after the run at hand\n"
     "  --like TEXT     only seeds whose line of options has TEXT in it, as \"lone-starts\";\n"
     "                  again for more that it has to have\n"
     "  --mutation X    with a deliberate bug (not in sanitizer builds); 'list' lists them\n"
@@ -56,7 +58,8 @@ struct Arguments {
     bool trace{false};
 };
 
-// For the signal handler.
+// For the signal handlers.
+volatile std::sig_atomic_t asked_to_end = 0;
 std::string running;  // options and replay command of the run
 Trace* running_trace = nullptr;
 
@@ -70,6 +73,8 @@ void on_signal(int number) {
     std::fflush(stdout);
     _exit(exit_crash);
 }
+
+void on_end(int) { asked_to_end = 1; }
 
 [[noreturn]] void usage(const std::string& why) {
     std::fprintf(stderr, "braid-sim: %s\n%s", why.c_str(), help_text);
@@ -172,9 +177,10 @@ struct Totals {
     std::string text() const {
         return fmt::format(
             "{} runs: {} requests, {} crashes, {} starts ({} refused), {} members "
-            "failed, {} rows listed, {} sectors checked, {} s of virtual time",
+            "failed, {} rows listed, {} sectors checked, {} s of virtual time, {} s of CPU",
             runs, figures.requests, figures.crashes, figures.starts, figures.refused,
-            figures.losses, figures.rows_listed, figures.sectors_checked, figures.virtual_seconds);
+            figures.losses, figures.rows_listed, figures.sectors_checked, figures.virtual_seconds,
+            std::clock() / CLOCKS_PER_SEC);
     }
 };
 
@@ -207,6 +213,7 @@ int run_all(const Arguments& arguments, const char* program) {
     int result = 0;
     if (!arguments.seeds_file.empty()) {
         for (const std::uint64_t seed : seeds_of(arguments.seeds_file)) {
+            if (asked_to_end != 0) break;
             if (result = run_one(arguments, program, seed, false, totals); result != 0) break;
         }
     } else if (arguments.minutes) {
@@ -216,14 +223,22 @@ int run_all(const Arguments& arguments, const char* program) {
         const auto first = static_cast<std::uint64_t>(
             std::chrono::system_clock::now().time_since_epoch() / std::chrono::milliseconds(1));
         const std::uint64_t base = arguments.seed.value_or(first / 1000 * 1000);
-        for (std::uint64_t i = arguments.part; Clock::now() < end && result == 0;
-             i += arguments.parts) {
+        const auto began = Clock::now();
+        auto said = began;
+        for (std::uint64_t i = arguments.part;
+             Clock::now() < end && asked_to_end == 0 && result == 0; i += arguments.parts) {
             result = run_one(arguments, program, base + i, false, totals);
+            if (const auto now = Clock::now(); now - said >= std::chrono::minutes(1)) {
+                said = now;
+                fmt::print(stderr, "{} of {} minutes, {}\n",
+                           std::chrono::duration_cast<std::chrono::minutes>(now - began).count(),
+                           *arguments.minutes, totals.text());
+            }
         }
     } else {
         const std::uint64_t first = arguments.seed.value_or(1);
         const bool alone = arguments.count == 1;
-        for (std::uint64_t i = 0; i != arguments.count && result == 0; ++i) {
+        for (std::uint64_t i = 0; i != arguments.count && asked_to_end == 0 && result == 0; ++i) {
             result = run_one(arguments, program, first + i, alone, totals);
         }
     }
@@ -240,6 +255,8 @@ int main(int count, char** words) {
     choose_mutation(arguments.mutation);
     std::signal(SIGABRT, on_signal);
     std::signal(SIGSEGV, on_signal);
+    std::signal(SIGINT, on_end);
+    std::signal(SIGTERM, on_end);
     std::setvbuf(stdout, nullptr, _IOLBF, 0);
     return run_all(arguments, words[0]);
 }
