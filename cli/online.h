@@ -21,6 +21,7 @@ void add_scrub_command(CLI::App& app, int* exit_status);
 void add_rebuild_command(CLI::App& app, int* exit_status);
 void add_intent_command(CLI::App& app, int* exit_status);
 void add_volume_command(CLI::App& app, int* exit_status);
+void add_reservation_commands(CLI::App& app, int* exit_status);
 void add_check_command(CLI::App& app, int* exit_status);
 
 /// --socket PATH, by default $BRAID_SOCKET.

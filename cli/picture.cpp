@@ -155,11 +155,28 @@ std::string head(const json& status, const Style& style) {
                                                  colour_of_health(status), style));
 }
 
+/// Who has a volume of a cluster for himself.
+std::string reservation_words(const json& volume) {
+    const auto at = volume.find("reservation");
+    if (at == volume.end() || !at->is_object()) return {};
+    std::string words;
+    if (text_in(*at, "mode") == "exclusive") words += ", exclusive";
+    const std::uint64_t node = number_in(*at, "node");
+    if (node != 0) {
+        words +=
+            fmt::format(", {} by node {}", flag_in(*at, "holds") ? "reserved" : "asked for", node);
+    }
+    const std::uint64_t waiting = number_in(*at, "requests_waiting");
+    if (waiting != 0) words += fmt::format(", {} requests wait", waiting);
+    return words.empty() ? words : " (" + words.substr(2) + ")";
+}
+
 std::string volumes_line(const json& status) {
     std::vector<std::string> volumes;
     for (const json& volume : list_in(status, "volumes")) {
-        volumes.push_back(fmt::format("{} {}", harmless(text_in(volume, "name")),
-                                      size_text(number_in(volume, "size"))));
+        volumes.push_back(fmt::format("{} {}{}", harmless(text_in(volume, "name")),
+                                      size_text(number_in(volume, "size")),
+                                      reservation_words(volume)));
     }
     return fmt::format("volumes  {}\n",
                        volumes.empty() ? "none" : fmt::format("{}", fmt::join(volumes, ", ")));

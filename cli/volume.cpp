@@ -72,7 +72,37 @@ Checked<int> list_bad(ControlClient& client, const VolumeOptions& options) {
     return 0;
 }
 
+struct ReservationOptions {
+    std::string socket;
+    std::string volume;
+};
+
+void add_reservation_command(CLI::App& app, const char* verb, const char* text, const char* done,
+                             int* exit_status) {
+    auto options = std::make_shared<ReservationOptions>();
+    CLI::App* command = app.add_subcommand(verb, text);
+    add_socket_option(*command, &options->socket);
+    command->add_option("volume", options->volume, "its name")->required()->type_name("VOLUME");
+    command->callback([options, exit_status, verb, done] {
+        *exit_status = with_server(options->socket, [&](ControlClient& client) -> Checked<int> {
+            BRAID_CHECK(client.post(
+                fmt::format("/v1/volumes/{}/{}", ControlClient::escape(options->volume), verb),
+                nlohmann::json::object()));
+            fmt::print("volume {} {}\n", options->volume, done);
+            return 0;
+        });
+    });
+}
+
 }  // namespace
+
+void add_reservation_commands(CLI::App& app, int* exit_status) {
+    add_reservation_command(app, "reserve", "keep the other nodes of a cluster out of a volume",
+                            "is reserved by this node: the others refuse their clients",
+                            exit_status);
+    add_reservation_command(app, "release", "let the other nodes of a cluster at a volume again",
+                            "is shared: every node serves it", exit_status);
+}
 
 void add_volume_command(CLI::App& app, int* exit_status) {
     CLI::App* volume = app.add_subcommand("volume", "the volumes of a running array");

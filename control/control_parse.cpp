@@ -130,7 +130,8 @@ HttpError no_such_path(const ControlRequest& request) {
     return {404,
             fmt::format("there is no {}; try GET /v1/status, /v1/volumes, /v1/events, /v1/scrub, "
                         "/v1/intent, /v1/bad, or POST /v1/members, "
-                        "/v1/members/NAME/fail|remove|replace, /v1/scrub, /v1/intent",
+                        "/v1/members/NAME/fail|remove|replace, /v1/scrub, /v1/intent, "
+                        "/v1/volumes/NAME/reserve|release",
                         in_quotes(request.path)),
             ""};
 }
@@ -238,6 +239,15 @@ Parsed parse_add(const ControlRequest& request) {
     return ControlCommand{std::move(command)};
 }
 
+Parsed parse_volume_command(const ControlRequest& request, std::string name, bool reserves) {
+    if (request.method != "POST") return wrong_method(request, "POST");
+    BRAID_CHECK(no_query(request));
+    BRAID_CHECK(no_body(request));
+    if (name.empty()) return bad("which volume? GET /v1/volumes lists them");
+    if (reserves) return ControlCommand{ReserveVolume{std::move(name)}};
+    return ControlCommand{ReleaseVolume{std::move(name)}};
+}
+
 Parsed parse_scrub(const ControlRequest& request) {
     BRAID_CHECK(no_query(request));
     if (request.method == "POST") {
@@ -274,6 +284,14 @@ Result<ControlCommand, HttpError> parse_control(const ControlRequest& request) {
             return parse_member_command(request, std::string(rest.substr(0, slash)), verb);
         }
         return no_such_path(request);
+    }
+    constexpr std::string_view volumes = "/v1/volumes/";
+    if (path.starts_with(volumes)) {
+        const std::string_view rest = path.substr(volumes.size());
+        const std::size_t slash = rest.rfind('/');
+        const std::string_view verb = slash == rest.npos ? "" : rest.substr(slash + 1);
+        if (verb != "reserve" && verb != "release") return no_such_path(request);
+        return parse_volume_command(request, std::string(rest.substr(0, slash)), verb == "reserve");
     }
     if (path != "/v1/status" && path != "/v1/volumes" && path != "/v1/events" &&
         path != "/v1/bad") {

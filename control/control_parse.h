@@ -61,9 +61,16 @@ struct StartScrub {
     bool repair{false};
 };
 struct StopScrub {};
-using ControlCommand = std::variant<StatusQuery, VolumesQuery, ScrubQuery, EventsQuery, BadQuery,
-                                    IntentQuery, ChangeIntent, FailMember, RemoveMember, AddMember,
-                                    ReplaceMember, StartScrub, StopScrub>;
+struct ReserveVolume {
+    std::string name;
+};
+struct ReleaseVolume {
+    std::string name;
+};
+using ControlCommand =
+    std::variant<StatusQuery, VolumesQuery, ScrubQuery, EventsQuery, BadQuery, IntentQuery,
+                 ChangeIntent, FailMember, RemoveMember, AddMember, ReplaceMember, StartScrub,
+                 StopScrub, ReserveVolume, ReleaseVolume>;
 
 struct HttpError {
     unsigned status{400};

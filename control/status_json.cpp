@@ -169,13 +169,30 @@ json json_of(const std::vector<ArrayEvent>& events) {
     return list;
 }
 
-json volumes_json(const Configuration& configuration) {
+namespace {
+
+json json_of(const ReservationStatus& reservation) {
+    return {{"node", reservation.node != 0 ? json(reservation.node) : json(nullptr)},
+            {"holds", reservation.holds},
+            {"mode", reservation.exclusive ? "exclusive" : "shared"},
+            {"requests_waiting", reservation.waiting}};
+}
+
+}  // namespace
+
+json volumes_json(const ArrayStatus& status) {
+    const Configuration& configuration = status.configuration;
     json list = json::array();
     for (const VolumeRecord& volume : configuration.volumes) {
-        list.push_back({{"index", list.size()},
-                        {"name", volume.name},
-                        {"offset", configuration.offset_of(volume)},
-                        {"size", configuration.size_of(volume)}});
+        const std::size_t index = list.size();
+        json value{{"index", index},
+                   {"name", volume.name},
+                   {"offset", configuration.offset_of(volume)},
+                   {"size", configuration.size_of(volume)}};
+        if (index < status.reservations.size()) {
+            value["reservation"] = json_of(status.reservations[index]);
+        }
+        list.push_back(std::move(value));
     }
     return list;
 }
@@ -229,7 +246,7 @@ json json_of(const ArrayStatus& status) {
     for (const WaitStatus& wait : status.waits) value["waits"].push_back(json_of(wait));
     value["scrub_waits"] = scrub_waits(status);
     value["last_scrub"] = status.last_scrub ? json_of(*status.last_scrub) : json(nullptr);
-    value["volumes"] = volumes_json(status.configuration);
+    value["volumes"] = volumes_json(status);
     value["intent"] = json_of(status.intent);
     value["recovery"] = json_of(status.recovery);
     value["bad"] =

@@ -16,7 +16,7 @@ nlohmann::json json_of(const WalkStatus& walk);
 nlohmann::json json_of(const WaitStatus& wait);
 nlohmann::json json_of(const ArrayEvent& event);
 nlohmann::json json_of(const std::vector<ArrayEvent>& events);
-nlohmann::json volumes_json(const Configuration& configuration);
+nlohmann::json volumes_json(const ArrayStatus& status);
 /// What GET /v1/scrub says: what runs, and how the last one ended.
 nlohmann::json scrub_json(const ArrayStatus& status);
 /// What GET /v1/intent says: the settings with the figures, and the recovery after the last start.

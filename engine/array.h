@@ -97,6 +97,15 @@ class Array {
     /// Waits until every write is covered by what holds then. Refused where members have no room.
     virtual Task<Checked<Unit>> change_intent(IntentChange change) = 0;
 
+    // Volumes, by name. A node that is alone shares none.
+    /// Keeps all other nodes' clients out of the volume until release(). Refused: another has it.
+    virtual Task<Checked<Unit>> reserve(std::string volume) = 0;
+    virtual Task<Checked<Unit>> release(std::string volume) = 0;
+    /// A client connects; close_volume() follows when it has left. Refused, and nothing follows:
+    /// another node has the volume for itself.
+    virtual Task<Checked<Unit>> open_volume(std::string volume) = 0;
+    virtual void close_volume(const std::string& volume) = 0;
+
     /// Any thread: reads [offset, offset + into.size()) without the loop, if every byte of it lies
     /// on in-sync members. False: nothing is promised of `into`; submit a request instead. That has to
     /// be done: a stop, and whoever wants to close a disk, hears by it that a reader has left.

@@ -33,6 +33,7 @@ struct IoRequest {
     std::uint32_t next_window{0};  // and the window in it
     std::uint32_t pending{0};      // parts that are not done
     bool splitting{false};         // not all of it was split yet
+    bool let_in{false};            // by a RequestGate
     IoRequest* link{nullptr};
 };
 

@@ -105,8 +105,17 @@ struct RecoveryStatus {
     double seconds{0};              // since it began, or that it took
 };
 
+/// Of a volume in a cluster, as this node knows it.
+struct ReservationStatus {
+    std::uint32_t node{0};     // that has it for itself, or asks for it; 0: none
+    bool holds{false};         // it has it
+    bool exclusive{false};     // the first client connection reserves it
+    std::uint64_t waiting{0};  // clients' requests here, until that is known
+};
+
 struct ArrayStatus {
     Configuration configuration;
+    std::vector<ReservationStatus> reservations;  // by volume; none: the node is alone
     IntentStatus intent;
     std::optional<RecoveryStatus> recovery;  // since the start, if there was anything to recover
     std::vector<BadBytes> bad;               // in order, at most bad_bytes_listed_max

@@ -306,7 +306,7 @@ Result<std::string, HttpError> answer_of(const Checked<Unit>& result) {
 Result<std::string, HttpError> ControlServer::run(const ControlCommand& command) {
     if (std::holds_alternative<StatusQuery>(command)) return dump(json_of(status()));
     if (std::holds_alternative<VolumesQuery>(command)) {
-        return dump({{"volumes", volumes_json(status().configuration)}});
+        return dump({{"volumes", volumes_json(status())}});
     }
     if (std::holds_alternative<ScrubQuery>(command)) return dump(scrub_json(status()));
     if (const auto* query = std::get_if<EventsQuery>(&command)) return run_events(*query);
@@ -333,6 +333,14 @@ Result<std::string, HttpError> ControlServer::run(const ControlCommand& command)
     if (const auto* scrub = std::get_if<StartScrub>(&command)) {
         return answer_of(bridge_->run_on_loop(
             [&](Array& array) { return array.start_scrub(ScrubMode{scrub->repair}); }));
+    }
+    if (const auto* reserve = std::get_if<ReserveVolume>(&command)) {
+        return answer_of(
+            bridge_->run_on_loop([&](Array& array) { return array.reserve(reserve->name); }));
+    }
+    if (const auto* release = std::get_if<ReleaseVolume>(&command)) {
+        return answer_of(
+            bridge_->run_on_loop([&](Array& array) { return array.release(release->name); }));
     }
     return answer_of(bridge_->run_on_loop([](Array& array) { return stop_scrub_task(&array); }));
 }

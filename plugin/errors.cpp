@@ -28,6 +28,8 @@ int to_errno(const Error& error, IoKind kind) {
             return EINVAL;
         case Errc::full:
             return ENOSPC;
+        case Errc::reserved:
+            return EPERM;
     }
     return EIO;
 }

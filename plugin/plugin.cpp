@@ -3,6 +3,7 @@
 // in server.h (life), bridge.h (requests) and parameters.h (the command line).
 // Source of the rules: nbdkit-plugin(3), version 1.32.
 #define NBDKIT_API_VERSION 2
+#include <fmt/format.h>
 #include <nbdkit-plugin.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -58,9 +59,10 @@ int failed(const char* what, std::uint64_t size, std::uint64_t offset, const Err
            IoKind kind) {
     const int number = to_errno(error, kind);
     if (number != EOPNOTSUPP) {  // that one only asks nbdkit to do it another way
-        nbdkit_error("%s of %" PRIu64 " bytes at %" PRIu64 ": %s%s%s", what, size, offset,
-                     std::string(error.text()).c_str(), *error.where != '\0' ? ": " : "",
-                     error.where);
+        const std::string node = error.node != 0 ? fmt::format(" (node {})", error.node) : "";
+        nbdkit_error("%s of %" PRIu64 " bytes at %" PRIu64 ": %s%s%s%s", what, size, offset,
+                     std::string(error.text()).c_str(), node.c_str(),
+                     *error.where != '\0' ? ": " : "", error.where);
     }
     nbdkit_set_error(number);
     return -1;
@@ -199,9 +201,16 @@ void* open_connection(int readonly) noexcept {
                      name != nullptr ? name : "", names.empty() ? "none" : names.c_str());
         return nullptr;
     }
+    if (const auto open = server.open_volume(place->name); !open) {
+        (void)refused(open.error());
+        return nullptr;
+    }
     return new Connection{server, *place, readonly != 0 || server.readonly()};
 }
-void close_connection(void* handle) noexcept { delete static_cast<Connection*>(handle); }
+void close_connection(void* handle) noexcept {
+    const std::unique_ptr<Connection> connection(static_cast<Connection*>(handle));
+    connection->server.close_volume(connection->place.name);
+}
 
 const char* export_description(void* handle) noexcept {
     return connection_of(handle).place.description.c_str();

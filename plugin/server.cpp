@@ -234,12 +234,39 @@ ArrayOptions Server::array_options() {
 
 Checked<Unit> Server::find_exports(const Configuration& configuration) {
     exports_ = exports_of(configuration);
+    if (cluster_) {
+        for (const std::string& name : cluster_->exclusive) {
+            if (find_export(name) != nullptr) continue;
+            return Refusal{fmt::format("{}: exclusive: this array has no volume {}",
+                                       parameters_.config, name)};
+        }
+    }
     if (parameters_.volume.empty() || find_export(parameters_.volume) != nullptr) return Unit{};
     std::vector<std::string> names;
     for (const Export& one : exports_) names.push_back(one.name);
     return Refusal{
         fmt::format("volume={}: this array has no such volume; it has {}", parameters_.volume,
                     names.empty() ? "none at all" : fmt::format("{}", fmt::join(names, ", ")))};
+}
+
+namespace {
+
+Task<Unit> close_volume_task(Array* array, std::string volume) {
+    array->close_volume(volume);
+    co_return Unit{};
+}
+
+}  // namespace
+
+/// Nobody else has a volume of a server that is alone.
+Checked<Unit> Server::open_volume(const std::string& volume) {
+    if (!cluster_) return Unit{};
+    return bridge_->run_on_loop([&](Array& array) { return array.open_volume(volume); });
+}
+
+void Server::close_volume(const std::string& volume) {
+    if (!cluster_) return;
+    bridge_->run_on_loop([&](Array& array) { return close_volume_task(&array, volume); });
 }
 
 const Export* Server::find_export(std::string_view name) const {

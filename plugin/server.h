@@ -52,6 +52,10 @@ class Server {
     void stop();
 
     // From start() to stop(), any thread.
+    /// A client connects to the volume; close_volume() follows when it has left. Refused, and
+    /// nothing follows: another node of the cluster has it for itself.
+    Checked<Unit> open_volume(const std::string& volume);
+    void close_volume(const std::string& volume);
     Bridge& bridge() { return *bridge_; }
     EventHub& events() { return events_; }
     UringLoop& loop() { return *loop_; }

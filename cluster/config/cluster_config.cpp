@@ -107,6 +107,7 @@ class Reader {
 
     Checked<Unit> read_name(const toml::table& root);
     Checked<Unit> read_key(const toml::table& root);
+    Checked<Unit> read_exclusive(const toml::table& root);
     Checked<Unit> read_nodes(const toml::table& root);
     Checked<Unit> read_node(const toml::table& table);
     Checked<std::uint32_t> read_id(const toml::table& table) const;
@@ -128,6 +129,7 @@ constexpr const char* key_example = "key = \"vault.key\"";
 constexpr const char* id_example = "id = 1";
 constexpr const char* addresses_example = "addresses = [\"10.0.0.1:10810\"]";
 constexpr const char* members_example = "members = [\"/dev/sdb\", \"/dev/sdc\"]";
+constexpr const char* exclusive_example = "exclusive = [\"data\"]";
 
 // --- the text, and what every value has ---
 
@@ -199,6 +201,24 @@ Checked<Unit> Reader::read_key(const toml::table& root) {
     const auto placed = place_path(path, source_.folder);
     if (!placed) return refuse(entry, fmt::format("\"{}\": {}", shown(path), placed.error().text));
     config_.key = *placed;
+    return Unit{};
+}
+
+/// Whether the array has such volumes is known when it is open.
+Checked<Unit> Reader::read_exclusive(const toml::table& root) {
+    const toml::node* value = root.get("exclusive");
+    if (value == nullptr) return Unit{};
+    BRAID_TRY(const toml::array* const list, list_of({"exclusive", *value}, exclusive_example));
+    for (const toml::node& one : *list) {
+        const Entry entry{"exclusive", one};
+        BRAID_TRY(const std::string name, string_of(entry, exclusive_example));
+        if (!is_volume_name(name)) {
+            return refuse(entry, fmt::format("\"{}\" cannot be the name of a volume", shown(name)));
+        }
+        if (!config_.exclusive.insert(name).second) {
+            return refuse(entry, fmt::format("\"{}\" is given twice: leave one out", shown(name)));
+        }
+    }
     return Unit{};
 }
 
@@ -369,9 +389,10 @@ Checked<ClusterConfig> Reader::read(std::string_view text) {
     if (root.empty()) {
         return refuse("is empty: braid-cluster(7) begins with a file that could stand here");
     }
-    BRAID_CHECK(check_keys(root, {"name", "key", "node"}));
+    BRAID_CHECK(check_keys(root, {"name", "key", "exclusive", "node"}));
     BRAID_CHECK(read_name(root));
     BRAID_CHECK(read_key(root));
+    BRAID_CHECK(read_exclusive(root));
     BRAID_CHECK(read_nodes(root));
     if (config_.key.empty()) BRAID_CHECK(check_without_key());
     return std::move(config_);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,7 @@ struct ClusterConfig {
     std::string name;                   // 1 to name_length_max printable ASCII characters
     std::string key;                    // path from the root; empty: no key, and all is local
     std::vector<NodePlan> nodes;        // 1 to nodes_max - 1, by id
+    std::set<std::string> exclusive;    // volumes that clients of one node have at a time
     std::vector<std::string> warnings;  // sentences for people
     /// Null: there is none with that id.
     const NodePlan* find(std::uint32_t id) const;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cluster/epochs/talk.h"
+#include "cluster/bus/talk.h"
 #include "engine/decider.h"
 #include "engine/members/members.h"
 

@@ -10,7 +10,7 @@
 #include <optional>
 #include <vector>
 
-#include "cluster/epochs/talk.h"
+#include "cluster/bus/talk.h"
 #include "engine/serving/serving.h"
 #include "engine/serving_node.h"
 

@@ -45,8 +45,36 @@ Checked<Unit> HomeServer::take(std::uint32_t from, const Message& message, Buffe
     BRAID_CHECK(check_bounds(from));
     BRAID_TRY(std::vector<HomeCommand> commands,
               decode_command(message, std::move(payload), sender, geometry_));
-    for (HomeCommand& command : commands) carry_out(std::move(command), number);
+    for (HomeCommand& command : commands) {
+        if (is_refused(command)) {
+            HomeAnswer answer;
+            answer.result = {DriveOutcome::fenced, EACCES};
+            send(sender, encode_answer(command.kind, number, answer, Buffer()));
+        } else {
+            carry_out(std::move(command), number);
+        }
+    }
     return Unit{};
+}
+
+/// Rows of a volume that another node has for itself. What ends something is never refused.
+bool HomeServer::is_refused(const HomeCommand& command) const {
+    if (gate_ == nullptr) return false;
+    StripeIndex first{};
+    StripeIndex last{};
+    switch (command.kind) {
+        case HomeCommandKind::read:
+            first = geometry_.stripe_of(command.first);
+            last = geometry_.stripe_of(command.first + (command.count - 1));
+            break;
+        case HomeCommandKind::lock:
+        case HomeCommandKind::stage:
+            first = last = geometry_.stripe_of(command.at.window);
+            break;
+        default:
+            return false;
+    }
+    return gate_->refuses(command.id.from.node, first, last).has_value();
 }
 
 Checked<Unit> HomeServer::check_bounds(std::uint32_t node) const {

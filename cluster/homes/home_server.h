@@ -10,6 +10,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "cluster/bus/bus.h"
 #include "cluster/homes/home.h"
@@ -17,6 +18,15 @@
 #include "engine/layout/geometry.h"
 
 namespace braid::cluster {
+
+/// What other nodes may not do just now.
+class CommandGate {
+  public:
+    virtual ~CommandGate() = default;
+    /// The node that has one of these stripes, first to last, for itself, if that keeps `node` out.
+    virtual std::optional<std::uint32_t> refuses(std::uint32_t node, StripeIndex first,
+                                                 StripeIndex last) const = 0;
+};
 
 class HomeServer final : public CommandTaker {
   public:
@@ -27,6 +37,8 @@ class HomeServer final : public CommandTaker {
 
     /// Where answers go; before anything is taken.
     void bind(Bus& bus) { bus_ = &bus; }
+    /// Once; before anything is taken that it could refuse.
+    void set_gate(const CommandGate& gate) { gate_ = &gate; }
     Checked<Unit> take(std::uint32_t from, const Message& message, Buffer payload) override;
     void forgotten(std::uint32_t node) override { start_reads(node); }
 
@@ -40,6 +52,7 @@ class HomeServer final : public CommandTaker {
     };
 
     Checked<Unit> check_bounds(std::uint32_t node) const;
+    bool is_refused(const HomeCommand& command) const;
     void carry_out(HomeCommand command, std::uint64_t number);
     void start_reads(std::uint32_t node);
     void answered(Reply* reply, const HomeAnswer& answer);
@@ -49,6 +62,7 @@ class HomeServer final : public CommandTaker {
     const Geometry& geometry_;
     const Fence& fence_;
     Bus* bus_{nullptr};
+    const CommandGate* gate_{nullptr};
     std::map<Reply*, std::unique_ptr<Reply>> replies_;  // what is under way
     std::map<std::uint32_t, Asker> askers_;
 };

@@ -47,6 +47,7 @@ NodeHomes::NodeHomes(Setup setup)
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
         polls_.push_back(std::make_unique<Poll>(*this, home));
     }
+    while (own_home_ != links_.size() && links_[own_home_]->is_remote()) ++own_home_;
     BRAID_REQUIRE(home_of_.size() == geometry_.member_count);
     BRAID_REQUIRE(links_.size() <= nodes_max);
     for (const std::uint32_t home : home_of_) {
@@ -114,52 +115,97 @@ Task<void> NodeHomes::catch_up() {
 
 // ---- locks -------------------------------------------------------------------------------------
 
-Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode mode) {
-    Locked locked;
-    locked.authority = authority_of(place);
-    locked.credit = credit_for(place, rows);
-    BRAID_CO_CHECK(co_await take_credits(&locked.credit));
+/// In a home's book; what the home knows of rebuilds is noted.
+Task<Result<void>> NodeHomes::claim_rows(Claimed* claimed, std::uint32_t home, WindowRows at,
+                                         LockMode mode) {
     HomeCommand command;
     command.kind = HomeCommandKind::lock;
     command.id.sequence = ++last_claim_;
-    command.at.window = geometry_.window_number(place);
-    command.at.rows = BRAID_MUTANT(wrong_rows_locked) ? rows & (~rows + 1) : rows;
+    command.at = at;
     command.mode = mode;
-    locked.at = command.at;
-    const HomeAnswer answer = co_await ask(locked.authority, command);
-    if (!answer.result.ok()) {
-        give_back(locked.credit);
-        co_return Error{Errc::io, "lock", answer.result.os_error};
-    }
+    *claimed = {home, command.id.sequence};
+    const HomeAnswer answer = co_await ask(home, command);
+    if (!answer.result.ok()) co_return Error{Errc::io, "lock", answer.result.os_error};
     note(answer.rebuilt);
-    const LockId lock{command.id.sequence};
-    locks_.emplace(lock, std::move(locked));
+    co_return Result<void>{};
+}
+
+Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode mode, LockFor whom) {
+    Locked locked;
+    locked.whom = whom;
+    locked.stripe = place.stripe;
+    locked.credit = credit_for(place, rows);
+    BRAID_CO_CHECK(co_await take_credits(&locked.credit));
+    locked.at.window = geometry_.window_number(place);
+    locked.at.rows = BRAID_MUTANT(wrong_rows_locked) ? rows & (~rows + 1) : rows;
+    const bool is_own =
+        whom == LockFor::client && reserved_ != nullptr && reserved_->holds(place.stripe);
+    const Result<void> first = co_await claim_rows(
+        &locked.first, is_own ? own_home_ : authority_of(place), locked.at, mode);
+    if (!first) {
+        give_back(locked.credit);
+        co_return first.error();
+    }
+    const LockId lock{locked.first.claim};
+    // Looked up when all others' are over with these rows: from now on they count as locked here.
+    std::optional<std::uint32_t> holder;
+    if (whom == LockFor::array && reserved_ != nullptr) holder = reserved_->entered(place.stripe);
+    if (holder == locked.first.home || BRAID_MUTANT(walk_passes_holder)) holder.reset();
+    Locked& known = locks_.emplace(lock, std::move(locked)).first->second;  // its address stays
+    if (!holder) co_return lock;
+    known.second = Claimed{*holder, 0};
+    const Result<void> second = co_await claim_rows(&*known.second, *holder, known.at, mode);
+    if (!second) {
+        known.second.reset();
+        unlock(lock);
+        co_return second.error();
+    }
     co_return lock;
 }
 
 void NodeHomes::unlock(LockId lock) {
     const auto at = locks_.find(lock);
     BRAID_REQUIRE(at != locks_.end());
-    HomeCommand command;
-    command.kind = HomeCommandKind::unlock;
-    command.id.sequence = static_cast<std::uint64_t>(lock);
-    const Locked locked = std::move(at->second);
+    HeldUnlock over{std::move(at->second), {}};
     locks_.erase(at);
-    command.rebuilt = rebuilds();
+    const std::vector<Credit> credit = std::exchange(over.locked.credit, {});
+    const auto add = [&](const Claimed& claimed) {
+        HomeCommand command;
+        command.kind = HomeCommandKind::unlock;
+        command.id.sequence = claimed.claim;
+        command.rebuilt = rebuilds();
+        over.commands.emplace_back(claimed.home, std::move(command));
+    };
+    add(over.locked.first);
+    if (over.locked.second) add(*over.locked.second);
     if (losing_.empty()) {
-        send(locked.authority, std::move(command), nullptr);
+        for (auto& [home, command] : over.commands) send(home, std::move(command), nullptr);
     } else {
-        held_unlocks_.emplace_back(locked.authority, std::move(command));
+        held_unlocks_.push_back(std::move(over));
     }
-    give_back(locked.credit);
+    give_back(credit);
+    if (reserved_ != nullptr) reserved_->lock_over();
 }
 
 void NodeHomes::loss_is_known(MemberIndex member) {
     losing_.remove(member);
     if (!losing_.empty()) return;
-    for (auto& [authority, command] : std::exchange(held_unlocks_, {})) {
-        send(authority, std::move(command), nullptr);
+    for (HeldUnlock& over : std::exchange(held_unlocks_, {})) {
+        for (auto& [home, command] : over.commands) send(home, std::move(command), nullptr);
     }
+    if (reserved_ != nullptr) reserved_->lock_over();
+}
+
+bool NodeHomes::is_quiet(StripeIndex first, StripeIndex end,
+                         std::optional<std::uint32_t> home) const {
+    const auto counts = [&](const Locked& locked) {
+        if (locked.stripe < first || locked.stripe >= end) return false;
+        if (locked.whom == LockFor::client) return true;
+        if (!home) return false;
+        return locked.first.home != *home && (!locked.second || locked.second->home != *home);
+    };
+    return std::ranges::none_of(locks_, [&](const auto& one) { return counts(one.second); }) &&
+           std::ranges::none_of(held_unlocks_, [&](const auto& one) { return counts(one.locked); });
 }
 
 std::vector<Rebuilt> NodeHomes::rebuilds() const {

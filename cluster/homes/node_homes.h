@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -21,12 +22,24 @@
 
 namespace braid::cluster {
 
+/// What this node knows of volumes that one node has for itself. Homes are by their number here.
+class ReservedRows {
+  public:
+    virtual ~ReservedRows() = default;
+    /// This node has the stripe for itself: its clients' rows are locked nowhere else.
+    virtual bool holds(StripeIndex stripe) const = 0;
+    /// Another node has the stripe for itself, or asks for it.
+    virtual std::optional<std::uint32_t> entered(StripeIndex stripe) const = 0;
+    /// A lock is over: what waits for that may look whether it was the last.
+    virtual void lock_over() = 0;
+};
+
 class NodeHomes final : public RowHomes {
   public:
     struct Setup {
         const Geometry& geometry;
         NodeBoot self;
-        std::vector<HomeLink*> links;                   // by home
+        std::vector<HomeLink*> links;                   // by home; one of them is not remote
         std::vector<std::uint32_t> home_of;             // by member; no_home: it was never here
         Credit book{book_bytes_max, book_entries_max};  // of this node, at each home
     };
@@ -44,6 +57,8 @@ class NodeHomes final : public RowHomes {
 
     /// The node's members, whose rebuilds travel with locks; once, before anything is asked.
     void bind(Members& members) { members_ = &members; }
+    /// Once, before anything is asked; without it no volume is ever anybody's.
+    void set_reserved(ReservedRows& reserved) { reserved_ = &reserved; }
     /// From now on this is the member's home. Nothing of the member is under way.
     void set_home(MemberIndex member, std::uint32_t home);
     /// Locks are taken where the members are at home now, and nowhere else until the next fence;
@@ -63,11 +78,23 @@ class NodeHomes final : public RowHomes {
     std::uint32_t home_of(MemberIndex member) const { return home_of_[raw(member)]; }
     static constexpr std::uint32_t no_home = ~std::uint32_t{0};
 
-    Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode) override;
+    /// A client's rows of a volume that this node has for itself are locked in its own book. The
+    /// array's own work locks them where everybody does, and then in the book of whoever has the
+    /// volume, or asks for it: nothing else that has rows waits for a second lock.
+    Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode,
+                              LockFor whom) override;
     void unlock(LockId lock) override;
     WriteId begin_write(MemberSet participants) override;
     void decide(WriteId write) override { settle(write, HomeCommandKind::decide); }
     void drop(WriteId write) override { settle(write, HomeCommandKind::drop); }
+
+    /// Nobody here has locked a row of these stripes, but for the array's own work, where that is
+    /// locked in this home's book, too (none: the array's own does not count).
+    bool is_quiet(StripeIndex first, StripeIndex end, std::optional<std::uint32_t> home) const;
+    /// How far the rebuilds are that this node knows of, and what another has told of them: only the
+    /// node where they run may.
+    std::vector<Rebuilt> rebuilds() const;
+    void note(const std::vector<Rebuilt>& rebuilds);
 
     /// Asks every home how far it is, and tells it what is over everywhere, so that it can forget it:
     /// for when there is nothing else to be sent.
@@ -81,8 +108,15 @@ class NodeHomes final : public RowHomes {
     class RemoteDrive;
     struct Waiting;
     struct Poll;
+    struct Claimed {  // in a home's book
+        std::uint32_t home{0};
+        std::uint64_t claim{0};
+    };
     struct Locked {
-        std::uint32_t authority{0};
+        LockFor whom{LockFor::client};
+        StripeIndex stripe{};
+        Claimed first;
+        std::optional<Claimed> second;
         WindowRows at;
         std::vector<Credit> credit;  // by home: what is not staged yet
     };
@@ -90,6 +124,11 @@ class NodeHomes final : public RowHomes {
         std::uint32_t home{0};
         Event over;
         int os_error{0};
+    };
+
+    struct HeldUnlock {
+        Locked locked;
+        std::vector<std::pair<std::uint32_t, HomeCommand>> commands;  // by home
     };
 
     std::uint32_t authority_of(WindowPlace place) const;
@@ -107,8 +146,8 @@ class NodeHomes final : public RowHomes {
     bool holds_back(std::uint32_t home) const;
     void poll();
     void polled(std::uint32_t home, const HomeAnswer& answer);
-    std::vector<Rebuilt> rebuilds() const;
-    void note(const std::vector<Rebuilt>& rebuilds);
+    Task<Result<void>> claim_rows(Claimed* claimed, std::uint32_t home, WindowRows at,
+                                  LockMode mode);
 
     const Geometry& geometry_;
     NodeBoot self_;
@@ -119,7 +158,9 @@ class NodeHomes final : public RowHomes {
     OwnWrites writes_;
     std::map<LockId, Locked> locks_;
     MemberSet losing_;
-    std::vector<std::pair<std::uint32_t, HomeCommand>> held_unlocks_;  // and their authorities
+    std::vector<HeldUnlock> held_unlocks_;
+    ReservedRows* reserved_{nullptr};
+    std::uint32_t own_home_{0};
     std::uint64_t last_claim_{0};
     Credits credits_;
     std::map<CreditTicket, CreditWait*> credit_waits_;

@@ -151,6 +151,7 @@ void ClusterNode::gone(std::uint32_t node, const std::string& why) {
 
 void ClusterNode::stop_homes() {
     if (rows_) rows_->home.stop();
+    if (reservations_) reservations_->close();
     if (served_) {
         served_->serving().halt();
         served_->serving().array_failed();
@@ -382,6 +383,27 @@ void ClusterNode::make_rows(const Geometry& geometry) {
     rows_ = std::make_unique<Rows>(*this, geometry);
 }
 
+/// Before any client of any node is served.
+void ClusterNode::make_reservations(const Configuration& configuration) {
+    Reservations::Setup setup{
+        setup_.ready,
+        setup_.clock,
+        setup_.self,
+        {},
+        master_,
+        rows_->geometry,
+        configuration.volumes,
+        setup_.config.exclusive,
+        *rows_->homes,
+        [this](std::uint32_t node, const Words& words) { talk_.tell(node, words); },
+        [this](Severity severity, std::string text) { log(severity, std::move(text)); }};
+    for (const NodePlan& node : setup_.config.nodes) setup.nodes.push_back(node.id);
+    reservations_ = std::make_unique<Reservations>(std::move(setup));
+    serving_->set_gate(*reservations_);
+    rows_->homes->set_reserved(*reservations_);
+    rows_->server.set_gate(*reservations_);
+}
+
 RowHomes& ClusterNode::homes(const Geometry& geometry) {
     make_rows(geometry);
     return *rows_->homes;
@@ -393,6 +415,7 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
     decider_ = &decider;
     listener_ = &listener;
     rows_->homes->bind(own.members());
+    make_reservations(configuration);
     fence_.epoch = configuration.version.epoch;
     told_nodes_ = std::make_unique<ToldNodes>(
         ToldNodes::Setup{talk_, others(), own,
@@ -613,6 +636,7 @@ Task<void> ClusterNode::stop() {
     if (telling_ != nullptr) telling_->cancel();
     for (const auto& [node, timer] : watching_) timer->cancel();
     ended_event_.set();
+    if (reservations_) co_await reservations_->stop();
     if (rows_) {
         rows_->home.stop();
         co_await rows_->tasks.join();
@@ -628,6 +652,7 @@ Task<void> ClusterNode::stop() {
 void ClusterNode::abandon() {
     stopping_ = true;
     talk_.abandon();
+    if (reservations_) reservations_->abandon();
     tasks_.clear();
 }
 

@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "cluster/bus/bus.h"
+#include "cluster/bus/talk.h"
 #include "cluster/config/cluster_config.h"
-#include "cluster/epochs/talk.h"
 #include "cluster/epochs/told_nodes.h"
 #include "cluster/homes/disk_server.h"
 #include "cluster/homes/home.h"
@@ -26,6 +26,7 @@
 #include "cluster/homes/node_homes.h"
 #include "cluster/homes/remote_disk.h"
 #include "cluster/homes/remote_home.h"
+#include "cluster/reservations/reservations.h"
 #include "engine/array.h"
 #include "engine/local/nodes.h"
 
@@ -78,6 +79,9 @@ class ClusterNode final : private BusListener,
     std::unique_ptr<Disk> own_disk(std::unique_ptr<Disk> disk);
     bool is_master() const { return setup_.self == master_; }
     std::uint32_t master() const { return master_; }
+    /// Who has which volume for himself; once it serves.
+    Reservations& reservations() { return *reservations_; }
+    const Reservations& reservations() const { return *reservations_; }
     /// What it has asked of homes; once it serves.
     const NodeHomes::Counts& asked_homes() const { return rows_->homes->counts(); }
 
@@ -131,6 +135,7 @@ class ClusterNode final : private BusListener,
     std::vector<std::uint32_t> others() const;
     std::string missing_nodes() const;
     void make_rows(const Geometry& geometry);
+    void make_reservations(const Configuration& configuration);
 
     Task<Checked<Unit>> wait_for_nodes();
     Task<void> say_who_is_missing();
@@ -198,6 +203,7 @@ class ClusterNode final : private BusListener,
     Event detached_;       // one of them
 
     std::unique_ptr<Rows> rows_;
+    std::unique_ptr<Reservations> reservations_;
     // the master's
     std::unique_ptr<ToldNodes> told_nodes_;
     Serving* serving_{nullptr};  // of whichever array it is

@@ -31,6 +31,11 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
         co_return Unit{};
     }
     BRAID_CO_CHECK(fields.check());
+    if (fields.text("tell") == "reservation") {
+        // Whoever says that serves, and so all have an array.
+        if (!reservations_) co_return Refusal{"no array is open"};
+        co_return reservations_->told(from, words);
+    }
     if (is_master()) co_return told_by_slave(from, words);
     if (from != master_) {
         co_return Refusal{fmt::format("{} does not decide about the array", name_of(from))};
@@ -238,6 +243,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         served_ = served_owned_.get();
         serving_ = &served_->serving();
         rows_->homes->bind(serving_->members());
+        make_reservations(served_->configuration());
         co_return Unit{};
     }
     if (what == "dismissed") {

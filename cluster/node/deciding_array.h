@@ -27,7 +27,23 @@ class DecidingArray final : public Array {
         co_await stopped_.wait();
         co_return result_;
     }
-    ArrayStatus status() const override { return array_->status(); }
+    ArrayStatus status() const override {
+        ArrayStatus status = array_->status();
+        status.reservations = node_.reservations().status();
+        return status;
+    }
+    Task<Checked<Unit>> reserve(std::string volume) override {
+        return node_.reservations().reserve(std::move(volume));
+    }
+    Task<Checked<Unit>> release(std::string volume) override {
+        return node_.reservations().release(std::move(volume));
+    }
+    Task<Checked<Unit>> open_volume(std::string volume) override {
+        return node_.reservations().open_volume(std::move(volume));
+    }
+    void close_volume(const std::string& volume) override {
+        node_.reservations().close_volume(volume);
+    }
     Task<Checked<Unit>> fail_member(MemberName name, Force force) override {
         return array_->fail_member(std::move(name), force);
     }

@@ -85,6 +85,7 @@ ArrayStatus ServedArray::status() const {
     status.walks = told_.walks;
     status.last_scrub = told_.last_scrub;
     status.waits = told_.waits;
+    status.reservations = node_.reservations().status();
     status.events.assign(log_.events().begin(), log_.events().end());
     return status;
 }

@@ -50,6 +50,18 @@ class ServedArray final : public Array {
     Task<Checked<Unit>> start_scrub(ScrubMode mode) override;
     Checked<Unit> stop_scrub() override;
     Task<Checked<Unit>> change_intent(IntentChange change) override;
+    Task<Checked<Unit>> reserve(std::string volume) override {
+        return node_.reservations().reserve(std::move(volume));
+    }
+    Task<Checked<Unit>> release(std::string volume) override {
+        return node_.reservations().release(std::move(volume));
+    }
+    Task<Checked<Unit>> open_volume(std::string volume) override {
+        return node_.reservations().open_volume(std::move(volume));
+    }
+    void close_volume(const std::string& volume) override {
+        node_.reservations().close_volume(volume);
+    }
     bool read_direct(std::uint64_t offset, ByteSpan into) override {
         return serving_.read_direct(offset, into);
     }

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "cluster/epochs/talk.h"
+#include "cluster/bus/talk.h"
 #include "engine/base/result.h"
 #include "engine/status.h"
 

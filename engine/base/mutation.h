@@ -59,9 +59,12 @@ enum class Mutation : std::uint8_t {
     silent_home_not_asked,  // nobody asks a home that keeps the oldest write from being forgotten
     sent_taken_for_come,    // what was on its way as a connection broke is not sent again
     old_fence_obeyed,       // a home carries out commands under another fence
+    reserved_undrained,     // a volume is granted while requests to it are under way
+    reserved_without_position,  // who reserves does not hear how far rebuilds are
+    walk_passes_holder,         // a walk locks rows of a reserved volume past its holder
 };
 
-inline constexpr std::array<std::string_view, 45> mutation_names{
+inline constexpr std::array<std::string_view, 48> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -107,9 +110,12 @@ inline constexpr std::array<std::string_view, 45> mutation_names{
     "silent-home-not-asked",
     "sent-taken-for-come",
     "old-fence-obeyed",
+    "reserved-undrained",
+    "reserved-without-position",
+    "walk-passes-holder",
 };
 
-static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::old_fence_obeyed) + 1);
+static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::walk_passes_holder) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

@@ -3,6 +3,7 @@
 // written for people. The member names are those of C++23's std::expected, to become it one day.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,6 +28,7 @@ enum class Errc : unsigned char {
     invalid,      // an argument that cannot be right
     full,         // no room left
     cancelled,    // told to stop before it was done
+    reserved,     // another node has the volume for itself: Error::node
 };
 
 constexpr std::string_view text_of(Errc code) {
@@ -55,16 +57,19 @@ constexpr std::string_view text_of(Errc code) {
             return "no room left";
         case Errc::cancelled:
             return "cancelled";
+        case Errc::reserved:
+            return "the volume is reserved by another node";
     }
     return "unknown error";
 }
 
 /// What went wrong and where. `where` is a string literal, so that an Error never allocates;
-/// `os_error` is the errno behind it, or 0.
+/// `os_error` is the errno behind it, or 0; `node` the node of a cluster that it is about, or 0.
 struct Error {
     Errc code{Errc::invalid};
     const char* where{""};
     int os_error{0};
+    std::uint32_t node{0};
     constexpr std::string_view text() const { return text_of(code); }
 };
 

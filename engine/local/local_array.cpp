@@ -52,6 +52,19 @@ LocalArray::LocalArray(ReadyQueue& ready, Clock& clock, Configuration configurat
                  tasks_, log_, stage_, work_},
                 configuration_) {}
 
+namespace {
+
+/// In a cluster it is the node that reserves, not the array behind it.
+Refusal nobody_else() {
+    return {"this server is alone: nobody else serves its volumes, so there is nobody to keep out",
+            RefusalCode::conflict};
+}
+
+}  // namespace
+
+Task<Checked<Unit>> LocalArray::reserve(std::string) { co_return nobody_else(); }
+Task<Checked<Unit>> LocalArray::release(std::string) { co_return nobody_else(); }
+
 RowHomes* LocalArray::homes() const {
     return options_.nodes == nullptr ? nullptr : &options_.nodes->homes(geometry_);
 }

@@ -65,6 +65,10 @@ class LocalArray final : public Array, private NodesListener {
     Task<Checked<Unit>> change_intent(IntentChange change) override {
         return deciding_.orders.change_intent(change);
     }
+    Task<Checked<Unit>> reserve(std::string volume) override;
+    Task<Checked<Unit>> release(std::string volume) override;
+    Task<Checked<Unit>> open_volume(std::string) override { co_return Unit{}; }
+    void close_volume(const std::string&) override {}
     bool read_direct(std::uint64_t offset, ByteSpan into) override {
         return serving_.read_direct(offset, into);
     }

@@ -26,6 +26,10 @@ enum class LockId : std::uint64_t {};
 
 enum class LockMode : std::uint8_t { exclusive, shared };
 
+/// Whose work it is that rows are locked for: a client's request, or the array's own (a walk, a
+/// member taken back), which goes on in volumes that are somebody else's.
+enum class LockFor : std::uint8_t { client, array };
+
 /// What a write stages on one of its participants: rows of one window, from up to two places in
 /// memory, where they stay until the operation is over.
 struct StagedRows {
@@ -49,7 +53,8 @@ class RowHomes {
 
     /// Waits until no other node has these rows, which are claimed here. An error: their authority
     /// cannot be reached.
-    virtual Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode) = 0;
+    virtual Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode,
+                                      LockFor whom) = 0;
     virtual void unlock(LockId lock) = 0;
 
     /// A new write; it is staged through the participants' drives, all in the same turn.
@@ -63,7 +68,8 @@ class RowHomes {
 /// Rows, locked until it ends. Nothing on a node that is alone.
 class RowLock {
   public:
-    explicit RowLock(RowHomes* homes) : homes_(homes) {}
+    explicit RowLock(RowHomes* homes, LockFor whom = LockFor::client)
+        : homes_(homes), whom_(whom) {}
     RowLock(const RowLock&) = delete;
     RowLock& operator=(const RowLock&) = delete;
     ~RowLock() { release(); }
@@ -71,7 +77,7 @@ class RowLock {
     bool is_needed() const { return homes_ != nullptr; }
     /// Once, where it is needed; the rows are claimed by this node.
     Task<Result<void>> take(WindowPlace place, RowMask rows, LockMode mode) {
-        BRAID_CO_TRY(lock_, co_await homes_->lock(place, rows, mode));
+        BRAID_CO_TRY(lock_, co_await homes_->lock(place, rows, mode, whom_));
         co_return Result<void>{};
     }
 
@@ -82,6 +88,7 @@ class RowLock {
 
   private:
     RowHomes* homes_;
+    LockFor whom_;
     LockId lock_{};
 };
 

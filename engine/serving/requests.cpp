@@ -65,6 +65,7 @@ bool Requests::check(IoRequest& request) {
 
 void Requests::submit(IoRequest& request) {
     ++active_;
+    request.let_in = false;
     if (!check(request)) return answer(request);
     if (request.kind != IoKind::flush && request.size == 0) return answer(request);
     Counters& counters = context_.counters;
@@ -82,7 +83,34 @@ void Requests::submit(IoRequest& request) {
             ++counters.writes;
             break;
     }
+    if (gate_ != nullptr && request.kind != IoKind::flush && !passes_gate(request)) return;
     begin(request);
+}
+
+/// False: it waits, or has been answered.
+bool Requests::passes_gate(IoRequest& request) {
+    switch (gate_->enter(request, *this)) {
+        case RequestGate::Way::in:
+            request.let_in = true;
+            return true;
+        case RequestGate::Way::waits:
+            return false;
+        case RequestGate::Way::refused:
+            request.ok = false;
+            answer(request);
+            return false;
+    }
+    return false;
+}
+
+void Requests::let_in(IoRequest& request) {
+    request.let_in = true;
+    begin(request);
+}
+
+void Requests::refuse(IoRequest& request, Error error) {
+    fail(request, error);
+    answer(request);
 }
 
 void Requests::begin(IoRequest& request) {
@@ -124,14 +152,23 @@ void Requests::finish(IoRequest& request) {
         return;
     }
     // To be done anew, all of it: when the resync has passed, or now, if it has meanwhile.
-    if (waits_for_resync(request)) return (void)parked_.push(request);
+    if (waits_for_resync(request)) {
+        leave_gate(request);  // it has no rows, and may wait long: nobody is to wait for it
+        return (void)parked_.push(request);
+    }
     retry(request);
 }
 
 void Requests::retry(IoRequest& request) {
     request.ok = true;
     request.pending = 0;
+    const bool is_outside = gate_ != nullptr && request.kind != IoKind::flush && !request.let_in;
+    if (is_outside && !passes_gate(request)) return;
     begin(request);
+}
+
+void Requests::leave_gate(IoRequest& request) {
+    if (std::exchange(request.let_in, false)) gate_->leave(request);
 }
 
 bool Requests::waits_for_resync(const IoRequest& request) const {
@@ -170,6 +207,7 @@ void Requests::retry_parked() {
 
 void Requests::answer(IoRequest& request) {
     --active_;
+    leave_gate(request);
     request.done(request);  // the request may be gone now
     if (draining_ && active_ == 0) drained_.set();
 }
@@ -345,6 +383,7 @@ Task<void> Requests::flush_work() {
 Task<void> Requests::drain() {
     draining_ = true;
     retry_parked();
+    if (gate_ != nullptr) gate_->close();
     if (active_ != 0) co_await drained_.wait();
 }
 

@@ -10,6 +10,7 @@
 #include "engine/io/clock.h"
 #include "engine/io/task.h"
 #include "engine/io_request.h"
+#include "engine/serving/request_gate.h"
 #include "engine/stripes/stripe_jobs.h"
 
 namespace braid {
@@ -50,7 +51,7 @@ class RequestQueue {
     bool closed_{false};
 };
 
-class Requests final : public PartSink {
+class Requests final : public PartSink, private RequestGate::Inside {
   public:
     Requests(StripeContext context, TaskGroup& tasks);
 
@@ -62,6 +63,8 @@ class Requests final : public PartSink {
     /// After drain(): ends the workers.
     void stop();
     void set_readonly(bool readonly) { readonly_ = readonly; }
+    /// Once, before the first request.
+    void set_gate(RequestGate& gate) { gate_ = &gate; }
     /// Requests that met rows in doubt whose lost strip is not decided yet wait for the resync;
     /// call it when doubt has become less, and whenever `resync_comes` may have changed.
     void retry_parked();
@@ -70,7 +73,13 @@ class Requests final : public PartSink {
     bool resync_comes() const { return resync_comes_; }
 
   private:
+    // RequestGate::Inside
+    void let_in(IoRequest& request) override;
+    void refuse(IoRequest& request, Error error) override;
+
     struct WriteTarget;
+    bool passes_gate(IoRequest& request);
+    void leave_gate(IoRequest& request);
     void start_write(IoRequest& request);
     void begin(IoRequest& request);
     void finish(IoRequest& request);
@@ -92,6 +101,7 @@ class Requests final : public PartSink {
 
     StripeContext context_;
     TaskGroup& tasks_;
+    RequestGate* gate_{nullptr};  // none: the node is alone
     StripeJobs jobs_;
     std::uint64_t size_;  // bytes of the array
     std::vector<Part> parts_;

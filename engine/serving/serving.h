@@ -48,6 +48,8 @@ class Serving final : public ServingNode, private WalkHost {
         members_.note_quiet();  // perhaps of one who could not read past the loop
         requests_.submit(request);
     }
+    /// Once, before the first request.
+    void set_gate(RequestGate& gate) { requests_.set_gate(gate); }
     /// Any thread: see Array.
     bool read_direct(std::uint64_t offset, ByteSpan into) {
         return direct_reads_.read(offset, into);

@@ -70,7 +70,7 @@ Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, RowIndex* at
     std::array<std::optional<RowClaim>, windows_claimed_max> claims;
     std::vector<BadRange> known;
     std::uint64_t left = 0;
-    RowLock lock(context_.homes);
+    RowLock lock(context_.homes, LockFor::array);
     // Who holds a lock waits for none.
     const std::size_t together = lock.is_needed() ? 1 : windows_claimed_max;
     for (std::size_t i = 0; i != together && *at != end; ++i) {

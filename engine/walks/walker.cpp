@@ -194,7 +194,7 @@ Task<Result<void>> Walker::claim_batch(Lane* lane) {
         co_await claim;
         if (context_.homes == nullptr) continue;
         // Only a walk waits for a lock while it holds others: nobody waits for it in a circle.
-        RowLock& lock = lane->locks[i].emplace(context_.homes);
+        RowLock& lock = lane->locks[i].emplace(context_.homes, LockFor::array);
         BRAID_CO_CHECK(co_await lock.take(context_.members.window_place(lane->first + i), rows,
                                           LockMode::exclusive));
     }

@@ -85,6 +85,27 @@ TEST(Picture, DrawsTheArray) {
     EXPECT_NE(draw_status(sample_status(), pretty, 5).find("\x1b[32m"), std::string::npos);
 }
 
+TEST(Picture, WhoHasAVolume) {
+    json status = sample_status();
+    json& volume = status["volumes"][0];
+    const auto line = [&status] {
+        const std::string text = draw_status(status, plain, 0);
+        const std::size_t at = text.find("volumes  ");
+        return text.substr(at, text.find('\n', at) - at);
+    };
+    volume["reservation"] = {
+        {"node", nullptr}, {"holds", false}, {"mode", "shared"}, {"requests_waiting", 0u}};
+    EXPECT_EQ(line(), "volumes  data 2 GiB");
+    volume["reservation"]["node"] = 2u;
+    volume["reservation"]["requests_waiting"] = 3u;
+    EXPECT_EQ(line(), "volumes  data 2 GiB (asked for by node 2, 3 requests wait)");
+    volume["reservation"] = {
+        {"node", 2u}, {"holds", true}, {"mode", "exclusive"}, {"requests_waiting", 0u}};
+    EXPECT_EQ(line(), "volumes  data 2 GiB (exclusive, reserved by node 2)");
+    volume["reservation"] = 7;
+    EXPECT_EQ(line(), "volumes  data 2 GiB");
+}
+
 TEST(Picture, ReadErrorsSinceTheStartAndBefore) {
     json status = sample_status();
     status["members"][0]["read_errors"] = 1u;

@@ -30,6 +30,8 @@ class Clients {
                           test::RegisterHistory(initial));
     }
     std::uint64_t sectors() const { return histories_.size(); }
+    /// Requests to volumes that another node had for itself.
+    std::uint64_t refused() const { return refused_; }
 
     /// With a value that nobody else writes.
     Task<void> write(std::uint32_t node, std::uint64_t offset, std::uint64_t size,
@@ -48,6 +50,10 @@ class Clients {
         const std::uint64_t begin = ++time_;
         const Result<void> written = co_await cluster_.ask(node, request);
         if (written) co_return note_written(offset, size, value, begin);
+        if (written.error().code == Errc::reserved) {  // it did not begin
+            ++refused_;
+            co_return;
+        }
         EXPECT_TRUE(may_fail_) << "node " << node << ": " << written.error().text();
         note_written(offset, size, value, begin, test::RegisterHistory::never);
     }
@@ -71,6 +77,10 @@ class Clients {
         request.data = data.data();
         const std::uint64_t begin = ++time_;
         const Result<void> done = co_await cluster_.ask(node, request);
+        if (!done && done.error().code == Errc::reserved) {
+            ++refused_;
+            co_return;
+        }
         if (!done) {
             EXPECT_TRUE(may_fail_) << "node " << node << ": " << done.error().text();
             co_return;
@@ -87,8 +97,11 @@ class Clients {
     /// Reads all of it through each node, and looks at what was ever seen.
     void check(std::uint32_t nodes) {
         for (std::uint32_t node = 0; node != nodes; ++node) {
-            const std::uint64_t size = cluster_.geometry().data_size();
-            cluster_.loop().run_until_done(read(node, 0, size));
+            // Stripe by stripe: a request is within one volume.
+            const std::uint64_t size = cluster_.geometry().stripe_data_size();
+            for (std::uint64_t at = 0; at != cluster_.geometry().data_size(); at += size) {
+                cluster_.loop().run_until_done(read(node, at, size));
+            }
         }
         for (std::size_t i = 0; i != histories_.size(); ++i) {
             ASSERT_EQ(histories_[i].fault(), "") << "sector " << i;
@@ -110,6 +123,7 @@ class Clients {
     std::uint64_t values_{0};
     std::uint64_t time_{0};
     bool may_fail_{false};
+    std::uint64_t refused_{0};
     std::uint64_t torn_{0};  // sectors that were partly of one write and partly of another
 };
 

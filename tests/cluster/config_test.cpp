@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,9 @@ std::string refusal_of_address(const std::string& address) {
 std::string written(const ClusterConfig& config) {
     std::string text = fmt::format("name = \"{}\"\n", config.name);
     if (!config.key.empty()) text += fmt::format("key = \"{}\"\n", config.key);
+    text += "exclusive = [";
+    for (const std::string& volume : config.exclusive) text += fmt::format("\"{}\",", volume);
+    text += "]\n";
     for (const NodePlan& node : config.nodes) {
         text += fmt::format("[[node]]\nid = {}\naddresses = [", node.id);
         for (const NetAddress& address : node.addresses) {
@@ -189,7 +193,7 @@ TEST(ClusterConfig, TablesInTablesAreBounded) {
     std::string key = "a";
     for (std::size_t at = 0; at != key_dots_max; ++at) key += ".a";
     EXPECT_EQ(refusal("\n" + key + " = 1"),
-              "cluster.toml:2: a: is no key of this part; name, key and node are");
+              "cluster.toml:2: a: is no key of this part; name, key, exclusive and node are");
     EXPECT_EQ(
         refusal("\n" + key + ".a = 1"),
         "cluster.toml:2: more than 64 dots stand outside of quotes, where addresses and paths "
@@ -225,13 +229,13 @@ TEST(ClusterConfig, QuotesAndCommentsAreToldApart) {
 
 TEST(ClusterConfig, RefusesKeysThatItDoesNotKnow) {
     EXPECT_EQ(refusal("name = \"v\"\nsecret = 1\n"),
-              "cluster.toml:2: secret: is no key of this part; name, key and node are");
+              "cluster.toml:2: secret: is no key of this part; name, key, exclusive and node are");
     EXPECT_EQ(refusal("\"\\u001b[2J\" = 1\n"),
-              "cluster.toml:1: ?[2J: is no key of this part; name, key and node are");
+              "cluster.toml:1: ?[2J: is no key of this part; name, key, exclusive and node are");
     EXPECT_EQ(refusal(with_node("member = []\n")),
               "cluster.toml:5: member: is no key of this part; id, addresses and members are");
     EXPECT_EQ(refusal(with_node("[other]\n")),
-              "cluster.toml:5: other: is no key of this part; name, key and node are");
+              "cluster.toml:5: other: is no key of this part; name, key, exclusive and node are");
 }
 
 TEST(ClusterConfig, RefusesValuesOfAnotherType) {
@@ -323,6 +327,23 @@ TEST(ClusterConfig, RefusesMoreThanAClusterHas) {
         refusal(with_node(members + "]")),
         "cluster.toml:6: members: \"/m80\" is one too many: a cluster has at most 64 members, "
         "and 16 spares");
+}
+
+TEST(ClusterConfig, ExclusiveVolumes) {
+    const std::string rest = "[[node]]\nid = 1\naddresses = [\"unix:a\"]\n";
+    const auto config = parse("name = \"vault\"\nexclusive = [\"vm1\", \"vm2\"]\n" + rest);
+    ASSERT_TRUE(config) << config.error().text;
+    EXPECT_EQ(config->exclusive, (std::set<std::string>{"vm1", "vm2"}));
+    const auto refused = [&](const char* list) {
+        return refusal(fmt::format("name = \"vault\"\nexclusive = {}\n", list) + rest);
+    };
+    EXPECT_EQ(refused("[\"vm1\", \"vm1\"]"),
+              "cluster.toml:2: exclusive: \"vm1\" is given twice: leave one out");
+    EXPECT_EQ(refused("[\"\"]"), "cluster.toml:2: exclusive: \"\" cannot be the name of a volume");
+    EXPECT_EQ(refused("\"vm1\""),
+              "cluster.toml:2: exclusive: is a string; write it as exclusive = [\"data\"]");
+    EXPECT_EQ(refused("[1]"),
+              "cluster.toml:2: exclusive: is an integer; write it as exclusive = [\"data\"]");
 }
 
 TEST(ClusterConfig, RefusesWhatTwoHave) {

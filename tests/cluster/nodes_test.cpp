@@ -3,97 +3,13 @@
 // power, and stop.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
-#include <ostream>
 #include <string>
 
-#include "tests/cluster/clients.h"
-#include "tests/cluster/sim_nodes.h"
+#include "tests/cluster/nodes_kit.h"
 
 namespace braid::sim {
 namespace {
-
-struct Shape {
-    std::uint64_t seed{1};
-    Level level{Level::raid5};
-    std::uint32_t members{4};
-    std::uint32_t nodes{3};
-    std::uint32_t homes{0};
-    friend std::ostream& operator<<(std::ostream& out, const Shape& shape) {
-        return out << "seed " << shape.seed << ", RAID-" << static_cast<int>(shape.level) << " of "
-                   << shape.members << " on " << shape.nodes << " nodes";
-    }
-};
-
-const bool is_long = std::getenv("BRAID_LONG") != nullptr;
-
-std::vector<Shape> shapes(std::uint64_t seeds) {
-    std::vector<Shape> all;
-    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
-        all.push_back({seed, Level::raid5, 4, 3, 0});
-        all.push_back({seed, Level::raid6, 5, 2, 0});
-        all.push_back({seed, Level::raid6, 6, 4, 2});
-    }
-    return all;
-}
-
-class NodesTest : public testing::TestWithParam<Shape> {
-  protected:
-    explicit NodesTest(bool zero_fast = true, std::uint64_t stripes = 8)
-        : nodes_({GetParam().seed, GetParam().level, GetParam().members, GetParam().nodes,
-                  GetParam().homes, 16u << 10, stripes, zero_fast}),
-          clients_(nodes_) {}
-
-    SimLoop& loop() { return nodes_.loop(); }
-    std::uint64_t below(std::uint64_t bound) { return loop().rng().below(bound); }
-
-    Task<void> client(std::uint32_t node, std::uint32_t requests) {
-        for (std::uint32_t i = 0; i != requests; ++i) {
-            const std::uint64_t sectors = 1 + below(below(8) == 0 ? 200 : 24);
-            const std::uint64_t first = below(clients_.sectors() - sectors + 1);
-            const std::uint64_t offset = first * sector_size;
-            if (below(2) == 0) {
-                co_await clients_.write(node, offset, sectors * sector_size, below(8) == 0);
-            } else {
-                co_await clients_.read(node, offset, sectors * sector_size);
-            }
-        }
-        --working_;
-    }
-    /// Clients of all nodes, side by side.
-    void begin_load(std::uint32_t clients, std::uint32_t requests) {
-        for (std::uint32_t i = 0; i != clients; ++i) {
-            ++working_;
-            loop().tasks().spawn(client(i % nodes_.nodes(), requests));
-        }
-    }
-    void end_load() {
-        nodes_.run_until([this] { return working_ == 0; }, "the clients end");
-    }
-    MemberState state(std::uint32_t node, std::uint32_t member) {
-        return nodes_.array(node).status().members[member].record.state;
-    }
-    bool is_everywhere(std::uint32_t member, MemberState wanted) {
-        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-            if (state(node, member) != wanted) return false;
-        }
-        return true;
-    }
-    void wait_until_rebuilt(std::uint32_t member) {
-        Array& deciding = nodes_.array(nodes_.nodes() - 1);
-        nodes_.run_until(
-            [&] {
-                return is_everywhere(member, MemberState::in_sync) &&
-                       deciding.status().walks.empty();
-            },
-            "it is rebuilt");
-    }
-
-    SimNodes nodes_;
-    Clients<SimNodes> clients_;
-    std::uint32_t working_{0};
-};
 
 TEST_P(NodesTest, ServeOneArrayTogether) {
     nodes_.start();

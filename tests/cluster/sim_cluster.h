@@ -12,7 +12,9 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,6 +24,7 @@
 #include "cluster/homes/home_server.h"
 #include "cluster/homes/node_homes.h"
 #include "cluster/homes/remote_home.h"
+#include "cluster/reservations/reservations.h"
 #include "engine/serving/serving.h"
 #include "parity/parity.h"
 #include "tests/sim/sim_create.h"
@@ -212,6 +215,8 @@ struct SimClusterOptions {
     std::optional<std::uint32_t> late_adopter;  // a node that hears of configurations a second late
     SimDelay delay;
     bool sessions{false};  // commands go as messages over connections, and not by calls
+    std::uint32_t volumes{1};
+    std::optional<std::uint32_t> walker;  // volumes can be reserved; who walks, if anybody does
 };
 
 class SimCluster final : private cluster::HomeListener {
@@ -246,6 +251,8 @@ class SimCluster final : private cluster::HomeListener {
     const Geometry& geometry() const { return geometry_; }
     cluster::Home& home(std::uint32_t node) { return nodes_[node]->home; }
     cluster::NodeHomes& homes(std::uint32_t node) { return *nodes_[node]->homes; }
+    /// With a walker.
+    cluster::Reservations& reservations(std::uint32_t node) { return *nodes_[node]->reservations; }
     SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
     const Configuration& configuration() const { return configuration_; }
     /// Its home gives the member up: it does not answer.
@@ -377,8 +384,31 @@ class SimCluster final : private cluster::HomeListener {
                 attach(cluster, MemberIndex{i});
             }
             homes->bind(serving->members());
+            if (cluster.options_.walker) make_reservations(cluster, self);
             serving->adopt(cluster.configuration_);
             serving->members().set_loss_version_durable(serving->members().loss_version());
+        }
+        void make_reservations(SimCluster& cluster, std::uint32_t self) {
+            cluster::Reservations::Setup setup{
+                cluster.loop_.ready(),
+                cluster.loop_,
+                self + 1,
+                {},
+                *cluster.options_.walker + 1,
+                cluster.geometry_,
+                cluster.configuration_.volumes,
+                {},
+                *homes,
+                [&cluster, self](std::uint32_t to, const cluster::Words& words) {
+                    cluster.tell(self, to - 1, words);
+                },
+                [](Severity, const std::string&) {}};
+            for (std::uint32_t i = 0; i != cluster.options_.nodes; ++i) {
+                setup.nodes.push_back(i + 1);
+            }
+            reservations = std::make_unique<cluster::Reservations>(std::move(setup));
+            serving->set_gate(*reservations);
+            homes->set_reserved(*reservations);
         }
         void attach(SimCluster& cluster, MemberIndex member) {
             const DiskInfo info = cluster.nodes_[cluster.home_of_[raw(member)]]->home.info(member);
@@ -393,6 +423,7 @@ class SimCluster final : private cluster::HomeListener {
             serving->adopt(wanted);
         }
         ~Node() {
+            if (reservations) reservations->abandon();
             if (serving) serving->abandon();
             tasks.clear();
             if (bus) bus->bus().abandon();
@@ -406,6 +437,7 @@ class SimCluster final : private cluster::HomeListener {
         std::unique_ptr<SimBus> bus;
         std::deque<SimLink> links;
         std::unique_ptr<cluster::NodeHomes> homes;
+        std::unique_ptr<cluster::Reservations> reservations;
         std::unique_ptr<Serving> serving;
     };
 
@@ -417,6 +449,18 @@ class SimCluster final : private cluster::HomeListener {
         for (const auto& node : nodes_) {
             EXPECT_TRUE(loop_.run_until_done(node->bus->bus().start()));
         }
+    }
+
+    /// What is told to one node comes in its order.
+    void tell(std::uint32_t from, std::uint32_t to, const cluster::Words& words) {
+        const std::uint64_t now = loop_.now().value;
+        std::uint64_t& arrival = told_[{from, to}];
+        arrival = std::max(arrival, now + options_.delay.draw(loop_.rng()));
+        loop_.after(arrival - now, [this, from, to, text = words.dump()] {
+            const auto taken =
+                nodes_[to]->reservations->told(from + 1, cluster::Words::parse(text));
+            EXPECT_TRUE(taken) << text;
+        });
     }
 
     // HomeListener
@@ -465,7 +509,11 @@ class SimCluster final : private cluster::HomeListener {
             record.data_offset = data_offset;
             configuration.members.push_back(record);
         }
-        configuration.volumes.push_back({"0", StripeIndex{0}, options.stripes});
+        for (std::uint64_t i = 0; i != options.volumes; ++i) {
+            const std::uint64_t first = i * options.stripes / options.volumes;
+            const std::uint64_t end = (i + 1) * options.stripes / options.volumes;
+            configuration.volumes.push_back({std::to_string(i), StripeIndex{first}, end - first});
+        }
         return configuration;
     }
     void attach(MemberIndex member) {
@@ -522,6 +570,7 @@ class SimCluster final : private cluster::HomeListener {
     Geometry geometry_;
     std::vector<std::uint32_t> home_of_;
     std::vector<std::shared_ptr<SimPlatter>> platters_;
+    std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint64_t> told_;  // when the last comes
     std::vector<std::unique_ptr<Node>> nodes_;
 };
 

@@ -29,6 +29,7 @@ struct SimNodesOptions {
     std::uint64_t stripes{8};
     bool zero_fast{true};  // else a new array has a resync to do
     SimNetShape net{};
+    bool exclusive{false};  // the volume, "data"
 };
 
 class SimNodes {
@@ -174,6 +175,7 @@ class SimNodes {
         Node(SimNodes& nodes, std::uint32_t self) : net(nodes.network_, host_of(self)) {
             cluster::ClusterConfig config;
             config.name = "sim";
+            if (nodes.options_.exclusive) config.exclusive = {"data"};
             for (std::uint32_t i = 0; i != nodes.options_.nodes; ++i) {
                 config.nodes.push_back({i + 1, {address_of(i)}, {}});
             }

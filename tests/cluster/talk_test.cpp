@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What nodes say to each other: in order, answered, and only what can be said.
-#include "cluster/epochs/talk.h"
+#include "cluster/bus/talk.h"
 
 #include <gtest/gtest.h>
 

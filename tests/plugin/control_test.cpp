@@ -41,6 +41,12 @@ T expect(const Result<ControlCommand, HttpError>& parsed) {
 TEST(ControlParse, Commands) {
     expect<StatusQuery>(parse("GET", "/v1/status"));
     expect<VolumesQuery>(parse("GET", "/v1/volumes"));
+    EXPECT_EQ(expect<ReserveVolume>(parse("POST", "/v1/volumes/a/reserve")).name, "a");
+    EXPECT_EQ(expect<ReleaseVolume>(parse("POST", "/v1/volumes/a b/release", "{}")).name, "a b");
+    EXPECT_EQ(status_of("GET", "/v1/volumes/a/reserve"), 405u);
+    EXPECT_EQ(status_of("POST", "/v1/volumes/a/steal"), 404u);
+    EXPECT_EQ(status_of("POST", "/v1/volumes//reserve"), 400u);
+    EXPECT_EQ(status_of("POST", "/v1/volumes/a/release", R"({"force": true})"), 400u);
     expect<ScrubQuery>(parse("GET", "/v1/scrub"));
     expect<StopScrub>(parse("DELETE", "/v1/scrub"));
     expect<IntentQuery>(parse("GET", "/v1/intent"));
@@ -556,6 +562,8 @@ TEST_F(ControlServerTest, ADeadSocketIsReplaced) {
     }
     start();
     EXPECT_NE(ask("GET /v1/volumes").find("second"), std::string::npos);
+    EXPECT_NE(ask("POST /v1/volumes/second/reserve").find("HTTP/1.1 200"), std::string::npos);
+    EXPECT_NE(ask("POST /v1/volumes/second/release").find("HTTP/1.1 200"), std::string::npos);
 }
 
 }  // namespace

@@ -133,6 +133,10 @@ class FakeArray final : public Array {
         co_return Unit{};
     }
     Checked<Unit> stop_scrub() override { return Refusal{"no scrub runs"}; }
+    Task<Checked<Unit>> reserve(std::string volume) override { return order("reserve " + volume); }
+    Task<Checked<Unit>> release(std::string volume) override { return order("release " + volume); }
+    Task<Checked<Unit>> open_volume(std::string) override { co_return Unit{}; }
+    void close_volume(const std::string&) override {}
     Task<Checked<Unit>> change_intent(IntentChange change) override {
         if (no_room) co_return Refusal{"the members have no room for a record"};
         changes.push_back(change);

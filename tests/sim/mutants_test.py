@@ -50,6 +50,10 @@ ENGINE = {
     "applied-out-of-order": "Shapes/SharedRows.EverySectorIsOneRegister/Raid5ThreeNodes",
     "suspended-member-read": "Shapes/SharedLosses.NobodyMissesAnything/Raid6FourNodes",
     "lost-stage-dropped": "Shapes/SharedLosses.NobodyMissesAnything/Raid5ThreeNodes",
+    "reserved-undrained": "Shapes/SharedReservations.EverySectorIsOneRegister/Raid5ThreeNodes",
+    "reserved-without-position":
+        "Shapes/SharedReservations.ARebuildGoesThroughAllVolumes/Raid5ThreeNodes",
+    "walk-passes-holder": "Shapes/SharedReservations.ARebuildGoesThroughAllVolumes/Raid5ThreeNodes",
     "grant-without-position": "Shapes/SharedRebuild.OthersWriteMeanwhile/Raid5ThreeNodes",
     "position-forgotten-early": "Homes.WhoHearsLateOfARebuildsEndWritesTheMember",
     "newer-stages-awaited": "Homes.AReadOfManyRowsEndsUnderConstantWrites",

@@ -78,10 +78,10 @@ class Cluster:
     """`prefix`: of a node's number, the words before its command; `options`: of braid create."""
 
     def __init__(self, world, level, members, nodes=3, addresses=None, key=None, size=MEMBER, options=(),
-                 prefix=lambda number: []):
+                 prefix=lambda number: [], exclusive=()):
         self.world, self.nodes, self.count, self.prefix = world, [], nodes, prefix
         self.paths = world.members(members, size)
-        self.config, self.key = world.path("cluster.toml"), key
+        self.config, self.key, self.exclusive = world.path("cluster.toml"), key, exclusive
         self.addresses = addresses or [f"unix:{world.path(f'bus{node}.sock')}" for node in range(1, nodes + 1)]
         self.write_config()
         run(CLI, "create", "--level", level, *options, *self.paths)
@@ -90,6 +90,8 @@ class Cluster:
         """Again if `paths` has changed: each node has every third member, or what took its role."""
         with open(self.config, "w") as file:
             file.write('name = "test"\n' + (f'key = "{self.key}"\n' if self.key else ""))
+            if self.exclusive:
+                file.write(f"exclusive = {json.dumps(self.exclusive)}\n")
             for node in range(1, self.count + 1):
                 own = [path for index, path in enumerate(self.paths) if index % self.count == node - 1]
                 file.write(f'\n[[node]]\nid = {node}\naddresses = ["{self.addresses[node - 1]}"]\n'

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import nbd
 
@@ -299,7 +300,102 @@ def over_tcp_with_a_key(world, level):
     cluster.check_parity()
 
 
-CASES = {"bytes": same_bytes_everywhere, "blocks": same_blocks_at_once, "copy": copied_in_and_out,
+def refused(action):
+    """What the client is told."""
+    try:
+        action()
+    except nbd.Error as error:
+        return error.string
+    raise Failed("it was not refused")
+
+
+def a_volume_is_reserved(world, level):
+    """By an order, and by the first client of an exclusive one: others are kept out, and told by whom."""
+    cluster = Cluster(world, level, 6, options=("--volume", "shared:64M", "--volume", "own:64M"),
+                      exclusive=["own"]).start()
+    first, second, third = cluster.nodes
+    clients = [node.connect("shared") for node in cluster.nodes]
+    clients[1].pwrite(pattern(1, MIB), 0)
+    first.braid("reserve", "shared")
+    check(clients[0].pread(MIB, 0) == pattern(1, MIB), "the holder reads what was there")
+    before = first.status()
+    for step in range(64):
+        clients[0].pwrite(pattern((2, step), BLOCK), step * BLOCK)
+    for client in clients[1:]:
+        check("Operation not permitted" in refused(lambda c=client: c.pread(BLOCK, 0)), "a read is refused")
+        check("Operation not permitted" in refused(lambda c=client: c.pwrite(bytes(BLOCK), 0)), "and a write")
+        client.flush()
+    check("node 1" in second.log(), "the log names who has it")
+    check(before["volumes"][0]["reservation"]["holds"], "the status shows it")
+    for node in cluster.nodes:
+        volume = node.status()["volumes"][0]
+        check(volume["reservation"] == {"node": 1, "holds": True, "mode": "shared", "requests_waiting": 0},
+              f"node {node.number} shows who has it: {volume}")
+        picture = node.braid("status").stdout
+        check("(reserved by node 1)" in picture, f"and so does the picture\n{picture}")
+    refused(lambda: third.connect("shared"))
+    wait_until(lambda: "braid release shared" in third.log(), "the log says what would help")
+    answer = second.braid("reserve", "shared", ok=False)
+    check(answer.returncode == 1 and "reserved by node 1" in answer.stdout, answer.stdout)
+    answer = second.braid("release", "shared", ok=False)
+    check(answer.returncode == 1 and "reserved by node 1" in answer.stdout, answer.stdout)
+    answer = first.braid("reserve", "nothing", ok=False)
+    check(answer.returncode == 1 and "there is no volume nothing" in answer.stdout, answer.stdout)
+    first.braid("release", "shared")
+    for step in range(64):
+        check(clients[2].pread(BLOCK, step * BLOCK) == pattern((2, step), BLOCK), "all is read elsewhere")
+
+    own = second.connect("own")
+    own.pwrite(pattern(3, MIB), 0)
+    refused(lambda: first.connect("own"))
+    wait_until(lambda: "volume own is reserved by node 2" in first.log(), "the log names who has it")
+    own.shutdown()
+    wait_until(lambda: first.status()["volumes"][1]["reservation"]["node"] is None, "it is let go of")
+    own = first.connect("own")
+    check(own.pread(MIB, 0) == pattern(3, MIB), "the next one reads what was written")
+    own.shutdown()
+
+    # Under load: it goes from node to node, and nobody's bytes are lost.
+    errors = []
+
+    def work(number):
+        try:
+            for step in range(40):
+                data, place = pattern((number, step), 4 * BLOCK), (number * 40 + step) * 4 * BLOCK
+                for _ in range(2000):
+                    try:
+                        clients[number].pwrite(data, place)
+                        break
+                    except nbd.Error as error:
+                        if "Operation not permitted" not in error.string:
+                            raise
+                        time.sleep(0.01)
+        except Exception as error:  # pylint: disable=broad-except
+            errors.append(f"node {number + 1}: {error}")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for turn in range(12):
+        node = cluster.nodes[turn % 3]
+        node.braid("reserve", "shared")
+        node.braid("release", "shared")
+    for thread in threads:
+        thread.join()
+    check(not errors, "; ".join(errors[:3]))
+    for number in range(3):
+        for step in range(40):
+            place = (number * 40 + step) * 4 * BLOCK
+            found = clients[(number + 1) % 3].pread(4 * BLOCK, place)
+            check(found == pattern((number, step), 4 * BLOCK), f"node {number + 1}, step {step}")
+    for client in clients:
+        client.shutdown()
+    cluster.stop()
+    cluster.check_parity()
+
+
+CASES = {"reserved": a_volume_is_reserved,
+         "bytes": same_bytes_everywhere, "blocks": same_blocks_at_once, "copy": copied_in_and_out,
          "verify": two_writers_verify, "killed": a_node_is_killed, "replaced": a_member_is_replaced,
          "tls": over_tcp_with_a_key, "clients": clients_of_each_node}
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "cluster/epochs/talk.h"
+#include "cluster/bus/talk.h"
 
 #include <fmt/format.h>
 
