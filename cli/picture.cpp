@@ -171,6 +171,25 @@ std::string reservation_words(const json& volume) {
     return words.empty() ? words : " (" + words.substr(2) + ")";
 }
 
+/// What the nodes of a cluster do for each other.
+std::string nodes_table(const json& status) {
+    std::string text;
+    for (const json& node : list_in(status, "nodes")) {
+        if (text.empty()) {
+            text = fmt::format("{:<6}{:>10}{:>8}{:>12}{:>8}{:>14}{:>10}{:>10}\n", "node", "members",
+                               "locks", "handed over", "writes", "round trips", "messages", "sent");
+        }
+        text += fmt::format(
+            "{:<6}{:>10}{:>8}{:>12}{:>8}{:>14.1f}{:>10.1f}{:>10}{}{}\n", number_in(node, "id"),
+            list_in(node, "members").size(), number_in(node, "locks_held"),
+            number_in(node, "locks_handed_over"), number_in(node, "writes"),
+            real_in(node, "round_trips_per_write"), real_in(node, "messages_per_write"),
+            size_text(number_in(node, "bytes_sent")), flag_in(node, "this") ? "  this one" : "",
+            flag_in(node, "decides") ? "  decides" : "");
+    }
+    return text.empty() ? text : text + "\n";
+}
+
 std::string volumes_line(const json& status) {
     std::vector<std::string> volumes;
     for (const json& volume : list_in(status, "volumes")) {
@@ -378,6 +397,7 @@ std::string draw_status(const json& status, const Style& style, std::size_t even
     for (const json& wait : waits) text += wait_line(wait, style) + "\n";
     if (!tasks.empty() || !waits.empty()) text += "\n";
     text += bad_rows(status, style);
+    text += nodes_table(status);
     text += volumes_line(status);
     text += traffic_line(status);
     text += intent_lines(status);

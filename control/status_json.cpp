@@ -226,6 +226,31 @@ json bad_json(const Configuration& configuration, std::uint64_t first, std::uint
     return value;
 }
 
+namespace {
+
+/// `round_trips` and `messages`: for each write, so far.
+json json_of(const NodeStatus& node, const Configuration& configuration) {
+    json members = json::array();
+    for (const MemberRecord& member : configuration.members) {
+        if (member.role && member.home == node.id) members.push_back(raw(*member.role));
+    }
+    const auto writes = static_cast<double>(std::max<std::uint64_t>(node.writes, 1));
+    return {{"id", node.id},
+            {"decides", node.decides},
+            {"this", node.is_self},
+            {"members", std::move(members)},
+            {"locks_held", node.locks_held},
+            {"locks_waiting", node.locks_waiting},
+            {"locks_handed_over", node.locks_handed_over},
+            {"writes", node.writes},
+            {"writes_staged", node.writes_staged},
+            {"round_trips_per_write", static_cast<double>(node.rounds) / writes},
+            {"messages_per_write", static_cast<double>(node.messages) / writes},
+            {"bytes_sent", node.bytes_sent}};
+}
+
+}  // namespace
+
 json json_of(const ArrayStatus& status) {
     json value;
     value["version"] = BRAID_VERSION;
@@ -247,6 +272,12 @@ json json_of(const ArrayStatus& status) {
     value["scrub_waits"] = scrub_waits(status);
     value["last_scrub"] = status.last_scrub ? json_of(*status.last_scrub) : json(nullptr);
     value["volumes"] = volumes_json(status);
+    if (!status.nodes.empty()) {
+        value["nodes"] = json::array();
+        for (const NodeStatus& node : status.nodes) {
+            value["nodes"].push_back(json_of(node, status.configuration));
+        }
+    }
     value["intent"] = json_of(status.intent);
     value["recovery"] = json_of(status.recovery);
     value["bad"] =

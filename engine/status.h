@@ -77,6 +77,7 @@ struct Counters {
     std::uint64_t jobs_rmw{0};
     std::uint64_t jobs_rcw{0};
     std::uint64_t parts_merged{0};  // parts that shared a job with another
+    std::uint64_t rounds{0};        // of commands to homes, for jobs
     std::uint64_t degraded_reads{0};
     std::uint64_t reads_corrected{0};  // rows rewritten after a read error
 };
@@ -105,6 +106,21 @@ struct RecoveryStatus {
     double seconds{0};              // since it began, or that it took
 };
 
+/// What a node of a cluster has done since its start, and has in hand.
+struct NodeStatus {
+    std::uint32_t id{0};
+    bool decides{false};  // about the array
+    bool is_self{false};  // the one that tells
+    std::uint64_t locks_held{0};
+    std::uint64_t locks_waiting{0};      // asked for
+    std::uint64_t locks_handed_over{0};  // at this home, to one who had to wait
+    std::uint64_t writes{0};             // of its clients, at homes
+    std::uint64_t writes_staged{0};      // at this home, and not on a disk yet
+    std::uint64_t rounds{0};      // of commands for these writes, each to all homes concerned
+    std::uint64_t messages{0};    // of commands and answers for its clients
+    std::uint64_t bytes_sent{0};  // to other nodes, of whatever kind
+};
+
 /// Of a volume in a cluster, as this node knows it.
 struct ReservationStatus {
     std::uint32_t node{0};     // that has it for itself, or asks for it; 0: none
@@ -116,6 +132,7 @@ struct ReservationStatus {
 struct ArrayStatus {
     Configuration configuration;
     std::vector<ReservationStatus> reservations;  // by volume; none: the node is alone
+    std::vector<NodeStatus> nodes;                // by id; none: the node is alone
     IntentStatus intent;
     std::optional<RecoveryStatus> recovery;  // since the start, if there was anything to recover
     std::vector<BadBytes> bad;               // in order, at most bad_bytes_listed_max

@@ -68,6 +68,9 @@ class Session {
     /// @param sink  of a command that is answered
     void send(QueuedMessage message, AnswerSink* sink = nullptr);
 
+    /// What was sent last, and has not gone out yet: its body may grow, and its `finished`.
+    QueuedMessage* last_unsent() { return queue_.last_unsent(); }
+
     /// To what that start of the other node asked; after another one nobody knows of it, and it is
     /// dropped.
     void answer(std::uint64_t boot, QueuedMessage message);

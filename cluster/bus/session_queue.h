@@ -32,6 +32,13 @@ class SessionQueue {
     /// Gives it the next number, which it returns.
     std::uint64_t add(QueuedMessage message);
 
+    /// The last message, if it never went out: something may be added to it. Null: there is none, or
+    /// it is being looked at.
+    QueuedMessage* last_unsent() {
+        const bool is_unsent = !kept_.empty() && last_ > sent_;
+        return is_unsent ? &kept_.back() : nullptr;
+    }
+
     /// Whether a new connection may go on where the other side says it is: true if it has nothing
     /// that was never sent, and lacks nothing that it once had.
     bool may_go_on_at(std::uint64_t peer_received) const;

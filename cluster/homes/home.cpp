@@ -46,8 +46,33 @@ void Home::answer(NodeBoot whom, HomeReply* reply, DriveResult result) {
     reply->answered(told);
 }
 
-void Home::granted(CommandId claim, HomeReply* reply) {
+void Home::granted(CommandId claim, const Locking& lock) {
+    if (lock.with.rows == 0) return grant(claim, lock.reply, false);
+    tasks_.spawn(read_with_lock(claim, lock));
+}
+
+/// Where they cannot be read nothing comes with the lock: who has it reads them, and hears why not.
+Task<void> Home::read_with_lock(CommandId claim, Locking lock) {
+    bool is_read = members_.contains(lock.member);
+    std::byte* into = lock.into;
+    for (RowMask left = lock.with.rows; left != 0 && is_read;) {
+        const auto first = static_cast<std::uint32_t>(std::countr_zero(left));
+        const auto count = static_cast<std::uint32_t>(std::countr_one(left >> first));
+        WindowRows run;
+        run.window = lock.with.window;
+        run.rows = row_range(first, count);
+        const DriveResult result = co_await read_window(lock.member, run, book_.next_entry(), into);
+        is_read = result.ok();
+        into += count * row_size;
+        left &= ~run.rows;
+    }
+    if (stopped_) co_return answer(claim.from, lock.reply, refused(ESHUTDOWN));
+    grant(claim, lock.reply, is_read);
+}
+
+void Home::grant(CommandId claim, HomeReply* reply, bool has_bytes) {
     HomeAnswer told;
+    told.has_bytes = has_bytes;
     told.applied_upto = book_.applied_upto(claim.from);
     if (!BRAID_MUTANT(grant_without_position)) {
         for (const auto& [member, upto] : rebuilt_) told.rebuilt.push_back({member, upto});
@@ -75,8 +100,8 @@ void Home::in_force(const Configuration& wanted) {
 void Home::stop() {
     if (std::exchange(stopped_, true)) return;
     for (const auto& [member, at] : members_) suspend(member);
-    for (const auto& [claim, reply] : std::exchange(locking_, {})) {
-        answer(claim.from, reply, refused(ESHUTDOWN));
+    for (const auto& [claim, lock] : std::exchange(locking_, {})) {
+        answer(claim.from, lock.reply, refused(ESHUTDOWN));
     }
     wake_all();
 }
@@ -96,15 +121,18 @@ void Home::take(HomeCommand command, HomeReply* reply) {
             return tasks_.spawn(flush(std::move(command), reply));
         case HomeCommandKind::stage:
             return stage(std::move(command), reply);
-        case HomeCommandKind::lock:
+        case HomeCommandKind::lock: {
+            Locking lock{reply, command.member, {}, command.into};
+            lock.with = {command.at.window, command.with_lock};
             if (book_.lock(command.id, command.at, command.mode)) {
-                return granted(command.id, reply);
+                return granted(command.id, lock);
             }
             if (const auto before = locking_.find(command.id); before != locking_.end()) {
-                answer(command.id.from, before->second, refused(EALREADY));
+                answer(command.id.from, before->second.reply, refused(EALREADY));
             }
-            locking_.insert_or_assign(command.id, reply);
+            locking_.insert_or_assign(command.id, lock);
             return;
+        }
         case HomeCommandKind::unlock:
             if (walker_ && *walker_ != command.id.from.node) command.rebuilt.clear();
             for (const Rebuilt& at : command.rebuilt) {
@@ -134,9 +162,10 @@ void Home::carry_out(const Effects& effects) {
         const auto found = locking_.find(claim);
         if (found == locking_.end() && stopped_) continue;
         BRAID_REQUIRE(found != locking_.end());
-        HomeReply* const reply = found->second;
+        const Locking lock = found->second;
         locking_.erase(found);
-        granted(claim, reply);
+        ++handed_over_;
+        granted(claim, lock);
     }
     for (const EntryNumber entry : effects.dropped) forget_content(entry);
     for (const EntryNumber entry : effects.apply) {

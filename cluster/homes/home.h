@@ -66,6 +66,10 @@ class Home {
     void in_force(const Configuration& wanted);
 
     const RowBook& book() const { return book_; }
+    /// Locks that were given to somebody who had to wait for them.
+    std::uint64_t handed_over() const { return handed_over_; }
+    /// What is staged, and not on a disk yet.
+    std::size_t staged() const { return contents_.size(); }
     /// What is staged, and not on a disk yet.
     std::uint64_t memory_bytes() const;
 
@@ -86,8 +90,17 @@ class Home {
         NodeBoot from;
     };
 
+    struct Locking {  // a lock that is asked for
+        HomeReply* reply{nullptr};
+        MemberIndex member{};  // of which rows are to come with it
+        WindowRows with;       // none: nothing is
+        std::byte* into{nullptr};
+    };
+
     void answer(NodeBoot whom, HomeReply* reply, DriveResult result);
-    void granted(CommandId claim, HomeReply* reply);
+    void granted(CommandId claim, const Locking& lock);
+    void grant(CommandId claim, HomeReply* reply, bool has_bytes);
+    Task<void> read_with_lock(CommandId claim, Locking lock);
     void stage(HomeCommand command, HomeReply* reply);
     int unapplied_error(std::optional<MemberIndex> member) const;
     bool is_suspended(MemberIndex member) const { return members_.at(member).suspended; }
@@ -123,10 +136,11 @@ class Home {
     std::map<EntryNumber, Content> orphans_;  // of suspended members: what a disk is being given
     std::map<EntryNumber, int> unapplied_;    // the errno of entries that could not be written
     std::set<EntryNumber> retrying_;          // of those
-    std::map<CommandId, HomeReply*> locking_;
+    std::map<CommandId, Locking> locking_;
     std::map<WaiterNumber, Event*> waiting_;
     std::map<MemberIndex, WindowIndex> rebuilt_;  // by what was unlocked here
     std::uint64_t next_waiter_{1};
+    std::uint64_t handed_over_{0};
     bool stopped_{false};
     std::optional<std::uint32_t> walker_;
     std::map<NodeBoot, std::uint64_t>

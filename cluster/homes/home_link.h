@@ -46,11 +46,13 @@ struct HomeCommand {
     HomeCommandKind kind{HomeCommandKind::read};
     CommandId id;               // of the claim or the write
     std::uint64_t finished{0};  // of the sender: RowBook::finished()
-    MemberIndex member{};       // read, stage, flush
+    MemberIndex member{};       // read, stage, flush; lock: whose rows come with it
     RowIndex first{};           // read: of the member, and how many
     std::uint64_t count{0};
-    std::byte* into{nullptr};            // read: filled before the answer comes
+    std::byte* into{nullptr};            // read, lock: filled before the answer comes
     WindowRows at;                       // lock, stage
+    RowMask with_lock{0};                // lock: rows of `member` that come with it, one after the
+                                         // other, as the last decided write has them
     LockMode mode{LockMode::exclusive};  // lock
     MemberSet participants;              // stage: of the write
     Buffer content;                      // stage: the rows, one after the other; empty: zeroes
@@ -70,6 +72,7 @@ struct HomeAnswer {
     // lock: what who had these rows before knew, at least. Who rebuilds a window has its lock, and
     // whoever has that lock afterwards has to write the member, too, whatever he has heard.
     std::vector<Rebuilt> rebuilt;
+    bool has_bytes{false};  // lock: the rows that were to come with it are there
 };
 
 /// Who waits for an answer. It lives until then.
@@ -91,6 +94,8 @@ class HomeLink {
     virtual void send(HomeCommand command, HomeReply* reply) = 0;
     /// The home is another node: a command is a message.
     virtual bool is_remote() const { return true; }
+    /// How many messages commands became so far, their answers not counted.
+    virtual std::uint64_t messages() const { return 0; }
 };
 
 }  // namespace braid::cluster

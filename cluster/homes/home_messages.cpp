@@ -60,19 +60,22 @@ class Fields {
         at.rows = rows;
         return at;
     }
+    Checked<Rebuilt> rebuilt(std::uint32_t value, std::uint64_t upto) const {
+        BRAID_TRY(const MemberIndex at, member(value));
+        if (upto > raw(geometry_.window_end())) {
+            return wrong(fmt::format("window {} is behind the last", upto));
+        }
+        return Rebuilt{at, WindowIndex{upto}};
+    }
     Checked<std::vector<Rebuilt>> rebuilt() {
         std::vector<Rebuilt> list;
         while (!empty()) {
             const auto bytes = take<RebuiltBytes>();
             if (!bytes) return wrong_size();
             if (std::uint32_t{bytes->reserved} != 0) return wrong("reserved bytes are not zero");
-            BRAID_TRY(const MemberIndex at, member(bytes->member));
-            const std::uint64_t upto = bytes->upto;
-            if (upto > raw(geometry_.window_end())) {
-                return wrong(fmt::format("window {} is behind the last", upto));
-            }
+            BRAID_TRY(const Rebuilt at, rebuilt(bytes->member, bytes->upto));
             if (list.size() == members_max) return wrong("more members than there can be");
-            list.push_back({at, WindowIndex{upto}});
+            list.push_back(at);
         }
         return list;
     }
@@ -101,13 +104,33 @@ Checked<HomeCommand> decode_read(Fields& fields, HomeCommand command, const Geom
 
 Checked<HomeCommand> decode_lock(Fields& fields, HomeCommand command) {
     const auto bytes = fields.take<LockBytes>();
-    if (!bytes || !fields.empty()) return fields.wrong_size();
+    if (!bytes) return fields.wrong_size();
     if (std::uint32_t{bytes->reserved} != 0) return fields.wrong("reserved bytes are not zero");
     const std::uint32_t mode = bytes->mode;
     if (mode > 1) return fields.wrong(fmt::format("mode {}", mode));
     command.id.sequence = bytes->claim;
     command.mode = mode == 0 ? LockMode::exclusive : LockMode::shared;
     BRAID_TRY(command.at, fields.rows(bytes->window, bytes->rows));
+    return command;
+}
+
+/// Behind the lock of LOCK_READ.
+Checked<HomeCommand> decode_with_lock(Fields& fields, HomeCommand command) {
+    struct Rest {
+        Le32 member;
+        Le32 reserved;
+        Le64 read;
+    };
+    static_assert(sizeof(LockBytes) + sizeof(Rest) == sizeof(LockReadBytes));
+    const auto bytes = fields.take<Rest>();
+    if (!bytes) return fields.wrong_size();
+    if (std::uint32_t{bytes->reserved} != 0) return fields.wrong("reserved bytes are not zero");
+    BRAID_TRY(command.member, fields.member(bytes->member));
+    command.with_lock = bytes->read;
+    if (command.with_lock == 0 || (command.with_lock & ~command.at.rows) != 0) {
+        return fields.wrong(
+            fmt::format("rows {:#x} with a lock of {:#x}", command.with_lock, command.at.rows));
+    }
     return command;
 }
 
@@ -139,14 +162,6 @@ Checked<HomeCommand> decode_stage(Fields& fields, HomeCommand command, Buffer pa
     return command;
 }
 
-Checked<HomeCommand> decode_unlock(Fields& fields, HomeCommand command) {
-    const auto bytes = fields.take<UnlockBytes>();
-    if (!bytes) return fields.wrong_size();
-    command.id.sequence = bytes->claim;
-    BRAID_TRY(command.rebuilt, fields.rebuilt());
-    return command;
-}
-
 Checked<HomeCommand> decode_flush(Fields& fields, HomeCommand command) {
     const auto bytes = fields.take<FlushBytes>();
     if (!bytes || !fields.empty()) return fields.wrong_size();
@@ -155,52 +170,108 @@ Checked<HomeCommand> decode_flush(Fields& fields, HomeCommand command) {
     return command;
 }
 
-Checked<std::vector<HomeCommand>> decode_settled(Fields& fields, const HomeCommand& command) {
+Checked<std::vector<HomeCommand>> decode_ended(Fields& fields, const HomeCommand& common) {
     std::vector<HomeCommand> commands;
-    while (!fields.empty()) {
-        const auto bytes = fields.take<WriteIdBytes>();
+    std::vector<Rebuilt> rebuilt;  // of the next claim
+    for (std::size_t ends = 0; !fields.empty(); ++ends) {
+        const auto bytes = fields.take<EndBytes>();
         if (!bytes) return fields.wrong_size();
-        if (std::uint64_t{*bytes} == 0) return fields.wrong("there is no write 0");
-        if (commands.size() == message_writes_max) return fields.wrong("too many writes");
+        if (ends == message_ends_max) return fields.wrong("it ends too much");
+        const auto what = EndKind{std::uint32_t{bytes->what}};
+        const std::uint32_t member = bytes->member;
+        const std::uint64_t value = bytes->value;
+        if (what == EndKind::rebuilt) {
+            BRAID_TRY(const Rebuilt at, fields.rebuilt(member, value));
+            if (rebuilt.size() == members_max) return fields.wrong("too many rebuilds");
+            rebuilt.push_back(at);
+            continue;
+        }
+        if (member != 0) return fields.wrong("reserved bytes are not zero");
+        if (value == 0) return fields.wrong("its id is 0");
         HomeCommand one;
-        one.kind = command.kind;
-        one.finished = command.finished;
-        one.id.from = command.id.from;
-        one.id.sequence = *bytes;
+        one.finished = common.finished;
+        one.id = {common.id.from, value};
+        switch (what) {
+            case EndKind::decided:
+                one.kind = HomeCommandKind::decide;
+                break;
+            case EndKind::dropped:
+                one.kind = HomeCommandKind::drop;
+                break;
+            case EndKind::unlocked:
+                one.kind = HomeCommandKind::unlock;
+                one.rebuilt = std::exchange(rebuilt, {});
+                break;
+            default:
+                return fields.wrong(fmt::format("an end of kind {}", std::uint32_t{bytes->what}));
+        }
         commands.push_back(std::move(one));
     }
     if (commands.empty()) return fields.wrong_size();
+    if (!rebuilt.empty()) return fields.wrong("how far a rebuild is, and nothing is unlocked");
     return commands;
 }
 
-bool needs_id(HomeCommandKind kind) {
-    return kind == HomeCommandKind::lock || kind == HomeCommandKind::stage ||
-           kind == HomeCommandKind::unlock;
-}
-
-Checked<HomeCommand> decode_one(Fields& fields, HomeCommand command, Buffer payload,
-                                const Geometry& geometry) {
-    switch (command.kind) {
-        case HomeCommandKind::read:
+Checked<HomeCommand> decode_one(Fields& fields, MessageType type, HomeCommand command,
+                                Buffer payload, const Geometry& geometry) {
+    switch (type) {
+        case MessageType::read:
+            command.kind = HomeCommandKind::read;
             return decode_read(fields, std::move(command), geometry);
-        case HomeCommandKind::lock:
-            return decode_lock(fields, std::move(command));
-        case HomeCommandKind::stage:
-            return decode_stage(fields, std::move(command), std::move(payload));
-        case HomeCommandKind::unlock:
-            return decode_unlock(fields, std::move(command));
-        case HomeCommandKind::flush:
-            return decode_flush(fields, std::move(command));
-        case HomeCommandKind::progress:
-        case HomeCommandKind::settled:
-        case HomeCommandKind::finished:
+        case MessageType::lock:
+        case MessageType::lock_read: {
+            command.kind = HomeCommandKind::lock;
+            BRAID_TRY(command, decode_lock(fields, std::move(command)));
+            if (type == MessageType::lock_read) {
+                BRAID_TRY(command, decode_with_lock(fields, std::move(command)));
+            }
             if (!fields.empty()) return fields.wrong_size();
+            if (command.id.sequence == 0) return fields.wrong("its id is 0");
             return command;
-        case HomeCommandKind::decide:
-        case HomeCommandKind::drop:
+        }
+        case MessageType::stage: {
+            command.kind = HomeCommandKind::stage;
+            BRAID_TRY(command, decode_stage(fields, std::move(command), std::move(payload)));
+            if (command.id.sequence == 0) return fields.wrong("its id is 0");
+            return command;
+        }
+        case MessageType::flush:
+            command.kind = HomeCommandKind::flush;
+            return decode_flush(fields, std::move(command));
+        case MessageType::progress:
+            command.kind = HomeCommandKind::progress;
+            break;
+        case MessageType::settled:
+            command.kind = HomeCommandKind::settled;
+            break;
+        default:
+            command.kind = HomeCommandKind::finished;
             break;
     }
-    return fields.wrong("it is no such command");
+    if (!fields.empty()) return fields.wrong_size();
+    return command;
+}
+
+void append_end(std::vector<std::byte>& body, EndKind what, std::uint64_t value,
+                std::uint32_t member = 0) {
+    EndBytes end{};
+    end.what = static_cast<std::uint32_t>(what);
+    end.member = member;
+    end.value = value;
+    append(body, end);
+}
+
+void append_ends(std::vector<std::byte>& body, const HomeCommand& command) {
+    if (command.kind == HomeCommandKind::decide) {
+        append_end(body, EndKind::decided, command.id.sequence);
+    } else if (command.kind == HomeCommandKind::drop) {
+        append_end(body, EndKind::dropped, command.id.sequence);
+    } else {
+        for (const Rebuilt& at : command.rebuilt) {
+            append_end(body, EndKind::rebuilt, raw(at.upto), raw(at.member));
+        }
+        append_end(body, EndKind::unlocked, command.id.sequence);
+    }
 }
 
 }  // namespace
@@ -220,11 +291,9 @@ MessageType type_of(HomeCommandKind kind) {
         case HomeCommandKind::settled:
             return MessageType::settled;
         case HomeCommandKind::decide:
-            return MessageType::decided;
         case HomeCommandKind::drop:
-            return MessageType::drop;
         case HomeCommandKind::unlock:
-            return MessageType::unlock;
+            return MessageType::ended;
         case HomeCommandKind::finished:
             break;
     }
@@ -232,14 +301,36 @@ MessageType type_of(HomeCommandKind kind) {
 }
 
 std::optional<HomeCommandKind> kind_of(MessageType type) {
+    if (type == MessageType::lock_read) return HomeCommandKind::lock;
     for (const HomeCommandKind kind :
          {HomeCommandKind::read, HomeCommandKind::lock, HomeCommandKind::stage,
-          HomeCommandKind::flush, HomeCommandKind::progress, HomeCommandKind::settled,
-          HomeCommandKind::decide, HomeCommandKind::drop, HomeCommandKind::unlock,
-          HomeCommandKind::finished}) {
+          HomeCommandKind::flush, HomeCommandKind::progress, HomeCommandKind::settled}) {
         if (type_of(kind) == type) return kind;
     }
     return std::nullopt;
+}
+
+bool is_for_home(MessageType type) {
+    return kind_of(type) || type == MessageType::ended || type == MessageType::finished;
+}
+
+bool add_to(QueuedMessage* message, const HomeCommand& command) {
+    if (message == nullptr || message->header.type != MessageType::ended) return false;
+    const std::size_t ends = message->body.size() / sizeof(EndBytes);
+    switch (command.kind) {
+        case HomeCommandKind::decide:
+        case HomeCommandKind::drop:
+        case HomeCommandKind::unlock:
+            if (ends + command.rebuilt.size() >= message_ends_max) return false;
+            append_ends(message->body, command);
+            break;
+        case HomeCommandKind::finished:
+            break;
+        default:
+            return false;
+    }
+    message->header.finished = std::max(message->header.finished, command.finished);
+    return true;
 }
 
 QueuedMessage encode_command(HomeCommand command) {
@@ -261,7 +352,16 @@ QueuedMessage encode_command(HomeCommand command) {
             body.window = raw(command.at.window);
             body.rows = command.at.rows;
             body.mode = command.mode == LockMode::shared ? 1 : 0;
-            append(message.body, body);
+            if (command.with_lock == 0) {
+                append(message.body, body);
+                break;
+            }
+            message.header.type = MessageType::lock_read;
+            LockReadBytes more{};
+            more.lock = body;
+            more.member = raw(command.member);
+            more.read = command.with_lock;
+            append(message.body, more);
             break;
         }
         case HomeCommandKind::stage: {
@@ -278,13 +378,6 @@ QueuedMessage encode_command(HomeCommand command) {
             message.payload = std::move(command.content);
             break;
         }
-        case HomeCommandKind::unlock: {
-            UnlockBytes body{};
-            body.claim = command.id.sequence;
-            append(message.body, body);
-            append(message.body, command.rebuilt);
-            break;
-        }
         case HomeCommandKind::flush: {
             FlushBytes body{};
             body.member = raw(command.member);
@@ -293,7 +386,8 @@ QueuedMessage encode_command(HomeCommand command) {
         }
         case HomeCommandKind::decide:
         case HomeCommandKind::drop:
-            append(message.body, WriteIdBytes{command.id.sequence});
+        case HomeCommandKind::unlock:
+            append_ends(message.body, command);
             break;
         case HomeCommandKind::progress:
         case HomeCommandKind::settled:
@@ -305,22 +399,18 @@ QueuedMessage encode_command(HomeCommand command) {
 
 Checked<std::vector<HomeCommand>> decode_command(const Message& message, Buffer payload,
                                                  NodeBoot from, const Geometry& geometry) {
-    const auto kind = kind_of(message.header.type);
-    if (!kind) return refused_message(message.header.type, "it is no command to a home");
-    if (*kind != HomeCommandKind::stage && payload.size() != 0) {
-        return refused_message(message.header.type, "it has a payload");
+    const MessageType type = message.header.type;
+    if (!is_for_home(type)) return refused_message(type, "it is no command to a home");
+    if (type != MessageType::stage && payload.size() != 0) {
+        return refused_message(type, "it has a payload");
     }
     HomeCommand command;
-    command.kind = *kind;
     command.id.from = from;
     command.finished = message.header.finished;
     Fields fields(message, geometry);
-    if (*kind == HomeCommandKind::decide || *kind == HomeCommandKind::drop) {
-        return decode_settled(fields, command);
-    }
+    if (type == MessageType::ended) return decode_ended(fields, command);
     BRAID_TRY(HomeCommand one,
-              decode_one(fields, std::move(command), std::move(payload), geometry));
-    if (needs_id(*kind) && one.id.sequence == 0) return fields.wrong("its id is 0");
+              decode_one(fields, type, std::move(command), std::move(payload), geometry));
     std::vector<HomeCommand> commands;
     commands.push_back(std::move(one));
     return commands;
@@ -330,7 +420,8 @@ QueuedMessage encode_answer(HomeCommandKind kind, std::uint64_t number, const Ho
                             Buffer payload) {
     BRAID_REQUIRE(answer.result.outcome != DriveOutcome::cut);
     QueuedMessage message;
-    message.header.type = type_of(kind);
+    message.header.type =
+        kind == HomeCommandKind::lock && answer.has_bytes ? MessageType::lock_read : type_of(kind);
     message.header.answers = number;
     message.header.applied_upto = answer.applied_upto;
     HomeAnswerBytes body{};
@@ -338,14 +429,18 @@ QueuedMessage encode_answer(HomeCommandKind kind, std::uint64_t number, const Ho
     body.os_error = answer.result.ok() ? 0 : static_cast<std::uint32_t>(answer.result.os_error);
     append(message.body, body);
     append(message.body, answer.rebuilt);
-    if (answer.result.ok()) message.payload = std::move(payload);
+    if (kind == HomeCommandKind::lock ? answer.has_bytes : answer.result.ok()) {
+        message.payload = std::move(payload);
+    }
     return message;
 }
 
 Checked<HomeAnswer> decode_answer(HomeCommandKind kind, std::uint64_t payload_size,
                                   const Message& message, const Geometry& geometry) {
     Fields fields(message, geometry);
-    if (message.header.type != type_of(kind)) {
+    const bool brings = kind == HomeCommandKind::lock && payload_size != 0 &&
+                        message.header.type == MessageType::lock_read;
+    if (message.header.type != type_of(kind) && !brings) {
         return fields.wrong(fmt::format("it answers {}", name_of(type_of(kind))));
     }
     const auto bytes = fields.take<HomeAnswerBytes>();
@@ -366,7 +461,9 @@ Checked<HomeAnswer> decode_answer(HomeCommandKind kind, std::uint64_t payload_si
         BRAID_TRY(answer.rebuilt, fields.rebuilt());
     }
     if (!fields.empty()) return fields.wrong_size();
-    if (message.payload_size != (answer.result.ok() ? payload_size : 0)) {
+    answer.has_bytes = brings && answer.result.ok();
+    const bool has_payload = kind == HomeCommandKind::lock ? answer.has_bytes : answer.result.ok();
+    if (message.payload_size != (has_payload ? payload_size : 0)) {
         return fields.wrong(fmt::format("a payload of {} bytes", message.payload_size));
     }
     return answer;

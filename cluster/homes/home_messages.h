@@ -32,6 +32,15 @@ struct LockBytes {
 };
 static_assert(sizeof(LockBytes) == 32 && is_packed_v<LockBytes>);
 
+/// LOCK_READ: as LOCK, and rows that are to come with the answer.
+struct LockReadBytes {
+    LockBytes lock;  //  0
+    Le32 member;     // 32
+    Le32 reserved;   // 36  sent as zero, refused otherwise
+    Le64 read;       // 40  of these rows, some; the answer's payload has them, or there is none
+};
+static_assert(sizeof(LockReadBytes) == 48 && is_packed_v<LockReadBytes>);
+
 namespace stage_flags {
 inline constexpr std::uint32_t zeroes = 1;    // there is no payload: the rows become zeroes
 inline constexpr std::uint32_t may_free = 2;  // and space may be given back
@@ -48,11 +57,20 @@ struct StageBytes {
 };
 static_assert(sizeof(StageBytes) == 40 && is_packed_v<StageBytes>);
 
-/// UNLOCK: the claim, and behind it how far rebuilds are, of at most members_max members.
-struct UnlockBytes {
-    Le64 claim;  //  0
+/// ENDED: from 1 to message_ends_max of these, in their order.
+struct EndBytes {
+    Le32 what;    //  0  see EndKind
+    Le32 member;  //  4  of EndKind::rebuilt; zero otherwise
+    Le64 value;   //  8
 };
-static_assert(sizeof(UnlockBytes) == 8 && is_packed_v<UnlockBytes>);
+static_assert(sizeof(EndBytes) == 16 && is_packed_v<EndBytes>);
+enum class EndKind : std::uint32_t {
+    decided = 1,   // the write happens
+    dropped = 2,   // it does not
+    rebuilt = 3,   // of what is unlocked next: windows of the member before this one are rebuilt
+    unlocked = 4,  // the claim is over
+};
+
 struct RebuiltBytes {
     Le32 member;    //  0
     Le32 reserved;  //  4  sent as zero, refused otherwise
@@ -66,10 +84,7 @@ struct FlushBytes {
 };
 static_assert(sizeof(FlushBytes) == 8 && is_packed_v<FlushBytes>);
 
-/// DECIDED and DROP: ids of writes, from 1 to message_writes_max of them.
-using WriteIdBytes = Le64;
-
-/// Every answer; behind it, in that of LOCK, RebuiltBytes.
+/// Every answer; behind it, in that of LOCK and LOCK_READ, RebuiltBytes.
 struct HomeAnswerBytes {
     Le32 outcome;   //  0  DriveOutcome: 0 done, 1 failed, 2 lost, 3 fenced
     Le32 os_error;  //  4  Linux's errno; 0 if done
@@ -78,7 +93,10 @@ static_assert(sizeof(HomeAnswerBytes) == 8 && is_packed_v<HomeAnswerBytes>);
 
 /// For a session: with everything but the fence.
 QueuedMessage encode_command(HomeCommand command);
-/// What a message asks of a home: of DECIDED and DROP one command for each write. The bytes of a
+/// What is not answered goes along with what is about to be sent, if that ends something, too.
+/// False: it needs a message of its own.
+bool add_to(QueuedMessage* message, const HomeCommand& command);
+/// What a message asks of a home: of ENDED one command for each write and each claim. The bytes of a
 /// read have no place yet.
 /// @param from  whoever sent it
 Checked<std::vector<HomeCommand>> decode_command(const Message& message, Buffer payload,
@@ -88,12 +106,16 @@ Checked<std::vector<HomeCommand>> decode_command(const Message& message, Buffer 
 /// @param payload  of a read that was done: its rows
 QueuedMessage encode_answer(HomeCommandKind kind, std::uint64_t number, const HomeAnswer& answer,
                             Buffer payload);
-/// @param payload_size  that a read which was done has; the message has none otherwise
+/// @param payload_size  that a read which was done has, or a lock may have; the message has none
+///                      otherwise
 Checked<HomeAnswer> decode_answer(HomeCommandKind kind, std::uint64_t payload_size,
                                   const Message& message, const Geometry& geometry);
 
+/// Of a lock that brings no bytes.
 MessageType type_of(HomeCommandKind kind);
-/// Nothing: it is no command to a home.
+/// Of a command to a home that is answered; nothing: it is none.
 std::optional<HomeCommandKind> kind_of(MessageType type);
+/// A command to a home, answered or not.
+bool is_for_home(MessageType type);
 
 }  // namespace braid::cluster

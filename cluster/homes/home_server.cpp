@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <cerrno>
 #include <utility>
 
@@ -25,6 +26,14 @@ struct HomeServer::Reply final : HomeReply {
     void answered(const HomeAnswer& answer) override { server.answered(this, answer); }
 };
 
+namespace {
+
+std::uint64_t size_with_lock(const HomeCommand& command) {
+    return static_cast<std::uint64_t>(std::popcount(command.with_lock)) * row_size;
+}
+
+}  // namespace
+
 HomeServer::HomeServer(Home& home, const Geometry& geometry, const Fence& fence)
     : home_(home), geometry_(geometry), fence_(fence) {}
 HomeServer::~HomeServer() = default;
@@ -32,24 +41,19 @@ HomeServer::~HomeServer() = default;
 Checked<Unit> HomeServer::take(std::uint32_t from, const Message& message, Buffer payload) {
     const NodeBoot sender{from, message.header.boot};
     const std::uint64_t number = message.header.number;
-    const auto kind = kind_of(message.header.type);
+    const MessageType type = message.header.type;
     // Before anything else of it: it may not fit the array that is served under this fence.
-    if (kind && message.header.fence != fence_.epoch && !BRAID_MUTANT(old_fence_obeyed)) {
-        if (is_answered(*kind)) {
-            HomeAnswer answer;
-            answer.result = {DriveOutcome::fenced, ESTALE};
-            send(sender, encode_answer(*kind, number, answer, Buffer()));
-        }
+    if (is_for_home(type) && message.header.fence != fence_.epoch &&
+        !BRAID_MUTANT(old_fence_obeyed)) {
+        if (const auto kind = kind_of(type)) refuse(sender, *kind, number, ESTALE);
         return Unit{};
     }
     BRAID_CHECK(check_bounds(from));
     BRAID_TRY(std::vector<HomeCommand> commands,
               decode_command(message, std::move(payload), sender, geometry_));
     for (HomeCommand& command : commands) {
-        if (is_refused(command)) {
-            HomeAnswer answer;
-            answer.result = {DriveOutcome::fenced, EACCES};
-            send(sender, encode_answer(command.kind, number, answer, Buffer()));
+        if (const int error = refusal_of(command); error != 0) {
+            refuse(sender, command.kind, number, error);
         } else {
             carry_out(std::move(command), number);
         }
@@ -57,8 +61,22 @@ Checked<Unit> HomeServer::take(std::uint32_t from, const Message& message, Buffe
     return Unit{};
 }
 
+void HomeServer::refuse(NodeBoot to, HomeCommandKind kind, std::uint64_t number, int os_error) {
+    HomeAnswer answer;
+    answer.result = {DriveOutcome::fenced, os_error};
+    send(to, encode_answer(kind, number, answer, Buffer()));
+}
+
+/// 0: it is carried out.
+int HomeServer::refusal_of(const HomeCommand& command) const {
+    if (is_reserved(command)) return EACCES;
+    const auto asker = askers_.find(command.id.from.node);
+    const std::uint64_t taken = asker == askers_.end() ? 0 : asker->second.lock_bytes;
+    return taken + size_with_lock(command) <= book_bytes_max ? 0 : EBUSY;
+}
+
 /// Rows of a volume that another node has for itself. What ends something is never refused.
-bool HomeServer::is_refused(const HomeCommand& command) const {
+bool HomeServer::is_reserved(const HomeCommand& command) const {
     if (gate_ == nullptr) return false;
     StripeIndex first{};
     StripeIndex last{};
@@ -98,6 +116,11 @@ void HomeServer::carry_out(HomeCommand command, std::uint64_t number) {
         askers_[node].waiting.push_back(std::move(reply));
         return start_reads(node);
     }
+    if (const std::uint64_t size = size_with_lock(command); size != 0) {
+        askers_[command.id.from.node].lock_bytes += size;
+        reply->bytes = Buffer::unset(size);
+        command.into = reply->bytes.data();
+    }
     Reply* const at = reply.get();
     replies_.emplace(at, std::move(reply));
     home_.take(std::move(command), at);
@@ -133,6 +156,7 @@ void HomeServer::answered(Reply* reply, const HomeAnswer& answer) {
     --askers_[at->to.node].commands;
     const std::uint64_t size = at->bytes.size();
     send(at->to, encode_answer(at->kind, at->number, answer, std::move(at->bytes)));
+    if (at->kind == HomeCommandKind::lock) askers_[at->to.node].lock_bytes -= size;
     if (at->kind != HomeCommandKind::read) return;
     askers_[at->to.node].bytes -= size;
     start_reads(at->to.node);

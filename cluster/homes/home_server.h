@@ -2,7 +2,8 @@
 // HomeServer: what other nodes ask of this node's home. Messages become commands, after a look at
 // the fence and at every field; answers go back over the session of whoever asked. Bytes that are
 // read for a node take memory until it has them: of more than home_read_bytes_max for one node the
-// next read waits. Who has home_commands_max commands that are not answered, or answers that he does
+// next read waits. What comes with locks is bounded like what may be staged, for whoever locks has credit
+// for that: it does not wait for a read, which would wait for it. Who has home_commands_max commands that are not answered, or answers that he does
 // not say that he has, is broken off.
 #pragma once
 
@@ -46,13 +47,16 @@ class HomeServer final : public CommandTaker {
     struct Reply;
     struct Asker {  // by node
         std::uint64_t bytes{0};
+        std::uint64_t lock_bytes{0};                 // that are to come with locks
         std::size_t commands{0};                     // that are not answered
         bool starting{false};                        // start_reads() is at it
         std::deque<std::unique_ptr<Reply>> waiting;  // reads, first come, first served
     };
 
     Checked<Unit> check_bounds(std::uint32_t node) const;
-    bool is_refused(const HomeCommand& command) const;
+    int refusal_of(const HomeCommand& command) const;
+    bool is_reserved(const HomeCommand& command) const;
+    void refuse(NodeBoot to, HomeCommandKind kind, std::uint64_t number, int os_error);
     void carry_out(HomeCommand command, std::uint64_t number);
     void start_reads(std::uint32_t node);
     void answered(Reply* reply, const HomeAnswer& answer);

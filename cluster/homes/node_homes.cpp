@@ -43,6 +43,7 @@ NodeHomes::NodeHomes(Setup setup)
       self_(setup.self),
       links_(std::move(setup.links)),
       home_of_(std::move(setup.home_of)),
+      locks_bring_(setup.locks_bring),
       credits_(links_.size(), setup.book) {
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
         polls_.push_back(std::make_unique<Poll>(*this, home));
@@ -82,6 +83,15 @@ void NodeHomes::send(std::uint32_t home, HomeCommand command, HomeReply* reply) 
     links_[home]->send(std::move(command), reply);
 }
 
+std::uint64_t NodeHomes::messages() const {
+    std::uint64_t all = 0;
+    for (const HomeLink* link : links_) all += link->messages();
+    for (std::size_t i = 0; i != counts_.sent.size(); ++i) {
+        if (is_answered(static_cast<HomeCommandKind>(i))) all += counts_.sent[i];
+    }
+    return all;
+}
+
 /// An answer to somebody who waits on the loop.
 struct NodeHomes::Waiting final : HomeReply {
     HomeAnswer answer;
@@ -117,20 +127,35 @@ Task<void> NodeHomes::catch_up() {
 
 /// In a home's book; what the home knows of rebuilds is noted.
 Task<Result<void>> NodeHomes::claim_rows(Claimed* claimed, std::uint32_t home, WindowRows at,
-                                         LockMode mode) {
+                                         LockMode mode, RowsWithLock* with) {
     HomeCommand command;
     command.kind = HomeCommandKind::lock;
     command.id.sequence = ++last_claim_;
     command.at = at;
     command.mode = mode;
+    if (with != nullptr) {
+        command.member = with->member;
+        command.with_lock = with->rows & at.rows;
+        command.into = with->into;
+    }
     *claimed = {home, command.id.sequence};
+    ++counts_.locks_waiting;
     const HomeAnswer answer = co_await ask(home, command);
+    --counts_.locks_waiting;
     if (!answer.result.ok()) co_return Error{Errc::io, "lock", answer.result.os_error};
     note(answer.rebuilt);
+    if (with != nullptr) with->have_come = answer.has_bytes;
     co_return Result<void>{};
 }
 
-Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode mode, LockFor whom) {
+bool NodeHomes::lock_brings(WindowPlace place, MemberIndex member) const {
+    const std::uint32_t home = authority_of(place);
+    if (!locks_bring_ || !links_[home]->is_remote() || home_of_[raw(member)] != home) return false;
+    return reserved_ == nullptr || !reserved_->holds(place.stripe);
+}
+
+Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode mode, LockFor whom,
+                                     RowsWithLock* with) {
     Locked locked;
     locked.whom = whom;
     locked.stripe = place.stripe;
@@ -140,8 +165,10 @@ Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode m
     locked.at.rows = BRAID_MUTANT(wrong_rows_locked) ? rows & (~rows + 1) : rows;
     const bool is_own =
         whom == LockFor::client && reserved_ != nullptr && reserved_->holds(place.stripe);
-    const Result<void> first = co_await claim_rows(
-        &locked.first, is_own ? own_home_ : authority_of(place), locked.at, mode);
+    const std::uint32_t home = is_own ? own_home_ : authority_of(place);
+    // What was to come with a lock elsewhere is read from its home.
+    if (with != nullptr && home != home_of_[raw(with->member)]) with = nullptr;
+    const Result<void> first = co_await claim_rows(&locked.first, home, locked.at, mode, with);
     if (!first) {
         give_back(locked.credit);
         co_return first.error();
@@ -154,7 +181,8 @@ Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode m
     Locked& known = locks_.emplace(lock, std::move(locked)).first->second;  // its address stays
     if (!holder) co_return lock;
     known.second = Claimed{*holder, 0};
-    const Result<void> second = co_await claim_rows(&*known.second, *holder, known.at, mode);
+    const Result<void> second =
+        co_await claim_rows(&*known.second, *holder, known.at, mode, nullptr);
     if (!second) {
         known.second.reset();
         unlock(lock);

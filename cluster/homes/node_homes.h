@@ -42,10 +42,12 @@ class NodeHomes final : public RowHomes {
         std::vector<HomeLink*> links;                   // by home; one of them is not remote
         std::vector<std::uint32_t> home_of;             // by member; no_home: it was never here
         Credit book{book_bytes_max, book_entries_max};  // of this node, at each home
+        bool locks_bring{true};                         // false: to measure what that saves
     };
     struct Counts {
         std::uint64_t waits_for_credit{0};
-        std::uint64_t writes{0};  // that were begun
+        std::uint64_t writes{0};         // that were begun
+        std::uint64_t locks_waiting{0};  // just now
         /// By HomeCommandKind: commands to other nodes. Each that is answered is two messages.
         std::array<std::uint64_t, home_command_kinds> sent{};
     };
@@ -81,8 +83,10 @@ class NodeHomes final : public RowHomes {
     /// A client's rows of a volume that this node has for itself are locked in its own book. The
     /// array's own work locks them where everybody does, and then in the book of whoever has the
     /// volume, or asks for it: nothing else that has rows waits for a second lock.
-    Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode,
-                              LockFor whom) override;
+    Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode, LockFor whom,
+                              RowsWithLock* with) override;
+    /// Where the rows are locked by a message, and at the member's home.
+    bool lock_brings(WindowPlace place, MemberIndex member) const override;
     void unlock(LockId lock) override;
     WriteId begin_write(MemberSet participants) override;
     void decide(WriteId write) override { settle(write, HomeCommandKind::decide); }
@@ -103,6 +107,9 @@ class NodeHomes final : public RowHomes {
     const OwnWrites& writes() const { return writes_; }
     const Credits& credits() const { return credits_; }
     const Counts& counts() const { return counts_; }
+    std::size_t locks_held() const { return locks_.size(); }
+    /// Messages of commands and of their answers.
+    std::uint64_t messages() const;
 
   private:
     class RemoteDrive;
@@ -147,7 +154,7 @@ class NodeHomes final : public RowHomes {
     void poll();
     void polled(std::uint32_t home, const HomeAnswer& answer);
     Task<Result<void>> claim_rows(Claimed* claimed, std::uint32_t home, WindowRows at,
-                                  LockMode mode);
+                                  LockMode mode, RowsWithLock* with);
 
     const Geometry& geometry_;
     NodeBoot self_;
@@ -155,6 +162,7 @@ class NodeHomes final : public RowHomes {
     std::vector<HomeLink*> links_;
     std::vector<std::uint32_t> home_of_;
     std::vector<std::uint32_t> authority_of_;  // by member whose role's locks those are
+    bool locks_bring_;
     OwnWrites writes_;
     std::map<LockId, Locked> locks_;
     MemberSet losing_;

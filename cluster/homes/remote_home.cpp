@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "cluster/homes/remote_home.h"
 
+#include <bit>
 #include <cerrno>
 #include <utility>
 
@@ -9,6 +10,11 @@
 namespace braid::cluster {
 
 void RemoteHome::send(HomeCommand command, HomeReply* reply) {
+    if (!is_answered(command.kind) && ends_together_) {
+        QueuedMessage* const last = session_.last_unsent();
+        const bool fits = last != nullptr && last->header.fence == fence_.epoch;
+        if (fits && add_to(last, command)) return;
+    }
     Sink* sink = nullptr;
     if (reply != nullptr) {
         if (free_.empty()) free_.push_back(&sinks_.emplace_back());
@@ -20,10 +26,14 @@ void RemoteHome::send(HomeCommand command, HomeReply* reply) {
         sink->into = {};
         if (command.kind == HomeCommandKind::read) {
             sink->into = {command.into, static_cast<std::size_t>(command.count * row_size)};
+        } else if (command.with_lock != 0) {
+            const auto rows = static_cast<std::size_t>(std::popcount(command.with_lock));
+            sink->into = {command.into, rows * row_size};
         }
     }
     QueuedMessage message = encode_command(std::move(command));
     message.header.fence = fence_.epoch;
+    ++messages_;
     session_.send(std::move(message), sink);
 }
 

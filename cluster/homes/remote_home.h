@@ -16,19 +16,22 @@ namespace braid::cluster {
 
 class RemoteHome final : public HomeLink {
   public:
-    RemoteHome(Session& session, const Geometry& geometry, const Fence& fence)
-        : session_(session), geometry_(geometry), fence_(fence) {}
+    /// @param ends_together  false: each end is a message of its own, to measure what that costs
+    RemoteHome(Session& session, const Geometry& geometry, const Fence& fence,
+               bool ends_together = true)
+        : session_(session), geometry_(geometry), fence_(fence), ends_together_(ends_together) {}
     RemoteHome(const RemoteHome&) = delete;
     RemoteHome& operator=(const RemoteHome&) = delete;
 
     void send(HomeCommand command, HomeReply* reply) override;
+    std::uint64_t messages() const override { return messages_; }
 
   private:
     struct Sink final : AnswerSink {
         RemoteHome* home{nullptr};
         HomeReply* reply{nullptr};
         HomeCommandKind kind{HomeCommandKind::read};
-        ByteSpan into;  // of a read
+        ByteSpan into;  // of a read, or of what comes with a lock
 
         ByteSpan place(std::uint32_t size) override {
             return size == into.size() ? into : ByteSpan{};
@@ -41,8 +44,10 @@ class RemoteHome final : public HomeLink {
     Session& session_;
     const Geometry& geometry_;
     const Fence& fence_;
+    const bool ends_together_;
     std::deque<Sink> sinks_;  // their addresses stay
     std::vector<Sink*> free_;
+    std::uint64_t messages_{0};
 };
 
 }  // namespace braid::cluster

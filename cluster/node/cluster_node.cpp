@@ -598,10 +598,53 @@ void ClusterNode::tell_event(const ArrayEvent& event) {
                            {"text", event.text}});
 }
 
+NodeStatus ClusterNode::own_status(const Counters& counters) const {
+    NodeStatus status;
+    status.id = setup_.self;
+    status.decides = is_master();
+    status.is_self = true;
+    status.locks_held = rows_->homes->locks_held();
+    status.locks_waiting = rows_->homes->counts().locks_waiting;
+    status.locks_handed_over = rows_->home.handed_over();
+    status.writes = rows_->homes->counts().writes;
+    status.writes_staged = rows_->home.staged();
+    status.rounds = counters.rounds;
+    status.messages = rows_->homes->messages();
+    for (const std::uint32_t node : others()) {
+        status.bytes_sent += bus_->session(node).counts().bytes_sent;
+    }
+    return status;
+}
+
+std::vector<NodeStatus> ClusterNode::node_statuses(const Counters& counters) const {
+    std::vector<NodeStatus> all;
+    for (const NodePlan& node : setup_.config.nodes) {
+        const auto told = told_of_.find(node.id);
+        if (node.id == setup_.self) {
+            all.push_back(own_status(counters));
+        } else if (told != told_of_.end()) {
+            all.push_back(told->second);
+            all.back().decides = node.id == master_;
+        }
+    }
+    return all;
+}
+
+/// To the one who decides, who tells all.
+void ClusterNode::tell_node() {
+    const NodeStatus now = own_status(served_->status().counters);
+    const Words words = cluster::words_of(now);
+    if (std::string text = words.dump(); text != told_status_) {
+        told_status_ = std::move(text);
+        talk_.tell(master_, words);
+    }
+}
+
 /// If it has changed.
 void ClusterNode::tell_status() {
     const ArrayStatus now = array_->status();
-    const Words words = cluster::words_of(ToldStatus{now.walks, now.last_scrub, now.waits});
+    const Words words =
+        cluster::words_of(ToldStatus{now.walks, now.last_scrub, now.waits, now.nodes});
     if (std::string text = words.dump(-1, ' ', false, Words::error_handler_t::replace);
         text != told_status_) {
         told_status_ = std::move(text);
@@ -611,7 +654,7 @@ void ClusterNode::tell_status() {
 
 Task<void> ClusterNode::tell_status_now_and_then() {
     while (!stopping_ && !ended_) {
-        tell_status();
+        is_master() ? tell_status() : tell_node();
         Timer timer(setup_.clock, Nanos{setup_.clock.now().value + status_pause.value});
         telling_ = &timer;
         co_await timer;

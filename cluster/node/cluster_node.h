@@ -84,6 +84,9 @@ class ClusterNode final : private BusListener,
     const Reservations& reservations() const { return *reservations_; }
     /// What it has asked of homes; once it serves.
     const NodeHomes::Counts& asked_homes() const { return rows_->homes->counts(); }
+    std::uint64_t home_messages() const { return rows_->homes->messages(); }
+    /// This node and all others, as far as it has heard.
+    std::vector<NodeStatus> node_statuses(const Counters& counters) const;
 
   private:
     friend class ServedArray;
@@ -169,7 +172,9 @@ class ClusterNode final : private BusListener,
     Task<void> stop_array();
     void tell_event(const ArrayEvent& event);
     void tell_status();
+    void tell_node();
     Task<void> tell_status_now_and_then();
+    NodeStatus own_status(const Counters& counters) const;
     Task<void> stop_what_lacks_a_node();
     Task<Checked<Unit>> told_by_master(const Words& words);
     Task<void> detach_when_quiet(MemberIndex member);
@@ -210,8 +215,9 @@ class ClusterNode final : private BusListener,
     Decider* decider_{nullptr};
     NodesListener* listener_{nullptr};
     DecidingArray* array_{nullptr};
-    bool leave_asked_{false};  // by another node
-    std::string told_status_;  // as it was told last
+    bool leave_asked_{false};                      // by another node
+    std::string told_status_;                      // as it was told last
+    std::map<std::uint32_t, NodeStatus> told_of_;  // of other nodes, by id
     Timer* telling_{nullptr};
     // the others'
     std::unique_ptr<ServedArray> served_owned_;  // until start() gives it away

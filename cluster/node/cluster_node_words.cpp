@@ -62,6 +62,12 @@ Checked<Unit> ClusterNode::told_by_slave(std::uint32_t from, const Words& words)
         if (array_ != nullptr) tasks_.spawn(stop_array());
         return Unit{};
     }
+    if (what == "node") {
+        BRAID_TRY(const NodeStatus node, node_status_of(words));
+        if (node.id != from) return Refusal{"it tells of another node", RefusalCode::invalid};
+        told_of_[from] = node;
+        return Unit{};
+    }
     if (what != "suspended") {
         return carry_out_told(*decider_, rows_->geometry, words);
     }
@@ -198,6 +204,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
             fmt::format("serves the array that {} decides about", name_of(master_)));
         serves_ = true;
         begun_.set();
+        tasks_.spawn(tell_status_now_and_then());
         co_return Words::object();
     }
     if (what == "mark") {
@@ -282,6 +289,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
     }
     if (what == "status") {
         BRAID_CO_TRY(ToldStatus told, told_status_of(words, geometry));
+        for (const NodeStatus& node : told.nodes) told_of_[node.id] = node;
         served_->set_told(std::move(told));
         co_return Unit{};
     }

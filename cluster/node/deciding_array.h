@@ -30,6 +30,7 @@ class DecidingArray final : public Array {
     ArrayStatus status() const override {
         ArrayStatus status = array_->status();
         status.reservations = node_.reservations().status();
+        status.nodes = node_.node_statuses(status.counters);
         return status;
     }
     Task<Checked<Unit>> reserve(std::string volume) override {

@@ -86,6 +86,7 @@ ArrayStatus ServedArray::status() const {
     status.last_scrub = told_.last_scrub;
     status.waits = told_.waits;
     status.reservations = node_.reservations().status();
+    status.nodes = node_.node_statuses(status.counters);
     status.events.assign(log_.events().begin(), log_.events().end());
     return status;
 }

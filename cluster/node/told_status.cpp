@@ -64,7 +64,37 @@ Checked<WaitStatus> wait_of(const Words& words, const Geometry& geometry) {
     return wait;
 }
 
+/// Its fields, by the names under which they travel.
+template <class Node, class Visit>
+void each_number(Node& node, Visit visit) {
+    visit("locks_held", node.locks_held);
+    visit("locks_waiting", node.locks_waiting);
+    visit("locks_handed_over", node.locks_handed_over);
+    visit("writes", node.writes);
+    visit("writes_staged", node.writes_staged);
+    visit("rounds", node.rounds);
+    visit("messages", node.messages);
+    visit("bytes_sent", node.bytes_sent);
+}
+
 }  // namespace
+
+Words words_of(const NodeStatus& node) {
+    Words words = telling("node");
+    words["id"] = node.id;
+    each_number(node, [&words](const char* key, std::uint64_t value) { words[key] = value; });
+    return words;
+}
+
+Checked<NodeStatus> node_status_of(const Words& words) {
+    WordFields fields(words);
+    NodeStatus node;
+    node.id = fields.number32("id", nodes_max - 1);
+    each_number(node,
+                [&fields](const char* key, std::uint64_t& value) { value = fields.number(key); });
+    BRAID_CHECK(fields.check());
+    return node;
+}
 
 Words words_of(const ToldStatus& status) {
     Words words = telling("status");
@@ -72,6 +102,8 @@ Words words_of(const ToldStatus& status) {
     for (const WalkStatus& walk : status.walks) words["walks"].push_back(words_of(walk));
     words["waits"] = Words::array();
     for (const WaitStatus& wait : status.waits) words["waits"].push_back(words_of(wait));
+    words["nodes"] = Words::array();
+    for (const NodeStatus& node : status.nodes) words["nodes"].push_back(words_of(node));
     if (status.last_scrub) words["last_scrub"] = words_of(*status.last_scrub);
     return words;
 }
@@ -81,6 +113,7 @@ Checked<ToldStatus> told_status_of(const Words& words, const Geometry& geometry)
     ToldStatus status;
     const std::vector<Words> walks = fields.list("walks", listed_max);
     const std::vector<Words> waits = fields.list("waits", listed_max);
+    const std::vector<Words> nodes = fields.list("nodes", nodes_max);
     const Words* scrub = words.contains("last_scrub") ? fields.object("last_scrub") : nullptr;
     BRAID_CHECK(fields.check());
     for (const Words& walk : walks) {
@@ -88,6 +121,9 @@ Checked<ToldStatus> told_status_of(const Words& words, const Geometry& geometry)
     }
     for (const Words& wait : waits) {
         BRAID_TRY(status.waits.emplace_back(), wait_of(wait, geometry));
+    }
+    for (const Words& node : nodes) {
+        BRAID_TRY(status.nodes.emplace_back(), node_status_of(node));
     }
     if (scrub != nullptr) {
         BRAID_TRY(status.last_scrub, walk_of(*scrub, geometry));

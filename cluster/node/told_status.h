@@ -16,7 +16,12 @@ struct ToldStatus {
     std::vector<WalkStatus> walks;
     std::optional<WalkStatus> last_scrub;
     std::vector<WaitStatus> waits;
+    std::vector<NodeStatus> nodes;
 };
+
+/// What a node tells of itself: {"tell": "node", ...}
+Words words_of(const NodeStatus& node);
+Checked<NodeStatus> node_status_of(const Words& words);
 
 /// {"tell": "status", ...}
 Words words_of(const ToldStatus& status);

@@ -78,14 +78,10 @@ std::string_view name_of(MessageType type) {
             return "READ";
         case MessageType::lock:
             return "LOCK";
+        case MessageType::lock_read:
+            return "LOCK_READ";
         case MessageType::stage:
             return "STAGE";
-        case MessageType::decided:
-            return "DECIDED";
-        case MessageType::drop:
-            return "DROP";
-        case MessageType::unlock:
-            return "UNLOCK";
         case MessageType::flush:
             return "FLUSH";
         case MessageType::progress:
@@ -94,6 +90,8 @@ std::string_view name_of(MessageType type) {
             return "SETTLED";
         case MessageType::finished:
             return "FINISHED";
+        case MessageType::ended:
+            return "ENDED";
         case MessageType::hello:
             return "HELLO";
         case MessageType::refused:

@@ -24,21 +24,20 @@
 namespace braid::cluster {
 
 inline constexpr std::array<char, 4> message_magic{'B', 'R', 'D', 'M'};
-inline constexpr std::uint16_t message_version = 1;
+inline constexpr std::uint16_t message_version = 2;
 
-/// A retired number stays retired. 3, 5 and 10 are kept for LOCK_READ, WRITE_UNLOCK and RECORD:
-/// until they have a form they are refused like any other that is not known.
+/// A retired number stays retired: 5 to 8 were words of their own, which ENDED has together. 10 is
+/// kept for RECORD: until that has a form it is refused like any other that is not known.
 enum class MessageType : std::uint16_t {
     read = 1,
     lock = 2,
+    lock_read = 3,
     stage = 4,
-    decided = 6,
-    drop = 7,
-    unlock = 8,
     flush = 9,
     progress = 11,
     settled = 12,
     finished = 13,
+    ended = 14,
     // of connections, without a number
     hello = 16,
     refused = 17,

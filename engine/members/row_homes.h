@@ -47,14 +47,26 @@ struct StagedRows {
     RowMask rows() const { return sources[0].rows | sources[1].rows; }
 };
 
+/// Rows of a strip that come with the lock on them, where that costs nothing: as the last decided
+/// write has them.
+struct RowsWithLock {
+    MemberIndex member{};
+    RowMask rows{0};           // of those that are locked; none: nothing is wanted
+    std::byte* into{nullptr};  // they come one after the other
+    bool have_come{false};     // or they have to be read
+};
+
 class RowHomes {
   public:
     virtual ~RowHomes() = default;
 
     /// Waits until no other node has these rows, which are claimed here. An error: their authority
     /// cannot be reached.
-    virtual Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode,
-                                      LockFor whom) = 0;
+    /// @param with  what is to come along; stays where it is until then, or is none
+    virtual Task<Result<LockId>> lock(WindowPlace place, RowMask rows, LockMode mode, LockFor whom,
+                                      RowsWithLock* with) = 0;
+    /// A client's lock there could bring rows of this member.
+    virtual bool lock_brings(WindowPlace place, MemberIndex member) const = 0;
     virtual void unlock(LockId lock) = 0;
 
     /// A new write; it is staged through the participants' drives, all in the same turn.
@@ -76,8 +88,9 @@ class RowLock {
 
     bool is_needed() const { return homes_ != nullptr; }
     /// Once, where it is needed; the rows are claimed by this node.
-    Task<Result<void>> take(WindowPlace place, RowMask rows, LockMode mode) {
-        BRAID_CO_TRY(lock_, co_await homes_->lock(place, rows, mode, whom_));
+    Task<Result<void>> take(WindowPlace place, RowMask rows, LockMode mode,
+                            RowsWithLock* with = nullptr) {
+        BRAID_CO_TRY(lock_, co_await homes_->lock(place, rows, mode, whom_, with));
         co_return Result<void>{};
     }
 

@@ -40,6 +40,9 @@ class StripeIo {
     void want_read(Role role, RowMask rows) {
         rows_[raw(role)] |= rows, wanted_ |= RoleSet::of(role);
     }
+    /// Rows that are wanted of a strip; and they are there already.
+    RowMask wanted(Role role) const { return wanted_.has(role) ? rows_[raw(role)] : 0; }
+    void have(Role role) { rows_[raw(role)] = 0, wanted_.remove(role); }
 
     // `while (co_await io) {}` reads what is wanted, at most job_ops_max pieces a round. By its
     // name, as a RowWrite is.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "engine/base/mutation.h"
@@ -146,6 +147,41 @@ std::uint64_t StripeJob::lay_out(std::byte* base) {
         used += io.span_size();
     }
     return used;
+}
+
+/// Old parity comes with the lock if both are the business of one home: as far as can be told before
+/// the rows are locked.
+RowsWithLock* StripeJob::want_with_lock() {
+    const Role p{context.geometry.data_count()};
+    with_lock = {};
+    with_lock.member = context.geometry.member_of(place().stripe, p);
+    if (!context.homes->lock_brings(place(), with_lock.member)) return nullptr;
+    find_groups();
+    state = context.members.state_of(place(), row_range(0, context.geometry.window_rows));
+    for (std::uint32_t i = 0; i != group_count; ++i) {
+        const auto planned = plan_of(groups[i]);
+        if (!planned) return nullptr;  // why, is told when they are locked
+        if (planned->read.has(p)) with_lock.rows |= groups[i].rows;
+    }
+    if (with_lock.rows == 0) return nullptr;
+    const std::size_t size = static_cast<std::size_t>(std::popcount(with_lock.rows)) * row_size;
+    if (come.size() < size) come = Buffer::unset(size);
+    with_lock.into = come.data();
+    return &with_lock;
+}
+
+/// If it is what is wanted now.
+void StripeJob::take_what_came() {
+    const Role p{context.geometry.data_count()};
+    const RowMask wanted = io.wanted(p);
+    if (!with_lock.have_come || wanted == 0 || (wanted & ~with_lock.rows) != 0) return;
+    for_each_run(wanted, [&](std::uint32_t first, std::uint32_t count) {
+        const auto before =
+            static_cast<std::uint32_t>(std::popcount(with_lock.rows & row_range(0, first)));
+        std::memcpy(io.strips[raw(p)] + io.offset_of(first), come.data() + before * row_size,
+                    count * row_size);
+    });
+    io.have(p);
 }
 
 void StripeJob::want_reads() {

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/base/buffer.h"
+#include "engine/members/row_homes.h"
 #include "engine/stripes/row_write.h"
 #include "engine/stripes/strip_rows.h"
 #include "engine/stripes/stripe_context.h"
@@ -54,6 +56,8 @@ struct StripeJob {
     bool happened{false};  // it must not be made again: others may have written since
     RoleSet gathered;      // data strips whose new content is put together in a buffer of ours
     bool fua{false};
+    RowsWithLock with_lock;  // of P
+    Buffer come;             // what came so
 
     WindowPlace place() const { return parts.entry->place; }
     std::uint32_t members_of_stripe() const { return context.geometry.member_count; }
@@ -68,7 +72,9 @@ struct StripeJob {
     bool takes_zeros() const;
     void choose_sources();
     std::uint64_t lay_out(std::byte* base);
+    RowsWithLock* want_with_lock();
     void want_reads();
+    void take_what_came();
     void want_writes();
     void recover();
     void gather();

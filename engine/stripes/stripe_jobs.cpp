@@ -192,7 +192,10 @@ Task<Result<void>> StripeJobs::run(StripeJob* job, Result<void> marked,
     RowLock lock(context.homes);
     if (lock.is_needed() && !BRAID_MUTANT(rows_not_locked) && !BRAID_MUTANT(read_beside_lock)) {
         BRAID_CO_CHECK(marked);
-        BRAID_CO_CHECK(co_await lock.take(job->place(), job->parts.rows, LockMode::exclusive));
+        RowsWithLock* const with = job->want_with_lock();
+        ++context.counters.rounds;
+        BRAID_CO_CHECK(
+            co_await lock.take(job->place(), job->parts.rows, LockMode::exclusive, with));
     }
     StripeIo& io = job->io;
     ReadRounds rounds(context.members);
@@ -213,7 +216,9 @@ Task<Result<void>> StripeJobs::run(StripeJob* job, Result<void> marked,
             job->lay_out(job->lease.data());
         }
         job->want_reads();
+        if (lock.is_needed()) job->take_what_came();
         while (co_await io) {
+            ++context.counters.rounds;
         }
     } while (!rounds.is_last(io, context.decider));
     if (BRAID_MUTANT(read_beside_lock) && lock.is_needed()) {
@@ -227,6 +232,7 @@ Task<Result<void>> StripeJobs::run(StripeJob* job, Result<void> marked,
     context.members.note_written(job->place(), job->parts.rows, job->parts.covered);
     RowWrite& write = job->write;
     while (co_await write) {
+        ++context.counters.rounds;
     }
     job->happened = write.is_decided() && !BRAID_MUTANT(decided_made_again);
     job->count_methods();

@@ -95,7 +95,7 @@ class BusNode final : public CommandTaker, public BusListener {
     }
     void tell(std::uint32_t node) {
         QueuedMessage message;
-        message.header.type = MessageType::decided;
+        message.header.type = MessageType::ended;
         message.body = body_of(++asked_[node]);
         bus_->session(node).send(std::move(message));
     }

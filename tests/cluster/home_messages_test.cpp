@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "engine/layout/configuration.h"
@@ -100,13 +101,25 @@ TEST(HomeMessages, GoldenBytes) {
               "01000000"          // 32 member
               "00000000");        // 36 flags
     EXPECT_EQ(body(HomeCommandKind::flush), "0400000000000000");
-    EXPECT_EQ(body(HomeCommandKind::decide), "0b00000000000000");
-    EXPECT_EQ(body(HomeCommandKind::drop), "0b00000000000000");
+    EXPECT_EQ(body(HomeCommandKind::decide),
+              "01000000"            //  0 what
+              "00000000"            //  4 member
+              "0b00000000000000");  //  8 value
+    EXPECT_EQ(body(HomeCommandKind::drop), "02000000000000000b00000000000000");
     EXPECT_EQ(body(HomeCommandKind::unlock),
-              "0900000000000000"    //  0 claim
-              "03000000"            //  8 member
-              "00000000"            // 12 reserved
-              "6400000000000000");  // 16 upto
+              "03000000030000006400000000000000"
+              "04000000000000000900000000000000");
+    HomeCommand lock_read = command_of(HomeCommandKind::lock);
+    lock_read.member = MemberIndex{4};
+    lock_read.with_lock = 1;
+    const QueuedMessage both = encode_command(std::move(lock_read));
+    EXPECT_EQ(both.header.type, MessageType::lock_read);
+    EXPECT_EQ(test::hex(ByteView(both.body).subspan(24)),
+              "01000000"            // 24 mode
+              "00000000"            // 28 reserved
+              "04000000"            // 32 member
+              "00000000"            // 36 reserved
+              "0100000000000000");  // 40 read
     EXPECT_EQ(body(HomeCommandKind::progress), "");
     EXPECT_EQ(body(HomeCommandKind::settled), "");
     EXPECT_EQ(body(HomeCommandKind::finished), "");
@@ -161,17 +174,76 @@ TEST(HomeMessages, EveryCommandComesBack) {
     }
 }
 
-TEST(HomeMessages, ManyWritesAreDecidedAtOnce) {
+TEST(HomeMessages, WhatEndsTogetherIsOneMessage) {
     QueuedMessage sent = encode_command(command_of(HomeCommandKind::decide));
-    const std::vector<std::byte> one = sent.body;
-    for (std::size_t writes = 2; writes <= message_writes_max + 1; ++writes) {
-        sent.body.insert(sent.body.end(), one.begin(), one.end());
-        const auto back = decode_command(arrived(sent), Buffer(), sender, geometry());
-        ASSERT_EQ(back.has_value(), writes <= message_writes_max) << writes;
-        if (back) {
-            EXPECT_EQ(back->size(), writes);
-        }
+    sent.header.finished = 2;
+    EXPECT_FALSE(add_to(nullptr, command_of(HomeCommandKind::drop)));
+    EXPECT_FALSE(add_to(&sent, command_of(HomeCommandKind::read))) << "it is answered";
+    EXPECT_TRUE(add_to(&sent, command_of(HomeCommandKind::unlock)));
+    EXPECT_TRUE(add_to(&sent, command_of(HomeCommandKind::drop)));
+    HomeCommand finished = command_of(HomeCommandKind::finished);
+    finished.finished = 5;
+    EXPECT_TRUE(add_to(&sent, finished));
+    const auto back = decode_command(arrived(sent), Buffer(), sender, geometry());
+    ASSERT_TRUE(back) << back.error().text;
+    ASSERT_EQ(back->size(), 3U);
+    EXPECT_EQ((*back)[0].kind, HomeCommandKind::decide);
+    EXPECT_EQ((*back)[1].kind, HomeCommandKind::unlock);
+    EXPECT_EQ((*back)[1].rebuilt.size(), 1U);
+    EXPECT_EQ((*back)[2].kind, HomeCommandKind::drop);
+    for (const HomeCommand& one : *back) EXPECT_EQ(one.finished, 5U);
+    QueuedMessage other = encode_command(command_of(HomeCommandKind::stage));
+    EXPECT_FALSE(add_to(&other, command_of(HomeCommandKind::drop))) << "that ends nothing";
+}
+
+TEST(HomeMessages, AMessageEndsNoMoreThanItMay) {
+    QueuedMessage sent = encode_command(command_of(HomeCommandKind::decide));
+    for (std::size_t ends = 1; ends != message_ends_max; ++ends) {
+        ASSERT_TRUE(add_to(&sent, command_of(HomeCommandKind::decide))) << ends;
     }
+    EXPECT_FALSE(add_to(&sent, command_of(HomeCommandKind::decide)));
+    EXPECT_TRUE(decode_command(arrived(sent), Buffer(), sender, geometry()));
+    const std::vector<std::byte> one(sent.body.begin(), sent.body.begin() + sizeof(EndBytes));
+    sent.body.insert(sent.body.end(), one.begin(), one.end());
+    EXPECT_FALSE(decode_command(arrived(sent), Buffer(), sender, geometry()));
+}
+
+TEST(HomeMessages, ALockBringsRowsOrDoesNot) {
+    HomeCommand command = command_of(HomeCommandKind::lock);
+    command.member = MemberIndex{4};
+    command.with_lock = 0x8000;
+    const QueuedMessage sent = encode_command(std::move(command));
+    const auto back = decode_command(arrived(sent), Buffer(), sender, geometry());
+    ASSERT_TRUE(back) << back.error().text;
+    EXPECT_EQ(back->front().kind, HomeCommandKind::lock);
+    EXPECT_EQ(back->front().member, MemberIndex{4});
+    EXPECT_EQ(back->front().with_lock, 0x8000U);
+    for (const auto& [at, value, what] : {std::tuple{32, 6, "there is no member 6"},
+                                          {36, 1, "reserved"},
+                                          {40, 2, "rows 0x8002 with a lock of 0x8001"},
+                                          {41, 0, "rows 0x0 with a lock"}}) {
+        QueuedMessage wrong = sent;
+        wrong.body[static_cast<std::size_t>(at)] = static_cast<std::byte>(value);
+        const auto refused = decode_command(arrived(wrong), Buffer(), sender, geometry());
+        ASSERT_FALSE(refused) << what;
+        EXPECT_NE(refused.error().text.find(what), std::string::npos) << refused.error().text;
+    }
+    HomeAnswer granted;
+    granted.has_bytes = true;
+    const QueuedMessage with = encode_answer(HomeCommandKind::lock, 6, granted, Buffer(row_size));
+    const auto come = decode_answer(HomeCommandKind::lock, row_size, arrived(with), geometry());
+    ASSERT_TRUE(come) << come.error().text;
+    EXPECT_TRUE(come->has_bytes);
+    EXPECT_FALSE(decode_answer(HomeCommandKind::lock, 0, arrived(with), geometry()))
+        << "nobody asked for them";
+    EXPECT_FALSE(decode_answer(HomeCommandKind::lock, 2 * row_size, arrived(with), geometry()));
+    granted.has_bytes = false;
+    const QueuedMessage without =
+        encode_answer(HomeCommandKind::lock, 6, granted, Buffer(row_size));
+    EXPECT_EQ(without.payload.size(), 0U) << "what was not read is not sent";
+    const auto bare = decode_answer(HomeCommandKind::lock, row_size, arrived(without), geometry());
+    ASSERT_TRUE(bare) << bare.error().text;
+    EXPECT_FALSE(bare->has_bytes);
 }
 
 TEST(HomeMessages, WhatIsWrongWithACommandIsNamed) {
@@ -198,11 +270,14 @@ TEST(HomeMessages, WhatIsWrongWithACommandIsNamed) {
         {HomeCommandKind::stage, 36, 4, "flags 0x4"},
         {HomeCommandKind::flush, 0, 6, "there is no member 6"},
         {HomeCommandKind::flush, 4, 1, "reserved"},
-        {HomeCommandKind::decide, 0, 0, "there is no write 0"},
-        {HomeCommandKind::unlock, 0, 0, "its id is 0"},
-        {HomeCommandKind::unlock, 8, 6, "there is no member 6"},
-        {HomeCommandKind::unlock, 12, 1, "reserved"},
-        {HomeCommandKind::unlock, 16, 101, "window 101 is behind the last"},
+        {HomeCommandKind::decide, 0, 0, "an end of kind 0"},
+        {HomeCommandKind::decide, 0, 5, "an end of kind 5"},
+        {HomeCommandKind::decide, 0, 3, "and nothing is unlocked"},
+        {HomeCommandKind::decide, 4, 1, "reserved"},
+        {HomeCommandKind::decide, 8, 0, "its id is 0"},
+        {HomeCommandKind::unlock, 4, 6, "there is no member 6"},
+        {HomeCommandKind::unlock, 8, 101, "window 101 is behind the last"},
+        {HomeCommandKind::unlock, 24, 0, "its id is 0"},
     };
     for (const Wrong& wrong : wrongs) {
         QueuedMessage sent = encode_command(command_of(wrong.kind));
@@ -218,8 +293,6 @@ TEST(HomeMessages, AnotherSizeIsRefused) {
         const QueuedMessage sent = encode_command(command_of(kind));
         for (std::size_t size = 0; size <= sent.body.size() + 1; ++size) {
             if (size == sent.body.size()) continue;
-            // A claim alone: nothing is being rebuilt.
-            if (kind == HomeCommandKind::unlock && size == sizeof(UnlockBytes)) continue;
             QueuedMessage other = sent;
             other.body.resize(size);
             EXPECT_FALSE(decode_command(arrived(other), other.payload, sender, geometry()))

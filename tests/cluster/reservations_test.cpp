@@ -216,5 +216,35 @@ TEST(ReservedVolume, SendsNoLock) {
     }
 }
 
+// Goal: who has a volume writes a member that is being rebuilt wherever the rebuild has been, though
+// its rows are no longer locked where that is known. Method: a node that has asked for nothing yet
+// reserves the volume in the middle of a slow rebuild, and writes what was rebuilt first.
+TEST(ReservedVolume, TheHolderHearsHowFarARebuildIs) {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        SimClusterOptions options;
+        options.seed = seed;
+        options.lost = 1;
+        options.stripes = 40;
+        options.walker = 0;
+        options.disk_nanos = 5'000'000;
+        SimCluster cluster(options);
+        Buffer all(cluster.geometry().data_size());
+        ASSERT_TRUE(cluster.run(0, request_of(IoKind::write, 0, all)));
+        cluster.rebuild(MemberIndex{0}, 0);
+        const auto is_far = [&] {
+            const auto rebuilds = cluster.homes(0).rebuilds();
+            return !rebuilds.empty() && raw(rebuilds.front().upto) >= 10;
+        };
+        while (!is_far()) ASSERT_TRUE(cluster.loop().step());
+        ASSERT_TRUE(cluster.loop().run_until_done(cluster.reservations(2).reserve("0")));
+        Buffer stripe(cluster.geometry().stripe_data_size());
+        std::memset(stripe.data(), 0xee, stripe.size());
+        ASSERT_TRUE(cluster.run(2, request_of(IoKind::write, 0, stripe)));
+        while (cluster.is_rebuilding(MemberIndex{0})) ASSERT_TRUE(cluster.loop().step());
+        cluster.settle();
+        EXPECT_EQ(cluster.wrong_rows(), 0u) << "seed " << seed;
+    }
+}
+
 }  // namespace
 }  // namespace braid::sim

@@ -173,8 +173,8 @@ class SimBus final : private cluster::BusListener {
     }
     static std::string host_of(std::uint32_t node) { return "10.0.0." + std::to_string(node + 1); }
     cluster::Bus& bus() { return *bus_; }
-    cluster::HomeLink* link_to(std::uint32_t node) {
-        return &links_.emplace_back(bus_->session(node + 1), geometry_, fence_);
+    cluster::HomeLink* link_to(std::uint32_t node, bool combined) {
+        return &links_.emplace_back(bus_->session(node + 1), geometry_, fence_, combined);
     }
     /// From now on the node works by this one.
     void set_fence(std::uint64_t epoch) { fence_.epoch = epoch; }
@@ -215,6 +215,8 @@ struct SimClusterOptions {
     std::optional<std::uint32_t> late_adopter;  // a node that hears of configurations a second late
     SimDelay delay;
     bool sessions{false};  // commands go as messages over connections, and not by calls
+    bool combined{true};   // false: old parity does not come with locks, and each end goes alone
+    SimNetShape net{};     // with sessions
     std::uint32_t volumes{1};
     std::optional<std::uint32_t> walker;  // volumes can be reserved; who walks, if anybody does
 };
@@ -227,7 +229,7 @@ class SimCluster final : private cluster::HomeListener {
     explicit SimCluster(SimClusterOptions options)
         : options_(options),
           loop_(options.seed),
-          network_(loop_),
+          network_(loop_, options.net),
           configuration_(configuration_of(options)) {
         geometry_ = Geometry::of(configuration_);
         for (std::uint32_t i = 0; i != options_.nodes; ++i) {
@@ -364,7 +366,7 @@ class SimCluster final : private cluster::HomeListener {
                 if (i == self) {
                     to.push_back(&own);
                 } else if (bus) {
-                    to.push_back(bus->link_to(i));
+                    to.push_back(bus->link_to(i, cluster.options_.combined));
                 } else {
                     to.push_back(&links.emplace_back(cluster.loop_, cluster.nodes_[i]->home,
                                                      cluster.options_.delay));
@@ -375,7 +377,8 @@ class SimCluster final : private cluster::HomeListener {
                                           {self + 1, 1},
                                           std::move(to),
                                           cluster.home_of_,
-                                          cluster.options_.book});
+                                          cluster.options_.book,
+                                          cluster.options_.combined});
             serving = std::make_unique<Serving>(Serving::Setup{
                 cluster.loop_.ready(), cluster.loop_, cluster.geometry_, cluster.configuration_,
                 tasks, decider, 16u << 20, false, homes.get()});

@@ -51,8 +51,7 @@ ENGINE = {
     "suspended-member-read": "Shapes/SharedLosses.NobodyMissesAnything/Raid6FourNodes",
     "lost-stage-dropped": "Shapes/SharedLosses.NobodyMissesAnything/Raid5ThreeNodes",
     "reserved-undrained": "Shapes/SharedReservations.EverySectorIsOneRegister/Raid5ThreeNodes",
-    "reserved-without-position":
-        "Shapes/SharedReservations.ARebuildGoesThroughAllVolumes/Raid5ThreeNodes",
+    "reserved-without-position": "ReservedVolume.TheHolderHearsHowFarARebuildIs",
     "walk-passes-holder": "Shapes/SharedReservations.ARebuildGoesThroughAllVolumes/Raid5ThreeNodes",
     "grant-without-position": "Shapes/SharedRebuild.OthersWriteMeanwhile/Raid5ThreeNodes",
     "position-forgotten-early": "Homes.WhoHearsLateOfARebuildsEndWritesTheMember",
