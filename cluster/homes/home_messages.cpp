@@ -207,8 +207,8 @@ Checked<std::vector<HomeCommand>> decode_ended(Fields& fields, const HomeCommand
         }
         commands.push_back(std::move(one));
     }
-    if (commands.empty()) return fields.wrong_size();
     if (!rebuilt.empty()) return fields.wrong("how far a rebuild is, and nothing is unlocked");
+    if (commands.empty()) return fields.wrong_size();
     return commands;
 }
 

@@ -249,7 +249,9 @@ void WalkRows::pass_over(WalkBatch& batch, const RowRun& run) {
 /// Some strip is to be tried again: parity is not trusted. Where all are known now it is made true,
 /// and they leave the list; a rebuild makes its own strip void. Both when parity is durable: until
 /// then nobody trusts it, so that no mark is needed, which would put its neighbours in doubt.
-/// What is lost and not listed beside it was listed along with others: it may have been written.
+/// What is lost and not listed beside it was listed along with others, and may have been written: it is
+/// given up, and parity made true for zeros there, for with the last that is to be tried again
+/// the row is trusted.
 void WalkRows::decide_listed(WalkBatch& batch, const RowRun& run) {
     const Geometry& geometry = context_.geometry;
     const RoleSet data = geometry.data_roles();
@@ -260,11 +262,12 @@ void WalkRows::decide_listed(WalkBatch& batch, const RowRun& run) {
         batch.found.rows_unknown += run.count;
         batch.voided.push_back(context_.bad.range_of(run.place, role, run.row, run.count));
     }
-    const RoleSet unknown = (run.gone() & data) - none_there;
-    for (const Role role : unknown - run.retry - run.voided) {
-        list(batch, run, role, run.bad.has(role) ? BadKind::retry : BadKind::voided);
-    }
-    if (!unknown.empty()) return;
+    const RoleSet given_up = (run.lost & data) - none_there - run.retry;
+    set_zero(batch, run, given_up);
+    for (const Role role : given_up) list(batch, run, role, BadKind::voided);
+    const RoleSet unknown = (run.gone() & data) - none_there - given_up;
+    for (const Role role : unknown - run.retry) list(batch, run, role, BadKind::retry);
+    if (!unknown.empty()) return;  // one of them is to be tried again, and so parity is not trusted
     renew_with_zeros(batch, run);
     for (const Role role : run.retry - target) {
         batch.known.push_back(context_.bad.range_of(run.place, role, run.row, run.count));

@@ -272,7 +272,7 @@ TEST(HomeMessages, WhatIsWrongWithACommandIsNamed) {
         {HomeCommandKind::flush, 4, 1, "reserved"},
         {HomeCommandKind::decide, 0, 0, "an end of kind 0"},
         {HomeCommandKind::decide, 0, 5, "an end of kind 5"},
-        {HomeCommandKind::decide, 0, 3, "and nothing is unlocked"},
+        {HomeCommandKind::decide, 0, 3, "nothing is unlocked"},
         {HomeCommandKind::decide, 4, 1, "reserved"},
         {HomeCommandKind::decide, 8, 0, "its id is 0"},
         {HomeCommandKind::unlock, 4, 6, "there is no member 6"},

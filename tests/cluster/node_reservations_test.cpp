@@ -131,7 +131,7 @@ TEST_P(NodeReservationsTest, AVolumeChangesHandsUnderLoad) {
     end_load();
     nodes_.run_until([&] { return operating_ == 0; }, "nobody reserves any more");
     wait_until_rebuilt(0);
-    EXPECT_GT(reserved_, 2u);
+    EXPECT_GT(reserved_, 0u);
     clients_.check(nodes_.nodes());
     nodes_.platter(1).dead = true;  // what the new one has counts
     clients_.check(nodes_.nodes());

@@ -173,7 +173,7 @@ class SimBus final : private cluster::BusListener {
     }
     static std::string host_of(std::uint32_t node) { return "10.0.0." + std::to_string(node + 1); }
     cluster::Bus& bus() { return *bus_; }
-    cluster::HomeLink* link_to(std::uint32_t node, bool combined) {
+    cluster::HomeLink* link_to(std::uint32_t node, bool combined = true) {
         return &links_.emplace_back(bus_->session(node + 1), geometry_, fence_, combined);
     }
     /// From now on the node works by this one.

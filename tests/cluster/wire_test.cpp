@@ -114,7 +114,10 @@ TEST(MessageHeader, EveryTypeComesBack) {
         }
     }
     EXPECT_EQ(known, 18U);
-    for (const std::uint16_t kept : {5, 6, 7, 8, 10}) EXPECT_FALSE(is_known(MessageType{kept}));
+    for (const auto kept :
+         {MessageType{5}, MessageType{6}, MessageType{7}, MessageType{8}, MessageType{10}}) {
+        EXPECT_FALSE(is_known(kept));
+    }
 }
 
 TEST(MessageHeader, AnyOtherLengthAndAnyOtherByteIsRefused) {

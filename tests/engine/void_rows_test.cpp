@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/serving/serving.h"
+#include "parity/parity.h"
 #include "tests/engine/plain_decider.h"
 #include "tests/sim/sim_disk.h"
 
@@ -28,7 +29,8 @@ class SlowList final : public Decider {
     Task<Result<void>> losses_durable() override { co_return Result<void>{}; }
     Task<Result<void>> rows_doubtful(std::vector<BadRange>) override { co_return Result<void>{}; }
     Task<Result<void>> rows_unknown(std::vector<BadRange> rows) override {
-        EXPECT_TRUE(rows.empty()) << "all of it is listed";
+        EXPECT_TRUE(rows.empty() || may_list) << "all of it is listed";
+        listed.insert(listed.end(), rows.begin(), rows.end());
         asked = true;
         co_await durable.wait();
         co_return Result<void>{};
@@ -42,6 +44,8 @@ class SlowList final : public Decider {
     void write_refused(WindowPlace, RowMask, RoleSet) override {}
 
     bool asked{false};
+    bool may_list{false};
+    std::vector<BadRange> listed;
     Event durable;
     std::optional<Result<void>> walked;
 };
@@ -162,6 +166,39 @@ TEST_F(VoidRows, AWriteTakesThemForZerosWhenTheListIsDurable) {
     start();
     write_when_durable(row_size);
     EXPECT_EQ(row(raw(geometry.p()))[0], row(2)[0] ^ std::byte{0x5a});
+}
+
+// The last row that was to be tried again becomes void with the rebuild of its member, and so parity
+// is trusted again: what else is lost of that row is void, too, and parity is true for both.
+TEST_F(VoidRows, ARebuildOfTheLastToBeTriedAgainMakesParityTrue) {
+    const MemberIndex other = geometry.member_of(StripeIndex{0}, Role{1});
+    configuration.bad_rows = {{other, RowIndex{0}, 1, BadKind::retry}};
+    configuration.member(other)->state = MemberState::rebuilding;
+    start();
+    decider.may_list = true;
+    decider.durable.set();
+    WalkOrder order;
+    order.kind = WalkKind::rebuilding;
+    order.member = other;
+    order.ranges = {{WindowIndex{0}, geometry.window_end()}};
+    order.loss_version = serving->members().loss_version();
+    serving->walk(order);
+    until_nothing_goes_on();
+    ASSERT_TRUE(decider.walked && *decider.walked);
+    const BadRange of_lost{lost, RowIndex{0}, 1, BadKind::voided};
+    const BadRange of_other{other, RowIndex{0}, 1, BadKind::voided};
+    EXPECT_EQ(decider.listed, (std::vector<BadRange>{of_lost, of_other}));
+    EXPECT_EQ(row(1)[0], std::byte{0});
+    Buffer zero(row_size);
+    Buffer two(row_size);
+    std::memcpy(two.data(), row(2), row_size);
+    const std::byte* const strips[] = {zero.data(), zero.data(), two.data()};
+    Buffer p(row_size);
+    Buffer q(row_size);
+    parity::compute_p(p.span(), strips);
+    parity::compute_q(q.span(), strips);
+    EXPECT_EQ(std::memcmp(row(raw(geometry.p())), p.data(), row_size), 0);
+    EXPECT_EQ(std::memcmp(row(raw(geometry.q())), q.data(), row_size), 0);
 }
 
 // A resync may have to wait, for room or for reads: until it comes by nothing but the rows
