@@ -140,11 +140,12 @@ TEST_P(RoundTripsTest, AFullStripeTakesTwo) {
 TEST_P(RoundTripsTest, ADurableOneTakesOneMore) {
     const std::uint64_t strips = 1 + parities();
     const std::uint64_t homes = homes_of_small_write();
+    const std::uint64_t unlock = 1;  // the rows are locked until it is durable
     EXPECT_EQ(cost_of(write(row_size, true)),
               (Cost{4, 1, read_for_row(), strips, strips, homes, 1,
-                    messages(1 + read_for_row() + 2 * strips, homes)}));
+                    messages(1 + read_for_row() + 2 * strips, homes + unlock)}));
     EXPECT_EQ(cost_of(write(stripe_size(), true)),
-              (Cost{3, 1, 0, members(), members(), 3, 1, messages(1 + 2 * members(), 3)}));
+              (Cost{3, 1, 0, members(), members(), 3, 1, messages(1 + 2 * members(), 3 + unlock)}));
 }
 
 TEST_P(RoundTripsTest, AReadTakesOneAndNoLock) {
