@@ -20,15 +20,16 @@
 
 #include "cli/offline.h"
 #include "cli/online_tools.h"
-#include "cli/probe.h"
 #include "cli/text.h"
 #include "control/size_argument.h"
+#include "engine/assembly/content.h"
 #include "engine/assembly/new_member.h"
 #include "engine/base/os_error.h"
 #include "engine/base/path.h"
 #include "engine/io/identify.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
+#include "engine/probe/probe.h"
 
 namespace braid::cli {
 namespace {
@@ -205,17 +206,10 @@ Checked<Unit> make_files(const CreateArguments& arguments, const std::vector<Tar
 /// Everything that somebody might miss, by libblkid and by our own look at both ends.
 Checked<std::vector<std::string>> find_content(UringLoop& loop, const Target& target,
                                                const MemberImage& image) {
-    BRAID_TRY(std::vector<std::string> found, probe_content(target.path));
+    BRAID_TRY(std::vector<std::string> probed, probe_content(target.path));
     BRAID_TRY(const std::vector<std::string> ends,
               loop.run_until_done(find_signatures(*target.disk)));
-    if (found.empty()) found = ends;  // libblkid names them too, where it knows them
-    if (const auto member = describe_member(image)) {
-        std::erase_if(found, [](const std::string& text) {
-            return text.find("linux_raid_member") != std::string::npos;
-        });
-        found.insert(found.begin(), *member);
-    }
-    return found;
+    return content_of(image, std::move(probed), ends);
 }
 
 /// Refuses a member that holds anything that anybody might miss, unless that is `force`d.
@@ -229,9 +223,8 @@ Checked<Unit> look_at(UringLoop& loop, Target& target, const CreateArguments& ar
     if (arguments.force) return Unit{};
     BRAID_TRY(const std::vector<std::string> found, find_content(loop, target, image));
     if (found.empty()) return Unit{};
-    std::string all;
-    for (const std::string& text : found) all += (all.empty() ? "" : "; and ") + text;
-    return Refusal{fmt::format("{}: holds {}; if it may be lost, say --force", target.path, all)};
+    return Refusal{fmt::format("{}: holds {}; if it may be lost, say --force", target.path,
+                               text_of_content(found))};
 }
 
 Checked<Unit> open_and_look(UringLoop& loop, std::vector<Target>& targets,
