@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/array.h"
+#include "engine/assembly/create_order.h"
 #include "engine/base/limits.h"
 #include "engine/base/result.h"
 
@@ -61,9 +62,13 @@ struct StartScrub {
     bool repair{false};
 };
 struct StopScrub {};
+/// For a cluster that waits for an array.
+struct CreateArray {
+    CreateOrder order;
+};
 using ControlCommand = std::variant<StatusQuery, VolumesQuery, ScrubQuery, EventsQuery, BadQuery,
                                     IntentQuery, ChangeIntent, FailMember, RemoveMember, AddMember,
-                                    ReplaceMember, StartScrub, StopScrub>;
+                                    ReplaceMember, StartScrub, StopScrub, CreateArray>;
 
 struct HttpError {
     unsigned status{400};
