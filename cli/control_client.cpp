@@ -11,14 +11,13 @@
 #include <cstring>
 
 #include "cli/fields.h"
+#include "cli/text.h"
 #include "engine/base/limits.h"
 #include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
 
 namespace braid::cli {
 namespace {
-
-constexpr long command_timeout_seconds = 120;  // an order waits for what the array is doing
 
 std::size_t append_answer(char* bytes, std::size_t, std::size_t size, void* answer) {
     auto& text = *static_cast<std::string*>(answer);
@@ -131,15 +130,15 @@ Checked<nlohmann::json> ControlClient::get(const std::string& resource, long tim
     return ask(resource, timeout_seconds);
 }
 
-Checked<nlohmann::json> ControlClient::post(const std::string& resource,
-                                            const nlohmann::json& body) {
+Checked<nlohmann::json> ControlClient::post(const std::string& resource, const nlohmann::json& body,
+                                            long timeout_seconds) {
     curl_easy_reset(link_->handle);
     const std::string text = one_line(body);
     curl_slist* headers = curl_slist_append(nullptr, "Content-Type: application/json");
     curl_easy_setopt(link_->handle, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(link_->handle, CURLOPT_POSTFIELDSIZE, static_cast<long>(text.size()));
     curl_easy_setopt(link_->handle, CURLOPT_COPYPOSTFIELDS, text.c_str());
-    auto answer = ask(resource, command_timeout_seconds);
+    auto answer = ask(resource, timeout_seconds);
     curl_slist_free_all(headers);
     return answer;
 }
@@ -150,13 +149,22 @@ Checked<nlohmann::json> ControlClient::remove(const std::string& resource) {
     return ask(resource, command_timeout_seconds);
 }
 
-Checked<nlohmann::json> get_status(ControlClient& client) {
+Checked<nlohmann::json> get_any_status(ControlClient& client) {
     BRAID_TRY(nlohmann::json status, client.get("/v1/status"));
     for (const char* name : {"array", "members", "tasks", "volumes", "events"}) {
         if (!status.contains(name)) {
             return Refusal{fmt::format(
                 "the server's status has no \"{}\": is it of another version of braid?", name)};
         }
+    }
+    return status;
+}
+
+Checked<nlohmann::json> get_status(ControlClient& client) {
+    BRAID_TRY(nlohmann::json status, get_any_status(client));
+    if (const nlohmann::json* start = object_in(status, "start")) {
+        return Refusal{
+            fmt::format("there is no array here yet: {}", harmless(text_in(*start, "why")))};
     }
     return status;
 }

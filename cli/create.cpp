@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// braid create: looks at the members first, refuses what holds anything, and makes an array.
+// braid create: looks at the members first, refuses what holds anything, and makes an array. Of the
+// members of a cluster its servers do that, at an order.
 #include "engine/assembly/create.h"
 
 #include <fcntl.h>
@@ -18,17 +19,21 @@
 #include <string>
 #include <vector>
 
+#include "cli/fields.h"
 #include "cli/offline.h"
 #include "cli/online_tools.h"
-#include "cli/probe.h"
+#include "cli/plan_picture.h"
 #include "cli/text.h"
 #include "control/size_argument.h"
+#include "engine/assembly/content.h"
+#include "engine/assembly/create_order.h"
 #include "engine/assembly/new_member.h"
 #include "engine/base/os_error.h"
 #include "engine/base/path.h"
 #include "engine/io/identify.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
+#include "engine/probe/probe.h"
 
 namespace braid::cli {
 namespace {
@@ -45,32 +50,12 @@ struct CreateArguments {
     std::vector<std::string> members;
     bool assume_clean{false};
     bool force{false};
+    bool force_placement{false};
     bool dry_run{false};
+    std::string socket;
 };
 
 // --- what was asked for ---
-
-Checked<Level> parse_level(const std::string& text) {
-    if (text == "4") return Level::raid4;
-    if (text == "5") return Level::raid5;
-    if (text == "6") return Level::raid6;
-    return Refusal{
-        fmt::format("--level {}: braid makes RAID-4, RAID-5 and RAID-6, so say 4, 5 or 6", text)};
-}
-
-Checked<Layout> parse_layout(const std::string& text) {
-    const std::map<std::string_view, Layout> short_names{{"ls", Layout::left_symmetric},
-                                                         {"la", Layout::left_asymmetric},
-                                                         {"rs", Layout::right_symmetric},
-                                                         {"ra", Layout::right_asymmetric}};
-    if (text.empty()) return Layout::left_symmetric;
-    if (const auto layout = layout_of(text)) return *layout;
-    if (const auto found = short_names.find(text); found != short_names.end()) return found->second;
-    return Refusal{
-        fmt::format("--layout {}: say left-symmetric, left-asymmetric, right-symmetric or "
-                    "right-asymmetric",
-                    text)};
-}
 
 Checked<VolumeWish> parse_volume(const std::string& text) {
     const auto colon = text.rfind(':');
@@ -82,10 +67,17 @@ Checked<VolumeWish> parse_volume(const std::string& text) {
     return VolumeWish{text.substr(0, colon), *size};
 }
 
+/// What a field is called, an option is with two dashes before.
+template <class T>
+Checked<T> as_option(Checked<T> parsed) {
+    if (!parsed) return Refusal{"--" + parsed.error().text, parsed.error().code};
+    return parsed;
+}
+
 Checked<CreateOptions> parse_options(const CreateArguments& arguments) {
     CreateOptions options;
-    BRAID_TRY(options.level, parse_level(arguments.level));
-    BRAID_TRY(options.layout, parse_layout(arguments.layout));
+    BRAID_TRY(options.level, as_option(level_of(arguments.level)));
+    BRAID_TRY(options.layout, as_option(layout_named(arguments.layout)));
     if (!arguments.strip_size.empty()) {
         auto size = control::parse_size(arguments.strip_size);
         if (!size) return Refusal{fmt::format("--strip-size {}", size.error().text)};
@@ -205,17 +197,10 @@ Checked<Unit> make_files(const CreateArguments& arguments, const std::vector<Tar
 /// Everything that somebody might miss, by libblkid and by our own look at both ends.
 Checked<std::vector<std::string>> find_content(UringLoop& loop, const Target& target,
                                                const MemberImage& image) {
-    BRAID_TRY(std::vector<std::string> found, probe_content(target.path));
+    BRAID_TRY(std::vector<std::string> probed, probe_content(target.path));
     BRAID_TRY(const std::vector<std::string> ends,
               loop.run_until_done(find_signatures(*target.disk)));
-    if (found.empty()) found = ends;  // libblkid names them too, where it knows them
-    if (const auto member = describe_member(image)) {
-        std::erase_if(found, [](const std::string& text) {
-            return text.find("linux_raid_member") != std::string::npos;
-        });
-        found.insert(found.begin(), *member);
-    }
-    return found;
+    return content_of(image, std::move(probed), ends);
 }
 
 /// Refuses a member that holds anything that anybody might miss, unless that is `force`d.
@@ -229,9 +214,8 @@ Checked<Unit> look_at(UringLoop& loop, Target& target, const CreateArguments& ar
     if (arguments.force) return Unit{};
     BRAID_TRY(const std::vector<std::string> found, find_content(loop, target, image));
     if (found.empty()) return Unit{};
-    std::string all;
-    for (const std::string& text : found) all += (all.empty() ? "" : "; and ") + text;
-    return Refusal{fmt::format("{}: holds {}; if it may be lost, say --force", target.path, all)};
+    return Refusal{fmt::format("{}: holds {}; if it may be lost, say --force", target.path,
+                               text_of_content(found))};
 }
 
 Checked<Unit> open_and_look(UringLoop& loop, std::vector<Target>& targets,
@@ -250,46 +234,6 @@ Checked<Unit> open_and_look(UringLoop& loop, std::vector<Target>& targets,
 }
 
 // --- the plan, for people ---
-
-std::string_view words_of(InitialParity parity, bool future) {
-    switch (parity) {
-        case InitialParity::zeroed:
-            return future ? "true at once: the members will be zeroed"
-                          : "true: the members were zeroed";
-        case InitialParity::resynced:
-            return "made true by a resync, when the array is first served";
-        case InitialParity::assumed:
-            return "taken for true, as --assume-clean says";
-    }
-    return "";
-}
-
-void print_plan(const CreatePlan& plan, bool future) {
-    const Configuration& c = plan.configuration;
-    fmt::print("RAID-{}{}{} of {} members{}{}, strips of {}\n", static_cast<int>(c.level),
-               c.name.empty() ? "" : " ", c.name, c.member_count,
-               c.level == Level::raid5 ? ", " : "",
-               c.level == Level::raid5 ? text_of(c.layout) : "", size_text(c.strip_size));
-    if (!future) fmt::print("  array     {}\n", c.array.text());
-    fmt::print("  data      {} in {} stripes of {}\n", size_text(c.data_size()), c.stripes,
-               size_text(c.stripe_data_size()));
-    fmt::print("  begins    at byte {} ({}) of each member\n", c.members[0].data_offset,
-               size_text(c.members[0].data_offset));
-    fmt::print("  parity    {}\n", words_of(plan.parity, future));
-    for (const MemberRecord& member : c.members) {
-        const std::string what =
-            member.role ? fmt::format("member {}", raw(*member.role)) : "spare";
-        fmt::print("  {:<9} {}  {}\n", what, member.path, size_text(member.size));
-    }
-    for (const VolumeRecord& volume : c.volumes) {
-        fmt::print("  volume    {}  {}\n", volume.name, size_text(c.size_of(volume)));
-    }
-    const std::uint64_t used = c.volumes.empty() ? 0 : raw(c.volumes.back().end());
-    if (used < c.stripes) {
-        fmt::print("  free      {}\n", size_text((c.stripes - used) * c.stripe_data_size()));
-    }
-    for (const std::string& notice : plan.notices) fmt::print("  note      {}\n", notice);
-}
 
 void print_next_step(const CreatePlan& plan) {
     std::string paths;
@@ -327,7 +271,52 @@ Checked<Unit> carry_out(UringLoop& loop, const std::vector<Target>& targets,
         }));
 }
 
+// --- on a cluster that has no array yet ---
+
+constexpr long make_seconds_max = 24 * 3600;  // with disks that are zeroed, it may take its time
+
+Checked<Unit> check_for_cluster(const CreateArguments& arguments) {
+    if (!arguments.members.empty()) {
+        return Refusal{
+            "with --socket the members are those that the nodes of the cluster have opened, as "
+            "cluster.toml says: leave out the paths"};
+    }
+    if (!arguments.size.empty()) {
+        return Refusal{
+            "--size makes files for an array that is not a cluster's: the nodes have opened their "
+            "members already"};
+    }
+    return Unit{};
+}
+
+/// The server hears nothing of this command's time and paths.
+Checked<int> create_in_cluster(ControlClient& client, const CreateArguments& arguments) {
+    BRAID_CHECK(check_for_cluster(arguments));
+    CreateOrder order;
+    BRAID_TRY(order.options, parse_options(arguments));
+    order.spares = arguments.spares;
+    order.force = arguments.force;
+    order.force_placement = arguments.force_placement;
+    order.dry_run = arguments.dry_run;
+    BRAID_TRY(const nlohmann::json answer,
+              client.post("/v1/array", json_of(order), make_seconds_max));
+    const nlohmann::json* plan = object_in(answer, "plan");
+    if (plan == nullptr) {
+        return Refusal{"the server's answer has no plan: is it of another version of braid?"};
+    }
+    fmt::print("{}{}", plan_lines(*plan, arguments.dry_run), placement_lines(answer));
+    if (arguments.dry_run) {
+        fmt::print("nothing was written: this is a dry run\n");
+    } else {
+        fmt::print("the nodes begin to serve it: braid status --socket {}\n", arguments.socket);
+    }
+    return 0;
+}
+
 Checked<Unit> create(const CreateArguments& arguments) {
+    if (arguments.force_placement) {
+        return Refusal{"--force-placement is for an array of a cluster: say --socket, too"};
+    }
     BRAID_TRY(const CreateOptions options, parse_options(arguments));
     BRAID_TRY(const std::unique_ptr<UringLoop> loop, UringLoop::create());
     std::vector<Target> targets = targets_of(arguments);  // whose disks end before the loop
@@ -343,7 +332,7 @@ Checked<Unit> create(const CreateArguments& arguments) {
         BRAID_CHECK(open_and_look(*loop, targets, arguments));
     }
     BRAID_TRY(const CreatePlan plan, make_plan(options, targets, file_size));
-    print_plan(plan, arguments.dry_run);
+    fmt::print("{}", plan_lines(json_of(plan), arguments.dry_run));
     if (arguments.dry_run) {
         fmt::print("nothing was written: this is a dry run\n");
         return Unit{};
@@ -360,8 +349,12 @@ void add_create_command(CLI::App& app, int* exit_status) {
     auto arguments = std::make_shared<CreateArguments>();
     CLI::App* command = app.add_subcommand("create", "make an array of files or block devices");
     command->add_option("members", arguments->members, "the members, in the order of their roles")
-        ->required()
         ->type_name("PATH...");
+    command
+        ->add_option("--socket", arguments->socket,
+                     "of all members of a cluster: the control socket of one of its servers, which "
+                     "wait for an array")
+        ->type_name("PATH");
     command->add_option("--level", arguments->level, "4, 5 or 6")->required()->type_name("LEVEL");
     command
         ->add_option("--strip-size", arguments->strip_size,
@@ -396,8 +389,19 @@ void add_create_command(CLI::App& app, int* exit_status) {
     command->add_flag("--assume-clean", arguments->assume_clean,
                       "take parity for true as it is: neither zero the members nor resync");
     command->add_flag("--force", arguments->force, "although the members hold something");
+    command->add_flag("--force-placement", arguments->force_placement,
+                      "although the array of the cluster would not outlive each of its nodes");
     command->add_flag("--dry-run", arguments->dry_run, "say what would be done, and write nothing");
     command->callback([arguments, exit_status] {
+        if (!arguments->socket.empty()) {
+            *exit_status = with_server(arguments->socket, [&](ControlClient& client) {
+                return create_in_cluster(client, *arguments);
+            });
+            return;
+        }
+        if (arguments->members.empty()) {
+            throw CLI::RequiredError("without --socket, members");
+        }
         const auto result = create(*arguments);
         *exit_status = result ? 0 : refuse(result.error().text);
     });

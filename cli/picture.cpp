@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/fields.h"
+#include "cli/start_picture.h"
 
 namespace braid::cli {
 namespace {
@@ -387,6 +388,7 @@ std::string bad_line(const json& range) {
 }
 
 std::string draw_status(const json& status, const Style& style, std::size_t events_shown) {
+    if (const json* start = object_in(status, "start")) return draw_start(*start, style);
     std::string text = head(status, style);
     for (const json& member : list_in(status, "members"))
         text += member_line(status, member, style);

@@ -15,12 +15,12 @@
 
 #include "cli/offline.h"
 #include "cli/online_tools.h"
-#include "cli/probe.h"
 #include "cli/slot_text.h"
 #include "cli/text.h"
 #include "engine/base/os_error.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
+#include "engine/probe/probe.h"
 
 namespace braid::cli {
 namespace {

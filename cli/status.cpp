@@ -50,7 +50,7 @@ Checked<json> wait_for_events(ControlClient& client, std::uint64_t seen) {
 Checked<int> watch_terminal(ControlClient& client, const Style& style) {
     print("\x1b[2J");
     for (;;) {
-        BRAID_TRY(const json status, get_status(client));
+        BRAID_TRY(const json status, get_any_status(client));
         std::string picture = draw_status(status, style, events_watched) + "\n(Ctrl-C ends this)\n";
         for (std::size_t at = 0; (at = picture.find('\n', at)) != picture.npos; at += 4) {
             picture.insert(at, "\x1b[K");  // the rest of each line, which may have been longer
@@ -63,15 +63,23 @@ Checked<int> watch_terminal(ControlClient& client, const Style& style) {
 
 /// Into a pipe or a file: the picture once, then each event, and how far the tasks are.
 Checked<int> watch_lines(ControlClient& client, const Style& style) {
-    BRAID_TRY(json status, get_status(client));
+    BRAID_TRY(json status, get_any_status(client));
     print(draw_status(status, style, events_once));
     std::uint64_t seen = last_sequence(list_in(status, "events"));
     for (int round = 1;; ++round) {
         BRAID_TRY(const json events, wait_for_events(client, seen));
+        if (object_in(status, "start") !=
+            nullptr) {  // what it waits for, when that is something else
+            BRAID_TRY(json now, get_any_status(client));
+            if (now != status) print("\n" + draw_status(now, style, events_once));
+            status = std::move(now);
+            seen = last_sequence(list_in(status, "events"));
+            continue;
+        }
         for (const json& event : events) print(event_line(event, style) + "\n");
         seen = std::max(seen, last_sequence(events));
         if (round % 10 != 0) continue;
-        BRAID_TRY(status, get_status(client));
+        BRAID_TRY(status, get_any_status(client));
         for (const json& task : list_in(status, "tasks")) print(task_line(task, style) + "\n");
     }
 }
@@ -79,7 +87,7 @@ Checked<int> watch_lines(ControlClient& client, const Style& style) {
 /// A status in one line of JSON, every second and whenever something happens.
 Checked<int> watch_json(ControlClient& client) {
     for (;;) {
-        BRAID_TRY(const json status, get_status(client));
+        BRAID_TRY(const json status, get_any_status(client));
         print(one_line(status) + "\n");
         BRAID_TRY(const json events,
                   wait_for_events(client, last_sequence(list_in(status, "events"))));
@@ -95,7 +103,7 @@ Checked<int> watch(ControlClient& client, const StatusOptions& options, const St
 
 Checked<int> run(ControlClient& client, const StatusOptions& options) {
     const Style style = Style::of_stdout();
-    BRAID_TRY(const json status, get_status(client));
+    BRAID_TRY(const json status, get_any_status(client));
     if (options.watch) return watch(client, options, style);
     print(options.as_json ? readable(status) + "\n" : draw_status(status, style, events_once));
     return 0;

@@ -130,7 +130,7 @@ HttpError no_such_path(const ControlRequest& request) {
     return {404,
             fmt::format("there is no {}; try GET /v1/status, /v1/volumes, /v1/events, /v1/scrub, "
                         "/v1/intent, /v1/bad, or POST /v1/members, "
-                        "/v1/members/NAME/fail|remove|replace, /v1/scrub, /v1/intent, "
+                        "/v1/members/NAME/fail|remove|replace, /v1/scrub, /v1/intent, /v1/array, "
                         "/v1/volumes/NAME/reserve|release",
                         in_quotes(request.path)),
             ""};
@@ -263,6 +263,16 @@ Parsed parse_scrub(const ControlRequest& request) {
     return wrong_method(request, "GET, POST, DELETE");
 }
 
+Parsed parse_create(const ControlRequest& request) {
+    if (request.method != "POST") return wrong_method(request, "POST");
+    BRAID_CHECK(no_query(request));
+    const json body = json::parse(request.body, nullptr, false);
+    if (body.is_discarded()) return bad("the body is no JSON");
+    auto order = create_order_of(body);
+    if (!order) return bad(order.error().text);
+    return ControlCommand{CreateArray{std::move(order).value()}};
+}
+
 }  // namespace
 
 Result<ControlCommand, HttpError> parse_control(const ControlRequest& request) {
@@ -274,6 +284,7 @@ Result<ControlCommand, HttpError> parse_control(const ControlRequest& request) {
     if (path == "/v1/scrub") return parse_scrub(request);
     if (path == "/v1/intent") return parse_intent(request);
     if (path == "/v1/members") return parse_add(request);
+    if (path == "/v1/array") return parse_create(request);
     constexpr std::string_view members = "/v1/members/";
     if (path.starts_with(members)) {
         // A member's name may be a path, so the last slash counts.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/array.h"
+#include "engine/assembly/create_order.h"
 #include "engine/base/limits.h"
 #include "engine/base/result.h"
 
@@ -67,10 +68,14 @@ struct ReserveVolume {
 struct ReleaseVolume {
     std::string name;
 };
+/// For a cluster that waits for an array.
+struct CreateArray {
+    CreateOrder order;
+};
 using ControlCommand =
     std::variant<StatusQuery, VolumesQuery, ScrubQuery, EventsQuery, BadQuery, IntentQuery,
                  ChangeIntent, FailMember, RemoveMember, AddMember, ReplaceMember, StartScrub,
-                 StopScrub, ReserveVolume, ReleaseVolume>;
+                 StopScrub, ReserveVolume, ReleaseVolume, CreateArray>;
 
 struct HttpError {
     unsigned status{400};

@@ -254,6 +254,7 @@ json json_of(const NodeStatus& node, const Configuration& configuration) {
 json json_of(const ArrayStatus& status) {
     json value;
     value["version"] = BRAID_VERSION;
+    value["start"] = nullptr;
     value["array"] = array_json(status.configuration);
     value["health"] = braid::text_of(status.health);
     value["failure"] = status.failure;
@@ -287,6 +288,31 @@ json json_of(const ArrayStatus& status) {
     value["memory_bytes"] = status.memory_bytes;
     value["memory_bytes_max"] = status.memory_bytes_max;
     value["events"] = json_of(status.events);
+    return value;
+}
+
+json json_of(const cluster::StartStatus& status) {
+    json start;
+    start["cluster"] = status.cluster;
+    start["node"] = status.self;
+    start["master"] = status.master;
+    start["phase"] = cluster::text_of(status.phase);
+    start["why"] = status.why;
+    start["nodes"] = json::array();
+    for (const cluster::StartStatus::Node& node : status.nodes) {
+        start["nodes"].push_back({{"id", node.id},
+                                  {"addresses", node.addresses},
+                                  {"connected", node.connected},
+                                  {"since", node.since == 0 ? json(nullptr) : json(node.since)}});
+    }
+    json value;
+    value["version"] = BRAID_VERSION;
+    value["start"] = std::move(start);
+    value["array"] = nullptr;
+    value["health"] = nullptr;
+    for (const char* list : {"members", "tasks", "waits", "volumes", "events"}) {
+        value[list] = json::array();
+    }
     return value;
 }
 

@@ -7,11 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "cluster/node/start_status.h"
 #include "engine/status.h"
 
 namespace braid::control {
 
 nlohmann::json json_of(const ArrayStatus& status);
+/// Of a node of a cluster that does not serve yet: the same fields, as far as there are any without
+/// an array.
+nlohmann::json json_of(const cluster::StartStatus& status);
 nlohmann::json json_of(const WalkStatus& walk);
 nlohmann::json json_of(const WaitStatus& wait);
 nlohmann::json json_of(const ArrayEvent& event);

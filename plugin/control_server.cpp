@@ -194,10 +194,30 @@ bool ControlServer::enter() {
     return false;
 }
 
-Checked<Unit> ControlServer::start(Bridge& bridge, UringLoop& loop, EventHub& events) {
+void ControlServer::serve(Bridge& bridge, UringLoop& loop) {
+    const std::lock_guard lock(serving_);
     bridge_ = &bridge;
     loop_ = &loop;
+    serves_ = true;
+    serving_changed_.notify_all();
+}
+
+void ControlServer::refuse_orders() {
+    const std::lock_guard lock(serving_);
+    stopping_ = true;
+    serving_changed_.notify_all();
+}
+
+/// False: it ends before.
+bool ControlServer::wait_until_it_serves() {
+    std::unique_lock lock(serving_);
+    serving_changed_.wait(lock, [this] { return serves_ || stopping_; });
+    return serves_;
+}
+
+Checked<Unit> ControlServer::start(EventHub& events, StartDesk* desk) {
     events_ = &events;
+    desk_ = desk;
     daemon_ = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
                                    MHD_USE_POLL | MHD_USE_ITC,
                                0, nullptr, nullptr, on_request, this, MHD_OPTION_LISTEN_SOCKET,
@@ -213,7 +233,8 @@ Checked<Unit> ControlServer::start(Bridge& bridge, UringLoop& loop, EventHub& ev
 }
 
 void ControlServer::stop() {
-    stopping_ = ended_ = true;
+    ended_ = true;
+    refuse_orders();
     remove_path();
     if (daemon_ != nullptr) {
         MHD_stop_daemon(daemon_);  // closes the listening socket, too
@@ -250,7 +271,7 @@ ControlAnswer ControlServer::answer(const ControlRequest& request) {
         if (ended_ || (stopping_ && !is_question(command))) {
             return HttpError{503, "the array is being stopped", ""};
         }
-        return run(command);
+        return serves_ ? run(command) : run_waiting(command);
     };
     auto result = run_it();
     if (result) return {.body = std::move(result).value()};
@@ -303,8 +324,33 @@ Result<std::string, HttpError> answer_of(const Checked<Unit>& result) {
 
 }  // namespace
 
+/// While there is no array.
+Result<std::string, HttpError> ControlServer::run_waiting(const ControlCommand& command) {
+    if (const auto* query = std::get_if<EventsQuery>(&command)) return run_events(*query);
+    const auto waits =
+        desk_ != nullptr ? desk_->start_status() : Checked<cluster::StartStatus>(Refusal{""});
+    if (!waits) {  // the start is over, or as good as that
+        if (wait_until_it_serves()) return run(command);
+        return HttpError{503, "the server is being stopped", ""};
+    }
+    if (std::holds_alternative<StatusQuery>(command)) return dump(json_of(*waits));
+    if (const auto* create = std::get_if<CreateArray>(&command)) {
+        auto made = desk_->create(create->order);
+        if (!made) return error_of(made.error());
+        return dump(*made);
+    }
+    return HttpError{409, fmt::format("there is no array here yet: {}", waits->why), ""};
+}
+
 Result<std::string, HttpError> ControlServer::run(const ControlCommand& command) {
     if (std::holds_alternative<StatusQuery>(command)) return dump(json_of(status()));
+    if (std::holds_alternative<CreateArray>(command)) {
+        return HttpError{409,
+                         fmt::format("this server serves array {} already; another one takes "
+                                     "another server",
+                                     status().configuration.array.text()),
+                         ""};
+    }
     if (std::holds_alternative<VolumesQuery>(command)) {
         return dump({{"volumes", volumes_json(status())}});
     }

@@ -5,8 +5,12 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "cluster/node/start_status.h"
 #include "control/control_parse.h"
 #include "engine/base/result.h"
 #include "engine/io/uring_disk.h"
@@ -27,6 +31,15 @@ struct ControlAnswer {
     bool closes{false};   // the connection
 };
 
+/// What can be asked of a node that does not serve yet: any thread but the loop's. A refusal: it
+/// serves, or ends, or will in a moment.
+class StartDesk {
+  public:
+    virtual ~StartDesk() = default;
+    virtual Checked<cluster::StartStatus> start_status() = 0;
+    virtual Checked<nlohmann::json> create(CreateOrder order) = 0;
+};
+
 class ControlServer {
   public:
     ControlServer() = default;
@@ -36,10 +49,13 @@ class ControlServer {
 
     /// Makes the socket and listens; before the fork, since it changes the umask for a moment.
     Checked<Unit> bind(const std::string& path);
-    /// After the fork, when the array serves. All must live until stop().
-    Checked<Unit> start(Bridge& bridge, UringLoop& loop, EventHub& events);
+    /// After the fork. All must live until stop().
+    /// @param desk  of a node that waits until it serves; or null
+    Checked<Unit> start(EventHub& events, StartDesk* desk);
+    /// The array serves, and is asked from now on.
+    void serve(Bridge& bridge, UringLoop& loop);
     /// Orders are refused from now on; questions are answered until stop().
-    void refuse_orders() { stopping_ = true; }
+    void refuse_orders();
     /// Waits for the commands under way, ends the connections and removes the socket. Idempotent.
     void stop();
     /// For libmicrohttpd: whether a connection that begins is to be served; leave() if it was.
@@ -51,6 +67,8 @@ class ControlServer {
 
   private:
     Result<std::string, HttpError> run(const ControlCommand& command);
+    Result<std::string, HttpError> run_waiting(const ControlCommand& command);
+    bool wait_until_it_serves();
     Result<std::string, HttpError> run_events(const EventsQuery& query);
     Result<std::string, HttpError> run_add(const AddMember& command);
     Result<std::string, HttpError> run_replace(const ReplaceMember& command);
@@ -64,9 +82,13 @@ class ControlServer {
     std::uint64_t inode_{0};
     UniqueFd listener_;
     MHD_Daemon* daemon_{nullptr};
+    EventHub* events_{nullptr};
+    StartDesk* desk_{nullptr};
+    std::mutex serving_;  // for these two
+    std::condition_variable serving_changed_;
+    std::atomic<bool> serves_{false};  // then these two stay as they are
     Bridge* bridge_{nullptr};
     UringLoop* loop_{nullptr};
-    EventHub* events_{nullptr};
     std::atomic<int> connections_{0};
     std::atomic<bool> stopping_{false};
     std::atomic<bool> ended_{false};

@@ -7,12 +7,14 @@
 
 #include <cerrno>
 #include <future>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "cluster/config/config_file.h"
 #include "engine/assembly/assembly.h"
 #include "engine/base/os_error.h"
 #include "parity/kernels.h"
+#include "plugin/probe_beside.h"
 
 namespace braid::plugin {
 namespace {
@@ -28,6 +30,10 @@ std::string text_of_unregistered(const Error& error, std::size_t size) {
             : std::string());
 }
 Task<Configuration> configuration_task(Array* array) { co_return array->configuration(); }
+Task<void> join_task(TaskGroup* tasks) { co_await tasks->join(); }
+Task<Checked<cluster::StartStatus>> start_status_task(cluster::ClusterNode* node) {
+    co_return node->start_status();
+}
 
 }  // namespace
 
@@ -136,7 +142,8 @@ Checked<Unit> Server::start() {
         result = find_exports(
             bridge_->run_on_loop([](Array& array) { return configuration_task(&array); }));
     }
-    if (result && control_) result = control_->start(*bridge_, *loop_, events_);
+    if (result && control_ && !cluster_) result = control_->start(events_, nullptr);
+    if (result && control_) control_->serve(*bridge_, *loop_);
     if (!result) stop();
     return result;
 }
@@ -151,6 +158,8 @@ void Server::run_loop(std::function<void(Checked<Unit>)> started) {
     }
     bridge_.reset();
     if (node_) loop_->run_until_done(node_->stop());
+    if (asks_) loop_->run_until_done(join_task(asks_.get()));
+    asks_.reset();
     array_.reset();
     node_.reset();
     net_.reset();
@@ -186,18 +195,74 @@ Checked<std::unique_ptr<Array>> Server::open_node(std::vector<std::unique_ptr<Di
         draw() | 1,
         draw(),
         std::move(options),
-        [this](Severity severity, const std::string& text) { log_(severity, text); }};
+        [this](Severity severity, const std::string& text) { log_(severity, text); },
+        [this](std::string path) { return probe_beside(loop_.get(), std::move(path)); }};
     node_ = std::make_unique<cluster::ClusterNode>(std::move(setup));
     for (auto& disk : disks) node_->put_disk(std::move(disk));
-    {
-        const std::lock_guard lock(cancelling_);
-        if (cancelled_) return Refusal{"told to stop before it began"};
-        waiting_for_nodes_ = true;
-    }
+    BRAID_CHECK(begin_asking());
     auto opened = loop_->run_until_done(node_->start());
-    const std::lock_guard lock(cancelling_);
-    waiting_for_nodes_ = false;
+    end_asking();
     return opened;
+}
+
+/// From now on the node can be asked, and told to stop.
+Checked<Unit> Server::begin_asking() {
+    asks_ = std::make_unique<TaskGroup>(loop_->ready());
+    {
+        const std::lock_guard lock(asking_);
+        if (cancelled_) return Refusal{"told to stop before it began"};
+        node_starts_ = true;
+    }
+    if (!control_) return Unit{};
+    auto started = control_->start(events_, this);
+    if (!started) end_asking();
+    return started;
+}
+
+/// What was asked before finds the node: the loop takes all that was posted before it ends.
+void Server::end_asking() {
+    const std::lock_guard lock(asking_);
+    node_starts_ = false;
+}
+
+/// Any thread but the loop's. Refused: the start is over, or has not begun.
+template <class T>
+Checked<T> Server::ask_node(std::function<Task<Checked<T>>(cluster::ClusterNode*)> ask) {
+    struct Order : Message {
+        Server* server{nullptr};
+        std::function<Task<Checked<T>>(cluster::ClusterNode*)>* ask{nullptr};
+        std::optional<Checked<T>> result;
+        std::binary_semaphore done{0};
+    };
+    struct Run {
+        static Task<void> task(Task<Checked<T>> task, Order* order) {
+            order->result.emplace(co_await task);
+            order->done.release();  // the last thing: the order's life ends now
+        }
+    };
+    Order order;
+    order.server = this;
+    order.ask = &ask;
+    order.run = [](Message& message) {
+        auto& self = static_cast<Order&>(message);
+        self.server->asks_->spawn(Run::task((*self.ask)(self.server->node_.get()), &self));
+    };
+    {
+        const std::lock_guard lock(asking_);
+        if (!node_starts_) return Refusal{"the start is over", RefusalCode::busy};
+        loop_->post(order);
+    }
+    order.done.acquire();
+    return std::move(*order.result);
+}
+
+Checked<cluster::StartStatus> Server::start_status() {
+    return ask_node<cluster::StartStatus>(start_status_task);
+}
+
+Checked<nlohmann::json> Server::create(CreateOrder order) {
+    return ask_node<nlohmann::json>(
+        [&order](cluster::ClusterNode* node) { return node->create(std::move(order)); });
 }
 
 /// Nobody waits for the order: the loop may be about to have no need of it.
@@ -205,9 +270,9 @@ void Server::cancel_start() {
     struct Order : Message {
         Server* server{nullptr};
     };
-    const std::lock_guard lock(cancelling_);
+    const std::lock_guard lock(asking_);
     cancelled_ = true;
-    if (!waiting_for_nodes_) return;
+    if (!node_starts_) return;
     auto* order = new Order;
     order->server = this;
     order->run = [](Message& message) {

@@ -33,15 +33,15 @@ struct Export {
     std::uint64_t size{0};
 };
 
-class Server {
+class Server final : private StartDesk {
   public:
     using Log = std::function<void(Severity, const std::string&)>;
 
     /// Before the fork: opens and locks the members and looks whether they make an array.
     static Checked<std::unique_ptr<Server>> prepare(Parameters parameters, Log log);
-    ~Server();
+    ~Server() override;
     /// After the fork: starts the loop, opens the array, and returns when it serves; in a cluster
-    /// that is when all of its nodes are there.
+    /// that is when all of its nodes are there. Until then the control socket tells what it waits for.
     Checked<Unit> start();
     /// Any thread: start() does not wait for other nodes any more.
     void cancel_start();
@@ -74,17 +74,24 @@ class Server {
     Checked<Unit> open_array();
     Checked<std::unique_ptr<Array>> open_node(std::vector<std::unique_ptr<Disk>> disks,
                                               ArrayOptions options);
+    Checked<Unit> begin_asking();
+    void end_asking();
     ArrayOptions array_options();
     void stop_array();
     void run_loop(std::function<void(Checked<Unit>)> started);
     void run_log();
+    // StartDesk
+    Checked<cluster::StartStatus> start_status() override;
+    Checked<nlohmann::json> create(CreateOrder order) override;
+    template <class T>
+    Checked<T> ask_node(std::function<Task<Checked<T>>(cluster::ClusterNode*)> ask);
     Checked<Unit> find_exports(const Configuration& configuration);
 
     Parameters parameters_;
     std::optional<cluster::ClusterConfig> cluster_;
     std::optional<cluster::ClusterKey> key_;
-    std::mutex cancelling_;  // for these two
-    bool waiting_for_nodes_{false};
+    std::mutex asking_;        // for these two
+    bool node_starts_{false};  // messages to the loop find the node, or find that it ends
     bool cancelled_{false};
     Log log_;
     std::vector<MemberFile> files_;
@@ -94,6 +101,7 @@ class Server {
     std::unique_ptr<UringLoop> loop_;
     std::unique_ptr<UringNet> net_;               // of a cluster's node
     std::unique_ptr<cluster::ClusterNode> node_;  // it outlives its array
+    std::unique_ptr<TaskGroup> asks_;             // of the node, while it starts
     std::unique_ptr<Array> array_;
     std::unique_ptr<Bridge> bridge_;
     bool serves_{false};

@@ -14,6 +14,7 @@
 #include "cluster/node/own_disk.h"
 #include "cluster/node/served_array.h"
 #include "cluster/node/told_status.h"
+#include "engine/assembly/content.h"
 #include "engine/base/limits.h"
 #include "engine/base/os_error.h"
 #include "engine/metadata/config_check.h"
@@ -44,7 +45,8 @@ ClusterNode::ClusterNode(Setup setup)
     : setup_(std::move(setup)),
       tasks_(setup_.ready),
       talk_(setup_.ready, *this),
-      disks_(setup_.ready, fence_) {
+      disks_(setup_.ready, fence_),
+      new_uuids_(setup_.seed ^ setup_.boot) {
     for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
     setup_.array.node = setup_.self;
     Bus::Setup bus{setup_.ready,
@@ -94,6 +96,8 @@ std::vector<std::uint32_t> ClusterNode::others() const {
 void ClusterNode::connected(std::uint32_t node) {
     here_.insert(node);
     here_changed_.set();
+    changed_at_[node] = setup_.clock.wall_seconds();
+    if (is_master() && !rows_) tell_phase(node);
     if (const auto at = watching_.find(node); at != watching_.end()) at->second->cancel();
     log(Severity::info, fmt::format("{} is connected", name_of(node)));
 }
@@ -102,15 +106,21 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     here_.erase(node);
     here_changed_.set();
     away_since_[node] = setup_.clock.now();
+    changed_at_[node] = setup_.clock.wall_seconds();
     if (ended_ || !gone_.empty()) bus_->session(node).give_up();
     if (stopping_ || ended_) return;
     log(Severity::warning, fmt::format("the connection to {} is over{}{}", name_of(node),
                                        why.empty() ? "" : ": ", why));
-    if (rows_ || opening_) tasks_.spawn(watch(node));
+    if (rows_ || opening_) return tasks_.spawn(watch(node));
+    tasks_.spawn(say_who_is_missing());
 }
 
 void ClusterNode::restarted(std::uint32_t node) {
-    if (rows_ || opening_) gone(node, "has begun anew, and lost what it had in memory");
+    ++restarts_;
+    if (rows_ || opening_) return gone(node, "has begun anew, and lost what it had in memory");
+    if (node == master_) phase_ = StartPhase::looking;
+    // Its members may be others now.
+    if (is_master() && phase_ == StartPhase::array) phase_ = StartPhase::looking;
 }
 
 void ClusterNode::refused(const std::string& why) { log(Severity::warning, why); }
@@ -118,7 +128,7 @@ void ClusterNode::refused(const std::string& why) { log(Severity::warning, why);
 /// Network trouble that passes is nobody's fault. One watches while it is away, however often.
 Task<void> ClusterNode::watch(std::uint32_t node) {
     if (watching_.contains(node)) co_return;
-    while (!here_.contains(node) && !stopping_ && !ended_) {
+    while (!here_.contains(node) && !stopping_ && !ended_ && (rows_ || opening_)) {
         const Nanos end{away_since_[node].value + patience.value};
         if (setup_.clock.now() >= end) {
             gone(node, fmt::format("cannot be reached for {} s", patience.value / 1'000'000'000));
@@ -493,6 +503,7 @@ std::string ClusterNode::missing_nodes() const {
 }
 
 Task<void> ClusterNode::say_who_is_missing() {
+    if (saying_ != nullptr) co_return;
     for (Nanos pause = seconds(10); !cancelled_ && !stopping_ && !rows_ && !missing_nodes().empty();
          pause = seconds(60)) {
         log(Severity::info, "waits for " + missing_nodes());
@@ -505,8 +516,10 @@ Task<void> ClusterNode::say_who_is_missing() {
 
 Task<Checked<Unit>> ClusterNode::wait_for_nodes() {
     while (here_.size() != others().size() && !cancelled_) co_await here_changed_.next();
-    if (cancelled_) co_return Refusal{"told to stop while it waited for " + missing_nodes()};
-    co_return Unit{};
+    if (!cancelled_) co_return Unit{};
+    const std::string missing = missing_nodes();
+    co_return Refusal{missing.empty() ? std::string("told to stop before it began")
+                                      : "told to stop while it waited for " + missing};
 }
 
 bool ClusterNode::cancel_start() {
@@ -525,19 +538,20 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::start() {
             "without config=, with all of its members",
             RefusalCode::invalid};
     }
+    for (const std::uint32_t node : others()) changed_at_[node] = setup_.clock.wall_seconds();
     BRAID_CO_CHECK(co_await bus_->start());
     tasks_.spawn(say_who_is_missing());
     if (is_master()) co_return co_await begin_master();
     co_return co_await begin_slave();
 }
 
-/// False: a node has gone meanwhile.
+/// False: a node has left meanwhile.
 Task<Checked<bool>> ClusterNode::gather_disks(std::vector<std::unique_ptr<Disk>>* disks) {
     for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
         disks->push_back(give(shelf_[number], {setup_.self, number}));
     }
     for (const std::uint32_t node : others()) {
-        const Checked<Words> answer = co_await talk_.ask(node, asking("inventory"));
+        const Checked<Words> answer = co_await ask_while_here(node, asking("inventory"));
         if (!answer && answer.error().code == RefusalCode::busy) co_return false;
         if (!answer) co_return Refusal{name_of(node) + ": " + answer.error().text};
         WordFields fields(*answer);
@@ -551,18 +565,56 @@ Task<Checked<bool>> ClusterNode::gather_disks(std::vector<std::unique_ptr<Disk>>
     co_return true;
 }
 
+namespace {
+
+/// There are some, and nothing on any of them looks like an array's metadata. What cannot be read
+/// may be.
+Task<bool> all_blank(ReadyQueue& ready, Clock& clock, std::vector<Disk*> disks) {
+    if (disks.empty()) co_return false;
+    const std::vector<MemberImage> images =
+        co_await read_member_images(ready, clock, std::move(disks));
+    co_return std::ranges::all_of(images, is_blank);
+}
+
+std::vector<Disk*> pointers_to(const std::vector<std::unique_ptr<Disk>>& disks) {
+    std::vector<Disk*> pointers;
+    for (const auto& disk : disks) pointers.push_back(disk.get());
+    return pointers;
+}
+
+}  // namespace
+
 Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_master() {
     std::vector<std::unique_ptr<Disk>> disks;
+    for (;;) {
+        BRAID_CO_CHECK(co_await gather_all(&disks));
+        if (!co_await all_blank(setup_.ready, setup_.clock, pointers_to(disks))) break;
+        // The next round needs them: nobody is told to close them.
+        places_.clear();
+        disks.clear();
+        BRAID_CO_CHECK(co_await wait_for_array());
+    }
+    co_return co_await open_array(std::move(disks));
+}
+
+/// Those of all nodes, which are here: what is read of disks from now on has to be of all of them.
+Task<Checked<Unit>> ClusterNode::gather_all(std::vector<std::unique_ptr<Disk>>* disks) {
     for (bool gathered = false; !gathered;) {
         BRAID_CO_CHECK(co_await wait_for_nodes());
-        opening_ = true;  // what is read of disks from now on has to be of all of them
-        disks.clear();
-        const Checked<bool> result = co_await gather_disks(&disks);
+        if (here_.size() != others().size()) continue;  // one has left in this moment
+        opening_ = true;
+        disks->clear();
+        const Checked<bool> result = co_await gather_disks(disks);
         // The next try, or the next start, needs them: nobody is told to close them.
         if (!result || !*result || !gone_.empty()) places_.clear();
         BRAID_CO_TRY(gathered, result);
         if (!gone_.empty()) co_return Refusal{"a node left as the array began; start it again"};
     }
+    co_return Unit{};
+}
+
+Task<Checked<std::unique_ptr<Array>>> ClusterNode::open_array(
+    std::vector<std::unique_ptr<Disk>> disks) {
     ArrayOptions options = setup_.array;
     options.nodes = this;
     options.on_event = [this](const ArrayEvent& event) {

@@ -26,8 +26,11 @@
 #include "cluster/homes/node_homes.h"
 #include "cluster/homes/remote_disk.h"
 #include "cluster/homes/remote_home.h"
+#include "cluster/node/start_status.h"
 #include "cluster/reservations/reservations.h"
 #include "engine/array.h"
+#include "engine/assembly/create_order.h"
+#include "engine/base/rng.h"
 #include "engine/local/nodes.h"
 
 namespace braid::cluster {
@@ -52,6 +55,9 @@ class ClusterNode final : private BusListener,
         std::uint64_t seed{0};
         ArrayOptions array;  // of the array; node and nodes are filled in
         std::function<void(Severity, std::string)> log;  // before there is an array, and beside it
+        /// What is on one of this node's disks, as far as their own bytes do not tell Disk's users:
+        /// engine/probe/probe.h. None: nothing.
+        std::function<Task<Checked<std::vector<std::string>>>(std::string path)> probe{};
     };
     /// How long another node may be away before it counts as gone.
     static constexpr Nanos patience = seconds(10);
@@ -70,6 +76,12 @@ class ClusterNode final : private BusListener,
     Task<Checked<std::unique_ptr<Array>>> start();
     /// start() gives up, with Refusal; nothing has begun. False: it has.
     bool cancel_start();
+    /// What start() waits for.
+    StartStatus start_status() const;
+    /// While start() waits for an array: makes it of all nodes' members. Refused: it does not wait
+    /// for that, a member holds something, or what plan_create() and create_array() refuse.
+    /// @return  "made", "plan" (json_of(CreatePlan)), "nodes": what the death of each means
+    Task<Checked<Words>> create(CreateOrder order);
     /// After the array's stop() and its end, or a start that was refused.
     Task<void> stop();
     /// A crash in the simulator: everything ends where it stands. The array goes next, and this.
@@ -146,6 +158,27 @@ class ClusterNode final : private BusListener,
     Task<Checked<std::unique_ptr<Array>>> begin_slave();
     Task<Checked<bool>> gather_disks(std::vector<std::unique_ptr<Disk>>* disks);
 
+    // cluster_node_create.cpp: before there is an array
+    struct Pending;
+    struct NewMembers;
+    Task<Checked<std::unique_ptr<Array>>> open_array(std::vector<std::unique_ptr<Disk>> disks);
+    Task<Checked<Unit>> gather_all(std::vector<std::unique_ptr<Disk>>* disks);
+    Task<Checked<Unit>> wait_for_array();
+    Task<void> carry_out_create();
+    Task<Checked<Words>> ask_while_here(std::uint32_t node, Words words);
+    Task<void> keep_answer(std::uint32_t node, Words words,
+                           std::shared_ptr<std::optional<Checked<Words>>> answer);
+    Task<Checked<Words>> create_on(NewMembers* members, const CreateOrder* order);
+    Task<Checked<Unit>> look_at_members(NewMembers* members, bool force);
+    Task<Checked<Words>> look_here(bool force);
+    Task<std::string> why_not_usable(std::shared_ptr<Disk> disk, bool force);
+    Checked<Words> words_of_places(const NewMembers& members, const CreatePlan& plan,
+                                   bool force) const;
+    void begin_phase(StartPhase phase);
+    void tell_phase(std::uint32_t node);
+    void set_phase(StartPhase phase);
+    Refusal does_not_wait_for_array() const;
+
     std::uint32_t shelve(std::shared_ptr<Disk> disk);
     void close_disk(std::uint32_t number);
     /// On the master, for the array.
@@ -195,6 +228,13 @@ class ClusterNode final : private BusListener,
     Event here_changed_;
     Timer* saying_{nullptr};
     std::map<std::uint32_t, Nanos> away_since_;
+    std::map<std::uint32_t, std::uint64_t> changed_at_;  // connected, or not: wall seconds
+    StartPhase phase_{StartPhase::looking};              // when all are here, as the master says
+    Pending* pending_{nullptr};                          // the order to make the array
+    std::uint64_t restarts_{0};                          // of other nodes, that this one saw
+    std::uint64_t zeroed_{0};                            // bytes, by that order
+    std::uint64_t to_zero_{0};
+    Rng new_uuids_;
     std::map<std::uint32_t, Timer*> watching_;
     std::set<std::uint32_t> gone_;
     bool cancelled_{false};

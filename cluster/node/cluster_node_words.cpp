@@ -85,6 +85,12 @@ Task<Checked<Words>> ClusterNode::asked_by_slave(std::uint32_t from, const Words
     WordFields fields(words);
     const std::string what = fields.text("ask");
     BRAID_CO_CHECK(fields.check());
+    if (what == "create") {
+        const Words* about = fields.object("order");
+        BRAID_CO_CHECK(fields.check());
+        BRAID_CO_TRY(CreateOrder order, create_order_of(*about));
+        co_return co_await create(std::move(order));
+    }
     if (decider_ == nullptr) co_return Refusal{"there is no array yet"};
     if (what == "true") {
         co_return take_true_rows(serving_->members(), rows_->geometry, words);
@@ -162,6 +168,11 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
         Words inventory;
         inventory["disks"] = std::move(disks);
         co_return inventory;
+    }
+    if (what == "look") {
+        const bool force = fields.flag("force");
+        BRAID_CO_CHECK(fields.check());
+        co_return co_await look_here(force);
     }
     if (what == "refuse") {
         refused_ = Refusal{fmt::format("{}: {}", name_of(master_), fields.text("why"))};
@@ -251,6 +262,15 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         serving_ = &served_->serving();
         rows_->homes->bind(serving_->members());
         make_reservations(served_->configuration());
+        co_return Unit{};
+    }
+    if (what == "start") {
+        const std::string phase = fields.text("phase");
+        BRAID_CO_CHECK(fields.check());
+        for (const StartPhase one :
+             {StartPhase::looking, StartPhase::array, StartPhase::creating}) {
+            if (!rows_ && phase == text_of(one)) set_phase(one);
+        }
         co_return Unit{};
     }
     if (what == "dismissed") {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "cli/plan_picture.h"
+
 namespace braid::cli {
 namespace {
 
@@ -294,6 +296,57 @@ TEST(Picture, SaysWhatIsNotWell) {
     status["members"][4]["in_flight"] = 1u;
     EXPECT_NE(draw_status(status, plain, 0).find("stopping: waits for I/O of member 1, a spare"),
               std::string::npos);
+}
+
+TEST(Picture, ANodeThatWaitsSaysForWhat) {
+    const json status = json::parse(R"json({"array": null, "health": null, "members": [],
+        "tasks": [], "waits": [], "volumes": [], "events": [],
+        "start": {"cluster": "vault\u001b", "node": 1, "master": 3, "phase": "nodes",
+                  "why": "waits for node 2 (10.0.0.2:10810)",
+                  "nodes": [{"id": 1, "addresses": ["10.0.0.1:10810"], "connected": true,
+                             "since": null},
+                            {"id": 2, "addresses": ["10.0.0.2:10810", "x:1"], "connected": false,
+                             "since": 1000000000},
+                            {"id": 3, "addresses": [7], "connected": true,
+                             "since": 1000000000}]}})json");
+    const std::string text = draw_status(status, plain, 5);
+    EXPECT_NE(text.find("vault?: node 1 of a cluster of 3 nodes, serves nothing yet\n"
+                        "waits for node 2 (10.0.0.2:10810)\n\nnodes\n"),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find("   2  not connected since 2001-09-"), std::string::npos) << text;
+    EXPECT_NE(text.find("  10.0.0.2:10810, x:1\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("   3  connected since 2001-09-"), std::string::npos) << text;
+    EXPECT_NE(text.find("(decides about the array)\n"), std::string::npos) << text;
+    EXPECT_FALSE(draw_status(json::parse(R"({"start": {}})"), plain, 5).empty());
+}
+
+TEST(Picture, ThePlanOfAnArray) {
+    const json answer = json::parse(R"({"made": true, "plan": {"array": "u-u", "name": "kit",
+        "level": 5, "layout": "left-symmetric", "member_count": 3, "strip_size": 65536,
+        "stripes": 10, "stripe_size": 131072, "data_size": 1572864, "data_offset": 4194304,
+        "parity": "zeroed",
+        "members": [{"role": 0, "path": "node1:/a", "size": 4096},
+                    {"role": null, "path": "b", "size": 1}],
+        "volumes": [{"name": "data", "size": 1572864}], "free": 0, "notices": ["small"]},
+        "nodes": [{"id": 1, "text": "member 0: it is so"}, {"id": 2, "text": "no member"}]})");
+    const std::string future = plan_lines(answer["plan"], true);
+    EXPECT_EQ(future.find("u-u"), std::string::npos) << "it has none yet";
+    EXPECT_NE(future.find("true at once: the members will be zeroed"), std::string::npos) << future;
+    EXPECT_EQ(plan_lines(answer["plan"], false),
+              "RAID-5 kit of 3 members, left-symmetric, strips of 64 KiB\n"
+              "  array     u-u\n"
+              "  data      1.5 MiB in 10 stripes of 128 KiB\n"
+              "  begins    at byte 4194304 (4 MiB) of each member\n"
+              "  parity    true: the members were zeroed\n"
+              "  member 0  node1:/a  4 KiB\n"
+              "  spare     b  1 bytes\n"
+              "  volume    data  1.5 MiB\n"
+              "  note      small\n");
+    EXPECT_NE(
+        placement_lines(answer).find("  node 1    member 0: it is so\n  node 2    no member\n"),
+        std::string::npos);
+    EXPECT_EQ(placement_lines(json::object()), "");
 }
 
 TEST(Picture, ReadonlyIsNotMistakenForOff) {

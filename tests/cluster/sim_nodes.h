@@ -28,6 +28,7 @@ struct SimNodesOptions {
     std::uint64_t strip_size{16u << 10};
     std::uint64_t stripes{8};
     bool zero_fast{true};  // else a new array has a resync to do
+    bool made{true};       // else there is no array yet
     SimNetShape net{};
     bool exclusive{false};  // the volume, "data"
 };
@@ -40,7 +41,7 @@ class SimNodes {
         : options_(options), loop_(options.seed), network_(loop_, options.net) {
         loop_.let_events_interrupt();
         for (std::uint32_t i = 0; i != options_.members; ++i) platters_.push_back(make_platter());
-        create();
+        if (options_.made) create();
         nodes_.resize(options_.nodes);
     }
     ~SimNodes() { lose_power(); }
@@ -73,10 +74,23 @@ class SimNodes {
     /// All nodes at once, in any order; until each serves.
     void start() {
         for (std::uint32_t i = 0; i != options_.nodes; ++i) begin(i);
+        wait_until_all_serve();
+    }
+    void wait_until_all_serve() {
         for (const auto& node : nodes_) {
             while (!node->over) ASSERT_TRUE(loop_.step());
             ASSERT_TRUE(node->array != nullptr) << node->refusal;
         }
+        geometry_ = Geometry::of(nodes_[0]->array->configuration());
+    }
+    /// A node's server is told to stop before it serves, and ends.
+    void cancel(std::uint32_t node) {
+        EXPECT_TRUE(nodes_[node]->node->cancel_start());
+        run_until([&] { return nodes_[node]->over; }, "it does not wait any more");
+        EXPECT_FALSE(nodes_[node]->array);
+        loop_.tasks().spawn(run_stop(nodes_[node].get()));
+        run_until([&] { return nodes_[node]->stopped; }, "the server ends");
+        nodes_[node].reset();
     }
     /// One server has all members, until it has lost this one and is stopped.
     void lose_alone(std::uint32_t member) {

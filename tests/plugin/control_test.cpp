@@ -6,11 +6,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cctype>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "control/status_json.h"
 #include "engine/base/limits.h"
@@ -36,6 +38,35 @@ T expect(const Result<ControlCommand, HttpError>& parsed) {
     EXPECT_TRUE(parsed.has_value()) << (parsed ? "" : parsed.error().text);
     EXPECT_TRUE(parsed && std::holds_alternative<T>(*parsed));
     return parsed && std::holds_alternative<T>(*parsed) ? std::get<T>(*parsed) : T{};
+}
+
+TEST(ControlParse, AnOrderToMakeAnArray) {
+    const auto order = expect<CreateArray>(parse("POST", "/v1/array", R"({"level": 5,
+        "layout": "ra", "strip_size": 131072, "name": "kit", "spares": ["node1:/dev/sdx"],
+        "volumes": [{"name": "a", "size": 4096}], "data_offset": 8388608, "assume_clean": true,
+        "force": true, "force_placement": true, "dry_run": true})"))
+                           .order;
+    EXPECT_EQ(order.options.level, Level::raid5);
+    EXPECT_EQ(order.options.layout, Layout::right_asymmetric);
+    EXPECT_EQ(order.options.strip_size, 131072u);
+    ASSERT_EQ(order.options.volumes.size(), 1u);
+    EXPECT_EQ(order.options.volumes[0].size, 4096u);
+    EXPECT_EQ(order.spares, (std::vector<std::string>{"node1:/dev/sdx"}));
+    EXPECT_TRUE(order.options.assume_clean && order.force && order.force_placement);
+    // As it goes on to another node, it is the same.
+    EXPECT_EQ(json_of(*create_order_of(json_of(order))), json_of(order));
+    const auto least = expect<CreateArray>(parse("POST", "/v1/array", R"({"level": 6})")).order;
+    EXPECT_FALSE(least.force || least.force_placement || least.dry_run);
+    EXPECT_EQ(json_of(*create_order_of(json_of(least))), json_of(least));
+    EXPECT_EQ(status_of("GET", "/v1/array"), 405u);
+    for (const char* body :
+         {"", "[]", "{", "{}", R"({"level": "6"})", R"({"level": 1})", R"({"level": 6, "x": 1})",
+          R"({"level": 6, "force": 1})", R"({"level": 6, "spares": "x"})",
+          R"({"level": 6, "spares": [1]})", R"({"level": 6, "volumes": [{"name": 1}]})",
+          R"({"level": 6, "volumes": [{"name": "a", "size": 1, "x": 2}]})",
+          R"({"level": 6, "layout": "round"})", R"({"level": 6, "strip_size": -1})"}) {
+        EXPECT_EQ(status_of("POST", "/v1/array", body), 400u) << body;
+    }
 }
 
 TEST(ControlParse, Commands) {
@@ -295,7 +326,8 @@ class ControlServerTest : public testing::Test {
     }
     void start() {
         ASSERT_TRUE(control_.bind(path_));
-        ASSERT_TRUE(control_.start(bridge_, server_.loop(), events_));
+        ASSERT_TRUE(control_.start(events_, nullptr));
+        control_.serve(bridge_, server_.loop());
     }
     /// Sends bytes, returns all that comes until the server hangs up.
     std::string exchange(const std::string& bytes) const {
@@ -358,6 +390,80 @@ TEST_F(ControlServerTest, AnswersOverHttp) {
     EXPECT_NE(lstat(path_.c_str(), &status), 0) << "the socket is still there";
 }
 
+/// A node that waits for another one, and then for an array.
+class FakeDesk final : public StartDesk {
+  public:
+    Checked<cluster::StartStatus> start_status() override {
+        if (over) return Refusal{"it is over", RefusalCode::busy};
+        cluster::StartStatus status;
+        status.cluster = "vault";
+        status.self = 1;
+        status.master = 2;
+        status.why = "waits for node 2 (10.0.0.2:10810)";
+        status.nodes = {{1, {"10.0.0.1:10810"}, true, 0}, {2, {"10.0.0.2:10810"}, false, 1234}};
+        return status;
+    }
+    Checked<nlohmann::json> create(CreateOrder order) override {
+        orders.push_back(json_of(order));
+        if (!order.force) return Refusal{"node2:/dev/sdb: holds a file system (ext4)"};
+        return json{{"made", true}};
+    }
+    std::atomic<bool> over{false};
+    std::vector<json> orders;
+};
+
+TEST_F(ControlServerTest, ANodeThatWaitsSaysForWhat) {
+    FakeDesk desk;
+    ASSERT_TRUE(control_.bind(path_));
+    ASSERT_TRUE(control_.start(events_, &desk));
+    const json status = json::parse(control_.answer({"GET", "/v1/status", {}, ""}).body);
+    EXPECT_TRUE(status["array"].is_null());
+    EXPECT_EQ(status["start"]["phase"], "nodes");
+    EXPECT_EQ(status["start"]["nodes"][1]["since"], 1234);
+    EXPECT_TRUE(status["start"]["nodes"][0]["since"].is_null());
+    for (const char* list : {"members", "tasks", "volumes", "events"}) {
+        EXPECT_EQ(status[list], json::array());
+    }
+    for (const char* question : {"/v1/scrub", "/v1/volumes", "/v1/intent", "/v1/bad"}) {
+        const ControlAnswer answer = control_.answer({"GET", question, {}, ""});
+        EXPECT_EQ(answer.status, 409u) << question;
+        EXPECT_NE(answer.body.find("waits for node 2"), std::string::npos) << answer.body;
+    }
+    EXPECT_EQ(control_.answer({"POST", "/v1/scrub", {}, "{}"}).status, 409u);
+    EXPECT_NE(ask("GET /v1/events").find("HTTP/1.1 200"), std::string::npos);
+    EXPECT_EQ(control_.answer({"POST", "/v1/array", {}, R"({"level": 7})"}).status, 400u);
+    EXPECT_EQ(control_.answer({"POST", "/v1/array", {}, R"({"level": 6})"}).status, 409u);
+    const ControlAnswer made =
+        control_.answer({"POST", "/v1/array", {}, R"({"level": 6, "force": true})"});
+    EXPECT_EQ(made.status, 200u) << made.body;
+    EXPECT_EQ(desk.orders.size(), 2u);
+    EXPECT_TRUE(server_.array().orders.empty());
+
+    // Between the start's end and the array's first answer a question waits.
+    desk.over = true;
+    std::thread asks([this] {
+        EXPECT_NE(ask("GET /v1/status").find("\"health\": \"degraded\""), std::string::npos);
+    });
+    control_.serve(bridge_, server_.loop());
+    asks.join();
+    EXPECT_TRUE(
+        json::parse(control_.answer({"GET", "/v1/status", {}, ""}).body)["start"].is_null());
+    const ControlAnswer late = control_.answer({"POST", "/v1/array", {}, R"({"level": 6})"});
+    EXPECT_EQ(late.status, 409u);
+    EXPECT_NE(late.body.find("already"), std::string::npos) << late.body;
+}
+
+TEST_F(ControlServerTest, WhoAsksAStartThatComesToNothingIsToldSo) {
+    FakeDesk desk;
+    desk.over = true;
+    ASSERT_TRUE(control_.bind(path_));
+    ASSERT_TRUE(control_.start(events_, &desk));
+    std::thread asks(
+        [this] { EXPECT_NE(ask("GET /v1/status").find("HTTP/1.1 503"), std::string::npos); });
+    control_.refuse_orders();
+    asks.join();
+}
+
 TEST_F(ControlServerTest, GarbageDoesNoHarm) {
     start();
     Rng rng(5);
@@ -373,7 +479,8 @@ TEST_F(ControlServerTest, GarbageDoesNoHarm) {
 }
 
 TEST_F(ControlServerTest, CommandsReachTheArray) {
-    control_.start(bridge_, server_.loop(), events_).has_value();
+    ASSERT_TRUE(control_.start(events_, nullptr));
+    control_.serve(bridge_, server_.loop());
     const std::string fresh = folder_ + "/fresh";
     std::ofstream(fresh) << std::string(8192, 'x');
     const auto status = [&](const char* path, json body) {

@@ -75,16 +75,18 @@ class Node:
 
 
 class Cluster:
-    """`prefix`: of a node's number, the words before its command; `options`: of braid create."""
+    """`prefix`: of a node's number, the words before its command; `options`: of braid create; not `made`: there
+    is no array yet."""
 
     def __init__(self, world, level, members, nodes=3, addresses=None, key=None, size=MEMBER, options=(),
-                 prefix=lambda number: [], exclusive=()):
+                 prefix=lambda number: [], exclusive=(), made=True):
         self.world, self.nodes, self.count, self.prefix = world, [], nodes, prefix
         self.paths = world.members(members, size)
         self.config, self.key, self.exclusive = world.path("cluster.toml"), key, exclusive
         self.addresses = addresses or [f"unix:{world.path(f'bus{node}.sock')}" for node in range(1, nodes + 1)]
         self.write_config()
-        run(CLI, "create", "--level", level, *options, *self.paths)
+        if made:
+            run(CLI, "create", "--level", level, *options, *self.paths)
 
     def write_config(self):
         """Again if `paths` has changed: each node has every third member, or what took its role."""
@@ -99,6 +101,9 @@ class Cluster:
 
     def start(self):
         self.nodes = [Node(self, number) for number in range(1, self.count + 1)]
+        return self.wait_until_all_serve()
+
+    def wait_until_all_serve(self):
         wait_until(lambda: all(node.serves() for node in self.nodes), "all nodes serve", 60)
         return self
 

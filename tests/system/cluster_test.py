@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Three nodes, three servers, one array: clients of each read and write the same volumes."""
+import os
 import random
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import time
 
 import nbd
 
-from braid_cluster import BLOCK, MEMBER, Cluster, free_ports, pattern
+from braid_cluster import BLOCK, MEMBER, Cluster, Node, free_ports, pattern
 from braid_system import (CLI, MIB, PATIENCE, PLUGIN, Failed, check, end, end_of, main, need_tools, run, say,
                           sha256_of, server_environment, start, wait_until)
 
@@ -394,8 +395,84 @@ def a_volume_is_reserved(world, level):
     cluster.check_parity()
 
 
-CASES = {"reserved": a_volume_is_reserved,
-         "bytes": same_bytes_everywhere, "blocks": same_blocks_at_once, "copy": copied_in_and_out,
+def from_nothing(world, level):
+    """Servers on empty members wait, and say for what; braid create makes the array, given to a node that does
+    not decide; what a member holds is not lost unasked."""
+    need_tools("mkfs.ext4")
+    cluster = Cluster(world, level, 6, made=False)
+    run("mkfs.ext4", "-q", "-F", cluster.paths[4])  # node 2's second one
+    first = Node(cluster, 1)
+    wait_until(lambda: os.path.exists(first.control), "the control socket is there")
+
+    def waits_for(node, phase, *missing):
+        start = node.status()["start"]
+        away = [one["id"] for one in start["nodes"] if not one["connected"]]
+        return start["phase"] == phase and away == list(missing)
+
+    wait_until(lambda: waits_for(first, "nodes", 2, 3), "node 1 waits for the others")
+    text = first.braid("status").stdout
+    for words in ("serves nothing yet", "waits for node 2 (unix:", "not connected since ", "decides about the array"):
+        check(words in text, f"the status has no '{words}':\n{text}")
+    for words in (["scrub", "start"], ["member", "add", world.file(MEMBER)], ["rebuild"], ["volume", "list"],
+                  ["create", "--level", level]):
+        done = first.braid(*words, ok=False)
+        check("waits for node 2" in done.stdout, f"{words}: {done.stdout}")
+
+    second = Node(cluster, 2)
+    wait_until(lambda: waits_for(first, "nodes", 3), "node 2 is there, for node 1")
+    second.process.terminate()
+    check(second.process.wait(60 * PATIENCE) == 1, f"it never served\n{second.log()}")
+    check("told to stop while it waited for" in second.log(), second.log())
+    check(not os.path.exists(second.control), "its control socket is still there")
+    wait_until(lambda: waits_for(first, "nodes", 2, 3), "node 2 is gone, for node 1")
+
+    cluster.nodes = [first, Node(cluster, 2), Node(cluster, 3)]
+    for node in cluster.nodes:
+        wait_until(lambda: os.path.exists(node.control) and waits_for(node, "array"), "there is no array")
+        check("braid create" in node.braid("status").stdout, "the status says what to do")
+        check("braid create" in node.log(), "so does the log")
+    # The one that decides, too, may come and go.
+    cluster.nodes[2].process.terminate()
+    check(cluster.nodes[2].process.wait(60 * PATIENCE) == 1, cluster.nodes[2].log())
+    wait_until(lambda: waits_for(first, "nodes", 3), "node 3 is gone, for node 1")
+    check("waits for node 3" in first.braid("create", "--level", level, ok=False).stdout, "nobody decides")
+    cluster.nodes[2] = Node(cluster, 3)
+    wait_until(lambda: waits_for(first, "array"), "node 3 is there again, and there is no array")
+    before = [sha256_of(path) for path in cluster.paths]
+    done = first.braid("create", "--level", level, ok=False)
+    for words in (f"node2:{cluster.paths[4]}: holds a file system (ext4)", "--force"):
+        check(words in done.stdout, f"the refusal has no '{words}':\n{done.stdout}")
+    done = first.braid("create", "--level", "5", "--force", ok=False)
+    check("node 1 has 2 of the members, and RAID-5 may lose 1" in done.stdout, done.stdout)
+    done = first.braid("create", "--level", level, "--force", "--dry-run")
+    check("node 3    members 2, 5: without it there is no redundancy" in done.stdout, done.stdout)
+    check([sha256_of(path) for path in cluster.paths] == before, "nothing was written")
+    done = first.braid("create", "--level", level, cluster.paths[0], ok=False)
+    check("leave out the paths" in done.stdout, done.stdout)
+    done = first.braid("create", "--level", level, "--force", "--name", "nothing", "--volume", "a:16M", "--volume",
+                       "b:32M")
+    say(done.stdout)
+    check(f"member 4  node2:{cluster.paths[4]}" in done.stdout, done.stdout)
+
+    cluster.wait_until_all_serve()
+    done = first.braid("create", "--level", level, ok=False)
+    check("already" in done.stdout, done.stdout)
+    data = pattern("from nothing", MIB)
+    writer = cluster.nodes[0].connect("b")
+    writer.pwrite(data, 3 * MIB)
+    writer.flush()
+    for node in cluster.nodes[1:]:
+        check(node.status()["start"] is None and node.status()["array"]["name"] == "nothing", "it serves")
+        reader = node.connect("b")
+        check(reader.pread(MIB, 3 * MIB) == data, f"node {node.number} reads what node 1 wrote")
+        reader.shutdown()
+    writer.shutdown()
+    cluster.stop()
+    cluster.check_parity()
+
+
+CASES = {"begins": from_nothing, "reserved": a_volume_is_reserved, "bytes": same_bytes_everywhere,
+         "blocks": same_blocks_at_once, "copy": copied_in_and_out,
          "verify": two_writers_verify, "killed": a_node_is_killed, "replaced": a_member_is_replaced,
          "tls": over_tcp_with_a_key, "clients": clients_of_each_node}
 

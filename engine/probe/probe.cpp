@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "cli/probe.h"
+#include "engine/probe/probe.h"
 
 #include <blkid/blkid.h>
 #include <fcntl.h>
@@ -11,9 +11,9 @@
 #include <string_view>
 
 #include "engine/base/os_error.h"
-#include "engine/io/uring_disk.h"
+#include "engine/base/unique_fd.h"
 
-namespace braid::cli {
+namespace braid {
 namespace {
 
 struct FreeProbe {
@@ -83,23 +83,4 @@ Checked<std::vector<std::string>> probe_content(const std::string& path) {
     return found;
 }
 
-std::optional<std::string> describe_member(const MemberImage& image) {
-    const MemberFindings findings = inspect(image);
-    if (!findings.superblock) {
-        const Finding& finding = findings.superblock.error();
-        if (finding.kind != FindingKind::none) return "an md superblock: " + finding.text;
-        if (const ConfigSlot* slot = findings.slot()) {
-            return fmt::format("a configuration of braid's, of array {} {}",
-                               slot->configuration.name, slot->configuration.array.text());
-        }
-        if (!image.elsewhere.empty()) return image.elsewhere;
-        return std::nullopt;
-    }
-    const MdSuperblock& sb = *findings.superblock;
-    const std::string name = name_of(sb);
-    return fmt::format("a member of RAID-{} array {}{}{}{}", plain(sb.level), name,
-                       name.empty() ? "" : " ", sb.set_uuid.text(),
-                       findings.slot() == nullptr ? ", made by md" : ", of braid's");
-}
-
-}  // namespace braid::cli
+}  // namespace braid
