@@ -416,8 +416,8 @@ Task<Checked<Unit>> Reservations::open_volume(std::string volume) {
             co_await changed_.next();  // something is just changing hands
         }
     }
-    if (result) result = Refusal{"the array is being stopped", RefusalCode::stopping};
-    if (known.exclusive && --known.connections == 0) tasks_.spawn(release_unused(at));
+    if (result) co_return Unit{};  // it has stopped: requests are answered so
+    if (known.exclusive && --known.connections == 0 && !closed_) tasks_.spawn(release_unused(at));
     co_return result;
 }
 

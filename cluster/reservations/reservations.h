@@ -68,7 +68,7 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
     /// RELEASE. A volume that nobody has reserved is released already.
     Task<Checked<Unit>> release(std::string volume);
     /// A client connects; close_volume() follows when it has left. Refused: another node has the
-    /// volume, and nothing follows.
+    /// volume, and nothing follows. What has stopped is nobody's: its clients hear that from requests.
     Task<Checked<Unit>> open_volume(std::string volume);
     void close_volume(const std::string& volume);
 

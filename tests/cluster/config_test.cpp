@@ -340,10 +340,12 @@ TEST(ClusterConfig, ExclusiveVolumes) {
     EXPECT_EQ(refused("[\"vm1\", \"vm1\"]"),
               "cluster.toml:2: exclusive: \"vm1\" is given twice: leave one out");
     EXPECT_EQ(refused("[\"\"]"), "cluster.toml:2: exclusive: \"\" cannot be the name of a volume");
-    EXPECT_EQ(refused("\"vm1\""),
-              "cluster.toml:2: exclusive: is a string; write it as exclusive = [\"data\"]");
-    EXPECT_EQ(refused("[1]"),
-              "cluster.toml:2: exclusive: is an integer; write it as exclusive = [\"data\"]");
+    EXPECT_EQ(
+        refused("\"vm1\""),
+        "cluster.toml:2: exclusive: is a string, and has to be a list: exclusive = [\"data\"]");
+    EXPECT_EQ(
+        refused("[1]"),
+        "cluster.toml:2: exclusive: is an integer, and has to be a string: exclusive = [\"data\"]");
 }
 
 TEST(ClusterConfig, RefusesWhatTwoHave) {

@@ -152,7 +152,8 @@ TEST_P(NodeReservationsTest, WhenANodeIsGoneNobodyWaits) {
                          "each node says so");
         (void)loop().run_until_done(nodes_.array(node).stop());
         EXPECT_FALSE(reserve(node)) << "it has stopped";
-        EXPECT_FALSE(open(node));
+        EXPECT_TRUE(open(node)) << "requests are answered that it has stopped";
+        EXPECT_FALSE(read_row(node));
     }
     nodes_.end_servers();
 }

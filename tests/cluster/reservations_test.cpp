@@ -224,6 +224,7 @@ TEST(ReservedVolume, TheHolderHearsHowFarARebuildIs) {
         SimClusterOptions options;
         options.seed = seed;
         options.lost = 1;
+        options.homes = 2;  // no walk's locks came to the third node
         options.stripes = 40;
         options.walker = 0;
         options.disk_nanos = 5'000'000;

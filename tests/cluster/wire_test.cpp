@@ -69,7 +69,7 @@ TEST(MessageHeader, GoldenBytes) {
     const Buffer bytes = encoded(sample(), body, payload, PayloadCheck::crc);
     EXPECT_EQ(test::hex(bytes.view()),
               "4252444d"          //  0 "BRDM"
-              "c0775b73"          //  4 crc32c
+              "05199c57"          //  4 crc32c
               "0200"              //  8 version
               "0400"              // 10 type
               "0300"              // 12 flags
@@ -151,7 +151,7 @@ TEST(MessageHeader, WhatIsWrongIsNamed) {
     const std::vector<Wrong> wrongs{
         {"BRDM", [](MessageHeaderBytes& h) { h.magic[3] = 'm'; }},
         {"version 3; this braid knows version 2", [](MessageHeaderBytes& h) { h.version = 3; }},
-        {"type 3 ", [](MessageHeaderBytes& h) { h.type = 3; }},
+        {"type 5 ", [](MessageHeaderBytes& h) { h.type = 5; }},
         {"type 0 ", [](MessageHeaderBytes& h) { h.type = 0; }},
         {"flags 0x4 ", [](MessageHeaderBytes& h) { h.flags = 4; }},
         {"node 0;", [](MessageHeaderBytes& h) { h.sender = 0; }},
