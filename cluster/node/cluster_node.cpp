@@ -42,6 +42,7 @@ ClusterNode::Rows::Rows(ClusterNode& node, const Geometry& the_geometry)
 
 ClusterNode::ClusterNode(Setup setup)
     : setup_(std::move(setup)),
+      pauses_(setup_.clock),
       tasks_(setup_.ready),
       talk_(setup_.ready, *this),
       disks_(setup_.ready, fence_) {
@@ -473,10 +474,8 @@ Task<void> ClusterNode::say_who_is_missing() {
     for (Nanos pause = seconds(10); !cancelled_ && !stopping_ && !rows_ && !missing_nodes().empty();
          pause = seconds(60)) {
         log(Severity::info, "waits for " + missing_nodes());
-        Timer timer(setup_.clock, Nanos{setup_.clock.now().value + pause.value});
-        saying_ = &timer;
-        co_await timer;
-        saying_ = nullptr;
+        Pause until_said_again(pauses_, pause);
+        co_await until_said_again;
     }
 }
 
@@ -491,7 +490,7 @@ bool ClusterNode::cancel_start() {
     cancelled_ = true;
     here_changed_.set();
     begun_.set();
-    if (saying_ != nullptr) saying_->cancel();
+    pauses_.cut_short();
     return true;
 }
 
@@ -589,10 +588,8 @@ void ClusterNode::tell_status() {
 Task<void> ClusterNode::tell_status_now_and_then() {
     while (!stopping_ && !ended_) {
         tell_status();
-        Timer timer(setup_.clock, Nanos{setup_.clock.now().value + status_pause.value});
-        telling_ = &timer;
-        co_await timer;
-        telling_ = nullptr;
+        Pause pause(pauses_, status_pause);
+        co_await pause;
     }
 }
 
@@ -609,8 +606,7 @@ Task<void> ClusterNode::stop() {
         co_await here_changed_.next();
     }
     stopping_ = true;
-    if (saying_ != nullptr) saying_->cancel();
-    if (telling_ != nullptr) telling_->cancel();
+    pauses_.cut_short();
     for (const auto& [node, timer] : watching_) timer->cancel();
     ended_event_.set();
     if (rows_) {

@@ -27,6 +27,7 @@
 #include "cluster/homes/remote_disk.h"
 #include "cluster/homes/remote_home.h"
 #include "engine/array.h"
+#include "engine/io/pauses.h"
 #include "engine/local/nodes.h"
 
 namespace braid::cluster {
@@ -172,6 +173,7 @@ class ClusterNode final : private BusListener,
 
     Setup setup_;
     std::uint32_t master_{0};
+    Pauses pauses_;
     TaskGroup tasks_;
     Fence fence_;
     Talk talk_;
@@ -183,7 +185,6 @@ class ClusterNode final : private BusListener,
 
     std::set<std::uint32_t> here_;  // connected
     Event here_changed_;
-    Timer* saying_{nullptr};
     std::map<std::uint32_t, Nanos> away_since_;
     std::map<std::uint32_t, Timer*> watching_;
     std::set<std::uint32_t> gone_;
@@ -206,7 +207,6 @@ class ClusterNode final : private BusListener,
     DecidingArray* array_{nullptr};
     bool leave_asked_{false};  // by another node
     std::string told_status_;  // as it was told last
-    Timer* telling_{nullptr};
     // the others'
     std::unique_ptr<ServedArray> served_owned_;  // until start() gives it away
     ServedArray* served_{nullptr};
