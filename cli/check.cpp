@@ -210,7 +210,7 @@ int run(const CheckOptions& options) {
     ArrayOptions array_options;
     array_options.readonly = !options.repair;
     array_options.force = options.force;
-    array_options.takes_orders = false;
+    array_options.orders = Orders::none;
     array_options.seed = std::random_device{}();
     array_options.on_event = [](const ArrayEvent& event) {
         const bool reported = event.kind == "mismatch" || event.kind == "scrub_done";

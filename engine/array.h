@@ -29,14 +29,21 @@ struct IntentChange {
     std::optional<std::uint64_t> region;  // bytes of data: intent_region_min … intent_region_max
 };
 
+/// Whether anybody can order something of the array: messages advise what is possible.
+enum class Orders : std::uint8_t {
+    taken,
+    not_taken,  // by the server around it: it was given no socket=
+    none,       // there is no server: somebody looks
+};
+
 class Nodes;
 
 struct ArrayOptions {
-    std::uint32_t node{0};    // this one's number; 0: it is alone
-    Nodes* nodes{nullptr};    // of a cluster; none: it is alone
-    bool readonly{false};     // nothing is written to any member, metadata included
-    bool force{false};        // takes in members that are behind, and trusts parity as it is
-    bool takes_orders{true};  // there is a server around it; for what is said of members left out
+    std::uint32_t node{0};         // this one's number; 0: it is alone
+    Nodes* nodes{nullptr};         // of a cluster; none: it is alone
+    bool readonly{false};          // nothing is written to any member, metadata included
+    bool force{false};             // takes in members that are behind, and trusts parity as it is
+    Orders orders{Orders::taken};  // for what is said of members left out, and of rows
     std::uint64_t buffer_size{buffer_size_default};   // bytes of the pool for all stripe I/O
     std::uint64_t seed{0};                            // of the array's Rng (uuids of new members)
     IntentChange intent;                              // at the start

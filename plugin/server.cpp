@@ -287,6 +287,8 @@ ArrayOptions Server::array_options() {
     options.readonly = parameters_.readonly;
     options.force = parameters_.force;
     options.intent = parameters_.intent;
+    // Any node of a cluster passes an order on.
+    if (!cluster_ && parameters_.socket.empty()) options.orders = Orders::not_taken;
     options.seed = (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();
     options.on_event = [this](const ArrayEvent& event) { events_.publish(event); };
     options.on_buffer = [this](ByteSpan pool) {

@@ -26,7 +26,8 @@ Task<Checked<std::unique_ptr<Connection>>> as_it_is(std::unique_ptr<Connection> 
 
 }  // namespace
 
-Bus::Bus(Setup setup) : setup_(std::move(setup)), rng_(setup_.seed), tasks_(setup_.ready) {
+Bus::Bus(Setup setup)
+    : setup_(std::move(setup)), rng_(setup_.seed), pauses_(setup_.clock), tasks_(setup_.ready) {
     for (const Peer& peer : setup_.peers) {
         BRAID_REQUIRE(peer.id != setup_.self.node && peer.id != 0 && peer.id < nodes_max);
         Session::Setup of{setup_.ready, setup_.clock, setup_.self, peer.id, setup_.taker};
@@ -57,7 +58,7 @@ Task<void> Bus::stop() {
     for (const auto& listener : listeners_) listener->shut();
     for (const auto& [number, stranger] : strangers_) stranger.connection->shut();
     for (const auto& [node, session] : sessions_) session->shut();
-    for (Timer* timer : std::set<Timer*>(pauses_)) timer->cancel();
+    pauses_.cut_short();
     co_await tasks_.join();
     listeners_.clear();
 }
@@ -70,10 +71,8 @@ void Bus::abandon() {
 
 Task<void> Bus::pause(Nanos time) {
     if (stopping_) co_return;
-    Timer timer(setup_.clock, Nanos{setup_.clock.now().value + time.value});
-    pauses_.insert(&timer);
-    co_await timer;
-    pauses_.erase(&timer);
+    Pause pause(pauses_, time);
+    co_await pause;
 }
 
 void Bus::tell_refused(const std::string& whom, const std::string& why) {
@@ -125,12 +124,10 @@ struct Bus::Leaving {
 Task<void> Bus::hurry(std::uint64_t stranger) {
     const auto found = strangers_.find(stranger);
     if (found == strangers_.end() || stopping_) co_return;
-    Timer timer(setup_.clock, Nanos{setup_.clock.now().value + millis(hello_ms_max).value});
-    found->second.timer = &timer;
+    Pause time(pauses_, millis(hello_ms_max));
+    found->second.timer = &time;
     const Leaving leaving{strangers_, stranger};
-    pauses_.insert(&timer);
-    co_await timer;
-    pauses_.erase(&timer);
+    co_await time;
     const auto still = strangers_.find(stranger);
     if (still != strangers_.end()) still->second.connection->shut();
 }

@@ -9,7 +9,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -18,6 +17,7 @@
 #include "engine/base/rng.h"
 #include "engine/io/clock.h"
 #include "engine/io/net.h"
+#include "engine/io/pauses.h"
 
 namespace braid::cluster {
 
@@ -100,6 +100,7 @@ class Bus final {
 
     Setup setup_;
     Rng rng_;
+    Pauses pauses_;
     TaskGroup tasks_;
     bool stopping_{false};
     std::map<std::uint32_t, std::unique_ptr<Session>> sessions_;
@@ -113,7 +114,6 @@ class Bus final {
     std::map<std::uint64_t, Waited> strangers_;  // who have not said who they are
     std::size_t strangers_here_{0};              // of them, who came by themselves
     std::uint64_t last_stranger_{0};
-    std::set<Timer*> pauses_;
     std::map<std::string, std::string> told_;  // of whom, what: not the same again and again
 };
 

@@ -10,10 +10,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <optional>
 #include <string_view>
 
 #include "cluster/config/small_file.h"
+#include "engine/base/hex.h"
 #include "engine/base/unique_fd.h"
 
 namespace braid::cluster {
@@ -21,7 +21,6 @@ namespace {
 
 constexpr std::size_t text_size = 2 * key_size;  // digits
 constexpr mode_t others = S_IRWXG | S_IRWXO;
-constexpr std::string_view digits = "0123456789abcdef";
 constexpr const char* way_out =
     "copy it once more from another node, or make one with braid cluster keygen FILE";
 
@@ -36,10 +35,7 @@ Checked<ClusterKey> random_key(const std::string& path) {
 
 std::string text_of(const ClusterKey& key) {
     std::string text;
-    for (const std::uint8_t byte : key) {
-        text += digits[byte >> 4];
-        text += digits[byte & 15];
-    }
+    for (const std::uint8_t byte : key) append_hex(text, byte);
     return text + '\n';
 }
 
@@ -73,13 +69,6 @@ int fill(int fd, const std::string& path, const ClusterKey& key) {
     return fault;
 }
 
-std::optional<std::uint8_t> value_of(char digit) {
-    if (digit >= '0' && digit <= '9') return static_cast<std::uint8_t>(digit - '0');
-    if (digit >= 'a' && digit <= 'f') return static_cast<std::uint8_t>(digit - 'a' + 10);
-    if (digit >= 'A' && digit <= 'F') return static_cast<std::uint8_t>(digit - 'A' + 10);
-    return std::nullopt;
-}
-
 Checked<ClusterKey> parse_key(std::string_view text, const std::string& path) {
     if (text.ends_with('\n')) text.remove_suffix(1);
     if (text.size() != text_size) {
@@ -90,7 +79,7 @@ Checked<ClusterKey> parse_key(std::string_view text, const std::string& path) {
     }
     ClusterKey key{};
     for (std::size_t at = 0; at != text_size; ++at) {
-        const auto value = value_of(text[at]);
+        const auto value = value_of_hex(text[at]);
         if (!value) {
             return Refusal{fmt::format("{}: is no key: its character {} is no hexadecimal digit: "
                                        "{}",

@@ -43,6 +43,7 @@ ClusterNode::Rows::Rows(ClusterNode& node, const Geometry& the_geometry)
 
 ClusterNode::ClusterNode(Setup setup)
     : setup_(std::move(setup)),
+      pauses_(setup_.clock),
       tasks_(setup_.ready),
       talk_(setup_.ready, *this),
       disks_(setup_.ready, fence_),
@@ -507,10 +508,8 @@ Task<void> ClusterNode::say_who_is_missing() {
     for (Nanos pause = seconds(10); !cancelled_ && !stopping_ && !rows_ && !missing_nodes().empty();
          pause = seconds(60)) {
         log(Severity::info, "waits for " + missing_nodes());
-        Timer timer(setup_.clock, Nanos{setup_.clock.now().value + pause.value});
-        saying_ = &timer;
-        co_await timer;
-        saying_ = nullptr;
+        Pause until_said_again(pauses_, pause);
+        co_await until_said_again;
     }
 }
 
@@ -527,7 +526,7 @@ bool ClusterNode::cancel_start() {
     cancelled_ = true;
     here_changed_.set();
     begun_.set();
-    if (saying_ != nullptr) saying_->cancel();
+    pauses_.cut_short();
     return true;
 }
 
@@ -707,10 +706,8 @@ void ClusterNode::tell_status() {
 Task<void> ClusterNode::tell_status_now_and_then() {
     while (!stopping_ && !ended_) {
         is_master() ? tell_status() : tell_node();
-        Timer timer(setup_.clock, Nanos{setup_.clock.now().value + status_pause.value});
-        telling_ = &timer;
-        co_await timer;
-        telling_ = nullptr;
+        Pause pause(pauses_, status_pause);
+        co_await pause;
     }
 }
 
@@ -727,8 +724,7 @@ Task<void> ClusterNode::stop() {
         co_await here_changed_.next();
     }
     stopping_ = true;
-    if (saying_ != nullptr) saying_->cancel();
-    if (telling_ != nullptr) telling_->cancel();
+    pauses_.cut_short();
     for (const auto& [node, timer] : watching_) timer->cancel();
     ended_event_.set();
     if (reservations_) co_await reservations_->stop();

@@ -31,6 +31,7 @@
 #include "engine/array.h"
 #include "engine/assembly/create_order.h"
 #include "engine/base/rng.h"
+#include "engine/io/pauses.h"
 #include "engine/local/nodes.h"
 
 namespace braid::cluster {
@@ -215,6 +216,7 @@ class ClusterNode final : private BusListener,
 
     Setup setup_;
     std::uint32_t master_{0};
+    Pauses pauses_;
     TaskGroup tasks_;
     Fence fence_;
     Talk talk_;
@@ -226,7 +228,6 @@ class ClusterNode final : private BusListener,
 
     std::set<std::uint32_t> here_;  // connected
     Event here_changed_;
-    Timer* saying_{nullptr};
     std::map<std::uint32_t, Nanos> away_since_;
     std::map<std::uint32_t, std::uint64_t> changed_at_;  // connected, or not: wall seconds
     StartPhase phase_{StartPhase::looking};              // when all are here, as the master says
@@ -258,7 +259,6 @@ class ClusterNode final : private BusListener,
     bool leave_asked_{false};                      // by another node
     std::string told_status_;                      // as it was told last
     std::map<std::uint32_t, NodeStatus> told_of_;  // of other nodes, by id
-    Timer* telling_{nullptr};
     // the others'
     std::unique_ptr<ServedArray> served_owned_;  // until start() gives it away
     ServedArray* served_{nullptr};

@@ -39,9 +39,10 @@ namespace braid {
 
 /// What comes after the look: what can be done about a member that is left out depends on it.
 enum class Purpose : std::uint8_t {
-    serve,  // a server, which goes on without it, and takes orders
-    read,   // a server for reading only: it takes none, and changes nothing
-    look,   // nobody serves the array yet
+    serve,          // a server, which goes on without it, and takes orders
+    serve_unasked,  // one that goes on without it, and takes none: it has no control socket
+    read,           // a server for reading only: it takes none, and changes nothing
+    look,           // nobody serves the array yet
 };
 
 struct AssemblyOptions {

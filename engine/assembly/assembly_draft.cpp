@@ -32,10 +32,23 @@ bool is_too_small(const Candidate& candidate) {
     return own != nullptr && c.end_on(*own) > candidate.image->device_size;
 }
 
+/// The array goes on without who is left out: from then on its slot is from the past.
+bool goes_on(Purpose purpose) {
+    return purpose == Purpose::serve || purpose == Purpose::serve_unasked;
+}
+
 std::string_view when_it_takes_orders(Purpose purpose) {
-    return purpose == Purpose::serve  ? ""
-           : purpose == Purpose::read ? "when the array is served for writing, "
-                                      : "when the array is served, ";
+    switch (purpose) {
+        case Purpose::serve:
+            return "";
+        case Purpose::serve_unasked:
+            return "start the server with socket=PATH, then ";
+        case Purpose::read:
+            return "when the array is served for writing, ";
+        case Purpose::look:
+            return "when the array is served, ";
+    }
+    return {};
 }
 
 /// What can be done about a member that was left out, as long as the array is what comes next.
@@ -48,21 +61,20 @@ std::string way_out(const Draft& draft, std::size_t at, const Candidate& candida
         return fmt::format("{}give it back with: braid member add {}", when, place.path);
     }
     if (!candidate.readable()) {
-        return purpose == Purpose::serve
+        return goes_on(purpose)
                    ? fmt::format(
-                         "when it can be read again, give it back with: braid member add {}",
-                         place.path)
+                         "when it can be read again, {}give it back with: braid member add {}",
+                         when, place.path)
                    : "see to the device, then try again";
     }
     if (is_too_small(candidate)) {
-        return purpose == Purpose::serve
+        return goes_on(purpose)
                    ? fmt::format(
-                         "when it has its size back, give it back with: braid member add {}",
-                         place.path)
+                         "when it has its size back, {}give it back with: braid member add {}",
+                         when, place.path)
                    : "give the device its size back, then try again";
     }
-    // The array goes on without it, and from then on its slot is from the past.
-    if (purpose != Purpose::serve && draft.restorable.contains(at)) {
+    if (!goes_on(purpose) && draft.restorable.contains(at)) {
         return fmt::format(
             "braid restore {}puts its superblock back, while nobody serves the array",
             is_zero(candidate.image->superblock.view()) ? "" : "--force ");

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "engine/base/uuid.h"
 
+#include "engine/base/hex.h"
+
 namespace braid {
 namespace {
 
-constexpr std::string_view digits = "0123456789abcdef";
 constexpr bool is_dash_place(std::size_t at) { return at == 8 || at == 13 || at == 18 || at == 23; }
 
 }  // namespace
@@ -31,12 +32,10 @@ Result<Uuid> Uuid::parse(std::string_view text) {
             if (text[at] != '-') return Error{Errc::invalid, "uuid"};
             continue;
         }
-        const char lower =
-            text[at] >= 'A' && text[at] <= 'F' ? static_cast<char>(text[at] + 32) : text[at];
-        const auto digit = digits.find(lower);
-        if (digit == std::string_view::npos) return Error{Errc::invalid, "uuid"};
+        const auto digit = value_of_hex(text[at]);
+        if (!digit) return Error{Errc::invalid, "uuid"};
         auto& byte = uuid.bytes[nibble / 2];
-        byte = static_cast<std::uint8_t>((std::size_t{byte} << 4) | digit);
+        byte = static_cast<std::uint8_t>(byte << 4 | *digit);
         ++nibble;
     }
     return uuid;
@@ -46,8 +45,7 @@ std::string Uuid::text() const {
     std::string text;
     for (const std::uint8_t byte : bytes) {
         if (is_dash_place(text.size())) text += '-';
-        text += digits[std::size_t{byte} / 16];
-        text += digits[std::size_t{byte} % 16];
+        append_hex(text, byte);
     }
     return text;
 }

@@ -64,6 +64,11 @@ class DecidingPart {
         log_.tell(severity, std::move(kind), std::move(text));
     }
     const MemberRecord& record(MemberIndex member) const { return *configuration_.member(member); }
+    /// A command that a message advises, with what it takes to reach this server.
+    std::string order_text(std::string command) const {
+        if (options_.orders != Orders::not_taken) return command;
+        return "start the server with socket=PATH, then " + command;
+    }
 
     ReadyQueue& ready_;
     Clock& clock_;

@@ -99,11 +99,12 @@ bool UnknownRows::add(const std::vector<BadRange>& rows) {
     }
     const bool comes_back = std::ranges::count(rows, BadKind::retry, &BadRange::kind) != 0;
     tell(Severity::error, "bad_rows",
-         fmt::format(
-             "rows whose parity is in doubt cannot be computed without what is lost. "
-             "Reading them is an error until they are written anew{}: {}",
-             comes_back ? ", or until the member that has them is back (braid member add)" : "",
-             text_of_bad(bad_, bad_bytes_)));
+         fmt::format("rows whose parity is in doubt cannot be computed without what is lost. "
+                     "Reading them is an error until they are written anew{}: {}",
+                     comes_back ? fmt::format(", or until the member that has them is back ({})",
+                                              order_text("braid member add"))
+                                : "",
+                     text_of_bad(bad_, bad_bytes_)));
     return true;
 }
 
@@ -330,10 +331,10 @@ void UnknownRows::write_refused(WindowPlace place, RowMask rows, RoleSet togethe
              "a write was refused: parity can hold what one lost member had of a row, but not "
              "while another strip of that row may still come back. What goes together is {}. "
              "Write the whole stripe in one request, {} bytes {}…{} (read before what can be "
-             "read of it), give a lost member back (braid member add), or wait until a rebuild has "
-             "passed the stripe",
+             "read of it), give a lost member back ({}), or wait until a rebuild has passed the "
+             "stripe",
              text, whole.front().volume, whole.front().offset,
-             whole.back().offset + whole.back().size - 1));
+             whole.back().offset + whole.back().size - 1, order_text("braid member add")));
 }
 
 }  // namespace braid

@@ -171,11 +171,12 @@ std::string WalkOrders::why_spare_waits(MemberIndex member) const {
         roster_.spares().empty() ? std::string("SPARE") : roster_.spares().back().disk->info().path;
     return fmt::format(
         "{} bytes are known to {} alone, and a rebuild onto a spare would give them up. Give that "
-        "member back (braid member add {}). If it is gone for good: braid member remove {}, then "
+        "member back ({}). If it is gone for good: braid member remove {}, then "
         "braid member replace {} {} --force. The spare takes its place by itself when all of these "
         "bytes were written anew (braid volume bad)",
         unknown_.bytes_to_retry(member), roster_.text_of_role(member),
-        path.empty() ? std::string("PATH") : path, spare, raw(member), spare);
+        order_text("braid member add " + (path.empty() ? std::string("PATH") : path)), spare,
+        raw(member), spare);
 }
 
 /// Gives a spare the first lost role whose member nobody has to wait for; the member that had it is
@@ -347,9 +348,8 @@ Task<void> WalkOrders::tell_done(const char* kind, std::string text) {
 void WalkOrders::tell_walk_result() {
     if (const auto more = unknown_.found_by_walk()) {
         tell(Severity::warning, "walk_unknown",
-             fmt::format("{} bytes more than before it cannot be known, {} in all: braid status "
-                         "names them",
-                         *more, unknown_.bad_bytes()));
+             fmt::format("{} bytes more than before it cannot be known, {} in all: {} names them",
+                         *more, unknown_.bad_bytes(), order_text("braid status")));
     }
     if (members_.lost() != 0) return;
     if (configuration_.bad_rows.empty()) {

@@ -118,6 +118,12 @@ std::vector<Uuid> members_away(const std::vector<MemberImage>& images, const Uui
     return away;
 }
 
+Purpose purpose_of(const ArrayOptions& options) {
+    if (options.orders == Orders::none) return Purpose::look;
+    if (options.readonly) return Purpose::read;
+    return options.orders == Orders::taken ? Purpose::serve : Purpose::serve_unasked;
+}
+
 }  // namespace
 
 Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& clock,
@@ -137,9 +143,7 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
     }
     AssemblyOptions how;
     how.force = options.force;
-    how.purpose = !options.takes_orders ? Purpose::look
-                  : options.readonly    ? Purpose::read
-                                        : Purpose::serve;
+    how.purpose = purpose_of(options);
     BRAID_CO_TRY(Assembly assembly, assemble(images, how));
     auto array = std::make_unique<LocalArray>(ready, clock, std::move(assembly.configuration),
                                               std::move(options));

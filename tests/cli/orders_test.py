@@ -381,6 +381,23 @@ def names_and_numbers(world):
     say("names and numbers are what they are elsewhere")
 
 
+def without_a_socket(world):
+    """A server that takes no orders advises none that could not be given."""
+    paths = world.members(3, SIZE)
+    run(CLI, "create", "--level", 5, *paths)
+    world.serve(paths[:2]).stop()
+    done = try_to_serve(paths, "--run", "true")
+    check(done.returncode == 0, done.stdout)
+    says(done, f"start the server with socket=PATH, then give it back with: braid member add {paths[2]}")
+    server = world.serve(paths)
+    check("start the server with socket=PATH" not in server.log(), server.log())
+    order(server, "member", "add", paths[2])
+    server.wait_for_idle()
+    server.wait_for_health("clean")
+    server.stop()
+    say("without a socket the way out begins with one")
+
+
 def orders(world):
     os.environ["LC_ALL"] = "C"
     need_tools("nbdcopy", "mkfs.ext4")
@@ -393,6 +410,7 @@ def orders(world):
     same_name(world)
     old_paths(world)
     names_and_numbers(world)
+    without_a_socket(world)
     for test in (loops_on_one_file, large_sectors):
         try:
             test(world)

@@ -131,6 +131,7 @@ class SimArray {
         ArrayOptions how;
         how.force = force;
         how.readonly = readonly;
+        how.orders = orders;
         how.seed = loop_.rng().next();
         how.intent = intent;
         how.buffer_size = 16u << 20;
@@ -303,6 +304,7 @@ class SimArray {
     std::vector<std::string> texts;  // of the events
     std::vector<std::string> wrong;  // that scrubs found
     IntentChange intent;             // for open()
+    Orders orders{Orders::taken};    // likewise
 
   private:
     SimArrayOptions options_;

@@ -256,6 +256,11 @@ TEST(Assembly, AMemberThatWasAwayIsStale) {
     EXPECT_EQ(back->places[2].place, Place::stale);
     EXPECT_PRED2(has, back->places[2].why, "went on without it");
     EXPECT_PRED2(has, back->places[2].why, "; give it back with: braid member add /m2");
+    const auto unasked = assemble(kit.images(kit.all()), {.purpose = Purpose::serve_unasked});
+    ASSERT_TRUE(unasked) << refusal(unasked);
+    EXPECT_PRED2(
+        has, unasked->places[2].why,
+        "; start the server with socket=PATH, then give it back with: braid member add /m2");
     const auto read = assemble(kit.images(kit.all()), {.purpose = Purpose::read});
     ASSERT_TRUE(read) << refusal(read);
     EXPECT_PRED2(has, read->places[2].why, "; when the array is served for writing, give it back");
@@ -351,6 +356,11 @@ TEST(Assembly, ADamagedMemberIsAsGoodAsLost) {
         // The array goes on without it: then it is too late for a restore.
         EXPECT_FALSE(has(assembly->places[2].why, "braid restore")) << assembly->places[2].why;
         EXPECT_PRED2(has, assembly->places[2].why, way.serve);
+        const auto unasked = assemble(images, {.purpose = Purpose::serve_unasked});
+        ASSERT_TRUE(unasked) << refusal(unasked);
+        EXPECT_FALSE(has(unasked->places[2].why, "braid restore")) << unasked->places[2].why;
+        EXPECT_PRED2(has, unasked->places[2].why,
+                     "start the server with socket=PATH, then give it");
         const auto look = assemble(images, {.purpose = Purpose::look});
         ASSERT_TRUE(look) << refusal(look);
         EXPECT_PRED2(has, look->places[2].why, way.look);

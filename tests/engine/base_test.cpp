@@ -10,6 +10,7 @@
 #include "engine/base/buffer.h"
 #include "engine/base/crc32c.h"
 #include "engine/base/endian.h"
+#include "engine/base/hex.h"
 #include "engine/base/rng.h"
 #include "engine/base/units.h"
 #include "engine/base/uuid.h"
@@ -81,6 +82,19 @@ TEST(Units, RoundAndConvert) {
     EXPECT_FALSE(is_row_aligned(512));
     EXPECT_EQ(seconds(2), millis(2000));
     EXPECT_LT(millis(1), seconds(1));
+}
+
+TEST(Hex, BytesComeBackFromDigitsOfEitherCase) {
+    for (std::uint32_t value = 0; value != 256; ++value) {
+        std::string text;
+        append_hex(text, static_cast<std::uint8_t>(value));
+        ASSERT_EQ(text.size(), 2U);
+        for (const char digit : text) EXPECT_TRUE(digit >= '0' && digit <= 'f') << text;
+        EXPECT_EQ(value_of_hex(text[0]).value() * 16 + value_of_hex(text[1]).value(), value);
+    }
+    EXPECT_EQ(value_of_hex('F'), value_of_hex('f'));
+    for (const char none : {'g', 'G', '/', ':', '@', '`', ' ', '\0'})
+        EXPECT_FALSE(value_of_hex(none));
 }
 
 TEST(Uuid, TextComesBack) {

@@ -1,32 +1,30 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What engine/ relies on of a Disk, a Clock and a loop, asked of the simulated ones and of io_uring
 // on tmpfs, on a file beside this program, and on a loop device where that is allowed.
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <deque>
 #include <filesystem>
-#include <fstream>
-#include <functional>
 #include <memory>
 #include <optional>
-#include <semaphore>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "engine/base/buffer.h"
 #include "engine/base/limits.h"
 #include "engine/base/rng.h"
-#include "engine/io/identify.h"
 #include "engine/io/uring_disk.h"
 #include "engine/io/uring_loop.h"
-#include "tests/engine/loop_thread.h"
+#include "tests/engine/temporary_file.h"
 #include "tests/sim/sim_disk.h"
 
 namespace braid {
@@ -61,25 +59,9 @@ class SimWorld final : public World {
     std::unique_ptr<sim::SimDisk> disk_;
 };
 
-/// A file that is gone with its object.
-class TemporaryFile {
-  public:
-    TemporaryFile(const std::string& folder, std::uint64_t size) : path_(folder + "/braid.XXXXXX") {
-        const int fd = mkstemp(path_.data());
-        EXPECT_GE(fd, 0) << path_;
-        EXPECT_EQ(ftruncate(fd, static_cast<off_t>(size)), 0);
-        close(fd);
-    }
-    ~TemporaryFile() { unlink(path_.c_str()); }
-    TemporaryFile(const TemporaryFile&) = delete;
-    TemporaryFile& operator=(const TemporaryFile&) = delete;
-    const std::string& path() const { return path_; }
+using test::here;
+using test::TemporaryFile;
 
-  private:
-    std::string path_;
-};
-
-std::string here() { return std::filesystem::current_path().string(); }
 std::string output_of(const std::string& command) {
     std::string text;
     std::array<char, 256> line;
@@ -405,160 +387,6 @@ TEST(ClockContract, Uring) {
 INSTANTIATE_TEST_SUITE_P(All, DiskContract, testing::Values("sim", "tmpfs", "file", "loop"),
                          [](const auto& kind) { return kind.param; });
 
-struct Posted : Message {
-    std::uint64_t* count{nullptr};
-    std::uint64_t last{0};
-    UringLoop* loop{nullptr};
-};
-
-TEST(UringLoop, RunsWhatOtherThreadsPostAlsoWhenItSleeps) {
-    auto created = UringLoop::create();
-    ASSERT_TRUE(created) << created.error().text;
-    UringLoop& loop = **created;
-    constexpr std::size_t threads_count = 3;
-    constexpr std::size_t each = 3000;
-    std::uint64_t count = 0;  // the loop's thread alone
-    std::vector<std::vector<Posted>> messages(threads_count, std::vector<Posted>(each));
-    std::vector<std::thread> threads;
-    for (std::size_t t = 0; t != threads_count; ++t) {
-        threads.emplace_back([&, t] {
-            for (std::size_t i = 0; i != each; ++i) {
-                Posted& message = messages[t][i];
-                message.count = &count;
-                message.loop = &loop;
-                message.last = threads_count * each;
-                message.run = [](Message& posted) {
-                    auto& mine = static_cast<Posted&>(posted);
-                    if (++*mine.count == mine.last) mine.loop->stop();
-                };
-                loop.post(message);
-                if (i % 100 == 0) std::this_thread::sleep_for(std::chrono::microseconds(300));
-            }
-        });
-    }
-    loop.run();
-    for (std::thread& thread : threads) thread.join();
-    EXPECT_EQ(count, threads_count * each);
-}
-
-struct Errand : Message {
-    UringLoop* loop{nullptr};
-    Task<void> (*make)(Errand*){nullptr};
-    UringDisk* disk{nullptr};
-    ByteSpan data;
-    std::uint64_t* count{nullptr};  // the leader's
-    int os_error{0};
-    std::thread::id begun_on;
-    std::binary_semaphore over{0};
-
-    static void start(Message& message) {
-        auto& self = static_cast<Errand&>(message);
-        self.begun_on = std::this_thread::get_id();
-        self.loop->tasks().spawn(self.make(&self));
-    }
-};
-Task<void> wait_a_while(Errand* errand) {
-    for (int i = 0; i != 3; ++i) {
-        Timer timer{*errand->loop, {errand->loop->now().value + 200'000}};
-        co_await timer;
-        ++*errand->count;
-    }
-    errand->over.release();
-}
-Task<void> read_in_the_background(Errand* errand) {
-    DiskOp op;
-    op.background = true;
-    op.size = errand->data.size();
-    op.data = errand->data.data();
-    DiskGroup group;
-    submit(*errand->disk, group, op);
-    co_await group;
-    errand->os_error = op.os_error;
-    ++*errand->count;
-    errand->over.release();
-}
-Task<void> only_count(Errand* errand) {
-    co_await Yield{};
-    ++*errand->count;
-    errand->over.release();
-}
-
-/// A loop that is lent while it has nothing to do.
-class LentLoop {
-  public:
-    LentLoop() {
-        thread_.before_end = [this] { disk_.reset(); };
-    }
-    UringLoop& loop() { return thread_.loop(); }
-    std::unique_ptr<UringDisk> disk_;
-
-    void run(Errand& errand, Task<void> (*make)(Errand*)) {
-        errand.loop = &loop();
-        errand.disk = disk_.get();
-        errand.count = &count_;
-        errand.make = make;
-        errand.run = Errand::start;
-        loop().post_or_lead(errand);
-        errand.over.acquire();
-    }
-    std::uint64_t count_{0};
-
-  private:
-    test::LoopThread thread_;
-};
-
-TEST(UringLoop, WhoFindsItFreeRunsIt) {
-    LentLoop lent;
-    bool led = false;
-    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (!led && std::chrono::steady_clock::now() < until) {  // the own thread may be in it yet
-        std::this_thread::yield();
-        Errand errand;
-        lent.run(errand, only_count);
-        led = errand.begun_on == std::this_thread::get_id();
-    }
-    EXPECT_TRUE(led);
-}
-
-// Timers that guests arm, and I/O that only the own thread can submit, come to their end though
-// every guest has gone.
-TEST(UringLoop, TheOwnThreadDoesWhatGuestsCannot) {
-    if (access("/dev/shm", W_OK) != 0) GTEST_SKIP() << "skipped: there is no tmpfs";
-    LentLoop lent;
-    TemporaryFile file("/dev/shm", disk_size);
-    auto opened = open_member_file(file.path(), {});
-    ASSERT_TRUE(opened) << opened.error().text;
-    lent.disk_ = std::make_unique<UringDisk>(lent.loop(), std::move(*opened));
-    Buffer data(4 * row_size);
-    for (int i = 0; i != 50; ++i) {
-        Errand timed;
-        lent.run(timed, wait_a_while);
-        Errand read;
-        read.data = data.span();
-        lent.run(read, read_in_the_background);
-        EXPECT_EQ(read.os_error, 0);
-    }
-}
-
-TEST(UringLoop, ManyLeadInTurn) {
-    constexpr std::size_t threads_count = 4;
-    constexpr std::size_t each = 2000;
-    LentLoop lent;
-    std::vector<std::thread> threads;
-    for (std::size_t t = 0; t != threads_count; ++t) {
-        threads.emplace_back([&lent, t] {
-            for (std::size_t i = 0; i != each; ++i) {
-                Errand errand;
-                const bool timed = t == 0 && i % 20 == 0;
-                lent.run(errand, timed ? wait_a_while : only_count);
-                if (i % 500 == 0) std::this_thread::yield();  // the own thread, too
-            }
-        });
-    }
-    for (std::thread& thread : threads) thread.join();
-    EXPECT_EQ(lent.count_, threads_count * each + each / 20 * 2);
-}
-
 /// As those that share a disk have it.
 class InFront final : public Disk {
   public:
@@ -591,136 +419,6 @@ TEST(UringDisk, AFileThatShrinksIsAnErrorNotAHang) {
         EXPECT_EQ(op.os_error, EIO) << folder << ", through another disk";
         EXPECT_EQ((*disk)->read_now(op.offset, data.span()), EIO) << folder;
     }
-}
-
-void expect_refused(const std::string& path, const std::string& why, OpenOptions options = {}) {
-    const auto opened = open_member_file(path, options);
-    ASSERT_FALSE(opened) << path;
-    EXPECT_NE(opened.error().text.find(why), std::string::npos) << opened.error().text;
-    EXPECT_NE(opened.error().text.find(path), std::string::npos) << "it does not name the member";
-}
-
-TEST(MemberFile, RefusesWhatIsNoMemberAndSaysWhy) {
-    expect_refused(here(), "is a directory");
-    expect_refused("/dev/null", "neither a regular file nor a block device");
-    expect_refused(here() + "/there-is-no-such-file", "No such file");
-    TemporaryFile empty(here(), 0);
-    expect_refused(empty.path(), "is empty");
-    const std::string fifo = here() + "/braid-test-fifo";
-    unlink(fifo.c_str());
-    ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
-    expect_refused(fifo, "neither a regular file nor a block device");
-    unlink(fifo.c_str());
-    TemporaryFile closed(here(), disk_size);
-    ASSERT_EQ(chmod(closed.path().c_str(), 0), 0);
-    if (geteuid() != 0) expect_refused(closed.path(), "Permission denied");
-}
-
-TEST(MemberFile, TellsWhetherItHasSpaceForAll) {
-    for (const std::string& folder : {std::string("/dev/shm"), here()}) {
-        if (access(folder.c_str(), W_OK) != 0) continue;
-        TemporaryFile file(folder, disk_size);
-        EXPECT_FALSE(open_member_file(file.path(), {})->info.allocated) << folder;
-        const int fd = open(file.path().c_str(), O_RDWR);
-        EXPECT_EQ(posix_fallocate(fd, 0, disk_size), 0);
-        close(fd);
-        EXPECT_TRUE(open_member_file(file.path(), {})->info.allocated) << folder;
-    }
-}
-
-TEST(UringLoop, TellsWhyThereIsNone) {
-    EXPECT_NE(text_of_no_ring(ENOMEM).find("RLIMIT_MEMLOCK is "), std::string::npos);
-    EXPECT_EQ(text_of_no_ring(ENOMEM).find("io_uring_disabled"), std::string::npos);
-    EXPECT_EQ(text_of_no_ring(EPERM).find("RLIMIT_MEMLOCK"), std::string::npos);
-    EXPECT_NE(text_of_no_ring(EMFILE).find("ulimit -n"), std::string::npos);
-    EXPECT_NE(text_of_no_ring(ENOSYS).find("Linux 5.15"), std::string::npos);
-}
-
-TEST(MemberFile, HasTheIdentityOfItsBytesWhateverItsName) {
-    TemporaryFile file(here(), disk_size);
-    TemporaryFile other(here(), disk_size);
-    const std::string hard = here() + "/braid-test-hard-link";
-    const std::string soft = here() + "/braid-test-soft-link";
-    unlink(hard.c_str());
-    unlink(soft.c_str());
-    ASSERT_EQ(link(file.path().c_str(), hard.c_str()), 0);
-    ASSERT_EQ(symlink(file.path().c_str(), soft.c_str()), 0);
-    const auto opened = open_member_file(file.path(), {});
-    ASSERT_TRUE(opened) << opened.error().text;
-    EXPECT_TRUE(opened->info.identity.known());
-    for (const std::string& name : {file.path(), hard, soft}) {
-        const auto identity = identify_path(name);
-        ASSERT_TRUE(identity) << name;
-        EXPECT_TRUE(identity->overlaps(opened->info.identity)) << name;
-    }
-    EXPECT_FALSE(identify_path(other.path())->overlaps(opened->info.identity));
-    EXPECT_EQ(identify_path(here() + "/there-is-no-such-file").error().os_error, ENOENT);
-    EXPECT_FALSE(identify_path("/dev/null")->known());
-    unlink(hard.c_str());
-    unlink(soft.c_str());
-}
-
-TEST(DiskIdentity, StretchesOfOneFileAreTheSameWhereTheyOverlap) {
-    const DiskIdentity whole{1, 2, 0, ~std::uint64_t{0}};
-    const DiskIdentity first{1, 2, 0, 4096};
-    const DiskIdentity second{1, 2, 4096, 8192};
-    EXPECT_TRUE(whole.overlaps(first));
-    EXPECT_TRUE(second.overlaps(whole));
-    EXPECT_FALSE(first.overlaps(second));
-    EXPECT_FALSE(first.overlaps({1, 3, 0, 4096})) << "another file";
-    EXPECT_FALSE(first.overlaps({2, 2, 0, 4096})) << "another file system";
-    EXPECT_FALSE(DiskIdentity{}.overlaps(DiskIdentity{})) << "nothing is known of either";
-}
-
-TEST(MemberFile, AReadOnlyOneIsRefusedWithWhatElseCanBeDone) {
-    if (geteuid() == 0) GTEST_SKIP() << "root writes where nobody may";
-    TemporaryFile file(here(), disk_size);
-    ASSERT_EQ(chmod(file.path().c_str(), 0400), 0);
-    expect_refused(file.path(), "make it writable");
-    expect_refused(file.path(), "make it writable, or look away", {.if_read_only = "look away"});
-    const auto reader = open_member_file(file.path(), {.readonly = true});
-    ASSERT_TRUE(reader) << reader.error().text;
-    EXPECT_TRUE(reader->info.read_only);
-}
-
-TEST(MemberFile, IsLockedAgainstASecondOpener) {
-    TemporaryFile file(here(), disk_size);
-    {
-        const auto first = open_member_file(file.path(), {});
-        ASSERT_TRUE(first) << first.error().text;
-        expect_refused(file.path(), "in use");
-        expect_refused(file.path(), "in use", {.readonly = true});
-        EXPECT_TRUE(open_member_file(file.path(), {.lock = false}));
-    }
-    {
-        const auto reader = open_member_file(file.path(), {.readonly = true});
-        ASSERT_TRUE(reader);
-        EXPECT_TRUE(open_member_file(file.path(), {.readonly = true}));  // readers share
-        expect_refused(file.path(), "in use");
-    }
-    EXPECT_TRUE(open_member_file(file.path(), {}));
-}
-
-/// A root task that is still suspended when its loop ends, with an open member in its frame.
-Task<void> hold_disk(UringLoop* loop, std::string path) {
-    auto disk = open_disk(*loop, path);
-    BRAID_REQUIRE(disk.has_value());
-    Timer timer(*loop, Nanos{loop->now().value + seconds(3600).value});
-    co_await timer;
-}
-Task<int> look_once() { co_return 1; }
-
-TEST(UringLoop, EndsItsTasksBeforeItsRingSoThatMembersAreUnlocked) {
-    const std::string path = testing::TempDir() + "held-by-a-task";
-    { std::ofstream(path) << std::string(1 << 20, 'x'); }
-    {
-        auto loop = UringLoop::create();
-        ASSERT_TRUE(loop);
-        (*loop)->tasks().spawn(hold_disk(loop->get(), path));
-        EXPECT_EQ((*loop)->run_until_done(look_once()), 1);
-    }
-    EXPECT_TRUE(open_member_file(path, {}));
-    std::filesystem::remove(path);
 }
 
 }  // namespace

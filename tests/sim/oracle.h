@@ -43,6 +43,7 @@ struct Broken {
     std::string text;
 };
 
+inline constexpr std::uint64_t row_sectors = row_size / sector_size;
 using SectorBytes = std::array<std::byte, sector_size>;
 using WriteNumber = std::uint64_t;
 
