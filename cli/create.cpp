@@ -52,6 +52,7 @@ struct CreateArguments {
     bool force{false};
     bool force_placement{false};
     bool dry_run{false};
+    bool wait{false};
     std::string socket;
 };
 
@@ -289,6 +290,20 @@ Checked<Unit> check_for_cluster(const CreateArguments& arguments) {
     return Unit{};
 }
 
+/// Until the server waits for an array, or serves one.
+Checked<Unit> wait_for_nodes(ControlClient& client) {
+    ProgressLine line;
+    for (;;) {
+        BRAID_TRY(const nlohmann::json status, get_any_status(client));
+        const nlohmann::json* start = object_in(status, "start");
+        if (start == nullptr) return Unit{};
+        const std::string phase = text_in(*start, "phase");
+        if (phase != "nodes" && phase != "looking") return Unit{};
+        line.show(harmless(text_in(*start, "why")));
+        BRAID_CHECK(client.get("/v1/events?wait=1"));  // a second, or until something happens
+    }
+}
+
 /// The server hears nothing of this command's time and paths.
 Checked<int> create_in_cluster(ControlClient& client, const CreateArguments& arguments) {
     BRAID_CHECK(check_for_cluster(arguments));
@@ -298,6 +313,7 @@ Checked<int> create_in_cluster(ControlClient& client, const CreateArguments& arg
     order.force = arguments.force;
     order.force_placement = arguments.force_placement;
     order.dry_run = arguments.dry_run;
+    if (arguments.wait) BRAID_CHECK(wait_for_nodes(client));
     BRAID_TRY(const nlohmann::json answer,
               client.post("/v1/array", json_of(order), make_seconds_max));
     const nlohmann::json* plan = object_in(answer, "plan");
@@ -314,8 +330,9 @@ Checked<int> create_in_cluster(ControlClient& client, const CreateArguments& arg
 }
 
 Checked<Unit> create(const CreateArguments& arguments) {
-    if (arguments.force_placement) {
-        return Refusal{"--force-placement is for an array of a cluster: say --socket, too"};
+    if (arguments.force_placement || arguments.wait) {
+        return Refusal{
+            "--force-placement and --wait are for an array of a cluster: say --socket, too"};
     }
     BRAID_TRY(const CreateOptions options, parse_options(arguments));
     BRAID_TRY(const std::unique_ptr<UringLoop> loop, UringLoop::create());
@@ -391,6 +408,8 @@ void add_create_command(CLI::App& app, int* exit_status) {
     command->add_flag("--force", arguments->force, "although the members hold something");
     command->add_flag("--force-placement", arguments->force_placement,
                       "although the array of the cluster would not outlive each of its nodes");
+    command->add_flag("--wait", arguments->wait,
+                      "until all nodes of the cluster are there, and wait for an array");
     command->add_flag("--dry-run", arguments->dry_run, "say what would be done, and write nothing");
     command->callback([arguments, exit_status] {
         if (!arguments->socket.empty()) {

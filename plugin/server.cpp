@@ -6,7 +6,7 @@
 #include <fmt/ranges.h>
 
 #include <cerrno>
-#include <future>
+#include <condition_variable>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -130,13 +130,24 @@ Checked<Unit> Server::try_assembly() {
 }
 
 Checked<Unit> Server::start() {
-    std::promise<Checked<Unit>> promise;
-    auto started = promise.get_future();
+    // No future: ThreadSanitizer runs no signal handler on a thread that waits for one, and this wait
+    // may be long.
+    std::mutex lock;
+    std::condition_variable is_over;
+    std::optional<Checked<Unit>> opened;
     log_thread_ = std::thread([this] { run_log(); });
-    loop_thread_ = std::thread([this, &promise] {
-        run_loop([&promise](Checked<Unit> result) { promise.set_value(std::move(result)); });
+    loop_thread_ = std::thread([&, this] {
+        run_loop([&](Checked<Unit> result) {
+            const std::lock_guard locked(lock);
+            opened.emplace(std::move(result));
+            is_over.notify_one();
+        });
     });
-    Checked<Unit> result = started.get();
+    {
+        std::unique_lock locked(lock);
+        is_over.wait(locked, [&] { return opened.has_value(); });
+    }
+    Checked<Unit> result = std::move(*opened);
     serves_ = result.has_value();
     if (result) {
         result = find_exports(

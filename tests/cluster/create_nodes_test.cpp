@@ -274,6 +274,31 @@ TEST_P(CreateNodesTest, NoOrderIsLeftWithoutAnAnswer) {
     nodes_.lose_power();
 }
 
+/// What was said to be made is served after a power cut. What was not may be anything that a start
+/// refuses, waits at, or serves.
+TEST_P(CreateNodesTest, ThePowerGoesMeanwhile) {
+    begin();
+    bool made = false;
+    const auto make = [](SimNodes* nodes, std::uint32_t node, bool* was_made) -> Task<void> {
+        const auto answer = co_await nodes->node(node).create(order());
+        EXPECT_TRUE(answer) << answer.error().text;
+        *was_made = true;
+    };
+    loop().tasks().spawn(make(&nodes_, any_node(), &made));
+    loop().run_for(Nanos{loop().rng().below(millis(320).value)});  // most take 240 to 290 ms
+    nodes_.lose_power();
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) nodes_.begin(node);
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        nodes_.run_until(
+            [&] { return nodes_.has_begun(node) || status(node).phase == StartPhase::array; },
+            "the start is over, or waits for an array");
+    }
+    if (made || (nodes_.has_begun(0) && nodes_.refusal(0).empty())) return serve_and_stop();
+    if (nodes_.has_begun(0)) return nodes_.end_servers();
+    ASSERT_TRUE(create(any_node(), order()));
+    serve_and_stop();
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, CreateNodesTest,
                          testing::Range<std::uint64_t>(1, is_long ? 400 : 9));
 

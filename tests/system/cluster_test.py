@@ -436,8 +436,12 @@ def from_nothing(world, level):
     check(cluster.nodes[2].process.wait(60 * PATIENCE) == 1, cluster.nodes[2].log())
     wait_until(lambda: waits_for(first, "nodes", 3), "node 3 is gone, for node 1")
     check("waits for node 3" in first.braid("create", "--level", level, ok=False).stdout, "nobody decides")
+    planned = world.background([CLI, "create", "--level", level, "--force", "--dry-run", "--wait", "--socket",
+                                first.control], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     cluster.nodes[2] = Node(cluster, 3)
-    wait_until(lambda: waits_for(first, "array"), "node 3 is there again, and there is no array")
+    text = planned.communicate(timeout=60 * PATIENCE)[0].decode()
+    check(planned.returncode == 0 and "this is a dry run" in text, f"it waited until node 3 was there: {text}")
+    check(waits_for(first, "array"), "node 3 is there again, and there is no array")
     before = [sha256_of(path) for path in cluster.paths]
     done = first.braid("create", "--level", level, ok=False)
     for words in (f"node2:{cluster.paths[4]}: holds a file system (ext4)", "--force"):
