@@ -504,13 +504,14 @@ std::string ClusterNode::missing_nodes() const {
 }
 
 Task<void> ClusterNode::say_who_is_missing() {
-    if (saying_ != nullptr) co_return;
+    if (std::exchange(saying_, true)) co_return;
     for (Nanos pause = seconds(10); !cancelled_ && !stopping_ && !rows_ && !missing_nodes().empty();
          pause = seconds(60)) {
         log(Severity::info, "waits for " + missing_nodes());
         Pause until_said_again(pauses_, pause);
         co_await until_said_again;
     }
+    saying_ = false;
 }
 
 Task<Checked<Unit>> ClusterNode::wait_for_nodes() {

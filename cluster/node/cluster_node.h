@@ -228,6 +228,7 @@ class ClusterNode final : private BusListener,
 
     std::set<std::uint32_t> here_;  // connected
     Event here_changed_;
+    bool saying_{false};  // who is missing
     std::map<std::uint32_t, Nanos> away_since_;
     std::map<std::uint32_t, std::uint64_t> changed_at_;  // connected, or not: wall seconds
     StartPhase phase_{StartPhase::looking};              // when all are here, as the master says
