@@ -58,6 +58,9 @@ std::vector<std::string> fuzz_samples() {
         "DELETE /v1/scrub\n",
         "POST /v1/scrub\n{\"repair\": true}",
         "GET /v1/intent\n",
+        "POST /v1/array\n{\"level\": 6, \"layout\": \"ls\", \"strip_size\": 65536, \"name\": \"kit\", "
+        "\"volumes\": [{\"name\": \"a\", \"size\": 4096}], \"spares\": [\"node1:/dev/sdx\"], "
+        "\"force\": true, \"dry_run\": false}",
         "POST /v1/intent\n{\"on\": false, \"region\": 16777216}",
         "GET /v1/bad?first=100&count=1000\n",
     };
