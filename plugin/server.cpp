@@ -312,19 +312,22 @@ ArrayOptions Server::array_options() {
 
 Checked<Unit> Server::find_exports(const Configuration& configuration) {
     exports_ = exports_of(configuration);
+    std::vector<std::string> names;
+    for (const Export& one : exports_) names.push_back(one.name);
+    const std::string has =
+        names.empty() ? "none at all" : fmt::format("{}", fmt::join(names, ", "));
     if (cluster_) {
         for (const std::string& name : cluster_->exclusive) {
             if (find_export(name) != nullptr) continue;
-            return Refusal{fmt::format("{}: exclusive: this array has no volume {}",
-                                       parameters_.config, name)};
+            return Refusal{
+                fmt::format("{}: exclusive: this array has no volume {}; it has {}: correct the "
+                            "name, or leave it out, and start all servers of the cluster anew",
+                            parameters_.config, name, has)};
         }
     }
     if (parameters_.volume.empty() || find_export(parameters_.volume) != nullptr) return Unit{};
-    std::vector<std::string> names;
-    for (const Export& one : exports_) names.push_back(one.name);
-    return Refusal{
-        fmt::format("volume={}: this array has no such volume; it has {}", parameters_.volume,
-                    names.empty() ? "none at all" : fmt::format("{}", fmt::join(names, ", ")))};
+    return Refusal{fmt::format("volume={}: this array has no such volume; it has {}",
+                               parameters_.volume, has)};
 }
 
 namespace {

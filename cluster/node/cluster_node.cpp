@@ -147,6 +147,7 @@ void ClusterNode::gone(std::uint32_t node, const std::string& why) {
     if (ended_ || !gone_.insert(node).second) return;
     const std::string text = fmt::format("{} {}: the array stops on all nodes", name_of(node), why);
     log(Severity::error, text);
+    if (why_stopped_.empty()) why_stopped_ = text;
     bus_->session(node).give_up();
     for (const std::uint32_t other : others()) {
         if (gone_.contains(other)) continue;

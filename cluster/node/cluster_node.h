@@ -239,6 +239,7 @@ class ClusterNode final : private BusListener,
     Rng new_uuids_;
     std::map<std::uint32_t, Timer*> watching_;
     std::set<std::uint32_t> gone_;
+    std::string why_stopped_;  // of the first that was gone
     bool cancelled_{false};
     bool opening_{false};  // the master reads the nodes' disks
     bool stopping_{false};

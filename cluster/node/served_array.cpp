@@ -70,10 +70,19 @@ Task<Result<void>> ServedArray::stop() {
     co_return Result<void>{};
 }
 
+/// As the node that decides says it.
+std::string ServedArray::failure() const {
+    const Members& members = serving_.members();
+    if (members.lost() <= geometry_.parities()) return node_.why_stopped_;
+    return fmt::format("{} members are lost, more than RAID-{} can do without", members.lost(),
+                       static_cast<int>(configuration_.level));
+}
+
 ArrayStatus ServedArray::status() const {
     ArrayStatus status;
     status.configuration = configuration_;
     serving_.fill(status);
+    if (status.health == Health::failed) status.failure = failure();
     status.stopping = stopping_ || node_.leaving_;
     for (const MemberRecord& at : configuration_.members) {
         if (at.role) {

@@ -68,6 +68,7 @@ class ServedArray final : public Array {
     void note_latency(Nanos latency) override { serving_.note_latency(latency); }
 
   private:
+    std::string failure() const;
     Task<Checked<Unit>> order(Words words);
     Task<Checked<Unit>> order_with(std::unique_ptr<Disk> disk, Words words);
 
