@@ -166,7 +166,7 @@ void print_bad(const Found& found) {
     std::uint64_t told = 0;
     for (const BadBytes& range : found.bad) {
         fmt::print("  {}\n", bad_line({{"volume", range.volume},
-                                       {"offset", range.offset},
+                                       {"offset", range.offset.value},
                                        {"size", range.size},
                                        {"member", raw(range.member)}}));
         told += range.size;

@@ -368,8 +368,8 @@ Json json_of(const Assembly& assembly) {
     for (const VolumeRecord& volume : c.volumes) {
         Json item;
         item["name"] = volume.name;
-        item["offset"] = c.offset_of(volume);
-        item["size"] = c.size_of(volume);
+        item["offset"] = c.area_of(volume).begin.value;
+        item["size"] = c.area_of(volume).size;
         json["volumes"].push_back(std::move(item));
     }
     json["given"] = Json::array();

@@ -44,7 +44,7 @@ std::string node_text(std::uint32_t node) {
 /// Bytes of a volume, or of the array where no volume is.
 struct VolumeBytes {
     std::string volume;
-    std::uint64_t offset{0};
+    VolumeOffset offset{};
     std::uint64_t size{0};
 };
 
@@ -56,7 +56,7 @@ std::vector<VolumeBytes> bytes_of(const Configuration& c, StripeIndex first, Str
                          StripeIndex origin) {
         if (from < to) {
             pieces.push_back(
-                {std::string(volume), (from - origin) * stripe_size, (to - from) * stripe_size});
+                {std::string(volume), {(from - origin) * stripe_size}, (to - from) * stripe_size});
         }
     };
     StripeIndex at = first;
@@ -83,8 +83,8 @@ std::string entry_line(const Configuration& c, const IntentEntry& entry) {
     if (pieces.empty()) text += " beyond the array";
     for (const VolumeBytes& piece : pieces) {
         text += fmt::format("{}{}, bytes {} to {}", &piece == &pieces.front() ? " " : "; ",
-                            piece.volume.empty() ? "no volume" : piece.volume, piece.offset,
-                            piece.offset + piece.size - 1);
+                            piece.volume.empty() ? "no volume" : piece.volume, piece.offset.value,
+                            piece.offset.value + piece.size - 1);
     }
     return text;
 }
@@ -111,7 +111,7 @@ std::string record_lines(const Configuration& c, const NewestIntent& newest) {
 Json json_of(const BadBytes& bytes) {
     Json json;
     json["volume"] = bytes.volume;
-    json["offset"] = bytes.offset;
+    json["offset"] = bytes.offset.value;
     json["size"] = bytes.size;
     json["member"] = raw(bytes.member);
     return json;
@@ -243,7 +243,7 @@ Json intent_json(const Configuration& c, const std::vector<NewestIntent>& newest
             for (const VolumeBytes& piece : bytes_of(c, entry)) {
                 Json bytes;
                 bytes["volume"] = piece.volume;
-                bytes["offset"] = piece.offset;
+                bytes["offset"] = piece.offset.value;
                 bytes["size"] = piece.size;
                 mark["bytes"].push_back(std::move(bytes));
             }

@@ -57,7 +57,8 @@ std::string slot_lines(const ConfigSlot& slot) {
     }
     for (const VolumeRecord& volume : c.volumes) {
         text += fmt::format("  volume    {}  {}, stripes {} to {}\n", volume.name,
-                            size_text(c.size_of(volume)), raw(volume.first), raw(volume.end() - 1));
+                            size_text(c.area_of(volume).size), raw(volume.first),
+                            raw(volume.end() - 1));
     }
     return text;
 }
@@ -69,7 +70,8 @@ std::string parts_lines(const Configuration& c) {
                             member.path);
     }
     for (const VolumeRecord& volume : c.volumes) {
-        text += fmt::format("  volume    {:<10}  {}\n", volume.name, size_text(c.size_of(volume)));
+        text +=
+            fmt::format("  volume    {:<10}  {}\n", volume.name, size_text(c.area_of(volume).size));
     }
     return text;
 }
@@ -102,8 +104,8 @@ nlohmann::ordered_json slot_json(const ConfigSlot& slot) {
     for (const VolumeRecord& volume : c.volumes) {
         nlohmann::ordered_json item;
         item["name"] = volume.name;
-        item["offset"] = c.offset_of(volume);
-        item["size"] = c.size_of(volume);
+        item["offset"] = c.area_of(volume).begin.value;
+        item["size"] = c.area_of(volume).size;
         json["volumes"].push_back(std::move(item));
     }
     return json;

@@ -107,7 +107,7 @@ json bad_list(std::span<const BadBytes> ranges) {
     json list = json::array();
     for (const BadBytes& range : ranges) {
         list.push_back({{"volume", range.volume.empty() ? json(nullptr) : json(range.volume)},
-                        {"offset", range.offset},
+                        {"offset", range.offset.value},
                         {"size", range.size},
                         {"member", raw(range.member)}});
     }
@@ -187,8 +187,8 @@ json volumes_json(const ArrayStatus& status) {
         const std::size_t index = list.size();
         json value{{"index", index},
                    {"name", volume.name},
-                   {"offset", configuration.offset_of(volume)},
-                   {"size", configuration.size_of(volume)}};
+                   {"offset", configuration.area_of(volume).begin.value},
+                   {"size", configuration.area_of(volume).size}};
         if (index < status.reservations.size()) {
             value["reservation"] = json_of(status.reservations[index]);
         }
@@ -243,7 +243,7 @@ json json_of(const NodeStatus& node, const Configuration& configuration) {
             {"locks_waiting", node.locks_waiting},
             {"locks_handed_over", node.locks_handed_over},
             {"writes", node.writes},
-            {"writes_staged", node.writes_staged},
+            {"strips_staged", node.strips_staged},
             {"round_trips_per_write", static_cast<double>(node.rounds) / writes},
             {"messages_per_write", static_cast<double>(node.messages) / writes},
             {"bytes_sent", node.bytes_sent}};

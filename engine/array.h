@@ -116,7 +116,7 @@ class Array {
     /// Any thread: reads [offset, offset + into.size()) without the loop, if every byte of it lies
     /// on in-sync members. False: nothing is promised of `into`; submit a request instead. That has to
     /// be done: a stop, and whoever wants to close a disk, hears by it that a reader has left.
-    virtual bool read_direct(std::uint64_t offset, ByteSpan into) = 0;
+    virtual bool read_direct(ArrayOffset offset, ByteSpan into) = 0;
     /// Any thread: a request took `latency`; what the background throttles itself by.
     virtual void note_latency(Nanos latency) = 0;
 };

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "engine/base/result.h"
+#include "engine/base/units.h"
 
 namespace braid {
 
@@ -19,7 +20,7 @@ struct IoRequest {
     bool may_free{false};      // zero: members may give space back
     bool trim{false};          // zero: a hint. Whole stripes, where that is fast; nothing is
                                // written, and what is not zeroed keeps what it has
-    std::uint64_t offset{0};   // bytes from the start of the array; any alignment
+    ArrayOffset offset{};      // any alignment
     std::uint64_t size{0};     // bytes; read and write at most request_size_max
     std::byte* data{nullptr};  // read: filled; write: only read from; any alignment
     void (*done)(IoRequest&){nullptr};
@@ -29,11 +30,12 @@ struct IoRequest {
     Error error;    // when not ok
 
     // The engine's own, from submit() to done().
-    std::uint64_t next{0};         // array offset of the stripe up to which it was split
+    ArrayOffset next{};            // the begin of the stripe up to which it was split
     std::uint32_t next_window{0};  // and the window in it
     std::uint32_t pending{0};      // parts that are not done
     bool splitting{false};         // not all of it was split yet
     bool let_in{false};            // by a RequestGate
+    bool is_part{false};           // of another one, which is done anew if this one cannot be yet
     IoRequest* link{nullptr};
 };
 

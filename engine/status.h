@@ -114,10 +114,10 @@ struct NodeStatus {
     std::uint64_t locks_held{0};
     std::uint64_t locks_waiting{0};      // asked for
     std::uint64_t locks_handed_over{0};  // at this home, to one who had to wait
-    std::uint64_t writes{0};             // of its clients, at homes
-    std::uint64_t writes_staged{0};      // at this home, and not on a disk yet
+    std::uint64_t writes{0};             // stripe jobs of its clients
+    std::uint64_t strips_staged{0};      // at this home, and not on a disk yet
     std::uint64_t rounds{0};      // of commands for these writes, each to all homes concerned
-    std::uint64_t messages{0};    // of commands and answers for its clients
+    std::uint64_t messages{0};    // to homes, and their answers, for whatever work
     std::uint64_t bytes_sent{0};  // to other nodes, of whatever kind
 };
 

@@ -100,7 +100,7 @@ Result<void> Bridge::run(Call& call) {
     return call.error;
 }
 
-Result<void> Bridge::read(std::uint64_t offset, ByteSpan into) {
+Result<void> Bridge::read(ArrayOffset offset, ByteSpan into) {
     const Nanos start = loop_.now();
     if (array_.read_direct(offset, into)) {
         array_.note_latency({loop_.now().value - start.value});
@@ -120,7 +120,7 @@ Result<void> Bridge::read(std::uint64_t offset, ByteSpan into) {
     return {};
 }
 
-Result<void> Bridge::write(std::uint64_t offset, ByteView from, WriteOptions options) {
+Result<void> Bridge::write(ArrayOffset offset, ByteView from, WriteOptions options) {
     while (!from.empty()) {
         const ByteView piece = from.first(std::min<std::size_t>(from.size(), request_size_max));
         Call call;
@@ -136,7 +136,7 @@ Result<void> Bridge::write(std::uint64_t offset, ByteView from, WriteOptions opt
     return {};
 }
 
-Result<void> Bridge::zero(std::uint64_t offset, std::uint64_t size, ZeroOptions options) {
+Result<void> Bridge::zero(ArrayOffset offset, std::uint64_t size, ZeroOptions options) {
     if (size == 0) return {};
     Call call;
     call.kind = IoKind::zero;

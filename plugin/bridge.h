@@ -32,11 +32,10 @@ class Bridge {
     /// Both must outlive every call; the loop must run as long as calls may come.
     Bridge(UringLoop& loop, Array& array);
 
-    // Any thread but the loop's. Offsets are bytes from the start of the array, in any alignment;
-    // each returns when the array has answered.
-    Result<void> read(std::uint64_t offset, ByteSpan into);
-    Result<void> write(std::uint64_t offset, ByteView from, WriteOptions options = {});
-    Result<void> zero(std::uint64_t offset, std::uint64_t size, ZeroOptions options);
+    // Any thread but the loop's. Offsets have any alignment; each returns when the array has answered.
+    Result<void> read(ArrayOffset offset, ByteSpan into);
+    Result<void> write(ArrayOffset offset, ByteView from, WriteOptions options = {});
+    Result<void> zero(ArrayOffset offset, std::uint64_t size, ZeroOptions options);
     Result<void> flush();
 
     /// Runs `make(array)`, a Task<T>, on the loop and returns its result. For operators' commands:

@@ -216,7 +216,7 @@ const char* export_description(void* handle) noexcept {
     return connection_of(handle).place.description.c_str();
 }
 std::int64_t get_size(void* handle) noexcept {
-    return static_cast<std::int64_t>(connection_of(handle).place.size);
+    return static_cast<std::int64_t>(connection_of(handle).place.area.size);
 }
 int block_size(void*, std::uint32_t* minimum, std::uint32_t* preferred,
                std::uint32_t* maximum) noexcept {
@@ -239,7 +239,8 @@ int pread(void* handle, void* buf, std::uint32_t count, std::uint64_t offset,
           std::uint32_t) noexcept {
     Connection& connection = connection_of(handle);
     const ByteSpan into{static_cast<std::byte*>(buf), count};
-    const auto result = connection.server.bridge().read(connection.place.offset + offset, into);
+    const auto result =
+        connection.server.bridge().read(connection.place.area.in_array({offset}), into);
     if (result) return 0;
     return failed("read", count, offset, result.error(), IoKind::read);
 }
@@ -248,8 +249,8 @@ int pwrite(void* handle, const void* buf, std::uint32_t count, std::uint64_t off
            std::uint32_t flags) noexcept {
     Connection& connection = connection_of(handle);
     const ByteView from{static_cast<const std::byte*>(buf), count};
-    const auto result = connection.server.bridge().write(connection.place.offset + offset, from,
-                                                         {.fua = (flags & NBDKIT_FLAG_FUA) != 0});
+    const auto result = connection.server.bridge().write(
+        connection.place.area.in_array({offset}), from, {.fua = (flags & NBDKIT_FLAG_FUA) != 0});
     if (result) return 0;
     return failed("write", count, offset, result.error(), IoKind::write);
 }
@@ -257,7 +258,7 @@ int pwrite(void* handle, const void* buf, std::uint32_t count, std::uint64_t off
 int zero(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) noexcept {
     Connection& connection = connection_of(handle);
     const auto result = connection.server.bridge().zero(
-        connection.place.offset + offset, count,
+        connection.place.area.in_array({offset}), count,
         {.fua = (flags & NBDKIT_FLAG_FUA) != 0,
          .fast_only = (flags & NBDKIT_FLAG_FAST_ZERO) != 0,
          .may_free = (flags & NBDKIT_FLAG_MAY_TRIM) != 0});  // the client did not say NO_HOLE
@@ -269,7 +270,7 @@ int zero(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t 
 int trim(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) noexcept {
     Connection& connection = connection_of(handle);
     const auto result =
-        connection.server.bridge().zero(connection.place.offset + offset, count,
+        connection.server.bridge().zero(connection.place.area.in_array({offset}), count,
                                         {.fua = (flags & NBDKIT_FLAG_FUA) != 0, .trim = true});
     if (result) return 0;
     return failed("trim", count, offset, result.error(), IoKind::zero);

@@ -48,8 +48,8 @@ std::vector<Export> exports_of(const Configuration& configuration) {
     const std::string array =
         configuration.name.empty() ? "braid" : "braid array " + configuration.name;
     for (const VolumeRecord& volume : configuration.volumes) {
-        exports.push_back({volume.name, array + ", " + describe(configuration),
-                           configuration.offset_of(volume), configuration.size_of(volume)});
+        exports.push_back(
+            {volume.name, array + ", " + describe(configuration), configuration.area_of(volume)});
     }
     return exports;
 }

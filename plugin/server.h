@@ -25,12 +25,11 @@
 
 namespace braid::plugin {
 
-/// An NBD export: a volume's place in the array, in bytes.
+/// An NBD export: a volume.
 struct Export {
     std::string name;
     std::string description;
-    std::uint64_t offset{0};
-    std::uint64_t size{0};
+    VolumeArea area;
 };
 
 class Server final : private StartDesk {

@@ -164,7 +164,7 @@ Task<std::uint64_t> write_for(Array* array, double seconds, std::uint64_t size,
         request.kind = IoKind::write;
         request.size = size;
         request.data = data.data();
-        request.offset = state.rng.below(state.slots) * size;
+        request.offset = {state.rng.below(state.slots) * size};
         request.user = &state;
         request.done = [](IoRequest& done) {
             BRAID_REQUIRE(done.ok);
@@ -174,7 +174,7 @@ Task<std::uint64_t> write_for(Array* array, double seconds, std::uint64_t size,
                 if (--at.flying == 0) at.over.set();
                 return;
             }
-            done.offset = at.rng.below(at.slots) * done.size;
+            done.offset = {at.rng.below(at.slots) * done.size};
             at.array->submit(done);
         };
     }

@@ -32,8 +32,8 @@ class SessionQueue {
     /// Gives it the next number, which it returns.
     std::uint64_t add(QueuedMessage message);
 
-    /// The last message, if it never went out: something may be added to it. Null: there is none, or
-    /// it is being looked at.
+    /// The last message, if it never went out: something may be added to it. Null: it has, or there is
+    /// none.
     QueuedMessage* last_unsent() {
         const bool is_unsent = !kept_.empty() && last_ > sent_;
         return is_unsent ? &kept_.back() : nullptr;

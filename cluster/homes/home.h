@@ -68,9 +68,8 @@ class Home {
     const RowBook& book() const { return book_; }
     /// Locks that were given to somebody who had to wait for them.
     std::uint64_t handed_over() const { return handed_over_; }
-    /// What is staged, and not on a disk yet.
+    /// Strips' rows that are staged, and not on a disk yet; and their bytes.
     std::size_t staged() const { return contents_.size(); }
-    /// What is staged, and not on a disk yet.
     std::uint64_t memory_bytes() const;
 
   private:

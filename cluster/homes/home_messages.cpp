@@ -461,7 +461,8 @@ Checked<HomeAnswer> decode_answer(HomeCommandKind kind, std::uint64_t payload_si
         BRAID_TRY(answer.rebuilt, fields.rebuilt());
     }
     if (!fields.empty()) return fields.wrong_size();
-    answer.has_bytes = brings && answer.result.ok();
+    if (brings && !answer.result.ok()) return fields.wrong("rows with a lock that is refused");
+    answer.has_bytes = brings;
     const bool has_payload = kind == HomeCommandKind::lock ? answer.has_bytes : answer.result.ok();
     if (message.payload_size != (has_payload ? payload_size : 0)) {
         return fields.wrong(fmt::format("a payload of {} bytes", message.payload_size));

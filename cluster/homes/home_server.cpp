@@ -52,8 +52,8 @@ Checked<Unit> HomeServer::take(std::uint32_t from, const Message& message, Buffe
     BRAID_TRY(std::vector<HomeCommand> commands,
               decode_command(message, std::move(payload), sender, geometry_));
     for (HomeCommand& command : commands) {
-        if (const int error = refusal_of(command); error != 0) {
-            refuse(sender, command.kind, number, error);
+        if (is_reserved(command)) {
+            refuse(sender, command.kind, number, EACCES);
         } else {
             carry_out(std::move(command), number);
         }
@@ -67,12 +67,13 @@ void HomeServer::refuse(NodeBoot to, HomeCommandKind kind, std::uint64_t number,
     send(to, encode_answer(kind, number, answer, Buffer()));
 }
 
-/// 0: it is carried out.
-int HomeServer::refusal_of(const HomeCommand& command) const {
-    if (is_reserved(command)) return EACCES;
-    const auto asker = askers_.find(command.id.from.node);
-    const std::uint64_t taken = asker == askers_.end() ? 0 : asker->second.lock_bytes;
-    return taken + size_with_lock(command) <= book_bytes_max ? 0 : EBUSY;
+/// Who takes no answers gets locks alone, and reads what he wants of their rows, which waits.
+bool HomeServer::has_room_with_lock(const HomeCommand& command) const {
+    const std::uint32_t node = command.id.from.node;
+    const auto asker = askers_.find(node);
+    const std::uint64_t asked = asker == askers_.end() ? 0 : asker->second.lock_bytes;
+    const std::uint64_t kept = bus_->session(node).queue().kept_bytes();
+    return asked + kept + size_with_lock(command) <= book_bytes_max + home_read_bytes_max;
 }
 
 /// Rows of a volume that another node has for itself. What ends something is never refused.
@@ -116,6 +117,7 @@ void HomeServer::carry_out(HomeCommand command, std::uint64_t number) {
         askers_[node].waiting.push_back(std::move(reply));
         return start_reads(node);
     }
+    if (!has_room_with_lock(command)) command.with_lock = 0;
     if (const std::uint64_t size = size_with_lock(command); size != 0) {
         askers_[command.id.from.node].lock_bytes += size;
         reply->bytes = Buffer::unset(size);

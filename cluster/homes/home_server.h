@@ -2,9 +2,9 @@
 // HomeServer: what other nodes ask of this node's home. Messages become commands, after a look at
 // the fence and at every field; answers go back over the session of whoever asked. Bytes that are
 // read for a node take memory until it has them: of more than home_read_bytes_max for one node the
-// next read waits. What comes with locks is bounded like what may be staged, for whoever locks has credit
-// for that: it does not wait for a read, which would wait for it. Who has home_commands_max commands that are not answered, or answers that he does
-// not say that he has, is broken off.
+// next read waits. What is to come with locks does not wait, for a read could wait for the lock; of
+// more than that, and what may be staged, nothing comes with them. Who has home_commands_max commands
+// that are not answered, or answers that he does not say that he has, is broken off.
 #pragma once
 
 #include <cstdint>
@@ -54,7 +54,7 @@ class HomeServer final : public CommandTaker {
     };
 
     Checked<Unit> check_bounds(std::uint32_t node) const;
-    int refusal_of(const HomeCommand& command) const;
+    bool has_room_with_lock(const HomeCommand& command) const;
     bool is_reserved(const HomeCommand& command) const;
     void refuse(NodeBoot to, HomeCommandKind kind, std::uint64_t number, int os_error);
     void carry_out(HomeCommand command, std::uint64_t number);

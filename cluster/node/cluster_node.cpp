@@ -659,8 +659,8 @@ NodeStatus ClusterNode::own_status(const Counters& counters) const {
     status.locks_held = rows_->homes->locks_held();
     status.locks_waiting = rows_->homes->counts().locks_waiting;
     status.locks_handed_over = rows_->home.handed_over();
-    status.writes = rows_->homes->counts().writes;
-    status.writes_staged = rows_->home.staged();
+    status.writes = counters.jobs;
+    status.strips_staged = rows_->home.staged();
     status.rounds = counters.rounds;
     status.messages = rows_->homes->messages();
     for (const std::uint32_t node : others()) {
@@ -685,7 +685,7 @@ std::vector<NodeStatus> ClusterNode::node_statuses(const Counters& counters) con
 
 /// To the one who decides, who tells all.
 void ClusterNode::tell_node() {
-    const NodeStatus now = own_status(served_->status().counters);
+    const NodeStatus now = own_status(serving_->counters());
     const Words words = cluster::words_of(now);
     if (std::string text = words.dump(); text != told_status_) {
         told_status_ = std::move(text);

@@ -63,7 +63,7 @@ class DecidingArray final : public Array {
     Task<Checked<Unit>> change_intent(IntentChange change) override {
         return array_->change_intent(change);
     }
-    bool read_direct(std::uint64_t offset, ByteSpan into) override {
+    bool read_direct(ArrayOffset offset, ByteSpan into) override {
         return array_->read_direct(offset, into);
     }
     void note_latency(Nanos latency) override { array_->note_latency(latency); }

@@ -62,7 +62,7 @@ class ServedArray final : public Array {
     void close_volume(const std::string& volume) override {
         node_.reservations().close_volume(volume);
     }
-    bool read_direct(std::uint64_t offset, ByteSpan into) override {
+    bool read_direct(ArrayOffset offset, ByteSpan into) override {
         return serving_.read_direct(offset, into);
     }
     void note_latency(Nanos latency) override { serving_.note_latency(latency); }

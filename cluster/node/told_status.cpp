@@ -71,7 +71,7 @@ void each_number(Node& node, Visit visit) {
     visit("locks_waiting", node.locks_waiting);
     visit("locks_handed_over", node.locks_handed_over);
     visit("writes", node.writes);
-    visit("writes_staged", node.writes_staged);
+    visit("strips_staged", node.strips_staged);
     visit("rounds", node.rounds);
     visit("messages", node.messages);
     visit("bytes_sent", node.bytes_sent);

@@ -126,6 +126,9 @@ void Reservations::carry_out(Effects effects) {
             if (reserving == nullptr) continue;
             reserving->over = true;
             reserving->ended = one;
+            // Before anybody else can: from now on no connection's end lets go of it.
+            volume(one.volume).by_operator =
+                one.outcome == Outcome::reserved && reserving->by_operator;
             if (reserving->timer != nullptr) reserving->timer->cancel();
         }
         for (const VolumeIndex at : effects.released) ++volume(at).releases;
@@ -193,7 +196,9 @@ Task<void> Reservations::ask_again() {
 RequestGate::Way Reservations::enter(IoRequest& request, Inside& inside) {
     const Geometry& geometry = setup_.geometry;
     const auto at = volume_of(geometry.stripe_of(request.offset));
-    if (at != volume_of(geometry.stripe_of(request.offset + request.size - 1))) {
+    const StripeIndex last = geometry.stripe_of(request.offset + (request.size - 1));
+    // Between volumes there is nothing that is anybody's; but one may lie in the middle.
+    if (at != volume_of(last) || (!at && last != geometry.stripe_of(request.offset))) {
         request.error = {Errc::range, "volume"};
         return Way::refused;
     }
@@ -304,7 +309,7 @@ std::string Reservations::who(const Volume& known, std::uint32_t node) const {
                        known.record.name, node, known.record.name);
 }
 
-Task<Checked<Unit>> Reservations::reserve_now(std::size_t at) {
+Task<Checked<Unit>> Reservations::reserve_now(std::size_t at, bool by_operator) {
     Volume& known = volumes_[at];
     const std::string& name = known.record.name;
     if (closed_) co_return Refusal{"the array is being stopped", RefusalCode::stopping};
@@ -313,6 +318,7 @@ Task<Checked<Unit>> Reservations::reserve_now(std::size_t at) {
         co_return Refusal{who(known, raw(*conflict)), RefusalCode::conflict};
     }
     Reserving reserving;
+    reserving.by_operator = by_operator;
     known.reserving = &reserving;
     carry_out(std::move(effects));
     if (!reserving.over) {
@@ -370,9 +376,7 @@ Task<void> Reservations::release_now(std::size_t at) {
 
 Task<Checked<Unit>> Reservations::reserve(std::string volume) {
     BRAID_CO_TRY(const std::size_t at, find(volume));
-    const Checked<Unit> done = co_await reserve_now(at);
-    if (done) volumes_[at].by_operator = true;
-    co_return done;
+    co_return co_await reserve_now(at, true);
 }
 
 Task<Checked<Unit>> Reservations::release(std::string volume) {
@@ -408,7 +412,7 @@ Task<Checked<Unit>> Reservations::open_volume(std::string volume) {
         if (admission.verdict == Verdict::refuse) {
             result = Refusal{who(known, raw(admission.holder)), RefusalCode::conflict};
         } else if (known.exclusive && !holder) {
-            result = co_await reserve_now(at);
+            result = co_await reserve_now(at, false);
         } else if (admission.verdict == Verdict::serve &&
                    (!known.exclusive || (is_here && table_.holds(index(at))))) {
             co_return Unit{};

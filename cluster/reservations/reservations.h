@@ -97,6 +97,9 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
     }
     void abandon() {
         closed_ = true;
+        changed_.forget();
+        asking_timer_ = nullptr;
+        for (Volume& known : volumes_) known.reserving = nullptr;
         tasks_.clear();
     }
 
@@ -104,6 +107,7 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
     using Effects = ReservationEffects;
     struct Reserving {  // one RESERVE that waits
         bool over{false};
+        bool by_operator{false};
         Effects::Ended ended;
         Timer* timer{nullptr};
     };
@@ -129,7 +133,7 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
     void carry_out(Effects effects);
     void look_whether_quiet(std::size_t at, Effects* more);
     void look_again(Volume& volume);
-    Task<Checked<Unit>> reserve_now(std::size_t at);
+    Task<Checked<Unit>> reserve_now(std::size_t at, bool by_operator);
     Task<void> release_now(std::size_t at);
     Task<void> release_unused(std::size_t at);
     Task<void> ask_again();

@@ -206,7 +206,7 @@ json json_of(const CreatePlan& plan) {
     }
     value["volumes"] = json::array();
     for (const VolumeRecord& volume : c.volumes) {
-        value["volumes"].push_back({{"name", volume.name}, {"size", c.size_of(volume)}});
+        value["volumes"].push_back({{"name", volume.name}, {"size", c.area_of(volume).size}});
     }
     const std::uint64_t used = c.volumes.empty() ? 0 : raw(c.volumes.back().end());
     value["free"] = (c.stripes - used) * c.stripe_data_size();

@@ -21,11 +21,16 @@ using Bytes = Quantity<struct BytesTag>;
 using Sectors = Quantity<struct SectorsTag>;  // 512 bytes, where the kernel counts so
 using Nanos = Quantity<struct NanosTag>;      // a point in time or a duration
 
-// Where a byte is, from the begin of different things: in the data area of a member, where its strips
-// lie one behind the other; on the member's device, which has metadata in front of that area.
+// Where a byte is, from the begin of different things: in a volume, as its clients count; in the array's
+// data, of which each volume is a piece; in the data area of a member, where its strips lie one behind
+// the other; on the member's device, which has metadata in front of that area.
 struct OffsetTag {};
+struct VolumeOffsetTag : OffsetTag {};
+struct ArrayOffsetTag : OffsetTag {};
 struct MemberOffsetTag : OffsetTag {};
 struct DeviceOffsetTag : OffsetTag {};
+using VolumeOffset = Quantity<VolumeOffsetTag>;
+using ArrayOffset = Quantity<ArrayOffsetTag>;
 using MemberOffset = Quantity<MemberOffsetTag>;
 using DeviceOffset = Quantity<DeviceOffsetTag>;
 
@@ -37,8 +42,8 @@ constexpr Sectors to_sectors(Bytes bytes) { return {bytes.value / sector_size}; 
 constexpr Nanos millis(std::uint64_t count) { return {count * 1'000'000}; }
 constexpr Nanos seconds(std::uint64_t count) { return {count * 1'000'000'000}; }
 
-// Some bytes further on, and how many lie between. One kind of offset is made of another by DataArea
-// below and by Geometry alone.
+// Some bytes further on, and how many lie between. One kind of offset is made of another by VolumeArea
+// and DataArea below and by Geometry alone.
 template <class Tag>
 concept TagOfOffset = std::derived_from<Tag, OffsetTag>;
 template <TagOfOffset Tag>
@@ -53,6 +58,18 @@ template <TagOfOffset Tag>
 constexpr Quantity<Tag>& operator+=(Quantity<Tag>& at, std::uint64_t bytes) {
     return at = at + bytes;
 }
+
+/// A volume in the array: in one piece.
+struct VolumeArea {
+    ArrayOffset begin{};
+    std::uint64_t size{0};  // bytes
+    constexpr ArrayOffset end() const { return begin + size; }
+    constexpr ArrayOffset in_array(VolumeOffset at) const { return begin + at.value; }
+    constexpr VolumeOffset in_volume(ArrayOffset at) const {
+        BRAID_REQUIRE(at >= begin);
+        return {at - begin};
+    }
+};
 
 /// A member's data on its device: in one piece, behind its metadata.
 struct DataArea {
@@ -118,6 +135,14 @@ constexpr std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) {
 }
 constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
     return round_down(value + unit - 1, unit);
+}
+template <TagOfOffset Tag>
+constexpr Quantity<Tag> round_down(Quantity<Tag> at, std::uint64_t unit) {
+    return {round_down(at.value, unit)};
+}
+template <TagOfOffset Tag>
+constexpr Quantity<Tag> round_up(Quantity<Tag> at, std::uint64_t unit) {
+    return {round_up(at.value, unit)};
 }
 
 }  // namespace braid

@@ -21,8 +21,8 @@ std::string text_of_bad(const std::vector<BadBytes>& bad, std::uint64_t size) {
     for (std::size_t i = 0; i != std::min(bad.size(), named_max); ++i) {
         const BadBytes& at = bad[i];
         text += fmt::format("{}{} bytes {}…{}", i == 0 ? "" : ", ",
-                            at.volume.empty() ? std::string("(no volume)") : at.volume, at.offset,
-                            at.offset + at.size - 1);
+                            at.volume.empty() ? std::string("(no volume)") : at.volume,
+                            at.offset.value, at.offset.value + at.size - 1);
     }
     if (bad.size() > named_max) text += ", …";
     return fmt::format("{} bytes in all: {}", size, text);
@@ -333,8 +333,8 @@ void UnknownRows::write_refused(WindowPlace place, RowMask rows, RoleSet togethe
              "Write the whole stripe in one request, {} bytes {}…{} (read before what can be "
              "read of it), give a lost member back ({}), or wait until a rebuild has passed the "
              "stripe",
-             text, whole.front().volume, whole.front().offset,
-             whole.back().offset + whole.back().size - 1, order_text("braid member add")));
+             text, whole.front().volume, whole.front().offset.value,
+             whole.back().offset.value + whole.back().size - 1, order_text("braid member add")));
 }
 
 }  // namespace braid

@@ -19,8 +19,8 @@ const VolumeRecord* volume_of(const Configuration& configuration, StripeIndex st
 
 /// Bytes of the array, end excluded.
 struct Piece {
-    std::uint64_t begin{0};
-    std::uint64_t end{0};
+    ArrayOffset begin{};
+    ArrayOffset end{};
 };
 
 /// The data of one stripe's rows [first, first + count) that may be wrong; nothing if it is parity.
@@ -31,7 +31,7 @@ std::vector<Piece> pieces_of(const WrongRows& rows, const Geometry& geometry) {
     for (const Role role : geometry.data_roles()) {
         const MemberIndex member = geometry.member_of(stripe, role);
         if (!rows.members.empty() && !rows.members.has(member)) continue;
-        const std::uint64_t at = geometry.array_offset_of({stripe, role, begin});
+        const ArrayOffset at = geometry.array_offset_of({stripe, role, begin});
         if (!pieces.empty() && pieces.back().end == at) {
             pieces.back().end = at + rows.count * row_size;
         } else {
@@ -41,7 +41,7 @@ std::vector<Piece> pieces_of(const WrongRows& rows, const Geometry& geometry) {
     return pieces;
 }
 
-std::string text_of_bytes(const WrongRows& rows, const Geometry& geometry, std::uint64_t base) {
+std::string text_of_bytes(const WrongRows& rows, const Geometry& geometry, ArrayOffset base) {
     const StripeIndex first = geometry.stripe_of(rows.first);
     const StripeIndex last = geometry.stripe_of(rows.end() - 1);
     const auto text_of_piece = [base](const Piece& piece) {
@@ -116,7 +116,8 @@ std::vector<WrongRows> WrongRowsJoiner::take_before(RowIndex end) {
 std::string text_of(const WrongRows& rows, const Configuration& configuration) {
     const Geometry geometry = Geometry::of(configuration);
     const VolumeRecord* volume = volume_of(configuration, geometry.stripe_of(rows.first));
-    const std::uint64_t base = volume != nullptr ? geometry.stripe_begin(volume->first) : 0;
+    const ArrayOffset base =
+        volume != nullptr ? geometry.stripe_begin(volume->first) : ArrayOffset{};
     return fmt::format(
         "{}, {}: {} ({})", volume != nullptr ? "volume " + volume->name : "outside every volume",
         text_of_bytes(rows, geometry, base), rows.what, text_of_stripes(rows, geometry));

@@ -10,8 +10,8 @@ namespace {
 
 /// Bytes [begin, end) of the array.
 struct ArrayBytes {
-    std::uint64_t begin{0};
-    std::uint64_t end{0};
+    ArrayOffset begin{};
+    ArrayOffset end{};
     MemberIndex member{};
 };
 
@@ -22,7 +22,7 @@ ArrayBytes bytes_in(const Geometry& geometry, const BadRange& range, StripeIndex
     const RowIndex begin = geometry.first_row(stripe);
     const std::uint64_t first = std::max(range.first, begin) - begin;
     const std::uint64_t end = std::min(range.end(), geometry.first_row(stripe + 1)) - begin;
-    const std::uint64_t strip = geometry.array_offset_of({stripe, role, 0});
+    const ArrayOffset strip = geometry.array_offset_of({stripe, role, 0});
     return {strip + first * row_size, strip + end * row_size, range.member};
 }
 
@@ -31,19 +31,18 @@ void name_bytes(std::vector<BadBytes>& named, const Configuration& configuration
                 ArrayBytes bytes) {
     while (bytes.begin != bytes.end) {
         BadBytes piece;
-        piece.offset = bytes.begin;
+        piece.offset = {bytes.begin.value};
         piece.member = bytes.member;
-        std::uint64_t end = bytes.end;
+        ArrayOffset end = bytes.end;
         for (const VolumeRecord& volume : configuration.volumes) {
-            const std::uint64_t first = configuration.offset_of(volume);
-            const std::uint64_t past = first + configuration.size_of(volume);
-            if (bytes.begin >= past) continue;
-            if (bytes.begin < first) {
-                end = std::min(end, first);
+            const VolumeArea area = configuration.area_of(volume);
+            if (bytes.begin >= area.end()) continue;
+            if (bytes.begin < area.begin) {
+                end = std::min(end, area.begin);
             } else {
-                end = std::min(end, past);
+                end = std::min(end, area.end());
                 piece.volume = volume.name;
-                piece.offset = bytes.begin - first;
+                piece.offset = area.in_volume(bytes.begin);
             }
             break;
         }

@@ -14,8 +14,8 @@ namespace braid {
 
 /// Bytes of a volume that cannot be known.
 struct BadBytes {
-    std::string volume;       // empty: outside every volume, counted from the array's start
-    std::uint64_t offset{0};  // bytes in the volume
+    std::string volume;  // empty: outside every volume, counted from the array's start
+    VolumeOffset offset{};
     std::uint64_t size{0};
     MemberIndex member{};  // that had them
 };

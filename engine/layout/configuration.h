@@ -141,12 +141,9 @@ struct Configuration {
     std::uint64_t end_on(const MemberRecord& member) const {
         return member.data_offset + member_data_size();
     }
-    /// Bytes of the array's data in front of a volume, and in it.
-    std::uint64_t offset_of(const VolumeRecord& volume) const {
-        return raw(volume.first) * stripe_data_size();
-    }
-    std::uint64_t size_of(const VolumeRecord& volume) const {
-        return volume.stripes * stripe_data_size();
+    /// Where a volume lies in the array's data.
+    VolumeArea area_of(const VolumeRecord& volume) const {
+        return {{raw(volume.first) * stripe_data_size()}, volume.stripes * stripe_data_size()};
     }
     /// Roles whose state is neither in_sync nor rebuilding.
     std::uint32_t lost_count() const;

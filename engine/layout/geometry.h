@@ -89,21 +89,21 @@ struct Geometry {
     }
     RowIndex row_of(MemberOffset at) const { return RowIndex{at.value / row_size}; }
 
-    // The array's data, in bytes from its start, and back.
-    StripeIndex stripe_of(std::uint64_t array_offset) const {
-        return StripeIndex{array_offset / stripe_data_size()};
+    // The array's data, and back.
+    StripeIndex stripe_of(ArrayOffset at) const {
+        return StripeIndex{at.value / stripe_data_size()};
     }
-    std::uint64_t stripe_begin(StripeIndex stripe) const {
-        return raw(stripe) * stripe_data_size();
+    ArrayOffset stripe_begin(StripeIndex stripe) const {
+        return {raw(stripe) * stripe_data_size()};
     }
-    StripPlace place_of(std::uint64_t array_offset) const {
-        const StripeIndex stripe = stripe_of(array_offset);
-        const std::uint64_t in_stripe = array_offset - stripe_begin(stripe);
+    StripPlace place_of(ArrayOffset at) const {
+        const StripeIndex stripe = stripe_of(at);
+        const std::uint64_t in_stripe = at - stripe_begin(stripe);
         return {stripe, Role{static_cast<std::uint32_t>(in_stripe / strip_size)},
                 in_stripe % strip_size};
     }
-    std::uint64_t array_offset_of(StripPlace place) const {
-        return stripe_begin(place.stripe) + raw(place.role) * strip_size + place.offset;
+    ArrayOffset array_offset_of(StripPlace place) const {
+        return stripe_begin(place.stripe) + (raw(place.role) * strip_size + place.offset);
     }
     /// From the begin of the stripe's data: where a data strip's rows of a window lie.
     std::uint64_t window_begin(Role role, std::uint32_t window) const {

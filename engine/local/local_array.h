@@ -69,7 +69,7 @@ class LocalArray final : public Array, private NodesListener {
     Task<Checked<Unit>> release(std::string volume) override;
     Task<Checked<Unit>> open_volume(std::string) override { co_return Unit{}; }
     void close_volume(const std::string&) override {}
-    bool read_direct(std::uint64_t offset, ByteSpan into) override {
+    bool read_direct(ArrayOffset offset, ByteSpan into) override {
         return serving_.read_direct(offset, into);
     }
     void note_latency(Nanos latency) override { serving_.note_latency(latency); }

@@ -36,11 +36,11 @@ int read_member(const Disk& disk, DeviceOffset at, ByteSpan into) {
 
 }  // namespace
 
-bool DirectReads::read(std::uint64_t offset, ByteSpan into) {
-    const std::uint64_t size = geometry_.data_size();
-    if (offset > size || into.size() > size - offset) return false;
+bool DirectReads::read(ArrayOffset from, ByteSpan into) {
+    const ArrayOffset end{geometry_.data_size()};
+    if (from > end || into.size() > end - from) return false;
     while (!into.empty()) {
-        const StripPlace at = geometry_.place_of(offset);
+        const StripPlace at = geometry_.place_of(from);
         const std::uint64_t count =
             std::min<std::uint64_t>(into.size(), geometry_.strip_size - at.offset);
         auto& slot = members_.slot(geometry_.member_of(at.stripe, at.role));
@@ -55,7 +55,7 @@ bool DirectReads::read(std::uint64_t offset, ByteSpan into) {
                               : EAGAIN;
         if (!slot.gate.leave(ticket) || error != 0) return false;
         into = into.subspan(count);
-        offset += count;
+        from += count;
     }
     count_.fetch_add(1, std::memory_order_relaxed);
     return true;

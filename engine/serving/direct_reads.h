@@ -17,7 +17,7 @@ class DirectReads {
         : geometry_(geometry), members_(members) {}
 
     /// Any thread. False: nothing is promised of `into`.
-    bool read(std::uint64_t offset, ByteSpan into);
+    bool read(ArrayOffset from, ByteSpan into);
     /// Those that were true.
     std::uint64_t count() const { return count_.load(std::memory_order_relaxed); }
 

@@ -29,7 +29,7 @@ struct StripPiece {
 };
 
 /// The piece at `at` of the array, at most `most` bytes.
-StripPiece piece_at(const Geometry& geometry, std::uint64_t at, std::uint64_t most) {
+StripPiece piece_at(const Geometry& geometry, ArrayOffset at, std::uint64_t most) {
     const StripPlace place = geometry.place_of(at);
     StripPiece piece;
     piece.stripe = place.stripe;
@@ -66,8 +66,8 @@ struct Batch {
 };
 
 /// Cuts the next pieces off [at, end); returns where it stopped.
-std::uint64_t fill(Batch& batch, const StripeContext& context, std::uint64_t at, std::uint64_t end,
-                   std::byte* to) {
+ArrayOffset fill(Batch& batch, const StripeContext& context, ArrayOffset at, ArrayOffset end,
+                 std::byte* to) {
     batch.count = 0;
     batch.bounce_size = 0;
     while (at != end && batch.count != read_pieces_max) {
@@ -332,8 +332,8 @@ Task<Result<void>> read_piece_claimed(StripeContext context, const StripPiece* p
 Task<Result<void>> read_request(StripeContext context, IoRequest* request) {
     Batch batch;
     bool owes = false;
-    const std::uint64_t end = request->offset + request->size;
-    std::uint64_t at = request->offset;
+    const ArrayOffset end = request->offset + request->size;
+    ArrayOffset at = request->offset;
     while (at != end) {
         at = fill(batch, context, at, end, request->data + (at - request->offset));
         {

@@ -40,7 +40,7 @@ Requests::Requests(StripeContext context, TaskGroup& tasks)
     : context_(context),
       tasks_(tasks),
       jobs_(context, *this, tasks),
-      size_(context.geometry.data_size()),
+      end_{context.geometry.data_size()},
       parts_(parts_in_flight_max) {
     for (Part& part : parts_) part.next = std::exchange(free_part_, &part);
 }
@@ -52,7 +52,7 @@ bool Requests::check(IoRequest& request) {
         request.error = {Errc::fenced, "array"};
     } else if (readonly_ && request.kind != IoKind::read && request.kind != IoKind::flush) {
         request.error = {Errc::readonly, "array"};
-    } else if (request.offset > size_ || request.size > size_ - request.offset) {
+    } else if (request.offset > end_ || request.size > end_ - request.offset) {
         request.error = {Errc::range, "request"};
     } else if (request.kind != IoKind::zero && request.size > request_size_max) {
         request.error = {Errc::invalid, "request size"};
@@ -145,7 +145,7 @@ void Requests::finish(IoRequest& request) {
     const bool undecided =
         !request.ok && request.error.code == Errc::doubt && !context_.members.failed();
     if (undecided && draining_) request.error = {Errc::fenced, "array"};
-    if (!undecided || !resync_comes_ || draining_) {
+    if (!undecided || !resync_comes_ || draining_ || request.is_part) {
         answer(request);
         // What a write has made true waits for no resync any more, which perhaps has nothing to do.
         if (parked_.front() != nullptr) retry_parked();
@@ -176,7 +176,7 @@ bool Requests::waits_for_resync(const IoRequest& request) const {
     if (context_.members.failed()) return false;
     const Geometry& geometry = context_.geometry;
     const StripeIndex first = geometry.stripe_of(request.offset);
-    const StripeIndex last = geometry.stripe_of(request.offset + request.size - 1);
+    const StripeIndex last = geometry.stripe_of(request.offset + (request.size - 1));
     return context_.members.doubt().overlaps(
         {geometry.first_window(first), geometry.first_window(last + 1)});
 }
@@ -232,7 +232,7 @@ void Requests::split() {
 bool Requests::split_stripe(IoRequest& request) {
     const Geometry& geometry = context_.geometry;
     const std::uint64_t data_size = geometry.stripe_data_size();
-    const std::uint64_t end = request.offset + request.size;
+    const ArrayOffset end = request.offset + request.size;
     const std::uint64_t begin = std::max(request.offset, request.next) - request.next;
     const std::uint64_t part_end = std::min(end - request.next, data_size);
     const auto before = static_cast<std::uint32_t>(begin / geometry.strip_size);
@@ -313,9 +313,9 @@ bool zeroes_fast(const Members& members, bool may_free) {
 Task<Result<void>> Requests::zero(IoRequest* request) {
     const Geometry& geometry = context_.geometry;
     const std::uint64_t data_size = geometry.stripe_data_size();
-    const std::uint64_t end = request->offset + request->size;
-    const std::uint64_t first = round_up(request->offset, data_size);
-    const std::uint64_t last = round_down(end, data_size);
+    const ArrayOffset end = request->offset + request->size;
+    const ArrayOffset first = round_up(request->offset, data_size);
+    const ArrayOffset last = round_down(end, data_size);
     const bool may_free = request->may_free || request->trim;
     const bool fast = zeroes_fast(context_.members, may_free);
     const StripeSpan whole{geometry.stripe_of(first), (last - first) / data_size, may_free};
@@ -339,11 +339,12 @@ struct Requests::WriteTarget {
 };
 
 /// The edges, and members that cannot zero: zeros written as any data is.
-Task<Result<void>> Requests::write_zeroes(std::uint64_t begin, std::uint64_t end) {
+Task<Result<void>> Requests::write_zeroes(ArrayOffset begin, ArrayOffset end) {
     BRAID_REQUIRE(begin <= end);
-    for (std::uint64_t at = begin; at < end;) {
+    for (ArrayOffset at = begin; at < end;) {
         IoRequest write;
         write.kind = IoKind::write;
+        write.is_part = true;
         write.offset = at;
         write.size = std::min<std::uint64_t>(end - at, request_size_max);
         at += write.size;

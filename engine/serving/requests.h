@@ -97,13 +97,13 @@ class Requests final : public PartSink, private RequestGate::Inside {
     Task<void> zero_work();
     Task<void> flush_work();
     Task<Result<void>> zero(IoRequest* request);
-    Task<Result<void>> write_zeroes(std::uint64_t begin, std::uint64_t end);
+    Task<Result<void>> write_zeroes(ArrayOffset begin, ArrayOffset end);
 
     StripeContext context_;
     TaskGroup& tasks_;
     RequestGate* gate_{nullptr};  // none: the node is alone
     StripeJobs jobs_;
-    std::uint64_t size_;  // bytes of the array
+    ArrayOffset end_;  // of the array
     std::vector<Part> parts_;
     Part* free_part_{nullptr};
     RequestQueue to_split_;

@@ -51,9 +51,7 @@ class Serving final : public ServingNode, private WalkHost {
     /// Once, before the first request.
     void set_gate(RequestGate& gate) { requests_.set_gate(gate); }
     /// Any thread: see Array.
-    bool read_direct(std::uint64_t offset, ByteSpan into) {
-        return direct_reads_.read(offset, into);
-    }
+    bool read_direct(ArrayOffset offset, ByteSpan into) { return direct_reads_.read(offset, into); }
     void note_latency(Nanos latency) { latency_.note(latency); }
 
     // ---- from the start to the stop
@@ -62,6 +60,7 @@ class Serving final : public ServingNode, private WalkHost {
     WriteIntent& intent() { return intent_; }
     const WriteIntent& intent() const { return intent_; }
     ByteSpan buffer() const { return pool_.region(); }
+    const Counters& counters() const { return counters_; }
     /// The drive of a role, wherever its disk is; none was open there.
     void attach_drive(MemberIndex member, std::unique_ptr<Drive> drive, DataArea area);
     /// Parity before this window was made true, by whoever walks.

@@ -103,7 +103,7 @@ bool StripeJob::takes_zeros() const {
 void StripeJob::choose_sources() {
     const Geometry& geometry = context.geometry;
     const std::uint32_t align = context.members.memory_align();
-    const std::uint64_t stripe_begin = geometry.stripe_begin(place().stripe);
+    const ArrayOffset stripe_begin = geometry.stripe_begin(place().stripe);
     gathered = {};
     RoleSet seen;
     fua = false;
@@ -122,8 +122,9 @@ void StripeJob::choose_sources() {
             }
             const std::uint64_t window_begin = geometry.window_begin(role, place().window);
             // May lie before the client's memory; only covered rows are ever looked at.
-            const auto base = reinterpret_cast<std::uintptr_t>(data) + stripe_begin + window_begin +
-                              io.first_row() * row_size - part->request->offset;
+            const auto base = reinterpret_cast<std::uintptr_t>(data) + stripe_begin.value +
+                              window_begin + io.first_row() * row_size -
+                              part->request->offset.value;
             io.new_content[i] = reinterpret_cast<const std::byte*>(base);
             if (!whole || base % align != 0) gathered |= RoleSet::of(role);
         }
@@ -240,7 +241,7 @@ void StripeJob::gather() {
 
 void StripeJob::gather_part(const Part& part) {
     const Geometry& geometry = context.geometry;
-    const std::uint64_t stripe_begin = geometry.stripe_begin(place().stripe);
+    const ArrayOffset stripe_begin = geometry.stripe_begin(place().stripe);
     for (const Role role : gathered& part.strips) {
         const std::uint32_t i = raw(role);
         const std::uint64_t window_begin = geometry.window_begin(role, place().window);
@@ -252,7 +253,7 @@ void StripeJob::gather_part(const Part& part) {
         if (data == nullptr) {
             std::memset(to, 0, end - begin);
         } else {
-            std::memcpy(to, data + (stripe_begin + begin - part.request->offset), end - begin);
+            std::memcpy(to, data + ((stripe_begin + begin) - part.request->offset), end - begin);
         }
     }
 }

@@ -218,7 +218,7 @@ Task<Result<void>> StripeJobs::run(StripeJob* job, Result<void> marked,
         job->want_reads();
         if (lock.is_needed()) job->take_what_came();
         while (co_await io) {
-            ++context.counters.rounds;
+            if (lock.is_needed()) ++context.counters.rounds;
         }
     } while (!rounds.is_last(io, context.decider));
     if (BRAID_MUTANT(read_beside_lock) && lock.is_needed()) {
@@ -232,7 +232,7 @@ Task<Result<void>> StripeJobs::run(StripeJob* job, Result<void> marked,
     context.members.note_written(job->place(), job->parts.rows, job->parts.covered);
     RowWrite& write = job->write;
     while (co_await write) {
-        ++context.counters.rounds;
+        if (lock.is_needed()) ++context.counters.rounds;
     }
     job->happened = write.is_decided() && !BRAID_MUTANT(decided_made_again);
     job->count_methods();

@@ -44,7 +44,7 @@ class Clients {
         IoRequest request;
         request.kind = IoKind::write;
         request.fua = fua;
-        request.offset = offset;
+        request.offset = {offset};
         request.size = size;
         request.data = data.data();
         const std::uint64_t begin = ++time_;
@@ -63,7 +63,7 @@ class Clients {
     Task<void> zero(std::uint32_t node, std::uint64_t offset, std::uint64_t size) {
         IoRequest request;
         request.kind = IoKind::zero;
-        request.offset = offset;
+        request.offset = {offset};
         request.size = size;
         const std::uint64_t begin = ++time_;
         EXPECT_TRUE(co_await cluster_.ask(node, request));
@@ -72,7 +72,7 @@ class Clients {
     Task<void> read(std::uint32_t node, std::uint64_t offset, std::uint64_t size) {
         Buffer data(size);
         IoRequest request;
-        request.offset = offset;
+        request.offset = {offset};
         request.size = size;
         request.data = data.data();
         const std::uint64_t begin = ++time_;

@@ -42,7 +42,7 @@ std::vector<std::uint64_t> strips_of(const SimCluster& cluster, Wanted wanted) {
         };
         for (const Role role : geometry.data_roles()) {
             if (!wanted(home(role), home(geometry.p()))) continue;
-            strips.push_back(geometry.array_offset_of({stripe, role, 0}));
+            strips.push_back(geometry.array_offset_of({stripe, role, 0}).value);
         }
     }
     return strips;

@@ -48,6 +48,7 @@ class NodesTest : public testing::TestWithParam<Shape> {
                   16u << 10,
                   stripes,
                   zero_fast,
+                  true,
                   {},
                   exclusive}),
           clients_(nodes_) {}

@@ -41,8 +41,10 @@ class Reservers {
     Task<void> client(std::uint32_t node, std::uint32_t requests) {
         for (std::uint32_t i = 0; i != requests; ++i) {
             const VolumeRecord& volume = cluster_.configuration().volumes[rng_.below(volumes)];
-            const std::uint64_t begin = cluster_.configuration().offset_of(volume) / sector_size;
-            const std::uint64_t sectors = cluster_.configuration().size_of(volume) / sector_size;
+            const std::uint64_t begin =
+                cluster_.configuration().area_of(volume).begin.value / sector_size;
+            const std::uint64_t sectors =
+                cluster_.configuration().area_of(volume).size / sector_size;
             const std::uint64_t count = 1 + rng_.below(rng_.chance(6) ? sectors : 20);
             const std::uint64_t first = begin + rng_.below(sectors - count + 1);
             if (rng_.below(5) < 3) {
@@ -213,6 +215,44 @@ TEST(ReservedVolume, SendsNoLock) {
         EXPECT_EQ(trips(request), 3u) << "it is shared again";
         EXPECT_EQ(sent[static_cast<std::size_t>(HomeCommandKind::lock)], 1u);
         cluster.settle();
+    }
+}
+
+Task<void> ask_holder(SimCluster* cluster, IoRequest request, bool* over) {
+    EXPECT_TRUE(co_await cluster->ask(1, request));
+    *over = true;
+}
+Task<void> let_go(SimCluster* cluster, bool* over) {
+    EXPECT_TRUE(co_await cluster->reservations(1).release("0"));
+    *over = true;
+}
+
+// Goal: a request that waits for a resync, which may take hours, keeps nobody waiting for the volume.
+// Method: writes and zeroes meet rows in doubt; then the volume is released, and then the resync comes.
+TEST(ReservedVolume, IsReleasedBesideWhoWaitsForAResync) {
+    for (const IoKind kind : {IoKind::write, IoKind::zero}) {
+        SimClusterOptions options;
+        options.lost = 1;
+        options.walker = 0;
+        options.zero_fast = false;
+        SimCluster cluster(options);
+        ASSERT_TRUE(cluster.loop().run_until_done(cluster.reservations(1).reserve("0")));
+        Serving& serving = cluster.serving(1);
+        serving.add_doubt({WindowIndex{}, cluster.geometry().window_end()});
+        serving.set_resync_comes(true);
+        Buffer data(16u << 10);
+        bool answered = false;
+        bool released = false;
+        const IoRequest request = request_of(kind, 48u << 10, data);
+        cluster.loop().tasks().spawn(ask_holder(&cluster, request, &answered));
+        cluster.loop().run_for(seconds(1));
+        EXPECT_FALSE(answered) << "it waits for the resync";
+        cluster.loop().tasks().spawn(let_go(&cluster, &released));
+        cluster.loop().run_for(seconds(1));
+        EXPECT_TRUE(released);
+        serving.doubt_passed(cluster.geometry().window_end());
+        cluster.loop().run_for(seconds(1));
+        EXPECT_TRUE(answered);
     }
 }
 

@@ -278,7 +278,7 @@ class RoundTrips : public ::testing::TestWithParam<Costs> {
         for (StripeIndex stripe{}; raw(stripe) != geometry.stripes; ++stripe) {
             for (const Role role : geometry.data_roles()) {
                 if (cluster.is_lost(geometry.member_of(stripe, role)) == lost) {
-                    return geometry.array_offset_of({stripe, role, 0});
+                    return geometry.array_offset_of({stripe, role, 0}).value;
                 }
             }
         }
@@ -288,7 +288,7 @@ class RoundTrips : public ::testing::TestWithParam<Costs> {
     static IoRequest write_of(const Buffer& data, std::uint64_t offset, std::uint64_t size) {
         IoRequest request;
         request.kind = IoKind::write;
-        request.offset = offset;
+        request.offset = {offset};
         request.data = const_cast<std::byte*>(data.data());  // NOLINT: a write only reads it
         request.size = size;
         return request;
@@ -312,7 +312,7 @@ TEST_P(RoundTrips, AreAsFewAsTheProtocolSays) {
     EXPECT_EQ(trips(cluster, request), 1u) << "a read";
     if (GetParam().lost != 0) {
         const std::uint64_t lost = strip_that_is(cluster, true);
-        request.offset = lost;
+        request.offset = {lost};
         EXPECT_EQ(trips(cluster, request), 2u) << "a computed read: lock, read";
         EXPECT_EQ(trips(cluster, write_of(data, lost, row_size)), 3u)
             << "a small write of what is lost";

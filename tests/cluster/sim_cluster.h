@@ -91,7 +91,7 @@ class SimDecider final : public Decider {
 inline IoRequest request_of(IoKind kind, std::uint64_t offset, Buffer& data) {
     IoRequest request;
     request.kind = kind;
-    request.offset = offset;
+    request.offset = {offset};
     request.size = data.size();
     request.data = kind == IoKind::zero ? nullptr : data.data();
     return request;
@@ -255,6 +255,7 @@ class SimCluster final : private cluster::HomeListener {
     cluster::NodeHomes& homes(std::uint32_t node) { return *nodes_[node]->homes; }
     /// With a walker.
     cluster::Reservations& reservations(std::uint32_t node) { return *nodes_[node]->reservations; }
+    Serving& serving(std::uint32_t node) { return *nodes_[node]->serving; }
     SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
     const Configuration& configuration() const { return configuration_; }
     /// Its home gives the member up: it does not answer.

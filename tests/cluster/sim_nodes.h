@@ -78,7 +78,7 @@ class SimNodes {
     }
     void wait_until_all_serve() {
         for (const auto& node : nodes_) {
-            while (!node->over) ASSERT_TRUE(loop_.step());
+            run_until([&] { return node->over; }, "it serves");
             ASSERT_TRUE(node->array != nullptr) << node->refusal;
         }
         geometry_ = Geometry::of(nodes_[0]->array->configuration());

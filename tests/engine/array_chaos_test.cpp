@@ -156,7 +156,7 @@ class Chaos {
         one.first = rng_.chance(2) ? rng_.below(sectors) : rng_.below(sectors / 8);
         const std::uint64_t most = rng_.chance(4) ? 600 : 24;
         one.count = std::min(1 + rng_.below(most), sectors - one.first);
-        one.request.offset = one.first * sector_size;
+        one.request.offset = {one.first * sector_size};
         one.request.size = one.count * sector_size;
         one.request.user = &one;
         one.request.done = [](IoRequest& r) {
@@ -183,7 +183,7 @@ class Chaos {
             }
         } else {
             one.request.kind = IoKind::flush;
-            one.request.offset = one.request.size = 0;
+            one.request.offset = {}, one.request.size = 0;
         }
         one.request.data = one.request.kind == IoKind::zero ? nullptr : one.data.data();
         ++flying_;

@@ -197,7 +197,7 @@ class SimArray {
     Result<void> write(std::uint64_t offset, Buffer& data, bool fua = false) {
         IoRequest request;
         request.kind = IoKind::write;
-        request.offset = offset;
+        request.offset = {offset};
         request.size = data.size();
         request.data = data.data();
         request.fua = fua;
@@ -220,7 +220,7 @@ class SimArray {
         asked.done = false;
         asked.request = {};
         asked.request.kind = kind;
-        asked.request.offset = offset;
+        asked.request.offset = {offset};
         asked.request.size = size;
         asked.request.data = asked.data.data();
         asked.request.user = &asked;
@@ -234,7 +234,7 @@ class SimArray {
     }
     Result<void> read(std::uint64_t offset, Buffer& into) {
         IoRequest request;
-        request.offset = offset;
+        request.offset = {offset};
         request.size = into.size();
         request.data = into.data();
         return run(request);

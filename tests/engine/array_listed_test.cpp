@@ -115,10 +115,10 @@ TEST_F(Recovery, AZeroedStripeIsKnownAgain) {
     ASSERT_TRUE(sim->open(all_but({member_of(20, 2)})));
     IoRequest zero;
     zero.kind = IoKind::zero;
-    zero.offset = offset_of(19, 0);
+    zero.offset = {offset_of(19, 0)};
     zero.size = 3 * stripe_size();
     ASSERT_TRUE(sim->run(zero));
-    std::memset(sim->model.data() + zero.offset, 0, zero.size);
+    std::memset(sim->model.data() + zero.offset.value, 0, zero.size);
     EXPECT_TRUE(sim->array->status().configuration.bad_rows.empty());
     sim->expect_content();
     sim->settle();

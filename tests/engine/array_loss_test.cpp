@@ -219,7 +219,7 @@ TEST_F(Loss, AWriteThatIsUnderWayKeepsWhatAMemberHeldOfItsRow) {
     bool done = false;
     IoRequest request;
     request.kind = IoKind::write;
-    request.offset = place_of(0);
+    request.offset = {place_of(0)};
     request.size = row.size();
     request.data = row.data();
     request.user = &done;

@@ -149,7 +149,7 @@ TEST_F(Owed, ZeroesAreOwedLikewise) {
         begin(Level::raid5, seed);
         IoRequest zero;
         zero.kind = IoKind::zero;
-        zero.offset = stripe * 2 * strip;
+        zero.offset = {stripe * 2 * strip};
         zero.size = 2 * strip;
         ASSERT_TRUE(sim->run(zero));
         start_again();

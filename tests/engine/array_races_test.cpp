@@ -20,7 +20,7 @@ class Flight {
     IoRequest& start(IoKind kind, std::uint64_t offset, std::uint64_t size) {
         One& one = all_.emplace_back();
         one.request.kind = kind;
-        one.request.offset = offset;
+        one.request.offset = {offset};
         one.request.size = size;
         if (kind == IoKind::read) one.data = Buffer(size);
         if (kind == IoKind::write) one.data = random_bytes(sim_.loop().rng(), size);
@@ -45,7 +45,7 @@ class Flight {
     void expect_ok() {
         for (One& one : all_) {
             ASSERT_TRUE(one.request.ok) << one.request.error.text();
-            std::byte* at = sim_.model.data() + one.request.offset;
+            std::byte* at = sim_.model.data() + one.request.offset.value;
             if (one.request.kind == IoKind::write) {
                 std::memcpy(at, one.data.data(), one.request.size);
             } else if (one.request.kind == IoKind::zero) {

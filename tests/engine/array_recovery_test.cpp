@@ -93,7 +93,7 @@ TEST_F(Recovery, WhatWasReadOfARowInDoubtIsWhatPAndQGive) {
         ASSERT_TRUE(sim->open());
         Buffer row(row_size);
         if (before_the_resync) {
-            EXPECT_FALSE(sim->array->read_direct(offset_of(7, 0), row.span()));
+            EXPECT_FALSE(sim->array->read_direct({offset_of(7, 0)}, row.span()));
         } else {
             while (sim->array->status().recovery->stripes_left != 0) {
                 ASSERT_TRUE(sim->loop().step());
@@ -105,7 +105,7 @@ TEST_F(Recovery, WhatWasReadOfARowInDoubtIsWhatPAndQGive) {
         EXPECT_TRUE(reads_as_model(offset_of(7, 0), row_size));
         sim->settle();
         EXPECT_TRUE(reads_as_model(offset_of(7, 0), row_size));
-        EXPECT_TRUE(sim->array->read_direct(offset_of(7, 1), row.span()));
+        EXPECT_TRUE(sim->array->read_direct({offset_of(7, 1)}, row.span()));
         ASSERT_TRUE(sim->stop());
     }
 }

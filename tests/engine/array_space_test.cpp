@@ -26,7 +26,7 @@ constexpr std::uint64_t tail_of_create = 1024 * kibi;  // of each member; wiped 
 IoRequest zero_of(std::uint64_t offset, std::uint64_t size) {
     IoRequest zero;
     zero.kind = IoKind::zero;
-    zero.offset = offset;
+    zero.offset = {offset};
     zero.size = size;
     return zero;
 }
@@ -40,7 +40,7 @@ TEST(ArraySpace, TrimsOfEmptySpaceTakeNone) {
     Rng rng(1);
     for (int i = 0; i != 300; ++i) {
         IoRequest trim = zero_of(0, 64 * kibi);
-        trim.offset = rng.below(sim.size() - trim.size);
+        trim.offset = {rng.below(sim.size() - trim.size)};
         trim.trim = true;
         ASSERT_TRUE(sim.run(trim));
     }

@@ -26,9 +26,9 @@ void run_burst(SimArray& sim, std::uint64_t count) {
         const std::uint64_t room = (i + 1) * lane - begin;
         std::uint64_t size =
             rng.chance(2) ? rng.below(room) + 1 : std::min<std::uint64_t>(room, 4096);
-        one.request.offset = rng.chance(3) ? begin : round_down(begin, 512);
-        if (one.request.offset < i * lane) one.request.offset = i * lane;
-        size = std::min(size, (i + 1) * lane - one.request.offset);
+        one.request.offset = {rng.chance(3) ? begin : round_down(begin, 512)};
+        if (one.request.offset.value < i * lane) one.request.offset = {i * lane};
+        size = std::min(size, (i + 1) * lane - one.request.offset.value);
         one.request.size = size;
         one.request.user = &one;
         one.request.done = [](IoRequest& r) { static_cast<Flying*>(r.user)->done = true; };
@@ -50,14 +50,14 @@ void run_burst(SimArray& sim, std::uint64_t count) {
     for (Flying& one : flying) {
         while (!one.done) ASSERT_TRUE(sim.loop().step());
         ASSERT_TRUE(one.request.ok) << one.request.error.text();
-        std::byte* at = sim.model.data() + one.request.offset;
+        std::byte* at = sim.model.data() + one.request.offset.value;
         if (one.request.kind == IoKind::write) {
             std::memcpy(at, one.data.data(), one.data.size());
         } else if (one.request.kind == IoKind::zero) {
             std::memset(at, 0, one.request.size);
         } else {
             ASSERT_EQ(std::memcmp(at, one.data.data(), one.data.size()), 0)
-                << "read of " << one.request.size << " at " << one.request.offset;
+                << "read of " << one.request.size << " at " << one.request.offset.value;
         }
     }
 }
@@ -269,10 +269,10 @@ TEST(SimArray, AMemberThatCannotZeroAfterAllIsWritten) {
     sim.platters[2]->zero_fast = false;  // its disk had said that it could
     IoRequest zero;
     zero.kind = IoKind::zero;
-    zero.offset = 1000;
+    zero.offset = {1000};
     zero.size = sim.size() - 2000;
     ASSERT_TRUE(sim.run(zero));
-    std::memset(sim.model.data() + zero.offset, 0, zero.size);
+    std::memset(sim.model.data() + zero.offset.value, 0, zero.size);
     sim.expect_content();
     sim.expect_parity();
     EXPECT_EQ(sim.array->status().health, Health::clean);
@@ -358,7 +358,7 @@ TEST(SimArray, MoreLossesThanTheLevelAllowsAreAnErrorNotGarbage) {
     for (int i = 0; i != 8; ++i) {
         IoRequest request;
         request.kind = IoKind::write;
-        request.offset = static_cast<std::uint64_t>(i) * data.size();
+        request.offset = {static_cast<std::uint64_t>(i) * data.size()};
         request.size = data.size();
         request.data = data.data();
         (void)sim.run(request).has_value();  // some fail; what counts is that none lies

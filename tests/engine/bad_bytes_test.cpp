@@ -60,7 +60,7 @@ TEST(BadBytes, AreTheRowsOfDataStripsByVolume) {
         std::map<std::string, std::set<std::uint64_t>> seen;
         for (const BadBytes& at : named) {
             for (std::uint64_t row = 0; row != at.size / row_size; ++row) {
-                EXPECT_TRUE(seen[at.volume].insert(at.offset / row_size + row).second);
+                EXPECT_TRUE(seen[at.volume].insert(at.offset.value / row_size + row).second);
             }
         }
         EXPECT_EQ(seen, expected);

@@ -86,7 +86,7 @@ TEST(Geometry, IsMdsForEverySector) {
             for (std::uint64_t sector = 0; sector != sectors; ++sector) {
                 const MdPlace md = md_compute_sector(sector, shape, members, 8192 / 512);
                 const std::uint64_t at = sector * 512;
-                const StripeIndex stripe = g.stripe_of(at);
+                const StripeIndex stripe = g.stripe_of(ArrayOffset{at});
                 const std::uint64_t in_stripe = at % g.stripe_data_size();
                 const Role role{static_cast<std::uint32_t>(in_stripe / g.strip_size)};
                 ASSERT_EQ(raw(g.member_of(stripe, role)), md.dd_idx);
@@ -129,16 +129,16 @@ TEST(Geometry, AByteOfTheArrayHasOnePlaceAndBack) {
         for (std::uint64_t stripe = 0; stripe != geometry.stripes; ++stripe) {
             for (const Role role : geometry.data_roles()) {
                 for (const std::uint64_t offset : {0u, 1u, 4095u, 4096u, 16383u}) {
-                    const std::uint64_t at =
+                    const ArrayOffset at =
                         geometry.array_offset_of({StripeIndex{stripe}, role, offset});
-                    ASSERT_EQ(at, expected + offset);
-                    ASSERT_LT(at, size);
+                    ASSERT_EQ(at.value, expected + offset);
+                    ASSERT_LT(at.value, size);
                     const StripPlace place = geometry.place_of(at);
                     ASSERT_EQ(raw(place.stripe), stripe);
                     ASSERT_EQ(raw(place.role), raw(role));
                     ASSERT_EQ(place.offset, offset);
-                    ASSERT_EQ(geometry.stripe_begin(place.stripe) + geometry.window_begin(role, 0),
-                              expected);
+                    const ArrayOffset stripe_begin = geometry.stripe_begin(place.stripe);
+                    ASSERT_EQ((stripe_begin + geometry.window_begin(role, 0)).value, expected);
                 }
                 expected += geometry.strip_size;
             }
@@ -192,7 +192,7 @@ TEST(Geometry, LargeArraysDoNotOverflow) {
         const std::uint64_t stripes = member_size_max / strip_size_max;
         const Geometry g = make(shape, 16, strip_size_max, stripes);
         const StripeIndex last{stripes - 1};
-        EXPECT_EQ(g.stripe_of(stripes * g.stripe_data_size() - 1), last);
+        EXPECT_EQ(g.stripe_of(ArrayOffset{stripes * g.stripe_data_size() - 1}), last);
         EXPECT_EQ(g.strip_offset(last).value + g.strip_size, member_size_max);
         EXPECT_EQ(g.role_of(last, g.member_of(last, g.p())), g.p());
     }

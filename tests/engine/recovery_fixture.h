@@ -79,7 +79,7 @@ class Recovery : public testing::Test {
                         geometry.strip_size);
         }
         if (reached == Reached::data) {
-            std::memcpy(sim->model.data() + torn.request.offset, torn.data.data(), row_size);
+            std::memcpy(sim->model.data() + torn.request.offset.value, torn.data.data(), row_size);
         }
     }
     /// Marks in `stripes` stripes, every second one, none of them torn.

@@ -90,7 +90,7 @@ class StripeJobsTest : public testing::Test, public PartSink {
     Write& write(std::uint64_t stripe, std::uint32_t first, std::uint32_t count) {
         Write& one = writes.emplace_back(count * row_size);
         one.request.kind = IoKind::write;
-        one.request.offset = stripe * geometry.stripe_data_size() + first * row_size;
+        one.request.offset = {stripe * geometry.stripe_data_size() + first * row_size};
         one.request.size = count * row_size;
         one.request.data = one.data.data();
         one.part.request = &one.request;

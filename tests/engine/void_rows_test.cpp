@@ -92,7 +92,7 @@ class VoidRows : public testing::Test {
         std::ranges::fill(data.span(), std::byte{0x5a});
         IoRequest request;
         request.kind = IoKind::write;
-        request.offset = geometry.strip_size;
+        request.offset = {geometry.strip_size};
         request.size = data.size();
         request.data = data.data();
         bool done = false;

@@ -31,16 +31,16 @@ TEST(Bridge, WhatIsWrittenIsRead) {
     LoopThread server;
     Bridge bridge(server.loop(), server.array());
     const Buffer written = pattern(70'001, 1);
-    ASSERT_TRUE(bridge.write(12'345, written.view(), {.fua = true}));
+    ASSERT_TRUE(bridge.write({12'345}, written.view(), {.fua = true}));
     for (const bool direct : {false, true}) {
         server.array().direct = direct;
         Buffer back(written.size());
-        ASSERT_TRUE(bridge.read(12'345, back.span()));
+        ASSERT_TRUE(bridge.read({12'345}, back.span()));
         EXPECT_EQ(back, written);
     }
-    ASSERT_TRUE(bridge.zero(12'345, 70'001, {}));
+    ASSERT_TRUE(bridge.zero({12'345}, 70'001, {}));
     Buffer back(written.size());
-    ASSERT_TRUE(bridge.read(12'345, back.span()));
+    ASSERT_TRUE(bridge.read({12'345}, back.span()));
     EXPECT_EQ(back, Buffer(written.size()));
     EXPECT_TRUE(bridge.flush());
 }
@@ -49,9 +49,9 @@ TEST(Bridge, RequestsBeyondTheEnginesLimitAreCut) {
     LoopThread server;
     Bridge bridge(server.loop(), server.array());
     const Buffer written = pattern(request_size_max + 5000, 2);
-    ASSERT_TRUE(bridge.write(0, written.view()));
+    ASSERT_TRUE(bridge.write({0}, written.view()));
     Buffer back(written.size());
-    ASSERT_TRUE(bridge.read(0, back.span()));
+    ASSERT_TRUE(bridge.read({0}, back.span()));
     EXPECT_EQ(back, written);
     const auto jobs = bridge.run_on_loop([](Array& array) -> Task<Counters> {
         struct Ask {
@@ -67,7 +67,7 @@ TEST(Bridge, ErrorsComeBack) {
     Bridge bridge(server.loop(), server.array());
     server.array().fails_with = Errc::readonly;
     const Buffer bytes(512);
-    const auto result = bridge.write(0, bytes.view());
+    const auto result = bridge.write({0}, bytes.view());
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().code, Errc::readonly);
     EXPECT_FALSE(bridge.flush());
@@ -93,9 +93,9 @@ TEST(Bridge, ManyThreads) {
                 const std::uint64_t size = 1 + rng.below(5000);
                 const std::uint64_t offset = number * share + rng.below(share - size);
                 const Buffer written = pattern(size, rng.next());
-                ASSERT_TRUE(bridge.write(offset, written.view()));
+                ASSERT_TRUE(bridge.write({offset}, written.view()));
                 Buffer back(size);
-                ASSERT_TRUE(bridge.read(offset, back.span()));
+                ASSERT_TRUE(bridge.read({offset}, back.span()));
                 ASSERT_EQ(back, written);
             }
         });

@@ -278,7 +278,7 @@ TEST(StatusJson, BadRowsComeInPages) {
     EXPECT_EQ(pages, (std::vector<std::size_t>{30, 30, 30, 10}));
     ASSERT_EQ(found.size(), status.bad.size());
     for (std::size_t i = 0; i != found.size(); ++i) {
-        EXPECT_EQ(found[i], std::pair(status.bad[i].volume, status.bad[i].offset));
+        EXPECT_EQ(found[i], std::pair(status.bad[i].volume, status.bad[i].offset.value));
     }
     EXPECT_EQ(bad_json(status.configuration, 0, 100)["next"], nullptr) << "the last page is full";
     status.configuration.volumes.clear();

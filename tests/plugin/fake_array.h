@@ -57,11 +57,11 @@ class FakeArray final : public Array {
             request.ok = false;
             request.error = Error{*fails_with, "fake"};
         } else if (request.kind == IoKind::read) {
-            std::memcpy(request.data, bytes_.data() + request.offset, request.size);
+            std::memcpy(request.data, bytes_.data() + request.offset.value, request.size);
         } else if (request.kind == IoKind::write) {
-            std::memcpy(bytes_.data() + request.offset, request.data, request.size);
+            std::memcpy(bytes_.data() + request.offset.value, request.data, request.size);
         } else if (request.kind == IoKind::zero) {
-            std::memset(bytes_.data() + request.offset, 0, request.size);
+            std::memset(bytes_.data() + request.offset.value, 0, request.size);
         }
         request.done(request);
     }
@@ -147,9 +147,9 @@ class FakeArray final : public Array {
     bool no_room{false};                      // change_intent() refuses
     std::uint64_t bad_stripes{0};             // that the status tells of
     std::vector<IntentChange> changes;        // that were asked for
-    bool read_direct(std::uint64_t offset, ByteSpan into) override {
+    bool read_direct(ArrayOffset offset, ByteSpan into) override {
         if (!direct) return false;
-        std::memcpy(into.data(), bytes_.data() + offset, into.size());
+        std::memcpy(into.data(), bytes_.data() + offset.value, into.size());
         return true;
     }
     void note_latency(Nanos) override {}

@@ -224,7 +224,7 @@ std::vector<std::byte> Point::expect_old_or_new(bool degraded) {
 
 bool Point::is_listed(std::uint64_t at) const {
     for (const BadBytes& bad : sim.array->status().bad) {
-        if (at >= bad.offset && at < bad.offset + bad.size) return true;
+        if (at >= bad.offset.value && at < bad.offset.value + bad.size) return true;
     }
     return false;
 }

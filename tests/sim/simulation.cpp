@@ -102,7 +102,7 @@ void Simulation::create() {
     const Geometry geometry = Geometry::of(last_);
     const auto initial = [&](std::uint64_t sector, SectorBytes& into) {
         const std::uint64_t at = sector * sector_size;
-        const StripeIndex stripe = geometry.stripe_of(at);
+        const StripeIndex stripe = geometry.stripe_of(ArrayOffset{at});
         const std::uint64_t in_stripe = at % geometry.stripe_data_size();
         const Role role{static_cast<std::uint32_t>(in_stripe / geometry.strip_size)};
         const auto& platter = disks_.at(fmt::format("m{}", raw(geometry.member_of(stripe, role))));

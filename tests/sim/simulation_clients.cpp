@@ -74,9 +74,9 @@ void Simulation::start_request() {
                    : kind < 17 ? IoKind::write
                    : kind < 19 ? IoKind::zero
                                : IoKind::flush;
-    request.offset = offset;
+    request.offset = {offset};
     request.size = size;
-    if (request.kind == IoKind::flush) request.offset = request.size = 0;
+    if (request.kind == IoKind::flush) request.offset = {}, request.size = 0;
     request.fua =
         (request.kind == IoKind::write || request.kind == IoKind::zero) && rng_.chance(10);
     request.fast_only = request.kind == IoKind::zero && rng_.chance(4);
@@ -90,8 +90,8 @@ void Simulation::start_request() {
 /// The whole stripes of what a trim covers; the rest keeps what it has.
 Simulation::Extent Simulation::trimmed(const IoRequest& request) const {
     const std::uint64_t stripe = array_->configuration().stripe_data_size();
-    const std::uint64_t first = round_up(request.offset, stripe);
-    const std::uint64_t last = round_down(request.offset + request.size, stripe);
+    const std::uint64_t first = round_up(request.offset.value, stripe);
+    const std::uint64_t last = round_down(request.offset.value + request.size, stripe);
     return {first, last > first ? last - first : 0};
 }
 
@@ -120,18 +120,19 @@ void Simulation::begin(Flight& flight) {
         case IoKind::write:
         case IoKind::zero:
             const Extent changed =
-                request.trim ? trimmed(request) : Extent{request.offset, request.size};
+                request.trim ? trimmed(request) : Extent{request.offset.value, request.size};
             flight.write =
                 oracle_->begin_write(changed.offset, changed.size, request.kind == IoKind::zero);
             if (request.kind == IoKind::write) {
-                oracle_->fill(flight.write, request.offset, {request.data, request.size});
+                oracle_->fill(flight.write, request.offset.value, {request.data, request.size});
             }
     }
     ++flying_;
     ++figures_.requests;
     if (trace_.prints_all()) {
         note(fmt::format("#{} {}{} of bytes {}…{}{}", flight.number, text_of(request.kind),
-                         request.fua ? " FUA" : "", request.offset, request.offset + request.size,
+                         request.fua ? " FUA" : "", request.offset.value,
+                         request.offset.value + request.size,
                          flight.write == 0 ? "" : fmt::format(", write {}", flight.write)));
     }
     array_->submit(request);
@@ -140,7 +141,7 @@ void Simulation::begin(Flight& flight) {
 void Simulation::read_direct(std::uint64_t offset, std::uint64_t size) {
     Buffer into(size);
     const std::uint64_t began = oracle_->begin_read();
-    const bool known = array_->read_direct(offset, into.span());
+    const bool known = array_->read_direct({offset}, into.span());
     check(oracle_->end_read(began, offset, into.view(), known));
 }
 
@@ -155,7 +156,7 @@ void Simulation::landed(Flight& flight) {
         request.error.code == Errc::unknown || request.error.code == Errc::unsupported;
     if (trace_.prints_all() || (!request.ok && !known)) {
         note(fmt::format("#{} {} of bytes {}…{} {}", flight.number, text_of(request.kind),
-                         request.offset, request.offset + request.size,
+                         request.offset.value, request.offset.value + request.size,
                          request.ok ? "done"
                                     : fmt::format("failed: {} ({})", request.error.text(),
                                                   request.error.where)));
@@ -166,7 +167,8 @@ void Simulation::landed(Flight& flight) {
                          (write && request.error.code == Errc::full && was_full());
     if (!request.ok && !excused && !met_outage(flight.since)) {
         const std::uint64_t began = write ? oracle_->began(flight.write) : flight.began;
-        check(oracle_->check_error(began, request.offset, request.size, write, request.error));
+        check(
+            oracle_->check_error(began, request.offset.value, request.size, write, request.error));
     }
     if (write) {
         std::optional<Errc> error;
@@ -177,8 +179,8 @@ void Simulation::landed(Flight& flight) {
         if (request.ok) oracle_->end_flush(flight.began);
         return;
     }
-    check(
-        oracle_->end_read(flight.began, request.offset, {request.data, request.size}, request.ok));
+    check(oracle_->end_read(flight.began, request.offset.value, {request.data, request.size},
+                            request.ok));
 }
 
 /// Waits for all that was asked.
@@ -192,7 +194,7 @@ Simulation::Flight& Simulation::begin(IoKind kind, std::uint64_t offset, std::ui
     Flight& flight = flights_.emplace_back();
     flight.number = ++requests_;
     flight.request.kind = kind;
-    flight.request.offset = offset;
+    flight.request.offset = {offset};
     flight.request.size = size;
     flight.request.fua = fua;
     begin(flight);

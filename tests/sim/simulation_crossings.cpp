@@ -117,7 +117,7 @@ void Simulation::note_cut_off() {
         const IoRequest& request = flight.request;
         const bool write = request.kind == IoKind::write || request.kind == IoKind::zero;
         if (!flight.done && write && cut_off_.size() != cut_off_max) {
-            cut_off_.push_back({request.offset, request.size});
+            cut_off_.push_back({request.offset.value, request.size});
         }
     }
 }
@@ -164,9 +164,8 @@ void Simulation::begin_tensely() {
 /// That holds the first byte: its loss is what costs something.
 MemberIndex Simulation::member_of(Extent extent) const {
     const Geometry geometry = Geometry::of(configuration());
-    const std::uint64_t in_stripe = extent.offset % geometry.stripe_data_size();
-    return geometry.member_of(geometry.stripe_of(extent.offset),
-                              Role{static_cast<std::uint32_t>(in_stripe / geometry.strip_size)});
+    const StripPlace place = geometry.place_of({extent.offset});
+    return geometry.member_of(place.stripe, place.role);
 }
 
 /// Right after a start all that takes part holds the configuration: nothing is under way yet, and
