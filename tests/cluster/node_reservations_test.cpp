@@ -110,7 +110,7 @@ TEST_P(NodeReservationsTest, AVolumeChangesHandsUnderLoad) {
     }
     loop().run_for(millis(30));
     nodes_.platter(0).dead = true;
-    for (std::uint32_t i = 0; working_ != 0; ++i) {
+    while (working_ != 0) {
         loop().run_for(millis(1 + below(40)));
         const auto a = static_cast<std::uint32_t>(below(nodes_.nodes()));
         const auto b = static_cast<std::uint32_t>(below(nodes_.nodes()));
