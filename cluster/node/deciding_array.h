@@ -8,14 +8,15 @@
 #include <utility>
 
 #include "cluster/node/cluster_node.h"
+#include "cluster/node/node_array.h"
 #include "engine/array.h"
 
 namespace braid::cluster {
 
-class DecidingArray final : public Array {
+class DecidingArray final : public NodeArray {
   public:
     DecidingArray(ClusterNode& node, std::unique_ptr<Array> array)
-        : node_(node), array_(std::move(array)) {}
+        : NodeArray(node), array_(std::move(array)) {}
 
     const Configuration& configuration() const override { return array_->configuration(); }
     void submit(IoRequest& request) override { array_->submit(request); }
@@ -29,21 +30,8 @@ class DecidingArray final : public Array {
     }
     ArrayStatus status() const override {
         ArrayStatus status = array_->status();
-        status.reservations = node_.reservations().status();
-        status.nodes = node_.node_statuses(status.counters);
+        fill(status);
         return status;
-    }
-    Task<Checked<Unit>> reserve(std::string volume) override {
-        return node_.reservations().reserve(std::move(volume));
-    }
-    Task<Checked<Unit>> release(std::string volume) override {
-        return node_.reservations().release(std::move(volume));
-    }
-    Task<Checked<Unit>> open_volume(std::string volume) override {
-        return node_.reservations().open_volume(std::move(volume));
-    }
-    void close_volume(const std::string& volume) override {
-        node_.reservations().close_volume(volume);
     }
     Task<Checked<Unit>> fail_member(MemberName name, Force force) override {
         return array_->fail_member(std::move(name), force);
@@ -72,7 +60,6 @@ class DecidingArray final : public Array {
     Array& inner() { return *array_; }
 
   private:
-    ClusterNode& node_;
     std::unique_ptr<Array> array_;
     bool stopping_{false};
     Event stopped_;

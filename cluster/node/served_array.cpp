@@ -10,7 +10,7 @@ namespace braid::cluster {
 
 ServedArray::ServedArray(ClusterNode& node, Configuration configuration,
                          const ArrayOptions& options, RowHomes& homes)
-    : node_(node),
+    : NodeArray(node),
       configuration_(std::move(configuration)),
       geometry_(Geometry::of(configuration_)),
       tasks_(node.setup_.ready),
@@ -94,8 +94,7 @@ ArrayStatus ServedArray::status() const {
     status.walks = told_.walks;
     status.last_scrub = told_.last_scrub;
     status.waits = told_.waits;
-    status.reservations = node_.reservations().status();
-    status.nodes = node_.node_statuses(status.counters);
+    fill(status);
     status.events.assign(log_.events().begin(), log_.events().end());
     return status;
 }

@@ -8,6 +8,7 @@
 
 #include "cluster/epochs/remote_decider.h"
 #include "cluster/node/cluster_node.h"
+#include "cluster/node/node_array.h"
 #include "cluster/node/told_status.h"
 #include "engine/array.h"
 #include "engine/deciding/event_log.h"
@@ -15,7 +16,7 @@
 
 namespace braid::cluster {
 
-class ServedArray final : public Array {
+class ServedArray final : public NodeArray {
   public:
     ServedArray(ClusterNode& node, Configuration configuration, const ArrayOptions& options,
                 RowHomes& homes);
@@ -50,18 +51,6 @@ class ServedArray final : public Array {
     Task<Checked<Unit>> start_scrub(ScrubMode mode) override;
     Checked<Unit> stop_scrub() override;
     Task<Checked<Unit>> change_intent(IntentChange change) override;
-    Task<Checked<Unit>> reserve(std::string volume) override {
-        return node_.reservations().reserve(std::move(volume));
-    }
-    Task<Checked<Unit>> release(std::string volume) override {
-        return node_.reservations().release(std::move(volume));
-    }
-    Task<Checked<Unit>> open_volume(std::string volume) override {
-        return node_.reservations().open_volume(std::move(volume));
-    }
-    void close_volume(const std::string& volume) override {
-        node_.reservations().close_volume(volume);
-    }
     bool read_direct(ArrayOffset offset, ByteSpan into) override {
         return serving_.read_direct(offset, into);
     }
@@ -72,7 +61,6 @@ class ServedArray final : public Array {
     Task<Checked<Unit>> order(Words words);
     Task<Checked<Unit>> order_with(std::unique_ptr<Disk> disk, Words words);
 
-    ClusterNode& node_;
     Configuration configuration_;
     const Geometry geometry_;
     TaskGroup tasks_;

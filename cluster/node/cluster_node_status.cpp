@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ClusterNode: what nodes tell each other to be shown by any of them.
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "cluster/node/cluster_node.h"
+#include "cluster/node/deciding_array.h"
+#include "cluster/node/served_array.h"
+#include "cluster/node/told_status.h"
+
+namespace braid::cluster {
+
+/// Others show it as well, once they have an array.
+void ClusterNode::tell_event(const ArrayEvent& event) {
+    if (!told_nodes_ || ended_) return;
+    told_nodes_->tell_all({{"tell", "event"},
+                           {"severity", static_cast<int>(event.severity)},
+                           {"kind", event.kind},
+                           {"text", event.text}});
+}
+
+NodeStatus ClusterNode::own_status(const Counters& counters) const {
+    NodeStatus status;
+    status.id = setup_.self;
+    status.decides = is_master();
+    status.is_self = true;
+    status.locks_held = rows_->homes->locks_held();
+    status.locks_waiting = rows_->homes->counts().locks_waiting;
+    status.locks_handed_over = rows_->home.handed_over();
+    status.writes = counters.jobs;
+    status.strips_staged = rows_->home.staged();
+    status.rounds = counters.rounds;
+    status.messages = rows_->homes->messages();
+    for (const std::uint32_t node : others()) {
+        status.bytes_sent += bus_->session(node).counts().bytes_sent;
+    }
+    return status;
+}
+
+std::vector<NodeStatus> ClusterNode::node_statuses(const Counters& counters) const {
+    std::vector<NodeStatus> all;
+    for (const NodePlan& node : setup_.config.nodes) {
+        const auto told = told_of_.find(node.id);
+        if (node.id == setup_.self) {
+            all.push_back(own_status(counters));
+        } else if (told != told_of_.end()) {
+            all.push_back(told->second);
+            all.back().decides = node.id == master_;
+        }
+    }
+    return all;
+}
+
+/// To the one who decides, who tells all.
+void ClusterNode::tell_node() {
+    const NodeStatus now = own_status(serving_->counters());
+    const Words words = cluster::words_of(now);
+    if (std::string text = words.dump(); text != told_status_) {
+        told_status_ = std::move(text);
+        talk_.tell(master_, words);
+    }
+}
+
+/// If it has changed.
+void ClusterNode::tell_status() {
+    const ArrayStatus now = array_->status();
+    const Words words =
+        cluster::words_of(ToldStatus{now.walks, now.last_scrub, now.waits, now.nodes});
+    if (std::string text = words.dump(-1, ' ', false, Words::error_handler_t::replace);
+        text != told_status_) {
+        told_status_ = std::move(text);
+        told_nodes_->tell_all(words);
+    }
+}
+
+Task<void> ClusterNode::tell_status_now_and_then() {
+    while (!stopping_ && !ended_) {
+        is_master() ? tell_status() : tell_node();
+        Pause pause(pauses_, status_pause);
+        co_await pause;
+    }
+}
+
+}  // namespace braid::cluster
