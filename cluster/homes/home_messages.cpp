@@ -212,43 +212,23 @@ Checked<std::vector<HomeCommand>> decode_ended(Fields& fields, const HomeCommand
     return commands;
 }
 
+/// Of a command of that kind, which is there.
 Checked<HomeCommand> decode_one(Fields& fields, MessageType type, HomeCommand command,
                                 Buffer payload, const Geometry& geometry) {
-    switch (type) {
-        case MessageType::read:
-            command.kind = HomeCommandKind::read;
-            return decode_read(fields, std::move(command), geometry);
-        case MessageType::lock:
-        case MessageType::lock_read: {
-            command.kind = HomeCommandKind::lock;
-            BRAID_TRY(command, decode_lock(fields, std::move(command)));
-            if (type == MessageType::lock_read) {
-                BRAID_TRY(command, decode_with_lock(fields, std::move(command)));
-            }
-            if (!fields.empty()) return fields.wrong_size();
-            if (command.id.sequence == 0) return fields.wrong("its id is 0");
-            return command;
+    const HomeCommandKind kind = command.kind;
+    if (kind == HomeCommandKind::read) return decode_read(fields, std::move(command), geometry);
+    if (kind == HomeCommandKind::flush) return decode_flush(fields, std::move(command));
+    if (kind == HomeCommandKind::lock) {
+        BRAID_TRY(command, decode_lock(fields, std::move(command)));
+        if (type == MessageType::lock_read) {
+            BRAID_TRY(command, decode_with_lock(fields, std::move(command)));
         }
-        case MessageType::stage: {
-            command.kind = HomeCommandKind::stage;
-            BRAID_TRY(command, decode_stage(fields, std::move(command), std::move(payload)));
-            if (command.id.sequence == 0) return fields.wrong("its id is 0");
-            return command;
-        }
-        case MessageType::flush:
-            command.kind = HomeCommandKind::flush;
-            return decode_flush(fields, std::move(command));
-        case MessageType::progress:
-            command.kind = HomeCommandKind::progress;
-            break;
-        case MessageType::settled:
-            command.kind = HomeCommandKind::settled;
-            break;
-        default:
-            command.kind = HomeCommandKind::finished;
-            break;
+    } else if (kind == HomeCommandKind::stage) {
+        BRAID_TRY(command, decode_stage(fields, std::move(command), std::move(payload)));
     }
     if (!fields.empty()) return fields.wrong_size();
+    const bool needs_id = kind == HomeCommandKind::lock || kind == HomeCommandKind::stage;
+    if (needs_id && command.id.sequence == 0) return fields.wrong("its id is 0");
     return command;
 }
 
@@ -405,6 +385,7 @@ Checked<std::vector<HomeCommand>> decode_command(const Message& message, Buffer 
         return refused_message(type, "it has a payload");
     }
     HomeCommand command;
+    command.kind = kind_of(type).value_or(HomeCommandKind::finished);
     command.id.from = from;
     command.finished = message.header.finished;
     Fields fields(message, geometry);

@@ -403,7 +403,6 @@ WriteId NodeHomes::begin_write(MemberSet participants) {
         BRAID_REQUIRE(home_of_[raw(member)] != no_home);
         homes |= HomeSet{1} << home_of_[raw(member)];
     }
-    ++counts_.writes;
     return writes_.begin(homes);
 }
 

@@ -46,7 +46,6 @@ class NodeHomes final : public RowHomes {
     };
     struct Counts {
         std::uint64_t waits_for_credit{0};
-        std::uint64_t writes{0};         // that were begun
         std::uint64_t locks_waiting{0};  // just now
         /// By HomeCommandKind: commands to other nodes. Each that is answered is two messages.
         std::array<std::uint64_t, home_command_kinds> sent{};

@@ -136,7 +136,7 @@ void Reservations::carry_out(Effects effects) {
             volume(at).draining = true;
             look_whether_quiet(static_cast<std::size_t>(at), &more);
         }
-        for (const VolumeIndex at : effects.changed) look_again(volume(at));
+        for (const VolumeIndex at : effects.changed) look_again(static_cast<std::size_t>(at));
         changed_.set();
         if (more.send.empty() && more.drain.empty() && more.ended.empty() &&
             more.released.empty() && more.changed.empty()) {
@@ -154,14 +154,9 @@ void Reservations::carry_out(Effects effects) {
 void Reservations::look_whether_quiet(std::size_t at, Effects* more) {
     Volume& known = volumes_[at];
     if (!known.draining) return;
-    const auto holder = table_.holder(index(at));
-    std::optional<std::uint32_t> home;
-    if (holder && raw(holder->node) != setup_.self) {
-        const auto node = std::ranges::find(setup_.nodes, raw(holder->node));
-        home = static_cast<std::uint32_t>(node - setup_.nodes.begin());
-    }
     const bool quiet =
-        known.requests == 0 && setup_.homes.is_quiet(known.record.first, known.record.end(), home);
+        known.requests == 0 &&
+        setup_.homes.is_quiet(known.record.first, known.record.end(), entered_home(at));
     if (!quiet && !BRAID_MUTANT(reserved_undrained)) return;
     known.draining = false;
     table_.drained(index(at), *more);
@@ -193,6 +188,12 @@ Task<void> Reservations::ask_again() {
 
 // ---- clients' requests -------------------------------------------------------------------------
 
+/// Of a request that may not go on.
+Error Reservations::refusal(const ReservationTable::Admission& admission) const {
+    if (closed_) return {Errc::fenced, "array"};
+    return {Errc::reserved, "", 0, raw(admission.holder)};
+}
+
 RequestGate::Way Reservations::enter(IoRequest& request, Inside& inside) {
     const Geometry& geometry = setup_.geometry;
     const auto at = volume_of(geometry.stripe_of(request.offset));
@@ -208,8 +209,7 @@ RequestGate::Way Reservations::enter(IoRequest& request, Inside& inside) {
     // Who came first goes first.
     const bool waits = admission.verdict == Verdict::wait || known.first != nullptr;
     if (closed_ || admission.verdict == Verdict::refuse) {
-        request.error = closed_ ? Error{Errc::fenced, "array"}
-                                : Error{Errc::reserved, "", 0, raw(admission.holder)};
+        request.error = refusal(admission);
         return Way::refused;
     }
     if (!waits) {
@@ -237,9 +237,9 @@ void Reservations::leave(const IoRequest& request) {
 
 /// Those who waited. Whoever is let in may end at once, and its client ask for more, which comes
 /// behind them.
-void Reservations::look_again(Volume& known) {
+void Reservations::look_again(std::size_t at) {
+    Volume& known = volumes_[at];
     while (known.first != nullptr) {
-        const auto at = static_cast<std::size_t>(&known - volumes_.data());
         const auto admission = table_.admission(index(at));
         if (!closed_ && admission.verdict == Verdict::wait) return;
         IoRequest& request = *known.first;
@@ -247,10 +247,8 @@ void Reservations::look_again(Volume& known) {
         if (known.first == nullptr) known.last = nullptr;
         request.link = nullptr;
         --known.waiting;
-        if (closed_) {
-            known.inside->refuse(request, {Errc::fenced, "array"});
-        } else if (admission.verdict == Verdict::refuse) {
-            known.inside->refuse(request, {Errc::reserved, "", 0, raw(admission.holder)});
+        if (closed_ || admission.verdict == Verdict::refuse) {
+            known.inside->refuse(request, refusal(admission));
         } else {
             ++known.requests;
             known.inside->let_in(request);
@@ -260,8 +258,9 @@ void Reservations::look_again(Volume& known) {
 
 void Reservations::close() {
     closed_ = true;
-    for (Volume& known : volumes_) {
-        look_again(known);
+    for (std::size_t at = 0; at != volumes_.size(); ++at) {
+        look_again(at);
+        const Volume& known = volumes_[at];
         if (known.reserving != nullptr && known.reserving->timer != nullptr) {
             known.reserving->timer->cancel();
         }
@@ -279,8 +278,11 @@ bool Reservations::holds(StripeIndex stripe) const {
 
 std::optional<std::uint32_t> Reservations::entered(StripeIndex stripe) const {
     const auto at = volume_of(stripe);
-    if (!at) return std::nullopt;
-    const auto holder = table_.holder(index(*at));
+    return at ? entered_home(*at) : std::nullopt;
+}
+
+std::optional<std::uint32_t> Reservations::entered_home(std::size_t at) const {
+    const auto holder = table_.holder(index(at));
     if (!holder || raw(holder->node) == setup_.self) return std::nullopt;
     const auto node = std::ranges::find(setup_.nodes, raw(holder->node));
     return static_cast<std::uint32_t>(node - setup_.nodes.begin());

@@ -130,9 +130,12 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
     Volume& volume(VolumeIndex at) { return volumes_[static_cast<std::uint32_t>(at)]; }
     std::optional<std::size_t> volume_of(StripeIndex stripe) const;
     Checked<std::size_t> find(const std::string& name) const;
+    /// Of another node that has the volume, or asks for it.
+    std::optional<std::uint32_t> entered_home(std::size_t at) const;
+    Error refusal(const ReservationTable::Admission& admission) const;
     void carry_out(Effects effects);
     void look_whether_quiet(std::size_t at, Effects* more);
-    void look_again(Volume& volume);
+    void look_again(std::size_t at);
     Task<Checked<Unit>> reserve_now(std::size_t at, bool by_operator);
     Task<void> release_now(std::size_t at);
     Task<void> release_unused(std::size_t at);

@@ -128,10 +128,7 @@ TEST_P(SharedReservations, EverySectorIsOneRegister) {
         SimCluster cluster(options_of(shape, seed));
         if (seed % 3 == 0) {
             const auto member = static_cast<std::uint32_t>(seed / 3 % shape.members);
-            cluster.loop().after(cluster.loop().rng().below(150'000'000), [&cluster, member] {
-                SimPlatter& platter = cluster.platter(member);
-                (cluster.loop().rng().chance(2) ? platter.dead : platter.fails_writes) = true;
-            });
+            cluster.fail_by_chance(member, 150'000'000);
         }
         Reservers all(cluster, shape.nodes);
         all.run(3, 20);

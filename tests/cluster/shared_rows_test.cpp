@@ -186,11 +186,7 @@ TEST_P(SharedLosses, NobodyMissesAnything) {
         for (std::uint32_t i = 0; i != shape.lost; ++i) {
             const auto member = static_cast<std::uint32_t>(
                 (seed + i * (1 + seed % (shape.members - 1))) % shape.members);
-            cluster.loop().after(
-                cluster.loop().rng().below((5 + 25 * shape.nodes) * 1'000'000), [&cluster, member] {
-                    SimPlatter& platter = cluster.platter(member);
-                    (cluster.loop().rng().chance(2) ? platter.dead : platter.fails_writes) = true;
-                });
+            cluster.fail_by_chance(member, (5 + 25 * shape.nodes) * 1'000'000);
         }
         Crowd crowd(cluster);
         crowd.run(shape.nodes, 3, 20);

@@ -258,6 +258,14 @@ class SimCluster final : private cluster::HomeListener {
     Serving& serving(std::uint32_t node) { return *nodes_[node]->serving; }
     SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
     const Configuration& configuration() const { return configuration_; }
+    /// Some time within `nanos` the member fails, maybe for writes alone: what it answers to reads is
+    /// old then.
+    void fail_by_chance(std::uint32_t member, std::uint64_t nanos) {
+        loop_.after(loop_.rng().below(nanos), [this, member] {
+            SimPlatter& failing = platter(member);
+            (loop_.rng().chance(2) ? failing.dead : failing.fails_writes) = true;
+        });
+    }
     /// Its home gives the member up: it does not answer.
     void suspend(MemberIndex member) {
         home(home_of_[raw(member)]).suspend(member);
