@@ -177,14 +177,19 @@ std::string nodes_table(const json& status) {
     std::string text;
     for (const json& node : list_in(status, "nodes")) {
         if (text.empty()) {
-            text = fmt::format("{:<6}{:>10}{:>8}{:>12}{:>8}{:>14}{:>10}{:>10}\n", "node", "members",
+            text = fmt::format("{:<6}{:>10}{:>8}{:>13}{:>9}{:>13}{:>10}{:>12}\n", "node", "members",
                                "locks", "handed over", "writes", "round trips", "messages", "sent");
         }
+        const auto per_write = [&node](const char* name) {
+            const auto at = node.find(name);
+            const bool is_known = at != node.end() && at->is_number();
+            return is_known ? fmt::format("{:.1f}", real_in(node, name)) : std::string("-");
+        };
         text += fmt::format(
-            "{:<6}{:>10}{:>8}{:>12}{:>8}{:>14.1f}{:>10.1f}{:>10}{}{}\n", number_in(node, "id"),
+            "{:<6}{:>10}{:>8}{:>13}{:>9}{:>13}{:>10}{:>12}{}{}\n", number_in(node, "id"),
             list_in(node, "members").size(), number_in(node, "locks_held"),
             number_in(node, "locks_handed_over"), number_in(node, "writes"),
-            real_in(node, "round_trips_per_write"), real_in(node, "messages_per_write"),
+            per_write("round_trips_per_write"), per_write("messages_per_write"),
             size_text(number_in(node, "bytes_sent")), flag_in(node, "this") ? "  this one" : "",
             flag_in(node, "decides") ? "  decides" : "");
     }

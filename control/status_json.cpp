@@ -228,13 +228,16 @@ json bad_json(const Configuration& configuration, std::uint64_t first, std::uint
 
 namespace {
 
-/// `round_trips` and `messages`: for each write, so far.
+/// What is for each write: null before the first.
 json json_of(const NodeStatus& node, const Configuration& configuration) {
     json members = json::array();
     for (const MemberRecord& member : configuration.members) {
         if (member.role && member.home == node.id) members.push_back(raw(*member.role));
     }
-    const auto writes = static_cast<double>(std::max<std::uint64_t>(node.writes, 1));
+    const auto per_write = [&node](std::uint64_t count) {
+        if (node.writes == 0) return json(nullptr);
+        return json(static_cast<double>(count) / static_cast<double>(node.writes));
+    };
     return {{"id", node.id},
             {"decides", node.decides},
             {"this", node.is_self},
@@ -244,8 +247,8 @@ json json_of(const NodeStatus& node, const Configuration& configuration) {
             {"locks_handed_over", node.locks_handed_over},
             {"writes", node.writes},
             {"strips_staged", node.strips_staged},
-            {"round_trips_per_write", static_cast<double>(node.rounds) / writes},
-            {"messages_per_write", static_cast<double>(node.messages) / writes},
+            {"round_trips_per_write", per_write(node.rounds)},
+            {"messages_per_write", per_write(node.messages)},
             {"bytes_sent", node.bytes_sent}};
 }
 

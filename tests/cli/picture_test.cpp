@@ -87,6 +87,29 @@ TEST(Picture, DrawsTheArray) {
     EXPECT_NE(draw_status(sample_status(), pretty, 5).find("\x1b[32m"), std::string::npos);
 }
 
+TEST(Picture, WhatNodesCostEachOther) {
+    json status = sample_status();
+    status["nodes"] = {{{"id", 1u},
+                        {"members", {0u, 3u}},
+                        {"locks_held", 2u},
+                        {"locks_handed_over", 7u},
+                        {"writes", 32u},
+                        {"round_trips_per_write", 2.96},
+                        {"messages_per_write", 10.0},
+                        {"bytes_sent", 1048576u},
+                        {"this", true},
+                        {"decides", false}},
+                       {{"id", 3u}, {"decides", true}, {"messages_per_write", nullptr}}};
+    const std::string expected =
+        "node     members   locks  handed over   writes  round trips  messages        sent\n"
+        "1              2       2            7       32          3.0      10.0       1 MiB  this one\n"
+        "3              0       0            0        0            -         -     0 bytes  decides\n"
+        "\n"
+        "volumes";
+    const std::string text = draw_status(status, plain, 0);
+    EXPECT_NE(text.find(expected), std::string::npos) << text;
+}
+
 TEST(Picture, WhoHasAVolume) {
     json status = sample_status();
     json& volume = status["volumes"][0];
