@@ -72,10 +72,9 @@ Task<Result<void>> ServedArray::stop() {
 
 /// As the node that decides says it.
 std::string ServedArray::failure() const {
-    const Members& members = serving_.members();
-    if (members.lost() <= geometry_.parities()) return node_.why_stopped_;
-    return fmt::format("{} members are lost, more than RAID-{} can do without", members.lost(),
-                       static_cast<int>(configuration_.level));
+    if (!node_.why_stopped_.empty()) return node_.why_stopped_;
+    return fmt::format("{} members are lost, more than RAID-{} can do without",
+                       serving_.members().lost(), static_cast<int>(configuration_.level));
 }
 
 ArrayStatus ServedArray::status() const {

@@ -82,8 +82,9 @@ void Losses::lose(MemberIndex member, MemberState state, const std::string& why)
     work_.set();
 }
 
+/// What was first is the reason; that more members are lost afterwards may come of it.
 std::string Losses::failure() const {
-    if (members_.lost() <= geometry_.parities()) return why_stopped_;
+    if (!why_stopped_.empty()) return why_stopped_;
     return fmt::format("{} members are lost, more than RAID-{} can do without", members_.lost(),
                        static_cast<int>(configuration_.level));
 }
@@ -98,7 +99,7 @@ void Losses::stop(std::string why, std::string_view rest) {
 
 /// Nobody waits any more for what cannot come.
 void Losses::tell_failed() {
-    if (!failed_told_ && members_.lost() > geometry_.parities()) {
+    if (!failed_told_ && why_stopped_.empty() && members_.lost() > geometry_.parities()) {
         tell(Severity::error, "failed",
              fmt::format("{}: writes are refused, and reads of what is lost. Stop it, bring "
                          "members back, and start it again",

@@ -392,7 +392,7 @@ Task<Checked<Unit>> MemberOrders::change_intent(IntentChange wanted) {
     if (!durable) {
         // Marks go on: a member may hold by now that there are some.
         set_region(before.region);
-        (void)writer_.changed();
+        tasks_.spawn(end_unwanted_marks(writer_.changed()));
         co_return not_durable(durable.error());
     }
     if (!settings.on) serving_.end_marks();
@@ -400,6 +400,13 @@ Task<Checked<Unit>> MemberOrders::change_intent(IntentChange wanted) {
          fmt::format("write intent {}, regions of {} bytes", settings.on ? "on" : "off",
                      configuration_.intent.region));
     co_return Unit{};
+}
+
+/// Once it is durable that there are none.
+Task<void> MemberOrders::end_unwanted_marks(std::uint64_t taken_back) {
+    const Result<void> durable = co_await writer_.wait_durable(taken_back);
+    if (!durable) co_return;  // the array has failed, or ends
+    if (!configuration_.intent.on && serving_.marks()) serving_.end_marks();
 }
 
 }  // namespace braid

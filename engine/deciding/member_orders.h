@@ -83,6 +83,7 @@ class MemberOrders final : public DecidingPart {
     bool is_back(MemberIndex role, const NewMember& prepared) const;
     Task<Checked<Unit>> heal_from(Disk* disk, MemberIndex role, const NewMember* prepared,
                                   Force force);
+    Task<void> end_unwanted_marks(std::uint64_t taken_back);
 
     ConfigurationWriter& writer_;
     Roster& roster_;

@@ -59,6 +59,8 @@ void Serving::fill(ArrayStatus& status) const {
                     : !status.configuration.bad_rows.empty() ? Health::damaged
                                                              : Health::clean;
     status.intent = intent_.status();
+    // Marks that no configuration speaks of count for no start.
+    if (!status.configuration.intent.on) status.intent.on = false;
     status.in_doubt = !members_.doubt().empty();
     status.doubt_bytes =
         members_.doubt().windows() * geometry_.window_size() * geometry_.data_count();

@@ -268,7 +268,18 @@ TEST_F(RefusingMember, AWriteIntentThatCannotBeKeptLeavesItsSettingsAsTheyWere) 
     ASSERT_FALSE(changed);
     EXPECT_EQ(sim->array->configuration().intent, before);
     EXPECT_EQ(sim->array->status().intent.region, before.region);
+    // Marks are made meanwhile: some member may hold that there are some.
+    EXPECT_FALSE(sim->array->status().intent.on);
     refuse(1, false);
+    sim->loop().run_for(seconds(10));
+    Buffer data = random_bytes(sim->loop().rng(), strip);
+    ASSERT_TRUE(sim->write(0, data));
+    EXPECT_EQ(sim->array->status().intent.stripes_marked, 0U);
+    EXPECT_FALSE(sim->array->status().intent.on);
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->change_intent({.on = true, .region = {}})));
+    ASSERT_TRUE(sim->write(0, data));
+    EXPECT_NE(sim->array->status().intent.stripes_marked, 0U);
+    EXPECT_TRUE(sim->array->status().intent.on);
 }
 
 /// Degraded, with rows that cannot be known.

@@ -102,6 +102,22 @@ TEST(Assembly, ParityNotYetResyncedAndAMemberLostIsRefused) {
     EXPECT_FALSE(whole->unclean);
 }
 
+TEST(Assembly, ParityNotYetResyncedWhenAMemberWasLostIsNoReasonToRefuse) {
+    Configuration c = kit_configuration(Level::raid5, 4);
+    c.resynced = StripeIndex{2};
+    c.members[3].state = MemberState::faulty;  // what it took with it is listed beside that
+    Kit kit(c);
+    const auto degraded = kit.assemble({0, 1, 2});
+    ASSERT_TRUE(degraded) << refusal(degraded);
+    EXPECT_EQ(degraded->configuration.resynced, StripeIndex{2});
+    Configuration two = kit_configuration(Level::raid6, 5);
+    two.resynced = StripeIndex{2};
+    two.members[3].state = MemberState::faulty;
+    Kit one_more(two);
+    EXPECT_TRUE(one_more.assemble({0, 1, 2, 4}));
+    EXPECT_REFUSED(one_more.assemble({0, 1, 2}), "not yet resynced");
+}
+
 TEST(Assembly, MissingMembersAreCountedAndNamed) {
     Kit kit(kit_configuration(Level::raid5, 4));
     const auto degraded = kit.assemble({0, 1, 3});
