@@ -23,8 +23,8 @@ void Recovery::begin(const std::vector<IntentEntry>& marked) {
     // there on all that they took with them is listed, but for what was written again since.
     const StripeIndex listed = doubt_listed_from();
     if (configuration_.resynced && *configuration_.resynced < listed) {
-        serving_.add_doubt({geometry_.first_window(*configuration_.resynced),
-                            geometry_.first_window(listed)});
+        serving_.add_doubt(
+            {geometry_.first_window(*configuration_.resynced), geometry_.first_window(listed)});
     }
     if (recovery.stripes == 0) return;
     recovery.stripes_left = recovery.stripes;
