@@ -247,15 +247,15 @@ Task<void> mend_strips(StripeContext context, const StripeIo* io, RoleSet roles,
     write.tell_failed();
 }
 
-Task<Result<void>> read_rows_claimed(StripeContext context, RowsWanted wanted) {
+/// Under a lock of this mode. False: something is to be written of these rows, and the lock is
+/// shared: nothing has come of it.
+Task<Result<bool>> read_rows_locked(StripeContext context, RowsWanted wanted, LockMode mode) {
     const RowMask rows = row_range(wanted.first, wanted.count);
-    RowClaim claim(context.claims, wanted.place, rows);
-    co_await claim;
-    RowLock lock(context.homes);  // exclusive: what could not be read is rewritten
-    if (lock.is_needed()) {
-        BRAID_CO_CHECK(co_await lock.take(wanted.place, rows, LockMode::exclusive));
-    }
+    const bool is_shared = mode == LockMode::shared;
+    RowLock lock(context.homes);
+    if (lock.is_needed()) BRAID_CO_CHECK(co_await lock.take(wanted.place, rows, mode));
     if (is_made_true_by_reading(context, wanted.place.stripe)) {
+        if (is_shared) co_return false;
         BRAID_CO_CHECK(co_await make_true_before_reading(context, wanted));
     }
     StripeIo io(context.geometry, context.members);
@@ -284,7 +284,6 @@ Task<Result<void>> read_rows_claimed(StripeContext context, RowsWanted wanted) {
     if (!plan.recover.empty()) {
         if (forgotten && !context.readonly) co_return Error{Errc::failed, "stripe"};
         recover_rows(context.geometry, plan, io, wanted.first, wanted.count);
-        ++context.counters.degraded_reads;
         if (owes_loss(context, wanted, plan)) *wanted.owes = true;
     }
     const RowMask listed = context.bad.rows_of(wanted.place, wanted.role, rows);
@@ -292,14 +291,35 @@ Task<Result<void>> read_rows_claimed(StripeContext context, RowsWanted wanted) {
     if (listed != retried || (listed != 0 && plan.recover.has(wanted.role))) {
         co_return Error{Errc::unknown, "row"};
     }
+    const bool writes = !context.readonly && (retried != 0 || !plan.write.empty());
+    if (writes && is_shared) co_return false;
+    if (!plan.recover.empty()) ++context.counters.degraded_reads;
     std::memcpy(wanted.to, io.strips[raw(wanted.role)] + wanted.skip, wanted.size);
-    if (context.readonly) co_return Result<void>{};
+    if (!writes) co_return true;
     if (retried != 0) {
         lease = Lease();
         co_await end_retry(context, wanted.place, retried);
-        co_return Result<void>{};
+        co_return true;
     }
-    if (!plan.write.empty()) co_await mend_strips(context, &io, plan.write, rows);
+    co_await mend_strips(context, &io, plan.write, rows);
+    co_return true;
+}
+
+/// Nodes that compute the same rows in a lost member's place do not wait for each other. Where the
+/// member is there its read failed, and what is computed is rewritten. On a node that is alone there
+/// is no lock, and the claim is enough for all that comes of it.
+Task<Result<void>> read_rows_claimed(StripeContext context, RowsWanted wanted) {
+    RowClaim claim(context.claims, wanted.place, row_range(wanted.first, wanted.count));
+    co_await claim;
+    const MemberIndex member = context.geometry.member_of(wanted.place.stripe, wanted.role);
+    if (context.homes != nullptr && !context.members.is_live(member, wanted.place)) {
+        const Result<bool> read = co_await read_rows_locked(context, wanted, LockMode::shared);
+        if (!read) co_return read.error();
+        if (*read) co_return Result<void>{};
+    }
+    const Result<bool> read = co_await read_rows_locked(context, wanted, LockMode::exclusive);
+    if (!read) co_return read.error();
+    BRAID_REQUIRE(*read);
     co_return Result<void>{};
 }
 

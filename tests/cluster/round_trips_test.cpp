@@ -161,6 +161,17 @@ TEST_P(RoundTripsTest, WhatIsComputedForAReadTakesTwo) {
     EXPECT_EQ(cost_of(read(row_size)), (Cost{2, 1, strips, 0, 0, 0, 1, messages(1 + strips, 1)}));
 }
 
+TEST_P(RoundTripsTest, WhoComputesTheSameRowsWaitsForNobody) {
+    lose(Role{0});
+    TaskGroup both(nodes_.loop().ready());
+    const std::uint64_t begin = nodes_.loop().now().value;
+    for (const std::uint32_t node : {client_node, client_node + 1}) {
+        both.spawn(clients_.read(node, 0, row_size));
+    }
+    while (both.running() != 0) ASSERT_TRUE(nodes_.loop().step());
+    EXPECT_EQ((nodes_.loop().now().value - begin) / (2 * one_way), 2U);
+}
+
 TEST_P(RoundTripsTest, ASmallWriteOfALostStripTakesThree) {
     lose(Role{0});
     // The other data, and what was lost need not be computed: all of its row is new.
