@@ -41,6 +41,9 @@ struct WalkPosition {
     WalkStatus status;            // for people
 };
 
+/// What a member could not do at its home.
+enum class HomeFault : std::uint8_t { write, flush };
+
 class Decider {
   public:
     virtual ~Decider() = default;

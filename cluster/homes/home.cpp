@@ -184,7 +184,11 @@ void Home::carry_out(const Effects& effects) {
 // ---- staged writes -----------------------------------------------------------------------------
 
 void Home::stage(HomeCommand command, HomeReply* reply) {
-    if (!members_.contains(command.member)) return answer(command.id.from, reply, refused(ENODEV));
+    const auto at = members_.find(command.member);
+    if (at == members_.end()) return answer(command.id.from, reply, refused(ENODEV));
+    if (at->second.failing) {
+        return tasks_.spawn(stage_after_verdict(std::move(command), reply));
+    }
     if (const int error = unapplied_error(command.member); error != 0) {
         return answer(command.id.from, reply, failed(error));
     }
@@ -209,6 +213,19 @@ void Home::stage(HomeCommand command, HomeReply* reply) {
     answer(command.id.from, reply, {});
 }
 
+/// Its writer says nothing of the write before he is answered. It may fail again meanwhile.
+Task<void> Home::stage_after_verdict(HomeCommand command, HomeReply* reply) {
+    co_await verdict(command.member);
+    if (stopped_) co_return answer(command.id.from, reply, refused(ESHUTDOWN));
+    stage(std::move(command), reply);
+}
+
+/// Of the member as it is now: its role may have another disk when this one has been given up.
+Task<void> Home::verdict(MemberIndex member) {
+    Member& at = members_.at(member);  // its address stays
+    while (at.failing) co_await at.verdict.next();
+}
+
 /// Of a write that was decided and could not be carried out: the member takes no further ones.
 /// Without a member: of any.
 int Home::unapplied_error(std::optional<MemberIndex> member) const {
@@ -226,7 +243,9 @@ Task<void> Home::apply(EntryNumber entry, Stage stage) {
     if (const auto content = contents_.find(entry); content != contents_.end()) {
         error = co_await write_content(member, stage, content->second);
     }
-    if (error != 0 && error != ENOSPC && !member.suspended) give_up(stage.member, error);
+    if (error != 0 && error != ENOSPC && !member.suspended) {
+        ask_verdict(stage.member, HomeFault::write, error);
+    }
     if (member.suspended) {  // the book does not wait for it any more
         if (const auto orphan = orphans_.find(entry); orphan != orphans_.end()) {
             free_memory(orphan->second);
@@ -248,10 +267,17 @@ Task<void> Home::apply(EntryNumber entry, Stage stage) {
     wake_all();  // a flush would wait for it: it looks again, and tells of the error
 }
 
-void Home::give_up(MemberIndex member, int os_error) {
-    if (is_suspended(member)) return;
-    suspend(member);
-    listener_.member_suspended(member, os_error);
+/// The verdict may be there before this returns.
+void Home::ask_verdict(MemberIndex member, HomeFault what, int os_error) {
+    Member& at = members_.at(member);
+    if (at.suspended || std::exchange(at.failing, true)) return;
+    listener_.member_failing(member, what, os_error);
+}
+
+void Home::keep(MemberIndex member) {
+    const auto at = members_.find(member);
+    if (at == members_.end() || !std::exchange(at->second.failing, false)) return;
+    at->second.verdict.set();
 }
 
 /// Who has waited is told by the book, and it has forgotten him; or something else has happened, so
@@ -303,6 +329,8 @@ void Home::suspend(MemberIndex member) {
     Member& at = members_.at(member);
     if (at.suspended) return;
     at.suspended = true;
+    at.failing = false;
+    at.verdict.set();
     if (!BRAID_MUTANT(suspended_member_read)) at.disk.reset();
     std::vector<EntryNumber> over;
     for (const auto& [entry, content] : contents_) {
@@ -444,7 +472,16 @@ Task<void> Home::flush(HomeCommand command, HomeReply* reply) {
 }
 
 Task<void> Home::settle(HomeCommand command, HomeReply* reply) {
-    const int error = co_await wait_applied({});
+    int error = co_await wait_applied({});
+    if (error != 0) {
+        // What a member that is lost did not take need not be applied.
+        std::vector<Member*> all;
+        for (auto& [member, at] : members_) all.push_back(&at);
+        for (Member* at : all) {
+            while (at->failing) co_await at->verdict.next();
+        }
+        error = co_await wait_applied({});
+    }
     answer(command.id.from, reply, error == 0 ? DriveResult{} : refused(error));
 }
 
@@ -478,15 +515,21 @@ Task<void> Home::try_again(MemberIndex member) {
 }
 
 Task<DriveResult> Home::flush_member(MemberIndex member) {
+    Member& at = members_.at(member);
     co_await try_again(member);
     if (!BRAID_MUTANT(flush_passes_staged)) {
         const int error = co_await wait_applied(member);
-        if (is_suspended(member)) co_return lost();
+        while (at.failing) co_await at.verdict.next();
+        if (at.suspended) co_return lost();
         if (error != 0) co_return refused(error);
     }
-    Member& at = members_.at(member);
     const std::uint64_t wanted = at.changes;
     while (!at.suspended && at.flushed < wanted) {
+        if (at.flush_error != 0 && !at.failing) co_return refused(at.flush_error);
+        if (at.failing) {
+            co_await at.verdict.next();
+            continue;
+        }
         // One at a time: what came since the one that is under way has the next one together.
         if (!at.flushing) {
             at.flushing = true;
@@ -513,8 +556,8 @@ Task<void> Home::flush_device(MemberIndex member) {
     if (op.ok()) {
         at.flushed = std::max(at.flushed, covered);
     } else {
-        // What it lost no later one makes durable.
-        if (!at.suspended) give_up(member, op.os_error);
+        at.flush_error = op.os_error;
+        if (!at.suspended) ask_verdict(member, HomeFault::flush, op.os_error);
     }
     at.flush_over.set();
 }

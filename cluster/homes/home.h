@@ -18,18 +18,19 @@
 #include "cluster/homes/home_link.h"
 #include "cluster/homes/row_book.h"
 #include "engine/base/buffer.h"
+#include "engine/decider.h"
 #include "engine/io/disk.h"
 #include "engine/io/task.h"
 
 namespace braid::cluster {
 
-/// Told of what a home's members do; the verdict comes by Home::suspend(), or it does not.
+/// Told of what a home's members do; the verdict comes by Home::suspend(), or Home::keep().
 class HomeListener {
   public:
     virtual ~HomeListener() = default;
-    /// What was decided could not be written, and not for want of room, or a flush failed: the
-    /// member is suspended.
-    virtual void member_suspended(MemberIndex member, int os_error) = 0;
+    /// What was decided could not be written, and not for want of room, or a flush failed. Until the
+    /// verdict whoever wants something of the member waits, but for reads.
+    virtual void member_failing(MemberIndex member, HomeFault what, int os_error) = 0;
 };
 
 class Home {
@@ -52,6 +53,10 @@ class Home {
     /// The member takes nothing any more, and gives nothing. What was staged on it happens without
     /// it, and nobody waits for its disk, but for the bytes that it is just being given.
     void suspend(MemberIndex member);
+    /// It was failing, and keeps its place: the level needs it. What it did not take is tried again
+    /// by each flush, and read from memory; until then it takes nothing new. A flush that failed
+    /// stays so.
+    void keep(MemberIndex member);
     /// Rebuilds run on this node: what others say of how far one is may be of an older one. None: on
     /// any node.
     void set_walker(std::uint32_t node) { walker_ = node; }
@@ -77,10 +82,13 @@ class Home {
         std::shared_ptr<Disk> disk;  // none once it is suspended; what is under way has it
         DataArea area;
         bool suspended{false};
+        bool failing{false};       // there is no verdict yet
+        int flush_error{0};        // of one that failed: no later one makes that durable
         std::uint64_t changes{0};  // writes that are over; and how many of them a flush has covered
         std::uint64_t flushed{0};
         bool flushing{false};
         Event flush_over;  // or the member is suspended
+        Event verdict;
     };
     /// What an entry of the book is to change: its rows one after the other; no bytes: zeroes.
     struct Content {
@@ -101,10 +109,12 @@ class Home {
     void grant(CommandId claim, HomeReply* reply, bool has_bytes);
     Task<void> read_with_lock(CommandId claim, Locking lock);
     void stage(HomeCommand command, HomeReply* reply);
+    Task<void> stage_after_verdict(HomeCommand command, HomeReply* reply);
+    Task<void> verdict(MemberIndex member);
     int unapplied_error(std::optional<MemberIndex> member) const;
     bool is_suspended(MemberIndex member) const { return members_.at(member).suspended; }
     void forget_content(EntryNumber entry);
-    void give_up(MemberIndex member, int os_error);
+    void ask_verdict(MemberIndex member, HomeFault what, int os_error);
     bool is_told(WaiterNumber number);
     bool has_room(NodeBoot from, std::uint64_t size) const;
     void keep(EntryNumber entry, Content content);

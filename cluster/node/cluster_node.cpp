@@ -382,10 +382,15 @@ Task<void> ClusterNode::tell_home_of_loss(MemberIndex member) {
     told_nodes_->tell_all(words);
 }
 
-void ClusterNode::member_suspended(MemberIndex member, int os_error) {
-    attached_.erase(member);
-    if (listener_ != nullptr) return listener_->member_suspended(member, os_error);
-    talk_.tell(master_, {{"tell", "suspended"}, {"member", raw(member)}, {"errno", os_error}});
+void ClusterNode::member_failing(MemberIndex member, HomeFault what, int os_error) {
+    if (!is_master()) {
+        return talk_.tell(master_, {{"tell", "failing"},
+                                    {"member", raw(member)},
+                                    {"at", what == HomeFault::write ? "write" : "flush"},
+                                    {"errno", os_error}});
+    }
+    if (listener_ == nullptr) return;
+    if (listener_->member_failing(member, what, os_error)) rows_->home.keep(member);
 }
 
 // ---- the master's array ------------------------------------------------------------------------

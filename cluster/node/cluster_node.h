@@ -132,7 +132,7 @@ class ClusterNode final : private BusListener,
     Task<Checked<Words>> asked(std::uint32_t from, const Words& words) override;
     void misunderstood(std::uint32_t from, const std::string& why) override;
     // HomeListener
-    void member_suspended(MemberIndex member, int os_error) override;
+    void member_failing(MemberIndex member, HomeFault what, int os_error) override;
     // Nodes, on the master
     RowHomes& homes(const Geometry& geometry) override;
     ServingNode& join(Serving& own, Decider& decider, NodesListener& listener,

@@ -68,13 +68,21 @@ Checked<Unit> ClusterNode::told_by_slave(std::uint32_t from, const Words& words)
         told_of_[from] = node;
         return Unit{};
     }
-    if (what != "suspended") {
+    if (what != "failing") {
         return carry_out_told(*decider_, rows_->geometry, words);
     }
     const MemberIndex member = fields.member(rows_->geometry);
+    const std::string at = fields.text("at");
+    if (at != "write" && at != "flush") fields.is_wrong("at", "write or flush");
     const auto os_error = static_cast<int>(fields.number32("errno", os_error_max));
+    if (os_error == 0) fields.is_wrong("errno", "an error");
     BRAID_CHECK(fields.check());
-    listener_->member_suspended(member, os_error);
+    // Its role may be another home's by now.
+    if (rows_->homes->home_of(member) != index_of(from)) return Unit{};
+    const HomeFault fault = at == "write" ? HomeFault::write : HomeFault::flush;
+    if (listener_->member_failing(member, fault, os_error)) {
+        talk_.tell(from, {{"tell", "kept"}, {"member", raw(member)}});
+    }
     return Unit{};
 }
 
@@ -352,6 +360,12 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         BRAID_CO_CHECK(fields.check());
         serving.member_lost(which, *state);
         lost_here(which);
+        co_return Unit{};
+    }
+    if (what == "kept") {
+        const MemberIndex which = fields.member(geometry);
+        BRAID_CO_CHECK(fields.check());
+        rows_->home.keep(which);
         co_return Unit{};
     }
     if (what == "unusable") {

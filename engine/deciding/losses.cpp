@@ -133,9 +133,17 @@ void Losses::halt(const std::string& why) {
     tell_failed();
 }
 
-void Losses::suspended(MemberIndex member, int os_error) {
-    lose(member, MemberState::faulty,
-         fmt::format("its home could not write to it: {}", os_error_text(os_error)));
+bool Losses::failing_at_home(MemberIndex member, HomeFault what, int os_error) {
+    if (!takes_part(members_.slot(member).state)) return false;
+    switch (what) {
+        case HomeFault::write:
+            strip_write_failed(member, os_error);
+            break;
+        case HomeFault::flush:
+            flush_failed(member, os_error);
+            break;
+    }
+    return takes_part(members_.slot(member).state);
 }
 
 void Losses::node_gone(const std::string& why) {

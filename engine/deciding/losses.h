@@ -43,8 +43,8 @@ class Losses final : public DecidingPart {
     void resync_comes_changed();
     /// What cannot be known is more than the list holds: going on would mean guessing.
     void halt(const std::string& why);
-    /// The member's home has suspended it: it is lost.
-    void suspended(MemberIndex member, int os_error);
+    /// The member's home waits to hear whether it is lost (false), or needed, and kept (true).
+    bool failing_at_home(MemberIndex member, HomeFault what, int os_error);
     /// A node is gone, and with it what it had in memory: nothing is written any more.
     void node_gone(const std::string& why);
     /// Why the array has failed: half a sentence.

@@ -252,8 +252,8 @@ Task<Checked<Unit>> LocalArray::begin_nodes() {
     co_return Refusal{"another node left while the array started; see the messages above"};
 }
 
-void LocalArray::member_suspended(MemberIndex member, int os_error) {
-    deciding_.losses.suspended(member, os_error);
+bool LocalArray::member_failing(MemberIndex member, HomeFault what, int os_error) {
+    return deciding_.losses.failing_at_home(member, what, os_error);
 }
 
 void LocalArray::node_gone(const std::string& why) { deciding_.losses.node_gone(why); }

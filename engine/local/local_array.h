@@ -76,7 +76,7 @@ class LocalArray final : public Array, private NodesListener {
 
   private:
     // NodesListener
-    void member_suspended(MemberIndex member, int os_error) override;
+    bool member_failing(MemberIndex member, HomeFault what, int os_error) override;
     void node_gone(const std::string& why) override;
 
     RowHomes* homes() const;

@@ -26,8 +26,8 @@ class Serving;
 class NodesListener {
   public:
     virtual ~NodesListener() = default;
-    /// A member's home gives it nothing any more, and takes nothing from it.
-    virtual void member_suspended(MemberIndex member, int os_error) = 0;
+    /// A member's home waits to hear what becomes of it. True: it keeps its place; else it is lost.
+    virtual bool member_failing(MemberIndex member, HomeFault what, int os_error) = 0;
     /// A node is gone, and with it what it had in memory: `why` names it.
     virtual void node_gone(const std::string& why) = 0;
 };

@@ -308,6 +308,62 @@ TEST_F(NoRoom, WhatWasDecidedIsNotMadeAgain) {
     EXPECT_LE(cluster.homes(0).writes().finished_upto(), 2u);
 }
 
+// Goal: a member that the level needs keeps its place when its writes fail, whatever fails, and what
+// was acknowledged stays. Method: one of four is lost, another takes no writes for a while.
+TEST(Homes, AMemberThatIsNeededKeepsItsPlace) {
+    SimClusterOptions options;
+    options.lost = 1;
+    SimCluster cluster(options);
+    std::uint64_t stripe = 0;  // whose first strip is there, on the failing member
+    while (raw(cluster.geometry().member_of(StripeIndex{stripe}, Role{0})) == 0) ++stripe;
+    const MemberIndex member = cluster.geometry().member_of(StripeIndex{stripe}, Role{0});
+    const std::uint64_t at = stripe * cluster.geometry().stripe_data_size();
+    cluster.platter(raw(member)).fails_writes = true;
+    Buffer data(row_size);
+    std::ranges::fill(data.span(), std::byte{0x5a});
+    EXPECT_TRUE(cluster.run(0, request_of(IoKind::write, at, data)))
+        << "it is in its home's memory";
+    run_for(cluster, second);
+    for (std::uint32_t node = 0; node != 3; ++node) {
+        EXPECT_TRUE(cluster.home(node).has(member) || cluster.home_of(member) != node);
+        const Result<void> refused = cluster.run(node, request_of(IoKind::write, at, data));
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().code, Errc::io);
+        EXPECT_FALSE(cluster.flush(node));
+        Buffer back(row_size);
+        ASSERT_TRUE(cluster.run(node, request_of(IoKind::read, at, back)));
+        EXPECT_TRUE(back == data);
+    }
+    cluster.platter(raw(member)).fails_writes = false;
+    for (std::uint32_t node = 0; node != 3; ++node) EXPECT_TRUE(cluster.flush(node));
+    std::ranges::fill(data.span(), std::byte{0xa5});
+    EXPECT_TRUE(cluster.run(1, request_of(IoKind::write, at, data)));
+    cluster.settle();
+    EXPECT_EQ(cluster.wrong_rows(), 0u);
+}
+
+// Who wants to write it meanwhile waits to hear what becomes of it, and goes on without it.
+TEST(Homes, WhatIsStagedOnAFailingMemberWaitsForTheVerdict) {
+    SimCluster cluster(SimClusterOptions{});
+    const MemberIndex member = cluster.geometry().member_of(StripeIndex{0}, Role{0});
+    cluster.platter(raw(member)).fails_writes = true;
+    std::vector<Result<void>> results;
+    Buffer data(row_size);
+    for (std::uint64_t i = 0; i != 8; ++i) {
+        const std::uint64_t at = i % 4 * row_size;
+        cluster.loop().tasks().spawn(keep(
+            cluster.ask(static_cast<std::uint32_t>(i % 3), request_of(IoKind::write, at, data)),
+            &results));
+        run_for(cluster, second / 1000);
+    }
+    ASSERT_TRUE(is_over_within(cluster, 20 * second));
+    for (const Result<void>& result : results) EXPECT_TRUE(result);
+    EXPECT_FALSE(cluster.home(cluster.home_of(member)).has(member));
+    EXPECT_TRUE(cluster.flush(1));
+    cluster.settle();
+    EXPECT_EQ(cluster.wrong_rows(), 0u);
+}
+
 struct Told final : cluster::HomeReply {
     std::optional<cluster::HomeAnswer> answer;
     bool is_told() const { return answer.has_value(); }

@@ -69,6 +69,40 @@ TEST_P(NodesTest, AMemberFailsAndANodeThatDoesNotDecideReplacesIt) {
     nodes_.stop(0);
 }
 
+/// Writes of a member fail for a while that the level cannot do without.
+TEST_P(NodesTest, AMemberThatIsNeededKeepsItsPlace) {
+    nodes_.start();
+    begin_load(6, 10);
+    end_load();
+    const std::uint32_t parities = GetParam().level == Level::raid6 ? 2 : 1;
+    for (std::uint32_t role = 0; role != parities; ++role) {
+        const auto failed =
+            loop().run_until_done(nodes_.array(0).fail_member(std::to_string(role), Force::no));
+        ASSERT_TRUE(failed) << failed.error().text;
+    }
+    const std::uint32_t needed = parities + static_cast<std::uint32_t>(below(2));
+    clients_.let_fail();
+    begin_load(6, 20);
+    loop().run_for(millis(1 + below(30)));
+    nodes_.platter(needed).fails_writes = true;
+    end_load();
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        EXPECT_EQ(state(node, needed), MemberState::in_sync);
+        EXPECT_EQ(nodes_.array(node).status().health, Health::degraded);
+    }
+    nodes_.platter(needed).fails_writes = false;
+    loop().run_for(seconds(20));  // what needs a new configuration is tried again
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) EXPECT_TRUE(nodes_.flush(node));
+    begin_load(6, 20);
+    end_load();
+    clients_.check(nodes_.nodes());
+    EXPECT_TRUE(nodes_.flush(0));
+    nodes_.stop(0);
+    nodes_.start();
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
 /// A node has a read under way on a disk that does not answer, while the member is lost and its role
 /// is given to another disk.
 TEST_P(NodesTest, ADiskThatDoesNotAnswerIsReplaced) {

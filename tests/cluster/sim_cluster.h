@@ -269,7 +269,7 @@ class SimCluster final : private cluster::HomeListener {
     /// Its home gives the member up: it does not answer.
     void suspend(MemberIndex member) {
         home(home_of_[raw(member)]).suspend(member);
-        member_suspended(member, ETIMEDOUT);
+        if (!is_lost(member)) decide(member, MemberState::faulty);
     }
     std::uint32_t home_of(MemberIndex member) const { return home_of_[raw(member)]; }
     /// From now on; none: nothing is late any more.
@@ -476,8 +476,16 @@ class SimCluster final : private cluster::HomeListener {
     }
 
     // HomeListener
-    void member_suspended(MemberIndex member, int) override {
-        if (!is_lost(member)) decide(member, MemberState::faulty);
+    void member_failing(MemberIndex member, HomeFault, int) override {
+        loop_.after(slowly(), [this, member] { give_verdict(member); });
+    }
+    /// As the level can do without it.
+    void give_verdict(MemberIndex member) {
+        cluster::Home& home = this->home(home_of_[raw(member)]);
+        if (!home.has(member)) return;
+        const auto lost = configuration_.lost_count();
+        if (!is_lost(member) && lost >= geometry_.parities()) return home.keep(member);
+        suspend(member);
     }
     /// Storing it takes a while, then every node adopts it, and then it is in force.
     void decide(MemberIndex member, MemberState state) {
