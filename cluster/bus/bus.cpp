@@ -245,22 +245,28 @@ Task<void> Bus::refuse(MessageStream* stream, Refused refused) {
 /// In one breath with the last look at the session: whoever comes next finds it connected, and a
 /// stop finds something to shut.
 void Bus::begin(Met met, std::unique_ptr<MessageStream> stream) {
-    told_.erase(fmt::format("node {}", met.node));
     if (sessions_.at(met.node)->begin(met.where, std::move(stream))) {
         setup_.listener.restarted(met.node);
     }
-    setup_.listener.connected(met.node);
 }
 
-/// After begin(), until the connection is over. True: some message came.
-Task<bool> Bus::serve(std::uint32_t node, std::vector<QueuedMessage> first) {
+/// After begin(), until the connection is over. True: a command or an answer came. Refused: nothing
+/// came at all.
+Task<Checked<bool>> Bus::serve(std::uint32_t node, std::vector<QueuedMessage> first) {
     Session& session = *sessions_.at(node);
     const std::uint64_t received = session.queue().received();
-    const Refused end = co_await session.run(std::move(first));
+    bool is_heard = false;
+    std::function<void()> heard = [this, node, &is_heard] {
+        is_heard = true;
+        told_.erase(fmt::format("node {}", node));
+        setup_.listener.connected(node);
+    };
+    const Refused end = co_await session.run(std::move(first), std::move(heard));
     const bool took = session.queue().received() != received;
-    setup_.listener.disconnected(node, end.why);
+    if (is_heard) setup_.listener.disconnected(node, end.why);
     session.end();
     if (end.code == RefusedCode::gone && !stopping_) setup_.listener.taken_for_gone(node);
+    if (!is_heard) co_return conflict(end.why);
     co_return took;
 }
 
@@ -369,7 +375,7 @@ Task<Checked<Unit>> Bus::let_in(std::unique_ptr<MessageStream>* stream, Met met)
     std::vector<QueuedMessage> first;
     first.push_back(hello_to(met.node, met.where.boot));
     begin(met, std::move(*stream));
-    (void)co_await serve(met.node, std::move(first));
+    BRAID_CO_CHECK(co_await serve(met.node, std::move(first)));
     co_return Unit{};
 }
 
@@ -443,8 +449,7 @@ Task<Checked<bool>> Bus::call_at(std::uint32_t id, NetAddress address) {
     if (stopping_) co_return conflict("this node stops");
     std::vector<QueuedMessage> first;
     begin(*met, std::move(stream));
-    const bool took = co_await serve(id, std::move(first));
-    co_return took;
+    co_return co_await serve(id, std::move(first));
 }
 
 }  // namespace braid::cluster

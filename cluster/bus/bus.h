@@ -26,6 +26,7 @@ namespace braid::cluster {
 class BusListener {
   public:
     virtual ~BusListener() = default;
+    /// Something came by it.
     virtual void connected(std::uint32_t node) = 0;
     virtual void disconnected(std::uint32_t node, const std::string& why) = 0;
     /// What the node had in memory is gone: what it has not answered it never will.
@@ -99,7 +100,7 @@ class Bus final {
     Refusal silent(const Stranger& stranger, const Refusal& otherwise) const;
     Task<void> refuse(MessageStream* stream, Refused refused);
     void begin(Met met, std::unique_ptr<MessageStream> stream);
-    Task<bool> serve(std::uint32_t node, std::vector<QueuedMessage> first);
+    Task<Checked<bool>> serve(std::uint32_t node, std::vector<QueuedMessage> first);
     Task<void> hurry(std::uint64_t stranger);
     void make_room();
     Task<void> pause(Nanos time);

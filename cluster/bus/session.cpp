@@ -122,13 +122,13 @@ bool Session::begin(const Where& there, std::unique_ptr<MessageStream> stream) {
     return anew;
 }
 
-Task<Refused> Session::run(std::vector<QueuedMessage> first) {
+Task<Refused> Session::run(std::vector<QueuedMessage> first, std::function<void()> heard) {
     BRAID_REQUIRE(is_connected());
     work_.set();  // what the other side lacks
     TaskGroup beside(setup_.ready);
     beside.spawn(send_all(std::move(first)));
     beside.spawn(watch());
-    const Checked<Unit> end = co_await receive_all();
+    const Checked<Unit> end = co_await receive_all(std::move(heard));
     break_off(end ? std::string() : end.error().text);
     co_await beside.join();
     queue_.end_sending();
@@ -218,14 +218,20 @@ std::vector<const QueuedMessage*> Session::gather() {
 
 // ---- what comes --------------------------------------------------------------------------------
 
-Task<Checked<Unit>> Session::receive_all() {
-    for (;;) {
+Task<Checked<Unit>> Session::receive_all(std::function<void()> heard) {
+    for (bool is_first = true;; is_first = false) {
         const Checked<Message> message = co_await stream_->next();
         if (!message) co_return message.error();
         if (message->header.sender != setup_.peer || message->header.boot != peer_boot_) {
             co_return breach(fmt::format("a message of node {} on the connection of node {}",
                                          message->header.sender, setup_.peer));
         }
+        if (message->header.type == MessageType::refused) {  // it called, and has heard this HELLO
+            Refused refused = decode_refused(message->body);
+            why_broken_.code = refused.code;
+            co_return Refusal{"it says: " + std::move(refused.why), RefusalCode::conflict};
+        }
+        if (is_first) heard();
         BRAID_CO_CHECK(co_await receive(*message));
         if (queue_.owes_word()) work_.set();
     }
@@ -233,11 +239,6 @@ Task<Checked<Unit>> Session::receive_all() {
 
 Task<Checked<Unit>> Session::receive(Message message) {
     const MessageHeader& header = message.header;
-    if (header.type == MessageType::refused) {  // of a side that called, and has heard this one
-        Refused refused = decode_refused(message.body);
-        why_broken_.code = refused.code;
-        co_return Refusal{"it says: " + std::move(refused.why), RefusalCode::conflict};
-    }
     const std::uint64_t kept = queue_.kept_bytes();
     if (!queue_.acknowledge(header.received)) {
         co_return breach(

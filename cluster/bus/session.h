@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -107,8 +108,10 @@ class Session {
     bool begin(const Where& there, std::unique_ptr<MessageStream> stream);
     /// Until nothing goes over the connection any more; end() is next.
     /// @param first  goes out before anything else
+    /// @param heard  once, when the first message has come: until then it may be a connection that
+    ///               the other side has long forgotten
     /// @return  why it ended, for people, and what the other side said to that, if it refuses
-    Task<Refused> run(std::vector<QueuedMessage> first);
+    Task<Refused> run(std::vector<QueuedMessage> first, std::function<void()> heard);
     /// There is none any more, and who waits for that is told.
     void end();
 
@@ -122,7 +125,7 @@ class Session {
   private:
     Task<void> send_all(std::vector<QueuedMessage> first);
     std::vector<const QueuedMessage*> gather();
-    Task<Checked<Unit>> receive_all();
+    Task<Checked<Unit>> receive_all(std::function<void()> heard);
     Task<Checked<Unit>> receive(Message message);
     Task<Checked<Unit>> receive_answer(Message message);
     Task<Checked<Unit>> receive_command(Message message);
