@@ -20,6 +20,19 @@ Refusal conflict(std::string text) { return {std::move(text), RefusalCode::confl
 /// Without the port, which is another one each time.
 std::string host_in(const std::string& peer) { return peer.substr(0, peer.rfind(':')); }
 
+std::string named(const std::string& place, std::uint32_t node) {
+    return fmt::format("{} (node {})", place, node);
+}
+
+/// Whom this node has given up has to learn it soon.
+constexpr std::uint64_t redial_given_up_ms_max = 1000;
+
+/// What is said to a node that may not come in.
+Refused refused_by(const Session& session, const Refusal& why) {
+    if (session.given_up() != GivenUp::no) return session.why_given_up();
+    return {RefusedCode::other, why.text};
+}
+
 Task<Checked<std::unique_ptr<Connection>>> as_it_is(std::unique_ptr<Connection> connection) {
     co_return std::move(connection);
 }
@@ -105,6 +118,8 @@ class Bus::Stranger {
     }
     /// make_room() has said why.
     bool had_to_go() const { return bus_.strangers_.at(number_).is_shut; }
+    /// hurry() has ended it.
+    bool was_late() const { return bus_.strangers_.at(number_).is_late; }
 
   private:
     Bus& bus_;
@@ -129,7 +144,9 @@ Task<void> Bus::hurry(std::uint64_t stranger) {
     const Leaving leaving{strangers_, stranger};
     co_await time;
     const auto still = strangers_.find(stranger);
-    if (still != strangers_.end()) still->second.connection->shut();
+    if (still == strangers_.end()) co_return;
+    still->second.is_late = !stopping_;
+    still->second.connection->shut();
 }
 
 // ---- what is said first ------------------------------------------------------------------------
@@ -145,16 +162,42 @@ QueuedMessage Bus::hello_to(std::uint32_t node, std::uint64_t knows) const {
     return message;
 }
 
-Task<Checked<Bus::Met>> Bus::read_hello(MessageStream* stream) {
+/// Who does not come to it because time ran out may be stopped; it says nothing of keys.
+Refusal Bus::silent(const Stranger& stranger, const Refusal& otherwise) const {
+    if (!stranger.was_late()) return otherwise;
+    return conflict(
+        fmt::format("it is silent: it has not said who it is for {} s", hello_ms_max / 1000));
+}
+
+/// @param whom  for people; more is known when it has said who it is
+Task<Checked<Bus::Met>> Bus::read_hello(MessageStream* stream, const Stranger* stranger,
+                                        std::string* whom) {
     const Checked<Message> message = co_await stream->next();
     if (!message) {
-        co_return conflict(message.error().text + ", before it said HELLO" +
-                           (setup_.key ? "" : "; does its cluster have a key?"));
+        const Refusal closed = conflict(message.error().text + ", before it said HELLO" +
+                                        (setup_.key ? "" : "; does its cluster have a key?"));
+        co_return silent(*stranger, closed);
     }
-    if (message->header.type == MessageType::refused) {
-        co_return conflict("it says: " + decode_refused(message->body));
+    if (message->header.type == MessageType::refused) co_return heard(*message, whom);
+    const Checked<Met> who = met(*message);
+    if (who && sessions_.contains(who->node)) *whom = named(*whom, who->node);
+    co_return who;
+}
+
+/// REFUSED, in the place of HELLO.
+Refusal Bus::heard(const Message& message, std::string* whom) {
+    const Refused refused = decode_refused(message.body);
+    const std::uint32_t node = message.header.sender;
+    const auto found = sessions_.find(node);
+    if (found != sessions_.end()) {
+        *whom = named(*whom, node);
+        // Another start of it has not had anything to do with this one.
+        const bool is_that_start = message.header.boot == found->second->peer_boot();
+        if (refused.code == RefusedCode::gone && is_that_start && !stopping_) {
+            setup_.listener.taken_for_gone(node);
+        }
     }
-    co_return met(*message);
+    return conflict("it says: " + refused.why);
 }
 
 Checked<Bus::Met> Bus::met(const Message& message) const {
@@ -189,10 +232,10 @@ Checked<Bus::Met> Bus::met(const Message& message) const {
     return met;
 }
 
-Task<void> Bus::refuse(MessageStream* stream, std::string why) {
+Task<void> Bus::refuse(MessageStream* stream, Refused refused) {
     QueuedMessage message;
     message.header.type = MessageType::refused;
-    message.body = encode_refused(why);
+    message.body = encode_refused(refused);
     std::vector<const QueuedMessage*> messages{&message};
     // Whether he hears it, or has gone already, is all the same.
     (void)co_await stream->send(std::move(messages), 0);
@@ -202,21 +245,28 @@ Task<void> Bus::refuse(MessageStream* stream, std::string why) {
 /// In one breath with the last look at the session: whoever comes next finds it connected, and a
 /// stop finds something to shut.
 void Bus::begin(Met met, std::unique_ptr<MessageStream> stream) {
-    told_.erase(fmt::format("node {}", met.node));
     if (sessions_.at(met.node)->begin(met.where, std::move(stream))) {
         setup_.listener.restarted(met.node);
     }
-    setup_.listener.connected(met.node);
 }
 
-/// After begin(), until the connection is over. True: some message came.
-Task<bool> Bus::serve(std::uint32_t node, std::vector<QueuedMessage> first) {
+/// After begin(), until the connection is over. True: a command or an answer came. Refused: nothing
+/// came at all.
+Task<Checked<bool>> Bus::serve(std::uint32_t node, std::vector<QueuedMessage> first) {
     Session& session = *sessions_.at(node);
     const std::uint64_t received = session.queue().received();
-    const std::string why = co_await session.run(std::move(first));
+    bool is_heard = false;
+    std::function<void()> heard = [this, node, &is_heard] {
+        is_heard = true;
+        told_.erase(fmt::format("node {}", node));
+        setup_.listener.connected(node);
+    };
+    const Refused end = co_await session.run(std::move(first), std::move(heard));
     const bool took = session.queue().received() != received;
-    setup_.listener.disconnected(node, why);
+    if (is_heard) setup_.listener.disconnected(node, end.why);
     session.end();
+    if (end.code == RefusedCode::gone && !stopping_) setup_.listener.taken_for_gone(node);
+    if (!is_heard) co_return conflict(end.why);
     co_return took;
 }
 
@@ -265,17 +315,17 @@ std::unique_ptr<MessageStream> Bus::stream_of(std::unique_ptr<Connection> connec
 }
 
 Task<void> Bus::greet(std::unique_ptr<Connection> connection) {
-    const std::string whom = host_in(connection->peer());
+    std::string whom = host_in(connection->peer());
     std::optional<Stranger> stranger;
     stranger.emplace(*this, *connection, Side::accepts);
     auto handshake = secure(std::move(connection), Side::accepts);
     auto secured = co_await handshake;
     if (!secured) {
-        if (!stranger->had_to_go()) tell_refused(whom, secured.error().text);
+        if (!stranger->had_to_go()) tell_refused(whom, silent(*stranger, secured.error()).text);
         co_return;
     }
     std::unique_ptr<MessageStream> stream = stream_of(std::move(*secured));
-    const Checked<Met> met = co_await read_hello(stream.get());
+    const Checked<Met> met = co_await read_hello(stream.get(), &*stranger, &whom);
     if (!met && stranger->had_to_go()) co_return;
     stranger.reset();
     Checked<Unit> result = Unit{};
@@ -286,7 +336,12 @@ Task<void> Bus::greet(std::unique_ptr<Connection> connection) {
     }
     if (result) co_return;
     tell_refused(whom, result.error().text);
-    if (stream != nullptr) co_await refuse(stream.get(), result.error().text);
+    if (stream == nullptr) co_return;
+    Refused refused{RefusedCode::other, result.error().text};
+    if (met && sessions_.contains(met->node)) {
+        refused = refused_by(*sessions_.at(met->node), result.error());
+    }
+    co_await refuse(stream.get(), std::move(refused));
 }
 
 Checked<Unit> Bus::check_node(std::uint32_t node) const {
@@ -320,7 +375,7 @@ Task<Checked<Unit>> Bus::let_in(std::unique_ptr<MessageStream>* stream, Met met)
     std::vector<QueuedMessage> first;
     first.push_back(hello_to(met.node, met.where.boot));
     begin(met, std::move(*stream));
-    (void)co_await serve(met.node, std::move(first));
+    BRAID_CO_CHECK(co_await serve(met.node, std::move(first)));
     co_return Unit{};
 }
 
@@ -328,11 +383,16 @@ Task<Checked<Unit>> Bus::let_in(std::unique_ptr<MessageStream>* stream, Met met)
 
 Task<void> Bus::call(Peer peer) {
     std::uint64_t wait = redial_ms_min;
+    const Session& session = *sessions_.at(peer.id);
     while (!stopping_) {
         const Checked<bool> result = co_await call_any(peer);
-        if (!result) tell_refused(fmt::format("node {}", peer.id), result.error().text);
+        const bool is_given_up = session.given_up() != GivenUp::no;
+        if (!result && !is_given_up) {
+            tell_refused(fmt::format("node {}", peer.id), result.error().text);
+        }
         const bool took = result && *result;  // else the same may break it off again
         wait = took ? redial_ms_min : std::min(2 * wait, redial_ms_max);
+        if (is_given_up) wait = std::min(wait, redial_given_up_ms_max);
         co_await pause(millis(wait / 2 + rng_.below(wait / 2)));
     }
 }
@@ -364,25 +424,32 @@ Task<Checked<bool>> Bus::call_at(std::uint32_t id, NetAddress address) {
     stranger.emplace(*this, *connection, Side::connects);
     auto handshake = secure(std::move(connection), Side::connects);
     auto secured = co_await handshake;
-    if (!secured) co_return secured.error();
+    if (!secured) co_return silent(*stranger, secured.error());
     std::unique_ptr<MessageStream> stream = stream_of(std::move(*secured));
     Session& session = *sessions_.at(id);
+    if (session.given_up() != GivenUp::no) {
+        co_await refuse(stream.get(), session.why_given_up());
+        co_return false;
+    }
     const Session::Where here = session.where();
     const QueuedMessage hello = hello_to(id, here.knows);
     std::vector<const QueuedMessage*> messages{&hello};
     BRAID_CO_CHECK(co_await stream->send(std::move(messages), here.received));
-    const Checked<Met> met = co_await read_hello(stream.get());
+    std::string whom;  // is known
+    const Checked<Met> met = co_await read_hello(stream.get(), &*stranger, &whom);
     stranger.reset();
     if (!met) co_return met.error();
     if (met->node != id) {
         co_return conflict(fmt::format("node {} is there, and not node {}", met->node, id));
     }
-    BRAID_CO_CHECK(session.look_at(met->where));
+    if (const Checked<Unit> looked = session.look_at(met->where); !looked) {
+        co_await refuse(stream.get(), refused_by(session, looked.error()));
+        co_return looked.error();
+    }
     if (stopping_) co_return conflict("this node stops");
     std::vector<QueuedMessage> first;
     begin(*met, std::move(stream));
-    const bool took = co_await serve(id, std::move(first));
-    co_return took;
+    co_return co_await serve(id, std::move(first));
 }
 
 }  // namespace braid::cluster

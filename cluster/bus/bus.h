@@ -14,6 +14,7 @@
 
 #include "cluster/bus/session.h"
 #include "cluster/config/key_file.h"
+#include "cluster/wire/hello.h"
 #include "engine/base/rng.h"
 #include "engine/io/clock.h"
 #include "engine/io/net.h"
@@ -25,10 +26,14 @@ namespace braid::cluster {
 class BusListener {
   public:
     virtual ~BusListener() = default;
+    /// Something came by it.
     virtual void connected(std::uint32_t node) = 0;
     virtual void disconnected(std::uint32_t node, const std::string& why) = 0;
     /// What the node had in memory is gone: what it has not answered it never will.
     virtual void restarted(std::uint32_t node) = 0;
+    /// The node says that it has taken this one for gone, and its array has stopped for that. It may
+    /// say so again and again.
+    virtual void taken_for_gone(std::uint32_t by) = 0;
     /// Somebody was not let in, or a node does not let this one in, or cannot be reached.
     virtual void refused(const std::string& why) = 0;
 };
@@ -87,12 +92,15 @@ class Bus final {
     Task<void> call(Peer peer);
     Task<Checked<bool>> call_any(Peer peer);
     Task<Checked<bool>> call_at(std::uint32_t id, NetAddress address);
-    Task<Checked<Met>> read_hello(MessageStream* stream);
+    Task<Checked<Met>> read_hello(MessageStream* stream, const Stranger* stranger,
+                                  std::string* whom);
+    Refusal heard(const Message& message, std::string* whom);
     Checked<Met> met(const Message& message) const;
     QueuedMessage hello_to(std::uint32_t node, std::uint64_t knows) const;
-    Task<void> refuse(MessageStream* stream, std::string why);
+    Refusal silent(const Stranger& stranger, const Refusal& otherwise) const;
+    Task<void> refuse(MessageStream* stream, Refused refused);
     void begin(Met met, std::unique_ptr<MessageStream> stream);
-    Task<bool> serve(std::uint32_t node, std::vector<QueuedMessage> first);
+    Task<Checked<bool>> serve(std::uint32_t node, std::vector<QueuedMessage> first);
     Task<void> hurry(std::uint64_t stranger);
     void make_room();
     Task<void> pause(Nanos time);
@@ -109,7 +117,8 @@ class Bus final {
         Connection* connection{nullptr};
         Timer* timer{nullptr};  // when it is to end
         bool came{false};       // by itself
-        bool is_shut{false};
+        bool is_shut{false};    // to make room
+        bool is_late{false};
     };
     std::map<std::uint64_t, Waited> strangers_;  // who have not said who they are
     std::size_t strangers_here_{0};              // of them, who came by themselves

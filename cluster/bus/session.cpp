@@ -25,7 +25,7 @@ Session::Session(Setup setup) : setup_(setup) {
 }
 
 void Session::send(QueuedMessage message, AnswerSink* sink) {
-    if (given_up_ && !is_connected()) {
+    if (given_up_ != GivenUp::no && !is_connected()) {
         if (sink != nullptr) sink->cut();
         return;
     }
@@ -44,12 +44,7 @@ void Session::answer(std::uint64_t boot, QueuedMessage message) {
 Session::Where Session::where() const { return {setup_.self.boot, peer_boot_, queue_.received()}; }
 
 Checked<Unit> Session::look_at(const Where& there) const {
-    if (given_up_) {
-        return Refusal{fmt::format("node {} was taken for gone by node {}, whose array has stopped "
-                                   "for that: start the servers of both anew",
-                                   setup_.peer, setup_.self.node),
-                       RefusalCode::conflict};
-    }
+    if (given_up_ != GivenUp::no) return Refusal{why_given_up().why, RefusalCode::conflict};
     if (std::ranges::find(former_boots_, there.boot) != former_boots_.end()) {
         return Refusal{fmt::format("node {} has begun anew since that start of it", setup_.peer),
                        RefusalCode::conflict};
@@ -70,9 +65,24 @@ Checked<Unit> Session::look_at(const Where& there) const {
                    RefusalCode::conflict};
 }
 
+Refused Session::why_given_up() const {
+    Refused refused;
+    if (given_up_ == GivenUp::gone) {
+        refused.code = RefusedCode::gone;
+        refused.why = fmt::format(
+            "node {} was taken for gone by node {}, whose array has stopped for that: start the "
+            "servers of both anew",
+            setup_.peer, setup_.self.node);
+    } else {
+        refused.why =
+            fmt::format("the array has ended at node {}: start its server anew", setup_.self.node);
+    }
+    return refused;
+}
+
 /// While there is a connection bytes may be on their way to where an answer is to be put.
-void Session::give_up() {
-    given_up_ = true;
+void Session::give_up(GivenUp why) {
+    given_up_ = std::max(given_up_, why);
     if (is_connected()) return shut();
     cut_all();
 }
@@ -105,19 +115,20 @@ bool Session::begin(const Where& there, std::unique_ptr<MessageStream> stream) {
     queue_.begin(!anew && there.knows == setup_.self.boot ? there.received : 0);
     stream_ = std::move(stream);
     broken_ = false;
+    why_broken_ = Refused();
     ++counts_.connections;
     for (const auto& [number, sink] : unanswered) sink->cut();
     if (queue_.kept_bytes() != kept) setup_.taker.forgotten(setup_.peer);
     return anew;
 }
 
-Task<std::string> Session::run(std::vector<QueuedMessage> first) {
+Task<Refused> Session::run(std::vector<QueuedMessage> first, std::function<void()> heard) {
     BRAID_REQUIRE(is_connected());
     work_.set();  // what the other side lacks
     TaskGroup beside(setup_.ready);
     beside.spawn(send_all(std::move(first)));
     beside.spawn(watch());
-    const Checked<Unit> end = co_await receive_all();
+    const Checked<Unit> end = co_await receive_all(std::move(heard));
     break_off(end ? std::string() : end.error().text);
     co_await beside.join();
     queue_.end_sending();
@@ -128,14 +139,14 @@ void Session::end() {
     BRAID_REQUIRE(is_connected() && broken_);
     stream_.reset();
     over_.set();
-    if (given_up_) cut_all();
+    if (given_up_ != GivenUp::no) cut_all();
 }
 
 /// The first reason counts.
 void Session::break_off(std::string why) {
     if (broken_) return;
     broken_ = true;
-    why_broken_ = std::move(why);
+    why_broken_.why = std::move(why);
     stream_->shut();
     work_.set();
     if (watching_ != nullptr) watching_->cancel();
@@ -207,14 +218,20 @@ std::vector<const QueuedMessage*> Session::gather() {
 
 // ---- what comes --------------------------------------------------------------------------------
 
-Task<Checked<Unit>> Session::receive_all() {
-    for (;;) {
+Task<Checked<Unit>> Session::receive_all(std::function<void()> heard) {
+    for (bool is_first = true;; is_first = false) {
         const Checked<Message> message = co_await stream_->next();
         if (!message) co_return message.error();
         if (message->header.sender != setup_.peer || message->header.boot != peer_boot_) {
             co_return breach(fmt::format("a message of node {} on the connection of node {}",
                                          message->header.sender, setup_.peer));
         }
+        if (message->header.type == MessageType::refused) {  // it called, and has heard this HELLO
+            Refused refused = decode_refused(message->body);
+            why_broken_.code = refused.code;
+            co_return Refusal{"it says: " + std::move(refused.why), RefusalCode::conflict};
+        }
+        if (is_first) heard();
         BRAID_CO_CHECK(co_await receive(*message));
         if (queue_.owes_word()) work_.set();
     }

@@ -9,12 +9,14 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 
 #include "cluster/bus/message_stream.h"
 #include "cluster/bus/session_queue.h"
+#include "cluster/wire/hello.h"
 #include "engine/io/clock.h"
 #include "engine/io/task.h"
 
@@ -42,6 +44,13 @@ class CommandTaker {
     virtual Checked<Unit> take(std::uint32_t from, const Message& command, Buffer payload) = 0;
     /// Payload that was kept for the node (SessionQueue::kept_bytes()) has become less.
     virtual void forgotten(std::uint32_t node) = 0;
+};
+
+/// Whether the other node is let in any more.
+enum class GivenUp : std::uint8_t {
+    no,
+    ended,  // the array has ended here, and so has what there was to say
+    gone,   // it counts as gone, and is told so: it may know nothing of it
 };
 
 class Session {
@@ -84,9 +93,12 @@ class Session {
     Where where() const;
     /// Whether it may go on with this one; the reason why not, for people.
     Checked<Unit> look_at(const Where& there) const;
-    /// The other node counts as gone, and is not let in any more: what is not answered, and what is
-    /// sent from now on, is cut.
-    void give_up();
+    /// The other node is not let in any more: what is not answered, and what is sent from now on, is
+    /// cut. Again: `gone` counts.
+    void give_up(GivenUp why);
+    GivenUp given_up() const { return given_up_; }
+    /// For the other node, whom this one has given up.
+    Refused why_given_up() const;
     /// Breaks the connection off, if there is one.
     void shut();
     /// Until the one that there is has ended; by then there may be another one.
@@ -96,8 +108,10 @@ class Session {
     bool begin(const Where& there, std::unique_ptr<MessageStream> stream);
     /// Until nothing goes over the connection any more; end() is next.
     /// @param first  goes out before anything else
-    /// @return  why it ended, for people
-    Task<std::string> run(std::vector<QueuedMessage> first);
+    /// @param heard  once, when the first message has come: until then it may be a connection that
+    ///               the other side has long forgotten
+    /// @return  why it ended, for people, and what the other side said to that, if it refuses
+    Task<Refused> run(std::vector<QueuedMessage> first, std::function<void()> heard);
     /// There is none any more, and who waits for that is told.
     void end();
 
@@ -111,7 +125,7 @@ class Session {
   private:
     Task<void> send_all(std::vector<QueuedMessage> first);
     std::vector<const QueuedMessage*> gather();
-    Task<Checked<Unit>> receive_all();
+    Task<Checked<Unit>> receive_all(std::function<void()> heard);
     Task<Checked<Unit>> receive(Message message);
     Task<Checked<Unit>> receive_answer(Message message);
     Task<Checked<Unit>> receive_command(Message message);
@@ -127,8 +141,8 @@ class Session {
     std::unique_ptr<MessageStream> stream_;
     QueuedMessage word_;  // RECEIVED, to be sent
     bool broken_{false};
-    bool given_up_{false};
-    std::string why_broken_;
+    GivenUp given_up_{GivenUp::no};
+    Refused why_broken_;
     Timer* watching_{nullptr};
     std::uint64_t came_{0};  // MessageStream::came(), when watch() looked last
     bool went_{false};       // since then

@@ -108,7 +108,11 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     here_changed_.set();
     away_since_[node] = setup_.clock.now();
     changed_at_[node] = setup_.clock.wall_seconds();
-    if (ended_ || !gone_.empty()) bus_->session(node).give_up();
+    if (!gone_.empty()) {
+        bus_->session(node).give_up(GivenUp::gone);
+    } else if (ended_) {
+        bus_->session(node).give_up(GivenUp::ended);
+    }
     if (stopping_ || ended_) return;
     log(Severity::warning, fmt::format("the connection to {} is over{}{}", name_of(node),
                                        why.empty() ? "" : ": ", why));
@@ -122,6 +126,11 @@ void ClusterNode::restarted(std::uint32_t node) {
     if (node == master_) phase_ = StartPhase::looking;
     // Its members may be others now.
     if (is_master() && phase_ == StartPhase::array) phase_ = StartPhase::looking;
+}
+
+/// It has not answered since then, and never will: there is no use in waiting for it.
+void ClusterNode::taken_for_gone(std::uint32_t by) {
+    if (rows_ || opening_) gone(by, "has taken this node for gone");
 }
 
 void ClusterNode::refused(const std::string& why) { log(Severity::warning, why); }
@@ -148,13 +157,13 @@ void ClusterNode::gone(std::uint32_t node, const std::string& why) {
     const std::string text = fmt::format("{} {}: the array stops on all nodes", name_of(node), why);
     log(Severity::error, text);
     if (why_stopped_.empty()) why_stopped_ = text;
-    bus_->session(node).give_up();
+    bus_->session(node).give_up(GivenUp::gone);
     for (const std::uint32_t other : others()) {
         if (gone_.contains(other)) continue;
         if (here_.contains(other)) {
             talk_.tell(other, {{"tell", "gone"}, {"node", node}, {"why", why}});
         } else {
-            bus_->session(other).give_up();  // nothing is left to be patient for
+            bus_->session(other).give_up(GivenUp::gone);  // nothing is left to be patient for
         }
     }
     if (listener_ != nullptr) listener_->node_gone(text);
@@ -669,7 +678,7 @@ Task<void> ClusterNode::stop() {
         co_await rows_->tasks.join();
     }
     // Who waits for a node that does not answer any more is told.
-    for (const std::uint32_t node : others()) bus_->session(node).give_up();
+    for (const std::uint32_t node : others()) bus_->session(node).give_up(GivenUp::ended);
     co_await talk_.stop();
     co_await disks_.stop();
     co_await tasks_.join();

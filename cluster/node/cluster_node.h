@@ -123,6 +123,7 @@ class ClusterNode final : private BusListener,
     void connected(std::uint32_t node) override;
     void disconnected(std::uint32_t node, const std::string& why) override;
     void restarted(std::uint32_t node) override;
+    void taken_for_gone(std::uint32_t by) override;
     void refused(const std::string& why) override;
     // CommandTaker
     Checked<Unit> take(std::uint32_t from, const Message& command, Buffer payload) override;

@@ -18,12 +18,6 @@ Refusal refused_hello(const std::string& why) {
 
 bool is_printable(char c) { return c >= 0x20 && c < 0x7f; }
 
-std::vector<std::byte> bytes_of(const std::string& text) {
-    std::vector<std::byte> bytes(text.size());
-    if (!text.empty()) std::memcpy(bytes.data(), text.data(), text.size());
-    return bytes;
-}
-
 std::string text_in(ByteView bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -66,15 +60,29 @@ Checked<Hello> decode_hello(ByteView body) {
     return hello;
 }
 
-std::vector<std::byte> encode_refused(const std::string& why) {
-    return bytes_of(why.substr(0, refused_text_max));
+std::vector<std::byte> encode_refused(const Refused& refused) {
+    RefusedBytes raw{};
+    raw.code = static_cast<std::uint16_t>(refused.code);
+    const std::size_t size = std::min(refused.why.size(), refused_text_max);
+    std::vector<std::byte> bytes(sizeof raw + size);
+    std::memcpy(bytes.data(), &raw, sizeof raw);
+    if (size != 0) std::memcpy(bytes.data() + sizeof raw, refused.why.data(), size);
+    return bytes;
 }
 
-std::string decode_refused(ByteView body) {
-    std::string why = text_in(body.first(std::min(body.size(), refused_text_max)));
+Refused decode_refused(ByteView body) {
+    Refused refused;
+    if (body.size() < sizeof(RefusedBytes)) return refused;
+    RefusedBytes raw;
+    std::memcpy(&raw, body.data(), sizeof raw);
+    const RefusedCode code{std::uint16_t{raw.code}};
+    const bool is_known = code == RefusedCode::gone && std::uint16_t{raw.reserved} == 0;
+    if (is_known) refused.code = code;
+    const ByteView text = body.subspan(sizeof raw);
+    refused.why = text_in(text.first(std::min(text.size(), refused_text_max)));
     std::ranges::replace_if(
-        why, [](char c) { return !is_printable(c); }, '?');
-    return why;
+        refused.why, [](char c) { return !is_printable(c); }, '?');
+    return refused;
 }
 
 }  // namespace braid::cluster

@@ -38,9 +38,29 @@ std::vector<std::byte> encode_hello(const Hello& hello);
 /// ASCII characters, and versions that go backwards.
 Checked<Hello> decode_hello(ByteView body);
 
-/// For people: at most refused_text_max bytes of it are sent.
-std::vector<std::byte> encode_refused(const std::string& why);
-/// Any bytes: what is not printable ASCII comes as a question mark.
-std::string decode_refused(ByteView body);
+/// What the other side is to make of it, beside showing the reason.
+enum class RefusedCode : std::uint16_t {
+    other = 0,
+    gone = 1,  // the sender has taken the receiver for gone, and its array has stopped for that
+};
+
+struct RefusedBytes {
+    Le16 code;      //  0
+    Le16 reserved;  //  2  sent as zero
+    // 4  the reason, at most refused_text_max bytes
+};
+static_assert(sizeof(RefusedBytes) == 4 && is_packed_v<RefusedBytes>);
+
+struct Refused {
+    RefusedCode code{RefusedCode::other};
+    std::string why;  // for people
+    bool operator==(const Refused&) const = default;
+};
+
+/// At most refused_text_max bytes of the reason are sent.
+std::vector<std::byte> encode_refused(const Refused& refused);
+/// Any bytes: what is not printable ASCII comes as a question mark, and a code that is not known is
+/// `other`, for the connection is over in any case.
+Refused decode_refused(ByteView body);
 
 }  // namespace braid::cluster

@@ -24,7 +24,7 @@
 namespace braid::cluster {
 
 inline constexpr std::array<char, 4> message_magic{'B', 'R', 'D', 'M'};
-inline constexpr std::uint16_t message_version = 2;
+inline constexpr std::uint16_t message_version = 3;
 
 /// A retired number stays retired: 5 to 8 were words of their own, which ENDED has together. 10 is
 /// kept for RECORD: until that has a form it is refused like any other that is not known.

@@ -113,6 +113,7 @@ class BusNode final : public CommandTaker, public BusListener {
     std::vector<std::string> ends;
     int connections{0};
     int restarts{0};
+    int taken_for_gone_times{0};
 
   private:
     struct Sink final : AnswerSink {
@@ -163,6 +164,7 @@ class BusNode final : public CommandTaker, public BusListener {
     void connected(std::uint32_t) override { ++connections; }
     void disconnected(std::uint32_t, const std::string& why) override { ends.push_back(why); }
     void restarted(std::uint32_t) override { ++restarts; }
+    void taken_for_gone(std::uint32_t) override { ++taken_for_gone_times; }
     void refused(const std::string& why) override { refusals.push_back(why); }
 
     std::uint32_t id_;

@@ -269,6 +269,142 @@ TEST(Bus, MayStopAtAnyMoment) {
     }
 }
 
+/// Sends bytes, and reads until the other side closes.
+Task<Buffer> talk(SimNet* net, NetAddress address, Buffer bytes) {
+    Buffer heard(64u << 10);
+    std::size_t size = 0;
+    auto connection = co_await net->connect(std::move(address));
+    BRAID_REQUIRE(connection.has_value());
+    if (bytes.size() != 0) {
+        const std::array<ByteView, 1> parts{bytes.view()};
+        (void)co_await (*connection)->send(parts);
+    }
+    for (;;) {
+        const std::array<ByteSpan, 1> parts{heard.span().subspan(size)};
+        const auto came = co_await (*connection)->receive(parts, 1);
+        if (!came) break;
+        size += *came;
+    }
+    (*connection)->shut();
+    co_return Buffer(heard.view().first(size));
+}
+
+/// What the bus has sent back.
+std::string reason_in(const Buffer& heard) {
+    const auto sizes = message_sizes(heard.view());
+    if (!sizes) return "nothing";
+    const auto message = decode_message(heard.view().first(message_header_size + sizes->body));
+    if (!message || message->header.type != MessageType::refused) return "no refusal";
+    return decode_refused(message->body).why;
+}
+
+Task<void> say(SimNet* net, NetAddress address, Buffer bytes) {
+    (void)co_await talk(net, std::move(address), std::move(bytes));
+}
+
+/// Whichever of the two calls the other one, and whether he is away at that time or not.
+TEST(Bus, WhoIsTakenForGoneIsToldSo) {
+    for (std::uint64_t seed = 1; seed != 40; ++seed) {
+        SCOPED_TRACE(seed);
+        SimLoop loop(seed);
+        SimNetwork network(loop);
+        std::optional<ClusterKey> key;
+        if (seed % 3 == 0) key = key_of(1);
+        const auto one = node_of(network, 1, 7, {2}, "lab", key);
+        const auto two = node_of(network, 2, 8, {1}, "lab", key);
+        one->start();
+        two->start();
+        run_until(loop, [&] { return one->connections == 1 && two->connections == 1; });
+        BusNode& giver = seed % 2 == 0 ? *one : *two;
+        BusNode& gone = seed % 2 == 0 ? *two : *one;
+        gone.ask(seed % 2 == 0 ? 1 : 2, 1);
+        if (seed % 4 < 2) {
+            network.hold(name_of_node(1), name_of_node(2));
+            network.hold(name_of_node(2), name_of_node(1));
+            loop.run_for(seconds(9 + loop.rng().below(9)));
+        }
+        giver.bus().session(seed % 2 == 0 ? 2 : 1).give_up(GivenUp::gone);
+        if (seed % 4 < 2) {
+            loop.run_for(millis(loop.rng().below(4000)));
+            EXPECT_EQ(gone.taken_for_gone_times, 0);
+            network.release(name_of_node(1), name_of_node(2));
+            network.release(name_of_node(2), name_of_node(1));
+        }
+        const int connections = gone.connections;
+        const std::uint64_t begin = loop.now().value;
+        run_until(loop, [&] { return gone.taken_for_gone_times != 0; });
+        EXPECT_LT(loop.now().value - begin, millis(2100).value);
+        loop.run_for(seconds(30));
+        EXPECT_LE(gone.connections, connections + (seed % 4 < 2 ? 1 : 0)) << "it is not let in";
+        EXPECT_LE(gone.refusals.size(), 3U) << "nor is it told of again and again";
+        EXPECT_LE(giver.refusals.size(), 3U);
+        EXPECT_NE(gone.refusals.back().find("was taken for gone by node"), std::string::npos)
+            << gone.refusals.back();
+        one->stop();
+        two->stop();
+    }
+}
+
+/// It is not for that start of the node, or not what it says.
+TEST(Bus, NobodyElseCanSayThatANodeIsTakenForGone) {
+    SimLoop loop(7);
+    SimNetwork network(loop);
+    const auto one = node_of(network, 1, 7, {2});
+    const auto two = node_of(network, 2, 8, {1});
+    one->start();
+    two->start();
+    run_until(loop, [&] { return one->connections == 1; });
+    SimNet net(network, "10.0.0.66");
+    const auto refuse = [&](std::uint16_t sender, std::uint64_t boot, RefusedCode code) {
+        MessageHeader header;
+        header.type = MessageType::refused;
+        header.sender = sender;
+        header.boot = boot;
+        const std::vector<std::byte> body = encode_refused({code, "for no reason"});
+        Buffer bytes(message_header_size + body.size());
+        encode_message(header, body, {}, PayloadCheck::crc, bytes.span());
+        loop.run_until_done(say(&net, address_of(1), bytes));
+    };
+    refuse(2, 9, RefusedCode::gone);
+    refuse(3, 8, RefusedCode::gone);
+    refuse(2, 8, RefusedCode::other);
+    EXPECT_EQ(one->taken_for_gone_times, 0);
+    ASSERT_FALSE(one->refusals.empty());
+    EXPECT_NE(one->refusals.front().find("it says: for no reason"), std::string::npos);
+    refuse(2, 8, RefusedCode::gone);
+    EXPECT_EQ(one->taken_for_gone_times, 1);
+    one->stop();
+    two->stop();
+}
+
+/// Somebody is there, and does not answer; and somebody who closes at once.
+TEST(Bus, WhoIsSilentIsNotSaidToHaveAKey) {
+    SimLoop loop(3);
+    SimNetwork network(loop);
+    SimNet net(network, name_of_node(1));
+    auto listener = loop.run_until_done(net.listen(address_of(1)));
+    ASSERT_TRUE(listener);
+    const auto two = node_of(network, 2, 8, {1});
+    two->start();
+    auto silent = loop.run_until_done((*listener)->accept());
+    ASSERT_TRUE(silent);
+    run_until(loop, [&] { return !two->refusals.empty(); });
+    EXPECT_NE(two->refusals[0].find("it is silent: it has not said who it is for 3 s"),
+              std::string::npos)
+        << two->refusals[0];
+    EXPECT_EQ(two->refusals[0].find("key"), std::string::npos) << two->refusals[0];
+    (*silent)->shut();
+    auto closes = loop.run_until_done((*listener)->accept());
+    ASSERT_TRUE(closes);
+    (*closes)->shut();
+    run_until(loop, [&] { return two->refusals.size() == 2; });
+    EXPECT_NE(two->refusals[1].find("before it said HELLO; does its cluster have a key?"),
+              std::string::npos)
+        << two->refusals[1];
+    two->stop();
+    (*listener)->shut();
+}
+
 /// A connection that does nothing.
 class Nowhere final : public Connection {
   public:
@@ -333,39 +469,6 @@ TEST(Bus, WhoDoesNotHaveTheKeyGetsNothing) {
     two->stop();
 }
 
-/// Sends bytes, and reads until the other side closes.
-Task<Buffer> talk(SimNet* net, NetAddress address, Buffer bytes) {
-    Buffer heard(64u << 10);
-    std::size_t size = 0;
-    auto connection = co_await net->connect(std::move(address));
-    BRAID_REQUIRE(connection.has_value());
-    if (bytes.size() != 0) {
-        const std::array<ByteView, 1> parts{bytes.view()};
-        (void)co_await (*connection)->send(parts);
-    }
-    for (;;) {
-        const std::array<ByteSpan, 1> parts{heard.span().subspan(size)};
-        const auto came = co_await (*connection)->receive(parts, 1);
-        if (!came) break;
-        size += *came;
-    }
-    (*connection)->shut();
-    co_return Buffer(heard.view().first(size));
-}
-
-/// What the bus has sent back.
-std::string reason_in(const Buffer& heard) {
-    const auto sizes = message_sizes(heard.view());
-    if (!sizes) return "nothing";
-    const auto message = decode_message(heard.view().first(message_header_size + sizes->body));
-    if (!message || message->header.type != MessageType::refused) return "no refusal";
-    return decode_refused(message->body);
-}
-
-Task<void> say(SimNet* net, NetAddress address, Buffer bytes) {
-    (void)co_await talk(net, std::move(address), std::move(bytes));
-}
-
 TEST(Bus, ManyHellosOfOneNodeAtOnce) {
     for (std::uint64_t seed = 1; seed != 30; ++seed) {
         SCOPED_TRACE(seed);
@@ -392,9 +495,10 @@ TEST(Bus, ManyHellosOfOneNodeAtOnce) {
         encode_message(header, body, {}, PayloadCheck::crc, bytes.span());
         SimNet net(network, "10.0.0.66");
         for (int i = 0; i != 8; ++i) loop.tasks().spawn(say(&net, address_of(1), bytes));
-        run_until(loop, [&] { return one->connections > 4; });
+        run_until(loop, [&] { return one->bus().session(2).counts().connections > 4; });
         two->ask(1, 1);
         run_until(loop, [&] { return two->answered() == 1 && loop.tasks().running() == 0; });
+        EXPECT_LE(one->connections, two->connections) << "nothing came by those";
         EXPECT_EQ(one->restarts, 0);
         one->stop();
         two->stop();

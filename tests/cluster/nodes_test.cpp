@@ -3,6 +3,7 @@
 // power, and stop.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -160,6 +161,43 @@ TEST_P(NodesTest, WhenOneIsGoneAllStopAndNobodyWaitsForEver) {
         EXPECT_FALSE(loop().run_until_done(nodes_.array(node).stop())) << "nothing is clean";
     }
     nodes_.end_servers();
+}
+
+/// The one that was away for too long, and does not know it.
+TEST_P(NodesTest, WhoIsTakenForGoneStopsWhenItHearsOfIt) {
+    for (std::uint32_t gone = 0; gone != nodes_.nodes(); ++gone) {
+        SCOPED_TRACE(gone);
+        nodes_.start();
+        clients_.let_fail();
+        begin_load(8, 60);
+        loop().run_for(millis(20));
+        // It hears the others for longer than they hear it, and so is patient for longer.
+        nodes_.hold_sent_by(gone);
+        loop().run_for(millis(4500));
+        nodes_.hold_sent_to(gone);
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            if (node == gone) continue;
+            nodes_.run_until(
+                [&] { return nodes_.log(node).find("stops on all") != std::string::npos; },
+                "the others take it for gone");
+        }
+        ASSERT_EQ(nodes_.log(gone).find("stops on all"), std::string::npos);
+        const std::size_t said = nodes_.log(gone).size();
+        const std::uint64_t begin = loop().now().value;
+        nodes_.release(gone);
+        const char* const stops = "has taken this node for gone: the array stops on all nodes";
+        nodes_.run_until([&] { return nodes_.log(gone).find(stops) != std::string::npos; },
+                         "it is told");
+        EXPECT_LT(loop().now().value - begin, millis(2100).value);
+        end_load();
+        loop().run_for(seconds(20));
+        const std::string log = nodes_.log(gone).substr(said);
+        EXPECT_LE(std::ranges::count(log, '\n'), 2 + 3 * (nodes_.nodes() - 1)) << log;
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            (void)loop().run_until_done(nodes_.array(node).stop());
+        }
+        nodes_.end_servers();
+    }
 }
 
 /// What is over is over at once: one is waited for, and not those who end because it is gone.

@@ -152,11 +152,25 @@ class SimNodes {
     }
     /// The node is cut off from all others, for good.
     void isolate(std::uint32_t node) {
-        for (std::uint32_t other = 0; other != options_.nodes; ++other) {
-            if (other == node) continue;
-            network_.hold(host_of(node), host_of(other));
-            network_.hold(host_of(other), host_of(node));
-        }
+        hold_sent_by(node);
+        hold_sent_to(node);
+    }
+    /// What the node sends to the others is held back, or what they send to it.
+    void hold_sent_by(std::uint32_t node) {
+        each_other(node, [this](const std::string& self, const std::string& other) {
+            network_.hold(self, other);
+        });
+    }
+    void hold_sent_to(std::uint32_t node) {
+        each_other(node, [this](const std::string& self, const std::string& other) {
+            network_.hold(other, self);
+        });
+    }
+    void release(std::uint32_t node) {
+        each_other(node, [this](const std::string& self, const std::string& other) {
+            network_.release(self, other);
+            network_.release(other, self);
+        });
     }
     void cut(std::uint32_t a, std::uint32_t b, bool one_side) {
         if (one_side) return network_.cut_one_side(host_of(a), host_of(b));
@@ -218,6 +232,12 @@ class SimNodes {
         bool stopped{false};
     };
 
+    template <class Each>
+    void each_other(std::uint32_t node, Each each) {
+        for (std::uint32_t other = 0; other != options_.nodes; ++other) {
+            if (other != node) each(host_of(node), host_of(other));
+        }
+    }
     static std::string host_of(std::uint32_t node) { return "10.0.0." + std::to_string(node + 1); }
     static NetAddress address_of(std::uint32_t node) {
         return {AddressKind::ip4, host_of(node), 10810};

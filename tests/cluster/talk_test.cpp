@@ -54,6 +54,7 @@ class Speaker final : private BusListener, private TalkListener {
     void connected(std::uint32_t) override {}
     void disconnected(std::uint32_t, const std::string&) override {}
     void restarted(std::uint32_t) override {}
+    void taken_for_gone(std::uint32_t) override {}
     void refused(const std::string&) override {}
     Task<Checked<Unit>> told(std::uint32_t, const Words& words) override {
         WordFields fields(words);
@@ -144,7 +145,7 @@ TEST_F(TalkTest, WhatIsToldSlowlyKeepsTheRestWaitingAndWhatIsAskedDoesNot) {
 TEST_F(TalkTest, WhoIsGivenUpAnswersNothingAnyMore) {
     auto cut = one_.talk().ask(2, asking("late"));
     loop_.run_for(seconds(1));
-    one_.bus().session(2).give_up();
+    one_.bus().session(2).give_up(GivenUp::gone);
     const Checked<Words> answer = loop_.run_until_done(std::move(cut));
     ASSERT_FALSE(answer);
     EXPECT_EQ(answer.error().code, RefusalCode::busy);

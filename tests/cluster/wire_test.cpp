@@ -69,8 +69,8 @@ TEST(MessageHeader, GoldenBytes) {
     const Buffer bytes = encoded(sample(), body, payload, PayloadCheck::crc);
     EXPECT_EQ(test::hex(bytes.view()),
               "4252444d"          //  0 "BRDM"
-              "05199c57"          //  4 crc32c
-              "0200"              //  8 version
+              "46c3de4b"          //  4 crc32c
+              "0300"              //  8 version
               "0400"              // 10 type
               "0300"              // 12 flags
               "1f00"              // 14 sender
@@ -150,7 +150,7 @@ TEST(MessageHeader, WhatIsWrongIsNamed) {
     };
     const std::vector<Wrong> wrongs{
         {"BRDM", [](MessageHeaderBytes& h) { h.magic[3] = 'm'; }},
-        {"version 3; this braid knows version 2", [](MessageHeaderBytes& h) { h.version = 3; }},
+        {"version 4; this braid knows version 3", [](MessageHeaderBytes& h) { h.version = 4; }},
         {"type 5 ", [](MessageHeaderBytes& h) { h.type = 5; }},
         {"type 0 ", [](MessageHeaderBytes& h) { h.type = 0; }},
         {"flags 0x4 ", [](MessageHeaderBytes& h) { h.flags = 4; }},
@@ -194,8 +194,8 @@ TEST(Hello, GoldenBytes) {
     hello.cluster = "lab";
     const std::vector<std::byte> bytes = encode_hello(hello);
     EXPECT_EQ(test::hex(ByteView(bytes)),
-              "0200"              //  0 oldest
-              "0200"              //  2 newest
+              "0300"              //  0 oldest
+              "0300"              //  2 newest
               "0300"              //  4 receiver
               "0000"              //  6 reserved
               "8877665544332211"  //  8 knows
@@ -215,7 +215,7 @@ TEST(Hello, WhatIsWrongIsNamed) {
         const auto result = decode_hello(bytes);
         return result ? std::string() : result.error().text;
     };
-    EXPECT_NE(refused(0, 3).find("versions 3 to 2"), std::string::npos);
+    EXPECT_NE(refused(0, 4).find("versions 4 to 3"), std::string::npos);
     EXPECT_NE(refused(6, 1).find("reserved"), std::string::npos);
     EXPECT_NE(refused(16, 10).find("cannot be printed"), std::string::npos);
     for (std::size_t size = 0; size <= 16 + name_length_max + 1; ++size) {
@@ -225,10 +225,35 @@ TEST(Hello, WhatIsWrongIsNamed) {
     }
 }
 
-TEST(Hello, WhyOneIsRefusedIsShortAndPrintable) {
-    const std::vector<std::byte> bytes = encode_refused("no \x1b[2J\n" + std::string(5000, 'x'));
-    EXPECT_EQ(bytes.size(), refused_text_max);
-    EXPECT_EQ(decode_refused(bytes).substr(0, 12), "no ?[2J?xxxx");
+TEST(Refused, GoldenBytes) {
+    const std::vector<std::byte> bytes = encode_refused({RefusedCode::gone, "away"});
+    EXPECT_EQ(test::hex(ByteView(bytes)),
+              "0100"        //  0 code
+              "0000"        //  2 reserved
+              "61776179");  //  4 the reason
+    const Refused gone{RefusedCode::gone, "away"};
+    EXPECT_EQ(decode_refused(bytes), gone);
+}
+
+TEST(Refused, TheReasonIsShortAndPrintable) {
+    const std::vector<std::byte> bytes =
+        encode_refused({RefusedCode::other, "no \x1b[2J\n" + std::string(5000, 'x')});
+    EXPECT_EQ(bytes.size(), 4 + refused_text_max);
+    EXPECT_EQ(decode_refused(bytes).why.substr(0, 12), "no ?[2J?xxxx");
+}
+
+TEST(Refused, WhatIsNotKnownIsShownAndMeansNothingElse) {
+    std::vector<std::byte> bytes = encode_refused({RefusedCode::gone, "away"});
+    for (std::size_t size = 0; size != bytes.size(); ++size) {
+        const Refused cut = decode_refused(ByteView(bytes).first(size));
+        EXPECT_EQ(cut.code, size < 4 ? RefusedCode::other : RefusedCode::gone);
+        EXPECT_EQ(cut.why.size(), size < 4 ? 0 : size - 4);
+    }
+    bytes[0] = std::byte{2};
+    EXPECT_EQ(decode_refused(bytes), (Refused{RefusedCode::other, "away"}));
+    bytes[0] = std::byte{1};
+    bytes[3] = std::byte{1};
+    EXPECT_EQ(decode_refused(bytes), (Refused{RefusedCode::other, "away"}));
 }
 
 }  // namespace

@@ -94,7 +94,9 @@ void check_disk_answer(const Message& message, ByteView payload) {
 }
 
 void check_hello(const Message& message) {
-    BRAID_REQUIRE(decode_refused(message.body).size() <= refused_text_max);
+    const Refused refused = decode_refused(message.body);
+    BRAID_REQUIRE(refused.why.size() <= refused_text_max);
+    BRAID_REQUIRE(decode_refused(encode_refused(refused)) == refused);
     const auto hello = decode_hello(message.body);
     if (!hello) {
         BRAID_REQUIRE(!hello.error().text.empty());
