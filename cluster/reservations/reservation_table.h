@@ -37,9 +37,10 @@
 #include <set>
 #include <vector>
 
+#include "cluster/wire/node_id.h"
+
 namespace braid::cluster {
 
-enum class NodeId : std::uint32_t {};       // the higher one goes first
 enum class VolumeIndex : std::uint32_t {};  // below volumes_max; the same volume at all nodes
 
 struct ReservationMessage {

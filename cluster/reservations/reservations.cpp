@@ -33,8 +33,6 @@ std::optional<Value> value_of(const std::array<std::string_view, count>& names,
     return static_cast<Value>(at - names.begin());
 }
 
-std::uint32_t raw(NodeId node) { return static_cast<std::uint32_t>(node); }
-
 std::set<NodeId> others_of(const std::vector<std::uint32_t>& nodes, std::uint32_t self) {
     std::set<NodeId> others;
     for (const std::uint32_t node : nodes) {
