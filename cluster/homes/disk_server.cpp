@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "engine/base/limits.h"
@@ -22,6 +23,16 @@ bool changes(const DiskCommand& command) {
 bool overlaps(const DiskCommand& command, std::uint64_t begin, std::uint64_t end) {
     return command.kind != DiskOpKind::flush && begin != end && command.offset < end &&
            begin < command.offset + command.size;
+}
+/// Of its sender, in the slot where it belongs.
+bool is_record_of(std::uint32_t node, const DiskCommand& command) {
+    const std::uint64_t slots = slots_end + intent_slot_offset(node, 0);
+    const std::uint64_t in_slots = command.offset - slots;
+    if (in_slots % intent_slot_size != 0 || command.size > intent_slot_size) return false;
+    const std::uint64_t index = node * intent_slots + in_slots / intent_slot_size;
+    Buffer slot(intent_slot_size);
+    std::memcpy(slot.data(), command.content.data(), command.size);
+    return decode_intent(slot.view(), static_cast<std::uint32_t>(index)).has_value();
 }
 bool is_in_intent_slots_of(std::uint32_t node, const DiskCommand& command) {
     const std::uint64_t begin = slots_end + intent_slot_offset(node, 0);
@@ -188,7 +199,9 @@ int DiskServer::why_not(const Request& request) const {
     const Served& at = *found->second;
     if (command.offset + command.size > at.disk->info().size) return EINVAL;
     if (overlaps(command, at.data_begin, at.data_end)) return EPERM;
-    return may(request) ? 0 : EPERM;
+    if (!may(request)) return EPERM;
+    const bool is_record = request.from.node != master_ && command.kind == DiskOpKind::write;
+    return is_record && !is_record_of(request.from.node, command) ? EINVAL : 0;
 }
 
 bool DiskServer::may(const Request& request) const {

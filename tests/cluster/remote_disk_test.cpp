@@ -173,6 +173,17 @@ TEST(RemoteDisk, ConnectionsMayBreak) {
     EXPECT_GT(breaks, 30U);
 }
 
+Buffer record_of(std::uint32_t node, std::uint64_t generation, std::uint32_t entries = 1) {
+    IntentRecord record;
+    record.array.bytes[0] = 1;
+    record.node = node;
+    record.generation = generation;
+    for (std::uint32_t i = 0; i != entries; ++i) {
+        record.entries.push_back({0, 1, StripeIndex{std::uint64_t{2} * i}});
+    }
+    return encode_intent(record);
+}
+
 TEST(RemoteDisk, OnlyTheMasterMayDoAll) {
     World world(4);
     Buffer row = content_of(4, row_size);
@@ -180,8 +191,14 @@ TEST(RemoteDisk, OnlyTheMasterMayDoAll) {
     const auto own = [](std::uint32_t node, std::uint64_t generation) {
         return slots_end + intent_slot_offset(node, generation);
     };
-    for (const std::uint64_t generation : {0U, 1U}) {
-        EXPECT_EQ(world.write(3, own(3, generation), slot), 0);
+    for (const std::uint64_t generation : {2U, 1U}) {
+        EXPECT_EQ(world.write(3, own(3, generation), record_of(3, generation)), 0);
+        EXPECT_EQ(world.write(3, own(3, generation), record_of(3, generation + 1)), EINVAL)
+            << "of the other slot";
+        EXPECT_EQ(world.write(3, own(3, generation), record_of(4, generation)), EINVAL);
+        EXPECT_EQ(world.write(3, own(3, generation), slot), EINVAL);
+        EXPECT_EQ(world.write(3, own(3, generation) + row_size, record_of(3, generation)), EINVAL);
+        EXPECT_TRUE(world.is_on_disk(own(3, generation), record_of(3, generation)));
         EXPECT_EQ(world.read(3, own(3, generation), slot), 0);
         EXPECT_EQ(world.zero(3, own(3, generation), intent_slot_size), EPERM);
     }
@@ -207,7 +224,7 @@ TEST(RemoteDisk, OnlyTheMasterMayDoAll) {
     EXPECT_EQ(world.write(2, slots_offset, row), EPERM);
     world.server().set_master(0);
     EXPECT_EQ(world.write(3, slots_offset, row), EPERM);
-    EXPECT_EQ(world.write(2, own(2, 1), row), 0);
+    EXPECT_EQ(world.write(2, own(2, 1), record_of(2, 1)), 0);
 }
 
 TEST(RemoteDisk, NothingOfTheDataIsTouched) {
@@ -371,7 +388,8 @@ TEST(RemoteDisk, AFlushDoesNotCoverWhatWasWrittenBeforeTheOtherNodeBeganAnew) {
 // takes long for the first write, and for nothing else.
 TEST(RemoteDisk, WhatIsInItsWayEndsFirst) {
     World world(10);
-    Buffer before = content_of(12, 2 * row_size);
+    Buffer before = record_of(3, 2, 300);
+    ASSERT_EQ(before.size(), 2 * row_size);
     Buffer after = content_of(13, 2 * row_size);
     const std::uint64_t slot = slots_end + intent_slot_offset(3, 0);
     world.platter->delay_nanos = seconds(20).value;

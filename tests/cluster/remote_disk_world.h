@@ -153,6 +153,9 @@ class World {
 
     int run(Disk& disk, const DiskOp& op) { return loop.run_until_done(carry_out(&disk, op)); }
     int run(std::uint32_t node, const DiskOp& op) { return run(*remote[node], op); }
+    int write(std::uint32_t node, std::uint64_t offset, Buffer&& data) {
+        return write(node, offset, data);
+    }
     int write(std::uint32_t node, std::uint64_t offset, Buffer& data, bool fua = false) {
         DiskOp op = op_of(DiskOpKind::write, offset, data.size(), data.data());
         op.fua = fua;
