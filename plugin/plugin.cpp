@@ -8,17 +8,20 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/base/limits.h"
 #include "parity/kernels.h"
 #include "plugin/assertion_guard.h"
 #include "plugin/bridge.h"
+#include "plugin/error_quota.h"
 #include "plugin/errors.h"
 #include "plugin/hang_up.h"
 #include "plugin/parameters.h"
@@ -36,6 +39,7 @@ struct Plugin {
     std::unique_ptr<HangUp> hang_up;
     pid_t parent{0};  // the process that reads the command line
     bool background{false};
+    ErrorQuota errors;
 };
 // Never destroyed by exit(): the process that nbdkit forks from exits while its child serves.
 Plugin& plugin() {
@@ -55,10 +59,20 @@ int refused(const Refusal& refusal) {
     return -1;
 }
 
+/// Of requests that failed.
+std::optional<std::uint64_t> errors_left_out() {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    const auto nanos = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+    return plugin().errors.take({static_cast<std::uint64_t>(nanos)});
+}
+
 int failed(const char* what, std::uint64_t size, std::uint64_t offset, const Error& error,
            IoKind kind) {
     const int number = to_errno(error, kind);
-    if (number != EOPNOTSUPP) {  // that one only asks nbdkit to do it another way
+    // EOPNOTSUPP only asks nbdkit to do it another way.
+    const auto left_out = number == EOPNOTSUPP ? std::nullopt : errors_left_out();
+    if (left_out) {
+        if (*left_out != 0) nbdkit_error("%" PRIu64 " more requests have failed", *left_out);
         const std::string node = error.node != 0 ? fmt::format(" (node {})", error.node) : "";
         nbdkit_error("%s of %" PRIu64 " bytes at %" PRIu64 ": %s%s%s%s", what, size, offset,
                      std::string(error.text()).c_str(), node.c_str(),
