@@ -60,7 +60,8 @@ ClusterNode::ClusterNode(Setup setup)
                    setup_.seed,
                    setup_.key,
                    *this,
-                   *this};
+                   *this,
+                   [this] { return facts(); }};
     for (const NodePlan& node : setup_.config.nodes) {
         if (node.id != setup_.self) bus.peers.push_back({node.id, node.addresses});
     }
@@ -109,9 +110,9 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     away_since_[node] = setup_.clock.now();
     changed_at_[node] = setup_.clock.wall_seconds();
     if (!gone_.empty()) {
-        bus_->session(node).give_up(GivenUp::gone);
+        bus_->give_up(node, GivenUp::gone);
     } else if (ended_) {
-        bus_->session(node).give_up(GivenUp::ended);
+        bus_->give_up(node, GivenUp::ended);
     }
     if (stopping_ || ended_) return;
     log(Severity::warning, fmt::format("the connection to {} is over{}{}", name_of(node),
@@ -157,13 +158,13 @@ void ClusterNode::gone(std::uint32_t node, const std::string& why) {
     const std::string text = fmt::format("{} {}: the array stops on all nodes", name_of(node), why);
     log(Severity::error, text);
     if (why_stopped_.empty()) why_stopped_ = text;
-    bus_->session(node).give_up(GivenUp::gone);
+    bus_->give_up(node, GivenUp::gone);
     for (const std::uint32_t other : others()) {
         if (gone_.contains(other)) continue;
         if (here_.contains(other)) {
             talk_.tell(other, {{"tell", "gone"}, {"node", node}, {"why", why}});
         } else {
-            bus_->session(other).give_up(GivenUp::gone);  // nothing is left to be patient for
+            bus_->give_up(other, GivenUp::gone);  // nothing is left to be patient for
         }
     }
     if (listener_ != nullptr) listener_->node_gone(text);
@@ -438,6 +439,7 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
     rows_->homes->bind(own.members());
     make_reservations(configuration);
     fence_.epoch = configuration.version.epoch;
+    epoch_in_force_ = configuration.version.epoch;
     told_nodes_ = std::make_unique<ToldNodes>(
         ToldNodes::Setup{talk_, others(), own,
                          [this](MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
@@ -447,7 +449,10 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                              return prepare_home(member, disk, area);
                          },
                          [this](const Configuration& wanted) { rows_->home.adopt(wanted); },
-                         [this](const Configuration& now) { rows_->home.in_force(now); },
+                         [this](const Configuration& now) {
+                             epoch_in_force_ = now.version.epoch;
+                             rows_->home.in_force(now);
+                         },
                          [this](MemberIndex member) { lost_here(member); }});
     if (!gone_.empty()) tasks_.spawn(stop_what_lacks_a_node());
     told_nodes_->tell_all(
@@ -673,7 +678,7 @@ Task<void> ClusterNode::stop() {
         co_await rows_->tasks.join();
     }
     // Who waits for a node that does not answer any more is told.
-    for (const std::uint32_t node : others()) bus_->session(node).give_up(GivenUp::ended);
+    for (const std::uint32_t node : others()) bus_->give_up(node, GivenUp::ended);
     co_await talk_.stop();
     co_await disks_.stop();
     co_await tasks_.join();

@@ -209,6 +209,7 @@ class ClusterNode final : private BusListener,
     void tell_status();
     void tell_node();
     Task<void> tell_status_now_and_then();
+    Heartbeats::Facts facts() const { return {epoch_in_force_, fence_.epoch}; }
     NodeStatus own_status(const Counters& counters) const;
     Task<void> stop_what_lacks_a_node();
     Task<Checked<Unit>> told_by_master(const Words& words);
@@ -220,6 +221,7 @@ class ClusterNode final : private BusListener,
     Pauses pauses_;
     TaskGroup tasks_;
     Fence fence_;
+    std::uint64_t epoch_in_force_{0};  // 0: there is no array
     Talk talk_;
     DiskServer disks_;
     std::unique_ptr<Bus> bus_;

@@ -46,6 +46,7 @@ std::vector<NodeStatus> ClusterNode::node_statuses(const Counters& counters) con
         } else if (told != told_of_.end()) {
             all.push_back(told->second);
             all.back().decides = node.id == master_;
+            all.back().channels = bus_->heartbeats().status(node.id);
         }
     }
     return all;

@@ -255,6 +255,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         BRAID_CO_TRY(Configuration configuration, configuration_of(*about));
         if (rows_) co_return Refusal{"an array is open already"};
         fence_.epoch = fence;
+        epoch_in_force_ = configuration.version.epoch;
         make_rows(Geometry::of(configuration));
         served_owned_ = std::make_unique<ServedArray>(*this, std::move(configuration), setup_.array,
                                                       *rows_->homes);
@@ -365,6 +366,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         BRAID_CO_CHECK(fields.check());
         BRAID_CO_TRY(const Configuration now, configuration_of(*about));
         BRAID_CO_CHECK(served_->check_same(now));
+        epoch_in_force_ = now.version.epoch;
         rows_->home.in_force(now);
         served_->in_force(now);
         co_return Unit{};
