@@ -103,6 +103,11 @@ void Bus::give_up(std::uint32_t node, GivenUp why) {
     heartbeats_.shut(node);
 }
 
+std::optional<std::uint32_t> Bus::channel_of(std::uint32_t node) const {
+    if (!session(node).is_connected()) return std::nullopt;
+    return channels_.at(node);
+}
+
 Task<void> Bus::pause(Nanos time) {
     if (stopping_) co_return;
     Pause pause(pauses_, time);
@@ -268,6 +273,7 @@ Task<void> Bus::refuse(MessageStream* stream, Refused refused) {
 /// In one breath with the last look at the session: whoever comes next finds it connected, and a
 /// stop finds something to shut.
 void Bus::begin(Met met, std::unique_ptr<MessageStream> stream) {
+    channels_[met.node] = met.channel;
     if (sessions_.at(met.node)->begin(met.where, std::move(stream))) {
         setup_.listener.restarted(met.node);
     }
@@ -349,14 +355,15 @@ Task<void> Bus::greet(std::unique_ptr<Connection> connection, std::uint32_t chan
         co_return;
     }
     std::unique_ptr<MessageStream> stream = stream_of(std::move(*secured));
-    const Checked<Met> met = co_await read_hello(stream.get(), &*stranger, &whom);
+    Checked<Met> met = co_await read_hello(stream.get(), &*stranger, &whom);
+    if (met) met->channel = channel;
     if (!met && stranger->had_to_go()) co_return;
     stranger.reset();
     Checked<Unit> result = Unit{};
     if (!met) {
         result = met.error();
     } else if (met->kind == ConnectionKind::heartbeat) {
-        result = co_await let_beat(&stream, *met, channel);
+        result = co_await let_beat(&stream, *met);
     } else {
         result = co_await let_in(&stream, *met);
     }
@@ -406,10 +413,9 @@ Task<Checked<Unit>> Bus::let_in(std::unique_ptr<MessageStream>* stream, Met met)
 }
 
 /// As let_in(). A start of the node that this one has not met yet may beat already.
-Task<Checked<Unit>> Bus::let_beat(std::unique_ptr<MessageStream>* stream, Met met,
-                                  std::uint32_t channel) {
+Task<Checked<Unit>> Bus::let_beat(std::unique_ptr<MessageStream>* stream, Met met) {
     BRAID_CO_CHECK(check_node(met.node));
-    const ChannelPlace place{met.node, channel};
+    const ChannelPlace place{met.node, met.channel};
     while (heartbeats_.is_connected(place)) {
         heartbeats_.shut(place);
         co_await heartbeats_.wait_shut(place);
@@ -445,9 +451,11 @@ Task<void> Bus::call(Peer peer) {
 /// came by it.
 Task<Checked<bool>> Bus::call_any(Peer peer) {
     std::string why;
+    std::uint32_t channel = 0;
     for (const NetAddress& address : peer.addresses) {
         if (stopping_) break;
-        const Checked<bool> result = co_await call_at(peer.id, address);
+        const ChannelPlace at{peer.id, channel++};
+        const Checked<bool> result = co_await call_at(at, address);
         if (result) co_return *result;
         if (!why.empty()) why += "; ";
         const std::string place = text_of(address);
@@ -458,7 +466,8 @@ Task<Checked<bool>> Bus::call_any(Peer peer) {
 }
 
 /// Until it has said who it is.
-Task<Checked<Bus::Meeting>> Bus::meet(std::uint32_t id, NetAddress address, ConnectionKind kind) {
+Task<Checked<Bus::Meeting>> Bus::meet(ChannelPlace place, NetAddress address, ConnectionKind kind) {
+    const std::uint32_t id = place.node;
     BRAID_CO_TRY(std::unique_ptr<Connection> connection,
                  co_await setup_.net.connect(std::move(address)));
     if (stopping_) {
@@ -491,12 +500,14 @@ Task<Checked<Bus::Meeting>> Bus::meet(std::uint32_t id, NetAddress address, Conn
     }
     if (met->kind != kind) co_return conflict("it answers for another kind of connection");
     meeting.met = *met;
+    meeting.met.channel = place.channel;
     co_return std::move(meeting);
 }
 
-Task<Checked<bool>> Bus::call_at(std::uint32_t id, NetAddress address) {
-    BRAID_CO_TRY(Meeting meeting, co_await meet(id, std::move(address), ConnectionKind::session));
-    Session& session = *sessions_.at(id);
+Task<Checked<bool>> Bus::call_at(ChannelPlace place, NetAddress address) {
+    BRAID_CO_TRY(Meeting meeting,
+                 co_await meet(place, std::move(address), ConnectionKind::session));
+    Session& session = *sessions_.at(place.node);
     if (const Checked<Unit> looked = session.look_at(meeting.met.where); !looked) {
         co_await refuse(meeting.stream.get(), refused_by(session, looked.error()));
         co_return looked.error();
@@ -504,7 +515,7 @@ Task<Checked<bool>> Bus::call_at(std::uint32_t id, NetAddress address) {
     if (stopping_) co_return conflict("this node stops");
     std::vector<QueuedMessage> first;
     begin(meeting.met, std::move(meeting.stream));
-    co_return co_await serve(id, std::move(first));
+    co_return co_await serve(place.node, std::move(first));
 }
 
 /// A channel that does not work beside a session that does is told of once; else call() tells.
@@ -526,7 +537,7 @@ Task<void> Bus::beat(ChannelPlace place, NetAddress address) {
 
 Task<Checked<bool>> Bus::beat_at(ChannelPlace place, NetAddress address) {
     BRAID_CO_TRY(Meeting meeting,
-                 co_await meet(place.node, std::move(address), ConnectionKind::heartbeat));
+                 co_await meet(place, std::move(address), ConnectionKind::heartbeat));
     if (sessions_.at(place.node)->given_up() != GivenUp::no || stopping_) {
         co_return conflict("it is not called any more");
     }

@@ -80,11 +80,14 @@ class Bus final {
     Session& session(std::uint32_t node) { return *sessions_.at(node); }
     const Session& session(std::uint32_t node) const { return *sessions_.at(node); }
     const Heartbeats& heartbeats() const { return heartbeats_; }
+    /// By which the node's session goes just now. None: it does not.
+    std::optional<std::uint32_t> channel_of(std::uint32_t node) const;
 
   private:
     struct Met {
         std::uint32_t node{0};
         ConnectionKind kind{ConnectionKind::session};
+        std::uint32_t channel{0};  // the connection goes by
         Session::Where where;
     };
     struct Meeting {  // of a node that was called
@@ -101,15 +104,14 @@ class Bus final {
                                                       Side side) const;
     std::unique_ptr<MessageStream> stream_of(std::unique_ptr<Connection> connection) const;
     Task<Checked<Unit>> let_in(std::unique_ptr<MessageStream>* stream, Met met);
-    Task<Checked<Unit>> let_beat(std::unique_ptr<MessageStream>* stream, Met met,
-                                 std::uint32_t channel);
+    Task<Checked<Unit>> let_beat(std::unique_ptr<MessageStream>* stream, Met met);
     Checked<Unit> check_node(std::uint32_t node) const;
     Task<void> call(Peer peer);
     Task<Checked<bool>> call_any(Peer peer);
-    Task<Checked<bool>> call_at(std::uint32_t id, NetAddress address);
+    Task<Checked<bool>> call_at(ChannelPlace place, NetAddress address);
     Task<void> beat(ChannelPlace place, NetAddress address);
     Task<Checked<bool>> beat_at(ChannelPlace place, NetAddress address);
-    Task<Checked<Meeting>> meet(std::uint32_t id, NetAddress address, ConnectionKind kind);
+    Task<Checked<Meeting>> meet(ChannelPlace place, NetAddress address, ConnectionKind kind);
     Task<Checked<Met>> read_hello(MessageStream* stream, const Stranger* stranger,
                                   std::string* whom);
     Refusal heard(const Message& message, std::string* whom);
@@ -130,6 +132,7 @@ class Bus final {
     TaskGroup tasks_;
     bool stopping_{false};
     std::map<std::uint32_t, std::unique_ptr<Session>> sessions_;
+    std::map<std::uint32_t, std::uint32_t> channels_;  // of sessions, as they were last
     Heartbeats heartbeats_;
     std::vector<std::unique_ptr<Listener>> listeners_;
     struct Waited {

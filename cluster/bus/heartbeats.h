@@ -48,7 +48,7 @@ class Heartbeats {
 
     /// Before any connection.
     void add(ChannelPlace place, std::string address);
-    bool has(ChannelPlace place) const { return channels_.contains(place); }
+    const std::string& address(ChannelPlace place) const { return channels_.at(place).address; }
 
     /// Breaks the channel's connection off, if there is one; all of a node's; all.
     void shut(ChannelPlace place);

@@ -46,6 +46,7 @@ ClusterNode::ClusterNode(Setup setup)
       pauses_(setup_.clock),
       tasks_(setup_.ready),
       talk_(setup_.ready, *this),
+      commands_(node_commands()),
       disks_(setup_.ready, fence_),
       new_uuids_(setup_.seed ^ setup_.boot) {
     for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
@@ -123,6 +124,7 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
 
 void ClusterNode::restarted(std::uint32_t node) {
     ++restarts_;
+    commands_.forget(node);
     if (rows_ || opening_) return gone(node, "has begun anew, and lost what it had in memory");
     if (node == master_) phase_ = StartPhase::looking;
     // Its members may be others now.
@@ -153,12 +155,12 @@ Task<void> ClusterNode::watch(std::uint32_t node) {
 }
 
 /// Nothing is known of what it had in memory: all stops, as if the power had gone.
-void ClusterNode::gone(std::uint32_t node, const std::string& why) {
+void ClusterNode::gone(std::uint32_t node, const std::string& why, Cut cut) {
     if (ended_ || !gone_.insert(node).second) return;
     const std::string text = fmt::format("{} {}: the array stops on all nodes", name_of(node), why);
     log(Severity::error, text);
     if (why_stopped_.empty()) why_stopped_ = text;
-    bus_->give_up(node, GivenUp::gone);
+    if (cut == Cut::now) bus_->give_up(node, GivenUp::gone);
     for (const std::uint32_t other : others()) {
         if (gone_.contains(other)) continue;
         if (here_.contains(other)) {
@@ -363,7 +365,7 @@ void ClusterNode::attach_here(MemberIndex member, std::uint32_t node, DataArea a
 Task<Result<void>> ClusterNode::prepare_home(MemberIndex member, const Disk& disk, DataArea area) {
     const DiskPlace place = places_.at(&disk);
     if (place.node == setup_.self) co_return attach_home(member, place.number, area);
-    Words words = asking("prepare");
+    Words words = asking(node_words::rebuild);
     words["member"] = raw(member);
     words["number"] = place.number;
     words["begin"] = area.begin.value;
