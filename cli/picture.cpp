@@ -196,6 +196,32 @@ std::string nodes_table(const json& status) {
     return text.empty() ? text : text + "\n";
 }
 
+/// The ways to other nodes, as the heartbeats of the one that is asked show them.
+std::string channels_table(const json& status) {
+    std::string text;
+    for (const json& node : list_in(status, "nodes")) {
+        for (const json& channel : list_in(node, "channels")) {
+            if (text.empty()) {
+                text = fmt::format("{:<6}{:>6}{:>13}{:>13}  {}\n", "node", "link", "round trip",
+                                   "heard", "channel");
+            }
+            const auto words = [&channel](const char* name, auto format) {
+                const auto at = channel.find(name);
+                const bool is_known = at != channel.end() && at->is_number();
+                return is_known ? format(real_in(channel, name)) : std::string("never");
+            };
+            text += fmt::format(
+                "{:<6}{:>6}{:>13}{:>13}  {}\n", number_in(node, "id"),
+                flag_in(channel, "up") ? "up" : "down",
+                words("round_trip_us",
+                      [](double us) { return fmt::format("{:.2f} ms", us / 1e3); }),
+                words("heard_ms", [](double ms) { return fmt::format("{:.1f} s ago", ms / 1e3); }),
+                harmless(text_in(channel, "address")));
+        }
+    }
+    return text.empty() ? text : text + "\n";
+}
+
 std::string volumes_line(const json& status) {
     std::vector<std::string> volumes;
     for (const json& volume : list_in(status, "volumes")) {
@@ -404,7 +430,7 @@ std::string draw_status(const json& status, const Style& style, std::size_t even
     for (const json& wait : waits) text += wait_line(wait, style) + "\n";
     if (!tasks.empty() || !waits.empty()) text += "\n";
     text += bad_rows(status, style);
-    text += nodes_table(status);
+    text += nodes_table(status) + channels_table(status);
     text += volumes_line(status);
     text += traffic_line(status);
     text += intent_lines(status);

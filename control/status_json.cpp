@@ -228,6 +228,17 @@ json bad_json(const Configuration& configuration, std::uint64_t first, std::uint
 
 namespace {
 
+json json_of(const ChannelStatus& channel) {
+    json value{{"address", channel.address}, {"up", channel.up},
+               {"round_trip_us", nullptr},   {"heard_ms", nullptr},
+               {"sent", channel.sent},       {"received", channel.received}};
+    if (channel.round_trip) {
+        value["round_trip_us"] = static_cast<double>(channel.round_trip->value) / 1e3;
+    }
+    if (channel.heard_since) value["heard_ms"] = channel.heard_since->value / 1'000'000;
+    return value;
+}
+
 /// What is for each write: null before the first.
 json json_of(const NodeStatus& node, const Configuration& configuration) {
     json members = json::array();
@@ -238,7 +249,10 @@ json json_of(const NodeStatus& node, const Configuration& configuration) {
         if (node.writes == 0) return json(nullptr);
         return json(static_cast<double>(count) / static_cast<double>(node.writes));
     };
+    json channels = json::array();
+    for (const ChannelStatus& channel : node.channels) channels.push_back(json_of(channel));
     return {{"id", node.id},
+            {"channels", std::move(channels)},
             {"decides", node.decides},
             {"this", node.is_self},
             {"members", std::move(members)},

@@ -106,6 +106,17 @@ struct RecoveryStatus {
     double seconds{0};              // since it began, or that it took
 };
 
+/// One way between two nodes: an address of the one with the lower id, at which the other one
+/// connects to it. As the heartbeats over it show it to one of the two.
+struct ChannelStatus {
+    std::string address;
+    bool up{false};  // this node's own heartbeats come back, the last one a moment ago
+    std::optional<Nanos> round_trip;   // of the last that came back
+    std::optional<Nanos> heard_since;  // the other one's last has come so long ago
+    std::uint64_t sent{0};
+    std::uint64_t received{0};
+};
+
 /// What a node of a cluster has done since its start, and has in hand.
 struct NodeStatus {
     std::uint32_t id{0};
@@ -119,6 +130,7 @@ struct NodeStatus {
     std::uint64_t rounds{0};      // of commands for these writes, each to all homes concerned
     std::uint64_t messages{0};    // to homes, and their answers, for whatever work
     std::uint64_t bytes_sent{0};  // to other nodes, of whatever kind
+    std::vector<ChannelStatus> channels;  // to it, as the one that tells sees them
 };
 
 /// Of a volume in a cluster, as this node knows it.

@@ -24,8 +24,10 @@ std::string named(const std::string& place, std::uint32_t node) {
     return fmt::format("{} (node {})", place, node);
 }
 
-/// Whom this node has given up has to learn it soon.
-constexpr std::uint64_t redial_given_up_ms_max = 1000;
+// Doubled each time that nobody is there, or nothing comes. Whoever was away, and whom others have
+// taken for gone meanwhile, learns it within the longer one.
+constexpr std::uint64_t redial_ms_min = 100;
+constexpr std::uint64_t redial_ms_max = 1000;
 
 /// What is said to a node that may not come in.
 Refused refused_by(const Session& session, const Refusal& why) {
@@ -40,11 +42,20 @@ Task<Checked<std::unique_ptr<Connection>>> as_it_is(std::unique_ptr<Connection> 
 }  // namespace
 
 Bus::Bus(Setup setup)
-    : setup_(std::move(setup)), rng_(setup_.seed), pauses_(setup_.clock), tasks_(setup_.ready) {
+    : setup_(std::move(setup)),
+      rng_(setup_.seed),
+      pauses_(setup_.clock),
+      tasks_(setup_.ready),
+      heartbeats_({setup_.ready, setup_.clock, setup_.self, setup_.facts}) {
     for (const Peer& peer : setup_.peers) {
         BRAID_REQUIRE(peer.id != setup_.self.node && peer.id != 0 && peer.id < nodes_max);
         Session::Setup of{setup_.ready, setup_.clock, setup_.self, peer.id, setup_.taker};
         BRAID_REQUIRE(sessions_.emplace(peer.id, std::make_unique<Session>(of)).second);
+        // Who has the lower id listens.
+        std::uint32_t channel = 0;
+        for (const NetAddress& at : peer.id < setup_.self.node ? peer.addresses : setup_.listens) {
+            heartbeats_.add({peer.id, channel++}, text_of(at));
+        }
     }
 }
 
@@ -59,9 +70,12 @@ Task<Checked<Unit>> Bus::start() {
         }
         listeners_.push_back(std::move(*listener));
     }
-    for (const auto& listener : listeners_) tasks_.spawn(accept_all(listener.get()));
+    for (std::uint32_t i = 0; i != listeners_.size(); ++i) tasks_.spawn(accept_all(i));
     for (const Peer& peer : setup_.peers) {
-        if (peer.id < setup_.self.node) tasks_.spawn(call(peer));
+        if (peer.id > setup_.self.node) continue;
+        tasks_.spawn(call(peer));
+        std::uint32_t channel = 0;
+        for (const NetAddress& at : peer.addresses) tasks_.spawn(beat({peer.id, channel++}, at));
     }
     co_return Unit{};
 }
@@ -71,6 +85,7 @@ Task<void> Bus::stop() {
     for (const auto& listener : listeners_) listener->shut();
     for (const auto& [number, stranger] : strangers_) stranger.connection->shut();
     for (const auto& [node, session] : sessions_) session->shut();
+    heartbeats_.shut_all();
     pauses_.cut_short();
     co_await tasks_.join();
     listeners_.clear();
@@ -79,7 +94,18 @@ Task<void> Bus::stop() {
 void Bus::abandon() {
     tasks_.clear();
     sessions_.clear();
+    heartbeats_.abandon();
     listeners_.clear();
+}
+
+void Bus::give_up(std::uint32_t node, GivenUp why) {
+    sessions_.at(node)->give_up(why);
+    heartbeats_.shut(node);
+}
+
+std::optional<std::uint32_t> Bus::channel_of(std::uint32_t node) const {
+    if (!session(node).is_connected()) return std::nullopt;
+    return channels_.at(node);
 }
 
 Task<void> Bus::pause(Nanos time) {
@@ -151,9 +177,10 @@ Task<void> Bus::hurry(std::uint64_t stranger) {
 
 // ---- what is said first ------------------------------------------------------------------------
 
-QueuedMessage Bus::hello_to(std::uint32_t node, std::uint64_t knows) const {
+QueuedMessage Bus::hello_to(std::uint32_t node, ConnectionKind kind, std::uint64_t knows) const {
     Hello hello;
     hello.receiver = static_cast<std::uint16_t>(node);
+    hello.kind = kind;
     hello.knows = knows;
     hello.cluster = setup_.cluster;
     QueuedMessage message;
@@ -226,6 +253,7 @@ Checked<Bus::Met> Bus::met(const Message& message) const {
     }
     Met met;
     met.node = message.header.sender;
+    met.kind = hello.kind;
     met.where.boot = message.header.boot;
     met.where.knows = hello.knows;
     met.where.received = message.header.received;
@@ -245,6 +273,7 @@ Task<void> Bus::refuse(MessageStream* stream, Refused refused) {
 /// In one breath with the last look at the session: whoever comes next finds it connected, and a
 /// stop finds something to shut.
 void Bus::begin(Met met, std::unique_ptr<MessageStream> stream) {
+    channels_[met.node] = met.channel;
     if (sessions_.at(met.node)->begin(met.where, std::move(stream))) {
         setup_.listener.restarted(met.node);
     }
@@ -272,7 +301,8 @@ Task<Checked<bool>> Bus::serve(std::uint32_t node, std::vector<QueuedMessage> fi
 
 // ---- who comes ---------------------------------------------------------------------------------
 
-Task<void> Bus::accept_all(Listener* listener) {
+Task<void> Bus::accept_all(std::uint32_t channel) {
+    Listener* const listener = listeners_[channel].get();
     while (!stopping_) {
         auto connection = co_await listener->accept();
         if (stopping_) {
@@ -285,7 +315,7 @@ Task<void> Bus::accept_all(Listener* listener) {
             continue;
         }
         if (strangers_here_ >= strangers_max) make_room();
-        tasks_.spawn(greet(std::move(*connection)));
+        tasks_.spawn(greet(std::move(*connection), channel));
     }
 }
 
@@ -314,7 +344,7 @@ std::unique_ptr<MessageStream> Bus::stream_of(std::unique_ptr<Connection> connec
                                            setup_.key ? PayloadCheck::none : PayloadCheck::crc);
 }
 
-Task<void> Bus::greet(std::unique_ptr<Connection> connection) {
+Task<void> Bus::greet(std::unique_ptr<Connection> connection, std::uint32_t channel) {
     std::string whom = host_in(connection->peer());
     std::optional<Stranger> stranger;
     stranger.emplace(*this, *connection, Side::accepts);
@@ -325,14 +355,17 @@ Task<void> Bus::greet(std::unique_ptr<Connection> connection) {
         co_return;
     }
     std::unique_ptr<MessageStream> stream = stream_of(std::move(*secured));
-    const Checked<Met> met = co_await read_hello(stream.get(), &*stranger, &whom);
+    Checked<Met> met = co_await read_hello(stream.get(), &*stranger, &whom);
+    if (met) met->channel = channel;
     if (!met && stranger->had_to_go()) co_return;
     stranger.reset();
     Checked<Unit> result = Unit{};
-    if (met) {
-        result = co_await let_in(&stream, *met);
-    } else {
+    if (!met) {
         result = met.error();
+    } else if (met->kind == ConnectionKind::heartbeat) {
+        result = co_await let_beat(&stream, *met);
+    } else {
+        result = co_await let_in(&stream, *met);
     }
     if (result) co_return;
     tell_refused(whom, result.error().text);
@@ -373,9 +406,27 @@ Task<Checked<Unit>> Bus::let_in(std::unique_ptr<MessageStream>* stream, Met met)
     BRAID_CO_CHECK(session.look_at(met.where));  // another one may have been faster
     if (stopping_) co_return conflict("this node stops");
     std::vector<QueuedMessage> first;
-    first.push_back(hello_to(met.node, met.where.boot));
+    first.push_back(hello_to(met.node, met.kind, met.where.boot));
     begin(met, std::move(*stream));
     BRAID_CO_CHECK(co_await serve(met.node, std::move(first)));
+    co_return Unit{};
+}
+
+/// As let_in(). A start of the node that this one has not met yet may beat already.
+Task<Checked<Unit>> Bus::let_beat(std::unique_ptr<MessageStream>* stream, Met met) {
+    BRAID_CO_CHECK(check_node(met.node));
+    const ChannelPlace place{met.node, met.channel};
+    while (heartbeats_.is_connected(place)) {
+        heartbeats_.shut(place);
+        co_await heartbeats_.wait_shut(place);
+    }
+    const Session& session = *sessions_.at(met.node);
+    if (session.given_up() != GivenUp::no) co_return conflict(session.why_given_up().why);
+    if (stopping_) co_return conflict("this node stops");
+    std::vector<QueuedMessage> first;
+    first.push_back(hello_to(met.node, met.kind, 0));
+    heartbeats_.begin(place, std::move(*stream));
+    (void)co_await heartbeats_.run(place, met.where.boot, std::move(first));
     co_return Unit{};
 }
 
@@ -392,7 +443,6 @@ Task<void> Bus::call(Peer peer) {
         }
         const bool took = result && *result;  // else the same may break it off again
         wait = took ? redial_ms_min : std::min(2 * wait, redial_ms_max);
-        if (is_given_up) wait = std::min(wait, redial_given_up_ms_max);
         co_await pause(millis(wait / 2 + rng_.below(wait / 2)));
     }
 }
@@ -401,9 +451,11 @@ Task<void> Bus::call(Peer peer) {
 /// came by it.
 Task<Checked<bool>> Bus::call_any(Peer peer) {
     std::string why;
+    std::uint32_t channel = 0;
     for (const NetAddress& address : peer.addresses) {
         if (stopping_) break;
-        const Checked<bool> result = co_await call_at(peer.id, address);
+        const ChannelPlace at{peer.id, channel++};
+        const Checked<bool> result = co_await call_at(at, address);
         if (result) co_return *result;
         if (!why.empty()) why += "; ";
         const std::string place = text_of(address);
@@ -413,7 +465,9 @@ Task<Checked<bool>> Bus::call_any(Peer peer) {
     co_return conflict(std::move(why));
 }
 
-Task<Checked<bool>> Bus::call_at(std::uint32_t id, NetAddress address) {
+/// Until it has said who it is.
+Task<Checked<Bus::Meeting>> Bus::meet(ChannelPlace place, NetAddress address, ConnectionKind kind) {
+    const std::uint32_t id = place.node;
     BRAID_CO_TRY(std::unique_ptr<Connection> connection,
                  co_await setup_.net.connect(std::move(address)));
     if (stopping_) {
@@ -425,31 +479,71 @@ Task<Checked<bool>> Bus::call_at(std::uint32_t id, NetAddress address) {
     auto handshake = secure(std::move(connection), Side::connects);
     auto secured = co_await handshake;
     if (!secured) co_return silent(*stranger, secured.error());
-    std::unique_ptr<MessageStream> stream = stream_of(std::move(*secured));
-    Session& session = *sessions_.at(id);
+    Meeting meeting;
+    meeting.stream = stream_of(std::move(*secured));
+    const Session& session = *sessions_.at(id);
     if (session.given_up() != GivenUp::no) {
-        co_await refuse(stream.get(), session.why_given_up());
-        co_return false;
+        co_await refuse(meeting.stream.get(), session.why_given_up());
+        co_return conflict("it was given up");
     }
-    const Session::Where here = session.where();
-    const QueuedMessage hello = hello_to(id, here.knows);
+    Session::Where here;
+    if (kind == ConnectionKind::session) here = session.where();
+    const QueuedMessage hello = hello_to(id, kind, here.knows);
     std::vector<const QueuedMessage*> messages{&hello};
-    BRAID_CO_CHECK(co_await stream->send(std::move(messages), here.received));
+    BRAID_CO_CHECK(co_await meeting.stream->send(std::move(messages), here.received));
     std::string whom;  // is known
-    const Checked<Met> met = co_await read_hello(stream.get(), &*stranger, &whom);
+    const Checked<Met> met = co_await read_hello(meeting.stream.get(), &*stranger, &whom);
     stranger.reset();
     if (!met) co_return met.error();
     if (met->node != id) {
         co_return conflict(fmt::format("node {} is there, and not node {}", met->node, id));
     }
-    if (const Checked<Unit> looked = session.look_at(met->where); !looked) {
-        co_await refuse(stream.get(), refused_by(session, looked.error()));
+    if (met->kind != kind) co_return conflict("it answers for another kind of connection");
+    meeting.met = *met;
+    meeting.met.channel = place.channel;
+    co_return std::move(meeting);
+}
+
+Task<Checked<bool>> Bus::call_at(ChannelPlace place, NetAddress address) {
+    BRAID_CO_TRY(Meeting meeting,
+                 co_await meet(place, std::move(address), ConnectionKind::session));
+    Session& session = *sessions_.at(place.node);
+    if (const Checked<Unit> looked = session.look_at(meeting.met.where); !looked) {
+        co_await refuse(meeting.stream.get(), refused_by(session, looked.error()));
         co_return looked.error();
     }
     if (stopping_) co_return conflict("this node stops");
     std::vector<QueuedMessage> first;
-    begin(*met, std::move(stream));
-    co_return co_await serve(id, std::move(first));
+    begin(meeting.met, std::move(meeting.stream));
+    co_return co_await serve(place.node, std::move(first));
+}
+
+/// A channel that does not work beside a session that does is told of once; else call() tells.
+Task<void> Bus::beat(ChannelPlace place, NetAddress address) {
+    std::uint64_t wait = redial_ms_min;
+    const Session& session = *sessions_.at(place.node);
+    while (!stopping_) {
+        if (session.given_up() == GivenUp::no) {  // else call() says so to it
+            const Checked<bool> result = co_await beat_at(place, address);
+            if (!result && session.is_connected()) {
+                tell_refused(named(text_of(address), place.node), result.error().text);
+            }
+            const bool came = result && *result;
+            wait = came ? redial_ms_min : std::min(2 * wait, redial_ms_max);
+        }
+        co_await pause(millis(wait / 2 + rng_.below(wait / 2)));
+    }
+}
+
+Task<Checked<bool>> Bus::beat_at(ChannelPlace place, NetAddress address) {
+    BRAID_CO_TRY(Meeting meeting,
+                 co_await meet(place, std::move(address), ConnectionKind::heartbeat));
+    if (sessions_.at(place.node)->given_up() != GivenUp::no || stopping_) {
+        co_return conflict("it is not called any more");
+    }
+    std::vector<QueuedMessage> first;
+    heartbeats_.begin(place, std::move(meeting.stream));
+    co_return co_await heartbeats_.run(place, meeting.met.where.boot, std::move(first));
 }
 
 }  // namespace braid::cluster

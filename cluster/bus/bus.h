@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Bus: this node's connections to all others. It listens, and connects to each node with a lower id,
 // again and again; who comes says who he is, and is refused with the reason if he may not. There is
-// one connection for each pair of nodes: a new one takes the place of the old one. With the cluster's
-// key all of it is TLS, and whoever does not have the key gets nothing.
+// one session for each pair of nodes, and its connection: a new one takes the place of the old one.
+// Heartbeats have connections of their own, one for each address. With the cluster's key all of it is
+// TLS, and whoever does not have the key gets nothing.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cluster/bus/heartbeats.h"
 #include "cluster/bus/session.h"
 #include "cluster/config/key_file.h"
 #include "cluster/wire/hello.h"
@@ -56,6 +59,7 @@ class Bus final {
         std::optional<ClusterKey> key;  // without it nothing is hidden, and anybody may come
         CommandTaker& taker;
         BusListener& listener;
+        std::function<Heartbeats::Facts()> facts{};  // for heartbeats; none: there are none to tell
     };
 
     explicit Bus(Setup setup);
@@ -70,33 +74,49 @@ class Bus final {
     /// A crash in the simulator: everything ends where it stands.
     void abandon();
 
+    /// The node is not let in any more, neither to a session nor with heartbeats: Session::give_up().
+    void give_up(std::uint32_t node, GivenUp why);
+
     Session& session(std::uint32_t node) { return *sessions_.at(node); }
     const Session& session(std::uint32_t node) const { return *sessions_.at(node); }
+    const Heartbeats& heartbeats() const { return heartbeats_; }
+    /// By which the node's session goes just now. None: it does not.
+    std::optional<std::uint32_t> channel_of(std::uint32_t node) const;
 
   private:
     struct Met {
         std::uint32_t node{0};
+        ConnectionKind kind{ConnectionKind::session};
+        std::uint32_t channel{0};  // the connection goes by
         Session::Where where;
+    };
+    struct Meeting {  // of a node that was called
+        std::unique_ptr<MessageStream> stream;
+        Met met;
     };
     class Stranger;
     struct Leaving;
 
-    Task<void> accept_all(Listener* listener);
-    Task<void> greet(std::unique_ptr<Connection> connection);
+    Task<void> accept_all(std::uint32_t channel);
+    Task<void> greet(std::unique_ptr<Connection> connection, std::uint32_t channel);
     enum class Side : std::uint8_t { accepts, connects };
     Task<Checked<std::unique_ptr<Connection>>> secure(std::unique_ptr<Connection> connection,
                                                       Side side) const;
     std::unique_ptr<MessageStream> stream_of(std::unique_ptr<Connection> connection) const;
     Task<Checked<Unit>> let_in(std::unique_ptr<MessageStream>* stream, Met met);
+    Task<Checked<Unit>> let_beat(std::unique_ptr<MessageStream>* stream, Met met);
     Checked<Unit> check_node(std::uint32_t node) const;
     Task<void> call(Peer peer);
     Task<Checked<bool>> call_any(Peer peer);
-    Task<Checked<bool>> call_at(std::uint32_t id, NetAddress address);
+    Task<Checked<bool>> call_at(ChannelPlace place, NetAddress address);
+    Task<void> beat(ChannelPlace place, NetAddress address);
+    Task<Checked<bool>> beat_at(ChannelPlace place, NetAddress address);
+    Task<Checked<Meeting>> meet(ChannelPlace place, NetAddress address, ConnectionKind kind);
     Task<Checked<Met>> read_hello(MessageStream* stream, const Stranger* stranger,
                                   std::string* whom);
     Refusal heard(const Message& message, std::string* whom);
     Checked<Met> met(const Message& message) const;
-    QueuedMessage hello_to(std::uint32_t node, std::uint64_t knows) const;
+    QueuedMessage hello_to(std::uint32_t node, ConnectionKind kind, std::uint64_t knows) const;
     Refusal silent(const Stranger& stranger, const Refusal& otherwise) const;
     Task<void> refuse(MessageStream* stream, Refused refused);
     void begin(Met met, std::unique_ptr<MessageStream> stream);
@@ -112,6 +132,8 @@ class Bus final {
     TaskGroup tasks_;
     bool stopping_{false};
     std::map<std::uint32_t, std::unique_ptr<Session>> sessions_;
+    std::map<std::uint32_t, std::uint32_t> channels_;  // of sessions, as they were last
+    Heartbeats heartbeats_;
     std::vector<std::unique_ptr<Listener>> listeners_;
     struct Waited {
         Connection* connection{nullptr};

@@ -46,6 +46,7 @@ ClusterNode::ClusterNode(Setup setup)
       pauses_(setup_.clock),
       tasks_(setup_.ready),
       talk_(setup_.ready, *this),
+      commands_(node_commands()),
       disks_(setup_.ready, fence_),
       new_uuids_(setup_.seed ^ setup_.boot) {
     for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
@@ -60,7 +61,8 @@ ClusterNode::ClusterNode(Setup setup)
                    setup_.seed,
                    setup_.key,
                    *this,
-                   *this};
+                   *this,
+                   [this] { return facts(); }};
     for (const NodePlan& node : setup_.config.nodes) {
         if (node.id != setup_.self) bus.peers.push_back({node.id, node.addresses});
     }
@@ -109,9 +111,9 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     away_since_[node] = setup_.clock.now();
     changed_at_[node] = setup_.clock.wall_seconds();
     if (!gone_.empty()) {
-        bus_->session(node).give_up(GivenUp::gone);
+        bus_->give_up(node, GivenUp::gone);
     } else if (ended_) {
-        bus_->session(node).give_up(GivenUp::ended);
+        bus_->give_up(node, GivenUp::ended);
     }
     if (stopping_ || ended_) return;
     log(Severity::warning, fmt::format("the connection to {} is over{}{}", name_of(node),
@@ -122,6 +124,7 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
 
 void ClusterNode::restarted(std::uint32_t node) {
     ++restarts_;
+    commands_.forget(node);
     if (rows_ || opening_) return gone(node, "has begun anew, and lost what it had in memory");
     if (node == master_) phase_ = StartPhase::looking;
     // Its members may be others now.
@@ -152,18 +155,18 @@ Task<void> ClusterNode::watch(std::uint32_t node) {
 }
 
 /// Nothing is known of what it had in memory: all stops, as if the power had gone.
-void ClusterNode::gone(std::uint32_t node, const std::string& why) {
+void ClusterNode::gone(std::uint32_t node, const std::string& why, Cut cut) {
     if (ended_ || !gone_.insert(node).second) return;
     const std::string text = fmt::format("{} {}: the array stops on all nodes", name_of(node), why);
     log(Severity::error, text);
     if (why_stopped_.empty()) why_stopped_ = text;
-    bus_->session(node).give_up(GivenUp::gone);
+    if (cut == Cut::now) bus_->give_up(node, GivenUp::gone);
     for (const std::uint32_t other : others()) {
         if (gone_.contains(other)) continue;
         if (here_.contains(other)) {
             talk_.tell(other, {{"tell", "gone"}, {"node", node}, {"why", why}});
         } else {
-            bus_->session(other).give_up(GivenUp::gone);  // nothing is left to be patient for
+            bus_->give_up(other, GivenUp::gone);  // nothing is left to be patient for
         }
     }
     if (listener_ != nullptr) listener_->node_gone(text);
@@ -362,7 +365,7 @@ void ClusterNode::attach_here(MemberIndex member, std::uint32_t node, DataArea a
 Task<Result<void>> ClusterNode::prepare_home(MemberIndex member, const Disk& disk, DataArea area) {
     const DiskPlace place = places_.at(&disk);
     if (place.node == setup_.self) co_return attach_home(member, place.number, area);
-    Words words = asking("prepare");
+    Words words = asking(node_words::rebuild);
     words["member"] = raw(member);
     words["number"] = place.number;
     words["begin"] = area.begin.value;
@@ -443,6 +446,7 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
     rows_->homes->bind(own.members());
     make_reservations(configuration);
     fence_.epoch = configuration.version.epoch;
+    epoch_in_force_ = configuration.version.epoch;
     told_nodes_ = std::make_unique<ToldNodes>(
         ToldNodes::Setup{talk_, others(), own,
                          [this](MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
@@ -452,7 +456,10 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                              return prepare_home(member, disk, area);
                          },
                          [this](const Configuration& wanted) { rows_->home.adopt(wanted); },
-                         [this](const Configuration& now) { rows_->home.in_force(now); },
+                         [this](const Configuration& now) {
+                             epoch_in_force_ = now.version.epoch;
+                             rows_->home.in_force(now);
+                         },
                          [this](MemberIndex member) { lost_here(member); }});
     if (!gone_.empty()) tasks_.spawn(stop_what_lacks_a_node());
     told_nodes_->tell_all(
@@ -678,7 +685,7 @@ Task<void> ClusterNode::stop() {
         co_await rows_->tasks.join();
     }
     // Who waits for a node that does not answer any more is told.
-    for (const std::uint32_t node : others()) bus_->session(node).give_up(GivenUp::ended);
+    for (const std::uint32_t node : others()) bus_->give_up(node, GivenUp::ended);
     co_await talk_.stop();
     co_await disks_.stop();
     co_await tasks_.join();

@@ -26,6 +26,7 @@
 #include "cluster/homes/node_homes.h"
 #include "cluster/homes/remote_disk.h"
 #include "cluster/homes/remote_home.h"
+#include "cluster/node/node_commands.h"
 #include "cluster/node/start_status.h"
 #include "cluster/reservations/reservations.h"
 #include "engine/array.h"
@@ -98,6 +99,8 @@ class ClusterNode final : private BusListener,
     /// What it has asked of homes; once it serves.
     const NodeHomes::Counts& asked_homes() const { return rows_->homes->counts(); }
     std::uint64_t home_messages() const { return rows_->homes->messages(); }
+    /// What it says to other nodes: their commands (node_commands.h), for whoever looks into one.
+    Talk& talk() { return talk_; }
     /// This node and all others, as far as it has heard.
     std::vector<NodeStatus> node_statuses(const Counters& counters) const;
 
@@ -197,7 +200,14 @@ class ClusterNode final : private BusListener,
     void lost_here(MemberIndex member);
     Task<void> tell_home_of_loss(MemberIndex member);
 
-    void gone(std::uint32_t node, const std::string& why);
+    /// Whether the node's session is cut at once, or may still have what was answered.
+    enum class Cut : std::uint8_t { now, later };
+    void gone(std::uint32_t node, const std::string& why, Cut cut = Cut::now);
+    NodeCommands::Setup node_commands();
+    std::optional<CableCheckAnswer> channel_of(std::uint32_t node) const;
+    InquiryAnswer about_this_node() const;
+    Checked<Unit> killed(std::uint32_t by, const Kill& kill);
+    Task<void> die(std::uint32_t by, std::string why);
     Task<void> watch(std::uint32_t node);
     void stop_homes();
 
@@ -209,6 +219,7 @@ class ClusterNode final : private BusListener,
     void tell_status();
     void tell_node();
     Task<void> tell_status_now_and_then();
+    Heartbeats::Facts facts() const { return {epoch_in_force_, fence_.epoch}; }
     NodeStatus own_status(const Counters& counters) const;
     Task<void> stop_what_lacks_a_node();
     Task<Checked<Unit>> told_by_master(const Words& words);
@@ -220,7 +231,9 @@ class ClusterNode final : private BusListener,
     Pauses pauses_;
     TaskGroup tasks_;
     Fence fence_;
+    std::uint64_t epoch_in_force_{0};  // 0: there is no array
     Talk talk_;
+    NodeCommands commands_;
     DiskServer disks_;
     std::unique_ptr<Bus> bus_;
     std::vector<std::shared_ptr<Disk>> shelf_;       // by number; none: it is closed
@@ -261,6 +274,7 @@ class ClusterNode final : private BusListener,
     DecidingArray* array_{nullptr};
     bool leave_asked_{false};                      // by another node
     std::string told_status_;                      // as it was told last
+    bool rebuilt_{false};                          // since it was told that all are
     std::map<std::uint32_t, NodeStatus> told_of_;  // of other nodes, by id
     // the others'
     std::unique_ptr<ServedArray> served_owned_;  // until start() gives it away

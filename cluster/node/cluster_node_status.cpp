@@ -13,7 +13,10 @@ namespace braid::cluster {
 /// Others show it as well, once they have an array.
 void ClusterNode::tell_event(const ArrayEvent& event) {
     if (!told_nodes_ || ended_) return;
-    told_nodes_->tell_all({{"tell", "event"},
+    const char* const word = word_of_event(event.kind, rebuilt_);
+    if (word == node_words::rebuild_completed) rebuilt_ = true;
+    if (word == node_words::rebuilt_all) rebuilt_ = false;
+    told_nodes_->tell_all({{"tell", word},
                            {"severity", static_cast<int>(event.severity)},
                            {"kind", event.kind},
                            {"text", event.text}});
@@ -46,6 +49,7 @@ std::vector<NodeStatus> ClusterNode::node_statuses(const Counters& counters) con
         } else if (told != told_of_.end()) {
             all.push_back(told->second);
             all.back().decides = node.id == master_;
+            all.back().channels = bus_->heartbeats().status(node.id);
         }
     }
     return all;

@@ -44,6 +44,10 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
 }
 
 Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) {
+    WordFields fields(words);
+    const std::string what = fields.text("ask");
+    BRAID_CO_CHECK(fields.check());
+    if (NodeCommands::has(what)) co_return commands_.answer(from, what, words);
     if (is_master()) co_return co_await asked_by_slave(from, words);
     if (from != master_) {
         co_return Refusal{fmt::format("{} does not decide about the array", name_of(from))};
@@ -114,7 +118,8 @@ Task<Checked<Words>> ClusterNode::asked_by_slave(std::uint32_t from, const Words
         co_return co_await carry_out_asked(*decider_, rows_->geometry, words);
     }
     if (array_ == nullptr) co_return Refusal{"the array is only just starting", RefusalCode::busy};
-    if (what == "order") co_return co_await order(from, words);
+    if (what == "order" || what == node_words::rebuild_ordered)
+        co_return co_await order(from, words);
     co_return Refusal{"nothing is known by the name of " + what};
 }
 
@@ -122,6 +127,10 @@ Task<Checked<Words>> ClusterNode::order(std::uint32_t from, const Words& words) 
     WordFields fields(words);
     const std::string what = fields.text("order");
     BRAID_CO_CHECK(fields.check());
+    if (is_rebuild_order(what) != (words["ask"] == node_words::rebuild_ordered)) {
+        co_return Refusal{fmt::format("\"{}\" is not ordered by this name", what),
+                          RefusalCode::invalid};
+    }
     Checked<Unit> done = Refusal{"there is no such order as " + what};
     if (what == "fail") {
         const std::string member = fields.text("member");
@@ -192,7 +201,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
     if (!served_) co_return Refusal{"no array is open"};
     Serving& serving = served_->serving();
     if (what == "adopted") co_return Words::object();
-    if (what == "prepare") {
+    if (what == node_words::rebuild) {
         const MemberIndex member = fields.member(rows_->geometry);
         const std::uint32_t number = fields.number32("number");
         const DataArea area{{fields.number("begin")}};
@@ -263,6 +272,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         BRAID_CO_TRY(Configuration configuration, configuration_of(*about));
         if (rows_) co_return Refusal{"an array is open already"};
         fence_.epoch = fence;
+        epoch_in_force_ = configuration.version.epoch;
         make_rows(Geometry::of(configuration));
         served_owned_ = std::make_unique<ServedArray>(*this, std::move(configuration), setup_.array,
                                                       *rows_->homes);
@@ -294,7 +304,11 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         if (rows_) close_disk(number);
         co_return Unit{};
     }
-    if (!served_) co_return Refusal{"no array is open"};
+    if (!served_) {
+        // What is only shown does no harm where there is nothing to show it.
+        if (is_event(what) || what == node_words::rebuild_status) co_return Unit{};
+        co_return Refusal{"no array is open"};
+    }
     Serving& serving = *serving_;
     const Geometry& geometry = rows_->geometry;
     if (what == "adopt") {
@@ -306,7 +320,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         served_->adopt(wanted);
         co_return Unit{};
     }
-    if (what == "event") {
+    if (is_event(what)) {
         const auto severity =
             fields.number("severity", static_cast<std::uint64_t>(Severity::error));
         std::string kind = fields.text("kind");
@@ -315,7 +329,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         served_->log().tell(static_cast<Severity>(severity), std::move(kind), std::move(text));
         co_return Unit{};
     }
-    if (what == "status") {
+    if (what == "status" || what == node_words::rebuild_status) {
         BRAID_CO_TRY(ToldStatus told, told_status_of(words, geometry));
         for (const NodeStatus& node : told.nodes) told_of_[node.id] = node;
         served_->set_told(std::move(told));
@@ -379,6 +393,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         BRAID_CO_CHECK(fields.check());
         BRAID_CO_TRY(const Configuration now, configuration_of(*about));
         BRAID_CO_CHECK(served_->check_same(now));
+        epoch_in_force_ = now.version.epoch;
         rows_->home.in_force(now);
         served_->in_force(now);
         co_return Unit{};

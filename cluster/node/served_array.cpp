@@ -4,7 +4,10 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <string>
 #include <utility>
+
+#include "cluster/node/node_commands.h"
 
 namespace braid::cluster {
 
@@ -101,7 +104,8 @@ ArrayStatus ServedArray::status() const {
 // ---- orders ------------------------------------------------------------------------------------
 
 Task<Checked<Unit>> ServedArray::order(Words words) {
-    words["ask"] = "order";
+    const bool is_rebuild = is_rebuild_order(words["order"].get_ref<const std::string&>());
+    words["ask"] = is_rebuild ? node_words::rebuild_ordered : "order";
     BRAID_CO_TRY(const Words answer, co_await node_.talk_.ask(node_.master(), words));
     co_return Unit{};
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "cluster/node/told_status.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "cluster/node/node_commands.h"
 #include "engine/base/limits.h"
 
 namespace braid::cluster {
@@ -97,7 +99,9 @@ Checked<NodeStatus> node_status_of(const Words& words) {
 }
 
 Words words_of(const ToldStatus& status) {
-    Words words = telling("status");
+    const bool is_rebuilding = std::ranges::any_of(
+        status.walks, [](const WalkStatus& walk) { return walk.kind == WalkKind::rebuilding; });
+    Words words = telling(is_rebuilding ? node_words::rebuild_status : "status");
     words["walks"] = Words::array();
     for (const WalkStatus& walk : status.walks) words["walks"].push_back(words_of(walk));
     words["waits"] = Words::array();

@@ -30,6 +30,7 @@ std::vector<std::byte> encode_hello(const Hello& hello) {
     raw.oldest = hello.oldest;
     raw.newest = hello.newest;
     raw.receiver = hello.receiver;
+    raw.kind = static_cast<std::uint16_t>(hello.kind);
     raw.knows = hello.knows;
     std::vector<std::byte> bytes(sizeof raw + hello.cluster.size());
     std::memcpy(bytes.data(), &raw, sizeof raw);
@@ -49,7 +50,14 @@ Checked<Hello> decode_hello(ByteView body) {
     hello.receiver = raw.receiver;
     hello.knows = raw.knows;
     hello.cluster = text_in(body.subspan(sizeof raw));
-    if (std::uint16_t{raw.reserved} != 0) return refused_hello("reserved bytes are not zero");
+    const std::uint16_t kind = raw.kind;
+    if (kind > static_cast<std::uint16_t>(ConnectionKind::heartbeat)) {
+        return refused_hello(fmt::format("connections of kind {} are not known", kind));
+    }
+    hello.kind = ConnectionKind{kind};
+    if (hello.kind == ConnectionKind::heartbeat && hello.knows != 0) {
+        return refused_hello("a heartbeat's, and it says what it knows of the session");
+    }
     if (hello.oldest > hello.newest) {
         return refused_hello(
             fmt::format("it speaks versions {} to {}", hello.oldest, hello.newest));

@@ -14,12 +14,18 @@
 
 namespace braid::cluster {
 
+/// What goes over the connection.
+enum class ConnectionKind : std::uint16_t {
+    session = 0,    // commands and answers
+    heartbeat = 1,  // HEARTBEAT, and nothing else
+};
+
 struct HelloBytes {
     Le16 oldest;    //  0  versions that the sender speaks: from this one
     Le16 newest;    //  2  to this one
     Le16 receiver;  //  4  whom it takes the other side for
-    Le16 reserved;  //  6  sent as zero, refused otherwise
-    Le64 knows;     //  8  the receiver's boot that it last spoke to; zero: none
+    Le16 kind;      //  6  ConnectionKind
+    Le64 knows;     //  8  the receiver's boot that it last spoke to; zero: none, or a heartbeat's
     // 16  the cluster's name, 1 to name_length_max bytes
 };
 static_assert(sizeof(HelloBytes) == 16 && is_packed_v<HelloBytes>);
@@ -28,14 +34,15 @@ struct Hello {
     std::uint16_t oldest{message_version};
     std::uint16_t newest{message_version};
     std::uint16_t receiver{0};
+    ConnectionKind kind{ConnectionKind::session};
     std::uint64_t knows{0};
     std::string cluster;
     bool operator==(const Hello&) const = default;
 };
 
 std::vector<std::byte> encode_hello(const Hello& hello);
-/// Refuses a size that cannot be, reserved bytes that are not zero, a name with other than printable
-/// ASCII characters, and versions that go backwards.
+/// Refuses a size that cannot be, a kind that is not known, a name with other than printable ASCII
+/// characters, and versions that go backwards.
 Checked<Hello> decode_hello(ByteView body);
 
 /// What the other side is to make of it, beside showing the reason.

@@ -98,6 +98,8 @@ std::string_view name_of(MessageType type) {
             return "REFUSED";
         case MessageType::received:
             return "RECEIVED";
+        case MessageType::heartbeat:
+            return "HEARTBEAT";
         case MessageType::disk_read:
             return "DISK_READ";
         case MessageType::disk_write:

@@ -42,6 +42,7 @@ enum class MessageType : std::uint16_t {
     hello = 16,
     refused = 17,
     received = 18,
+    heartbeat = 19,  // over a connection for nothing else
     // to a disk that another node has opened
     disk_read = 32,
     disk_write = 33,
@@ -55,7 +56,7 @@ bool is_known(MessageType type);
 /// Part of a session, and so numbered.
 constexpr bool is_numbered(MessageType type) {
     return type != MessageType::hello && type != MessageType::refused &&
-           type != MessageType::received;
+           type != MessageType::received && type != MessageType::heartbeat;
 }
 std::string_view name_of(MessageType type);
 

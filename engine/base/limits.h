@@ -154,8 +154,6 @@ inline constexpr std::uint32_t strangers_max = 32;
 inline constexpr std::size_t refusals_told_max = 64;  // that are not told again
 inline constexpr std::size_t boots_kept_max = 16;     // of a node, that were followed by another
 inline constexpr std::uint64_t hello_ms_max = 3000;   // until it is said
-inline constexpr std::uint64_t redial_ms_min = 100;   // doubled each time that nobody is there
-inline constexpr std::uint64_t redial_ms_max = 2000;
 
 // Members.
 inline constexpr std::uint32_t read_errors_max = 20;  // of a member, halved each hour; then the

@@ -160,7 +160,7 @@ void MemberOrders::fill_role(MemberIndex member, Spare spare) {
     roster_.fill_role(member, std::move(spare));
     writer_.change(change::RoleFilled{member, uuid});
     walks_.role_filled(member);
-    tell(Severity::info, "member_added",
+    tell(Severity::info, "rebuild_received",
          fmt::format("{} takes the role of member {}", record(member).path, raw(member)));
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The seam to time. Production reads CLOCK_MONOTONIC; the simulator moves its own.
+// The seam to time. Production reads CLOCK_MONOTONIC and CLOCK_BOOTTIME; the simulator
+// moves its own.
 #pragma once
 
 #include <coroutine>
@@ -17,6 +18,9 @@ class Clock {
     virtual ~Clock() = default;
     /// Since some fixed point; never goes back.
     virtual Nanos now() const = 0;
+    /// As now(), from a fixed point of its own, and it goes on while the machine sleeps: what leases
+    /// and heartbeats are measured by.
+    virtual Nanos stamp() const { return now(); }
     /// Seconds since 1970, for what people read and for md's time fields.
     virtual std::uint64_t wall_seconds() const = 0;
     virtual void arm(Timer& timer) = 0;

@@ -181,6 +181,7 @@ std::string UringLoop::features() const {
 }
 
 Nanos UringLoop::now() const { return time_of(CLOCK_MONOTONIC); }
+Nanos UringLoop::stamp() const { return time_of(CLOCK_BOOTTIME); }
 std::uint64_t UringLoop::wall_seconds() const {
     return time_of(CLOCK_REALTIME).value / 1'000'000'000;
 }

@@ -101,6 +101,7 @@ class UringLoop final : public Clock {
     void after_turns(const AfterTurn& after) { after_turn_.store(&after); }
 
     Nanos now() const override;
+    Nanos stamp() const override;
     std::uint64_t wall_seconds() const override;
     void arm(Timer& timer) override;
     void disarm(Timer& timer) override;

@@ -110,6 +110,30 @@ TEST(Picture, WhatNodesCostEachOther) {
     EXPECT_NE(text.find(expected), std::string::npos) << text;
 }
 
+TEST(Picture, TheWaysToOtherNodes) {
+    json status = sample_status();
+    status["nodes"] = {{{"id", 1u},
+                        {"channels",
+                         {{{"address", "10.0.0.1:10810"},
+                           {"up", true},
+                           {"round_trip_us", 214.7},
+                           {"heard_ms", 123u}},
+                          {{"address", "10.1.0.1:\x1b"},
+                           {"up", false},
+                           {"round_trip_us", nullptr},
+                           {"heard_ms", nullptr}}}}},
+                       {{"id", 3u}, {"this", true}, {"channels", json::array()}}};
+    const std::string expected =
+        "\n"
+        "node    link   round trip        heard  channel\n"
+        "1         up      0.21 ms    0.1 s ago  10.0.0.1:10810\n"
+        "1       down        never        never  10.1.0.1:?\n"
+        "\n"
+        "volumes";
+    const std::string text = draw_status(status, plain, 0);
+    EXPECT_NE(text.find(expected), std::string::npos) << text;
+}
+
 TEST(Picture, WhoHasAVolume) {
     json status = sample_status();
     json& volume = status["volumes"][0];

@@ -56,20 +56,12 @@ class BusNode final : public CommandTaker, public BusListener {
         std::unique_ptr<Net> net;
         std::function<void(Task<void>)> run;
     };
-    BusNode(World world, NodeBoot self, NetAddress address, std::vector<Bus::Peer> peers,
-            std::string cluster, std::optional<ClusterKey> key)
+    BusNode(World world, NodeBoot self, std::vector<NetAddress> addresses,
+            std::vector<Bus::Peer> peers, std::string cluster, std::optional<ClusterKey> key)
         : id_(self.node), world_(std::move(world)) {
-        bus_ = std::make_unique<Bus>(Bus::Setup{world_.ready,
-                                                world_.clock,
-                                                *world_.net,
-                                                self,
-                                                std::move(cluster),
-                                                {std::move(address)},
-                                                std::move(peers),
-                                                self.node + self.boot,
-                                                key,
-                                                *this,
-                                                *this});
+        bus_ = std::make_unique<Bus>(Bus::Setup{
+            world_.ready, world_.clock, *world_.net, self, std::move(cluster), std::move(addresses),
+            std::move(peers), self.node + self.boot, key, *this, *this});
     }
     /// Also in the middle of it all, after a test has failed.
     ~BusNode() override { bus_->abandon(); }

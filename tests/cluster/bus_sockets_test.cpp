@@ -60,7 +60,7 @@ TEST_P(BusSockets, CarryEverythingOverConnectionsThatEnd) {
         nodes.push_back(std::make_unique<BusNode>(
             BusNode::World{loop->ready(), *loop, std::make_unique<UringNet>(*loop),
                            [&](Task<void> task) { loop->run_until_done(std::move(task)); }},
-            NodeBoot{id, 100 + id}, places[id - 1],
+            NodeBoot{id, 100 + id}, std::vector<NetAddress>{places[id - 1]},
             std::vector<Bus::Peer>{{3 - id, {places[2 - id]}}}, "lab", key));
     }
     Event answer;

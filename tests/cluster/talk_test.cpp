@@ -145,7 +145,7 @@ TEST_F(TalkTest, WhatIsToldSlowlyKeepsTheRestWaitingAndWhatIsAskedDoesNot) {
 TEST_F(TalkTest, WhoIsGivenUpAnswersNothingAnyMore) {
     auto cut = one_.talk().ask(2, asking("late"));
     loop_.run_for(seconds(1));
-    one_.bus().session(2).give_up(GivenUp::gone);
+    one_.bus().give_up(2, GivenUp::gone);
     const Checked<Words> answer = loop_.run_until_done(std::move(cut));
     ASSERT_FALSE(answer);
     EXPECT_EQ(answer.error().code, RefusalCode::busy);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/wire/heartbeat.h"
 #include "cluster/wire/hello.h"
 #include "cluster/wire/message_header.h"
 #include "engine/base/crc32c.h"
@@ -113,7 +114,7 @@ TEST(MessageHeader, EveryTypeComesBack) {
             }
         }
     }
-    EXPECT_EQ(known, 18U);
+    EXPECT_EQ(known, 19U);
     for (const auto kept :
          {MessageType{5}, MessageType{6}, MessageType{7}, MessageType{8}, MessageType{10}}) {
         EXPECT_FALSE(is_known(kept));
@@ -197,7 +198,7 @@ TEST(Hello, GoldenBytes) {
               "0300"              //  0 oldest
               "0300"              //  2 newest
               "0300"              //  4 receiver
-              "0000"              //  6 reserved
+              "0000"              //  6 kind
               "8877665544332211"  //  8 knows
               "6c6162");          // 16 the cluster's name
     const auto back = decode_hello(bytes);
@@ -216,12 +217,73 @@ TEST(Hello, WhatIsWrongIsNamed) {
         return result ? std::string() : result.error().text;
     };
     EXPECT_NE(refused(0, 4).find("versions 4 to 3"), std::string::npos);
-    EXPECT_NE(refused(6, 1).find("reserved"), std::string::npos);
+    EXPECT_EQ(refused(6, 1), "") << "a heartbeat's";
+    EXPECT_NE(refused(6, 2).find("of kind 2 are not known"), std::string::npos);
+    EXPECT_NE(refused(7, 1).find("of kind 256 are not known"), std::string::npos);
+    hello.kind = ConnectionKind::heartbeat;
+    EXPECT_EQ(*decode_hello(encode_hello(hello)), hello);
+    hello.knows = 1;
+    EXPECT_FALSE(decode_hello(encode_hello(hello))) << "it has no session";
     EXPECT_NE(refused(16, 10).find("cannot be printed"), std::string::npos);
     for (std::size_t size = 0; size <= 16 + name_length_max + 1; ++size) {
         std::vector<std::byte> bytes = good;
         bytes.resize(size, std::byte{'x'});
         EXPECT_EQ(decode_hello(bytes).has_value(), size > 16 && size <= 16 + name_length_max);
+    }
+}
+
+Heartbeat sample_heartbeat() {
+    Heartbeat heartbeat;
+    heartbeat.stamp = 0x1122334455667788;
+    heartbeat.echo = 5;
+    heartbeat.held = 6;
+    heartbeat.hears = 0x80000006;
+    heartbeat.flags = heartbeat_flags::extends;
+    heartbeat.epoch = 8;
+    heartbeat.promise = 9;
+    return heartbeat;
+}
+
+TEST(Heartbeat, GoldenBytes) {
+    const std::vector<std::byte> bytes = encode_heartbeat(sample_heartbeat());
+    EXPECT_EQ(test::hex(ByteView(bytes)),
+              "8877665544332211"    //  0 stamp
+              "0500000000000000"    //  8 echo
+              "0600000000000000"    // 16 held
+              "06000080"            // 24 hears
+              "01000000"            // 28 flags
+              "0800000000000000"    // 32 epoch
+              "0900000000000000");  // 40 promise
+    const auto back = decode_heartbeat(bytes);
+    ASSERT_TRUE(back) << back.error().text;
+    EXPECT_EQ(*back, sample_heartbeat());
+}
+
+TEST(Heartbeat, WhatIsWrongIsNamed) {
+    const std::vector<std::byte> good = encode_heartbeat(sample_heartbeat());
+    const auto refused = [&](std::function<void(HeartbeatBytes&)> change) {
+        HeartbeatBytes raw;
+        std::memcpy(&raw, good.data(), sizeof raw);
+        change(raw);
+        std::vector<std::byte> bytes(sizeof raw);
+        std::memcpy(bytes.data(), &raw, sizeof raw);
+        const auto result = decode_heartbeat(bytes);
+        return result ? std::string() : result.error().text;
+    };
+    const auto names = [&](std::function<void(HeartbeatBytes&)> change, const char* what) {
+        const std::string why = refused(std::move(change));
+        EXPECT_NE(why.find(what), std::string::npos) << why;
+    };
+    names([](HeartbeatBytes& h) { h.stamp = 0; }, "HEARTBEAT is refused: it has no stamp");
+    names([](HeartbeatBytes& h) { h.echo = 0; }, "nothing was held");
+    names([](HeartbeatBytes& h) { h.hears = 1; }, "no node 0");
+    names([](HeartbeatBytes& h) { h.flags = 6; }, "flags 0x6 are not known");
+    names([](HeartbeatBytes& h) { h.epoch = epoch_max + 1; }, "an epoch beyond any");
+    names([](HeartbeatBytes& h) { h.promise = epoch_max + 1; }, "an epoch beyond any");
+    for (std::size_t size = 0; size != 60; ++size) {
+        std::vector<std::byte> bytes = good;
+        bytes.resize(size);
+        EXPECT_EQ(decode_heartbeat(bytes).has_value(), size == 48);
     }
 }
 

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Any bytes as a message between nodes, as they are and with the checksum made right: refused with
 // a reason, or decoded to a header that keeps every rule and that re-encodes to the same bytes. The
-// same for the bodies: commands to a home and to a disk, their answers, HELLO.
+// same for the bodies: commands to a home and to a disk, their answers, HELLO, HEARTBEAT.
 #include <algorithm>
 #include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "cluster/bus/link.h"
 #include "cluster/homes/disk_messages.h"
 #include "cluster/homes/home_messages.h"
+#include "cluster/wire/heartbeat.h"
 #include "cluster/wire/hello.h"
 #include "cluster/wire/message_header.h"
 #include "engine/base/crc32c.h"
@@ -105,6 +107,23 @@ void check_hello(const Message& message) {
     BRAID_REQUIRE(std::ranges::equal(encode_hello(*hello), message.body));
 }
 
+void check_heartbeat(const Message& message) {
+    const auto heartbeat = decode_heartbeat(message.body);
+    if (!heartbeat) {
+        BRAID_REQUIRE(!heartbeat.error().text.empty());
+        return;
+    }
+    BRAID_REQUIRE(std::ranges::equal(encode_heartbeat(*heartbeat), message.body));
+    // Whatever it says, a link takes it only if it fits what went out.
+    Link link;
+    link.begin(Nanos{1});
+    const Heartbeat sent = link.next(Nanos{heartbeat->held % 1000 + 1});
+    Heartbeat comes = *heartbeat;
+    const bool fits = comes.echo == 0 || comes.echo == sent.stamp;
+    BRAID_REQUIRE(link.heard(comes, Nanos{heartbeat->stamp % 100'000}).has_value() == fits);
+    if (link.round_trip()) BRAID_REQUIRE(link.round_trip()->value < 100'000);
+}
+
 void check_message(ByteView bytes, ByteView payload) {
     const auto sizes = message_sizes(bytes);
     const auto message = decode_message(bytes);
@@ -134,6 +153,7 @@ void check_message(ByteView bytes, ByteView payload) {
         check_disk_answer(*message, payload);
     }
     check_hello(*message);
+    check_heartbeat(*message);
 }
 
 }  // namespace
@@ -212,5 +232,18 @@ std::vector<std::string> fuzz_samples() {
         samples.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     }
     add_disk_samples(samples);
+    Heartbeat heartbeat;
+    heartbeat.stamp = 7;
+    heartbeat.echo = 3;
+    heartbeat.held = 2;
+    heartbeat.hears = 6;
+    MessageHeader header;
+    header.type = MessageType::heartbeat;
+    header.sender = 2;
+    header.boot = 1;
+    const std::vector<std::byte> body = encode_heartbeat(heartbeat);
+    Buffer bytes(message_header_size + body.size());
+    encode_message(header, body, {}, PayloadCheck::crc, bytes.span());
+    samples.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     return samples;
 }

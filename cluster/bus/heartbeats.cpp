@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "cluster/bus/heartbeats.h"
+
+#include <utility>
+
+#include "cluster/wire/heartbeat.h"
+#include "engine/base/limits.h"
+#include "parity/require.h"
+
+namespace braid::cluster {
+
+void Heartbeats::add(ChannelPlace place, std::string address) {
+    const auto [at, is_new] = channels_.try_emplace(place);
+    BRAID_REQUIRE(is_new);
+    at->second.address = std::move(address);
+}
+
+void Heartbeats::shut(ChannelPlace place) {
+    Channel& channel = channels_.at(place);
+    if (channel.stream != nullptr) break_off(channel);
+}
+
+void Heartbeats::shut(std::uint32_t node) {
+    for (const auto& [place, channel] : channels_) {
+        if (place.node == node) shut(place);
+    }
+}
+
+void Heartbeats::shut_all() {
+    for (const auto& [place, channel] : channels_) shut(place);
+}
+
+Task<void> Heartbeats::wait_shut(ChannelPlace place) {
+    Channel& channel = channels_.at(place);
+    if (channel.stream != nullptr) co_await channel.over.next();
+}
+
+void Heartbeats::begin(ChannelPlace place, std::unique_ptr<MessageStream> stream) {
+    Channel& channel = channels_.at(place);
+    BRAID_REQUIRE(channel.stream == nullptr && stream != nullptr);
+    channel.stream = std::move(stream);
+    channel.broken = false;
+    channel.link.begin(setup_.clock.stamp());
+}
+
+Task<bool> Heartbeats::run(ChannelPlace place, std::uint64_t boot,
+                           std::vector<QueuedMessage> first) {
+    Channel& channel = channels_.at(place);  // its address stays
+    TaskGroup beside(setup_.ready);
+    beside.spawn(send_all(&channel, std::move(first)));
+    const NodeBoot peer{place.node, boot};
+    const bool came = co_await receive_all(&channel, peer);
+    break_off(channel);
+    co_await beside.join();
+    channel.link.end();
+    channel.stream.reset();
+    channel.over.set();
+    co_return came;
+}
+
+void Heartbeats::break_off(Channel& channel) {
+    if (std::exchange(channel.broken, true)) return;
+    channel.stream->shut();
+    if (channel.pausing != nullptr) channel.pausing->cancel();
+}
+
+// ---- what goes out -----------------------------------------------------------------------------
+
+/// A connection by which nothing comes back is given up: over another one it may.
+Task<void> Heartbeats::send_all(Channel* channel, std::vector<QueuedMessage> first) {
+    for (QueuedMessage& message : first) co_await send(channel, std::move(message));
+    while (!channel->broken) {
+        if (channel->link.unanswered_for(setup_.clock.stamp()) > millis(silent_ms_max)) {
+            break_off(*channel);
+            break;
+        }
+        QueuedMessage message = next_of(*channel);
+        co_await send(channel, std::move(message));
+        if (channel->broken) break;
+        Timer timer(setup_.clock, Nanos{setup_.clock.now().value + interval.value});
+        channel->pausing = &timer;
+        co_await timer;
+        channel->pausing = nullptr;
+    }
+}
+
+Task<void> Heartbeats::send(Channel* channel, QueuedMessage message) {
+    if (channel->broken) co_return;
+    std::vector<const QueuedMessage*> messages{&message};
+    const Checked<Unit> sent = co_await channel->stream->send(std::move(messages), 0);
+    if (!sent) break_off(*channel);
+}
+
+QueuedMessage Heartbeats::next_of(Channel& channel) {
+    Heartbeat heartbeat = channel.link.next(setup_.clock.stamp());
+    heartbeat.hears = hears();
+    if (setup_.facts) {
+        const Facts facts = setup_.facts();
+        heartbeat.epoch = facts.epoch;
+        heartbeat.promise = facts.promise;
+    }
+    QueuedMessage message;
+    message.header.type = MessageType::heartbeat;
+    message.body = encode_heartbeat(heartbeat);
+    return message;
+}
+
+// ---- what comes --------------------------------------------------------------------------------
+
+Task<bool> Heartbeats::receive_all(Channel* channel, NodeBoot peer) {
+    for (bool came = false;; came = true) {
+        const Checked<Message> message = co_await channel->stream->next();
+        if (!message || !take(*channel, peer, *message)) co_return came;
+    }
+}
+
+Checked<Unit> Heartbeats::take(Channel& channel, NodeBoot peer, const Message& message) {
+    const MessageHeader& header = message.header;
+    if (header.sender != peer.node || header.boot != peer.boot ||
+        header.type != MessageType::heartbeat || message.payload_size != 0) {
+        return Refusal{"it is no heartbeat of that node", RefusalCode::invalid};
+    }
+    BRAID_TRY(const Heartbeat heartbeat, decode_heartbeat(message.body));
+    return channel.link.heard(heartbeat, setup_.clock.stamp());
+}
+
+// ---- what is shown -----------------------------------------------------------------------------
+
+std::vector<ChannelStatus> Heartbeats::status(std::uint32_t node) const {
+    const Nanos now = setup_.clock.stamp();
+    std::vector<ChannelStatus> all;
+    for (auto at = channels_.lower_bound({node, 0}); at != channels_.end(); ++at) {
+        if (at->first.node != node) break;
+        const Link& link = at->second.link;
+        ChannelStatus status;
+        status.address = at->second.address;
+        status.up = link.is_up(now);
+        status.round_trip = link.round_trip();
+        status.heard_since = link.heard_since(now);
+        status.sent = link.sent();
+        status.received = link.received();
+        all.push_back(std::move(status));
+    }
+    return all;
+}
+
+std::uint32_t Heartbeats::hears() const {
+    const Nanos now = setup_.clock.stamp();
+    std::uint32_t nodes = 0;
+    for (const auto& [place, channel] : channels_) {
+        if (channel.link.is_heard(now)) nodes |= std::uint32_t{1} << place.node;
+    }
+    return nodes;
+}
+
+}  // namespace braid::cluster

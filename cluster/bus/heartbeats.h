@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Heartbeats: to and from every other node on every channel, over connections of their own: what
+// they carry never waits behind data. A channel is an address of the node with the lower id; the
+// other one connects to it. Who connects, and what is said first, is the bus's (bus.h).
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cluster/bus/link.h"
+#include "cluster/bus/message_stream.h"
+#include "engine/io/clock.h"
+#include "engine/io/task.h"
+#include "engine/status.h"
+
+namespace braid::cluster {
+
+struct ChannelPlace {
+    std::uint32_t node{0};     // the other one
+    std::uint32_t channel{0};  // the number of the address
+    auto operator<=>(const ChannelPlace&) const = default;
+};
+
+class Heartbeats {
+  public:
+    static constexpr Nanos interval = millis(300);
+
+    /// What else a heartbeat says of its sender.
+    struct Facts {
+        std::uint64_t epoch{0};    // in force; 0: there is no array
+        std::uint64_t promise{0};  // the highest
+    };
+    struct Setup {
+        ReadyQueue& ready;
+        Clock& clock;
+        NodeBoot self;
+        std::function<Facts()> facts;
+    };
+
+    explicit Heartbeats(Setup setup) : setup_(std::move(setup)) {}
+    Heartbeats(const Heartbeats&) = delete;
+    Heartbeats& operator=(const Heartbeats&) = delete;
+
+    /// Before any connection.
+    void add(ChannelPlace place, std::string address);
+    const std::string& address(ChannelPlace place) const { return channels_.at(place).address; }
+
+    /// Breaks the channel's connection off, if there is one; all of a node's; all.
+    void shut(ChannelPlace place);
+    void shut(std::uint32_t node);
+    void shut_all();
+    /// A crash in the simulator; after all tasks have gone.
+    void abandon() { channels_.clear(); }
+    bool is_connected(ChannelPlace place) const { return channels_.at(place).stream != nullptr; }
+    /// Until the one that there is has ended; by then there may be another one.
+    Task<void> wait_shut(ChannelPlace place);
+    /// The channel, which is not connected, has this connection, from now on.
+    void begin(ChannelPlace place, std::unique_ptr<MessageStream> stream);
+    /// After begin(), until the connection is over.
+    /// @param boot   the other side's
+    /// @param first  goes out before anything else
+    /// @return  true: something came
+    Task<bool> run(ChannelPlace place, std::uint64_t boot, std::vector<QueuedMessage> first);
+
+    /// In the order of the addresses.
+    std::vector<ChannelStatus> status(std::uint32_t node) const;
+    /// Bit i: something has come of node i a moment ago.
+    std::uint32_t hears() const;
+
+  private:
+    struct Channel {
+        std::string address;
+        Link link;
+        std::unique_ptr<MessageStream> stream;
+        bool broken{false};
+        Timer* pausing{nullptr};
+        Event over;
+    };
+
+    void break_off(Channel& channel);
+    Task<void> send_all(Channel* channel, std::vector<QueuedMessage> first);
+    Task<void> send(Channel* channel, QueuedMessage message);
+    Task<bool> receive_all(Channel* channel, NodeBoot peer);
+    Checked<Unit> take(Channel& channel, NodeBoot peer, const Message& message);
+    QueuedMessage next_of(Channel& channel);
+
+    Setup setup_;
+    std::map<ChannelPlace, Channel> channels_;
+};
+
+}  // namespace braid::cluster
