@@ -241,6 +241,14 @@ TEST(MasterBarrier, DoesNotWaitForWhoIsOut) {
     EXPECT_EQ(master.step(), Step::announce);
 }
 
+TEST(MasterBarrier, AnAgeThatIsNotToldIsNone) {
+    MasterBarrier master = begin();
+    PrepareAnswer silent = answer(one);
+    silent.ages.clear();
+    master.prepared(silent, seconds(100));
+    EXPECT_EQ(master.opens_at(), millis(101'236));
+}
+
 TEST(MasterBarrier, FailsAndSaysWithoutWhom) {
     MasterBarrier master = begin();
     master.refused(id(one), 500);
@@ -251,11 +259,22 @@ TEST(MasterBarrier, FailsAndSaysWithoutWhom) {
     master = begin();
     PrepareAnswer behind = answer(one);
     PrepareAnswer ahead = answer(two);
-    ahead.newest = {9, {two, three}};
+    ahead.newest = {8, {two, three}};
+    behind.fence = 7;
+    behind.newest.epoch = 7;
     master.prepared(behind, seconds(1));
     master.prepared(ahead, seconds(1));
     EXPECT_EQ(master.step(), Step::failed) << "1 was excluded, and does not know";
     EXPECT_EQ(master.without(), NodeSet::of(id(one)));
+
+    for (int field = 0; field != 3; ++field) {  // what cannot be
+        master = begin();
+        PrepareAnswer wrong = answer(two);
+        (field == 0 ? wrong.newest.epoch : field == 1 ? wrong.verdict.epoch : wrong.fence) = 9;
+        master.prepared(wrong, seconds(1));
+        EXPECT_EQ(master.step(), Step::failed);
+        EXPECT_EQ(master.without(), NodeSet::of(id(two)));
+    }
 
     master = begin();
     master.prepared(answer(one), seconds(1));

@@ -348,7 +348,7 @@ class Model {
                 node.master->gone(id(*lost_by(world, n)));
                 return;
             case Step::wait_ends:
-                node.master->time_is(Nanos{0});
+                node.master->time_is(seconds(9));
                 return go_on(world, n);
         }
     }
@@ -628,7 +628,8 @@ class Model {
             case Message::prepared:
                 if (message.fence.epoch > node.proposes.epoch)
                     node.proposes = {message.fence.epoch, message.in_use};
-                if (is(Fault::returned_counts)) message.answer.newest = {1, master.proposal().kept};
+                if (is(Fault::returned_counts))
+                    message.answer.newest = {message.answer.fence, master.proposal().kept};
                 if (is(Fault::judged_again)) message.answer.verdict = {};
                 master.prepared(message.answer, Nanos{0});
                 break;

@@ -150,14 +150,6 @@ TEST(RecoveryModel, MoreByHand) {
     scenario.may_die = first | second | third | 8;
     scenario.gone_most = 2;
     expect_right(scenario);
-    scenario = raid5();
-    scenario.requests = {{0, 7}, {1, 7}};
-    scenario.may_die = first;
-    scenario.may_be_cut = second;
-    scenario.rivals = true;
-    scenario.heals = true;
-    scenario.gone_most = 2;
-    expect_right(scenario);
 }
 
 TEST(RecoveryModel, WrongProtocolsAreFound) {
