@@ -147,8 +147,13 @@ void MasterBarrier::prepared(const PrepareAnswer& answer, Nanos now) {
     const NodeId from{answer.from.node};
     if (step_ != Step::prepare || !setup_.prepare.kept.contains(answer.from)) return;
     if (!pending_.has(from)) return;
+    const bool is_past = answer.newest.epoch < epoch() && answer.verdict.epoch < epoch();
+    if (!is_past || answer.fence > answer.newest.epoch) return fail(NodeSet::of(from));
     answers_.push_back(answer);
-    for (const auto& [node, age] : answer.ages) wait_.told(node, age, now);
+    for (const NodeId node : setup_.excluded) {
+        const auto age = answer.ages.find(node);
+        wait_.told(node, age == answer.ages.end() ? Nanos{0} : age->second, now);
+    }
     if (!answers_now(from, Step::prepare)) return;
     const NodeSet out = expelled(answers_);
     if (!out.empty()) return fail(out);

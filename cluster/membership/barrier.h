@@ -154,6 +154,8 @@ class MasterBarrier {
 
     // An answer that does not belong to this step, or comes from nobody who is asked, or comes again,
     // changes nothing; but settled() may come before the last adopted().
+    /// One that cannot be (it knows of a fence that is not older) makes the proposal fail, without its
+    /// sender. An excluded node of which it tells no age was heard just now.
     /// @param now  when it came, on this node's clock
     void prepared(const PrepareAnswer& answer, Nanos now);
     /// It has promised a higher epoch; or, with its own promise below, it hears a master.

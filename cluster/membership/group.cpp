@@ -66,6 +66,7 @@ class Search {
             in_sync |= one.in_sync;
             if (one.witness) said = Witness::promised;
         }
+        in_sync = in_sync & MemberSet::first(view_.quorum.members);
         if (!view_.quorum.is_enough(in_sync, said)) return;
         const bool has_master = view_.master && group.has(*view_.master);
         const Order order{in_sync.size(), group.size(), has_master, group.bits()};

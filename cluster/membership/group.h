@@ -26,7 +26,7 @@ namespace braid::cluster {
 /// What a node says of itself.
 struct GroupNode {
     NodeSet hears;        // a link is up if both of its nodes say so
-    MemberSet in_sync;    // roles whose home it is, and whose member counts
+    MemberSet in_sync;    // roles whose home it is, and whose member counts; others are left out
     bool witness{false};  // it has the array's witness
 };
 

@@ -157,6 +157,15 @@ TEST(Group, ALinkThatOneSideDoesNotSeeIsNone) {
     EXPECT_EQ(choose_group(view)->nodes, NodeSet::of(id(1)) | NodeSet::of(id(3)));
 }
 
+TEST(Group, RolesThatThereAreNotDoNotCount) {
+    GroupView view = view_of(2, 1, {3, 1}, {1, 0, 0});
+    view.self = id(1);
+    view.nodes[id(2)].in_sync = MemberSet{~std::uint64_t{7}};
+    EXPECT_EQ(choose_group(view), std::nullopt);
+    view.nodes[id(2)].in_sync.add(MemberIndex{2});
+    EXPECT_EQ(choose_group(view)->nodes, NodeSet{6});
+}
+
 // 2 and 3 both reach the master, 1, and not each other: the higher one stays.
 TEST(Group, ACutBetweenTwoSlavesCostsOneItsPlace) {
     GroupView view = view_of(3, 3, {3, 1}, {1, 2, 3});

@@ -27,19 +27,17 @@ inline constexpr std::size_t requests_most = 3;
 /// A wrong protocol.
 enum class Fault : std::uint8_t {
     none,
-    applied_when_staged,      // a home does not wait for the decision
-    any_staged_happens,       // if one participant has it staged
-    absent_count,             // also the participants whose homes are gone must have it staged
-    takes_of_excluded,        // a home takes stages after it has prepared
-    decides_frozen,           // a writer takes answers after it has prepared
-    living_judged_by_books,   // what a living node has not decided happens
-    judged_again,             // each barrier judges anew
-    verdict_with_adopt,       // others hear the verdict when they adopt, not before
-    adopts_one_by_one,        // a node serves as soon as it knows, whatever the others know
-    returned_counts,          // who was excluded and does not know answers as if it were there
-    no_wait,                  // for the lease of who is excluded
-    stores_for_anybody,       // whatever it has promised since
-    forgets_at_adopt,         // the verdict, before all have settled
+    applied_when_staged,     // a home does not wait for the decision
+    any_staged_happens,      // if one participant has it staged
+    absent_count,            // also the participants whose homes are gone must have it staged
+    takes_of_excluded,       // a home takes stages after it has prepared
+    decides_frozen,          // a writer takes answers after it has prepared
+    living_judged_by_books,  // what a living node has not decided happens
+    judged_again,            // each barrier judges anew
+    verdict_with_adopt,      // others hear the verdict when they adopt, not before
+    adopts_one_by_one,       // a node serves as soon as it knows, whatever the others know
+    returned_counts,         // who was excluded and does not know answers as if it were there
+    no_wait,                 // for the lease of who is excluded
 };
 
 struct Request {
@@ -54,10 +52,10 @@ struct Scenario {
     std::vector<Request> requests;  // those of a writer one after the other
     std::uint32_t may_die{0};       // sets of nodes
     std::uint32_t may_be_cut{0};
-    std::uint32_t gone_most{1};   // deaths and cuts
-    bool heals{false};            // who is cut is heard again, in the same life
-    bool restarts{false};         // who has died begins a new life
-    bool rivals{false};           // anybody proposes, not only the highest
+    std::uint32_t gone_most{1};  // deaths and cuts
+    bool heals{false};           // who is cut is heard again, in the same life
+    bool restarts{false};        // who has died begins a new life
+    bool rivals{false};          // anybody proposes, not only the highest
     std::uint32_t proposals{2};
     Fault fault{Fault::none};
 };
@@ -239,7 +237,8 @@ class Model {
         for (std::size_t other = 0; other != scenario_.nodes; ++other) {
             const Node& node = world.nodes[other];
             const bool kept = world.nodes[n].master->proposal().kept.contains(boot(world, other));
-            if (!kept && serves(node)) return false;
+            // Also if it is frozen: it may be about to adopt an older fence.
+            if (!kept && node.alive && !node.lease_over) return false;
         }
         return true;
     }
@@ -261,10 +260,10 @@ class Model {
         if (world.proposals == scenario_.proposals) return false;
         if (node.master) {
             const auto step = node.master->step();
-            const bool ended = step == MasterBarrier::Step::failed ||
-                               (node.master->is_in_force() && !node.master->without().empty()) ||
-                               (step == MasterBarrier::Step::over &&
-                                node.master->proposal().kept != there(world));
+            const bool ended =
+                step == MasterBarrier::Step::failed ||
+                (node.master->is_in_force() && !node.master->without().empty()) ||
+                (step == MasterBarrier::Step::over && node.master->proposal().kept != there(world));
             if (!ended && !scenario_.rivals) return false;
         } else if (node.barrier.phase() == NodeBarrier::Phase::serving &&
                    node.barrier.newest().nodes == there(world)) {
@@ -340,7 +339,7 @@ class Model {
                 return;
             case Step::heal:
                 node.cut = false;
-                return;
+                return extend(world, n);
             case Step::restart:
                 return new_life(world, n);
             case Step::propose:
@@ -349,9 +348,24 @@ class Model {
                 node.master->gone(id(*lost_by(world, n)));
                 return;
             case Step::wait_ends:
-                node.master->time_is(Nanos{0});
+                node.master->time_is(seconds(9));
                 return go_on(world, n);
         }
+    }
+
+    /// Its lease, if those that it reaches have promised nothing newer, and are enough.
+    void extend(World& world, std::size_t n) const {
+        Node& node = world.nodes[n];
+        if (node.cut) return;
+        std::uint64_t roles = roles_of(n);
+        for (std::size_t other = 0; other != scenario_.nodes; ++other) {
+            const Node& one = world.nodes[other];
+            if (one.alive && !one.cut && one.barrier.promise() == node.barrier.fence())
+                roles |= roles_of(other);
+        }
+        const auto size = static_cast<std::uint32_t>(scenario_.homes.size());
+        const auto count = static_cast<std::uint32_t>(std::popcount(roles));
+        if (count >= size - scenario_.parities) node.lease_over = false;
     }
 
     /// Memory is gone; disks, promise and what they say of the newest fence are not.
@@ -483,11 +497,12 @@ class Model {
             case Message::prepare:
                 return prepare(world, n, from, message);
             case Message::store:
-                if (!node.barrier.store(message.epoch) && !is(Fault::stores_for_anybody)) return;
+                if (!node.barrier.store(message.epoch)) return;
                 node.config = {message.epoch, message.in_use};
                 return answer(world, n, from, message, Message::stored);
             case Message::announce:
-                if (!is(Fault::verdict_with_adopt) && !node.barrier.announce(message.verdict)) return;
+                if (!is(Fault::verdict_with_adopt) && !node.barrier.announce(message.verdict))
+                    return;
                 answer(world, n, from, message, Message::announced);
                 if (is(Fault::adopts_one_by_one)) adopt(world, n, message);
                 return;
@@ -549,7 +564,7 @@ class Model {
     bool adopt(World& world, std::size_t n, const Message& message) {
         Node& node = world.nodes[n];
         if (!node.barrier.adopt(message.epoch)) return false;
-        node.lease_over = false;
+        extend(world, n);
         const Verdict& verdict = message.verdict;
         for (const auto& [write, request] : world.attempts) {
             if (verdict.fate(write) == Verdict::Fate::open) continue;
@@ -568,7 +583,6 @@ class Model {
             apply(world, n, effects);
         }
         node.writer.request = requests_most;  // begun again, under a new number
-        if (is(Fault::forgets_at_adopt)) forget(world, n, message.epoch);
         return true;
     }
     void forget(World& world, std::size_t n, std::uint64_t epoch) const {
@@ -591,8 +605,8 @@ class Model {
         NodeSet excluded;
         for (std::size_t other = 0; other != scenario_.nodes; ++other)
             if (!world.nodes[other].alive || world.nodes[other].cut) excluded.add(id(other));
-        node.master.emplace(
-            MasterBarrier::Setup{.prepare = proposal, .excluded = excluded, .lease = lease_default});
+        node.master.emplace(MasterBarrier::Setup{
+            .prepare = proposal, .excluded = excluded, .lease = lease_default});
         node.proposes = {};
         Message message;
         message.kind = Message::prepare;
@@ -614,7 +628,8 @@ class Model {
             case Message::prepared:
                 if (message.fence.epoch > node.proposes.epoch)
                     node.proposes = {message.fence.epoch, message.in_use};
-                if (is(Fault::returned_counts)) message.answer.newest = {};
+                if (is(Fault::returned_counts))
+                    message.answer.newest = {message.answer.fence, master.proposal().kept};
                 if (is(Fault::judged_again)) message.answer.verdict = {};
                 master.prepared(message.answer, Nanos{0});
                 break;
@@ -653,7 +668,8 @@ class Model {
         message.epoch = master.epoch();
         switch (master.step()) {
             case MasterBarrier::Step::judge: {
-                for (const PrepareAnswer& answer : master.answers()) message.in_use |= use_of(answer);
+                for (const PrepareAnswer& answer : master.answers())
+                    message.in_use |= use_of(answer);
                 node.proposes.in_use &= message.in_use;
                 node.proposes.epoch = master.epoch();
                 const auto size = static_cast<std::uint32_t>(scenario_.homes.size());
@@ -691,8 +707,7 @@ class Model {
                     if (is(Fault::any_staged_happens)) known.decided = true;
             }
         }
-        Verdict verdict =
-            judge(node.master->epoch(), answers, MemberSet{node.proposes.in_use});
+        Verdict verdict = judge(node.master->epoch(), answers, MemberSet{node.proposes.in_use});
         if (is(Fault::absent_count)) {
             for (const PrepareAnswer& answer : answers) {
                 for (const auto& [writer, book] : answer.books) {
