@@ -33,16 +33,13 @@ std::string text_of(ByteView body) {
     return {reinterpret_cast<const char*>(body.data()), body.size()};
 }
 
-constexpr int depth_max = 16;
-constexpr std::size_t texts_waiting_max = 4096;  // of one node
-
 /// An object, or nothing: what is nested deeper than anything is would take the stack.
 std::optional<Words> object_of(const std::string& text) {
     bool is_deep = false;
     Words words = Words::parse(
         text,
         [&](int depth, Words::parse_event_t, Words&) {
-            is_deep = is_deep || depth > depth_max;
+            is_deep = is_deep || depth > text_depth_max;
             return !is_deep;
         },
         false);

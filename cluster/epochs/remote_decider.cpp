@@ -11,8 +11,6 @@
 namespace braid::cluster {
 namespace {
 
-constexpr std::size_t ranges_told_max = 256;  // in one message
-
 Words words_of(const std::vector<BadRange>& rows) {
     Words list = Words::array();
     for (const BadRange& range : rows) {

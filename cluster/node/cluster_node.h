@@ -63,8 +63,7 @@ class ClusterNode final : private BusListener,
     };
     /// How long another node may be away before it counts as gone.
     static constexpr Nanos patience = seconds(10);
-    static constexpr std::size_t marks_told_max = 1000;  // in one message
-    static constexpr Nanos status_pause = seconds(1);    // others are told of walks so often
+    static constexpr Nanos status_pause = seconds(1);  // others are told of walks so often
 
     explicit ClusterNode(Setup setup);
     ClusterNode(const ClusterNode&) = delete;

@@ -11,7 +11,6 @@
 namespace braid::cluster {
 namespace {
 
-constexpr std::size_t listed_max = 256;  // waits: each is of a role, a spare or a kind
 constexpr std::uint64_t throttle_max = 1000;
 
 Words words_of(const WalkStatus& walk) {
@@ -115,8 +114,8 @@ Words words_of(const ToldStatus& status) {
 Checked<ToldStatus> told_status_of(const Words& words, const Geometry& geometry) {
     WordFields fields(words);
     ToldStatus status;
-    const std::vector<Words> walks = fields.list("walks", listed_max);
-    const std::vector<Words> waits = fields.list("waits", listed_max);
+    const std::vector<Words> walks = fields.list("walks", waits_told_max);
+    const std::vector<Words> waits = fields.list("waits", waits_told_max);
     const std::vector<Words> nodes = fields.list("nodes", nodes_max);
     const Words* scrub = words.contains("last_scrub") ? fields.object("last_scrub") : nullptr;
     BRAID_CHECK(fields.check());

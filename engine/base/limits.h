@@ -138,7 +138,13 @@ inline constexpr std::uint64_t remote_disk_write_bytes_max = 512u << 10;
 static_assert(remote_disk_write_bytes_max <= message_payload_size_max);
 static_assert((members_max + spares_max) * remote_disk_write_bytes_max <= home_read_bytes_max);
 inline constexpr std::size_t message_ends_max = 512;  // of writes and claims, in one message
-inline constexpr std::uint32_t os_error_max = 4095;   // Linux's errno, as the kernel bounds it
+// What nodes tell each other as text (cluster/bus/talk.h), in one message each.
+inline constexpr int text_depth_max = 16;
+inline constexpr std::size_t texts_waiting_max = 4096;  // of one node, not done yet
+inline constexpr std::size_t marks_told_max = 1000;
+inline constexpr std::size_t ranges_told_max = 256;  // of rows that cannot be known
+inline constexpr std::size_t waits_told_max = 256;   // each is of a role, a spare or a kind
+inline constexpr std::uint32_t os_error_max = 4095;  // Linux's errno, as the kernel bounds it
 // A session: what goes out in one piece, and how much may come before it is said that it came.
 inline constexpr std::uint32_t messages_per_send = 64;
 inline constexpr std::uint32_t unanswered_messages_max = 64;
