@@ -49,7 +49,7 @@ bool NodeBarrier::store(std::uint64_t epoch) {
     return true;
 }
 
-bool NodeBarrier::announce(const Verdict& verdict) {
+bool NodeBarrier::announce(const WriteVerdict& verdict) {
     if (!is_at(verdict.epoch, Progress::stored)) return false;
     progress_ = Progress::announced;
     newest_ = {verdict.epoch, kept_};
@@ -165,7 +165,7 @@ void MasterBarrier::refused(NodeId from, std::uint64_t promise) {
     if (step_ == Step::prepare && pending_.has(from)) fail({});
 }
 
-void MasterBarrier::judged(Verdict verdict) {
+void MasterBarrier::judged(WriteVerdict verdict) {
     BRAID_REQUIRE(step_ == Step::judge);
     BRAID_REQUIRE(verdict.epoch == epoch());
     verdict_ = std::move(verdict);

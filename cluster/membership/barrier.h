@@ -76,7 +76,7 @@ class NodeBarrier {
     bool store(std::uint64_t epoch);
     /// The fence is in force; nothing changes yet but what it knows. False: as store(), or it has
     /// not stored.
-    bool announce(const Verdict& verdict);
+    bool announce(const WriteVerdict& verdict);
     /// It serves under the new fence. False: it was not announced here, or its promise is another.
     bool adopt(std::uint64_t epoch);
     /// All nodes of this fence have settled: what is known of those that are gone may be forgotten.
@@ -97,7 +97,7 @@ class NodeBarrier {
     std::uint64_t fence() const { return fence_; }
     std::uint64_t promise() const { return promise_; }
     const KnownFence& newest() const { return newest_; }
-    const Verdict& verdict() const { return verdict_; }
+    const WriteVerdict& verdict() const { return verdict_; }
     /// Clients are answered, writes are decided; if its lease holds, too.
     bool serves() const { return phase_ == Phase::serving; }
     /// A command, or an answer, of this node under this fence.
@@ -117,7 +117,7 @@ class NodeBarrier {
     std::uint64_t fence_{0};
     KnownFence newest_;
     std::set<NodeBoot> met_;  // under a fence in this life, and not forgotten
-    Verdict verdict_;
+    WriteVerdict verdict_;
     // Of the proposal that it is frozen for.
     Progress progress_{Progress::freezing};
     std::set<NodeBoot> kept_;
@@ -162,8 +162,8 @@ class MasterBarrier {
     void refused(NodeId from, std::uint64_t promise);
     /// In step `judge`.
     const std::vector<PrepareAnswer>& answers() const { return answers_; }
-    void judged(Verdict verdict);
-    const Verdict& verdict() const { return verdict_; }
+    void judged(WriteVerdict verdict);
+    const WriteVerdict& verdict() const { return verdict_; }
     void stored(NodeId from);
     void store_failed(NodeId from);
     /// It answered KILL, or left in order.
@@ -196,7 +196,7 @@ class MasterBarrier {
     bool in_force_{false};
     FenceWait wait_;
     std::vector<PrepareAnswer> answers_;
-    Verdict verdict_;
+    WriteVerdict verdict_;
     NodeSet without_;
     std::uint64_t highest_promise_;
 };

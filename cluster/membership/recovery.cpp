@@ -42,7 +42,7 @@ Writes gather(const std::vector<PrepareAnswer>& answers, NodeBoot writer) {
 
 }  // namespace
 
-Verdict::Fate Verdict::fate(CommandId write) const {
+WriteVerdict::Fate WriteVerdict::fate(CommandId write) const {
     const auto at = writers.find(write.from);
     if (at == writers.end()) return Fate::open;
     if (at->second.happen.contains(write.sequence)) return Fate::happens;
@@ -76,10 +76,10 @@ bool books_are_enough(const std::vector<PrepareAnswer>& answers, MemberSet in_sy
     return quorum.is_enough(kept, said);
 }
 
-Verdict judge(std::uint64_t epoch, const std::vector<PrepareAnswer>& answers, MemberSet in_use,
-              Judging judging) {
+WriteVerdict judge(std::uint64_t epoch, const std::vector<PrepareAnswer>& answers, MemberSet in_use,
+                   Judging judging) {
     BRAID_REQUIRE(expelled(answers).empty());
-    Verdict verdict;
+    WriteVerdict verdict;
     for (const PrepareAnswer& answer : answers) {
         if (answer.verdict.epoch > verdict.epoch) verdict = answer.verdict;
     }

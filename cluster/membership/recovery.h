@@ -40,10 +40,10 @@ struct Judged {
 };
 
 /// Of all writers of a fence, and of those that were gone before it and are not settled.
-struct Verdict {
+struct WriteVerdict {
     std::uint64_t epoch{0};  // of the fence that begins with it; 0: there is none
     std::map<NodeBoot, Judged> writers;
-    bool operator==(const Verdict&) const = default;
+    bool operator==(const WriteVerdict&) const = default;
 
     enum class Fate : std::uint8_t { happens, dropped, open };
     /// open: it is not judged.
@@ -68,7 +68,7 @@ struct PrepareAnswer {
     /// What its book has of each writer that it has served with and that is not kept: also where
     /// there is nothing.
     std::map<NodeBoot, std::vector<RowBook::Known>> books;
-    Verdict verdict;               // the newest that it was told, until all have settled
+    WriteVerdict verdict;          // the newest that it was told, until all have settled
     std::map<NodeId, Nanos> ages;  // EchoLog::age() of each that is excluded
 };
 
@@ -93,7 +93,7 @@ enum class Judging : bool {
 /// @param epoch    of the fence that is to begin
 /// @param answers  of its nodes, each once; nobody is expelled
 /// @param in_use   roles that the newest configuration has in use, without those that are stale
-Verdict judge(std::uint64_t epoch, const std::vector<PrepareAnswer>& answers, MemberSet in_use,
-              Judging judging = Judging::normal);
+WriteVerdict judge(std::uint64_t epoch, const std::vector<PrepareAnswer>& answers, MemberSet in_use,
+                   Judging judging = Judging::normal);
 
 }  // namespace braid::cluster

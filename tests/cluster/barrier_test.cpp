@@ -57,7 +57,7 @@ TEST(NodeBarrier, GoesFromFenceToFence) {
     EXPECT_TRUE(node.promised(9));
     EXPECT_TRUE(node.store(9));
     EXPECT_EQ(node.newest().epoch, 8U);
-    const Verdict verdict{9, {{three, {Judged::all, {5}}}}};
+    const WriteVerdict verdict{9, {{three, {Judged::all, {5}}}}};
     EXPECT_TRUE(node.announce(verdict));
     EXPECT_EQ(node.newest().epoch, 9U);
     EXPECT_FALSE(node.serves());
@@ -70,7 +70,7 @@ TEST(NodeBarrier, GoesFromFenceToFence) {
     EXPECT_EQ(node.gone(), std::set<NodeBoot>{three});
     node.all_settled(9);
     EXPECT_TRUE(node.gone().empty());
-    EXPECT_EQ(node.verdict(), Verdict{});
+    EXPECT_EQ(node.verdict(), WriteVerdict{});
 }
 
 TEST(NodeBarrier, RefusesAPrepare) {
@@ -352,16 +352,16 @@ TEST(Verdict, IsWhatTheSentenceSays) {
             answers.back().fence = 0;
             answers.back().members = MemberSet{4};
         }
-        const Verdict verdict = judge(9, answers, MemberSet{in_use ? 7U : 5U});
+        const WriteVerdict verdict = judge(9, answers, MemberSet{in_use ? 7U : 5U});
         const bool known = staged[0] || staged[1];
         const bool knows_decided = (staged[0] && decided[0]) || (staged[1] && decided[1]);
         const bool all_there = staged[0] && (staged[1] || !in_use);
-        EXPECT_EQ(verdict.fate({three, 5}) == Verdict::Fate::happens,
+        EXPECT_EQ(verdict.fate({three, 5}) == WriteVerdict::Fate::happens,
                   known && (knows_decided || all_there))
             << bits;
-        EXPECT_EQ(verdict.fate({three, 6}), Verdict::Fate::dropped);
-        const Verdict after_restart = judge(9, answers, MemberSet{7}, Judging::restart);
-        EXPECT_EQ(after_restart.fate({three, 5}) == Verdict::Fate::happens, knows_decided);
+        EXPECT_EQ(verdict.fate({three, 6}), WriteVerdict::Fate::dropped);
+        const WriteVerdict after_restart = judge(9, answers, MemberSet{7}, Judging::restart);
+        EXPECT_EQ(after_restart.fate({three, 5}) == WriteVerdict::Fate::happens, knows_decided);
     }
 }
 
@@ -369,12 +369,12 @@ TEST(Verdict, ALivingNodeDecidesAlone) {
     std::vector<PrepareAnswer> answers{answer(one), answer(two)};
     answers[0].sequence = 7;
     answers[0].decided = {4, 6};
-    const Verdict verdict = judge(9, answers, MemberSet{7});
-    EXPECT_EQ(verdict.fate({one, 4}), Verdict::Fate::happens);
-    EXPECT_EQ(verdict.fate({one, 5}), Verdict::Fate::dropped);
-    EXPECT_EQ(verdict.fate({one, 7}), Verdict::Fate::dropped);
-    EXPECT_EQ(verdict.fate({one, 8}), Verdict::Fate::open) << "made later";
-    EXPECT_EQ(verdict.fate({three, 1}), Verdict::Fate::open) << "of whom nobody knows";
+    const WriteVerdict verdict = judge(9, answers, MemberSet{7});
+    EXPECT_EQ(verdict.fate({one, 4}), WriteVerdict::Fate::happens);
+    EXPECT_EQ(verdict.fate({one, 5}), WriteVerdict::Fate::dropped);
+    EXPECT_EQ(verdict.fate({one, 7}), WriteVerdict::Fate::dropped);
+    EXPECT_EQ(verdict.fate({one, 8}), WriteVerdict::Fate::open) << "made later";
+    EXPECT_EQ(verdict.fate({three, 1}), WriteVerdict::Fate::open) << "of whom nobody knows";
 }
 
 // 1 adopted 9, in which a write of 3 was dropped, served, and is gone; 2 has only heard of it.
@@ -384,12 +384,12 @@ TEST(Verdict, IsPassedOnce) {
     answers[0].newest = {9, {one, two}};
     answers[0].books[three] = {{{three, 5}, 2, 3, false}};
     answers[0].books[one] = {{{one, 4}, 2, 3, false}, {{one, 8}, 2, 3, false}};
-    EXPECT_EQ(judge(10, answers, MemberSet{6}).fate({three, 5}), Verdict::Fate::happens);
+    EXPECT_EQ(judge(10, answers, MemberSet{6}).fate({three, 5}), WriteVerdict::Fate::happens);
     answers[0].verdict = {9, {{three, {Judged::all, {}}}, {one, {7, {}}}}};
-    const Verdict verdict = judge(10, answers, MemberSet{6});
-    EXPECT_EQ(verdict.fate({three, 5}), Verdict::Fate::dropped);
-    EXPECT_EQ(verdict.fate({one, 4}), Verdict::Fate::dropped);
-    EXPECT_EQ(verdict.fate({one, 8}), Verdict::Fate::happens) << "begun since";
+    const WriteVerdict verdict = judge(10, answers, MemberSet{6});
+    EXPECT_EQ(verdict.fate({three, 5}), WriteVerdict::Fate::dropped);
+    EXPECT_EQ(verdict.fate({one, 4}), WriteVerdict::Fate::dropped);
+    EXPECT_EQ(verdict.fate({one, 8}), WriteVerdict::Fate::happens) << "begun since";
     EXPECT_EQ(verdict.writers.at(one).upto, Judged::all);
 }
 

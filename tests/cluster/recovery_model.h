@@ -91,7 +91,7 @@ struct Message {
     std::uint64_t in_use{0};
     Prepare proposal{};
     PrepareAnswer answer{};
-    Verdict verdict{};
+    WriteVerdict verdict{};
     KnownFence fence{};
 };
 
@@ -565,10 +565,10 @@ class Model {
         Node& node = world.nodes[n];
         if (!node.barrier.adopt(message.epoch)) return false;
         extend(world, n);
-        const Verdict& verdict = message.verdict;
+        const WriteVerdict& verdict = message.verdict;
         for (const auto& [write, request] : world.attempts) {
-            if (verdict.fate(write) == Verdict::Fate::open) continue;
-            const bool happens = verdict.fate(write) == Verdict::Fate::happens;
+            if (verdict.fate(write) == WriteVerdict::Fate::open) continue;
+            const bool happens = verdict.fate(write) == WriteVerdict::Fate::happens;
             const Fate fate = happens ? Fate::happens : Fate::dropped;
             Fate& known = world.fates.emplace(write, fate).first->second;
             if (known != fate) fail("a write is judged twice, and not alike");
@@ -699,7 +699,7 @@ class Model {
     static std::uint64_t use_of(const PrepareAnswer& answer) {
         return answer.fence == 0 ? 0 : answer.members.bits();
     }
-    Verdict judge_all(const Node& node) const {
+    WriteVerdict judge_all(const Node& node) const {
         std::vector<PrepareAnswer> answers = node.master->answers();
         for (PrepareAnswer& answer : answers) {
             for (auto& [writer, book] : answer.books) {
@@ -707,7 +707,8 @@ class Model {
                     if (is(Fault::any_staged_happens)) known.decided = true;
             }
         }
-        Verdict verdict = judge(node.master->epoch(), answers, MemberSet{node.proposes.in_use});
+        WriteVerdict verdict =
+            judge(node.master->epoch(), answers, MemberSet{node.proposes.in_use});
         if (is(Fault::absent_count)) {
             for (const PrepareAnswer& answer : answers) {
                 for (const auto& [writer, book] : answer.books) {
@@ -811,7 +812,7 @@ class Model {
         all.insert(all.end(), {fence.epoch, fence.nodes.size()});
         for (const NodeBoot node : fence.nodes) add(all, node);
     }
-    static void add(Numbers& all, const Verdict& verdict) {
+    static void add(Numbers& all, const WriteVerdict& verdict) {
         all.insert(all.end(), {verdict.epoch, verdict.writers.size()});
         for (const auto& [writer, judged] : verdict.writers) {
             add(all, writer);
