@@ -21,7 +21,7 @@ void Links::sent(Nanos stamp) {
 }
 
 /// An echo of an earlier life of this node is nothing wrong: it is of no use.
-bool Links::makes_sense(std::uint32_t channel, const Heartbeat& heartbeat) const {
+bool Links::makes_sense(std::uint32_t channel, const NodeHeartbeat& heartbeat) const {
     if (channel >= channels_ || heartbeat.from.node >= nodes_max) return false;
     if (!others_.has(NodeId{heartbeat.from.node}) || heartbeat.from.boot == 0) return false;
     if (heartbeat.epoch > epoch_max || heartbeat.promise > epoch_max) return false;
@@ -29,7 +29,7 @@ bool Links::makes_sense(std::uint32_t channel, const Heartbeat& heartbeat) const
     return sent_ && heartbeat.echo->stamp.at <= *sent_;
 }
 
-Links::Heard Links::heard(std::uint32_t channel, const Heartbeat& heartbeat, Nanos now) {
+Links::Heard Links::heard(std::uint32_t channel, const NodeHeartbeat& heartbeat, Nanos now) {
     if (!makes_sense(channel, heartbeat)) return Heard::refused;
     const NodeId node{heartbeat.from.node};
     const auto known = peers_.find(node);

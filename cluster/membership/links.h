@@ -24,8 +24,8 @@
 
 namespace braid::cluster {
 
-/// What a node sends to another one, every heartbeat interval, over every channel.
-struct Heartbeat {
+/// A heartbeat (cluster/wire/heartbeat.h), with whose it is.
+struct NodeHeartbeat {
     NodeBoot from;
     Nanos stamp;               // of the sender's clock
     std::optional<Echo> echo;  // the receiver's newest stamp that has come over this channel
@@ -51,7 +51,7 @@ class Links {
         refused,   // it makes no sense
     };
     /// @param now  when it came
-    Heard heard(std::uint32_t channel, const Heartbeat& heartbeat, Nanos now);
+    Heard heard(std::uint32_t channel, const NodeHeartbeat& heartbeat, Nanos now);
 
     /// What the next heartbeat to a node over a channel sends back.
     struct Received {
@@ -64,7 +64,7 @@ class Links {
     bool is_up(NodeId node, std::uint32_t channel, Nanos now) const;
     /// Over some channel.
     bool is_up(NodeId node, Nanos now) const;
-    /// For Heartbeat::hears.
+    /// For NodeHeartbeat::hears.
     NodeSet up(Nanos now) const;
 
     /// What a node said of itself in its newest heartbeat. It means something while its link is up.
@@ -91,7 +91,7 @@ class Links {
         Said said;
         std::vector<Channel> channels;
     };
-    bool makes_sense(std::uint32_t channel, const Heartbeat& heartbeat) const;
+    bool makes_sense(std::uint32_t channel, const NodeHeartbeat& heartbeat) const;
 
     NodeBoot self_;
     NodeSet others_;

@@ -24,9 +24,9 @@ Links links_of_one() {
     return links;
 }
 
-Heartbeat beat(std::uint64_t stamp_ms, std::optional<std::uint64_t> echo_ms = std::nullopt,
-               std::uint64_t boot = 4) {
-    Heartbeat heartbeat;
+NodeHeartbeat beat(std::uint64_t stamp_ms, std::optional<std::uint64_t> echo_ms = std::nullopt,
+                   std::uint64_t boot = 4) {
+    NodeHeartbeat heartbeat;
     heartbeat.from = {2, boot};
     heartbeat.stamp = millis(stamp_ms);
     if (echo_ms) heartbeat.echo = Echo{{7, millis(*echo_ms)}, false};
@@ -58,7 +58,7 @@ TEST(Links, WhatLayInABufferIsNotFresh) {
 
 TEST(Links, BothWaysIfTheOtherSaysSo) {
     Links links = links_of_one();
-    Heartbeat heartbeat = beat(100, 5000);
+    NodeHeartbeat heartbeat = beat(100, 5000);
     EXPECT_EQ(links.heard(0, heartbeat, seconds(5)), Heard::taken);
     EXPECT_FALSE(links.is_up_both_ways(two, seconds(5)));
     heartbeat.stamp = millis(400);
@@ -71,7 +71,7 @@ TEST(Links, BothWaysIfTheOtherSaysSo) {
 
 TEST(Links, TheNewestHeartbeatCountsWhateverItsChannel) {
     Links links = links_of_one();
-    Heartbeat heartbeat = beat(400);
+    NodeHeartbeat heartbeat = beat(400);
     heartbeat.epoch = 9;
     heartbeat.promise = 10;
     heartbeat.has_lease = true;
@@ -100,7 +100,7 @@ TEST(Links, ANewLifeHasNoLinksYet) {
 
 TEST(Links, WhatIsOfAnEarlierLifeHereIsOfNoUse) {
     Links links = links_of_one();
-    Heartbeat heartbeat = beat(100);
+    NodeHeartbeat heartbeat = beat(100);
     heartbeat.echo = Echo{{6, seconds(99)}, true};
     EXPECT_EQ(links.heard(0, heartbeat, seconds(5)), Heard::taken);
     EXPECT_FALSE(links.is_up(two, seconds(5)));
@@ -108,7 +108,7 @@ TEST(Links, WhatIsOfAnEarlierLifeHereIsOfNoUse) {
 
 TEST(Links, WhatMakesNoSenseIsRefused) {
     Links links = links_of_one();
-    const auto refuses = [&](std::uint32_t channel, const Heartbeat& heartbeat) {
+    const auto refuses = [&](std::uint32_t channel, const NodeHeartbeat& heartbeat) {
         EXPECT_EQ(links.heard(channel, heartbeat, seconds(5)), Heard::refused);
         EXPECT_EQ(links.said(two), nullptr);
         EXPECT_TRUE(links.up(seconds(5)).empty());
@@ -117,11 +117,11 @@ TEST(Links, WhatMakesNoSenseIsRefused) {
     refuses(0, beat(100, 10'001));
     refuses(0, beat(100, 5000, 0));
     for (const std::uint32_t from : {0U, 1U, 4U, nodes_max, 64U, 4'000'000'000U}) {
-        Heartbeat heartbeat = beat(100, 5000);
+        NodeHeartbeat heartbeat = beat(100, 5000);
         heartbeat.from.node = from;
         refuses(0, heartbeat);
     }
-    Heartbeat heartbeat = beat(100, 5000);
+    NodeHeartbeat heartbeat = beat(100, 5000);
     heartbeat.epoch = epoch_max + 1;
     refuses(0, heartbeat);
     heartbeat.epoch = 0;
@@ -147,7 +147,7 @@ TEST(Links, OneWayIsNoLink) {
                 nodes[from].sent(read(from, ms));
                 for (std::uint32_t channel = 0; channel != 2; ++channel) {
                     if (((works >> (from * 2 + channel)) & 1) == 0) continue;
-                    Heartbeat heartbeat;
+                    NodeHeartbeat heartbeat;
                     heartbeat.from = from == 0 ? NodeBoot{1, 7} : NodeBoot{2, 9};
                     heartbeat.stamp = read(from, ms);
                     const NodeId other{static_cast<std::uint32_t>(to + 1)};
