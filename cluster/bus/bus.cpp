@@ -142,6 +142,7 @@ class Bus::Stranger {
         bus_.strangers_here_ -= waited.came ? 1 : 0;
         if (waited.timer != nullptr) waited.timer->cancel();
     }
+    bool has_come() const { return bus_.strangers_.at(number_).came; }
     /// make_room() has said why.
     bool had_to_go() const { return bus_.strangers_.at(number_).is_shut; }
     /// hurry() has ended it.
@@ -205,26 +206,30 @@ Task<Checked<Bus::Met>> Bus::read_hello(MessageStream* stream, const Stranger* s
                                         (setup_.key ? "" : "; does its cluster have a key?"));
         co_return silent(*stranger, closed);
     }
-    if (message->header.type == MessageType::refused) co_return heard(*message, whom);
+    const bool is_refused = message->header.type == MessageType::refused;
+    const std::uint32_t node = message->header.sender;
     const Checked<Met> who = met(*message);
-    if (who && sessions_.contains(who->node)) *whom = named(*whom, who->node);
+    const bool says_who_it_is = (who || is_refused) && sessions_.contains(node);
+    if (stranger->has_come() && says_who_it_is) *whom = named(*whom, node);
+    if (is_refused) co_return heard(*message, *whom);
     co_return who;
 }
 
 /// REFUSED, in the place of HELLO.
-Refusal Bus::heard(const Message& message, std::string* whom) {
+Refusal Bus::heard(const Message& message, const std::string& whom) {
     const Refused refused = decode_refused(message.body);
     const std::uint32_t node = message.header.sender;
+    const Refusal refusal = conflict("it says: " + refused.why);
     const auto found = sessions_.find(node);
     if (found != sessions_.end()) {
-        *whom = named(*whom, node);
         // Another start of it has not had anything to do with this one.
         const bool is_that_start = message.header.boot == found->second->peer_boot();
         if (refused.code == RefusedCode::gone && is_that_start && !stopping_) {
+            tell_refused(whom, refusal.text);  // before what follows of it
             setup_.listener.taken_for_gone(node);
         }
     }
-    return conflict("it says: " + refused.why);
+    return refusal;
 }
 
 Checked<Bus::Met> Bus::met(const Message& message) const {
@@ -468,6 +473,7 @@ Task<Checked<bool>> Bus::call_any(Peer peer) {
 /// Until it has said who it is.
 Task<Checked<Bus::Meeting>> Bus::meet(ChannelPlace place, NetAddress address, ConnectionKind kind) {
     const std::uint32_t id = place.node;
+    std::string whom = fmt::format("node {}: {}", id, text_of(address));
     BRAID_CO_TRY(std::unique_ptr<Connection> connection,
                  co_await setup_.net.connect(std::move(address)));
     if (stopping_) {
@@ -491,7 +497,6 @@ Task<Checked<Bus::Meeting>> Bus::meet(ChannelPlace place, NetAddress address, Co
     const QueuedMessage hello = hello_to(id, kind, here.knows);
     std::vector<const QueuedMessage*> messages{&hello};
     BRAID_CO_CHECK(co_await meeting.stream->send(std::move(messages), here.received));
-    std::string whom;  // is known
     const Checked<Met> met = co_await read_hello(meeting.stream.get(), &*stranger, &whom);
     stranger.reset();
     if (!met) co_return met.error();

@@ -114,7 +114,7 @@ class Bus final {
     Task<Checked<Meeting>> meet(ChannelPlace place, NetAddress address, ConnectionKind kind);
     Task<Checked<Met>> read_hello(MessageStream* stream, const Stranger* stranger,
                                   std::string* whom);
-    Refusal heard(const Message& message, std::string* whom);
+    Refusal heard(const Message& message, const std::string& whom);
     Checked<Met> met(const Message& message) const;
     QueuedMessage hello_to(std::uint32_t node, ConnectionKind kind, std::uint64_t knows) const;
     Refusal silent(const Stranger& stranger, const Refusal& otherwise) const;

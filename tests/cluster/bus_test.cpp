@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <memory>
@@ -352,6 +353,34 @@ TEST(Bus, WhoIsTakenForGoneIsToldSo) {
         one->stop();
         two->stop();
     }
+}
+
+/// The one that calls hears the other one's HELLO, and does not like it.
+TEST(Bus, WhoIsCalledIsToldWhyItIsRefused) {
+    SimLoop loop(11);
+    SimNetwork network(loop);
+    const auto one = node_of(network, 1, 7, {2});
+    const auto two = node_of(network, 2, 8, {1});
+    one->start();
+    two->start();
+    for (int i = 0; i != 3; ++i) two->tell(1);
+    run_until(loop, [&] { return one->came_from(2) == 3; });
+    two->stop();
+    // It has lost its memory, but says that it is the same start.
+    const auto again = node_of(network, 2, 8, {1});
+    again->start();
+    loop.run_for(seconds(30));
+    const auto tells = [](const std::string& why) {
+        return why ==
+               "10.0.0.2 (node 2): it says: node 1 goes on at message 3, which cannot be: the "
+               "connection is an old one, or one of both has lost its memory; if this comes "
+               "again and again, start that node anew";
+    };
+    EXPECT_EQ(std::ranges::count_if(one->refusals, tells), 1) << one->refusals.front();
+    EXPECT_EQ(one->connections, 1) << "the first";
+    EXPECT_EQ(again->connections, 0);
+    again->stop();
+    one->stop();
 }
 
 /// It is not for that start of the node, or not what it says.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -356,7 +357,17 @@ TEST_P(NodesTest, WhoIsTakenForGoneStopsWhenItHearsOfIt) {
         end_load();
         loop().run_for(seconds(20));
         const std::string log = nodes_.log(gone).substr(said);
-        EXPECT_LE(std::ranges::count(log, '\n'), 2 + 3 * (nodes_.nodes() - 1)) << log;
+        std::istringstream lines(log);
+        std::uint32_t of_connections = 0;  // others are about what fails beside it
+        for (std::string line; std::getline(lines, line);) {
+            for (const char* about :
+                 {"is connected", "connection to", "it says", "this node for"}) {
+                if (line.find(about) == std::string::npos) continue;
+                ++of_connections;
+                break;
+            }
+        }
+        EXPECT_LE(of_connections, 1 + 3 * (nodes_.nodes() - 1)) << log;
         for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
             (void)loop().run_until_done(nodes_.array(node).stop());
         }

@@ -119,7 +119,7 @@ void check_heartbeat(const Message& message) {
     link.begin(Nanos{1});
     const Heartbeat sent = link.next(Nanos{heartbeat->held % 1000 + 1});
     Heartbeat comes = *heartbeat;
-    const bool fits = comes.echo == 0 || comes.echo == sent.stamp;
+    const bool fits = comes.echo <= sent.stamp;
     BRAID_REQUIRE(link.heard(comes, Nanos{heartbeat->stamp % 100'000}).has_value() == fits);
     if (link.round_trip()) BRAID_REQUIRE(link.round_trip()->value < 100'000);
 }
