@@ -178,6 +178,7 @@ class ClusterNode final : private BusListener,
     Task<std::string> why_not_usable(std::shared_ptr<Disk> disk, bool force);
     Checked<Words> words_of_places(const NewMembers& members, const CreatePlan& plan,
                                    bool force) const;
+    std::string text_of_phase(StartPhase phase) const;
     void begin_phase(StartPhase phase);
     void tell_phase(std::uint32_t node);
     void set_phase(StartPhase phase);

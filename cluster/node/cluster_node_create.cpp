@@ -102,31 +102,31 @@ StartStatus ClusterNode::start_status() const {
         const auto since = changed_at_.find(plan.id);
         if (since != changed_at_.end()) node.since = since->second;
     }
-    const std::string missing = missing_nodes();
-    status.phase = missing.empty() || rows_ ? phase_ : StartPhase::nodes;
-    switch (status.phase) {
-        case StartPhase::nodes:
-            status.why = "waits for " + missing;
-            break;
-        case StartPhase::looking:
-            status.why = is_master() ? std::string("looks at the members of all nodes")
-                                     : fmt::format(
-                                           "waits for {}, which looks at the members of "
-                                           "all nodes",
-                                           name_of(master_));
-            break;
-        case StartPhase::array:
-            status.why = fmt::format("no member of any node holds an array: {}", how_to_make);
-            break;
-        case StartPhase::creating:
-            status.why = "the array is being made";
-            if (is_master() && to_zero_ != 0) {
-                status.why +=
-                    fmt::format(": {} of {} MiB are zeroed", zeroed_ >> 20, to_zero_ >> 20);
-            }
-            break;
-    }
+    status.phase = missing_nodes().empty() || rows_ ? phase_ : StartPhase::nodes;
+    status.why = text_of_phase(status.phase);
     return status;
+}
+
+std::string ClusterNode::text_of_phase(StartPhase phase) const {
+    std::string text;
+    switch (phase) {
+        case StartPhase::nodes:
+            return "waits for " + missing_nodes();
+        case StartPhase::looking:
+            if (is_master()) return "looks at the members of all nodes";
+            return fmt::format("waits for {}, which looks at the members of all nodes",
+                               name_of(master_));
+        case StartPhase::array:
+            return fmt::format("no member of any node holds an array: {}", how_to_make);
+        case StartPhase::creating:
+            text = "the array is being made";
+            if (is_master() && to_zero_ != 0) {
+                text += fmt::format(": {} of {} MiB are zeroed", zeroed_ >> 20, to_zero_ >> 20);
+            }
+            return text;
+    }
+    BRAID_REQUIRE(false);
+    return text;
 }
 
 Refusal ClusterNode::does_not_wait_for_array() const {
@@ -140,7 +140,8 @@ Refusal ClusterNode::does_not_wait_for_array() const {
 void ClusterNode::set_phase(StartPhase phase) {
     if (phase == phase_) return;
     phase_ = phase;
-    if (phase != StartPhase::looking) log(Severity::info, start_status().why);
+    // The master has all nodes, though this one may still lack another.
+    if (phase != StartPhase::looking) log(Severity::info, text_of_phase(phase));
 }
 
 void ClusterNode::tell_phase(std::uint32_t node) {
