@@ -7,7 +7,8 @@ namespace braid::plugin {
 
 std::optional<std::uint64_t> ErrorQuota::take(Nanos now) {
     const std::scoped_lock lock(mutex_);
-    if (!begun_ || now.value - begun_->value >= period.value) {
+    // Threads come in another order than they looked at the clock.
+    if (!begun_ || now.value >= begun_->value + period.value) {
         begun_ = now;
         lines_ = 0;
     }

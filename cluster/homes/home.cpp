@@ -267,10 +267,13 @@ Task<void> Home::apply(EntryNumber entry, Stage stage) {
     wake_all();  // a flush would wait for it: it looks again, and tells of the error
 }
 
-/// The verdict may be there before this returns.
+/// The verdict may be there before this returns. Of a flush it is another one than of a write: that
+/// is told also while one of a write is on its way.
 void Home::ask_verdict(MemberIndex member, HomeFault what, int os_error) {
     Member& at = members_.at(member);
-    if (at.suspended || std::exchange(at.failing, true)) return;
+    if (at.suspended) return;
+    const bool is_asked = std::exchange(at.failing, true);
+    if (is_asked && what == HomeFault::write) return;
     listener_.member_failing(member, what, os_error);
 }
 

@@ -2,8 +2,9 @@
 // OwnWrites: what a node remembers of its own writes until every home has applied them. Pure.
 //
 // A home tells with each answer up to which number all that it has of this node's writes is over
-// there: RowBook::applied_upto(). Writes reach each home in the order of their numbers, so that what
-// it says of a number it also says of every lower one that went to it.
+// there: RowBook::applied_upto(). Writes reach each home in the order of their numbers, but for those
+// that wait there for what becomes of a failing member: they are not settled yet, and so do not
+// count as applied, whatever it says of higher ones.
 //
 // What a write has staged takes credits: its bytes come back when the home has applied them, its
 // entries when it, and every write before it, is over at all homes; then the home is told so with

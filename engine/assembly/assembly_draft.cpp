@@ -245,14 +245,6 @@ std::string describe_unclean(const Draft& draft) {
                : fmt::format("was not stopped cleanly ({})", draft.why_no_record);
 }
 
-/// Whoever is lost was lost while the array ran, which listed what it took with it, in the same
-/// configuration. What is not listed by now was written again since, with parity.
-bool listed_what_is_lost(const Draft& draft) {
-    const bool anything = draft.assembly.unclean && !draft.has_record;
-    return !anything && !draft.assembly.adopted && !draft.assembly.forced &&
-           draft.counted.size() == draft.called;
-}
-
 /// Parity in doubt: repaired by a resync while all members are there; with as many lost as there
 /// are parities, the strips that must be computed are in doubt too.
 Checked<Unit> decide_parity(Draft& draft, const std::string& list, bool force) {
@@ -277,7 +269,6 @@ Checked<Unit> decide_parity(Draft& draft, const std::string& list, bool force) {
                                 raw(*c.resynced), c.stripes));
         return Unit{};
     }
-    if (listed_what_is_lost(draft)) return Unit{};
     const std::string risk =
         "what a lost member held in stripes that were being written may come back wrong";
     if (!force) {

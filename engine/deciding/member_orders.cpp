@@ -371,7 +371,7 @@ Task<Checked<Unit>> MemberOrders::change_intent(IntentChange wanted) {
     IntentSettings settings = before;
     settings.region = wanted.region.value_or(before.region);
     BRAID_CO_CHECK(check_intent_region(settings.region));
-    settings.on = wanted.on.value_or(serving_.marks());
+    settings.on = wanted.on.value_or(before.on && serving_.marks());
     const bool begins = settings.on && !serving_.marks();
     if (begins && !hindrance_.empty()) {
         co_return Refusal{fmt::format("there can be no write intent: {}", hindrance_)};

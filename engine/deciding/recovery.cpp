@@ -19,12 +19,9 @@ void Recovery::begin(const std::vector<IntentEntry>& marked) {
             {geometry_.first_window(entry.first), geometry_.first_window(entry.end())});
         recovery.stripes += entry.count;
     }
-    // With as many lost as may be they were lost while the array ran: of what was in doubt from
-    // there on all that they took with them is listed, but for what was written again since.
-    const StripeIndex listed = doubt_listed_from();
-    if (configuration_.resynced && *configuration_.resynced < listed) {
+    if (configuration_.resynced) {
         serving_.add_doubt(
-            {geometry_.first_window(*configuration_.resynced), geometry_.first_window(listed)});
+            {geometry_.first_window(*configuration_.resynced), geometry_.window_end()});
     }
     if (recovery.stripes == 0) return;
     recovery.stripes_left = recovery.stripes;

@@ -276,6 +276,8 @@ Task<Result<bool>> read_rows_locked(StripeContext context, RowsWanted wanted, Lo
         for (const Role role : plan.read) io.want_read(role, rows);
         while (co_await io) {
         }
+        // It is mended under the other lock, and told of there.
+        if (is_shared && !io.failed().empty()) co_return false;
     } while (!rounds.is_last(io, context.decider));
     // The next start will not know of a loss that never becomes durable: it will take that member's
     // own bytes, not what the others give for them now.

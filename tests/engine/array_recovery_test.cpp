@@ -373,34 +373,6 @@ TEST_F(Recovery, WithoutTheIntentACrashMeansAResyncOfEverything) {
     sim->expect_content();
 }
 
-TEST_F(Recovery, WhatALostMemberTookOutOfAWholeResyncIsListedForTheNextStart) {
-    SimArrayOptions options = shape(Level::raid4, 16);
-    options.stripes = 2000;
-    start(options);
-    ASSERT_TRUE(sim->loop().run_until_done(sim->array->change_intent({.on = false, .region = {}})));
-    tear(20, 1, Reached::data);
-    for (auto& platter : sim->platters) platter->delay_nanos = 50'000'000;
-    ASSERT_TRUE(sim->open());
-    ASSERT_TRUE(sim->loop().run_until_done(sim->array->change_intent({.on = true, .region = {}})));
-    const std::uint32_t lost = 2;
-    ASSERT_TRUE(
-        sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), Force::yes)));
-    EXPECT_EQ(read_error(offset_of(1990, 2), 512), Errc::unknown);
-    ASSERT_TRUE(sim->array->status().configuration.resynced) << "else it shows nothing";
-    sim->kill();
-    const auto opened = sim->open(all_but({lost}));
-    ASSERT_TRUE(opened) << opened.error().text;
-    EXPECT_FALSE(sim->array->status().in_doubt) << "all of it is listed";
-    EXPECT_EQ(read_error(offset_of(1990, 2), 512), Errc::unknown);
-    EXPECT_TRUE(reads_as_model(offset_of(1990, 0), 2 * 16384));
-    Buffer row = random_bytes(sim->loop().rng(), row_size);
-    ASSERT_TRUE(sim->write(offset_of(1990, 2), row));
-    sim->settle();
-    EXPECT_FALSE(sim->array->status().configuration.resynced);
-    EXPECT_TRUE(reads_as_model(offset_of(1990, 2), row_size));
-    EXPECT_EQ(read_error(offset_of(1990, 2) + row_size, 512), Errc::unknown);
-}
-
 TEST_F(Recovery, TheRegionIsCheckedAndKept) {
     start(shape(Level::raid5, 14));
     IntentChange wrong;

@@ -209,6 +209,7 @@ void Simulation::look() {
         note_states();
         epoch_changed_ = loop_.now().value;
     }
+    if (now.resynced) resync_seen_ = loop_.now().value;
     if (outage_ && loop_.now().value > outage_->until) end_outage();
     const std::uint64_t listed = oracle_->listed_rows();
     oracle_->set_full(options_.holes && was_full());

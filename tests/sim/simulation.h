@@ -271,6 +271,8 @@ class Simulation {
     EpochRevision epoch_seen_;
     std::vector<MemberState> states_seen_;
     std::uint64_t epoch_changed_{0};  // nanoseconds
+    // When a resync of all of it was to be done last: nanoseconds.
+    std::optional<std::uint64_t> resync_seen_;
     // Starts that died since it was last served or stopped: in what state that left it, and without
     // whom they were, who may be missing by them.
     bool starts_died_{false};

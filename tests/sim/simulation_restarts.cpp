@@ -39,7 +39,11 @@ std::string joined(const std::vector<std::string>& names) {
 /// Degraded and stopped uncleanly an array starts only with a record of the write intent.
 bool Simulation::may_crash(std::size_t absent) const {
     if (!is_within()) return true;
-    if (intent_sure_ && !configuration().resynced) return true;
+    // What is over in memory may not be so on the members yet.
+    const bool resyncs =
+        configuration().resynced ||
+        (resync_seen_ && loop_.now().value - *resync_seen_ <= Oracle::durable_nanos);
+    if (intent_sure_ && !resyncs) return true;
     return absent == 0 && weak_roles().empty() && is_stable();
 }
 
