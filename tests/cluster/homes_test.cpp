@@ -342,6 +342,37 @@ TEST(Homes, AMemberThatIsNeededKeepsItsPlace) {
     EXPECT_EQ(cluster.wrong_rows(), 0u);
 }
 
+// Goal: of a flush that fails the one who decides hears, also while he has not answered about a write.
+TEST(Homes, AFailedFlushIsToldBesideAWriteThatFailed) {
+    SimClusterOptions options;
+    options.lost = 1;
+    options.verdict_nanos = 10 * second;
+    SimCluster cluster(options);
+    std::uint64_t stripe = 0;
+    while (raw(cluster.geometry().member_of(StripeIndex{stripe}, Role{0})) == 0) ++stripe;
+    const MemberIndex member = cluster.geometry().member_of(StripeIndex{stripe}, Role{0});
+    const std::uint64_t at = stripe * cluster.geometry().stripe_data_size();
+    SimPlatter& platter = cluster.platter(raw(member));
+    Buffer data(row_size);
+    ASSERT_TRUE(cluster.run(0, request_of(IoKind::write, at, data)));
+    run_for(cluster, second);
+    platter.fails_flushes = true;
+    platter.delay_nanos = second;
+    std::vector<Result<void>> results;
+    IoRequest flush;
+    flush.kind = IoKind::flush;
+    cluster.loop().tasks().spawn(keep(cluster.ask(1, flush), &results));
+    run_for(cluster, second / 20);      // the disk has it
+    platter.delay_nanos = second / 10;  // the write fails before the flush
+    platter.fails_writes = true;
+    cluster.loop().tasks().spawn(
+        keep(cluster.ask(0, request_of(IoKind::write, at + row_size, data)), &results));
+    ASSERT_TRUE(is_over_within(cluster, 20 * second));
+    EXPECT_EQ(std::ranges::count(cluster.faults(), HomeFault::flush), 1);
+    EXPECT_GE(std::ranges::count(cluster.faults(), HomeFault::write), 1);
+    EXPECT_FALSE(cluster.flush(2)) << "no later one makes that durable";
+}
+
 // Who wants to write it meanwhile waits to hear what becomes of it, and goes on without it.
 TEST(Homes, WhatIsStagedOnAFailingMemberWaitsForTheVerdict) {
     SimCluster cluster(SimClusterOptions{});

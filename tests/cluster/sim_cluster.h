@@ -220,6 +220,7 @@ struct SimClusterOptions {
     SimNetShape net{};     // with sessions
     std::uint32_t volumes{1};
     std::optional<std::uint32_t> walker;  // volumes can be reserved; who walks, if anybody does
+    std::uint64_t verdict_nanos{0};       // of a failing member takes so much longer
 };
 
 class SimCluster final : private cluster::HomeListener {
@@ -273,6 +274,8 @@ class SimCluster final : private cluster::HomeListener {
         if (!is_lost(member)) decide(member, MemberState::faulty);
     }
     std::uint32_t home_of(MemberIndex member) const { return home_of_[raw(member)]; }
+    /// What homes have told of their members, in its order.
+    const std::vector<HomeFault>& faults() const { return faults_; }
     /// From now on; none: nothing is late any more.
     void set_late(SimLate* late) { options_.delay.late = late; }
 
@@ -477,8 +480,9 @@ class SimCluster final : private cluster::HomeListener {
     }
 
     // HomeListener
-    void member_failing(MemberIndex member, HomeFault, int) override {
-        loop_.after(slowly(), [this, member] { give_verdict(member); });
+    void member_failing(MemberIndex member, HomeFault what, int) override {
+        faults_.push_back(what);
+        loop_.after(options_.verdict_nanos + slowly(), [this, member] { give_verdict(member); });
     }
     /// As the level can do without it.
     void give_verdict(MemberIndex member) {
@@ -588,6 +592,7 @@ class SimCluster final : private cluster::HomeListener {
     SimLoop loop_;
     SimNetwork network_;
     Configuration configuration_;  // the newest that was decided
+    std::vector<HomeFault> faults_;
     Geometry geometry_;
     std::vector<std::uint32_t> home_of_;
     std::vector<std::shared_ptr<SimPlatter>> platters_;
