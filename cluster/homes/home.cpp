@@ -215,15 +215,14 @@ void Home::stage(HomeCommand command, HomeReply* reply) {
 
 /// Its writer says nothing of the write before he is answered. It may fail again meanwhile.
 Task<void> Home::stage_after_verdict(HomeCommand command, HomeReply* reply) {
-    co_await verdict(command.member);
+    co_await verdict(&members_.at(command.member));
     if (stopped_) co_return answer(command.id.from, reply, refused(ESHUTDOWN));
     stage(std::move(command), reply);
 }
 
-/// Of the member as it is now: its role may have another disk when this one has been given up.
-Task<void> Home::verdict(MemberIndex member) {
-    Member& at = members_.at(member);  // its address stays
-    while (at.failing) co_await at.verdict.next();
+/// Of the member as it was given: its role may have another disk when this one has been given up.
+Task<void> Home::verdict(Member* member) {  // its address stays
+    while (member->failing) co_await member->verdict.next();
 }
 
 /// Of a write that was decided and could not be carried out: the member takes no further ones.
@@ -480,9 +479,7 @@ Task<void> Home::settle(HomeCommand command, HomeReply* reply) {
         // What a member that is lost did not take need not be applied.
         std::vector<Member*> all;
         for (auto& [member, at] : members_) all.push_back(&at);
-        for (Member* at : all) {
-            while (at->failing) co_await at->verdict.next();
-        }
+        for (Member* at : all) co_await verdict(at);
         error = co_await wait_applied({});
     }
     answer(command.id.from, reply, error == 0 ? DriveResult{} : refused(error));
@@ -522,17 +519,17 @@ Task<DriveResult> Home::flush_member(MemberIndex member) {
     co_await try_again(member);
     if (!BRAID_MUTANT(flush_passes_staged)) {
         const int error = co_await wait_applied(member);
-        while (at.failing) co_await at.verdict.next();
+        co_await verdict(&at);
         if (at.suspended) co_return lost();
         if (error != 0) co_return refused(error);
     }
     const std::uint64_t wanted = at.changes;
     while (!at.suspended && at.flushed < wanted) {
-        if (at.flush_error != 0 && !at.failing) co_return refused(at.flush_error);
         if (at.failing) {
-            co_await at.verdict.next();
+            co_await verdict(&at);
             continue;
         }
+        if (at.flush_error != 0) co_return refused(at.flush_error);
         // One at a time: what came since the one that is under way has the next one together.
         if (!at.flushing) {
             at.flushing = true;

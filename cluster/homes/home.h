@@ -110,7 +110,7 @@ class Home {
     Task<void> read_with_lock(CommandId claim, Locking lock);
     void stage(HomeCommand command, HomeReply* reply);
     Task<void> stage_after_verdict(HomeCommand command, HomeReply* reply);
-    Task<void> verdict(MemberIndex member);
+    static Task<void> verdict(Member* member);
     int unapplied_error(std::optional<MemberIndex> member) const;
     bool is_suspended(MemberIndex member) const { return members_.at(member).suspended; }
     void forget_content(EntryNumber entry);

@@ -27,7 +27,7 @@ inline constexpr std::array<char, 4> message_magic{'B', 'R', 'D', 'M'};
 inline constexpr std::uint16_t message_version = 3;
 
 /// A retired number stays retired: 5 to 8 were words of their own, which ENDED has together. 10 is
-/// kept for RECORD: until that has a form it is refused like any other that is not known.
+/// not used: a record of the write intent is a DISK_WRITE, which the home looks into.
 enum class MessageType : std::uint16_t {
     read = 1,
     lock = 2,
