@@ -52,7 +52,7 @@ ENGINE = {
     "lost-stage-dropped": "Shapes/SharedLosses.NobodyMissesAnything/Raid5ThreeNodes",
     "reserved-undrained": "Shapes/SharedReservations.EverySectorIsOneRegister/Raid5ThreeNodes",
     "reserved-without-position": "ReservedVolume.TheHolderHearsHowFarARebuildIs",
-    "walk-passes-holder": "Shapes/SharedReservations.ARebuildGoesThroughAllVolumes/Raid5ThreeNodes",
+    "walk-passes-holder": "ReservedVolume.AWalkLocksRowsAtTheHolder",
     "grant-without-position": "Shapes/SharedRebuild.OthersWriteMeanwhile/Raid5ThreeNodes",
     "position-forgotten-early": "Homes.WhoHearsLateOfARebuildsEndWritesTheMember",
     "newer-stages-awaited": "Homes.AReadOfManyRowsEndsUnderConstantWrites",
