@@ -236,14 +236,19 @@ void WriteIntent::refuse_room(Error error) {
 
 // ---- records -------------------------------------------------------------------------------
 
-/// Who holds the record: one more than may be lost, those in sync first.
+/// Who holds the record: one more than may be lost, those in sync first. In a cluster who did not take
+/// the last one comes last.
 std::vector<MemberIndex> WriteIntent::targets() const {
     std::vector<MemberIndex> chosen;
-    for (const MemberState wanted : {MemberState::in_sync, MemberState::rebuilding}) {
-        for (std::uint32_t i = 0; i != members_.count(); ++i) {
-            if (chosen.size() == geometry_.parities() + 1) return chosen;
-            const auto& slot = members_.slot(MemberIndex{i});
-            if (slot.state == wanted && slot.is_open()) chosen.push_back(MemberIndex{i});
+    for (const bool refusing : {false, true}) {
+        for (const MemberState wanted : {MemberState::in_sync, MemberState::rebuilding}) {
+            for (std::uint32_t i = 0; i != members_.count(); ++i) {
+                if (chosen.size() == geometry_.parities() + 1) return chosen;
+                const MemberIndex member{i};
+                const auto& slot = members_.slot(member);
+                if (refusing_.has(member) != refusing) continue;
+                if (slot.state == wanted && slot.is_open()) chosen.push_back(member);
+            }
         }
     }
     return chosen;
@@ -308,6 +313,12 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
         const int error = op.result.os_error;
         if (op.result.is_members()) decider_.strip_write_failed(member, error);
         if (!takes_part(members_.slot(member).state)) continue;
+        // In a cluster it is lost already, perhaps, and this node has yet to hear of that.
+        if (members_.is_shared() && error != ENOSPC) {
+            refusing_.add(member);
+            const std::vector<MemberIndex> next = targets();
+            if (std::ranges::find(next, member) == next.end()) continue;  // others take it
+        }
         refused = Error{error == ENOSPC ? Errc::full : Errc::io, "write intent", error};
     }
     ++records_;
@@ -343,6 +354,7 @@ Task<void> WriteIntent::tick() {
 /// Marks that nobody used lately leave with the next record; if none comes, one is written for it.
 Task<void> WriteIntent::clean() {
     clean_tick_ = marks_.ticks();
+    refusing_ = {};
     const bool busy = records_ != records_cleaned_;
     records_cleaned_ = records_;
     if (marks_.has_stale(IntentMarks::Stale::unflushed)) {

@@ -187,6 +187,7 @@ class WriteIntent {
     std::uint64_t durable_{0};      // of the newest one on the members
     bool dirty_{false};             // a mark, or somebody's wish, is not in `generation_`
     std::optional<Error> refused_;  // the newest one was
+    MemberSet refusing_;            // did not take one a while ago
     std::uint64_t refusals_{0};
     Hold* waiting_{nullptr};     // for a record
     Hold* room_first_{nullptr};  // for a place in it

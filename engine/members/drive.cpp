@@ -21,7 +21,11 @@ void Drive::finish(DriveOp& op) {
     BRAID_REQUIRE(in_flight_ != 0);
     --in_flight_;
     // Of a disk there is an errno and no more.
-    if (op.result.ok() && op.os_error != 0) op.result = {DriveOutcome::failed, op.os_error};
+    if (op.result.ok() && op.os_error != 0) {
+        // Metadata at another node: the connection was cut, which is no fault of the member's.
+        const bool cut = op.os_error == ECONNRESET;
+        op.result = {cut ? DriveOutcome::cut : DriveOutcome::failed, op.os_error};
+    }
     const bool is_staged = op.staged != nullptr;
     if (!op.ok() && suspended_ && !is_staged) op.result.outcome = DriveOutcome::lost;
     count(op);
