@@ -255,6 +255,7 @@ json json_of(const NodeStatus& node, const Configuration& configuration) {
             {"channels", std::move(channels)},
             {"decides", node.decides},
             {"this", node.is_self},
+            {"excluded", node.excluded},
             {"members", std::move(members)},
             {"locks_held", node.locks_held},
             {"locks_waiting", node.locks_waiting},

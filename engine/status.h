@@ -120,8 +120,9 @@ struct ChannelStatus {
 /// What a node of a cluster has done since its start, and has in hand.
 struct NodeStatus {
     std::uint32_t id{0};
-    bool decides{false};  // about the array
-    bool is_self{false};  // the one that tells
+    bool decides{false};   // about the array
+    bool is_self{false};   // the one that tells
+    bool excluded{false};  // the others go on without it
     std::uint64_t locks_held{0};
     std::uint64_t locks_waiting{0};      // asked for
     std::uint64_t locks_handed_over{0};  // at this home, to one who had to wait

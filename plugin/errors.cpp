@@ -14,6 +14,7 @@ int to_errno(const Error& error, IoKind kind) {
         case Errc::unknown:
         case Errc::doubt:
         case Errc::busy:
+        case Errc::again:
             return EIO;
         case Errc::fenced:
         case Errc::cancelled:

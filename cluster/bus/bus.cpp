@@ -46,7 +46,7 @@ Bus::Bus(Setup setup)
       rng_(setup_.seed),
       pauses_(setup_.clock),
       tasks_(setup_.ready),
-      heartbeats_({setup_.ready, setup_.clock, setup_.self, setup_.facts}) {
+      heartbeats_({setup_.ready, setup_.clock, setup_.self, setup_.facts, setup_.leases}) {
     for (const Peer& peer : setup_.peers) {
         BRAID_REQUIRE(peer.id != setup_.self.node && peer.id != 0 && peer.id < nodes_max);
         Session::Setup of{setup_.ready, setup_.clock, setup_.self, peer.id, setup_.taker};

@@ -60,6 +60,7 @@ class Bus final {
         CommandTaker& taker;
         BusListener& listener;
         std::function<Heartbeats::Facts()> facts{};  // for heartbeats; none: there are none to tell
+        LeaseKeeper* leases{nullptr};                // none: nobody has one
     };
 
     explicit Bus(Setup setup);

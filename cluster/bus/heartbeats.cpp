@@ -12,6 +12,7 @@ namespace braid::cluster {
 void Heartbeats::add(ChannelPlace place, std::string address) {
     const auto [at, is_new] = channels_.try_emplace(place);
     BRAID_REQUIRE(is_new);
+    at->second.node = place.node;
     at->second.address = std::move(address);
 }
 
@@ -92,8 +93,16 @@ Task<void> Heartbeats::send(Channel* channel, QueuedMessage message) {
 }
 
 QueuedMessage Heartbeats::next_of(Channel& channel) {
-    Heartbeat heartbeat = channel.link.next(setup_.clock.stamp());
+    const Nanos now = setup_.clock.stamp();
+    Heartbeat heartbeat = channel.link.next(now);
     heartbeat.hears = hears();
+    if (setup_.leases != nullptr) {
+        setup_.leases->stamp_sent({heartbeat.stamp});
+        const Nanos received{now.value - heartbeat.held};
+        if (heartbeat.echo != 0 && setup_.leases->extends(channel.node, received)) {
+            heartbeat.flags |= heartbeat_flags::extends;
+        }
+    }
     if (setup_.facts) {
         const Facts facts = setup_.facts();
         heartbeat.epoch = facts.epoch;
@@ -121,7 +130,14 @@ Checked<Unit> Heartbeats::take(Channel& channel, NodeBoot peer, const Message& m
         return Refusal{"it is no heartbeat of that node", RefusalCode::invalid};
     }
     BRAID_TRY(const Heartbeat heartbeat, decode_heartbeat(message.body));
-    return channel.link.heard(heartbeat, setup_.clock.stamp());
+    BRAID_CHECK(channel.link.heard(heartbeat, setup_.clock.stamp()));
+    // The other side has only just begun: it is not left to wait for its first echo.
+    if (heartbeat.echo == 0 && channel.pausing != nullptr) channel.pausing->cancel();
+    if (setup_.leases != nullptr && heartbeat.echo != 0) {
+        const bool extends = (heartbeat.flags & heartbeat_flags::extends) != 0;
+        setup_.leases->stamp_came_back(peer.node, {heartbeat.echo}, extends);
+    }
+    return Unit{};
 }
 
 // ---- what is shown -----------------------------------------------------------------------------
@@ -142,6 +158,17 @@ std::vector<ChannelStatus> Heartbeats::status(std::uint32_t node) const {
         all.push_back(std::move(status));
     }
     return all;
+}
+
+std::optional<Nanos> Heartbeats::answered_since(std::uint32_t node) const {
+    const Nanos now = setup_.clock.stamp();
+    std::optional<Nanos> least;
+    for (auto at = channels_.lower_bound({node, 0}); at != channels_.end(); ++at) {
+        if (at->first.node != node) break;
+        const std::optional<Nanos> since = at->second.link.answered_since(now);
+        if (since && (!least || *since < *least)) least = since;
+    }
+    return least;
 }
 
 std::uint32_t Heartbeats::hears() const {

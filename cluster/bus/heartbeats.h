@@ -26,6 +26,16 @@ struct ChannelPlace {
     auto operator<=>(const ChannelPlace&) const = default;
 };
 
+/// Told of stamps, by which leases are counted (cluster/membership/lease.h).
+class LeaseKeeper {
+  public:
+    virtual ~LeaseKeeper() = default;
+    /// A stamp of the node, which came then, goes back to it now. Whether that extends its lease.
+    virtual bool extends(std::uint32_t node, Nanos received) = 0;
+    virtual void stamp_sent(Nanos stamp) = 0;
+    virtual void stamp_came_back(std::uint32_t node, Nanos stamp, bool extends) = 0;
+};
+
 class Heartbeats {
   public:
     static constexpr Nanos interval = millis(300);
@@ -40,6 +50,7 @@ class Heartbeats {
         Clock& clock;
         NodeBoot self;
         std::function<Facts()> facts;
+        LeaseKeeper* leases{nullptr};  // none: no echo extends anything
     };
 
     explicit Heartbeats(Setup setup) : setup_(std::move(setup)) {}
@@ -69,11 +80,14 @@ class Heartbeats {
 
     /// In the order of the addresses.
     std::vector<ChannelStatus> status(std::uint32_t node) const;
+    /// As Link has it, by whichever channel.
+    std::optional<Nanos> answered_since(std::uint32_t node) const;
     /// Bit i: something has come of node i a moment ago.
     std::uint32_t hears() const;
 
   private:
     struct Channel {
+        std::uint32_t node{0};
         std::string address;
         Link link;
         std::unique_ptr<MessageStream> stream;

@@ -55,6 +55,11 @@ Nanos Link::unanswered_for(Nanos now) const {
     return {now.value - std::min(now.value, since)};
 }
 
+std::optional<Nanos> Link::answered_since(Nanos now) const {
+    if (echoed_ == 0) return std::nullopt;
+    return Nanos{now.value - std::min(now.value, echoed_)};
+}
+
 std::optional<Nanos> Link::heard_since(Nanos now) const {
     if (received_ == 0) return std::nullopt;
     return Nanos{now.value - std::min(now.value, came_at_)};

@@ -35,6 +35,9 @@ class Link {
     bool is_heard(Nanos now) const { return connected_ && is_fresh(came_at_, now); }
     /// Nothing has come back for so long, or since the connection began.
     Nanos unanswered_for(Nanos now) const;
+    /// How long ago the newest of this node's stamps went out that came back, over whichever
+    /// connection. nullopt: none ever did.
+    std::optional<Nanos> answered_since(Nanos now) const;
     std::optional<Nanos> round_trip() const { return round_trip_; }
     std::optional<Nanos> heard_since(Nanos now) const;
     std::uint64_t sent() const { return sent_; }

@@ -70,8 +70,8 @@ Refused Session::why_given_up() const {
     if (given_up_ == GivenUp::gone) {
         refused.code = RefusedCode::gone;
         refused.why = fmt::format(
-            "node {} was taken for gone by node {}, whose array has stopped for that: start the "
-            "servers of both anew",
+            "node {} was taken for gone by node {}: start this server anew; it is let in again when "
+            "the array has been started anew on all nodes",
             setup_.peer, setup_.self.node);
     } else {
         refused.why =

@@ -198,6 +198,13 @@ Checked<Unit> Talk::take(std::uint32_t from, const Message& message, Buffer) {
             RefusalCode::busy};
     }
     const bool asks = message.header.type == MessageType::ask;
+    if (asks) {
+        std::optional<Words> words = object_of(text_of(message.body));
+        if (words && listener_.is_urgent(*words)) {
+            tasks_.spawn(answer(from, message.header.number, std::move(*words)));
+            return Unit{};
+        }
+    }
     Heard& heard = heard_[from];
     heard.texts.emplace_back(asks ? message.header.number : 0, text_of(message.body));
     if (!std::exchange(heard.working, true)) tasks_.spawn(work(from));
@@ -224,6 +231,8 @@ Task<void> Talk::take_one(std::uint32_t from, std::uint64_t number, std::string 
     if (number != 0) {
         // What is asked may take long, and need what is told behind it.
         tasks_.spawn(answer(from, number, std::move(words)));
+        Yield until_it_has_begun;
+        co_await until_it_has_begun;
         co_return;
     }
     const Checked<Unit> taken = co_await listener_.told(from, words);

@@ -58,6 +58,8 @@ class TalkListener {
     /// `words` is an object. A refusal: there is no such message.
     virtual Task<Checked<Unit>> told(std::uint32_t from, const Words& words) = 0;
     virtual Task<Checked<Words>> asked(std::uint32_t from, const Words& words) = 0;
+    /// What is asked does not wait for what was told before it: that may wait for this.
+    virtual bool is_urgent(const Words&) const { return false; }
     /// A node said what nobody understands: it is of another version, or broken.
     virtual void misunderstood(std::uint32_t from, const std::string& why) = 0;
 };
@@ -72,7 +74,7 @@ class Talk final : public CommandTaker {
     void bind(Bus& bus) { bus_ = &bus; }
     void tell(std::uint32_t to, const Words& words);
     /// A refusal is the other node's; RefusalCode::busy: it began anew, or was given up.
-    /// It is sent at once.
+    /// It is sent at once. The other node begins with it when what it was told before is done.
     Task<Checked<Words>> ask(std::uint32_t to, const Words& words);
 
     /// Of TELL and ASK only.

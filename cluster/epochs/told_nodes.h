@@ -26,6 +26,7 @@ class ToldNodes final : public ServingNode {
         std::vector<std::uint32_t> others;
         Serving& own;
         Attach attach;
+        std::function<bool(const Disk&)> is_there;  // its node
         std::function<Task<Result<void>>(MemberIndex, const Disk&, DataArea)> prepare;
         std::function<void(const Configuration&)> adopted_here;
         std::function<void(const Configuration&)> in_force_here;
@@ -33,6 +34,8 @@ class ToldNodes final : public ServingNode {
     };
     explicit ToldNodes(Setup setup) : setup_(std::move(setup)) {}
 
+    /// From now on the node is told nothing, and not waited for.
+    void leave_out(std::uint32_t node) { std::erase(setup_.others, node); }
     void tell_all(const Words& words);
     /// Refused: one is gone.
     Task<Result<void>> ask_all(const Words& words);
@@ -45,6 +48,7 @@ class ToldNodes final : public ServingNode {
     void set_owing(bool owing) override;
     void halt() override;
     void array_failed() override;
+    bool is_there(const Disk& disk) const override { return setup_.is_there(disk); }
     Task<Result<void>> prepare(MemberIndex member, const Disk& disk, DataArea area) override {
         return setup_.prepare(member, disk, area);
     }

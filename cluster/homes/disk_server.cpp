@@ -192,7 +192,7 @@ bool DiskServer::is_served(std::uint32_t number, const Served& at) const {
 /// Why it is not carried out now: 0, or an errno.
 int DiskServer::why_not(const Request& request) const {
     const DiskCommand& command = request.command;
-    if (fence_.epoch != 0 && request.fence != fence_.epoch) return ESTALE;
+    if (fence_.epoch != 0 && !fence_.is_known(request.fence)) return ESTALE;
     const auto found = served_.find(command.disk);
     if (found == served_.end()) return ENODEV;
     if (command.kind == DiskOpKind::flush) return 0;

@@ -21,6 +21,20 @@ DriveResult lost() { return {DriveOutcome::lost, ENODEV}; }
 /// Not carried out, and no fault of the member's.
 DriveResult refused(int os_error) { return {DriveOutcome::fenced, os_error}; }
 
+/// What is built on locks, or decides about what is staged.
+bool ends_with_fence(HomeCommandKind kind) {
+    switch (kind) {
+        case HomeCommandKind::lock:
+        case HomeCommandKind::stage:
+        case HomeCommandKind::decide:
+        case HomeCommandKind::drop:
+        case HomeCommandKind::unlock:
+            return true;
+        default:
+            return false;
+    }
+}
+
 }  // namespace
 
 void Home::attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
@@ -67,6 +81,7 @@ Task<void> Home::read_with_lock(CommandId claim, Locking lock) {
         left &= ~run.rows;
     }
     if (stopped_) co_return answer(claim.from, lock.reply, refused(ESHUTDOWN));
+    if (lock.fence != fence_) co_return answer(claim.from, lock.reply, refused(ESTALE));
     grant(claim, lock.reply, is_read);
 }
 
@@ -113,6 +128,10 @@ void Home::take(HomeCommand command, HomeReply* reply) {
         return;
     }
     if (command.finished != 0) book_.finished(command.id.from, command.finished);
+    if (frozen_ && ends_with_fence(command.kind)) {
+        if (reply != nullptr) answer(command.id.from, reply, refused(ESTALE));
+        return;
+    }
     Effects effects;
     switch (command.kind) {
         case HomeCommandKind::read:
@@ -122,7 +141,7 @@ void Home::take(HomeCommand command, HomeReply* reply) {
         case HomeCommandKind::stage:
             return stage(std::move(command), reply);
         case HomeCommandKind::lock: {
-            Locking lock{reply, command.member, {}, command.into};
+            Locking lock{reply, command.member, fence_, {}, command.into};
             lock.with = {command.at.window, command.with_lock};
             if (book_.lock(command.id, command.at, command.mode)) {
                 return granted(command.id, lock);
@@ -181,13 +200,54 @@ void Home::carry_out(const Effects& effects) {
     }
 }
 
+// ---- a new fence -------------------------------------------------------------------------------
+
+void Home::freeze() {
+    if (stopped_ || std::exchange(frozen_, true)) return;
+    ++fence_;
+    book_.clear_locks();
+    for (const auto& [claim, lock] : std::exchange(locking_, {})) {
+        answer(claim.from, lock.reply, refused(ESTALE));
+    }
+}
+
+void Home::enter(const WriteVerdict& verdict, const std::vector<NodeBoot>& gone,
+                 const std::vector<Rebuilt>& rebuilt) {
+    if (stopped_) return;
+    for (const Rebuilt& at : rebuilt) {
+        if (BRAID_MUTANT(positions_not_told)) break;
+        rebuilt_[at.member] = std::max(rebuilt_[at.member], at.upto);
+    }
+    BRAID_REQUIRE(frozen_);
+    for (const auto& [writer, judged] : verdict.writers) {
+        for (const RowBook::Known& known : book_.known_of(writer)) {
+            if (known.decided) continue;
+            Effects effects;
+            const bool happens = verdict.fate(known.write) == WriteVerdict::Fate::happens;
+            if (happens && !BRAID_MUTANT(verdict_ignored)) {
+                book_.decide(known.write, effects);
+            } else {
+                book_.drop(known.write, effects);
+            }
+            carry_out(effects);
+        }
+    }
+    for (const NodeBoot& writer : gone) {
+        Effects effects;
+        book_.forget(writer, effects);
+        carry_out(effects);
+    }
+    frozen_ = false;
+}
+
 // ---- staged writes -----------------------------------------------------------------------------
 
 void Home::stage(HomeCommand command, HomeReply* reply) {
+    if (frozen_) return answer(command.id.from, reply, refused(ESTALE));
     const auto at = members_.find(command.member);
     if (at == members_.end()) return answer(command.id.from, reply, refused(ENODEV));
     if (at->second.failing) {
-        return tasks_.spawn(stage_after_verdict(std::move(command), reply));
+        return tasks_.spawn(stage_after_verdict(std::move(command), reply, fence_));
     }
     if (const int error = unapplied_error(command.member); error != 0) {
         return answer(command.id.from, reply, failed(error));
@@ -204,7 +264,7 @@ void Home::stage(HomeCommand command, HomeReply* reply) {
     std::optional<EntryNumber> entry;
     const StageAnswer told = book_.stage(wanted, &entry);
     if (told != StageAnswer::staged) {
-        return answer(command.id.from, reply, refused(told == StageAnswer::full ? EBUSY : ESTALE));
+        return answer(command.id.from, reply, refused(told == StageAnswer::full ? EBUSY : EINVAL));
     }
     if (!wanted.has_bytes) return answer(command.id.from, reply, lost());
     if (entry) {
@@ -214,9 +274,10 @@ void Home::stage(HomeCommand command, HomeReply* reply) {
 }
 
 /// Its writer says nothing of the write before he is answered. It may fail again meanwhile.
-Task<void> Home::stage_after_verdict(HomeCommand command, HomeReply* reply) {
+Task<void> Home::stage_after_verdict(HomeCommand command, HomeReply* reply, std::uint64_t fence) {
     co_await verdict(&members_.at(command.member));
     if (stopped_) co_return answer(command.id.from, reply, refused(ESHUTDOWN));
+    if (fence != fence_) co_return answer(command.id.from, reply, refused(ESTALE));
     stage(std::move(command), reply);
 }
 

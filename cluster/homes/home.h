@@ -17,6 +17,7 @@
 
 #include "cluster/homes/home_link.h"
 #include "cluster/homes/row_book.h"
+#include "cluster/homes/write_verdict.h"
 #include "engine/base/buffer.h"
 #include "engine/decider.h"
 #include "engine/io/disk.h"
@@ -60,6 +61,15 @@ class Home {
     /// Rebuilds run on this node: what others say of how far one is may be of an older one. None: on
     /// any node.
     void set_walker(std::uint32_t node) { walker_ = node; }
+    /// The fence ends: locks that are held or waited for are gone, and until the next one begins none
+    /// is given, nothing is staged, decided or dropped. What was decided is applied; reads and flushes
+    /// go on, or wait for what becomes of what is staged.
+    void freeze();
+    /// The next one begins: what is staged happens, or not, as the verdict says.
+    /// @param gone     writers that come no more
+    /// @param rebuilt  how far rebuilds are: what was unlocked elsewhere may have told that there
+    void enter(const WriteVerdict& verdict, const std::vector<NodeBoot>& gone,
+               const std::vector<Rebuilt>& rebuilt);
     /// The array has stopped, as if the power had gone: all who wait are refused, and so is whatever
     /// comes.
     void stop();
@@ -100,7 +110,8 @@ class Home {
     struct Locking {  // a lock that is asked for
         HomeReply* reply{nullptr};
         MemberIndex member{};  // of which rows are to come with it
-        WindowRows with;       // none: nothing is
+        std::uint64_t fence{0};
+        WindowRows with;  // none: nothing is
         std::byte* into{nullptr};
     };
 
@@ -109,7 +120,7 @@ class Home {
     void grant(CommandId claim, HomeReply* reply, bool has_bytes);
     Task<void> read_with_lock(CommandId claim, Locking lock);
     void stage(HomeCommand command, HomeReply* reply);
-    Task<void> stage_after_verdict(HomeCommand command, HomeReply* reply);
+    Task<void> stage_after_verdict(HomeCommand command, HomeReply* reply, std::uint64_t fence);
     static Task<void> verdict(Member* member);
     int unapplied_error(std::optional<MemberIndex> member) const;
     bool is_suspended(MemberIndex member) const { return members_.at(member).suspended; }
@@ -151,6 +162,8 @@ class Home {
     std::uint64_t next_waiter_{1};
     std::uint64_t handed_over_{0};
     bool stopped_{false};
+    bool frozen_{false};
+    std::uint64_t fence_{0};  // how many have begun, or ended
     std::optional<std::uint32_t> walker_;
     std::map<NodeBoot, std::uint64_t>
         memory_of_;  // bytes of contents and orphans, by whose they are

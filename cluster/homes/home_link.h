@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <set>
 #include <vector>
 
 #include "cluster/homes/row_book.h"
@@ -82,9 +83,14 @@ class HomeReply {
     virtual void answered(const HomeAnswer& answer) = 0;
 };
 
-/// The epoch of the last barrier that the node has passed: commands under another one are refused.
+/// The epoch of the last barrier that the node has passed: commands to homes under another one are
+/// refused.
 struct Fence {
     std::uint64_t epoch{0};
+    std::set<std::uint64_t> known{};  // of this array, since it was opened: passed, or being passed
+
+    void pass(std::uint64_t passed) { epoch = passed, known.insert(passed); }
+    bool is_known(std::uint64_t fence) const { return fence == epoch || known.contains(fence); }
 };
 
 class HomeLink {

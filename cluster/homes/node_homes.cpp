@@ -44,7 +44,8 @@ NodeHomes::NodeHomes(Setup setup)
       links_(std::move(setup.links)),
       home_of_(std::move(setup.home_of)),
       locks_bring_(setup.locks_bring),
-      credits_(links_.size(), setup.book) {
+      credits_(links_.size(), setup.book),
+      has_lease_(std::move(setup.has_lease)) {
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
         polls_.push_back(std::make_unique<Poll>(*this, home));
     }
@@ -60,6 +61,13 @@ NodeHomes::NodeHomes(Setup setup)
 void NodeHomes::set_home(MemberIndex member, std::uint32_t home) {
     BRAID_REQUIRE(raw(member) < home_of_.size() && home < links_.size());
     home_of_[raw(member)] = home;
+}
+
+void NodeHomes::fix_authorities() {
+    authority_of_ = home_of_;
+    for (std::uint32_t& home : authority_of_) {
+        if (home != no_home && is_gone(home)) home = no_home;
+    }
 }
 
 /// P's, else Q's, else that of the lowest data role which has one.
@@ -140,8 +148,10 @@ Task<Result<void>> NodeHomes::claim_rows(Claimed* claimed, std::uint32_t home, W
     }
     *claimed = {home, command.id.sequence};
     ++counts_.locks_waiting;
+    const std::uint64_t fence = fence_;
     const HomeAnswer answer = co_await ask(home, command);
     --counts_.locks_waiting;
+    (void)is_stale(home, answer.result, fence);  // lock() looks
     if (!answer.result.ok()) co_return Error{Errc::io, "lock", answer.result.os_error};
     note(answer.rebuilt);
     if (with != nullptr) with->have_come = answer.has_bytes;
@@ -154,18 +164,32 @@ bool NodeHomes::lock_brings(WindowPlace place, MemberIndex member) const {
     return reserved_ == nullptr || !reserved_->holds(place.stripe);
 }
 
+/// What came of it while the fence changed counts no more: it is asked for anew.
 Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode mode, LockFor whom,
                                      RowsWithLock* with) {
-    Locked locked;
-    locked.whom = whom;
-    locked.stripe = place.stripe;
-    locked.credit = credit_for(place, rows);
+    for (;;) {
+        while (frozen_) co_await may_go_on_.next();
+        Locked locked;
+        locked.whom = whom;
+        locked.stripe = place.stripe;
+        locked.fence = fence_;
+        locked.credit = credit_for(place, rows);
+        locked.at.window = geometry_.window_number(place);
+        locked.at.rows = BRAID_MUTANT(wrong_rows_locked) ? rows & (~rows + 1) : rows;
+        const std::uint64_t fence = fence_;
+        const Result<LockId> lock = co_await lock_now(std::move(locked), mode, with);
+        if (!frozen_ && fence == fence_) co_return lock;
+        if (lock) unlock(*lock);
+    }
+}
+
+Task<Result<LockId>> NodeHomes::lock_now(Locked locked, LockMode mode, RowsWithLock* with) {
     BRAID_CO_CHECK(co_await take_credits(&locked.credit));
-    locked.at.window = geometry_.window_number(place);
-    locked.at.rows = BRAID_MUTANT(wrong_rows_locked) ? rows & (~rows + 1) : rows;
-    const bool is_own =
-        whom == LockFor::client && reserved_ != nullptr && reserved_->holds(place.stripe);
-    const std::uint32_t home = is_own ? own_home_ : authority_of(place);
+    const StripeIndex stripe = locked.stripe;
+    const LockFor whom = locked.whom;
+    const bool is_own = whom == LockFor::client && reserved_ != nullptr && reserved_->holds(stripe);
+    const std::uint32_t home =
+        is_own ? own_home_ : authority_of(geometry_.window_place(locked.at.window));
     // What was to come with a lock elsewhere is read from its home.
     if (with != nullptr && home != home_of_[raw(with->member)]) with = nullptr;
     const Result<void> first = co_await claim_rows(&locked.first, home, locked.at, mode, with);
@@ -176,7 +200,7 @@ Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode m
     const LockId lock{locked.first.claim};
     // Looked up when all others' are over with these rows: from now on they count as locked here.
     std::optional<std::uint32_t> holder;
-    if (whom == LockFor::array && reserved_ != nullptr) holder = reserved_->entered(place.stripe);
+    if (whom == LockFor::array && reserved_ != nullptr) holder = reserved_->entered(stripe);
     if (holder == locked.first.home || BRAID_MUTANT(walk_passes_holder)) holder.reset();
     Locked& known = locks_.emplace(lock, std::move(locked)).first->second;  // its address stays
     if (!holder) co_return lock;
@@ -206,7 +230,9 @@ void NodeHomes::unlock(LockId lock) {
     };
     add(over.locked.first);
     if (over.locked.second) add(*over.locked.second);
-    if (losing_.empty()) {
+    if (frozen_ || over.locked.fence != fence_) {
+        // Homes have forgotten it, or are just about to.
+    } else if (losing_.empty()) {
         for (auto& [home, command] : over.commands) send(home, std::move(command), nullptr);
     } else {
         held_unlocks_.push_back(std::move(over));
@@ -261,7 +287,7 @@ std::vector<Credit> NodeHomes::credit_for(WindowPlace place, RowMask rows) const
                            entries_per_lock};
     for (const Role role : RoleSet::first(geometry_.member_count)) {
         const std::uint32_t home = home_of_[raw(geometry_.member_of(place.stripe, role))];
-        if (home != no_home) credit[home] += of_member;
+        if (home != no_home && !is_gone(home)) credit[home] += of_member;
     }
     return credit;
 }
@@ -272,8 +298,13 @@ struct NodeHomes::Poll final : HomeReply {
     Poll(NodeHomes& whose, std::uint32_t which) : homes(whose), home(which) {}
     NodeHomes& homes;
     std::uint32_t home;
+    std::uint64_t fence{0};
     bool under_way{false};
     void answered(const HomeAnswer& told) override {
+        if (homes.is_stale(home, told.result, fence)) {
+            under_way = false;
+            return homes.poll();
+        }
         // While it is dealt with it is not asked again: where it is answered at once, as of a home
         // that has stopped, that would not end.
         homes.polled(home, told);
@@ -299,6 +330,8 @@ Task<Result<void>> NodeHomes::take_credits(std::vector<Credit>* credit) {
 }
 
 Task<Result<void>> NodeHomes::take_credit(std::uint32_t home, Credit credit) {
+    if (frozen_) co_return Error{Errc::again, "home"};
+    if (ended_) co_return Error{Errc::io, "home", ESHUTDOWN};
     const CreditTicket ticket{++last_ticket_};
     if (credits_.take(home, credit, ticket)) co_return Result<void>{};
     ++counts_.waits_for_credit;
@@ -320,10 +353,11 @@ bool NodeHomes::holds_back(std::uint32_t home) const {
 }
 
 void NodeHomes::poll() {
-    if (credit_waits_.empty()) return;
+    if (credit_waits_.empty() || frozen_ || ended_) return;
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
-        if (polls_[home]->under_way || !holds_back(home)) continue;
+        if (polls_[home]->under_way || is_gone(home) || !holds_back(home)) continue;
         polls_[home]->under_way = true;
+        polls_[home]->fence = fence_;
         HomeCommand command;
         command.kind = HomeCommandKind::settled;
         send(home, command, polls_[home].get());
@@ -373,14 +407,19 @@ void NodeHomes::applied(std::uint32_t home, std::uint64_t upto) {
     give_back_freed();
 }
 
-/// What is staged comes out of what its lock has taken. Whoever stages has the rows locked.
-Credit NodeHomes::charge(const StagedRows& staged, std::uint32_t home) {
-    const auto rows = static_cast<std::uint64_t>(std::popcount(staged.rows()));
+NodeHomes::Locks::const_iterator NodeHomes::lock_on(const StagedRows& staged) const {
     const WindowIndex window = geometry_.window_number(staged.place);
-    const auto lock = std::ranges::find_if(locks_, [&](const auto& one) {
+    return std::ranges::find_if(locks_, [&](const auto& one) {
         const WindowRows& at = one.second.at;
         return at.window == window && (staged.rows() & ~at.rows) == 0;
     });
+}
+
+/// What is staged comes out of what its lock has taken. Whoever stages has the rows locked.
+Credit NodeHomes::charge(const StagedRows& staged, std::uint32_t home) {
+    const auto rows = static_cast<std::uint64_t>(std::popcount(staged.rows()));
+    const auto at = lock_on(staged);
+    const auto lock = at == locks_.end() ? locks_.end() : locks_.find(at->first);
     BRAID_AUDIT(lock != locks_.end() || BRAID_MUTANT(rows_not_locked) ||
                 BRAID_MUTANT(wrong_rows_locked) || BRAID_MUTANT(unlocked_early));
     Credit credit;
@@ -406,9 +445,25 @@ WriteId NodeHomes::begin_write(MemberSet participants) {
     return writes_.begin(homes);
 }
 
+/// It was begun under a fence that is over, or is just ending: homes hear what becomes of it when the
+/// next one begins.
+bool NodeHomes::is_over(WriteId write) const {
+    if (BRAID_MUTANT(decided_while_frozen)) return false;
+    return frozen_ || static_cast<std::uint64_t>(write) <= over_writes_;
+}
+
+bool NodeHomes::decide(WriteId write) {
+    const bool happens = !is_over(write);
+    settle(write, happens ? HomeCommandKind::decide : HomeCommandKind::drop);
+    return happens;
+}
+
+void NodeHomes::drop(WriteId write) { settle(write, HomeCommandKind::drop); }
+
 void NodeHomes::settle(WriteId write, HomeCommandKind kind) {
-    const HomeSet homes = writes_.homes_of(write);
-    writes_.settle(write);
+    const HomeSet homes = is_over(write) ? 0 : writes_.homes_of(write);
+    using Fate = OwnWrites::Fate;
+    writes_.settle(write, kind == HomeCommandKind::decide ? Fate::decided : Fate::dropped);
     HomeCommand command;
     command.kind = kind;
     command.id.sequence = static_cast<std::uint64_t>(write);
@@ -441,12 +496,17 @@ class NodeHomes::RemoteDrive final : public Drive {
     struct Reply final : HomeReply {
         RemoteDrive* drive{nullptr};
         DriveOp* op{nullptr};
+        std::uint64_t fence{0};
         Credit charged;  // a stage
         void answered(const HomeAnswer& answer) override { drive->answered(*this, answer); }
     };
 
+    friend class NodeHomes;  // asks again
+
     void start(DriveOp& op) override;
     void answered(Reply& reply, const HomeAnswer& answer);
+    MemberIndex member() const { return member_; }
+    void refuse(DriveOp& op) { complete(op, {DriveOutcome::fenced, ESHUTDOWN}); }
     void shut() override {
         open_ = false;
         metadata_.reset();
@@ -478,6 +538,9 @@ void NodeHomes::RemoteDrive::start(DriveOp& op) {
         BRAID_REQUIRE(metadata_ != nullptr && op.offset() + op.size <= area_.begin);
         return start_counted(*metadata_, disk_op(op));
     }
+    if (op.staged != nullptr && !homes_.may_stage(*op.staged)) {
+        return complete(op, {DriveOutcome::again, 0});
+    }
     HomeCommand command;
     command.member = member_;
     switch (op.kind) {
@@ -503,6 +566,7 @@ void NodeHomes::RemoteDrive::start(DriveOp& op) {
             break;
     }
     Reply& reply = reply_for(op);
+    reply.fence = homes_.fence_;
     reply.charged = op.staged != nullptr ? homes_.charge(*op.staged, home()) : Credit{};
     homes_.send(home(), std::move(command), &reply);
 }
@@ -515,13 +579,109 @@ void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {
     if (op.staged != nullptr && !taken) {
         homes_.writes_.refused(op.staged->write, home(), reply.charged);
     }
+    const bool stale = homes_.is_stale(home(), answer.result, reply.fence);
     homes_.applied(home(), answer.applied_upto);
-    complete(op, answer.result);
+    if (!stale) return complete(op, answer.result);
+    if (op.staged != nullptr) return complete(op, {DriveOutcome::again, 0});
+    // Of a member that is lost nothing is asked again.
+    if (is_suspended()) return complete(op, answer.result);
+    if (homes_.frozen_) return homes_.held_ops_.push_back({this, &op});
+    start(op);
 }
 
 std::unique_ptr<Drive> NodeHomes::drive(MemberIndex member, DiskInfo info, DataArea area,
                                         std::unique_ptr<Disk> metadata) {
     return std::make_unique<RemoteDrive>(*this, member, std::move(info), area, std::move(metadata));
+}
+
+// ---- a new fence -------------------------------------------------------------------------------
+
+bool NodeHomes::holds(LockId lock) const {
+    if (BRAID_MUTANT(locks_outlive_fence)) return true;
+    return !frozen_ && locks_.at(lock).fence == fence_;
+}
+
+bool NodeHomes::may_stage(const StagedRows& staged) const {
+    if (fence_ == 0 && !frozen_) return true;
+    if (is_over(staged.write)) return false;
+    const auto lock = lock_on(staged);
+    return lock == locks_.end() || lock->second.fence == fence_ ||
+           BRAID_MUTANT(locks_outlive_fence);
+}
+
+/// A home refused it for the fence: where that is this node's, the home is on its way to the next one.
+/// Or a home is gone, and so there will be another fence, or none; of one that this fence has begun
+/// without nothing follows.
+bool NodeHomes::is_stale(std::uint32_t home, const DriveResult& result, std::uint64_t fence) {
+    const bool refused = result.outcome == DriveOutcome::fenced && result.os_error == ESTALE;
+    if (ended_ || is_gone(home) || (!refused && result.outcome != DriveOutcome::cut)) return false;
+    if (fence == fence_) freeze();
+    return true;
+}
+
+void NodeHomes::freeze() {
+    if (ended_ || std::exchange(frozen_, true)) return;
+    cancel_credit_waits(EAGAIN);
+}
+
+void NodeHomes::cancel_credit_waits(int os_error) {
+    for (const auto& [ticket, wait] : std::exchange(credit_waits_, {})) {
+        const bool waited = credits_.cancel(wait->home, ticket);
+        BRAID_REQUIRE(waited);
+        wait->os_error = os_error;
+        wait->over.set();
+    }
+}
+
+void NodeHomes::enter(HomeSet gone) {
+    if (ended_) return;
+    BRAID_REQUIRE(frozen_);
+    ++fence_;
+    over_writes_ = writes_.newest();
+    for (std::uint32_t home = 0; home != links_.size(); ++home) {
+        if ((gone & ~gone_) >> home & 1) writes_.home_gone(home);
+    }
+    gone_ |= gone;
+    fix_authorities();
+    losing_ = {};
+    held_unlocks_.clear();  // no home has them any more
+    give_back_freed();
+    if (reserved_ != nullptr) reserved_->lock_over();
+}
+
+void NodeHomes::thaw() {
+    if (!std::exchange(frozen_, false)) return;
+    may_go_on_.set();
+    for (const HeldOp& held : std::exchange(held_ops_, {})) held.drive->start(*held.op);
+    poll();
+}
+
+void NodeHomes::end() {
+    ended_ = true;
+    frozen_ = false;
+    cancel_credit_waits(ESHUTDOWN);
+    may_go_on_.set();
+    for (const HeldOp& held : std::exchange(held_ops_, {})) held.drive->refuse(*held.op);
+}
+
+void NodeHomes::refuse_held(MemberIndex member) {
+    std::vector<HeldOp> others;
+    for (const HeldOp& held : std::exchange(held_ops_, {})) {
+        if (held.drive->member() == member) {
+            held.drive->refuse(*held.op);
+        } else {
+            others.push_back(held);
+        }
+    }
+    held_ops_.insert(held_ops_.end(), others.begin(), others.end());
+}
+
+bool NodeHomes::may_answer() const {
+    return !has_lease_ || has_lease_() || BRAID_MUTANT(read_without_lease);
+}
+
+Task<void> NodeHomes::wait_to_answer() {
+    while (!ended_ && !may_answer()) co_await may_go_on_.next();
 }
 
 }  // namespace braid::cluster

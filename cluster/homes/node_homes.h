@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // NodeHomes: RowHomes for one node of a cluster. It knows which node is home of which member, sends
 // the commands there, and finds the authority of a row: the home of the member that has the row's P.
+//
+// When the nodes agree anew on who serves, one fence ends and the next one begins. freeze(): from
+// then on nothing of this node is decided; locks are no more given up than taken: those that there
+// are count no more, and who asks for one waits. Reads and flushes wait, or go on where they are.
+// enter(): the homes have settled what was staged, and who is gone is no home any more. thaw(): all
+// that waited goes on, under the new fence.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -43,6 +50,7 @@ class NodeHomes final : public RowHomes {
         std::vector<std::uint32_t> home_of;             // by member; no_home: it was never here
         Credit book{book_bytes_max, book_entries_max};  // of this node, at each home
         bool locks_bring{true};                         // false: to measure what that saves
+        std::function<bool()> has_lease{};              // none: it always has
     };
     struct Counts {
         std::uint64_t waits_for_credit{0};
@@ -64,19 +72,38 @@ class NodeHomes final : public RowHomes {
     void set_home(MemberIndex member, std::uint32_t home);
     /// Locks are taken where the members are at home now, and nowhere else until the next fence;
     /// before the first lock.
-    void fix_authorities() { authority_of_ = home_of_; }
+    void fix_authorities();
     /// This node works without the member, and its home may still work with it: what is unlocked from
     /// now on nobody else gets before the home has heard. Else the home's own node could go by what
     /// the member has of a row that was written without it.
     void loss_begins(MemberIndex member) { losing_.add(member); }
     /// The home has heard, or is gone.
     void loss_is_known(MemberIndex member);
+    /// The member is lost: what waits for the next fence to ask something of it waits no more.
+    void refuse_held(MemberIndex member);
     /// A drive for Members that sends what is wanted to the member's home.
     /// @param info      of the device behind it
     /// @param metadata  where what lies in front of the data is read and written; none: nobody does
     std::unique_ptr<Drive> drive(MemberIndex member, DiskInfo info, DataArea area,
                                  std::unique_ptr<Disk> metadata = nullptr);
     std::uint32_t home_of(MemberIndex member) const { return home_of_[raw(member)]; }
+    /// Where locks are taken: by role, as fix_authorities() left it; no_home: nowhere.
+    const std::vector<std::uint32_t>& authorities() const { return authority_of_; }
+
+    // ---- a new fence, in this order
+    /// Also again; by itself where a home says that it has gone before.
+    void freeze();
+    bool is_frozen() const { return frozen_; }
+    /// This node's writes, frozen: up to newest() those of decided() happen, and no others.
+    const OwnWrites& writes() const { return writes_; }
+    /// @param gone  who are no homes any more, with those that were so before
+    void enter(HomeSet gone);
+    void thaw();
+    /// The array has ended: what waits for a fence, or for the lease, is refused.
+    void end();
+    /// Whether has_lease() has perhaps changed.
+    void look_at_lease() { may_go_on_.set(); }
+
     static constexpr std::uint32_t no_home = ~std::uint32_t{0};
 
     /// A client's rows of a volume that this node has for itself are locked in its own book. The
@@ -88,8 +115,11 @@ class NodeHomes final : public RowHomes {
     bool lock_brings(WindowPlace place, MemberIndex member) const override;
     void unlock(LockId lock) override;
     WriteId begin_write(MemberSet participants) override;
-    void decide(WriteId write) override { settle(write, HomeCommandKind::decide); }
-    void drop(WriteId write) override { settle(write, HomeCommandKind::drop); }
+    bool decide(WriteId write) override;
+    void drop(WriteId write) override;
+    bool holds(LockId lock) const override;
+    bool may_answer() const override;
+    Task<void> wait_to_answer() override;
 
     /// Nobody here has locked a row of these stripes, but for the array's own work, where that is
     /// locked in this home's book, too (none: the array's own does not count).
@@ -103,7 +133,6 @@ class NodeHomes final : public RowHomes {
     /// for when there is nothing else to be sent.
     Task<void> catch_up();
 
-    const OwnWrites& writes() const { return writes_; }
     const Credits& credits() const { return credits_; }
     const Counts& counts() const { return counts_; }
     std::size_t locks_held() const { return locks_.size(); }
@@ -124,6 +153,7 @@ class NodeHomes final : public RowHomes {
         Claimed first;
         std::optional<Claimed> second;
         WindowRows at;
+        std::uint64_t fence{0};
         std::vector<Credit> credit;  // by home: what is not staged yet
     };
     struct CreditWait {
@@ -132,6 +162,10 @@ class NodeHomes final : public RowHomes {
         int os_error{0};
     };
 
+    struct HeldOp {  // a read or a flush, to be asked again under the next fence
+        RemoteDrive* drive{nullptr};
+        DriveOp* op{nullptr};
+    };
     struct HeldUnlock {
         Locked locked;
         std::vector<std::pair<std::uint32_t, HomeCommand>> commands;  // by home
@@ -141,6 +175,14 @@ class NodeHomes final : public RowHomes {
     void send(std::uint32_t home, HomeCommand command, HomeReply* reply);
     Task<HomeAnswer> ask(std::uint32_t home, HomeCommand command);
     void settle(WriteId write, HomeCommandKind kind);
+    bool is_over(WriteId write) const;
+    bool may_stage(const StagedRows& staged) const;
+    bool is_gone(std::uint32_t home) const { return (gone_ >> home & 1) != 0; }
+    bool is_stale(std::uint32_t home, const DriveResult& result, std::uint64_t fence);
+    void cancel_credit_waits(int os_error);
+    Task<Result<LockId>> lock_now(Locked locked, LockMode mode, RowsWithLock* with);
+    using Locks = std::map<LockId, Locked>;
+    Locks::const_iterator lock_on(const StagedRows& staged) const;
     std::vector<Credit> credit_for(WindowPlace place, RowMask rows) const;
     Task<Result<void>> take_credits(std::vector<Credit>* credit);
     Task<Result<void>> take_credit(std::uint32_t home, Credit credit);
@@ -163,7 +205,7 @@ class NodeHomes final : public RowHomes {
     std::vector<std::uint32_t> authority_of_;  // by member whose role's locks those are
     bool locks_bring_;
     OwnWrites writes_;
-    std::map<LockId, Locked> locks_;
+    Locks locks_;
     MemberSet losing_;
     std::vector<HeldUnlock> held_unlocks_;
     ReservedRows* reserved_{nullptr};
@@ -174,6 +216,15 @@ class NodeHomes final : public RowHomes {
     std::uint64_t last_ticket_{0};
     std::vector<std::unique_ptr<Poll>> polls_;  // by home
     Counts counts_;
+
+    std::function<bool()> has_lease_;
+    std::uint64_t fence_{0};        // how many have been entered
+    std::uint64_t over_writes_{0};  // those up to this one are of earlier fences
+    HomeSet gone_{0};
+    bool frozen_{false};
+    bool ended_{false};
+    Event may_go_on_;
+    std::vector<HeldOp> held_ops_;
 };
 
 }  // namespace braid::cluster

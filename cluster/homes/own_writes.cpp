@@ -31,13 +31,15 @@ void OwnWrites::charge(WriteId write, std::uint32_t home, Credit credit) {
     part.credit += credit;
 }
 
-void OwnWrites::settle(WriteId write) {
+void OwnWrites::settle(WriteId write, Fate fate) {
     Write& one = at(write);
     BRAID_REQUIRE(!one.settled);
     one.settled = true;
+    one.decided = fate == Fate::decided;
     for (std::uint32_t home = 0; home != nodes_max; ++home) {
-        if ((one.left >> home & 1) == 0 || one.parts[home].staged != 0) continue;
-        over_at(static_cast<std::uint64_t>(write), home);  // it took nothing of it
+        if ((one.left >> home & 1) == 0) continue;
+        if (one.parts[home].staged != 0 && (gone_ >> home & 1) == 0) continue;
+        over_at(static_cast<std::uint64_t>(write), home);  // it took nothing of it, or is gone
     }
     forget_finished();
 }
@@ -67,6 +69,23 @@ void OwnWrites::applied(std::uint32_t home, std::uint64_t upto) {
         if (open_.at(number).settled) over_at(number, home);
     }
     forget_finished();
+}
+
+void OwnWrites::home_gone(std::uint32_t home) {
+    const std::set<std::uint64_t> numbers = open_at_[home];
+    for (const std::uint64_t number : numbers) {
+        if (open_.at(number).settled) over_at(number, home);
+    }
+    gone_ |= HomeSet{1} << home;
+    forget_finished();
+}
+
+std::vector<std::uint64_t> OwnWrites::decided() const {
+    std::vector<std::uint64_t> numbers;
+    for (const auto& [number, one] : open_) {
+        if (one.decided) numbers.push_back(number);
+    }
+    return numbers;
 }
 
 void OwnWrites::forget_finished() {

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <vector>
 
 #include "cluster/homes/credits.h"
 #include "engine/base/limits.h"
@@ -34,12 +35,18 @@ class OwnWrites {
     WriteId begin(HomeSet homes);
     /// It is being staged for a member of the home.
     void charge(WriteId write, std::uint32_t home, Credit credit);
-    /// It was decided, or dropped.
-    void settle(WriteId write);
+    /// Whether it happens.
+    enum class Fate : bool { dropped, decided };
+    void settle(WriteId write, Fate fate);
     /// The home did not take it for a member, for which that had been charged.
     void refused(WriteId write, std::uint32_t home, Credit credit);
     /// What the home has of all writes up to this one is over there.
     void applied(std::uint32_t home, std::uint64_t upto);
+    /// The home is gone: of what is settled, or will be, nothing is left there.
+    void home_gone(std::uint32_t home);
+    /// The newest, and those that are decided, as far as they are not over everywhere.
+    std::uint64_t newest() const { return last_; }
+    std::vector<std::uint64_t> decided() const;
     /// What has become free since it was asked last.
     Freed take_freed();
 
@@ -61,6 +68,7 @@ class OwnWrites {
         HomeSet homes{0};
         HomeSet left{0};  // where it is not over yet
         bool settled{false};
+        bool decided{false};
         std::map<std::uint32_t, Part> parts{};  // by home
     };
     Write& at(WriteId write);
@@ -69,6 +77,7 @@ class OwnWrites {
 
     std::map<std::uint64_t, Write> open_;                     // every one after finished_upto()
     std::array<std::set<std::uint64_t>, nodes_max> open_at_;  // by home: where it is left
+    HomeSet gone_{0};
     Freed freed_{};
     std::uint64_t last_{0};
 };

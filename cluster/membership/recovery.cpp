@@ -42,13 +42,6 @@ Writes gather(const std::vector<PrepareAnswer>& answers, NodeBoot writer) {
 
 }  // namespace
 
-WriteVerdict::Fate WriteVerdict::fate(CommandId write) const {
-    const auto at = writers.find(write.from);
-    if (at == writers.end()) return Fate::open;
-    if (at->second.happen.contains(write.sequence)) return Fate::happens;
-    return write.sequence <= at->second.upto ? Fate::dropped : Fate::open;
-}
-
 KnownFence newest_fence(const std::vector<PrepareAnswer>& answers) {
     KnownFence newest;
     for (const PrepareAnswer& answer : answers) {

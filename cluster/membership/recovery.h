@@ -18,37 +18,18 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <map>
 #include <set>
 #include <vector>
 
 #include "cluster/homes/row_book.h"
+#include "cluster/homes/write_verdict.h"
 #include "cluster/wire/node_boot.h"
 #include "cluster/wire/node_id.h"
 #include "engine/base/units.h"
 #include "engine/layout/register.h"
 
 namespace braid::cluster {
-
-/// Of one writer, in one of its lives: up to this number of its writes those happen, and no other.
-struct Judged {
-    static constexpr std::uint64_t all = std::numeric_limits<std::uint64_t>::max();
-    std::uint64_t upto{0};  // all: the writer is gone
-    std::set<std::uint64_t> happen;
-    bool operator==(const Judged&) const = default;
-};
-
-/// Of all writers of a fence, and of those that were gone before it and are not settled.
-struct WriteVerdict {
-    std::uint64_t epoch{0};  // of the fence that begins with it; 0: there is none
-    std::map<NodeBoot, Judged> writers;
-    bool operator==(const WriteVerdict&) const = default;
-
-    enum class Fate : std::uint8_t { happens, dropped, open };
-    /// open: it is not judged.
-    Fate fate(CommandId write) const;
-};
 
 /// Who serves together in a fence that is in force.
 struct KnownFence {

@@ -29,6 +29,7 @@ ClusterNode::Rows::Rows(ClusterNode& node, const Geometry& the_geometry)
     server.bind(*node.bus_);
     home.set_walker(node.master_);
     NodeHomes::Setup setup{geometry, {node.setup_.self, node.setup_.boot}, {}, {}};
+    setup.has_lease = [&node] { return node.has_lease(); };
     for (const NodePlan& plan : node.setup_.config.nodes) {
         if (plan.id == node.setup_.self) {
             setup.links.push_back(&own);
@@ -48,7 +49,9 @@ ClusterNode::ClusterNode(Setup setup)
       talk_(setup_.ready, *this),
       commands_(node_commands()),
       disks_(setup_.ready, fence_),
-      new_uuids_(setup_.seed ^ setup_.boot) {
+      new_uuids_(setup_.seed ^ setup_.boot),
+      lease_({setup_.self, setup_.boot}, lease_default),
+      echoes_(setup_.clock.stamp()) {
     for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
     setup_.array.node = setup_.self;
     Bus::Setup bus{setup_.ready,
@@ -62,7 +65,8 @@ ClusterNode::ClusterNode(Setup setup)
                    setup_.key,
                    *this,
                    *this,
-                   [this] { return facts(); }};
+                   [this] { return facts(); },
+                   this};
     for (const NodePlan& node : setup_.config.nodes) {
         if (node.id != setup_.self) bus.peers.push_back({node.id, node.addresses});
     }
@@ -94,6 +98,12 @@ std::vector<std::uint32_t> ClusterNode::others() const {
     return ids;
 }
 
+std::vector<std::uint32_t> ClusterNode::fellows() const {
+    std::vector<std::uint32_t> ids = others();
+    std::erase_if(ids, [this](std::uint32_t node) { return left_out_.contains(node); });
+    return ids;
+}
+
 // ---- connections -------------------------------------------------------------------------------
 
 void ClusterNode::connected(std::uint32_t node) {
@@ -115,7 +125,7 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     } else if (ended_) {
         bus_->give_up(node, GivenUp::ended);
     }
-    if (stopping_ || ended_) return;
+    if (stopping_ || ended_ || left_out_.contains(node)) return;
     log(Severity::warning, fmt::format("the connection to {} is over{}{}", name_of(node),
                                        why.empty() ? "" : ": ", why));
     if (rows_ || opening_) return tasks_.spawn(watch(node));
@@ -125,15 +135,18 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
 void ClusterNode::restarted(std::uint32_t node) {
     ++restarts_;
     commands_.forget(node);
-    if (rows_ || opening_) return gone(node, "has begun anew, and lost what it had in memory");
+    if (rows_) began_anew_.insert(node);
+    if (rows_ || opening_) return lose_node(node, "has begun anew, and lost what it had in memory");
     if (node == master_) phase_ = StartPhase::looking;
     // Its members may be others now.
     if (is_master() && phase_ == StartPhase::array) phase_ = StartPhase::looking;
 }
 
-/// It has not answered since then, and never will: there is no use in waiting for it.
+/// It has not answered since then, and never will: there is no use in waiting for it. Whom the one who
+/// decides has left out knows that, perhaps, and takes all others for gone.
 void ClusterNode::taken_for_gone(std::uint32_t by) {
-    if (rows_ || opening_) gone(by, "has taken this node for gone");
+    if ((!rows_ && !opening_) || left_out_.contains(by)) return;
+    lose_node(by, "has taken this node for gone");
 }
 
 void ClusterNode::refused(const std::string& why) { log(Severity::warning, why); }
@@ -141,10 +154,18 @@ void ClusterNode::refused(const std::string& why) { log(Severity::warning, why);
 /// Network trouble that passes is nobody's fault. One watches while it is away, however often.
 Task<void> ClusterNode::watch(std::uint32_t node) {
     if (watching_.contains(node)) co_return;
-    while (!here_.contains(node) && !stopping_ && !ended_ && (rows_ || opening_)) {
+    const auto is_away = [&] {
+        return !here_.contains(node) && !stopping_ && !ended_ && (rows_ || opening_) &&
+               !left_out_.contains(node);
+    };
+    while (is_away()) {
         const Nanos end{away_since_[node].value + patience.value};
         if (setup_.clock.now() >= end) {
-            gone(node, fmt::format("cannot be reached for {} s", patience.value / 1'000'000'000));
+            if (!is_master() && node != master_) {
+                talk_.tell(master_, {{"tell", "unreachable"}, {"node", node}});
+            }
+            lose_node(node,
+                      fmt::format("cannot be reached for {} s", patience.value / 1'000'000'000));
             break;
         }
         Timer timer(setup_.clock, end);
@@ -161,7 +182,8 @@ void ClusterNode::gone(std::uint32_t node, const std::string& why, Cut cut) {
     log(Severity::error, text);
     if (why_stopped_.empty()) why_stopped_ = text;
     if (cut == Cut::now) bus_->give_up(node, GivenUp::gone);
-    for (const std::uint32_t other : others()) {
+    fence_changed_.set();
+    for (const std::uint32_t other : fellows()) {
         if (gone_.contains(other)) continue;
         if (here_.contains(other)) {
             talk_.tell(other, {{"tell", "gone"}, {"node", node}, {"why", why}});
@@ -176,6 +198,7 @@ void ClusterNode::gone(std::uint32_t node, const std::string& why, Cut cut) {
 void ClusterNode::stop_homes() {
     if (rows_) rows_->home.stop();
     if (reservations_) reservations_->close();
+    if (rows_) rows_->homes->end();
     if (served_) {
         served_->serving().halt();
         served_->serving().array_failed();
@@ -187,6 +210,7 @@ void ClusterNode::stop_homes() {
 }
 
 Checked<Unit> ClusterNode::take(std::uint32_t from, const Message& command, Buffer payload) {
+    if (left_out_.contains(from)) return Unit{};  // its connection is just being closed
     switch (command.header.type) {
         case MessageType::ask:
         case MessageType::tell:
@@ -215,194 +239,6 @@ void ClusterNode::misunderstood(std::uint32_t from, const std::string& why) {
     log(Severity::error,
         fmt::format("{} said what cannot be, is it of another version? {}", name_of(from), why));
     if (rows_) gone(from, "said what cannot be");
-}
-
-// ---- disks -------------------------------------------------------------------------------------
-
-std::uint32_t ClusterNode::shelve(std::shared_ptr<Disk> disk) {
-    const auto number = static_cast<std::uint32_t>(shelf_.size());
-    disks_.put(number, disk);
-    shelf_.push_back(std::move(disk));
-    return number;
-}
-
-void ClusterNode::put_disk(std::unique_ptr<Disk> disk) { (void)shelve(std::move(disk)); }
-
-std::unique_ptr<Disk> ClusterNode::own_disk(std::unique_ptr<Disk> disk) {
-    const std::uint32_t number = shelve(std::move(disk));
-    return give(shelf_[number], {setup_.self, number});
-}
-
-std::unique_ptr<Disk> ClusterNode::give(std::shared_ptr<Disk> disk, DiskPlace place) {
-    auto given = std::make_unique<GivenDisk>(std::move(disk),
-                                             [this](const GivenDisk& over) { given_back(over); });
-    places_[given.get()] = place;
-    return given;
-}
-
-/// The array has lost it, or does not take it: its node has no use for it.
-void ClusterNode::given_back(const Disk& disk) {
-    const auto at = places_.find(&disk);
-    if (at == places_.end()) return;
-    const DiskPlace place = at->second;
-    places_.erase(at);
-    if (stopping_ || ended_) return;
-    if (place.node == setup_.self) return close_disk(place.number);
-    talk_.tell(place.node, {{"tell", "close"}, {"disk", place.number}});
-}
-
-/// What is under way on it goes on, and has it until that is over.
-void ClusterNode::close_disk(std::uint32_t number) {
-    shelf_[number].reset();
-    disks_.remove(number);
-    // It was to have a role, and has not got it.
-    const auto at =
-        std::ranges::find(attached_, number, [](const auto& one) { return one.second; });
-    if (at == attached_.end() || serving_->members().slot(at->first).is_open()) return;
-    if (rows_->home.has(at->first)) rows_->home.suspend(at->first);
-    attached_.erase(at);
-}
-
-namespace {
-
-Words words_of(std::uint32_t number, const DiskInfo& info) {
-    return {{"number", number},
-            {"path", path_to_keep(info.path)},
-            {"size", info.size},
-            {"zero_fast", info.zero_fast},
-            {"zero_kept_fast", info.zero_kept_fast},
-            {"allocated", info.allocated},
-            {"in_memory", info.in_memory},
-            {"block_device", info.block_device},
-            {"read_only", info.read_only},
-            {"sector_size", info.sector_size}};
-}
-
-/// Of a disk of another node. Which bytes it is only that node knows, and bytes come over the net to
-/// any address.
-Checked<DiskInfo> info_of(const Words& words) {
-    WordFields fields(words);
-    DiskInfo info;
-    info.path = fields.text("path");
-    info.size = fields.number("size");
-    info.memory_align = 1;
-    info.zero_fast = fields.flag("zero_fast");
-    info.zero_kept_fast = fields.flag("zero_kept_fast");
-    info.allocated = fields.flag("allocated");
-    info.in_memory = fields.flag("in_memory");
-    info.block_device = fields.flag("block_device");
-    info.read_only = fields.flag("read_only");
-    info.sector_size = fields.number32("sector_size", row_size);
-    if (info.sector_size < 512) fields.is_wrong("sector_size", "one of a disk's");
-    BRAID_CHECK(fields.check());
-    return info;
-}
-
-}  // namespace
-
-/// Other nodes call it by this node's name, too.
-Words ClusterNode::words_of_disk(std::uint32_t number) const {
-    DiskInfo info = shelf_[number]->info();
-    info.path = fmt::format("node{}:{}", setup_.self, info.path);
-    return words_of(number, info);
-}
-
-Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, const Words& words) {
-    WordFields fields(words);
-    const std::uint32_t number = fields.number32("number");
-    BRAID_CHECK(fields.check());
-    BRAID_TRY(DiskInfo info, info_of(words));
-    std::unique_ptr<Disk> disk =
-        std::make_unique<RemoteDisk>(bus_->session(node), fence_, number, std::move(info));
-    if (is_master()) disk = give(std::move(disk), {node, number});
-    return disk;
-}
-
-/// On the master: the array has given a disk a role.
-void ClusterNode::attach_from_array(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
-    const DiskPlace place = places_.at(disk.get());
-    const bool is_own = place.node == setup_.self;
-    Words words = telling("attach");
-    words["member"] = raw(member);
-    words["node"] = place.node;
-    words["begin"] = area.begin.value;
-    words["disk"] = is_own ? words_of_disk(place.number) : words_of(place.number, disk->info());
-    told_nodes_->tell_all(words);
-    if (is_own) BRAID_REQUIRE(attach_home(member, place.number, area).has_value());
-    attach_here(member, place.node, area, std::move(disk));
-}
-
-Result<void> ClusterNode::attach_home(MemberIndex member, std::uint32_t number, DataArea area) {
-    if (number >= shelf_.size() || !shelf_[number] || !is_row_aligned(area.begin)) {
-        return Error{Errc::invalid, "disk"};
-    }
-    const std::uint64_t strips = rows_->geometry.stripes * rows_->geometry.strip_size;
-    const std::uint64_t size = shelf_[number]->info().size;
-    if (area.begin.value > size || strips > size - area.begin.value) {
-        return Error{Errc::invalid, "disk"};
-    }
-    if (const auto at = attached_.find(member); at != attached_.end() && at->second == number) {
-        return {};
-    }
-    if (rows_->home.has(member)) rows_->home.suspend(member);
-    attached_[member] = number;
-    rows_->home.attach(member, std::make_unique<OwnDisk>(shelf_[number]), area);
-    disks_.set_data(number, area, area.begin.value + strips);
-    return {};
-}
-
-void ClusterNode::attach_here(MemberIndex member, std::uint32_t node, DataArea area,
-                              std::unique_ptr<Disk> disk) {
-    NodeHomes& homes = *rows_->homes;
-    homes.set_home(member, static_cast<std::uint32_t>(index_of(node)));
-    DiskInfo info = disk->info();
-    serving_->attach_drive(member, homes.drive(member, std::move(info), area, std::move(disk)),
-                           area);
-    serving_->members().refresh();
-}
-
-/// On the master: before any node works by it.
-Task<Result<void>> ClusterNode::prepare_home(MemberIndex member, const Disk& disk, DataArea area) {
-    const DiskPlace place = places_.at(&disk);
-    if (place.node == setup_.self) co_return attach_home(member, place.number, area);
-    Words words = asking(node_words::rebuild);
-    words["member"] = raw(member);
-    words["number"] = place.number;
-    words["begin"] = area.begin.value;
-    const Checked<Words> ready = co_await talk_.ask(place.node, words);
-    if (!ready) co_return Error{Errc::failed, "node"};
-    co_return Result<void>{};
-}
-
-/// The member's home has to take nothing for it before any lock goes from one who works without it
-/// to one who does not.
-void ClusterNode::lost_here(MemberIndex member) {
-    attached_.erase(member);
-    const bool is_home = rows_->home.has(member);
-    if (is_home) rows_->home.suspend(member);
-    if (!is_home) rows_->homes->loss_begins(member);
-    if (is_master()) tasks_.spawn(tell_home_of_loss(member));
-}
-
-Task<void> ClusterNode::tell_home_of_loss(MemberIndex member) {
-    const std::uint32_t home = setup_.config.nodes[rows_->homes->home_of(member)].id;
-    // Answered when it has done what it was told before. Where it is gone the array stops.
-    if (home != setup_.self) (void)co_await talk_.ask(home, asking("adopted"));
-    rows_->homes->loss_is_known(member);
-    Words words = telling("unusable");
-    words["member"] = raw(member);
-    told_nodes_->tell_all(words);
-}
-
-void ClusterNode::member_failing(MemberIndex member, HomeFault what, int os_error) {
-    if (!is_master()) {
-        return talk_.tell(master_, {{"tell", "failing"},
-                                    {"member", raw(member)},
-                                    {"at", what == HomeFault::write ? "write" : "flush"},
-                                    {"errno", os_error}});
-    }
-    if (listener_ == nullptr) return;
-    if (listener_->member_failing(member, what, os_error)) rows_->home.keep(member);
 }
 
 // ---- the master's array ------------------------------------------------------------------------
@@ -445,13 +281,15 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
     listener_ = &listener;
     rows_->homes->bind(own.members());
     make_reservations(configuration);
-    fence_.epoch = configuration.version.epoch;
+    fence_.pass(configuration.version.epoch);
     epoch_in_force_ = configuration.version.epoch;
+    for (const std::uint32_t node : others()) boots_[node] = bus_->session(node).peer_boot();
     told_nodes_ = std::make_unique<ToldNodes>(
         ToldNodes::Setup{talk_, others(), own,
                          [this](MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
                              attach_from_array(member, std::move(disk), area);
                          },
+                         [this](const Disk& disk) { return !left_out_.contains(home_of(disk)); },
                          [this](MemberIndex member, const Disk& disk, DataArea area) {
                              return prepare_home(member, disk, area);
                          },
@@ -503,6 +341,8 @@ Task<Result<void>> ClusterNode::begin_serving() { return told_nodes_->ask_all(as
 Task<void> ClusterNode::drain() { (void)co_await told_nodes_->ask_all(asking("drain")); }
 
 Task<void> ClusterNode::end(bool clean) {
+    ending_ = true;
+    rows_->homes->thaw();
     Words words = asking("end");
     words["clean"] = clean;
     (void)co_await told_nodes_->ask_all(words);
@@ -659,6 +499,7 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::open_array(
     auto array = std::make_unique<DecidingArray>(*this, std::move(opened).value());
     array_ = array.get();
     if (leave_asked_) tasks_.spawn(stop_array());
+    tasks_.spawn(watch_links());
     tasks_.spawn(tell_status_now_and_then());
     co_return std::unique_ptr<Array>(std::move(array));
 }
@@ -676,12 +517,14 @@ Task<void> ClusterNode::stop() {
         co_await here_changed_.next();
     }
     stopping_ = true;
+    fence_changed_.set();
     pauses_.cut_short();
     for (const auto& [node, timer] : watching_) timer->cancel();
     ended_event_.set();
     if (reservations_) co_await reservations_->stop();
     if (rows_) {
         rows_->home.stop();
+        rows_->homes->end();
         co_await rows_->tasks.join();
     }
     // Who waits for a node that does not answer any more is told.

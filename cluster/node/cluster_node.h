@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // ClusterNode: one node of a cluster, from its sessions to the array that it serves. The node with
 // the highest id decides about the array (LocalArray, with ToldNodes and the homes' drives); all
-// others serve it (ServedArray). All nodes have to be there to begin; when one goes afterwards, the
-// array stops on all, as if the power had gone.
+// others serve it (ServedArray). All nodes have to be there to begin. When one goes afterwards that
+// does not decide, and whose members the level can do without, the others go on
+// (cluster_node_fence.cpp); else the array stops on all, as if the power had gone.
 //
 // What nodes say to each other is listed in braid-protocol(7), TELL and ASK.
 #pragma once
@@ -26,6 +27,8 @@
 #include "cluster/homes/node_homes.h"
 #include "cluster/homes/remote_disk.h"
 #include "cluster/homes/remote_home.h"
+#include "cluster/membership/lease.h"
+#include "cluster/membership/recovery.h"
 #include "cluster/node/node_commands.h"
 #include "cluster/node/start_status.h"
 #include "cluster/reservations/reservations.h"
@@ -39,11 +42,13 @@ namespace braid::cluster {
 
 class DecidingArray;
 class ServedArray;
+struct PrepareWords;
 
 class ClusterNode final : private BusListener,
                           private CommandTaker,
                           private TalkListener,
                           private HomeListener,
+                          private LeaseKeeper,
                           private Nodes {
   public:
     struct Setup {
@@ -133,9 +138,14 @@ class ClusterNode final : private BusListener,
     // TalkListener
     Task<Checked<Unit>> told(std::uint32_t from, const Words& words) override;
     Task<Checked<Words>> asked(std::uint32_t from, const Words& words) override;
+    bool is_urgent(const Words& words) const override;
     void misunderstood(std::uint32_t from, const std::string& why) override;
     // HomeListener
     void member_failing(MemberIndex member, HomeFault what, int os_error) override;
+    // LeaseKeeper
+    bool extends(std::uint32_t node, Nanos received) override;
+    void stamp_sent(Nanos stamp) override;
+    void stamp_came_back(std::uint32_t node, Nanos stamp, bool extends) override;
     // Nodes, on the master
     RowHomes& homes(const Geometry& geometry) override;
     ServingNode& join(Serving& own, Decider& decider, NodesListener& listener,
@@ -152,9 +162,45 @@ class ClusterNode final : private BusListener,
     std::string name_of(std::uint32_t node) const;
     std::size_t index_of(std::uint32_t node) const;
     std::vector<std::uint32_t> others() const;
+    /// Of them, those that are not left out.
+    std::vector<std::uint32_t> fellows() const;
     std::string missing_nodes() const;
     void make_rows(const Geometry& geometry);
     void make_reservations(const Configuration& configuration);
+
+    // cluster_node_fence.cpp
+    struct Forming;
+    struct Passing {  // a barrier that this node has prepared for
+        std::uint64_t fence{0};
+        std::vector<NodeBoot> gone;
+        WriteVerdict verdict;
+    };
+    void freeze();
+    void enter_lease();
+    void look_at_lease();
+    bool has_lease() const;
+    MemberSet members_of(std::uint32_t node) const;
+    std::set<std::uint32_t> silent_nodes(Nanos time) const;
+    bool can_do_without(const std::set<std::uint32_t>& nodes) const;
+    void lose_node(std::uint32_t node, const std::string& why);
+    void exclude(std::uint32_t node, const std::string& why);
+    void leave_out(const NodeBoot& node);
+    Task<void> watch_links();
+    Checked<Unit> told_unreachable(std::uint32_t from, const Words& words);
+    PrepareAnswer prepare(const PrepareWords& wanted);
+    void adopt_fence(const std::vector<Rebuilt>& rebuilt);
+    void end_those_who_are_late();
+    Task<void> forget(std::vector<NodeBoot> gone);
+    Checked<Words> asked_to_negotiate(const Words& words);
+    Checked<Unit> told_prepared(std::uint32_t from, const Words& words);
+    bool is_over(const Forming& forming) const;
+    Task<void> form_fence();
+    Task<bool> begin_fence(Forming* forming);
+    Task<bool> ask_fellows(Forming* forming, std::vector<std::uint32_t> nodes, Words words);
+    WriteVerdict judge_writes(const Forming& forming) const;
+    Task<void> lose_members(std::shared_ptr<std::optional<Result<void>>> lost);
+    std::uint64_t boot_of(std::uint32_t node) const;
+    Task<void> wait_for_leases(const Forming& forming);
 
     Task<Checked<Unit>> wait_for_nodes();
     Task<void> say_who_is_missing();
@@ -258,11 +304,23 @@ class ClusterNode final : private BusListener,
     bool opening_{false};  // the master reads the nodes' disks
     bool stopping_{false};
     bool leaving_{false};  // this node's server has been told to stop
+    bool ending_{false};   // the master says that the array has ended
     bool ended_{false};    // the array, everywhere
     bool dismissed_{false};
     Event ended_event_;
     MemberSet detaching_;  // roles whose drives here are still busy
     Event detached_;       // one of them
+
+    // who serves together
+    Lease lease_;
+    EchoLog echoes_;
+    Nanos stamp_sent_{};
+    Nanos lease_until_{};
+    bool needs_no_lease_{false};                       // it is the home of enough by itself
+    std::set<std::uint32_t> left_out_;                 // excluded, as far as this node knows
+    MemberSet left_members_;                           // that went with them
+    std::map<std::uint32_t, std::string> suspicions_;  // of nodes that the one who decides looks at
+    std::unique_ptr<Passing> passing_;
 
     std::unique_ptr<Rows> rows_;
     std::unique_ptr<Reservations> reservations_;
@@ -272,6 +330,14 @@ class ClusterNode final : private BusListener,
     Decider* decider_{nullptr};
     NodesListener* listener_{nullptr};
     DecidingArray* array_{nullptr};
+    std::map<std::uint32_t, std::uint64_t> boots_;   // of the others, as the array was opened
+    std::map<std::uint32_t, std::string> excluded_;  // since the last fence, and why
+    std::set<std::uint32_t> began_anew_;             // of all that were excluded
+    bool forms_fence_{false};
+    Forming* forming_{nullptr};
+    Event fence_changed_;
+    std::uint64_t newest_fence_{0};
+    WriteVerdict verdict_;                         // of a fence that has not begun everywhere
     bool leave_asked_{false};                      // by another node
     std::string told_status_;                      // as it was told last
     bool rebuilt_{false};                          // since it was told that all are

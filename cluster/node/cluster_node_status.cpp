@@ -46,6 +46,9 @@ std::vector<NodeStatus> ClusterNode::node_statuses(const Counters& counters) con
         const auto told = told_of_.find(node.id);
         if (node.id == setup_.self) {
             all.push_back(own_status(counters));
+        } else if (left_out_.contains(node.id)) {
+            all.emplace_back().id = node.id;
+            all.back().excluded = true;
         } else if (told != told_of_.end()) {
             all.push_back(told->second);
             all.back().decides = node.id == master_;

@@ -9,6 +9,7 @@
 #include "cluster/epochs/remote_decider.h"
 #include "cluster/node/cluster_node.h"
 #include "cluster/node/deciding_array.h"
+#include "cluster/node/fence_words.h"
 #include "cluster/node/own_disk.h"
 #include "cluster/node/served_array.h"
 #include "cluster/node/told_status.h"
@@ -20,6 +21,7 @@ namespace braid::cluster {
 // ---- what others say ---------------------------------------------------------------------------
 
 Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
+    if (left_out_.contains(from)) co_return Unit{};  // said before
     WordFields fields(words);
     if (fields.text("tell") == "gone") {
         const std::uint32_t node = fields.number32("node", nodes_max - 1);
@@ -27,7 +29,15 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
         BRAID_CO_CHECK(fields.check());
         // Before an array is open nothing is lost with a node.
         const bool known = node != setup_.self && setup_.config.find(node) != nullptr;
-        if (known && rows_) gone(node, why);
+        // Who is excluded may call others gone: nobody but the one who decides knows, but for a node
+        // that does not hear him either.
+        const bool believed = from == master_ || (node == master_ && !here_.contains(master_));
+        if (!known || !rows_) co_return Unit{};
+        if (believed) {
+            gone(node, why);
+        } else if (is_master()) {
+            lose_node(from, fmt::format("has stopped, for {} {}", name_of(node), why));
+        }
         co_return Unit{};
     }
     BRAID_CO_CHECK(fields.check());
@@ -43,10 +53,15 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
     co_return co_await told_by_master(words);
 }
 
+/// What a node does before it prepares may wait for what only that ends.
+bool ClusterNode::is_urgent(const Words& words) const { return is_prepare(words); }
+
 Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) {
+    if (left_out_.contains(from)) co_return Refusal{"it is excluded"};
     WordFields fields(words);
     const std::string what = fields.text("ask");
     BRAID_CO_CHECK(fields.check());
+    if (what == node_words::negotiate && from == master_) co_return asked_to_negotiate(words);
     if (NodeCommands::has(what)) co_return commands_.answer(from, what, words);
     if (is_master()) co_return co_await asked_by_slave(from, words);
     if (from != master_) {
@@ -65,6 +80,11 @@ Checked<Unit> ClusterNode::told_by_slave(std::uint32_t from, const Words& words)
         leave_asked_ = true;
         if (array_ != nullptr) tasks_.spawn(stop_array());
         return Unit{};
+    }
+    if (what == "unreachable") return told_unreachable(from, words);
+    if (what == fence_words::decided || what == fence_words::known ||
+        what == fence_words::prepared) {
+        return told_prepared(from, words);
     }
     if (what == "node") {
         BRAID_TRY(const NodeStatus node, node_status_of(words));
@@ -249,6 +269,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
     if (what == "end") {
         const bool clean = fields.flag("clean");
         BRAID_CO_CHECK(fields.check());
+        rows_->homes->thaw();  // if a fence was to begin: nothing waits for it any more
         // While the homes are still there: what it does by itself may be on its way to them.
         co_await served_->end_tasks();
         ended_ = true;
@@ -271,7 +292,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         BRAID_CO_CHECK(fields.check());
         BRAID_CO_TRY(Configuration configuration, configuration_of(*about));
         if (rows_) co_return Refusal{"an array is open already"};
-        fence_.epoch = fence;
+        fence_.pass(fence);
         epoch_in_force_ = configuration.version.epoch;
         make_rows(Geometry::of(configuration));
         served_owned_ = std::make_unique<ServedArray>(*this, std::move(configuration), setup_.array,
@@ -365,6 +386,18 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         // What else is told is not held back by what a disk does not answer.
         if (!detaching_.has(which)) tasks_.spawn(detach_when_quiet(which));
         detaching_.add(which);
+        co_return Unit{};
+    }
+    if (what == fence_words::verdict) {
+        const std::uint64_t fence = fields.number("fence", epoch_max);
+        BRAID_CO_CHECK(fields.check());
+        if (!passing_ || passing_->fence != fence) co_return Unit{};  // of one that has failed
+        co_return take_verdict(words, &passing_->verdict);
+    }
+    if (what == fence_words::go_on) {
+        const std::uint64_t fence = fields.number("fence", epoch_max);
+        BRAID_CO_CHECK(fields.check());
+        if (fence == fence_.epoch && !passing_) rows_->homes->thaw();
         co_return Unit{};
     }
     if (what == "lost") {

@@ -193,8 +193,8 @@ Checked<Words> NodeCommands::answer(std::uint32_t from, std::string_view word, c
     if (word == node_words::inquiry) return words_of(setup_.about_this_node());
     if (word == node_words::negotiate) {
         BRAID_TRY(const Negotiate command, negotiate_of(words));
-        return Refusal{fmt::format("fence {} cannot begin: in this release all nodes are there as "
-                                   "long as their array is, with the fence with which it began",
+        return Refusal{fmt::format("fence {} cannot begin: it is for the one who decides about an "
+                                   "array that is served here to propose it",
                                    command.fence),
                        RefusalCode::conflict};
     }

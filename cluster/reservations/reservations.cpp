@@ -463,6 +463,13 @@ Words Reservations::words_of(const ReservationMessage& message) const {
     return words;
 }
 
+void Reservations::node_gone(std::uint32_t node) {
+    if (closed_) return;
+    Effects effects;
+    table_.node_gone(NodeId{node}, effects);
+    carry_out(std::move(effects));
+}
+
 Checked<Unit> Reservations::told(std::uint32_t from, const Words& words) {
     if (closed_) return Unit{};
     BRAID_TRY(const ReservationMessage message, message_of(words, volumes_.size()));

@@ -72,6 +72,9 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
     Task<Checked<Unit>> open_volume(std::string volume);
     void close_volume(const std::string& volume);
 
+    /// What it has reserved is shared again, and nobody waits for it. It comes no more.
+    void node_gone(std::uint32_t node);
+
     // ---- what another node says, at once; a refusal: it makes no sense
     Checked<Unit> told(std::uint32_t from, const Words& words);
 

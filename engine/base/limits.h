@@ -142,6 +142,7 @@ inline constexpr std::size_t message_ends_max = 512;  // of writes and claims, i
 inline constexpr int text_depth_max = 16;
 inline constexpr std::size_t texts_waiting_max = 4096;  // of one node, not done yet
 inline constexpr std::size_t marks_told_max = 1000;
+inline constexpr std::size_t writes_told_max = 500;  // in one message, of a barrier
 inline constexpr std::size_t ranges_told_max = 256;  // of rows that cannot be known
 inline constexpr std::size_t waits_told_max = 256;   // each is of a role, a spare or a kind
 inline constexpr std::uint32_t os_error_max = 4095;  // Linux's errno, as the kernel bounds it

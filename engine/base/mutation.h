@@ -62,9 +62,16 @@ enum class Mutation : std::uint8_t {
     reserved_undrained,     // a volume is granted while requests to it are under way
     reserved_without_position,  // who reserves does not hear how far rebuilds are
     walk_passes_holder,         // a walk locks rows of a reserved volume past its holder
+    decided_while_frozen,       // who has told which of its writes happen decides further ones
+    locks_outlive_fence,        // what was locked under one fence is written under the next
+    no_lease_wait,              // a fence begins while the excluded may still serve
+    read_without_lease,         // a node that others may have gone on without answers reads
+    verdict_ignored,            // a home drops whatever the excluded had staged
+    record_not_retired,         // what the excluded had marked stays so
+    positions_not_told,         // a fence begins without how far rebuilds are
 };
 
-inline constexpr std::array<std::string_view, 48> mutation_names{
+inline constexpr std::array<std::string_view, 55> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -113,9 +120,16 @@ inline constexpr std::array<std::string_view, 48> mutation_names{
     "reserved-undrained",
     "reserved-without-position",
     "walk-passes-holder",
+    "decided-while-frozen",
+    "locks-outlive-fence",
+    "no-lease-wait",
+    "read-without-lease",
+    "verdict-ignored",
+    "record-not-retired",
+    "positions-not-told",
 };
 
-static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::walk_passes_holder) + 1);
+static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::positions_not_told) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

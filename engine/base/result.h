@@ -29,6 +29,8 @@ enum class Errc : unsigned char {
     full,         // no room left
     cancelled,    // told to stop before it was done
     reserved,     // another node has the volume for itself: Error::node
+    again,  // nodes agreed anew meanwhile who serves: what was locked is to be done again, from
+            // the start; no client hears of it
 };
 
 constexpr std::string_view text_of(Errc code) {
@@ -59,6 +61,8 @@ constexpr std::string_view text_of(Errc code) {
             return "cancelled";
         case Errc::reserved:
             return "the volume is reserved by another node";
+        case Errc::again:
+            return "the nodes agreed anew on who serves";
     }
     return "unknown error";
 }

@@ -98,6 +98,11 @@ Task<void> ConfigurationWriter::write_configurations() {
     while (!stage_.ended) {
         co_await changed_event_.take();
         while (changes_durable_ != changes_ && !members_.failed() && !stage_.ended) {
+            if (!members_.knows_losses(configuration_)) {
+                // Nodes agree on who serves: whoever took a member out for that says so when they have.
+                co_await changed_event_.next();
+                continue;
+            }
             const std::uint64_t change_now = changes_;
             const std::uint64_t losses_now = loss_version_seen_;
             const std::uint64_t refusals = refusals_;
@@ -120,18 +125,6 @@ Task<void> ConfigurationWriter::write_configurations() {
 }
 
 namespace {
-
-/// Nobody closes a disk meanwhile.
-class Writing {
-  public:
-    explicit Writing(Roster& roster) : roster_(roster) { roster_.set_writing(true); }
-    ~Writing() { roster_.set_writing(false); }
-    Writing(const Writing&) = delete;
-    Writing& operator=(const Writing&) = delete;
-
-  private:
-    Roster& roster_;
-};
 
 Task<void> keep_result(Task<Result<void>> task, Result<void>* result) { *result = co_await task; }
 
@@ -210,6 +203,7 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
             note_refusal(member, error);
             continue;
         }
+        if (!takes_part(members_.slot(member).state)) continue;  // lost with its node
         losses_.lose(member, MemberState::faulty,
                      fmt::format("its metadata could not be written: {}",
                                  error.os_error != 0 ? os_error_text(error.os_error)

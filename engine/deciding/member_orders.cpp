@@ -54,7 +54,14 @@ Checked<Unit> MemberOrders::may_order() const {
                        RefusalCode::busy};
     }
     if (options_.readonly) return Refusal{"the array is served for reading only"};
-    return Unit{};
+    return may_change_roles();
+}
+
+/// A member that is lost in memory alone has its role until nodes have agreed on who serves.
+Checked<Unit> MemberOrders::may_change_roles() const {
+    if (members_.knows_losses(configuration_)) return Unit{};
+    return Refusal{"nodes are just agreeing on who serves; try again in a moment",
+                   RefusalCode::busy};
 }
 
 /// Whether the member may be failed by order.
@@ -112,7 +119,7 @@ Task<Checked<Unit>> MemberOrders::wait_written() {
         const auto written = co_await writer_.wait_patiently(writer_.changes());
         if (!written) co_return not_durable(written.error());
     }
-    co_return Unit{};
+    co_return may_change_roles();
 }
 
 /// Open, or only remembered.
@@ -146,6 +153,7 @@ Task<Checked<Unit>> MemberOrders::remove(MemberName name) {
             roster_.text_of_role(*role), text_of(state), raw(*role), raw(*role))};
     }
     co_await roster_.close_slot(*role);
+    BRAID_CO_CHECK(may_change_roles());
     tell(Severity::info, "member_removed", fmt::format("{} removed", roster_.text_of_role(*role)));
     roster_.set_why_lost(*role, "an operator removed it");
     const Result<void> durable = co_await writer_.propose(change::Removed{*role});
@@ -289,6 +297,9 @@ Task<Checked<Unit>> MemberOrders::join(Spare spare, MemberRecord joining,
     }
     BRAID_CO_CHECK(co_await wait_written());
     if (members_.failed()) co_return not_durable({Errc::failed, "array"});
+    if (!serving_.is_there(*spare.disk)) {
+        co_return Refusal{fmt::format("{}: its node is gone", joining.path)};
+    }
     writer_.change(change::SpareAdded{joining});
     if (role) {
         fill_role(*role, std::move(spare));

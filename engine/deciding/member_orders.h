@@ -70,6 +70,7 @@ class MemberOrders final : public DecidingPart {
 
   private:
     Checked<Unit> may_order() const;
+    Checked<Unit> may_change_roles() const;
     Checked<Unit> may_fail(MemberIndex role, Force force) const;
     Task<Checked<Unit>> fail_now(MemberName name, Force force);
     Task<Checked<Unit>> wait_written();

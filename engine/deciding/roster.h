@@ -58,10 +58,11 @@ class Roster final : public DecidingPart {
     /// A lost member's disk is closed when nobody uses it any more: then it can be pulled, and the
     /// next one have its name, or come back itself.
     Task<void> let_go(MemberIndex member);
-    /// While a configuration is being written nobody closes a disk.
+    /// While a configuration is being written, or records are, nobody closes a disk.
     void set_writing(bool writing) {
-        writing_ = writing;
-        if (!writing && !stage_.abandoned) members_.note_quiet();
+        BRAID_REQUIRE(writing || writing_ != 0);
+        writing ? ++writing_ : --writing_;
+        if (writing_ == 0 && !stage_.abandoned) members_.note_quiet();
     }
 
     // ---- roles
@@ -79,7 +80,19 @@ class Roster final : public DecidingPart {
     std::vector<MemberMetadata> metadata_;  // by role
     std::vector<std::string> why_lost_;     // by role; empty: it is not, or nobody knows
     std::vector<Spare> spares_;
-    bool writing_{false};
+    std::uint32_t writing_{0};
+};
+
+/// Nobody closes a disk meanwhile.
+class Writing {
+  public:
+    explicit Writing(Roster& roster) : roster_(roster) { roster_.set_writing(true); }
+    ~Writing() { roster_.set_writing(false); }
+    Writing(const Writing&) = delete;
+    Writing& operator=(const Writing&) = delete;
+
+  private:
+    Roster& roster_;
 };
 
 }  // namespace braid

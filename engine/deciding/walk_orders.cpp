@@ -179,9 +179,22 @@ std::string WalkOrders::why_spare_waits(MemberIndex member) const {
         raw(member), spare);
 }
 
+/// No member is lost in memory alone, until nodes have agreed on who serves.
+bool WalkOrders::is_settled() const { return members_.knows_losses(configuration_); }
+
+/// The newest whose node is there.
+std::optional<Uuid> WalkOrders::next_spare() const {
+    const std::vector<Spare>& spares = roster_.spares();
+    for (auto at = spares.rbegin(); at != spares.rend(); ++at) {
+        if (serving_.is_there(*at->disk)) return at->metadata.uuid;
+    }
+    return std::nullopt;
+}
+
 /// Gives a spare the first lost role whose member nobody has to wait for; the member that had it is
 /// closed.
 Task<void> WalkOrders::use_spare() {
+    if (!is_settled()) co_return;
     if (orders_.busy() || roster_.spares().empty() || members_.failed()) co_return;
     if (options_.readonly) co_return;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
@@ -195,17 +208,23 @@ Task<void> WalkOrders::use_spare() {
                              why_spare_waits(member)));
             continue;
         }
+        const std::optional<Uuid> next = next_spare();
+        if (!next) co_return;
         const MemberOrders::Busy guard(orders_);
         co_await roster_.close_slot(member);
-        const Spare& next = roster_.spares().back();
-        const DataArea area = configuration_.member(next.metadata.uuid)->area();
-        if (!co_await serving_.prepare(member, *next.disk, area)) co_return;
+        const Spare* chosen = roster_.find_spare(*next);
+        if (chosen == nullptr) co_return;
+        const DataArea area = configuration_.member(*next)->area();
+        if (!co_await serving_.prepare(member, *chosen->disk, area)) co_return;
         while (!writer_.is_written()) {
             if (!co_await writer_.wait_durable(writer_.changes())) co_return;
         }
         if (members_.failed()) co_return;
         if (is_awaited(member)) co_return;  // another loss has listed rows of it
-        Spare spare = roster_.take_spare(roster_.spares().back());
+        // Its node may have gone meanwhile: then who decides about that rings.
+        chosen = roster_.find_spare(*next);
+        if (!is_settled() || chosen == nullptr || !serving_.is_there(*chosen->disk)) co_return;
+        Spare spare = roster_.take_spare(*chosen);
         orders_.fill_role(member, std::move(spare));
         writer_.changed();
         co_return;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "engine/base/mutation.h"
+#include "engine/intent/node_records.h"
 #include "engine/metadata/config_slot.h"
 #include "engine/metadata/md_superblock.h"
 #include "parity/require.h"
@@ -257,6 +258,23 @@ bool LocalArray::member_failing(MemberIndex member, HomeFault what, int os_error
 }
 
 void LocalArray::node_gone(const std::string& why) { deciding_.losses.node_gone(why); }
+
+bool LocalArray::can_lose(MemberSet members) const {
+    return stage_.started && deciding_.losses.can_lose(members);
+}
+
+Task<Result<void>> LocalArray::lose(MemberSet members, std::string why) {
+    for (const MemberIndex member : members) {
+        deciding_.losses.lose(member, MemberState::missing, why);
+    }
+    co_return co_await deciding_.writer.wait_patiently(deciding_.writer.changes());
+}
+
+Task<Result<void>> LocalArray::forget_node(std::uint32_t node) {
+    BRAID_CO_CHECK(co_await nodes_.flush());
+    const Writing writing(deciding_.roster);
+    co_return co_await retire_records(node, configuration_, serving_.members());
+}
 
 void LocalArray::start_readonly() {
     log_.tell(Severity::info, "started", "serving for reading only; nothing is written");

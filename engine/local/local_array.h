@@ -78,6 +78,9 @@ class LocalArray final : public Array, private NodesListener {
     // NodesListener
     bool member_failing(MemberIndex member, HomeFault what, int os_error) override;
     void node_gone(const std::string& why) override;
+    bool can_lose(MemberSet members) const override;
+    Task<Result<void>> lose(MemberSet members, std::string why) override;
+    Task<Result<void>> forget_node(std::uint32_t node) override;
 
     RowHomes* homes() const;
     ServingNode& join();

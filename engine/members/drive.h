@@ -21,6 +21,7 @@ enum class DriveOutcome : std::uint8_t {
     lost,    // the member was suspended or closed: it was not carried out, or nobody knows
     fenced,  // its home works by another fence: it was not carried out
     cut,     // the connection to its home was cut: nobody knows. No error of the member's
+    again,   // a stage: its rows were locked under a fence that is over
 };
 
 /// What became of an operation.
@@ -116,6 +117,7 @@ class Drive {
     virtual void start(DriveOp& op) = 0;
     virtual void shut() = 0;
 
+    bool is_suspended() const { return suspended_; }
     static DiskOp& disk_op(DriveOp& op) { return op; }
     static void complete(DriveOp& op, DriveResult result) {
         op.result = result;

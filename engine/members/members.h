@@ -121,6 +121,7 @@ class Members {
 
     /// The members in sync are enough for a configuration to hold (engine/layout/register.h); and
     /// they would be so without this one.
+    MemberSet in_sync() const;
     bool is_enough() const { return quorum().is_enough(in_sync()); }
     bool is_enough_without(MemberIndex member) const;
 
@@ -133,6 +134,7 @@ class Members {
     }
     /// Other nodes write, too: what a lost member has nobody here knows.
     void set_shared() { shared_ = true; }
+    bool is_shared() const { return shared_; }
     /// Whether clients' threads may read the member past the loop; only while it is in sync.
     void set_direct(MemberIndex member, bool allowed);
     /// Which losses there were: another number whenever a member that was live may no longer be read.
@@ -210,7 +212,6 @@ class Members {
         for (const auto& at : slots_) at->kept = std::min(at->kept, window);
     }
     Quorum quorum() const { return {.members = count(), .parities = geometry_.parities()}; }
-    MemberSet in_sync() const;
 
     const Geometry& geometry_;
     std::vector<std::unique_ptr<Slot>> slots_;

@@ -68,13 +68,21 @@ class RowHomes {
     /// A client's lock there could bring rows of this member.
     virtual bool lock_brings(WindowPlace place, MemberIndex member) const = 0;
     virtual void unlock(LockId lock) = 0;
+    /// It counts: the fence is the one under which it was taken. Else others may have the rows.
+    virtual bool holds(LockId lock) const = 0;
 
     /// A new write; it is staged through the participants' drives, all in the same turn.
     virtual WriteId begin_write(MemberSet participants) = 0;
-    /// Every participant has it: it happens, whatever comes.
-    virtual void decide(WriteId write) = 0;
+    /// Every participant has it: it happens, whatever comes. False: the fence changes, or has
+    /// changed since it was begun; it happens nowhere.
+    virtual bool decide(WriteId write) = 0;
     /// It does not happen anywhere.
     virtual void drop(WriteId write) = 0;
+
+    /// What was read may be told to a client: no other nodes can have gone on without this one.
+    virtual bool may_answer() const = 0;
+    /// Until that may be so again; or the array has ended: then reads fail.
+    virtual Task<void> wait_to_answer() = 0;
 };
 
 /// Rows, locked until it ends. Nothing on a node that is alone.
@@ -93,6 +101,8 @@ class RowLock {
         BRAID_CO_TRY(lock_, co_await homes_->lock(place, rows, mode, whom_, with));
         co_return Result<void>{};
     }
+    /// What was read since take() fits together, and may be built on. Where it is not needed: always.
+    bool counts() const { return lock_ == LockId{} || homes_->holds(lock_); }
 
     void release() {
         if (lock_ != LockId{}) homes_->unlock(lock_);

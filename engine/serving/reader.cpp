@@ -184,6 +184,7 @@ Task<Result<void>> make_true_before_reading(StripeContext context, RowsWanted wa
     // Of a loss the caller makes the best. For want of room the rows stay in doubt, by a write that
     // was not acknowledged.
     if (!made && made.error().code == Errc::full) co_return Result<void>{};
+    if (!made && made.error().code == Errc::again) co_return made.error();
     if (!made && made.error().code != Errc::cancelled) co_return Error{Errc::doubt, "row"};
     co_return co_await context.intent.flush();
 }
@@ -240,7 +241,7 @@ Task<void> mend_strips(StripeContext context, const StripeIo* io, RoleSet roles,
     for (const Role role : roles) write.add_strip(*io, role, rows);
     while (co_await write) {
     }
-    if (write.failed().empty()) {
+    if (write.failed().empty() && !write.is_dropped()) {
         const auto count = static_cast<std::uint32_t>(std::popcount(rows));
         context.counters.reads_corrected += std::uint64_t{roles.size()} * count;
     }
@@ -267,7 +268,9 @@ Task<Result<bool>> read_rows_locked(StripeContext context, RowsWanted wanted, Lo
         if (context.bad.retry_rows(wanted.place, rows) != 0 && !BRAID_MUTANT(retry_row_trusted)) {
             state.retry = RoleSet::of(wanted.role);  // of some role
         }
-        BRAID_CO_TRY(plan, plan_read(state, RoleSet::of(wanted.role)));
+        const auto planned = plan_read(state, RoleSet::of(wanted.role));
+        if (!planned && !lock.counts()) co_return Error{Errc::again, "row"};
+        BRAID_CO_TRY(plan, planned);
         io.begin(wanted.place, rows);
         lease = Lease();
         const std::uint64_t size = (plan.read | plan.recover).size() * io.span_size();
@@ -279,6 +282,7 @@ Task<Result<bool>> read_rows_locked(StripeContext context, RowsWanted wanted, Lo
         // It is mended under the other lock, and told of there.
         if (is_shared && !io.failed().empty()) co_return false;
     } while (!rounds.is_last(io, context.decider));
+    if (!lock.counts()) co_return Error{Errc::again, "row"};
     // The next start will not know of a loss that never becomes durable: it will take that member's
     // own bytes, not what the others give for them now.
     const bool forgotten = context.members.failed() &&
@@ -314,15 +318,18 @@ Task<Result<void>> read_rows_claimed(StripeContext context, RowsWanted wanted) {
     RowClaim claim(context.claims, wanted.place, row_range(wanted.first, wanted.count));
     co_await claim;
     const MemberIndex member = context.geometry.member_of(wanted.place.stripe, wanted.role);
+    LockMode mode = LockMode::exclusive;
     if (context.homes != nullptr && !context.members.is_live(member, wanted.place)) {
-        const Result<bool> read = co_await read_rows_locked(context, wanted, LockMode::shared);
+        mode = LockMode::shared;
+    }
+    for (;;) {
+        const Result<bool> read = co_await read_rows_locked(context, wanted, mode);
+        if (!read && read.error().code == Errc::again) continue;
         if (!read) co_return read.error();
         if (*read) co_return Result<void>{};
+        BRAID_REQUIRE(mode == LockMode::shared);
+        mode = LockMode::exclusive;
     }
-    const Result<bool> read = co_await read_rows_locked(context, wanted, LockMode::exclusive);
-    if (!read) co_return read.error();
-    BRAID_REQUIRE(*read);
-    co_return Result<void>{};
 }
 
 Task<Result<void>> read_piece_claimed(StripeContext context, const StripPiece* piece, bool* owes) {

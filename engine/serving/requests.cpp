@@ -274,9 +274,20 @@ Task<void> Requests::read_work() {
         auto take = to_read_.take();
         IoRequest* request = co_await take;
         if (request == nullptr) continue;
-        const Result<void> result = co_await read_request(context_, request);
+        const Result<void> result = co_await read(request);
         if (!result) fail(*request, result.error());
         finish(*request);
+    }
+}
+
+/// A node that others may have gone on without has read what was, perhaps: it reads again when it
+/// knows that they have not.
+Task<Result<void>> Requests::read(IoRequest* request) {
+    for (;;) {
+        const Result<void> result = co_await read_request(context_, request);
+        if (!result || context_.homes == nullptr || context_.homes->may_answer()) co_return result;
+        co_await context_.homes->wait_to_answer();
+        if (!context_.homes->may_answer()) co_return Error{Errc::failed, "array"};
     }
 }
 

@@ -94,6 +94,7 @@ class Requests final : public PartSink, private RequestGate::Inside {
                Task<void> (Requests::*work)(), IoRequest& request);
 
     Task<void> read_work();
+    Task<Result<void>> read(IoRequest* request);
     Task<void> zero_work();
     Task<void> flush_work();
     Task<Result<void>> zero(IoRequest* request);

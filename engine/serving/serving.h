@@ -97,6 +97,7 @@ class Serving final : public ServingNode, private WalkHost {
     void set_owing(bool owing) override { members_.set_owing(owing); }
     void halt() override { members_.halt(); }
     void array_failed() override;
+    bool is_there(const Disk&) const override { return true; }
     Task<Result<void>> prepare(MemberIndex, const Disk&, DataArea) override {
         co_return Result<void>{};
     }

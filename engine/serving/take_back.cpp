@@ -97,9 +97,12 @@ Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, RowIndex* at
         rows.rows =
             bad_.rows_of(rows.place, rows.role,
                          row_range(first, static_cast<std::uint32_t>(past - *at)), BadKind::retry);
+        bool taken = rows.rows == 0;
+        if (!taken) taken = co_await take_rows(context_, rows);
+        if (!lock.counts()) co_return left;  // once more, from `at` on
         *at = past;
         if (rows.rows == 0) continue;
-        if (!co_await take_rows(context_, rows)) {
+        if (!taken) {
             left += static_cast<std::uint64_t>(std::popcount(rows.rows));
             continue;
         }

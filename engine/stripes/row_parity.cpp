@@ -65,6 +65,7 @@ Task<Result<void>> make_parity_true(StripeContext context, ParityRows at) {
         for (const Role role : geometry.parity_roles() & live) write.add_strip(io, role, at.rows);
         while (co_await write) {
         }
+        if (write.is_again()) co_return Error{Errc::again, "row"};
         if (!write.failed().empty()) {
             const bool full = write.tell_failed();
             co_return Error{full ? Errc::full : Errc::io, "row"};

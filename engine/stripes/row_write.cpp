@@ -22,6 +22,7 @@ void RowWrite::begin(WriteGround ground, const WriteIntent::Hold* mark) {
     pieces_ = 0;
     staged_ = fua = false;
     phase_ = Phase::open;
+    again_ = false;
     participants_ = {};
     rows_.clear();
 }
@@ -96,6 +97,10 @@ void RowWrite::collect() {
         DriveOp& op = ops_[i];
         context_.members.finish(MemberIndex{op.tag}, op);
         if (op.ok()) continue;
+        if (op.result.outcome == DriveOutcome::again) {
+            again_ = true;
+            continue;
+        }
         failed_.add(MemberIndex{op.tag});
         results_[op.tag] = op.result;
     }
@@ -164,18 +169,15 @@ void RowWrite::submit_staged(WriteId write) {
 /// A participant that was lost meanwhile does without: its home has the write in its book, and the
 /// loss is owed. Not if that is more than the level can lose.
 void RowWrite::settle_at_homes() {
-    bool taken = !context_.members.failed();
+    bool taken = !context_.members.failed() && !again_;
     for (const MemberIndex member : failed_) {
         taken &= results_[raw(member)].outcome == DriveOutcome::lost;
         if (BRAID_MUTANT(lost_stage_dropped)) taken = false;
     }
-    if (taken) {
-        context_.homes->decide(write_);
-        phase_ = Phase::decided;
-    } else {
-        context_.homes->drop(write_);
-        phase_ = Phase::dropped;
-    }
+    if (!taken) context_.homes->drop(write_);
+    const bool happens = taken && context_.homes->decide(write_);
+    again_ |= taken && !happens;
+    phase_ = happens ? Phase::decided : Phase::dropped;
 }
 
 /// A flush lets every write before it be applied, so what was decided is durable after it.

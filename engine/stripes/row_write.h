@@ -82,6 +82,9 @@ class RowWrite {
     void decide() { BRAID_REQUIRE(pieces_ == 0 && wanted_.empty()); }
     /// In a cluster: a participant did not take it, and nothing of it has happened.
     bool is_dropped() const { return phase_ == Phase::dropped; }
+    /// It was dropped because its rows were locked under a fence that is over: to be made again, from
+    /// the start.
+    bool is_again() const { return is_dropped() && again_; }
     /// In a cluster: it happens, and whoever has locked the rows since may have seen it. It must not
     /// be made again.
     bool is_decided() const { return phase_ == Phase::decided || phase_ == Phase::durable; }
@@ -133,6 +136,7 @@ class RowWrite {
     // In a cluster.
     Phase phase_{Phase::open};
     WriteId write_{};
+    bool again_{false};
     MemberSet participants_;
     std::vector<StagedRows> rows_;  // of the pieces
 };

@@ -42,12 +42,16 @@ struct RowGroup {
 
 struct StripeJob {
     explicit StripeJob(const StripeContext& the_context)
-        : context(the_context), io(the_context.geometry, the_context.members), write(the_context) {}
+        : context(the_context),
+          io(the_context.geometry, the_context.members),
+          write(the_context),
+          lock(the_context.homes) {}
 
     const StripeContext& context;
     JobParts parts;
     StripeIo io;
     RowWrite write;
+    RowLock lock;  // in a cluster
     const WriteIntent::Hold* mark{nullptr};
     Lease lease;
     StripeState state;

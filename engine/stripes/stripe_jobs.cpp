@@ -163,8 +163,13 @@ Task<void> StripeJobs::work() {
                 WriteIntent::Hold hold(context_.intent, window->place.stripe);
                 const Result<void> marked = co_await hold;
                 if (!claims.take_job(*window, job.parts)) continue;
-                result = co_await run(&job, marked, &hold);
-                job.lease = Lease();
+                bool again = true;
+                while (again) {
+                    result = co_await run(&job, marked, &hold);
+                    job.lease = Lease();
+                    again = !result && !job.happened && !job.lock.counts();
+                    job.lock.release();
+                }
             }
             if (!result && job.parts.count > 1 && !job.happened) {
                 // One part's rows spoilt it for all: let each have its own answer.
@@ -189,7 +194,7 @@ Task<Result<void>> StripeJobs::run(StripeJob* job, Result<void> marked,
     const StripeContext& context = context_;
     job->mark = mark;
     job->happened = false;
-    RowLock lock(context.homes);
+    RowLock& lock = job->lock;
     if (lock.is_needed() && !BRAID_MUTANT(rows_not_locked) && !BRAID_MUTANT(read_beside_lock)) {
         BRAID_CO_CHECK(marked);
         RowsWithLock* const with = job->want_with_lock();
@@ -234,6 +239,7 @@ Task<Result<void>> StripeJobs::run(StripeJob* job, Result<void> marked,
     while (co_await write) {
         if (lock.is_needed()) ++context.counters.rounds;
     }
+    if (write.is_again()) co_return Error{Errc::again, "write"};
     job->happened = write.is_decided() && !BRAID_MUTANT(decided_made_again);
     job->count_methods();
     const RoleSet failed = write.failed();

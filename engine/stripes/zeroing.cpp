@@ -155,6 +155,7 @@ Task<Result<void>> zero_stripes(StripeContext context, StripeSpan span) {
             add_zeroes(zeroes, context, zeroed, span.may_free);
             while (co_await zeroes) {
             }
+            if (zeroes.is_again()) continue;  // nothing of it has happened
             if (zeroes.is_dropped()) co_return dropped_error(zeroes);
             const Result<void> done = co_await end_zeroes(context, &zeroes, &hold, zeroed);
             context.members.note_written_by_zeroes(zeroed);  // lost meanwhile, or by this

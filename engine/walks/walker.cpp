@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "engine/base/mutation.h"
 #include "engine/stripes/row_write.h"
@@ -25,11 +26,16 @@ struct Walker::Lane : WalkBatch {
     std::array<DriveOp, ops_max> ops;  // by member, by row of a window, or by run of windows
     DiskGroup group;
     bool lacks_marks{false};  // some window's: nothing was told or written, all is to be done again
-    MemberSet told;           // the decider knows that a read of the batch failed
+    bool found_is_told{false};  // of this batch, which is perhaps done again
+    MemberSet told;             // the decider knows that a read of the batch failed
 
     void let_go() {
         for (auto& lock : locks) lock.reset();
         for (auto& claim : claims) claim.reset();
+    }
+    /// What was read fits together: else nothing may come of it.
+    bool counts() const {
+        return std::ranges::all_of(locks, [](const auto& lock) { return !lock || lock->counts(); });
     }
 };
 
@@ -129,7 +135,7 @@ bool Walker::next_batch(Lane& lane) {
     lane.count = static_cast<std::uint32_t>(count);
     lane.batch = batches_++;
     lane.told = {};
-    lane.lacks_marks = false;
+    lane.lacks_marks = lane.found_is_told = false;
     next_ += count;
     return true;
 }
@@ -138,14 +144,20 @@ Task<void> Walker::walk_lane(Lane* lane) {
     while (!cancelled_ && !error_ && next_batch(*lane)) {
         const Nanos start = clock_.now();
         Result<void> result;
-        do {
+        bool once_more = true;
+        while (once_more) {
             result = co_await claim_batch(lane);
             if (result) result = co_await walk_batch(lane);
-            if (lane->lacks_marks) lane->let_go();
-        } while (result && lane->lacks_marks);
-        if (!result && !error_ && is_current()) error_ = result.error();
-        while (batches_done_ != lane->batch && !error_) {
-            co_await turn_.next();
+            once_more = (result && lane->lacks_marks) || (!result && !lane->counts());
+            if (!once_more) {
+                if (!result && !error_ && is_current()) error_ = result.error();
+                while (batches_done_ != lane->batch && !error_) {
+                    co_await turn_.next();
+                }
+                // Others may have written without what it has told, if they lock these rows now.
+                once_more = !error_ && !lane->counts();
+            }
+            if (once_more) lane->let_go();
         }
         if (!error_ && !is_current()) error_ = Error{Errc::cancelled, "walk"};
         if (!error_) {
@@ -271,6 +283,7 @@ Task<Result<void>> Walker::walk_batch(Lane* lane) {
     BRAID_CO_CHECK(co_await read_batch(lane));
     // What a lost member's disk gave last, or another disk in its place, decides nothing.
     if (!is_current()) co_return Error{Errc::cancelled, "walk"};
+    if (!lane->counts()) co_return Error{Errc::again, "walk"};
     BRAID_CO_CHECK(co_await walk_windows(lane));
     if (lane->lacks_marks) co_return Result<void>{};
     if (order_.kind == WalkKind::rebuilding) {
@@ -278,9 +291,11 @@ Task<Result<void>> Walker::walk_batch(Lane* lane) {
     }
     if (!lane->voided.empty() && is_current()) {
         BRAID_CO_CHECK(co_await context_.intent.flush());
+        if (!lane->counts()) co_return Error{Errc::again, "walk"};
         BRAID_CO_CHECK(co_await context_.decider.rows_unknown(std::move(lane->voided)));
     }
     if (!lane->known.empty() && is_current()) {
+        if (!lane->counts()) co_return Error{Errc::again, "walk"};
         BRAID_CO_CHECK(co_await context_.decider.rows_known(std::move(lane->known)));
     }
     // A member was lost meanwhile: what it should have taken part in does not count.
@@ -430,7 +445,7 @@ Task<Result<void>> Walker::walk_windows(Lane* lane) {
         lane->lacks_marks |= lane->marks[i] && !lane->holds[i];
     }
     if (lane->lacks_marks) co_return Result<void>{};
-    rows_.tell_found(*lane);
+    if (!std::exchange(lane->found_is_told, true)) rows_.tell_found(*lane);
     if (!lane->unknown.empty() || (lane->leans_on_list && !context_.readonly)) {
         BRAID_CO_CHECK(co_await context_.decider.rows_unknown(std::move(lane->unknown)));
         if (!is_current()) co_return Error{Errc::cancelled, "walk"};
@@ -459,6 +474,7 @@ Task<Result<void>> Walker::mend_window(Lane* lane, std::uint32_t index) {
     }
     while (co_await write) {
     }
+    if (write.is_again()) co_return Error{Errc::again, "walk"};
     const RoleSet failed = write.failed();
     if (failed.empty()) {
         context.counters.reads_corrected += lane->bad_rows_to_mend(context.geometry, index);
@@ -509,6 +525,7 @@ Task<Result<void>> Walker::rebuild_batch(Lane* lane) {
     });
     while (co_await write) {
     }
+    if (write.is_again()) co_return Error{Errc::again, "walk"};
     if (write.failed_members().empty()) co_return Result<void>{};
     write.tell_failed();
     const bool full = write.result_of(member).os_error == ENOSPC;

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -48,17 +49,22 @@ class Clients {
         request.size = size;
         request.data = data.data();
         const std::uint64_t begin = ++time_;
+        const bool hangs = failing_.contains(node);
+        if (hangs) note_written(offset, size, value, begin, test::RegisterHistory::never);
         const Result<void> written = co_await cluster_.ask(node, request);
         if (written) co_return note_written(offset, size, value, begin);
         if (written.error().code == Errc::reserved) {  // it did not begin
             ++refused_;
             co_return;
         }
-        EXPECT_TRUE(may_fail_) << "node " << node << ": " << written.error().text();
+        EXPECT_TRUE(may_fail(node))
+            << "node " << node << ": " << written.error().text() << ", " << written.error().where;
         note_written(offset, size, value, begin, test::RegisterHistory::never);
     }
     /// From now on: what was not acknowledged may have happened.
     void let_fail(bool may = true) { may_fail_ = may; }
+    /// The same, of this node's clients alone; and they may never be answered.
+    void let_fail_at(std::uint32_t node) { failing_.insert(node); }
     /// Only where nothing has the value 0 before.
     Task<void> zero(std::uint32_t node, std::uint64_t offset, std::uint64_t size) {
         IoRequest request;
@@ -82,7 +88,7 @@ class Clients {
             co_return;
         }
         if (!done) {
-            EXPECT_TRUE(may_fail_) << "node " << node << ": " << done.error().text();
+            EXPECT_TRUE(may_fail(node)) << "node " << node << ": " << done.error().text();
             co_return;
         }
         const std::uint64_t end = ++time_;
@@ -94,9 +100,10 @@ class Clients {
             histories_[(offset + at) / sector_size].read(words[0], begin, end);
         }
     }
-    /// Reads all of it through each node, and looks at what was ever seen.
-    void check(std::uint32_t nodes) {
+    /// Reads all of it through each node, but for one, and looks at what was ever seen.
+    void check(std::uint32_t nodes, std::uint32_t but_for = ~0U) {
         for (std::uint32_t node = 0; node != nodes; ++node) {
+            if (node == but_for) continue;
             // Stripe by stripe: a request is within one volume.
             const std::uint64_t size = cluster_.geometry().stripe_data_size();
             for (std::uint64_t at = 0; at != cluster_.geometry().data_size(); at += size) {
@@ -110,6 +117,7 @@ class Clients {
     }
 
   private:
+    bool may_fail(std::uint32_t node) const { return may_fail_ || failing_.contains(node); }
     void note_written(std::uint64_t offset, std::uint64_t size, std::uint64_t value,
                       std::uint64_t begin, std::uint64_t last = 0) {
         const std::uint64_t end = last == 0 ? ++time_ : last;
@@ -123,6 +131,7 @@ class Clients {
     std::uint64_t values_{0};
     std::uint64_t time_{0};
     bool may_fail_{false};
+    std::set<std::uint32_t> failing_;
     std::uint64_t refused_{0};
     std::uint64_t torn_{0};  // sectors that were partly of one write and partly of another
 };

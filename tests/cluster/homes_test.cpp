@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/cluster/clients.h"
+#include "tests/cluster/home_kit.h"
 #include "tests/cluster/sim_cluster.h"
 
 namespace braid::sim {
@@ -393,23 +394,6 @@ TEST(Homes, WhatIsStagedOnAFailingMemberWaitsForTheVerdict) {
     EXPECT_TRUE(cluster.flush(1));
     cluster.settle();
     EXPECT_EQ(cluster.wrong_rows(), 0u);
-}
-
-struct Told final : cluster::HomeReply {
-    std::optional<cluster::HomeAnswer> answer;
-    bool is_told() const { return answer.has_value(); }
-    void answered(const cluster::HomeAnswer& told) override { answer = told; }
-};
-
-cluster::HomeCommand stage_of(MemberIndex member, std::uint64_t write) {
-    cluster::HomeCommand command;
-    command.kind = cluster::HomeCommandKind::stage;
-    command.id = {{1, 1}, write};
-    command.member = member;
-    command.at = {WindowIndex{0}, 1};
-    command.participants.add(member);
-    command.content = Buffer(row_size);
-    return command;
 }
 
 TEST(Homes, WhatIsDroppedTakesNoMemory) {

@@ -53,11 +53,16 @@ class NodesTest : public testing::TestWithParam<Shape> {
                   exclusive}),
           clients_(nodes_) {}
 
+    void TearDown() override {
+        for (std::uint32_t node = 0; HasFailure() && node != nodes_.nodes(); ++node) {
+            if (nodes_.is_up(node)) ADD_FAILURE() << "node " << node << ":\n" << nodes_.log(node);
+        }
+    }
     SimLoop& loop() { return nodes_.loop(); }
     std::uint64_t below(std::uint64_t bound) { return loop().rng().below(bound); }
 
     Task<void> client(std::uint32_t node, std::uint32_t requests) {
-        for (std::uint32_t i = 0; i != requests; ++i) {
+        for (std::uint32_t i = 0; i != requests && !load_ends_; ++i) {
             const std::uint64_t sectors = 1 + below(below(8) == 0 ? 200 : 24);
             const std::uint64_t first = below(clients_.sectors() - sectors + 1);
             const std::uint64_t offset = first * sector_size;
@@ -75,6 +80,24 @@ class NodesTest : public testing::TestWithParam<Shape> {
             ++working_;
             loop().tasks().spawn(client(i % nodes_.nodes(), requests));
         }
+    }
+    /// The level can do without its members, and it does not decide.
+    bool others_go_on_without(std::uint32_t victim) {
+        std::uint32_t members = 0;
+        for (std::uint32_t i = 0; i != GetParam().members; ++i) {
+            members += nodes_.home_of(i) == victim ? 1 : 0;
+        }
+        return victim + 1 != nodes_.nodes() &&
+               members <= (GetParam().level == Level::raid6 ? 2 : 1);
+    }
+    /// They have stopped, or excluded it, and know it.
+    bool is_gone_for(std::uint32_t node, std::uint32_t victim) {
+        if (!others_go_on_without(victim)) {
+            return nodes_.log(node).find("stops on all") != std::string::npos;
+        }
+        return nodes_.log(node).find("node " + std::to_string(victim + 1) + " is excluded") !=
+                   std::string::npos ||
+               nodes_.log(node).find("has begun with") != std::string::npos;
     }
     void end_load() {
         nodes_.run_until([this] { return working_ == 0; }, "the clients end");
@@ -101,6 +124,7 @@ class NodesTest : public testing::TestWithParam<Shape> {
     SimNodes nodes_;
     Clients<SimNodes> clients_;
     std::uint32_t working_{0};
+    bool load_ends_{false};
 };
 
 }  // namespace braid::sim

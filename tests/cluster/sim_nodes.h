@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -172,6 +173,15 @@ class SimNodes {
             network_.release(other, self);
         });
     }
+    /// Two nodes do not reach each other any more.
+    void part(std::uint32_t a, std::uint32_t b) {
+        network_.hold(host_of(a), host_of(b));
+        network_.hold(host_of(b), host_of(a));
+    }
+    /// What one sends to the other does not come.
+    void hold_way(std::uint32_t from, std::uint32_t to) {
+        network_.hold(host_of(from), host_of(to));
+    }
     void cut(std::uint32_t a, std::uint32_t b, bool one_side) {
         if (one_side) return network_.cut_one_side(host_of(a), host_of(b));
         network_.cut(host_of(a), host_of(b));
@@ -183,7 +193,10 @@ class SimNodes {
     Result<void> flush(std::uint32_t node) {
         IoRequest request;
         request.kind = IoKind::flush;
-        return loop_.run_until_done(ask(node, request));
+        const auto result = std::make_shared<std::optional<Result<void>>>();
+        loop_.tasks().spawn(keep(ask(node, request), result));
+        run_until([&] { return result->has_value(); }, "the flush ends");
+        return *result ? **result : Result<void>(Error{Errc::failed, "in vain"});
     }
     /// start() is over; and why it was refused.
     bool has_begun(std::uint32_t node) const { return nodes_[node]->over; }
@@ -241,6 +254,10 @@ class SimNodes {
     static std::string host_of(std::uint32_t node) { return "10.0.0." + std::to_string(node + 1); }
     static NetAddress address_of(std::uint32_t node) {
         return {AddressKind::ip4, host_of(node), 10810};
+    }
+    static Task<void> keep(Task<Result<void>> task,
+                           std::shared_ptr<std::optional<Result<void>>> result) {
+        *result = co_await task;
     }
     static Task<void> run_start(Node* at) {
         Checked<std::unique_ptr<Array>> started = co_await at->node->start();

@@ -24,7 +24,7 @@ SIMULATOR = [
 # Rare crossings: not from seed 1 on, so that a run is short.
 FIRST_SEED = {"doubt-forgotten": 70, "no-closing-revision": 30, "doubt-left-early": 1045,
               "order-not-refused": 340}
-# Small tests, each of which fails with its bug.
+# Small tests, each of which fails with its bug; or one of several, where a crossing is rare.
 ENGINE = {
     "order-not-refused": "Loss.AnOrderThatWouldCostRowsInDoubtIsRefused",
     "promise-not-written": "Promise.IsDurableAndHoldsAtTheMember",
@@ -53,6 +53,13 @@ ENGINE = {
     "reserved-undrained": "Shapes/SharedReservations.EverySectorIsOneRegister/Raid5ThreeNodes",
     "reserved-without-position": "ReservedVolume.TheHolderHearsHowFarARebuildIs",
     "walk-passes-holder": "ReservedVolume.AWalkLocksRowsAtTheHolder",
+    "decided-while-frozen": "Shapes/NodeDeathTest.OnlyTheOneWhoDecidesDoesNotHearIt/*",
+    "locks-outlive-fence": "Shapes/NodeDeathTest.TheOthersGoOnAndNothingIsLost/*",
+    "no-lease-wait": "Shapes/NodeDeathTest.OnlyTheOneWhoDecidesDoesNotHearIt/*",
+    "read-without-lease": "Shapes/NodeDeathTest.OnlyTheOneWhoDecidesDoesNotHearIt/*",
+    "verdict-ignored": "HomeFence.WhatIsStagedHappensAsTheVerdictSays",
+    "record-not-retired": "Shapes/NodeDeathTest.AfterwardsThePowerGoes/*",
+    "positions-not-told": "HomeFence.BeginsWithHowFarRebuildsAre",
     "grant-without-position": "Shapes/SharedRebuild.OthersWriteMeanwhile/Raid5ThreeNodes",
     "position-forgotten-early": "Homes.WhoHearsLateOfARebuildsEndWritesTheMember",
     "newer-stages-awaited": "Homes.AReadOfManyRowsEndsUnderConstantWrites",
@@ -114,7 +121,7 @@ def check_engine(program):
         failed.append("none")
     for mutation, test in ENGINE.items():
         code, output = run_engine(program, mutation, test)
-        found = code == 1 and f"[  FAILED  ] {test}" in output
+        found = code == 1 and f"[  FAILED  ] {test.removesuffix('*')}" in output
         print(f"{mutation}: {'found' if found else 'NOT FOUND'} by {test}", flush=True)
         if not found:
             failed.append(mutation)

@@ -57,7 +57,7 @@ class Node:
     def serves(self):
         check(self.process.poll() is None,
               f"node {self.number} ended with {self.process.returncode}\n{self.log()}")
-        return "serves the array" in self.log() or "members, 0 lost" in self.log()
+        return "serves the array" in self.log() or " members, " in self.log()
 
     def uri_of(self, volume):
         return self.uri.replace("///", f"///{volume}")

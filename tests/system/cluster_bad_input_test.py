@@ -317,7 +317,7 @@ def away_for_too_long(cluster, victim):
     HISTORY.extend(load.stop())
     wait_until(lambda: "has taken this node for gone: the array stops on all nodes" in whole(victim),
                "it hears what became of it, and stops, too", 3)
-    check("start the servers of both anew" in whole(victim), "and what is to be done")
+    check("start this server anew" in whole(victim), "and what is to be done")
     lines = whole(victim).count("\n")
     for node in cluster.nodes:
         check(node.process.poll() is None, f"node {node.number} ended with {node.process.returncode}\n{node.log()}")

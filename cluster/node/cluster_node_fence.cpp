@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ClusterNode: a node that is gone, and how the others go on without it. The one who decides excludes
+// who is not heard, if the array can do without its members: all others stop under their fence, tell
+// what is under way, and go on under the next one (NEGOTIATE). What is decided there is decided by
+// cluster/membership/: leases, and which staged writes happen.
+//
+// prepare: the node leaves the excluded out, and freezes (Home, NodeHomes). Then it tells which of its
+// own writes happen, and what its home has of those that are gone. The master judges, waits until no
+// lease of the excluded runs any more, and brings the configuration without their members into force.
+// adopt: homes carry the verdict out, and take commands of the new fence. go_on: all homes do, and
+// so nodes send some again.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "cluster/node/cluster_node.h"
+#include "cluster/node/fence_words.h"
+#include "cluster/node/served_array.h"
+#include "engine/base/limits.h"
+#include "engine/base/mutation.h"
+
+namespace braid::cluster {
+
+/// A fence that is about to begin, on the node that proposes it.
+struct ClusterNode::Forming {
+    std::uint64_t fence{0};
+    std::vector<NodeBoot> gone;
+    std::map<std::uint32_t, PrepareAnswer> answers{};  // by node
+    std::map<std::uint32_t, Nanos> heard{};            // when each had prepared
+    std::set<std::uint32_t> pending{};                 // who is asked, and has not done it
+    Nanos deadline{};                                  // for them
+};
+
+// ---- leases ------------------------------------------------------------------------------------
+
+/// Who is the home of which member has changed.
+void ClusterNode::enter_lease() {
+    const Geometry& geometry = rows_->geometry;
+    FenceHomes homes;
+    homes.quorum = {.members = geometry.member_count, .parities = geometry.parities()};
+    for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
+        const std::uint32_t home = rows_->homes->home_of(MemberIndex{i});
+        if (home == NodeHomes::no_home) continue;
+        homes.members[NodeId{setup_.config.nodes[home].id}].add(MemberIndex{i});
+    }
+    needs_no_lease_ = homes.are_enough(NodeSet::of(NodeId{setup_.self}));
+    lease_.enter(std::move(homes));
+    look_at_lease();
+}
+
+void ClusterNode::look_at_lease() {
+    lease_until_ = lease_.until(setup_.clock.stamp()).value_or(Nanos{});
+    rows_->homes->look_at_lease();
+}
+
+bool ClusterNode::has_lease() const {
+    return needs_no_lease_ || setup_.clock.stamp() < lease_until_;
+}
+
+bool ClusterNode::extends(std::uint32_t node, Nanos received) {
+    if (!rows_ || ended_ || !gone_.empty() || left_out_.contains(node)) return false;
+    // There is one fence for those who are not left out.
+    return echoes_.send(NodeId{node}, fence_.epoch, received, fence_.epoch);
+}
+
+void ClusterNode::stamp_sent(Nanos stamp) {
+    stamp_sent_ = std::max(stamp_sent_, stamp);
+    lease_.sent(stamp_sent_);
+}
+
+void ClusterNode::stamp_came_back(std::uint32_t node, Nanos stamp, bool extends) {
+    (void)lease_.echoed(NodeId{node}, {{setup_.boot, stamp}, extends});
+    if (rows_) look_at_lease();
+}
+
+// ---- who is gone -------------------------------------------------------------------------------
+
+MemberSet ClusterNode::members_of(std::uint32_t node) const {
+    MemberSet members;
+    for (std::uint32_t i = 0; i != rows_->geometry.member_count; ++i) {
+        const std::uint32_t home = rows_->homes->home_of(MemberIndex{i});
+        if (home == NodeHomes::no_home || home != index_of(node)) continue;
+        if (takes_part(serving_->members().slot(MemberIndex{i}).state)) members.add(MemberIndex{i});
+    }
+    return members;
+}
+
+/// On the master. Those that are left out already have taken their members with them.
+bool ClusterNode::can_do_without(const std::set<std::uint32_t>& nodes) const {
+    MemberSet members;
+    for (const std::uint32_t node : nodes) members |= members_of(node);
+    return serves_ && array_ != nullptr && listener_ != nullptr && !ended_ &&
+           listener_->can_lose(members);
+}
+
+/// It is away, or has lost what it had in memory. The one who decides finds out what comes of it.
+void ClusterNode::lose_node(std::uint32_t node, const std::string& why) {
+    if (ended_ || gone_.contains(node) || left_out_.contains(node)) return;
+    if (ending_) return bus_->give_up(node, GivenUp::ended);  // all is written: nobody waits for it
+    if (node == master_ || !rows_) return gone(node, why);
+    if (!is_master()) {
+        std::string& told = suspicions_[node];
+        if (std::exchange(told, why) != why) {
+            log(Severity::warning, fmt::format("{} {}", name_of(node), why));
+        }
+        return;
+    }
+    if (!can_do_without({node})) return gone(node, why);
+    exclude(node, why);
+}
+
+void ClusterNode::exclude(std::uint32_t node, const std::string& why) {
+    const std::string text = fmt::format("{} {}", name_of(node), why);
+    log(Severity::error,
+        fmt::format("{}: it is excluded, and the array goes on without it; it is let in again when "
+                    "the array has been started anew",
+                    text));
+    excluded_.emplace(node, text);
+    freeze();
+    leave_out({node, boots_.at(node)});
+    fence_changed_.set();
+    if (!std::exchange(forms_fence_, true)) tasks_.spawn(form_fence());
+}
+
+/// Before anybody is left out: what is asked of him then ends, and is to be asked again.
+void ClusterNode::freeze() {
+    rows_->homes->freeze();
+    rows_->home.freeze();
+}
+
+/// Nothing of it is taken any more, and what is asked of it is answered: its members are lost before
+/// that, so that no error is theirs.
+void ClusterNode::leave_out(const NodeBoot& node) {
+    if (left_out_.contains(node.node)) return;
+    const MemberSet members = members_of(node.node);
+    left_out_.insert(node.node);
+    left_members_ |= members;
+    for (const MemberIndex member : members) {
+        serving_->member_lost(member, MemberState::missing);
+        rows_->homes->refuse_held(member);
+    }
+    if (told_nodes_) told_nodes_->leave_out(node.node);
+    told_of_.erase(node.node);
+    bus_->give_up(node.node, GivenUp::gone);
+}
+
+/// On the master, while it serves: who was heard and is not any more. A turn that comes late says
+/// nothing: this node itself has slept, and what others sent lies there.
+Task<void> ClusterNode::watch_links() {
+    Nanos trusted = setup_.clock.stamp();  // what is not heard before that says nothing
+    while (!stopping_ && !ended_ && gone_.empty()) {
+        const Nanos due{setup_.clock.stamp().value + Heartbeats::interval.value};
+        Pause pause(pauses_, Heartbeats::interval);
+        co_await pause;
+        if (stopping_ || ended_) break;
+        end_those_who_are_late();
+        // All of them, or none: else it is this node that is cut off, perhaps, and network trouble
+        // that passes is nobody's fault. Each beats in its own time: who is about to be silent counts,
+        // and when it is over not all are heard at once.
+        const Nanos now = setup_.clock.stamp();
+        const Nanos nearly{lease_default.value - 2 * Heartbeats::interval.value};
+        const bool is_late = now.value > due.value + Heartbeats::interval.value;
+        const auto suspects = silent_nodes(nearly);
+        const bool waits = !suspects.empty() && !ending_ && !can_do_without(suspects);
+        if (is_late || waits) trusted = Nanos{now.value + lease_default.value};
+        if (now < trusted) continue;
+        const std::set<std::uint32_t> silent = silent_nodes(lease_default);
+        for (const std::uint32_t node : silent) {
+            lose_node(node,
+                      fmt::format("has not answered for {} ms", lease_default.value / 1'000'000));
+        }
+    }
+}
+
+/// This node's stamps have not come back from them for so long.
+std::set<std::uint32_t> ClusterNode::silent_nodes(Nanos time) const {
+    std::set<std::uint32_t> silent;
+    for (const std::uint32_t node : fellows()) {
+        const auto since = bus_->heartbeats().answered_since(node);
+        if (since && *since >= time) silent.insert(node);
+    }
+    return silent;
+}
+
+/// They answer heartbeats, and not what they are asked.
+void ClusterNode::end_those_who_are_late() {
+    if (forming_ == nullptr || setup_.clock.now() < forming_->deadline) return;
+    const std::set<std::uint32_t> late = forming_->pending;
+    for (const std::uint32_t node : late) {
+        lose_node(node, fmt::format("has not gone on for {} s", patience.value / 1'000'000'000));
+    }
+}
+
+/// A slave cannot reach another one, which the master may hear.
+Checked<Unit> ClusterNode::told_unreachable(std::uint32_t from, const Words& words) {
+    WordFields fields(words);
+    const std::uint32_t node = fields.number32("node", nodes_max - 1);
+    if (node == setup_.self || node == from || setup_.config.find(node) == nullptr) {
+        fields.is_wrong("node", "another one's");
+    }
+    BRAID_CHECK(fields.check());
+    if (left_out_.contains(from) || left_out_.contains(node) || !serves_) return Unit{};
+    if (silent_nodes(lease_default).contains(node)) return Unit{};  // it is away for all
+    // Priorities, as far as the level allows.
+    const std::uint32_t low = std::min(from, node);
+    const std::uint32_t high = std::max(from, node);
+    const std::uint32_t leaves = can_do_without({low}) || !can_do_without({high}) ? low : high;
+    lose_node(leaves, fmt::format("and {} do not reach each other", name_of(low + high - leaves)));
+    return Unit{};
+}
+
+// ---- the barrier, at each node -----------------------------------------------------------------
+
+PrepareAnswer ClusterNode::prepare(const PrepareWords& wanted) {
+    freeze();
+    for (const NodeBoot& node : wanted.gone) leave_out(node);
+    fence_.known.insert(wanted.fence);
+    passing_ = std::make_unique<Passing>(Passing{wanted.fence, wanted.gone, {}});
+    PrepareAnswer answer;
+    answer.from = {setup_.self, setup_.boot};
+    answer.fence = fence_.epoch;
+    answer.sequence = rows_->homes->writes().newest();
+    answer.decided = rows_->homes->writes().decided();
+    const Nanos now = setup_.clock.stamp();
+    for (const NodeBoot& node : wanted.gone) {
+        answer.books[node] = rows_->home.book().known_of(node);
+        answer.ages[NodeId{node.node}] = echoes_.age(NodeId{node.node}, now);
+    }
+    return answer;
+}
+
+/// @param rebuilt  how far rebuilds are: locks that told so are gone, and others tell it from now on
+void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt) {
+    const std::unique_ptr<Passing> passing = std::move(passing_);
+    fence_.pass(passing->fence);
+    HomeSet homes = 0;
+    for (const NodeBoot& node : passing->gone) homes |= HomeSet{1} << index_of(node.node);
+    rows_->homes->note(rebuilt);
+    rows_->home.enter(passing->verdict, passing->gone, rebuilt);
+    rows_->homes->enter(homes);
+    for (const NodeBoot& node : passing->gone) reservations_->node_gone(node.node);
+}
+
+/// NEGOTIATE, at a node that does not decide.
+Checked<Words> ClusterNode::asked_to_negotiate(const Words& words) {
+    BRAID_TRY(const Negotiate command, negotiate_of(words));
+    if (!served_ || !serves_ || ended_ || !gone_.empty()) {
+        return Refusal{fmt::format("{} serves no array", name_of(setup_.self)),
+                       RefusalCode::conflict};
+    }
+    if (command.step == NegotiateStep::adopt) {
+        if (!passing_ || passing_->fence != command.fence) {
+            return Refusal{fmt::format("{} has not prepared for fence {}", name_of(setup_.self),
+                                       command.fence),
+                           RefusalCode::conflict};
+        }
+        BRAID_TRY(const std::vector<Rebuilt> rebuilt, rebuilt_of(words, rows_->geometry));
+        adopt_fence(rebuilt);
+        return Words::object();
+    }
+    if (command.step != NegotiateStep::prepare) {
+        return Refusal{"members are written by the one who decides: there is nothing to store here",
+                       RefusalCode::invalid};
+    }
+    if (command.fence <= fence_.epoch || fence_.known.contains(command.fence)) {
+        return Refusal{fmt::format("fence {} is not above that of {}, {}", command.fence,
+                                   name_of(setup_.self), fence_.epoch),
+                       RefusalCode::conflict};
+    }
+    BRAID_TRY(const PrepareWords wanted, prepare_of(words));
+    for (const NodeBoot& node : wanted.gone) {
+        const bool may = node.node != setup_.self && node.node != master_ &&
+                         setup_.config.find(node.node) != nullptr;
+        if (!may) return Refusal{"\"gone\" names who cannot be", RefusalCode::invalid};
+    }
+    for (const NodeBoot& node : wanted.gone) {
+        if (left_out_.contains(node.node)) continue;
+        log(Severity::warning,
+            fmt::format("{} is excluded, says {}", name_of(node.node), name_of(master_)));
+    }
+    for (const Words& piece : words_of(wanted.fence, prepare(wanted))) talk_.tell(master_, piece);
+    return Words::object();
+}
+
+// ---- the barrier, at the one who decides -------------------------------------------------------
+
+/// What a node tells when it has prepared.
+Checked<Unit> ClusterNode::told_prepared(std::uint32_t from, const Words& words) {
+    WordFields fields(words);
+    const std::uint64_t fence = fields.number("fence", epoch_max);
+    BRAID_CHECK(fields.check());
+    if (forming_ == nullptr || forming_->fence != fence || left_out_.contains(from)) return Unit{};
+    BRAID_TRY(const bool is_last, take_prepared(words, &forming_->answers[from]));
+    if (is_last) {
+        forming_->heard[from] = setup_.clock.now();
+        forming_->pending.erase(from);
+    }
+    fence_changed_.set();
+    return Unit{};
+}
+
+/// Somebody else is to be excluded, or there is no array any more.
+bool ClusterNode::is_over(const Forming& forming) const {
+    return ended_ || ending_ || stopping_ || !gone_.empty() ||
+           forming.gone.size() != excluded_.size();
+}
+
+Task<void> ClusterNode::form_fence() {
+    while (!excluded_.empty() && !ended_ && !ending_ && !stopping_ && gone_.empty()) {
+        Forming forming;
+        newest_fence_ = next_epoch(std::max({newest_fence_, fence_.epoch, epoch_in_force_}),
+                                   setup_.clock.wall_seconds(), setup_.self);
+        forming.fence = newest_fence_;
+        for (const auto& [node, why] : excluded_) forming.gone.push_back({node, boots_.at(node)});
+        forming_ = &forming;
+        const bool begun = co_await begin_fence(&forming);
+        forming_ = nullptr;
+        if (begun) tasks_.spawn(forget(std::move(forming.gone)));
+    }
+    forms_fence_ = false;
+}
+
+/// What the nodes had marked is settled: no later start is to take it for in doubt.
+Task<void> ClusterNode::forget(std::vector<NodeBoot> gone) {
+    for (const NodeBoot& node : gone) {
+        while (!ended_ && !ending_ && !stopping_ && gone_.empty()) {
+            if (BRAID_MUTANT(record_not_retired)) break;
+            const Result<void> done = co_await listener_->forget_node(node.node);
+            if (done) break;
+            Pause until_it_is_tried_again(pauses_, patience);
+            co_await until_it_is_tried_again;
+        }
+    }
+}
+
+/// False: it has failed; with others excluded, too, the next one may do.
+Task<bool> ClusterNode::begin_fence(Forming* forming) {
+    const Nanos began = setup_.clock.now();
+    const PrepareWords wanted{forming->fence, forming->gone};
+    const std::vector<std::uint32_t> others = fellows();
+    forming->answers[setup_.self] = prepare(wanted);
+    forming->answers[setup_.self].verdict = verdict_;
+    forming->heard[setup_.self] = began;
+    forming->pending.insert(others.begin(), others.end());
+    forming->deadline = Nanos{began.value + patience.value};
+    if (!co_await ask_fellows(forming, others, words_of(wanted))) co_return false;
+    while (!is_over(*forming) && forming->heard.size() != others.size() + 1) {
+        co_await fence_changed_.next();
+    }
+    if (is_over(*forming)) co_return false;
+    verdict_ = judge_writes(*forming);
+    co_await wait_for_leases(*forming);
+    if (is_over(*forming)) co_return false;
+    const auto lost = std::make_shared<std::optional<Result<void>>>();
+    tasks_.spawn(lose_members(lost));
+    while (!*lost && !is_over(*forming)) co_await fence_changed_.next();
+    if (is_over(*forming)) co_return false;
+    if (!**lost) {
+        gone(forming->gone.front().node, "is gone, and the array cannot go on without it");
+        co_return false;
+    }
+    for (const std::uint32_t node : others) {
+        for (const Words& piece : words_of(verdict_)) talk_.tell(node, piece);
+    }
+    passing_->verdict = verdict_;
+    const std::vector<Rebuilt> rebuilt = rows_->homes->rebuilds();
+    adopt_fence(rebuilt);
+    Words adopt = words_of(Negotiate{NegotiateStep::adopt, forming->fence});
+    put_rebuilt(&adopt, rebuilt);
+    forming->pending.insert(others.begin(), others.end());
+    forming->deadline = Nanos{setup_.clock.now().value + patience.value};
+    if (!co_await ask_fellows(forming, others, std::move(adopt))) co_return false;
+    if (is_over(*forming)) co_return false;
+    for (const std::uint32_t node : others) {
+        talk_.tell(node, {{"tell", fence_words::go_on}, {"fence", forming->fence}});
+    }
+    excluded_.clear();
+    left_members_ = {};
+    verdict_ = {};
+    rows_->homes->thaw();
+    const std::uint64_t took = (setup_.clock.now().value - began.value) / 1'000'000;
+    log(Severity::info, fmt::format("fence {} has begun with {} nodes, after {} ms", forming->fence,
+                                    others.size() + 1, took));
+    co_return true;
+}
+
+/// Those of all who are left out, until that is in force. When somebody else is left out meanwhile it
+/// comes into force with his, and who waits for it here is another.
+Task<void> ClusterNode::lose_members(std::shared_ptr<std::optional<Result<void>>> lost) {
+    std::vector<std::string> reasons;
+    for (const auto& [node, why] : excluded_) reasons.push_back(why);
+    std::string why = fmt::format("{}", fmt::join(reasons, "; "));
+    // A role that was filled since the node went is nobody's loss.
+    MemberSet members;
+    for (const MemberIndex member : left_members_) {
+        if (!takes_part(serving_->members().slot(member).state)) members.add(member);
+    }
+    *lost = co_await listener_->lose(members, std::move(why));
+    fence_changed_.set();
+}
+
+/// False: one has refused, or is gone.
+Task<bool> ClusterNode::ask_fellows(Forming* forming, std::vector<std::uint32_t> nodes,
+                                    Words words) {
+    words["ask"] = node_words::negotiate;
+    const bool adopts = is_adopt(words);
+    std::vector<Task<Checked<Words>>> asked;
+    for (const std::uint32_t node : nodes) asked.push_back(talk_.ask(node, words));
+    bool all = true;
+    for (std::size_t i = 0; i != nodes.size(); ++i) {
+        Task<Checked<Words>>& task = asked[i];
+        const Checked<Words> answer = co_await task;
+        if (adopts) forming->pending.erase(nodes[i]);
+        if (answer) continue;
+        all = false;
+        // Busy: it began anew, or was left out; that is known otherwise.
+        if (answer.error().code == RefusalCode::busy) continue;
+        lose_node(nodes[i], "does not go on: " + answer.error().text);
+    }
+    co_return all;
+}
+
+WriteVerdict ClusterNode::judge_writes(const Forming& forming) const {
+    KnownFence now;
+    now.epoch = fence_.epoch;
+    for (const auto& [node, answer] : forming.answers) now.nodes.insert({node, boot_of(node)});
+    std::vector<PrepareAnswer> answers;
+    for (const auto& [node, answer] : forming.answers) {
+        answers.push_back(answer);
+        answers.back().from = {node, boot_of(node)};
+        answers.back().fence = fence_.epoch;
+        answers.back().newest = now;
+        answers.back().members = members_of(node);
+    }
+    MemberSet in_use;
+    for (std::uint32_t i = 0; i != rows_->geometry.member_count; ++i) {
+        const MemberIndex member{i};
+        if (takes_part(serving_->members().slot(member).state)) in_use.add(member);
+    }
+    return judge(forming.fence, answers, in_use);
+}
+
+std::uint64_t ClusterNode::boot_of(std::uint32_t node) const {
+    return node == setup_.self ? setup_.boot : boots_.at(node);
+}
+
+/// Who has begun anew has none.
+Task<void> ClusterNode::wait_for_leases(const Forming& forming) {
+    NodeSet excluded;
+    for (const NodeBoot& node : forming.gone) {
+        if (!began_anew_.contains(node.node)) excluded.add(NodeId{node.node});
+    }
+    FenceWait wait(lease_default, excluded);
+    for (const auto& [node, answer] : forming.answers) {
+        for (const auto& [of, age] : answer.ages) wait.told(of, age, forming.heard.at(node));
+    }
+    while (!is_over(forming) && setup_.clock.now() < wait.opens_at()) {
+        if (BRAID_MUTANT(no_lease_wait)) break;
+        Pause pause(pauses_, Nanos{wait.opens_at().value - setup_.clock.now().value});
+        co_await pause;
+    }
+}
+
+}  // namespace braid::cluster

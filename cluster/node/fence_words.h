@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What nodes say to each other while a fence ends and the next one begins, as it travels: NEGOTIATE,
+// and what is told beside it because it may be long (braid-protocol(7)).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "cluster/bus/talk.h"
+#include "cluster/homes/home_link.h"
+#include "cluster/homes/row_book.h"
+#include "cluster/homes/write_verdict.h"
+#include "cluster/membership/recovery.h"
+#include "cluster/wire/node_boot.h"
+
+namespace braid::cluster {
+
+namespace fence_words {
+inline constexpr const char* decided = "decided";    // to who negotiates, in pieces
+inline constexpr const char* known = "known";        // as well
+inline constexpr const char* prepared = "prepared";  // after those
+inline constexpr const char* verdict = "verdict";    // from who negotiates, in pieces
+inline constexpr const char* go_on = "go_on";        // all have adopted
+}  // namespace fence_words
+
+/// NEGOTIATE, step prepare.
+struct PrepareWords {
+    std::uint64_t fence{0};
+    std::vector<NodeBoot> gone;  // who is excluded
+};
+Words words_of(const PrepareWords& prepare);
+Checked<PrepareWords> prepare_of(const Words& words);
+
+/// What is asked, by its words.
+bool is_prepare(const Words& words);
+bool is_adopt(const Words& words);
+
+/// NEGOTIATE, step adopt: how far rebuilds are.
+void put_rebuilt(Words* adopt, const std::vector<Rebuilt>& rebuilt);
+Checked<std::vector<Rebuilt>> rebuilt_of(const Words& words, const Geometry& geometry);
+
+/// What a node tells when it has prepared: in as many messages as it takes, the last one "prepared".
+std::vector<Words> words_of(std::uint64_t fence, const PrepareAnswer& answer);
+/// One of them; true: it was the last.
+Checked<bool> take_prepared(const Words& words, PrepareAnswer* answer);
+
+std::vector<Words> words_of(const WriteVerdict& verdict);
+/// One of them.
+Checked<Unit> take_verdict(const Words& words, WriteVerdict* verdict);
+
+}  // namespace braid::cluster

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The write intent's records of a node that is gone: what it had marked is settled, and no start is to
+// take it for in doubt.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/base/result.h"
+#include "engine/io/task.h"
+#include "engine/layout/configuration.h"
+#include "engine/members/members.h"
+
+namespace braid {
+
+/// Writes an empty record of this node, newer than any that is there, durably to every member that
+/// takes part. Whatever the node had written is durable; nobody closes a disk meanwhile. An error: one of them did not take it, and
+/// the records stay as they are, or are empty on some, which does no harm.
+Task<Result<void>> retire_records(std::uint32_t node, const Configuration& configuration,
+                                  Members& members);
+
+}  // namespace braid

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A node is cut off, and the others go on without it: their clients see a pause and no error, what
+// any client saw is what one register shows, and no row is lost or in doubt.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "tests/cluster/nodes_kit.h"
+
+namespace braid::sim {
+namespace {
+
+/// A sanitizer takes as long for one as all take without.
+std::uint64_t seeds_of(std::uint64_t few, std::uint64_t many) {
+#if defined(__SANITIZE_ADDRESS__)
+    few = 2;
+#endif
+    return is_long ? many : few;
+}
+
+std::vector<Shape> death_shapes(std::uint64_t seeds) {
+    std::vector<Shape> all;
+    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+        all.push_back({seed, Level::raid5, 3, 3, 0});
+        all.push_back({seed, Level::raid6, 6, 4, 0});
+        all.push_back({seed, Level::raid6, 5, 5, 0});
+        all.push_back({seed, Level::raid6, 6, 4, 2});
+    }
+    return all;
+}
+
+class NodeDeathTest : public NodesTest {
+  protected:
+    explicit NodeDeathTest(bool zero_fast = true, std::uint64_t stripes = 8)
+        : NodesTest(zero_fast, stripes), master_(nodes_.nodes() - 1) {}
+
+    /// A client that only reads, and what its node has at home: it is held up by nobody.
+    Task<void> read_at_home(std::uint32_t node) {
+        ++working_;
+        while (!load_ends_) {
+            const ArrayOffset at{below(clients_.sectors()) * sector_size};
+            const Geometry& geometry = nodes_.geometry();
+            const StripPlace place = geometry.place_of(at);
+            if (nodes_.home_of(raw(geometry.member_of(place.stripe, place.role))) == node) {
+                co_await clients_.read(node, at.value, sector_size);
+            }
+            Timer timer(loop(), Nanos{loop().now().value + 1 + below(5'000'000)});
+            co_await timer;
+        }
+        --working_;
+    }
+    /// Whose members the level can do without; never the one who decides.
+    std::uint32_t choose_victim() {
+        const std::uint32_t homes = GetParam().homes;
+        if (homes != 0) return homes;  // it has none
+        return static_cast<std::uint32_t>(below(master_));
+    }
+    bool goes_on_without(std::uint32_t victim, std::uint32_t node) {
+        return nodes_.log(node).find(fmt::format("node {} is excluded", victim + 1)) !=
+               std::string::npos;
+    }
+    void wait_until_excluded(std::uint32_t victim) {
+        nodes_.run_until(
+            [&] { return nodes_.log(master_).find("has begun with") != std::string::npos; },
+            "the others go on");
+        for (std::uint32_t node = 0; node != master_; ++node) {
+            if (node == victim) continue;
+            EXPECT_TRUE(goes_on_without(victim, node)) << node << ": " << nodes_.log(node);
+        }
+    }
+    /// Nothing but its members is missing.
+    void expect_nothing_lost(std::uint32_t victim) {
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            if (node == victim) continue;
+            const ArrayStatus status = nodes_.array(node).status();
+            EXPECT_EQ(status.bad_bytes, 0u) << node;
+            EXPECT_FALSE(status.in_doubt) << node;
+            EXPECT_TRUE(status.walks.empty()) << node;
+            ASSERT_EQ(status.nodes.size(), nodes_.nodes());
+            for (std::uint32_t of = 0; of != nodes_.nodes(); ++of) {
+                EXPECT_EQ(status.nodes[of].excluded, of == victim) << of << " at " << node;
+            }
+            for (std::uint32_t member = 0; member != GetParam().members; ++member) {
+                const auto wanted =
+                    nodes_.home_of(member) == victim ? MemberState::missing : MemberState::in_sync;
+                EXPECT_EQ(state(node, member), wanted) << "member " << member << " at " << node;
+            }
+        }
+    }
+    /// It hears that the others went on, and all servers are stopped.
+    void end_all(std::uint32_t victim, std::uint32_t before = ~0U) {
+        nodes_.release(victim);
+        nodes_.run_until(
+            [&] { return nodes_.log(victim).find("stops on all") != std::string::npos; },
+            "it is told, or has waited for too long");
+        end_load();
+        (void)loop().run_until_done(nodes_.array(victim).stop());
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            if (node == victim) continue;
+            const bool clean = loop().run_until_done(nodes_.array(node).stop()).has_value();
+            EXPECT_EQ(clean, node != before) << nodes_.log(node);
+        }
+        nodes_.end_servers();
+    }
+
+    std::uint32_t master_;
+};
+
+TEST_P(NodeDeathTest, TheOthersGoOnAndNothingIsLost) {
+    nodes_.start();
+    loop().run_for(seconds(1));
+    const std::uint32_t victim = choose_victim();
+    clients_.let_fail_at(victim);
+    begin_load(3 * nodes_.nodes(), 60);
+    loop().run_for(millis(10 + below(100)));
+    // As when its process is killed, or its machine falls silent.
+    for (std::uint32_t node = 0; node != nodes_.nodes() && GetParam().seed % 2 == 0; ++node) {
+        if (node != victim) nodes_.cut(victim, node, false);
+    }
+    nodes_.isolate(victim);
+    wait_until_excluded(victim);
+    loop().run_for(seconds(5));
+    begin_load(2 * nodes_.nodes(), 20);
+    loop().run_for(seconds(5));
+    expect_nothing_lost(victim);
+    clients_.check(nodes_.nodes(), victim);
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        if (node == victim) continue;
+        EXPECT_TRUE(nodes_.flush(node));
+    }
+    end_all(victim);
+    nodes_.start();
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
+/// Others hear it, and so it serves until they know: its clients read what it has at home.
+TEST_P(NodeDeathTest, OnlyTheOneWhoDecidesDoesNotHearIt) {
+    nodes_.start();
+    loop().run_for(seconds(1));
+    const std::uint32_t victim = choose_victim();
+    clients_.let_fail_at(victim);
+    begin_load(4 * nodes_.nodes(), 1'000'000);
+    for (int i = 0; i != 4; ++i) loop().tasks().spawn(read_at_home(victim));
+    loop().run_for(millis(10 + below(300)));
+    nodes_.hold_way(victim, master_);
+    wait_until_excluded(victim);
+    loop().run_for(millis(500));
+    load_ends_ = true;
+    loop().run_for(seconds(3));
+    expect_nothing_lost(victim);
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
+TEST_P(NodeDeathTest, AfterwardsThePowerGoes) {
+    nodes_.start();
+    loop().run_for(seconds(1));
+    const std::uint32_t victim = choose_victim();
+    clients_.let_fail_at(victim);
+    begin_load(3 * nodes_.nodes(), 40);
+    loop().run_for(millis(10 + below(100)));
+    nodes_.isolate(victim);
+    wait_until_excluded(victim);
+    loop().run_for(seconds(60));  // marks of the others leave their records, too
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        if (node == victim) continue;
+        EXPECT_TRUE(nodes_.flush(node));
+    }
+    loop().run_for(seconds(60));
+    clients_.let_fail();
+    nodes_.lose_power();
+    nodes_.release(victim);
+    nodes_.start();
+    EXPECT_EQ(nodes_.array(master_).status().bad_bytes, 0u) << "nothing was under way";
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
+TEST_P(NodeDeathTest, ItWasAwayForAMomentOnly) {
+    nodes_.start();
+    loop().run_for(seconds(1));
+    for (int round = 0; round != 5; ++round) {
+        begin_load(2 * nodes_.nodes(), 20);
+        loop().run_for(millis(10 + below(50)));
+        const auto away = static_cast<std::uint32_t>(below(nodes_.nodes()));
+        nodes_.isolate(away);
+        // While all others are silent to the one who decides it is he who is cut off.
+        loop().run_for(millis(below(away == master_ ? 4000 : 700)));
+        nodes_.release(away);
+        end_load();
+        loop().run_for(seconds(2));
+    }
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        EXPECT_EQ(nodes_.log(node).find("excluded"), std::string::npos) << node;
+    }
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
+TEST_P(NodeDeathTest, WhatItHadForItselfIsSharedAgain) {
+    nodes_.start();
+    loop().run_for(seconds(1));
+    const std::uint32_t victim = choose_victim();
+    ASSERT_TRUE(loop().run_until_done(nodes_.array(victim).reserve("data")));
+    clients_.let_fail_at(victim);
+    begin_load(2 * nodes_.nodes(), 30);  // of the others nothing is let in
+    loop().run_for(millis(10 + below(60)));
+    nodes_.isolate(victim);
+    wait_until_excluded(victim);
+    loop().run_for(seconds(3));
+    const std::uint64_t refused = clients_.refused();
+    begin_load(nodes_.nodes(), 20);
+    loop().run_for(seconds(3));
+    EXPECT_EQ(clients_.refused(), refused);
+    clients_.check(nodes_.nodes(), victim);
+    ASSERT_TRUE(loop().run_until_done(nodes_.array(master_).reserve("data")));
+    ASSERT_TRUE(loop().run_until_done(nodes_.array(master_).release("data")));
+    end_all(victim);
+}
+
+TEST_P(NodeDeathTest, TwoThatDoNotReachEachOther) {
+    if (nodes_.nodes() < 4) GTEST_SKIP() << "there are two others";
+    nodes_.start();
+    loop().run_for(seconds(1));
+    const std::uint32_t low = choose_victim() % (master_ - 1);
+    const std::uint32_t high = low + 1;
+    const std::uint32_t victim = others_go_on_without(low) ? low : high;
+    if (!others_go_on_without(victim)) GTEST_SKIP() << "neither can be done without";
+    clients_.let_fail_at(victim);
+    begin_load(2 * nodes_.nodes(), 40);
+    loop().run_for(millis(10 + below(60)));
+    nodes_.part(low, high);
+    wait_until_excluded(victim);
+    loop().run_for(seconds(3));
+    expect_nothing_lost(victim);
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, NodeDeathTest, testing::ValuesIn(death_shapes(seeds_of(8, 200))));
+
+/// A level that can do without two nodes.
+class NodeDeathsTest : public NodeDeathTest {};
+
+TEST_P(NodeDeathsTest, ARoleIsFilledBetweenTwoDeaths) {
+    nodes_.start();
+    loop().run_for(seconds(1));
+    const auto first = static_cast<std::uint32_t>(below(master_));
+    const std::uint32_t second = (first + 1) % master_;
+    clients_.let_fail_at(first);
+    clients_.let_fail_at(second);
+    nodes_.isolate(first);
+    wait_until_excluded(first);
+    auto fresh = nodes_.make_platter();
+    const auto added = loop().run_until_done(
+        nodes_.array(master_).add_member(nodes_.disk(fresh, "fresh"), Force::no));
+    ASSERT_TRUE(added) << added.error().text;
+    nodes_.run_until([&] { return state(master_, first) == MemberState::in_sync; },
+                     "it is rebuilt");
+    begin_load(2 * nodes_.nodes(), 30);
+    loop().run_for(millis(10 + below(40)));
+    nodes_.isolate(second);
+    nodes_.run_until([&] { return state(master_, second) == MemberState::missing; }, "it is out");
+    loop().run_for(seconds(3));
+    EXPECT_EQ(state(master_, first), MemberState::in_sync) << "it is another's now";
+    const std::uint64_t stripe = nodes_.geometry().stripe_data_size();
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        if (node == first || node == second) continue;
+        for (std::uint64_t at = 0; at != nodes_.geometry().data_size(); at += stripe) {
+            loop().run_until_done(clients_.read(node, at, stripe));
+        }
+    }
+    nodes_.release(first);
+    end_all(second, first);
+}
+
+TEST_P(NodeDeathsTest, TwoAreGone) {
+    nodes_.start();
+    loop().run_for(seconds(1));
+    const auto first = static_cast<std::uint32_t>(below(master_));
+    const std::uint32_t second =
+        (first + 1 + static_cast<std::uint32_t>(below(master_ - 1))) % master_;
+    clients_.let_fail_at(first);
+    clients_.let_fail_at(second);
+    begin_load(3 * nodes_.nodes(), 60);
+    loop().run_for(millis(10 + below(100)));
+    nodes_.isolate(first);
+    // Both at once, or the second one in the middle of what is done without the first, or after it.
+    if (GetParam().seed % 3 != 0) loop().run_for(millis(below(1600)));
+    nodes_.isolate(second);
+    const auto is_excluded = [&](std::uint32_t node) {
+        return state(master_, node) == MemberState::missing;
+    };
+    nodes_.run_until([&] { return is_excluded(first) && is_excluded(second); }, "both are out");
+    loop().run_for(seconds(5));
+    begin_load(2 * nodes_.nodes(), 20);
+    loop().run_for(seconds(5));
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        if (node == first || node == second) continue;
+        EXPECT_EQ(nodes_.array(node).status().bad_bytes, 0u) << node;
+        ASSERT_TRUE(nodes_.flush(node)) << node;
+        const std::uint64_t stripe = nodes_.geometry().stripe_data_size();
+        for (std::uint64_t at = 0; at != nodes_.geometry().data_size(); at += stripe) {
+            loop().run_until_done(clients_.read(node, at, stripe));
+        }
+    }
+    nodes_.release(first);
+    nodes_.release(second);
+    end_load();
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        const bool clean = loop().run_until_done(nodes_.array(node).stop()).has_value();
+        EXPECT_TRUE(clean || node == first || node == second) << node;
+    }
+    nodes_.end_servers();
+    nodes_.start();
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, NodeDeathsTest, testing::ValuesIn([] {
+                             std::vector<Shape> all;
+                             for (std::uint64_t seed = 1; seed <= seeds_of(16, 400); ++seed) {
+                                 all.push_back({seed, Level::raid6, 5, 5, 0});
+                             }
+                             return all;
+                         }()));
+
+/// A walk is under way, whose progress others know from the locks of the one that is gone.
+class NodeDeathRebuildTest : public NodeDeathTest {
+  protected:
+    NodeDeathRebuildTest() : NodeDeathTest(true, 64) {}
+};
+
+TEST_P(NodeDeathRebuildTest, ARebuildGoesOn) {
+    nodes_.start();
+    loop().run_for(seconds(1));
+    constexpr std::uint32_t role = 3;  // of the master
+    auto victim = static_cast<std::uint32_t>(below(2)) + 1;
+    clients_.let_fail_at(victim);
+    begin_load(4, 20);
+    end_load();
+    const auto failed =
+        loop().run_until_done(nodes_.array(master_).fail_member(std::to_string(role), Force::no));
+    ASSERT_TRUE(failed) << failed.error().text;
+    auto fresh = nodes_.make_platter();
+    fresh->delay_nanos = millis(2 + below(8)).value;
+    const auto added = loop().run_until_done(
+        nodes_.array(master_).add_member(nodes_.disk(fresh, "fresh"), Force::no));
+    ASSERT_TRUE(added) << added.error().text;
+    if (victim == 1) victim = 2;  // node 1 has two members, which is too much now
+    clients_.let_fail_at(victim);
+    begin_load(2 * nodes_.nodes(), 60);
+    loop().run_for(millis(20 + below(300)));
+    nodes_.isolate(victim);
+    wait_until_excluded(victim);
+    nodes_.run_until([&] { return state(master_, role) == MemberState::in_sync; }, "it is rebuilt");
+    begin_load(nodes_.nodes(), 20);
+    loop().run_for(seconds(3));
+    clients_.check(nodes_.nodes(), victim);
+    nodes_.platter(0).dead = true;  // what the new one has counts
+    for (std::uint32_t i = 0; i != 20 && state(master_, 0) == MemberState::in_sync; ++i) {
+        loop().run_until_done(clients_.write(master_, 0, 64u << 10, true));
+    }
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, NodeDeathRebuildTest, testing::ValuesIn([] {
+                             std::vector<Shape> all;
+                             for (std::uint64_t seed = 1; seed <= seeds_of(16, 400); ++seed) {
+                                 all.push_back({seed, Level::raid6, 6, 4, 0});
+                             }
+                             return all;
+                         }()));
+
+}  // namespace
+}  // namespace braid::sim
