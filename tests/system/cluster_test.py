@@ -3,6 +3,7 @@
 """Three nodes, three servers, one array: clients of each read and write the same volumes."""
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -281,11 +282,54 @@ def a_node_is_killed(world, level):
 
 def killed_and_done_without(cluster):
     victim = cluster.nodes[1]
-    survivors = [node for node in cluster.nodes if node is not victim]
+
+    def kill():
+        victim.process.kill()
+        victim.process.wait()
+    writing = the_others_go_on(cluster, victim, kill)
+    writing[1].thread.join()
+    check(writing[1].error is not None, "the clients of the dead one notice")
+    again = Node(cluster, 2)
+    wait_until(lambda: "was taken for gone by node" in again.log(), "it is not let in before the next start", 30)
+    again.process.terminate()
+    again.process.wait(60)
+    its_members_come_back(cluster, victim, writing)
+
+
+def a_node_is_paused(world, level):
+    """SIGSTOP for so long that the others go on without it, and then SIGCONT: it tells its clients nothing old, and
+    stops when it hears what became of it."""
+    cluster = Cluster(world, level, 6).start()
+    victim = cluster.nodes[1]
+    reader = victim.connect()
+    writing = the_others_go_on(cluster, victim, lambda: os.kill(victim.process.pid, signal.SIGSTOP))
+    # Of what the others wrote meanwhile. It is asked before it goes on, and answers when it knows.
+    asked = [(block, nbd.Buffer(BLOCK)) for one in writing if one.node is not victim for block in one.written]
+    cookies = [(block, data, reader.aio_pread(data, block * BLOCK)) for block, data in asked]
+    os.kill(victim.process.pid, signal.SIGCONT)
+    wait_until(lambda: "has taken this node for gone: the array stops" in victim.log(), "it hears of it", 30)
+    current = {block: data for one in writing for block, data in one.written.items()}
+    for block, data, cookie in cookies:
+        try:
+            while not reader.aio_command_completed(cookie):
+                reader.poll(-1)
+            check(data.to_bytearray() == current[block], f"block {block} as it was before the others went on")
+        except nbd.Error:
+            pass  # it does not know
+    writing[1].thread.join()
+    check(writing[1].error is not None, "its clients notice")
+    victim.process.terminate()
+    victim.process.wait(60)
+    its_members_come_back(cluster, victim, writing)
+
+
+def the_others_go_on(cluster, victim, away):
+    """Clients of all nodes write, each its own blocks; `away` ends the victim. What was acknowledged, by whichever
+    node, is there; nothing is resynced, and no row is lost."""
     writing = [Writing(node, 64 * node.number, 64) for node in cluster.nodes]
+    survivors = [node for node in cluster.nodes if node is not victim]
     time.sleep(1)
-    victim.process.kill()
-    victim.process.wait()
+    away()
     for node in survivors:
         wait_until(lambda: "excluded" in node.log(), f"node {node.number} says who is excluded", 30)
     time.sleep(2)
@@ -293,28 +337,28 @@ def killed_and_done_without(cluster):
         if one.node is not victim:
             one.end()
     say(f"pause of the others: {max(one.longest for one in writing if one.node is not victim):.2f} s")
-    writing[1].thread.join()
-    check(writing[1].error is not None, "the clients of the dead one notice")
     for node in survivors:
         for one in writing:
             one.check_through(node)
         shown = node.status()
         check(shown["health"] == "degraded" and not shown["tasks"], f"nothing is resynced: {shown['tasks']}")
-        check("bad" not in shown["health"] and not shown.get("bad_bytes"), "no row is lost")
+        check(not shown.get("bad_bytes"), "no row is lost")
         states = [member["state"] for member in shown["members"]]
         check(states == ["in_sync", "missing", "in_sync"] * 2, f"its members are missing: {states}")
-    again = Node(cluster, 2)
-    wait_until(lambda: "was taken for gone by node" in again.log(), "it is not let in before the next start", 30)
-    again.process.terminate()
-    again.process.wait(60)
+        check([one["excluded"] for one in shown["nodes"]] == [False, True, False], f"{shown['nodes']}")
+    return writing
+
+
+def its_members_come_back(cluster, victim, writing):
+    survivors = [node for node in cluster.nodes if node is not victim]
     for node in survivors:
         node.process.terminate()
     for node in survivors:
         node.wait_for_end()
     cluster.start()
     for index, path in enumerate(cluster.paths):
-        if index % 3 == 1:
-            cluster.nodes[1].braid("member", "add", path)
+        if index % 3 == victim.number - 1:
+            cluster.nodes[victim.number - 1].braid("member", "add", path)
     wait_until(lambda: all(node.status()["health"] == "clean" for node in cluster.nodes), "it is rebuilt", 120)
     for node in cluster.nodes:
         for one in writing:
@@ -564,7 +608,8 @@ def from_nothing(world, level):
 
 CASES = {"begins": from_nothing, "reserved": a_volume_is_reserved, "bytes": same_bytes_everywhere,
          "blocks": same_blocks_at_once, "copy": copied_in_and_out,
-         "verify": two_writers_verify, "killed": a_node_is_killed, "replaced": a_member_is_replaced,
+         "verify": two_writers_verify, "killed": a_node_is_killed, "paused": a_node_is_paused,
+         "replaced": a_member_is_replaced,
          "tls": over_tcp_with_a_key, "clients": clients_of_each_node}
 
 
