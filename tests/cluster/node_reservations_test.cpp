@@ -149,13 +149,7 @@ TEST_P(NodeReservationsTest, WhenANodeIsGoneNobodyWaits) {
     nodes_.isolate(victim);
     end_load();
     for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-        const bool goes_on = node != victim && others_go_on_without(victim);
-        nodes_.run_until(
-            [&] {
-                return goes_on ? is_gone_for(node, victim)
-                               : nodes_.log(node).find("stops on all") != std::string::npos;
-            },
-            "each node says so");
+        const bool goes_on = goes_on_after(victim, node);
         if (goes_on) {  // whatever the one that is gone had for itself
             nodes_.run_until([&] { return shown(node).node != victim + 1; }, "it lets go");
             const bool reserved = reserve(node).has_value();

@@ -99,6 +99,17 @@ class NodesTest : public testing::TestWithParam<Shape> {
                    std::string::npos ||
                nodes_.log(node).find("has begun with") != std::string::npos;
     }
+    /// Until this node knows that it is gone. Whether the array goes on here.
+    bool goes_on_after(std::uint32_t victim, std::uint32_t node) {
+        const bool goes_on = node != victim && others_go_on_without(victim);
+        nodes_.run_until(
+            [&] {
+                return goes_on ? is_gone_for(node, victim)
+                               : nodes_.log(node).find("stops on all") != std::string::npos;
+            },
+            "each node says so");
+        return goes_on;
+    }
     void end_load() {
         nodes_.run_until([this] { return working_ == 0; }, "the clients end");
     }

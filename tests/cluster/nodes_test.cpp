@@ -329,13 +329,7 @@ TEST_P(NodesTest, WhenOneIsGoneNobodyWaitsForEver) {
     nodes_.isolate(victim);
     end_load();
     for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-        const bool goes_on = node != victim && others_go_on_without(victim);
-        nodes_.run_until(
-            [&] {
-                return goes_on ? is_gone_for(node, victim)
-                               : nodes_.log(node).find("stops on all") != std::string::npos;
-            },
-            "each node says so");
+        const bool goes_on = goes_on_after(victim, node);
         EXPECT_EQ(loop().run_until_done(nodes_.array(node).stop()).has_value(), goes_on) << node;
     }
     nodes_.end_servers();
