@@ -108,6 +108,7 @@ class Reader {
     Checked<Unit> read_name(const toml::table& root);
     Checked<Unit> read_key(const toml::table& root);
     Checked<Unit> read_exclusive(const toml::table& root);
+    Checked<Unit> read_lease(const toml::table& root);
     Checked<Unit> read_nodes(const toml::table& root);
     Checked<Unit> read_node(const toml::table& table);
     Checked<std::uint32_t> read_id(const toml::table& table) const;
@@ -219,6 +220,19 @@ Checked<Unit> Reader::read_exclusive(const toml::table& root) {
             return refuse(entry, fmt::format("\"{}\" is given twice: leave one out", shown(name)));
         }
     }
+    return Unit{};
+}
+
+Checked<Unit> Reader::read_lease(const toml::table& root) {
+    const toml::node* value = root.get("lease_ms");
+    if (value == nullptr) return Unit{};
+    const auto lease = value->value_exact<std::int64_t>();
+    if (!lease || *lease < lease_ms_min || *lease > lease_ms_max) {
+        return refuse({"lease_ms", *value},
+                      fmt::format("has to be a number from {} to {}: lease_ms = {}", lease_ms_min,
+                                  lease_ms_max, lease_ms_default));
+    }
+    config_.lease_ms = static_cast<std::uint32_t>(*lease);
     return Unit{};
 }
 
@@ -389,10 +403,11 @@ Checked<ClusterConfig> Reader::read(std::string_view text) {
     if (root.empty()) {
         return refuse("is empty: braid-cluster(7) begins with a file that could stand here");
     }
-    BRAID_CHECK(check_keys(root, {"name", "key", "exclusive", "node"}));
+    BRAID_CHECK(check_keys(root, {"name", "key", "exclusive", "lease_ms", "node"}));
     BRAID_CHECK(read_name(root));
     BRAID_CHECK(read_key(root));
     BRAID_CHECK(read_exclusive(root));
+    BRAID_CHECK(read_lease(root));
     BRAID_CHECK(read_nodes(root));
     if (config_.key.empty()) BRAID_CHECK(check_without_key());
     return std::move(config_);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "cluster/config/address.h"
+#include "engine/base/limits.h"
 #include "engine/base/result.h"
 
 namespace braid::cluster {
@@ -26,11 +27,12 @@ struct NodePlan {
 };
 
 struct ClusterConfig {
-    std::string name;                   // 1 to name_length_max printable ASCII characters
-    std::string key;                    // path from the root; empty: no key, and all is local
-    std::vector<NodePlan> nodes;        // 1 to nodes_max - 1, by id
-    std::set<std::string> exclusive;    // volumes that clients of one node have at a time
-    std::vector<std::string> warnings;  // sentences for people
+    std::string name;                 // 1 to name_length_max printable ASCII characters
+    std::string key;                  // path from the root; empty: no key, and all is local
+    std::vector<NodePlan> nodes;      // 1 to nodes_max - 1, by id
+    std::set<std::string> exclusive;  // volumes that clients of one node have at a time
+    std::uint32_t lease_ms{lease_ms_default};  // for which a node serves without being heard
+    std::vector<std::string> warnings;         // sentences for people
     /// Null: there is none with that id.
     const NodePlan* find(std::uint32_t id) const;
 };

@@ -26,15 +26,16 @@
 
 #include "cluster/wire/node_boot.h"
 #include "cluster/wire/node_id.h"
+#include "engine/base/limits.h"
 #include "engine/base/units.h"
 #include "engine/layout/register.h"
 
 namespace braid::cluster {
 
 inline constexpr Nanos heartbeat_interval_default = millis(300);
-inline constexpr Nanos lease_default = millis(1200);  // four heartbeats that are missed
+inline constexpr Nanos lease_default = millis(lease_ms_default);
 inline constexpr Nanos lease_min = millis(500);
-inline constexpr Nanos lease_max = seconds(30);
+inline constexpr Nanos lease_max = millis(lease_ms_max);
 
 /// What a fence waits for a lease that may have been extended just now: 1.03 · L, rounded up.
 constexpr Nanos fence_wait(Nanos lease) { return {(lease.value * 103 + 99) / 100}; }

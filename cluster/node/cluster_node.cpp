@@ -50,7 +50,8 @@ ClusterNode::ClusterNode(Setup setup)
       commands_(node_commands()),
       disks_(setup_.ready, fence_),
       new_uuids_(setup_.seed ^ setup_.boot),
-      lease_({setup_.self, setup_.boot}, lease_default),
+      lease_length_(millis(setup_.config.lease_ms)),
+      lease_({setup_.self, setup_.boot}, lease_length_),
       echoes_(setup_.clock.stamp()) {
     for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
     setup_.array.node = setup_.self;
@@ -300,8 +301,10 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                          },
                          [this](MemberIndex member) { lost_here(member); }});
     if (!gone_.empty()) tasks_.spawn(stop_what_lacks_a_node());
-    told_nodes_->tell_all(
-        {{"tell", "open"}, {"fence", fence_.epoch}, {"configuration", words_of(configuration)}});
+    told_nodes_->tell_all({{"tell", "open"},
+                           {"fence", fence_.epoch},
+                           {"lease_ms", setup_.config.lease_ms},
+                           {"configuration", words_of(configuration)}});
     return *told_nodes_;
 }
 

@@ -312,6 +312,7 @@ class ClusterNode final : private BusListener,
     Event detached_;       // one of them
 
     // who serves together
+    Nanos lease_length_;  // as the one who decides has it, once there is an array
     Lease lease_;
     EchoLog echoes_;
     Nanos stamp_sent_{};

@@ -160,16 +160,16 @@ Task<void> ClusterNode::watch_links() {
         // that passes is nobody's fault. Each beats in its own time: who is about to be silent counts,
         // and when it is over not all are heard at once.
         const Nanos now = setup_.clock.stamp();
-        const Nanos nearly{lease_default.value - 2 * Heartbeats::interval.value};
+        const Nanos nearly{lease_length_.value - 2 * Heartbeats::interval.value};
         const bool is_late = now.value > due.value + Heartbeats::interval.value;
         const auto suspects = silent_nodes(nearly);
         const bool waits = !suspects.empty() && !ending_ && !can_do_without(suspects);
-        if (is_late || waits) trusted = Nanos{now.value + lease_default.value};
+        if (is_late || waits) trusted = Nanos{now.value + lease_length_.value};
         if (now < trusted) continue;
-        const std::set<std::uint32_t> silent = silent_nodes(lease_default);
+        const std::set<std::uint32_t> silent = silent_nodes(lease_length_);
         for (const std::uint32_t node : silent) {
             lose_node(node,
-                      fmt::format("has not answered for {} ms", lease_default.value / 1'000'000));
+                      fmt::format("has not answered for {} ms", lease_length_.value / 1'000'000));
         }
     }
 }
@@ -202,7 +202,7 @@ Checked<Unit> ClusterNode::told_unreachable(std::uint32_t from, const Words& wor
     }
     BRAID_CHECK(fields.check());
     if (left_out_.contains(from) || left_out_.contains(node) || !serves_) return Unit{};
-    if (silent_nodes(lease_default).contains(node)) return Unit{};  // it is away for all
+    if (silent_nodes(lease_length_).contains(node)) return Unit{};  // it is away for all
     // Priorities, as far as the level allows.
     const std::uint32_t low = std::min(from, node);
     const std::uint32_t high = std::max(from, node);
@@ -452,7 +452,7 @@ Task<void> ClusterNode::wait_for_leases(const Forming& forming) {
     for (const NodeBoot& node : forming.gone) {
         if (!began_anew_.contains(node.node)) excluded.add(NodeId{node.node});
     }
-    FenceWait wait(lease_default, excluded);
+    FenceWait wait(lease_length_, excluded);
     for (const auto& [node, answer] : forming.answers) {
         for (const auto& [of, age] : answer.ages) wait.told(of, age, forming.heard.at(node));
     }

@@ -289,10 +289,14 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
     if (what == "open") {
         const Words* about = fields.object("configuration");
         const std::uint64_t fence = fields.number("fence", epoch_max);
+        const std::uint64_t lease = fields.number("lease_ms", lease_ms_max);
+        if (lease < lease_ms_min) fields.is_wrong("lease_ms", "a lease's");
         BRAID_CO_CHECK(fields.check());
         BRAID_CO_TRY(Configuration configuration, configuration_of(*about));
         if (rows_) co_return Refusal{"an array is open already"};
         fence_.pass(fence);
+        lease_length_ = millis(lease);
+        lease_ = Lease({setup_.self, setup_.boot}, lease_length_);
         epoch_in_force_ = configuration.version.epoch;
         make_rows(Geometry::of(configuration));
         served_owned_ = std::make_unique<ServedArray>(*this, std::move(configuration), setup_.array,

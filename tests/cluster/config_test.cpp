@@ -192,8 +192,9 @@ TEST(ClusterConfig, RefusesWhatIsNoFileOfACluster) {
 TEST(ClusterConfig, TablesInTablesAreBounded) {
     std::string key = "a";
     for (std::size_t at = 0; at != key_dots_max; ++at) key += ".a";
-    EXPECT_EQ(refusal("\n" + key + " = 1"),
-              "cluster.toml:2: a: is no key of this part; name, key, exclusive and node are");
+    EXPECT_EQ(
+        refusal("\n" + key + " = 1"),
+        "cluster.toml:2: a: is no key of this part; name, key, exclusive, lease_ms and node are");
     EXPECT_EQ(
         refusal("\n" + key + ".a = 1"),
         "cluster.toml:2: more than 64 dots stand outside of quotes, where addresses and paths "
@@ -228,14 +229,17 @@ TEST(ClusterConfig, QuotesAndCommentsAreToldApart) {
 }
 
 TEST(ClusterConfig, RefusesKeysThatItDoesNotKnow) {
-    EXPECT_EQ(refusal("name = \"v\"\nsecret = 1\n"),
-              "cluster.toml:2: secret: is no key of this part; name, key, exclusive and node are");
-    EXPECT_EQ(refusal("\"\\u001b[2J\" = 1\n"),
-              "cluster.toml:1: ?[2J: is no key of this part; name, key, exclusive and node are");
+    EXPECT_EQ(
+        refusal("name = \"v\"\nsecret = 1\n"),
+        "cluster.toml:2: secret: is no key of this part; name, key, exclusive, lease_ms and node are");
+    EXPECT_EQ(
+        refusal("\"\\u001b[2J\" = 1\n"),
+        "cluster.toml:1: ?[2J: is no key of this part; name, key, exclusive, lease_ms and node are");
     EXPECT_EQ(refusal(with_node("member = []\n")),
               "cluster.toml:5: member: is no key of this part; id, addresses and members are");
-    EXPECT_EQ(refusal(with_node("[other]\n")),
-              "cluster.toml:5: other: is no key of this part; name, key, exclusive and node are");
+    EXPECT_EQ(
+        refusal(with_node("[other]\n")),
+        "cluster.toml:5: other: is no key of this part; name, key, exclusive, lease_ms and node are");
 }
 
 TEST(ClusterConfig, RefusesValuesOfAnotherType) {
@@ -608,6 +612,21 @@ TEST(ClusterPage, ItsFilesAreRight) {
         const auto again = parse(written(*config));
         ASSERT_TRUE(again) << again.error().text;
         expect_same(*config, *again);
+    }
+}
+
+TEST(Config, Lease) {
+    const std::string rest = "\n[[node]]\nid = 1\naddresses = [\"unix:/run/a\"]\n";
+    const auto none = parse("name = \"vault\"\n" + rest);
+    ASSERT_TRUE(none) << none.error().text;
+    EXPECT_EQ(none->lease_ms, lease_ms_default);
+    const auto config = parse("name = \"vault\"\nlease_ms = 30000\n" + rest);
+    ASSERT_TRUE(config) << config.error().text;
+    EXPECT_EQ(config->lease_ms, 30'000u);
+    for (const char* wrong : {"999", "30001", "-1", "1.5", "\"1200\"", "[]"}) {
+        EXPECT_EQ(
+            refusal(fmt::format("name = \"vault\"\nlease_ms = {}\n", wrong) + rest),
+            "cluster.toml:2: lease_ms: has to be a number from 1000 to 30000: lease_ms = 1200");
     }
 }
 

@@ -75,14 +75,16 @@ class Node:
 
 
 class Cluster:
-    """`prefix`: of a node's number, the words before its command; `options`: of braid create; not `made`: there
+    """Not `patient`: nodes are excluded as soon as they are by default.
+    `prefix`: of a node's number, the words before its command; `options`: of braid create; not `made`: there
     is no array yet."""
 
     def __init__(self, world, level, members, nodes=3, addresses=None, key=None, size=MEMBER, options=(),
-                 prefix=lambda number: [], exclusive=(), made=True):
+                 prefix=lambda number: [], exclusive=(), made=True, patient=True):
         self.world, self.nodes, self.count, self.prefix = world, [], nodes, prefix
         self.paths = world.members(members, size)
         self.config, self.key, self.exclusive = world.path("cluster.toml"), key, exclusive
+        self.patient = patient
         self.addresses = addresses or [f"unix:{world.path(f'bus{node}.sock')}" for node in range(1, nodes + 1)]
         self.write_config()
         if made:
@@ -92,6 +94,8 @@ class Cluster:
         """Again if `paths` has changed: each node has every third member, or what took its role."""
         with open(self.config, "w") as file:
             file.write('name = "test"\n' + (f'key = "{self.key}"\n' if self.key else ""))
+            # Where all is slow nodes may well be silent for longer, and nobody is gone.
+            file.write("lease_ms = 20000\n" if SANITIZE or self.patient else "")
             if self.exclusive:
                 file.write(f"exclusive = {json.dumps(self.exclusive)}\n")
             for node in range(1, self.count + 1):

@@ -247,7 +247,7 @@ def a_node_is_killed(world, level):
     """kill -9 of one. Of RAID-6 the others go on with their clients, and what those of the dead one wrote is there,
     but for the last, perhaps. Of RAID-5, where it has more members than may be lost, the others say so
     and answer with errors; all started again, what was flushed is there."""
-    cluster = Cluster(world, level, 6).start()
+    cluster = Cluster(world, level, 6, patient=False).start()
     if level == 6:
         return killed_and_done_without(cluster)
     data = pattern("flushed", MIB)
@@ -299,7 +299,7 @@ def killed_and_done_without(cluster):
 def a_node_is_paused(world, level):
     """SIGSTOP for so long that the others go on without it, and then SIGCONT: it tells its clients nothing old, and
     stops when it hears what became of it."""
-    cluster = Cluster(world, level, 6).start()
+    cluster = Cluster(world, level, 6, patient=False).start()
     victim = cluster.nodes[1]
     reader = victim.connect()
     writing = the_others_go_on(cluster, victim, lambda: os.kill(victim.process.pid, signal.SIGSTOP))
