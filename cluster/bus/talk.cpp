@@ -198,7 +198,7 @@ Checked<Unit> Talk::take(std::uint32_t from, const Message& message, Buffer) {
             RefusalCode::busy};
     }
     const bool asks = message.header.type == MessageType::ask;
-    if (asks) {
+    if (asks && heard_[from].working) {  // else there is nothing that it waits for
         std::optional<Words> words = object_of(text_of(message.body));
         if (words && listener_.is_urgent(*words)) {
             tasks_.spawn(answer(from, message.header.number, std::move(*words)));

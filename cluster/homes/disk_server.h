@@ -6,10 +6,10 @@
 //
 // What is refused is answered with an errno: ESTALE, a fence that is none of this array's (before any
 // barrier, where this node's is 0, each is taken): metadata goes on while nodes pass a barrier one
-// after the other, and who is excluded has no session; ENODEV, no such disk; EINVAL, outside of it; EPERM, not by these
-// commands or not by that node. All of it is looked at when the operation begins, not before. It
-// begins when nothing is under way of another node, or of another start of the same one, that is in
-// its way: what a node wrote before it was gone does not fall on what came after it.
+// after the other, and who is excluded has no session; ENODEV, no such disk; EINVAL, outside of it;
+// EPERM, not by these commands or not by that node. All of it is looked at when the operation begins,
+// not before. It begins when nothing is under way of another node, or of another start of the same
+// one, that is in its way: what a node wrote before it was gone does not fall on what came after it.
 //
 // Bytes that are read for a node take memory until it has them: of more than home_read_bytes_max for
 // one node the next read waits. Who has that much written that is not on the disks, or

@@ -214,11 +214,11 @@ void Home::freeze() {
 void Home::enter(const WriteVerdict& verdict, const std::vector<NodeBoot>& gone,
                  const std::vector<Rebuilt>& rebuilt) {
     if (stopped_) return;
+    BRAID_REQUIRE(frozen_);
     for (const Rebuilt& at : rebuilt) {
         if (BRAID_MUTANT(positions_not_told)) break;
         rebuilt_[at.member] = std::max(rebuilt_[at.member], at.upto);
     }
-    BRAID_REQUIRE(frozen_);
     for (const auto& [writer, judged] : verdict.writers) {
         for (const RowBook::Known& known : book_.known_of(writer)) {
             if (known.decided) continue;

@@ -87,13 +87,10 @@ class NodeHomes final : public RowHomes {
     std::unique_ptr<Drive> drive(MemberIndex member, DiskInfo info, DataArea area,
                                  std::unique_ptr<Disk> metadata = nullptr);
     std::uint32_t home_of(MemberIndex member) const { return home_of_[raw(member)]; }
-    /// Where locks are taken: by role, as fix_authorities() left it; no_home: nowhere.
-    const std::vector<std::uint32_t>& authorities() const { return authority_of_; }
 
     // ---- a new fence, in this order
     /// Also again; by itself where a home says that it has gone before.
     void freeze();
-    bool is_frozen() const { return frozen_; }
     /// This node's writes, frozen: up to newest() those of decided() happen, and no others.
     const OwnWrites& writes() const { return writes_; }
     /// @param gone  who are no homes any more, with those that were so before
@@ -176,13 +173,12 @@ class NodeHomes final : public RowHomes {
     Task<HomeAnswer> ask(std::uint32_t home, HomeCommand command);
     void settle(WriteId write, HomeCommandKind kind);
     bool is_over(WriteId write) const;
-    bool may_stage(const StagedRows& staged) const;
+    bool may_stage(const StagedRows& staged);
     bool is_gone(std::uint32_t home) const { return (gone_ >> home & 1) != 0; }
     bool is_stale(std::uint32_t home, const DriveResult& result, std::uint64_t fence);
     void cancel_credit_waits(int os_error);
     Task<Result<LockId>> lock_now(Locked locked, LockMode mode, RowsWithLock* with);
-    using Locks = std::map<LockId, Locked>;
-    Locks::const_iterator lock_on(const StagedRows& staged) const;
+    Locked* lock_on(const StagedRows& staged);
     std::vector<Credit> credit_for(WindowPlace place, RowMask rows) const;
     Task<Result<void>> take_credits(std::vector<Credit>* credit);
     Task<Result<void>> take_credit(std::uint32_t home, Credit credit);
@@ -205,7 +201,7 @@ class NodeHomes final : public RowHomes {
     std::vector<std::uint32_t> authority_of_;  // by member whose role's locks those are
     bool locks_bring_;
     OwnWrites writes_;
-    Locks locks_;
+    std::map<LockId, Locked> locks_;
     MemberSet losing_;
     std::vector<HeldUnlock> held_unlocks_;
     ReservedRows* reserved_{nullptr};

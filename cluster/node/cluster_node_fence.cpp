@@ -79,10 +79,8 @@ void ClusterNode::stamp_came_back(std::uint32_t node, Nanos stamp, bool extends)
 
 MemberSet ClusterNode::members_of(std::uint32_t node) const {
     MemberSet members;
-    for (std::uint32_t i = 0; i != rows_->geometry.member_count; ++i) {
-        const std::uint32_t home = rows_->homes->home_of(MemberIndex{i});
-        if (home == NodeHomes::no_home || home != index_of(node)) continue;
-        if (takes_part(serving_->members().slot(MemberIndex{i}).state)) members.add(MemberIndex{i});
+    for (const MemberIndex member : serving_->members().taking_part()) {
+        if (rows_->homes->home_of(member) == index_of(node)) members.add(member);
     }
     return members;
 }
@@ -202,7 +200,8 @@ Checked<Unit> ClusterNode::told_unreachable(std::uint32_t from, const Words& wor
     }
     BRAID_CHECK(fields.check());
     if (left_out_.contains(from) || left_out_.contains(node) || !serves_) return Unit{};
-    if (silent_nodes(lease_length_).contains(node)) return Unit{};  // it is away for all
+    // It is away for all: that is seen here, too.
+    if (!here_.contains(node) || silent_nodes(lease_length_).contains(node)) return Unit{};
     // Priorities, as far as the level allows.
     const std::uint32_t low = std::min(from, node);
     const std::uint32_t high = std::max(from, node);
@@ -393,10 +392,7 @@ Task<void> ClusterNode::lose_members(std::shared_ptr<std::optional<Result<void>>
     for (const auto& [node, why] : excluded_) reasons.push_back(why);
     std::string why = fmt::format("{}", fmt::join(reasons, "; "));
     // A role that was filled since the node went is nobody's loss.
-    MemberSet members;
-    for (const MemberIndex member : left_members_) {
-        if (!takes_part(serving_->members().slot(member).state)) members.add(member);
-    }
+    const MemberSet members = left_members_ - serving_->members().taking_part();
     *lost = co_await listener_->lose(members, std::move(why));
     fence_changed_.set();
 }
@@ -434,12 +430,7 @@ WriteVerdict ClusterNode::judge_writes(const Forming& forming) const {
         answers.back().newest = now;
         answers.back().members = members_of(node);
     }
-    MemberSet in_use;
-    for (std::uint32_t i = 0; i != rows_->geometry.member_count; ++i) {
-        const MemberIndex member{i};
-        if (takes_part(serving_->members().slot(member).state)) in_use.add(member);
-    }
-    return judge(forming.fence, answers, in_use);
+    return judge(forming.fence, answers, serving_->members().taking_part());
 }
 
 std::uint64_t ClusterNode::boot_of(std::uint32_t node) const {

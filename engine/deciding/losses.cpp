@@ -120,14 +120,11 @@ bool Losses::is_needed(MemberIndex member) const {
 bool Losses::can_lose(MemberSet members) const {
     if (members_.failed()) return false;
     std::uint64_t lost = members_.lost();
-    MemberSet in_sync = members_.in_sync();
     for (const MemberIndex member : members) {
         if (members_.slot(member).state == MemberState::in_sync) ++lost;
         if (unknown_.cost_of_loss(member) != 0) return false;
-        in_sync.remove(member);
     }
-    const Quorum quorum{.members = members_.count(), .parities = geometry_.parities()};
-    return lost <= geometry_.parities() && quorum.is_enough(in_sync);
+    return lost <= geometry_.parities() && members_.is_enough_without(members);
 }
 
 /// Nothing is written any more. What can be read still is.

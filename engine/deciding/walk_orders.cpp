@@ -179,9 +179,6 @@ std::string WalkOrders::why_spare_waits(MemberIndex member) const {
         raw(member), spare);
 }
 
-/// No member is lost in memory alone, until nodes have agreed on who serves.
-bool WalkOrders::is_settled() const { return members_.knows_losses(configuration_); }
-
 /// The newest whose node is there.
 std::optional<Uuid> WalkOrders::next_spare() const {
     const std::vector<Spare>& spares = roster_.spares();

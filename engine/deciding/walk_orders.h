@@ -80,7 +80,6 @@ class WalkOrders final : public DecidingPart {
     Checked<Unit> may_scrub(ScrubMode mode) const;
     Task<Result<void>> walk(WalkOrder order);
     std::optional<WalkOrder> next_walk();
-    bool is_settled() const;
     std::optional<Uuid> next_spare() const;
     Task<void> use_spare();
     bool is_awaited(MemberIndex member) const;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include "engine/base/mutation.h"
 #include "engine/members/flush.h"
@@ -240,17 +241,14 @@ void WriteIntent::refuse_room(Error error) {
 /// the last one comes last.
 std::vector<MemberIndex> WriteIntent::targets() const {
     std::vector<MemberIndex> chosen;
-    for (const bool refusing : {false, true}) {
-        for (const MemberState wanted : {MemberState::in_sync, MemberState::rebuilding}) {
-            for (std::uint32_t i = 0; i != members_.count(); ++i) {
-                if (chosen.size() == geometry_.parities() + 1) return chosen;
-                const MemberIndex member{i};
-                const auto& slot = members_.slot(member);
-                if (refusing_.has(member) != refusing) continue;
-                if (slot.state == wanted && slot.is_open()) chosen.push_back(member);
-            }
-        }
+    for (const MemberIndex member : members_.taking_part()) {
+        if (members_.slot(member).is_open()) chosen.push_back(member);
     }
+    std::ranges::stable_sort(chosen, {}, [this](MemberIndex member) {
+        const bool is_in_sync = members_.slot(member).state == MemberState::in_sync;
+        return std::pair(refusing_.has(member), !is_in_sync);
+    });
+    if (chosen.size() > geometry_.parities() + 1) chosen.resize(geometry_.parities() + 1);
     return chosen;
 }
 

@@ -6,9 +6,9 @@
 #include <algorithm>
 
 #include "engine/base/mutation.h"
-#include "engine/intent/node_records.h"
 #include "engine/metadata/config_slot.h"
 #include "engine/metadata/md_superblock.h"
+#include "engine/metadata/node_records.h"
 #include "parity/require.h"
 
 namespace braid {
@@ -273,7 +273,12 @@ Task<Result<void>> LocalArray::lose(MemberSet members, std::string why) {
 Task<Result<void>> LocalArray::forget_node(std::uint32_t node) {
     BRAID_CO_CHECK(co_await nodes_.flush());
     const Writing writing(deciding_.roster);
-    co_return co_await retire_records(node, configuration_, serving_.members());
+    std::vector<Disk*> disks;
+    for (const MemberIndex member : serving_.members().taking_part()) {
+        Disk* const disk = serving_.members().slot(member).disk();
+        if (disk != nullptr) disks.push_back(disk);
+    }
+    co_return co_await retire_records(node, configuration_, std::move(disks));
 }
 
 void LocalArray::start_readonly() {

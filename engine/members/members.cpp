@@ -37,10 +37,12 @@ MemberSet Members::in_sync() const {
     return set;
 }
 
-bool Members::is_enough_without(MemberIndex member) const {
-    MemberSet left = in_sync();
-    left.remove(member);
-    return quorum().is_enough(left);
+MemberSet Members::taking_part() const {
+    MemberSet set;
+    for (std::uint32_t i = 0; i != count(); ++i) {
+        if (takes_part(slot(MemberIndex{i}).state)) set.add(MemberIndex{i});
+    }
+    return set;
 }
 
 void Members::set_state(MemberIndex member, MemberState state) {

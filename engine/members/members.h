@@ -121,9 +121,15 @@ class Members {
 
     /// The members in sync are enough for a configuration to hold (engine/layout/register.h); and
     /// they would be so without this one.
-    MemberSet in_sync() const;
+    /// In sync, or being rebuilt, as it is here now.
+    MemberSet taking_part() const;
     bool is_enough() const { return quorum().is_enough(in_sync()); }
-    bool is_enough_without(MemberIndex member) const;
+    bool is_enough_without(MemberIndex member) const {
+        return is_enough_without(MemberSet::of(member));
+    }
+    bool is_enough_without(MemberSet members) const {
+        return quorum().is_enough(in_sync() - members);
+    }
 
     void set_state(MemberIndex member, MemberState state);
     /// In sync, and not here: nothing was written in its place since it left.
@@ -211,6 +217,7 @@ class Members {
     void forget_kept(WindowIndex window) {
         for (const auto& at : slots_) at->kept = std::min(at->kept, window);
     }
+    MemberSet in_sync() const;
     Quorum quorum() const { return {.members = count(), .parities = geometry_.parities()}; }
 
     const Geometry& geometry_;

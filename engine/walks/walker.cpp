@@ -140,23 +140,23 @@ bool Walker::next_batch(Lane& lane) {
     return true;
 }
 
+/// A batch, and then the wait for its turn. False: all of it is to be done again, for it lacks marks, or
+/// its locks do not count any more: others may have written without what it has told.
+Task<bool> Walker::walk_in_turn(Lane* lane) {
+    Result<void> result = co_await claim_batch(lane);
+    if (result) result = co_await walk_batch(lane);
+    if (result ? lane->lacks_marks : !lane->counts()) co_return false;
+    if (!result && !error_ && is_current()) error_ = result.error();
+    while (batches_done_ != lane->batch && !error_) co_await turn_.next();
+    co_return error_ || lane->counts();
+}
+
 Task<void> Walker::walk_lane(Lane* lane) {
     while (!cancelled_ && !error_ && next_batch(*lane)) {
         const Nanos start = clock_.now();
-        Result<void> result;
         bool once_more = true;
         while (once_more) {
-            result = co_await claim_batch(lane);
-            if (result) result = co_await walk_batch(lane);
-            once_more = (result && lane->lacks_marks) || (!result && !lane->counts());
-            if (!once_more) {
-                if (!result && !error_ && is_current()) error_ = result.error();
-                while (batches_done_ != lane->batch && !error_) {
-                    co_await turn_.next();
-                }
-                // Others may have written without what it has told, if they lock these rows now.
-                once_more = !error_ && !lane->counts();
-            }
+            once_more = !co_await walk_in_turn(lane);
             if (once_more) lane->let_go();
         }
         if (!error_ && !is_current()) error_ = Error{Errc::cancelled, "walk"};

@@ -66,6 +66,7 @@ class Walker {
     using WindowMask = std::uint64_t;  // bit i is window i of a batch
     struct Lane;
 
+    Task<bool> walk_in_turn(Lane* lane);
     Task<void> walk_lane(Lane* lane);
     Task<Result<void>> claim_batch(Lane* lane);
     Task<Result<void>> walk_batch(Lane* lane);

@@ -57,6 +57,14 @@ class NodeDeathTest : public NodesTest {
         if (homes != 0) return homes;  // it has none
         return static_cast<std::uint32_t>(below(master_));
     }
+    /// All serve, and hear each other; the clients of the victim may fail.
+    std::uint32_t start_and_choose() {
+        nodes_.start();
+        loop().run_for(seconds(1));
+        const std::uint32_t victim = choose_victim();
+        clients_.let_fail_at(victim);
+        return victim;
+    }
     bool goes_on_without(std::uint32_t victim, std::uint32_t node) {
         return nodes_.log(node).find(fmt::format("node {} is excluded", victim + 1)) !=
                std::string::npos;
@@ -109,10 +117,7 @@ class NodeDeathTest : public NodesTest {
 };
 
 TEST_P(NodeDeathTest, TheOthersGoOnAndNothingIsLost) {
-    nodes_.start();
-    loop().run_for(seconds(1));
-    const std::uint32_t victim = choose_victim();
-    clients_.let_fail_at(victim);
+    const std::uint32_t victim = start_and_choose();
     begin_load(3 * nodes_.nodes(), 60);
     loop().run_for(millis(10 + below(100)));
     // As when its process is killed, or its machine falls silent.
@@ -138,10 +143,7 @@ TEST_P(NodeDeathTest, TheOthersGoOnAndNothingIsLost) {
 
 /// Others hear it, and so it serves until they know: its clients read what it has at home.
 TEST_P(NodeDeathTest, OnlyTheOneWhoDecidesDoesNotHearIt) {
-    nodes_.start();
-    loop().run_for(seconds(1));
-    const std::uint32_t victim = choose_victim();
-    clients_.let_fail_at(victim);
+    const std::uint32_t victim = start_and_choose();
     begin_load(4 * nodes_.nodes(), 1'000'000);
     for (int i = 0; i != 4; ++i) loop().tasks().spawn(read_at_home(victim));
     loop().run_for(millis(10 + below(300)));
@@ -156,10 +158,7 @@ TEST_P(NodeDeathTest, OnlyTheOneWhoDecidesDoesNotHearIt) {
 }
 
 TEST_P(NodeDeathTest, AfterwardsThePowerGoes) {
-    nodes_.start();
-    loop().run_for(seconds(1));
-    const std::uint32_t victim = choose_victim();
-    clients_.let_fail_at(victim);
+    const std::uint32_t victim = start_and_choose();
     begin_load(3 * nodes_.nodes(), 40);
     loop().run_for(millis(10 + below(100)));
     nodes_.isolate(victim);
@@ -201,11 +200,8 @@ TEST_P(NodeDeathTest, ItWasAwayForAMomentOnly) {
 }
 
 TEST_P(NodeDeathTest, WhatItHadForItselfIsSharedAgain) {
-    nodes_.start();
-    loop().run_for(seconds(1));
-    const std::uint32_t victim = choose_victim();
+    const std::uint32_t victim = start_and_choose();
     ASSERT_TRUE(loop().run_until_done(nodes_.array(victim).reserve("data")));
-    clients_.let_fail_at(victim);
     begin_load(2 * nodes_.nodes(), 30);  // of the others nothing is let in
     loop().run_for(millis(10 + below(60)));
     nodes_.isolate(victim);

@@ -4,18 +4,19 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "engine/base/result.h"
+#include "engine/io/disk.h"
 #include "engine/io/task.h"
 #include "engine/layout/configuration.h"
-#include "engine/members/members.h"
 
 namespace braid {
 
-/// Writes an empty record of this node, newer than any that is there, durably to every member that
-/// takes part. Whatever the node had written is durable; nobody closes a disk meanwhile. An error: one of them did not take it, and
-/// the records stay as they are, or are empty on some, which does no harm.
+/// Writes an empty record of this node, newer than any that is there, durably to each of the members,
+/// which stay open meanwhile. Whatever the node had written is durable. An error: one of them did not
+/// take it, and the records stay as they are, or are empty on some, which does no harm.
 Task<Result<void>> retire_records(std::uint32_t node, const Configuration& configuration,
-                                  Members& members);
+                                  std::vector<Disk*> members);
 
 }  // namespace braid
