@@ -28,10 +28,12 @@ std::string named(const std::string& place, std::uint32_t node) {
 // taken for gone meanwhile, learns it within the longer one.
 constexpr std::uint64_t redial_ms_min = 100;
 constexpr std::uint64_t redial_ms_max = 1000;
+// Of heartbeats: who has none for the time of a lease is excluded.
+constexpr std::uint64_t rebeat_ms_max = 300;
 
 /// What is said to a node that may not come in.
-Refused refused_by(const Session& session, const Refusal& why) {
-    if (session.given_up() != GivenUp::no) return session.why_given_up();
+Refused refused_by(const Session& session, std::uint64_t boot, const Refusal& why) {
+    if (session.has_given_up(boot)) return session.why_given_up();
     return {RefusedCode::other, why.text};
 }
 
@@ -46,7 +48,8 @@ Bus::Bus(Setup setup)
       rng_(setup_.seed),
       pauses_(setup_.clock),
       tasks_(setup_.ready),
-      heartbeats_({setup_.ready, setup_.clock, setup_.self, setup_.facts, setup_.leases}) {
+      heartbeats_({setup_.ready, setup_.clock, setup_.self, setup_.facts, setup_.leases,
+                   setup_.beat_patience}) {
     for (const Peer& peer : setup_.peers) {
         BRAID_REQUIRE(peer.id != setup_.self.node && peer.id != 0 && peer.id < nodes_max);
         Session::Setup of{setup_.ready, setup_.clock, setup_.self, peer.id, setup_.taker};
@@ -377,7 +380,7 @@ Task<void> Bus::greet(std::unique_ptr<Connection> connection, std::uint32_t chan
     if (stream == nullptr) co_return;
     Refused refused{RefusedCode::other, result.error().text};
     if (met && sessions_.contains(met->node)) {
-        refused = refused_by(*sessions_.at(met->node), result.error());
+        refused = refused_by(*sessions_.at(met->node), met->where.boot, result.error());
     }
     co_await refuse(stream.get(), std::move(refused));
 }
@@ -426,7 +429,7 @@ Task<Checked<Unit>> Bus::let_beat(std::unique_ptr<MessageStream>* stream, Met me
         co_await heartbeats_.wait_shut(place);
     }
     const Session& session = *sessions_.at(met.node);
-    if (session.given_up() != GivenUp::no) co_return conflict(session.why_given_up().why);
+    if (session.has_given_up(met.where.boot)) co_return conflict(session.why_given_up().why);
     if (stopping_) co_return conflict("this node stops");
     std::vector<QueuedMessage> first;
     first.push_back(hello_to(met.node, met.kind, 0));
@@ -488,7 +491,7 @@ Task<Checked<Bus::Meeting>> Bus::meet(ChannelPlace place, NetAddress address, Co
     Meeting meeting;
     meeting.stream = stream_of(std::move(*secured));
     const Session& session = *sessions_.at(id);
-    if (session.given_up() != GivenUp::no) {
+    if (session.given_up() > GivenUp::excluded) {  // else it depends on which start that is
         co_await refuse(meeting.stream.get(), session.why_given_up());
         co_return conflict("it was given up");
     }
@@ -514,7 +517,8 @@ Task<Checked<bool>> Bus::call_at(ChannelPlace place, NetAddress address) {
                  co_await meet(place, std::move(address), ConnectionKind::session));
     Session& session = *sessions_.at(place.node);
     if (const Checked<Unit> looked = session.look_at(meeting.met.where); !looked) {
-        co_await refuse(meeting.stream.get(), refused_by(session, looked.error()));
+        const std::uint64_t boot = meeting.met.where.boot;
+        co_await refuse(meeting.stream.get(), refused_by(session, boot, looked.error()));
         co_return looked.error();
     }
     if (stopping_) co_return conflict("this node stops");
@@ -534,7 +538,7 @@ Task<void> Bus::beat(ChannelPlace place, NetAddress address) {
                 tell_refused(named(text_of(address), place.node), result.error().text);
             }
             const bool came = result && *result;
-            wait = came ? redial_ms_min : std::min(2 * wait, redial_ms_max);
+            wait = came ? redial_ms_min : std::min(2 * wait, rebeat_ms_max);
         }
         co_await pause(millis(wait / 2 + rng_.below(wait / 2)));
     }
@@ -543,7 +547,7 @@ Task<void> Bus::beat(ChannelPlace place, NetAddress address) {
 Task<Checked<bool>> Bus::beat_at(ChannelPlace place, NetAddress address) {
     BRAID_CO_TRY(Meeting meeting,
                  co_await meet(place, std::move(address), ConnectionKind::heartbeat));
-    if (sessions_.at(place.node)->given_up() != GivenUp::no || stopping_) {
+    if (sessions_.at(place.node)->has_given_up(meeting.met.where.boot) || stopping_) {
         co_return conflict("it is not called any more");
     }
     std::vector<QueuedMessage> first;

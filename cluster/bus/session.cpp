@@ -44,7 +44,7 @@ void Session::answer(std::uint64_t boot, QueuedMessage message) {
 Session::Where Session::where() const { return {setup_.self.boot, peer_boot_, queue_.received()}; }
 
 Checked<Unit> Session::look_at(const Where& there) const {
-    if (given_up_ != GivenUp::no) return Refusal{why_given_up().why, RefusalCode::conflict};
+    if (has_given_up(there.boot)) return Refusal{why_given_up().why, RefusalCode::conflict};
     if (std::ranges::find(former_boots_, there.boot) != former_boots_.end()) {
         return Refusal{fmt::format("node {} has begun anew since that start of it", setup_.peer),
                        RefusalCode::conflict};
@@ -67,7 +67,13 @@ Checked<Unit> Session::look_at(const Where& there) const {
 
 Refused Session::why_given_up() const {
     Refused refused;
-    if (given_up_ == GivenUp::gone) {
+    if (given_up_ == GivenUp::excluded) {
+        refused.code = RefusedCode::gone;
+        refused.why = fmt::format(
+            "node {} was taken for gone by node {}, and the array goes on without it: start this "
+            "server anew, and it is let in again",
+            setup_.peer, setup_.self.node);
+    } else if (given_up_ == GivenUp::gone) {
         refused.code = RefusedCode::gone;
         refused.why = fmt::format(
             "node {} was taken for gone by node {}: start this server anew; it is let in again when "
@@ -110,6 +116,7 @@ bool Session::begin(const Where& there, std::unique_ptr<MessageStream> stream) {
         if (former_boots_.size() > boots_kept_max) former_boots_.pop_front();
         queue_ = SessionQueue();
         unanswered = std::exchange(sinks_, {});
+        given_up_ = GivenUp::no;  // that was the start before
     }
     peer_boot_ = there.boot;
     queue_.begin(!anew && there.knows == setup_.self.boot ? there.received : 0);

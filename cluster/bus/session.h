@@ -49,8 +49,9 @@ class CommandTaker {
 /// Whether the other node is let in any more.
 enum class GivenUp : std::uint8_t {
     no,
-    ended,  // the array has ended here, and so has what there was to say
-    gone,   // it counts as gone, and is told so: it may know nothing of it
+    excluded,  // that start of it counts as gone, and is told so; the next one is let in
+    ended,     // the array has ended here, and so has what there was to say
+    gone,      // it counts as gone, and is told so: it may know nothing of it
 };
 
 class Session {
@@ -93,10 +94,15 @@ class Session {
     Where where() const;
     /// Whether it may go on with this one; the reason why not, for people.
     Checked<Unit> look_at(const Where& there) const;
-    /// The other node is not let in any more: what is not answered, and what is sent from now on, is
-    /// cut. Again: `gone` counts.
+    /// The other node, or that start of it, is not let in any more: what is not answered, and what is
+    /// sent from now on, is cut. Again: whatever stands last in GivenUp counts.
     void give_up(GivenUp why);
     GivenUp given_up() const { return given_up_; }
+    /// Whether a start of the other node is given up: all are, or that one.
+    bool has_given_up(std::uint64_t boot) const {
+        return given_up_ > GivenUp::excluded ||
+               (given_up_ == GivenUp::excluded && boot == peer_boot_);
+    }
     /// For the other node, whom this one has given up.
     Refused why_given_up() const;
     /// Breaks the connection off, if there is one.

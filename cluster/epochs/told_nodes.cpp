@@ -1,13 +1,35 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "cluster/epochs/told_nodes.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/base/limits.h"
 #include "engine/metadata/config_check.h"
 #include "engine/metadata/config_text.h"
 
 namespace braid::cluster {
+namespace {
+
+Words words_of(WindowRange doubtful) {
+    return {{"tell", "doubt"}, {"begin", raw(doubtful.begin)}, {"end", raw(doubtful.end)}};
+}
+
+}  // namespace
+
+std::vector<Words> words_of_marked(const std::vector<IntentEntry>& marked) {
+    std::vector<Words> all;
+    for (std::size_t at = 0; at < marked.size(); at += marks_told_max) {
+        Words words = telling("marked");
+        words["entries"] = Words::array();
+        for (std::size_t i = at; i != std::min(marked.size(), at + marks_told_max); ++i) {
+            words["entries"].push_back({marked[i].volume, marked[i].count, raw(marked[i].first)});
+        }
+        all.push_back(std::move(words));
+    }
+    return all;
+}
 
 Words words_of(const Configuration& configuration) {
     ConfigSlot slot;
@@ -20,6 +42,21 @@ Words words_of(const Configuration& configuration) {
 Checked<Configuration> configuration_of(const Words& words) {
     BRAID_TRY(ConfigSlot slot, from_json_text(words.dump()));
     return std::move(slot.configuration);
+}
+
+void ToldNodes::let_in(std::uint32_t node) {
+    BRAID_REQUIRE(told_.has_value() && !setup_.own.members().owes());
+    Talk& talk = setup_.talk;
+    talk.tell(node, {{"tell", "adopt"}, {"configuration", words_of(*told_)}});
+    talk.tell(node, {{"tell", "in_force"}, {"configuration", words_of(*told_)}});
+    for (const WindowRange& range : setup_.own.members().doubt().ranges()) {
+        talk.tell(node, words_of(range));
+    }
+    for (const Words& marked : words_of_marked(setup_.own.intent().carried())) {
+        talk.tell(node, marked);
+    }
+    talk.tell(node, {{"tell", "resync_comes"}, {"comes", resync_comes_}});
+    setup_.others.push_back(node);
 }
 
 void ToldNodes::tell_all(const Words& words) {
@@ -91,7 +128,7 @@ void ToldNodes::detach(MemberIndex member) {
 
 void ToldNodes::add_doubt(WindowRange windows) {
     setup_.own.add_doubt(windows);
-    tell_all({{"tell", "doubt"}, {"begin", raw(windows.begin)}, {"end", raw(windows.end)}});
+    tell_all(words_of(windows));
 }
 
 void ToldNodes::trust_all() {
@@ -101,6 +138,7 @@ void ToldNodes::trust_all() {
 
 void ToldNodes::set_resync_comes(bool comes) {
     setup_.own.set_resync_comes(comes);
+    resync_comes_ = comes;
     tell_all({{"tell", "resync_comes"}, {"comes", comes}});
 }
 

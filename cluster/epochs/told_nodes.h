@@ -36,6 +36,9 @@ class ToldNodes final : public ServingNode {
 
     /// From now on the node is told nothing, and not waited for.
     void leave_out(std::uint32_t node) { std::erase(setup_.others, node); }
+    /// From now on it is told, and waited for; first of all what holds now. It knows the configuration,
+    /// and has the members' disks. Nothing of the array is changing: NodesListener::is_settled().
+    void let_in(std::uint32_t node);
     void tell_all(const Words& words);
     /// Refused: one is gone.
     Task<Result<void>> ask_all(const Words& words);
@@ -80,7 +83,11 @@ class ToldNodes final : public ServingNode {
 
     Setup setup_;
     std::optional<Configuration> told_;  // the newest that others were told of
+    bool resync_comes_{false};           // as others were told
 };
+
+/// What is marked from before the last start, in as many messages as it takes.
+std::vector<Words> words_of_marked(const std::vector<IntentEntry>& marked);
 
 /// As it travels: what a slot has as text.
 Words words_of(const Configuration& configuration);

@@ -61,10 +61,26 @@ Checked<Unit> HomeServer::take(std::uint32_t from, const Message& message, Buffe
     return Unit{};
 }
 
-void HomeServer::refuse(NodeBoot to, HomeCommandKind kind, std::uint64_t number, int os_error) {
+Checked<Unit> HomeServer::refuse_all(Bus& bus, std::uint32_t from, const Message& message) {
+    const MessageType type = message.header.type;
+    if (!is_for_home(type)) {
+        return Refusal{fmt::format("{} is no command", name_of(type)), RefusalCode::invalid};
+    }
+    if (const auto kind = kind_of(type)) {
+        bus.session(from).answer(message.header.boot,
+                                 refusal(*kind, message.header.number, ESTALE));
+    }
+    return Unit{};
+}
+
+QueuedMessage HomeServer::refusal(HomeCommandKind kind, std::uint64_t number, int os_error) {
     HomeAnswer answer;
     answer.result = {DriveOutcome::fenced, os_error};
-    send(to, encode_answer(kind, number, answer, Buffer()));
+    return encode_answer(kind, number, answer, Buffer());
+}
+
+void HomeServer::refuse(NodeBoot to, HomeCommandKind kind, std::uint64_t number, int os_error) {
+    send(to, refusal(kind, number, os_error));
 }
 
 /// Who takes no answers gets locks alone, and reads what he wants of their rows, which waits.

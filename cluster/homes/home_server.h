@@ -41,6 +41,8 @@ class HomeServer final : public CommandTaker {
     /// Once; before anything is taken that it could refuse.
     void set_gate(const CommandGate& gate) { gate_ = &gate; }
     Checked<Unit> take(std::uint32_t from, const Message& message, Buffer payload) override;
+    /// Where there is no home: whatever is answered is refused, as of another fence.
+    static Checked<Unit> refuse_all(Bus& bus, std::uint32_t from, const Message& message);
     void forgotten(std::uint32_t node) override { start_reads(node); }
 
   private:
@@ -57,6 +59,7 @@ class HomeServer final : public CommandTaker {
     bool has_room_with_lock(const HomeCommand& command) const;
     bool is_reserved(const HomeCommand& command) const;
     void refuse(NodeBoot to, HomeCommandKind kind, std::uint64_t number, int os_error);
+    static QueuedMessage refusal(HomeCommandKind kind, std::uint64_t number, int os_error);
     void carry_out(HomeCommand command, std::uint64_t number);
     void start_reads(std::uint32_t node);
     void answered(Reply* reply, const HomeAnswer& answer);

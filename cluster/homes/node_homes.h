@@ -73,6 +73,8 @@ class NodeHomes final : public RowHomes {
     /// Locks are taken where the members are at home now, and nowhere else until the next fence;
     /// before the first lock.
     void fix_authorities();
+    /// This node begins where others have gone on without these homes; before anything is asked.
+    void begin_without(HomeSet gone) { gone_ = gone; }
     /// This node works without the member, and its home may still work with it: what is unlocked from
     /// now on nobody else gets before the home has heard. Else the home's own node could go by what
     /// the member has of a row that was written without it.
@@ -94,7 +96,8 @@ class NodeHomes final : public RowHomes {
     /// This node's writes, frozen: up to newest() those of decided() happen, and no others.
     const OwnWrites& writes() const { return writes_; }
     /// @param gone  who are no homes any more, with those that were so before
-    void enter(HomeSet gone);
+    /// @param back  of those that were so before: who is a home again, and knows nothing
+    void enter(HomeSet gone, HomeSet back = 0);
     void thaw();
     /// The array has ended: what waits for a fence, or for the lease, is refused.
     void end();

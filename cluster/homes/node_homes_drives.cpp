@@ -198,15 +198,18 @@ void NodeHomes::cancel_credit_waits(int os_error) {
     }
 }
 
-void NodeHomes::enter(HomeSet gone) {
+void NodeHomes::enter(HomeSet gone, HomeSet back) {
     if (ended_) return;
-    BRAID_REQUIRE(frozen_);
+    BRAID_REQUIRE(frozen_ && (gone & back) == 0);
     ++fence_;
     over_writes_ = writes_.newest();
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
         if ((gone & ~gone_) >> home & 1) writes_.home_gone(home);
     }
-    gone_ |= gone;
+    for (std::uint32_t home = 0; home != links_.size(); ++home) {
+        if ((back & gone_) >> home & 1) writes_.home_back(home);
+    }
+    gone_ = (gone_ | gone) & ~back;
     fix_authorities();
     losing_ = {};
     held_unlocks_.clear();  // no home has them any more

@@ -80,6 +80,12 @@ void OwnWrites::home_gone(std::uint32_t home) {
     forget_finished();
 }
 
+void OwnWrites::home_back(std::uint32_t home) {
+    // What it had staged it does not know any more. What is not settled is never going to happen.
+    for (const std::uint64_t number : open_at_[home]) open_.at(number).parts[home].staged = 0;
+    gone_ &= ~(HomeSet{1} << home);
+}
+
 std::vector<std::uint64_t> OwnWrites::decided() const {
     std::vector<std::uint64_t> numbers;
     for (const auto& [number, one] : open_) {

@@ -44,6 +44,8 @@ class OwnWrites {
     void applied(std::uint32_t home, std::uint64_t upto);
     /// The home is gone: of what is settled, or will be, nothing is left there.
     void home_gone(std::uint32_t home);
+    /// It is there again, and knows nothing of what came before. Nothing is being staged.
+    void home_back(std::uint32_t home);
     /// The newest, and those that are decided, as far as they are not over everywhere.
     std::uint64_t newest() const { return last_; }
     std::vector<std::uint64_t> decided() const;

@@ -29,17 +29,13 @@ void RemoteDisk::submit(DiskOp& op) {
     if (!is_flush && (!can_be_asked(op.offset, op.size) || op.offset + op.size > info_.size)) {
         return DiskGroup::complete(op, EINVAL);
     }
-    if (is_flush && has_lost_writes()) {
-        durable_ = writes_;  // it has been told
-        return DiskGroup::complete(op, ECONNRESET);
-    }
+    if (is_over()) return DiskGroup::complete(op, ECONNRESET);
     if (free_.empty()) free_.push_back(&sinks_.emplace_back());
     Sink& sink = *free_.back();
     free_.pop_back();
     sink.disk = this;
     sink.op = &op;
     sink.done = 0;
-    sink.covers = writes_;
     send_next(sink);
 }
 
@@ -91,7 +87,6 @@ Checked<Unit> RemoteDisk::Sink::answered(const Message& answer) {
     RemoteDisk& owner = *disk;
     if (op->kind == DiskOpKind::write) owner.write_bytes_ -= piece;
     done += piece;
-    if (os_error == 0) owner.note_done(*this);
     if (os_error != 0 || op->kind == DiskOpKind::flush || done == op->size) {
         owner.finish(*this, os_error);
     } else {
@@ -106,23 +101,14 @@ Checked<Unit> RemoteDisk::Sink::answered(const Message& answer) {
 void RemoteDisk::Sink::cut() {
     RemoteDisk& owner = *disk;
     if (op->kind == DiskOpKind::write) owner.write_bytes_ -= piece;
-    if (op->kind == DiskOpKind::flush) owner.durable_ = std::max(owner.durable_, covers);  // told
     owner.finish(*this, ECONNRESET);
     for (Sink* sink : std::exchange(owner.waiting_, {})) owner.finish(*sink, ECONNRESET);
 }
 
-/// What the other node has done, and whether that is durable.
-void RemoteDisk::note_done(const Sink& sink) {
-    const DiskOp& op = *sink.op;
-    if (op.kind == DiskOpKind::flush) durable_ = std::max(durable_, sink.covers);
-    const bool is_write = op.kind == DiskOpKind::write;
-    if ((!is_write && op.kind != DiskOpKind::zero) || (is_write && op.fua)) return;
-    if (writes_ == durable_) writes_boot_ = session_.peer_boot();
-    ++writes_;
-}
-
-bool RemoteDisk::has_lost_writes() const {
-    return writes_ != durable_ && writes_boot_ != session_.peer_boot();
+/// The start of the other node whose disk it is. One that was not met yet has not begun anew.
+bool RemoteDisk::is_over() {
+    if (boot_ == 0) boot_ = session_.peer_boot();
+    return boot_ != session_.peer_boot();
 }
 
 /// From now on another operation may have the sink.

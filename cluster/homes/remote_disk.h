@@ -5,8 +5,8 @@
 // operation ends when the other node answers, or with ECONNRESET when that node has begun anew, and
 // then nobody knows what became of it.
 //
-// What was written and not flushed may be gone when the other node has begun anew, although it was
-// answered: the next flush ends with ECONNRESET, too, and not as if it had covered that.
+// From then on everything ends with ECONNRESET: what was written and not flushed may be gone although
+// it was answered, and under the same number the next start of that node may have another disk.
 #pragma once
 
 #include <cstdint>
@@ -39,9 +39,8 @@ class RemoteDisk final : public Disk {
     struct Sink final : AnswerSink {
         RemoteDisk* disk{nullptr};
         DiskOp* op{nullptr};
-        std::uint64_t done{0};    // bytes
-        std::uint64_t piece{0};   // bytes, of the message that is under way
-        std::uint64_t covers{0};  // flush: writes_ when it was submitted
+        std::uint64_t done{0};   // bytes
+        std::uint64_t piece{0};  // bytes, of the message that is under way
 
         ByteSpan place(std::uint32_t size) override;
         Checked<Unit> answered(const Message& answer) override;
@@ -51,9 +50,8 @@ class RemoteDisk final : public Disk {
     void send_next(Sink& sink);
     void send(Sink& sink);
     void send_waiting();
-    void note_done(const Sink& sink);
     void finish(Sink& sink, int os_error);
-    bool has_lost_writes() const;
+    bool is_over();
 
     Session& session_;
     const Fence& fence_;
@@ -63,9 +61,7 @@ class RemoteDisk final : public Disk {
     std::vector<Sink*> free_;
     std::deque<Sink*> waiting_;     // writes, first come, first sent
     std::uint64_t write_bytes_{0};  // of messages that are not answered
-    std::uint64_t writes_{0};       // that were answered, and need a flush to be durable
-    std::uint64_t durable_{0};      // of these, that a flush has covered
-    std::uint64_t writes_boot_{0};  // of the other node: the first that has one of the rest
+    std::uint64_t boot_{0};         // of the other node, once it was met
 };
 
 }  // namespace braid::cluster

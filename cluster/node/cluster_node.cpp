@@ -55,19 +55,22 @@ ClusterNode::ClusterNode(Setup setup)
       echoes_(setup_.clock.stamp()) {
     for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
     setup_.array.node = setup_.self;
-    Bus::Setup bus{setup_.ready,
-                   setup_.clock,
-                   setup_.net,
-                   {setup_.self, setup_.boot},
-                   setup_.config.name,
-                   setup_.config.find(setup_.self)->addresses,
-                   {},
-                   setup_.seed,
-                   setup_.key,
-                   *this,
-                   *this,
-                   [this] { return facts(); },
-                   this};
+    Bus::Setup bus{
+        setup_.ready,
+        setup_.clock,
+        setup_.net,
+        {setup_.self, setup_.boot},
+        setup_.config.name,
+        setup_.config.find(setup_.self)->addresses,
+        {},
+        setup_.seed,
+        setup_.key,
+        *this,
+        *this,
+        [this] { return facts(); },
+        this,
+        // Who does not answer by one connection is asked by another before he is excluded.
+        std::min(millis(silent_ms_max), millis(setup_.config.lease_ms / 2))};
     for (const NodePlan& node : setup_.config.nodes) {
         if (node.id != setup_.self) bus.peers.push_back({node.id, node.addresses});
     }
@@ -111,7 +114,11 @@ void ClusterNode::connected(std::uint32_t node) {
     here_.insert(node);
     here_changed_.set();
     changed_at_[node] = setup_.clock.wall_seconds();
-    if (is_master() && !rows_) tell_phase(node);
+    // A start of it that is over here, and that this node has not met since it began itself.
+    if (const auto left = left_out_.find(node); left != left_out_.end()) {
+        give_up_start({node, left->second});
+    }
+    if (is_master() && (!rows_ || left_out_.contains(node))) tell_phase(node);
     if (const auto at = watching_.find(node); at != watching_.end()) at->second->cancel();
     log(Severity::info, fmt::format("{} is connected", name_of(node)));
 }
@@ -211,7 +218,11 @@ void ClusterNode::stop_homes() {
 }
 
 Checked<Unit> ClusterNode::take(std::uint32_t from, const Message& command, Buffer payload) {
-    if (left_out_.contains(from)) return Unit{};  // its connection is just being closed
+    // Of a start that is left out nothing is taken; its connection is just being closed.
+    if (const auto left = left_out_.find(from); left != left_out_.end()) {
+        const bool asks = command.header.type == MessageType::ask;
+        if (!asks || left->second == command.header.boot) return Unit{};
+    }
     switch (command.header.type) {
         case MessageType::ask:
         case MessageType::tell:
@@ -224,10 +235,8 @@ Checked<Unit> ClusterNode::take(std::uint32_t from, const Message& command, Buff
         default:
             break;
     }
-    if (!rows_) {
-        return Refusal{fmt::format("{} serves no array yet", name_of(setup_.self)),
-                       RefusalCode::conflict};
-    }
+    // It is meant for another start of this node, perhaps.
+    if (!rows_) return HomeServer::refuse_all(*bus_, from, command);
     return rows_->server.take(from, command, std::move(payload));
 }
 
@@ -290,7 +299,7 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                          [this](MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
                              attach_from_array(member, std::move(disk), area);
                          },
-                         [this](const Disk& disk) { return !left_out_.contains(home_of(disk)); },
+                         [this](const Disk& disk) { return is_there(disk); },
                          [this](MemberIndex member, const Disk& disk, DataArea area) {
                              return prepare_home(member, disk, area);
                          },
@@ -301,10 +310,7 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                          },
                          [this](MemberIndex member) { lost_here(member); }});
     if (!gone_.empty()) tasks_.spawn(stop_what_lacks_a_node());
-    told_nodes_->tell_all({{"tell", "open"},
-                           {"fence", fence_.epoch},
-                           {"lease_ms", setup_.config.lease_ms},
-                           {"configuration", words_of(configuration)}});
+    told_nodes_->tell_all(words_of_open(configuration));
     return *told_nodes_;
 }
 
@@ -319,23 +325,11 @@ Task<void> ClusterNode::stop_what_lacks_a_node() {
 Task<Result<void>> ClusterNode::begin_marks(IntentSettings settings,
                                             std::map<std::uint32_t, std::uint64_t> generations,
                                             std::vector<IntentEntry> marked) {
-    for (std::size_t at = 0; at < marked.size(); at += marks_told_max) {
-        Words words = telling("marked");
-        words["entries"] = Words::array();
-        for (std::size_t i = at; i != std::min(marked.size(), at + marks_told_max); ++i) {
-            words["entries"].push_back({marked[i].volume, marked[i].count, raw(marked[i].first)});
-        }
-        told_nodes_->tell_all(words);
-    }
+    for (const Words& words : words_of_marked(marked)) told_nodes_->tell_all(words);
     rows_->homes->fix_authorities();
-    Words words = asking("begin_marks");
-    words["on"] = settings.on;
-    words["region"] = settings.region;
-    words["generations"] = Words::object();
-    for (const std::uint32_t node : others()) {
-        words["generations"][std::to_string(node)] = generations[node];
-    }
-    return told_nodes_->ask_all(words);
+    std::map<std::uint32_t, std::uint64_t> of_others;
+    for (const std::uint32_t node : others()) of_others[node] = generations[node];
+    return told_nodes_->ask_all(begin_marks_words(settings, of_others));
 }
 
 Task<Result<void>> ClusterNode::begin_serving() { return told_nodes_->ask_all(asking("serve")); }
@@ -413,7 +407,7 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::start() {
 /// False: a node has left meanwhile.
 Task<Checked<bool>> ClusterNode::gather_disks(std::vector<std::unique_ptr<Disk>>* disks) {
     for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
-        disks->push_back(give(shelf_[number], {setup_.self, number}));
+        disks->push_back(give(shelf_[number], {setup_.self, setup_.boot, number}));
     }
     for (const std::uint32_t node : others()) {
         const Checked<Words> answer = co_await ask_while_here(node, asking("inventory"));

@@ -3,7 +3,8 @@
 // the highest id decides about the array (LocalArray, with ToldNodes and the homes' drives); all
 // others serve it (ServedArray). All nodes have to be there to begin. When one goes afterwards that
 // does not decide, and whose members the level can do without, the others go on
-// (cluster_node_fence.cpp); else the array stops on all, as if the power had gone.
+// (cluster_node_fence.cpp), and let it in again when it has begun anew (cluster_node_admit.cpp); else
+// the array stops on all, as if the power had gone.
 //
 // What nodes say to each other is listed in braid-protocol(7), TELL and ASK.
 #pragma once
@@ -123,7 +124,9 @@ class ClusterNode final : private BusListener,
     };
     struct DiskPlace {
         std::uint32_t node{0};
+        std::uint64_t boot{0};  // of the node: its next start has others
         std::uint32_t number{0};
+        auto operator<=>(const DiskPlace&) const = default;
     };
 
     // BusListener
@@ -173,6 +176,7 @@ class ClusterNode final : private BusListener,
     struct Passing {  // a barrier that this node has prepared for
         std::uint64_t fence{0};
         std::vector<NodeBoot> gone;
+        std::vector<NodeBoot> joined;
         WriteVerdict verdict;
     };
     void freeze();
@@ -185,6 +189,8 @@ class ClusterNode final : private BusListener,
     void lose_node(std::uint32_t node, const std::string& why);
     void exclude(std::uint32_t node, const std::string& why);
     void leave_out(const NodeBoot& node);
+    void give_up_start(const NodeBoot& node);
+    void take_back(const NodeBoot& node);
     Task<void> watch_links();
     Checked<Unit> told_unreachable(std::uint32_t from, const Words& words);
     PrepareAnswer prepare(const PrepareWords& wanted);
@@ -201,6 +207,37 @@ class ClusterNode final : private BusListener,
     Task<void> lose_members(std::shared_ptr<std::optional<Result<void>>> lost);
     std::uint64_t boot_of(std::uint32_t node) const;
     Task<void> wait_for_leases(const Forming& forming);
+
+    // cluster_node_admit.cpp
+    struct Joining {
+        NodeBoot node;
+        std::uint64_t generation{0};  // of its newest record, which is empty
+    };
+    struct Hindrance {  // of one who waits to be let in
+        Nanos since{};
+        std::string told{};
+    };
+    static constexpr Nanos hindrance_told_after = seconds(3);
+    std::optional<NodeBoot> who_waits() const;
+    bool may_let_in() const;
+    void look_who_waits();
+    Task<void> let_in(NodeBoot node);
+    void note_hindrance(NodeBoot node, std::string why);
+    Task<std::string> why_not_yet(NodeBoot node);
+    Task<Checked<Unit>> meet(NodeBoot node);
+    Task<Checked<Words>> asked_to_meet(const Words& words);
+    Words words_of_open(const Configuration& configuration) const;
+    Checked<Unit> take_open_places(const Words& words);
+    void open_for(const Joining& joining);
+    Task<void> begin_at(Joining joining);
+    static Words begin_marks_words(IntentSettings settings,
+                                   const std::map<std::uint32_t, std::uint64_t>& generations);
+    Task<void> hear_of_all();
+    Task<void> take_members_back(NodeBoot node);
+    bool is_in(NodeBoot node) const;
+    Task<Checked<Unit>> take_member_back(NodeBoot node, Words words);
+    const MemberRecord* missing_at(const std::string& path, std::uint32_t node) const;
+    Task<Uuid> member_on(Disk* disk);
 
     Task<Checked<Unit>> wait_for_nodes();
     Task<void> say_who_is_missing();
@@ -235,7 +272,11 @@ class ClusterNode final : private BusListener,
     /// On the master, for the array.
     std::unique_ptr<Disk> give(std::shared_ptr<Disk> disk, DiskPlace place);
     void given_back(const Disk& disk);
+    /// Its node takes part, and it is that start which has the disk.
+    bool is_there(const Disk& disk) const;
     Words words_of_disk(std::uint32_t number) const;
+    /// Of a disk that the array was given.
+    Words words_of_attach(MemberIndex member, const Disk& disk, DataArea area) const;
     Checked<std::unique_ptr<Disk>> remote_disk(std::uint32_t node, const Words& words);
     /// The disk is this node's, and the member's home is here.
     Result<void> attach_home(MemberIndex member, std::uint32_t number, DataArea area);
@@ -318,7 +359,7 @@ class ClusterNode final : private BusListener,
     Nanos stamp_sent_{};
     Nanos lease_until_{};
     bool needs_no_lease_{false};                       // it is the home of enough by itself
-    std::set<std::uint32_t> left_out_;                 // excluded, as far as this node knows
+    std::map<std::uint32_t, std::uint64_t> left_out_;  // excluded, as far as this node knows: boots
     MemberSet left_members_;                           // that went with them
     std::map<std::uint32_t, std::string> suspicions_;  // of nodes that the one who decides looks at
     std::unique_ptr<Passing> passing_;
@@ -331,9 +372,15 @@ class ClusterNode final : private BusListener,
     Decider* decider_{nullptr};
     NodesListener* listener_{nullptr};
     DecidingArray* array_{nullptr};
-    std::map<std::uint32_t, std::uint64_t> boots_;   // of the others, as the array was opened
+    std::map<std::uint32_t, std::uint64_t> boots_;   // of the others, as they serve, or served last
     std::map<std::uint32_t, std::string> excluded_;  // since the last fence, and why
     std::set<std::uint32_t> began_anew_;             // of all that were excluded
+    std::optional<Joining> joining_;    // who is told of the array, and in no fence yet
+    std::set<std::uint32_t> retiring_;  // of the excluded, whose records are not empty yet
+    std::uint32_t looked_at_{0};        // of those that wait to be let in, last
+    bool lets_in_{false};
+    std::map<NodeBoot, Hindrance> hindrances_;
+    std::set<DiskPlace> returning_;  // disks that the array looks at
     bool forms_fence_{false};
     Forming* forming_{nullptr};
     Event fence_changed_;
@@ -349,6 +396,7 @@ class ClusterNode final : private BusListener,
     std::optional<Refusal> refused_;
     bool serves_{false};
     bool marks_begun_{false};
+    bool marks_wanted_{false};  // before they have begun
     std::vector<IntentEntry> marked_;
     Event begun_;
 };

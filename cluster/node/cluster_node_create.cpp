@@ -102,7 +102,8 @@ StartStatus ClusterNode::start_status() const {
         const auto since = changed_at_.find(plan.id);
         if (since != changed_at_.end()) node.since = since->second;
     }
-    status.phase = missing_nodes().empty() || rows_ ? phase_ : StartPhase::nodes;
+    const bool needs_all = !rows_ && phase_ != StartPhase::joining;
+    status.phase = needs_all && !missing_nodes().empty() ? StartPhase::nodes : phase_;
     status.why = text_of_phase(status.phase);
     return status;
 }
@@ -124,6 +125,11 @@ std::string ClusterNode::text_of_phase(StartPhase phase) const {
                 text += fmt::format(": {} of {} MiB are zeroed", zeroed_ >> 20, to_zero_ >> 20);
             }
             return text;
+        case StartPhase::joining:
+            return fmt::format(
+                "the other nodes serve the array: {} lets this one in as soon as all of them reach "
+                "it; its log says what is in the way",
+                name_of(master_));
     }
     BRAID_REQUIRE(false);
     return text;
@@ -146,7 +152,7 @@ void ClusterNode::set_phase(StartPhase phase) {
 
 void ClusterNode::tell_phase(std::uint32_t node) {
     Words words = telling("start");
-    words["phase"] = text_of(phase_);
+    words["phase"] = text_of(rows_ ? StartPhase::joining : phase_);
     talk_.tell(node, words);
 }
 

@@ -26,7 +26,7 @@ void ClusterNode::put_disk(std::unique_ptr<Disk> disk) { (void)shelve(std::move(
 
 std::unique_ptr<Disk> ClusterNode::own_disk(std::unique_ptr<Disk> disk) {
     const std::uint32_t number = shelve(std::move(disk));
-    return give(shelf_[number], {setup_.self, number});
+    return give(shelf_[number], {setup_.self, setup_.boot, number});
 }
 
 std::unique_ptr<Disk> ClusterNode::give(std::shared_ptr<Disk> disk, DiskPlace place) {
@@ -42,9 +42,16 @@ void ClusterNode::given_back(const Disk& disk) {
     if (at == places_.end()) return;
     const DiskPlace place = at->second;
     places_.erase(at);
-    if (stopping_ || ended_) return;
+    if (stopping_ || ended_ || returning_.contains(place)) return;
     if (place.node == setup_.self) return close_disk(place.number);
+    if (bus_->session(place.node).peer_boot() != place.boot) return;
     talk_.tell(place.node, {{"tell", "close"}, {"disk", place.number}});
+}
+
+bool ClusterNode::is_there(const Disk& disk) const {
+    const DiskPlace place = places_.at(&disk);
+    return place.node == setup_.self ||
+           (!left_out_.contains(place.node) && boots_.at(place.node) == place.boot);
 }
 
 /// What is under way on it goes on, and has it until that is over.
@@ -110,20 +117,26 @@ Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, cons
     BRAID_TRY(DiskInfo info, info_of(words));
     std::unique_ptr<Disk> disk =
         std::make_unique<RemoteDisk>(bus_->session(node), fence_, number, std::move(info));
-    if (is_master()) disk = give(std::move(disk), {node, number});
+    if (is_master()) disk = give(std::move(disk), {node, bus_->session(node).peer_boot(), number});
     return disk;
+}
+
+Words ClusterNode::words_of_attach(MemberIndex member, const Disk& disk, DataArea area) const {
+    const DiskPlace place = places_.at(&disk);
+    const bool is_own = place.node == setup_.self;
+    Words words = telling("attach");
+    words["member"] = raw(member);
+    words["node"] = place.node;
+    words["begin"] = area.begin.value;
+    words["disk"] = is_own ? words_of_disk(place.number) : words_of(place.number, disk.info());
+    return words;
 }
 
 /// On the master: the array has given a disk a role.
 void ClusterNode::attach_from_array(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
     const DiskPlace place = places_.at(disk.get());
     const bool is_own = place.node == setup_.self;
-    Words words = telling("attach");
-    words["member"] = raw(member);
-    words["node"] = place.node;
-    words["begin"] = area.begin.value;
-    words["disk"] = is_own ? words_of_disk(place.number) : words_of(place.number, disk->info());
-    told_nodes_->tell_all(words);
+    told_nodes_->tell_all(words_of_attach(member, *disk, area));
     if (is_own) BRAID_REQUIRE(attach_home(member, place.number, area).has_value());
     attach_here(member, place.node, area, std::move(disk));
 }

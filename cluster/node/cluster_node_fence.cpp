@@ -26,7 +26,8 @@ namespace braid::cluster {
 /// A fence that is about to begin, on the node that proposes it.
 struct ClusterNode::Forming {
     std::uint64_t fence{0};
-    std::vector<NodeBoot> gone;
+    std::vector<NodeBoot> gone{};
+    std::vector<NodeBoot> joined{};
     std::map<std::uint32_t, PrepareAnswer> answers{};  // by node
     std::map<std::uint32_t, Nanos> heard{};            // when each had prepared
     std::set<std::uint32_t> pending{};                 // who is asked, and has not done it
@@ -113,9 +114,12 @@ void ClusterNode::exclude(std::uint32_t node, const std::string& why) {
     const std::string text = fmt::format("{} {}", name_of(node), why);
     log(Severity::error,
         fmt::format("{}: it is excluded, and the array goes on without it; it is let in again when "
-                    "the array has been started anew",
+                    "its server has been started anew",
                     text));
     excluded_.emplace(node, text);
+    retiring_.insert(node);
+    if (joining_ && joining_->node.node == node) joining_.reset();
+    std::erase_if(hindrances_, [node](const auto& one) { return one.first.node == node; });
     freeze();
     leave_out({node, boots_.at(node)});
     fence_changed_.set();
@@ -133,7 +137,7 @@ void ClusterNode::freeze() {
 void ClusterNode::leave_out(const NodeBoot& node) {
     if (left_out_.contains(node.node)) return;
     const MemberSet members = members_of(node.node);
-    left_out_.insert(node.node);
+    left_out_.emplace(node.node, node.boot);
     left_members_ |= members;
     for (const MemberIndex member : members) {
         serving_->member_lost(member, MemberState::missing);
@@ -141,7 +145,20 @@ void ClusterNode::leave_out(const NodeBoot& node) {
     }
     if (told_nodes_) told_nodes_->leave_out(node.node);
     told_of_.erase(node.node);
-    bus_->give_up(node.node, GivenUp::gone);
+    give_up_start(node);
+}
+
+/// If it has begun anew that start is over already.
+void ClusterNode::give_up_start(const NodeBoot& node) {
+    if (bus_->session(node.node).peer_boot() != node.boot) return;
+    bus_->give_up(node.node, GivenUp::excluded);
+}
+
+/// It is in the fence that is about to begin.
+void ClusterNode::take_back(const NodeBoot& node) {
+    if (node.node == setup_.self) return;
+    left_out_.erase(node.node);
+    suspicions_.erase(node.node);
 }
 
 /// On the master, while it serves: who was heard and is not any more. A turn that comes late says
@@ -154,6 +171,7 @@ Task<void> ClusterNode::watch_links() {
         co_await pause;
         if (stopping_ || ended_) break;
         end_those_who_are_late();
+        look_who_waits();
         // All of them, or none: else it is this node that is cut off, perhaps, and network trouble
         // that passes is nobody's fault. Each beats in its own time: who is about to be silent counts,
         // and when it is over not all are heard at once.
@@ -215,8 +233,9 @@ Checked<Unit> ClusterNode::told_unreachable(std::uint32_t from, const Words& wor
 PrepareAnswer ClusterNode::prepare(const PrepareWords& wanted) {
     freeze();
     for (const NodeBoot& node : wanted.gone) leave_out(node);
+    for (const NodeBoot& node : wanted.joined) take_back(node);
     fence_.known.insert(wanted.fence);
-    passing_ = std::make_unique<Passing>(Passing{wanted.fence, wanted.gone, {}});
+    passing_ = std::make_unique<Passing>(Passing{wanted.fence, wanted.gone, wanted.joined, {}});
     PrepareAnswer answer;
     answer.from = {setup_.self, setup_.boot};
     answer.fence = fence_.epoch;
@@ -234,18 +253,23 @@ PrepareAnswer ClusterNode::prepare(const PrepareWords& wanted) {
 void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt) {
     const std::unique_ptr<Passing> passing = std::move(passing_);
     fence_.pass(passing->fence);
-    HomeSet homes = 0;
-    for (const NodeBoot& node : passing->gone) homes |= HomeSet{1} << index_of(node.node);
+    HomeSet gone = 0;
+    HomeSet back = 0;
+    for (const NodeBoot& node : passing->gone) gone |= HomeSet{1} << index_of(node.node);
+    for (const NodeBoot& node : passing->joined) back |= HomeSet{1} << index_of(node.node);
     rows_->homes->note(rebuilt);
     rows_->home.enter(passing->verdict, passing->gone, rebuilt);
-    rows_->homes->enter(homes);
+    rows_->homes->enter(gone, back);
     for (const NodeBoot& node : passing->gone) reservations_->node_gone(node.node);
+    for (const NodeBoot& node : passing->joined) {
+        if (node.node != setup_.self) reservations_->node_back(node.node);
+    }
 }
 
 /// NEGOTIATE, at a node that does not decide.
 Checked<Words> ClusterNode::asked_to_negotiate(const Words& words) {
     BRAID_TRY(const Negotiate command, negotiate_of(words));
-    if (!served_ || !serves_ || ended_ || !gone_.empty()) {
+    if (!served_ || ended_ || !gone_.empty()) {
         return Refusal{fmt::format("{} serves no array", name_of(setup_.self)),
                        RefusalCode::conflict};
     }
@@ -273,6 +297,13 @@ Checked<Words> ClusterNode::asked_to_negotiate(const Words& words) {
         const bool may = node.node != setup_.self && node.node != master_ &&
                          setup_.config.find(node.node) != nullptr;
         if (!may) return Refusal{"\"gone\" names who cannot be", RefusalCode::invalid};
+    }
+    for (const NodeBoot& node : wanted.joined) {
+        const bool is_gone =
+            std::ranges::find(wanted.gone, node.node, &NodeBoot::node) != wanted.gone.end();
+        const bool may =
+            node.node != master_ && setup_.config.find(node.node) != nullptr && !is_gone;
+        if (!may) return Refusal{"\"joined\" names who cannot be", RefusalCode::invalid};
     }
     for (const NodeBoot& node : wanted.gone) {
         if (left_out_.contains(node.node)) continue;
@@ -307,16 +338,21 @@ bool ClusterNode::is_over(const Forming& forming) const {
 }
 
 Task<void> ClusterNode::form_fence() {
-    while (!excluded_.empty() && !ended_ && !ending_ && !stopping_ && gone_.empty()) {
+    const auto is_wanted = [this] { return !excluded_.empty() || joining_.has_value(); };
+    while (is_wanted() && !ended_ && !ending_ && !stopping_ && gone_.empty()) {
         Forming forming;
         newest_fence_ = next_epoch(std::max({newest_fence_, fence_.epoch, epoch_in_force_}),
                                    setup_.clock.wall_seconds(), setup_.self);
         forming.fence = newest_fence_;
         for (const auto& [node, why] : excluded_) forming.gone.push_back({node, boots_.at(node)});
+        if (joining_) forming.joined.push_back(joining_->node);
         forming_ = &forming;
         const bool begun = co_await begin_fence(&forming);
         forming_ = nullptr;
-        if (begun) tasks_.spawn(forget(std::move(forming.gone)));
+        if (!begun) continue;
+        tasks_.spawn(forget(std::move(forming.gone)));
+        if (joining_) tasks_.spawn(begin_at(*joining_));
+        joining_.reset();
     }
     forms_fence_ = false;
 }
@@ -326,18 +362,19 @@ Task<void> ClusterNode::forget(std::vector<NodeBoot> gone) {
     for (const NodeBoot& node : gone) {
         while (!ended_ && !ending_ && !stopping_ && gone_.empty()) {
             if (BRAID_MUTANT(record_not_retired)) break;
-            const Result<void> done = co_await listener_->forget_node(node.node);
+            const Result<std::uint64_t> done = co_await listener_->forget_node(node.node);
             if (done) break;
             Pause until_it_is_tried_again(pauses_, patience);
             co_await until_it_is_tried_again;
         }
+        retiring_.erase(node.node);
     }
 }
 
 /// False: it has failed; with others excluded, too, the next one may do.
 Task<bool> ClusterNode::begin_fence(Forming* forming) {
     const Nanos began = setup_.clock.now();
-    const PrepareWords wanted{forming->fence, forming->gone};
+    const PrepareWords wanted{forming->fence, forming->gone, forming->joined};
     const std::vector<std::uint32_t> others = fellows();
     forming->answers[setup_.self] = prepare(wanted);
     forming->answers[setup_.self].verdict = verdict_;
@@ -421,15 +458,18 @@ Task<bool> ClusterNode::ask_fellows(Forming* forming, std::vector<std::uint32_t>
 WriteVerdict ClusterNode::judge_writes(const Forming& forming) const {
     KnownFence now;
     now.epoch = fence_.epoch;
-    for (const auto& [node, answer] : forming.answers) now.nodes.insert({node, boot_of(node)});
     std::vector<PrepareAnswer> answers;
     for (const auto& [node, answer] : forming.answers) {
+        const NodeBoot from{node, boot_of(node)};
+        const bool joins = std::ranges::find(forming.joined, from) != forming.joined.end();
+        if (!joins) now.nodes.insert(from);
         answers.push_back(answer);
-        answers.back().from = {node, boot_of(node)};
-        answers.back().fence = fence_.epoch;
-        answers.back().newest = now;
+        answers.back().from = from;
+        answers.back().fence = joins ? 0 : fence_.epoch;
         answers.back().members = members_of(node);
+        if (joins) answers.back().books.clear();  // it has none
     }
+    for (PrepareAnswer& answer : answers) answer.newest = now;
     return judge(forming.fence, answers, serving_->members().taking_part());
 }
 

@@ -43,7 +43,8 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
     BRAID_CO_CHECK(fields.check());
     if (fields.text("tell") == "reservation") {
         // Whoever says that serves, and so all have an array.
-        if (!reservations_) co_return Refusal{"no array is open"};
+        // Or it is meant for another start of this one.
+        if (!reservations_) co_return Unit{};
         co_return reservations_->told(from, words);
     }
     if (is_master()) co_return told_by_slave(from, words);
@@ -57,10 +58,13 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
 bool ClusterNode::is_urgent(const Words& words) const { return is_prepare(words); }
 
 Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) {
-    if (left_out_.contains(from)) co_return Refusal{"it is excluded"};
     WordFields fields(words);
     const std::string what = fields.text("ask");
     BRAID_CO_CHECK(fields.check());
+    if (left_out_.contains(from) && (!NodeCommands::has(what) || what == node_words::kill)) {
+        co_return Refusal{"the array goes on without it, until it is let in again",
+                          RefusalCode::conflict};
+    }
     if (what == node_words::negotiate && from == master_) co_return asked_to_negotiate(words);
     if (NodeCommands::has(what)) co_return commands_.answer(from, what, words);
     if (is_master()) co_return co_await asked_by_slave(from, words);
@@ -193,8 +197,9 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
     WordFields fields(words);
     const std::string what = fields.text("ask");
     BRAID_CO_CHECK(fields.check());
+    if (what == "meets") co_return co_await asked_to_meet(words);
     if (what == "inventory") {
-        if (rows_) {
+        if (ended_ || !gone_.empty()) {
             co_return Refusal{"serves an array that has stopped; start its server anew"};
         }
         Words disks = Words::array();
@@ -232,7 +237,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
     if (what == "begin_marks") {
         if (std::exchange(marks_begun_, true)) co_return Refusal{"marks have begun already"};
         IntentSettings settings;
-        settings.on = fields.flag("on");
+        settings.on = fields.flag("on") || marks_wanted_;
         settings.region = fields.number("region");
         const Words* generations = fields.object("generations");
         BRAID_CO_CHECK(fields.check());
@@ -247,12 +252,18 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
         co_return Words::object();
     }
     if (what == "serve") {
+        co_await hear_of_all();
+        if (ended_ || !gone_.empty()) co_return Refusal{"the array has ended"};
         served_->log().tell(
             Severity::info, "started",
             fmt::format("serves the array that {} decides about", name_of(master_)));
         serves_ = true;
         begun_.set();
         tasks_.spawn(tell_status_now_and_then());
+        co_return Words::object();
+    }
+    if (what == "mark" && !marks_begun_) {
+        marks_wanted_ = true;
         co_return Words::object();
     }
     if (what == "mark") {
@@ -273,6 +284,10 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
         // While the homes are still there: what it does by itself may be on its way to them.
         co_await served_->end_tasks();
         ended_ = true;
+        if (!serves_ && !refused_) {
+            refused_ = Refusal{"the array has stopped before this node was let in"};
+            begun_.set();
+        }
         served_->log().tell(clean ? Severity::info : Severity::error, "stopped",
                             clean ? "the array has stopped on all nodes, cleanly"
                                   : "the array has stopped on all nodes, and not cleanly");
@@ -299,19 +314,21 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         lease_ = Lease({setup_.self, setup_.boot}, lease_length_);
         epoch_in_force_ = configuration.version.epoch;
         make_rows(Geometry::of(configuration));
+        BRAID_CO_CHECK(take_open_places(words));
         served_owned_ = std::make_unique<ServedArray>(*this, std::move(configuration), setup_.array,
                                                       *rows_->homes);
         served_ = served_owned_.get();
         serving_ = &served_->serving();
         rows_->homes->bind(serving_->members());
         make_reservations(served_->configuration());
+        for (const auto& [node, start] : left_out_) reservations_->node_gone(node);
         co_return Unit{};
     }
     if (what == "start") {
         const std::string phase = fields.text("phase");
         BRAID_CO_CHECK(fields.check());
         for (const StartPhase one :
-             {StartPhase::looking, StartPhase::array, StartPhase::creating}) {
+             {StartPhase::looking, StartPhase::array, StartPhase::creating, StartPhase::joining}) {
             if (!rows_ && phase == text_of(one)) set_phase(one);
         }
         co_return Unit{};
@@ -332,7 +349,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
     if (!served_) {
         // What is only shown does no harm where there is nothing to show it.
         if (is_event(what) || what == node_words::rebuild_status) co_return Unit{};
-        co_return Refusal{"no array is open"};
+        co_return Unit{};  // it is meant for another start of this node
     }
     Serving& serving = *serving_;
     const Geometry& geometry = rows_->geometry;
@@ -484,6 +501,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
     } else if (what == "trust_all") {
         serving.trust_all();
     } else if (what == "end_marks") {
+        marks_wanted_ = false;
         serving.end_marks();
     } else if (what == "halt") {
         serving.halt();

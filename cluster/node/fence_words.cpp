@@ -70,10 +70,32 @@ void in_pieces(std::span<const T> all, Each each) {
 
 }  // namespace
 
+namespace {
+
+void put_nodes(Words* words, const char* key, const std::vector<NodeBoot>& nodes) {
+    (*words)[key] = Words::array();
+    for (const NodeBoot& node : nodes) (*words)[key].push_back({node.node, node.boot});
+}
+
+std::vector<NodeBoot> nodes_of(WordFields& fields, const char* key) {
+    std::vector<NodeBoot> nodes;
+    for (const Words& one : fields.list(key, nodes_max)) {
+        const auto of = numbers_of<2>(one);
+        if (!of || (*of)[0] == 0 || (*of)[0] >= nodes_max || (*of)[1] == 0) {
+            fields.is_wrong(key, "nodes, each with its boot");
+            break;
+        }
+        nodes.push_back({static_cast<std::uint32_t>((*of)[0]), (*of)[1]});
+    }
+    return nodes;
+}
+
+}  // namespace
+
 Words words_of(const PrepareWords& prepare) {
     Words words = words_of(Negotiate{NegotiateStep::prepare, prepare.fence});
-    words["gone"] = Words::array();
-    for (const NodeBoot& node : prepare.gone) words["gone"].push_back({node.node, node.boot});
+    put_nodes(&words, "gone", prepare.gone);
+    put_nodes(&words, "joined", prepare.joined);
     return words;
 }
 
@@ -81,14 +103,8 @@ Checked<PrepareWords> prepare_of(const Words& words) {
     PrepareWords prepare;
     WordFields fields(words);
     prepare.fence = fields.number("fence", epoch_max);
-    for (const Words& one : fields.list("gone", nodes_max)) {
-        const auto of = numbers_of<2>(one);
-        if (!of || (*of)[0] == 0 || (*of)[0] >= nodes_max || (*of)[1] == 0) {
-            fields.is_wrong("gone", "nodes, each with its boot");
-            break;
-        }
-        prepare.gone.push_back({static_cast<std::uint32_t>((*of)[0]), (*of)[1]});
-    }
+    prepare.gone = nodes_of(fields, "gone");
+    prepare.joined = nodes_of(fields, "joined");
     BRAID_CHECK(fields.check());
     return prepare;
 }

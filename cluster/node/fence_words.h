@@ -27,7 +27,8 @@ inline constexpr const char* go_on = "go_on";        // all have adopted
 /// NEGOTIATE, step prepare.
 struct PrepareWords {
     std::uint64_t fence{0};
-    std::vector<NodeBoot> gone;  // who is excluded
+    std::vector<NodeBoot> gone;      // who is excluded
+    std::vector<NodeBoot> joined{};  // who is let in again
 };
 Words words_of(const PrepareWords& prepare);
 Checked<PrepareWords> prepare_of(const Words& words);

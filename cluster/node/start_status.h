@@ -15,6 +15,7 @@ enum class StartPhase : std::uint8_t {
     looking,   // all are, and their members are looked at, or the array is being started
     array,     // no member holds one: somebody has to make it
     creating,  // an order to make it is carried out
+    joining,   // others serve it: this node is to be let in
 };
 constexpr std::string_view text_of(StartPhase phase) {
     switch (phase) {
@@ -26,6 +27,8 @@ constexpr std::string_view text_of(StartPhase phase) {
             return "array";
         case StartPhase::creating:
             return "creating";
+        case StartPhase::joining:
+            return "joining";
     }
     return "unknown";
 }

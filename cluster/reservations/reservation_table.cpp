@@ -302,6 +302,29 @@ void ReservationTable::node_gone(NodeId node, Effects& effects) {
     }
 }
 
+void ReservationTable::node_back(NodeId node, Effects& effects) {
+    BRAID_REQUIRE(node != self_ && others_.size() + 1 < nodes_max);
+    if (!others_.insert(node).second) return;
+    for (auto at = own_.begin(); at != own_.end(); ++at) {
+        const auto& [volume, own] = *at;
+        switch (own.phase) {
+            case Phase::asking:
+                tell(at, {node}, Kind::reserve, effects);
+                break;
+            case Phase::held:
+            case Phase::draining:
+            case Phase::lifting:
+                // Its grant is not waited for: it has no request under way.
+                send(node, Kind::reserve, volume, own.request, effects);
+                send(node, Kind::begun, volume, own.request, effects);
+                if (own.phase == Phase::lifting) tell(at, {node}, Kind::lift, effects);
+                break;
+            case Phase::leaving:
+                break;  // no home refuses anything for it
+        }
+    }
+}
+
 // ---- checks ------------------------------------------------------------------------------------
 
 bool ReservationTable::holds_together() const {

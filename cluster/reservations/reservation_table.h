@@ -22,7 +22,7 @@
 // What comes from outside. Messages of one node to another arrive in order; one that is repeated is
 // answered again, and changes nothing. A request has a number that the node does not use again, so
 // that an answer to an earlier one is known for what it is. Nothing is received from a node after
-// node_gone().
+// node_gone(), until node_back().
 //
 // Invariants: a volume has one entry at most; a node that holds it is entered at all others.
 //
@@ -130,6 +130,9 @@ class ReservationTable {
     bool receive(NodeId from, const ReservationMessage& message, ReservationEffects& effects);
     /// Its reservations fall, and nobody waits for its answers.
     void node_gone(NodeId node, ReservationEffects& effects);
+    /// It is there again, and knows nothing. What this node has of it in its table is told, or asked,
+    /// before anything that follows; the node lets no client in before it has that of all others.
+    void node_back(NodeId node, ReservationEffects& effects);
 
     struct Holder {
         NodeId node{};

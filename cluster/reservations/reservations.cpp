@@ -470,6 +470,13 @@ void Reservations::node_gone(std::uint32_t node) {
     carry_out(std::move(effects));
 }
 
+void Reservations::node_back(std::uint32_t node) {
+    if (closed_) return;
+    Effects effects;
+    table_.node_back(NodeId{node}, effects);
+    carry_out(std::move(effects));
+}
+
 Checked<Unit> Reservations::told(std::uint32_t from, const Words& words) {
     if (closed_) return Unit{};
     BRAID_TRY(const ReservationMessage message, message_of(words, volumes_.size()));

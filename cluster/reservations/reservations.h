@@ -74,6 +74,8 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
 
     /// What it has reserved is shared again, and nobody waits for it. It comes no more.
     void node_gone(std::uint32_t node);
+    /// It is there again, and hears what this node has reserved, or asks for.
+    void node_back(std::uint32_t node);
 
     // ---- what another node says, at once; a refusal: it makes no sense
     Checked<Unit> told(std::uint32_t from, const Words& words);

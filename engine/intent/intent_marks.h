@@ -101,6 +101,7 @@ class IntentMarks {
     bool retire_before(StripeIndex stripe);
     /// What is carried from `stripe` on is listed elsewhere.
     void retire_from(StripeIndex stripe);
+    const std::vector<IntentEntry>& carried() const { return carried_; }
     bool has_carried() const { return !carried_.empty(); }
     bool is_carried(StripeIndex stripe) const;
     std::uint64_t stripes_carried() const;

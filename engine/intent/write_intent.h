@@ -87,6 +87,7 @@ class WriteIntent {
     void retire_before(StripeIndex stripe);
     /// What is marked from `stripe` on is listed elsewhere.
     void retire_from(StripeIndex stripe) { marks_.retire_from(stripe); }
+    const std::vector<IntentEntry>& carried() const { return marks_.carried(); }
     bool has_carried() const { return marks_.has_carried(); }
     /// Was marked when the array stopped, and what made it true since is not known to be durable.
     bool is_carried(StripeIndex stripe) const { return marks_.is_carried(stripe); }

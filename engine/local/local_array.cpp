@@ -270,7 +270,13 @@ Task<Result<void>> LocalArray::lose(MemberSet members, std::string why) {
     co_return co_await deciding_.writer.wait_patiently(deciding_.writer.changes());
 }
 
-Task<Result<void>> LocalArray::forget_node(std::uint32_t node) {
+bool LocalArray::is_settled() const {
+    const Members& members = serving_.members();
+    return stage_.started && !stage_.ending && !members.failed() && !members.owes() &&
+           deciding_.writer.is_written() && members.knows_losses(configuration_);
+}
+
+Task<Result<std::uint64_t>> LocalArray::forget_node(std::uint32_t node) {
     BRAID_CO_CHECK(co_await nodes_.flush());
     const Writing writing(deciding_.roster);
     std::vector<Disk*> disks;

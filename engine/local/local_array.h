@@ -80,7 +80,8 @@ class LocalArray final : public Array, private NodesListener {
     void node_gone(const std::string& why) override;
     bool can_lose(MemberSet members) const override;
     Task<Result<void>> lose(MemberSet members, std::string why) override;
-    Task<Result<void>> forget_node(std::uint32_t node) override;
+    Task<Result<std::uint64_t>> forget_node(std::uint32_t node) override;
+    bool is_settled() const override;
 
     RowHomes* homes() const;
     ServingNode& join();

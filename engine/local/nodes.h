@@ -36,8 +36,11 @@ class NodesListener {
     /// the array has stopped, or a member that it needs does not take that.
     virtual Task<Result<void>> lose(MemberSet members, std::string why) = 0;
     /// What is decided of a node's writes that is gone happens; the rest does not. When it is durable
-    /// nothing is in doubt for what the node had marked. An error: that could not be written.
-    virtual Task<Result<void>> forget_node(std::uint32_t node) = 0;
+    /// nothing is in doubt for what the node had marked. Gives the generation of its newest record,
+    /// which is empty; 0: there is none. An error: that could not be written.
+    virtual Task<Result<std::uint64_t>> forget_node(std::uint32_t node) = 0;
+    /// Whether the configuration is in force as it is wanted, and says of every member what is so.
+    virtual bool is_settled() const = 0;
 };
 
 class Nodes {

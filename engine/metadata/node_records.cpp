@@ -21,9 +21,9 @@ std::uint64_t newest_generation(const Buffer& slots, std::uint32_t node) {
 
 }  // namespace
 
-Task<Result<void>> retire_records(std::uint32_t node, const Configuration& configuration,
-                                  std::vector<Disk*> members) {
-    if (!has_intent_area(configuration)) co_return Result<void>{};
+Task<Result<std::uint64_t>> retire_records(std::uint32_t node, const Configuration& configuration,
+                                           std::vector<Disk*> members) {
+    if (!has_intent_area(configuration)) co_return std::uint64_t{0};
     IntentRecord record;
     record.array = configuration.array;
     record.epoch = configuration.version.epoch;
@@ -34,7 +34,7 @@ Task<Result<void>> retire_records(std::uint32_t node, const Configuration& confi
         BRAID_CO_CHECK(co_await read_disk(*disk, at, slots.span()));
         record.generation = std::max(record.generation, newest_generation(slots, node));
     }
-    if (record.generation == 0) co_return Result<void>{};  // it has never marked anything
+    if (record.generation == 0) co_return record.generation;
     ++record.generation;
     const Buffer bytes = encode_intent(record);
     for (Disk* const disk : members) {
@@ -42,7 +42,7 @@ Task<Result<void>> retire_records(std::uint32_t node, const Configuration& confi
         BRAID_CO_CHECK(co_await write_disk(*disk, at, bytes.view()));
         BRAID_CO_CHECK(co_await flush_disk(*disk));
     }
-    co_return Result<void>{};
+    co_return record.generation;
 }
 
 }  // namespace braid

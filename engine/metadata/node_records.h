@@ -14,9 +14,10 @@
 namespace braid {
 
 /// Writes an empty record of this node, newer than any that is there, durably to each of the members,
-/// which stay open meanwhile. Whatever the node had written is durable. An error: one of them did not
-/// take it, and the records stay as they are, or are empty on some, which does no harm.
-Task<Result<void>> retire_records(std::uint32_t node, const Configuration& configuration,
-                                  std::vector<Disk*> members);
+/// which stay open meanwhile. Whatever the node had written is durable. Gives its generation; 0: the
+/// node has never marked anything. An error: one of them did not take it, and the records stay as they
+/// are, or are empty on some, which does no harm.
+Task<Result<std::uint64_t>> retire_records(std::uint32_t node, const Configuration& configuration,
+                                           std::vector<Disk*> members);
 
 }  // namespace braid

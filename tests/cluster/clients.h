@@ -65,6 +65,7 @@ class Clients {
     void let_fail(bool may = true) { may_fail_ = may; }
     /// The same, of this node's clients alone; and they may never be answered.
     void let_fail_at(std::uint32_t node) { failing_.insert(node); }
+    void let_nothing_fail_at(std::uint32_t node) { failing_.erase(node); }
     /// Only where nothing has the value 0 before.
     Task<void> zero(std::uint32_t node, std::uint64_t offset, std::uint64_t size) {
         IoRequest request;

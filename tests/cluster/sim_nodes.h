@@ -126,17 +126,40 @@ class SimNodes {
     void stop(std::uint32_t first) {
         EXPECT_TRUE(loop_.run_until_done(nodes_[first]->array->stop()));
         for (std::uint32_t i = 0; i != options_.nodes; ++i) {
-            EXPECT_TRUE(loop_.run_until_done(nodes_[i]->array->stop())) << "node " << i;
+            EXPECT_TRUE(loop_.run_until_done(nodes_[i]->array->stop()))
+                << "node " << i << ": " << log(i);
         }
         end_servers();
     }
     /// A node's server is told to stop: its array stops, in whatever way, and it ends.
     void leave(std::uint32_t node) { loop_.tasks().spawn(run_leave(nodes_[node].get())); }
     bool has_left(std::uint32_t node) const { return nodes_[node]->stopped; }
+    /// A node that is excluded, or cut off: its server ends, and is started anew.
+    void restart(std::uint32_t node) {
+        end(node);
+        begin(node);
+    }
+    /// The server of one node ends, whether it serves, waits, or has been refused.
+    void end(std::uint32_t node) {
+        if (!nodes_[node]) return;
+        Node* const at = nodes_[node].get();
+        if (!at->over && at->node->cancel_start()) {
+            run_until([&] { return at->over; }, "it does not wait any more");
+        }
+        if (!at->stopped) {
+            // Where it has been told of the array, and is not let in yet, it hears what comes of it.
+            run_until([&] { return at->over; }, "its start ends");
+            loop_.tasks().spawn(at->array ? run_leave(at) : run_stop(at));
+            run_until([&] { return at->stopped; }, "the server ends");
+        }
+        nodes_[node].reset();
+    }
     /// After the arrays have been stopped.
     void end_servers() {
         for (const auto& node : nodes_) {
-            if (node && !node->stopped) loop_.tasks().spawn(run_stop(node.get()));
+            if (!node || node->stopped) continue;
+            run_until([&] { return node->over; }, "its start ends");
+            loop_.tasks().spawn(run_stop(node.get()));
         }
         for (const auto& node : nodes_) {
             if (node) run_until([&] { return node->stopped; }, "the server ends");
@@ -188,6 +211,8 @@ class SimNodes {
     }
 
     Task<Result<void>> ask(std::uint32_t node, IoRequest request) {
+        // Its server has no clients any more, or none yet.
+        if (!nodes_[node] || !nodes_[node]->array || nodes_[node]->leaving) return nobody_serves();
         return ask_of(*nodes_[node]->array, request);
     }
     Result<void> flush(std::uint32_t node) {
@@ -242,6 +267,7 @@ class SimNodes {
         std::string log;
         std::string refusal;
         bool over{false};
+        bool leaving{false};
         bool stopped{false};
     };
 
@@ -259,6 +285,7 @@ class SimNodes {
                            std::shared_ptr<std::optional<Result<void>>> result) {
         *result = co_await task;
     }
+    static Task<Result<void>> nobody_serves() { co_return Error{Errc::failed, "node"}; }
     static Task<void> run_start(Node* at) {
         Checked<std::unique_ptr<Array>> started = co_await at->node->start();
         if (started) {
@@ -275,6 +302,7 @@ class SimNodes {
         at->stopped = true;
     }
     static Task<void> run_leave(Node* at) {
+        at->leaving = true;
         (void)co_await at->array->stop();
         co_await run_stop(at);
     }

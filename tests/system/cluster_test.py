@@ -289,16 +289,12 @@ def killed_and_done_without(cluster):
     writing = the_others_go_on(cluster, victim, kill)
     writing[1].thread.join()
     check(writing[1].error is not None, "the clients of the dead one notice")
-    again = Node(cluster, 2)
-    wait_until(lambda: "was taken for gone by node" in again.log(), "it is not let in before the next start", 30)
-    again.process.terminate()
-    again.process.wait(60)
-    its_members_come_back(cluster, victim, writing)
+    it_comes_back(cluster, victim, writing)
 
 
 def a_node_is_paused(world, level):
     """SIGSTOP for so long that the others go on without it, and then SIGCONT: it tells its clients nothing old, and
-    stops when it hears what became of it."""
+    stops when it hears what became of it. Started anew it is let in."""
     cluster = Cluster(world, level, 6, patient=False).start()
     victim = cluster.nodes[1]
     reader = victim.connect()
@@ -320,7 +316,7 @@ def a_node_is_paused(world, level):
     check(writing[1].error is not None, "its clients notice")
     victim.process.terminate()
     victim.process.wait(60)
-    its_members_come_back(cluster, victim, writing)
+    it_comes_back(cluster, victim, writing)
 
 
 def the_others_go_on(cluster, victim, away):
@@ -349,22 +345,40 @@ def the_others_go_on(cluster, victim, away):
     return writing
 
 
-def its_members_come_back(cluster, victim, writing):
+def it_comes_back(cluster, victim, writing):
+    """Its server is started anew while the others write: it is let in, its clients write, too, and its members are
+    rebuilt, without any order. Then it is killed and started again at once. The others notice a pause at most."""
     survivors = [node for node in cluster.nodes if node is not victim]
-    for node in survivors:
-        node.process.terminate()
-    for node in survivors:
-        node.wait_for_end()
-    cluster.start()
-    for index, path in enumerate(cluster.paths):
-        if index % 3 == victim.number - 1:
-            cluster.nodes[victim.number - 1].braid("member", "add", path)
+    load = [Writing(node, 1024 + 64 * node.number, 64) for node in survivors]
+    again = cluster.nodes[victim.number - 1] = Node(cluster, victim.number)
+    begin = time.monotonic()
+    wait_until(again.serves, "it is let in", 60)
+    say(f"let in {time.monotonic() - begin:.2f} s after its server was started")
+    own = Writing(again, 2048, 64)
     wait_until(lambda: all(node.status()["health"] == "clean" for node in cluster.nodes), "it is rebuilt", 120)
+    say(f"its members are in sync after {time.monotonic() - begin:.2f} s")
+    again.process.kill()
+    again.process.wait()
+    own.thread.join()
+    again = cluster.nodes[victim.number - 1] = Node(cluster, victim.number)
+    begin = time.monotonic()
+    wait_until(again.serves, "it is let in again", 60)
+    say(f"killed and started at once: let in after {time.monotonic() - begin:.2f} s")
+    wait_until(lambda: all(node.status()["health"] == "clean" for node in cluster.nodes), "it is rebuilt again", 120)
+    for one in load:
+        one.end()
+    say(f"pause of the others: {max(one.longest for one in load):.2f} s")
     for node in cluster.nodes:
-        for one in writing:
+        shown = node.status()
+        check(not shown.get("bad_bytes") and not any(one["excluded"] for one in shown["nodes"]), f"{shown}")
+        for one in [*writing, *load, own]:
             one.check_through(node)
     cluster.stop()
     cluster.check_parity()
+    cluster.start()
+    for one in [*writing, *load, own]:
+        one.check_through(cluster.nodes[0])
+    cluster.stop()
 
 
 def a_member_is_replaced(world, level):

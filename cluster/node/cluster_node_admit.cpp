@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ClusterNode: a node that was excluded and has begun anew is let in again while the array goes on.
+//
+// When it is connected all others look whether they reach it, and whether bytes come through as they
+// are. Its record of the write intent is empty by then. The one who decides opens the array for it, in
+// one turn: the configuration, the members' disks, what is in doubt; what changes from then on it is
+// told as all others are. The next fence begins with it (cluster_node_fence.cpp): its home has an empty
+// book, and no members. Then it begins its own record, hears what others have reserved, and serves.
+// Its members come back as any disk that is added: MemberOrders::add().
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "cluster/node/cluster_node.h"
+#include "cluster/node/deciding_array.h"
+#include "engine/base/limits.h"
+#include "engine/metadata/member_metadata.h"
+
+namespace braid::cluster {
+
+// ---- who waits ---------------------------------------------------------------------------------
+
+/// Connected, in another life than the one that was excluded. Not always the same first.
+std::optional<NodeBoot> ClusterNode::who_waits() const {
+    std::vector<NodeBoot> all;
+    for (const auto& [node, boot] : left_out_) {
+        const std::uint64_t now = bus_->session(node).peer_boot();
+        if (here_.contains(node) && now != boot && !retiring_.contains(node)) {
+            all.push_back({node, now});
+        }
+    }
+    if (all.empty()) return std::nullopt;
+    const auto next = std::ranges::upper_bound(all, looked_at_, {}, &NodeBoot::node);
+    return next == all.end() ? all.front() : *next;
+}
+
+bool ClusterNode::may_let_in() const {
+    return serves_ && array_ != nullptr && listener_ != nullptr && !ended_ && !ending_ &&
+           !stopping_ && gone_.empty() && excluded_.empty() && !forms_fence_ && !joining_;
+}
+
+/// On the master, now and then.
+void ClusterNode::look_who_waits() {
+    if (lets_in_ || !may_let_in()) return;
+    const std::optional<NodeBoot> node = who_waits();
+    if (!node) return;
+    lets_in_ = true;
+    looked_at_ = node->node;
+    tasks_.spawn(let_in(*node));
+}
+
+Task<void> ClusterNode::let_in(NodeBoot node) {
+    std::string why = co_await why_not_yet(node);
+    std::uint64_t generation = 0;
+    if (why.empty() && may_let_in()) {
+        const Result<std::uint64_t> retired = co_await listener_->forget_node(node.node);
+        if (retired) generation = *retired;
+        if (!retired) why = "the members do not take an empty record of its write intent";
+    }
+    const bool is_there =
+        here_.contains(node.node) && bus_->session(node.node).peer_boot() == node.boot;
+    // Else all of it comes again in a moment.
+    if (why.empty() && is_there && may_let_in() && listener_->is_settled()) {
+        open_for({node, generation});
+    }
+    note_hindrance(node, std::move(why));
+    lets_in_ = false;
+}
+
+/// What passes by itself in a moment is nothing to talk about.
+void ClusterNode::note_hindrance(NodeBoot node, std::string why) {
+    if (why.empty()) {
+        hindrances_.erase(node);
+        return;
+    }
+    Hindrance& at = hindrances_.try_emplace(node, Hindrance{setup_.clock.now(), {}}).first->second;
+    const Nanos waited{setup_.clock.now().value - at.since.value};
+    if (waited < hindrance_told_after || at.told == why) return;
+    log(Severity::warning,
+        fmt::format("{} has begun anew, and waits to be let in: {}", name_of(node.node), why));
+    at.told = std::move(why);
+}
+
+/// Nothing, if every node has met it.
+Task<std::string> ClusterNode::why_not_yet(NodeBoot node) {
+    Words words = asking("meets");
+    words["node"] = node.node;
+    words["boot"] = node.boot;
+    const std::vector<std::uint32_t> nodes = fellows();
+    std::vector<Task<Checked<Words>>> asked;
+    for (const std::uint32_t fellow : nodes) asked.push_back(talk_.ask(fellow, words));
+    const Checked<Unit> here = co_await meet(node);
+    std::string why;
+    if (!here) why = fmt::format("{} {}", name_of(setup_.self), here.error().text);
+    for (std::size_t i = 0; i != nodes.size(); ++i) {
+        Task<Checked<Words>>& task = asked[i];
+        const Checked<Words> met = co_await task;
+        if (!met && why.empty()) why = fmt::format("{} {}", name_of(nodes[i]), met.error().text);
+    }
+    co_return why;
+}
+
+/// Whether it is reached, and bytes come through as they are.
+Task<Checked<Unit>> ClusterNode::meet(NodeBoot node) {
+    const std::uint32_t id = node.node;
+    if (!here_.contains(id) || bus_->session(id).peer_boot() != node.boot) {
+        co_return Refusal{"does not reach it", RefusalCode::conflict};
+    }
+    // What it has answered in another life does not count.
+    const std::vector<ChannelStatus> channels = bus_->heartbeats().status(id);
+    if (std::ranges::none_of(channels, &ChannelStatus::up)) {
+        co_return Refusal{"has no heartbeats of it", RefusalCode::conflict};
+    }
+    BRAID_CO_TRY(const Words told, co_await ask_while_here(id, asking(node_words::inquiry)));
+    BRAID_CO_TRY(const InquiryAnswer about, inquiry_answer_of(told));
+    if (about.node != id || about.boot != node.boot || !about.booting) {
+        co_return Refusal{"finds it serving something already", RefusalCode::conflict};
+    }
+    BRAID_CO_TRY(const Words way, co_await ask_while_here(id, asking(node_words::cable_check)));
+    BRAID_CO_CHECK(cable_check_answer_of(way));
+    BlockWrite block;
+    for (std::size_t i = 0; i != echo_block_size; ++i) {
+        block.data.push_back(static_cast<std::byte>(new_uuids_.next()));
+    }
+    BRAID_CO_CHECK(co_await ask_while_here(id, words_of(block)));
+    const BlockRead all{0, echo_block_size};
+    BRAID_CO_TRY(const Words echo, co_await ask_while_here(id, words_of(all)));
+    BRAID_CO_TRY(const std::vector<std::byte> come, block_of(echo));
+    if (come == block.data) co_return Unit{};
+    co_return Refusal{"has sent it bytes that came back as others: see to the network between them",
+                      RefusalCode::io};
+}
+
+/// ASK "meets", at any node.
+Task<Checked<Words>> ClusterNode::asked_to_meet(const Words& words) {
+    WordFields fields(words);
+    NodeBoot node;
+    node.node = fields.number32("node", nodes_max - 1);
+    node.boot = fields.number("boot");
+    if (node.node == setup_.self || setup_.config.find(node.node) == nullptr) {
+        fields.is_wrong("node", "another one's");
+    }
+    BRAID_CO_CHECK(fields.check());
+    BRAID_CO_CHECK(co_await meet(node));
+    co_return Words::object();
+}
+
+// ---- the array is opened for it ----------------------------------------------------------------
+
+/// What a node begins with.
+Words ClusterNode::words_of_open(const Configuration& configuration) const {
+    Words words = telling("open");
+    words["fence"] = fence_.epoch;
+    words["lease_ms"] = setup_.config.lease_ms;
+    words["configuration"] = words_of(configuration);
+    words["homes"] = Words::array();  // by member: the node's id; 0: it was never here
+    for (std::uint32_t i = 0; i != rows_->geometry.member_count; ++i) {
+        const std::uint32_t home = rows_->homes->home_of(MemberIndex{i});
+        const bool is_known = home != NodeHomes::no_home;
+        words["homes"].push_back(is_known ? setup_.config.nodes[home].id : 0);
+    }
+    words["left_out"] = Words::array();
+    for (const auto& [node, boot] : left_out_) words["left_out"].push_back({node, boot});
+    return words;
+}
+
+/// On another node: who is the home of what, and who is left out. Before anything is attached.
+Checked<Unit> ClusterNode::take_open_places(const Words& words) {
+    WordFields fields(words);
+    const std::vector<Words> homes = fields.list("homes", rows_->geometry.member_count);
+    const std::vector<Words> left_out = fields.list("left_out", nodes_max);
+    BRAID_CHECK(fields.check());
+    const auto is_number = [](const Words& one) { return one.is_number_unsigned(); };
+    if (homes.size() != rows_->geometry.member_count || !std::ranges::all_of(homes, is_number)) {
+        return Refusal{"\"homes\" is not a list of each member's"};
+    }
+    for (std::uint32_t i = 0; i != homes.size(); ++i) {
+        const auto node = homes[i].get<std::uint64_t>();
+        if (node == 0) continue;
+        if (node >= nodes_max || setup_.config.find(static_cast<std::uint32_t>(node)) == nullptr) {
+            return Refusal{"\"homes\" names a node that there is not"};
+        }
+        const std::size_t home = index_of(static_cast<std::uint32_t>(node));
+        rows_->homes->set_home(MemberIndex{i}, static_cast<std::uint32_t>(home));
+    }
+    HomeSet gone = 0;
+    for (const Words& one : left_out) {
+        const bool is_one =
+            one.is_array() && one.size() == 2 && std::ranges::all_of(one, is_number);
+        if (!is_one) return Refusal{"\"left_out\" is not a list of nodes, each with its boot"};
+        const NodeBoot node{one[0].get<std::uint32_t>(), one[1].get<std::uint64_t>()};
+        if (node.node == setup_.self || setup_.config.find(node.node) == nullptr) {
+            return Refusal{"\"left_out\" names a node that cannot be"};
+        }
+        left_out_.emplace(node.node, node.boot);
+        give_up_start(node);
+        gone |= HomeSet{1} << index_of(node.node);
+    }
+    rows_->homes->begin_without(gone);
+    return Unit{};
+}
+
+/// In one turn: what it is told, and what all are told from now on, is one and the same.
+void ClusterNode::open_for(const Joining& joining) {
+    const std::uint32_t id = joining.node.node;
+    log(Severity::info, fmt::format("{} has begun anew, and is let in", name_of(id)));
+    boots_[id] = joining.node.boot;
+    began_anew_.erase(id);
+    left_out_.erase(id);
+    talk_.tell(id, words_of_open(array_->inner().configuration()));
+    for (const MemberIndex member : serving_->members().taking_part()) {
+        const auto& slot = serving_->members().slot(member);
+        BRAID_REQUIRE(slot.disk() != nullptr);
+        talk_.tell(id, words_of_attach(member, *slot.disk(), slot.area));
+    }
+    told_nodes_->let_in(id);
+    joining_ = joining;
+    if (!std::exchange(forms_fence_, true)) tasks_.spawn(form_fence());
+}
+
+/// It is in the fence. What its record needs of other homes they do now.
+Task<void> ClusterNode::begin_at(Joining joining) {
+    const std::uint32_t id = joining.node.node;
+    const Words marks =
+        begin_marks_words(array_->inner().configuration().intent, {{id, joining.generation}});
+    Checked<Words> begun = co_await talk_.ask(id, marks);
+    if (begun) begun = co_await talk_.ask(id, asking("serve"));
+    if (ended_ || ending_ || stopping_ || !gone_.empty()) co_return;
+    if (boots_.at(id) != joining.node.boot || left_out_.contains(id)) co_return;
+    if (!begun) co_return lose_node(id, "could not begin: " + begun.error().text);
+    log(Severity::info, fmt::format("{} serves again", name_of(id)));
+    told_status_.clear();
+    tell_status();
+    co_await take_members_back(joining.node);
+}
+
+/// What one who begins needs for its record of the write intent.
+/// @param generations  by node, of the newest record that was found
+Words ClusterNode::begin_marks_words(IntentSettings settings,
+                                     const std::map<std::uint32_t, std::uint64_t>& generations) {
+    Words words = asking("begin_marks");
+    words["on"] = settings.on;
+    words["region"] = settings.region;
+    words["generations"] = Words::object();
+    for (const auto& [node, generation] : generations) {
+        words["generations"][std::to_string(node)] = generation;
+    }
+    return words;
+}
+
+/// Before a node serves: what others told it before has come, of what they have reserved above all.
+Task<void> ClusterNode::hear_of_all() {
+    for (const std::uint32_t node : fellows()) {
+        if (node == master_) continue;                                // who asks
+        (void)co_await talk_.ask(node, asking(node_words::inquiry));  // or it is gone
+    }
+}
+
+// ---- its members -------------------------------------------------------------------------------
+
+/// Disks of the node that have a role which nobody has, or are spares: each as if it was added.
+Task<void> ClusterNode::take_members_back(NodeBoot node) {
+    const Checked<Words> inventory = co_await talk_.ask(node.node, asking("inventory"));
+    if (!inventory) co_return;  // it is gone again
+    WordFields fields(*inventory);
+    const std::vector<Words> disks = fields.list("disks", members_max + spares_max);
+    if (const Checked<Unit> known = fields.check(); !known) {
+        co_return misunderstood(node.node, known.error().text);
+    }
+    for (const Words& words : disks) {
+        WordFields at(words);
+        const std::uint32_t number = at.number32("number");
+        const std::string path = at.text("path");
+        const DiskPlace place{node.node, node.boot, number};
+        const bool is_used =
+            std::ranges::any_of(places_, [&](const auto& one) { return one.second == place; });
+        if (!at.check() || is_used) continue;
+        returning_.insert(place);
+        const Checked<Unit> taken = co_await take_member_back(node, words);
+        returning_.erase(place);
+        if (taken || !is_in(node)) continue;
+        log(Severity::warning, fmt::format("{} does not come back: {}", path, taken.error().text));
+        talk_.tell(node.node, {{"tell", "close"}, {"disk", number}});
+    }
+}
+
+/// The array goes on, and this life of the node takes part.
+bool ClusterNode::is_in(NodeBoot node) const {
+    return !ended_ && !ending_ && !stopping_ && gone_.empty() && !left_out_.contains(node.node) &&
+           boots_.at(node.node) == node.boot;
+}
+
+/// Other orders on members may be under way.
+Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
+    while (is_in(node)) {
+        BRAID_CO_TRY(std::unique_ptr<Disk> disk, remote_disk(node.node, words));
+        const Uuid uuid = co_await member_on(disk.get());
+        Array& array = array_->inner();
+        const MemberRecord* record = array.configuration().member(uuid);
+        if (record == nullptr) record = missing_at(disk->info().path, node.node);
+        if (record == nullptr) co_return Refusal{"it is no member of the array"};
+        Checked<Unit> done = Unit{};
+        if (record->role && record->state != MemberState::missing) {
+            co_return Refusal{
+                fmt::format("it is {}; braid member add takes it back", text_of(record->state))};
+        }
+        if (!record->role) done = co_await array.remove_member(MemberName(uuid.text()));
+        if (done && is_in(node)) done = co_await array.add_member(std::move(disk), Force::no);
+        if (done || done.error().code != RefusalCode::busy) co_return done;
+        Pause until_it_is_tried_again(pauses_, status_pause);
+        co_await until_it_is_tried_again;
+    }
+    co_return Refusal{"its node is gone", RefusalCode::busy};
+}
+
+/// The member that went with the node, and was this disk by the name that it had there: it had a role
+/// already when the node went again, and nothing was written to it yet.
+const MemberRecord* ClusterNode::missing_at(const std::string& path, std::uint32_t node) const {
+    for (const MemberRecord& at : array_->inner().configuration().members) {
+        const bool is_its = at.role && at.state == MemberState::missing && at.path == path;
+        if (is_its && rows_->homes->home_of(*at.role) == index_of(node)) return &at;
+    }
+    return nullptr;
+}
+
+/// Which member of this array it is, as its metadata says; nil: none.
+Task<Uuid> ClusterNode::member_on(Disk* disk) {
+    std::vector<Disk*> disks{disk};
+    const std::vector<MemberImage> images =
+        co_await read_member_images(setup_.ready, setup_.clock, std::move(disks));
+    const MemberFindings findings = inspect(images.front());
+    const ConfigSlot* const slot = findings.slot();
+    if (slot == nullptr || slot->configuration.array != array_->inner().configuration().array) {
+        co_return Uuid{};
+    }
+    co_return slot->member;
+}
+
+}  // namespace braid::cluster

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What tests of nodes that die and come back share.
+#pragma once
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/cluster/nodes_kit.h"
+
+namespace braid::sim {
+
+/// A sanitizer takes as long for one as all take without.
+inline std::uint64_t seeds_of(std::uint64_t few, std::uint64_t many) {
+#if defined(__SANITIZE_ADDRESS__)
+    few = 2;
+#endif
+    return is_long ? many : few;
+}
+
+inline std::vector<Shape> death_shapes(std::uint64_t seeds) {
+    std::vector<Shape> all;
+    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+        all.push_back({seed, Level::raid5, 3, 3, 0});
+        all.push_back({seed, Level::raid6, 6, 4, 0});
+        all.push_back({seed, Level::raid6, 5, 5, 0});
+        all.push_back({seed, Level::raid6, 6, 4, 2});
+    }
+    return all;
+}
+
+class NodeDeathTest : public NodesTest {
+  protected:
+    explicit NodeDeathTest(bool zero_fast = true, std::uint64_t stripes = 8)
+        : NodesTest(zero_fast, stripes), master_(nodes_.nodes() - 1) {}
+
+    /// A client that only reads, and what its node has at home: it is held up by nobody.
+    Task<void> read_at_home(std::uint32_t node) {
+        ++working_;
+        while (!load_ends_) {
+            const ArrayOffset at{below(clients_.sectors()) * sector_size};
+            const Geometry& geometry = nodes_.geometry();
+            const StripPlace place = geometry.place_of(at);
+            if (nodes_.home_of(raw(geometry.member_of(place.stripe, place.role))) == node) {
+                co_await clients_.read(node, at.value, sector_size);
+            }
+            Timer timer(loop(), Nanos{loop().now().value + 1 + below(5'000'000)});
+            co_await timer;
+        }
+        --working_;
+    }
+    /// Whose members the level can do without; never the one who decides.
+    std::uint32_t choose_victim() {
+        const std::uint32_t homes = GetParam().homes;
+        if (homes != 0) return homes;  // it has none
+        return static_cast<std::uint32_t>(below(master_));
+    }
+    /// All serve, and hear each other; the clients of the victim may fail.
+    std::uint32_t start_and_choose() {
+        nodes_.start();
+        loop().run_for(seconds(1));
+        const std::uint32_t victim = choose_victim();
+        clients_.let_fail_at(victim);
+        return victim;
+    }
+    bool goes_on_without(std::uint32_t victim, std::uint32_t node) {
+        return nodes_.log(node).find(fmt::format("node {} is excluded", victim + 1)) !=
+               std::string::npos;
+    }
+    void wait_until_excluded(std::uint32_t victim) {
+        nodes_.run_until(
+            [&] { return nodes_.log(master_).find("has begun with") != std::string::npos; },
+            "the others go on");
+        for (std::uint32_t node = 0; node != master_; ++node) {
+            if (node == victim) continue;
+            EXPECT_TRUE(goes_on_without(victim, node)) << node << ": " << nodes_.log(node);
+        }
+    }
+    /// Nothing but its members is missing.
+    void expect_nothing_lost(std::uint32_t victim) {
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            if (node == victim) continue;
+            const ArrayStatus status = nodes_.array(node).status();
+            EXPECT_EQ(status.bad_bytes, 0u) << node;
+            EXPECT_FALSE(status.in_doubt) << node;
+            EXPECT_TRUE(status.walks.empty()) << node;
+            ASSERT_EQ(status.nodes.size(), nodes_.nodes());
+            for (std::uint32_t of = 0; of != nodes_.nodes(); ++of) {
+                EXPECT_EQ(status.nodes[of].excluded, of == victim) << of << " at " << node;
+            }
+            for (std::uint32_t member = 0; member != GetParam().members; ++member) {
+                const auto wanted =
+                    nodes_.home_of(member) == victim ? MemberState::missing : MemberState::in_sync;
+                EXPECT_EQ(state(node, member), wanted) << "member " << member << " at " << node;
+            }
+        }
+    }
+    /// It hears that the others went on, and all servers are stopped.
+    void end_all(std::uint32_t victim, std::uint32_t before = ~0U) {
+        nodes_.release(victim);
+        nodes_.run_until(
+            [&] { return nodes_.log(victim).find("stops on all") != std::string::npos; },
+            "it is told, or has waited for too long");
+        end_load();
+        (void)loop().run_until_done(nodes_.array(victim).stop());
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            if (node == victim) continue;
+            const bool clean = loop().run_until_done(nodes_.array(node).stop()).has_value();
+            EXPECT_EQ(clean, node != before) << nodes_.log(node);
+        }
+        nodes_.end_servers();
+    }
+
+    std::uint32_t master_;
+};
+
+}  // namespace braid::sim
