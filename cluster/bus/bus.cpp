@@ -48,8 +48,7 @@ Bus::Bus(Setup setup)
       rng_(setup_.seed),
       pauses_(setup_.clock),
       tasks_(setup_.ready),
-      heartbeats_({setup_.ready, setup_.clock, setup_.self, setup_.facts, setup_.leases,
-                   setup_.beat_patience}) {
+      heartbeats_({setup_.ready, setup_.clock, setup_.self, setup_.facts, setup_.leases}) {
     for (const Peer& peer : setup_.peers) {
         BRAID_REQUIRE(peer.id != setup_.self.node && peer.id != 0 && peer.id < nodes_max);
         Session::Setup of{setup_.ready, setup_.clock, setup_.self, peer.id, setup_.taker};
@@ -283,6 +282,7 @@ Task<void> Bus::refuse(MessageStream* stream, Refused refused) {
 void Bus::begin(Met met, std::unique_ptr<MessageStream> stream) {
     channels_[met.node] = met.channel;
     if (sessions_.at(met.node)->begin(met.where, std::move(stream))) {
+        heartbeats_.shut(met.node);  // of the start before, which may live on: its lease is over
         setup_.listener.restarted(met.node);
     }
 }
@@ -420,17 +420,22 @@ Task<Checked<Unit>> Bus::let_in(std::unique_ptr<MessageStream>* stream, Met met)
     co_return Unit{};
 }
 
-/// As let_in(). A start of the node that this one has not met yet may beat already.
+/// As let_in(). A start of the node that this one has not met yet beats when it has.
 Task<Checked<Unit>> Bus::let_beat(std::unique_ptr<MessageStream>* stream, Met met) {
     BRAID_CO_CHECK(check_node(met.node));
     const ChannelPlace place{met.node, met.channel};
-    while (heartbeats_.is_connected(place)) {
+    const Session& session = *sessions_.at(met.node);
+    for (;;) {
+        if (session.has_given_up(met.where.boot)) co_return conflict(session.why_given_up().why);
+        if (session.is_another(met.where.boot)) {
+            (*stream)->shut();
+            co_return Unit{};
+        }
+        if (stopping_) co_return conflict("this node stops");
+        if (!heartbeats_.is_connected(place)) break;
         heartbeats_.shut(place);
         co_await heartbeats_.wait_shut(place);
     }
-    const Session& session = *sessions_.at(met.node);
-    if (session.has_given_up(met.where.boot)) co_return conflict(session.why_given_up().why);
-    if (stopping_) co_return conflict("this node stops");
     std::vector<QueuedMessage> first;
     first.push_back(hello_to(met.node, met.kind, 0));
     heartbeats_.begin(place, std::move(*stream));
@@ -547,9 +552,18 @@ Task<void> Bus::beat(ChannelPlace place, NetAddress address) {
 Task<Checked<bool>> Bus::beat_at(ChannelPlace place, NetAddress address) {
     BRAID_CO_TRY(Meeting meeting,
                  co_await meet(place, std::move(address), ConnectionKind::heartbeat));
-    if (sessions_.at(place.node)->has_given_up(meeting.met.where.boot) || stopping_) {
-        co_return conflict("it is not called any more");
+    const Session& session = *sessions_.at(place.node);
+    const std::uint64_t boot = meeting.met.where.boot;
+    if (session.has_given_up(boot)) {
+        Refused why = session.why_given_up();
+        co_await refuse(meeting.stream.get(), std::move(why));
+        co_return conflict("that start of it is over");
     }
+    if (session.is_another(boot)) {  // until the session is with that one
+        meeting.stream->shut();
+        co_return false;
+    }
+    if (stopping_) co_return conflict("this node stops");
     std::vector<QueuedMessage> first;
     heartbeats_.begin(place, std::move(meeting.stream));
     co_return co_await heartbeats_.run(place, meeting.met.where.boot, std::move(first));

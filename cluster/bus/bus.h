@@ -18,7 +18,6 @@
 #include "cluster/bus/session.h"
 #include "cluster/config/key_file.h"
 #include "cluster/wire/hello.h"
-#include "engine/base/limits.h"
 #include "engine/base/rng.h"
 #include "engine/io/clock.h"
 #include "engine/io/net.h"
@@ -62,7 +61,6 @@ class Bus final {
         BusListener& listener;
         std::function<Heartbeats::Facts()> facts{};  // for heartbeats; none: there are none to tell
         LeaseKeeper* leases{nullptr};                // none: nobody has one
-        Nanos beat_patience{millis(silent_ms_max)};  // Heartbeats::Setup::patience
     };
 
     explicit Bus(Setup setup);

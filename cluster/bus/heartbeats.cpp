@@ -67,10 +67,11 @@ void Heartbeats::break_off(Channel& channel) {
 
 // ---- what goes out -----------------------------------------------------------------------------
 
+/// A connection by which nothing comes back is given up: over another one it may.
 Task<void> Heartbeats::send_all(Channel* channel, std::vector<QueuedMessage> first) {
     for (QueuedMessage& message : first) co_await send(channel, std::move(message));
     while (!channel->broken) {
-        if (channel->link.unanswered_for(setup_.clock.stamp()) > setup_.patience) {
+        if (channel->link.unanswered_for(setup_.clock.stamp()) > millis(silent_ms_max)) {
             break_off(*channel);
             break;
         }

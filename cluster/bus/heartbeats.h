@@ -14,7 +14,6 @@
 
 #include "cluster/bus/link.h"
 #include "cluster/bus/message_stream.h"
-#include "engine/base/limits.h"
 #include "engine/io/clock.h"
 #include "engine/io/task.h"
 #include "engine/status.h"
@@ -52,8 +51,6 @@ class Heartbeats {
         NodeBoot self;
         std::function<Facts()> facts;
         LeaseKeeper* leases{nullptr};  // none: no echo extends anything
-        /// A connection by which nothing has come back for so long is given up: by another one it may.
-        Nanos patience{millis(silent_ms_max)};
     };
 
     explicit Heartbeats(Setup setup) : setup_(std::move(setup)) {}

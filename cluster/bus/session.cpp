@@ -45,10 +45,6 @@ Session::Where Session::where() const { return {setup_.self.boot, peer_boot_, qu
 
 Checked<Unit> Session::look_at(const Where& there) const {
     if (has_given_up(there.boot)) return Refusal{why_given_up().why, RefusalCode::conflict};
-    if (std::ranges::find(former_boots_, there.boot) != former_boots_.end()) {
-        return Refusal{fmt::format("node {} has begun anew since that start of it", setup_.peer),
-                       RefusalCode::conflict};
-    }
     if (peer_boot_ != 0 && there.boot != peer_boot_) {
         if (!is_connected()) return Unit{};
         return Refusal{fmt::format("node {} is connected already, since another start of it; if "
@@ -65,8 +61,22 @@ Checked<Unit> Session::look_at(const Where& there) const {
                    RefusalCode::conflict};
 }
 
+bool Session::has_given_up(std::uint64_t boot) const {
+    if (given_up_ > GivenUp::excluded) return true;
+    if (given_up_ == GivenUp::excluded && boot == peer_boot_) return true;
+    return std::ranges::find(former_boots_, boot) != former_boots_.end();
+}
+
 Refused Session::why_given_up() const {
     Refused refused;
+    if (given_up_ == GivenUp::no) {  // a former one
+        refused.code = RefusedCode::gone;
+        refused.why = fmt::format(
+            "another start of node {} has taken the place of this one, says node {}: if two servers "
+            "run as that node, stop this one",
+            setup_.peer, setup_.self.node);
+        return refused;
+    }
     if (given_up_ == GivenUp::excluded) {
         refused.code = RefusedCode::gone;
         refused.why = fmt::format(

@@ -98,11 +98,11 @@ class Session {
     /// sent from now on, is cut. Again: whatever stands last in GivenUp counts.
     void give_up(GivenUp why);
     GivenUp given_up() const { return given_up_; }
-    /// Whether a start of the other node is given up: all are, or that one.
-    bool has_given_up(std::uint64_t boot) const {
-        return given_up_ > GivenUp::excluded ||
-               (given_up_ == GivenUp::excluded && boot == peer_boot_);
-    }
+    /// Whether a start of the other node is given up: all are, or that one, or another one has taken its
+    /// place.
+    bool has_given_up(std::uint64_t boot) const;
+    /// It is another one than that with which this session is.
+    bool is_another(std::uint64_t boot) const { return peer_boot_ != 0 && boot != peer_boot_; }
     /// For the other node, whom this one has given up.
     Refused why_given_up() const;
     /// Breaks the connection off, if there is one.

@@ -73,6 +73,10 @@ class NodeHomes final : public RowHomes {
     /// Locks are taken where the members are at home now, and nowhere else until the next fence;
     /// before the first lock.
     void fix_authorities();
+    /// The same at a start; where others have gone on before, the fence in which it was let in has.
+    void begin_authorities() {
+        if (fence_ == 0) fix_authorities();
+    }
     /// This node begins where others have gone on without these homes; before anything is asked.
     void begin_without(HomeSet gone) { gone_ = gone; }
     /// This node works without the member, and its home may still work with it: what is unlocked from

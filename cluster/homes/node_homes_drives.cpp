@@ -178,7 +178,10 @@ bool NodeHomes::may_stage(const StagedRows& staged) {
 /// Or a home is gone, and so there will be another fence, or none; of one that this fence has begun
 /// without nothing follows.
 bool NodeHomes::is_stale(std::uint32_t home, const DriveResult& result, std::uint64_t fence) {
-    const bool refused = result.outcome == DriveOutcome::fenced && result.os_error == ESTALE;
+    // Another node's home that has stopped by itself goes the same way as one that is cut off.
+    const bool stopped = result.os_error == ESHUTDOWN && home != own_home_;
+    const bool refused =
+        result.outcome == DriveOutcome::fenced && (result.os_error == ESTALE || stopped);
     if (ended_ || is_gone(home) || (!refused && result.outcome != DriveOutcome::cut)) return false;
     if (fence == fence_) freeze();
     return true;

@@ -7,6 +7,7 @@
 
 #include "cluster/homes/disk_messages.h"
 #include "engine/base/limits.h"
+#include "engine/base/mutation.h"
 #include "parity/require.h"
 
 namespace braid::cluster {
@@ -108,7 +109,7 @@ void RemoteDisk::Sink::cut() {
 /// The start of the other node whose disk it is. One that was not met yet has not begun anew.
 bool RemoteDisk::is_over() {
     if (boot_ == 0) boot_ = session_.peer_boot();
-    return boot_ != session_.peer_boot();
+    return boot_ != session_.peer_boot() && !BRAID_MUTANT(disk_of_another_start);
 }
 
 /// From now on another operation may have the sink.

@@ -55,22 +55,19 @@ ClusterNode::ClusterNode(Setup setup)
       echoes_(setup_.clock.stamp()) {
     for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
     setup_.array.node = setup_.self;
-    Bus::Setup bus{
-        setup_.ready,
-        setup_.clock,
-        setup_.net,
-        {setup_.self, setup_.boot},
-        setup_.config.name,
-        setup_.config.find(setup_.self)->addresses,
-        {},
-        setup_.seed,
-        setup_.key,
-        *this,
-        *this,
-        [this] { return facts(); },
-        this,
-        // Who does not answer by one connection is asked by another before he is excluded.
-        std::min(millis(silent_ms_max), millis(setup_.config.lease_ms / 2))};
+    Bus::Setup bus{setup_.ready,
+                   setup_.clock,
+                   setup_.net,
+                   {setup_.self, setup_.boot},
+                   setup_.config.name,
+                   setup_.config.find(setup_.self)->addresses,
+                   {},
+                   setup_.seed,
+                   setup_.key,
+                   *this,
+                   *this,
+                   [this] { return facts(); },
+                   this};
     for (const NodePlan& node : setup_.config.nodes) {
         if (node.id != setup_.self) bus.peers.push_back({node.id, node.addresses});
     }
@@ -153,6 +150,11 @@ void ClusterNode::restarted(std::uint32_t node) {
 /// It has not answered since then, and never will: there is no use in waiting for it. Whom the one who
 /// decides has left out knows that, perhaps, and takes all others for gone.
 void ClusterNode::taken_for_gone(std::uint32_t by) {
+    if (!rows_ && !is_master() && by == master_ && !serves_) {
+        refused_ = Refusal{fmt::format("{} has taken this start of {} for gone: start it anew",
+                                       name_of(by), name_of(setup_.self))};
+        begun_.set();
+    }
     if ((!rows_ && !opening_) || left_out_.contains(by)) return;
     lose_node(by, "has taken this node for gone");
 }
@@ -271,7 +273,8 @@ void ClusterNode::make_reservations(const Configuration& configuration) {
         setup_.config.exclusive,
         *rows_->homes,
         [this](std::uint32_t node, const Words& words) { talk_.tell(node, words); },
-        [this](Severity severity, std::string text) { log(severity, std::move(text)); }};
+        [this](Severity severity, std::string text) { log(severity, std::move(text)); },
+        is_master() ? ReservationTable::Begins::with_all : ReservationTable::Begins::among_others};
     for (const NodePlan& node : setup_.config.nodes) setup.nodes.push_back(node.id);
     reservations_ = std::make_unique<Reservations>(std::move(setup));
     serving_->set_gate(*reservations_);

@@ -191,6 +191,7 @@ class ClusterNode final : private BusListener,
     void leave_out(const NodeBoot& node);
     void give_up_start(const NodeBoot& node);
     void take_back(const NodeBoot& node);
+    void watch_if_away(std::uint32_t node);
     Task<void> watch_links();
     Checked<Unit> told_unreachable(std::uint32_t from, const Words& words);
     PrepareAnswer prepare(const PrepareWords& wanted);
@@ -204,6 +205,7 @@ class ClusterNode final : private BusListener,
     Task<bool> begin_fence(Forming* forming);
     Task<bool> ask_fellows(Forming* forming, std::vector<std::uint32_t> nodes, Words words);
     WriteVerdict judge_writes(const Forming& forming) const;
+    Task<bool> lose_with_nodes(Forming* forming);
     Task<void> lose_members(std::shared_ptr<std::optional<Result<void>>> lost);
     std::uint64_t boot_of(std::uint32_t node) const;
     Task<void> wait_for_leases(const Forming& forming);
@@ -218,11 +220,19 @@ class ClusterNode final : private BusListener,
         std::string told{};
     };
     static constexpr Nanos hindrance_told_after = seconds(3);
+    struct Flap {  // a node that goes again soon after it was let in
+        Nanos let_in{};
+        Nanos not_before{};
+        std::uint32_t times{0};
+    };
+    static constexpr Nanos flap_time = seconds(60);  // this is soon, and nobody waits for longer
     std::optional<NodeBoot> who_waits() const;
     bool may_let_in() const;
     void look_who_waits();
     Task<void> let_in(NodeBoot node);
     void note_hindrance(NodeBoot node, std::string why);
+    void note_flap(std::uint32_t node);
+    void retire_told_marks(StripeIndex before);
     Task<std::string> why_not_yet(NodeBoot node);
     Task<Checked<Unit>> meet(NodeBoot node);
     Task<Checked<Words>> asked_to_meet(const Words& words);
@@ -269,6 +279,8 @@ class ClusterNode final : private BusListener,
 
     std::uint32_t shelve(std::shared_ptr<Disk> disk);
     void close_disk(std::uint32_t number);
+    void free_disk(std::uint32_t number);
+    void give_no_role(std::uint32_t number);
     /// On the master, for the array.
     std::unique_ptr<Disk> give(std::shared_ptr<Disk> disk, DiskPlace place);
     void given_back(const Disk& disk);
@@ -380,6 +392,7 @@ class ClusterNode final : private BusListener,
     std::uint32_t looked_at_{0};        // of those that wait to be let in, last
     bool lets_in_{false};
     std::map<NodeBoot, Hindrance> hindrances_;
+    std::map<std::uint32_t, Flap> flaps_;
     std::set<DiskPlace> returning_;  // disks that the array looks at
     bool forms_fence_{false};
     Forming* forming_{nullptr};
@@ -397,6 +410,7 @@ class ClusterNode final : private BusListener,
     bool serves_{false};
     bool marks_begun_{false};
     bool marks_wanted_{false};  // before they have begun
+    bool marks_beginning_{false};
     std::vector<IntentEntry> marked_;
     Event begun_;
 };

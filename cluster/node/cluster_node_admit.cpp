@@ -16,6 +16,7 @@
 #include "cluster/node/cluster_node.h"
 #include "cluster/node/deciding_array.h"
 #include "engine/base/limits.h"
+#include "engine/base/mutation.h"
 #include "engine/metadata/member_metadata.h"
 
 namespace braid::cluster {
@@ -27,7 +28,10 @@ std::optional<NodeBoot> ClusterNode::who_waits() const {
     std::vector<NodeBoot> all;
     for (const auto& [node, boot] : left_out_) {
         const std::uint64_t now = bus_->session(node).peer_boot();
-        if (here_.contains(node) && now != boot && !retiring_.contains(node)) {
+        const auto flap = flaps_.find(node);
+        const bool has_waited =
+            flap == flaps_.end() || setup_.clock.now() >= flap->second.not_before;
+        if (here_.contains(node) && now != boot && !retiring_.contains(node) && has_waited) {
             all.push_back({node, now});
         }
     }
@@ -54,7 +58,8 @@ void ClusterNode::look_who_waits() {
 Task<void> ClusterNode::let_in(NodeBoot node) {
     std::string why = co_await why_not_yet(node);
     std::uint64_t generation = 0;
-    if (why.empty() && may_let_in()) {
+    const bool may = why.empty() && may_let_in() && listener_->is_settled();
+    if (may) {
         const Result<std::uint64_t> retired = co_await listener_->forget_node(node.node);
         if (retired) generation = *retired;
         if (!retired) why = "the members do not take an empty record of its write intent";
@@ -62,7 +67,7 @@ Task<void> ClusterNode::let_in(NodeBoot node) {
     const bool is_there =
         here_.contains(node.node) && bus_->session(node.node).peer_boot() == node.boot;
     // Else all of it comes again in a moment.
-    if (why.empty() && is_there && may_let_in() && listener_->is_settled()) {
+    if (may && why.empty() && is_there && may_let_in() && listener_->is_settled()) {
         open_for({node, generation});
     }
     note_hindrance(node, std::move(why));
@@ -81,6 +86,22 @@ void ClusterNode::note_hindrance(NodeBoot node, std::string why) {
     log(Severity::warning,
         fmt::format("{} has begun anew, and waits to be let in: {}", name_of(node.node), why));
     at.told = std::move(why);
+}
+
+/// One that goes again soon after it was let in waits for longer each time.
+void ClusterNode::note_flap(std::uint32_t node) {
+    const auto at = flaps_.find(node);
+    if (at == flaps_.end()) return;
+    Flap& flap = at->second;
+    const Nanos now = setup_.clock.now();
+    const bool is_soon = now.value - flap.let_in.value < flap_time.value;
+    flap.times = is_soon ? flap.times + 1 : 0;
+    if (flap.times < 2) return;  // once is no habit
+    const std::uint64_t wait = seconds(1).value << std::min(flap.times - 2, 6U);
+    flap.not_before = Nanos{now.value + std::min(wait, flap_time.value)};
+    log(Severity::warning,
+        fmt::format("{} goes again and again: it is let in after {} s at the earliest",
+                    name_of(node), std::min(wait, flap_time.value) / seconds(1).value));
 }
 
 /// Nothing, if every node has met it.
@@ -178,7 +199,7 @@ Checked<Unit> ClusterNode::take_open_places(const Words& words) {
     }
     for (std::uint32_t i = 0; i != homes.size(); ++i) {
         const auto node = homes[i].get<std::uint64_t>();
-        if (node == 0) continue;
+        if (node == 0 || BRAID_MUTANT(back_without_homes)) continue;
         if (node >= nodes_max || setup_.config.find(static_cast<std::uint32_t>(node)) == nullptr) {
             return Refusal{"\"homes\" names a node that there is not"};
         }
@@ -216,6 +237,7 @@ void ClusterNode::open_for(const Joining& joining) {
         talk_.tell(id, words_of_attach(member, *slot.disk(), slot.area));
     }
     told_nodes_->let_in(id);
+    flaps_[id].let_in = setup_.clock.now();
     joining_ = joining;
     if (!std::exchange(forms_fence_, true)) tasks_.spawn(form_fence());
 }
@@ -223,8 +245,10 @@ void ClusterNode::open_for(const Joining& joining) {
 /// It is in the fence. What its record needs of other homes they do now.
 Task<void> ClusterNode::begin_at(Joining joining) {
     const std::uint32_t id = joining.node.node;
-    const Words marks =
-        begin_marks_words(array_->inner().configuration().intent, {{id, joining.generation}});
+    if (ended_ || ending_ || stopping_ || !gone_.empty()) co_return;
+    IntentSettings settings = array_->inner().configuration().intent;
+    settings.on = settings.on || serving_->marks();  // while that is being switched off
+    const Words marks = begin_marks_words(settings, {{id, joining.generation}});
     Checked<Words> begun = co_await talk_.ask(id, marks);
     if (begun) begun = co_await talk_.ask(id, asking("serve"));
     if (ended_ || ending_ || stopping_ || !gone_.empty()) co_return;
@@ -250,6 +274,16 @@ Words ClusterNode::begin_marks_words(IntentSettings settings,
     return words;
 }
 
+/// What was made true before this node has begun its marks.
+void ClusterNode::retire_told_marks(StripeIndex before) {
+    std::erase_if(marked_, [before](const IntentEntry& entry) { return entry.end() <= before; });
+    for (IntentEntry& entry : marked_) {
+        if (entry.first >= before) continue;
+        entry.count = static_cast<std::uint32_t>(entry.end() - before);
+        entry.first = before;
+    }
+}
+
 /// Before a node serves: what others told it before has come, of what they have reserved above all.
 Task<void> ClusterNode::hear_of_all() {
     for (const std::uint32_t node : fellows()) {
@@ -259,6 +293,10 @@ Task<void> ClusterNode::hear_of_all() {
 }
 
 // ---- its members -------------------------------------------------------------------------------
+
+namespace {
+constexpr int tries_of_member = 5;
+}
 
 /// Disks of the node that have a role which nobody has, or are spares: each as if it was added.
 Task<void> ClusterNode::take_members_back(NodeBoot node) {
@@ -294,7 +332,7 @@ bool ClusterNode::is_in(NodeBoot node) const {
 
 /// Other orders on members may be under way.
 Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
-    while (is_in(node)) {
+    for (int failures = 0; is_in(node);) {
         BRAID_CO_TRY(std::unique_ptr<Disk> disk, remote_disk(node.node, words));
         const Uuid uuid = co_await member_on(disk.get());
         Array& array = array_->inner();
@@ -308,7 +346,9 @@ Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
         }
         if (!record->role) done = co_await array.remove_member(MemberName(uuid.text()));
         if (done && is_in(node)) done = co_await array.add_member(std::move(disk), Force::no);
-        if (done || done.error().code != RefusalCode::busy) co_return done;
+        if (done) co_return done;
+        const bool io = done.error().code == RefusalCode::io && ++failures != tries_of_member;
+        if (!io && done.error().code != RefusalCode::busy) co_return done;
         Pause until_it_is_tried_again(pauses_, status_pause);
         co_await until_it_is_tried_again;
     }

@@ -42,10 +42,11 @@ void ClusterNode::given_back(const Disk& disk) {
     if (at == places_.end()) return;
     const DiskPlace place = at->second;
     places_.erase(at);
-    if (stopping_ || ended_ || returning_.contains(place)) return;
+    if (stopping_ || ended_) return;
     if (place.node == setup_.self) return close_disk(place.number);
     if (bus_->session(place.node).peer_boot() != place.boot) return;
-    talk_.tell(place.node, {{"tell", "close"}, {"disk", place.number}});
+    const char* const what = returning_.contains(place) ? "free" : "close";
+    talk_.tell(place.node, {{"tell", what}, {"disk", place.number}});
 }
 
 bool ClusterNode::is_there(const Disk& disk) const {
@@ -58,7 +59,17 @@ bool ClusterNode::is_there(const Disk& disk) const {
 void ClusterNode::close_disk(std::uint32_t number) {
     shelf_[number].reset();
     disks_.remove(number);
-    // It was to have a role, and has not got it.
+    give_no_role(number);
+}
+
+/// It stays open, and is looked at again.
+void ClusterNode::free_disk(std::uint32_t number) {
+    disks_.put(number, shelf_[number]);
+    give_no_role(number);
+}
+
+/// It was to have one, perhaps, and has not got it.
+void ClusterNode::give_no_role(std::uint32_t number) {
     const auto at =
         std::ranges::find(attached_, number, [](const auto& one) { return one.second; });
     if (at == attached_.end() || serving_->members().slot(at->first).is_open()) return;

@@ -31,7 +31,8 @@ struct ClusterNode::Forming {
     std::map<std::uint32_t, PrepareAnswer> answers{};  // by node
     std::map<std::uint32_t, Nanos> heard{};            // when each had prepared
     std::set<std::uint32_t> pending{};                 // who is asked, and has not done it
-    Nanos deadline{};                                  // for them
+    Nanos began{};
+    Nanos deadline{};  // for them
 };
 
 // ---- leases ------------------------------------------------------------------------------------
@@ -118,6 +119,7 @@ void ClusterNode::exclude(std::uint32_t node, const std::string& why) {
                     text));
     excluded_.emplace(node, text);
     retiring_.insert(node);
+    note_flap(node);
     if (joining_ && joining_->node.node == node) joining_.reset();
     std::erase_if(hindrances_, [node](const auto& one) { return one.first.node == node; });
     freeze();
@@ -135,7 +137,10 @@ void ClusterNode::freeze() {
 /// Nothing of it is taken any more, and what is asked of it is answered: its members are lost before
 /// that, so that no error is theirs.
 void ClusterNode::leave_out(const NodeBoot& node) {
-    if (left_out_.contains(node.node)) return;
+    if (const auto left = left_out_.find(node.node); left != left_out_.end()) {
+        left->second = node.boot;  // it was about to be let in, and has gone again
+        return give_up_start(node);
+    }
     const MemberSet members = members_of(node.node);
     left_out_.emplace(node.node, node.boot);
     left_members_ |= members;
@@ -159,6 +164,14 @@ void ClusterNode::take_back(const NodeBoot& node) {
     if (node.node == setup_.self) return;
     left_out_.erase(node.node);
     suspicions_.erase(node.node);
+    watch_if_away(node.node);
+}
+
+/// Nobody has watched a connection to it that broke before.
+void ClusterNode::watch_if_away(std::uint32_t node) {
+    if (here_.contains(node)) return;
+    away_since_[node] = setup_.clock.now();
+    tasks_.spawn(watch(node));
 }
 
 /// On the master, while it serves: who was heard and is not any more. A turn that comes late says
@@ -202,8 +215,16 @@ std::set<std::uint32_t> ClusterNode::silent_nodes(Nanos time) const {
 
 /// They answer heartbeats, and not what they are asked.
 void ClusterNode::end_those_who_are_late() {
-    if (forming_ == nullptr || setup_.clock.now() < forming_->deadline) return;
-    const std::set<std::uint32_t> late = forming_->pending;
+    if (forming_ == nullptr) return;
+    // Nothing is lost without who is let in: all others do not wait for long.
+    const Nanos now = setup_.clock.now();
+    for (const NodeBoot& node : forming_->joined) {
+        const bool is_late = now.value >= forming_->began.value + lease_length_.value;
+        if (!is_late || !forming_->pending.contains(node.node)) continue;
+        return lose_node(node.node, "does not go on as it is let in");
+    }
+    if (now < forming_->deadline) return;
+    std::set<std::uint32_t> late = forming_->pending;
     for (const std::uint32_t node : late) {
         lose_node(node, fmt::format("has not gone on for {} s", patience.value / 1'000'000'000));
     }
@@ -220,9 +241,11 @@ Checked<Unit> ClusterNode::told_unreachable(std::uint32_t from, const Words& wor
     if (left_out_.contains(from) || left_out_.contains(node) || !serves_) return Unit{};
     // It is away for all: that is seen here, too.
     if (!here_.contains(node) || silent_nodes(lease_length_).contains(node)) return Unit{};
-    // Priorities, as far as the level allows.
-    const std::uint32_t low = std::min(from, node);
-    const std::uint32_t high = std::max(from, node);
+    // Priorities, as far as the level allows; but whose members do not take part, as when it has only
+    // just been let in, leaves first.
+    std::uint32_t low = std::min(from, node);
+    std::uint32_t high = std::max(from, node);
+    if (members_of(high).empty() && !members_of(low).empty()) std::swap(low, high);
     const std::uint32_t leaves = can_do_without({low}) || !can_do_without({high}) ? low : high;
     lose_node(leaves, fmt::format("and {} do not reach each other", name_of(low + high - leaves)));
     return Unit{};
@@ -262,7 +285,8 @@ void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt) {
     rows_->homes->enter(gone, back);
     for (const NodeBoot& node : passing->gone) reservations_->node_gone(node.node);
     for (const NodeBoot& node : passing->joined) {
-        if (node.node != setup_.self) reservations_->node_back(node.node);
+        if (node.node == setup_.self || BRAID_MUTANT(back_without_reservations)) continue;
+        reservations_->node_back(node.node);
     }
 }
 
@@ -380,6 +404,7 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
     forming->answers[setup_.self].verdict = verdict_;
     forming->heard[setup_.self] = began;
     forming->pending.insert(others.begin(), others.end());
+    forming->began = began;
     forming->deadline = Nanos{began.value + patience.value};
     if (!co_await ask_fellows(forming, others, words_of(wanted))) co_return false;
     while (!is_over(*forming) && forming->heard.size() != others.size() + 1) {
@@ -389,14 +414,7 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
     verdict_ = judge_writes(*forming);
     co_await wait_for_leases(*forming);
     if (is_over(*forming)) co_return false;
-    const auto lost = std::make_shared<std::optional<Result<void>>>();
-    tasks_.spawn(lose_members(lost));
-    while (!*lost && !is_over(*forming)) co_await fence_changed_.next();
-    if (is_over(*forming)) co_return false;
-    if (!**lost) {
-        gone(forming->gone.front().node, "is gone, and the array cannot go on without it");
-        co_return false;
-    }
+    if (!forming->gone.empty() && !co_await lose_with_nodes(forming)) co_return false;
     for (const std::uint32_t node : others) {
         for (const Words& piece : words_of(verdict_)) talk_.tell(node, piece);
     }
@@ -406,7 +424,8 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
     Words adopt = words_of(Negotiate{NegotiateStep::adopt, forming->fence});
     put_rebuilt(&adopt, rebuilt);
     forming->pending.insert(others.begin(), others.end());
-    forming->deadline = Nanos{setup_.clock.now().value + patience.value};
+    forming->began = setup_.clock.now();
+    forming->deadline = Nanos{forming->began.value + patience.value};
     if (!co_await ask_fellows(forming, others, std::move(adopt))) co_return false;
     if (is_over(*forming)) co_return false;
     for (const std::uint32_t node : others) {
@@ -420,6 +439,19 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
     log(Severity::info, fmt::format("fence {} has begun with {} nodes, after {} ms", forming->fence,
                                     others.size() + 1, took));
     co_return true;
+}
+
+/// False: it has failed, or is over.
+Task<bool> ClusterNode::lose_with_nodes(Forming* forming) {
+    const auto lost = std::make_shared<std::optional<Result<void>>>();
+    tasks_.spawn(lose_members(lost));
+    while (!*lost && !is_over(*forming)) co_await fence_changed_.next();
+    if (is_over(*forming)) co_return false;
+    const bool is_in_force = (*lost)->has_value();
+    if (!is_in_force) {
+        gone(forming->gone.front().node, "is gone, and the array cannot go on without it");
+    }
+    co_return is_in_force;
 }
 
 /// Those of all who are left out, until that is in force. When somebody else is left out meanwhile it

@@ -55,7 +55,7 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
 }
 
 /// What a node does before it prepares may wait for what only that ends.
-bool ClusterNode::is_urgent(const Words& words) const { return is_prepare(words); }
+bool ClusterNode::is_urgent(const Words& words) const { return serves_ && is_prepare(words); }
 
 Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) {
     WordFields fields(words);
@@ -244,16 +244,21 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
         WordFields by_node(*generations);
         const std::uint64_t generation = by_node.number(std::to_string(setup_.self).c_str());
         BRAID_CO_CHECK(by_node.check());
-        rows_->homes->fix_authorities();
+        if (ended_ || ending_) co_return Refusal{"the array has ended"};
+        rows_->homes->begin_authorities();
         serving.intent().start({settings, generation, std::move(marked_)}, served_->tasks());
         serving.set_gates();
+        marks_beginning_ = true;
         const Result<void> kept = co_await serving.write_marks();
+        marks_beginning_ = false;
+        begun_.set();
         if (!kept) co_return Refusal{std::string(kept.error().text())};
         co_return Words::object();
     }
     if (what == "serve") {
         co_await hear_of_all();
         if (ended_ || !gone_.empty()) co_return Refusal{"the array has ended"};
+        reservations_->has_heard_all();
         served_->log().tell(
             Severity::info, "started",
             fmt::format("serves the array that {} decides about", name_of(master_)));
@@ -280,7 +285,9 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
     if (what == "end") {
         const bool clean = fields.flag("clean");
         BRAID_CO_CHECK(fields.check());
+        ending_ = true;
         rows_->homes->thaw();  // if a fence was to begin: nothing waits for it any more
+        while (marks_beginning_) co_await begun_.next();
         // While the homes are still there: what it does by itself may be on its way to them.
         co_await served_->end_tasks();
         ended_ = true;
@@ -322,6 +329,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         rows_->homes->bind(serving_->members());
         make_reservations(served_->configuration());
         for (const auto& [node, start] : left_out_) reservations_->node_gone(node);
+        for (const std::uint32_t node : fellows()) watch_if_away(node);
         co_return Unit{};
     }
     if (what == "start") {
@@ -338,10 +346,14 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         here_changed_.set();
         co_return Unit{};
     }
-    if (what == "close") {
+    if (what == "close" || what == "free") {
         const std::uint32_t number = fields.number32("disk");
         BRAID_CO_CHECK(fields.check());
         if (number >= shelf_.size()) co_return Refusal{"there is no such disk here"};
+        if (what == "free") {
+            if (rows_ && shelf_[number]) free_disk(number);
+            co_return Unit{};
+        }
         // Before there is an array it is of a start that came to nothing: the next one needs it.
         if (rows_) close_disk(number);
         co_return Unit{};
@@ -405,6 +417,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         const MemberIndex which = fields.member(geometry);
         BRAID_CO_CHECK(fields.check());
         // What else is told is not held back by what a disk does not answer.
+        if (!serving.members().slot(which).is_open()) co_return Unit{};
         if (!detaching_.has(which)) tasks_.spawn(detach_when_quiet(which));
         detaching_.add(which);
         co_return Unit{};
@@ -484,6 +497,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
     if (what == "retire_marks") {
         const StripeIndex before{fields.number("before", geometry.stripes)};
         BRAID_CO_CHECK(fields.check());
+        if (!marks_begun_) retire_told_marks(before);
         serving.doubt_passed(raw(before) == geometry.stripes ? geometry.window_end()
                                                              : geometry.first_window(before));
         serving.retire_marks(before);

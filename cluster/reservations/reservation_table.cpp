@@ -18,18 +18,19 @@ bool is_volume(VolumeIndex volume) { return static_cast<std::uint32_t>(volume) <
 
 }  // namespace
 
-ReservationTable::ReservationTable(NodeId self, std::set<NodeId> others)
-    : self_(self), others_(std::move(others)) {
+ReservationTable::ReservationTable(NodeId self, std::set<NodeId> others, Begins how)
+    : self_(self), others_(std::move(others)), hears_(how == Begins::among_others) {
     BRAID_REQUIRE(others_.size() < nodes_max);
     BRAID_REQUIRE(!others_.contains(self_));
 }
 
 void ReservationTable::send(NodeId to, Kind kind, VolumeIndex volume, std::uint64_t request,
-                            Effects& effects) const {
+                            Effects& effects, Standing standing) const {
     Message message;
     message.kind = kind;
     message.volume = volume;
     message.request = request;
+    message.standing = standing;
     effects.send.push_back({to, message});
 }
 
@@ -216,18 +217,28 @@ bool ReservationTable::enter(NodeId from, const Message& message, Effects& effec
         }
         return true;
     }
+    if (hears_ && message.standing == Standing::asks) {
+        effects.send.push_back({from, refusal(message, self_, Standing::leaves)});
+        return true;
+    }
     if (const auto entry = holder(volume)) {
-        Message answer = message;
-        answer.kind = Kind::refused;
-        answer.holder = entry->node;
-        answer.standing = Standing::asks;
-        if (entry->node == self_) answer.standing = standing_of(own_.at(volume));
-        effects.send.push_back({from, answer});
+        const bool is_own = entry->node == self_;
+        const Standing standing = is_own ? standing_of(own_.at(volume)) : Standing::asks;
+        effects.send.push_back({from, refusal(message, entry->node, standing)});
         return true;
     }
     entered_.emplace(volume, Entered{from, message.request, Seen::draining});
     effects.drain.push_back(volume);
     return true;
+}
+
+ReservationMessage ReservationTable::refusal(const Message& message, NodeId holder,
+                                             Standing standing) {
+    Message answer = message;
+    answer.kind = Kind::refused;
+    answer.holder = holder;
+    answer.standing = standing;
+    return answer;
 }
 
 /// What a holder says that is entered here. Of an entry that is not there only `release` is told:
@@ -315,7 +326,7 @@ void ReservationTable::node_back(NodeId node, Effects& effects) {
             case Phase::draining:
             case Phase::lifting:
                 // Its grant is not waited for: it has no request under way.
-                send(node, Kind::reserve, volume, own.request, effects);
+                send(node, Kind::reserve, volume, own.request, effects, standing_of(own));
                 send(node, Kind::begun, volume, own.request, effects);
                 if (own.phase == Phase::lifting) tell(at, {node}, Kind::lift, effects);
                 break;

@@ -45,23 +45,24 @@ enum class VolumeIndex : std::uint32_t {};  // below volumes_max; the same volum
 
 struct ReservationMessage {
     enum class Kind : std::uint8_t {
-        reserve,   // answered by granted or refused
-        granted,   // entered, and drained
-        refused,   // somebody else is entered: `holder`
-        begun,     // all have granted: the sender holds the volume
-        lift,      // let others' commands pass again; answered by lifted
-        lifted,    //
-        release,   // remove the entry, if there is one; answered by released
+        reserve,  // answered by granted or refused; of who holds it, or lets go: to one who is back
+        granted,  // entered, and drained
+        refused,  // somebody else is entered: `holder`
+        begun,    // all have granted: the sender holds the volume
+        lift,     // let others' commands pass again; answered by lifted
+        lifted,   //
+        release,  // remove the entry, if there is one; answered by released
         released,  //
     };
-    /// Of a `holder` that refuses: what it says of itself.
+    /// Of a `holder` that refuses, or of who reserves: what it says of itself.
     enum class Standing : std::uint8_t { asks, holds, leaves };
 
     Kind kind{Kind::reserve};
     VolumeIndex volume{};
     std::uint64_t request{0};  // of who reserves; from 1 on
     NodeId holder{};
-    Standing standing{Standing::asks};  // means something only if `holder` is the sender
+    Standing standing{
+        Standing::asks};  // of a refusal it means something only if `holder` is the sender
     bool operator==(const ReservationMessage&) const = default;
 };
 
@@ -93,8 +94,13 @@ struct ReservationEffects {
 
 class ReservationTable {
   public:
+    /// Who begins among others that reserve already enters nobody who only asks, until it has heard
+    /// what they hold: of two entries it could not tell which one is to stay.
+    enum class Begins : bool { with_all, among_others };
     /// @param others  all other nodes that are there; nothing is reserved
-    ReservationTable(NodeId self, std::set<NodeId> others);
+    ReservationTable(NodeId self, std::set<NodeId> others, Begins how = Begins::with_all);
+    /// Before the first client: what others had to tell has come.
+    void has_heard_all() { hears_ = false; }
 
     // ---- what this node's clients and operators order
     /// RESERVE. The node that has it or asks for it, this one not excepted: a conflict. nullopt:
@@ -175,7 +181,8 @@ class ReservationTable {
     using Owns = std::map<VolumeIndex, Own>;
 
     void send(NodeId to, Message::Kind kind, VolumeIndex volume, std::uint64_t request,
-              Effects& effects) const;
+              Effects& effects, Message::Standing standing = Message::Standing::asks) const;
+    static Message refusal(const Message& message, NodeId holder, Message::Standing standing);
     void tell(Owns::iterator at, const std::set<NodeId>& nodes, Message::Kind kind,
               Effects& effects);
     void fail(Owns::iterator at, Effects::Outcome outcome, std::optional<NodeId> node,
@@ -192,6 +199,7 @@ class ReservationTable {
     Owns own_;
     std::map<VolumeIndex, Entered> entered_;
     std::uint64_t last_request_{0};
+    bool hears_{false};
 };
 
 }  // namespace braid::cluster

@@ -51,8 +51,8 @@ Checked<ReservationMessage> message_of(const Words& words, std::size_t volumes) 
         fields.is_wrong("volume", "one of the array's");
     }
     if (!kind) fields.is_wrong("what", "a word about reservations");
-    if (kind == Kind::refused) {
-        message.holder = NodeId{fields.number32("holder", nodes_max - 1)};
+    if (kind == Kind::refused) message.holder = NodeId{fields.number32("holder", nodes_max - 1)};
+    if (kind == Kind::refused || (kind == Kind::reserve && words.contains("standing"))) {
         const auto standing = value_of<Standing>(standing_names, fields.text("standing"));
         if (!standing) fields.is_wrong("standing", "\"asks\", \"holds\" or \"leaves\"");
         message.standing = standing.value_or(Standing::asks);
@@ -82,7 +82,7 @@ Checked<std::vector<Rebuilt>> rebuilds_of(const Words& words, const Geometry& ge
 
 Reservations::Reservations(Setup setup)
     : setup_(std::move(setup)),
-      table_(NodeId{setup_.self}, others_of(setup_.nodes, setup_.self)),
+      table_(NodeId{setup_.self}, others_of(setup_.nodes, setup_.self), setup_.begins),
       tasks_(setup_.ready) {
     for (const VolumeRecord& record : setup_.volumes) {
         Volume known;
@@ -452,6 +452,8 @@ Words Reservations::words_of(const ReservationMessage& message) const {
     words["request"] = message.request;
     if (message.kind == Kind::refused) {
         words["holder"] = raw(message.holder);
+    }
+    if (message.kind == Kind::refused || message.standing != Standing::asks) {
         words["standing"] = standing_names[static_cast<std::size_t>(message.standing)];
     }
     if (message.kind != Kind::granted || setup_.self != setup_.walker) return words;

@@ -53,6 +53,7 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
         NodeHomes& homes;
         std::function<void(std::uint32_t, const Words&)> tell;
         std::function<void(Severity, std::string)> log;
+        ReservationTable::Begins begins{ReservationTable::Begins::with_all};
     };
     /// Who asks waits for others so long; and asks those who refuse again so often.
     static constexpr Nanos patience = seconds(10);
@@ -76,6 +77,8 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
     void node_gone(std::uint32_t node);
     /// It is there again, and hears what this node has reserved, or asks for.
     void node_back(std::uint32_t node);
+    /// This node began among others; what they hold has come.
+    void has_heard_all() { table_.has_heard_all(); }
 
     // ---- what another node says, at once; a refusal: it makes no sense
     Checked<Unit> told(std::uint32_t from, const Words& words);

@@ -69,9 +69,12 @@ enum class Mutation : std::uint8_t {
     verdict_ignored,            // a home drops whatever the excluded had staged
     record_not_retired,         // what the excluded had marked stays so
     positions_not_told,         // a fence begins without how far rebuilds are
+    back_without_reservations,  // who is let in again does not hear what others have reserved
+    back_without_homes,         // nor whose members the lost ones were
+    disk_of_another_start,  // a disk's number is taken for the same at the next start of its node
 };
 
-inline constexpr std::array<std::string_view, 55> mutation_names{
+inline constexpr std::array<std::string_view, 58> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -127,9 +130,13 @@ inline constexpr std::array<std::string_view, 55> mutation_names{
     "verdict-ignored",
     "record-not-retired",
     "positions-not-told",
+    "back-without-reservations",
+    "back-without-homes",
+    "disk-of-another-start",
 };
 
-static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::positions_not_told) + 1);
+static_assert(mutation_names.size() ==
+              static_cast<std::size_t>(Mutation::disk_of_another_start) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

@@ -383,6 +383,16 @@ Task<Checked<Unit>> MemberOrders::change_intent(IntentChange wanted) {
     settings.region = wanted.region.value_or(before.region);
     BRAID_CO_CHECK(check_intent_region(settings.region));
     settings.on = wanted.on.value_or(before.on && serving_.marks());
+    const MarksLeft left = serving_.marks_left();
+    if (!settings.on && left.any) {
+        co_return Refusal{
+            fmt::format(
+                "the write intent is all that tells which {} stripes are in doubt since the "
+                "array was not stopped cleanly: without it the next start could not do "
+                "without any member. Wait for the resync (braid status shows how far it is)",
+                left.stripes),
+            RefusalCode::conflict};
+    }
     const bool begins = settings.on && !serving_.marks();
     if (begins && !hindrance_.empty()) {
         co_return Refusal{fmt::format("there can be no write intent: {}", hindrance_)};

@@ -124,11 +124,19 @@ std::string Recovery::result() const {
         recovery_->seconds);
 }
 
-Checked<IntentSettings> Recovery::plan_intent(const std::string& hindrance) {
+Checked<IntentSettings> Recovery::plan_intent(const std::string& hindrance, bool any_marked) {
     IntentSettings settings = configuration_.intent;
     settings.on = options_.intent.on.value_or(settings.on);
     settings.region = options_.intent.region.value_or(settings.region);
     BRAID_CHECK(check_intent_region(settings.region));
+    if (!settings.on && any_marked) {
+        tell(
+            Severity::warning, "intent_stays",
+            "the write intent stays on, for it is all that tells which stripes are in doubt since the "
+            "array was not stopped cleanly; when the resync is done, braid intent off, or the "
+            "next start, switches it off");
+        settings.on = true;
+    }
     if (!settings.on || hindrance.empty()) return settings;
     if (options_.intent.on) {
         return Refusal{

@@ -24,8 +24,9 @@ class Recovery final : public DecidingPart {
     /// Nothing is: parity is trusted as it is.
     void give_up();
     /// What holds of the write intent from the start: the configuration's, changed by the options.
-    /// @param hindrance  why there can be none, or empty
-    Checked<IntentSettings> plan_intent(const std::string& hindrance);
+    /// @param hindrance   why there can be none, or empty
+    /// @param any_marked  by the records that were found
+    Checked<IntentSettings> plan_intent(const std::string& hindrance, bool any_marked);
 
     /// Whether marked stripes are left that only the record, or memory, knows, where the array must
     /// not be stopped with them: a degraded one could not start.

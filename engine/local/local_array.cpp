@@ -210,7 +210,7 @@ Task<Checked<Unit>> LocalArray::start() {
         deciding_.recovery.give_up();
     }
     BRAID_CO_TRY(const IntentSettings intent,
-                 deciding_.recovery.plan_intent(before_.intent_hindrance));
+                 deciding_.recovery.plan_intent(before_.intent_hindrance, !before_.marked.empty()));
     deciding_.writer.change(change::Intent{intent});
     serving_.intent().start(
         {configuration_.intent, before_.intent_generations[options_.node], before_.marked}, tasks_);

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <optional>
 #include <ostream>
+#include <utility>
 #include <vector>
 
 #include "tests/cluster/clients.h"
@@ -110,6 +112,20 @@ class NodesTest : public testing::TestWithParam<Shape> {
             "each node says so");
         return goes_on;
     }
+    /// Connections of any two nodes break: for both, or for one at first, and for the other when it
+    /// has sent something. (If it never heard of that it would be excluded.)
+    void cut_any() {
+        if (half_cut_ && below(4) == 0) {
+            nodes_.cut(half_cut_->first, half_cut_->second, false);
+            half_cut_.reset();
+        }
+        const auto a = static_cast<std::uint32_t>(below(nodes_.nodes()));
+        const auto b = static_cast<std::uint32_t>(below(nodes_.nodes()));
+        if (a == b) return;
+        const bool one_side = below(2) == 0 && !half_cut_;
+        nodes_.cut(a, b, one_side);
+        if (one_side) half_cut_ = {a, b};
+    }
     void end_load() {
         nodes_.run_until([this] { return working_ == 0; }, "the clients end");
     }
@@ -136,6 +152,7 @@ class NodesTest : public testing::TestWithParam<Shape> {
     Clients<SimNodes> clients_;
     std::uint32_t working_{0};
     bool load_ends_{false};
+    std::optional<std::pair<std::uint32_t, std::uint32_t>> half_cut_;
 };
 
 }  // namespace braid::sim

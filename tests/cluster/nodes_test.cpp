@@ -34,9 +34,7 @@ TEST_P(NodesTest, ConnectionsMayBreak) {
     begin_load(6, 30);
     while (working_ != 0) {
         loop().run_for(millis(1 + below(40)));
-        const auto a = static_cast<std::uint32_t>(below(nodes_.nodes()));
-        const auto b = static_cast<std::uint32_t>(below(nodes_.nodes()));
-        if (a != b) nodes_.cut(a, b, below(2) == 0);
+        cut_any();
     }
     clients_.check(nodes_.nodes());
     nodes_.stop(0);

@@ -120,5 +120,22 @@ TEST(OwnWrites, AHomeIsGone) {
     EXPECT_TRUE(writes.decided().empty());
 }
 
+// Goal: a home that is there again is not waited for where it had staged something in another life.
+TEST(OwnWrites, AHomeIsBack) {
+    OwnWrites writes;
+    const WriteId before = staged(writes, 0b11);
+    writes.home_gone(1);
+    writes.home_back(1);
+    writes.settle(before, OwnWrites::Fate::dropped);
+    EXPECT_FALSE(writes.is_open_at(1));
+    writes.applied(0, 1);
+    EXPECT_EQ(writes.finished_upto(), 1u);
+    const WriteId after = staged(writes, 0b10);
+    writes.settle(after, OwnWrites::Fate::decided);
+    EXPECT_TRUE(writes.is_open_at(1)) << "this it knows";
+    writes.applied(1, 2);
+    EXPECT_EQ(writes.finished_upto(), 2u);
+}
+
 }  // namespace
 }  // namespace braid::cluster

@@ -522,6 +522,113 @@ TEST(Reservations, ARefusalMayNameANodeThatIsGone) {
     EXPECT_EQ(nodes.told(one), reserved);
 }
 
+// ---- a node that is back -----------------------------------------------------------------------
+
+/// It knows nothing, and lets no client in before it has what was told it.
+class Back : public testing::Test {
+  protected:
+    void begins_anew(NodeId node) {
+        for (const NodeId other : {one, two, three}) {
+            if (other == node) continue;
+            nodes.gone(node, other);
+        }
+        std::set<NodeId> others{one, two, three};
+        others.erase(node);
+        nodes.tables.at(node) =
+            ReservationTable(node, others, ReservationTable::Begins::among_others);
+    }
+    void is_back(NodeId node, NodeId hears) {
+        ReservationEffects effects;
+        nodes.at(hears).node_back(node, effects);
+        nodes.follow(hears, effects);
+    }
+    Nodes nodes{3};
+};
+
+TEST_F(Back, WhatIsHeldIsToldIt) {
+    nodes.reserve(one);
+    nodes.read_all();
+    begins_anew(three);
+    is_back(three, one);
+    is_back(three, two);
+    nodes.read(three, one);
+    nodes.read(three, one);
+    EXPECT_EQ(nodes.verdict(three), Verdict::refuse);
+    nodes.read_all();
+    EXPECT_TRUE(nodes.holds(one));
+    nodes.release(one);
+    nodes.read_all();
+    EXPECT_TRUE(nodes.released.contains({one, volume}));
+    EXPECT_EQ(nodes.verdict(three), Verdict::serve);
+}
+
+TEST_F(Back, WhoAsksAsksItToo) {
+    begins_anew(three);
+    nodes.busy.insert({two, volume});
+    nodes.reserve(one);
+    nodes.read_all();
+    EXPECT_FALSE(nodes.holds(one));
+    is_back(three, one);
+    is_back(three, two);
+    nodes.idle(two);
+    nodes.read_all();
+    EXPECT_FALSE(nodes.holds(one)) << "it has not heard of all";
+    nodes.at(three).has_heard_all();
+    nodes.ask_again(one);
+    nodes.read_all();
+    EXPECT_TRUE(nodes.holds(one));
+    EXPECT_EQ(nodes.verdict(three), Verdict::refuse);
+}
+
+// 1 lets go, and so refuses 2 without an end to its asking; both tell 3, and 2 comes first.
+TEST_F(Back, WhoOnlyAsksIsNotEnteredBeforeWhoHolds) {
+    nodes.reserve(one);
+    nodes.read_all();
+    begins_anew(three);
+    nodes.busy.insert({one, volume});
+    nodes.release(one);
+    EXPECT_EQ(nodes.reserve(two), one) << "it knows who is entered";
+    ReservationEffects effects;
+    ReservationMessage asks;
+    asks.volume = volume;
+    asks.request = 7;
+    EXPECT_TRUE(nodes.at(three).receive(two, asks, effects));
+    ASSERT_EQ(effects.send.size(), 1u);
+    EXPECT_EQ(effects.send[0].message.kind, ReservationMessage::Kind::refused);
+    EXPECT_EQ(effects.send[0].message.standing, ReservationMessage::Standing::leaves);
+    is_back(three, one);
+    is_back(three, two);
+    nodes.read_all();
+    EXPECT_EQ(nodes.verdict(three), Verdict::refuse) << "1 holds it still";
+    nodes.at(three).has_heard_all();
+    nodes.idle(one);
+    nodes.read_all();
+    EXPECT_EQ(nodes.verdict(three), Verdict::serve);
+}
+
+TEST_F(Back, WhoLetsGoIsEnteredUntilNoHomeRefuses) {
+    nodes.reserve(one);
+    nodes.read_all();
+    begins_anew(three);
+    nodes.busy.insert({one, volume});
+    nodes.release(one);  // its own requests are under way
+    is_back(three, one);
+    is_back(three, two);
+    nodes.read_all();
+    EXPECT_EQ(nodes.verdict(three), Verdict::refuse);
+    nodes.idle(one);
+    EXPECT_NE(nodes.verdict(three), Verdict::serve) << "two has not let go";
+    begins_anew(three);  // and again, while homes are asked to let commands pass
+    is_back(three, one);
+    is_back(three, two);
+    nodes.read(three, one);
+    nodes.read(three, one);
+    EXPECT_EQ(nodes.verdict(three), Verdict::refuse);
+    nodes.read_all();
+    EXPECT_TRUE(nodes.released.contains({one, volume}));
+    EXPECT_EQ(nodes.verdict(three), Verdict::serve);
+}
+
 // ---- from outside ------------------------------------------------------------------------------
 
 TEST(Reservations, MessagesThatMakeNoSenseChangeNothing) {

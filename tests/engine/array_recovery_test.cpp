@@ -373,6 +373,30 @@ TEST_F(Recovery, WithoutTheIntentACrashMeansAResyncOfEverything) {
     sim->expect_content();
 }
 
+/// Found by the simulator: switched off while marks were left, and stopped, the array could not start
+/// without a member that it could do without before.
+TEST_F(Recovery, TheIntentIsNotSwitchedOffWhileItAloneTellsWhatIsInDoubt) {
+    start(shape(Level::raid5, 15));
+    tear(20, 1, Reached::data);
+    sim->intent.on = false;
+    ASSERT_TRUE(sim->open());
+    sim->platters[2]->answers_no_reads = true;  // the resync waits
+    EXPECT_TRUE(sim->has_event("intent_stays"));
+    EXPECT_TRUE(sim->array->status().intent.on);
+    IntentChange off;
+    off.on = false;
+    const auto refused = sim->loop().run_until_done(sim->array->change_intent(off));
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find("Wait for the resync"), std::string::npos);
+    sim->kill();
+    sim->platters[2]->answers_no_reads = false;
+    ASSERT_TRUE(sim->open(all_but({0}))) << "what is marked is in doubt, and no more";
+    ASSERT_TRUE(sim->stop());
+    ASSERT_TRUE(sim->open());
+    sim->settle();
+    EXPECT_TRUE(sim->loop().run_until_done(sim->array->change_intent(off)));
+}
+
 TEST_F(Recovery, TheRegionIsCheckedAndKept) {
     start(shape(Level::raid5, 14));
     IntentChange wrong;
