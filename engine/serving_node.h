@@ -53,6 +53,8 @@ class ServingNode {
 
     /// The node that has opened the disk is there: else nobody can be given it.
     virtual bool is_there(const Disk& disk) const = 0;
+    /// That node.
+    virtual std::uint32_t home_of(const Disk& disk) const = 0;
     /// Whoever does the I/O of a disk gets ready for it to have this role, which nobody has; attach()
     /// may follow.
     virtual Task<Result<void>> prepare(MemberIndex member, const Disk& disk, DataArea area) = 0;

@@ -5,6 +5,7 @@
 #define NBDKIT_API_VERSION 2
 #include <fmt/format.h>
 #include <nbdkit-plugin.h>
+#include <signal.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -145,9 +146,16 @@ void dump_plugin() noexcept {
 
 // --- Life --------------------------------------------------------------------------------------
 
+/// As when it is told to stop: whoever started it starts it anew, and it is let in again.
+void end_excluded() {
+    log_event(Severity::warning,
+              "this server ends: started anew, it is let in again (a supervisor can do that)");
+    (void)kill(getpid(), SIGTERM);
+}
+
 int get_ready() noexcept {
     plugin().parent = getpid();
-    auto server = Server::prepare(plugin().parameters, log_event);
+    auto server = Server::prepare(plugin().parameters, log_event, end_excluded);
     if (!server) return refused(server.error());
     plugin().server = std::move(server).value();
     return 0;

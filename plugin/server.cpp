@@ -54,16 +54,18 @@ std::vector<Export> exports_of(const Configuration& configuration) {
     return exports;
 }
 
-Server::Server(Parameters parameters, Log log)
-    : parameters_(std::move(parameters)), log_(std::move(log)) {}
+Server::Server(Parameters parameters, Log log, std::function<void()> excluded)
+    : parameters_(std::move(parameters)), log_(std::move(log)), excluded_(std::move(excluded)) {}
 
 Server::~Server() { stop(); }
 
-Checked<std::unique_ptr<Server>> Server::prepare(Parameters parameters, Log log) {
+Checked<std::unique_ptr<Server>> Server::prepare(Parameters parameters, Log log,
+                                                 std::function<void()> excluded) {
     if (const char* error = parity::kernel_error(); error != nullptr) {
         return Refusal{std::string(error)};
     }
-    std::unique_ptr<Server> server(new Server(std::move(parameters), std::move(log)));
+    std::unique_ptr<Server> server(
+        new Server(std::move(parameters), std::move(log), std::move(excluded)));
     if (!server->parameters_.config.empty()) BRAID_CHECK(server->read_cluster());
     BRAID_CHECK(server->open_members());
     if (!server->cluster_) BRAID_CHECK(server->try_assembly());
@@ -207,7 +209,8 @@ Checked<std::unique_ptr<Array>> Server::open_node(std::vector<std::unique_ptr<Di
         draw(),
         std::move(options),
         [this](Severity severity, const std::string& text) { log_(severity, text); },
-        [this](std::string path) { return probe_beside(loop_.get(), std::move(path)); }};
+        [this](std::string path) { return probe_beside(loop_.get(), std::move(path)); },
+        excluded_};
     node_ = std::make_unique<cluster::ClusterNode>(std::move(setup));
     for (auto& disk : disks) node_->put_disk(std::move(disk));
     BRAID_CHECK(begin_asking());

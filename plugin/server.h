@@ -37,7 +37,9 @@ class Server final : private StartDesk {
     using Log = std::function<void(Severity, const std::string&)>;
 
     /// Before the fork: opens and locks the members and looks whether they make an array.
-    static Checked<std::unique_ptr<Server>> prepare(Parameters parameters, Log log);
+    /// @param excluded  the other nodes go on without this one, which has served: any thread
+    static Checked<std::unique_ptr<Server>> prepare(Parameters parameters, Log log,
+                                                    std::function<void()> excluded);
     ~Server() override;
     /// After the fork: starts the loop, opens the array, and returns when it serves; in a cluster
     /// that is when all of its nodes are there. Until then the control socket tells what it waits for.
@@ -65,7 +67,7 @@ class Server final : private StartDesk {
     const std::string& socket_path() const { return parameters_.socket; }
 
   private:
-    Server(Parameters parameters, Log log);
+    Server(Parameters parameters, Log log, std::function<void()> excluded);
     Checked<Unit> open_members();
     Checked<Unit> try_assembly();
     Checked<Unit> read_cluster();
@@ -93,6 +95,7 @@ class Server final : private StartDesk {
     bool node_starts_{false};  // messages to the loop find the node, or find that it ends
     bool cancelled_{false};
     Log log_;
+    std::function<void()> excluded_;
     std::vector<MemberFile> files_;
     std::vector<Export> exports_;
     EventHub events_;

@@ -31,6 +31,10 @@ constexpr std::uint64_t redial_ms_max = 1000;
 // Of heartbeats: who has none for the time of a lease is excluded.
 constexpr std::uint64_t rebeat_ms_max = 300;
 
+BusListener::Goes goes(const Refused& refused) {
+    return refused.code == RefusedCode::excluded ? BusListener::Goes::on : BusListener::Goes::stops;
+}
+
 /// What is said to a node that may not come in.
 Refused refused_by(const Session& session, std::uint64_t boot, const Refusal& why) {
     if (session.has_given_up(boot)) return session.why_given_up();
@@ -226,9 +230,9 @@ Refusal Bus::heard(const Message& message, const std::string& whom) {
     if (found != sessions_.end()) {
         // Another start of it has not had anything to do with this one.
         const bool is_that_start = message.header.boot == found->second->peer_boot();
-        if (refused.code == RefusedCode::gone && is_that_start && !stopping_) {
+        if (refused.code != RefusedCode::other && is_that_start && !stopping_) {
             tell_refused(whom, refusal.text);  // before what follows of it
-            setup_.listener.taken_for_gone(node);
+            setup_.listener.taken_for_gone(node, goes(refused));
         }
     }
     return refusal;
@@ -302,7 +306,9 @@ Task<Checked<bool>> Bus::serve(std::uint32_t node, std::vector<QueuedMessage> fi
     const bool took = session.queue().received() != received;
     if (is_heard) setup_.listener.disconnected(node, end.why);
     session.end();
-    if (end.code == RefusedCode::gone && !stopping_) setup_.listener.taken_for_gone(node);
+    if (end.code != RefusedCode::other && !stopping_) {
+        setup_.listener.taken_for_gone(node, goes(end));
+    }
     if (!is_heard) co_return conflict(end.why);
     co_return took;
 }

@@ -34,9 +34,10 @@ class BusListener {
     virtual void disconnected(std::uint32_t node, const std::string& why) = 0;
     /// What the node had in memory is gone: what it has not answered it never will.
     virtual void restarted(std::uint32_t node) = 0;
-    /// The node says that it has taken this one for gone, and its array has stopped for that. It may
-    /// say so again and again.
-    virtual void taken_for_gone(std::uint32_t by) = 0;
+    /// The node says that it has taken this one for gone, and its array has stopped for that; or that it
+    /// goes on without this start of it. It may say so again and again.
+    enum class Goes : bool { stops, on };
+    virtual void taken_for_gone(std::uint32_t by, Goes its_array) = 0;
     /// Somebody was not let in, or a node does not let this one in, or cannot be reached.
     virtual void refused(const std::string& why) = 0;
 };

@@ -70,7 +70,7 @@ bool Session::has_given_up(std::uint64_t boot) const {
 Refused Session::why_given_up() const {
     Refused refused;
     if (given_up_ == GivenUp::no) {  // a former one
-        refused.code = RefusedCode::gone;
+        refused.code = RefusedCode::excluded;
         refused.why = fmt::format(
             "another start of node {} has taken the place of this one, says node {}: if two servers "
             "run as that node, stop this one",
@@ -78,7 +78,7 @@ Refused Session::why_given_up() const {
         return refused;
     }
     if (given_up_ == GivenUp::excluded) {
-        refused.code = RefusedCode::gone;
+        refused.code = RefusedCode::excluded;
         refused.why = fmt::format(
             "node {} was taken for gone by node {}, and the array goes on without it: start this "
             "server anew, and it is let in again",

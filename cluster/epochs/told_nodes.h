@@ -27,6 +27,7 @@ class ToldNodes final : public ServingNode {
         Serving& own;
         Attach attach;
         std::function<bool(const Disk&)> is_there;  // its node
+        std::function<std::uint32_t(const Disk&)> home_of;
         std::function<Task<Result<void>>(MemberIndex, const Disk&, DataArea)> prepare;
         std::function<void(const Configuration&)> adopted_here;
         std::function<void(const Configuration&)> in_force_here;
@@ -52,6 +53,7 @@ class ToldNodes final : public ServingNode {
     void halt() override;
     void array_failed() override;
     bool is_there(const Disk& disk) const override { return setup_.is_there(disk); }
+    std::uint32_t home_of(const Disk& disk) const override { return setup_.home_of(disk); }
     Task<Result<void>> prepare(MemberIndex member, const Disk& disk, DataArea area) override {
         return setup_.prepare(member, disk, area);
     }

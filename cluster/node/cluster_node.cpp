@@ -149,7 +149,16 @@ void ClusterNode::restarted(std::uint32_t node) {
 
 /// It has not answered since then, and never will: there is no use in waiting for it. Whom the one who
 /// decides has left out knows that, perhaps, and takes all others for gone.
-void ClusterNode::taken_for_gone(std::uint32_t by) {
+void ClusterNode::taken_for_gone(std::uint32_t by, Goes its_array) {
+    if (its_array == Goes::on && rows_ && !is_master() && !left_out_.contains(by)) {
+        if (ended_ || !gone_.empty()) return;
+        gone(by,
+             fmt::format("has excluded this start of {}, and goes on without it",
+                         name_of(setup_.self)),
+             Cut::now, Stops::here);
+        if (serves_ && setup_.excluded) setup_.excluded();
+        return;
+    }
     if (!rows_ && !is_master() && by == master_ && !serves_) {
         refused_ = Refusal{fmt::format("{} has taken this start of {} for gone: start it anew",
                                        name_of(by), name_of(setup_.self))};
@@ -186,19 +195,20 @@ Task<void> ClusterNode::watch(std::uint32_t node) {
 }
 
 /// Nothing is known of what it had in memory: all stops, as if the power had gone.
-void ClusterNode::gone(std::uint32_t node, const std::string& why, Cut cut) {
+void ClusterNode::gone(std::uint32_t node, const std::string& why, Cut cut, Stops stops) {
     if (ended_ || !gone_.insert(node).second) return;
-    const std::string text = fmt::format("{} {}: the array stops on all nodes", name_of(node), why);
+    const std::string text = fmt::format("{} {}: the array stops {}", name_of(node), why,
+                                         stops == Stops::here ? "here" : "on all nodes");
     log(Severity::error, text);
     if (why_stopped_.empty()) why_stopped_ = text;
     if (cut == Cut::now) bus_->give_up(node, GivenUp::gone);
     fence_changed_.set();
     for (const std::uint32_t other : fellows()) {
         if (gone_.contains(other)) continue;
-        if (here_.contains(other)) {
+        if (here_.contains(other) && stops == Stops::everywhere) {
             talk_.tell(other, {{"tell", "gone"}, {"node", node}, {"why", why}});
         } else {
-            bus_->give_up(other, GivenUp::gone);  // nothing is left to be patient for
+            bus_->give_up(other, GivenUp::gone);  // it knows, or nothing is left to be patient for
         }
     }
     if (listener_ != nullptr) listener_->node_gone(text);
@@ -303,6 +313,7 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                              attach_from_array(member, std::move(disk), area);
                          },
                          [this](const Disk& disk) { return is_there(disk); },
+                         [this](const Disk& disk) { return home_of(disk); },
                          [this](MemberIndex member, const Disk& disk, DataArea area) {
                              return prepare_home(member, disk, area);
                          },

@@ -66,6 +66,8 @@ class ClusterNode final : private BusListener,
         /// What is on one of this node's disks, as far as their own bytes do not tell Disk's users:
         /// engine/probe/probe.h. None: nothing.
         std::function<Task<Checked<std::vector<std::string>>>(std::string path)> probe{};
+        /// Others have gone on without this start of the node, which served: it is of no use any more.
+        std::function<void()> excluded{};
     };
     /// How long another node may be away before it counts as gone.
     static constexpr Nanos patience = seconds(10);
@@ -133,7 +135,7 @@ class ClusterNode final : private BusListener,
     void connected(std::uint32_t node) override;
     void disconnected(std::uint32_t node, const std::string& why) override;
     void restarted(std::uint32_t node) override;
-    void taken_for_gone(std::uint32_t by) override;
+    void taken_for_gone(std::uint32_t by, Goes its_array) override;
     void refused(const std::string& why) override;
     // CommandTaker
     Checked<Unit> take(std::uint32_t from, const Message& command, Buffer payload) override;
@@ -153,7 +155,6 @@ class ClusterNode final : private BusListener,
     RowHomes& homes(const Geometry& geometry) override;
     ServingNode& join(Serving& own, Decider& decider, NodesListener& listener,
                       const Configuration& configuration) override;
-    std::uint32_t home_of(const Disk& disk) const override { return places_.at(&disk).node; }
     Task<Result<void>> begin_marks(IntentSettings settings,
                                    std::map<std::uint32_t, std::uint64_t> generations,
                                    std::vector<IntentEntry> marked) override;
@@ -286,6 +287,7 @@ class ClusterNode final : private BusListener,
     void given_back(const Disk& disk);
     /// Its node takes part, and it is that start which has the disk.
     bool is_there(const Disk& disk) const;
+    std::uint32_t home_of(const Disk& disk) const { return places_.at(&disk).node; }
     Words words_of_disk(std::uint32_t number) const;
     /// Of a disk that the array was given.
     Words words_of_attach(MemberIndex member, const Disk& disk, DataArea area) const;
@@ -301,7 +303,10 @@ class ClusterNode final : private BusListener,
 
     /// Whether the node's session is cut at once, or may still have what was answered.
     enum class Cut : std::uint8_t { now, later };
-    void gone(std::uint32_t node, const std::string& why, Cut cut = Cut::now);
+    /// Of whom the array stops: of all, or of this node, without which the others go on.
+    enum class Stops : std::uint8_t { everywhere, here };
+    void gone(std::uint32_t node, const std::string& why, Cut cut = Cut::now,
+              Stops stops = Stops::everywhere);
     NodeCommands::Setup node_commands();
     std::optional<CableCheckAnswer> channel_of(std::uint32_t node) const;
     InquiryAnswer about_this_node() const;

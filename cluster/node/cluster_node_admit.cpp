@@ -56,19 +56,19 @@ void ClusterNode::look_who_waits() {
 }
 
 Task<void> ClusterNode::let_in(NodeBoot node) {
+    const auto may = [this] { return may_let_in() && listener_->is_settled(); };
     std::string why = co_await why_not_yet(node);
-    std::uint64_t generation = 0;
-    const bool may = why.empty() && may_let_in() && listener_->is_settled();
-    if (may) {
+    if (why.empty() && !may())
+        why = "the array is just changing: its configuration is not in force";
+    if (why.empty()) {
         const Result<std::uint64_t> retired = co_await listener_->forget_node(node.node);
-        if (retired) generation = *retired;
-        if (!retired) why = "the members do not take an empty record of its write intent";
-    }
-    const bool is_there =
-        here_.contains(node.node) && bus_->session(node.node).peer_boot() == node.boot;
-    // Else all of it comes again in a moment.
-    if (may && why.empty() && is_there && may_let_in() && listener_->is_settled()) {
-        open_for({node, generation});
+        const bool is_there =
+            here_.contains(node.node) && bus_->session(node.node).peer_boot() == node.boot;
+        if (!retired) {
+            why = "the members do not take an empty record of its write intent";
+        } else if (is_there && may()) {  // else all of it comes again in a moment
+            open_for({node, *retired});
+        }
     }
     note_hindrance(node, std::move(why));
     lets_in_ = false;

@@ -84,8 +84,8 @@ Refused decode_refused(ByteView body) {
     RefusedBytes raw;
     std::memcpy(&raw, body.data(), sizeof raw);
     const RefusedCode code{std::uint16_t{raw.code}};
-    const bool is_known = code == RefusedCode::gone && std::uint16_t{raw.reserved} == 0;
-    if (is_known) refused.code = code;
+    const bool is_known = code == RefusedCode::gone || code == RefusedCode::excluded;
+    if (is_known && std::uint16_t{raw.reserved} == 0) refused.code = code;
     const ByteView text = body.subspan(sizeof raw);
     refused.why = text_in(text.first(std::min(text.size(), refused_text_max)));
     std::ranges::replace_if(

@@ -49,6 +49,8 @@ Checked<Hello> decode_hello(ByteView body);
 enum class RefusedCode : std::uint16_t {
     other = 0,
     gone = 1,  // the sender has taken the receiver for gone, and its array has stopped for that
+    excluded =
+        2,  // that start of the receiver is over: others go on without it, and let another one in
 };
 
 struct RefusedBytes {

@@ -179,6 +179,7 @@ Checked<MemberRecord> MemberOrders::plan_record(const Disk& disk) {
     joining.state = MemberState::spare;
     joining.size = disk.info().size;
     joining.path = disk.info().path;
+    joining.home = serving_.home_of(disk);
     joining.dev_number = free_dev_number(configuration_);
     for (const MemberRecord& at : configuration_.members) {
         joining.data_offset = std::max(joining.data_offset, at.data_offset);

@@ -175,9 +175,7 @@ void LocalArray::set_before(Before before) {
 
 void LocalArray::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
     BRAID_REQUIRE(!stage_.started && disk != nullptr);
-    const std::uint32_t home =
-        options_.nodes == nullptr ? options_.node : options_.nodes->home_of(*disk);
-    seen_.push_back({metadata.uuid, disk->info().path, disk->info().size, home});
+    seen_.push_back({metadata.uuid, disk->info().path, disk->info().size, nodes_.home_of(*disk)});
     deciding_.roster.put_disk(std::move(disk), std::move(metadata));
 }
 

@@ -52,8 +52,6 @@ class Nodes {
     /// Begins to serve it, on all nodes. What is returned tells `own` and all others.
     virtual ServingNode& join(Serving& own, Decider& decider, NodesListener& listener,
                               const Configuration& configuration) = 0;
-    /// The node that opened a disk which was given to the array.
-    virtual std::uint32_t home_of(const Disk& disk) const = 0;
     /// Marks of this node's are durable, and name all that was marked: the others may begin theirs.
     /// @param generations  by node, of the newest record that was found
     /// @param marked       left from the last run, on any node

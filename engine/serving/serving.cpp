@@ -11,6 +11,7 @@ namespace braid {
 Serving::Serving(const Setup& setup)
     : clock_(setup.clock),
       geometry_(setup.geometry),
+      node_(setup.node),
       tasks_(setup.tasks),
       decider_(setup.decider),
       members_(geometry_),

@@ -98,6 +98,7 @@ class Serving final : public ServingNode, private WalkHost {
     void halt() override { members_.halt(); }
     void array_failed() override;
     bool is_there(const Disk&) const override { return true; }
+    std::uint32_t home_of(const Disk&) const override { return node_; }
     Task<Result<void>> prepare(MemberIndex, const Disk&, DataArea) override {
         co_return Result<void>{};
     }
@@ -141,6 +142,7 @@ class Serving final : public ServingNode, private WalkHost {
 
     Clock& clock_;
     const Geometry& geometry_;
+    const std::uint32_t node_;
     TaskGroup& tasks_;
     Decider& decider_;
     Members members_;

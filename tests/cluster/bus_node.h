@@ -156,7 +156,7 @@ class BusNode final : public CommandTaker, public BusListener {
     void connected(std::uint32_t) override { ++connections; }
     void disconnected(std::uint32_t, const std::string& why) override { ends.push_back(why); }
     void restarted(std::uint32_t) override { ++restarts; }
-    void taken_for_gone(std::uint32_t) override { ++taken_for_gone_times; }
+    void taken_for_gone(std::uint32_t, Goes) override { ++taken_for_gone_times; }
     void refused(const std::string& why) override { refusals.push_back(why); }
 
     std::uint32_t id_;

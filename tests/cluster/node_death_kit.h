@@ -101,7 +101,7 @@ class NodeDeathTest : public NodesTest {
     void end_all(std::uint32_t victim, std::uint32_t before = ~0U) {
         nodes_.release(victim);
         nodes_.run_until(
-            [&] { return nodes_.log(victim).find("stops on all") != std::string::npos; },
+            [&] { return nodes_.log(victim).find("the array stops") != std::string::npos; },
             "it is told, or has waited for too long");
         end_load();
         (void)loop().run_until_done(nodes_.array(victim).stop());

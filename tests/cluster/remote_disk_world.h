@@ -76,7 +76,7 @@ class DiskNode final : private BusListener {
         ends.push_back(why);
     }
     void restarted(std::uint32_t) override { ++restarts; }
-    void taken_for_gone(std::uint32_t) override {}
+    void taken_for_gone(std::uint32_t, Goes) override {}
     void refused(const std::string&) override {}
 
     SimLoop& loop_;

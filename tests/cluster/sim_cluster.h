@@ -189,7 +189,9 @@ class SimBus final : private cluster::BusListener {
     void connected(std::uint32_t) override {}
     void disconnected(std::uint32_t, const std::string&) override { ++ended_; }
     void restarted(std::uint32_t node) override { ADD_FAILURE() << "node " << node << " has not"; }
-    void taken_for_gone(std::uint32_t by) override { ADD_FAILURE() << "node " << by << " has"; }
+    void taken_for_gone(std::uint32_t by, Goes) override {
+        ADD_FAILURE() << "node " << by << " has";
+    }
     void refused(const std::string&) override {}  // while connections come and go
 
     SimNet net_;

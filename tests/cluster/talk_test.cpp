@@ -54,7 +54,7 @@ class Speaker final : private BusListener, private TalkListener {
     void connected(std::uint32_t) override {}
     void disconnected(std::uint32_t, const std::string&) override {}
     void restarted(std::uint32_t) override {}
-    void taken_for_gone(std::uint32_t) override {}
+    void taken_for_gone(std::uint32_t, Goes) override {}
     void refused(const std::string&) override {}
     Task<Checked<Unit>> told(std::uint32_t, const Words& words) override {
         WordFields fields(words);

@@ -312,6 +312,8 @@ TEST(Refused, WhatIsNotKnownIsShownAndMeansNothingElse) {
         EXPECT_EQ(cut.why.size(), size < 4 ? 0 : size - 4);
     }
     bytes[0] = std::byte{2};
+    EXPECT_EQ(decode_refused(bytes), (Refused{RefusedCode::excluded, "away"}));
+    bytes[0] = std::byte{3};
     EXPECT_EQ(decode_refused(bytes), (Refused{RefusedCode::other, "away"}));
     bytes[0] = std::byte{1};
     bytes[3] = std::byte{1};

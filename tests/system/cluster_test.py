@@ -294,7 +294,7 @@ def killed_and_done_without(cluster):
 
 def a_node_is_paused(world, level):
     """SIGSTOP for so long that the others go on without it, and then SIGCONT: it tells its clients nothing old, and
-    stops when it hears what became of it. Started anew it is let in."""
+    ends when it hears what became of it. Started anew it is let in."""
     cluster = Cluster(world, level, 6, patient=False).start()
     victim = cluster.nodes[1]
     reader = victim.connect()
@@ -303,7 +303,7 @@ def a_node_is_paused(world, level):
     asked = [(block, nbd.Buffer(BLOCK)) for one in writing if one.node is not victim for block in one.written]
     cookies = [(block, data, reader.aio_pread(data, block * BLOCK)) for block, data in asked]
     os.kill(victim.process.pid, signal.SIGCONT)
-    wait_until(lambda: "has taken this node for gone: the array stops" in victim.log(), "it hears of it", 30)
+    wait_until(lambda: "has excluded this start of node 2" in victim.log(), "it hears of it", 30)
     current = {block: data for one in writing for block, data in one.written.items()}
     for block, data, cookie in cookies:
         try:
@@ -314,8 +314,7 @@ def a_node_is_paused(world, level):
             pass  # it does not know
     writing[1].thread.join()
     check(writing[1].error is not None, "its clients notice")
-    victim.process.terminate()
-    victim.process.wait(60)
+    victim.wait_for_end()  # by itself
     it_comes_back(cluster, victim, writing)
 
 
