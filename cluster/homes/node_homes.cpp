@@ -141,11 +141,12 @@ bool NodeHomes::lock_brings(WindowPlace place, MemberIndex member) const {
 Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode mode, LockFor whom,
                                      RowsWithLock* with) {
     for (;;) {
-        while (frozen_) co_await may_go_on_.next();
+        while (frozen_ || (!ended_ && !may_answer())) co_await may_go_on_.next();
         Locked locked;
         locked.whom = whom;
         locked.stripe = place.stripe;
         locked.fence = fence_;
+        locked.lapses = lapses_;
         locked.credit = credit_for(place, rows);
         locked.at.window = geometry_.window_number(place);
         locked.at.rows = BRAID_MUTANT(wrong_rows_locked) ? rows & (~rows + 1) : rows;
@@ -426,8 +427,12 @@ bool NodeHomes::is_over(WriteId write) const {
     return frozen_ || static_cast<std::uint64_t>(write) <= over_writes_;
 }
 
+/// Without the lease others may have stopped, or gone on, with what they know: it is made again when
+/// there is one.
 bool NodeHomes::decide(WriteId write) {
-    const bool happens = !is_over(write);
+    const bool is_open = !is_over(write) && !ended_;
+    const bool happens = is_open && may_answer();
+    if (is_open && !happens) ++lapses_;
     settle(write, happens ? HomeCommandKind::decide : HomeCommandKind::drop);
     return happens;
 }

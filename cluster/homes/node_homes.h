@@ -158,6 +158,7 @@ class NodeHomes final : public RowHomes {
         std::optional<Claimed> second;
         WindowRows at;
         std::uint64_t fence{0};
+        std::uint64_t lapses{0};     // of the lease, that had kept writes from being decided
         std::vector<Credit> credit;  // by home: what is not staged yet
     };
     struct CreditWait {
@@ -223,6 +224,7 @@ class NodeHomes final : public RowHomes {
     std::function<bool()> has_lease_;
     std::uint64_t fence_{0};        // how many have been entered
     std::uint64_t over_writes_{0};  // those up to this one are of earlier fences
+    std::uint64_t lapses_{0};
     HomeSet gone_{0};
     bool frozen_{false};
     bool ended_{false};

@@ -164,7 +164,8 @@ std::unique_ptr<Drive> NodeHomes::drive(MemberIndex member, DiskInfo info, DataA
 
 bool NodeHomes::holds(LockId lock) const {
     if (BRAID_MUTANT(locks_outlive_fence)) return true;
-    return !frozen_ && locks_.at(lock).fence == fence_;
+    const Locked& locked = locks_.at(lock);
+    return !frozen_ && locked.fence == fence_ && locked.lapses == lapses_;
 }
 
 bool NodeHomes::may_stage(const StagedRows& staged) {

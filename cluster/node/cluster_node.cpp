@@ -51,7 +51,7 @@ ClusterNode::ClusterNode(Setup setup)
       disks_(setup_.ready, fence_),
       new_uuids_(setup_.seed ^ setup_.boot),
       lease_length_(millis(setup_.config.lease_ms)),
-      lease_({setup_.self, setup_.boot}, lease_length_),
+      lease_(own_lease()),
       echoes_(setup_.clock.stamp()) {
     for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
     setup_.array.node = setup_.self;

@@ -181,6 +181,7 @@ class ClusterNode final : private BusListener,
         WriteVerdict verdict;
     };
     void freeze();
+    Lease own_lease() const;
     void enter_lease();
     void look_at_lease();
     bool has_lease() const;

@@ -37,6 +37,13 @@ struct ClusterNode::Forming {
 
 // ---- leases ------------------------------------------------------------------------------------
 
+/// Others stop for a node that is away for longer than their patience, however long its lease: by then it
+/// answers nobody any more.
+Lease ClusterNode::own_lease() const {
+    constexpr Nanos less_than_patience{patience.value * 9 / 10};
+    return {{setup_.self, setup_.boot}, std::min(lease_length_, less_than_patience)};
+}
+
 /// Who is the home of which member has changed.
 void ClusterNode::enter_lease() {
     const Geometry& geometry = rows_->geometry;

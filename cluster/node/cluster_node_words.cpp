@@ -318,7 +318,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         if (rows_) co_return Refusal{"an array is open already"};
         fence_.pass(fence);
         lease_length_ = millis(lease);
-        lease_ = Lease({setup_.self, setup_.boot}, lease_length_);
+        lease_ = own_lease();
         epoch_in_force_ = configuration.version.epoch;
         make_rows(Geometry::of(configuration));
         BRAID_CO_CHECK(take_open_places(words));

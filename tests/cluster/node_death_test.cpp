@@ -53,6 +53,21 @@ TEST_P(NodeDeathTest, OnlyTheOneWhoDecidesDoesNotHearIt) {
     end_all(victim);
 }
 
+/// Nobody can tell it, and its clients read what it has at home, until its lease has run out.
+TEST_P(NodeDeathTest, CutOffItAnswersNothingOld) {
+    const std::uint32_t victim = start_and_choose();
+    begin_load(4 * nodes_.nodes(), 1'000'000);
+    for (int i = 0; i != 4; ++i) loop().tasks().spawn(read_at_home(victim));
+    loop().run_for(millis(10 + below(300)));
+    nodes_.isolate(victim);
+    wait_until_excluded(victim);
+    loop().run_for(millis(500));
+    load_ends_ = true;
+    loop().run_for(seconds(3));
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
 TEST_P(NodeDeathTest, AfterwardsThePowerGoes) {
     const std::uint32_t victim = start_and_choose();
     begin_load(3 * nodes_.nodes(), 40);

@@ -56,7 +56,7 @@ ENGINE = {
     "decided-while-frozen": "Shapes/NodeDeathTest.OnlyTheOneWhoDecidesDoesNotHearIt/*",
     "locks-outlive-fence": "Shapes/NodeDeathTest.TheOthersGoOnAndNothingIsLost/*",
     "no-lease-wait": "Shapes/NodeDeathTest.OnlyTheOneWhoDecidesDoesNotHearIt/*",
-    "read-without-lease": "Shapes/NodeDeathTest.OnlyTheOneWhoDecidesDoesNotHearIt/*",
+    "read-without-lease": "Shapes/NodeDeathTest.CutOffItAnswersNothingOld/*",
     "verdict-ignored": "HomeFence.WhatIsStagedHappensAsTheVerdictSays",
     "record-not-retired": "Shapes/NodeDeathTest.AfterwardsThePowerGoes/*",
     "positions-not-told": "HomeFence.BeginsWithHowFarRebuildsAre",
