@@ -53,9 +53,11 @@ DeviceOffset Home::offset_of(const Member& member, WindowIndex window, std::uint
     return member.area.on_device(geometry_.row_offset(geometry_.window_place(window), row));
 }
 
+/// A home that has stopped says of no member that it is lost: nobody has decided that.
 void Home::answer(NodeBoot whom, HomeReply* reply, DriveResult result) {
     HomeAnswer told;
     told.result = result;
+    if (stopped_ && result.outcome == DriveOutcome::lost) told.result = refused(ESHUTDOWN);
     told.applied_upto = book_.applied_upto(whom);
     reply->answered(told);
 }

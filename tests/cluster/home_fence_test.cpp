@@ -58,6 +58,28 @@ TEST(HomeFence, NoLockOutlivesIt) {
     EXPECT_TRUE(home.book().empty());
 }
 
+/// Nobody has decided that: who heard so would wait for a configuration that says it, for ever.
+TEST(HomeFence, AHomeThatHasStoppedCallsNoMemberLost) {
+    SimCluster cluster(SimClusterOptions{});
+    cluster::Home& home = cluster.home(1);
+    Told staged;
+    home.take(stage_of(member, 1, two), &staged);
+    ASSERT_TRUE(staged.answer && staged.answer->result.ok());
+    Told flushed;  // it waits for what becomes of that
+    cluster::HomeCommand flush;
+    flush.kind = HomeCommandKind::flush;
+    flush.id.from = two;
+    flush.member = member;
+    home.take(std::move(flush), &flushed);
+    cluster.loop().run_for(seconds(1));
+    ASSERT_FALSE(flushed.is_told());
+    home.stop();
+    cluster.loop().run_for(seconds(1));
+    ASSERT_TRUE(flushed.is_told());
+    EXPECT_EQ(flushed.answer->result.outcome, DriveOutcome::fenced);
+    EXPECT_EQ(flushed.answer->result.os_error, ESHUTDOWN);
+}
+
 TEST(HomeFence, WhatIsStagedHappensAsTheVerdictSays) {
     SimCluster cluster(SimClusterOptions{});
     cluster::Home& home = cluster.home(1);
