@@ -572,7 +572,7 @@ Task<Checked<bool>> Bus::beat_at(ChannelPlace place, NetAddress address) {
     if (stopping_) co_return conflict("this node stops");
     std::vector<QueuedMessage> first;
     heartbeats_.begin(place, std::move(meeting.stream));
-    co_return co_await heartbeats_.run(place, meeting.met.where.boot, std::move(first));
+    co_return co_await heartbeats_.run(place, boot, std::move(first));
 }
 
 }  // namespace braid::cluster

@@ -68,32 +68,33 @@ bool Session::has_given_up(std::uint64_t boot) const {
 }
 
 Refused Session::why_given_up() const {
-    Refused refused;
-    if (given_up_ == GivenUp::no) {  // a former one
-        refused.code = RefusedCode::excluded;
-        refused.why = fmt::format(
-            "another start of node {} has taken the place of this one, says node {}: if two servers "
-            "run as that node, stop this one",
-            setup_.peer, setup_.self.node);
-        return refused;
+    const std::uint32_t peer = setup_.peer;
+    const std::uint32_t self = setup_.self.node;
+    switch (given_up_) {
+        case GivenUp::no:
+            break;
+        case GivenUp::excluded:
+            return {
+                RefusedCode::excluded,
+                fmt::format("node {} was taken for gone by node {}, and the array goes on without "
+                            "it: start this server anew, and it is let in again",
+                            peer, self)};
+        case GivenUp::ended:
+            return {RefusedCode::other,
+                    fmt::format("the array has ended at node {}: start its server anew", self)};
+        case GivenUp::gone:
+            return {
+                RefusedCode::gone,
+                fmt::format("node {} was taken for gone by node {}: start this server anew; it is "
+                            "let in again when the array has been started anew on all nodes",
+                            peer, self)};
     }
-    if (given_up_ == GivenUp::excluded) {
-        refused.code = RefusedCode::excluded;
-        refused.why = fmt::format(
-            "node {} was taken for gone by node {}, and the array goes on without it: start this "
-            "server anew, and it is let in again",
-            setup_.peer, setup_.self.node);
-    } else if (given_up_ == GivenUp::gone) {
-        refused.code = RefusedCode::gone;
-        refused.why = fmt::format(
-            "node {} was taken for gone by node {}: start this server anew; it is let in again when "
-            "the array has been started anew on all nodes",
-            setup_.peer, setup_.self.node);
-    } else {
-        refused.why =
-            fmt::format("the array has ended at node {}: start its server anew", setup_.self.node);
-    }
-    return refused;
+    // It is a former start.
+    return {
+        RefusedCode::excluded,
+        fmt::format("another start of node {} has taken the place of this one, says node {}: if "
+                    "two servers run as that node, stop this one",
+                    peer, self)};
 }
 
 /// While there is a connection bytes may be on their way to where an answer is to be put.

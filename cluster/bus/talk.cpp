@@ -189,6 +189,22 @@ Task<Checked<Words>> Talk::wait_for(std::unique_ptr<Waiting> waiting) {
     co_return std::move(waiting->answer);
 }
 
+Task<std::vector<Checked<Words>>> Talk::ask_all(const std::vector<std::uint32_t>& nodes,
+                                                const Words& words) {
+    std::vector<Task<Checked<Words>>> asked;
+    for (const std::uint32_t node : nodes) asked.push_back(ask(node, words));
+    return wait_for_all(std::move(asked));
+}
+
+Task<std::vector<Checked<Words>>> Talk::wait_for_all(std::vector<Task<Checked<Words>>> asked) {
+    std::vector<Checked<Words>> answers;
+    for (Task<Checked<Words>>& task : asked) {
+        Checked<Words> answer = co_await task;
+        answers.push_back(std::move(answer));
+    }
+    co_return answers;
+}
+
 Checked<Unit> Talk::take(std::uint32_t from, const Message& message, Buffer) {
     if (message.payload_size != 0) return Refusal{"TELL and ASK have no payload"};
     if (stopping_) return Unit{};

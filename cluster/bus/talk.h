@@ -76,6 +76,9 @@ class Talk final : public CommandTaker {
     /// A refusal is the other node's; RefusalCode::busy: it began anew, or was given up.
     /// It is sent at once. The other node begins with it when what it was told before is done.
     Task<Checked<Words>> ask(std::uint32_t to, const Words& words);
+    /// All of them the same, at once; what each answers, in their order.
+    Task<std::vector<Checked<Words>>> ask_all(const std::vector<std::uint32_t>& nodes,
+                                              const Words& words);
 
     /// Of TELL and ASK only.
     Checked<Unit> take(std::uint32_t from, const Message& message, Buffer payload) override;
@@ -93,6 +96,7 @@ class Talk final : public CommandTaker {
     };
 
     static Task<Checked<Words>> wait_for(std::unique_ptr<Waiting> waiting);
+    static Task<std::vector<Checked<Words>>> wait_for_all(std::vector<Task<Checked<Words>>> asked);
     Task<void> work(std::uint32_t from);
     Task<void> take_one(std::uint32_t from, std::uint64_t number, std::string text);
     Task<void> answer(std::uint32_t from, std::uint64_t number, Words words);

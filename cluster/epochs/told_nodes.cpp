@@ -64,17 +64,12 @@ void ToldNodes::tell_all(const Words& words) {
 }
 
 Task<Result<void>> ToldNodes::ask_all(const Words& words) {
-    std::vector<Task<Checked<Words>>> asked;
-    for (const std::uint32_t node : setup_.others) asked.push_back(setup_.talk.ask(node, words));
-    return wait_for(std::move(asked));
+    return wait_for(setup_.talk.ask_all(setup_.others, words));
 }
 
-Task<Result<void>> ToldNodes::wait_for(std::vector<Task<Checked<Words>>> asked) {
-    bool all = true;
-    for (auto& task : asked) {
-        const Checked<Words> answer = co_await task;
-        all = all && answer.has_value();
-    }
+Task<Result<void>> ToldNodes::wait_for(Asked asked) {
+    const std::vector<Checked<Words>> answers = co_await asked;
+    const bool all = std::ranges::all_of(answers, &Checked<Words>::has_value);
     if (all) co_return Result<void>{};
     co_return Error{Errc::failed, "node"};
 }

@@ -81,7 +81,8 @@ class ToldNodes final : public ServingNode {
     }
 
   private:
-    static Task<Result<void>> wait_for(std::vector<Task<Checked<Words>>> asked);
+    using Asked = Task<std::vector<Checked<Words>>>;
+    static Task<Result<void>> wait_for(Asked asked);
 
     Setup setup_;
     std::optional<Configuration> told_;  // the newest that others were told of

@@ -91,6 +91,12 @@ std::size_t ClusterNode::index_of(std::uint32_t node) const {
     return static_cast<std::size_t>(at - nodes.begin());
 }
 
+HomeSet ClusterNode::homes_at(const std::vector<NodeBoot>& nodes) const {
+    HomeSet homes = 0;
+    for (const NodeBoot& node : nodes) homes |= HomeSet{1} << index_of(node.node);
+    return homes;
+}
+
 std::vector<std::uint32_t> ClusterNode::others() const {
     std::vector<std::uint32_t> ids;
     for (const NodePlan& node : setup_.config.nodes) {

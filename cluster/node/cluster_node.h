@@ -165,6 +165,7 @@ class ClusterNode final : private BusListener,
     void log(Severity severity, std::string text) { setup_.log(severity, std::move(text)); }
     std::string name_of(std::uint32_t node) const;
     std::size_t index_of(std::uint32_t node) const;
+    HomeSet homes_at(const std::vector<NodeBoot>& nodes) const;
     std::vector<std::uint32_t> others() const;
     /// Of them, those that are not left out.
     std::vector<std::uint32_t> fellows() const;
@@ -229,12 +230,12 @@ class ClusterNode final : private BusListener,
     };
     static constexpr Nanos flap_time = seconds(60);  // this is soon, and nobody waits for longer
     std::optional<NodeBoot> who_waits() const;
+    bool goes_on() const;
     bool may_let_in() const;
     void look_who_waits();
     Task<void> let_in(NodeBoot node);
     void note_hindrance(NodeBoot node, std::string why);
     void note_flap(std::uint32_t node);
-    void retire_told_marks(StripeIndex before);
     Task<std::string> why_not_yet(NodeBoot node);
     Task<Checked<Unit>> meet(NodeBoot node);
     Task<Checked<Words>> asked_to_meet(const Words& words);

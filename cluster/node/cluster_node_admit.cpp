@@ -15,6 +15,7 @@
 
 #include "cluster/node/cluster_node.h"
 #include "cluster/node/deciding_array.h"
+#include "cluster/node/fence_words.h"
 #include "engine/base/limits.h"
 #include "engine/base/mutation.h"
 #include "engine/metadata/member_metadata.h"
@@ -41,8 +42,8 @@ std::optional<NodeBoot> ClusterNode::who_waits() const {
 }
 
 bool ClusterNode::may_let_in() const {
-    return serves_ && array_ != nullptr && listener_ != nullptr && !ended_ && !ending_ &&
-           !stopping_ && gone_.empty() && excluded_.empty() && !forms_fence_ && !joining_;
+    return serves_ && array_ != nullptr && listener_ != nullptr && goes_on() && excluded_.empty() &&
+           !forms_fence_ && !joining_;
 }
 
 /// On the master, now and then.
@@ -110,17 +111,14 @@ Task<std::string> ClusterNode::why_not_yet(NodeBoot node) {
     words["node"] = node.node;
     words["boot"] = node.boot;
     const std::vector<std::uint32_t> nodes = fellows();
-    std::vector<Task<Checked<Words>>> asked;
-    for (const std::uint32_t fellow : nodes) asked.push_back(talk_.ask(fellow, words));
+    auto asked = talk_.ask_all(nodes, words);
     const Checked<Unit> here = co_await meet(node);
-    std::string why;
-    if (!here) why = fmt::format("{} {}", name_of(setup_.self), here.error().text);
+    const std::vector<Checked<Words>> met = co_await asked;
+    if (!here) co_return fmt::format("{} {}", name_of(setup_.self), here.error().text);
     for (std::size_t i = 0; i != nodes.size(); ++i) {
-        Task<Checked<Words>>& task = asked[i];
-        const Checked<Words> met = co_await task;
-        if (!met && why.empty()) why = fmt::format("{} {}", name_of(nodes[i]), met.error().text);
+        if (!met[i]) co_return fmt::format("{} {}", name_of(nodes[i]), met[i].error().text);
     }
-    co_return why;
+    co_return std::string();
 }
 
 /// Whether it is reached, and bytes come through as they are.
@@ -182,8 +180,9 @@ Words ClusterNode::words_of_open(const Configuration& configuration) const {
         const bool is_known = home != NodeHomes::no_home;
         words["homes"].push_back(is_known ? setup_.config.nodes[home].id : 0);
     }
-    words["left_out"] = Words::array();
-    for (const auto& [node, boot] : left_out_) words["left_out"].push_back({node, boot});
+    std::vector<NodeBoot> left_out;
+    for (const auto& [node, boot] : left_out_) left_out.push_back({node, boot});
+    put_nodes(&words, "left_out", left_out);
     return words;
 }
 
@@ -191,7 +190,7 @@ Words ClusterNode::words_of_open(const Configuration& configuration) const {
 Checked<Unit> ClusterNode::take_open_places(const Words& words) {
     WordFields fields(words);
     const std::vector<Words> homes = fields.list("homes", rows_->geometry.member_count);
-    const std::vector<Words> left_out = fields.list("left_out", nodes_max);
+    const std::vector<NodeBoot> left_out = nodes_of(fields, "left_out");
     BRAID_CHECK(fields.check());
     const auto is_number = [](const Words& one) { return one.is_number_unsigned(); };
     if (homes.size() != rows_->geometry.member_count || !std::ranges::all_of(homes, is_number)) {
@@ -206,20 +205,14 @@ Checked<Unit> ClusterNode::take_open_places(const Words& words) {
         const std::size_t home = index_of(static_cast<std::uint32_t>(node));
         rows_->homes->set_home(MemberIndex{i}, static_cast<std::uint32_t>(home));
     }
-    HomeSet gone = 0;
-    for (const Words& one : left_out) {
-        const bool is_one =
-            one.is_array() && one.size() == 2 && std::ranges::all_of(one, is_number);
-        if (!is_one) return Refusal{"\"left_out\" is not a list of nodes, each with its boot"};
-        const NodeBoot node{one[0].get<std::uint32_t>(), one[1].get<std::uint64_t>()};
+    for (const NodeBoot& node : left_out) {
         if (node.node == setup_.self || setup_.config.find(node.node) == nullptr) {
             return Refusal{"\"left_out\" names a node that cannot be"};
         }
         left_out_.emplace(node.node, node.boot);
         give_up_start(node);
-        gone |= HomeSet{1} << index_of(node.node);
     }
-    rows_->homes->begin_without(gone);
+    rows_->homes->begin_without(homes_at(left_out));
     return Unit{};
 }
 
@@ -245,14 +238,13 @@ void ClusterNode::open_for(const Joining& joining) {
 /// It is in the fence. What its record needs of other homes they do now.
 Task<void> ClusterNode::begin_at(Joining joining) {
     const std::uint32_t id = joining.node.node;
-    if (ended_ || ending_ || stopping_ || !gone_.empty()) co_return;
+    if (!goes_on()) co_return;
     IntentSettings settings = array_->inner().configuration().intent;
     settings.on = settings.on || serving_->marks();  // while that is being switched off
     const Words marks = begin_marks_words(settings, {{id, joining.generation}});
     Checked<Words> begun = co_await talk_.ask(id, marks);
     if (begun) begun = co_await talk_.ask(id, asking("serve"));
-    if (ended_ || ending_ || stopping_ || !gone_.empty()) co_return;
-    if (boots_.at(id) != joining.node.boot || left_out_.contains(id)) co_return;
+    if (!is_in(joining.node)) co_return;
     if (!begun) co_return lose_node(id, "could not begin: " + begun.error().text);
     log(Severity::info, fmt::format("{} serves again", name_of(id)));
     told_status_.clear();
@@ -272,16 +264,6 @@ Words ClusterNode::begin_marks_words(IntentSettings settings,
         words["generations"][std::to_string(node)] = generation;
     }
     return words;
-}
-
-/// What was made true before this node has begun its marks.
-void ClusterNode::retire_told_marks(StripeIndex before) {
-    std::erase_if(marked_, [before](const IntentEntry& entry) { return entry.end() <= before; });
-    for (IntentEntry& entry : marked_) {
-        if (entry.first >= before) continue;
-        entry.count = static_cast<std::uint32_t>(entry.end() - before);
-        entry.first = before;
-    }
 }
 
 /// Before a node serves: what others told it before has come, of what they have reserved above all.
@@ -326,8 +308,7 @@ Task<void> ClusterNode::take_members_back(NodeBoot node) {
 
 /// The array goes on, and this life of the node takes part.
 bool ClusterNode::is_in(NodeBoot node) const {
-    return !ended_ && !ending_ && !stopping_ && gone_.empty() && !left_out_.contains(node.node) &&
-           boots_.at(node.node) == node.boot;
+    return goes_on() && !left_out_.contains(node.node) && boots_.at(node.node) == node.boot;
 }
 
 /// Other orders on members may be under way.
@@ -359,8 +340,8 @@ Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
 /// already when the node went again, and nothing was written to it yet.
 const MemberRecord* ClusterNode::missing_at(const std::string& path, std::uint32_t node) const {
     for (const MemberRecord& at : array_->inner().configuration().members) {
-        const bool is_its = at.role && at.state == MemberState::missing && at.path == path;
-        if (is_its && rows_->homes->home_of(*at.role) == index_of(node)) return &at;
+        const bool is_its = at.role && at.state == MemberState::missing && at.home == node;
+        if (is_its && at.path == path) return &at;
     }
     return nullptr;
 }

@@ -283,13 +283,9 @@ PrepareAnswer ClusterNode::prepare(const PrepareWords& wanted) {
 void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt) {
     const std::unique_ptr<Passing> passing = std::move(passing_);
     fence_.pass(passing->fence);
-    HomeSet gone = 0;
-    HomeSet back = 0;
-    for (const NodeBoot& node : passing->gone) gone |= HomeSet{1} << index_of(node.node);
-    for (const NodeBoot& node : passing->joined) back |= HomeSet{1} << index_of(node.node);
     rows_->homes->note(rebuilt);
     rows_->home.enter(passing->verdict, passing->gone, rebuilt);
-    rows_->homes->enter(gone, back);
+    rows_->homes->enter(homes_at(passing->gone), homes_at(passing->joined));
     for (const NodeBoot& node : passing->gone) reservations_->node_gone(node.node);
     for (const NodeBoot& node : passing->joined) {
         if (node.node == setup_.self || BRAID_MUTANT(back_without_reservations)) continue;
@@ -362,15 +358,17 @@ Checked<Unit> ClusterNode::told_prepared(std::uint32_t from, const Words& words)
     return Unit{};
 }
 
+/// Nobody has told the array to end, here or elsewhere, and it has not stopped.
+bool ClusterNode::goes_on() const { return !ended_ && !ending_ && !stopping_ && gone_.empty(); }
+
 /// Somebody else is to be excluded, or there is no array any more.
 bool ClusterNode::is_over(const Forming& forming) const {
-    return ended_ || ending_ || stopping_ || !gone_.empty() ||
-           forming.gone.size() != excluded_.size();
+    return !goes_on() || forming.gone.size() != excluded_.size();
 }
 
 Task<void> ClusterNode::form_fence() {
     const auto is_wanted = [this] { return !excluded_.empty() || joining_.has_value(); };
-    while (is_wanted() && !ended_ && !ending_ && !stopping_ && gone_.empty()) {
+    while (is_wanted() && goes_on()) {
         Forming forming;
         newest_fence_ = next_epoch(std::max({newest_fence_, fence_.epoch, epoch_in_force_}),
                                    setup_.clock.wall_seconds(), setup_.self);
@@ -391,7 +389,7 @@ Task<void> ClusterNode::form_fence() {
 /// What the nodes had marked is settled: no later start is to take it for in doubt.
 Task<void> ClusterNode::forget(std::vector<NodeBoot> gone) {
     for (const NodeBoot& node : gone) {
-        while (!ended_ && !ending_ && !stopping_ && gone_.empty()) {
+        while (goes_on()) {
             if (BRAID_MUTANT(record_not_retired)) break;
             const Result<std::uint64_t> done = co_await listener_->forget_node(node.node);
             if (done) break;

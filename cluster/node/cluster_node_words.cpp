@@ -497,7 +497,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
     if (what == "retire_marks") {
         const StripeIndex before{fields.number("before", geometry.stripes)};
         BRAID_CO_CHECK(fields.check());
-        if (!marks_begun_) retire_told_marks(before);
+        if (!marks_begun_) cut_before(&marked_, before);
         serving.doubt_passed(raw(before) == geometry.stripes ? geometry.window_end()
                                                              : geometry.first_window(before));
         serving.retire_marks(before);

@@ -70,8 +70,6 @@ void in_pieces(std::span<const T> all, Each each) {
 
 }  // namespace
 
-namespace {
-
 void put_nodes(Words* words, const char* key, const std::vector<NodeBoot>& nodes) {
     (*words)[key] = Words::array();
     for (const NodeBoot& node : nodes) (*words)[key].push_back({node.node, node.boot});
@@ -89,8 +87,6 @@ std::vector<NodeBoot> nodes_of(WordFields& fields, const char* key) {
     }
     return nodes;
 }
-
-}  // namespace
 
 Words words_of(const PrepareWords& prepare) {
     Words words = words_of(Negotiate{NegotiateStep::prepare, prepare.fence});

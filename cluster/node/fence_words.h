@@ -24,6 +24,10 @@ inline constexpr const char* verdict = "verdict";    // from who negotiates, in 
 inline constexpr const char* go_on = "go_on";        // all have adopted
 }  // namespace fence_words
 
+/// Starts of nodes, as [[node, boot], ...].
+void put_nodes(Words* words, const char* key, const std::vector<NodeBoot>& nodes);
+std::vector<NodeBoot> nodes_of(WordFields& fields, const char* key);
+
 /// NEGOTIATE, step prepare.
 struct PrepareWords {
     std::uint64_t fence{0};

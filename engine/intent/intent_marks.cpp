@@ -247,12 +247,7 @@ bool IntentMarks::carry(StripeIndex stripe) {
 
 bool IntentMarks::retire_before(StripeIndex stripe) {
     if (carried_.empty()) return false;
-    std::erase_if(carried_, [stripe](const IntentEntry& entry) { return entry.end() <= stripe; });
-    if (!carried_.empty() && carried_.front().first < stripe) {
-        IntentEntry& entry = carried_.front();
-        entry.count -= static_cast<std::uint32_t>(stripe - entry.first);
-        entry.first = stripe;
-    }
+    cut_before(&carried_, stripe);
     return carried_.empty();
 }
 

@@ -131,6 +131,14 @@ Result<IntentRecord, Finding> decode_intent(ByteView slot, std::uint32_t index) 
     return record;
 }
 
+void cut_before(std::vector<IntentEntry>* entries, StripeIndex stripe) {
+    std::erase_if(*entries, [stripe](const IntentEntry& entry) { return entry.end() <= stripe; });
+    if (entries->empty() || entries->front().first >= stripe) return;
+    IntentEntry& entry = entries->front();
+    entry.count -= static_cast<std::uint32_t>(stripe - entry.first);
+    entry.first = stripe;
+}
+
 bool has_intent_area(const Configuration& configuration) {
     return std::ranges::any_of(areas_of(configuration),
                                [](const Area& area) { return area.name == "write_intent"; });

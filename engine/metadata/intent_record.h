@@ -58,6 +58,9 @@ struct IntentEntry {
     bool operator==(const IntentEntry&) const = default;
 };
 
+/// Takes out what lies in front of the stripe. The entries are in order, and do not overlap.
+void cut_before(std::vector<IntentEntry>* entries, StripeIndex stripe);
+
 struct IntentRecord {
     Uuid array;
     std::uint64_t generation{0};

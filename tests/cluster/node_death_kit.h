@@ -21,14 +21,15 @@ inline std::uint64_t seeds_of(std::uint64_t few, std::uint64_t many) {
 }
 
 inline std::vector<Shape> death_shapes(std::uint64_t seeds) {
-    std::vector<Shape> all;
-    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
-        all.push_back({seed, Level::raid5, 3, 3, 0});
-        all.push_back({seed, Level::raid6, 6, 4, 0});
-        all.push_back({seed, Level::raid6, 5, 5, 0});
-        all.push_back({seed, Level::raid6, 6, 4, 2});
-    }
-    return all;
+    return with_seeds(seeds, {{.level = Level::raid5, .members = 3, .nodes = 3},
+                              {.level = Level::raid6, .members = 6, .nodes = 4},
+                              {.level = Level::raid6, .members = 5, .nodes = 5},
+                              {.level = Level::raid6, .members = 6, .nodes = 4, .homes = 2}});
+}
+
+/// A level that can do without two nodes.
+inline std::vector<Shape> one_member_each() {
+    return with_seeds(seeds_of(16, 400), {{.level = Level::raid6, .members = 5, .nodes = 5}});
 }
 
 class NodeDeathTest : public NodesTest {

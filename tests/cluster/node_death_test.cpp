@@ -227,13 +227,7 @@ TEST_P(NodeDeathsTest, TwoAreGone) {
     nodes_.stop(0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, NodeDeathsTest, testing::ValuesIn([] {
-                             std::vector<Shape> all;
-                             for (std::uint64_t seed = 1; seed <= seeds_of(16, 400); ++seed) {
-                                 all.push_back({seed, Level::raid6, 5, 5, 0});
-                             }
-                             return all;
-                         }()));
+INSTANTIATE_TEST_SUITE_P(Seeds, NodeDeathsTest, testing::ValuesIn(one_member_each()));
 
 /// A walk is under way, whose progress others know from the locks of the one that is gone.
 class NodeDeathRebuildTest : public NodeDeathTest {
@@ -275,13 +269,10 @@ TEST_P(NodeDeathRebuildTest, ARebuildGoesOn) {
     end_all(victim);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, NodeDeathRebuildTest, testing::ValuesIn([] {
-                             std::vector<Shape> all;
-                             for (std::uint64_t seed = 1; seed <= seeds_of(16, 400); ++seed) {
-                                 all.push_back({seed, Level::raid6, 6, 4, 0});
-                             }
-                             return all;
-                         }()));
+INSTANTIATE_TEST_SUITE_P(
+    Seeds, NodeDeathRebuildTest,
+    testing::ValuesIn(with_seeds(seeds_of(16, 400),
+                                 {{.level = Level::raid6, .members = 6, .nodes = 4}})));
 
 }  // namespace
 }  // namespace braid::sim

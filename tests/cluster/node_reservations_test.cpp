@@ -114,6 +114,7 @@ TEST_P(NodeReservationsTest, AVolumeChangesHandsUnderLoad) {
         loop().run_for(millis(1 + below(40)));
         if (GetParam().seed % 2 == 0) cut_any();
     }
+    end_half_cut();
     nodes_.run_until([&] { return operating_ == 0; }, "nobody reserves any more");
     for (std::uint32_t i = 0; i != 20 && state(last_, 0) == MemberState::in_sync; ++i) {
         loop().run_until_done(clients_.write(0, 0, 64u << 10, true));

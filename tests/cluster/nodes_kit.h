@@ -29,14 +29,22 @@ struct Shape {
 
 inline const bool is_long = std::getenv("BRAID_LONG") != nullptr;
 
-inline std::vector<Shape> shapes(std::uint64_t seeds) {
+/// Each shape with each seed, from 1 on.
+inline std::vector<Shape> with_seeds(std::uint64_t seeds, const std::vector<Shape>& shapes) {
     std::vector<Shape> all;
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
-        all.push_back({seed, Level::raid5, 4, 3, 0});
-        all.push_back({seed, Level::raid6, 5, 2, 0});
-        all.push_back({seed, Level::raid6, 6, 4, 2});
+        for (Shape shape : shapes) {
+            shape.seed = seed;
+            all.push_back(shape);
+        }
     }
     return all;
+}
+
+inline std::vector<Shape> shapes(std::uint64_t seeds) {
+    return with_seeds(seeds, {{.level = Level::raid5, .members = 4, .nodes = 3},
+                              {.level = Level::raid6, .members = 5, .nodes = 2},
+                              {.level = Level::raid6, .members = 6, .nodes = 4, .homes = 2}});
 }
 
 class NodesTest : public testing::TestWithParam<Shape> {
@@ -119,16 +127,17 @@ class NodesTest : public testing::TestWithParam<Shape> {
     /// Connections of any two nodes break: for both, or for one at first, and for the other when it
     /// has sent something. (If it never heard of that it would be excluded.)
     void cut_any() {
-        if (half_cut_ && below(4) == 0) {
-            nodes_.cut(half_cut_->first, half_cut_->second, false);
-            half_cut_.reset();
-        }
+        if (below(4) == 0) end_half_cut();
         const auto a = static_cast<std::uint32_t>(below(nodes_.nodes()));
         const auto b = static_cast<std::uint32_t>(below(nodes_.nodes()));
         if (a == b) return;
         const bool one_side = below(2) == 0 && !half_cut_;
         nodes_.cut(a, b, one_side);
         if (one_side) half_cut_ = {a, b};
+    }
+    void end_half_cut() {
+        if (half_cut_) nodes_.cut(half_cut_->first, half_cut_->second, false);
+        half_cut_.reset();
     }
     void end_load() {
         nodes_.run_until([this] { return working_ == 0; }, "the clients end");

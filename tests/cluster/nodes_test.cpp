@@ -36,6 +36,7 @@ TEST_P(NodesTest, ConnectionsMayBreak) {
         loop().run_for(millis(1 + below(40)));
         cut_any();
     }
+    end_half_cut();
     clients_.check(nodes_.nodes());
     nodes_.stop(0);
 }

@@ -542,6 +542,18 @@ class Back : public testing::Test {
         nodes.at(hears).node_back(node, effects);
         nodes.follow(hears, effects);
     }
+    /// 3 is back, and 1, which had the volume, has not let go of it: its own requests are under way.
+    void lets_go_as_three_begins_anew() {
+        nodes.reserve(one);
+        nodes.read_all();
+        begins_anew(three);
+        nodes.busy.insert({one, volume});
+        nodes.release(one);
+    }
+    void three_is_back() {
+        is_back(three, one);
+        is_back(three, two);
+    }
     Nodes nodes{3};
 };
 
@@ -549,8 +561,7 @@ TEST_F(Back, WhatIsHeldIsToldIt) {
     nodes.reserve(one);
     nodes.read_all();
     begins_anew(three);
-    is_back(three, one);
-    is_back(three, two);
+    three_is_back();
     nodes.read(three, one);
     nodes.read(three, one);
     EXPECT_EQ(nodes.verdict(three), Verdict::refuse);
@@ -568,8 +579,7 @@ TEST_F(Back, WhoAsksAsksItToo) {
     nodes.reserve(one);
     nodes.read_all();
     EXPECT_FALSE(nodes.holds(one));
-    is_back(three, one);
-    is_back(three, two);
+    three_is_back();
     nodes.idle(two);
     nodes.read_all();
     EXPECT_FALSE(nodes.holds(one)) << "it has not heard of all";
@@ -582,11 +592,7 @@ TEST_F(Back, WhoAsksAsksItToo) {
 
 // 1 lets go, and so refuses 2 without an end to its asking; both tell 3, and 2 comes first.
 TEST_F(Back, WhoOnlyAsksIsNotEnteredBeforeWhoHolds) {
-    nodes.reserve(one);
-    nodes.read_all();
-    begins_anew(three);
-    nodes.busy.insert({one, volume});
-    nodes.release(one);
+    lets_go_as_three_begins_anew();
     EXPECT_EQ(nodes.reserve(two), one) << "it knows who is entered";
     ReservationEffects effects;
     ReservationMessage asks;
@@ -596,8 +602,7 @@ TEST_F(Back, WhoOnlyAsksIsNotEnteredBeforeWhoHolds) {
     ASSERT_EQ(effects.send.size(), 1u);
     EXPECT_EQ(effects.send[0].message.kind, ReservationMessage::Kind::refused);
     EXPECT_EQ(effects.send[0].message.standing, ReservationMessage::Standing::leaves);
-    is_back(three, one);
-    is_back(three, two);
+    three_is_back();
     nodes.read_all();
     EXPECT_EQ(nodes.verdict(three), Verdict::refuse) << "1 holds it still";
     nodes.at(three).has_heard_all();
@@ -607,20 +612,14 @@ TEST_F(Back, WhoOnlyAsksIsNotEnteredBeforeWhoHolds) {
 }
 
 TEST_F(Back, WhoLetsGoIsEnteredUntilNoHomeRefuses) {
-    nodes.reserve(one);
-    nodes.read_all();
-    begins_anew(three);
-    nodes.busy.insert({one, volume});
-    nodes.release(one);  // its own requests are under way
-    is_back(three, one);
-    is_back(three, two);
+    lets_go_as_three_begins_anew();
+    three_is_back();
     nodes.read_all();
     EXPECT_EQ(nodes.verdict(three), Verdict::refuse);
     nodes.idle(one);
     EXPECT_NE(nodes.verdict(three), Verdict::serve) << "two has not let go";
     begins_anew(three);  // and again, while homes are asked to let commands pass
-    is_back(three, one);
-    is_back(three, two);
+    three_is_back();
     nodes.read(three, one);
     nodes.read(three, one);
     EXPECT_EQ(nodes.verdict(three), Verdict::refuse);
