@@ -51,8 +51,28 @@ void RemoteDecider::tell_failed(const char* what, MemberIndex member, int os_err
         {{"tell", "member_failed"}, {"at", what}, {"member", raw(member)}, {"errno", os_error}});
 }
 
+void RemoteDecider::follow(std::uint32_t master) {
+    master_ = master;
+    ++masters_;
+    changed_.set();
+}
+
+void RemoteDecider::pass_on_to(Decider& own) {
+    own_ = &own;
+    ++masters_;
+    changed_.set();
+}
+
+/// Whether it is to be: the one who was asked is gone, and there is another one by now.
+Task<bool> RemoteDecider::is_asked_again(std::uint64_t masters, RefusalCode refused) {
+    if (refused != RefusalCode::busy) co_return false;
+    while (masters == masters_ && !members_->failed() && !ended_) co_await changed_.next();
+    co_return masters != masters_ && !members_->failed() && !ended_;
+}
+
 Task<Result<void>> RemoteDecider::losses_durable() {
     while (members_->owes()) {
+        if (own_ != nullptr) co_return co_await own_->losses_durable();
         if (members_->failed()) co_return Error{Errc::failed, "array"};
         if (ended_) co_return Error{Errc::fenced, "array"};
         co_await changed_.next();
@@ -63,6 +83,7 @@ Task<Result<void>> RemoteDecider::losses_durable() {
 /// As many as a message holds at a time.
 Task<Result<void>> RemoteDecider::ask_rows(const char* are, std::vector<BadRange> rows) {
     if (rows.empty() && std::string_view(are) == "known") co_return Result<void>{};
+    if (own_ != nullptr) co_return co_await pass_on(are, std::move(rows));
     for (std::size_t at = 0; at == 0 || at < rows.size(); at += ranges_told_max) {
         const std::size_t end = std::min(rows.size(), at + ranges_told_max);
         std::vector<BadRange> some(rows.data() + at, rows.data() + end);
@@ -75,7 +96,14 @@ Task<Result<void>> RemoteDecider::ask_some(const char* are, std::vector<BadRange
     Words words = asking("rows");
     words["are"] = are;
     words["rows"] = words_of(rows);
-    const Checked<Words> answer = co_await talk_.ask(master_, words);
+    Checked<Words> answer = Refusal{};
+    for (bool again = true; again;) {
+        if (own_ != nullptr) co_return co_await pass_on(are, std::move(rows));
+        const std::uint64_t masters = masters_;
+        answer = co_await talk_.ask(master_, words);
+        again = false;
+        if (!answer) again = co_await is_asked_again(masters, answer.error().code);
+    }
     if (!answer) co_return Error{Errc::failed, "decider"};
     WordFields fields(*answer);
     const auto code = fields.number("error", static_cast<std::uint64_t>(Errc::cancelled));
@@ -85,26 +113,34 @@ Task<Result<void>> RemoteDecider::ask_some(const char* are, std::vector<BadRange
     co_return Error{static_cast<Errc>(code), "decider", os_error};
 }
 
+Task<Result<void>> RemoteDecider::pass_on(std::string_view are, std::vector<BadRange> rows) {
+    if (are == "doubtful") return own_->rows_doubtful(std::move(rows));
+    if (are == "known") return own_->rows_known(std::move(rows));
+    return own_->rows_unknown(std::move(rows));
+}
+
 Task<Result<void>> RemoteDecider::rows_true(WindowPlace place, RowMask rows) {
     Words words = asking("true");
     words["stripe"] = raw(place.stripe);
     words["window"] = place.window;
     words["rows"] = rows;
-    const Checked<Words> taken = co_await talk_.ask(master_, words);
-    if (!taken) co_return Error{Errc::failed, "decider"};
-    co_return Result<void>{};
+    for (;;) {
+        if (own_ != nullptr) co_return co_await own_->rows_true(place, rows);
+        const std::uint64_t masters = masters_;
+        const Checked<Words> taken = co_await talk_.ask(master_, words);
+        if (taken) co_return Result<void>{};
+        const bool again = co_await is_asked_again(masters, taken.error().code);
+        if (!again) co_return Error{Errc::failed, "decider"};
+    }
 }
 
 void RemoteDecider::write_refused(WindowPlace place, RowMask rows, RoleSet together) {
+    if (own_ != nullptr) return own_->write_refused(place, rows, together);
     talk_.tell(master_, {{"tell", "write_refused"},
                          {"stripe", raw(place.stripe)},
                          {"window", place.window},
                          {"rows", rows},
                          {"together", together.bits()}});
-}
-
-void RemoteDecider::rows_wrong(WindowPlace, RowMask, RoleSet, std::string) {
-    BRAID_REQUIRE(false && "no walk runs here");
 }
 
 Checked<Unit> carry_out_told(Decider& decider, const Geometry& geometry, const Words& words) {

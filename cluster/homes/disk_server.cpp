@@ -72,6 +72,28 @@ Task<void> DiskServer::wait_quiet(std::uint32_t number) {
     }
 }
 
+bool DiskServer::is_busy_with(const Served& at, const std::vector<NodeBoot>& nodes) {
+    return std::ranges::any_of(at.under_way, [&](const auto& one) {
+        return std::ranges::find(nodes, one.second->from) != nodes.end();
+    });
+}
+
+std::vector<std::uint32_t> DiskServer::busy_with(const std::vector<NodeBoot>& nodes) const {
+    std::vector<std::uint32_t> numbers;
+    for (const auto& [number, at] : served_) {
+        if (is_busy_with(*at, nodes)) numbers.push_back(number);
+    }
+    return numbers;
+}
+
+Task<void> DiskServer::wait_over(std::vector<NodeBoot> nodes) {
+    std::vector<std::shared_ptr<Served>> all;
+    for (const auto& [number, served] : served_) all.push_back(served);
+    for (const std::shared_ptr<Served>& at : all) {
+        while (is_busy_with(*at, nodes)) co_await at->one_ended.next();
+    }
+}
+
 Task<void> DiskServer::stop() {
     served_.clear();
     co_await tasks_.join();
@@ -193,6 +215,7 @@ bool DiskServer::is_served(std::uint32_t number, const Served& at) const {
 int DiskServer::why_not(const Request& request) const {
     const DiskCommand& command = request.command;
     if (fence_.epoch != 0 && !fence_.is_known(request.fence)) return ESTALE;
+    if (left_out_.contains(request.from)) return ESTALE;
     const auto found = served_.find(command.disk);
     if (found == served_.end()) return ENODEV;
     if (command.kind == DiskOpKind::flush) return 0;

@@ -21,6 +21,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "cluster/bus/bus.h"
 #include "cluster/homes/disk_messages.h"
@@ -53,6 +54,13 @@ class DiskServer final : public CommandTaker {
 
     /// Until whatever of the disk was under way when it was called has ended.
     Task<void> wait_quiet(std::uint32_t number);
+    /// This start of a node has no part in the array any more: nothing that it has asked for begins.
+    void leave_out(NodeBoot node) { left_out_.insert(node); }
+    /// Until nothing that these starts have asked for is under way on any disk; they are left out.
+    Task<void> wait_over(std::vector<NodeBoot> nodes);
+    bool has_any_of(const std::vector<NodeBoot>& nodes) const { return !busy_with(nodes).empty(); }
+    /// The numbers of the disks where something is.
+    std::vector<std::uint32_t> busy_with(const std::vector<NodeBoot>& nodes) const;
     /// Removes all disks, and waits until nothing is under way. What comes later is answered, too.
     Task<void> stop();
 
@@ -86,6 +94,7 @@ class DiskServer final : public CommandTaker {
     Task<void> carry_out(Request request);
     Task<int> operate(std::shared_ptr<Served> at, Request* request);
     static bool must_wait(const Served& at, std::uint64_t turn);
+    static bool is_busy_with(const Served& at, const std::vector<NodeBoot>& nodes);
     bool is_served(std::uint32_t number, const Served& at) const;
     int why_not(const Request& request) const;
     bool may(const Request& request) const;
@@ -95,6 +104,7 @@ class DiskServer final : public CommandTaker {
     const Fence& fence_;
     Bus* bus_{nullptr};
     std::uint32_t master_{0};
+    std::set<NodeBoot> left_out_;
     std::map<std::uint32_t, std::shared_ptr<Served>> served_;  // by the disk's number
     std::map<std::uint32_t, Asker> askers_;
     TaskGroup tasks_;

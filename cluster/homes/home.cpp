@@ -336,7 +336,20 @@ void Home::ask_verdict(MemberIndex member, HomeFault what, int os_error) {
     if (at.suspended) return;
     const bool is_asked = std::exchange(at.failing, true);
     if (is_asked && what == HomeFault::write) return;
+    at.fault = what;
+    at.os_error = os_error;
     listener_.member_failing(member, what, os_error);
+}
+
+void Home::ask_verdicts_again() {
+    std::vector<MemberIndex> failing;
+    for (const auto& [member, at] : members_) {
+        if (at.failing && !at.suspended) failing.push_back(member);
+    }
+    for (const MemberIndex member : failing) {
+        const Member& at = members_.at(member);
+        listener_.member_failing(member, at.fault, at.os_error);
+    }
 }
 
 void Home::keep(MemberIndex member) {

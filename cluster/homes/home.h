@@ -61,6 +61,8 @@ class Home {
     /// Rebuilds run on this node: what others say of how far one is may be of an older one. None: on
     /// any node.
     void set_walker(std::uint32_t node) { walker_ = node; }
+    /// Another node decides from now on: it is told of members whose verdict has not come.
+    void ask_verdicts_again();
     /// The fence ends: locks that are held or waited for are gone, and until the next one begins none
     /// is given, nothing is staged, decided or dropped. What was decided is applied; reads and flushes
     /// go on, or wait for what becomes of what is staged.
@@ -80,6 +82,11 @@ class Home {
     /// that was. Before that one might still believe that it had just begun.
     void in_force(const Configuration& wanted);
 
+    /// How far a member's rebuild is, by what was unlocked here.
+    WindowIndex rebuilt(MemberIndex member) const {
+        const auto at = rebuilt_.find(member);
+        return at == rebuilt_.end() ? WindowIndex{} : at->second;
+    }
     const RowBook& book() const { return book_; }
     /// Locks that were given to somebody who had to wait for them.
     std::uint64_t handed_over() const { return handed_over_; }
@@ -92,7 +99,9 @@ class Home {
         std::shared_ptr<Disk> disk;  // none once it is suspended; what is under way has it
         DataArea area;
         bool suspended{false};
-        bool failing{false};       // there is no verdict yet
+        bool failing{false};                // there is no verdict yet
+        HomeFault fault{HomeFault::write};  // the newest that was told
+        int os_error{0};
         int flush_error{0};        // of one that failed: no later one makes that durable
         std::uint64_t changes{0};  // writes that are over; and how many of them a flush has covered
         std::uint64_t flushed{0};

@@ -146,6 +146,7 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
 void ClusterNode::restarted(std::uint32_t node) {
     ++restarts_;
     commands_.forget(node);
+    has_stopped_.erase(node);
     if (rows_) began_anew_.insert(node);
     if (rows_ || opening_) return lose_node(node, "has begun anew, and lost what it had in memory");
     if (node == master_) phase_ = StartPhase::looking;
@@ -156,12 +157,14 @@ void ClusterNode::restarted(std::uint32_t node) {
 /// It has not answered since then, and never will: there is no use in waiting for it. Whom the one who
 /// decides has left out knows that, perhaps, and takes all others for gone.
 void ClusterNode::taken_for_gone(std::uint32_t by, Goes its_array) {
-    if (its_array == Goes::on && rows_ && !is_master() && !left_out_.contains(by)) {
-        if (ended_ || !gone_.empty()) return;
-        gone(by,
-             fmt::format("has excluded this start of {}, and goes on without it",
-                         name_of(setup_.self)),
-             Cut::now, Stops::here);
+    if (its_array == Goes::on && rows_ && !left_out_.contains(by)) {
+        if (ended_) return;
+        if (gone_.empty()) {
+            gone(by,
+                 fmt::format("has excluded this start of {}, and goes on without it",
+                             name_of(setup_.self)),
+                 Cut::now, Stops::here);
+        }
         if (serves_ && setup_.excluded) setup_.excluded();
         return;
     }
@@ -171,6 +174,7 @@ void ClusterNode::taken_for_gone(std::uint32_t by, Goes its_array) {
         begun_.set();
     }
     if ((!rows_ && !opening_) || left_out_.contains(by)) return;
+    has_stopped_.insert(by);
     lose_node(by, "has taken this node for gone");
 }
 
@@ -209,6 +213,10 @@ void ClusterNode::gone(std::uint32_t node, const std::string& why, Cut cut, Stop
     if (why_stopped_.empty()) why_stopped_ = text;
     if (cut == Cut::now) bus_->give_up(node, GivenUp::gone);
     fence_changed_.set();
+    // Others may go on, and go by nothing that this node says from now on.
+    for (const std::uint32_t other : others()) {
+        if (stops == Stops::here && told_nodes_) told_nodes_->leave_out(other);
+    }
     for (const std::uint32_t other : fellows()) {
         if (gone_.contains(other)) continue;
         if (here_.contains(other) && stops == Stops::everywhere) {
@@ -305,16 +313,18 @@ RowHomes& ClusterNode::homes(const Geometry& geometry) {
 
 ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& listener,
                                const Configuration& configuration) {
-    serving_ = &own;
     decider_ = &decider;
     listener_ = &listener;
-    rows_->homes->bind(own.members());
-    make_reservations(configuration);
-    fence_.pass(configuration.version.epoch);
-    epoch_in_force_ = configuration.version.epoch;
-    for (const std::uint32_t node : others()) boots_[node] = bus_->session(node).peer_boot();
+    if (!serves_) {
+        serving_ = &own;
+        rows_->homes->bind(own.members());
+        make_reservations(configuration);
+        fence_.pass(configuration.version.epoch);
+        epoch_in_force_ = configuration.version.epoch;
+        for (const std::uint32_t node : others()) boots_[node] = bus_->session(node).peer_boot();
+    }
     told_nodes_ = std::make_unique<ToldNodes>(
-        ToldNodes::Setup{talk_, others(), own,
+        ToldNodes::Setup{talk_, fellows(), own,
                          [this](MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
                              attach_from_array(member, std::move(disk), area);
                          },
@@ -330,7 +340,7 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                          },
                          [this](MemberIndex member) { lost_here(member); }});
     if (!gone_.empty()) tasks_.spawn(stop_what_lacks_a_node());
-    told_nodes_->tell_all(words_of_open(configuration));
+    if (!serves_) told_nodes_->tell_all(words_of_open(configuration));
     return *told_nodes_;
 }
 
@@ -394,7 +404,9 @@ Task<void> ClusterNode::say_who_is_missing() {
 }
 
 Task<Checked<Unit>> ClusterNode::wait_for_nodes() {
-    while (here_.size() != others().size() && !cancelled_) co_await here_changed_.next();
+    while (here_.size() != others().size() && !cancelled_ && is_master()) {
+        co_await here_changed_.next();
+    }
     if (!cancelled_) co_return Unit{};
     const std::string missing = missing_nodes();
     co_return Refusal{missing.empty() ? std::string("told to stop before it began")
@@ -430,7 +442,17 @@ Task<Checked<bool>> ClusterNode::gather_disks(std::vector<std::unique_ptr<Disk>>
         disks->push_back(give(shelf_[number], {setup_.self, setup_.boot, number}));
     }
     for (const std::uint32_t node : others()) {
-        const Checked<Words> answer = co_await ask_while_here(node, asking("inventory"));
+        Checked<Words> answer = co_await ask_while_here(node, asking(node_words::inquiry));
+        if (answer) {
+            BRAID_CO_TRY(const InquiryAnswer about, inquiry_answer_of(*answer));
+            if (!about.booting && !about.stopped) {
+                // It serves an array already, and whoever decides about that lets this node in.
+                opening_ = false;
+                if (joins_) follow(*joins_);
+                co_return false;
+            }
+            answer = co_await ask_while_here(node, asking("inventory"));
+        }
         if (!answer && answer.error().code == RefusalCode::busy) co_return false;
         if (!answer) co_return Refusal{name_of(node) + ": " + answer.error().text};
         WordFields fields(*answer);
@@ -467,11 +489,13 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_master() {
     std::vector<std::unique_ptr<Disk>> disks;
     for (;;) {
         BRAID_CO_CHECK(co_await gather_all(&disks));
+        if (!is_master()) co_return co_await begin_slave();
         if (!co_await all_blank(setup_.ready, setup_.clock, pointers_to(disks))) break;
         // The next round needs them: nobody is told to close them.
         places_.clear();
         disks.clear();
         BRAID_CO_CHECK(co_await wait_for_array());
+        if (!is_master()) co_return co_await begin_slave();
     }
     co_return co_await open_array(std::move(disks));
 }
@@ -480,6 +504,7 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_master() {
 Task<Checked<Unit>> ClusterNode::gather_all(std::vector<std::unique_ptr<Disk>>* disks) {
     for (bool gathered = false; !gathered;) {
         BRAID_CO_CHECK(co_await wait_for_nodes());
+        if (!is_master()) co_return Unit{};
         if (here_.size() != others().size()) continue;  // one has left in this moment
         opening_ = true;
         disks->clear();
@@ -488,6 +513,7 @@ Task<Checked<Unit>> ClusterNode::gather_all(std::vector<std::unique_ptr<Disk>>* 
         if (!result || !*result || !gone_.empty()) places_.clear();
         BRAID_CO_TRY(gathered, result);
         if (!gone_.empty()) co_return Refusal{"a node left as the array began; start it again"};
+        if (!gathered && !opening_ && is_master() && !cancelled_) co_await here_changed_.next();
     }
     co_return Unit{};
 }
@@ -521,6 +547,7 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::open_array(
     co_return std::unique_ptr<Array>(std::move(array));
 }
 
+/// Also of the highest id, where another one decides already.
 Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_slave() {
     while (!serves_ && !refused_ && !cancelled_) co_await begun_.next();
     if (refused_) co_return *refused_;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // ClusterNode: one node of a cluster, from its sessions to the array that it serves. The node with
 // the highest id decides about the array (LocalArray, with ToldNodes and the homes' drives); all
-// others serve it (ServedArray). All nodes have to be there to begin. When one goes afterwards that
-// does not decide, and whose members the level can do without, the others go on
-// (cluster_node_fence.cpp), and let it in again when it has begun anew (cluster_node_admit.cpp); else
-// the array stops on all, as if the power had gone.
+// others serve it (ServedArray). All nodes have to be there to begin. When one goes afterwards whose
+// members the level can do without, the others go on (cluster_node_fence.cpp), under another one that
+// decides, if it was he (cluster_node_takeover.cpp), and let it in again when it has begun anew
+// (cluster_node_admit.cpp); else the array stops on all, as if the power had gone.
 //
 // What nodes say to each other is listed in braid-protocol(7), TELL and ASK.
 #pragma once
@@ -41,9 +41,11 @@
 
 namespace braid::cluster {
 
-class DecidingArray;
+class NodeArray;
 class ServedArray;
+struct Prepared;
 struct PrepareWords;
+struct RoleSeen;
 
 class ClusterNode final : private BusListener,
                           private CommandTaker,
@@ -189,6 +191,7 @@ class ClusterNode final : private BusListener,
     MemberSet members_of(std::uint32_t node) const;
     std::set<std::uint32_t> silent_nodes(Nanos time) const;
     bool can_do_without(const std::set<std::uint32_t>& nodes) const;
+    bool enough_are_left(MemberSet lost) const;
     void lose_node(std::uint32_t node, const std::string& why);
     void exclude(std::uint32_t node, const std::string& why);
     void leave_out(const NodeBoot& node);
@@ -197,11 +200,12 @@ class ClusterNode final : private BusListener,
     void watch_if_away(std::uint32_t node);
     Task<void> watch_links();
     Checked<Unit> told_unreachable(std::uint32_t from, const Words& words);
-    PrepareAnswer prepare(const PrepareWords& wanted);
+    Prepared prepare(const PrepareWords& wanted);
     void adopt_fence(const std::vector<Rebuilt>& rebuilt);
     void end_those_who_are_late();
     Task<void> forget(std::vector<NodeBoot> gone);
-    Checked<Words> asked_to_negotiate(const Words& words);
+    Task<Checked<Words>> asked_to_negotiate(std::uint32_t from, const Words& words);
+    Checked<Unit> check_prepare(std::uint32_t from, const PrepareWords& wanted) const;
     Checked<Unit> told_prepared(std::uint32_t from, const Words& words);
     bool is_over(const Forming& forming) const;
     Task<void> form_fence();
@@ -212,6 +216,46 @@ class ClusterNode final : private BusListener,
     Task<void> lose_members(std::shared_ptr<std::optional<Result<void>>> lost);
     std::uint64_t boot_of(std::uint32_t node) const;
     Task<void> wait_for_leases(const Forming& forming);
+
+    // cluster_node_takeover.cpp
+    struct Standing {  // this node asks whether it may decide
+        NodeBoot master;
+        std::string why;                  // it is to be without that one
+        std::set<std::uint32_t> without;  // the master, and all others that take no part
+        std::set<std::uint32_t> pending;  // who has not answered
+        std::uint64_t fence{0};           // the highest that anybody has heard of
+        Nanos began{};
+    };
+    struct Voice {  // this node follows him if he prepares
+        NodeBoot to;
+        NodeBoot master;
+        Nanos given{};
+    };
+    struct FoundDisks;
+    struct Quiet;
+    void follow(std::uint32_t node);
+    void look_at_master(const std::set<std::uint32_t>& silent);
+    bool end_if_nobody_decides();
+    void stand(std::set<std::uint32_t> without, std::string why);
+    void take_voice(const std::shared_ptr<Standing>& standing, std::uint32_t node,
+                    const Checked<Words>& answer);
+    bool has_ended(std::uint32_t node) const;
+    bool is_without_master() const;
+    Task<void> wait_until_over(std::vector<NodeBoot> nodes);
+    static Task<void> note_over(DiskServer* disks, std::vector<NodeBoot> nodes,
+                                std::shared_ptr<Quiet> quiet);
+    Task<void> ask_for_voice(std::shared_ptr<Standing> standing, std::uint32_t node);
+    Checked<Words> asked_for_voice(std::uint32_t from, const Words& words);
+    bool has_voice(std::uint32_t node) const;
+    void take_over(const Standing& standing);
+    std::vector<RoleSeen> roles_seen() const;
+    std::string why_not_there(MemberIndex member, const Forming& forming) const;
+    Task<bool> begin_deciding(Forming* forming);
+    bool begin_deciding_with(const Forming& forming, FoundDisks* found);
+    Task<Checked<Unit>> find_disks(FoundDisks* found);
+    Task<Checked<std::vector<Words>>> inventory_of(std::uint32_t node);
+    Checked<std::unique_ptr<Disk>> disk_of(std::uint32_t node, const Words& words);
+    void go_on_deciding();
 
     // cluster_node_admit.cpp
     struct Joining {
@@ -240,6 +284,9 @@ class ClusterNode final : private BusListener,
     Task<Checked<Unit>> meet(NodeBoot node);
     Task<Checked<Words>> asked_to_meet(const Words& words);
     Words words_of_open(const Configuration& configuration) const;
+    void put_homes(Words* words) const;
+    Checked<std::vector<std::uint32_t>> homes_of(const Words& words) const;
+    void take_homes(const std::vector<std::uint32_t>& homes);
     Checked<Unit> take_open_places(const Words& words);
     void open_for(const Joining& joining);
     Task<void> begin_at(Joining joining);
@@ -248,6 +295,7 @@ class ClusterNode final : private BusListener,
     Task<void> hear_of_all();
     Task<void> take_members_back(NodeBoot node);
     bool is_in(NodeBoot node) const;
+    bool is_another_start(std::uint32_t node) const;
     Task<Checked<Unit>> take_member_back(NodeBoot node, Words words);
     const MemberRecord* missing_at(const std::string& path, std::uint32_t node) const;
     Task<Uuid> member_on(Disk* disk);
@@ -382,18 +430,25 @@ class ClusterNode final : private BusListener,
     MemberSet left_members_;                           // that went with them
     std::map<std::uint32_t, std::string> suspicions_;  // of nodes that the one who decides looks at
     std::unique_ptr<Passing> passing_;
+    std::shared_ptr<Standing> standing_;  // none: it does not stand
+    std::optional<Voice> voice_;
+    std::optional<std::uint32_t>
+        joins_;  // who has said that it decides, while this one looked at disks
+    std::optional<Nanos> master_lost_;             // since then
+    std::optional<std::uint32_t> took_over_from_;  // in a fence that has not begun
 
     std::unique_ptr<Rows> rows_;
     std::unique_ptr<Reservations> reservations_;
+    Serving* serving_{nullptr};  // of whichever array it is
     // the master's
     std::unique_ptr<ToldNodes> told_nodes_;
-    Serving* serving_{nullptr};  // of whichever array it is
     Decider* decider_{nullptr};
     NodesListener* listener_{nullptr};
-    DecidingArray* array_{nullptr};
+    NodeArray* array_{nullptr};                      // once it decides
     std::map<std::uint32_t, std::uint64_t> boots_;   // of the others, as they serve, or served last
     std::map<std::uint32_t, std::string> excluded_;  // since the last fence, and why
     std::set<std::uint32_t> began_anew_;             // of all that were excluded
+    std::set<std::uint32_t> has_stopped_;            // who decides says so
     std::optional<Joining> joining_;    // who is told of the array, and in no fence yet
     std::set<std::uint32_t> retiring_;  // of the excluded, whose records are not empty yet
     std::uint32_t looked_at_{0};        // of those that wait to be let in, last
@@ -405,7 +460,7 @@ class ClusterNode final : private BusListener,
     Forming* forming_{nullptr};
     Event fence_changed_;
     std::uint64_t newest_fence_{0};
-    WriteVerdict verdict_;                         // of a fence that has not begun everywhere
+    WriteVerdict verdict_;  // of a fence that has not begun everywhere, as far as this node knows
     bool leave_asked_{false};                      // by another node
     std::string told_status_;                      // as it was told last
     bool rebuilt_{false};                          // since it was told that all are

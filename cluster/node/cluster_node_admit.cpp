@@ -14,8 +14,8 @@
 #include <utility>
 
 #include "cluster/node/cluster_node.h"
-#include "cluster/node/deciding_array.h"
 #include "cluster/node/fence_words.h"
+#include "cluster/node/node_array.h"
 #include "engine/base/limits.h"
 #include "engine/base/mutation.h"
 #include "engine/metadata/member_metadata.h"
@@ -174,44 +174,72 @@ Words ClusterNode::words_of_open(const Configuration& configuration) const {
     words["fence"] = fence_.epoch;
     words["lease_ms"] = setup_.config.lease_ms;
     words["configuration"] = words_of(configuration);
-    words["homes"] = Words::array();  // by member: the node's id; 0: it was never here
-    for (std::uint32_t i = 0; i != rows_->geometry.member_count; ++i) {
-        const std::uint32_t home = rows_->homes->home_of(MemberIndex{i});
-        const bool is_known = home != NodeHomes::no_home;
-        words["homes"].push_back(is_known ? setup_.config.nodes[home].id : 0);
-    }
+    put_homes(&words);
     std::vector<NodeBoot> left_out;
     for (const auto& [node, boot] : left_out_) left_out.push_back({node, boot});
     put_nodes(&words, "left_out", left_out);
+    std::vector<NodeBoot> serving{{setup_.self, setup_.boot}};
+    for (const std::uint32_t node : fellows()) serving.push_back({node, boots_.at(node)});
+    put_nodes(&words, "serving", serving);
     return words;
+}
+
+/// By member: the node's id; 0: it was never here.
+void ClusterNode::put_homes(Words* words) const {
+    (*words)["homes"] = Words::array();
+    for (std::uint32_t i = 0; i != rows_->geometry.member_count; ++i) {
+        const std::uint32_t home = rows_->homes->home_of(MemberIndex{i});
+        const bool is_known = home != NodeHomes::no_home;
+        (*words)["homes"].push_back(is_known ? setup_.config.nodes[home].id : 0);
+    }
+}
+
+Checked<std::vector<std::uint32_t>> ClusterNode::homes_of(const Words& words) const {
+    WordFields fields(words);
+    const std::vector<Words> list = fields.list("homes", rows_->geometry.member_count);
+    BRAID_CHECK(fields.check());
+    const auto is_number = [](const Words& one) {
+        return one.is_number_integer() && one.get<std::int64_t>() >= 0;
+    };
+    if (list.size() != rows_->geometry.member_count || !std::ranges::all_of(list, is_number)) {
+        return Refusal{"\"homes\" is not a list of each member's"};
+    }
+    std::vector<std::uint32_t> homes;
+    for (const Words& one : list) {
+        const auto node = one.get<std::uint64_t>();
+        const bool is_one =
+            node < nodes_max &&
+            (node == 0 || setup_.config.find(static_cast<std::uint32_t>(node)) != nullptr);
+        if (!is_one) return Refusal{"\"homes\" names a node that there is not"};
+        homes.push_back(static_cast<std::uint32_t>(node));
+    }
+    return homes;
+}
+
+void ClusterNode::take_homes(const std::vector<std::uint32_t>& homes) {
+    for (std::uint32_t i = 0; i != homes.size(); ++i) {
+        if (homes[i] == 0) continue;
+        rows_->homes->set_home(MemberIndex{i}, static_cast<std::uint32_t>(index_of(homes[i])));
+    }
 }
 
 /// On another node: who is the home of what, and who is left out. Before anything is attached.
 Checked<Unit> ClusterNode::take_open_places(const Words& words) {
     WordFields fields(words);
-    const std::vector<Words> homes = fields.list("homes", rows_->geometry.member_count);
     const std::vector<NodeBoot> left_out = nodes_of(fields, "left_out");
+    const std::vector<NodeBoot> serving = nodes_of(fields, "serving");
     BRAID_CHECK(fields.check());
-    const auto is_number = [](const Words& one) { return one.is_number_unsigned(); };
-    if (homes.size() != rows_->geometry.member_count || !std::ranges::all_of(homes, is_number)) {
-        return Refusal{"\"homes\" is not a list of each member's"};
-    }
-    for (std::uint32_t i = 0; i != homes.size(); ++i) {
-        const auto node = homes[i].get<std::uint64_t>();
-        if (node == 0 || BRAID_MUTANT(back_without_homes)) continue;
-        if (node >= nodes_max || setup_.config.find(static_cast<std::uint32_t>(node)) == nullptr) {
-            return Refusal{"\"homes\" names a node that there is not"};
-        }
-        const std::size_t home = index_of(static_cast<std::uint32_t>(node));
-        rows_->homes->set_home(MemberIndex{i}, static_cast<std::uint32_t>(home));
-    }
+    BRAID_TRY(const std::vector<std::uint32_t> homes, homes_of(words));
+    if (!BRAID_MUTANT(back_without_homes)) take_homes(homes);
     for (const NodeBoot& node : left_out) {
         if (node.node == setup_.self || setup_.config.find(node.node) == nullptr) {
             return Refusal{"\"left_out\" names a node that cannot be"};
         }
         left_out_.emplace(node.node, node.boot);
+        boots_[node.node] = node.boot;
         give_up_start(node);
     }
+    for (const NodeBoot& node : serving) boots_[node.node] = node.boot;
     rows_->homes->begin_without(homes_at(left_out));
     return Unit{};
 }
@@ -282,14 +310,12 @@ constexpr int tries_of_member = 5;
 
 /// Disks of the node that have a role which nobody has, or are spares: each as if it was added.
 Task<void> ClusterNode::take_members_back(NodeBoot node) {
-    const Checked<Words> inventory = co_await talk_.ask(node.node, asking("inventory"));
-    if (!inventory) co_return;  // it is gone again
-    WordFields fields(*inventory);
-    const std::vector<Words> disks = fields.list("disks", members_max + spares_max);
-    if (const Checked<Unit> known = fields.check(); !known) {
-        co_return misunderstood(node.node, known.error().text);
+    const Checked<std::vector<Words>> disks = co_await inventory_of(node.node);
+    if (!disks && disks.error().code != RefusalCode::busy) {
+        co_return misunderstood(node.node, disks.error().text);
     }
-    for (const Words& words : disks) {
+    if (!disks) co_return;  // it is gone again
+    for (const Words& words : *disks) {
         WordFields at(words);
         const std::uint32_t number = at.number32("number");
         const std::string path = at.text("path");
@@ -302,19 +328,25 @@ Task<void> ClusterNode::take_members_back(NodeBoot node) {
         returning_.erase(place);
         if (taken || !is_in(node)) continue;
         log(Severity::warning, fmt::format("{} does not come back: {}", path, taken.error().text));
-        talk_.tell(node.node, {{"tell", "close"}, {"disk", number}});
+        if (node.node == setup_.self) {
+            close_disk(number);
+            continue;
+        }
+        Words closing = telling("close");
+        closing["disk"] = number;
+        talk_.tell(node.node, closing);
     }
 }
 
 /// The array goes on, and this life of the node takes part.
 bool ClusterNode::is_in(NodeBoot node) const {
-    return goes_on() && !left_out_.contains(node.node) && boots_.at(node.node) == node.boot;
+    return goes_on() && !left_out_.contains(node.node) && boot_of(node.node) == node.boot;
 }
 
 /// Other orders on members may be under way.
 Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
     for (int failures = 0; is_in(node);) {
-        BRAID_CO_TRY(std::unique_ptr<Disk> disk, remote_disk(node.node, words));
+        BRAID_CO_TRY(std::unique_ptr<Disk> disk, disk_of(node.node, words));
         const Uuid uuid = co_await member_on(disk.get());
         Array& array = array_->inner();
         const MemberRecord* record = array.configuration().member(uuid);

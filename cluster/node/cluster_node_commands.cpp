@@ -43,7 +43,7 @@ Checked<Unit> ClusterNode::killed(std::uint32_t by, const Kill& kill) {
 }
 
 Task<void> ClusterNode::die(std::uint32_t by, std::string why) {
-    gone(by, fmt::format("has taken this node for gone ({})", why), Cut::later);
+    gone(by, fmt::format("has taken this node for gone ({})", why), Cut::later, Stops::here);
     Pause until_it_has_the_answer(pauses_, seconds(1));
     co_await until_it_has_the_answer;
     bus_->give_up(by, GivenUp::gone);

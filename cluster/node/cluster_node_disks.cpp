@@ -42,10 +42,12 @@ void ClusterNode::given_back(const Disk& disk) {
     if (at == places_.end()) return;
     const DiskPlace place = at->second;
     places_.erase(at);
-    if (stopping_ || ended_) return;
-    if (place.node == setup_.self) return close_disk(place.number);
+    if (stopping_ || ended_ || !is_master()) return;
+    const bool returns = returning_.contains(place);
+    if (place.node == setup_.self)
+        return returns ? free_disk(place.number) : close_disk(place.number);
     if (bus_->session(place.node).peer_boot() != place.boot) return;
-    const char* const what = returning_.contains(place) ? "free" : "close";
+    const char* const what = returns ? "free" : "close";
     talk_.tell(place.node, {{"tell", what}, {"disk", place.number}});
 }
 
@@ -126,10 +128,9 @@ Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, cons
     const std::uint32_t number = fields.number32("number");
     BRAID_CHECK(fields.check());
     BRAID_TRY(DiskInfo info, info_of(words));
-    std::unique_ptr<Disk> disk =
-        std::make_unique<RemoteDisk>(bus_->session(node), fence_, number, std::move(info));
-    if (is_master()) disk = give(std::move(disk), {node, bus_->session(node).peer_boot(), number});
-    return disk;
+    std::shared_ptr<Disk> disk =
+        std::make_shared<RemoteDisk>(bus_->session(node), fence_, number, std::move(info));
+    return give(std::move(disk), {node, bus_->session(node).peer_boot(), number});
 }
 
 Words ClusterNode::words_of_attach(MemberIndex member, const Disk& disk, DataArea area) const {
@@ -208,7 +209,9 @@ void ClusterNode::lost_here(MemberIndex member) {
 }
 
 Task<void> ClusterNode::tell_home_of_loss(MemberIndex member) {
-    const std::uint32_t home = setup_.config.nodes[rows_->homes->home_of(member)].id;
+    const std::uint32_t home_number = rows_->homes->home_of(member);
+    const bool has_home = home_number != NodeHomes::no_home;
+    const std::uint32_t home = has_home ? setup_.config.nodes[home_number].id : setup_.self;
     // Answered when it has done what it was told before. Where it is gone the array stops.
     if (home != setup_.self && !left_out_.contains(home))
         (void)co_await talk_.ask(home, asking("adopted"));

@@ -17,23 +17,12 @@
 
 #include "cluster/node/cluster_node.h"
 #include "cluster/node/fence_words.h"
+#include "cluster/node/forming.h"
 #include "cluster/node/served_array.h"
 #include "engine/base/limits.h"
 #include "engine/base/mutation.h"
 
 namespace braid::cluster {
-
-/// A fence that is about to begin, on the node that proposes it.
-struct ClusterNode::Forming {
-    std::uint64_t fence{0};
-    std::vector<NodeBoot> gone{};
-    std::vector<NodeBoot> joined{};
-    std::map<std::uint32_t, PrepareAnswer> answers{};  // by node
-    std::map<std::uint32_t, Nanos> heard{};            // when each had prepared
-    std::set<std::uint32_t> pending{};                 // who is asked, and has not done it
-    Nanos began{};
-    Nanos deadline{};  // for them
-};
 
 // ---- leases ------------------------------------------------------------------------------------
 
@@ -94,18 +83,37 @@ MemberSet ClusterNode::members_of(std::uint32_t node) const {
     return members;
 }
 
-/// On the master. Those that are left out already have taken their members with them.
+/// Those that are left out already have taken their members with them.
 bool ClusterNode::can_do_without(const std::set<std::uint32_t>& nodes) const {
+    if (!serves_ || ended_) return false;
     MemberSet members;
     for (const std::uint32_t node : nodes) members |= members_of(node);
-    return serves_ && array_ != nullptr && listener_ != nullptr && !ended_ &&
-           listener_->can_lose(members);
+    if (listener_ != nullptr) return array_ != nullptr && listener_->can_lose(members);
+    return served_ != nullptr && enough_are_left(members);
+}
+
+/// As far as a node sees it that does not decide: what is in doubt is for him.
+bool ClusterNode::enough_are_left(MemberSet lost) const {
+    const Members& members = serving_->members();
+    std::uint32_t all_lost = members.lost();
+    for (const MemberIndex member : lost) {
+        if (members.slot(member).state == MemberState::in_sync) ++all_lost;
+    }
+    return !members.failed() && all_lost <= rows_->geometry.parities() &&
+           members.is_enough_without(lost);
 }
 
 /// It is away, or has lost what it had in memory. The one who decides finds out what comes of it.
 void ClusterNode::lose_node(std::uint32_t node, const std::string& why) {
     if (ended_ || gone_.contains(node) || left_out_.contains(node)) return;
     if (ending_) return bus_->give_up(node, GivenUp::ended);  // all is written: nobody waits for it
+    if (!is_master() && serves_ && has_ended(master_) && !served_->is_stopping()) {
+        if (!master_lost_) master_lost_ = setup_.clock.now();
+        std::set<std::uint32_t> ended = has_stopped_;
+        ended.insert(began_anew_.begin(), began_anew_.end());
+        if (can_do_without(ended)) return;  // look_at_master(), in a moment
+        return gone(master_, why);
+    }
     if (node == master_ || !rows_) return gone(node, why);
     if (!is_master()) {
         std::string& told = suspicions_[node];
@@ -146,6 +154,7 @@ void ClusterNode::freeze() {
 void ClusterNode::leave_out(const NodeBoot& node) {
     if (const auto left = left_out_.find(node.node); left != left_out_.end()) {
         left->second = node.boot;  // it was about to be let in, and has gone again
+        disks_.leave_out(node);
         return give_up_start(node);
     }
     const MemberSet members = members_of(node.node);
@@ -155,6 +164,7 @@ void ClusterNode::leave_out(const NodeBoot& node) {
         serving_->member_lost(member, MemberState::missing);
         rows_->homes->refuse_held(member);
     }
+    disks_.leave_out(node);
     if (told_nodes_) told_nodes_->leave_out(node.node);
     told_of_.erase(node.node);
     give_up_start(node);
@@ -171,6 +181,8 @@ void ClusterNode::take_back(const NodeBoot& node) {
     if (node.node == setup_.self) return;
     left_out_.erase(node.node);
     suspicions_.erase(node.node);
+    boots_[node.node] = node.boot;
+    began_anew_.erase(node.node);
     watch_if_away(node.node);
 }
 
@@ -181,8 +193,9 @@ void ClusterNode::watch_if_away(std::uint32_t node) {
     tasks_.spawn(watch(node));
 }
 
-/// On the master, while it serves: who was heard and is not any more. A turn that comes late says
-/// nothing: this node itself has slept, and what others sent lies there.
+/// While it serves: who was heard and is not any more; that is all others' for the one who decides, and
+/// he for them. A turn that comes late says nothing: this node itself has slept, and what others sent
+/// lies there.
 Task<void> ClusterNode::watch_links() {
     Nanos trusted = setup_.clock.stamp();  // what is not heard before that says nothing
     while (!stopping_ && !ended_ && gone_.empty()) {
@@ -191,7 +204,8 @@ Task<void> ClusterNode::watch_links() {
         co_await pause;
         if (stopping_ || ended_) break;
         end_those_who_are_late();
-        look_who_waits();
+        if (is_master()) look_who_waits();
+        if (!is_master() && end_if_nobody_decides()) break;
         // All of them, or none: else it is this node that is cut off, perhaps, and network trouble
         // that passes is nobody's fault. Each beats in its own time: who is about to be silent counts,
         // and when it is over not all are heard at once.
@@ -199,10 +213,15 @@ Task<void> ClusterNode::watch_links() {
         const Nanos nearly{lease_length_.value - 2 * Heartbeats::interval.value};
         const bool is_late = now.value > due.value + Heartbeats::interval.value;
         const auto suspects = silent_nodes(nearly);
-        const bool waits = !suspects.empty() && !ending_ && !can_do_without(suspects);
+        const bool counts = is_master() || suspects.contains(master_);
+        const bool waits = counts && !suspects.empty() && !ending_ && !can_do_without(suspects);
         if (is_late || waits) trusted = Nanos{now.value + lease_length_.value};
         if (now < trusted) continue;
         const std::set<std::uint32_t> silent = silent_nodes(lease_length_);
+        if (!is_master()) {
+            look_at_master(silent);
+            continue;
+        }
         for (const std::uint32_t node : silent) {
             lose_node(node,
                       fmt::format("has not answered for {} ms", lease_length_.value / 1'000'000));
@@ -231,6 +250,10 @@ void ClusterNode::end_those_who_are_late() {
         return lose_node(node.node, "does not go on as it is let in");
     }
     if (now < forming_->deadline) return;
+    // Members that it reads do not answer, perhaps; and nobody else decides while it does.
+    if (took_over_from_ && array_ == nullptr && forming_->pending.empty()) {
+        return gone(*took_over_from_, "is gone, and the members cannot be looked at");
+    }
     std::set<std::uint32_t> late = forming_->pending;
     for (const std::uint32_t node : late) {
         lose_node(node, fmt::format("has not gone on for {} s", patience.value / 1'000'000'000));
@@ -260,29 +283,33 @@ Checked<Unit> ClusterNode::told_unreachable(std::uint32_t from, const Words& wor
 
 // ---- the barrier, at each node -----------------------------------------------------------------
 
-PrepareAnswer ClusterNode::prepare(const PrepareWords& wanted) {
+Prepared ClusterNode::prepare(const PrepareWords& wanted) {
     freeze();
     for (const NodeBoot& node : wanted.gone) leave_out(node);
     for (const NodeBoot& node : wanted.joined) take_back(node);
     fence_.known.insert(wanted.fence);
     passing_ = std::make_unique<Passing>(Passing{wanted.fence, wanted.gone, wanted.joined, {}});
-    PrepareAnswer answer;
+    Prepared prepared;
+    PrepareAnswer& answer = prepared.answer;
     answer.from = {setup_.self, setup_.boot};
     answer.fence = fence_.epoch;
     answer.sequence = rows_->homes->writes().newest();
     answer.decided = rows_->homes->writes().decided();
+    answer.verdict = verdict_;
     const Nanos now = setup_.clock.stamp();
     for (const NodeBoot& node : wanted.gone) {
         answer.books[node] = rows_->home.book().known_of(node);
         answer.ages[NodeId{node.node}] = echoes_.age(NodeId{node.node}, now);
     }
-    return answer;
+    prepared.roles = roles_seen();
+    return prepared;
 }
 
 /// @param rebuilt  how far rebuilds are: locks that told so are gone, and others tell it from now on
 void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt) {
     const std::unique_ptr<Passing> passing = std::move(passing_);
     fence_.pass(passing->fence);
+    verdict_ = passing->verdict;  // until all have adopted it
     rows_->homes->note(rebuilt);
     rows_->home.enter(passing->verdict, passing->gone, rebuilt);
     rows_->homes->enter(homes_at(passing->gone), homes_at(passing->joined));
@@ -291,54 +318,89 @@ void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt) {
         if (node.node == setup_.self || BRAID_MUTANT(back_without_reservations)) continue;
         reservations_->node_back(node.node);
     }
+    const bool is_new = std::ranges::any_of(passing->gone, [&](const NodeBoot& node) {
+        return served_ != nullptr && served_->decider().master() == node.node;
+    });
+    if (!is_new) return;
+    // Whom this node had told and asked is gone.
+    if (!is_master()) served_->decider().follow(master_);
+    rows_->home.ask_verdicts_again();
+    if (!is_master() && leaving_) talk_.tell(master_, telling("leave"));
+    told_status_.clear();
 }
 
-/// NEGOTIATE, at a node that does not decide.
-Checked<Words> ClusterNode::asked_to_negotiate(const Words& words) {
-    BRAID_TRY(const Negotiate command, negotiate_of(words));
+/// NEGOTIATE, at a node that does not decide; of the one who does, or to whom it has given its voice.
+Task<Checked<Words>> ClusterNode::asked_to_negotiate(std::uint32_t from, const Words& words) {
+    BRAID_CO_TRY(const Negotiate command, negotiate_of(words));
     if (!served_ || ended_ || !gone_.empty()) {
-        return Refusal{fmt::format("{} serves no array", name_of(setup_.self)),
-                       RefusalCode::conflict};
+        co_return Refusal{fmt::format("{} serves no array", name_of(setup_.self)),
+                          RefusalCode::conflict};
     }
     if (command.step == NegotiateStep::adopt) {
-        if (!passing_ || passing_->fence != command.fence) {
-            return Refusal{fmt::format("{} has not prepared for fence {}", name_of(setup_.self),
-                                       command.fence),
-                           RefusalCode::conflict};
+        if (!passing_ || passing_->fence != command.fence || from != master_) {
+            co_return Refusal{fmt::format("{} has not prepared for fence {}", name_of(setup_.self),
+                                          command.fence),
+                              RefusalCode::conflict};
         }
-        BRAID_TRY(const std::vector<Rebuilt> rebuilt, rebuilt_of(words, rows_->geometry));
+        BRAID_CO_TRY(const std::vector<Rebuilt> rebuilt, rebuilt_of(words, rows_->geometry));
+        BRAID_CO_TRY(const std::vector<std::uint32_t> homes, homes_of(words));
+        take_homes(homes);
+        enter_lease();
         adopt_fence(rebuilt);
-        return Words::object();
+        co_return Words::object();
     }
     if (command.step != NegotiateStep::prepare) {
-        return Refusal{"members are written by the one who decides: there is nothing to store here",
-                       RefusalCode::invalid};
+        co_return Refusal{
+            "members are written by the one who decides: there is nothing to store here",
+            RefusalCode::invalid};
     }
     if (command.fence <= fence_.epoch || fence_.known.contains(command.fence)) {
-        return Refusal{fmt::format("fence {} is not above that of {}, {}", command.fence,
-                                   name_of(setup_.self), fence_.epoch),
+        co_return Refusal{fmt::format("fence {} is not above that of {}, {}", command.fence,
+                                      name_of(setup_.self), fence_.epoch),
+                          RefusalCode::conflict};
+    }
+    BRAID_CO_TRY(const PrepareWords wanted, prepare_of(words));
+    BRAID_CO_CHECK(check_prepare(from, wanted));
+    for (const NodeBoot& node : wanted.gone) {
+        if (left_out_.contains(node.node)) continue;
+        log(Severity::warning,
+            fmt::format("{} is excluded, says {}", name_of(node.node), name_of(from)));
+    }
+    if (from != master_) {
+        log(Severity::warning,
+            fmt::format("{} decides about the array from now on", name_of(from)));
+        follow(from);
+    }
+    Prepared prepared = prepare(wanted);
+    // What those that are gone have begun on this node's disks is over when it is answered.
+    co_await wait_until_over(wanted.gone);
+    if (!passing_ || passing_->fence != wanted.fence) co_return Words::object();  // it has failed
+    prepared.roles = roles_seen();
+    for (const Words& piece : words_of(wanted.fence, prepared)) talk_.tell(from, piece);
+    co_return Words::object();
+}
+
+Checked<Unit> ClusterNode::check_prepare(std::uint32_t from, const PrepareWords& wanted) const {
+    if (from == master_ && voice_ && has_voice(voice_->to.node)) {
+        return Refusal{fmt::format("{} is just asked to follow another node", name_of(setup_.self)),
+                       RefusalCode::busy};
+    }
+    if (from != master_ && !has_voice(from)) {
+        return Refusal{fmt::format("{} does not decide about the array", name_of(from)),
                        RefusalCode::conflict};
     }
-    BRAID_TRY(const PrepareWords wanted, prepare_of(words));
     for (const NodeBoot& node : wanted.gone) {
-        const bool may = node.node != setup_.self && node.node != master_ &&
+        const bool may = node.node != setup_.self && node.node != from &&
                          setup_.config.find(node.node) != nullptr;
         if (!may) return Refusal{"\"gone\" names who cannot be", RefusalCode::invalid};
     }
     for (const NodeBoot& node : wanted.joined) {
         const bool is_gone =
             std::ranges::find(wanted.gone, node.node, &NodeBoot::node) != wanted.gone.end();
-        const bool may =
-            node.node != master_ && setup_.config.find(node.node) != nullptr && !is_gone;
+        const bool may = node.node != from && setup_.config.find(node.node) != nullptr && !is_gone;
         if (!may) return Refusal{"\"joined\" names who cannot be", RefusalCode::invalid};
     }
-    for (const NodeBoot& node : wanted.gone) {
-        if (left_out_.contains(node.node)) continue;
-        log(Severity::warning,
-            fmt::format("{} is excluded, says {}", name_of(node.node), name_of(master_)));
-    }
-    for (const Words& piece : words_of(wanted.fence, prepare(wanted))) talk_.tell(master_, piece);
-    return Words::object();
+    return Unit{};
 }
 
 // ---- the barrier, at the one who decides -------------------------------------------------------
@@ -379,7 +441,11 @@ Task<void> ClusterNode::form_fence() {
         const bool begun = co_await begin_fence(&forming);
         forming_ = nullptr;
         if (!begun) continue;
-        tasks_.spawn(forget(std::move(forming.gone)));
+        if (std::exchange(took_over_from_, std::nullopt)) {
+            go_on_deciding();
+        } else {
+            tasks_.spawn(forget(std::move(forming.gone)));
+        }
         if (joining_) tasks_.spawn(begin_at(*joining_));
         joining_.reset();
     }
@@ -406,7 +472,6 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
     const PrepareWords wanted{forming->fence, forming->gone, forming->joined};
     const std::vector<std::uint32_t> others = fellows();
     forming->answers[setup_.self] = prepare(wanted);
-    forming->answers[setup_.self].verdict = verdict_;
     forming->heard[setup_.self] = began;
     forming->pending.insert(others.begin(), others.end());
     forming->began = began;
@@ -415,6 +480,11 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
     while (!is_over(*forming) && forming->heard.size() != others.size() + 1) {
         co_await fence_changed_.next();
     }
+    if (is_over(*forming)) co_return false;
+    co_await wait_until_over(forming->gone);
+    if (is_over(*forming)) co_return false;
+    forming->answers[setup_.self].roles = roles_seen();
+    if (listener_ == nullptr && !co_await begin_deciding(forming)) co_return false;
     if (is_over(*forming)) co_return false;
     verdict_ = judge_writes(*forming);
     co_await wait_for_leases(*forming);
@@ -428,6 +498,7 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
     adopt_fence(rebuilt);
     Words adopt = words_of(Negotiate{NegotiateStep::adopt, forming->fence});
     put_rebuilt(&adopt, rebuilt);
+    put_homes(&adopt);
     forming->pending.insert(others.begin(), others.end());
     forming->began = setup_.clock.now();
     forming->deadline = Nanos{forming->began.value + patience.value};
@@ -496,7 +567,8 @@ WriteVerdict ClusterNode::judge_writes(const Forming& forming) const {
     KnownFence now;
     now.epoch = fence_.epoch;
     std::vector<PrepareAnswer> answers;
-    for (const auto& [node, answer] : forming.answers) {
+    for (const auto& [node, prepared] : forming.answers) {
+        const PrepareAnswer& answer = prepared.answer;
         const NodeBoot from{node, boot_of(node)};
         const bool joins = std::ranges::find(forming.joined, from) != forming.joined.end();
         if (!joins) now.nodes.insert(from);
@@ -522,7 +594,9 @@ Task<void> ClusterNode::wait_for_leases(const Forming& forming) {
     }
     FenceWait wait(lease_length_, excluded);
     for (const auto& [node, answer] : forming.answers) {
-        for (const auto& [of, age] : answer.ages) wait.told(of, age, forming.heard.at(node));
+        for (const auto& [of, age] : answer.answer.ages) {
+            wait.told(of, age, forming.heard.at(node));
+        }
     }
     while (!is_over(forming) && setup_.clock.now() < wait.opens_at()) {
         if (BRAID_MUTANT(no_lease_wait)) break;

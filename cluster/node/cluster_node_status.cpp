@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "cluster/node/cluster_node.h"
-#include "cluster/node/deciding_array.h"
 #include "cluster/node/served_array.h"
 #include "cluster/node/told_status.h"
 
@@ -82,7 +81,8 @@ void ClusterNode::tell_status() {
 
 Task<void> ClusterNode::tell_status_now_and_then() {
     while (!stopping_ && !ended_) {
-        is_master() ? tell_status() : tell_node();
+        if (!is_master()) tell_node();
+        if (is_master() && array_ != nullptr) tell_status();  // else it is just coming to decide
         Pause pause(pauses_, status_pause);
         co_await pause;
     }

@@ -21,7 +21,7 @@ namespace braid::cluster {
 // ---- what others say ---------------------------------------------------------------------------
 
 Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
-    if (left_out_.contains(from)) co_return Unit{};  // said before
+    if (left_out_.contains(from) || is_another_start(from)) co_return Unit{};  // not of the array's
     WordFields fields(words);
     if (fields.text("tell") == "gone") {
         const std::uint32_t node = fields.number32("node", nodes_max - 1);
@@ -29,9 +29,9 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
         BRAID_CO_CHECK(fields.check());
         // Before an array is open nothing is lost with a node.
         const bool known = node != setup_.self && setup_.config.find(node) != nullptr;
-        // Who is excluded may call others gone: nobody but the one who decides knows, but for a node
-        // that does not hear him either.
-        const bool believed = from == master_ || (node == master_ && !here_.contains(master_));
+        // Who is excluded may call others gone, and so may one who has just begun: nobody but the one
+        // who decides knows.
+        const bool believed = from == master_;
         if (!known || !rows_) co_return Unit{};
         if (believed) {
             gone(node, why);
@@ -41,6 +41,12 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
         co_return Unit{};
     }
     BRAID_CO_CHECK(fields.check());
+    // Another one decides than this node thinks, who has only begun: it waits to be let in.
+    const std::string what = fields.text("tell");
+    const bool serves_already =
+        what == "open" || (what == "start" && fields.text("phase") == text_of(StartPhase::joining));
+    if (serves_already && from != master_ && !rows_ && opening_) joins_ = from;
+    if (serves_already && from != master_ && !rows_ && !opening_) follow(from);
     if (fields.text("tell") == "reservation") {
         // Whoever says that serves, and so all have an array.
         // Or it is meant for another start of this one.
@@ -54,6 +60,12 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
     co_return co_await told_by_master(words);
 }
 
+/// It is not the start of the node that this one serves the array with.
+bool ClusterNode::is_another_start(std::uint32_t node) const {
+    const auto known = boots_.find(node);
+    return serves_ && known != boots_.end() && bus_->session(node).peer_boot() != known->second;
+}
+
 /// What a node does before it prepares may wait for what only that ends.
 bool ClusterNode::is_urgent(const Words& words) const { return serves_ && is_prepare(words); }
 
@@ -65,7 +77,15 @@ Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) 
         co_return Refusal{"the array goes on without it, until it is let in again",
                           RefusalCode::conflict};
     }
-    if (what == node_words::negotiate && from == master_) co_return asked_to_negotiate(words);
+    if (is_another_start(from) && !NodeCommands::has(what)) {
+        co_return Refusal{"serves an array already, with another start of the node",
+                          RefusalCode::conflict};
+    }
+    const bool leads = !is_master() && (from == master_ || has_voice(from));
+    if (what == node_words::negotiate && leads) {
+        co_return co_await asked_to_negotiate(from, words);
+    }
+    if (what == fence_words::voice) co_return asked_for_voice(from, words);
     if (NodeCommands::has(what)) co_return commands_.answer(from, what, words);
     if (is_master()) co_return co_await asked_by_slave(from, words);
     if (from != master_) {
@@ -75,9 +95,13 @@ Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) 
 }
 
 Checked<Unit> ClusterNode::told_by_slave(std::uint32_t from, const Words& words) {
-    if (listener_ == nullptr || decider_ == nullptr) return Unit{};
     WordFields fields(words);
     const std::string what = fields.text("tell");
+    if (what == fence_words::decided || what == fence_words::known || what == fence_words::judged ||
+        what == fence_words::prepared) {
+        return told_prepared(from, words);
+    }
+    if (listener_ == nullptr || decider_ == nullptr) return Unit{};
     if (what == "leave") {
         log(Severity::info,
             fmt::format("{} leaves, and so the array stops on all nodes", name_of(from)));
@@ -86,10 +110,6 @@ Checked<Unit> ClusterNode::told_by_slave(std::uint32_t from, const Words& words)
         return Unit{};
     }
     if (what == "unreachable") return told_unreachable(from, words);
-    if (what == fence_words::decided || what == fence_words::known ||
-        what == fence_words::prepared) {
-        return told_prepared(from, words);
-    }
     if (what == "node") {
         BRAID_TRY(const NodeStatus node, node_status_of(words));
         if (node.id != from) return Refusal{"it tells of another node", RefusalCode::invalid};
@@ -127,7 +147,8 @@ Task<Checked<Words>> ClusterNode::asked_by_slave(std::uint32_t from, const Words
         BRAID_CO_TRY(CreateOrder order, create_order_of(*about));
         co_return co_await create(std::move(order));
     }
-    if (decider_ == nullptr) co_return Refusal{"there is no array yet"};
+    // Also where this node is only just coming to decide, and who asks is ahead of it.
+    if (decider_ == nullptr) co_return Refusal{"there is no array yet", RefusalCode::busy};
     if (what == "true") {
         co_return take_true_rows(serving_->members(), rows_->geometry, words);
     }
@@ -202,13 +223,11 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
         if (ended_ || !gone_.empty()) {
             co_return Refusal{"serves an array that has stopped; start its server anew"};
         }
-        Words disks = Words::array();
-        for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
-            if (!shelf_[number]) continue;
-            disks.push_back(words_of_disk(number));
-        }
         Words inventory;
-        inventory["disks"] = std::move(disks);
+        inventory["disks"] = Words::array();
+        for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
+            if (shelf_[number]) inventory["disks"].push_back(words_of_disk(number));
+        }
         co_return inventory;
     }
     if (what == "look") {
@@ -264,6 +283,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
             fmt::format("serves the array that {} decides about", name_of(master_)));
         serves_ = true;
         begun_.set();
+        tasks_.spawn(watch_links());
         tasks_.spawn(tell_status_now_and_then());
         co_return Words::object();
     }
@@ -398,7 +418,9 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         if (setup_.config.find(node) == nullptr) co_return Refusal{"there is no such node"};
         if (!is_row_aligned(area.begin)) co_return Refusal{"\"begin\" is not a row's"};
         const auto& slot = serving.members().slot(which);
+        const std::uint32_t from = master_;
         while (slot.is_open() && detaching_.has(which)) co_await detached_.next();
+        if (from != master_) co_return Unit{};  // it is gone, and another one says what there is
         if (slot.is_open()) co_return Refusal{"the role is taken"};
         std::unique_ptr<Disk> disk;
         if (node == setup_.self) {
@@ -406,7 +428,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
             const std::uint32_t number = at.number32("number");
             BRAID_CO_CHECK(at.check());
             if (!attach_home(which, number, area)) co_return Refusal{"there is no such disk"};
-            disk = std::make_unique<OwnDisk>(shelf_[number]);
+            disk = give(shelf_[number], {setup_.self, setup_.boot, number});
         } else {
             BRAID_CO_TRY(disk, remote_disk(node, *about));
         }
@@ -431,7 +453,9 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
     if (what == fence_words::go_on) {
         const std::uint64_t fence = fields.number("fence", epoch_max);
         BRAID_CO_CHECK(fields.check());
-        if (fence == fence_.epoch && !passing_) rows_->homes->thaw();
+        if (fence != fence_.epoch || passing_) co_return Unit{};
+        verdict_ = {};
+        rows_->homes->thaw();
         co_return Unit{};
     }
     if (what == "lost") {
@@ -531,8 +555,10 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
 
 Task<void> ClusterNode::detach_when_quiet(MemberIndex member) {
     Members& members = serving_->members();
+    const Drive* const drive = members.slot(member).drive.get();
     while (members.slot(member).in_flight() != 0) co_await members.quiet().next();
-    serving_->detach(member);
+    // Else this node has come to decide meanwhile, and has put another one there.
+    if (members.slot(member).drive.get() == drive) serving_->detach(member);
     detaching_.remove(member);
     detached_.set();
 }

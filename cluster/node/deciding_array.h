@@ -56,8 +56,7 @@ class DecidingArray final : public NodeArray {
     }
     void note_latency(Nanos latency) override { array_->note_latency(latency); }
 
-    /// As other nodes order it: their disks are known already.
-    Array& inner() { return *array_; }
+    Array& inner() override { return *array_; }
 
   private:
     std::unique_ptr<Array> array_;

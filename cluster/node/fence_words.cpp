@@ -142,8 +142,41 @@ Checked<std::vector<Rebuilt>> rebuilt_of(const Words& words, const Geometry& geo
     return rebuilt;
 }
 
-std::vector<Words> words_of(std::uint64_t fence, const PrepareAnswer& answer) {
+namespace {
+
+std::vector<Words> pieces_of(const char* what, std::uint64_t fence, const WriteVerdict& verdict) {
     std::vector<Words> all;
+    for (const auto& [writer, judged] : verdict.writers) {
+        const std::vector<std::uint64_t> happen(judged.happen.begin(), judged.happen.end());
+        in_pieces(std::span<const std::uint64_t>(happen), [&](auto numbers) {
+            all.push_back(piece_of(what, fence, writer));
+            all.back()["upto"] = judged.upto;
+            all.back()["happen"] = std::vector<std::uint64_t>(numbers.begin(), numbers.end());
+        });
+    }
+    return all;
+}
+
+Checked<Unit> take_piece(const Words& words, const char* epoch, WriteVerdict* verdict) {
+    WordFields fields(words);
+    const std::uint64_t fence = fields.number(epoch, epoch_max);
+    const NodeBoot writer = node_boot_of(fields);
+    const std::uint64_t upto = fields.number("upto");
+    const auto happen = numbers(fields, "happen");
+    BRAID_CHECK(fields.check());
+    verdict->epoch = fence;
+    Judged& judged = verdict->writers[writer];
+    judged.upto = upto;
+    judged.happen.insert(happen.begin(), happen.end());
+    return Unit{};
+}
+
+}  // namespace
+
+std::vector<Words> words_of(std::uint64_t fence, const Prepared& prepared) {
+    const PrepareAnswer& answer = prepared.answer;
+    std::vector<Words> all = pieces_of(fence_words::judged, fence, answer.verdict);
+    for (Words& words : all) words["epoch"] = answer.verdict.epoch;
     in_pieces(std::span<const std::uint64_t>(answer.decided), [&](auto numbers) {
         all.push_back(piece(fence_words::decided, fence));
         all.back()["writes"] = std::vector<std::uint64_t>(numbers.begin(), numbers.end());
@@ -164,10 +197,16 @@ std::vector<Words> words_of(std::uint64_t fence, const PrepareAnswer& answer) {
     for (const auto& [node, age] : answer.ages) {
         all.back()["ages"].push_back({std::uint64_t{raw(node)}, age.value});
     }
+    all.back()["roles"] = Words::array();
+    for (const RoleSeen& role : prepared.roles) {
+        all.back()["roles"].push_back({std::uint64_t{role.takes_part}, std::uint64_t{role.node},
+                                       std::uint64_t{role.disk}, raw(role.rebuilt)});
+    }
     return all;
 }
 
-Checked<bool> take_prepared(const Words& words, PrepareAnswer* answer) {
+Checked<bool> take_prepared(const Words& words, Prepared* prepared) {
+    PrepareAnswer* const answer = &prepared->answer;
     WordFields fields(words);
     const std::string what = fields.text("tell");
     BRAID_CHECK(fields.check());
@@ -193,6 +232,10 @@ Checked<bool> take_prepared(const Words& words, PrepareAnswer* answer) {
         book.insert(book.end(), more.begin(), more.end());
         return false;
     }
+    if (what == fence_words::judged) {
+        BRAID_CHECK(take_piece(words, "epoch", &answer->verdict));
+        return false;
+    }
     answer->sequence = fields.number("newest");
     for (const Words& one : fields.list("ages", nodes_max)) {
         const auto of = numbers_of<2>(one);
@@ -202,35 +245,25 @@ Checked<bool> take_prepared(const Words& words, PrepareAnswer* answer) {
         }
         answer->ages[NodeId{static_cast<std::uint32_t>((*of)[0])}] = Nanos{(*of)[1]};
     }
+    for (const Words& one : fields.list("roles", members_max)) {
+        const auto of = numbers_of<4>(one);
+        if (!of || (*of)[0] > 1 || (*of)[1] >= nodes_max || (*of)[2] > ~std::uint32_t{0}) {
+            fields.is_wrong("roles", "of roles");
+            break;
+        }
+        prepared->roles.push_back({(*of)[0] != 0, static_cast<std::uint32_t>((*of)[1]),
+                                   static_cast<std::uint32_t>((*of)[2]), WindowIndex{(*of)[3]}});
+    }
     BRAID_CHECK(fields.check());
     return true;
 }
 
 std::vector<Words> words_of(const WriteVerdict& verdict) {
-    std::vector<Words> all;
-    for (const auto& [writer, judged] : verdict.writers) {
-        const std::vector<std::uint64_t> happen(judged.happen.begin(), judged.happen.end());
-        in_pieces(std::span<const std::uint64_t>(happen), [&](auto numbers) {
-            all.push_back(piece_of(fence_words::verdict, verdict.epoch, writer));
-            all.back()["upto"] = judged.upto;
-            all.back()["happen"] = std::vector<std::uint64_t>(numbers.begin(), numbers.end());
-        });
-    }
-    return all;
+    return pieces_of(fence_words::verdict, verdict.epoch, verdict);
 }
 
 Checked<Unit> take_verdict(const Words& words, WriteVerdict* verdict) {
-    WordFields fields(words);
-    const std::uint64_t fence = fields.number("fence", epoch_max);
-    const NodeBoot writer = node_boot_of(fields);
-    const std::uint64_t upto = fields.number("upto");
-    const auto happen = numbers(fields, "happen");
-    BRAID_CHECK(fields.check());
-    verdict->epoch = fence;
-    Judged& judged = verdict->writers[writer];
-    judged.upto = upto;
-    judged.happen.insert(happen.begin(), happen.end());
-    return Unit{};
+    return take_piece(words, "fence", verdict);
 }
 
 }  // namespace braid::cluster

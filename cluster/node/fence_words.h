@@ -17,8 +17,10 @@
 namespace braid::cluster {
 
 namespace fence_words {
+inline constexpr const char* voice = "voice";        // asked: whether it follows who asks
 inline constexpr const char* decided = "decided";    // to who negotiates, in pieces
 inline constexpr const char* known = "known";        // as well
+inline constexpr const char* judged = "judged";      // as well: the verdict of the fence before
 inline constexpr const char* prepared = "prepared";  // after those
 inline constexpr const char* verdict = "verdict";    // from who negotiates, in pieces
 inline constexpr const char* go_on = "go_on";        // all have adopted
@@ -45,10 +47,23 @@ bool is_adopt(const Words& words);
 void put_rebuilt(Words* adopt, const std::vector<Rebuilt>& rebuilt);
 Checked<std::vector<Rebuilt>> rebuilt_of(const Words& words, const Geometry& geometry);
 
-/// What a node tells when it has prepared: in as many messages as it takes, the last one "prepared".
-std::vector<Words> words_of(std::uint64_t fence, const PrepareAnswer& answer);
+/// A role as one node has it: who comes to decide goes by what all have alike.
+struct RoleSeen {
+    bool takes_part{false};
+    std::uint32_t node{0};  // whose disk has it; 0: it is not open here
+    std::uint32_t disk{0};  // that node's number of it
+    WindowIndex rebuilt{};
+    bool operator==(const RoleSeen&) const = default;
+};
+/// What a node tells when it has prepared.
+struct Prepared {
+    PrepareAnswer answer;
+    std::vector<RoleSeen> roles{};  // by role
+};
+/// In as many messages as it takes, the last one "prepared".
+std::vector<Words> words_of(std::uint64_t fence, const Prepared& prepared);
 /// One of them; true: it was the last.
-Checked<bool> take_prepared(const Words& words, PrepareAnswer* answer);
+Checked<bool> take_prepared(const Words& words, Prepared* prepared);
 
 std::vector<Words> words_of(const WriteVerdict& verdict);
 /// One of them.

@@ -14,6 +14,9 @@ class NodeArray : public Array {
   public:
     explicit NodeArray(ClusterNode& node) : node_(node) {}
 
+    /// Of a node that decides: the array as other nodes order things of it, whose disks are known.
+    virtual Array& inner() = 0;
+
     Task<Checked<Unit>> reserve(std::string volume) final {
         return node_.reservations().reserve(std::move(volume));
     }

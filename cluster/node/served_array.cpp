@@ -27,7 +27,7 @@ ServedArray::ServedArray(ClusterNode& node, Configuration configuration,
 
 ServedArray::~ServedArray() {
     serving_.abandon();
-    tasks_.clear();
+    tasks_.clear();  // before what decides goes, of which it may wait for something
 }
 
 /// Who serves goes by what `configuration_` says of names and volumes, which stay.
@@ -60,13 +60,33 @@ Task<void> ServedArray::end_tasks() {
     co_await tasks_.join();
 }
 
+void ServedArray::decide(std::unique_ptr<LocalArray> array) {
+    BRAID_REQUIRE(!decides_);
+    decides_ = std::move(array);
+    decides_->log().begin_after(log_);
+}
+
+/// Whoever else stops it, a stop ends when it has ended.
+Task<Result<void>> ServedArray::stop_deciding() {
+    if (!std::exchange(stop_begun_, true)) {
+        result_ = co_await decides_->stop();
+        co_await end_tasks();
+        stopped_.set();
+    }
+    co_await stopped_.wait();
+    co_return result_;
+}
+
 /// The array ends when one of its nodes leaves.
 Task<Result<void>> ServedArray::stop() {
     node_.leaving_ = true;
-    if (!node_.ended_ && node_.gone_.empty()) {
+    if (!decides_ && !node_.ended_ && node_.gone_.empty()) {
         node_.talk_.tell(node_.master(), telling("leave"));
-        co_await node_.ended_event_.wait();
+        while (!decides_ && !node_.ended_ && node_.gone_.empty()) {
+            co_await node_.ended_event_.next();
+        }
     }
+    if (decides_) co_return co_await stop_deciding();
     if (!node_.ended_) co_await serving_.drain();
     co_await end_tasks();
     if (!node_.gone_.empty() || serving_.members().failed()) co_return Error{Errc::failed, "array"};
@@ -82,6 +102,11 @@ std::string ServedArray::failure() const {
 
 ArrayStatus ServedArray::status() const {
     ArrayStatus status;
+    if (decides_) {
+        status = decides_->status();
+        fill(status);
+        return status;
+    }
     status.configuration = configuration_;
     serving_.fill(status);
     if (status.health == Health::failed) status.failure = failure();
@@ -103,6 +128,14 @@ ArrayStatus ServedArray::status() const {
 
 // ---- orders ------------------------------------------------------------------------------------
 
+namespace {
+Words ordering(const char* what) {
+    Words words;
+    words["order"] = what;
+    return words;
+}
+}  // namespace
+
 Task<Checked<Unit>> ServedArray::order(Words words) {
     const bool is_rebuild = is_rebuild_order(words["order"].get_ref<const std::string&>());
     words["ask"] = is_rebuild ? node_words::rebuild_ordered : "order";
@@ -111,48 +144,74 @@ Task<Checked<Unit>> ServedArray::order(Words words) {
 }
 
 Task<Checked<Unit>> ServedArray::fail_member(MemberName name, Force force) {
-    return order({{"order", "fail"}, {"member", name.text}, {"force", force == Force::yes}});
+    if (decides_) co_return co_await decides_->fail_member(std::move(name), force);
+    Words words = ordering("fail");
+    words["member"] = name.text;
+    words["force"] = force == Force::yes;
+    co_return co_await order(std::move(words));
 }
 
 Task<Checked<Unit>> ServedArray::remove_member(MemberName name) {
-    return order({{"order", "remove"}, {"member", name.text}});
+    if (decides_) co_return co_await decides_->remove_member(std::move(name));
+    Words words = ordering("remove");
+    words["member"] = name.text;
+    co_return co_await order(std::move(words));
 }
 
 /// With a disk of this node.
 Task<Checked<Unit>> ServedArray::order_with(std::unique_ptr<Disk> disk, Words words) {
     const std::uint32_t number = node_.shelve(std::move(disk));
     words["disk"] = node_.words_of_disk(number);
+    const std::uint32_t asked = node_.master();
     Checked<Unit> done = co_await order(std::move(words));
-    // Then nobody has looked at it; else it is told when it is not used.
-    if (!done && done.error().code == RefusalCode::busy) node_.close_disk(number);
+    // Then nobody has looked at it; else it is told when it is not used. Where the one who was asked is
+    // gone the next one looks.
+    const bool is_there = asked == node_.master();
+    if (!done && done.error().code == RefusalCode::busy && is_there) node_.close_disk(number);
     co_return done;
 }
 
 Task<Checked<Unit>> ServedArray::add_member(std::unique_ptr<Disk> disk, Force force) {
-    return order_with(std::move(disk), {{"order", "add"}, {"force", force == Force::yes}});
+    if (decides_) {
+        std::unique_ptr<Disk> own = node_.own_disk(std::move(disk));
+        co_return co_await decides_->add_member(std::move(own), force);
+    }
+    Words words = ordering("add");
+    words["force"] = force == Force::yes;
+    co_return co_await order_with(std::move(disk), std::move(words));
 }
 
 Task<Checked<Unit>> ServedArray::replace_member(MemberName name, std::unique_ptr<Disk> disk,
                                                 Force force) {
-    return order_with(
-        std::move(disk),
-        {{"order", "replace"}, {"member", name.text}, {"force", force == Force::yes}});
+    if (decides_) {
+        std::unique_ptr<Disk> own = node_.own_disk(std::move(disk));
+        co_return co_await decides_->replace_member(std::move(name), std::move(own), force);
+    }
+    Words words = ordering("replace");
+    words["member"] = name.text;
+    words["force"] = force == Force::yes;
+    co_return co_await order_with(std::move(disk), std::move(words));
 }
 
 Task<Checked<Unit>> ServedArray::start_scrub(ScrubMode mode) {
-    return order({{"order", "scrub"}, {"repair", mode == ScrubMode::repair}});
+    if (decides_) co_return co_await decides_->start_scrub(mode);
+    Words words = ordering("scrub");
+    words["repair"] = mode == ScrubMode::repair;
+    co_return co_await order(std::move(words));
 }
 
 Checked<Unit> ServedArray::stop_scrub() {
+    if (decides_) return decides_->stop_scrub();
     return Refusal{fmt::format("a scrub is stopped at {}, which decides about the array",
                                node_.name_of(node_.master()))};
 }
 
 Task<Checked<Unit>> ServedArray::change_intent(IntentChange change) {
-    Words words{{"order", "intent"}};
+    if (decides_) co_return co_await decides_->change_intent(change);
+    Words words = ordering("intent");
     if (change.on) words["on"] = *change.on;
     if (change.region) words["region"] = *change.region;
-    return order(std::move(words));
+    co_return co_await order(std::move(words));
 }
 
 }  // namespace braid::cluster

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // ServedArray: an array on a node that serves it and does not decide about it. What the one who
-// decides tells comes from ClusterNode; orders go to him.
+// decides tells comes from ClusterNode; orders go to him. When he is gone this node may come to decide
+// itself: decide().
 #pragma once
 
 #include <memory>
@@ -12,6 +13,7 @@
 #include "cluster/node/told_status.h"
 #include "engine/array.h"
 #include "engine/deciding/event_log.h"
+#include "engine/local/local_array.h"
 #include "engine/serving/serving.h"
 
 namespace braid::cluster {
@@ -37,9 +39,17 @@ class ServedArray final : public NodeArray {
     void set_told(ToldStatus told) { told_ = std::move(told); }
     /// Ends what runs by itself.
     Task<void> end_tasks();
+    bool is_stopping() const { return stopping_; }
+    /// This node decides about it from now on; `array` works with serving().
+    void decide(std::unique_ptr<LocalArray> array);
+    /// For a node that decides.
+    LocalArray& decided() { return *decides_; }
 
     // Array
-    const Configuration& configuration() const override { return configuration_; }
+    Array& inner() override { return *decides_; }
+    const Configuration& configuration() const override {
+        return decides_ ? decides_->configuration() : configuration_;
+    }
     void submit(IoRequest& request) override { serving_.submit(request); }
     Task<Result<void>> stop() override;
     ArrayStatus status() const override;
@@ -57,6 +67,7 @@ class ServedArray final : public NodeArray {
     void note_latency(Nanos latency) override { serving_.note_latency(latency); }
 
   private:
+    Task<Result<void>> stop_deciding();
     std::string failure() const;
     Task<Checked<Unit>> order(Words words);
     Task<Checked<Unit>> order_with(std::unique_ptr<Disk> disk, Words words);
@@ -69,6 +80,10 @@ class ServedArray final : public NodeArray {
     Serving serving_;
     bool stopping_{false};
     ToldStatus told_;
+    std::unique_ptr<LocalArray> decides_;  // none: another node does
+    bool stop_begun_{false};
+    Event stopped_;
+    Result<void> result_;  // of the stop
 };
 
 }  // namespace braid::cluster

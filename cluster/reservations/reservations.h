@@ -77,6 +77,8 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
     void node_gone(std::uint32_t node);
     /// It is there again, and hears what this node has reserved, or asks for.
     void node_back(std::uint32_t node);
+    /// Walks run on another node from now on.
+    void set_walker(std::uint32_t node) { setup_.walker = node; }
     /// This node began among others; what they hold has come.
     void has_heard_all() { table_.has_heard_all(); }
 

@@ -20,6 +20,11 @@ class EventLog {
     EventLog(Clock& clock, OnEvent on_event) : clock_(clock), on_event_(std::move(on_event)) {}
 
     void tell(Severity severity, std::string kind, std::string text);
+    /// What happened before this log began, of another one; before anything is told.
+    void begin_after(const EventLog& before) {
+        told_ = before.told_;
+        events_ = before.events_;
+    }
     /// The newest events_kept_max, in order.
     const std::deque<ArrayEvent>& events() const { return events_; }
 

@@ -285,6 +285,10 @@ bool UnknownRows::list_doubt(MemberSet left_now) {
     return rows.empty() || add(rows);
 }
 
+bool UnknownRows::lists_more(MemberSet left_now) const {
+    return with(undecidable_rows(std::nullopt, left_now)) != configuration_.bad_rows;
+}
+
 bool UnknownRows::is_too_much(MemberSet away) {
     std::vector<BadRange> more = with(undecidable_rows(std::nullopt, away));
     const std::size_t count = more.size();

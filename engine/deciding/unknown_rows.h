@@ -31,6 +31,8 @@ class UnknownRows final : public DecidingPart {
     /// configuration. False: the list has no room, and the array has stopped.
     /// @param left_now  members that were lost just now, or that are away at a start
     bool list_doubt(MemberSet left_now);
+    /// Whether that would list anything.
+    bool lists_more(MemberSet left_now) const;
     /// At the start, by force: whether the list has no room for what list_doubt() has to list. Says
     /// that parity is trusted as it is, then.
     bool is_too_much(MemberSet away);

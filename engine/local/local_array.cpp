@@ -46,8 +46,24 @@ LocalArray::LocalArray(ReadyQueue& ready, Clock& clock, Configuration configurat
       geometry_(Geometry::of(configuration_)),
       tasks_(ready),
       log_(clock, options_.on_event),
-      serving_({ready, clock, geometry_, configuration_, tasks_, deciding_, options_.buffer_size,
-                options_.readonly, homes(), options_.node}),
+      own_serving_(std::make_unique<Serving>(
+          Serving::Setup{ready, clock, geometry_, configuration_, tasks_, deciding_,
+                         options_.buffer_size, options_.readonly, homes(), options_.node})),
+      serving_(*own_serving_),
+      nodes_(join()),
+      deciding_({ready, clock, options_, configuration_, geometry_, serving_.members(), nodes_,
+                 tasks_, log_, stage_, work_},
+                configuration_) {}
+
+LocalArray::LocalArray(ReadyQueue& ready, Clock& clock, Configuration configuration,
+                       ArrayOptions options, Serving& serving)
+    : clock_(clock),
+      options_(std::move(options)),
+      configuration_(std::move(configuration)),
+      geometry_(Geometry::of(configuration_)),
+      tasks_(ready),
+      log_(clock, options_.on_event),
+      serving_(serving),
       nodes_(join()),
       deciding_({ready, clock, options_, configuration_, geometry_, serving_.members(), nodes_,
                  tasks_, log_, stage_, work_},
@@ -80,7 +96,7 @@ ServingNode& LocalArray::join() {
 /// over, and the ready queue be cleared by its owner.
 LocalArray::~LocalArray() {
     stage_.abandoned = true;
-    serving_.abandon();
+    if (own_serving_) serving_.abandon();
     tasks_.clear();
 }
 
@@ -250,6 +266,44 @@ Task<Checked<Unit>> LocalArray::begin_nodes() {
     if (begun) co_return Unit{};
     co_return Refusal{"another node left while the array started; see the messages above"};
 }
+
+Checked<Unit> LocalArray::take_over(Found found) {
+    BRAID_REQUIRE(!stage_.started && own_serving_ == nullptr);
+    const Members& members = serving_.members();
+    BRAID_REQUIRE(found.metadata.size() == members.count());
+    deciding_.writer.set_known(found.epoch_seen);
+    MemberSet left_now;
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        const MemberIndex member{i};
+        const MemberRecord& record = *configuration_.member(member);
+        deciding_.roster.metadata(member) = std::move(found.metadata[i]);
+        if (takes_part(record.state)) continue;
+        // Also what was lost before: not every node may have heard that.
+        nodes_.member_lost(member, record.state);
+        const auto why = found.lost.find(member);
+        if (why == found.lost.end()) continue;
+        left_now.add(member);
+        deciding_.roster.set_why_lost(member, why->second);
+        log_.tell(Severity::error, "member_failed",
+                  fmt::format("member {} ({}) failed: {}", i, record.path, why->second));
+    }
+    deciding_.roster.spares() = std::move(found.spares);
+    deciding_.unknown.adopt();
+    nodes_.adopt(configuration_);
+    for (const MemberIndex member : left_now) tasks_.spawn(deciding_.roster.let_go(member));
+    if (!configuration_.intent.on) nodes_.end_marks();  // that were just beginning somewhere
+    stage_.started = true;
+    if (members.failed() || deciding_.unknown.lists_more(left_now)) {
+        return Refusal{"with it goes what the level cannot do without"};
+    }
+    deciding_.writer.start();
+    // In any case: nothing of what another one has stored is known to be in force.
+    deciding_.writer.changed();
+    deciding_.walks.set_resync_comes();
+    return Unit{};
+}
+
+void LocalArray::go_on() { deciding_.walks.start(); }
 
 bool LocalArray::member_failing(MemberIndex member, HomeFault what, int os_error) {
     return deciding_.losses.failing_at_home(member, what, os_error);

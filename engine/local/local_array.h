@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// LocalArray: an array on one node. Serving and deciding, joined by calls; here are its start, its
-// stop, and what it tells of itself.
+// LocalArray: an array on the node that decides about it. Serving and deciding, joined by calls; here
+// are its start, its stop, and what it tells of itself. Where another node has decided until now what
+// serves is there already, and goes on: take_over() instead of start().
 #pragma once
 
 #include <map>
@@ -20,6 +21,9 @@ namespace braid {
 class LocalArray final : public Array, private NodesListener {
   public:
     LocalArray(ReadyQueue& ready, Clock& clock, Configuration configuration, ArrayOptions options);
+    /// @param serving  by an older configuration, perhaps; it outlives the array
+    LocalArray(ReadyQueue& ready, Clock& clock, Configuration configuration, ArrayOptions options,
+               Serving& serving);
     ~LocalArray() override;
 
     /// What assembly knows of the last stop; before start().
@@ -37,6 +41,19 @@ class LocalArray final : public Array, private NodesListener {
     void put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata);
     /// Marks the array as in use and begins what is to run in the background.
     Task<Checked<Unit>> start();
+    /// What a node finds that is to decide from now on.
+    struct Found {
+        std::uint64_t epoch_seen{0};           // the highest, of promises, too
+        std::vector<MemberMetadata> metadata;  // by role
+        std::vector<Spare> spares{};
+        std::map<MemberIndex, std::string> lost{};  // that were not, by the newest configuration
+    };
+    /// Instead of start(): the configuration is the newest that members hold, without those that are
+    /// lost. Whoever serves works by it from now on; lose() brings it into force. Refused: it would
+    /// cost rows that only those that are lost can tell.
+    Checked<Unit> take_over(Found found);
+    /// After take_over(), and when all nodes go on: what is to run in the background begins.
+    void go_on();
     /// Ends what runs by itself; nothing is written any more.
     Task<void> end_tasks();
     EventLog& log() { return log_; }
@@ -101,7 +118,8 @@ class LocalArray final : public Array, private NodesListener {
     EventLog log_;
     ArrayStage stage_;
     Event work_;
-    Serving serving_;
+    std::unique_ptr<Serving> own_serving_;  // none: it was there before
+    Serving& serving_;
     ServingNode& nodes_;  // all that serve it, this one among them
     Deciding deciding_;
     Before before_;

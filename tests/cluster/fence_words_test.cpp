@@ -28,7 +28,8 @@ TEST(FenceWords, PrepareComesAsItWas) {
 }
 
 TEST(FenceWords, WhatANodeKnowsComesInPieces) {
-    PrepareAnswer answer;
+    Prepared prepared;
+    PrepareAnswer& answer = prepared.answer;
     answer.sequence = 9000;
     for (std::uint64_t i = 1; i <= 2 * writes_told_max + 1; ++i) answer.decided.push_back(3 * i);
     const NodeBoot gone{2, 41};
@@ -37,19 +38,27 @@ TEST(FenceWords, WhatANodeKnowsComesInPieces) {
     }
     answer.books[{4, 8}] = {};  // it has nothing of this one, and says so
     answer.ages[NodeId{2}] = millis(7);
-    const std::vector<Words> pieces = words_of(256, answer);
-    EXPECT_EQ(pieces.size(), 3u + 2u + 1u + 1u);
-    PrepareAnswer come;
+    answer.verdict.epoch = 200;
+    answer.verdict.writers[gone] = {Judged::all, {5, 7}};
+    for (std::uint64_t i = 1; i <= writes_told_max + 1; ++i) {
+        answer.verdict.writers[{4, 8}].happen.insert(i);
+    }
+    prepared.roles = {{true, 2, 0, WindowIndex{17}}, {false, 0, 0, WindowIndex{}}};
+    const std::vector<Words> pieces = words_of(256, prepared);
+    EXPECT_EQ(pieces.size(), 1u + 2u + 3u + 2u + 1u + 1u);
+    Prepared come;
     for (const Words& piece : pieces) {
         EXPECT_LE(piece.dump().size(), message_body_size_max);
         const auto is_last = take_prepared(sent(piece), &come);
         ASSERT_TRUE(is_last) << is_last.error().text;
         EXPECT_EQ(*is_last, &piece == &pieces.back());
     }
-    EXPECT_EQ(come.sequence, answer.sequence);
-    EXPECT_EQ(come.decided, answer.decided);
-    EXPECT_EQ(come.books, answer.books);
-    EXPECT_EQ(come.ages, answer.ages);
+    EXPECT_EQ(come.answer.sequence, answer.sequence);
+    EXPECT_EQ(come.answer.decided, answer.decided);
+    EXPECT_EQ(come.answer.books, answer.books);
+    EXPECT_EQ(come.answer.ages, answer.ages);
+    EXPECT_EQ(come.answer.verdict, answer.verdict);
+    EXPECT_EQ(come.roles, prepared.roles);
 }
 
 TEST(FenceWords, AVerdictComesInPieces) {
@@ -88,7 +97,7 @@ TEST(FenceWords, PositionsOfRebuilds) {
 }
 
 std::string why(const Words& words) {
-    PrepareAnswer answer;
+    Prepared answer;
     WriteVerdict verdict;
     const std::string what = words.value("tell", "");
     if (what == fence_words::verdict) {
@@ -127,6 +136,14 @@ TEST(FenceWords, WhatCannotBeIsRefusedByName) {
          "writes"},
         {{{"tell", "prepared"}, {"fence", 1}, {"ages", Words::array()}}, "newest"},
         {{{"tell", "prepared"}, {"fence", 1}, {"newest", 1}, {"ages", {{77, 1}}}}, "ages"},
+        {{{"tell", "prepared"},
+          {"fence", 1},
+          {"newest", 1},
+          {"ages", Words::array()},
+          {"roles", {{2, 1, 1, 1}}}},
+         "roles"},
+        {{{"tell", "judged"}, {"fence", 1}, {"node", 1}, {"boot", 2}, {"upto", 3}, {"happen", {1}}},
+         "epoch"},
         {{{"tell", "verdict"},
           {"fence", 1},
           {"node", 1},

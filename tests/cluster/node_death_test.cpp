@@ -97,8 +97,7 @@ TEST_P(NodeDeathTest, ItWasAwayForAMomentOnly) {
         loop().run_for(millis(10 + below(50)));
         const auto away = static_cast<std::uint32_t>(below(nodes_.nodes()));
         nodes_.isolate(away);
-        // While all others are silent to the one who decides it is he who is cut off.
-        loop().run_for(millis(below(away == master_ ? 4000 : 700)));
+        loop().run_for(millis(below(600)));
         nodes_.release(away);
         end_load();
         loop().run_for(seconds(2));

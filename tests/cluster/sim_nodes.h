@@ -231,9 +231,16 @@ class SimNodes {
     void run_until(const std::function<bool()>& condition, const char* what) {
         const Nanos end{loop_.now().value + seconds(600).value};
         while (!condition()) {
-            ASSERT_LT(loop_.now().value, end.value) << "in vain: " << what;
-            ASSERT_TRUE(loop_.step()) << "nothing happens any more: " << what;
+            ASSERT_LT(loop_.now().value, end.value) << "in vain: " << what << logs();
+            ASSERT_TRUE(loop_.step()) << "nothing happens any more: " << what << logs();
         }
+    }
+    std::string logs() const {
+        std::string all;
+        for (std::size_t i = 0; i != nodes_.size(); ++i) {
+            if (nodes_[i]) all += "\nnode " + std::to_string(i) + ":\n" + nodes_[i]->log;
+        }
+        return all;
     }
 
   private:

@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ClusterNode: the node that decides is gone, and another one comes to decide.
+//
+// Of the nodes that hear each other and not him the one with the highest id stands, if the array can do
+// without all those that are not heard: it asks the others for their voices, and nothing has changed
+// until all have given them. Whoever hears him gives none. Then it excludes him, as he would have
+// excluded another: the others prepare for its fence, and follow it for good. When all have, nothing of
+// the former one is under way on any disk: it reads the members, takes the newest configuration that
+// they hold over whole, without what any node has as lost, and brings that into force under an epoch of
+// its own (engine/layout/register.h).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "cluster/node/cluster_node.h"
+#include "cluster/node/fence_words.h"
+#include "cluster/node/forming.h"
+#include "cluster/node/served_array.h"
+#include "engine/base/limits.h"
+#include "engine/base/mutation.h"
+#include "engine/layout/change.h"
+#include "engine/metadata/member_metadata.h"
+
+namespace braid::cluster {
+namespace {
+
+/// Who is asked for his voice may have heard the master a little later than who asks.
+constexpr Nanos about_as_long = Nanos{2 * Heartbeats::interval.value};
+/// Voices come within this time, or they are asked for again.
+constexpr Nanos voices_come = Nanos{2 * Heartbeats::interval.value};
+
+}  // namespace
+
+/// The node decides, as far as this one is concerned.
+void ClusterNode::follow(std::uint32_t node) {
+    master_ = node;
+    disks_.set_master(node);
+    if (rows_) rows_->home.set_walker(node);
+    if (reservations_) reservations_->set_walker(node);
+    standing_.reset();
+    voice_.reset();
+    master_lost_.reset();
+    has_stopped_.clear();
+    here_changed_.set();
+}
+
+// ---- who stands --------------------------------------------------------------------------------
+
+/// It has begun anew, or says that it has stopped.
+bool ClusterNode::has_ended(std::uint32_t node) const {
+    return began_anew_.contains(node) || has_stopped_.contains(node);
+}
+
+/// Or it is not heard.
+bool ClusterNode::is_without_master() const {
+    const Nanos time{lease_length_.value - about_as_long.value};
+    return has_ended(master_) || silent_nodes(time).contains(master_);
+}
+
+/// On a node that does not decide, again and again.
+void ClusterNode::look_at_master(const std::set<std::uint32_t>& silent) {
+    const Nanos now = setup_.clock.now();
+    if (standing_ && now.value - standing_->began.value >= voices_come.value) standing_.reset();
+    if (!goes_on() || served_->is_stopping()) return;
+    if (!silent.contains(master_) && !has_ended(master_)) return master_lost_.reset();
+    if (!master_lost_) master_lost_ = now;
+    std::set<std::uint32_t> without = silent;
+    without.insert(master_);
+    std::string why = fmt::format("has not answered for {} ms", lease_length_.value / 1'000'000);
+    if (has_stopped_.contains(master_)) why = "has stopped";
+    if (began_anew_.contains(master_)) why = "has begun anew, and lost what it had in memory";
+    const std::uint64_t lost_for = now.value - master_lost_->value;
+    if (standing_ || !can_do_without(without)) return;
+    // Who comes first may lack what it takes: then it is the next one's turn.
+    std::uint64_t turn = 0;
+    for (const std::uint32_t node : fellows()) {
+        if (node > setup_.self && !without.contains(node)) ++turn;
+    }
+    if (lost_for < turn * 2 * lease_length_.value) return;
+    stand(std::move(without), why);
+}
+
+/// The one who decided comes no more, and no other one has come to decide.
+bool ClusterNode::end_if_nobody_decides() {
+    if (!goes_on() || !master_lost_ || !has_ended(master_)) return false;
+    if (setup_.clock.now().value - master_lost_->value < patience.value) return false;
+    gone(master_, "has ended, and no other node has come to decide");
+    return true;
+}
+
+void ClusterNode::stand(std::set<std::uint32_t> without, std::string why) {
+    auto standing = std::make_shared<Standing>();
+    standing->master = {master_, boots_.at(master_)};
+    standing->why = std::move(why);
+    standing->began = setup_.clock.now();
+    for (const std::uint32_t node : fellows()) {
+        if (!without.contains(node)) standing->pending.insert(node);
+    }
+    standing->without = std::move(without);
+    for (const auto& [node, boot] : left_out_) standing->without.insert(node);
+    standing_ = standing;
+    if (standing->pending.empty()) return take_over(*standing);
+    const std::set<std::uint32_t> nodes = standing->pending;
+    for (const std::uint32_t node : nodes) tasks_.spawn(ask_for_voice(standing, node));
+}
+
+Task<void> ClusterNode::ask_for_voice(std::shared_ptr<Standing> standing, std::uint32_t node) {
+    Words words = asking(fence_words::voice);
+    std::vector<NodeBoot> without;
+    for (const std::uint32_t one : standing->without) without.push_back({one, boots_.at(one)});
+    put_nodes(&words, "without", without);
+    const Checked<Words> answer = co_await talk_.ask(node, words);
+    const bool is_late =
+        setup_.clock.now().value - standing->began.value >= voices_come.value;
+    if (standing_ == standing && is_late) standing_.reset();
+    if (standing_ == standing) take_voice(standing, node, answer);
+}
+
+void ClusterNode::take_voice(const std::shared_ptr<Standing>& standing, std::uint32_t node,
+                             const Checked<Words>& answer) {
+    if (answer) {
+        WordFields fields(*answer);
+        const std::uint64_t fence = fields.number("fence", epoch_max);
+        if (!fields.check()) return standing_.reset();
+        standing->fence = std::max(standing->fence, fence);
+    } else {
+        // Who does not serve yet, or not any more, has no part in anything: he begins anew.
+        std::set<std::uint32_t> without = standing->without;
+        without.insert(node);
+        if (answer.error().code != RefusalCode::busy || !can_do_without(without)) {
+            return standing_.reset();
+        }
+        standing->without = std::move(without);
+    }
+    standing->pending.erase(node);
+    if (standing->pending.empty()) take_over(*standing);
+}
+
+/// ASK "voice": the highest fence that this node has heard of, if it does without the one that it
+/// follows as well.
+Checked<Words> ClusterNode::asked_for_voice(std::uint32_t from, const Words& words) {
+    WordFields fields(words);
+    const std::vector<NodeBoot> without = nodes_of(fields, "without");
+    BRAID_CHECK(fields.check());
+    const auto no = [&](const char* why) {
+        return Refusal{fmt::format("{} {}", name_of(setup_.self), why), RefusalCode::conflict};
+    };
+    if (!served_ || !serves_) {
+        return Refusal{fmt::format("{} does not serve yet", name_of(setup_.self)),
+                       RefusalCode::busy};
+    }
+    if (is_master() || !goes_on() || served_->is_stopping()) {
+        return no("serves nothing that could go on");
+    }
+    // Of several that are gone one may have come to decide where not all have heard of it.
+    const NodeBoot now{master_, boots_.at(master_)};
+    if (std::ranges::find(without, now) == without.end()) return no("follows another node");
+    if (!is_without_master()) return no("hears the node that decides");
+    const Nanos time = setup_.clock.now();
+    const bool is_first = !master_lost_ || time.value - master_lost_->value <
+                                               2 * lease_length_.value;
+    if (from < setup_.self && is_first) return no("is the first one to decide itself");
+    if (voice_ && voice_->to.node != from && has_voice(voice_->to.node)) {
+        return no("has given its voice to another node");
+    }
+    voice_ = Voice{{from, boots_.at(from)}, now, time};
+    standing_.reset();
+    std::uint64_t fence = fence_.epoch;
+    if (!fence_.known.empty()) fence = std::max(fence, *fence_.known.rbegin());
+    return Words{{"fence", fence}};
+}
+
+/// It is given for a time: then whoever has it is perhaps of no use himself.
+bool ClusterNode::has_voice(std::uint32_t node) const {
+    if (!voice_) return false;
+    const NodeBoot now{master_, boots_.at(master_)};
+    return voice_->to == NodeBoot{node, boots_.at(node)} && voice_->master == now &&
+           setup_.clock.now().value - voice_->given.value < 2 * lease_length_.value;
+}
+
+// ---- it decides --------------------------------------------------------------------------------
+
+/// All have given their voices: from now on there is no way back.
+void ClusterNode::take_over(const Standing& standing) {
+    const std::shared_ptr<Standing> keeps_it = standing_;
+    log(Severity::warning,
+        fmt::format("{} {}: {} decides about the array from now on", name_of(standing.master.node),
+                    standing.why, name_of(setup_.self)));
+    newest_fence_ = std::max(newest_fence_, standing.fence);
+    std::map<std::uint32_t, std::string> without;
+    for (const std::uint32_t node : standing.without) without[node] = standing.why;
+    // What the former one had begun with others nobody else knows.
+    if (passing_) {
+        for (const NodeBoot& node : passing_->joined) without.emplace(node.node, "was not let in yet");
+    }
+    without.erase(setup_.self);
+    follow(setup_.self);
+    took_over_from_ = standing.master.node;
+    for (const auto& [node, start] : left_out_) retiring_.insert(node);
+    for (const auto& [node, why] : without) exclude(node, why);
+}
+
+/// What those that are left out have under way on this node's disks.
+struct ClusterNode::Quiet {
+    bool over{false};
+    Timer* waiting{nullptr};
+};
+
+Task<void> ClusterNode::note_over(DiskServer* disks, std::vector<NodeBoot> nodes,
+                                  std::shared_ptr<Quiet> quiet) {
+    co_await disks->wait_over(std::move(nodes));
+    quiet->over = true;
+    if (quiet->waiting != nullptr) quiet->waiting->cancel();
+}
+
+/// Until it is over, but not for long: a member whose disk does not answer is lost to this node.
+Task<void> ClusterNode::wait_until_over(std::vector<NodeBoot> nodes) {
+    if (!disks_.has_any_of(nodes)) co_return;
+    auto quiet = std::make_shared<Quiet>();
+    tasks_.spawn(note_over(&disks_, nodes, quiet));
+    Pause pause(pauses_, Nanos{lease_length_.value / 2});
+    quiet->waiting = &pause;
+    co_await pause;
+    quiet->waiting = nullptr;
+    if (quiet->over) co_return;
+    for (const std::uint32_t number : disks_.busy_with(nodes)) {
+        const auto at =
+            std::ranges::find(attached_, number, [](const auto& one) { return one.second; });
+        if (at == attached_.end()) continue;
+        const MemberIndex member = at->first;
+        log(Severity::error,
+            fmt::format("member {} does not answer: it is lost to {}", raw(member),
+                        name_of(setup_.self)));
+        serving_->member_lost(member, MemberState::faulty);
+        lost_here(member);
+    }
+}
+
+/// What a node tells of all roles.
+std::vector<RoleSeen> ClusterNode::roles_seen() const {
+    std::vector<RoleSeen> roles;
+    const Members& members = serving_->members();
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        const auto& slot = members.slot(MemberIndex{i});
+        RoleSeen& role = roles.emplace_back();
+        role.takes_part = takes_part(slot.state);
+        role.rebuilt = std::max(slot.rebuilt, rows_->home.rebuilt(MemberIndex{i}));
+        // That it is in sync again it may have heard alone.
+        if (slot.state == MemberState::in_sync) role.rebuilt = members.window_end();
+        const Disk* const disk = slot.disk();
+        const auto place = disk == nullptr ? places_.end() : places_.find(disk);
+        if (place == places_.end()) continue;
+        role.node = place->second.node;
+        role.disk = place->second.number;
+    }
+    return roles;
+}
+
+/// Where all have a role alike, and its node is there, it may count: nothing; else why not.
+std::string ClusterNode::why_not_there(MemberIndex member, const Forming& forming) const {
+    const RoleSeen own = forming.answers.at(setup_.self).roles.at(raw(member));
+    if (own.node == 0) return "its disk is not open";
+    if (own.node != setup_.self && left_out_.contains(own.node)) {
+        return fmt::format("{} is gone", name_of(own.node));
+    }
+    for (const auto& [node, prepared] : forming.answers) {
+        if (raw(member) >= prepared.roles.size()) return "not all nodes tell of it";
+        const RoleSeen& seen = prepared.roles[raw(member)];
+        if (!seen.takes_part) return fmt::format("it is lost to {}", name_of(node));
+        if (seen.node != own.node || seen.disk != own.disk) {
+            return "it was about to be replaced as the node went that decided";
+        }
+    }
+    return {};
+}
+
+/// What is on all disks of the nodes that are there.
+struct ClusterNode::FoundDisks {
+    std::vector<std::unique_ptr<Disk>> others;  // that have no role here
+    std::vector<Disk*> disks;                   // all, those with roles first
+    std::vector<MemberIndex> roles;             // of the first ones
+    std::vector<MemberImage> images;            // of all
+};
+
+Checked<std::unique_ptr<Disk>> ClusterNode::disk_of(std::uint32_t node, const Words& words) {
+    if (node != setup_.self) return remote_disk(node, words);
+    WordFields fields(words);
+    const std::uint32_t number = fields.number32("number");
+    BRAID_CHECK(fields.check());
+    if (number >= shelf_.size() || !shelf_[number]) return Refusal{"there is no such disk here"};
+    return give(shelf_[number], {setup_.self, setup_.boot, number});
+}
+
+Task<Checked<std::vector<Words>>> ClusterNode::inventory_of(std::uint32_t node) {
+    std::vector<Words> disks;
+    if (node == setup_.self) {
+        for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
+            if (shelf_[number]) disks.push_back(words_of_disk(number));
+        }
+        co_return disks;
+    }
+    BRAID_CO_TRY(const Words inventory, co_await talk_.ask(node, asking("inventory")));
+    WordFields fields(inventory);
+    disks = fields.list("disks", members_max + spares_max);
+    BRAID_CO_CHECK(fields.check());
+    co_return disks;
+}
+
+Task<Checked<Unit>> ClusterNode::find_disks(FoundDisks* found) {
+    std::set<DiskPlace> used;
+    const Members& members = serving_->members();
+    for (std::uint32_t i = 0; i != members.count(); ++i) {
+        Disk* const disk = members.slot(MemberIndex{i}).disk();
+        if (disk == nullptr || !takes_part(members.slot(MemberIndex{i}).state)) continue;
+        if (!is_there(*disk)) continue;
+        found->roles.push_back(MemberIndex{i});
+        found->disks.push_back(disk);
+    }
+    for (const auto& [disk, place] : places_) used.insert(place);
+    std::vector<std::uint32_t> nodes = fellows();
+    nodes.push_back(setup_.self);
+    for (const std::uint32_t node : nodes) {
+        BRAID_CO_TRY(const std::vector<Words> disks, co_await inventory_of(node));
+        for (const Words& words : disks) {
+            WordFields fields(words);
+            const DiskPlace place{node, boot_of(node), fields.number32("number")};
+            BRAID_CO_CHECK(fields.check());
+            if (used.contains(place)) continue;
+            BRAID_CO_TRY(std::unique_ptr<Disk> disk, disk_of(node, words));
+            returning_.insert(place);  // its node keeps it open, whatever becomes of it here
+            found->others.push_back(std::move(disk));
+        }
+    }
+    for (const auto& disk : found->others) found->disks.push_back(disk.get());
+    std::vector<Disk*> disks = found->disks;
+    found->images = co_await read_member_images(setup_.ready, setup_.clock, std::move(disks));
+    co_return Unit{};
+}
+
+namespace {
+
+struct Newest {
+    const Configuration* configuration{nullptr};
+    EpochRevision in_force;  // the highest that any member knows of
+    std::uint64_t epoch_seen{0};
+};
+
+Newest newest_of(const std::vector<MemberFindings>& all, const Uuid& array) {
+    Newest newest;
+    for (const MemberFindings& findings : all) {
+        newest.epoch_seen = std::max(newest.epoch_seen, findings.promise.epoch);
+        const ConfigSlot* const slot = findings.slot();
+        if (slot == nullptr || slot->configuration.array != array) continue;
+        const Configuration& held = slot->configuration;
+        newest.epoch_seen = std::max(newest.epoch_seen, held.version.epoch);
+        newest.in_force = std::max(newest.in_force, held.in_force);
+        const bool is_newer = newest.configuration == nullptr ||
+                              held.version > newest.configuration->version;
+        if (is_newer) newest.configuration = &held;
+    }
+    return newest;
+}
+
+/// It is the member that the record means, and holds nothing from before what was in force.
+std::string why_not_current(const MemberFindings& findings, const MemberRecord& record,
+                            const Newest& newest) {
+    const ConfigSlot* const slot = findings.slot();
+    if (slot == nullptr) return "its metadata cannot be read";
+    if (slot->member != record.uuid) {
+        return "it was about to be replaced as the node went that decided";
+    }
+    if (slot->configuration.version < newest.in_force) return "what it holds is from before";
+    return {};
+}
+
+}  // namespace
+
+/// All have prepared. False: the array has stopped, or somebody else is gone.
+Task<bool> ClusterNode::begin_deciding(Forming* forming) {
+    FoundDisks found;
+    const Checked<Unit> read = co_await find_disks(&found);
+    const bool is_late = is_over(*forming);
+    const bool goes_on = !is_late && read && begin_deciding_with(*forming, &found);
+    found.others.clear();  // their nodes keep them: take_members_back()
+    returning_.clear();
+    if (!is_late && !read) {
+        gone(*took_over_from_, "is gone, and the members cannot be looked at: " + read.error().text);
+    }
+    co_return goes_on;
+}
+
+/// False: the array has stopped.
+bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found) {
+    const std::uint32_t former = *took_over_from_;
+    std::vector<MemberFindings> findings;
+    for (const MemberImage& image : found->images) findings.push_back(inspect(image));
+    const Newest newest = newest_of(findings, served_->configuration().array);
+    if (newest.configuration == nullptr) {
+        gone(former, "is gone, and no member holds a configuration");
+        return false;
+    }
+    Configuration wanted = *newest.configuration;
+    LocalArray::Found known;
+    known.epoch_seen = newest.epoch_seen;
+    known.metadata.resize(rows_->geometry.member_count);
+    for (std::uint32_t i = 0; i != rows_->geometry.member_count; ++i) {
+        const MemberIndex member{i};
+        const MemberRecord& record = *wanted.member(member);
+        const auto at = std::ranges::find(found->roles, member);
+        std::string why = why_not_there(member, forming);
+        if (why.empty() && at == found->roles.end()) why = "its disk is not open";
+        const auto index = static_cast<std::size_t>(at - found->roles.begin());
+        if (why.empty()) why = why_not_current(findings[index], record, newest);
+        if (why.empty() && takes_part(record.state)) {
+            known.metadata[i] = metadata_of(found->images[index], findings[index]);
+        } else if (takes_part(record.state)) {
+            const std::uint32_t home = forming.answers.at(setup_.self).roles[i].node;
+            const bool is_gone = home == 0 || (home != setup_.self && left_out_.contains(home));
+            const MemberState state = is_gone ? MemberState::missing : MemberState::faulty;
+            wanted = apply(wanted, change::Lost{member, state, wanted.in_force});
+            known.lost[member] = why;
+        }
+    }
+    for (std::size_t i = found->roles.size(); i != findings.size(); ++i) {
+        const ConfigSlot* const slot = findings[i].slot();
+        const MemberRecord* const record =
+            slot == nullptr || slot->configuration.array != wanted.array
+                ? nullptr
+                : wanted.member(slot->member);
+        if (record == nullptr || record->role || record->state != MemberState::spare) continue;
+        Spare spare;
+        spare.disk = std::move(found->others[i - found->roles.size()]);
+        spare.metadata = metadata_of(found->images[i], findings[i]);
+        known.spares.push_back(std::move(spare));
+    }
+    const Quorum quorum = wanted.quorum();
+    const std::uint32_t in_sync = wanted.in_sync().size();
+    if (in_sync + rows_->geometry.parities() < wanted.member_count ||
+        !quorum.is_enough(wanted.in_sync())) {
+        gone(former, "is gone, and too few of the members that are left are current");
+        return false;
+    }
+    ArrayOptions options = setup_.array;
+    options.nodes = this;
+    options.on_event = [this](const ArrayEvent& event) {
+        if (setup_.array.on_event) setup_.array.on_event(event);
+        tell_event(event);
+    };
+    served_->decide(std::make_unique<LocalArray>(setup_.ready, setup_.clock, std::move(wanted),
+                                                 std::move(options), served_->serving()));
+    array_ = served_;
+    served_->decider().pass_on_to(*decider_);
+    const Checked<Unit> taken = served_->decided().take_over(std::move(known));
+    std::vector<Rebuilt> rebuilt;
+    for (const auto& [node, prepared] : forming.answers) {
+        for (std::uint32_t i = 0; i != prepared.roles.size(); ++i) {
+            rebuilt.push_back({MemberIndex{i}, prepared.roles[i].rebuilt});
+        }
+    }
+    rows_->homes->note(rebuilt);
+    if (taken) return true;
+    gone(former, "is gone: " + taken.error().text);
+    return false;
+}
+
+/// The first fence of its own has begun.
+void ClusterNode::go_on_deciding() {
+    served_->decided().go_on();
+    std::vector<NodeBoot> all;
+    for (const auto& [node, boot] : left_out_) all.push_back({node, boot});
+    tasks_.spawn(forget(std::move(all)));
+    for (const auto& [node, boot] : left_out_) {
+        if (here_.contains(node)) tell_phase(node);
+    }
+    std::vector<std::uint32_t> nodes = fellows();
+    nodes.push_back(setup_.self);
+    for (const std::uint32_t node : nodes) tasks_.spawn(take_members_back({node, boot_of(node)}));
+    tell_status();
+    ended_event_.set();  // who stops this node's server waited for the former one
+    if (leave_asked_ || leaving_) tasks_.spawn(stop_array());
+}
+
+}  // namespace braid::cluster
