@@ -190,6 +190,7 @@ class ClusterNode final : private BusListener,
     bool has_lease() const;
     MemberSet members_of(std::uint32_t node) const;
     std::set<std::uint32_t> silent_nodes(Nanos time) const;
+    Nanos about_to_be_silent() const;
     bool can_do_without(const std::set<std::uint32_t>& nodes) const;
     bool enough_are_left(MemberSet lost) const;
     void lose_node(std::uint32_t node, const std::string& why);

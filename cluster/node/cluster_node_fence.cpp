@@ -210,9 +210,8 @@ Task<void> ClusterNode::watch_links() {
         // that passes is nobody's fault. Each beats in its own time: who is about to be silent counts,
         // and when it is over not all are heard at once.
         const Nanos now = setup_.clock.stamp();
-        const Nanos nearly{lease_length_.value - 2 * Heartbeats::interval.value};
         const bool is_late = now.value > due.value + Heartbeats::interval.value;
-        const auto suspects = silent_nodes(nearly);
+        const auto suspects = silent_nodes(about_to_be_silent());
         const bool counts = is_master() || suspects.contains(master_);
         const bool waits = counts && !suspects.empty() && !ending_ && !can_do_without(suspects);
         if (is_late || waits) trusted = Nanos{now.value + lease_length_.value};
@@ -227,6 +226,15 @@ Task<void> ClusterNode::watch_links() {
                       fmt::format("has not answered for {} ms", lease_length_.value / 1'000'000));
         }
     }
+}
+
+/// All that are cut off at one time are silent for so long when the first of them is so for the length
+/// of a lease; and nobody is who is well: a stamp comes back within two intervals, and a little.
+Nanos ClusterNode::about_to_be_silent() const {
+    constexpr std::uint64_t interval = Heartbeats::interval.value;
+    const std::uint64_t length = lease_length_.value;
+    return {std::min(
+        length, std::max(2 * interval + interval / 2, length - std::min(length, 2 * interval)))};
 }
 
 /// This node's stamps have not come back from them for so long.

@@ -26,8 +26,6 @@
 namespace braid::cluster {
 namespace {
 
-/// Who is asked for his voice may have heard the master a little later than who asks.
-constexpr Nanos about_as_long = Nanos{2 * Heartbeats::interval.value};
 /// Voices come within this time, or they are asked for again.
 constexpr Nanos voices_come = Nanos{2 * Heartbeats::interval.value};
 
@@ -55,8 +53,7 @@ bool ClusterNode::has_ended(std::uint32_t node) const {
 
 /// Or it is not heard.
 bool ClusterNode::is_without_master() const {
-    const Nanos time{lease_length_.value - about_as_long.value};
-    return has_ended(master_) || silent_nodes(time).contains(master_);
+    return has_ended(master_) || silent_nodes(about_to_be_silent()).contains(master_);
 }
 
 /// On a node that does not decide, again and again.
@@ -112,8 +109,7 @@ Task<void> ClusterNode::ask_for_voice(std::shared_ptr<Standing> standing, std::u
     for (const std::uint32_t one : standing->without) without.push_back({one, boots_.at(one)});
     put_nodes(&words, "without", without);
     const Checked<Words> answer = co_await talk_.ask(node, words);
-    const bool is_late =
-        setup_.clock.now().value - standing->began.value >= voices_come.value;
+    const bool is_late = setup_.clock.now().value - standing->began.value >= voices_come.value;
     if (standing_ == standing && is_late) standing_.reset();
     if (standing_ == standing) take_voice(standing, node, answer);
 }
@@ -159,8 +155,8 @@ Checked<Words> ClusterNode::asked_for_voice(std::uint32_t from, const Words& wor
     if (std::ranges::find(without, now) == without.end()) return no("follows another node");
     if (!is_without_master()) return no("hears the node that decides");
     const Nanos time = setup_.clock.now();
-    const bool is_first = !master_lost_ || time.value - master_lost_->value <
-                                               2 * lease_length_.value;
+    const bool is_first =
+        !master_lost_ || time.value - master_lost_->value < 2 * lease_length_.value;
     if (from < setup_.self && is_first) return no("is the first one to decide itself");
     if (voice_ && voice_->to.node != from && has_voice(voice_->to.node)) {
         return no("has given its voice to another node");
@@ -193,7 +189,8 @@ void ClusterNode::take_over(const Standing& standing) {
     for (const std::uint32_t node : standing.without) without[node] = standing.why;
     // What the former one had begun with others nobody else knows.
     if (passing_) {
-        for (const NodeBoot& node : passing_->joined) without.emplace(node.node, "was not let in yet");
+        for (const NodeBoot& node : passing_->joined)
+            without.emplace(node.node, "was not let in yet");
     }
     without.erase(setup_.self);
     follow(setup_.self);
@@ -230,9 +227,8 @@ Task<void> ClusterNode::wait_until_over(std::vector<NodeBoot> nodes) {
             std::ranges::find(attached_, number, [](const auto& one) { return one.second; });
         if (at == attached_.end()) continue;
         const MemberIndex member = at->first;
-        log(Severity::error,
-            fmt::format("member {} does not answer: it is lost to {}", raw(member),
-                        name_of(setup_.self)));
+        log(Severity::error, fmt::format("member {} does not answer: it is lost to {}", raw(member),
+                                         name_of(setup_.self)));
         serving_->member_lost(member, MemberState::faulty);
         lost_here(member);
     }
@@ -356,8 +352,8 @@ Newest newest_of(const std::vector<MemberFindings>& all, const Uuid& array) {
         const Configuration& held = slot->configuration;
         newest.epoch_seen = std::max(newest.epoch_seen, held.version.epoch);
         newest.in_force = std::max(newest.in_force, held.in_force);
-        const bool is_newer = newest.configuration == nullptr ||
-                              held.version > newest.configuration->version;
+        const bool is_newer =
+            newest.configuration == nullptr || held.version > newest.configuration->version;
         if (is_newer) newest.configuration = &held;
     }
     return newest;
@@ -386,7 +382,8 @@ Task<bool> ClusterNode::begin_deciding(Forming* forming) {
     found.others.clear();  // their nodes keep them: take_members_back()
     returning_.clear();
     if (!is_late && !read) {
-        gone(*took_over_from_, "is gone, and the members cannot be looked at: " + read.error().text);
+        gone(*took_over_from_,
+             "is gone, and the members cannot be looked at: " + read.error().text);
     }
     co_return goes_on;
 }

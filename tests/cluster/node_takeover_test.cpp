@@ -25,7 +25,8 @@ class NodeTakeoverTest : public NodeDeathTest {
     }
     /// `node` decides, and a fence has begun that it has formed.
     void wait_until_decides(std::uint32_t node) {
-        const std::string says = fmt::format("node {} decides about the array from now on", node + 1);
+        const std::string says =
+            fmt::format("node {} decides about the array from now on", node + 1);
         nodes_.run_until(
             [&] {
                 const std::string log = nodes_.log(node);
@@ -436,8 +437,8 @@ TEST_P(NodeTakeoverWalkTest, AWalkGoesOn) {
         const auto failed = loop().run_until_done(
             nodes_.array(master_).fail_member(std::to_string(role), Force::no));
         ASSERT_TRUE(failed) << failed.error().text;
-        const auto added = loop().run_until_done(nodes_.array(role).add_member(
-            nodes_.disk(nodes_.make_platter(), "fresh"), Force::no));
+        const auto added = loop().run_until_done(
+            nodes_.array(role).add_member(nodes_.disk(nodes_.make_platter(), "fresh"), Force::no));
         ASSERT_TRUE(added) << added.error().text;
     }
     begin_load(2 * nodes_.nodes(), 60);

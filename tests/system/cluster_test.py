@@ -249,7 +249,7 @@ def a_node_is_killed(world, level):
     and answer with errors; all started again, what was flushed is there."""
     cluster = Cluster(world, level, 6, patient=False).start()
     if level == 6:
-        return killed_and_done_without(cluster)
+        return killed_and_done_without(cluster, cluster.nodes[1])
     data = pattern("flushed", MIB)
     client = cluster.nodes[0].connect()
     client.pwrite(data, 5 * MIB)
@@ -280,30 +280,68 @@ def a_node_is_killed(world, level):
     cluster.check_parity()
 
 
-def killed_and_done_without(cluster):
-    victim = cluster.nodes[1]
-
+def killed_and_done_without(cluster, victim):
     def kill():
         victim.process.kill()
         victim.process.wait()
     writing = the_others_go_on(cluster, victim, kill)
-    writing[1].thread.join()
-    check(writing[1].error is not None, "the clients of the dead one notice")
+    own = writing[victim.number - 1]
+    own.thread.join()
+    check(own.error is not None, "the clients of the dead one notice")
     it_comes_back(cluster, victim, writing)
 
 
-def a_node_is_paused(world, level):
+def decides(cluster):
+    """The number of the node that does, as all say that are there."""
+    said = {one["id"] for node in cluster.nodes if node.process.poll() is None
+            for one in node.status()["nodes"] if one["decides"]}
+    check(len(said) == 1, f"all say the same: {said}")
+    return said.pop()
+
+
+def the_master_is_killed(world, level):
+    """kill -9 of the one that decides: another one comes to decide. It comes back, and does not decide any more; then
+    the new one is killed as well."""
+    cluster = Cluster(world, level, 6, patient=False).start()
+    check(decides(cluster) == 3, "the highest decides")
+    killed_and_done_without(cluster, cluster.nodes[2])
+    cluster.start()
+    load = [Writing(node, 4096 + 64 * node.number, 64) for node in cluster.nodes]
+    for victim, follows in ((3, 2), (2, 3)):
+        node = cluster.nodes[victim - 1]
+        node.process.kill()
+        node.process.wait()
+        load[victim - 1].thread.join()
+        cluster.nodes[victim - 1] = Node(cluster, victim)  # at once
+        wait_until(cluster.nodes[victim - 1].serves, "it is let in", 60)
+        wait_until(lambda: all(node.status()["health"] == "clean" for node in cluster.nodes), "it is rebuilt", 120)
+        check(decides(cluster) == follows, f"node {follows} decides")
+    load[0].end()
+    say(f"pause of the one that stayed, of two masters killed and started at once: {load[0].longest:.2f} s")
+    for node in cluster.nodes:
+        check(not node.status().get("bad_bytes"), "no row is lost")
+        for one in load:
+            one.check_through(node)
+    cluster.stop()
+    cluster.check_parity()
+
+
+def the_master_is_paused(world, level):
+    a_node_is_paused(world, level, 3)
+
+
+def a_node_is_paused(world, level, number=2):
     """SIGSTOP for so long that the others go on without it, and then SIGCONT: it tells its clients nothing old, and
     ends when it hears what became of it. Started anew it is let in."""
     cluster = Cluster(world, level, 6, patient=False).start()
-    victim = cluster.nodes[1]
+    victim = cluster.nodes[number - 1]
     reader = victim.connect()
     writing = the_others_go_on(cluster, victim, lambda: os.kill(victim.process.pid, signal.SIGSTOP))
     # Of what the others wrote meanwhile. It is asked before it goes on, and answers when it knows.
     asked = [(block, nbd.Buffer(BLOCK)) for one in writing if one.node is not victim for block in one.written]
     cookies = [(block, data, reader.aio_pread(data, block * BLOCK)) for block, data in asked]
     os.kill(victim.process.pid, signal.SIGCONT)
-    wait_until(lambda: "has excluded this start of node 2" in victim.log(), "it hears of it", 30)
+    wait_until(lambda: f"has excluded this start of node {number}" in victim.log(), "it hears of it", 30)
     current = {block: data for one in writing for block, data in one.written.items()}
     for block, data, cookie in cookies:
         try:
@@ -312,8 +350,8 @@ def a_node_is_paused(world, level):
             check(data.to_bytearray() == current[block], f"block {block} as it was before the others went on")
         except nbd.Error:
             pass  # it does not know
-    writing[1].thread.join()
-    check(writing[1].error is not None, "its clients notice")
+    writing[number - 1].thread.join()
+    check(writing[number - 1].error is not None, "its clients notice")
     victim.wait_for_end()  # by itself
     it_comes_back(cluster, victim, writing)
 
@@ -339,8 +377,10 @@ def the_others_go_on(cluster, victim, away):
         check(shown["health"] == "degraded" and not shown["tasks"], f"nothing is resynced: {shown['tasks']}")
         check(not shown.get("bad_bytes"), "no row is lost")
         states = [member["state"] for member in shown["members"]]
-        check(states == ["in_sync", "missing", "in_sync"] * 2, f"its members are missing: {states}")
-        check([one["excluded"] for one in shown["nodes"]] == [False, True, False], f"{shown['nodes']}")
+        wanted = ["missing" if node is victim else "in_sync" for node in cluster.nodes] * 2
+        check(states == wanted, f"its members are missing: {states}")
+        check([one["excluded"] for one in shown["nodes"]] == [node is victim for node in cluster.nodes],
+              f"{shown['nodes']}")
     return writing
 
 
@@ -621,7 +661,8 @@ def from_nothing(world, level):
 
 CASES = {"begins": from_nothing, "reserved": a_volume_is_reserved, "bytes": same_bytes_everywhere,
          "blocks": same_blocks_at_once, "copy": copied_in_and_out,
-         "verify": two_writers_verify, "killed": a_node_is_killed, "paused": a_node_is_paused,
+         "verify": two_writers_verify, "killed": a_node_is_killed, "master_killed": the_master_is_killed,
+         "master_paused": the_master_is_paused, "paused": a_node_is_paused,
          "replaced": a_member_is_replaced,
          "tls": over_tcp_with_a_key, "clients": clients_of_each_node}
 
