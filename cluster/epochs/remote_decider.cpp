@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/base/limits.h"
+#include "engine/base/mutation.h"
 
 namespace braid::cluster {
 namespace {
@@ -65,7 +66,7 @@ void RemoteDecider::pass_on_to(Decider& own) {
 
 /// Whether it is to be: the one who was asked is gone, and there is another one by now.
 Task<bool> RemoteDecider::is_asked_again(std::uint64_t masters, RefusalCode refused) {
-    if (refused != RefusalCode::busy) co_return false;
+    if (refused != RefusalCode::busy || BRAID_MUTANT(decider_not_asked_again)) co_return false;
     while (masters == masters_ && !members_->failed() && !ended_) co_await changed_.next();
     co_return masters != masters_ && !members_->failed() && !ended_;
 }

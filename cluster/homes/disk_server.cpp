@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/base/limits.h"
+#include "engine/base/mutation.h"
 #include "engine/metadata/areas.h"
 #include "engine/metadata/intent_record.h"
 #include "parity/require.h"
@@ -215,7 +216,7 @@ bool DiskServer::is_served(std::uint32_t number, const Served& at) const {
 int DiskServer::why_not(const Request& request) const {
     const DiskCommand& command = request.command;
     if (fence_.epoch != 0 && !fence_.is_known(request.fence)) return ESTALE;
-    if (left_out_.contains(request.from)) return ESTALE;
+    if (left_out_.contains(request.from) && !BRAID_MUTANT(left_out_obeyed)) return ESTALE;
     const auto found = served_.find(command.disk);
     if (found == served_.end()) return ENODEV;
     if (command.kind == DiskOpKind::flush) return 0;

@@ -257,6 +257,7 @@ class ClusterNode final : private BusListener,
     Task<Checked<std::vector<Words>>> inventory_of(std::uint32_t node);
     Checked<std::unique_ptr<Disk>> disk_of(std::uint32_t node, const Words& words);
     void go_on_deciding();
+    Task<void> take_all_back();
 
     // cluster_node_admit.cpp
     struct Joining {
@@ -437,6 +438,7 @@ class ClusterNode final : private BusListener,
         joins_;  // who has said that it decides, while this one looked at disks
     std::optional<Nanos> master_lost_;             // since then
     std::optional<std::uint32_t> took_over_from_;  // in a fence that has not begun
+    std::vector<MemberIndex> coming_back_;         // roles that were just being filled then
 
     std::unique_ptr<Rows> rows_;
     std::unique_ptr<Reservations> reservations_;

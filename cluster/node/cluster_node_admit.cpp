@@ -357,7 +357,8 @@ Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
             co_return Refusal{
                 fmt::format("it is {}; braid member add takes it back", text_of(record->state))};
         }
-        if (!record->role) done = co_await array.remove_member(MemberName(uuid.text()));
+        const std::string name = record->uuid.text();
+        if (!record->role) done = co_await array.remove_member(MemberName(name));
         if (done && is_in(node)) done = co_await array.add_member(std::move(disk), Force::no);
         if (done) co_return done;
         const bool io = done.error().code == RefusalCode::io && ++failures != tries_of_member;
@@ -368,11 +369,12 @@ Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
     co_return Refusal{"its node is gone", RefusalCode::busy};
 }
 
-/// The member that went with the node, and was this disk by the name that it had there: it had a role
-/// already when the node went again, and nothing was written to it yet.
+/// The member that went with the node, and was this disk by the name that it had there: it had a role, or
+/// was a spare, already when the node went again, or the one who decided, and nothing was written to it
+/// yet.
 const MemberRecord* ClusterNode::missing_at(const std::string& path, std::uint32_t node) const {
     for (const MemberRecord& at : array_->inner().configuration().members) {
-        const bool is_its = at.role && at.state == MemberState::missing && at.home == node;
+        const bool is_its = at.home == node && (!at.role || at.state == MemberState::missing);
         if (is_its && at.path == path) return &at;
     }
     return nullptr;

@@ -29,6 +29,8 @@ namespace {
 /// Voices come within this time, or they are asked for again.
 constexpr Nanos voices_come = Nanos{2 * Heartbeats::interval.value};
 
+constexpr const char* was_replaced = "its role was just being filled as the node went that decided";
+
 }  // namespace
 
 /// The node decides, as far as this one is concerned.
@@ -98,7 +100,7 @@ void ClusterNode::stand(std::set<std::uint32_t> without, std::string why) {
     standing->without = std::move(without);
     for (const auto& [node, boot] : left_out_) standing->without.insert(node);
     standing_ = standing;
-    if (standing->pending.empty()) return take_over(*standing);
+    if (standing->pending.empty() || BRAID_MUTANT(takeover_unasked)) return take_over(*standing);
     const std::set<std::uint32_t> nodes = standing->pending;
     for (const std::uint32_t node : nodes) tasks_.spawn(ask_for_voice(standing, node));
 }
@@ -262,11 +264,12 @@ std::string ClusterNode::why_not_there(MemberIndex member, const Forming& formin
         return fmt::format("{} is gone", name_of(own.node));
     }
     for (const auto& [node, prepared] : forming.answers) {
+        if (BRAID_MUTANT(takeover_forgets_losses)) break;
         if (raw(member) >= prepared.roles.size()) return "not all nodes tell of it";
         const RoleSeen& seen = prepared.roles[raw(member)];
         if (!seen.takes_part) return fmt::format("it is lost to {}", name_of(node));
         if (seen.node != own.node || seen.disk != own.disk) {
-            return "it was about to be replaced as the node went that decided";
+            return was_replaced;
         }
     }
     return {};
@@ -365,7 +368,7 @@ std::string why_not_current(const MemberFindings& findings, const MemberRecord& 
     const ConfigSlot* const slot = findings.slot();
     if (slot == nullptr) return "its metadata cannot be read";
     if (slot->member != record.uuid) {
-        return "it was about to be replaced as the node went that decided";
+        return was_replaced;
     }
     if (slot->configuration.version < newest.in_force) return "what it holds is from before";
     return {};
@@ -399,6 +402,7 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
         return false;
     }
     Configuration wanted = *newest.configuration;
+    if (BRAID_MUTANT(takeover_from_memory)) wanted = served_->configuration();
     LocalArray::Found known;
     known.epoch_seen = newest.epoch_seen;
     known.metadata.resize(rows_->geometry.member_count);
@@ -413,9 +417,12 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
         if (why.empty() && takes_part(record.state)) {
             known.metadata[i] = metadata_of(found->images[index], findings[index]);
         } else if (takes_part(record.state)) {
-            const std::uint32_t home = forming.answers.at(setup_.self).roles[i].node;
-            const bool is_gone = home == 0 || (home != setup_.self && left_out_.contains(home));
-            const MemberState state = is_gone ? MemberState::missing : MemberState::faulty;
+            const RoleSeen& seen = forming.answers.at(setup_.self).roles[i];
+            const bool is_gone = seen.node == 0 || left_out_.contains(seen.node);
+            // It has done no wrong, and comes back by itself.
+            const bool comes_back = !is_gone && why == was_replaced;
+            if (comes_back) coming_back_.push_back(member);
+            const auto state = is_gone || comes_back ? MemberState::missing : MemberState::faulty;
             wanted = apply(wanted, change::Lost{member, state, wanted.in_force});
             known.lost[member] = why;
         }
@@ -452,6 +459,7 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
     const Checked<Unit> taken = served_->decided().take_over(std::move(known));
     std::vector<Rebuilt> rebuilt;
     for (const auto& [node, prepared] : forming.answers) {
+        if (BRAID_MUTANT(takeover_forgets_rebuilds)) break;
         for (std::uint32_t i = 0; i != prepared.roles.size(); ++i) {
             rebuilt.push_back({MemberIndex{i}, prepared.roles[i].rebuilt});
         }
@@ -460,6 +468,22 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
     if (taken) return true;
     gone(former, "is gone: " + taken.error().text);
     return false;
+}
+
+/// Disks that the former one was just taking into a role, and those that have none.
+Task<void> ClusterNode::take_all_back() {
+    for (const MemberIndex member : std::exchange(coming_back_, {})) {
+        const Disk* const disk = serving_->members().slot(member).disk();
+        const auto at = disk == nullptr ? places_.end() : places_.find(disk);
+        if (at == places_.end()) continue;
+        const DiskPlace place = at->second;
+        returning_.insert(place);  // its node keeps it open
+        co_await served_->decided().close_role(member);
+        returning_.erase(place);
+    }
+    std::vector<std::uint32_t> nodes = fellows();
+    nodes.push_back(setup_.self);
+    for (const std::uint32_t node : nodes) tasks_.spawn(take_members_back({node, boot_of(node)}));
 }
 
 /// The first fence of its own has begun.
@@ -471,9 +495,7 @@ void ClusterNode::go_on_deciding() {
     for (const auto& [node, boot] : left_out_) {
         if (here_.contains(node)) tell_phase(node);
     }
-    std::vector<std::uint32_t> nodes = fellows();
-    nodes.push_back(setup_.self);
-    for (const std::uint32_t node : nodes) tasks_.spawn(take_members_back({node, boot_of(node)}));
+    tasks_.spawn(take_all_back());
     tell_status();
     ended_event_.set();  // who stops this node's server waited for the former one
     if (leave_asked_ || leaving_) tasks_.spawn(stop_array());

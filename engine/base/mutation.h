@@ -71,10 +71,16 @@ enum class Mutation : std::uint8_t {
     positions_not_told,         // a fence begins without how far rebuilds are
     back_without_reservations,  // who is let in again does not hear what others have reserved
     back_without_homes,         // nor whose members the lost ones were
-    disk_of_another_start,  // a disk's number is taken for the same at the next start of its node
+    disk_of_another_start,    // a disk's number is taken for the same at the next start of its node
+    takeover_unasked,         // a node comes to decide without asking who still hears the master
+    takeover_from_memory,     // and goes by what it was told last, not by what members hold
+    takeover_forgets_losses,  // nor by what other nodes have as lost
+    takeover_forgets_rebuilds,  // nor by how far others have heard that rebuilds are
+    left_out_obeyed,            // a node does what who is left out asks of its disks
+    decider_not_asked_again,    // what the former one has not answered is asked nobody else
 };
 
-inline constexpr std::array<std::string_view, 58> mutation_names{
+inline constexpr std::array<std::string_view, 64> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -133,10 +139,16 @@ inline constexpr std::array<std::string_view, 58> mutation_names{
     "back-without-reservations",
     "back-without-homes",
     "disk-of-another-start",
+    "takeover-unasked",
+    "takeover-from-memory",
+    "takeover-forgets-losses",
+    "takeover-forgets-rebuilds",
+    "left-out-obeyed",
+    "decider-not-asked-again",
 };
 
 static_assert(mutation_names.size() ==
-              static_cast<std::size_t>(Mutation::disk_of_another_start) + 1);
+              static_cast<std::size_t>(Mutation::decider_not_asked_again) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

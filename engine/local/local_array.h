@@ -54,6 +54,11 @@ class LocalArray final : public Array, private NodesListener {
     Checked<Unit> take_over(Found found);
     /// After take_over(), and when all nodes go on: what is to run in the background begins.
     void go_on();
+    /// The disk of a lost member is closed, when nobody uses it any more.
+    Task<void> close_role(MemberIndex member) {
+        if (!deciding_.roster.is_lost_role(member)) co_return;
+        co_await deciding_.roster.close_slot(member);
+    }
     /// Ends what runs by itself; nothing is written any more.
     Task<void> end_tasks();
     EventLog& log() { return log_; }

@@ -5,107 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "tests/cluster/node_death_kit.h"
+#include "tests/cluster/node_takeover_kit.h"
 
 namespace braid::sim {
 namespace {
-
-class NodeTakeoverTest : public NodeDeathTest {
-  protected:
-    explicit NodeTakeoverTest(bool zero_fast = true, std::uint64_t stripes = 8)
-        : NodeDeathTest(zero_fast, stripes) {}
-
-    void start_all() {
-        nodes_.start();
-        loop().run_for(seconds(1));
-        clients_.let_fail_at(master_);
-    }
-    bool decides(std::uint32_t node) {
-        return nodes_.is_up(node) && nodes_.has_begun(node) && nodes_.node(node).is_master();
-    }
-    /// `node` decides, and a fence has begun that it has formed.
-    void wait_until_decides(std::uint32_t node) {
-        const std::string says =
-            fmt::format("node {} decides about the array from now on", node + 1);
-        nodes_.run_until(
-            [&] {
-                const std::string log = nodes_.log(node);
-                const std::size_t at = log.rfind(says);
-                return at != std::string::npos &&
-                       log.find("has begun with", at) != std::string::npos;
-            },
-            "another one decides");
-        if (HasFatalFailure()) {
-            for (std::uint32_t i = 0; i != nodes_.nodes(); ++i) {
-                if (nodes_.is_up(i)) ADD_FAILURE() << i << ":\n" << nodes_.log(i);
-            }
-        }
-        EXPECT_TRUE(decides(node));
-        master_ = node;
-    }
-    /// While there is load the one who decides is cut off; the next one comes to.
-    std::uint32_t lose_master() {
-        const std::uint32_t victim = master_;
-        begin_load(3 * nodes_.nodes(), 60);
-        loop().run_for(millis(10 + below(100)));
-        for (std::uint32_t node = 0; node != nodes_.nodes() && GetParam().seed % 2 == 0; ++node) {
-            if (node != victim) nodes_.cut(victim, node, false);
-        }
-        nodes_.isolate(victim);
-        wait_until_decides(victim - 1);
-        return victim;
-    }
-    void wait_until_in(std::uint32_t node) {
-        nodes_.run_until([&] { return nodes_.has_begun(node); }, "it is let in");
-        ASSERT_EQ(nodes_.refusal(node), "");
-    }
-    void begin_anew(std::uint32_t node) {
-        nodes_.release(node);
-        nodes_.restart(node);
-    }
-    bool is_whole() {
-        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-            const ArrayStatus status = nodes_.array(node).status();
-            if (status.health != Health::clean || !status.walks.empty()) return false;
-            for (std::uint32_t member = 0; member != GetParam().members; ++member) {
-                if (state(node, member) != MemberState::in_sync) return false;
-            }
-        }
-        return true;
-    }
-    void wait_until_whole() {
-        nodes_.run_until([&] { return is_whole(); }, "all members are back, everywhere");
-        loop().run_for(seconds(3));
-        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-            const ArrayStatus status = nodes_.array(node).status();
-            EXPECT_EQ(status.bad_bytes, 0u) << node;
-            EXPECT_FALSE(status.in_doubt) << node;
-            for (const NodeStatus& of : status.nodes) {
-                EXPECT_FALSE(of.excluded) << of.id;
-                EXPECT_EQ(of.decides, of.id == master_ + 1) << of.id << " at " << node;
-            }
-        }
-    }
-    /// Of two nodes nobody can say what their clients see.
-    void end_check(std::uint32_t one, std::uint32_t other) {
-        const std::uint64_t stripe = nodes_.geometry().stripe_data_size();
-        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-            if (node == one || node == other) continue;
-            for (std::uint64_t at = 0; at != nodes_.geometry().data_size(); at += stripe) {
-                loop().run_until_done(clients_.read(node, at, stripe));
-            }
-        }
-    }
-    void expect_no_bad_rows(std::uint32_t without) {
-        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-            if (node == without) continue;
-            EXPECT_EQ(nodes_.array(node).status().bad_bytes, 0u) << node;
-            EXPECT_FALSE(nodes_.array(node).status().in_doubt) << node;
-        }
-    }
-    /// An order of somebody who does not wait for its end.
-    Task<void> carry_out(Task<Checked<Unit>> order) { (void)co_await order; }
-};
 
 TEST_P(NodeTakeoverTest, TheOthersGoOnAndNothingIsLost) {
     start_all();

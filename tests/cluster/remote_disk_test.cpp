@@ -427,6 +427,33 @@ TEST(RemoteDisk, ADiskThatIsRemovedLivesUntilItIsQuiet) {
     ASSERT_TRUE(world.holds_within(seconds(5), [&] { return late->has_value(); }));
 }
 
+Task<void> note_over(DiskServer* server, std::vector<NodeBoot> nodes, bool* is_over) {
+    co_await server->wait_over(std::move(nodes));
+    *is_over = true;
+}
+
+/// What it has begun lands, and nothing lands after that.
+TEST(RemoteDisk, OfWhoIsLeftOutNothingMoreBegins) {
+    World world(15);
+    Buffer data = content_of(14, row_size);
+    const std::vector<NodeBoot> master{{2, 102}};
+    EXPECT_FALSE(world.server().has_any_of(master));
+    world.platter->delay_nanos = seconds(1).value;
+    const auto* written = world.begin(2, op_of(DiskOpKind::write, 0, row_size, data.data()));
+    ASSERT_TRUE(world.holds_within(seconds(5), [&] { return world.platter->flights.size() == 1; }));
+    EXPECT_EQ(world.server().busy_with(master), std::vector<std::uint32_t>{number});
+    EXPECT_FALSE(world.server().has_any_of({{3, 103}, {2, 101}})) << "it is another start's";
+    world.server().leave_out(master.front());
+    bool is_over = false;
+    world.loop.tasks().spawn(note_over(&world.server(), master, &is_over));
+    EXPECT_EQ(world.write(2, row_size, data), ESTALE);
+    EXPECT_FALSE(is_over);
+    EXPECT_FALSE(written->has_value());
+    ASSERT_TRUE(world.holds_within(seconds(5), [&] { return is_over; }));
+    EXPECT_TRUE(world.is_on_disk(0, data));
+    EXPECT_FALSE(world.server().has_any_of(master));
+}
+
 // Goal: reads take bounded memory at the node that has the disk.
 TEST(RemoteDisk, ReadsWaitForMemory) {
     World world(12, 17 * mebi);

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Single moments at which the node that decides goes: what it had stored and told nobody, what it had told
+// some, what others had heard of its walk, what it was asked and had not answered.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "tests/cluster/node_takeover_kit.h"
+
+namespace braid::sim {
+namespace {
+
+/// The one who decides has no member, nor has the next one; nodes 0 and 1 have three each.
+class TakeoverCase : public NodeTakeoverTest {
+  protected:
+    static constexpr std::uint32_t next = 2;
+    TakeoverCase() : NodeTakeoverTest(true, 64) {}
+
+    void order(Task<Checked<Unit>> wanted) { loop().tasks().spawn(carry_out(std::move(wanted))); }
+    void take_over() {
+        const std::uint32_t victim = master_;
+        nodes_.isolate(victim);
+        wait_until_decides(next);
+        ASSERT_EQ(victim, 3u);
+    }
+    void expect_same_states() {
+        for (std::uint32_t member = 0; member != GetParam().members; ++member) {
+            for (const std::uint32_t node : {0U, 1U}) {
+                EXPECT_EQ(state(node, member), state(next, member)) << member << " at " << node;
+            }
+        }
+    }
+    std::size_t spares(std::uint32_t node) {
+        const Configuration& now = nodes_.array(node).configuration();
+        return now.members.size() - GetParam().members;
+    }
+};
+
+TEST_P(TakeoverCase, WhatItHasStoredCounts) {
+    start_all();
+    const std::uint32_t victim = master_;
+    nodes_.hold_way(master_, next);  // so that it waits until this one has adopted it
+    auto fresh = nodes_.make_platter();
+    order(nodes_.array(0).add_member(nodes_.disk(fresh, "fresh"), Force::no));
+    loop().run_for(millis(300));
+    ASSERT_EQ(spares(next), 0u);
+    take_over();
+    loop().run_for(seconds(2));
+    for (const std::uint32_t node : {0U, 1U, 2U}) EXPECT_EQ(spares(node), 1u) << node;
+    // And it takes the role of a member that is lost.
+    clients_.let_fail_at(victim);
+    ASSERT_TRUE(loop().run_until_done(nodes_.array(next).fail_member("1", Force::no)));
+    nodes_.run_until([&] { return state(next, 1) == MemberState::in_sync; }, "it is rebuilt");
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
+TEST_P(TakeoverCase, ALossThatSomeHaveHeardOfIsOne) {
+    start_all();
+    const std::uint32_t victim = master_;
+    nodes_.hold_way(master_, next);
+    begin_load(6, 30);
+    order(nodes_.array(master_).fail_member("0", Force::no));
+    nodes_.run_until([&] { return state(1, 0) != MemberState::in_sync; }, "one has heard of it");
+    ASSERT_EQ(state(next, 0), MemberState::in_sync);
+    take_over();
+    loop().run_for(seconds(2));
+    expect_same_states();
+    EXPECT_NE(state(next, 0), MemberState::in_sync);
+    if (HasFailure()) return;
+    begin_load(6, 30);
+    loop().run_for(seconds(3));
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
+/// Others have heard from it how far that is, and the one who comes to decide has not.
+TEST_P(TakeoverCase, ARebuildIsAsFarAsAnyHasHeard) {
+    start_all();
+    const std::uint32_t victim = master_;
+    ASSERT_TRUE(loop().run_until_done(nodes_.array(master_).fail_member("0", Force::no)));
+    auto fresh = nodes_.make_platter();
+    fresh->delay_nanos = millis(60).value;
+    const auto added =
+        loop().run_until_done(nodes_.array(0).add_member(nodes_.disk(fresh, "fresh"), Force::no));
+    ASSERT_TRUE(added) << added.error().text;
+    const std::uint64_t stripe = nodes_.geometry().stripe_data_size();
+    const std::uint64_t size = nodes_.geometry().data_size();
+    for (int i = 0; i != 12; ++i) {
+        loop().run_until_done(clients_.write(0, below(size / stripe) * stripe, sector_size));
+    }
+    take_over();
+    ASSERT_EQ(state(next, 0), MemberState::rebuilding);
+    for (std::uint64_t at = 0; at != size; at += stripe) {
+        loop().run_until_done(clients_.write(next, at, stripe));
+        loop().run_until_done(clients_.read(0, at, stripe));
+    }
+    nodes_.run_until([&] { return state(next, 0) == MemberState::in_sync; }, "it is rebuilt");
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
+TEST_P(TakeoverCase, WhatItHasNotAnsweredIsAskedAgain) {
+    start_all();
+    const std::uint32_t victim = master_;
+    const std::uint64_t stripe = nodes_.geometry().stripe_data_size();
+    loop().run_until_done(clients_.write(1, 0, stripe));
+    EXPECT_TRUE(nodes_.flush(1));
+    for (const std::uint32_t member : {0U, 1U}) {
+        nodes_.platter(member).bad_rows.insert(SimNodes::data_offset / row_size);
+    }
+    ASSERT_TRUE(loop().run_until_done(nodes_.array(master_).fail_member("5", Force::no)));
+    auto fresh = nodes_.make_platter();
+    const auto added =
+        loop().run_until_done(nodes_.array(1).add_member(nodes_.disk(fresh, "fresh"), Force::no));
+    ASSERT_TRUE(added) << added.error().text;
+    wait_until_rebuilt(5);
+    ASSERT_NE(nodes_.array(master_).status().bad_bytes, 0u) << "it met what cannot be known";
+    loop().run_for(seconds(1));
+    nodes_.isolate(master_);
+    loop().tasks().spawn(clients_.write(1, 0, stripe));  // heals the rows, and asks for that
+    wait_until_decides(next);
+    loop().run_for(seconds(3));
+    EXPECT_EQ(nodes_.array(next).status().bad_bytes, 0u);
+    EXPECT_TRUE(nodes_.array(1).configuration().bad_rows.empty());
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
+TEST_P(TakeoverCase, AMemberThatWaitsForAVerdictGetsOne) {
+    start_all();
+    const std::uint32_t victim = master_;
+    nodes_.hold_sent_to(master_);
+    nodes_.platter(1).dead = true;  // at home there
+    begin_load(6, 30);
+    loop().run_for(millis(100));
+    ASSERT_EQ(state(0, 1), MemberState::in_sync);
+    take_over();
+    nodes_.run_until([&] { return state(0, 1) != MemberState::in_sync; }, "it is lost");
+    loop().run_for(seconds(2));
+    expect_same_states();
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Seeds, TakeoverCase,
+    testing::ValuesIn(with_seeds(seeds_of(4, 200),
+                                 {{.level = Level::raid6, .members = 6, .nodes = 4, .homes = 2}})));
+
+}  // namespace
+}  // namespace braid::sim
