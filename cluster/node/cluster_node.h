@@ -426,6 +426,7 @@ class ClusterNode final : private BusListener,
     Lease lease_;
     EchoLog echoes_;
     Nanos stamp_sent_{};
+    Nanos serves_since_{};
     Nanos lease_until_{};
     bool needs_no_lease_{false};                       // it is the home of enough by itself
     std::map<std::uint32_t, std::uint64_t> left_out_;  // excluded, as far as this node knows: boots

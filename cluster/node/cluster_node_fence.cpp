@@ -197,6 +197,7 @@ void ClusterNode::watch_if_away(std::uint32_t node) {
 /// he for them. A turn that comes late says nothing: this node itself has slept, and what others sent
 /// lies there.
 Task<void> ClusterNode::watch_links() {
+    serves_since_ = setup_.clock.stamp();
     Nanos trusted = setup_.clock.stamp();  // what is not heard before that says nothing
     while (!stopping_ && !ended_ && gone_.empty()) {
         const Nanos due{setup_.clock.stamp().value + Heartbeats::interval.value};
@@ -237,12 +238,13 @@ Nanos ClusterNode::about_to_be_silent() const {
         length, std::max(2 * interval + interval / 2, length - std::min(length, 2 * interval)))};
 }
 
-/// This node's stamps have not come back from them for so long.
+/// This node's stamps have not come back from them for so long, or since it serves.
 std::set<std::uint32_t> ClusterNode::silent_nodes(Nanos time) const {
     std::set<std::uint32_t> silent;
     for (const std::uint32_t node : fellows()) {
-        const auto since = bus_->heartbeats().answered_since(node);
-        if (since && *since >= time) silent.insert(node);
+        const Nanos served{setup_.clock.stamp().value - serves_since_.value};
+        const Nanos since = bus_->heartbeats().answered_since(node).value_or(served);
+        if (since >= time) silent.insert(node);
     }
     return silent;
 }
@@ -352,7 +354,7 @@ Task<Checked<Words>> ClusterNode::asked_to_negotiate(std::uint32_t from, const W
         }
         BRAID_CO_TRY(const std::vector<Rebuilt> rebuilt, rebuilt_of(words, rows_->geometry));
         BRAID_CO_TRY(const std::vector<std::uint32_t> homes, homes_of(words));
-        take_homes(homes);
+        if (!BRAID_MUTANT(back_without_homes)) take_homes(homes);
         enter_lease();
         adopt_fence(rebuilt);
         co_return Words::object();

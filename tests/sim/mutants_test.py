@@ -133,7 +133,9 @@ def check_engine(program):
         failed.append("none")
     for mutation, test in ENGINE.items():
         code, output = run_engine(program, mutation, test)
-        found = code == 1 and f"[  FAILED  ] {test.removesuffix('*')}" in output
+        name = test.removesuffix("*")
+        broken = output.rpartition(f"[ RUN      ] {name}")[2] if "broken promise" in output else ""
+        found = code == 1 and (f"[  FAILED  ] {name}" in output or "broken promise" in broken)
         print(f"{mutation}: {'found' if found else 'NOT FOUND'} by {test}", flush=True)
         if not found:
             failed.append(mutation)
