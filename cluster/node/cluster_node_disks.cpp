@@ -130,7 +130,11 @@ Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, cons
     BRAID_TRY(DiskInfo info, info_of(words));
     std::shared_ptr<Disk> disk =
         std::make_shared<RemoteDisk>(bus_->session(node), fence_, number, std::move(info));
-    return give(std::move(disk), {node, bus_->session(node).peer_boot(), number});
+    // It takes part, and this node may not have met it yet.
+    const auto known = boots_.find(node);
+    const std::uint64_t boot =
+        rows_ && known != boots_.end() ? known->second : bus_->session(node).peer_boot();
+    return give(std::move(disk), {node, boot, number});
 }
 
 Words ClusterNode::words_of_attach(MemberIndex member, const Disk& disk, DataArea area) const {

@@ -443,7 +443,11 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
     const std::uint32_t in_sync = wanted.in_sync().size();
     if (in_sync + rows_->geometry.parities() < wanted.member_count ||
         !quorum.is_enough(wanted.in_sync())) {
-        gone(former, "is gone, and too few of the members that are left are current");
+        std::string reasons;
+        for (const auto& [member, why] : known.lost) {
+            reasons += fmt::format("; member {}: {}", raw(member), why);
+        }
+        gone(former, "is gone, and too few members are left" + reasons);
         return false;
     }
     ArrayOptions options = setup_.array;

@@ -129,6 +129,26 @@ TEST_P(TakeoverCase, WhatItHasNotAnsweredIsAskedAgain) {
     end_all(victim);
 }
 
+/// As they began the next one had not met another whose disks it was told of.
+TEST_P(TakeoverCase, TheOthersHaveNotMetWhenTheyWereTold) {
+    nodes_.part(0, next);
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) nodes_.begin(node);
+    loop().run_for(seconds(1));
+    nodes_.release(0);
+    nodes_.wait_until_all_serve();
+    const std::uint32_t victim = master_;
+    clients_.let_fail_at(victim);
+    begin_load(6, 30);
+    loop().run_for(millis(500));
+    take_over();
+    loop().run_for(seconds(2));
+    for (std::uint32_t member = 0; member != GetParam().members; ++member) {
+        EXPECT_EQ(state(next, member), MemberState::in_sync) << member;
+    }
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
 TEST_P(TakeoverCase, AMemberThatWaitsForAVerdictGetsOne) {
     start_all();
     const std::uint32_t victim = master_;

@@ -232,7 +232,7 @@ class Writing:
         self.over = True
         self.thread.join()
         if self.error:
-            raise self.error
+            raise Failed(f"a client of node {self.node.number}: {self.error}\n{self.node.log()[-4000:]}")
 
     def check_through(self, node):
         """What was acknowledged is there; of what was begun last nobody knows."""
