@@ -520,14 +520,8 @@ Task<Checked<Unit>> ClusterNode::gather_all(std::vector<std::unique_ptr<Disk>>* 
 
 Task<Checked<std::unique_ptr<Array>>> ClusterNode::open_array(
     std::vector<std::unique_ptr<Disk>> disks) {
-    ArrayOptions options = setup_.array;
-    options.nodes = this;
-    options.on_event = [this](const ArrayEvent& event) {
-        if (setup_.array.on_event) setup_.array.on_event(event);
-        tell_event(event);
-    };
     Checked<std::unique_ptr<Array>> opened =
-        co_await Array::open(setup_.ready, setup_.clock, std::move(disks), std::move(options));
+        co_await Array::open(setup_.ready, setup_.clock, std::move(disks), options_of_deciding());
     if (!opened) {
         listener_ = nullptr;
         decider_ = nullptr;

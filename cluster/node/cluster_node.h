@@ -43,7 +43,6 @@ namespace braid::cluster {
 
 class NodeArray;
 class ServedArray;
-struct Prepared;
 struct PrepareWords;
 struct RoleSeen;
 
@@ -201,7 +200,7 @@ class ClusterNode final : private BusListener,
     void watch_if_away(std::uint32_t node);
     Task<void> watch_links();
     Checked<Unit> told_unreachable(std::uint32_t from, const Words& words);
-    Prepared prepare(const PrepareWords& wanted);
+    PrepareAnswer prepare(const PrepareWords& wanted);
     void adopt_fence(const std::vector<Rebuilt>& rebuilt);
     void end_those_who_are_late();
     Task<void> forget(std::vector<NodeBoot> gone);
@@ -341,6 +340,7 @@ class ClusterNode final : private BusListener,
     bool is_there(const Disk& disk) const;
     std::uint32_t home_of(const Disk& disk) const { return places_.at(&disk).node; }
     Words words_of_disk(std::uint32_t number) const;
+    std::vector<Words> own_inventory() const;
     /// Of a disk that the array was given.
     Words words_of_attach(MemberIndex member, const Disk& disk, DataArea area) const;
     Checked<std::unique_ptr<Disk>> remote_disk(std::uint32_t node, const Words& words);
@@ -371,6 +371,7 @@ class ClusterNode final : private BusListener,
     Task<Checked<Words>> asked_by_master(const Words& words);
     Checked<Unit> told_by_slave(std::uint32_t from, const Words& words);
     Task<void> stop_array();
+    ArrayOptions options_of_deciding();
     void tell_event(const ArrayEvent& event);
     void tell_status();
     void tell_node();
@@ -452,7 +453,7 @@ class ClusterNode final : private BusListener,
     std::map<std::uint32_t, std::uint64_t> boots_;   // of the others, as they serve, or served last
     std::map<std::uint32_t, std::string> excluded_;  // since the last fence, and why
     std::set<std::uint32_t> began_anew_;             // of all that were excluded
-    std::set<std::uint32_t> has_stopped_;            // who decides says so
+    std::set<std::uint32_t> has_stopped_;            // as they say themselves
     std::optional<Joining> joining_;    // who is told of the array, and in no fence yet
     std::set<std::uint32_t> retiring_;  // of the excluded, whose records are not empty yet
     std::uint32_t looked_at_{0};        // of those that wait to be let in, last

@@ -123,6 +123,15 @@ Words ClusterNode::words_of_disk(std::uint32_t number) const {
     return words_of(number, info);
 }
 
+/// What is open.
+std::vector<Words> ClusterNode::own_inventory() const {
+    std::vector<Words> disks;
+    for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
+        if (shelf_[number]) disks.push_back(words_of_disk(number));
+    }
+    return disks;
+}
+
 Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, const Words& words) {
     WordFields fields(words);
     const std::uint32_t number = fields.number32("number");

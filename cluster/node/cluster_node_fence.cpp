@@ -293,14 +293,13 @@ Checked<Unit> ClusterNode::told_unreachable(std::uint32_t from, const Words& wor
 
 // ---- the barrier, at each node -----------------------------------------------------------------
 
-Prepared ClusterNode::prepare(const PrepareWords& wanted) {
+PrepareAnswer ClusterNode::prepare(const PrepareWords& wanted) {
     freeze();
     for (const NodeBoot& node : wanted.gone) leave_out(node);
     for (const NodeBoot& node : wanted.joined) take_back(node);
     fence_.known.insert(wanted.fence);
     passing_ = std::make_unique<Passing>(Passing{wanted.fence, wanted.gone, wanted.joined, {}});
-    Prepared prepared;
-    PrepareAnswer& answer = prepared.answer;
+    PrepareAnswer answer;
     answer.from = {setup_.self, setup_.boot};
     answer.fence = fence_.epoch;
     answer.sequence = rows_->homes->writes().newest();
@@ -311,8 +310,7 @@ Prepared ClusterNode::prepare(const PrepareWords& wanted) {
         answer.books[node] = rows_->home.book().known_of(node);
         answer.ages[NodeId{node.node}] = echoes_.age(NodeId{node.node}, now);
     }
-    prepared.roles = roles_seen();
-    return prepared;
+    return answer;
 }
 
 /// @param rebuilt  how far rebuilds are: locks that told so are gone, and others tell it from now on
@@ -381,7 +379,7 @@ Task<Checked<Words>> ClusterNode::asked_to_negotiate(std::uint32_t from, const W
             fmt::format("{} decides about the array from now on", name_of(from)));
         follow(from);
     }
-    Prepared prepared = prepare(wanted);
+    Prepared prepared{prepare(wanted)};
     // What those that are gone have begun on this node's disks is over when it is answered.
     co_await wait_until_over(wanted.gone);
     if (!passing_ || passing_->fence != wanted.fence) co_return Words::object();  // it has failed
@@ -481,7 +479,7 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
     const Nanos began = setup_.clock.now();
     const PrepareWords wanted{forming->fence, forming->gone, forming->joined};
     const std::vector<std::uint32_t> others = fellows();
-    forming->answers[setup_.self] = prepare(wanted);
+    forming->answers[setup_.self].answer = prepare(wanted);
     forming->heard[setup_.self] = began;
     forming->pending.insert(others.begin(), others.end());
     forming->began = began;

@@ -9,6 +9,17 @@
 
 namespace braid::cluster {
 
+/// Of an array that this node decides about.
+ArrayOptions ClusterNode::options_of_deciding() {
+    ArrayOptions options = setup_.array;
+    options.nodes = this;
+    options.on_event = [this](const ArrayEvent& event) {
+        if (setup_.array.on_event) setup_.array.on_event(event);
+        tell_event(event);
+    };
+    return options;
+}
+
 /// Others show it as well, once they have an array.
 void ClusterNode::tell_event(const ArrayEvent& event) {
     if (!told_nodes_ || ended_) return;

@@ -293,16 +293,10 @@ Checked<std::unique_ptr<Disk>> ClusterNode::disk_of(std::uint32_t node, const Wo
 }
 
 Task<Checked<std::vector<Words>>> ClusterNode::inventory_of(std::uint32_t node) {
-    std::vector<Words> disks;
-    if (node == setup_.self) {
-        for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
-            if (shelf_[number]) disks.push_back(words_of_disk(number));
-        }
-        co_return disks;
-    }
+    if (node == setup_.self) co_return own_inventory();
     BRAID_CO_TRY(const Words inventory, co_await talk_.ask(node, asking("inventory")));
     WordFields fields(inventory);
-    disks = fields.list("disks", members_max + spares_max);
+    std::vector<Words> disks = fields.list("disks", members_max + spares_max);
     BRAID_CO_CHECK(fields.check());
     co_return disks;
 }
@@ -450,14 +444,8 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
         gone(former, "is gone, and too few members are left" + reasons);
         return false;
     }
-    ArrayOptions options = setup_.array;
-    options.nodes = this;
-    options.on_event = [this](const ArrayEvent& event) {
-        if (setup_.array.on_event) setup_.array.on_event(event);
-        tell_event(event);
-    };
     served_->decide(std::make_unique<LocalArray>(setup_.ready, setup_.clock, std::move(wanted),
-                                                 std::move(options), served_->serving()));
+                                                 options_of_deciding(), &served_->serving()));
     array_ = served_;
     served_->decider().pass_on_to(*decider_);
     const Checked<Unit> taken = served_->decided().take_over(std::move(known));

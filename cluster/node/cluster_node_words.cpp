@@ -224,10 +224,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
             co_return Refusal{"serves an array that has stopped; start its server anew"};
         }
         Words inventory;
-        inventory["disks"] = Words::array();
-        for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
-            if (shelf_[number]) inventory["disks"].push_back(words_of_disk(number));
-        }
+        inventory["disks"] = own_inventory();
         co_return inventory;
     }
     if (what == "look") {

@@ -39,31 +39,19 @@ std::string_view text_of(WalkKind kind) {
 }
 
 LocalArray::LocalArray(ReadyQueue& ready, Clock& clock, Configuration configuration,
-                       ArrayOptions options)
+                       ArrayOptions options, Serving* serving)
     : clock_(clock),
       options_(std::move(options)),
       configuration_(std::move(configuration)),
       geometry_(Geometry::of(configuration_)),
       tasks_(ready),
       log_(clock, options_.on_event),
-      own_serving_(std::make_unique<Serving>(
-          Serving::Setup{ready, clock, geometry_, configuration_, tasks_, deciding_,
-                         options_.buffer_size, options_.readonly, homes(), options_.node})),
-      serving_(*own_serving_),
-      nodes_(join()),
-      deciding_({ready, clock, options_, configuration_, geometry_, serving_.members(), nodes_,
-                 tasks_, log_, stage_, work_},
-                configuration_) {}
-
-LocalArray::LocalArray(ReadyQueue& ready, Clock& clock, Configuration configuration,
-                       ArrayOptions options, Serving& serving)
-    : clock_(clock),
-      options_(std::move(options)),
-      configuration_(std::move(configuration)),
-      geometry_(Geometry::of(configuration_)),
-      tasks_(ready),
-      log_(clock, options_.on_event),
-      serving_(serving),
+      own_serving_(serving != nullptr
+                       ? nullptr
+                       : std::make_unique<Serving>(Serving::Setup{
+                             ready, clock, geometry_, configuration_, tasks_, deciding_,
+                             options_.buffer_size, options_.readonly, homes(), options_.node})),
+      serving_(serving != nullptr ? *serving : *own_serving_),
       nodes_(join()),
       deciding_({ready, clock, options_, configuration_, geometry_, serving_.members(), nodes_,
                  tasks_, log_, stage_, work_},

@@ -20,10 +20,10 @@ namespace braid {
 
 class LocalArray final : public Array, private NodesListener {
   public:
-    LocalArray(ReadyQueue& ready, Clock& clock, Configuration configuration, ArrayOptions options);
-    /// @param serving  by an older configuration, perhaps; it outlives the array
+    /// @param serving  none: it has its own; else by an older configuration, perhaps, and it outlives
+    ///                 the array
     LocalArray(ReadyQueue& ready, Clock& clock, Configuration configuration, ArrayOptions options,
-               Serving& serving);
+               Serving* serving = nullptr);
     ~LocalArray() override;
 
     /// What assembly knows of the last stop; before start().

@@ -114,6 +114,39 @@ class NodeDeathTest : public NodesTest {
         nodes_.end_servers();
     }
 
+    /// Its server hears of it, or has waited for too long, and is started anew.
+    void begin_anew(std::uint32_t node) {
+        nodes_.release(node);
+        nodes_.restart(node);
+    }
+    void wait_until_in(std::uint32_t node) {
+        nodes_.run_until([&] { return nodes_.has_begun(node); }, "it is let in");
+        ASSERT_EQ(nodes_.refusal(node), "");
+    }
+    /// Through this node, stripe by stripe.
+    void read_all(std::uint32_t node) {
+        const std::uint64_t stripe = nodes_.geometry().stripe_data_size();
+        for (std::uint64_t at = 0; at != nodes_.geometry().data_size(); at += stripe) {
+            loop().run_until_done(clients_.read(node, at, stripe));
+        }
+    }
+    /// The others serve, and nothing is lost; also when all begin anew.
+    void expect_others_serve(std::uint32_t victim) {
+        loop().run_for(seconds(5));
+        begin_load(2 * nodes_.nodes(), 20);
+        loop().run_for(seconds(5));
+        expect_nothing_lost(victim);
+        clients_.check(nodes_.nodes(), victim);
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            if (node == victim) continue;
+            EXPECT_TRUE(nodes_.flush(node));
+        }
+        end_all(victim);
+        nodes_.start();
+        clients_.check(nodes_.nodes());
+        nodes_.stop(0);
+    }
+
     std::uint32_t master_;
 };
 

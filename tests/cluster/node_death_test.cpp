@@ -22,19 +22,7 @@ TEST_P(NodeDeathTest, TheOthersGoOnAndNothingIsLost) {
     }
     nodes_.isolate(victim);
     wait_until_excluded(victim);
-    loop().run_for(seconds(5));
-    begin_load(2 * nodes_.nodes(), 20);
-    loop().run_for(seconds(5));
-    expect_nothing_lost(victim);
-    clients_.check(nodes_.nodes(), victim);
-    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-        if (node == victim) continue;
-        EXPECT_TRUE(nodes_.flush(node));
-    }
-    end_all(victim);
-    nodes_.start();
-    clients_.check(nodes_.nodes());
-    nodes_.stop(0);
+    expect_others_serve(victim);
 }
 
 /// Others hear it, and so it serves until they know: its clients read what it has at home.
@@ -172,12 +160,8 @@ TEST_P(NodeDeathsTest, ARoleIsFilledBetweenTwoDeaths) {
     nodes_.run_until([&] { return state(master_, second) == MemberState::missing; }, "it is out");
     loop().run_for(seconds(3));
     EXPECT_EQ(state(master_, first), MemberState::in_sync) << "it is another's now";
-    const std::uint64_t stripe = nodes_.geometry().stripe_data_size();
     for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-        if (node == first || node == second) continue;
-        for (std::uint64_t at = 0; at != nodes_.geometry().data_size(); at += stripe) {
-            loop().run_until_done(clients_.read(node, at, stripe));
-        }
+        if (node != first && node != second) read_all(node);
     }
     nodes_.release(first);
     end_all(second, first);
@@ -208,10 +192,7 @@ TEST_P(NodeDeathsTest, TwoAreGone) {
         if (node == first || node == second) continue;
         EXPECT_EQ(nodes_.array(node).status().bad_bytes, 0u) << node;
         ASSERT_TRUE(nodes_.flush(node)) << node;
-        const std::uint64_t stripe = nodes_.geometry().stripe_data_size();
-        for (std::uint64_t at = 0; at != nodes_.geometry().data_size(); at += stripe) {
-            loop().run_until_done(clients_.read(node, at, stripe));
-        }
+        read_all(node);
     }
     nodes_.release(first);
     nodes_.release(second);

@@ -27,15 +27,6 @@ class NodeReturnTest : public NodeDeathTest {
         loop().run_for(millis(below(3000)));
         return victim;
     }
-    /// Its server hears of it, or has waited for too long, and is started anew.
-    void begin_anew(std::uint32_t node) {
-        nodes_.release(node);
-        nodes_.restart(node);
-    }
-    void wait_until_in(std::uint32_t node) {
-        nodes_.run_until([&] { return nodes_.has_begun(node); }, "it is let in");
-        ASSERT_EQ(nodes_.refusal(node), "");
-    }
     /// All members are back, everywhere.
     void wait_until_whole() {
         for (std::uint32_t member = 0; member != GetParam().members; ++member) {

@@ -36,11 +36,6 @@ class NodeTakeoverTest : public NodeDeathTest {
                        log.find("has begun with", at) != std::string::npos;
             },
             "another one decides");
-        if (HasFatalFailure()) {
-            for (std::uint32_t i = 0; i != nodes_.nodes(); ++i) {
-                if (nodes_.is_up(i)) ADD_FAILURE() << i << ":\n" << nodes_.log(i);
-            }
-        }
         EXPECT_TRUE(decides(node));
         master_ = node;
     }
@@ -55,14 +50,6 @@ class NodeTakeoverTest : public NodeDeathTest {
         nodes_.isolate(victim);
         wait_until_decides(victim - 1);
         return victim;
-    }
-    void wait_until_in(std::uint32_t node) {
-        nodes_.run_until([&] { return nodes_.has_begun(node); }, "it is let in");
-        ASSERT_EQ(nodes_.refusal(node), "");
-    }
-    void begin_anew(std::uint32_t node) {
-        nodes_.release(node);
-        nodes_.restart(node);
     }
     bool is_whole() {
         for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
@@ -87,15 +74,12 @@ class NodeTakeoverTest : public NodeDeathTest {
             }
         }
     }
-    /// Of two nodes nobody can say what their clients see.
-    void end_check(std::uint32_t one, std::uint32_t other) {
-        const std::uint64_t stripe = nodes_.geometry().stripe_data_size();
-        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-            if (node == one || node == other) continue;
-            for (std::uint64_t at = 0; at != nodes_.geometry().data_size(); at += stripe) {
-                loop().run_until_done(clients_.read(node, at, stripe));
-            }
-        }
+    /// The load ends, nothing is missing, and all stops.
+    void end_whole() {
+        end_load();
+        wait_until_whole();
+        clients_.check(nodes_.nodes());
+        nodes_.stop(0);
     }
     void expect_no_bad_rows(std::uint32_t without) {
         for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
