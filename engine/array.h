@@ -44,9 +44,10 @@ struct ArrayOptions {
     bool readonly{false};          // nothing is written to any member, metadata included
     bool force{false};             // takes in members that are behind, and trusts parity as it is
     Orders orders{Orders::taken};  // for what is said of members left out, and of rows
-    std::uint64_t buffer_size{buffer_size_default};   // bytes of the pool for all stripe I/O
-    std::uint64_t seed{0};                            // of the array's Rng (uuids of new members)
-    IntentChange intent;                              // at the start
+    std::uint64_t buffer_size{buffer_size_default};  // bytes of the pool for all stripe I/O
+    std::uint64_t seed{0};                           // of the array's Rng (uuids of new members)
+    IntentChange intent;                             // at the start
+    Nanos rebuild_delay{};  // before a spare takes the role of a member that is only missing
     std::function<void(const ArrayEvent&)> on_event;  // the log; may be empty
     std::function<void(std::string)> on_wrong;        // each thing that a scrub finds, for
                                                       // people; the log has many together

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -12,6 +13,7 @@
 #include "engine/io/disk.h"
 #include "engine/io/task.h"
 #include "engine/layout/configuration.h"
+#include "engine/layout/window_set.h"
 
 namespace braid {
 
@@ -26,6 +28,13 @@ struct ReturningDisk {
     MemberIndex member{};
     Disk* disk{nullptr};
     DataArea area;  // on it
+};
+
+/// The disk of a member that was away, as it lies: what it says of when it left.
+struct ReturningMember {
+    MemberIndex member{};
+    WindowSet marked;                                  // by its records of the write intent
+    std::map<std::uint32_t, std::uint64_t> records{};  // the newest generation of each node's
 };
 
 class ServingNode {
@@ -62,6 +71,14 @@ class ServingNode {
     virtual void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) = 0;
     virtual void detach(MemberIndex member) = 0;
 
+    /// A lost member is about to get its role back, and to be made true only where it missed something.
+    /// From the answer on until end_return() nobody writes without knowing that; before the caller gives
+    /// up the loop it attaches the disk, and fills the role. Gives how many windows it misses. Refused:
+    /// that is not known, and it is to be rebuilt whole; RefusalCode::busy: it is not a good moment.
+    virtual Task<Checked<std::uint64_t>> begin_return(ReturningMember back) = 0;
+    /// It has its role, durably; or not.
+    virtual void end_return() = 0;
+
     /// Parity of these windows may not be true; or all of it counts as true, whatever it is.
     virtual void add_doubt(WindowRange windows) = 0;
     virtual void trust_all() = 0;
@@ -81,6 +98,8 @@ class ServingNode {
     virtual MarksLeft marks_left() const = 0;
     /// A record of all marks is durable that was put together after this call.
     virtual Task<Result<void>> write_marks() = 0;
+    /// The same on every node: of its own marks.
+    virtual Task<Result<void>> write_all_marks() = 0;
     /// What was marked before `stripe` was made true, and flushed.
     virtual void retire_marks(StripeIndex before) = 0;
     /// From now on a mark covers `region` bytes of data.

@@ -21,9 +21,9 @@
 namespace braid::plugin {
 namespace {
 
-constexpr std::array<std::string_view, 10> keys{"member",        "socket",   "volume", "intent",
-                                                "intent_region", "readonly", "force",  "config",
-                                                "node",          "help"};
+constexpr std::array<std::string_view, 11> keys{
+    "member",   "socket", "volume", "intent", "intent_region", "rebuild_delay",
+    "readonly", "force",  "config", "node",   "help"};
 
 /// How many characters must be changed, added, dropped or swapped with their neighbour to turn one
 /// word into the other. Source: R. Lowrance and R. Wagner, JACM 22(2), 1975, for neighbours only.
@@ -91,6 +91,8 @@ const char* const parameters_help =
     "                     for a new array. Off, a crash means a resync of everything.\n"
     "intent_region=SIZE   Bytes of data that one mark covers, a power of two from 64K to\n"
     "                     1T. Default: as it was last; 16M for a new array.\n"
+    "rebuild_delay=SECS   How long a spare waits before it takes the place of a member that\n"
+    "                     is missing, and has not failed: it may be back. Default: 600.\n"
     "readonly=true|false  Write nothing to any member. Default: false. The bare word\n"
     "                     `readonly` means readonly=true.\n"
     "force=true|false     Serve although the absent members may be newer. What was\n"
@@ -113,6 +115,7 @@ Checked<Unit> ParameterParser::take(std::string_view key, std::string_view value
     if (key == "volume") return take_volume(value);
     if (key == "intent") return take_intent(value);
     if (key == "intent_region") return take_intent_region(value);
+    if (key == "rebuild_delay") return take_rebuild_delay(value);
     if (key == "readonly") return take_flag(key, value, parameters_.readonly);
     if (key == "force") return take_flag(key, value, parameters_.force);
     if (key == "help") return take_flag(key, value.empty() ? "true" : value, parameters_.help);
@@ -173,6 +176,20 @@ Checked<Unit> ParameterParser::take_intent_region(std::string_view value) {
         return Refusal{fmt::format("intent_region={}: {}", value, fits.error().text)};
     }
     parameters_.intent.region = *size;
+    return Unit{};
+}
+
+Checked<Unit> ParameterParser::take_rebuild_delay(std::string_view value) {
+    BRAID_CHECK(once("rebuild_delay"));
+    const auto read =
+        std::from_chars(value.data(), value.data() + value.size(), parameters_.rebuild_delay);
+    if (read.ec != std::errc{} || read.ptr != value.data() + value.size() ||
+        parameters_.rebuild_delay > rebuild_delay_max) {
+        return Refusal{
+            fmt::format("rebuild_delay={}: a number of seconds, 0 to {}; 0: a spare "
+                        "takes the place of a missing member at once",
+                        value, rebuild_delay_max)};
+    }
     return Unit{};
 }
 

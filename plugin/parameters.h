@@ -26,6 +26,7 @@ struct Parameters {
     bool force{false};
     bool help{false};     // print the help and exit
     IntentChange intent;  // what was said of the write intent; the rest is as the array has it
+    std::uint32_t rebuild_delay{600};  // seconds: ArrayOptions
 };
 
 class ParameterParser {
@@ -45,6 +46,7 @@ class ParameterParser {
     Checked<Unit> take_flag(std::string_view key, std::string_view value, bool& flag);
     Checked<Unit> take_intent(std::string_view value);
     Checked<Unit> take_intent_region(std::string_view value);
+    Checked<Unit> take_rebuild_delay(std::string_view value);
     Checked<Unit> once(std::string_view key);
 
     Parameters parameters_;

@@ -301,6 +301,7 @@ ArrayOptions Server::array_options() {
     options.readonly = parameters_.readonly;
     options.force = parameters_.force;
     options.intent = parameters_.intent;
+    options.rebuild_delay = seconds(parameters_.rebuild_delay);
     // Any node of a cluster passes an order on.
     if (!cluster_ && parameters_.socket.empty()) options.orders = Orders::not_taken;
     options.seed = (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();

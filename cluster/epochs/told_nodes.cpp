@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "cluster/epochs/window_words.h"
 #include "engine/base/limits.h"
 #include "engine/metadata/config_check.h"
 #include "engine/metadata/config_text.h"
@@ -114,6 +115,9 @@ void ToldNodes::array_failed() {
 
 void ToldNodes::attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
     setup_.attach(member, std::move(disk), area);
+    const auto& behind = setup_.own.members().slot(member).behind;
+    if (!behind) return;
+    for (const Words& words : words_of_behind(member, *behind)) tell_all(words);
 }
 
 void ToldNodes::detach(MemberIndex member) {
@@ -153,6 +157,15 @@ Task<Result<void>> ToldNodes::begin_marks() {
     // Marks of some nodes only are none: the configuration says what all do.
     if (!begun) end_marks();
     co_return begun;
+}
+
+Task<Result<void>> ToldNodes::write_all_marks() {
+    Asked others = setup_.talk.ask_all(setup_.others, asking("write_marks"));
+    Result<void> kept = co_await setup_.own.write_marks();
+    const Result<void> kept_elsewhere = co_await wait_for(std::move(others));
+    // Some member did not take one, or a node is just going: it is tried again.
+    if (kept && !kept_elsewhere) kept = Error{Errc::io, "write intent"};
+    co_return kept;
 }
 
 void ToldNodes::end_marks() {

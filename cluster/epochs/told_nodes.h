@@ -32,6 +32,8 @@ class ToldNodes final : public ServingNode {
         std::function<void(const Configuration&)> adopted_here;
         std::function<void(const Configuration&)> in_force_here;
         std::function<void(MemberIndex)> lost_here;
+        std::function<Task<Checked<std::uint64_t>>(ReturningMember)> begin_return;
+        std::function<void()> end_return;
     };
     explicit ToldNodes(Setup setup) : setup_(std::move(setup)) {}
 
@@ -59,6 +61,13 @@ class ToldNodes final : public ServingNode {
     }
     void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) override;
     void detach(MemberIndex member) override;
+    Task<Checked<std::uint64_t>> begin_return(ReturningMember back) override {
+        return setup_.begin_return(std::move(back));
+    }
+    void end_return() override {
+        setup_.own.end_return();
+        setup_.end_return();
+    }
     void add_doubt(WindowRange windows) override;
     void trust_all() override;
     Task<Result<void>> flush() override { return setup_.own.flush(); }
@@ -69,6 +78,7 @@ class ToldNodes final : public ServingNode {
     bool marks() const override { return setup_.own.marks(); }
     MarksLeft marks_left() const override { return setup_.own.marks_left(); }
     Task<Result<void>> write_marks() override { return setup_.own.write_marks(); }
+    Task<Result<void>> write_all_marks() override;
     void retire_marks(StripeIndex before) override;
     void set_region(std::uint64_t region) override;
     Task<Result<void>> begin_marks() override;

@@ -87,6 +87,8 @@ class Home {
         const auto at = rebuilt_.find(member);
         return at == rebuilt_.end() ? WindowIndex{} : at->second;
     }
+    /// A disk of a suspended member is just being given what was staged on it before.
+    bool gives_to_suspended() const { return !orphans_.empty(); }
     const RowBook& book() const { return book_; }
     /// Locks that were given to somebody who had to wait for them.
     std::uint64_t handed_over() const { return handed_over_; }

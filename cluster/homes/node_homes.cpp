@@ -126,7 +126,8 @@ Task<Result<void>> NodeHomes::claim_rows(Claimed* claimed, std::uint32_t home, W
     --counts_.locks_waiting;
     (void)is_stale(home, answer.result, fence);  // lock() looks
     if (!answer.result.ok()) co_return Error{Errc::io, "lock", answer.result.os_error};
-    note(answer.rebuilt);
+    // Of another life of a role, perhaps, if the fence changes: then it is told with that.
+    if (!frozen_ && fence == fence_) note(answer.rebuilt);
     if (with != nullptr) with->have_come = answer.has_bytes;
     co_return Result<void>{};
 }

@@ -338,7 +338,9 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                              epoch_in_force_ = now.version.epoch;
                              rows_->home.in_force(now);
                          },
-                         [this](MemberIndex member) { lost_here(member); }});
+                         [this](MemberIndex member) { lost_here(member); },
+                         [this](ReturningMember back) { return begin_return(std::move(back)); },
+                         [this] { end_return(); }});
     if (!gone_.empty()) tasks_.spawn(stop_what_lacks_a_node());
     if (!serves_) told_nodes_->tell_all(words_of_open(configuration));
     return *told_nodes_;

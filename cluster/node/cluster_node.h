@@ -258,6 +258,19 @@ class ClusterNode final : private BusListener,
     void go_on_deciding();
     Task<void> take_all_back();
 
+    // cluster_node_return.cpp
+    struct Return {  // of a member to its role, in a fence that begins with it
+        ReturningMember back;
+        std::optional<Checked<std::uint64_t>> answer{};
+        bool over{false};  // it has its role, or does not get it
+    };
+    Task<Checked<std::uint64_t>> begin_return(ReturningMember back);
+    void end_return();
+    Task<bool> let_return(Forming* forming);
+    Task<Checked<WindowSet>> gather_missed(const Forming& forming, ReturningMember back);
+    Checked<Words> asked_what_is_missed(const Words& words);
+    Checked<WindowSet> missed_here(const ReturningMember& back) const;
+
     // cluster_node_admit.cpp
     struct Joining {
         NodeBoot node;
@@ -460,7 +473,9 @@ class ClusterNode final : private BusListener,
     bool lets_in_{false};
     std::map<NodeBoot, Hindrance> hindrances_;
     std::map<std::uint32_t, Flap> flaps_;
-    std::set<DiskPlace> returning_;  // disks that the array looks at
+    std::set<DiskPlace> returning_;   // disks that the array looks at
+    std::shared_ptr<Return> return_;  // none: no member is just coming back
+    WindowSet told_missed_;           // of one, at another node: what is told of it piece by piece
     bool forms_fence_{false};
     Forming* forming_{nullptr};
     Event fence_changed_;

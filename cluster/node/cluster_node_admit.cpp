@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "cluster/epochs/window_words.h"
 #include "cluster/node/cluster_node.h"
 #include "cluster/node/fence_words.h"
 #include "cluster/node/node_array.h"
@@ -43,7 +44,7 @@ std::optional<NodeBoot> ClusterNode::who_waits() const {
 
 bool ClusterNode::may_let_in() const {
     return serves_ && array_ != nullptr && listener_ != nullptr && goes_on() && excluded_.empty() &&
-           !forms_fence_ && !joining_;
+           !forms_fence_ && !joining_ && !return_;
 }
 
 /// On the master, now and then.
@@ -256,6 +257,8 @@ void ClusterNode::open_for(const Joining& joining) {
         const auto& slot = serving_->members().slot(member);
         BRAID_REQUIRE(slot.disk() != nullptr);
         talk_.tell(id, words_of_attach(member, *slot.disk(), slot.area));
+        if (!slot.behind) continue;
+        for (const Words& words : words_of_behind(member, *slot.behind)) talk_.tell(id, words);
     }
     told_nodes_->let_in(id);
     flaps_[id].let_in = setup_.clock.now();

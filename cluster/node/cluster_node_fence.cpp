@@ -158,6 +158,9 @@ void ClusterNode::leave_out(const NodeBoot& node) {
         return give_up_start(node);
     }
     const MemberSet members = members_of(node.node);
+    // Who was away before perhaps misses what that node alone had noted; but since the first of those
+    // went whom this fence is without nobody has written.
+    serving_->members().forget_absences(left_members_);
     left_out_.emplace(node.node, node.boot);
     left_members_ |= members;
     for (const MemberIndex member : members) {
@@ -318,6 +321,7 @@ void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt) {
     const std::unique_ptr<Passing> passing = std::move(passing_);
     fence_.pass(passing->fence);
     verdict_ = passing->verdict;  // until all have adopted it
+    if (!is_master()) left_members_ = {};
     rows_->homes->note(rebuilt);
     rows_->home.enter(passing->verdict, passing->gone, rebuilt);
     rows_->homes->enter(homes_at(passing->gone), homes_at(passing->joined));
@@ -437,7 +441,9 @@ bool ClusterNode::is_over(const Forming& forming) const {
 }
 
 Task<void> ClusterNode::form_fence() {
-    const auto is_wanted = [this] { return !excluded_.empty() || joining_.has_value(); };
+    const auto is_wanted = [this] {
+        return !excluded_.empty() || joining_.has_value() || (return_ && !return_->answer);
+    };
     while (is_wanted() && goes_on()) {
         Forming forming;
         newest_fence_ = next_epoch(std::max({newest_fence_, fence_.epoch, epoch_in_force_}),
@@ -457,6 +463,7 @@ Task<void> ClusterNode::form_fence() {
         if (joining_) tasks_.spawn(begin_at(*joining_));
         joining_.reset();
     }
+    if (return_ && !return_->answer) end_return();  // the array ends
     forms_fence_ = false;
 }
 
@@ -498,6 +505,7 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
     co_await wait_for_leases(*forming);
     if (is_over(*forming)) co_return false;
     if (!forming->gone.empty() && !co_await lose_with_nodes(forming)) co_return false;
+    if (!co_await let_return(forming)) co_return false;
     for (const std::uint32_t node : others) {
         for (const Words& piece : words_of(verdict_)) talk_.tell(node, piece);
     }

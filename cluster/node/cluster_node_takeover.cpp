@@ -39,6 +39,9 @@ void ClusterNode::follow(std::uint32_t node) {
     disks_.set_master(node);
     if (rows_) rows_->home.set_walker(node);
     if (reservations_) reservations_->set_walker(node);
+    // What a member missed that was just coming back the former one has told some nodes only, perhaps.
+    // All prepare by this for a fence, and nobody writes.
+    if (serving_ != nullptr) serving_->forget_behind();
     standing_.reset();
     voice_.reset();
     master_lost_.reset();

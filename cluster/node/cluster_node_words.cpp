@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cluster/epochs/remote_decider.h"
+#include "cluster/epochs/window_words.h"
 #include "cluster/node/cluster_node.h"
 #include "cluster/node/deciding_array.h"
 #include "cluster/node/fence_words.h"
@@ -219,6 +220,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
     const std::string what = fields.text("ask");
     BRAID_CO_CHECK(fields.check());
     if (what == "meets") co_return co_await asked_to_meet(words);
+    if (what == fence_words::missed) co_return asked_what_is_missed(words);
     if (what == "inventory") {
         if (ended_ || !gone_.empty()) {
             co_return Refusal{"serves an array that has stopped; start its server anew"};
@@ -284,6 +286,12 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
         tasks_.spawn(tell_status_now_and_then());
         co_return Words::object();
     }
+    if (what == "write_marks") {
+        if (!serves_) co_return Words::object();  // it has none, or is just writing them
+        const Result<void> kept = co_await serving.write_marks();
+        if (!kept) co_return Refusal{std::string(kept.error().text())};
+        co_return Words::object();
+    }
     if (what == "mark" && !marks_begun_) {
         marks_wanted_ = true;
         co_return Words::object();
@@ -345,6 +353,9 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         serving_ = &served_->serving();
         rows_->homes->bind(serving_->members());
         make_reservations(served_->configuration());
+        for (const MemberRecord& at : served_->configuration().members) {
+            if (at.role && !takes_part(at.state)) serving_->members().note_absent_before(*at.role);
+        }
         for (const auto& [node, start] : left_out_) reservations_->node_gone(node);
         for (const std::uint32_t node : fellows()) watch_if_away(node);
         co_return Unit{};
@@ -430,6 +441,17 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
             BRAID_CO_TRY(disk, remote_disk(node, *about));
         }
         attach_here(which, node, area, std::move(disk));
+        co_return Unit{};
+    }
+    if (what == "behind") {
+        const MemberIndex which = fields.member(geometry);
+        const bool is_first = fields.flag("first");
+        WindowSet windows;
+        BRAID_CO_CHECK(take_windows(fields, geometry, &windows));
+        Members& members = serving.members();
+        if (takes_part(members.slot(which).state)) co_return Refusal{"the member has a role"};
+        if (is_first) members.set_behind(which, {});
+        if (!members.add_behind(which, windows)) co_return Refusal{"there is no room for it"};
         co_return Unit{};
     }
     if (what == "detach") {

@@ -24,6 +24,7 @@ inline constexpr const char* judged = "judged";      // as well: the verdict of 
 inline constexpr const char* prepared = "prepared";  // after those
 inline constexpr const char* verdict = "verdict";    // from who negotiates, in pieces
 inline constexpr const char* go_on = "go_on";        // all have adopted
+inline constexpr const char* missed = "missed";      // asked: what a member misses that is back
 }  // namespace fence_words
 
 /// Starts of nodes, as [[node, boot], ...].

@@ -146,13 +146,17 @@ Refusal cannot_be_written(const Disk& disk, const Error& error) {
         fmt::format("{}: cannot be written: {}", disk.info().path, os_error_text(error.os_error))};
 }
 
-std::optional<NewMember::WasInSync> in_sync_as_of(const MemberImage& image, const Uuid& uuid) {
+std::optional<NewMember::TookPart> took_part_as_of(const MemberImage& image, const Uuid& uuid) {
     const MemberFindings findings = inspect(image);
     if (findings.slot() == nullptr) return std::nullopt;
     Configuration known = findings.slot()->configuration;
     const MemberRecord* own = known.member(uuid);
-    if (own == nullptr || !own->role || own->state != MemberState::in_sync) return std::nullopt;
-    return NewMember::WasInSync{known.version, own->area()};
+    if (own == nullptr || !own->role || !takes_part(own->state)) return std::nullopt;
+    NewMember::TookPart as_of{known.version, own->state, own->area(), {}};
+    for (const FoundIntent& found : findings.intent) {
+        if (found.record) as_of.records.push_back(*found.record);
+    }
+    return as_of;
 }
 
 Task<Checked<NewMember>> run_prepare(Disk& disk, NewMember fresh, Uuid array, std::uint64_t front,
@@ -164,7 +168,7 @@ Task<Checked<NewMember>> run_prepare(Disk& disk, NewMember fresh, Uuid array, st
     const auto superblock = decode_md_superblock(image.superblock.view(), image.device_size);
     if (superblock && superblock->set_uuid == array) {
         fresh.before = superblock->device_uuid;
-        fresh.was_in_sync = in_sync_as_of(image, *fresh.before);
+        fresh.took_part = took_part_as_of(image, *fresh.before);
     } else if (const std::string content = describe_content(image, *ends);
                !content.empty() && force == Force::no) {
         co_return refuse_content(disk, content);

@@ -43,12 +43,14 @@ Task<Checked<std::vector<Uuid>>> find_traces(Disk& disk, Uuid array);
 struct NewMember {
     MemberMetadata metadata;     // blank; for the record that gets its uuid
     std::optional<Uuid> before;  // which member of this array it once was
-    /// The newest configuration on it calls it in_sync: as of which version, and where its data is.
-    struct WasInSync {
+    /// It took part, by the newest configuration on it.
+    struct TookPart {
         EpochRevision version;
-        DataArea area;  // on it
+        MemberState state{MemberState::missing};  // in_sync or rebuilding
+        DataArea area;                            // on it
+        std::vector<IntentRecord> records;        // of the write intent
     };
-    std::optional<WasInSync> was_in_sync;
+    std::optional<TookPart> took_part;
 };
 /// Looks at what is on the device, which is refused if it holds another array or other data, unless
 /// that is forced; tries whether it takes writes; then wipes both ends, but not of a member of this array

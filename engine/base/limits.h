@@ -53,6 +53,8 @@ inline constexpr std::size_t wrong_rows_open_max = 8;  // ranges that a scrub's 
 static_assert(wrong_rows_open_max >= walk_lanes_max);  // each lane finds in another place
 static_assert(windows_claimed_max <= 64);              // a set of a batch's windows is 64 bits
 
+inline constexpr std::uint32_t rebuild_delay_max = 604'800;  // seconds: a week
+
 // The write intent and the bad-row list.
 inline constexpr std::uint64_t intent_region_default = 16u << 20;  // bytes of data
 inline constexpr std::uint64_t intent_region_min = 64u << 10;
@@ -69,6 +71,9 @@ inline constexpr std::uint32_t bad_bytes_listed_max = 4096;  // byte ranges name
 // used. So 256 KiB a set, for 12288 places of 64 rows, or 3 GiB of a member in one piece, row by
 // row; what is more is known by pairs of rows, and so on.
 inline constexpr std::uint32_t row_blocks_max = 16384;
+// Pages of a set of windows (engine/layout/window_set.h), of 4096 windows and some 600 bytes each: 40 MiB,
+// for 16 TiB of a member with windows of 64 KiB that are written all over.
+inline constexpr std::size_t window_pages_max = 65536;
 // All marks that can be held at once fit into a record: who holds some, and waits for one more, waits
 // for a flush at most.
 static_assert(stripe_jobs_max + zeroers_max + walk_lanes_max * windows_claimed_max <=
@@ -147,6 +152,7 @@ inline constexpr int text_depth_max = 16;
 inline constexpr std::size_t texts_waiting_max = 4096;  // of one node, not done yet
 inline constexpr std::size_t marks_told_max = 1000;
 inline constexpr std::size_t writes_told_max = 500;  // in one message, of a barrier
+inline constexpr std::size_t pages_told_max = 32;    // of windows, a kilobyte each
 inline constexpr std::size_t ranges_told_max = 256;  // of rows that cannot be known
 inline constexpr std::size_t waits_told_max = 256;   // each is of a role, a spare or a kind
 inline constexpr std::uint32_t os_error_max = 4095;  // Linux's errno, as the kernel bounds it

@@ -78,9 +78,14 @@ enum class Mutation : std::uint8_t {
     takeover_forgets_rebuilds,  // nor by how far others have heard that rebuilds are
     left_out_obeyed,            // a node does what who is left out asks of its disks
     decider_not_asked_again,    // what the former one has not answered is asked nobody else
+    absence_not_noted,      // what is written while a member is away is not noted for its return
+    absence_begins_empty,   // nor what was on its way as it left
+    absence_cleared_early,  // the first of two that comes back takes with it what the other misses
+    return_unasked,         // other nodes are not asked what a member misses that comes back
+    return_unfenced,        // nor do they stop meanwhile
 };
 
-inline constexpr std::array<std::string_view, 64> mutation_names{
+inline constexpr std::array<std::string_view, 69> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -145,10 +150,14 @@ inline constexpr std::array<std::string_view, 64> mutation_names{
     "takeover-forgets-rebuilds",
     "left-out-obeyed",
     "decider-not-asked-again",
+    "absence-not-noted",
+    "absence-begins-empty",
+    "absence-cleared-early",
+    "return-unasked",
+    "return-unfenced",
 };
 
-static_assert(mutation_names.size() ==
-              static_cast<std::size_t>(Mutation::decider_not_asked_again) + 1);
+static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::return_unfenced) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

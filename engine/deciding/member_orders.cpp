@@ -162,14 +162,14 @@ Task<Checked<Unit>> MemberOrders::remove(MemberName name) {
     co_return Unit{};
 }
 
-void MemberOrders::fill_role(MemberIndex member, Spare spare) {
+void MemberOrders::fill_role(MemberIndex member, Spare spare, const std::string& how) {
     BRAID_REQUIRE(roster_.is_lost_role(member));
     const Uuid uuid = spare.metadata.uuid;
     roster_.fill_role(member, std::move(spare));
     writer_.change(change::RoleFilled{member, uuid});
     walks_.role_filled(member);
     tell(Severity::info, "rebuild_received",
-         fmt::format("{} takes the role of member {}", record(member).path, raw(member)));
+         fmt::format("{} takes the role of member {}{}", record(member).path, raw(member), how));
 }
 
 /// The record of a disk that is to join; refuses one that is too small or in use here already.
@@ -282,14 +282,17 @@ Task<Checked<Unit>> MemberOrders::add(std::unique_ptr<Disk> disk, Force force) {
     if (role && !roster_.is_lost_role(*role)) role.reset();
     if (!role) role = roster_.first_lost_role();
     if (role) BRAID_CO_CHECK(co_await heal_from(disk.get(), *role, &fresh, force));
+    if (!role || !is_its_last(*role, fresh)) fresh.took_part.reset();
     Spare spare{std::move(disk), std::move(fresh.metadata)};
-    co_return co_await join(std::move(spare), std::move(joining), role);
+    co_return co_await join(std::move(spare), std::move(joining), role, std::move(fresh.took_part));
 }
 
 /// Takes the new member in: into `role`, or into the first that is open, or as a spare.
+/// @param before  it had that role last, and holds what it held of it then
 Task<Checked<Unit>> MemberOrders::join(Spare spare, MemberRecord joining,
-                                       std::optional<MemberIndex> role) {
-    if (role && !roster_.is_lost_role(*role)) role.reset();
+                                       std::optional<MemberIndex> role,
+                                       std::optional<NewMember::TookPart> before) {
+    if (role && !roster_.is_lost_role(*role)) role.reset(), before.reset();
     if (!role) role = roster_.first_lost_role();
     if (role) {
         co_await roster_.close_slot(*role);
@@ -301,17 +304,91 @@ Task<Checked<Unit>> MemberOrders::join(Spare spare, MemberRecord joining,
     if (!serving_.is_there(*spare.disk)) {
         co_return Refusal{fmt::format("{}: its node is gone", joining.path)};
     }
-    writer_.change(change::SpareAdded{joining});
     if (role) {
-        fill_role(*role, std::move(spare));
-    } else {
-        tell(Severity::info, "member_added", fmt::format("{} is a spare", joining.path));
-        roster_.spares().push_back(std::move(spare));
+        co_return co_await take_role(*role, std::move(spare), joining, std::move(before));
     }
+    writer_.change(change::SpareAdded{joining});
+    tell(Severity::info, "member_added", fmt::format("{} is a spare", joining.path));
+    roster_.spares().push_back(std::move(spare));
     const Result<void> durable = co_await writer_.propose();
     work_.set();
     if (!durable) co_return not_durable(durable.error());
     co_return Unit{};
+}
+
+/// Everything is ready. Who was away, and misses only what is known, is made true there alone.
+Task<Checked<Unit>> MemberOrders::take_role(MemberIndex role, Spare spare,
+                                            const MemberRecord& joining,
+                                            std::optional<NewMember::TookPart> before) {
+    std::string how;
+    bool returns = false;
+    if (before) {
+        Checked<Unit> may = may_return(role, joining, before);
+        if (may) {
+            ReturningMember back = returning(role, *before);
+            const Checked<std::uint64_t> windows = co_await serving_.begin_return(std::move(back));
+            returns = windows.has_value();
+            if (!returns && windows.error().code == RefusalCode::busy) co_return windows.error();
+            if (!returns) may = windows.error();
+            if (returns) {
+                how = fmt::format(", and is back: it missed {} bytes",
+                                  *windows * geometry_.window_size());
+            }
+        }
+        if (!returns) how = fmt::format(", and is rebuilt whole: {}", may.error().text);
+    }
+    // Nodes may have agreed on something else meanwhile.
+    Checked<Unit> ready = may_change_roles();
+    if (ready && members_.failed()) ready = not_durable({Errc::failed, "array"});
+    if (ready && !serving_.is_there(*spare.disk)) {
+        ready = Refusal{fmt::format("{}: its node is gone", joining.path), RefusalCode::busy};
+    }
+    if (ready && !(roster_.is_lost_role(role) && writer_.is_written())) {
+        ready = Refusal{"members have just changed; try again", RefusalCode::busy};
+    }
+    if (!ready) {
+        if (returns) serving_.end_return();
+        co_return ready.error();
+    }
+    writer_.change(change::SpareAdded{joining});
+    fill_role(role, std::move(spare), how);
+    const Result<void> durable = co_await writer_.propose();
+    if (returns) serving_.end_return();
+    work_.set();
+    if (!durable) co_return not_durable(durable.error());
+    co_return Unit{};
+}
+
+/// Why it cannot be known what it missed, as far as that can be told here.
+Checked<Unit> MemberOrders::may_return(MemberIndex role, const MemberRecord& joining,
+                                       const std::optional<NewMember::TookPart>& before) const {
+    BRAID_REQUIRE(before.has_value());
+    if (before->area.begin != joining.area().begin) {
+        return Refusal{"its data begins elsewhere than that of a new member"};
+    }
+    const bool is_listed = std::ranges::any_of(
+        configuration_.bad_rows, [role](const BadRange& range) { return range.member == role; });
+    if (is_listed) return Refusal{"rows of it are on the list of those that cannot be known"};
+    return Unit{};
+}
+
+ReturningMember MemberOrders::returning(MemberIndex role, const NewMember::TookPart& before) const {
+    ReturningMember back;
+    back.member = role;
+    for (const IntentRecord& record : before.records) {
+        std::uint64_t& newest = back.records[record.node];
+        newest = std::max(newest, record.generation);
+    }
+    for (const IntentRecord& record : before.records) {
+        // What an older one names, and the newest does not, was flushed.
+        if (record.generation != back.records[record.node]) continue;
+        for (const IntentEntry& at : record.entries) {
+            const StripeIndex end{std::min(raw(at.end()), geometry_.stripes)};
+            if (at.first >= end) continue;
+            (void)back.marked.add({geometry_.first_window(at.first), geometry_.first_window(end)});
+        }
+    }
+    return back;
 }
 
 /// The new disk was looked at, written to and made empty before the old one is given up: whatever
@@ -336,15 +413,21 @@ Task<Checked<Unit>> MemberOrders::replace(MemberName name, std::unique_ptr<Disk>
         MemberName old(std::to_string(raw(*role)));
         BRAID_CO_CHECK(co_await fail_now(std::move(old), force));
     }
+    if (!is_its_last(*role, fresh)) fresh.took_part.reset();
     Spare spare{std::move(disk), std::move(fresh.metadata)};
-    co_return co_await join(std::move(spare), std::move(joining), role);
+    co_return co_await join(std::move(spare), std::move(joining), role, std::move(fresh.took_part));
 }
 
-/// Whether `prepared` is the member that had the role, as it was when it left.
-bool MemberOrders::is_back(MemberIndex role, const NewMember& prepared) const {
-    if (!prepared.before || !prepared.was_in_sync) return false;
+/// Whether `prepared` is the member that had the role, and holds what it held as it left.
+bool MemberOrders::is_its_last(MemberIndex role, const NewMember& prepared) const {
+    if (!prepared.before || !prepared.took_part) return false;
     const MemberRecord& lost = *configuration_.member(role);
-    return lost.uuid == *prepared.before && prepared.was_in_sync->version >= lost.left;
+    return lost.uuid == *prepared.before && prepared.took_part->version >= lost.left;
+}
+
+/// The same, and it was in sync.
+bool MemberOrders::is_back(MemberIndex role, const NewMember& prepared) const {
+    return is_its_last(role, prepared) && prepared.took_part->state == MemberState::in_sync;
 }
 
 /// Before `disk` takes the role: what it brings back is known again.
@@ -361,7 +444,7 @@ Task<Checked<Unit>> MemberOrders::heal_from(Disk* disk, MemberIndex role, const 
             "bring that one back (braid member add), or give them up with --force",
             disk->info().path, unknown_.bad_bytes())};
     }
-    const ReturningDisk from{role, disk, prepared->was_in_sync->area};
+    const ReturningDisk from{role, disk, prepared->took_part->area};
     const Result<std::uint64_t> left = co_await serving_.take_back(from);
     if (!left) {
         co_return Refusal{fmt::format("the rows that {} brings back could not be taken: {}",

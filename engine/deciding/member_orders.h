@@ -65,8 +65,9 @@ class MemberOrders final : public DecidingPart {
         MemberOrders& orders_;
     };
 
-    /// Makes `spare` the member of a lost role, to be rebuilt from the first stripe on.
-    void fill_role(MemberIndex member, Spare spare);
+    /// Makes `spare` the member of a lost role, to be rebuilt.
+    /// @param how  for people: "", or ": …"
+    void fill_role(MemberIndex member, Spare spare, const std::string& how = {});
 
   private:
     Checked<Unit> may_order() const;
@@ -80,8 +81,15 @@ class MemberOrders final : public DecidingPart {
     Task<Checked<Unit>> tell_from_members(Disk* disk, Force force);
     Task<Checked<NewMember>> prepare(Disk* disk, Uuid uuid, Force force);
     Checked<Unit> check_spares() const;
-    Task<Checked<Unit>> join(Spare spare, MemberRecord joining, std::optional<MemberIndex> role);
+    Task<Checked<Unit>> join(Spare spare, MemberRecord joining, std::optional<MemberIndex> role,
+                             std::optional<NewMember::TookPart> before);
+    Task<Checked<Unit>> take_role(MemberIndex role, Spare spare, const MemberRecord& joining,
+                                  std::optional<NewMember::TookPart> before);
+    bool is_its_last(MemberIndex role, const NewMember& prepared) const;
     bool is_back(MemberIndex role, const NewMember& prepared) const;
+    ReturningMember returning(MemberIndex role, const NewMember::TookPart& before) const;
+    Checked<Unit> may_return(MemberIndex role, const MemberRecord& joining,
+                             const std::optional<NewMember::TookPart>& before) const;
     Task<Checked<Unit>> heal_from(Disk* disk, MemberIndex role, const NewMember* prepared,
                                   Force force);
     Task<void> end_unwanted_marks(std::uint64_t taken_back);

@@ -46,6 +46,7 @@ StripeIndex Recovery::doubt_listed_from() const {
     WindowIndex rebuilt{};
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const auto& slot = members_.slot(MemberIndex{i});
+        if (slot.behind) return StripeIndex{geometry_.stripes};  // it is live here and there
         if (slot.state == MemberState::rebuilding) rebuilt = std::max(rebuilt, slot.rebuilt);
     }
     return geometry_.stripe_of(rebuilt + (geometry_.windows_per_stripe() - 1));

@@ -185,15 +185,21 @@ void UnknownRows::note_rebuilt(const std::vector<RebuiltTo>& members) {
 // ---- what a loss costs ---------------------------------------------------------------------
 
 /// Whether a window of the member cannot be read; `also` is taken for lost. Cuts `end` where that
-/// changes: a member that is being rebuilt is live up to its checkpoint.
+/// changes: a member that is being rebuilt is live up to its checkpoint, and where it missed nothing.
 bool UnknownRows::is_gone(MemberIndex member, WindowIndex at, WindowIndex& end,
                           std::optional<MemberIndex> also) const {
     const auto& slot = members_.slot(member);
     if (also == member) return true;
     if (slot.state == MemberState::in_sync) return false;
-    if (slot.state != MemberState::rebuilding || at >= slot.rebuilt) return true;
-    end = std::min(end, slot.rebuilt);
-    return false;
+    if (slot.state != MemberState::rebuilding) return true;
+    if (at < slot.rebuilt) {
+        end = std::min(end, slot.rebuilt);
+        return false;
+    }
+    if (!slot.behind) return true;
+    const bool is_behind = slot.behind->has(at);
+    end = is_behind ? slot.behind->next_out(at, end) : slot.behind->next_in(at, end);
+    return is_behind;
 }
 
 /// Adds windows of the member, but for the rows that are in no doubt.

@@ -43,6 +43,7 @@ void WalkOrders::start() {
 void WalkOrders::stop() {
     serving_.cancel_walk();
     if (waiting_ != nullptr) waiting_->cancel();
+    if (spare_waiting_ != nullptr) spare_waiting_->cancel();
     work_.set();
 }
 
@@ -120,7 +121,7 @@ Task<void> WalkOrders::run() {
         at_.window = order->begin();
         if (order->kind == WalkKind::rebuilding) {
             // When it is done one more member may be lost: by then the record is on enough.
-            const Result<void> kept = co_await serving_.write_marks();
+            const Result<void> kept = co_await serving_.write_all_marks();
             if (!kept) {
                 wait_for_members(at_, kept.error());
                 continue;
@@ -179,6 +180,56 @@ std::string WalkOrders::why_spare_waits(MemberIndex member) const {
         raw(member), spare);
 }
 
+/// Until when its member may be back before a spare takes the role; none: nobody waits for that.
+std::optional<Nanos> WalkOrders::awaited_until(MemberIndex member) const {
+    const auto away = away_.find(member);
+    const MemberRecord& at = record(member);
+    if (away == away_.end() || at.state != MemberState::missing) return std::nullopt;
+    const Nanos until{away->second.since.value + options_.rebuild_delay.value};
+    if (away->second.uuid != at.uuid || clock_.now() >= until) return std::nullopt;
+    return until;
+}
+
+/// A member that did not fail is back soon, mostly, as after a reboot of its node: then it needs less
+/// than a spare. One that an operator removed is not waited for.
+bool WalkOrders::is_only_away(MemberIndex member) {
+    const MemberRecord& at = record(member);
+    if (options_.rebuild_delay.value == 0) return false;
+    if (at.state != MemberState::missing || at.uuid == Uuid{}) {
+        away_.erase(member);
+        return false;
+    }
+    Away& away = away_[member];
+    if (away.uuid != at.uuid) {
+        away = {at.uuid, clock_.now()};
+        tell(Severity::info, "spare_held",
+             fmt::format("no spare takes the place of {} yet: {}", roster_.text_of_role(member),
+                         why_spare_is_held(member)));
+    }
+    const std::optional<Nanos> until = awaited_until(member);
+    if (!until) return false;
+    if (spare_waiting_ == nullptr && !stage_.quiescing) tasks_.spawn(look_again_at(*until));
+    return true;
+}
+
+std::string WalkOrders::why_spare_is_held(MemberIndex member) const {
+    const std::string& path = record(member).path;
+    return fmt::format(
+        "it may be back within {} s (rebuild_delay), and then needs less than a spare ({}). If it is "
+        "gone for good: {}",
+        options_.rebuild_delay.value / 1'000'000'000,
+        order_text("braid member add " + (path.empty() ? std::string("PATH") : path)),
+        order_text(fmt::format("braid member remove {}", raw(member))));
+}
+
+Task<void> WalkOrders::look_again_at(Nanos time) {
+    Timer timer(clock_, time);
+    spare_waiting_ = &timer;
+    co_await timer;
+    spare_waiting_ = nullptr;
+    work_.set();
+}
+
 /// The newest whose node is there.
 std::optional<Uuid> WalkOrders::next_spare() const {
     const std::vector<Spare>& spares = roster_.spares();
@@ -205,6 +256,7 @@ Task<void> WalkOrders::use_spare() {
                              why_spare_waits(member)));
             continue;
         }
+        if (is_only_away(member)) continue;
         const std::optional<Uuid> next = next_spare();
         if (!next) co_return;
         const MemberOrders::Busy guard(orders_);
@@ -254,10 +306,14 @@ std::optional<WalkOrder> WalkOrders::next_walk() {
         if (rebuild_stuck_ == member) continue;
         order.kind = WalkKind::rebuilding;
         order.member = member;
-        order.ranges = {{members_.slot(member).rebuilt, end}};
+        const auto& slot = members_.slot(member);
+        order.ranges = {{slot.rebuilt, end}};
+        if (slot.behind) order.ranges = slot.behind->ranges(slot.rebuilt, end);
+        const char* const where = slot.behind ? ", where it missed what was written"
+                                  : order.begin() == WindowIndex{} ? ""
+                                                                   : " from where it was";
         tell(Severity::info, "rebuild_started",
-             fmt::format("rebuilding member {} ({}){}", i, record(member).path,
-                         order.begin() == WindowIndex{} ? "" : " from where it was"));
+             fmt::format("rebuilding member {} ({}){}", i, record(member).path, where));
         return order;
     }
     if (members_.lost() != 0) return std::nullopt;
@@ -327,7 +383,7 @@ void WalkOrders::end_walk(const Result<void>& result) {
         } else {
             writer_.change(change::ResyncedTo{});
         }
-        if (order.ranges.empty()) return;  // there was nothing to walk over
+        if (order.ranges.empty() && !rebuild) return;  // there was nothing to walk over
         tasks_.spawn(tell_done(rebuild ? "rebuild_done" : "resync_done",
                                what + " is done" + (rebuild ? "" : recovery_.result())));
         return;
@@ -444,8 +500,13 @@ std::vector<WaitStatus> WalkOrders::waits() const {
         add(text_of(WalkKind::rebuilding), rebuild_stuck_, why_rebuild_stuck_);
     }
     for (std::uint32_t i = 0; i != members_.count() && !roster_.spares().empty(); ++i) {
-        if (is_awaited(MemberIndex{i}))
-            add("spare", MemberIndex{i}, why_spare_waits(MemberIndex{i}));
+        const MemberIndex role{i};
+        if (is_awaited(role)) {
+            add("spare", role, why_spare_waits(role));
+        } else if (roster_.is_lost_role(role) && awaited_until(role)) {
+            add("spare", role, why_spare_is_held(role));
+            all.back().by_itself = true;
+        }
     }
     return all;
 }

@@ -4,6 +4,7 @@
 // answer, or have no room, waits and is tried again; one that cannot go on is told of, and left.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -83,6 +84,10 @@ class WalkOrders final : public DecidingPart {
     std::optional<Uuid> next_spare() const;
     Task<void> use_spare();
     bool is_awaited(MemberIndex member) const;
+    bool is_only_away(MemberIndex member);
+    std::optional<Nanos> awaited_until(MemberIndex member) const;
+    std::string why_spare_is_held(MemberIndex member) const;
+    Task<void> look_again_at(Nanos time);
     std::string why_spare_waits(MemberIndex member) const;
     void end_walk(const Result<void>& result);
     void end_scrub(const Result<void>& result);
@@ -122,6 +127,12 @@ class WalkOrders final : public DecidingPart {
     Timer* waiting_{nullptr};
     MemberSet spare_told_;  // roles that a spare does not take: that was said
     MemberSet given_up_;    // roles whose last member's rows were given up by force
+    struct Away {
+        Uuid uuid;
+        Nanos since{};
+    };
+    std::map<MemberIndex, Away> away_;  // members that are missing, and may be back
+    Timer* spare_waiting_{nullptr};
     std::optional<WalkStatus> last_scrub_;
 };
 

@@ -326,6 +326,7 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
     }
     if (!held) co_return Outcome::lost;
     durable_ = record.generation;
+    for (const MemberIndex member : holders) held_[raw(member)] = record.generation;
     refused_.reset();
     co_return Outcome::held;
 }

@@ -14,6 +14,7 @@
 // has begun then.
 #pragma once
 
+#include <array>
 #include <coroutine>
 #include <cstdint>
 #include <optional>
@@ -97,6 +98,13 @@ class WriteIntent {
     std::uint64_t stripes_together(StripeIndex first) const {
         return marks_.stripes_together(first);
     }
+
+    /// What a record that is put together now names.
+    std::vector<IntentEntry> entries() const { return marks_.entries(); }
+    /// Of the newest record that this member holds of this node, by this run; 0: none.
+    std::uint64_t generation_at(MemberIndex member) const { return held_[raw(member)]; }
+    /// Another disk has the role from now on.
+    void forget_generation_at(MemberIndex member) { held_[raw(member)] = 0; }
 
     IntentStatus status() const;
 
@@ -184,8 +192,9 @@ class WriteIntent {
     bool stopping_{false};
     std::uint64_t epoch_{0};
 
-    std::uint64_t generation_{0};   // of the newest record that was put together
-    std::uint64_t durable_{0};      // of the newest one on the members
+    std::uint64_t generation_{0};                    // of the newest record that was put together
+    std::uint64_t durable_{0};                       // of the newest one on the members
+    std::array<std::uint64_t, members_max> held_{};  // of the newest one on each
     bool dirty_{false};             // a mark, or somebody's wish, is not in `generation_`
     std::optional<Error> refused_;  // the newest one was
     MemberSet refusing_;            // did not take one a while ago

@@ -236,6 +236,11 @@ Task<Checked<Unit>> LocalArray::start() {
                         "intent ({}); see the messages above",
                         text_of(kept.error().code))};
     }
+    // What is away misses what is written from now on, and what is in doubt.
+    for (const MemberIndex member : away) {
+        // By force parity is trusted as it is, and the member may know better.
+        if (!options_.force) members.note_absent(member);
+    }
     deciding_.walks.set_resync_comes();
     BRAID_CO_CHECK(co_await begin_nodes());
     log_.tell(Severity::info, "started",
@@ -324,7 +329,15 @@ Task<Result<std::uint64_t>> LocalArray::forget_node(std::uint32_t node) {
         Disk* const disk = serving_.members().slot(member).disk();
         if (disk != nullptr) disks.push_back(disk);
     }
-    co_return co_await retire_records(node, configuration_, std::move(disks));
+    BRAID_CO_TRY(const IntentRecord newest, co_await newest_record(node, configuration_, disks));
+    // What it wrote last its members, which went with it, perhaps do not have.
+    for (const IntentEntry& at : newest.entries) {
+        const StripeIndex end{std::min(raw(at.end()), geometry_.stripes)};
+        if (at.first >= end) continue;
+        serving_.members().note_changed(
+            WindowRange{geometry_.first_window(at.first), geometry_.first_window(end)});
+    }
+    co_return co_await retire_records(newest, std::move(disks));
 }
 
 void LocalArray::start_readonly() {

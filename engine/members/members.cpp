@@ -54,12 +54,53 @@ void Members::set_state(MemberIndex member, MemberState state) {
         at.kept = is_known ? window_end() : WindowIndex{};
         at.whole = is_known;
         ++loss_version_;
+        if (!takes_part(state)) note_leaving(member);
         at.gate.close();
         if (at.drive && !takes_part(state)) at.drive->suspend();
     }
     at.state = state;
+    // Whatever else a role is filled with lacks everything.
+    const bool is_known = state == MemberState::rebuilding && at.behind;
+    if (is_known) ++loss_version_;  // a walk under way has looked at it as at one that is lost
+    if (takes_part(state) && !is_known) absence_.forget(member);
+    if (!is_known) at.behind.reset();
     if (state == MemberState::in_sync && at.direct) at.gate.open();
     refresh();
+}
+
+/// One that was made true in part only is taken for one that misses all that it missed before: that was
+/// noted since it left first.
+void Members::note_leaving(MemberIndex member) {
+    const Slot& at = slot(member);
+    const bool is_known = at.state == MemberState::in_sync || (at.behind && absence_.knows(member));
+    absence_.leaves(member, is_known ? on_leaving_(member) : std::nullopt);
+}
+
+void Members::forget_absences(MemberSet but) {
+    for (std::uint32_t i = 0; i != count(); ++i) {
+        const MemberIndex member{i};
+        if (!but.has(member) && !slot(member).behind) absence_.forget(member);
+    }
+}
+
+void Members::forget_behind(MemberIndex member) {
+    Slot& at = slot(member);
+    if (!at.behind) return;
+    at.behind.reset();
+    absence_.forget(member);
+}
+
+WindowIndex Members::live_alike(WindowIndex first, WindowIndex end) const {
+    for (const auto& at : slots_) {
+        if (at->state != MemberState::rebuilding) continue;
+        if (first < at->rebuilt) {
+            end = std::min(end, at->rebuilt);
+        } else if (at->behind) {
+            end = at->behind->has(first) ? at->behind->next_out(first, end)
+                                         : at->behind->next_in(first, end);
+        }
+    }
+    return end;
 }
 
 bool Members::knows_losses(const Configuration& configuration) const {

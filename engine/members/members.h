@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "engine/io/task.h"
@@ -16,6 +18,8 @@
 #include "engine/layout/geometry.h"
 #include "engine/layout/row_set.h"
 #include "engine/layout/stripe_state.h"
+#include "engine/layout/window_set.h"
+#include "engine/members/absence_map.h"
 #include "engine/members/direct_read.h"
 #include "engine/members/drive.h"
 #include "parity/require.h"
@@ -35,9 +39,12 @@ class Members {
         DataArea area;
         MemberState state{MemberState::missing};
         WindowIndex rebuilt{};  // rebuilding: windows before this one are true
-        WindowIndex kept{};     // lost: its strips of windows before this one are as they
-                                // were when it left, where nothing was written since
-        bool whole{false};      // lost: nothing was written in its place since it left
+        std::optional<WindowSet>
+            behind;          // rebuilding: those that are not, in memory only; the others
+                             // are, behind `rebuilt`, too. None: nobody knows
+        WindowIndex kept{};  // lost: its strips of windows before this one are as they
+                             // were when it left, where nothing was written since
+        bool whole{false};   // lost: nothing was written in its place since it left
         DirectGate gate;
         bool direct{true};  // the gate may be open
 
@@ -65,9 +72,21 @@ class Members {
 
     bool is_live(MemberIndex member, WindowPlace place) const {
         const Slot& at = slot(member);
-        return at.state == MemberState::in_sync ||
-               (at.state == MemberState::rebuilding && window_number(place) < at.rebuilt);
+        if (at.state != MemberState::rebuilding) return at.state == MemberState::in_sync;
+        const WindowIndex window = window_number(place);
+        return window < at.rebuilt || (at.behind && !at.behind->has(window));
     }
+    /// In all of these windows.
+    bool is_live(MemberIndex member, WindowRange windows) const {
+        const Slot& at = slot(member);
+        if (at.state != MemberState::rebuilding) return at.state == MemberState::in_sync;
+        const WindowIndex open = std::max(windows.begin, at.rebuilt);
+        return windows.end <= at.rebuilt ||
+               (at.behind && at.behind->next_in(open, windows.end) == windows.end);
+    }
+    /// Windows [first, …) are live on the same members as `first`, up to the one that is given back, or
+    /// `end`.
+    WindowIndex live_alike(WindowIndex first, WindowIndex end) const;
     /// Which roles are lost in a window, and whether the parity of all these rows is true.
     StripeState state_of(WindowPlace place, RowMask rows) const;
     StripeState state_of(WindowPlace place) const {
@@ -138,6 +157,37 @@ class Members {
         slot(member).kept = window_end();
         slot(member).whole = true;
     }
+    // What members miss that are away (AbsenceMap).
+    const AbsenceMap& absence() const { return absence_; }
+    /// Asked as a member leaves that counts until then. None: what it will miss cannot be told.
+    using OnLeaving = std::function<std::optional<AbsenceMap::Left>(MemberIndex)>;
+    void set_on_leaving(OnLeaving on_leaving) { on_leaving_ = std::move(on_leaving); }
+    /// It is away, and was in sync as the array stopped.
+    void note_absent(MemberIndex member) { absence_.leaves(member, on_leaving_(member)); }
+    /// It is away, and this node has just begun: whatever it writes itself it knows from now on.
+    void note_absent_before(MemberIndex member) { absence_.leaves(member, AbsenceMap::Left{}); }
+    /// These windows are being changed, on all members that are live there.
+    void note_changed(WindowRange windows) { absence_.note(windows); }
+    void note_changed(const WindowSet& windows) { absence_.note(windows); }
+    /// Who has kept such a map is gone: what members miss that are away is not known any more. Of these
+    /// it is; and of one that is just coming back: that all nodes have noted.
+    void forget_absences(MemberSet but);
+    /// A lost member comes back that misses these windows: whatever is done from now on counts it in
+    /// all others, when its role is filled.
+    void set_behind(MemberIndex member, WindowSet windows) {
+        BRAID_REQUIRE(!takes_part(slot(member).state));
+        absence_.note(windows);  // of other nodes, too
+        slot(member).behind = std::move(windows);
+    }
+    /// Nothing counts of it behind its checkpoint; while nobody writes, on any node.
+    void forget_behind(MemberIndex member);
+    /// More that it misses, before it has its role.
+    bool add_behind(MemberIndex member, const WindowSet& windows) {
+        auto& behind = slot(member).behind;
+        absence_.note(windows);
+        return behind && behind->add(windows);
+    }
+
     /// Other nodes write, too: what a lost member has nobody here knows.
     void set_shared() { shared_ = true; }
     bool is_shared() const { return shared_; }
@@ -213,6 +263,7 @@ class Members {
 
   private:
     void note_missed(WindowPlace place, RowMask rows);
+    void note_leaving(MemberIndex member);
     /// Rows of the window are in doubt that were written since lost members left.
     void forget_kept(WindowIndex window) {
         for (const auto& at : slots_) at->kept = std::min(at->kept, window);
@@ -230,6 +281,8 @@ class Members {
     bool halted_{false};
     Doubt doubt_;
     RowSet missed_;  // written without a member whose loss is not durable
+    AbsenceMap absence_;
+    OnLeaving on_leaving_{[](MemberIndex) { return std::nullopt; }};
     std::uint32_t memory_align_{1};
     mutable Event quiet_;  // who waits changes nothing
 };

@@ -1,48 +1,45 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "engine/metadata/node_records.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "engine/base/buffer.h"
-#include "engine/metadata/intent_record.h"
 
 namespace braid {
-namespace {
 
-std::uint64_t newest_generation(const Buffer& slots, std::uint32_t node) {
-    std::uint64_t newest = 0;
-    for (std::uint32_t slot = 0; slot != intent_slots; ++slot) {
-        const ByteView bytes = slots.view().subspan(slot * intent_slot_size, intent_slot_size);
-        const auto record = decode_intent(bytes, node * intent_slots + slot);
-        if (record) newest = std::max(newest, record->generation);
-    }
-    return newest;
-}
-
-}  // namespace
-
-Task<Result<std::uint64_t>> retire_records(std::uint32_t node, const Configuration& configuration,
-                                           std::vector<Disk*> members) {
-    if (!has_intent_area(configuration)) co_return std::uint64_t{0};
-    IntentRecord record;
-    record.array = configuration.array;
-    record.epoch = configuration.version.epoch;
-    record.node = node;
+Task<Result<IntentRecord>> newest_record(std::uint32_t node, const Configuration& configuration,
+                                         std::vector<Disk*> members) {
+    IntentRecord newest;
+    newest.array = configuration.array;
+    newest.epoch = configuration.version.epoch;
+    newest.node = node;
+    if (!has_intent_area(configuration)) co_return newest;
     Buffer slots(intent_slots * intent_slot_size);
     for (Disk* const disk : members) {
-        const std::uint64_t at = slots_end + intent_slot_offset(node, 0);
-        BRAID_CO_CHECK(co_await read_disk(*disk, at, slots.span()));
-        record.generation = std::max(record.generation, newest_generation(slots, node));
+        BRAID_CO_CHECK(
+            co_await read_disk(*disk, slots_end + intent_slot_offset(node, 0), slots.span()));
+        for (std::uint32_t slot = 0; slot != intent_slots; ++slot) {
+            const ByteView bytes = slots.view().subspan(slot * intent_slot_size, intent_slot_size);
+            auto record = decode_intent(bytes, node * intent_slots + slot);
+            if (!record || record->generation <= newest.generation) continue;
+            newest.generation = record->generation;
+            newest.entries = std::move(record->entries);
+        }
     }
-    if (record.generation == 0) co_return record.generation;
-    ++record.generation;
-    const Buffer bytes = encode_intent(record);
+    co_return newest;
+}
+
+Task<Result<std::uint64_t>> retire_records(IntentRecord newest, std::vector<Disk*> members) {
+    if (newest.generation == 0) co_return newest.generation;
+    ++newest.generation;
+    newest.entries.clear();
+    const Buffer bytes = encode_intent(newest);
     for (Disk* const disk : members) {
-        const std::uint64_t at = slots_end + intent_slot_offset(node, record.generation);
+        const std::uint64_t at = slots_end + intent_slot_offset(newest.node, newest.generation);
         BRAID_CO_CHECK(co_await write_disk(*disk, at, bytes.view()));
         BRAID_CO_CHECK(co_await flush_disk(*disk));
     }
-    co_return record.generation;
+    co_return newest.generation;
 }
 
 }  // namespace braid

@@ -10,14 +10,17 @@
 #include "engine/io/disk.h"
 #include "engine/io/task.h"
 #include "engine/layout/configuration.h"
+#include "engine/metadata/intent_record.h"
 
 namespace braid {
 
-/// Writes an empty record of this node, newer than any that is there, durably to each of the members,
-/// which stay open meanwhile. Whatever the node had written is durable. Gives its generation; 0: the
-/// node has never marked anything. An error: one of them did not take it, and the records stay as they
-/// are, or are empty on some, which does no harm.
-Task<Result<std::uint64_t>> retire_records(std::uint32_t node, const Configuration& configuration,
-                                           std::vector<Disk*> members);
+/// The newest record of this node that is on any of the members, which stay open meanwhile; generation
+/// 0: the node has never marked anything. An error: one of them could not be read.
+Task<Result<IntentRecord>> newest_record(std::uint32_t node, const Configuration& configuration,
+                                         std::vector<Disk*> members);
+/// Writes an empty record of the node, newer than this one, durably to each of the members. Whatever the
+/// node had written is durable. Gives its generation; 0: there is nothing to retire. An error: one of
+/// them did not take it, and the records stay as they are, or are empty on some, which does no harm.
+Task<Result<std::uint64_t>> retire_records(IntentRecord newest, std::vector<Disk*> members);
 
 }  // namespace braid

@@ -43,11 +43,14 @@ WindowPlace place_of(const Geometry& geometry, const StripPiece& piece, std::uin
     return {piece.stripe, static_cast<std::uint32_t>(at / geometry.window_size())};
 }
 
+/// In all windows of the piece.
 bool is_live(const StripeContext& context, const StripPiece& piece) {
-    const MemberIndex member = context.geometry.member_of(piece.stripe, piece.role);
-    // Its last row decides: a rebuild goes upwards.
-    return context.members.is_live(member,
-                                   place_of(context.geometry, piece, piece.begin + piece.size - 1));
+    const Geometry& geometry = context.geometry;
+    const MemberIndex member = geometry.member_of(piece.stripe, piece.role);
+    const WindowPlace first = place_of(geometry, piece, piece.begin);
+    const WindowPlace last = place_of(geometry, piece, piece.begin + piece.size - 1);
+    return context.members.is_live(
+        member, {geometry.window_number(first), geometry.window_number(last) + 1});
 }
 
 /// RAID-6 that loses one member goes by what P and Q agree on, also in stripes that were being

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "engine/base/mutation.h"
 #include "engine/stripes/doubt_rows.h"
 #include "parity/require.h"
 
@@ -28,6 +29,7 @@ Serving::Serving(const Setup& setup)
       direct_reads_(geometry_, members_) {
     requests_.set_readonly(setup.readonly);
     if (setup.homes != nullptr) members_.set_shared();
+    members_.set_on_leaving([this](MemberIndex member) { return on_leaving(member); });
 }
 
 void Serving::set_gates() { set_direct_gates(context_); }
@@ -109,6 +111,7 @@ void Serving::adopt(const Configuration& wanted) {
         const bool gone = at.state == MemberState::faulty && slot.state == MemberState::missing;
         if (slot.state != at.state && !gone) members_.set_state(*at.role, at.state);
     }
+    resynced_ = wanted.resynced;
     if (bad_.ranges() != wanted.bad_rows) {
         bad_.set(wanted.bad_rows);
         set_gates();
@@ -145,12 +148,71 @@ void Serving::attach_drive(MemberIndex member, std::unique_ptr<Drive> drive, Dat
     slot.area = area;
     slot.kept = {};
     slot.whole = false;
+    slot.behind.reset();
+    intent_.forget_generation_at(member);
+    if (returning_ && returning_->member == member) {
+        members_.set_behind(member, std::move(returning_->missed));
+        returning_.reset();
+    }
 }
 
 void Serving::detach(MemberIndex member) {
     auto& slot = members_.slot(member);
     if (slot.drive) slot.drive->close();
     members_.refresh();
+}
+
+// ---- members that are away -------------------------------------------------------------------
+
+/// What is not marked is durable on the member: a mark goes when all that take part were flushed. What
+/// is written without one stays claimed until it is durable, or its rows in doubt, or on the list of
+/// those that cannot be known.
+std::optional<AbsenceMap::Left> Serving::on_leaving(MemberIndex member) const {
+    if (!marks_in_force_ || !intent_.on() || intent_.unmarked() != 0) return std::nullopt;
+    AbsenceMap::Left left;
+    left.generation = intent_.generation_at(member);
+    if (BRAID_MUTANT(absence_begins_empty)) return left;
+    left.seed = claims_.claimed();
+    bool fits = true;
+    for (const IntentEntry& at : intent_.entries()) {
+        fits &= left.seed.add({geometry_.first_window(at.first), geometry_.first_window(at.end())});
+    }
+    for (const WindowRange& range : members_.doubt().ranges()) fits &= left.seed.add(range);
+    for (const BadRange& at : bad_.ranges()) {
+        fits &=
+            left.seed.add({geometry_.window_of(at.first), geometry_.window_of(at.end() - 1) + 1});
+    }
+    if (resynced_) {
+        fits &= left.seed.add({geometry_.first_window(*resynced_), geometry_.window_end()});
+    }
+    if (!fits) return std::nullopt;
+    return left;
+}
+
+/// What is being written has its windows claimed, and goes by what holds as it was planned.
+Checked<WindowSet> Serving::missed_by(const ReturningMember& back) const {
+    const AbsenceMap& absence = members_.absence();
+    if (!absence.knows(back.member)) {
+        return Refusal{"what was written while it was away is not known", RefusalCode::conflict};
+    }
+    const auto held = back.records.find(node_);
+    const std::uint64_t generation = held == back.records.end() ? 0 : held->second;
+    if (generation < absence.generation(back.member)) {
+        return Refusal{
+            "it is a copy of the member from before it left: its record of the write intent is older",
+            RefusalCode::conflict};
+    }
+    WindowSet missed = absence.written();
+    if (missed.add(claims_.claimed()) && missed.add(back.marked)) return missed;
+    return Refusal{"more was written while it was away than the map has room for",
+                   RefusalCode::conflict};
+}
+
+Task<Checked<std::uint64_t>> Serving::begin_return(ReturningMember back) {
+    BRAID_CO_TRY(WindowSet missed, missed_by(back));
+    const std::uint64_t count = missed.count();
+    set_returning(back.member, std::move(missed));
+    co_return count;
 }
 
 void Serving::array_failed() {

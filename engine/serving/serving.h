@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/array.h"
@@ -72,6 +73,19 @@ class Serving final : public ServingNode, private WalkHost {
     Task<void> drain() { return requests_.drain(); }
     /// After drain(): no thread reads past the loop any more.
     Task<void> close_gates();
+    /// The next disk that is attached for this role misses these windows, and nothing else.
+    void set_returning(MemberIndex member, WindowSet missed) {
+        returning_ = ComingBack{member, std::move(missed)};
+    }
+    /// Who was coming back is made true from its checkpoint on; while nobody writes, on any node.
+    void forget_behind() {
+        for (std::uint32_t i = 0; i != members_.count(); ++i) {
+            members_.forget_behind(MemberIndex{i});
+        }
+    }
+    /// What a lost member misses of what this node has written, and is writing. Refused: it does not
+    /// know that; `back` says what the member's disk holds.
+    Checked<WindowSet> missed_by(const ReturningMember& back) const;
     /// Ends what runs by itself.
     void stop();
     /// Destroys what waits, where it stands.
@@ -92,6 +106,7 @@ class Serving final : public ServingNode, private WalkHost {
     }
     void in_force(const Configuration& now, std::uint64_t loss_version) override {
         intent_.set_epoch(now.version.epoch);
+        marks_in_force_ = now.intent.on;
         members_.set_loss_version_durable(loss_version);
     }
     void set_owing(bool owing) override { members_.set_owing(owing); }
@@ -104,6 +119,8 @@ class Serving final : public ServingNode, private WalkHost {
     }
     void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) override;
     void detach(MemberIndex member) override;
+    Task<Checked<std::uint64_t>> begin_return(ReturningMember back) override;
+    void end_return() override { returning_.reset(); }
     void add_doubt(WindowRange windows) override { members_.doubt().add(windows); }
     void trust_all() override { members_.doubt().remove_before(geometry_.window_end()); }
     Task<Result<void>> flush() override { return intent_.flush(); }
@@ -117,6 +134,7 @@ class Serving final : public ServingNode, private WalkHost {
     bool marks() const override { return intent_.on(); }
     MarksLeft marks_left() const override;
     Task<Result<void>> write_marks() override { return intent_.rewrite(); }
+    Task<Result<void>> write_all_marks() override { return write_marks(); }
     void retire_marks(StripeIndex before) override;
     void set_region(std::uint64_t region) override { intent_.set_region(region); }
     Task<Result<void>> begin_marks() override;
@@ -125,6 +143,10 @@ class Serving final : public ServingNode, private WalkHost {
     Task<Result<std::uint64_t>> take_back(ReturningDisk from) override;
 
   private:
+    struct ComingBack {
+        MemberIndex member{};
+        WindowSet missed;
+    };
     struct Adopted {  // of a role
         Uuid uuid;
         MemberState state{MemberState::missing};
@@ -135,6 +157,7 @@ class Serving final : public ServingNode, private WalkHost {
     Task<Result<void>> walk_checkpoint() override { return decider_.walk_at(position()); }
     LatencySample take_latency() override { return latency_.take(); }
 
+    std::optional<AbsenceMap::Left> on_leaving(MemberIndex member) const;
     bool fits_records(const Configuration& wanted) const;
     Task<void> run_walk(WalkOrder order);
     WalkPosition position() const;
@@ -146,7 +169,10 @@ class Serving final : public ServingNode, private WalkHost {
     TaskGroup& tasks_;
     Decider& decider_;
     Members members_;
-    std::vector<Adopted> adopted_;  // by role
+    std::vector<Adopted> adopted_;         // by role
+    std::optional<StripeIndex> resynced_;  // as the newest configuration has it
+    bool marks_in_force_{false};           // on every node what is written is marked
+    std::optional<ComingBack> returning_;
     BadRows bad_;
     RowClaims claims_;
     BufferPool pool_;

@@ -50,6 +50,15 @@ bool RowClaims::are_claimed(WindowPlace place, RowMask rows) const {
     return entry != nullptr && (entry->claimed & rows) == rows;
 }
 
+WindowSet RowClaims::claimed() const {
+    WindowSet windows;
+    for (const WindowEntry& entry : entries_) {
+        // At most as many as there are jobs, and batches of a walk.
+        if (entry.claimed != 0) (void)windows.add(geometry_.window_number(entry.place));
+    }
+    return windows;
+}
+
 WindowEntry& RowClaims::find_or_make(WindowPlace place) {
     if (WindowEntry* known = find(place); known != nullptr) return *known;
     WindowEntry*& bucket = buckets_[bucket_of(place)];

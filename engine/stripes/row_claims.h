@@ -31,6 +31,7 @@
 #include "engine/io_request.h"
 #include "engine/layout/geometry.h"
 #include "engine/layout/roles.h"
+#include "engine/layout/window_set.h"
 
 namespace braid {
 
@@ -126,6 +127,8 @@ class RowClaims {
     void wait(Part& part);
     void release(WindowEntry& entry, RowMask rows);
 
+    /// Windows of which somebody has rows.
+    WindowSet claimed() const;
     /// Somebody has all of these rows.
     bool are_claimed(WindowPlace place, RowMask rows) const;
 

@@ -59,6 +59,13 @@ void RowWrite::add_windows(const MemberWindows& piece) {
     op.may_free = piece.may_free;
     op.background = piece.background;
     op.data = const_cast<std::byte*>(piece.content);  // NOLINT: a write only reads it
+    note_changed(piece.windows);
+}
+
+/// Members that are away miss it. What is written to make a member whole changes nothing.
+void RowWrite::note_changed(WindowRange windows) {
+    if (ground_ == WriteGround::rebuilt || BRAID_MUTANT(absence_not_noted)) return;
+    context_.members.note_changed(windows);
 }
 
 /// False if there was no room for all of `rows`.
@@ -83,6 +90,10 @@ bool RowWrite::stage() {
         if (!take_rows(role, strip_rows_[i], io_->strips[i])) break;
         if (!take_rows(role, new_rows_[i], io_->new_content[i])) break;
         wanted_ = wanted_ - RoleSet::of(role);
+    }
+    if (io_ != nullptr) {
+        const WindowIndex window = context_.members.window_number(io_->place());
+        note_changed({window, window + 1});
     }
     for (std::uint32_t i = 0; i != pieces_; ++i) {
         audit(ops_[i]);
@@ -158,6 +169,8 @@ void RowWrite::submit_staged(WriteId write) {
         const MemberIndex member{ops_[i].tag};
         rows_[i].write = write;
         rows_[i].participants = participants_;
+        const WindowIndex window = context_.members.window_number(rows_[i].place);
+        note_changed({window, window + 1});
         audit_rows(member, rows_[i].place, rows_[i].rows());
         ops_[i].fua = false;
         ops_[i].data = nullptr;

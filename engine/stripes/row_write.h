@@ -118,6 +118,7 @@ class RowWrite {
     bool take_rows(Role role, RowMask& rows, const std::byte* content);
     DriveOp& add_piece(MemberIndex member, WindowPlace place, std::uint32_t row,
                        std::uint64_t size);
+    void note_changed(WindowRange windows);
     void audit(const DriveOp& op) const;
     void audit_rows(MemberIndex member, WindowPlace place, RowMask rows) const;
 

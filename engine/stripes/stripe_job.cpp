@@ -50,7 +50,8 @@ RoleSet StripeJob::listed_roles(std::uint32_t row, BadKind kind) const {
     return roles;
 }
 
-/// Live strips of members whose rebuild is in the middle of this stripe: its checkpoint counts
+/// Live strips of members that are being rebuilt and have not passed this stripe: where the rebuild
+/// is in the middle of it, and where the member missed nothing while it was away. The checkpoint counts
 /// whole stripes, so that a crash makes all of the strip lost again.
 RoleSet StripeJob::half_rebuilt() const {
     const Members& members = context.members;
@@ -59,7 +60,7 @@ RoleSet StripeJob::half_rebuilt() const {
         const auto& slot = members.slot(MemberIndex{i});
         if (slot.state != MemberState::rebuilding || !members.is_live(MemberIndex{i}, place()))
             continue;
-        if (members.window_place(slot.rebuilt).stripe != place().stripe) continue;
+        if (place().stripe < context.geometry.stripe_of(slot.rebuilt)) continue;
         roles |= RoleSet::of(context.geometry.role_of(place().stripe, MemberIndex{i}));
     }
     return roles;

@@ -17,15 +17,7 @@
 namespace braid {
 namespace {
 
-/// What counts of these windows on a member that is live in the first of them: of one that is being
-/// rebuilt, those before its checkpoint.
-WindowRange live_part(const Members& members, MemberIndex member, WindowRange windows) {
-    BRAID_REQUIRE(windows.begin <= windows.end && windows.end <= members.window_end());
-    const auto& slot = members.slot(member);
-    if (slot.state == MemberState::rebuilding) windows.end = std::min(windows.end, slot.rebuilt);
-    return windows;
-}
-
+/// The windows are live on the same members.
 void add_zeroes(RowWrite& write, const StripeContext& context, WindowRange zeroed, bool may_free) {
     const Members& members = context.members;
     const WindowPlace first = members.window_place(zeroed.begin);
@@ -34,7 +26,7 @@ void add_zeroes(RowWrite& write, const StripeContext& context, WindowRange zeroe
         piece.member = MemberIndex{i};
         piece.may_free = may_free;
         if (!members.is_live(piece.member, first)) continue;
-        piece.windows = live_part(members, piece.member, zeroed);
+        piece.windows = zeroed;
         write.add_windows(piece);
     }
 }
@@ -66,8 +58,7 @@ Task<Result<void>> end_zeroes(StripeContext context, const RowWrite* zeroes,
     for (const MemberIndex member : zeroes->failed_members()) {
         DriveResult done = zeroes->result_of(member);
         if (done.is_members() && done.os_error == EOPNOTSUPP) {
-            const WindowRange own = live_part(context.members, member, zeroed);
-            done = co_await write_zero_windows(context, mark, member, own);
+            done = co_await write_zero_windows(context, mark, member, zeroed);
         }
         if (done.ok()) continue;
         const int error = done.os_error;
@@ -149,7 +140,7 @@ Task<Result<void>> zero_stripes(StripeContext context, StripeSpan span) {
                                                   LockMode::exclusive));
             }
             if (context.members.failed()) co_return Error{Errc::failed, "array"};  // meanwhile
-            const WindowRange zeroed{number, number + windows};
+            const WindowRange zeroed{number, context.members.live_alike(number, number + windows)};
             context.members.note_written_by_zeroes(zeroed);
             zeroes.begin(WriteGround::marked, &hold);
             add_zeroes(zeroes, context, zeroed, span.may_free);
@@ -175,8 +166,8 @@ Task<Result<void>> zero_stripes(StripeContext context, StripeSpan span) {
             if (!context.bad.empty()) {
                 BRAID_CO_CHECK(co_await zeroes_known(context, zeroed));
             }
+            number = zeroed.end;
         }
-        number += windows;
     }
     // With no row claimed, as after any write (StripeJobs::await_losses()).
     if (context.members.owes()) BRAID_CO_CHECK(co_await context.decider.losses_durable());

@@ -126,11 +126,7 @@ bool Walker::next_batch(Lane& lane) {
     if (range_ == ranges.size()) return false;
     lane.first = next_;
     std::uint64_t count = std::min(ranges[range_].end - next_, batch_windows_);
-    for (std::uint32_t i = 0; i != context_.members.count(); ++i) {
-        const auto& slot = context_.members.slot(MemberIndex{i});
-        if (slot.state != MemberState::rebuilding) continue;
-        if (lane.first < slot.rebuilt) count = std::min(count, slot.rebuilt - lane.first);
-    }
+    count = context_.members.live_alike(lane.first, lane.first + count) - lane.first;
     BRAID_REQUIRE(count != 0 && count <= windows_claimed_max);
     lane.count = static_cast<std::uint32_t>(count);
     lane.batch = batches_++;

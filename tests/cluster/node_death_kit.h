@@ -34,8 +34,9 @@ inline std::vector<Shape> one_member_each() {
 
 class NodeDeathTest : public NodesTest {
   protected:
-    explicit NodeDeathTest(bool zero_fast = true, std::uint64_t stripes = 8)
-        : NodesTest(zero_fast, stripes), master_(nodes_.nodes() - 1) {}
+    explicit NodeDeathTest(bool zero_fast = true, std::uint64_t stripes = 8,
+                           std::uint64_t region = 0)
+        : NodesTest(zero_fast, stripes, false, region), master_(nodes_.nodes() - 1) {}
 
     /// A client that only reads, and what its node has at home: it is held up by nobody.
     Task<void> read_at_home(std::uint32_t node) {
@@ -148,6 +149,53 @@ class NodeDeathTest : public NodesTest {
     }
 
     std::uint32_t master_;
+};
+
+/// A node goes, and comes back.
+class NodeReturnKit : public NodeDeathTest {
+  protected:
+    explicit NodeReturnKit(bool zero_fast = true, std::uint64_t stripes = 8,
+                           std::uint64_t region = 0)
+        : NodeDeathTest(zero_fast, stripes, region) {}
+
+    /// Excluded while there is load; the others go on.
+    std::uint32_t lose_one() {
+        const std::uint32_t victim = start_and_choose();
+        begin_load(3 * nodes_.nodes(), 40);
+        loop().run_for(millis(10 + below(100)));
+        nodes_.isolate(victim);
+        wait_until_excluded(victim);
+        loop().run_for(millis(below(3000)));
+        return victim;
+    }
+    /// All members are back, everywhere.
+    void wait_until_whole() {
+        for (std::uint32_t member = 0; member != GetParam().members; ++member) {
+            wait_until_rebuilt(member);
+        }
+        if (HasFailure()) ADD_FAILURE() << nodes_.log(master_);
+    }
+    /// The load ends, and nothing is missing.
+    void end_whole(std::uint32_t was_away) {
+        end_load();
+        clients_.let_nothing_fail_at(was_away);
+        wait_until_whole();
+        expect_whole();
+        clients_.check(nodes_.nodes());
+        nodes_.stop(0);
+        nodes_.expect_parity();
+    }
+    void expect_whole() {
+        loop().run_for(seconds(3));  // what nodes tell of themselves has come
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            const ArrayStatus status = nodes_.array(node).status();
+            EXPECT_EQ(status.bad_bytes, 0u) << node;
+            EXPECT_FALSE(status.in_doubt) << node;
+            EXPECT_EQ(status.health, Health::clean) << node;
+            ASSERT_EQ(status.nodes.size(), nodes_.nodes()) << node;
+            for (const NodeStatus& of : status.nodes) EXPECT_FALSE(of.excluded) << of.id;
+        }
+    }
 };
 
 }  // namespace braid::sim

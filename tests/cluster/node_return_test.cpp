@@ -9,50 +9,13 @@
 namespace braid::sim {
 namespace {
 
-class NodeReturnTest : public NodeDeathTest {
+class NodeReturnTest : public NodeReturnKit {
   protected:
     explicit NodeReturnTest(bool zero_fast = true, std::uint64_t stripes = 8)
-        : NodeDeathTest(zero_fast, stripes) {}
+        : NodeReturnKit(zero_fast, stripes) {}
 
     Task<void> release(std::uint32_t node) {
         EXPECT_TRUE(co_await nodes_.array(node).release("data"));
-    }
-    /// Excluded while there is load; the others go on.
-    std::uint32_t lose_one() {
-        const std::uint32_t victim = start_and_choose();
-        begin_load(3 * nodes_.nodes(), 40);
-        loop().run_for(millis(10 + below(100)));
-        nodes_.isolate(victim);
-        wait_until_excluded(victim);
-        loop().run_for(millis(below(3000)));
-        return victim;
-    }
-    /// All members are back, everywhere.
-    void wait_until_whole() {
-        for (std::uint32_t member = 0; member != GetParam().members; ++member) {
-            wait_until_rebuilt(member);
-        }
-        if (HasFailure()) ADD_FAILURE() << nodes_.log(master_);
-    }
-    /// The load ends, and nothing is missing.
-    void end_whole(std::uint32_t was_away) {
-        end_load();
-        clients_.let_nothing_fail_at(was_away);
-        wait_until_whole();
-        expect_whole();
-        clients_.check(nodes_.nodes());
-        nodes_.stop(0);
-    }
-    void expect_whole() {
-        loop().run_for(seconds(3));  // what nodes tell of themselves has come
-        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-            const ArrayStatus status = nodes_.array(node).status();
-            EXPECT_EQ(status.bad_bytes, 0u) << node;
-            EXPECT_FALSE(status.in_doubt) << node;
-            EXPECT_EQ(status.health, Health::clean) << node;
-            ASSERT_EQ(status.nodes.size(), nodes_.nodes()) << node;
-            for (const NodeStatus& of : status.nodes) EXPECT_FALSE(of.excluded) << of.id;
-        }
     }
 };
 
@@ -192,9 +155,11 @@ TEST_P(NodeReturnWalkTest, AWalkIsUnderWay) {
         const auto failed = loop().run_until_done(
             nodes_.array(master_).fail_member(std::to_string(role), Force::no));
         ASSERT_TRUE(failed) << failed.error().text;
-        const auto added = loop().run_until_done(nodes_.array(master_).add_member(
-            nodes_.disk(nodes_.make_platter(), "fresh"), Force::no));
+        const auto fresh = nodes_.make_platter();
+        const auto added = loop().run_until_done(
+            nodes_.array(master_).add_member(nodes_.disk(fresh, "fresh"), Force::no));
         ASSERT_TRUE(added) << added.error().text;
+        nodes_.set_platter(role, fresh);
         victim = 2;  // with one member
     }
     clients_.let_fail_at(victim);

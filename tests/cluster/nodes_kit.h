@@ -49,7 +49,8 @@ inline std::vector<Shape> shapes(std::uint64_t seeds) {
 
 class NodesTest : public testing::TestWithParam<Shape> {
   protected:
-    explicit NodesTest(bool zero_fast = true, std::uint64_t stripes = 8, bool exclusive = false)
+    explicit NodesTest(bool zero_fast = true, std::uint64_t stripes = 8, bool exclusive = false,
+                       std::uint64_t region = 0)
         : nodes_({GetParam().seed,
                   GetParam().level,
                   GetParam().members,
@@ -60,7 +61,8 @@ class NodesTest : public testing::TestWithParam<Shape> {
                   zero_fast,
                   true,
                   {},
-                  exclusive}),
+                  exclusive,
+                  region}),
           clients_(nodes_) {}
 
     void TearDown() override {

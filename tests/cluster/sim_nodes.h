@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cluster/node/cluster_node.h"
+#include "parity/parity.h"
 #include "tests/sim/sim_create.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_net.h"
@@ -31,7 +32,8 @@ struct SimNodesOptions {
     bool zero_fast{true};  // else a new array has a resync to do
     bool made{true};       // else there is no array yet
     SimNetShape net{};
-    bool exclusive{false};  // the volume, "data"
+    bool exclusive{false};    // the volume, "data"
+    std::uint64_t region{0};  // bytes of data that a mark covers; 0: as many as by default
 };
 
 class SimNodes {
@@ -57,6 +59,10 @@ class SimNodes {
     }
     SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
     std::shared_ptr<SimPlatter> shared_platter(std::uint32_t member) { return platters_[member]; }
+    /// It has that role from now on.
+    void set_platter(std::uint32_t member, std::shared_ptr<SimPlatter> platter) {
+        platters_[member] = std::move(platter);
+    }
     /// A server has it open.
     bool is_open(std::uint32_t member) const { return platters_[member].use_count() != 1; }
     std::shared_ptr<SimPlatter> make_platter() {
@@ -174,6 +180,30 @@ class SimNodes {
         });
         for (const auto& platter : platters_) platter->cut_power(loop_.rng());
     }
+    /// Of a host whose server has ended: what its members had not made durable is gone.
+    void lose_power_of(std::uint32_t node) {
+        for (std::uint32_t i = 0; i != options_.members; ++i) {
+            if (home_of(i) == node) platters_[i]->cut_power(loop_.rng());
+        }
+    }
+    /// Every stripe's P and Q on the platters, when all is stopped.
+    void expect_parity() {
+        for (std::uint64_t s = 0; s != geometry_.stripes; ++s) {
+            const StripeIndex stripe{s};
+            const auto strip = [&](Role role) {
+                return platters_[raw(geometry_.member_of(stripe, role))]->content.data() +
+                       data_offset + geometry_.strip_offset(stripe).value;
+            };
+            std::vector<const std::byte*> data;
+            for (const Role role : geometry_.data_roles()) data.push_back(strip(role));
+            const ByteView p{strip(geometry_.p()), geometry_.strip_size};
+            EXPECT_TRUE(
+                geometry_.parities() == 2
+                    ? parity::matches_pq(p, {strip(geometry_.q()), geometry_.strip_size}, data)
+                    : parity::matches_p(p, data))
+                << "stripe " << s;
+        }
+    }
     /// The node is cut off from all others, for good.
     void isolate(std::uint32_t node) {
         hold_sent_by(node);
@@ -255,6 +285,7 @@ class SimNodes {
             ArrayOptions options;
             options.buffer_size = 16u << 20;
             options.seed = nodes.loop_.rng().next();
+            if (nodes.options_.region != 0) options.intent.region = nodes.options_.region;
             options.on_event = [this](const ArrayEvent& event) { log += event.text + "\n"; };
             node = std::make_unique<cluster::ClusterNode>(cluster::ClusterNode::Setup{
                 nodes.loop_.ready(), nodes.loop_, net, std::move(config), self + 1, std::nullopt,

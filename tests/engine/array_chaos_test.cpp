@@ -235,7 +235,7 @@ class Chaos {
         const std::uint64_t lost = sim.array->status().members.size() == 0 ? 0 : lost_now();
         const std::string role = std::to_string(rng_.below(options_.members));
         const std::uint64_t allowed = options_.level == Level::raid6 ? 2 : 1;
-        switch (rng_.below(7)) {
+        switch (rng_.below(8)) {
             case 0:
                 if (platters_in_use().empty()) return;  // one died, and nobody knows yet
                 return spawn(sim.array->fail_member(role, Force::no));
@@ -255,8 +255,20 @@ class Chaos {
                 return spawn(sim.array->start_scrub(ScrubMode{rng_.chance(2)}));
             case 5:
                 return (void)sim.array->stop_scrub().has_value();
+            case 6:
+                return bring_back();
             default:
                 if (lost < allowed && commands_.empty()) break_one(allowed - lost);
+        }
+    }
+    /// One that was failed by order, as it was then, or without what lay in its cache.
+    void bring_back() {
+        for (const auto& member : sim.array->status().members) {
+            if (!member.record.role || member.record.state != MemberState::faulty) continue;
+            const auto platter = platter_of(member.record.path);
+            if (!platter || platter->dead || platter->fails_writes || member.open) continue;
+            if (rng_.chance(2)) platter->cut_power(rng_);
+            return spawn(sim.array->add_member(sim.disk(platter, member.record.path), Force::no));
         }
     }
     std::uint64_t lost_now() const {

@@ -134,6 +134,7 @@ class SimArray {
         how.orders = orders;
         how.seed = loop_.rng().next();
         how.intent = intent;
+        how.rebuild_delay = rebuild_delay;
         how.buffer_size = 16u << 20;
         how.on_wrong = [this](const std::string& text) { wrong.push_back(text); };
         how.on_event = [this](const ArrayEvent& event) {
@@ -304,6 +305,7 @@ class SimArray {
     std::vector<std::string> texts;  // of the events
     std::vector<std::string> wrong;  // that scrubs found
     IntentChange intent;             // for open()
+    Nanos rebuild_delay{};           // likewise
     Orders orders{Orders::taken};    // likewise
 
   private:

@@ -165,6 +165,21 @@ TEST_F(ParametersTest, WriteIntent) {
     EXPECT_EQ(parameters->intent.region, 256u << 20);
 }
 
+TEST_F(ParametersTest, RebuildDelay) {
+    accept("member", path("a"));
+    for (const char* value : {"", "-1", "10m", "1.5", "604801", "99999999999"}) {
+        EXPECT_SAYS(ParameterParser().take("rebuild_delay", value).error().text,
+                    "a number of seconds, 0 to 604800");
+    }
+    EXPECT_SAYS(refusal("rebuild_dealy", "1"), "did you mean \"rebuild_delay\"");
+    EXPECT_EQ(Parameters().rebuild_delay, 600u);
+    accept("rebuild_delay", "0");
+    EXPECT_SAYS(refusal("rebuild_delay", "5"), "twice");
+    const auto parameters = std::move(parser_).complete();
+    ASSERT_TRUE(parameters);
+    EXPECT_EQ(parameters->rebuild_delay, 0u);
+}
+
 TEST_F(ParametersTest, ARegionIsAPowerOfTwo) {
     for (const char* value : {"100K", "96K", "65537", "3M"}) {
         const auto taken = ParameterParser().take("intent_region", value);

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A member that was away comes back: it is made true where it missed something, and nowhere else. What
+// it missed is known since it left, and only by who was there.
+#include <gtest/gtest.h>
+
+#include "tests/engine/loss_fixture.h"
+
+namespace braid::sim {
+namespace {
+
+class Return : public Loss {
+  protected:
+    /// Members in windows of 16 KiB, marks of 64 KiB of data.
+    void begin(Level level, std::uint64_t seed) { start(shape(level, seed)); }
+    void write_some(int count, std::uint64_t upto) {
+        Rng& rng = sim->loop().rng();
+        for (int i = 0; i != count; ++i) {
+            Buffer data = random_bytes(rng, row_size * (1 + rng.below(3)));
+            ASSERT_TRUE(sim->write(rng.below(upto / row_size - 4) * row_size, data));
+        }
+    }
+    void write_some(int count) { write_some(count, sim->size()); }
+    void expect_clean() {
+        EXPECT_EQ(sim->array->status().health, Health::clean);
+        sim->expect_content();
+        sim->expect_parity();
+    }
+    std::uint64_t written_to(std::uint32_t role) const {
+        for (const MemberStatus& member : sim->array->status().members) {
+            if (member.record.role == MemberIndex{role}) return member.bytes_written;
+        }
+        return 0;
+    }
+    /// Bytes of data of a member.
+    std::uint64_t whole() const { return sim->geometry().stripes * strip; }
+    std::string how_it_came() const {
+        std::string text;
+        for (std::size_t i = 0; i != sim->events.size(); ++i) {
+            if (sim->events[i] == "rebuild_received") text = sim->texts[i];
+        }
+        return text;
+    }
+    void expect_rebuilt_whole(const std::string& why) {
+        EXPECT_NE(how_it_came().find("is rebuilt whole: " + why), std::string::npos)
+            << how_it_came();
+        EXPECT_GE(written_to(1), whole());
+        expect_clean();
+    }
+};
+
+TEST_F(Return, OnlyWhatWasMissedIsWritten) {
+    for (const Level level : {Level::raid4, Level::raid5, Level::raid6}) {
+        for (std::uint32_t member = 0; member != 3; ++member) {
+            SCOPED_TRACE(std::to_string(static_cast<int>(level)) + " " + std::to_string(member));
+            begin(level, 7 + member);
+            ASSERT_TRUE(fail(member, Force::no));
+            write_some(8);
+            ASSERT_TRUE(add_back(member)) << how_it_came();
+            sim->settle();
+            EXPECT_NE(how_it_came().find("is back: it missed"), std::string::npos) << how_it_came();
+            // At most 24 rows in 16 windows, and metadata.
+            EXPECT_LE(written_to(member), 16 * strip + (1u << 20) + (64u << 10)) << how_it_came();
+            EXPECT_LT(written_to(member), whole());
+            expect_clean();
+            ASSERT_TRUE(sim->stop());
+            ASSERT_TRUE(sim->open());
+            expect_clean();
+        }
+    }
+}
+
+TEST_F(Return, NothingWasMissed) {
+    begin(Level::raid5, 3);
+    ASSERT_TRUE(fail(1, Force::no));
+    ASSERT_TRUE(add_back(1));
+    sim->settle();
+    EXPECT_NE(how_it_came().find("it missed 0 bytes"), std::string::npos) << how_it_came();
+    EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
+    expect_clean();
+}
+
+/// What was on its way as the member left is made true, too: it has some of it, or none.
+TEST_F(Return, WhatWasOnItsWayAsItLeft) {
+    for (std::uint64_t seed = 1; seed != 30; ++seed) {
+        SCOPED_TRACE(seed);
+        begin(seed % 2 == 0 ? Level::raid6 : Level::raid5, seed);
+        Rng& rng = sim->loop().rng();
+        std::vector<std::unique_ptr<Asked>> asked;
+        for (int i = 0; i != 16; ++i) {
+            asked.push_back(std::make_unique<Asked>());
+            const std::uint64_t at = (i * 37 + rng.below(30)) * row_size;
+            Buffer data = random_bytes(rng, row_size);
+            std::memcpy(sim->model.data() + at, data.data(), row_size);
+            sim->ask(*asked.back(), IoKind::write, at, std::move(data));
+        }
+        for (std::uint64_t i = rng.below(60); i != 0; --i) ASSERT_TRUE(sim->loop().step());
+        ASSERT_TRUE(fail(1, Force::no));
+        for (const auto& one : asked) sim->wait_for(*one);
+        // Its cache is lost as it is pulled.
+        sim->loop().run_for(millis(10));
+        sim->platters[1]->cut_power(rng);
+        write_some(3);
+        ASSERT_TRUE(add_back(1));
+        for (int i = 0; i != 20; ++i) {
+            write_some(1);
+            sim->loop().run_for(millis(rng.below(3)));
+        }
+        sim->settle();
+        EXPECT_NE(how_it_came().find("is back"), std::string::npos) << how_it_came();
+        expect_clean();
+    }
+}
+
+/// Clients write all the time, and zero, where the member is live already and where it is not.
+TEST_F(Return, ClientsGoOnWhileItIsMadeTrue) {
+    for (std::uint64_t seed = 1; seed != 20; ++seed) {
+        SCOPED_TRACE(seed);
+        begin(seed % 2 == 0 ? Level::raid6 : Level::raid5, seed);
+        Rng& rng = sim->loop().rng();
+        ASSERT_TRUE(fail(1, Force::no));
+        write_some(40, sim->size() / 2);
+        slow(1'000'000);
+        ASSERT_TRUE(add_back(1));
+        for (int i = 0; i != 30; ++i) {
+            const std::uint64_t at = rng.below(sim->size() / strip - 16) * strip;
+            if (rng.chance(4)) {
+                Asked zero;
+                sim->ask(zero, IoKind::zero, at, 16 * strip);
+                sim->wait_for(zero);
+                ASSERT_TRUE(zero.request.ok);
+                std::memset(sim->model.data() + at, 0, 16 * strip);
+            } else {
+                write_some(2);
+            }
+            Buffer row(row_size);
+            ASSERT_TRUE(sim->read(at, row));
+            EXPECT_EQ(std::memcmp(row.data(), sim->model.data() + at, row_size), 0);
+        }
+        slow(0);
+        sim->settle();
+        expect_clean();
+    }
+}
+
+/// It leaves again in the middle of that, as one that misses what it missed before, and more.
+TEST_F(Return, ItLeavesAgainInTheMiddle) {
+    begin(Level::raid5, 5);
+    ASSERT_TRUE(fail(1, Force::no));
+    write_some(60);
+    slow(3'000'000);
+    ASSERT_TRUE(add_back(1));
+    sim->loop().run_for(millis(30));
+    ASSERT_EQ(sim->state_of(1), MemberState::rebuilding);
+    ASSERT_TRUE(fail(1, Force::no));
+    write_some(4);
+    slow(0);
+    ASSERT_TRUE(add_back(1));
+    sim->settle();
+    EXPECT_NE(how_it_came().find("is back"), std::string::npos) << how_it_came();
+    expect_clean();
+}
+
+/// A strip has several windows, of which the member has missed some: what is read of it in one piece is
+/// read where it is true.
+TEST(ReturnOfLongStrips, AreReadByWindows) {
+    for (std::uint64_t seed = 1; seed != 6; ++seed) {
+        SCOPED_TRACE(seed);
+        SimArrayOptions options;
+        options.seed = seed;
+        options.members = 3;
+        options.strip_size = 1u << 20;
+        options.stripes = 6;
+        SimArray sim(options);
+        sim.make();
+        Rng& rng = sim.loop().rng();
+        Buffer all = random_bytes(rng, sim.size());
+        ASSERT_TRUE(sim.write(0, all));
+        ASSERT_TRUE(sim.flush());
+        sim.loop().run_for(seconds(20));
+        ASSERT_TRUE(sim.loop().run_until_done(sim.array->fail_member(MemberName("1"), Force::no)));
+        for (int i = 0; i != 12; ++i) {
+            Buffer data = random_bytes(rng, row_size);
+            ASSERT_TRUE(sim.write(rng.below(sim.size() / row_size) * row_size, data));
+        }
+        for (auto& platter : sim.platters) platter->delay_nanos = 5'000'000;
+        ASSERT_TRUE(sim.loop().run_until_done(
+            sim.array->add_member(sim.disk(sim.platters[1], "m1"), Force::no)));
+        ASSERT_EQ(sim.state_of(1), MemberState::rebuilding);
+        sim.expect_content();
+        for (auto& platter : sim.platters) platter->delay_nanos = 0;
+        sim.settle();
+        sim.expect_content();
+        sim.expect_parity();
+    }
+}
+
+/// A spare waits for one that is only missing, and takes the place of one that failed at once.
+TEST_F(Return, ASpareWaitsForOneThatIsMissing) {
+    SimArrayOptions options = shape(Level::raid5, 13);
+    options.spares = 1;
+    start(options);
+    ASSERT_TRUE(sim->stop());
+    sim->rebuild_delay = seconds(600);
+    ASSERT_TRUE(sim->open({0, 2, 3}));
+    write_some(5);
+    sim->loop().run_for(seconds(500));
+    EXPECT_EQ(sim->state_of(1), MemberState::missing);
+    EXPECT_EQ(count_events("spare_held"), 1u);
+    const std::vector<WaitStatus> waits = sim->array->status().waits;
+    ASSERT_EQ(waits.size(), 1u);
+    EXPECT_EQ(waits[0].what, "spare");
+    EXPECT_TRUE(waits[0].by_itself);
+    EXPECT_NE(waits[0].why.find("braid member remove 1"), std::string::npos) << waits[0].why;
+    ASSERT_TRUE(add_back(1));
+    sim->settle();
+    EXPECT_NE(how_it_came().find("is back"), std::string::npos) << how_it_came();
+    EXPECT_TRUE(sim->array->status().waits.empty());
+    expect_clean();
+    // The next time it is not back in time.
+    ASSERT_TRUE(sim->stop());
+    ASSERT_TRUE(sim->open({0, 2, 3}));
+    sim->loop().run_for(seconds(590));
+    EXPECT_EQ(sim->state_of(1), MemberState::missing);
+    sim->loop().run_for(seconds(20));
+    sim->settle();
+    EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
+    EXPECT_EQ(sim->array->status().health, Health::clean);
+    ASSERT_TRUE(sim->stop());
+}
+
+TEST_F(Return, ASpareDoesNotWaitForOneThatFailedOrWasGivenUp) {
+    for (const bool gives_up : {true, false}) {
+        SimArrayOptions options = shape(Level::raid5, 14);
+        options.spares = 1;
+        start(options);
+        ASSERT_TRUE(sim->stop());
+        sim->rebuild_delay = seconds(600);
+        if (gives_up) {
+            ASSERT_TRUE(sim->open({0, 2, 3}));
+            ASSERT_TRUE(remove("1"));
+        } else {
+            ASSERT_TRUE(sim->open());
+            ASSERT_TRUE(fail(1, Force::no));
+        }
+        sim->loop().run_for(seconds(5));
+        sim->settle();
+        EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
+        EXPECT_EQ(sim->array->status().health, Health::clean);
+        // Told to stop while a spare waits it stops.
+        ASSERT_TRUE(sim->stop());
+    }
+}
+
+/// Of two that are away each is made true where it missed something.
+TEST_F(Return, TwoAreAway) {
+    for (const bool same_order : {true, false}) {
+        begin(Level::raid6, 6);
+        ASSERT_TRUE(fail(1, Force::no));
+        write_some(6);
+        ASSERT_TRUE(fail(3, Force::no));
+        write_some(6);
+        ASSERT_TRUE(add_back(same_order ? 1 : 3));
+        write_some(6);
+        sim->settle();
+        write_some(6);
+        ASSERT_TRUE(add_back(same_order ? 3 : 1));
+        write_some(6);
+        sim->settle();
+        EXPECT_NE(how_it_came().find("is back"), std::string::npos) << how_it_came();
+        EXPECT_LT(written_to(1), whole());
+        EXPECT_LT(written_to(3), whole());
+        expect_clean();
+    }
+}
+
+/// A crash in the middle: the map is gone, the checkpoint is not, and what lies behind it is rebuilt.
+TEST_F(Return, ACrashInTheMiddle) {
+    for (std::uint64_t seed = 1; seed != 12; ++seed) {
+        SCOPED_TRACE(seed);
+        begin(Level::raid6, seed);
+        ASSERT_TRUE(fail(1, Force::no));
+        write_some(60);
+        slow(2'000'000);
+        ASSERT_TRUE(add_back(1));
+        sim->loop().run_for(millis(sim->loop().rng().below(100)));
+        write_some(3);
+        ASSERT_TRUE(sim->flush());
+        sim->crash();
+        slow(0);
+        ASSERT_TRUE(sim->open());
+        sim->settle();
+        expect_clean();
+    }
+}
+
+/// One that is not given at a start.
+TEST_F(Return, ForgottenAtAStart) {
+    for (const bool clean : {true, false}) {
+        SCOPED_TRACE(clean);
+        begin(Level::raid5, 8);
+        write_some(5);
+        if (clean) {
+            ASSERT_TRUE(sim->stop());
+        } else {
+            ASSERT_TRUE(sim->flush());
+            sim->loop().run_for(seconds(20));
+            sim->kill();
+        }
+        ASSERT_TRUE(sim->open(all_but(1)));
+        write_some(5);
+        ASSERT_TRUE(add_back(1));
+        sim->settle();
+        EXPECT_NE(how_it_came().find("is back"), std::string::npos) << how_it_came();
+        EXPECT_LT(written_to(1), whole());
+        expect_clean();
+    }
+}
+
+TEST_F(Return, WhoWasNotThereKnowsNothing) {
+    begin(Level::raid5, 9);
+    ASSERT_TRUE(fail(1, Force::no));
+    write_some(5);
+    ASSERT_TRUE(sim->stop());
+    ASSERT_TRUE(sim->open(all_but(1)));
+    ASSERT_TRUE(add_back(1));
+    sim->settle();
+    expect_rebuilt_whole("what was written while it was away is not known");
+}
+
+TEST_F(Return, WithoutTheWriteIntentNothingIsKnown) {
+    sim = nullptr;
+    create(shape(Level::raid5, 10));
+    sim->settle();
+    fill();
+    IntentChange off;
+    off.on = false;
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->change_intent(off)));
+    ASSERT_TRUE(fail(1, Force::no));
+    write_some(5);
+    ASSERT_TRUE(add_back(1));
+    sim->settle();
+    expect_rebuilt_whole("what was written while it was away is not known");
+}
+
+/// A copy of the member's disk from before, which holds an older record.
+TEST_F(Return, ACopyFromBeforeIsRebuiltWhole) {
+    begin(Level::raid5, 11);
+    const Buffer copy = sim->platters[1]->content;
+    write_some(20);
+    ASSERT_TRUE(sim->flush());
+    sim->loop().run_for(seconds(20));
+    ASSERT_TRUE(fail(1, Force::no));
+    write_some(5);
+    std::memcpy(sim->platters[1]->content.data(), copy.data(), copy.size());
+    ASSERT_TRUE(add_back(1));
+    sim->settle();
+    expect_rebuilt_whole("it is a copy of the member from before it left");
+}
+
+/// Another disk in its place lacks everything.
+TEST_F(Return, AnotherDiskIsRebuiltWhole) {
+    begin(Level::raid5, 12);
+    ASSERT_TRUE(fail(1, Force::no));
+    write_some(5);
+    ASSERT_TRUE(replace(1, Force::no));
+    sim->settle();
+    EXPECT_EQ(how_it_came().find("back"), std::string::npos) << how_it_came();
+    EXPECT_GE(written_to(1), whole());
+    expect_clean();
+    // And it can leave, and come back, itself.
+    ASSERT_TRUE(fail(1, Force::no));
+    write_some(5);
+    ASSERT_TRUE(add_back(1));
+    sim->settle();
+    EXPECT_NE(how_it_came().find("is back"), std::string::npos) << how_it_came();
+    expect_clean();
+}
+
+}  // namespace
+}  // namespace braid::sim
