@@ -16,6 +16,8 @@ void add_online_commands(CLI::App& app, int* exit_status) {
     add_intent_command(app, exit_status);
     add_volume_command(app, exit_status);
     add_reservation_commands(app, exit_status);
+    add_node_command(app, exit_status);
+    add_start_command(app, exit_status);
     add_check_command(app, exit_status);
 }
 

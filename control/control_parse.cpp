@@ -248,6 +248,20 @@ Parsed parse_volume_command(const ControlRequest& request, std::string name, boo
     return ControlCommand{ReleaseVolume{std::move(name)}};
 }
 
+Parsed parse_node_command(const ControlRequest& request, std::string_view node, bool kills) {
+    if (request.method != "POST") return wrong_method(request, "POST");
+    BRAID_CHECK(no_query(request));
+    BRAID_CHECK(no_body(request));
+    std::uint32_t id = 0;
+    const auto read = std::from_chars(node.data(), node.data() + node.size(), id);
+    if (read.ec != std::errc{} || read.ptr != node.data() + node.size() || id == 0 ||
+        id >= nodes_max) {
+        return bad(fmt::format("which node? The nodes of a cluster are 1 to {}", nodes_max - 1));
+    }
+    if (kills) return ControlCommand{KillNode{id}};
+    return ControlCommand{ResumeNode{id}};
+}
+
 Parsed parse_scrub(const ControlRequest& request) {
     BRAID_CHECK(no_query(request));
     if (request.method == "POST") {
@@ -261,6 +275,24 @@ Parsed parse_scrub(const ControlRequest& request) {
     if (request.method == "GET") return ControlCommand{ScrubQuery{}};
     if (request.method == "DELETE") return ControlCommand{StopScrub{}};
     return wrong_method(request, "GET, POST, DELETE");
+}
+
+Parsed parse_start(const ControlRequest& request) {
+    if (request.method != "POST") return wrong_method(request, "POST");
+    BRAID_CHECK(no_query(request));
+    const json body = json::parse(request.body, nullptr, false);
+    const bool is_order = body.is_object() && body.size() == 1 && body.contains("without") &&
+                          body["without"].is_array() && !body["without"].empty() &&
+                          body["without"].size() < nodes_max;
+    if (!is_order) return bad("the body has to be {\"without\": [ID, ...]}");
+    StartWithout command;
+    for (const json& node : body["without"]) {
+        const bool is_id = node.is_number_unsigned() && node.get<std::uint64_t>() != 0 &&
+                           node.get<std::uint64_t>() < nodes_max;
+        if (!is_id) return bad(fmt::format("the nodes of a cluster are 1 to {}", nodes_max - 1));
+        command.nodes.push_back(node.get<std::uint32_t>());
+    }
+    return ControlCommand{std::move(command)};
 }
 
 Parsed parse_create(const ControlRequest& request) {
@@ -285,6 +317,7 @@ Result<ControlCommand, HttpError> parse_control(const ControlRequest& request) {
     if (path == "/v1/intent") return parse_intent(request);
     if (path == "/v1/members") return parse_add(request);
     if (path == "/v1/array") return parse_create(request);
+    if (path == "/v1/start") return parse_start(request);
     constexpr std::string_view members = "/v1/members/";
     if (path.starts_with(members)) {
         // A member's name may be a path, so the last slash counts.
@@ -303,6 +336,14 @@ Result<ControlCommand, HttpError> parse_control(const ControlRequest& request) {
         const std::string_view verb = slash == rest.npos ? "" : rest.substr(slash + 1);
         if (verb != "reserve" && verb != "release") return no_such_path(request);
         return parse_volume_command(request, std::string(rest.substr(0, slash)), verb == "reserve");
+    }
+    constexpr std::string_view nodes = "/v1/nodes/";
+    if (path.starts_with(nodes)) {
+        const std::string_view rest = path.substr(nodes.size());
+        const std::size_t slash = rest.rfind('/');
+        const std::string_view verb = slash == rest.npos ? "" : rest.substr(slash + 1);
+        if (verb != "kill" && verb != "resume") return no_such_path(request);
+        return parse_node_command(request, rest.substr(0, slash), verb == "kill");
     }
     if (path != "/v1/status" && path != "/v1/volumes" && path != "/v1/events" &&
         path != "/v1/bad") {

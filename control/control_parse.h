@@ -68,14 +68,24 @@ struct ReserveVolume {
 struct ReleaseVolume {
     std::string name;
 };
+struct KillNode {
+    std::uint32_t node{0};
+};
+struct ResumeNode {
+    std::uint32_t node{0};
+};
+/// For a cluster that waits for nodes.
+struct StartWithout {
+    std::vector<std::uint32_t> nodes;
+};
 /// For a cluster that waits for an array.
 struct CreateArray {
     CreateOrder order;
 };
-using ControlCommand =
-    std::variant<StatusQuery, VolumesQuery, ScrubQuery, EventsQuery, BadQuery, IntentQuery,
-                 ChangeIntent, FailMember, RemoveMember, AddMember, ReplaceMember, StartScrub,
-                 StopScrub, ReserveVolume, ReleaseVolume, CreateArray>;
+using ControlCommand = std::variant<StatusQuery, VolumesQuery, ScrubQuery, EventsQuery, BadQuery,
+                                    IntentQuery, ChangeIntent, FailMember, RemoveMember, AddMember,
+                                    ReplaceMember, StartScrub, StopScrub, ReserveVolume,
+                                    ReleaseVolume, KillNode, ResumeNode, StartWithout, CreateArray>;
 
 struct HttpError {
     unsigned status{400};

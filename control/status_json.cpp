@@ -256,6 +256,11 @@ json json_of(const NodeStatus& node, const Configuration& configuration) {
             {"decides", node.decides},
             {"this", node.is_self},
             {"excluded", node.excluded},
+            {"state", node.killed     ? "killed"
+                      : node.excluded ? "excluded"
+                      : node.decides  ? "decides"
+                                      : "serves"},
+            {"why", node.why},
             {"members", std::move(members)},
             {"locks_held", node.locks_held},
             {"locks_waiting", node.locks_waiting},

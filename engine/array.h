@@ -114,6 +114,12 @@ class Array {
     virtual Task<Checked<Unit>> open_volume(std::string volume) = 0;
     virtual void close_volume(const std::string& volume) = 0;
 
+    // Nodes of a cluster, by id. A node that is alone is none.
+    /// The others go on without it, and do not let it in again, until resume_node(). Refused: they
+    /// could not, or it is the one that is asked.
+    virtual Task<Checked<Unit>> kill_node(std::uint32_t node) = 0;
+    virtual Task<Checked<Unit>> resume_node(std::uint32_t node) = 0;
+
     /// Any thread: reads [offset, offset + into.size()) without the loop, if every byte of it lies
     /// on in-sync members. False: nothing is promised of `into`; submit a request instead. That has to
     /// be done: a stop, and whoever wants to close a disk, hears by it that a reader has left.

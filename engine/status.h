@@ -123,6 +123,8 @@ struct NodeStatus {
     bool decides{false};   // about the array
     bool is_self{false};   // the one that tells
     bool excluded{false};  // the others go on without it
+    bool killed{false};    // and do not let it in again
+    std::string why;       // it is excluded, for people
     std::uint64_t locks_held{0};
     std::uint64_t locks_waiting{0};      // asked for
     std::uint64_t locks_handed_over{0};  // at this home, to one who had to wait

@@ -339,6 +339,9 @@ Result<std::string, HttpError> ControlServer::run_waiting(const ControlCommand& 
         if (!made) return error_of(made.error());
         return dump(*made);
     }
+    if (const auto* without = std::get_if<StartWithout>(&command)) {
+        return answer_of(desk_->start_without(without->nodes));
+    }
     return HttpError{409, fmt::format("there is no array here yet: {}", waits->why), ""};
 }
 
@@ -350,6 +353,9 @@ Result<std::string, HttpError> ControlServer::run(const ControlCommand& command)
                                      "another server",
                                      status().configuration.array.text()),
                          ""};
+    }
+    if (std::holds_alternative<StartWithout>(command)) {
+        return HttpError{409, "the array is served: its start waits for nobody", ""};
     }
     if (std::holds_alternative<VolumesQuery>(command)) {
         return dump({{"volumes", volumes_json(status())}});
@@ -387,6 +393,14 @@ Result<std::string, HttpError> ControlServer::run(const ControlCommand& command)
     if (const auto* release = std::get_if<ReleaseVolume>(&command)) {
         return answer_of(
             bridge_->run_on_loop([&](Array& array) { return array.release(release->name); }));
+    }
+    if (const auto* kill = std::get_if<KillNode>(&command)) {
+        return answer_of(
+            bridge_->run_on_loop([&](Array& array) { return array.kill_node(kill->node); }));
+    }
+    if (const auto* resume = std::get_if<ResumeNode>(&command)) {
+        return answer_of(
+            bridge_->run_on_loop([&](Array& array) { return array.resume_node(resume->node); }));
     }
     return answer_of(bridge_->run_on_loop([](Array& array) { return stop_scrub_task(&array); }));
 }

@@ -38,6 +38,7 @@ class StartDesk {
     virtual ~StartDesk() = default;
     virtual Checked<cluster::StartStatus> start_status() = 0;
     virtual Checked<nlohmann::json> create(CreateOrder order) = 0;
+    virtual Checked<Unit> start_without(std::vector<std::uint32_t> nodes) = 0;
 };
 
 class ControlServer {

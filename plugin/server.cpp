@@ -279,6 +279,11 @@ Checked<nlohmann::json> Server::create(CreateOrder order) {
         [&order](cluster::ClusterNode* node) { return node->create(std::move(order)); });
 }
 
+Checked<Unit> Server::start_without(std::vector<std::uint32_t> nodes) {
+    return ask_node<Unit>(
+        [&nodes](cluster::ClusterNode* node) { return node->start_without(std::move(nodes)); });
+}
+
 /// Nobody waits for the order: the loop may be about to have no need of it.
 void Server::cancel_start() {
     struct Order : Message {

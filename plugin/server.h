@@ -84,6 +84,7 @@ class Server final : private StartDesk {
     // StartDesk
     Checked<cluster::StartStatus> start_status() override;
     Checked<nlohmann::json> create(CreateOrder order) override;
+    Checked<Unit> start_without(std::vector<std::uint32_t> nodes) override;
     template <class T>
     Checked<T> ask_node(std::function<Task<Checked<T>>(cluster::ClusterNode*)> ask);
     Checked<Unit> find_exports(const Configuration& configuration);

@@ -10,6 +10,7 @@
 
 #include "cluster/epochs/remote_decider.h"
 #include "cluster/node/deciding_array.h"
+#include "cluster/node/fence_words.h"
 #include "cluster/node/given_disk.h"
 #include "cluster/node/own_disk.h"
 #include "cluster/node/served_array.h"
@@ -121,7 +122,9 @@ void ClusterNode::connected(std::uint32_t node) {
     if (const auto left = left_out_.find(node); left != left_out_.end()) {
         give_up_start({node, left->second});
     }
-    if (is_master() && (!rows_ || left_out_.contains(node))) tell_phase(node);
+    const bool is_told = rows_ ? left_out_.contains(node) : !left_out_.contains(node);
+    if (is_told && !rows_ && !left_out_.empty()) talk_.tell(node, words_of_without());
+    if (is_master() && is_told) tell_phase(node);
     if (const auto at = watching_.find(node); at != watching_.end()) at->second->cancel();
     log(Severity::info, fmt::format("{} is connected", name_of(node)));
 }
@@ -321,7 +324,15 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
         make_reservations(configuration);
         fence_.pass(configuration.version.epoch);
         epoch_in_force_ = configuration.version.epoch;
-        for (const std::uint32_t node : others()) boots_[node] = bus_->session(node).peer_boot();
+        for (const std::uint32_t node : fellows()) boots_[node] = bus_->session(node).peer_boot();
+        std::vector<NodeBoot> absent;
+        for (const auto& [node, boot] : left_out_) {
+            absent.push_back({node, boot});
+            boots_[node] = boot;
+            why_out_[node] = "was not there at the start";
+            reservations_->node_gone(node);
+        }
+        rows_->homes->begin_without(homes_at(absent));
     }
     told_nodes_ = std::make_unique<ToldNodes>(
         ToldNodes::Setup{talk_, fellows(), own,
@@ -360,7 +371,7 @@ Task<Result<void>> ClusterNode::begin_marks(IntentSettings settings,
     for (const Words& words : words_of_marked(marked)) told_nodes_->tell_all(words);
     rows_->homes->fix_authorities();
     std::map<std::uint32_t, std::uint64_t> of_others;
-    for (const std::uint32_t node : others()) of_others[node] = generations[node];
+    for (const std::uint32_t node : fellows()) of_others[node] = generations[node];
     return told_nodes_->ask_all(begin_marks_words(settings, of_others));
 }
 
@@ -381,9 +392,65 @@ Task<void> ClusterNode::end(bool clean) {
 
 // ---- the start ---------------------------------------------------------------------------------
 
+Task<Checked<Unit>> ClusterNode::start_without(std::vector<std::uint32_t> nodes) {
+    for (const std::uint32_t node : nodes) {
+        BRAID_CO_CHECK(check_node(node));
+        if (node != setup_.self && !here_.contains(node)) continue;
+        co_return Refusal{
+            fmt::format("node {} is {}: the start needs nobody's leave to go on with it", node,
+                        node == setup_.self ? "this one" : "connected"),
+            RefusalCode::conflict};
+    }
+    if (nodes.empty()) co_return Refusal{"without which node?", RefusalCode::invalid};
+    if (!waits_for_nodes() || all_are_here()) {
+        co_return Refusal{"the start does not wait for a node", RefusalCode::conflict};
+    }
+    take_without({nodes.begin(), nodes.end()});
+    const Words words = words_of_without();
+    for (const std::uint32_t node : fellows()) {
+        if (here_.contains(node)) talk_.tell(node, words);
+    }
+    co_return Unit{};
+}
+
+Words ClusterNode::words_of_without() const {
+    Words words = telling("without");
+    words["nodes"] = Words::array();
+    for (const auto& [node, boot] : left_out_) words["nodes"].push_back(node);
+    return words;
+}
+
+/// It serves already, or is about to: then those that are not there are waited for no more.
+Checked<Unit> ClusterNode::told_without(const Words& words) {
+    WordFields fields(words);
+    BRAID_TRY(std::set<std::uint32_t> nodes, nodes_in(fields, "nodes"));
+    if (!waits_for_nodes()) return Unit{};
+    std::erase_if(nodes, [this](std::uint32_t node) {
+        return node == setup_.self || here_.contains(node) || setup_.config.find(node) == nullptr;
+    });
+    take_without(nodes);
+    return Unit{};
+}
+
+void ClusterNode::take_without(const std::set<std::uint32_t>& nodes) {
+    for (const std::uint32_t node : nodes) {
+        if (!left_out_.emplace(node, never_here).second) continue;
+        log(Severity::warning,
+            fmt::format(
+                "starts without {}, says an operator: what its members alone know is missing "
+                "until it is back",
+                name_of(node)));
+    }
+    std::uint32_t highest = setup_.self;
+    for (const std::uint32_t node : fellows()) highest = std::max(highest, node);
+    if (highest != master_) follow(highest);
+    here_changed_.set();
+    begun_.set();
+}
+
 std::string ClusterNode::missing_nodes() const {
     std::vector<std::string> missing;
-    for (const std::uint32_t node : others()) {
+    for (const std::uint32_t node : fellows()) {
         if (here_.contains(node)) continue;
         std::vector<std::string> addresses;
         for (const NetAddress& at : setup_.config.find(node)->addresses) {
@@ -405,8 +472,13 @@ Task<void> ClusterNode::say_who_is_missing() {
     saying_ = false;
 }
 
+bool ClusterNode::all_are_here() const {
+    return std::ranges::all_of(fellows(),
+                               [this](std::uint32_t node) { return here_.contains(node); });
+}
+
 Task<Checked<Unit>> ClusterNode::wait_for_nodes() {
-    while (here_.size() != others().size() && !cancelled_ && is_master()) {
+    while (!all_are_here() && !cancelled_ && is_master()) {
         co_await here_changed_.next();
     }
     if (!cancelled_) co_return Unit{};
@@ -443,7 +515,7 @@ Task<Checked<bool>> ClusterNode::gather_disks(std::vector<std::unique_ptr<Disk>>
     for (std::uint32_t number = 0; number != shelf_.size(); ++number) {
         disks->push_back(give(shelf_[number], {setup_.self, setup_.boot, number}));
     }
-    for (const std::uint32_t node : others()) {
+    for (const std::uint32_t node : fellows()) {
         Checked<Words> answer = co_await ask_while_here(node, asking(node_words::inquiry));
         if (answer) {
             BRAID_CO_TRY(const InquiryAnswer about, inquiry_answer_of(*answer));
@@ -456,6 +528,13 @@ Task<Checked<bool>> ClusterNode::gather_disks(std::vector<std::unique_ptr<Disk>>
             answer = co_await ask_while_here(node, asking("inventory"));
         }
         if (!answer && answer.error().code == RefusalCode::busy) co_return false;
+        if (!answer && answer.error().code == RefusalCode::conflict) {
+            // The others are just starting without this node. Whoever decides lets it in.
+            log(Severity::info, fmt::format("{}: {}", name_of(node), answer.error().text));
+            opening_ = false;
+            if (joins_) follow(*joins_);
+            co_return false;
+        }
         if (!answer) co_return Refusal{name_of(node) + ": " + answer.error().text};
         WordFields fields(*answer);
         const std::vector<Words> list = fields.list("disks", members_max + spares_max);
@@ -507,7 +586,7 @@ Task<Checked<Unit>> ClusterNode::gather_all(std::vector<std::unique_ptr<Disk>>* 
     for (bool gathered = false; !gathered;) {
         BRAID_CO_CHECK(co_await wait_for_nodes());
         if (!is_master()) co_return Unit{};
-        if (here_.size() != others().size()) continue;  // one has left in this moment
+        if (!all_are_here()) continue;  // one has left in this moment
         opening_ = true;
         disks->clear();
         const Checked<bool> result = co_await gather_disks(disks);
@@ -531,10 +610,13 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::open_array(
         ended_ = true;
         Words words = asking("refuse");
         words["why"] = opened.error().text;
-        for (const std::uint32_t node : others()) (void)co_await talk_.ask(node, words);
+        for (const std::uint32_t node : fellows()) (void)co_await talk_.ask(node, words);
         co_return opened.error();
     }
     serves_ = true;
+    for (const auto& [node, boot] : left_out_) {
+        if (here_.contains(node)) tell_phase(node);
+    }
     auto array = std::make_unique<DecidingArray>(*this, std::move(opened).value());
     array_ = array.get();
     if (leave_asked_) tasks_.spawn(stop_array());
@@ -544,8 +626,12 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::open_array(
 }
 
 /// Also of the highest id, where another one decides already.
+/// An operator may have it start without the one who would have decided.
 Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_slave() {
-    while (!serves_ && !refused_ && !cancelled_) co_await begun_.next();
+    while (!serves_ && !refused_ && !cancelled_) {
+        if (is_master() && !rows_) co_return co_await begin_master();
+        co_await begun_.next();
+    }
     if (refused_) co_return *refused_;
     if (!serves_) co_return Refusal{"told to stop while it waited for the array"};
     co_return std::unique_ptr<Array>(std::move(served_owned_));

@@ -88,6 +88,10 @@ class ClusterNode final : private BusListener,
     bool cancel_start();
     /// What start() waits for.
     StartStatus start_status() const;
+    /// While start() waits for nodes: it goes on without these, and so do all others that wait. They are
+    /// let in when they come, as nodes that were excluded. Refused: one of them is here, or it does not
+    /// wait.
+    Task<Checked<Unit>> start_without(std::vector<std::uint32_t> nodes);
     /// While start() waits for an array: makes it of all nodes' members. Refused: it does not wait
     /// for that, a member holds something, or what plan_create() and create_array() refuse.
     /// @return  "made", "plan" (json_of(CreatePlan)), "nodes": what the death of each means
@@ -109,6 +113,9 @@ class ClusterNode final : private BusListener,
     std::uint64_t home_messages() const { return rows_->homes->messages(); }
     /// What it says to other nodes: their commands (node_commands.h), for whoever looks into one.
     Talk& talk() { return talk_; }
+    // As Array has them.
+    Task<Checked<Unit>> kill_node(std::uint32_t node);
+    Task<Checked<Unit>> resume_node(std::uint32_t node);
     /// This node and all others, as far as it has heard.
     std::vector<NodeStatus> node_statuses(const Counters& counters) const;
 
@@ -171,6 +178,14 @@ class ClusterNode final : private BusListener,
     /// Of them, those that are not left out.
     std::vector<std::uint32_t> fellows() const;
     std::string missing_nodes() const;
+    /// All that are not left out are connected.
+    bool all_are_here() const;
+    /// A start of a node that there never was: of one that the array is started without.
+    static constexpr std::uint64_t never_here = 1;
+    bool waits_for_nodes() const { return !rows_ && !opening_ && !cancelled_ && !stopping_; }
+    void take_without(const std::set<std::uint32_t>& nodes);
+    Words words_of_without() const;
+    Checked<Unit> told_without(const Words& words);
     void make_rows(const Geometry& geometry);
     void make_reservations(const Configuration& configuration);
 
@@ -257,6 +272,17 @@ class ClusterNode final : private BusListener,
     Checked<std::unique_ptr<Disk>> disk_of(std::uint32_t node, const Words& words);
     void go_on_deciding();
     Task<void> take_all_back();
+
+    // cluster_node_operators.cpp
+    Checked<Unit> check_node(std::uint32_t node) const;
+    Task<Checked<Unit>> order_node(const char* what, std::uint32_t node);
+    Task<Checked<Unit>> carry_out_kill(std::uint32_t node);
+    Checked<Unit> carry_out_resume(std::uint32_t node);
+    Task<void> tell_to_die(std::uint32_t node);
+    Task<void> die_by_order();
+    Words words_of_killed() const;
+    void tell_killed();
+    Checked<Unit> told_killed(const Words& words);
 
     // cluster_node_return.cpp
     struct Return {  // of a member to its role, in a fence that begins with it
@@ -466,6 +492,8 @@ class ClusterNode final : private BusListener,
     std::map<std::uint32_t, std::uint64_t> boots_;   // of the others, as they serve, or served last
     std::map<std::uint32_t, std::string> excluded_;  // since the last fence, and why
     std::set<std::uint32_t> began_anew_;             // of all that were excluded
+    std::set<std::uint32_t> killed_;                 // by operators, and not resumed
+    std::map<std::uint32_t, std::string> why_out_;   // of those that are left out
     std::set<std::uint32_t> has_stopped_;            // as they say themselves
     std::optional<Joining> joining_;    // who is told of the array, and in no fence yet
     std::set<std::uint32_t> retiring_;  // of the excluded, whose records are not empty yet

@@ -33,6 +33,7 @@ std::optional<NodeBoot> ClusterNode::who_waits() const {
         const auto flap = flaps_.find(node);
         const bool has_waited =
             flap == flaps_.end() || setup_.clock.now() >= flap->second.not_before;
+        if (killed_.contains(node)) continue;
         if (here_.contains(node) && now != boot && !retiring_.contains(node) && has_waited) {
             all.push_back({node, now});
         }
@@ -49,6 +50,14 @@ bool ClusterNode::may_let_in() const {
 
 /// On the master, now and then.
 void ClusterNode::look_who_waits() {
+    for (const auto& [node, boot] : left_out_) {
+        const std::uint64_t now = bus_->session(node).peer_boot();
+        if (!killed_.contains(node) || !here_.contains(node) || now == boot) continue;
+        note_hindrance({node, now},
+                       fmt::format("an operator has killed it; braid node resume {} lets "
+                                   "it in",
+                                   node));
+    }
     if (lets_in_ || !may_let_in()) return;
     const std::optional<NodeBoot> node = who_waits();
     if (!node) return;
@@ -252,6 +261,7 @@ void ClusterNode::open_for(const Joining& joining) {
     boots_[id] = joining.node.boot;
     began_anew_.erase(id);
     left_out_.erase(id);
+    why_out_.erase(id);
     talk_.tell(id, words_of_open(array_->inner().configuration()));
     for (const MemberIndex member : serving_->members().taking_part()) {
         const auto& slot = serving_->members().slot(member);
@@ -261,6 +271,7 @@ void ClusterNode::open_for(const Joining& joining) {
         for (const Words& words : words_of_behind(member, *slot.behind)) talk_.tell(id, words);
     }
     told_nodes_->let_in(id);
+    talk_.tell(id, words_of_killed());
     flaps_[id].let_in = setup_.clock.now();
     joining_ = joining;
     if (!std::exchange(forms_fence_, true)) tasks_.spawn(form_fence());

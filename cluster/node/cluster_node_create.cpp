@@ -112,7 +112,8 @@ std::string ClusterNode::text_of_phase(StartPhase phase) const {
     std::string text;
     switch (phase) {
         case StartPhase::nodes:
-            return "waits for " + missing_nodes();
+            return fmt::format("waits for {}; braid start --without ID goes on without one",
+                               missing_nodes());
         case StartPhase::looking:
             if (is_master()) return "looks at the members of all nodes";
             return fmt::format("waits for {}, which looks at the members of all nodes",
@@ -158,7 +159,7 @@ void ClusterNode::tell_phase(std::uint32_t node) {
 
 void ClusterNode::begin_phase(StartPhase phase) {
     set_phase(phase);
-    for (const std::uint32_t node : others()) {
+    for (const std::uint32_t node : fellows()) {
         if (here_.contains(node)) tell_phase(node);  // who comes is told then
     }
 }
@@ -193,7 +194,7 @@ Task<Checked<Words>> ClusterNode::create(CreateOrder order) {
 Task<Checked<Unit>> ClusterNode::wait_for_array() {
     opening_ = false;  // who goes now may come again
     begin_phase(StartPhase::array);
-    while (phase_ == StartPhase::array && here_.size() == others().size() && !cancelled_) {
+    while (phase_ == StartPhase::array && all_are_here() && !cancelled_) {
         if (pending_ == nullptr) {
             co_await here_changed_.next();
             continue;
@@ -312,7 +313,7 @@ Task<Checked<Words>> ClusterNode::create_on(NewMembers* members, const CreateOrd
     }
     BRAID_CO_CHECK(co_await look_at_members(members, order->force));
     // What was looked at has to be what is written to. Who goes from now on is gone.
-    if (restarts_ != members->restarts || here_.size() != others().size()) {
+    if (restarts_ != members->restarts || !all_are_here()) {
         co_return left_meanwhile();
     }
     opening_ = true;

@@ -129,10 +129,13 @@ void ClusterNode::lose_node(std::uint32_t node, const std::string& why) {
 void ClusterNode::exclude(std::uint32_t node, const std::string& why) {
     const std::string text = fmt::format("{} {}", name_of(node), why);
     log(Severity::error,
-        fmt::format("{}: it is excluded, and the array goes on without it; it is let in again when "
-                    "its server has been started anew",
-                    text));
+        fmt::format(
+            "{}: it is excluded, and the array goes on without it; it is let in again when {}",
+            text,
+            killed_.contains(node) ? fmt::format("an operator says braid node resume {}", node)
+                                   : std::string("its server has been started anew")));
     excluded_.emplace(node, text);
+    why_out_[node] = why;
     retiring_.insert(node);
     note_flap(node);
     if (joining_ && joining_->node.node == node) joining_.reset();
@@ -183,6 +186,7 @@ void ClusterNode::give_up_start(const NodeBoot& node) {
 void ClusterNode::take_back(const NodeBoot& node) {
     if (node.node == setup_.self) return;
     left_out_.erase(node.node);
+    why_out_.erase(node.node);
     suspicions_.erase(node.node);
     boots_[node.node] = node.boot;
     began_anew_.erase(node.node);
@@ -524,6 +528,7 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
         talk_.tell(node, {{"tell", fence_words::go_on}, {"fence", forming->fence}});
     }
     excluded_.clear();
+    fence_changed_.set();
     left_members_ = {};
     verdict_ = {};
     rows_->homes->thaw();

@@ -59,6 +59,10 @@ std::vector<NodeStatus> ClusterNode::node_statuses(const Counters& counters) con
         } else if (left_out_.contains(node.id)) {
             all.emplace_back().id = node.id;
             all.back().excluded = true;
+            all.back().killed = killed_.contains(node.id);
+            const auto why = why_out_.find(node.id);
+            if (why != why_out_.end()) all.back().why = why->second;
+            if (why == why_out_.end() && told != told_of_.end()) all.back().why = told->second.why;
         } else if (told != told_of_.end()) {
             all.push_back(told->second);
             all.back().decides = node.id == master_;

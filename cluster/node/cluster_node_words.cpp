@@ -42,6 +42,7 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
         co_return Unit{};
     }
     BRAID_CO_CHECK(fields.check());
+    if (fields.text("tell") == "without") co_return told_without(words);
     // Another one decides than this node thinks, who has only begun: it waits to be let in.
     const std::string what = fields.text("tell");
     const bool serves_already =
@@ -203,6 +204,12 @@ Task<Checked<Words>> ClusterNode::order(std::uint32_t from, const Words& words) 
         const ScrubMode mode{fields.flag("repair")};
         BRAID_CO_CHECK(fields.check());
         done = co_await array_->start_scrub(mode);
+    } else if (what == "kill" || what == "resume") {
+        const std::uint32_t node = fields.number32("node", nodes_max - 1);
+        BRAID_CO_CHECK(fields.check());
+        BRAID_CO_CHECK(check_node(node));
+        if (what == "resume") done = carry_out_resume(node);
+        if (what == "kill") done = co_await carry_out_kill(node);
     } else if (what == "intent") {
         IntentChange change;
         if (words.contains("on")) change.on = fields.flag("on");
@@ -223,7 +230,8 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
     if (what == fence_words::missed) co_return asked_what_is_missed(words);
     if (what == "inventory") {
         if (ended_ || !gone_.empty()) {
-            co_return Refusal{"serves an array that has stopped; start its server anew"};
+            co_return Refusal{"serves an array that has stopped; start its server anew",
+                              RefusalCode::stopping};
         }
         Words inventory;
         inventory["disks"] = own_inventory();
@@ -477,6 +485,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         rows_->homes->thaw();
         co_return Unit{};
     }
+    if (what == "killed") co_return told_killed(words);
     if (what == "lost") {
         const MemberIndex which = fields.member(geometry);
         const auto state = member_state_of(fields.text("state"));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "cluster/node/fence_words.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -85,6 +87,20 @@ std::vector<NodeBoot> nodes_of(WordFields& fields, const char* key) {
         }
         nodes.push_back({static_cast<std::uint32_t>((*of)[0]), (*of)[1]});
     }
+    return nodes;
+}
+
+Checked<std::set<std::uint32_t>> nodes_in(WordFields& fields, const char* key) {
+    std::set<std::uint32_t> nodes;
+    for (const Words& one : fields.list(key, nodes_max)) {
+        const bool is_node = one.is_number_integer() && one.get<std::int64_t>() > 0 &&
+                             one.get<std::int64_t>() < std::int64_t{nodes_max};
+        if (!is_node) {
+            return Refusal{fmt::format("\"{}\" has what is no node", key), RefusalCode::invalid};
+        }
+        nodes.insert(one.get<std::uint32_t>());
+    }
+    BRAID_CHECK(fields.check());
     return nodes;
 }
 

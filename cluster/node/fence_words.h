@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "cluster/bus/talk.h"
@@ -30,6 +31,9 @@ inline constexpr const char* missed = "missed";      // asked: what a member mis
 /// Starts of nodes, as [[node, boot], ...].
 void put_nodes(Words* words, const char* key, const std::vector<NodeBoot>& nodes);
 std::vector<NodeBoot> nodes_of(WordFields& fields, const char* key);
+
+/// Nodes, as [node, ...].
+Checked<std::set<std::uint32_t>> nodes_in(WordFields& fields, const char* key);
 
 /// NEGOTIATE, step prepare.
 struct PrepareWords {

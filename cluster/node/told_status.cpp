@@ -84,6 +84,7 @@ Words words_of(const NodeStatus& node) {
     Words words = telling("node");
     words["id"] = node.id;
     each_number(node, [&words](const char* key, std::uint64_t value) { words[key] = value; });
+    if (node.excluded) words["why"] = node.why;
     return words;
 }
 
@@ -93,6 +94,7 @@ Checked<NodeStatus> node_status_of(const Words& words) {
     node.id = fields.number32("id", nodes_max - 1);
     each_number(node,
                 [&fields](const char* key, std::uint64_t& value) { value = fields.number(key); });
+    if (words.contains("why")) node.why = fields.text("why");
     BRAID_CHECK(fields.check());
     return node;
 }

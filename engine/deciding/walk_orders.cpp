@@ -195,7 +195,7 @@ std::optional<Nanos> WalkOrders::awaited_until(MemberIndex member) const {
 bool WalkOrders::is_only_away(MemberIndex member) {
     const MemberRecord& at = record(member);
     if (options_.rebuild_delay.value == 0) return false;
-    if (at.state != MemberState::missing || at.uuid == Uuid{}) {
+    if (at.state != MemberState::missing || at.path.empty()) {
         away_.erase(member);
         return false;
     }
@@ -213,12 +213,11 @@ bool WalkOrders::is_only_away(MemberIndex member) {
 }
 
 std::string WalkOrders::why_spare_is_held(MemberIndex member) const {
-    const std::string& path = record(member).path;
     return fmt::format(
         "it may be back within {} s (rebuild_delay), and then needs less than a spare ({}). If it is "
         "gone for good: {}",
         options_.rebuild_delay.value / 1'000'000'000,
-        order_text("braid member add " + (path.empty() ? std::string("PATH") : path)),
+        order_text("braid member add " + record(member).path),
         order_text(fmt::format("braid member remove {}", raw(member))));
 }
 

@@ -64,11 +64,16 @@ Refusal nobody_else() {
     return {"this server is alone: nobody else serves its volumes, so there is nobody to keep out",
             RefusalCode::conflict};
 }
+Refusal is_no_node() {
+    return {"this server is alone: it is no node of a cluster", RefusalCode::conflict};
+}
 
 }  // namespace
 
 Task<Checked<Unit>> LocalArray::reserve(std::string) { co_return nobody_else(); }
 Task<Checked<Unit>> LocalArray::release(std::string) { co_return nobody_else(); }
+Task<Checked<Unit>> LocalArray::kill_node(std::uint32_t) { co_return is_no_node(); }
+Task<Checked<Unit>> LocalArray::resume_node(std::uint32_t) { co_return is_no_node(); }
 
 RowHomes* LocalArray::homes() const {
     return options_.nodes == nullptr ? nullptr : &options_.nodes->homes(geometry_);

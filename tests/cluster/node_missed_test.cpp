@@ -13,7 +13,7 @@ namespace {
 /// Many small marks, so that most of the array is in none.
 class NodeMissedTest : public NodeReturnKit {
   protected:
-    NodeMissedTest() : NodeReturnKit(true, 96, 64u << 10) {}
+    explicit NodeMissedTest(std::uint64_t stripes = 96) : NodeReturnKit(true, stripes, 64u << 10) {}
 
     std::uint32_t member_of(std::uint32_t node) const {
         for (std::uint32_t i = 0; i != GetParam().members; ++i) {
@@ -137,6 +137,34 @@ TEST_P(NodeMissedTest, ItGoesAgainInTheMiddle) {
     EXPECT_EQ(count_in_log("is rebuilt whole"), 0u) << nodes_.log(master_);
     end_whole(victim);
 }
+
+/// So large that what is written just now was not written before.
+class NodeMissedLargeTest : public NodeMissedTest {
+  protected:
+    NodeMissedLargeTest() : NodeMissedTest(640) {}
+};
+
+/// All nodes write as it gets its roles back: each with it, or without it and so that it is known.
+TEST_P(NodeMissedLargeTest, WritesAreUnderWayAsItComesBack) {
+    const std::uint32_t victim = start_and_choose();
+    begin_load(nodes_.nodes(), 20);
+    rest();
+    nodes_.isolate(victim);
+    wait_until_excluded(victim);
+    begin_anew(victim);
+    wait_until_in(victim);
+    clients_.let_nothing_fail_at(victim);
+    begin_load(6 * nodes_.nodes(), 60);
+    wait_until_whole();
+    expect_came_back_by_map(victim);
+    end_whole(victim);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, NodeMissedLargeTest,
+    testing::ValuesIn(with_seeds(seeds_of(4, 200),
+                                 {{.level = Level::raid5, .members = 3, .nodes = 3},
+                                  {.level = Level::raid6, .members = 5, .nodes = 5}})));
 
 INSTANTIATE_TEST_SUITE_P(
     Shapes, NodeMissedTest,

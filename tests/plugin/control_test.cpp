@@ -74,6 +74,23 @@ TEST(ControlParse, Commands) {
     expect<VolumesQuery>(parse("GET", "/v1/volumes"));
     EXPECT_EQ(expect<ReserveVolume>(parse("POST", "/v1/volumes/a/reserve")).name, "a");
     EXPECT_EQ(expect<ReleaseVolume>(parse("POST", "/v1/volumes/a b/release", "{}")).name, "a b");
+    EXPECT_EQ(expect<KillNode>(parse("POST", "/v1/nodes/3/kill")).node, 3u);
+    EXPECT_EQ(expect<ResumeNode>(parse("POST", "/v1/nodes/31/resume", "{}")).node, 31u);
+    EXPECT_EQ(status_of("GET", "/v1/nodes/3/kill"), 405u);
+    EXPECT_EQ(status_of("POST", "/v1/nodes/3/hug"), 404u);
+    EXPECT_EQ(status_of("POST", "/v1/nodes/3/kill", R"({"force": true})"), 400u);
+    for (const char* node : {"", "0", "32", "-1", "3x", "99999999999"}) {
+        EXPECT_EQ(status_of("POST", (std::string("/v1/nodes/") + node + "/kill").c_str()), 400u)
+            << node;
+    }
+    EXPECT_EQ(expect<StartWithout>(parse("POST", "/v1/start", R"({"without": [3, 1]})")).nodes,
+              (std::vector<std::uint32_t>{3, 1}));
+    EXPECT_EQ(status_of("GET", "/v1/start"), 405u);
+    for (const char* body :
+         {"", "{}", "[3]", R"({"without": 3})", R"({"without": []})", R"({"without": [0]})",
+          R"({"without": [32]})", R"({"without": ["3"]})", R"({"without": [3], "force": true})"}) {
+        EXPECT_EQ(status_of("POST", "/v1/start", body), 400u) << body;
+    }
     EXPECT_EQ(status_of("GET", "/v1/volumes/a/reserve"), 405u);
     EXPECT_EQ(status_of("POST", "/v1/volumes/a/steal"), 404u);
     EXPECT_EQ(status_of("POST", "/v1/volumes//reserve"), 400u);
@@ -402,6 +419,10 @@ class FakeDesk final : public StartDesk {
         status.why = "waits for node 2 (10.0.0.2:10810)";
         status.nodes = {{1, {"10.0.0.1:10810"}, true, 0}, {2, {"10.0.0.2:10810"}, false, 1234}};
         return status;
+    }
+    Checked<Unit> start_without(std::vector<std::uint32_t> nodes) override {
+        orders.push_back(nodes);
+        return Unit{};
     }
     Checked<nlohmann::json> create(CreateOrder order) override {
         orders.push_back(json_of(order));

@@ -135,6 +135,12 @@ class FakeArray final : public Array {
     Checked<Unit> stop_scrub() override { return Refusal{"no scrub runs"}; }
     Task<Checked<Unit>> reserve(std::string volume) override { return order("reserve " + volume); }
     Task<Checked<Unit>> release(std::string volume) override { return order("release " + volume); }
+    Task<Checked<Unit>> kill_node(std::uint32_t node) override {
+        return order("kill " + std::to_string(node));
+    }
+    Task<Checked<Unit>> resume_node(std::uint32_t node) override {
+        return order("resume " + std::to_string(node));
+    }
     Task<Checked<Unit>> open_volume(std::string) override { co_return Unit{}; }
     void close_volume(const std::string&) override {}
     Task<Checked<Unit>> change_intent(IntentChange change) override {

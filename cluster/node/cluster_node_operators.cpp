@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ClusterNode: operators take a node out of service, and let it in again. The one who decides carries it
+// out, and all others know of it, for the one who comes to decide after him. A node that was killed is
+// not let in, however often its server is started, until it is resumed.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "cluster/node/cluster_node.h"
+#include "cluster/node/fence_words.h"
+
+namespace braid::cluster {
+namespace {
+
+constexpr const char* by_an_operator = "was killed by an operator";
+
+}  // namespace
+
+Checked<Unit> ClusterNode::check_node(std::uint32_t node) const {
+    if (setup_.config.find(node) != nullptr) return Unit{};
+    std::string all;
+    for (const NodePlan& one : setup_.config.nodes) {
+        all += fmt::format("{}{}", all.empty() ? "" : ", ", one.id);
+    }
+    return Refusal{fmt::format("there is no node {}; the cluster has {}", node, all),
+                   RefusalCode::not_found};
+}
+
+/// At any node.
+Task<Checked<Unit>> ClusterNode::kill_node(std::uint32_t node) {
+    BRAID_CO_CHECK(check_node(node));
+    if (node == setup_.self) {
+        co_return Refusal{fmt::format("node {} is the one that was asked: kill it from another one, or "
+                                      "stop the array by stopping its server",
+                                      node),
+                          RefusalCode::conflict};
+    }
+    if (is_master()) co_return co_await carry_out_kill(node);
+    co_return co_await order_node("kill", node);
+}
+
+Task<Checked<Unit>> ClusterNode::resume_node(std::uint32_t node) {
+    BRAID_CO_CHECK(check_node(node));
+    if (is_master()) co_return carry_out_resume(node);
+    co_return co_await order_node("resume", node);
+}
+
+Task<Checked<Unit>> ClusterNode::order_node(const char* what, std::uint32_t node) {
+    Words words = asking("order");
+    words["order"] = what;
+    words["node"] = node;
+    BRAID_CO_TRY(const Words answer, co_await talk_.ask(master_, words));
+    co_return Unit{};
+}
+
+/// On the one who decides; of himself, too.
+Task<Checked<Unit>> ClusterNode::carry_out_kill(std::uint32_t node) {
+    if (!goes_on() || !serves_ || array_ == nullptr) {
+        co_return Refusal{"the array is just starting, or ending", RefusalCode::busy};
+    }
+    if (killed_.contains(node)) {
+        co_return Refusal{fmt::format("node {} has been killed already; braid node resume {} lets it "
+                                      "in again",
+                                      node, node),
+                          RefusalCode::conflict};
+    }
+    const bool is_out = left_out_.contains(node);
+    if (fellows().empty() && node == setup_.self) {
+        co_return Refusal{fmt::format("node {} is the only one that serves; stop its server", node),
+                          RefusalCode::conflict};
+    }
+    if (!is_out && !can_do_without({node})) {
+        co_return Refusal{fmt::format("the array cannot go on without node {}: its members are needed, "
+                                      "with those that are lost already. Rebuild those first, or stop "
+                                      "the array",
+                                      node),
+                          RefusalCode::conflict};
+    }
+    killed_.insert(node);
+    tell_killed();
+    log(Severity::warning, fmt::format("{} {}", name_of(node), by_an_operator));
+    if (is_out) co_return Unit{};
+    if (node == setup_.self) {
+        tasks_.spawn(die_by_order());
+        co_return Unit{};
+    }
+    tasks_.spawn(tell_to_die(node));
+    exclude(node, by_an_operator);
+    while (excluded_.contains(node) && goes_on()) co_await fence_changed_.next();
+    if (goes_on()) co_return Unit{};
+    co_return Refusal{"the array has stopped meanwhile", RefusalCode::stopping};
+}
+
+/// Who decides leaves when all others know that he was killed. One of them comes to decide.
+Task<void> ClusterNode::die_by_order() {
+    (void)co_await told_nodes_->adopted();  // or who does not answer is gone
+    if (goes_on()) gone(setup_.self, by_an_operator, Cut::later, Stops::here);
+}
+
+/// It need not wait until it hears that the others went on.
+Task<void> ClusterNode::tell_to_die(std::uint32_t node) {
+    Kill kill;
+    kill.boot = boots_.at(node);
+    kill.why = "an operator has killed it";
+    (void)co_await talk_.ask(node, words_of(kill));  // it hears it otherwise
+}
+
+Checked<Unit> ClusterNode::carry_out_resume(std::uint32_t node) {
+    if (killed_.erase(node) == 0) {
+        return Refusal{fmt::format("node {} was not killed{}", node,
+                                   left_out_.contains(node)
+                                       ? ": it is let in as soon as its server is started anew"
+                                       : ""),
+                       RefusalCode::conflict};
+    }
+    tell_killed();
+    log(Severity::info, fmt::format("{} may be let in again, says an operator", name_of(node)));
+    return Unit{};
+}
+
+Words ClusterNode::words_of_killed() const {
+    Words words = telling("killed");
+    words["nodes"] = Words::array();
+    for (const std::uint32_t node : killed_) words["nodes"].push_back(node);
+    return words;
+}
+
+void ClusterNode::tell_killed() { told_nodes_->tell_all(words_of_killed()); }
+
+Checked<Unit> ClusterNode::told_killed(const Words& words) {
+    WordFields fields(words);
+    BRAID_TRY(killed_, nodes_in(fields, "nodes"));
+    return Unit{};
+}
+
+}  // namespace braid::cluster
