@@ -31,10 +31,11 @@ Checked<Unit> ClusterNode::check_node(std::uint32_t node) const {
 Task<Checked<Unit>> ClusterNode::kill_node(std::uint32_t node) {
     BRAID_CO_CHECK(check_node(node));
     if (node == setup_.self) {
-        co_return Refusal{fmt::format("node {} is the one that was asked: kill it from another one, or "
-                                      "stop the array by stopping its server",
-                                      node),
-                          RefusalCode::conflict};
+        co_return Refusal{
+            fmt::format("node {} is the one that was asked: kill it from another one, or "
+                        "stop the array by stopping its server",
+                        node),
+            RefusalCode::conflict};
     }
     if (is_master()) co_return co_await carry_out_kill(node);
     co_return co_await order_node("kill", node);
@@ -60,10 +61,11 @@ Task<Checked<Unit>> ClusterNode::carry_out_kill(std::uint32_t node) {
         co_return Refusal{"the array is just starting, or ending", RefusalCode::busy};
     }
     if (killed_.contains(node)) {
-        co_return Refusal{fmt::format("node {} has been killed already; braid node resume {} lets it "
-                                      "in again",
-                                      node, node),
-                          RefusalCode::conflict};
+        co_return Refusal{
+            fmt::format("node {} has been killed already; braid node resume {} lets it "
+                        "in again",
+                        node, node),
+            RefusalCode::conflict};
     }
     const bool is_out = left_out_.contains(node);
     if (fellows().empty() && node == setup_.self) {
@@ -71,11 +73,12 @@ Task<Checked<Unit>> ClusterNode::carry_out_kill(std::uint32_t node) {
                           RefusalCode::conflict};
     }
     if (!is_out && !can_do_without({node})) {
-        co_return Refusal{fmt::format("the array cannot go on without node {}: its members are needed, "
-                                      "with those that are lost already. Rebuild those first, or stop "
-                                      "the array",
-                                      node),
-                          RefusalCode::conflict};
+        co_return Refusal{
+            fmt::format("the array cannot go on without node {}: its members are needed, "
+                        "with those that are lost already. Rebuild those first, or stop "
+                        "the array",
+                        node),
+            RefusalCode::conflict};
     }
     killed_.insert(node);
     tell_killed();

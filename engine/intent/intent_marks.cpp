@@ -237,6 +237,14 @@ std::vector<IntentEntry> IntentMarks::entries() const {
     return all;
 }
 
+std::vector<IntentEntry> IntentMarks::unsettled() const {
+    std::vector<IntentEntry> all = carried_;
+    for (const Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
+        if (!is_droppable(*mark)) all.push_back({mark->volume, mark->count, mark->first});
+    }
+    return all;
+}
+
 bool IntentMarks::carry(StripeIndex stripe) {
     if (is_carried(stripe)) return false;
     carried_.push_back({region_of(stripe).volume, 1, stripe});

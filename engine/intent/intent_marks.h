@@ -89,6 +89,8 @@ class IntentMarks {
     /// What a record is to name: marks and what is carried over, in order, neighbours together.
     std::vector<IntentEntry> entries() const;
 
+    /// Of them what a member may not have durably that leaves now: without the marks that only linger.
+    std::vector<IntentEntry> unsettled() const;
     /// Every mark, and all that is carried, is in them: in order, neighbours together.
     bool are_named_by(const std::vector<IntentEntry>& entries) const;
 

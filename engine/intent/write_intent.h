@@ -99,8 +99,8 @@ class WriteIntent {
         return marks_.stripes_together(first);
     }
 
-    /// What a record that is put together now names.
-    std::vector<IntentEntry> entries() const { return marks_.entries(); }
+    /// Stripes of which a member that leaves now may not have everything.
+    std::vector<IntentEntry> unsettled() const { return marks_.unsettled(); }
     /// Of the newest record that this member holds of this node, by this run; 0: none.
     std::uint64_t generation_at(MemberIndex member) const { return held_[raw(member)]; }
     /// Another disk has the role from now on.

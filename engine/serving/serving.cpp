@@ -174,7 +174,7 @@ std::optional<AbsenceMap::Left> Serving::on_leaving(MemberIndex member) const {
     if (BRAID_MUTANT(absence_begins_empty)) return left;
     left.seed = claims_.claimed();
     bool fits = true;
-    for (const IntentEntry& at : intent_.entries()) {
+    for (const IntentEntry& at : intent_.unsettled()) {
         fits &= left.seed.add({geometry_.first_window(at.first), geometry_.first_window(at.end())});
     }
     for (const WindowRange& range : members_.doubt().ranges()) fits &= left.seed.add(range);

@@ -89,17 +89,18 @@ TEST(Picture, DrawsTheArray) {
 
 TEST(Picture, WhatNodesCostEachOther) {
     json status = sample_status();
-    status["nodes"] = {{{"id", 1u},
-                        {"members", {0u, 3u}},
-                        {"locks_held", 2u},
-                        {"locks_handed_over", 7u},
-                        {"writes", 32u},
-                        {"round_trips_per_write", 2.96},
-                        {"messages_per_write", 10.0},
-                        {"bytes_sent", 1048576u},
-                        {"this", true},
-                        {"decides", false}},
-                       {{"id", 3u}, {"decides", true}, {"messages_per_write", nullptr}}};
+    status["nodes"] = {
+        {{"id", 1u},
+         {"members", {0u, 3u}},
+         {"locks_held", 2u},
+         {"locks_handed_over", 7u},
+         {"writes", 32u},
+         {"round_trips_per_write", 2.96},
+         {"messages_per_write", 10.0},
+         {"bytes_sent", 1048576u},
+         {"this", true},
+         {"decides", false}},
+        {{"id", 3u}, {"decides", true}, {"state", "decides"}, {"messages_per_write", nullptr}}};
     const std::string expected =
         "node     members   locks  handed over   writes  round trips  messages        sent\n"
         "1              2       2            7       32          3.0      10.0       1 MiB  this one\n"

@@ -94,7 +94,9 @@ TEST_P(CreateNodesTest, TheyWaitAreOrderedAndServe) {
     loop().run_for(seconds(1));
     const StartStatus alone = status(0);
     EXPECT_EQ(alone.phase, StartPhase::nodes);
-    EXPECT_EQ(alone.why, "waits for node 2 (10.0.0.2:10810), node 3 (10.0.0.3:10810)");
+    EXPECT_EQ(alone.why,
+              "waits for node 2 (10.0.0.2:10810), node 3 (10.0.0.3:10810); braid start "
+              "--without ID goes on without one");
     ASSERT_EQ(alone.nodes.size(), 3u);
     EXPECT_TRUE(alone.nodes[0].connected);
     EXPECT_FALSE(alone.nodes[1].connected);

@@ -186,7 +186,8 @@ TEST_P(NodeOperatorsTest, AStartWithoutTooManyIsRefused) {
     loop().run_for(seconds(1));
     ASSERT_TRUE(loop().run_until_done(nodes_.node(0).start_without({2, 3})));
     nodes_.run_until([&] { return nodes_.has_begun(0); }, "its start is over");
-    EXPECT_NE(nodes_.refusal(0).find("1 of its 3 members are usable"), std::string::npos) << nodes_.refusal(0);
+    EXPECT_NE(nodes_.refusal(0).find("1 of its 3 members are usable"), std::string::npos)
+        << nodes_.refusal(0);
     nodes_.end_servers();
 }
 

@@ -92,6 +92,27 @@ TEST(IntentMarks, WhatIsHeldOrNotFlushedStays) {
     EXPECT_TRUE(marks.entries().empty());
 }
 
+/// What a member misses that leaves now is under them: held, or written to since a flush began.
+TEST(IntentMarks, WhatOnlyLingersIsSettled) {
+    IntentMarks marks(geometry, volumes());
+    marks.set_region(10 * stripe_size);
+    EXPECT_TRUE(marks.unsettled().empty());
+    IntentMarks::Mark& mark = made(marks, 0);
+    marks.hold(mark);
+    const std::vector<IntentEntry> first{{0, 10, StripeIndex{0}}};
+    EXPECT_EQ(marks.unsettled(), first);
+    const std::uint64_t begins_too_early = marks.flush_begins();
+    marks.release(mark);
+    EXPECT_EQ(marks.unsettled(), first) << "written, and not flushed";
+    marks.flushed(begins_too_early);
+    EXPECT_EQ(marks.unsettled(), first) << "the flush began before the write ended";
+    marks.flushed(marks.flush_begins());
+    EXPECT_TRUE(marks.unsettled().empty());
+    EXPECT_EQ(marks.entries(), first) << "it lingers";
+    marks.set_carried({{0, 3, StripeIndex{50}}});
+    EXPECT_EQ(marks.unsettled(), (std::vector<IntentEntry>{{0, 3, StripeIndex{50}}}));
+}
+
 TEST(IntentMarks, WhatNobodyUsedForAWhileGoes) {
     IntentMarks marks(geometry, volumes());
     marks.set_region(stripe_size);

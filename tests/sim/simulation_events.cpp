@@ -263,6 +263,10 @@ Simulation::Snapshot Simulation::snapshot_of(const std::string& path, bool at_re
 
 namespace {
 
+bool is_lost(MemberState state) {
+    return state == MemberState::faulty || state == MemberState::missing;
+}
+
 Task<void> keep(Task<Checked<Unit>> task, std::optional<Checked<Unit>>* result) {
     result->emplace(co_await task);
 }
@@ -300,17 +304,26 @@ void Simulation::check_unforced() {
 }
 
 void Simulation::add_any() {
-    // Something new, or something that lies about: it may once have been a member.
+    // Something new, or something that lies about: it may once have been a member, or was lost as one
+    // just now. Such a one is not forced: what it alone knows is not to be given up.
     Names idle;
+    Names lost;
     for (const auto& [path, platter] : disks_) {
-        const bool used = std::ranges::any_of(
-            configuration().members, [&](const auto& record) { return record.path == path; });
-        if (!used && !platter->dead && platter->flights.empty()) idle.push_back(path);
+        const auto is_its = [&path](const MemberStatus& at) { return at.record.path == path; };
+        const ArrayStatus status = array_->status();
+        const auto member = std::ranges::find_if(status.members, is_its);
+        const bool is_known = member != status.members.end();
+        if (is_known && (member->open || !is_lost(member->record.state))) continue;
+        if (platter->dead || !platter->flights.empty()) continue;
+        idle.push_back(path);
+        if (is_known) lost.push_back(path);
     }
     const std::string path =
         idle.empty() || rng_.chance(2) ? fresh_platter() : idle[rng_.below(idle.size())];
-    spawn("add " + path,
-          array_->add_member(std::make_unique<SimDisk>(loop_, disks_.at(path), path), Force::yes));
+    const bool comes_back = std::ranges::find(lost, path) != lost.end();
+    spawn((comes_back ? "bring back " : "add ") + path,
+          array_->add_member(std::make_unique<SimDisk>(loop_, disks_.at(path), path),
+                             comes_back ? Force::no : Force::yes));
 }
 
 void Simulation::replace(std::uint32_t role, Force force) {

@@ -3,6 +3,7 @@
 """Three nodes, three servers, one array: clients of each read and write the same volumes."""
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -326,6 +327,56 @@ def the_master_is_killed(world, level):
     cluster.check_parity()
 
 
+def operators_take_nodes_out(world, level):
+    """braid node kill and resume, and braid start --without, with clients of the others."""
+    cluster = Cluster(world, level, 6, patient=False).start()
+    first, second, third = cluster.nodes
+
+    def order(node, *words, refused=None):
+        done = node.braid(*words, ok=refused is None)
+        check((refused or "") in done.stdout, f"{words}: {done.stdout}")
+        return done.stdout
+
+    load = [Writing(node, 4096 + 64 * node.number, 64) for node in (first, third)]
+    order(first, "node", "kill", "1", refused="is the one that was asked")
+    order(first, "node", "kill", "7", refused="there is no node 7")
+    order(first, "node", "resume", "2", refused="was not killed")
+    order(first, "node", "kill", "2")
+    second.wait_for_end()
+    listed = order(first, "node", "list")
+    check("killed" in listed and "was killed by an operator" in listed, listed)
+    again = cluster.nodes[1] = Node(cluster, 2)
+    wait_until(lambda: "braid node resume 2" in third.log(), "it waits in vain", 30)
+    check(not again.serves(), "it is not let in")
+    order(first, "node", "resume", "2")
+    wait_until(again.serves, "it is let in", 60)
+    wait_until(lambda: all(node.status()["health"] == "clean" for node in cluster.nodes), "it is whole", 120)
+    for one in load:
+        one.end()
+    for node in cluster.nodes:
+        for one in load:
+            one.check_through(node)
+    cluster.stop()
+    cluster.check_parity()
+    # One is not there any more: the one that would have decided.
+    cluster.nodes = [Node(cluster, 1), Node(cluster, 2)]
+    first, second = cluster.nodes
+    wait_until(lambda: "waits for node 3" in order(second, "status"), "it says for whom it waits", 30)
+    order(first, "start", "--without", "2", refused="is connected")
+    order(first, "start", "--without", "3")
+    for node in cluster.nodes:
+        wait_until(node.serves, "it serves without", 60)
+        for one in load:
+            one.check_through(node)
+    check(decides(cluster) == 2, "the highest that is there decides")
+    order(first, "start", "--without", "3", refused="waits for nobody")
+    cluster.nodes.append(Node(cluster, 3))
+    wait_until(cluster.nodes[2].serves, "it is let in", 60)
+    wait_until(lambda: all(node.status()["health"] == "clean" for node in cluster.nodes), "it is whole", 120)
+    cluster.stop()
+    cluster.check_parity()
+
+
 def the_master_is_paused(world, level):
     a_node_is_paused(world, level, 3)
 
@@ -396,6 +447,11 @@ def it_comes_back(cluster, victim, writing):
     own = Writing(again, 2048, 64)
     wait_until(lambda: all(node.status()["health"] == "clean" for node in cluster.nodes), "it is rebuilt", 120)
     say(f"its members are in sync after {time.monotonic() - begin:.2f} s")
+    missed = [int(size) for node in survivors for size in re.findall(r"is back: it missed (\d+) bytes", node.log())]
+    check(len(missed) == 2 * len(survivors), f"both of its members missed something that is known, say both: {missed}")
+    say(f"they missed {missed[0] + missed[1]} bytes of {2 * MEMBER}")
+    for node in survivors:
+        check("is rebuilt whole" not in node.log(), f"nothing is rebuilt whole: {node.log()[-4000:]}")
     again.process.kill()
     again.process.wait()
     own.thread.join()
@@ -659,7 +715,7 @@ def from_nothing(world, level):
     cluster.check_parity()
 
 
-CASES = {"begins": from_nothing, "reserved": a_volume_is_reserved, "bytes": same_bytes_everywhere,
+CASES = {"begins": from_nothing, "operators": operators_take_nodes_out, "reserved": a_volume_is_reserved, "bytes": same_bytes_everywhere,
          "blocks": same_blocks_at_once, "copy": copied_in_and_out,
          "verify": two_writers_verify, "killed": a_node_is_killed, "master_killed": the_master_is_killed,
          "master_paused": the_master_is_paused, "paused": a_node_is_paused,
