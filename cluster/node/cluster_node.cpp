@@ -247,8 +247,9 @@ void ClusterNode::stop_homes() {
 }
 
 Checked<Unit> ClusterNode::take(std::uint32_t from, const Message& command, Buffer payload) {
-    // Of a start that is left out nothing is taken; its connection is just being closed.
-    if (const auto left = left_out_.find(from); left != left_out_.end()) {
+    // Of a start that is left out nothing is taken; its connection is just being closed. Not so before
+    // there is an array: who is started without may be here after all.
+    if (const auto left = left_out_.find(from); rows_ && left != left_out_.end()) {
         const bool asks = command.header.type == MessageType::ask;
         if (!asks || left->second == command.header.boot) return Unit{};
     }
@@ -392,25 +393,51 @@ Task<void> ClusterNode::end(bool clean) {
 
 // ---- the start ---------------------------------------------------------------------------------
 
-Task<Checked<Unit>> ClusterNode::start_without(std::vector<std::uint32_t> nodes) {
+/// At this node: those are not here, and it waits for them.
+Checked<Unit> ClusterNode::may_start_without(const std::set<std::uint32_t>& nodes) const {
     for (const std::uint32_t node : nodes) {
-        BRAID_CO_CHECK(check_node(node));
-        if (node != setup_.self && !here_.contains(node)) continue;
-        co_return Refusal{
-            fmt::format("node {} is {}: the start needs nobody's leave to go on with it", node,
-                        node == setup_.self ? "this one" : "connected"),
-            RefusalCode::conflict};
+        BRAID_CHECK(check_node(node));
+        const bool is_self = node == setup_.self;
+        if (!is_self && !here_.contains(node)) continue;
+        return Refusal{fmt::format("node {} is {}: the start needs nobody's leave to go on with it",
+                                   node, is_self ? "this one" : "connected"),
+                       RefusalCode::conflict};
     }
-    if (nodes.empty()) co_return Refusal{"without which node?", RefusalCode::invalid};
-    if (!waits_for_nodes() || all_are_here()) {
+    const bool waits = !rows_ && !opening_ && !cancelled_ && !stopping_;
+    if (waits && phase_ != StartPhase::joining && !nodes.empty()) return Unit{};
+    return Refusal{"the start does not wait for a node", RefusalCode::conflict};
+}
+
+/// All that are connected have to agree that those are not there.
+Task<Checked<Unit>> ClusterNode::start_without(std::vector<std::uint32_t> nodes) {
+    const std::set<std::uint32_t> without(nodes.begin(), nodes.end());
+    BRAID_CO_CHECK(may_start_without(without));
+    if (all_are_here()) {
         co_return Refusal{"the start does not wait for a node", RefusalCode::conflict};
     }
-    take_without({nodes.begin(), nodes.end()});
-    const Words words = words_of_without();
+    Words words = asking("without");
+    words["nodes"] = without;
     for (const std::uint32_t node : fellows()) {
-        if (here_.contains(node)) talk_.tell(node, words);
+        if (!here_.contains(node) || without.contains(node)) continue;
+        const Checked<Words> agrees = co_await ask_while_here(node, words);
+        if (agrees) continue;
+        co_return Refusal{fmt::format("{}: {}", name_of(node), agrees.error().text),
+                          agrees.error().code};
+    }
+    BRAID_CO_CHECK(may_start_without(without));
+    take_without(without);
+    const Words told = words_of_without();
+    for (const std::uint32_t node : fellows()) {
+        if (here_.contains(node)) talk_.tell(node, told);
     }
     co_return Unit{};
+}
+
+Checked<Words> ClusterNode::asked_without(const Words& words) const {
+    WordFields fields(words);
+    BRAID_TRY(const std::set<std::uint32_t> nodes, nodes_in(fields, "nodes"));
+    BRAID_CHECK(may_start_without(nodes));
+    return Words::object();
 }
 
 Words ClusterNode::words_of_without() const {
@@ -423,12 +450,11 @@ Words ClusterNode::words_of_without() const {
 /// It serves already, or is about to: then those that are not there are waited for no more.
 Checked<Unit> ClusterNode::told_without(const Words& words) {
     WordFields fields(words);
-    BRAID_TRY(std::set<std::uint32_t> nodes, nodes_in(fields, "nodes"));
-    if (!waits_for_nodes()) return Unit{};
-    std::erase_if(nodes, [this](std::uint32_t node) {
-        return node == setup_.self || here_.contains(node) || setup_.config.find(node) == nullptr;
-    });
-    take_without(nodes);
+    BRAID_TRY(const std::set<std::uint32_t> nodes, nodes_in(fields, "nodes"));
+    const Checked<Unit> may = may_start_without(nodes);
+    if (may) take_without(nodes);
+    if (!may && !rows_)
+        log(Severity::warning, "does not start without some nodes: " + may.error().text);
     return Unit{};
 }
 
@@ -528,9 +554,9 @@ Task<Checked<bool>> ClusterNode::gather_disks(std::vector<std::unique_ptr<Disk>>
             answer = co_await ask_while_here(node, asking("inventory"));
         }
         if (!answer && answer.error().code == RefusalCode::busy) co_return false;
-        if (!answer && answer.error().code == RefusalCode::conflict) {
+        if (answer && answer->contains("without")) {
             // The others are just starting without this node. Whoever decides lets it in.
-            log(Severity::info, fmt::format("{}: {}", name_of(node), answer.error().text));
+            log(Severity::info, fmt::format("{} starts without this node", name_of(node)));
             opening_ = false;
             if (joins_) follow(*joins_);
             co_return false;

@@ -182,10 +182,11 @@ class ClusterNode final : private BusListener,
     bool all_are_here() const;
     /// A start of a node that there never was: of one that the array is started without.
     static constexpr std::uint64_t never_here = 1;
-    bool waits_for_nodes() const { return !rows_ && !opening_ && !cancelled_ && !stopping_; }
+    Checked<Unit> may_start_without(const std::set<std::uint32_t>& nodes) const;
     void take_without(const std::set<std::uint32_t>& nodes);
     Words words_of_without() const;
     Checked<Unit> told_without(const Words& words);
+    Checked<Words> asked_without(const Words& words) const;
     void make_rows(const Geometry& geometry);
     void make_reservations(const Configuration& configuration);
 
@@ -276,6 +277,7 @@ class ClusterNode final : private BusListener,
     // cluster_node_operators.cpp
     Checked<Unit> check_node(std::uint32_t node) const;
     Task<Checked<Unit>> order_node(const char* what, std::uint32_t node);
+    Checked<Unit> may_order_nodes() const;
     Task<Checked<Unit>> carry_out_kill(std::uint32_t node);
     Checked<Unit> carry_out_resume(std::uint32_t node);
     Task<void> tell_to_die(std::uint32_t node);

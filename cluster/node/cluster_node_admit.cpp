@@ -67,7 +67,9 @@ void ClusterNode::look_who_waits() {
 }
 
 Task<void> ClusterNode::let_in(NodeBoot node) {
-    const auto may = [this] { return may_let_in() && listener_->is_settled(); };
+    const auto may = [this, id = node.node] {
+        return may_let_in() && listener_->is_settled() && !killed_.contains(id);
+    };
     std::string why = co_await why_not_yet(node);
     if (why.empty() && !may())
         why = "the array is just changing: its configuration is not in force";
@@ -241,6 +243,7 @@ Checked<Unit> ClusterNode::take_open_places(const Words& words) {
     BRAID_CHECK(fields.check());
     BRAID_TRY(const std::vector<std::uint32_t> homes, homes_of(words));
     if (!BRAID_MUTANT(back_without_homes)) take_homes(homes);
+    left_out_.clear();  // of a start without some that has come to nothing
     for (const NodeBoot& node : left_out) {
         if (node.node == setup_.self || setup_.config.find(node.node) == nullptr) {
             return Refusal{"\"left_out\" names a node that cannot be"};

@@ -167,6 +167,12 @@ void ClusterNode::begin_phase(StartPhase phase) {
 // ---- the order ---------------------------------------------------------------------------------
 
 Task<Checked<Words>> ClusterNode::create(CreateOrder order) {
+    if (!rows_ && !left_out_.empty()) {
+        co_return Refusal{
+            "the servers were told to start without some nodes, and a new array is of all of them: start "
+            "them anew",
+            RefusalCode::conflict};
+    }
     if (!is_master()) {
         if (rows_ || cancelled_ || stopping_ || !here_.contains(master_)) {
             co_return does_not_wait_for_array();

@@ -57,9 +57,7 @@ Task<Checked<Unit>> ClusterNode::order_node(const char* what, std::uint32_t node
 
 /// On the one who decides; of himself, too.
 Task<Checked<Unit>> ClusterNode::carry_out_kill(std::uint32_t node) {
-    if (!goes_on() || !serves_ || array_ == nullptr) {
-        co_return Refusal{"the array is just starting, or ending", RefusalCode::busy};
-    }
+    BRAID_CO_CHECK(may_order_nodes());
     if (killed_.contains(node)) {
         co_return Refusal{
             fmt::format("node {} has been killed already; braid node resume {} lets it "
@@ -109,7 +107,14 @@ Task<void> ClusterNode::tell_to_die(std::uint32_t node) {
     (void)co_await talk_.ask(node, words_of(kill));  // it hears it otherwise
 }
 
+Checked<Unit> ClusterNode::may_order_nodes() const {
+    if (goes_on() && serves_ && array_ != nullptr && told_nodes_) return Unit{};
+    return Refusal{"the array is just starting, or ending, or another node comes to decide",
+                   RefusalCode::busy};
+}
+
 Checked<Unit> ClusterNode::carry_out_resume(std::uint32_t node) {
+    BRAID_CHECK(may_order_nodes());
     if (killed_.erase(node) == 0) {
         return Refusal{fmt::format("node {} was not killed{}", node,
                                    left_out_.contains(node)

@@ -28,11 +28,8 @@ Refusal not_now() {
 Task<Checked<std::uint64_t>> ClusterNode::begin_return(ReturningMember back) {
     // Before others stop for nothing.
     BRAID_CO_CHECK(serving_->missed_by(back));
-    if (!retiring_.empty()) {
-        co_return Refusal{"what a node had marked that is gone is not settled yet",
-                          RefusalCode::conflict};
-    }
-    if (!may_let_in()) co_return not_now();
+    // What a node had marked that is gone is noted first.
+    if (!may_let_in() || !retiring_.empty()) co_return not_now();
     if (BRAID_MUTANT(return_unfenced)) {
         const Forming none;
         BRAID_CO_TRY(WindowSet missed, co_await gather_missed(none, back));
@@ -134,6 +131,8 @@ Checked<Words> ClusterNode::asked_what_is_missed(const Words& words) {
 
 /// Of what this node has written, and has as the home of members.
 Checked<WindowSet> ClusterNode::missed_here(const ReturningMember& back) const {
+    // Its former disk is still being closed here: what is told of it would wait for that.
+    if (serving_->members().slot(back.member).is_open()) return not_now();
     if (rows_->home.gives_to_suspended()) {
         return Refusal{"a disk is still being given what was written before its member was lost",
                        RefusalCode::conflict};

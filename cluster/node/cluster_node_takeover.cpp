@@ -491,6 +491,7 @@ void ClusterNode::go_on_deciding() {
         if (here_.contains(node)) tell_phase(node);
     }
     tasks_.spawn(take_all_back());
+    tell_killed();  // the former one has told some nodes only, perhaps
     tell_status();
     ended_event_.set();  // who stops this node's server waited for the former one
     if (leave_asked_ || leaving_) tasks_.spawn(stop_array());

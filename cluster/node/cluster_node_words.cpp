@@ -22,7 +22,8 @@ namespace braid::cluster {
 // ---- what others say ---------------------------------------------------------------------------
 
 Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
-    if (left_out_.contains(from) || is_another_start(from)) co_return Unit{};  // not of the array's
+    const bool is_out = rows_ && left_out_.contains(from);
+    if (is_out || is_another_start(from)) co_return Unit{};  // not of the array's
     WordFields fields(words);
     if (fields.text("tell") == "gone") {
         const std::uint32_t node = fields.number32("node", nodes_max - 1);
@@ -47,6 +48,10 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
     const std::string what = fields.text("tell");
     const bool serves_already =
         what == "open" || (what == "start" && fields.text("phase") == text_of(StartPhase::joining));
+    if (!rows_ && left_out_.contains(from)) {
+        if (!serves_already) co_return Unit{};
+        left_out_.clear();  // a start without it has come to nothing
+    }
     if (serves_already && from != master_ && !rows_ && opening_) joins_ = from;
     if (serves_already && from != master_ && !rows_ && !opening_) follow(from);
     if (fields.text("tell") == "reservation") {
@@ -75,6 +80,12 @@ Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) 
     WordFields fields(words);
     const std::string what = fields.text("ask");
     BRAID_CO_CHECK(fields.check());
+    if (what == "without") co_return asked_without(words);
+    if (!rows_ && left_out_.contains(from) && what == "inventory") {
+        Words goes_on = Words::object();
+        goes_on["without"] = true;
+        co_return goes_on;
+    }
     if (left_out_.contains(from) && (!NodeCommands::has(what) || what == node_words::kill)) {
         co_return Refusal{"the array goes on without it, until it is let in again",
                           RefusalCode::conflict};

@@ -324,9 +324,10 @@ Task<Checked<Unit>> MemberOrders::take_role(MemberIndex role, Spare spare,
     bool returns = false;
     if (before) {
         Checked<Unit> may = may_return(role, joining, before);
+        Checked<ReturningMember> back = returning(role, *before);
+        if (may && !back) may = back.error();
         if (may) {
-            ReturningMember back = returning(role, *before);
-            const Checked<std::uint64_t> windows = co_await serving_.begin_return(std::move(back));
+            const Checked<std::uint64_t> windows = co_await serving_.begin_return(std::move(*back));
             returns = windows.has_value();
             if (!returns && windows.error().code == RefusalCode::busy) co_return windows.error();
             if (!returns) may = windows.error();
@@ -363,6 +364,10 @@ Task<Checked<Unit>> MemberOrders::take_role(MemberIndex role, Spare spare,
 Checked<Unit> MemberOrders::may_return(MemberIndex role, const MemberRecord& joining,
                                        const std::optional<NewMember::TookPart>& before) const {
     BRAID_REQUIRE(before.has_value());
+    // Every start that could write to it has begun an epoch of its own, also one by force, elsewhere.
+    if (before->version.epoch != record(role).left.epoch) {
+        return Refusal{"it holds a configuration that was made after it left, or just then"};
+    }
     if (before->area.begin != joining.area().begin) {
         return Refusal{"its data begins elsewhere than that of a new member"};
     }
@@ -372,9 +377,11 @@ Checked<Unit> MemberOrders::may_return(MemberIndex role, const MemberRecord& joi
     return Unit{};
 }
 
-ReturningMember MemberOrders::returning(MemberIndex role, const NewMember::TookPart& before) const {
+Checked<ReturningMember> MemberOrders::returning(MemberIndex role,
+                                                 const NewMember::TookPart& before) const {
     ReturningMember back;
     back.member = role;
+    bool fits = true;
     for (const IntentRecord& record : before.records) {
         std::uint64_t& newest = back.records[record.node];
         newest = std::max(newest, record.generation);
@@ -385,10 +392,12 @@ ReturningMember MemberOrders::returning(MemberIndex role, const NewMember::TookP
         for (const IntentEntry& at : record.entries) {
             const StripeIndex end{std::min(raw(at.end()), geometry_.stripes)};
             if (at.first >= end) continue;
-            (void)back.marked.add({geometry_.first_window(at.first), geometry_.first_window(end)});
+            fits &=
+                back.marked.add({geometry_.first_window(at.first), geometry_.first_window(end)});
         }
     }
-    return back;
+    if (fits) return back;
+    return Refusal{"its record of the write intent names more than the map has room for"};
 }
 
 /// The new disk was looked at, written to and made empty before the old one is given up: whatever

@@ -87,7 +87,7 @@ class MemberOrders final : public DecidingPart {
                                   std::optional<NewMember::TookPart> before);
     bool is_its_last(MemberIndex role, const NewMember& prepared) const;
     bool is_back(MemberIndex role, const NewMember& prepared) const;
-    ReturningMember returning(MemberIndex role, const NewMember::TookPart& before) const;
+    Checked<ReturningMember> returning(MemberIndex role, const NewMember::TookPart& before) const;
     Checked<Unit> may_return(MemberIndex role, const MemberRecord& joining,
                              const std::optional<NewMember::TookPart>& before) const;
     Task<Checked<Unit>> heal_from(Disk* disk, MemberIndex role, const NewMember* prepared,

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/base/mutation.h"
 #include "engine/deciding/member_orders.h"
@@ -208,7 +209,7 @@ bool WalkOrders::is_only_away(MemberIndex member) {
     }
     const std::optional<Nanos> until = awaited_until(member);
     if (!until) return false;
-    if (spare_waiting_ == nullptr && !stage_.quiescing) tasks_.spawn(look_again_at(*until));
+    if (!std::exchange(looks_again_, true)) tasks_.spawn(look_again_at(*until));
     return true;
 }
 
@@ -222,10 +223,12 @@ std::string WalkOrders::why_spare_is_held(MemberIndex member) const {
 }
 
 Task<void> WalkOrders::look_again_at(Nanos time) {
+    if (stage_.quiescing) co_return;  // it had not begun as that was told
     Timer timer(clock_, time);
     spare_waiting_ = &timer;
     co_await timer;
     spare_waiting_ = nullptr;
+    looks_again_ = false;
     work_.set();
 }
 

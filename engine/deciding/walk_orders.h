@@ -132,6 +132,7 @@ class WalkOrders final : public DecidingPart {
         Nanos since{};
     };
     std::map<MemberIndex, Away> away_;  // members that are missing, and may be back
+    bool looks_again_{false};           // when the first of them has been waited for
     Timer* spare_waiting_{nullptr};
     std::optional<WalkStatus> last_scrub_;
 };

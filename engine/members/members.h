@@ -168,7 +168,6 @@ class Members {
     void note_absent_before(MemberIndex member) { absence_.leaves(member, AbsenceMap::Left{}); }
     /// These windows are being changed, on all members that are live there.
     void note_changed(WindowRange windows) { absence_.note(windows); }
-    void note_changed(const WindowSet& windows) { absence_.note(windows); }
     /// Who has kept such a map is gone: what members miss that are away is not known any more. Of these
     /// it is; and of one that is just coming back: that all nodes have noted.
     void forget_absences(MemberSet but);

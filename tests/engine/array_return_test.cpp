@@ -360,6 +360,37 @@ TEST_F(Return, ACopyFromBeforeIsRebuiltWhole) {
     expect_rebuilt_whole("it is a copy of the member from before it left");
 }
 
+/// Meanwhile it was served elsewhere, with a copy of another one, and has what nobody here wrote.
+TEST_F(Return, OneThatWasServedElsewhereIsRebuiltWhole) {
+    begin(Level::raid5, 15);
+    ASSERT_TRUE(sim->stop());
+    const auto copy = sim->make_platter();
+    std::memcpy(copy->content.data(), sim->platters[2]->content.data(), copy->content.size());
+    copy->space = sim->platters[2]->space;
+    ASSERT_TRUE(sim->open(all_but(1)));
+    write_some(5);
+    {
+        std::vector<std::unique_ptr<Disk>> disks;
+        disks.push_back(sim->disk(sim->platters[1], "m1"));
+        disks.push_back(sim->disk(copy, "elsewhere"));
+        ArrayOptions how;
+        how.buffer_size = 16u << 20;
+        auto opened = sim->loop().run_until_done(
+            Array::open(sim->loop().ready(), sim->loop(), std::move(disks), how));
+        ASSERT_TRUE(opened) << opened.error().text;
+        Buffer foreign = random_bytes(sim->loop().rng(), 64 * row_size);
+        IoRequest request;
+        request.kind = IoKind::write;
+        request.size = foreign.size();
+        request.data = foreign.data();
+        ASSERT_TRUE(sim->loop().run_until_done(SimArray::run_one(opened->get(), &request)));
+        ASSERT_TRUE(sim->loop().run_until_done((*opened)->stop()));
+    }
+    ASSERT_TRUE(add_back(1));
+    sim->settle();
+    expect_rebuilt_whole("it holds a configuration that was made after it left");
+}
+
 /// Another disk in its place lacks everything.
 TEST_F(Return, AnotherDiskIsRebuiltWhole) {
     begin(Level::raid5, 12);
