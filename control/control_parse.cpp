@@ -305,6 +305,17 @@ Parsed parse_create(const ControlRequest& request) {
     return ControlCommand{CreateArray{std::move(order).value()}};
 }
 
+struct NameAndVerb {
+    std::string_view name;
+    std::string_view verb;  // empty: there is none
+};
+/// "NAME/VERB". A member's name may be a path, so the last slash counts.
+NameAndVerb name_and_verb(std::string_view rest) {
+    const std::size_t slash = rest.rfind('/');
+    if (slash == rest.npos) return {rest, {}};
+    return {rest.substr(0, slash), rest.substr(slash + 1)};
+}
+
 }  // namespace
 
 Result<ControlCommand, HttpError> parse_control(const ControlRequest& request) {
@@ -320,30 +331,23 @@ Result<ControlCommand, HttpError> parse_control(const ControlRequest& request) {
     if (path == "/v1/start") return parse_start(request);
     constexpr std::string_view members = "/v1/members/";
     if (path.starts_with(members)) {
-        // A member's name may be a path, so the last slash counts.
-        const std::string_view rest = path.substr(members.size());
-        const std::size_t slash = rest.rfind('/');
-        const std::string_view verb = slash == rest.npos ? "" : rest.substr(slash + 1);
+        const auto [name, verb] = name_and_verb(path.substr(members.size()));
         if (verb == "fail" || verb == "remove" || verb == "replace") {
-            return parse_member_command(request, std::string(rest.substr(0, slash)), verb);
+            return parse_member_command(request, std::string(name), verb);
         }
         return no_such_path(request);
     }
     constexpr std::string_view volumes = "/v1/volumes/";
     if (path.starts_with(volumes)) {
-        const std::string_view rest = path.substr(volumes.size());
-        const std::size_t slash = rest.rfind('/');
-        const std::string_view verb = slash == rest.npos ? "" : rest.substr(slash + 1);
+        const auto [name, verb] = name_and_verb(path.substr(volumes.size()));
         if (verb != "reserve" && verb != "release") return no_such_path(request);
-        return parse_volume_command(request, std::string(rest.substr(0, slash)), verb == "reserve");
+        return parse_volume_command(request, std::string(name), verb == "reserve");
     }
     constexpr std::string_view nodes = "/v1/nodes/";
     if (path.starts_with(nodes)) {
-        const std::string_view rest = path.substr(nodes.size());
-        const std::size_t slash = rest.rfind('/');
-        const std::string_view verb = slash == rest.npos ? "" : rest.substr(slash + 1);
+        const auto [name, verb] = name_and_verb(path.substr(nodes.size()));
         if (verb != "kill" && verb != "resume") return no_such_path(request);
-        return parse_node_command(request, rest.substr(0, slash), verb == "kill");
+        return parse_node_command(request, name, verb == "kill");
     }
     if (path != "/v1/status" && path != "/v1/volumes" && path != "/v1/events" &&
         path != "/v1/bad") {

@@ -129,8 +129,7 @@ Checked<Unit> ClusterNode::carry_out_resume(std::uint32_t node) {
 
 Words ClusterNode::words_of_killed() const {
     Words words = telling("killed");
-    words["nodes"] = Words::array();
-    for (const std::uint32_t node : killed_) words["nodes"].push_back(node);
+    words["nodes"] = killed_;
     return words;
 }
 
