@@ -13,10 +13,10 @@ import nbd
 from braid_cluster import MEMBER, Cluster, Node, free_ports, pattern, somebody_listens
 from braid_system import CLI, MIB, PATIENCE, PLUGIN, check, end, end_of, main, run, say, server_environment, \
     sha256_of, start, wait_until
-from history import Load, check_busy, check_no_errors, judge, read_all
+from history import SECTOR, Load, at_the_crash, check_busy, check_no_errors, judge, read_all
 
 PLACES = [(1000, 64)]  # sectors that histories are of
-HISTORY = []  # of them since the array was made
+HISTORY = []  # of them since the array was made, up to the first crash
 KEPT, DATA = 16 * MIB, pattern("kept", MIB)
 
 
@@ -303,8 +303,10 @@ def stopped(node):
 
 
 def away_for_too_long(cluster, victim):
-    """It is taken for gone: the others stop, and it stops when it hears of that. Nothing acknowledged is lost."""
+    """It is taken for gone: the others stop, and it stops when it hears of that. Who starts an array anew that
+    stopped so finds what was flushed; what was acknowledged later may be in the memory of the nodes alone."""
     put(victim, 8 * MIB)
+    empty(victim)
     load = Load(cluster, PLACES)
     time.sleep(1)
     others = [node for node in cluster.nodes if node is not victim]
@@ -314,7 +316,7 @@ def away_for_too_long(cluster, victim):
                        f"node {node.number} says who is gone", 40)
         for _, client, _ in load.clients:  # each refused request is a line of a log
             client.stdin.close()
-    HISTORY.extend(load.stop())
+    requests = load.stop()
     wait_until(lambda: "has taken this node for gone: the array stops on all nodes" in whole(victim),
                "it hears what became of it, and stops, too", 3)
     check("start this server anew" in whole(victim), "and what is to be done")
@@ -331,10 +333,18 @@ def away_for_too_long(cluster, victim):
     cluster.start()
     for node in cluster.nodes:
         check_kept(node, 8 * MIB)
-        HISTORY.extend(read_all(node, PLACES))
-    judge(HISTORY)
+    judge(requests + at_the_crash(requests, [one for node in cluster.nodes for one in read_all(node, PLACES)]))
     wait_until(lambda: not cluster.nodes[2].status()["tasks"], "the resync ends", 60)
-    say(f"node {victim.number} was away for too long, and nothing is lost")
+    say(f"node {victim.number} was away for too long, and nothing that was flushed is lost")
+
+
+def empty(node):
+    """A history begins: all of its sectors are zero."""
+    client = node.connect()
+    for first, length in PLACES:
+        client.pwrite(bytes(length * SECTOR), first * SECTOR)
+    client.flush()
+    client.shutdown()
 
 
 def whole(node):
