@@ -186,14 +186,17 @@ std::string nodes_table(const json& status) {
             return is_known ? fmt::format("{:.1f}", real_in(node, name)) : std::string("-");
         };
         text += fmt::format(
-            "{:<6}{:>10}{:>8}{:>13}{:>9}{:>13}{:>10}{:>12}{}{}\n", number_in(node, "id"),
+            "{:<6}{:>10}{:>8}{:>13}{:>9}{:>13}{:>10}{:>12}{}{}{}\n", number_in(node, "id"),
             list_in(node, "members").size(), number_in(node, "locks_held"),
             number_in(node, "locks_handed_over"), number_in(node, "writes"),
             per_write("round_trips_per_write"), per_write("messages_per_write"),
             size_text(number_in(node, "bytes_sent")), flag_in(node, "this") ? "  this one" : "",
             flag_in(node, "decides") || flag_in(node, "excluded")
                 ? "  " + harmless(text_in(node, "state"))
-                : "");
+                : "",
+            flag_in(node, "excluded") || text_in(node, "why").empty()
+                ? ""
+                : "  " + harmless(text_in(node, "why")));
     }
     return text.empty() ? text : text + "\n";
 }

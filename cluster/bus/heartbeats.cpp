@@ -78,7 +78,7 @@ Task<void> Heartbeats::send_all(Channel* channel, std::vector<QueuedMessage> fir
         QueuedMessage message = next_of(*channel);
         co_await send(channel, std::move(message));
         if (channel->broken) break;
-        Timer timer(setup_.clock, Nanos{setup_.clock.now().value + interval.value});
+        Timer timer(setup_.clock, Nanos{setup_.clock.now().value + interval_.value});
         channel->pausing = &timer;
         co_await timer;
         channel->pausing = nullptr;

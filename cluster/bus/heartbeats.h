@@ -14,6 +14,7 @@
 
 #include "cluster/bus/link.h"
 #include "cluster/bus/message_stream.h"
+#include "engine/base/limits.h"
 #include "engine/io/clock.h"
 #include "engine/io/task.h"
 #include "engine/status.h"
@@ -38,8 +39,6 @@ class LeaseKeeper {
 
 class Heartbeats {
   public:
-    static constexpr Nanos interval = millis(300);
-
     /// What else a heartbeat says of its sender.
     struct Facts {
         std::uint64_t epoch{0};    // in force; 0: there is no array
@@ -56,6 +55,9 @@ class Heartbeats {
     explicit Heartbeats(Setup setup) : setup_(std::move(setup)) {}
     Heartbeats(const Heartbeats&) = delete;
     Heartbeats& operator=(const Heartbeats&) = delete;
+
+    /// How often they go out from now on.
+    void set_interval(Nanos interval) { interval_ = interval; }
 
     /// Before any connection.
     void add(ChannelPlace place, std::string address);
@@ -104,6 +106,7 @@ class Heartbeats {
     QueuedMessage next_of(Channel& channel);
 
     Setup setup_;
+    Nanos interval_{millis(heartbeat_ms_default)};
     std::map<ChannelPlace, Channel> channels_;
 };
 

@@ -109,6 +109,10 @@ class Reader {
     Checked<Unit> read_key(const toml::table& root);
     Checked<Unit> read_exclusive(const toml::table& root);
     Checked<Unit> read_lease(const toml::table& root);
+    Checked<Unit> read_no_quorum(const toml::table& root);
+    Checked<std::uint32_t> read_millis(const toml::table& root, const char* key,
+                                       std::uint32_t least, std::uint32_t most,
+                                       std::uint32_t usual);
     Checked<Unit> read_nodes(const toml::table& root);
     Checked<Unit> read_node(const toml::table& table);
     Checked<std::uint32_t> read_id(const toml::table& table) const;
@@ -131,6 +135,7 @@ constexpr const char* id_example = "id = 1";
 constexpr const char* addresses_example = "addresses = [\"10.0.0.1:10810\"]";
 constexpr const char* members_example = "members = [\"/dev/sdb\", \"/dev/sdc\"]";
 constexpr const char* exclusive_example = "exclusive = [\"data\"]";
+constexpr const char* no_quorum_example = "no_quorum = \"wait\"";
 
 // --- the text, and what every value has ---
 
@@ -223,16 +228,36 @@ Checked<Unit> Reader::read_exclusive(const toml::table& root) {
     return Unit{};
 }
 
+/// @param usual  where the key is left out, and in the example of a refusal
+Checked<std::uint32_t> Reader::read_millis(const toml::table& root, const char* key,
+                                           std::uint32_t least, std::uint32_t most,
+                                           std::uint32_t usual) {
+    const toml::node* value = root.get(key);
+    if (value == nullptr) return usual;
+    const auto given = value->value_exact<std::int64_t>();
+    if (given && *given >= least && *given <= most) return static_cast<std::uint32_t>(*given);
+    return refuse({key, *value}, fmt::format("has to be a number from {} to {}: {} = {}", least,
+                                             most, key, usual));
+}
+
 Checked<Unit> Reader::read_lease(const toml::table& root) {
-    const toml::node* value = root.get("lease_ms");
+    BRAID_TRY(config_.lease_ms,
+              read_millis(root, "lease_ms", lease_ms_min, lease_ms_max, lease_ms_default));
+    const std::uint32_t most = config_.lease_ms / heartbeats_per_lease;
+    BRAID_TRY(config_.heartbeat_ms, read_millis(root, "heartbeat_ms", heartbeat_ms_min, most,
+                                                std::min(most, heartbeat_ms_default)));
+    return Unit{};
+}
+
+Checked<Unit> Reader::read_no_quorum(const toml::table& root) {
+    const toml::node* value = root.get("no_quorum");
     if (value == nullptr) return Unit{};
-    const auto lease = value->value_exact<std::int64_t>();
-    if (!lease || *lease < lease_ms_min || *lease > lease_ms_max) {
-        return refuse({"lease_ms", *value},
-                      fmt::format("has to be a number from {} to {}: lease_ms = {}", lease_ms_min,
-                                  lease_ms_max, lease_ms_default));
+    const Entry entry{"no_quorum", *value};
+    BRAID_TRY(const std::string what, string_of(entry, no_quorum_example));
+    if (what != "wait" && what != "error") {
+        return refuse(entry, fmt::format("\"{}\": has to be \"wait\" or \"error\"", shown(what)));
     }
-    config_.lease_ms = static_cast<std::uint32_t>(*lease);
+    config_.no_quorum = what == "wait" ? NoQuorum::wait : NoQuorum::error;
     return Unit{};
 }
 
@@ -403,11 +428,13 @@ Checked<ClusterConfig> Reader::read(std::string_view text) {
     if (root.empty()) {
         return refuse("is empty: braid-cluster(7) begins with a file that could stand here");
     }
-    BRAID_CHECK(check_keys(root, {"name", "key", "exclusive", "lease_ms", "node"}));
+    BRAID_CHECK(check_keys(
+        root, {"name", "key", "exclusive", "lease_ms", "heartbeat_ms", "no_quorum", "node"}));
     BRAID_CHECK(read_name(root));
     BRAID_CHECK(read_key(root));
     BRAID_CHECK(read_exclusive(root));
     BRAID_CHECK(read_lease(root));
+    BRAID_CHECK(read_no_quorum(root));
     BRAID_CHECK(read_nodes(root));
     if (config_.key.empty()) BRAID_CHECK(check_without_key());
     return std::move(config_);

@@ -26,13 +26,21 @@ struct NodePlan {
     std::vector<std::string> members;   // paths from the root; none: it only serves
 };
 
+/// What becomes of requests when too few nodes hear each other for the array to go on.
+enum class NoQuorum : bool {
+    wait,   // for as long as it takes
+    error,  // for ten seconds: then the array stops on all nodes
+};
+
 struct ClusterConfig {
     std::string name;                 // 1 to name_length_max printable ASCII characters
     std::string key;                  // path from the root; empty: no key, and all is local
     std::vector<NodePlan> nodes;      // 1 to nodes_max - 1, by id
     std::set<std::string> exclusive;  // volumes that clients of one node have at a time
     std::uint32_t lease_ms{lease_ms_default};  // for which a node serves without being heard
-    std::vector<std::string> warnings;         // sentences for people
+    std::uint32_t heartbeat_ms{heartbeat_ms_default};  // at most a quarter of that
+    NoQuorum no_quorum{NoQuorum::wait};
+    std::vector<std::string> warnings;  // sentences for people
     /// Null: there is none with that id.
     const NodePlan* find(std::uint32_t id) const;
 };

@@ -32,7 +32,6 @@
 
 namespace braid::cluster {
 
-inline constexpr Nanos heartbeat_interval_default = millis(300);
 inline constexpr Nanos lease_default = millis(lease_ms_default);
 inline constexpr Nanos lease_min = millis(500);
 inline constexpr Nanos lease_max = millis(lease_ms_max);

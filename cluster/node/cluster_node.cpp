@@ -73,6 +73,7 @@ ClusterNode::ClusterNode(Setup setup)
         if (node.id != setup_.self) bus.peers.push_back({node.id, node.addresses});
     }
     bus_ = std::make_unique<Bus>(std::move(bus));
+    bus_->set_heartbeat_interval(heartbeat_interval());
     talk_.bind(*bus_);
     disks_.bind(*bus_);
     disks_.set_master(master_);
@@ -183,6 +184,23 @@ void ClusterNode::taken_for_gone(std::uint32_t by, Goes its_array) {
 
 void ClusterNode::refused(const std::string& why) { log(Severity::warning, why); }
 
+/// The array stands still, and goes on when they are back: without them there are too few, and nobody
+/// wants it to stop. Nothing that was begun is lost by that, whatever time it takes.
+bool ClusterNode::waits_for(const std::set<std::uint32_t>& nodes) const {
+    if (setup_.config.no_quorum != NoQuorum::wait || nodes.empty()) return false;
+    if (!serves_ || !goes_on() || leaving_ || leave_asked_) return false;
+    // As the one who decides sees it; without him the others can, perhaps, and tell it.
+    return !is_master() || !can_do_without(nodes);
+}
+
+std::set<std::uint32_t> ClusterNode::away() const {
+    std::set<std::uint32_t> away;
+    for (const std::uint32_t node : fellows()) {
+        if (!here_.contains(node)) away.insert(node);
+    }
+    return away;
+}
+
 /// Network trouble that passes is nobody's fault. One watches while it is away, however often.
 Task<void> ClusterNode::watch(std::uint32_t node) {
     if (watching_.contains(node)) co_return;
@@ -190,21 +208,37 @@ Task<void> ClusterNode::watch(std::uint32_t node) {
         return !here_.contains(node) && !stopping_ && !ended_ && (rows_ || opening_) &&
                !left_out_.contains(node);
     };
+    const std::string why =
+        fmt::format("cannot be reached for {} s", patience.value / 1'000'000'000);
+    const Nanos began = away_since_[node];
+    Nanos until{began.value + patience.value};
+    bool waited = false;
     while (is_away()) {
-        const Nanos end{away_since_[node].value + patience.value};
-        if (setup_.clock.now() >= end) {
-            if (!is_master() && node != master_) {
-                talk_.tell(master_, {{"tell", "unreachable"}, {"node", node}});
-            }
-            lose_node(node,
-                      fmt::format("cannot be reached for {} s", patience.value / 1'000'000'000));
+        const Nanos now = setup_.clock.now();
+        const bool decides = is_master() || node == master_;
+        // Who hears the one who decides neither has nothing to tell of others: it is cut off itself.
+        if (!decides && !here_.contains(master_)) until = Nanos{now.value + patience.value};
+        const bool waits = decides && waits_for(away());
+        if (waits) until = std::max(until, Nanos{now.value + all_come_back.value});
+        if (now >= until) {
+            if (!decides) talk_.tell(master_, {{"tell", "unreachable"}, {"node", node}});
+            lose_node(node, why);
             break;
         }
-        Timer timer(setup_.clock, end);
+        if (waits && !waited && now.value >= began.value + patience.value) {
+            waited = true;
+            log(Severity::error,
+                fmt::format("{} {}: the array waits for it, and goes on by itself when it is back",
+                            name_of(node), why));
+        }
+        Timer timer(setup_.clock, std::min(until, Nanos{now.value + looks_again.value}));
         watching_[node] = &timer;
         co_await timer;
         watching_.erase(node);
     }
+    if (!waited || !here_.contains(node) || !goes_on()) co_return;
+    log(Severity::info, fmt::format("{} is back after {} s: the array goes on", name_of(node),
+                                    (setup_.clock.now().value - began.value) / 1'000'000'000));
 }
 
 /// Nothing is known of what it had in memory: all stops, as if the power had gone.

@@ -72,6 +72,9 @@ class ClusterNode final : private BusListener,
     };
     /// How long another node may be away before it counts as gone.
     static constexpr Nanos patience = seconds(10);
+    static constexpr Nanos looks_again = seconds(1);  // whether it is to be waited for
+    /// After a standstill connections do not come back all at once: each is tried again in its turn.
+    static constexpr Nanos all_come_back = millis(net_connect_ms + hello_ms_max);
     static constexpr Nanos status_pause = seconds(1);  // others are told of walks so often
 
     explicit ClusterNode(Setup setup);
@@ -103,6 +106,8 @@ class ClusterNode final : private BusListener,
 
     /// On the master: a disk of this node's for an order. The array is given what is returned.
     std::unique_ptr<Disk> own_disk(std::unique_ptr<Disk> disk);
+    /// Its array is told to stop: from now on nobody is waited for.
+    void note_stop() { leaving_ = true; }
     bool is_master() const { return setup_.self == master_; }
     std::uint32_t master() const { return master_; }
     /// Who has which volume for himself; once it serves.
@@ -206,6 +211,7 @@ class ClusterNode final : private BusListener,
     MemberSet members_of(std::uint32_t node) const;
     std::set<std::uint32_t> silent_nodes(Nanos time) const;
     Nanos about_to_be_silent() const;
+    Nanos heartbeat_interval() const;
     bool can_do_without(const std::set<std::uint32_t>& nodes) const;
     bool enough_are_left(MemberSet lost) const;
     void lose_node(std::uint32_t node, const std::string& why);
@@ -248,7 +254,10 @@ class ClusterNode final : private BusListener,
         Nanos given{};
     };
     struct FoundDisks;
-    struct Quiet;
+    struct Quiet {  // something is waited for, but not for long
+        bool over{false};
+        Timer* waiting{nullptr};
+    };
     void follow(std::uint32_t node);
     void look_at_master(const std::set<std::uint32_t>& silent);
     bool end_if_nobody_decides();
@@ -280,7 +289,7 @@ class ClusterNode final : private BusListener,
     Checked<Unit> may_order_nodes() const;
     Task<Checked<Unit>> carry_out_kill(std::uint32_t node);
     Checked<Unit> carry_out_resume(std::uint32_t node);
-    Task<void> tell_to_die(std::uint32_t node);
+    Task<void> tell_to_die(NodeBoot node, std::shared_ptr<Quiet> answered);
     Task<void> die_by_order();
     Words words_of_killed() const;
     void tell_killed();
@@ -404,7 +413,10 @@ class ClusterNode final : private BusListener,
     std::optional<CableCheckAnswer> channel_of(std::uint32_t node) const;
     InquiryAnswer about_this_node() const;
     Checked<Unit> killed(std::uint32_t by, const Kill& kill);
-    Task<void> die(std::uint32_t by, std::string why);
+    void die(std::uint32_t by, const std::string& why);
+    Task<void> end_as_killed(std::uint32_t by, std::string why);
+    bool waits_for(const std::set<std::uint32_t>& nodes) const;
+    std::set<std::uint32_t> away() const;
     Task<void> watch(std::uint32_t node);
     void stop_homes();
 

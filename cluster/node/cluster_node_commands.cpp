@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cluster/node/cluster_node.h"
+#include "engine/base/mutation.h"
 
 namespace braid::cluster {
 
@@ -32,21 +33,32 @@ InquiryAnswer ClusterNode::about_this_node() const {
     return answer;
 }
 
-/// It is answered first.
+/// Whoever asked may go on as soon as he has the answer: by then nothing is served here.
 Checked<Unit> ClusterNode::killed(std::uint32_t by, const Kill& kill) {
     if (!rows_ || ended_ || !gone_.empty()) {
         return Refusal{fmt::format("{} has no array that goes on", name_of(setup_.self)),
                        RefusalCode::conflict};
     }
-    tasks_.spawn(die(by, kill.why));
+    if (!BRAID_MUTANT(answered_before_death)) die(by, kill.why);
+    tasks_.spawn(end_as_killed(by, kill.why));
     return Unit{};
 }
 
-Task<void> ClusterNode::die(std::uint32_t by, std::string why) {
+void ClusterNode::die(std::uint32_t by, const std::string& why) {
     gone(by, fmt::format("has taken this node for gone ({})", why), Cut::later, Stops::here);
+}
+
+Task<void> ClusterNode::end_as_killed(std::uint32_t by, std::string why) {
+    if (BRAID_MUTANT(answered_before_death)) {
+        Pause pause(pauses_, lease_length_);
+        co_await pause;
+        die(by, why);
+    }
     Pause until_it_has_the_answer(pauses_, seconds(1));
     co_await until_it_has_the_answer;
     bus_->give_up(by, GivenUp::gone);
+    // The others go on; none of them can say so to who has given them all up.
+    if (serves_ && setup_.excluded) setup_.excluded();
 }
 
 }  // namespace braid::cluster

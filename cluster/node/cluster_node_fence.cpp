@@ -33,6 +33,12 @@ Lease ClusterNode::own_lease() const {
     return {{setup_.self, setup_.boot}, std::min(lease_length_, less_than_patience)};
 }
 
+/// The lease is the one of who decides, and the file is this node's.
+Nanos ClusterNode::heartbeat_interval() const {
+    return {std::min(millis(setup_.config.heartbeat_ms).value,
+                     lease_length_.value / heartbeats_per_lease)};
+}
+
 /// Who is the home of which member has changed.
 void ClusterNode::enter_lease() {
     const Geometry& geometry = rows_->geometry;
@@ -206,9 +212,11 @@ void ClusterNode::watch_if_away(std::uint32_t node) {
 Task<void> ClusterNode::watch_links() {
     serves_since_ = setup_.clock.stamp();
     Nanos trusted = setup_.clock.stamp();  // what is not heard before that says nothing
+    std::optional<Nanos> stands;           // the array, since then: too few are heard
     while (!stopping_ && !ended_ && gone_.empty()) {
-        const Nanos due{setup_.clock.stamp().value + Heartbeats::interval.value};
-        Pause pause(pauses_, Heartbeats::interval);
+        const Nanos interval = heartbeat_interval();
+        const Nanos due{setup_.clock.stamp().value + interval.value};
+        Pause pause(pauses_, interval);
         co_await pause;
         if (stopping_ || ended_) break;
         end_those_who_are_late();
@@ -218,11 +226,16 @@ Task<void> ClusterNode::watch_links() {
         // that passes is nobody's fault. Each beats in its own time: who is about to be silent counts,
         // and when it is over not all are heard at once.
         const Nanos now = setup_.clock.stamp();
-        const bool is_late = now.value > due.value + Heartbeats::interval.value;
+        const bool is_late = now.value > due.value + interval.value;
         const auto suspects = silent_nodes(about_to_be_silent());
         const bool counts = is_master() || suspects.contains(master_);
         const bool waits = counts && !suspects.empty() && !ending_ && !can_do_without(suspects);
+        if (!waits) stands.reset();
+        if (waits && !stands) stands = now;
         if (is_late || waits) trusted = Nanos{now.value + lease_length_.value};
+        if (waits && now.value - stands->value > lease_length_.value) {
+            trusted = Nanos{now.value + std::max(lease_length_, all_come_back).value};
+        }
         if (now < trusted) continue;
         const std::set<std::uint32_t> silent = silent_nodes(lease_length_);
         if (!is_master()) {
@@ -239,7 +252,7 @@ Task<void> ClusterNode::watch_links() {
 /// All that are cut off at one time are silent for so long when the first of them is so for the length
 /// of a lease; and nobody is who is well: a stamp comes back within two intervals, and a little.
 Nanos ClusterNode::about_to_be_silent() const {
-    constexpr std::uint64_t interval = Heartbeats::interval.value;
+    const std::uint64_t interval = heartbeat_interval().value;
     const std::uint64_t length = lease_length_.value;
     return {std::min(
         length, std::max(2 * interval + interval / 2, length - std::min(length, 2 * interval)))};
@@ -269,9 +282,15 @@ void ClusterNode::end_those_who_are_late() {
     if (now < forming_->deadline) return;
     // Members that it reads do not answer, perhaps; and nobody else decides while it does.
     if (took_over_from_ && array_ == nullptr && forming_->pending.empty()) {
+        if (waits_for(silent_nodes(lease_length_))) return;
         return gone(*took_over_from_, "is gone, and the members cannot be looked at");
     }
     std::set<std::uint32_t> late = forming_->pending;
+    // Who is not even heard will go on when the network does.
+    if (waits_for(silent_nodes(lease_length_))) {
+        forming_->deadline = Nanos{now.value + patience.value};
+        return;
+    }
     for (const std::uint32_t node : late) {
         lose_node(node, fmt::format("has not gone on for {} s", patience.value / 1'000'000'000));
     }
@@ -607,11 +626,11 @@ std::uint64_t ClusterNode::boot_of(std::uint32_t node) const {
     return node == setup_.self ? setup_.boot : boots_.at(node);
 }
 
-/// Who has begun anew has none.
+/// Who has begun anew has none, nor who has said that it serves no more.
 Task<void> ClusterNode::wait_for_leases(const Forming& forming) {
     NodeSet excluded;
     for (const NodeBoot& node : forming.gone) {
-        if (!began_anew_.contains(node.node)) excluded.add(NodeId{node.node});
+        if (!has_ended(node.node)) excluded.add(NodeId{node.node});
     }
     FenceWait wait(lease_length_, excluded);
     for (const auto& [node, answer] : forming.answers) {

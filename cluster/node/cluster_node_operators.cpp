@@ -4,6 +4,7 @@
 // not let in, however often its server is started, until it is resumed.
 #include <fmt/format.h>
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -86,8 +87,15 @@ Task<Checked<Unit>> ClusterNode::carry_out_kill(std::uint32_t node) {
         tasks_.spawn(die_by_order());
         co_return Unit{};
     }
-    tasks_.spawn(tell_to_die(node));
-    exclude(node, by_an_operator);
+    // Who has answered serves nobody any more: there is no lease to wait for.
+    const auto answered = std::make_shared<Quiet>();
+    tasks_.spawn(tell_to_die({node, boots_.at(node)}, answered));
+    Pause pause(pauses_, lease_length_);
+    answered->waiting = &pause;
+    if (!answered->over) co_await pause;
+    answered->waiting = nullptr;
+    BRAID_CO_CHECK(may_order_nodes());
+    lose_node(node, by_an_operator);
     while (excluded_.contains(node) && goes_on()) co_await fence_changed_.next();
     if (goes_on()) co_return Unit{};
     co_return Refusal{"the array has stopped meanwhile", RefusalCode::stopping};
@@ -100,11 +108,16 @@ Task<void> ClusterNode::die_by_order() {
 }
 
 /// It need not wait until it hears that the others went on.
-Task<void> ClusterNode::tell_to_die(std::uint32_t node) {
+Task<void> ClusterNode::tell_to_die(NodeBoot node, std::shared_ptr<Quiet> answered) {
     Kill kill;
-    kill.boot = boots_.at(node);
+    kill.boot = node.boot;
     kill.why = "an operator has killed it";
-    (void)co_await talk_.ask(node, words_of(kill));  // it hears it otherwise
+    const Words words = words_of(kill);
+    const Checked<Words> answer = co_await talk_.ask(node.node, words);
+    // Else it hears it otherwise.
+    if (answer && boots_.at(node.node) == node.boot) has_stopped_.insert(node.node);
+    answered->over = true;
+    if (answered->waiting != nullptr) answered->waiting->cancel();
 }
 
 Checked<Unit> ClusterNode::may_order_nodes() const {

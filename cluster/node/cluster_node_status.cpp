@@ -67,6 +67,7 @@ std::vector<NodeStatus> ClusterNode::node_statuses(const Counters& counters) con
             all.push_back(told->second);
             all.back().decides = node.id == master_;
             all.back().channels = bus_->heartbeats().status(node.id);
+            all.back().why = here_.contains(node.id) ? "" : "cannot be reached: it is waited for";
         }
     }
     return all;
@@ -74,6 +75,8 @@ std::vector<NodeStatus> ClusterNode::node_statuses(const Counters& counters) con
 
 /// To the one who decides, who tells all.
 void ClusterNode::tell_node() {
+    if (!here_.contains(master_))
+        return told_status_.clear();  // what waits to be sent takes memory
     const NodeStatus now = own_status(serving_->counters());
     const Words words = cluster::words_of(now);
     if (std::string text = words.dump(); text != told_status_) {

@@ -27,7 +27,7 @@ namespace braid::cluster {
 namespace {
 
 /// Voices come within this time, or they are asked for again.
-constexpr Nanos voices_come = Nanos{2 * Heartbeats::interval.value};
+constexpr Nanos voices_come = millis(2 * heartbeat_ms_default);
 
 constexpr const char* was_replaced = "its role was just being filled as the node went that decided";
 
@@ -198,17 +198,13 @@ void ClusterNode::take_over(const Standing& standing) {
             without.emplace(node.node, "was not let in yet");
     }
     without.erase(setup_.self);
+    const std::set<std::uint32_t> stopped = has_stopped_;
     follow(setup_.self);
+    has_stopped_ = stopped;
     took_over_from_ = standing.master.node;
     for (const auto& [node, start] : left_out_) retiring_.insert(node);
     for (const auto& [node, why] : without) exclude(node, why);
 }
-
-/// What those that are left out have under way on this node's disks.
-struct ClusterNode::Quiet {
-    bool over{false};
-    Timer* waiting{nullptr};
-};
 
 Task<void> ClusterNode::note_over(DiskServer* disks, std::vector<NodeBoot> nodes,
                                   std::shared_ptr<Quiet> quiet) {

@@ -363,6 +363,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         fence_.pass(fence);
         lease_length_ = millis(lease);
         lease_ = own_lease();
+        bus_->set_heartbeat_interval(heartbeat_interval());
         epoch_in_force_ = configuration.version.epoch;
         make_rows(Geometry::of(configuration));
         BRAID_CO_CHECK(take_open_places(words));

@@ -22,6 +22,7 @@ class DecidingArray final : public NodeArray {
     void submit(IoRequest& request) override { array_->submit(request); }
     Task<Result<void>> stop() override {
         if (!std::exchange(stopping_, true)) {
+            node_.note_stop();
             result_ = co_await array_->stop();
             stopped_.set();
         }

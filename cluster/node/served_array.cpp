@@ -79,7 +79,7 @@ Task<Result<void>> ServedArray::stop_deciding() {
 
 /// The array ends when one of its nodes leaves.
 Task<Result<void>> ServedArray::stop() {
-    node_.leaving_ = true;
+    node_.note_stop();
     if (!decides_ && !node_.ended_ && node_.gone_.empty()) {
         node_.talk_.tell(node_.master(), telling("leave"));
         while (!decides_ && !node_.ended_ && node_.gone_.empty()) {

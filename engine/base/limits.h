@@ -134,8 +134,12 @@ inline constexpr std::size_t key_dots_max = 64;
 inline constexpr std::size_t node_addresses_max = 8;
 // Milliseconds for which a node serves without being heard, and after which others go on without it.
 inline constexpr std::uint32_t lease_ms_default = 1200;  // four heartbeats that are missed
-inline constexpr std::uint32_t lease_ms_min = 1000;      // of a file; two are missed now and then
+inline constexpr std::uint32_t lease_ms_min = 500;
 inline constexpr std::uint32_t lease_ms_max = 30'000;
+/// How often nodes let each other hear; at least this often in the length of a lease.
+inline constexpr std::uint32_t heartbeat_ms_default = 300;
+inline constexpr std::uint32_t heartbeat_ms_min = 20;
+inline constexpr std::uint32_t heartbeats_per_lease = 4;
 inline constexpr std::size_t path_length_max = 4095;  // bytes: PATH_MAX without its final NUL
 // Messages between nodes. What comes with one lies in one strip.
 inline constexpr std::uint32_t message_body_size_max = 64u << 10;

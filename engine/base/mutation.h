@@ -83,9 +83,10 @@ enum class Mutation : std::uint8_t {
     absence_cleared_early,  // the first of two that comes back takes with it what the other misses
     return_unasked,         // other nodes are not asked what a member misses that comes back
     return_unfenced,        // nor do they stop meanwhile
+    answered_before_death,  // who is killed by an operator goes on for a moment after the answer
 };
 
-inline constexpr std::array<std::string_view, 69> mutation_names{
+inline constexpr std::array<std::string_view, 70> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -155,9 +156,11 @@ inline constexpr std::array<std::string_view, 69> mutation_names{
     "absence-cleared-early",
     "return-unasked",
     "return-unfenced",
+    "answered-before-death",
 };
 
-static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::return_unfenced) + 1);
+static_assert(mutation_names.size() ==
+              static_cast<std::size_t>(Mutation::answered_before_death) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

@@ -194,7 +194,7 @@ TEST(ClusterConfig, TablesInTablesAreBounded) {
     for (std::size_t at = 0; at != key_dots_max; ++at) key += ".a";
     EXPECT_EQ(
         refusal("\n" + key + " = 1"),
-        "cluster.toml:2: a: is no key of this part; name, key, exclusive, lease_ms and node are");
+        "cluster.toml:2: a: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum and node are");
     EXPECT_EQ(
         refusal("\n" + key + ".a = 1"),
         "cluster.toml:2: more than 64 dots stand outside of quotes, where addresses and paths "
@@ -231,15 +231,15 @@ TEST(ClusterConfig, QuotesAndCommentsAreToldApart) {
 TEST(ClusterConfig, RefusesKeysThatItDoesNotKnow) {
     EXPECT_EQ(
         refusal("name = \"v\"\nsecret = 1\n"),
-        "cluster.toml:2: secret: is no key of this part; name, key, exclusive, lease_ms and node are");
+        "cluster.toml:2: secret: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum and node are");
     EXPECT_EQ(
         refusal("\"\\u001b[2J\" = 1\n"),
-        "cluster.toml:1: ?[2J: is no key of this part; name, key, exclusive, lease_ms and node are");
+        "cluster.toml:1: ?[2J: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum and node are");
     EXPECT_EQ(refusal(with_node("member = []\n")),
               "cluster.toml:5: member: is no key of this part; id, addresses and members are");
     EXPECT_EQ(
         refusal(with_node("[other]\n")),
-        "cluster.toml:5: other: is no key of this part; name, key, exclusive, lease_ms and node are");
+        "cluster.toml:5: other: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum and node are");
 }
 
 TEST(ClusterConfig, RefusesValuesOfAnotherType) {
@@ -623,11 +623,48 @@ TEST(Config, Lease) {
     const auto config = parse("name = \"vault\"\nlease_ms = 30000\n" + rest);
     ASSERT_TRUE(config) << config.error().text;
     EXPECT_EQ(config->lease_ms, 30'000u);
-    for (const char* wrong : {"999", "30001", "-1", "1.5", "\"1200\"", "[]"}) {
+    for (const char* wrong : {"499", "30001", "-1", "1.5", "\"1200\"", "[]"}) {
         EXPECT_EQ(
             refusal(fmt::format("name = \"vault\"\nlease_ms = {}\n", wrong) + rest),
-            "cluster.toml:2: lease_ms: has to be a number from 1000 to 30000: lease_ms = 1200");
+            "cluster.toml:2: lease_ms: has to be a number from 500 to 30000: lease_ms = 1200");
     }
+}
+
+TEST(Config, HeartbeatsComeSomeTimesWithinALease) {
+    const std::string rest = "\n[[node]]\nid = 1\naddresses = [\"unix:/run/a\"]\n";
+    const auto interval = [&](const std::string& lines) {
+        const auto config = parse("name = \"vault\"\n" + lines + rest);
+        EXPECT_TRUE(config) << config.error().text;
+        return config ? config->heartbeat_ms : 0;
+    };
+    EXPECT_EQ(interval(""), 300u);
+    EXPECT_EQ(interval("lease_ms = 30000\n"), 300u);
+    EXPECT_EQ(interval("lease_ms = 500\n"), 125u);
+    EXPECT_EQ(interval("lease_ms = 500\nheartbeat_ms = 125\n"), 125u);
+    EXPECT_EQ(interval("heartbeat_ms = 20\n"), 20u);
+    EXPECT_EQ(interval("lease_ms = 8000\nheartbeat_ms = 2000\n"), 2000u);
+    for (const char* wrong : {"19", "301", "-1", "1.5", "\"100\""}) {
+        EXPECT_EQ(
+            refusal(fmt::format("name = \"vault\"\nheartbeat_ms = {}\n", wrong) + rest),
+            "cluster.toml:2: heartbeat_ms: has to be a number from 20 to 300: heartbeat_ms = 300");
+    }
+}
+
+TEST(Config, WhatBecomesOfRequestsWithoutAQuorum) {
+    const std::string rest = "\n[[node]]\nid = 1\naddresses = [\"unix:/run/a\"]\n";
+    const auto of = [&](const std::string& line) {
+        const auto config = parse("name = \"vault\"\n" + line + rest);
+        EXPECT_TRUE(config) << config.error().text;
+        return config ? config->no_quorum : NoQuorum::error;
+    };
+    EXPECT_EQ(of(""), NoQuorum::wait);
+    EXPECT_EQ(of("no_quorum = \"wait\"\n"), NoQuorum::wait);
+    EXPECT_EQ(of("no_quorum = \"error\"\n"), NoQuorum::error);
+    EXPECT_EQ(refusal("name = \"vault\"\nno_quorum = \"stop\"\n" + rest),
+              "cluster.toml:2: no_quorum: \"stop\": has to be \"wait\" or \"error\"");
+    EXPECT_EQ(refusal("name = \"vault\"\nno_quorum = true\n" + rest),
+              "cluster.toml:2: no_quorum: is true or false, and has to be a string: no_quorum = "
+              "\"wait\"");
 }
 
 }  // namespace

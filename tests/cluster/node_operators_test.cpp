@@ -72,6 +72,24 @@ TEST_P(NodeOperatorsTest, AKilledNodeStaysOutUntilItIsResumed) {
     end_whole(victim);
 }
 
+/// It has said that it serves no more: its lease is not waited for, and none of its reads is old.
+TEST_P(NodeOperatorsTest, TheOthersGoOnAtOnce) {
+    const std::uint32_t victim = start_and_choose();
+    for (int i = 0; i != 4; ++i) loop().tasks().spawn(read_at_home(victim));
+    begin_load(3 * nodes_.nodes(), 1000);
+    loop().run_for(millis(below(300)));
+    const std::uint64_t begin = loop().now().value;
+    const Checked<Unit> killed = kill(any_but(victim), victim);
+    ASSERT_TRUE(killed) << killed.error().text;
+    const std::uint64_t pause = loop().now().value - begin;
+    EXPECT_LT(pause, millis(100).value);
+    loop().run_for(seconds(2));
+    EXPECT_NE(nodes_.log(victim).find("the array stops here"), std::string::npos);
+    load_ends_ = true;
+    expect_nothing_lost(victim);
+    end_all(victim);
+}
+
 /// The next one who decides knows of it, too.
 TEST_P(NodeOperatorsTest, TheOneWhoDecidesIsKilled) {
     nodes_.start();

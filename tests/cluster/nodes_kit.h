@@ -50,7 +50,8 @@ inline std::vector<Shape> shapes(std::uint64_t seeds) {
 class NodesTest : public testing::TestWithParam<Shape> {
   protected:
     explicit NodesTest(bool zero_fast = true, std::uint64_t stripes = 8, bool exclusive = false,
-                       std::uint64_t region = 0)
+                       std::uint64_t region = 0,
+                       cluster::NoQuorum no_quorum = cluster::NoQuorum::error)
         : nodes_({GetParam().seed,
                   GetParam().level,
                   GetParam().members,
@@ -62,7 +63,8 @@ class NodesTest : public testing::TestWithParam<Shape> {
                   true,
                   {},
                   exclusive,
-                  region}),
+                  region,
+                  no_quorum}),
           clients_(nodes_) {}
 
     void TearDown() override {

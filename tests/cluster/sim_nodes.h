@@ -34,6 +34,8 @@ struct SimNodesOptions {
     SimNetShape net{};
     bool exclusive{false};    // the volume, "data"
     std::uint64_t region{0};  // bytes of data that a mark covers; 0: as many as by default
+    cluster::NoQuorum no_quorum{cluster::NoQuorum::error};
+    std::uint32_t lease_ms{lease_ms_default};
 };
 
 class SimNodes {
@@ -279,6 +281,8 @@ class SimNodes {
             cluster::ClusterConfig config;
             config.name = "sim";
             if (nodes.options_.exclusive) config.exclusive = {"data"};
+            config.no_quorum = nodes.options_.no_quorum;
+            config.lease_ms = nodes.options_.lease_ms;
             for (std::uint32_t i = 0; i != nodes.options_.nodes; ++i) {
                 config.nodes.push_back({i + 1, {address_of(i)}, {}});
             }

@@ -74,6 +74,7 @@ ENGINE = {
     "absence-begins-empty": "Return.WhatWasOnItsWayAsItLeft",
     "absence-cleared-early": "Return.TwoAreAway",
     "return-unasked": "Shapes/NodeMissedTest.UnderLoad/*",
+    "answered-before-death": "Shapes/NodeOperatorsTest.TheOthersGoOnAtOnce/*",
     "return-unfenced": "Shapes/NodeMissedLargeTest.WritesAreUnderWayAsItComesBack/*",
     "grant-without-position": "Shapes/SharedRebuild.OthersWriteMeanwhile/Raid5ThreeNodes",
     "position-forgotten-early": "Homes.WhoHearsLateOfARebuildsEndWritesTheMember",

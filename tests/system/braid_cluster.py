@@ -75,16 +75,16 @@ class Node:
 
 
 class Cluster:
-    """Not `patient`: nodes are excluded as soon as they are by default.
+    """Not `patient`: nodes are excluded as soon as they are by default. `settings`: lines of the file.
     `prefix`: of a node's number, the words before its command; `options`: of braid create; not `made`: there
     is no array yet."""
 
     def __init__(self, world, level, members, nodes=3, addresses=None, key=None, size=MEMBER, options=(),
-                 prefix=lambda number: [], exclusive=(), made=True, patient=True):
+                 prefix=lambda number: [], exclusive=(), made=True, patient=True, settings=""):
         self.world, self.nodes, self.count, self.prefix = world, [], nodes, prefix
         self.paths = world.members(members, size)
         self.config, self.key, self.exclusive = world.path("cluster.toml"), key, exclusive
-        self.patient = patient
+        self.patient, self.settings = patient, settings
         self.addresses = addresses or [f"unix:{world.path(f'bus{node}.sock')}" for node in range(1, nodes + 1)]
         self.write_config()
         if made:
@@ -96,6 +96,7 @@ class Cluster:
             file.write('name = "test"\n' + (f'key = "{self.key}"\n' if self.key else ""))
             # Where all is slow nodes may well be silent for longer, and nobody is gone.
             file.write("lease_ms = 20000\n" if SANITIZE or self.patient else "")
+            file.write(self.settings)
             if self.exclusive:
                 file.write(f"exclusive = {json.dumps(self.exclusive)}\n")
             for node in range(1, self.count + 1):

@@ -5,6 +5,7 @@ out; the other nodes go on, or wait and say for what; and nothing is lost. What 
 and with which words it is refused, is in tests/cluster/config_test.cpp."""
 import contextlib
 import os
+import random
 import signal
 import time
 
@@ -302,8 +303,33 @@ def stopped(node):
         os.kill(node.process.pid, signal.SIGCONT)
 
 
+def away_for_long(cluster, victim):
+    """Without its members there is no array: the others wait, and go on when it does. No request fails."""
+    empty(victim)
+    load = Load(cluster, PLACES)
+    time.sleep(1)
+    others = [node for node in cluster.nodes if node is not victim]
+    waits = f"node {victim.number} cannot be reached for 10 s: the array waits for it"
+    with stopped(victim):
+        wait_until(lambda: any(waits in whole(node) for node in others), "somebody says for whom it waits", 40)
+        for node in others:
+            shown = node.braid("status").stdout
+            check("FAILED" not in shown and "cannot be reached: it is waited for" in shown, shown)
+        load.check_running()
+    wait_until(lambda: any(f"node {victim.number} is back after" in whole(node) for node in others), "it is back", 30)
+    time.sleep(1)
+    load.check_running()
+    requests = load.stop()
+    check_no_errors(requests)
+    judge(requests + [one for node in cluster.nodes for one in read_all(node, PLACES)])
+    for node in cluster.nodes:
+        shown = node.status()
+        check(not shown["tasks"] and not shown["bad_bytes"], f"nothing is to be made true: {shown['tasks']}")
+    say(f"the array waited for node {victim.number}")
+
+
 def away_for_too_long(cluster, victim):
-    """It is taken for gone: the others stop, and it stops when it hears of that. Who starts an array anew that
+    """So the file says. It is taken for gone: the others stop, and it stops when it hears of that. Who starts an array anew that
     stopped so finds what was flushed; what was acknowledged later may be in the memory of the nodes alone."""
     put(victim, 8 * MIB)
     empty(victim)
@@ -373,7 +399,13 @@ def bad_input(world):
     cluster.write_config()
     paused(cluster)
     for number in (1, 2, 3):
-        away_for_too_long(cluster, cluster.nodes[number - 1])
+        away_for_long(cluster, cluster.nodes[number - 1])
+    cluster.stop()
+    cluster.check_parity()
+    cluster.settings = 'no_quorum = "error"\n'
+    cluster.write_config()
+    cluster.start()
+    away_for_too_long(cluster, cluster.nodes[random.randrange(3)])
     cluster.stop()
     cluster.check_parity()
     an_exclusive_volume_that_is_none(world, cluster)

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Too few nodes hear each other: the array waits, however long, and goes on by itself.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "tests/cluster/node_death_kit.h"
+
+namespace braid::sim {
+namespace {
+
+class NodeWaitsTest : public NodesTest {
+  protected:
+    NodeWaitsTest() : NodesTest(true, 8, false, 0, cluster::NoQuorum::wait) {}
+
+    /// Some nodes without which the others, and which without the others, are not enough.
+    std::vector<std::uint32_t> choose_needed() {
+        for (;;) {
+            std::vector<std::uint32_t> chosen;
+            std::uint32_t of_chosen = 0;
+            for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+                if (below(2) != 0) chosen.push_back(node);
+            }
+            for (std::uint32_t member = 0; member != GetParam().members; ++member) {
+                of_chosen += std::ranges::count(chosen, nodes_.home_of(member)) != 0 ? 1 : 0;
+            }
+            const std::uint32_t can_lose = GetParam().level == Level::raid6 ? 2 : 1;
+            const bool are_alone = chosen.size() > 1;  // they do not hear each other, either
+            const std::uint32_t left = GetParam().members - of_chosen;
+            if (of_chosen <= can_lose || (!are_alone && left <= can_lose)) continue;
+            if (std::ranges::none_of(chosen,
+                                     [&](std::uint32_t one) { return goes_on_alone(one); })) {
+                return chosen;
+            }
+        }
+    }
+    bool says(std::uint32_t node, const char* what) {
+        return nodes_.log(node).find(what) != std::string::npos;
+    }
+    void expect_whole() {
+        expect_nothing_missing();
+        for (std::uint32_t node = 0; HasFailure() && node != nodes_.nodes(); ++node) {
+            ADD_FAILURE() << "node " << node << ":\n" << nodes_.log(node);
+        }
+    }
+    void expect_nothing_missing() {
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            EXPECT_FALSE(says(node, "the array stops")) << node;
+            EXPECT_FALSE(says(node, "is excluded")) << node;
+            const ArrayStatus status = nodes_.array(node).status();
+            EXPECT_EQ(status.bad_bytes, 0u) << node;
+            EXPECT_TRUE(status.walks.empty()) << node;
+            for (std::uint32_t member = 0; member != GetParam().members; ++member) {
+                EXPECT_EQ(state(node, member), MemberState::in_sync) << member << " at " << node;
+            }
+        }
+    }
+};
+
+TEST_P(NodeWaitsTest, AllLinksAreDownAndComeBack) {
+    nodes_.start();
+    for (const std::uint64_t pause :
+         {below(2'000), 2'000 + below(10'000), 10'000 + below(90'000)}) {
+        begin_load(2 * nodes_.nodes(), 20);
+        loop().run_for(millis(below(200)));
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) nodes_.isolate(node);
+        loop().run_for(millis(pause));
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) nodes_.release(node);
+        end_load();  // without an error
+        loop().run_for(seconds(2));
+        expect_whole();
+    }
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+    nodes_.expect_parity();
+}
+
+TEST_P(NodeWaitsTest, SomeAreAwayForLong) {
+    nodes_.start();
+    for (int round = 0; round != 2; ++round) {
+        const std::vector<std::uint32_t> away = choose_needed();
+        begin_load(2 * nodes_.nodes(), 50);
+        loop().run_for(millis(below(20)));
+        for (const std::uint32_t node : away) nodes_.isolate(node);
+        loop().run_for(seconds(16 + below(100)));  // five of them until a connection breaks
+        const std::uint32_t master = nodes_.nodes() - 1;
+        EXPECT_TRUE(says(master, "the array waits for it, and goes on by itself"));
+        EXPECT_NE(working_, 0u) << "requests wait";
+        for (const std::uint32_t node : away) nodes_.release(node);
+        end_load();
+        loop().run_for(seconds(2));
+        EXPECT_TRUE(says(master, "the array goes on"));
+        expect_whole();
+    }
+    clients_.check(nodes_.nodes());
+    nodes_.stop(static_cast<std::uint32_t>(below(nodes_.nodes())));
+    nodes_.expect_parity();
+}
+
+/// Who is told to stop does not wait; nor do all others, whose array stops with that.
+TEST_P(NodeWaitsTest, ServersStopMeanwhile) {
+    nodes_.start();
+    const std::vector<std::uint32_t> away = choose_needed();
+    clients_.let_fail();
+    begin_load(nodes_.nodes(), 1000);
+    for (const std::uint32_t node : away) nodes_.isolate(node);
+    loop().run_for(millis(below(30'000)));
+    load_ends_ = true;
+    const std::uint64_t begin = loop().now().value;
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) nodes_.leave(node);
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        nodes_.run_until([&] { return nodes_.has_left(node); }, "its server ends");
+    }
+    EXPECT_LT(loop().now().value - begin, seconds(25).value);
+    end_load();
+    nodes_.lose_power();
+}
+
+/// Heartbeats follow: nobody who is well is without his lease, and who is not is soon excluded.
+TEST(NodeLease, TheShortest) {
+    for (std::uint64_t seed = 1; seed <= seeds_of(10, 100); ++seed) {
+        SimNodes nodes({.seed = seed,
+                        .level = Level::raid6,
+                        .members = 5,
+                        .nodes = 5,
+                        .lease_ms = lease_ms_min});
+        nodes.start();
+        nodes.loop().run_for(seconds(1));
+        IoRequest request;
+        request.kind = IoKind::read;
+        Buffer into(4096);
+        request.data = into.data();
+        request.size = into.size();
+        for (std::uint32_t i = 0; i != 1000; ++i) {
+            const std::uint64_t begin = nodes.loop().now().value;
+            EXPECT_TRUE(nodes.loop().run_until_done(nodes.ask(i % 5, request)));
+            EXPECT_LT(nodes.loop().now().value - begin, millis(50).value);
+            nodes.loop().run_for(millis(10));
+        }
+        const auto is_excluded = [&] {
+            return nodes.log(4).find("node 1 has not answered for 500 ms: it is excluded") !=
+                   std::string::npos;
+        };
+        EXPECT_FALSE(is_excluded());
+        nodes.isolate(0);
+        nodes.loop().run_for(millis(1000));
+        EXPECT_TRUE(is_excluded()) << nodes.log(4);
+        nodes.lose_power();
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, NodeWaitsTest,
+    testing::ValuesIn(with_seeds(seeds_of(8, 200),
+                                 {{.level = Level::raid5, .members = 4, .nodes = 3},
+                                  {.level = Level::raid5, .members = 4, .nodes = 4},
+                                  {.level = Level::raid6, .members = 6, .nodes = 3},
+                                  {.level = Level::raid6, .members = 6, .nodes = 4, .homes = 2}})));
+
+}  // namespace
+}  // namespace braid::sim
