@@ -73,6 +73,19 @@ class Node:
     def status(self):
         return json.loads(self.braid("status", "--json").stdout)
 
+    def status_if_any(self):
+        """None of a server that has not begun to answer, or has ended."""
+        done = self.braid("status", "--json", ok=None)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def is_served(self):
+        shown = self.status_if_any()
+        return bool(shown) and shown["start"] is None
+
+    def excludes(self, number):
+        shown = self.status_if_any()
+        return bool(shown) and any(one["id"] == number and one["excluded"] for one in shown.get("nodes", ()))
+
 
 class Cluster:
     """Not `patient`: nodes are excluded as soon as they are by default.
@@ -111,12 +124,19 @@ class Cluster:
         wait_until(lambda: all(node.serves() for node in self.nodes), "all nodes serve", 60)
         return self
 
-    def stop(self):
-        """In order: one node leaves, and the array stops on all."""
-        for node in self.nodes:
+    def stop(self, nodes=None):
+        """In order: one node leaves, and the array stops on all. `nodes`: all of them, and which goes first."""
+        for node in nodes or self.nodes:
             node.process.terminate()
         for node in self.nodes:
             node.wait_for_end()
+
+    def is_whole(self):
+        """All nodes serve, say so of each other, have all members in sync, and nothing is left to do."""
+        shown = [node.status_if_any() for node in self.nodes]
+        if not all(one and one["start"] is None and one["health"] == "clean" and not one["tasks"] for one in shown):
+            return False
+        return all(node["state"] in ("decides", "serves") for one in shown for node in one["nodes"])
 
     def kill(self, nodes):
         """As if the power went at one after the other. The kernel closes what a process had given to io_uring a
@@ -130,6 +150,13 @@ class Cluster:
             address = self.addresses[node.number - 1]
             if address.startswith("unix:"):
                 wait_until(lambda: not somebody_listens(address[len("unix:"):]), f"node {node.number} is gone")
+
+    def decides(self):
+        """The number of the node that does, as all say that are there."""
+        said = {one["id"] for node in self.nodes if node.process.poll() is None
+                for one in node.status()["nodes"] if one["decides"]}
+        check(len(said) == 1, f"all say the same: {said}")
+        return said.pop()
 
     def check_parity(self):
         done = run(CLI, "check", *self.paths)
