@@ -141,15 +141,23 @@ class Cluster:
     def kill(self, nodes):
         """As if the power went at one after the other. The kernel closes what a process had given to io_uring a
         moment after the process is gone; a server that is started in that moment is refused, as if
-        another one listened at its unix socket."""
+        another one listened at its address."""
         for node in nodes:
             node.process.kill()
             node.process.wait()
             time.sleep(random.random() / 10)
         for node in nodes:
-            address = self.addresses[node.number - 1]
-            if address.startswith("unix:"):
-                wait_until(lambda: not somebody_listens(address[len("unix:"):]), f"node {node.number} is gone")
+            self.wait_until_gone(node.number)
+
+    def wait_until_gone(self, number):
+        wait_until(lambda: not self.somebody_listens_for(number), f"node {number} is gone")
+
+    def somebody_listens_for(self, number):
+        address = self.addresses[number - 1]
+        if address.startswith("unix:"):
+            return somebody_listens(address[len("unix:"):])
+        port = address.rpartition(":")[2]
+        return bool(run(*self.prefix(number), "ss", "-Hltn", f"sport = :{port}").stdout.strip())
 
     def decides(self):
         """The number of the node that does, as all say that are there."""

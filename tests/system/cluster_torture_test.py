@@ -8,13 +8,15 @@ heard that the others had gone on without it, is started anew, as a supervisor w
 no error. What clients of all nodes saw, also those of one that was cut off, looks like one register for each sector;
 nothing that was acknowledged through any node is lost, but where all nodes were killed, where it is what came after
 the last flush. No row is in doubt or bad. Every few rounds all are stopped, and `braid check` has to find all parity
-true, and each sector that a round worked on is as that round left it.
+true, and each sector that a round worked on is as that round left it. On some arrays there is a file system as well,
+at a node that stays.
 
 The faults and when they happen come from the seed, which is printed; the rest is what the machine makes of it.
 """
 import argparse
 import collections
 import glob
+import hashlib
 import json
 import os
 import pickle
@@ -22,11 +24,12 @@ import random
 import shutil
 import signal
 import statistics
+import threading
 import time
 from typing import Callable, NamedTuple
 
 from braid_cluster import MEMBER, Node
-from braid_system import KIB, Failed, World, check, main, say, wait_until
+from braid_system import KIB, MIB, Failed, Skip, World, check, main, run, say, wait_until
 from history import Load, at_the_crash, check_busy, check_no_errors, judge, places, read_all, silence
 from network_test import machine, three_machines, whole_log
 
@@ -40,13 +43,83 @@ SLOW = [["netem", "delay", "20ms", "10ms", "loss", "3%"],      # if the kernel h
         ["tbf", "rate", "8mbit", "burst", "8k", "latency", "60ms"]]
 
 
+class Files:
+    """An ext4 on a volume, mounted at one node, in which files are written, read and deleted all the time."""
+
+    def __init__(self, world, seed):
+        self.world, self.rng, self.content, self.number, self.count = world, random.Random(seed), {}, None, 0
+
+    def attach(self, node, *options):
+        self.fuse = self.world.nbdfuse(node.uri_of("files"))
+        self.device = self.world.loop_device(self.fuse, "--direct-io=on", *options)
+
+    def begin(self, node):
+        self.attach(node)
+        if self.number is None:
+            run("mkfs.ext4", "-q", "-F", self.device)
+        self.number, self.error, self.over, self.longest = node.number, None, False, 0.0
+        self.folder = self.world.mount(self.device, "ext4")
+        for path, digest in self.content.items():
+            self.check_file(path, digest)
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
+
+    def check_file(self, path, digest):
+        with open(os.path.join(self.folder, path), "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            check(hashlib.sha256(file.read()).digest() == digest, f"file {path} at node {self.number}")
+
+    def work(self):
+        try:
+            while not self.over:
+                begin = time.monotonic()
+                self.one_step()
+                self.longest = max(self.longest, time.monotonic() - begin)
+                self.count += 1
+        except (OSError, Failed) as error:
+            self.error = error
+
+    def one_step(self):
+        path, rng = f"file{self.rng.randrange(60)}", self.rng
+        kind = rng.choice(("write", "write", "read", "delete")) if path in self.content else "write"
+        if kind == "read":
+            return self.check_file(path, self.content[path])
+        if kind == "delete":
+            os.unlink(os.path.join(self.folder, path))
+            del self.content[path]
+            return None
+        data = rng.randbytes(rng.choice((0, 100, 5000, 70000, 300000)))
+        with open(os.path.join(self.folder, path), "wb") as file:
+            file.write(data)
+            if rng.random() < 0.5:
+                file.flush()
+                os.fsync(file.fileno())
+        self.content[path] = hashlib.sha256(data).digest()
+        return None
+
+    def check(self):
+        check(self.error is None, f"the file system at node {self.number}: {self.error}")
+
+    def end(self):
+        self.over = True
+        self.thread.join(LONGEST)
+        check(not self.thread.is_alive(), f"the file system at node {self.number} hangs")
+        self.check()
+        run("umount", self.folder)
+        run("fsck.ext4", "-f", "-n", self.device)
+        run("losetup", "--detach", self.device)
+        self.world.unfuse(self.fuse)
+        say(f"the file system at node {self.number}: {self.count} steps, {self.longest:.2f} s the longest of them, "
+            "and fsck is content")
+
+
 class Round:
     """One fault, and what comes of it."""
 
     def __init__(self, torture, kind, rng):
         self.torture, self.kind, self.rng = torture, kind, rng
         self.cluster, self.network = torture.cluster, torture.network
-        self.numbers = sorted(rng.sample(NODES, kind.takes))  # the nodes that it is about
+        self.numbers = sorted(rng.sample(torture.may_go(), kind.takes))  # the nodes that it is about
         self.decided = self.cluster.decides()
         self.may_end = set(self.numbers if kind.may_end else ())
         self.killed = set()                     # nodes whose server was killed, and not started since
@@ -87,6 +160,7 @@ class Round:
         self.may_end.add(number)
         self.node(number).process.kill()
         self.node(number).process.wait()
+        self.cluster.wait_until_gone(number)
 
     def until_excluded(self):
         """Until those that it is not about say of one of the others that it is excluded; which."""
@@ -223,6 +297,7 @@ class Round:
         """Those that may not have ended go on."""
         for load in self.loads:
             load.check_running(self.may_end)
+        self.torture.check_files()
 
     def start(self, number):
         self.starts[number] += 1
@@ -350,8 +425,8 @@ KINDS = [
 class Torture:
     """One array on its way through many faults."""
 
-    def __init__(self, world, level, rng):
-        self.world, self.rng = world, rng
+    def __init__(self, world, level, rng, with_files):
+        self.world, self.rng, self.files = world, rng, None
         self.strip = rng.choice((4 * KIB, 64 * KIB))
         self.data = MEMBERS[level] - (2 if level == 6 else 1)
         # Each round has its own; with large strips its sectors are in two stripes or three.
@@ -360,7 +435,23 @@ class Torture:
         self.kept = []      # (runs, content) of earlier rounds
         say(f"RAID-{level} of {MEMBERS[level]} members, strips of {self.strip // KIB} KiB")
         self.network, self.cluster = three_machines(world, level, members=MEMBERS[level], patient=False,
-                                                    options=["--strip-size", self.strip])
+                                                    options=["--strip-size", self.strip,
+                                                             "--volume", f"data:{self.data * MEMBER // 2}",
+                                                             "--volume", f"files:{self.data * 16 * MIB}"])
+        if with_files:
+            try:
+                files = Files(world, rng.random())
+                files.begin(rng.choice(self.cluster.nodes))
+                self.files = files
+            except Skip as reason:
+                say(f"no file system: {reason}")
+
+    def may_go(self):
+        return [number for number in NODES if not self.files or number != self.files.number]
+
+    def check_files(self):
+        if self.files:
+            self.files.check()
 
     def next_places(self):
         return places(self.data, self.strip, self.stripes.pop())
@@ -373,10 +464,14 @@ class Torture:
         self.kept.append((runs, self.content(reads)))
 
     def check(self):
-        """A clean stop; parity, and all that was there."""
+        """A clean stop; parity, and all that was there. The file system is at another node afterwards."""
+        if self.files:
+            self.files.end()
         self.cluster.stop(self.rng.sample(self.cluster.nodes, 3))
         self.cluster.check_parity()
         self.cluster.start()
+        if self.files:
+            self.files.begin(self.rng.choice([self.cluster.nodes[number - 1] for number in self.may_go()]))
         for runs, content in self.kept:
             node = self.rng.choice(self.cluster.nodes)
             found = self.content(read_all(node, runs))
@@ -439,6 +534,15 @@ def write_down(one, outer, folder):
         say(f"what is known of it is in {folder}")
 
 
+def draw(deck, kinds, rng, most):
+    """The next kind of the deck that takes so many nodes at most."""
+    if not any(kind.takes <= most for kind in deck):
+        deck[:0] = rng.sample(kinds, len(kinds))
+    kind = next(kind for kind in reversed(deck) if kind.takes <= most or len(kinds) == 1)
+    deck.remove(kind)
+    return kind
+
+
 def torture(world, options):
     say(f"replay: tests/system/cluster_torture_test.py --seed {options.seed}"
         + "".join(f" --{name} {value}" for name, value in (("seconds", options.seconds), ("rounds", options.rounds),
@@ -455,11 +559,12 @@ def torture(world, options):
     try:
         while not over():
             with World() as own:
-                array = Torture(own, options.level or rng.choice((5, 6, 6)), random.Random(rng.getrandbits(64)))
+                array = Torture(own, options.level or rng.choice((5, 6, 6)), random.Random(rng.getrandbits(64)),
+                                with_files=rng.random() < 0.4)
                 for turn in range(1, ROUNDS_OF_AN_ARRAY + 1):
-                    deck = deck or rng.sample(kinds, len(kinds))
+                    kind = draw(deck, kinds, rng, len(array.may_go()))
                     number += 1
-                    one = Round(array, deck.pop(), random.Random(rng.getrandbits(64)))
+                    one = Round(array, kind, random.Random(rng.getrandbits(64)))
                     try:
                         one.run()
                     except BaseException:
@@ -472,6 +577,8 @@ def torture(world, options):
                         array.check()
                     if over():
                         break
+                if array.files:
+                    array.files.end()
                 array.cluster.stop()
     finally:
         print(figures.table(), flush=True)

@@ -192,7 +192,10 @@ class Load:
 
 def read_all(node, runs):
     """What a node shows of all sectors, as one more client's requests."""
-    handle, requests = node.connect(), []
+    try:
+        handle, requests = node.connect(), []
+    except nbd.Error as error:
+        raise Failed(f"node {node.number} takes no connection: {error}") from None
     Load.numbers += 1
     for first, length in runs:
         for sector in range(first, first + length, LARGEST):
