@@ -39,8 +39,9 @@ ROUNDS_OF_AN_ARRAY = 15
 ROUNDS_BETWEEN_CHECKS = 5
 BRIEF = 0.6                 # seconds; half of the lease: nobody is excluded for less
 LONGEST = 30                # seconds without an answer
-SLOW = [["netem", "delay", "20ms", "10ms", "loss", "3%"],      # if the kernel has it, else the next
-        ["tbf", "rate", "8mbit", "burst", "8k", "latency", "60ms"]]
+SLOW = {"netem": [["delay", "20ms", "10ms", "loss", "3%"], ["delay", "150ms", "50ms"], ["loss", "10%"]],
+        "tbf": [["rate", rate, "burst", "8k", "latency", latency]
+                for rate in ("1mbit", "4mbit", "20mbit") for latency in ("30ms", "300ms")]}
 
 
 class Files:
@@ -261,13 +262,33 @@ class Round:
 
     def slow(self):
         name = machine(self.numbers[0])
-        words = next((words for words in SLOW if self.network.narrow(name, *words)), None)
-        check(words, "tc has neither netem nor tbf")
+        drawn = {kind: self.rng.choice(words) for kind, words in SLOW.items()}
+        kind = next((kind for kind, words in drawn.items() if self.network.narrow(name, kind, *words)), None)
         try:
+            check(kind, "tc has neither netem nor tbf")
             self.for_seconds(self.rng.uniform(2, 4))
-            self.told += f" of {words[0]}"
+            self.told += f" of {kind} {' '.join(drawn[kind])}"
         finally:
             self.network.widen(name)
+
+    def flapping(self):
+        """A loose contact."""
+        name, times = machine(self.numbers[0]), self.rng.randint(3, 8)
+        self.told = f"{times} times"
+        for _ in range(times):
+            self.network.unplug(name)
+            time.sleep(self.rng.uniform(0, 0.4))
+            self.network.plug(name)
+            time.sleep(self.rng.uniform(0, 0.4))
+
+    def reset(self):
+        """Connections break, and can be made again at once."""
+        name, times = machine(self.numbers[0]), self.rng.randint(1, 5)
+        self.told = f"{times} times"
+        for turn in range(times):
+            # Later on there are none, perhaps, that could be broken.
+            check(self.network.reset(name) or turn > 0, "connections cannot be broken here")
+            time.sleep(self.rng.uniform(0, 0.5))
 
     def all_stopped(self):
         self.cluster.stop(self.rng.sample(self.cluster.nodes, 3))
@@ -306,7 +327,7 @@ class Round:
         self.cluster.nodes[number - 1] = Node(self.cluster, number)
 
     def start_ended(self):
-        """Whether there were any. Now and then one is killed again as it returns."""
+        """Whether there were any."""
         ended = [node for node in self.cluster.nodes if node.process.poll() is not None]
         for node in ended:
             number, status = node.number, node.process.returncode
@@ -316,11 +337,26 @@ class Round:
             # Of two that do not hear each other one goes.
             self.may_end = {number}
             self.start(number)
-            if self.starts[number] == 1 and self.rng.random() < 0.25:
-                time.sleep(self.rng.uniform(0, 1.5))
-                self.kill(number)
-                self.told += ", killed again as it returned"
+            if self.starts[number] == 1:
+                self.disturb_return(number)
         return bool(ended)
+
+    def disturb_return(self, number):
+        """It is killed again, or another one hangs for a moment, and all go on."""
+        choice = self.rng.choice(("", "", "kill", "pause"))
+        if not choice:
+            return
+        time.sleep(self.rng.uniform(0, 1.5))
+        if choice == "kill":
+            self.kill(number)
+            self.told += ", killed again as it returned"
+            return
+        other = self.rng.choice([one for one in NODES if one != number])
+        process = self.node(other).process
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(self.rng.uniform(0.05, 0.4))
+        os.kill(process.pid, signal.SIGCONT)
+        self.told += f", node {other} paused as it returned"
 
     def is_whole(self):
         self.check_clients()
@@ -417,6 +453,8 @@ KINDS = [
     Kind("two apart", Round.two_apart, 2, True, True),
     Kind("two apart for a moment", Round.two_apart_for_a_moment, 2, False, True),
     Kind("slow", Round.slow, 1, False, True),
+    Kind("loose contact", Round.flapping, 1, False, True),
+    Kind("connections break", Round.reset),
     Kind("all stopped", Round.all_stopped, 3, True, True),
     Kind("all killed", Round.all_killed, 3, True, True),
 ]
@@ -537,7 +575,8 @@ def write_down(one, outer, folder):
 def draw(deck, kinds, rng, most):
     """The next kind of the deck that takes so many nodes at most."""
     if not any(kind.takes <= most for kind in deck):
-        deck[:0] = rng.sample(kinds, len(kinds))
+        deck += kinds
+        rng.shuffle(deck)
     kind = next(kind for kind in reversed(deck) if kind.takes <= most or len(kinds) == 1)
     deck.remove(kind)
     return kind

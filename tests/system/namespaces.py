@@ -108,6 +108,10 @@ class Network:
         for place, device in ((name, "net"), ("switch", name)):
             self.run(place, "tc", "qdisc", "delete", "dev", device, "root", ok=None)
 
+    def reset(self, name):
+        """Breaks all connections of a machine. Whether this kernel can do that: there are some."""
+        return bool(self.run(name, "ss", "-HKt", "state", "established").stdout.strip())
+
     @contextmanager
     def inside(self, name):
         """What this thread does is done on that machine; sockets that it makes stay there."""
