@@ -218,24 +218,23 @@ class Round:
         self.paused(lambda: self.for_seconds(self.rng.uniform(BRIEF, 2.2)))
 
     def cut(self, meanwhile, how=None):
+        """All but the cable, which takes a second to come back, is mended to the moment."""
         names = [machine(number) for number in self.numbers]
         others = [machine(number) for number in self.others()]
-        how = how or self.rng.choice(("cable", "cable", "unheard", "deaf"))
-        cut, mend = {
-            "cable": (lambda: self.network.unplug(names[0]), lambda: self.network.plug(names[0])),
-            "unheard": (lambda: self.network.mislead(names[0], others), lambda: self.network.lead(names[0], others)),
-            "deaf": (lambda: [self.network.mislead(other, names) for other in others],
-                     lambda: [self.network.lead(other, names) for other in others]),
-            "apart": (lambda: self.network.part(*names), lambda: self.network.rejoin(*names)),
-            "apart, one way": (lambda: self.network.mislead(names[0], names[1:]),
-                               lambda: self.network.lead(names[0], names[1:])),
-        }[how]
+        how = how or self.rng.choice(("both ways", "both ways", "unheard", "deaf"))
+        out, back = {names[0]: others}, {other: names for other in others}
+        ways = {"unheard": out, "deaf": back, "both ways": {**out, **back}, "apart, one way": {names[0]: names[1:]}}
+        cut, mend = {"cable": (self.network.unplug, self.network.plug),
+                     "apart": (self.network.part, self.network.rejoin)}.get(how, (self.network.mislead, self.network.lead))
         begin = time.monotonic()
-        cut()
+        places = list(ways[how].items()) if how in ways else [names]
+        for place in places:
+            cut(*place)
         try:
             meanwhile()
         finally:
-            mend()
+            for place in places:
+                mend(*place)
         self.was_brief(time.monotonic() - begin)
         self.told = ", ".join(text for text in (how, self.told) if text)
 

@@ -71,7 +71,7 @@ class Network:
         return run(*self.words(name), *words, **options)
 
     def unplug(self, name):
-        """Pulls the cable at the switch."""
+        """Pulls the cable at the switch. After plug() it may take a second until the kernel has noticed."""
         self.run("switch", "ip", "link", "set", name, "down")
 
     def plug(self, name):
