@@ -280,14 +280,20 @@ class Round:
             self.network.plug(name)
             time.sleep(self.rng.uniform(0, 0.4))
 
-    def reset(self):
+    def reset(self, times, least, most):
         """Connections break, and can be made again at once."""
-        name, times = machine(self.numbers[0]), self.rng.randint(1, 5)
         self.told = f"{times} times"
         for turn in range(times):
             # Later on there are none, perhaps, that could be broken.
-            check(self.network.reset(name) or turn > 0, "connections cannot be broken here")
-            time.sleep(self.rng.uniform(0, 0.5))
+            check(self.network.reset(machine(self.numbers[0])) or turn > 0, "connections cannot be broken here")
+            time.sleep(self.rng.uniform(least, most))
+
+    def broken(self):
+        """Heartbeats go on in between."""
+        self.reset(self.rng.randint(1, 2), 1, 1.5)
+
+    def broken_all_the_time(self):
+        self.reset(self.rng.randint(3, 8), 0, 0.5)
 
     def all_stopped(self):
         self.cluster.stop(self.rng.sample(self.cluster.nodes, 3))
@@ -456,7 +462,8 @@ KINDS = [
     Kind("two apart for a moment", Round.two_apart_for_a_moment, 2, False, True),
     Kind("slow", Round.slow, 1, False, True),
     Kind("loose contact", Round.flapping, 1, False, True),
-    Kind("connections break", Round.reset),
+    Kind("connections break", Round.broken),
+    Kind("connections keep breaking", Round.broken_all_the_time, 1, False, True),
     Kind("all stopped", Round.all_stopped, 3, True, True),
     Kind("all killed", Round.all_killed, 3, True, True),
 ]
@@ -538,10 +545,10 @@ class Figures:
 
     def table(self):
         columns = ("pause", "pause of the return", "whole after")
-        lines = ["", f"{'':24}{'times':>6}{'ended':>6}" + "".join(f"{name + ', s':>24}" for name in columns),
-                 f"{'':36}" + f"{'p50':>16}{'max':>8}" * len(columns)]
+        lines = ["", f"{'':26}{'times':>6}{'ended':>6}" + "".join(f"{name + ', s':>24}" for name in columns),
+                 f"{'':38}" + f"{'p50':>16}{'max':>8}" * len(columns)]
         for name, times in sorted(self.times.items()):
-            line = f"{name:24}{times:6}{self.excluded[name]:6}"
+            line = f"{name:26}{times:6}{self.excluded[name]:6}"
             for column in columns:
                 values = self.values[name, column]
                 line += f"{statistics.median(values):16.2f}{max(values):8.2f}" if values else f"{'':24}"
