@@ -150,6 +150,7 @@ class Cluster:
             self.wait_until_gone(node.number)
 
     def wait_until_gone(self, number):
+        """As kill() says; also of one that ended by itself without its last clients."""
         wait_until(lambda: not self.somebody_listens_for(number), f"node {number} is gone")
 
     def somebody_listens_for(self, number):

@@ -161,7 +161,6 @@ class Round:
         self.may_end.add(number)
         self.node(number).process.kill()
         self.node(number).process.wait()
-        self.cluster.wait_until_gone(number)
 
     def until_excluded(self):
         """Until those that it is not about say of one of the others that it is excluded; which."""
@@ -329,6 +328,7 @@ class Round:
         self.starts[number] += 1
         self.killed.discard(number)
         self.unloaded.add(number)
+        self.cluster.wait_until_gone(number)
         self.cluster.nodes[number - 1] = Node(self.cluster, number)
 
     def start_ended(self):
