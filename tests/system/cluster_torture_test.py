@@ -615,14 +615,14 @@ def torture(world, options):
                     one = Round(array, kind, random.Random(rng.getrandbits(64)))
                     try:
                         one.run()
+                        if over() or turn % ROUNDS_BETWEEN_CHECKS == 0:
+                            array.check()
                     except BaseException:
                         say(f"{number}: {one.kind.name}, nodes {one.numbers}, {one.told}: failed")
                         write_down(one, world, options.keep)
                         raise
                     figures.add(one)
                     say(f"{number}: {one.line()}")
-                    if over() or turn % ROUNDS_BETWEEN_CHECKS == 0:
-                        array.check()
                     if over():
                         break
                 if array.files:
