@@ -223,8 +223,9 @@ class Round:
         how = how or self.rng.choice(("both ways", "both ways", "unheard", "deaf"))
         out, back = {names[0]: others}, {other: names for other in others}
         ways = {"unheard": out, "deaf": back, "both ways": {**out, **back}, "apart, one way": {names[0]: names[1:]}}
-        cut, mend = {"cable": (self.network.unplug, self.network.plug),
-                     "apart": (self.network.part, self.network.rejoin)}.get(how, (self.network.mislead, self.network.lead))
+        other_ways = {"cable": (self.network.unplug, self.network.plug),
+                      "apart": (self.network.part, self.network.rejoin)}
+        cut, mend = other_ways.get(how, (self.network.mislead, self.network.lead))
         begin = time.monotonic()
         places = list(ways[how].items()) if how in ways else [names]
         for place in places:
@@ -557,7 +558,7 @@ class Figures:
 
     def json(self):
         return {name: {"times": times, "ended": self.excluded[name],
-                       **{column: self.values[name, column] for _, column in self.values if (name, column) in self.values}}
+                       **{column: values for (kind, column), values in self.values.items() if kind == name}}
                 for name, times in self.times.items()}
 
 

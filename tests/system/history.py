@@ -170,7 +170,8 @@ class Load:
     def check_running(self, but=()):
         """`but`: nodes whose clients may have ended."""
         for words, process, log in self.clients:
-            check(words["node"] in but or process.poll() is None, f"client {words['client']} of node {words['node']} ended\n{end_of(log)}")
+            check(words["node"] in but or process.poll() is None,
+                  f"client {words['client']} of node {words['node']} ended\n{end_of(log)}")
 
     def stop(self, seconds=60):
         """What all of them did."""
