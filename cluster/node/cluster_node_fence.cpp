@@ -242,6 +242,7 @@ Task<void> ClusterNode::watch_links() {
             look_at_master(silent);
             continue;
         }
+        if (!silent.empty() && !hears_beside(silent)) continue;
         for (const std::uint32_t node : silent) {
             lose_node(node,
                       fmt::format("has not answered for {} ms", lease_length_.value / 1'000'000));
@@ -256,6 +257,21 @@ Nanos ClusterNode::about_to_be_silent() const {
     const std::uint64_t length = lease_length_.value;
     return {std::min(
         length, std::max(2 * interval + interval / 2, length - std::min(length, 2 * interval)))};
+}
+
+/// Somebody else was heard just now, or there is nobody else: else it is this node, perhaps, that
+/// hears nobody. How old their echoes are may differ by two intervals when they end at one time.
+bool ClusterNode::hears_beside(const std::set<std::uint32_t>& silent) const {
+    constexpr Nanos lately{Heartbeats::interval.value * 3 / 2};
+    bool is_alone = true;
+    for (const std::uint32_t node : fellows()) {
+        if (silent.contains(node)) continue;
+        is_alone = false;
+        for (const ChannelStatus& channel : bus_->heartbeats().status(node)) {
+            if (channel.heard_since && *channel.heard_since < lately) return true;
+        }
+    }
+    return is_alone;
 }
 
 /// This node's stamps have not come back from them for so long, or since it serves.

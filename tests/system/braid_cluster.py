@@ -73,6 +73,19 @@ class Node:
     def status(self):
         return json.loads(self.braid("status", "--json").stdout)
 
+    def status_if_any(self):
+        """None of a server that has not begun to answer, or has ended."""
+        done = self.braid("status", "--json", ok=None)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def is_served(self):
+        shown = self.status_if_any()
+        return bool(shown) and shown["start"] is None
+
+    def excludes(self, number):
+        shown = self.status_if_any()
+        return bool(shown) and any(one["id"] == number and one["excluded"] for one in shown.get("nodes", ()))
+
 
 class Cluster:
     """Not `patient`: nodes are excluded as soon as they are by default. `settings`: lines of the file.
@@ -112,25 +125,48 @@ class Cluster:
         wait_until(lambda: all(node.serves() for node in self.nodes), "all nodes serve", 60)
         return self
 
-    def stop(self):
-        """In order: one node leaves, and the array stops on all."""
-        for node in self.nodes:
+    def stop(self, nodes=None):
+        """In order: one node leaves, and the array stops on all. `nodes`: all of them, and which goes first."""
+        for node in nodes or self.nodes:
             node.process.terminate()
         for node in self.nodes:
             node.wait_for_end()
 
+    def is_whole(self):
+        """All nodes serve, say so of each other, have all members in sync, and nothing is left to do."""
+        shown = [node.status_if_any() for node in self.nodes]
+        if not all(one and one["start"] is None and one["health"] == "clean" and not one["tasks"] for one in shown):
+            return False
+        return all(node["state"] in ("decides", "serves") for one in shown for node in one["nodes"])
+
     def kill(self, nodes):
         """As if the power went at one after the other. The kernel closes what a process had given to io_uring a
         moment after the process is gone; a server that is started in that moment is refused, as if
-        another one listened at its unix socket."""
+        another one listened at its address."""
         for node in nodes:
             node.process.kill()
             node.process.wait()
             time.sleep(random.random() / 10)
         for node in nodes:
-            address = self.addresses[node.number - 1]
-            if address.startswith("unix:"):
-                wait_until(lambda: not somebody_listens(address[len("unix:"):]), f"node {node.number} is gone")
+            self.wait_until_gone(node.number)
+
+    def wait_until_gone(self, number):
+        """As kill() says; also of one that ended by itself without its last clients."""
+        wait_until(lambda: not self.somebody_listens_for(number), f"node {number} is gone")
+
+    def somebody_listens_for(self, number):
+        address = self.addresses[number - 1]
+        if address.startswith("unix:"):
+            return somebody_listens(address[len("unix:"):])
+        port = address.rpartition(":")[2]
+        return bool(run(*self.prefix(number), "ss", "-Hltn", f"sport = :{port}").stdout.strip())
+
+    def decides(self):
+        """The number of the node that does, as all say that are there."""
+        said = {one["id"] for node in self.nodes if node.process.poll() is None
+                for one in node.status()["nodes"] if one["decides"]}
+        check(len(said) == 1, f"all say the same: {said}")
+        return said.pop()
 
     def check_parity(self):
         done = run(CLI, "check", *self.paths)

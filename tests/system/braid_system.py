@@ -181,7 +181,7 @@ class World:
         if done.returncode != 0:
             raise Skip(f"no loop device to be had: {done.stdout.strip()}")
         device = done.stdout.strip()
-        self.undo.callback(detach, device)
+        self.undo.callback(detach, device, path)
         return device
 
     def nbdfuse(self, uri):
@@ -239,8 +239,11 @@ def end(process, seconds=10):
     process.wait()
 
 
-def detach(device):
-    run("losetup", "--detach", device, ok=None)
+def detach(device, path):
+    """If it is still that file's: it may have been detached, and be another test's by now."""
+    backing = run("losetup", "--noheadings", "--output", "BACK-FILE", device, ok=None).stdout.strip()
+    if backing.startswith(os.path.realpath(path)):
+        run("losetup", "--detach", device, ok=None)
 
 
 def uri_of(socket):

@@ -292,19 +292,11 @@ def killed_and_done_without(cluster, victim):
     it_comes_back(cluster, victim, writing)
 
 
-def decides(cluster):
-    """The number of the node that does, as all say that are there."""
-    said = {one["id"] for node in cluster.nodes if node.process.poll() is None
-            for one in node.status()["nodes"] if one["decides"]}
-    check(len(said) == 1, f"all say the same: {said}")
-    return said.pop()
-
-
 def the_master_is_killed(world, level):
     """kill -9 of the one that decides: another one comes to decide. It comes back, and does not decide any more; then
     the new one is killed as well."""
     cluster = Cluster(world, level, 6, patient=False).start()
-    check(decides(cluster) == 3, "the highest decides")
+    check(cluster.decides() == 3, "the highest decides")
     killed_and_done_without(cluster, cluster.nodes[2])
     cluster.start()
     load = [Writing(node, 4096 + 64 * node.number, 64) for node in cluster.nodes]
@@ -316,7 +308,7 @@ def the_master_is_killed(world, level):
         cluster.nodes[victim - 1] = Node(cluster, victim)  # at once
         wait_until(cluster.nodes[victim - 1].serves, "it is let in", 60)
         wait_until(lambda: all(node.status()["health"] == "clean" for node in cluster.nodes), "it is rebuilt", 120)
-        check(decides(cluster) == follows, f"node {follows} decides")
+        check(cluster.decides() == follows, f"node {follows} decides")
     load[0].end()
     say(f"pause of the one that stayed, of two masters killed and started at once: {load[0].longest:.2f} s")
     for node in cluster.nodes:
@@ -368,7 +360,7 @@ def operators_take_nodes_out(world, level):
         wait_until(node.serves, "it serves without", 60)
         for one in load:
             one.check_through(node)
-    check(decides(cluster) == 2, "the highest that is there decides")
+    check(cluster.decides() == 2, "the highest that is there decides")
     order(first, "start", "--without", "3", refused="waits for nobody")
     cluster.nodes.append(Node(cluster, 3))
     wait_until(cluster.nodes[2].serves, "it is let in", 60)

@@ -132,15 +132,25 @@ def client_main():
     os.rename(path + ".new", path)
 
 
+def places(data, strip, stripe):
+    """64 sectors that share few rows of parity, in a stripe of `data` strips or from it on. With small strips
+    these are one after the other; with large ones they lie about the borders of strips."""
+    per_strip = strip // SECTOR
+    first = stripe * data * per_strip
+    if per_strip <= LARGEST:
+        return [(first, 64)]
+    return [(first + border * per_strip - LARGEST, 2 * LARGEST) for border in range(1, 5)]
+
+
 class Load:
-    """Clients of all nodes of a cluster; `numbers` are those of earlier loads on the same sectors, which
-    have to be different."""
+    """Clients of all nodes of a cluster, or of `nodes`; `numbers` are those of earlier loads on the same
+    sectors, which have to be different."""
     numbers = 0
 
-    def __init__(self, cluster, runs, per_node=2, depth=4, seed=0):
+    def __init__(self, cluster, runs, per_node=2, depth=4, seed=0, nodes=None):
         self.clients = []
         world = cluster.world
-        for node in cluster.nodes:
+        for node in nodes or cluster.nodes:
             for _ in range(per_node):
                 Load.numbers += 1
                 words = {"client": Load.numbers, "node": node.number, "uri": node.uri, "runs": runs, "depth": depth,
@@ -157,9 +167,11 @@ class Load:
             return all("connected" in end_of(log) for _, _, log in self.clients)
         wait_until(connected, "all clients are connected")
 
-    def check_running(self):
+    def check_running(self, but=()):
+        """`but`: nodes whose clients may have ended."""
         for words, process, log in self.clients:
-            check(process.poll() is None, f"client {words['client']} of node {words['node']} ended\n{end_of(log)}")
+            check(words["node"] in but or process.poll() is None,
+                  f"client {words['client']} of node {words['node']} ended\n{end_of(log)}")
 
     def stop(self, seconds=60):
         """What all of them did."""
@@ -181,7 +193,10 @@ class Load:
 
 def read_all(node, runs):
     """What a node shows of all sectors, as one more client's requests."""
-    handle, requests = node.connect(), []
+    try:
+        handle, requests = node.connect(), []
+    except nbd.Error as error:
+        raise Failed(f"node {node.number} takes no connection: {error}") from None
     Load.numbers += 1
     for first, length in runs:
         for sector in range(first, first + length, LARGEST):
@@ -195,6 +210,14 @@ def read_all(node, runs):
                                     time.monotonic_ns()))
     handle.shutdown()
     return requests
+
+
+def silence(requests, node, since=0, until=NEVER):
+    """For how long no request of a node's clients was answered, in seconds; of what began before `until` and
+    ended after `since`."""
+    ends = sorted(one.end for one in requests if one.node == node and not one.error)
+    return max((after - before for before, after in zip(ends, ends[1:]) if after > since and before < until),
+               default=0) / 1e9
 
 
 def registers(requests):

@@ -16,23 +16,12 @@ import time
 
 from braid_cluster import Cluster
 from braid_system import KIB, LONG, MIB, check, main, say, wait_until
-from history import (LARGEST, SECTOR, Load, at_the_crash, check_busy, check_crash_judge, check_judge,
-                     check_no_errors, judge, read_all)
+from history import (Load, at_the_crash, check_busy, check_crash_judge, check_judge, check_no_errors, judge, places,
+                     read_all)
 
 MEMBERS = 6
 SIZE = 16 * MIB
 ROUND = 5  # seconds of load on one array
-
-
-def places(level, strip, rng):
-    """64 sectors that share few rows of parity. With small strips these are one after the other; with
-    large ones they lie about the borders of strips."""
-    data = MEMBERS - (2 if level == 6 else 1)
-    stripe = rng.randrange(SIZE // 2 // strip) * data * strip // SECTOR
-    if strip == 4 * KIB:
-        return [(stripe, 64)]
-    per_strip = strip // SECTOR
-    return [(stripe + border * per_strip - LARGEST, 2 * LARGEST) for border in range(1, 5)]
 
 
 def wait_for(cluster, load, condition, what):
@@ -44,7 +33,7 @@ def wait_for(cluster, load, condition, what):
 
 def one_array(world, level, strip, rng, number):
     cluster = Cluster(world, level, MEMBERS, size=SIZE, options=["--strip-size", strip]).start()
-    runs = places(level, strip, rng)
+    runs = places(MEMBERS - (2 if level == 6 else 1), strip, rng.randrange(SIZE // 2 // strip))
     say(f"round {number}: strips of {strip // KIB} KiB, sectors {runs}")
     load, pause = Load(cluster, runs, seed=rng.random()), ROUND / 4
     time.sleep(pause)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from braid_system import Failed, Skip, run, wait_until
 
 NET = "10.213.77"  # nobody else is in these namespaces: any will do
+NOBODY = "02:00:00:00:00:77"
 CLONE_NEWNET = 0x40000000
 
 
@@ -70,11 +71,46 @@ class Network:
         return run(*self.words(name), *words, **options)
 
     def unplug(self, name):
-        """Pulls the cable at the switch."""
+        """Pulls the cable at the switch. After plug() it may take a second until the kernel has noticed."""
         self.run("switch", "ip", "link", "set", name, "down")
 
     def plug(self, name):
         self.run("switch", "ip", "link", "set", name, "up")
+
+    def part(self, one, other):
+        """What one sends to the other does not come, both ways; a third reaches both."""
+        for name in (one, other):
+            self.run("switch", "ip", "link", "set", name, "type", "bridge_slave", "isolated", "on")
+
+    def rejoin(self, one, other):
+        for name in (one, other):
+            self.run("switch", "ip", "link", "set", name, "type", "bridge_slave", "isolated", "off")
+
+    def mislead(self, name, others):
+        """What it sends to the others goes to a card that nobody has. What they send to it comes."""
+        for other in others:
+            self.run(name, "ip", "neighbour", "replace", self.address(other), "lladdr", NOBODY, "dev", "net",
+                     "nud", "permanent")
+
+    def lead(self, name, others):
+        for other in others:
+            self.run(name, "ip", "neighbour", "delete", self.address(other), "dev", "net")
+
+    def narrow(self, name, *words):
+        """Its cable is as `tc qdisc` has it, both ways; whether this kernel can do that."""
+        for place, device in ((name, "net"), ("switch", name)):
+            done = self.run(place, "tc", "qdisc", "replace", "dev", device, "root", *words, ok=None)
+            if done.returncode != 0:
+                return False
+        return True
+
+    def widen(self, name):
+        for place, device in ((name, "net"), ("switch", name)):
+            self.run(place, "tc", "qdisc", "delete", "dev", device, "root", ok=None)
+
+    def reset(self, name):
+        """Breaks all connections of a machine. Whether this kernel can do that: there are some."""
+        return bool(self.run(name, "ss", "-HKt", "state", "established").stdout.strip())
 
     @contextmanager
     def inside(self, name):

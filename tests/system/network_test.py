@@ -16,7 +16,7 @@ import time
 from braid_cluster import Cluster
 from braid_system import (CLI, MIB, PLUGIN, SANITIZE, check, end, end_of, main, need_tools, run, say,
                           server_environment, sha256_of, start, wait_until)
-from history import Load, check_busy, check_no_errors, judge, read_all
+from history import Load, check_busy, check_no_errors, judge, read_all, silence
 from namespaces import Network
 
 PORT = 10810
@@ -28,12 +28,12 @@ def machine(number):
     return f"node{number}"
 
 
-def three_machines(world, level, strangers=(), **options):
+def three_machines(world, level, strangers=(), members=6, **options):
     network = Network(world, [*map(machine, (1, 2, 3)), *strangers])
     key = world.path("key")
     run(CLI, "cluster", "keygen", key)
     addresses = [f"{network.address(machine(number))}:{PORT}" for number in (1, 2, 3)]
-    cluster = Cluster(world, level, 6, addresses=addresses, key=key,
+    cluster = Cluster(world, level, members, addresses=addresses, key=key,
                       prefix=lambda number: network.words(machine(number)), **options).start()
     say("three machines serve the array")
     return network, cluster
@@ -127,11 +127,6 @@ def a_file_system_beside_fio(world, level):
     cluster.check_parity()
 
 
-def longest_silence(requests, node):
-    ends = sorted(one.end for one in requests if one.node == node)
-    return max(after - before for before, after in zip(ends, ends[1:])) / 1e9
-
-
 def a_cable_is_pulled(world, level):
     """For three seconds, at the switch and then at the machine itself: a pause, and no error."""
     network, cluster = three_machines(world, level)
@@ -158,7 +153,7 @@ def a_cable_is_pulled(world, level):
     for number in (1, 2, 3):
         check(any(one.begin > back for one in requests if one.node == number), f"clients of node {number} go on")
     for number, _, _ in cut:
-        pause = longest_silence(requests, number)
+        pause = silence(requests, number)
         check(pause > CUT - 1, f"the cable was out, but node {number} answered all the time")
         say(f"clients of node {number} saw nothing for {pause:.1f} s")
     cluster.stop()
