@@ -16,6 +16,12 @@ void Heartbeats::add(ChannelPlace place, std::string address) {
     at->second.address = std::move(address);
 }
 
+void Heartbeats::beat_now() {
+    for (const auto& [place, channel] : channels_) {
+        if (channel.pausing != nullptr) channel.pausing->cancel();
+    }
+}
+
 void Heartbeats::shut(ChannelPlace place) {
     Channel& channel = channels_.at(place);
     if (channel.stream != nullptr) break_off(channel);

@@ -59,6 +59,9 @@ class Heartbeats {
     /// How often they go out from now on.
     void set_interval(Nanos interval) { interval_ = interval; }
 
+    /// The next ones go out at once.
+    void beat_now();
+
     /// Before any connection.
     void add(ChannelPlace place, std::string address);
     const std::string& address(ChannelPlace place) const { return channels_.at(place).address; }

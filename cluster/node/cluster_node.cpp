@@ -133,7 +133,11 @@ void ClusterNode::connected(std::uint32_t node) {
 void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     here_.erase(node);
     here_changed_.set();
-    away_since_[node] = setup_.clock.now();
+    // A connection that is silent is broken off only after some time.
+    const Nanos now = setup_.clock.now();
+    const Nanos silent = bus_->heartbeats().answered_since(node).value_or(Nanos{});
+    away_since_[node] = {now.value -
+                         std::min({silent.value, now.value, millis(silent_ms_max).value})};
     changed_at_[node] = setup_.clock.wall_seconds();
     if (!gone_.empty()) {
         bus_->give_up(node, GivenUp::gone);

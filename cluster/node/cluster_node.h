@@ -210,7 +210,7 @@ class ClusterNode final : private BusListener,
     bool has_lease() const;
     MemberSet members_of(std::uint32_t node) const;
     std::set<std::uint32_t> silent_nodes(Nanos time) const;
-    bool hears_beside(const std::set<std::uint32_t>& silent) const;
+    bool is_heard_beside(const std::set<std::uint32_t>& silent, Nanos then) const;
     Nanos about_to_be_silent() const;
     Nanos heartbeat_interval() const;
     bool can_do_without(const std::set<std::uint32_t>& nodes) const;

@@ -213,8 +213,10 @@ Task<void> ClusterNode::watch_links() {
     serves_since_ = setup_.clock.stamp();
     Nanos trusted = setup_.clock.stamp();  // what is not heard before that says nothing
     std::optional<Nanos> stands;           // the array, since then: too few are heard
+    std::optional<Nanos> asked;            // then, whether others are heard beside
+    std::set<std::uint32_t> asked_about;   // those that are silent
     while (!stopping_ && !ended_ && gone_.empty()) {
-        const Nanos interval = heartbeat_interval();
+        const Nanos interval{heartbeat_interval().value / (asked ? 6 : 1)};
         const Nanos due{setup_.clock.stamp().value + interval.value};
         Pause pause(pauses_, interval);
         co_await pause;
@@ -226,7 +228,7 @@ Task<void> ClusterNode::watch_links() {
         // that passes is nobody's fault. Each beats in its own time: who is about to be silent counts,
         // and when it is over not all are heard at once.
         const Nanos now = setup_.clock.stamp();
-        const bool is_late = now.value > due.value + interval.value;
+        const bool is_late = now.value > due.value + heartbeat_interval().value;
         const auto suspects = silent_nodes(about_to_be_silent());
         const bool counts = is_master() || suspects.contains(master_);
         const bool waits = counts && !suspects.empty() && !ending_ && !can_do_without(suspects);
@@ -236,13 +238,23 @@ Task<void> ClusterNode::watch_links() {
         if (waits && now.value - stands->value > lease_length_.value) {
             trusted = Nanos{now.value + std::max(lease_length_, all_come_back).value};
         }
-        if (now < trusted) continue;
         const std::set<std::uint32_t> silent = silent_nodes(lease_length_);
-        if (!is_master()) {
-            look_at_master(silent);
+        if (now < trusted || !is_master()) {
+            asked.reset();
+            if (now >= trusted) look_at_master(silent);
             continue;
         }
-        if (!silent.empty() && !hears_beside(silent)) continue;
+        // How old echoes are differs by more than two intervals where a node was late: those that are cut
+        // off from this one at one time are not silent for equally long. So others have to answer
+        // now: if they do not either, it is this node that hears nobody.
+        if (silent.empty()) asked.reset();
+        if (!silent.empty() && !(asked && silent == asked_about)) {
+            asked = now;
+            asked_about = silent;
+            bus_->beat_now();
+        }
+        if (!asked || !is_heard_beside(silent, *asked)) continue;
+        asked.reset();
         for (const std::uint32_t node : silent) {
             lose_node(node,
                       fmt::format("has not answered for {} ms", lease_length_.value / 1'000'000));
@@ -259,17 +271,14 @@ Nanos ClusterNode::about_to_be_silent() const {
         length, std::max(2 * interval + interval / 2, length - std::min(length, 2 * interval)))};
 }
 
-/// Somebody else was heard just now, or there is nobody else: else it is this node, perhaps, that
-/// hears nobody. How old their echoes are may differ by two intervals when they end at one time.
-bool ClusterNode::hears_beside(const std::set<std::uint32_t>& silent) const {
-    constexpr Nanos lately{Heartbeats::interval.value * 3 / 2};
+/// A stamp that went out since `then` has come back from somebody else, or there is nobody else.
+bool ClusterNode::is_heard_beside(const std::set<std::uint32_t>& silent, Nanos then) const {
     bool is_alone = true;
     for (const std::uint32_t node : fellows()) {
         if (silent.contains(node)) continue;
         is_alone = false;
-        for (const ChannelStatus& channel : bus_->heartbeats().status(node)) {
-            if (channel.heard_since && *channel.heard_since < lately) return true;
-        }
+        const std::optional<Nanos> since = bus_->heartbeats().answered_since(node);
+        if (since && since->value + then.value <= setup_.clock.stamp().value) return true;
     }
     return is_alone;
 }

@@ -2,6 +2,8 @@
 // The node that decides is cut off, or begins anew, and another one comes to decide: clients of the
 // others see a pause and no error, what any client saw is what one register shows, no row is lost or in
 // doubt, and whatever the former one had begun comes to one end on all nodes.
+#include <fmt/format.h>
+
 #include <string>
 #include <vector>
 
@@ -30,6 +32,26 @@ TEST_P(NodeTakeoverTest, CutOffItAnswersNothingOld) {
     loop().run_for(seconds(3));
     clients_.check(nodes_.nodes(), victim);
     end_all(victim);
+}
+
+/// What it sends is heard: it would take another one with it, whose stamps were late before.
+TEST_P(NodeTakeoverTest, OneThatHearsNobodyExcludesNobody) {
+    start_all();
+    const std::uint32_t victim = master_;
+    begin_load(3 * nodes_.nodes(), 60);
+    loop().run_for(millis(10 + below(300)));
+    const auto late = static_cast<std::uint32_t>(below(victim));
+    nodes_.hold_way(late, victim);
+    loop().run_for(millis(below(900)));
+    nodes_.hold_sent_to(victim);
+    wait_until_decides(victim - 1);
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        if (node == victim) continue;
+        EXPECT_EQ(nodes_.log(victim).find(fmt::format("node {} has not answered", node + 1)),
+                  std::string::npos)
+            << nodes_.log(victim);
+    }
+    expect_others_serve(victim);
 }
 
 /// And the next one goes as well, when the first is back: now that decides again.
