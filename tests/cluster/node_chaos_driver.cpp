@@ -413,9 +413,12 @@ void Chaos::look_after_disks() {
         const bool takes_part =
             record.state == MemberState::in_sync || record.state == MemberState::rebuilding;
         failed.look = now() + second;
-        if (takes_part && failed.fresh && record.path.ends_with(failed.path)) {
+        // An earlier order, which took long, may be the one that was carried out.
+        const auto taken = std::ranges::find_if(
+            fresh_made_, [&](const auto& one) { return record.path.ends_with(one.first); });
+        if (takes_part && failed.fresh && taken != fresh_made_.end()) {
             nodes_.put_away(member);
-            nodes_.set_platter(member, failed.fresh, failed.path);
+            nodes_.set_platter(member, taken->second, taken->first);
             disks_.erase(at);
             return;
         }
@@ -431,6 +434,7 @@ void Chaos::look_after_disks() {
         failed.look = now() + 5 * second;
         failed.path = fmt::format("fresh{}", ++fresh_);
         failed.fresh = nodes_.make_platter();
+        fresh_made_[failed.path] = failed.fresh;
         nodes_.put_beside(member, failed.fresh, failed.path);
         order(node, fmt::format("replace member {} at node {}", member, node + 1),
               nodes_.array(node).replace_member(std::to_string(member),

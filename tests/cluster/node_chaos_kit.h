@@ -188,6 +188,7 @@ class Chaos {
     std::map<std::uint32_t, Failed> disks_;              // by member
     std::map<std::uint32_t, std::uint64_t> away_since_;  // members that may have to be given back
     std::uint32_t fresh_{0};
+    std::map<std::string, std::shared_ptr<SimPlatter>> fresh_made_;  // by path
     ChaosHistory history_{0};
     SimNodes nodes_;  // ends first: clients run there
 };
