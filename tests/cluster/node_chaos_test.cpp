@@ -21,6 +21,7 @@ std::string running;  // for the signal handler
 
 void on_abort(int) {
     std::signal(SIGABRT, SIG_DFL);
+    std::signal(SIGSEGV, SIG_DFL);
     std::printf("CRASH: %s\n", running.c_str());
     std::fflush(stdout);
 }
@@ -72,6 +73,7 @@ bool run_one(std::uint64_t seed, bool tells, Totals& totals) {
 
 TEST(NodeChaos, Seeds) {
     std::signal(SIGABRT, on_abort);
+    std::signal(SIGSEGV, on_abort);
     Totals totals;
     const char* const only = std::getenv("BRAID_CHAOS_SEED");
     const char* const minutes = std::getenv("BRAID_CHAOS_MINUTES");
