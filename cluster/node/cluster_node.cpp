@@ -658,7 +658,11 @@ Task<Checked<Unit>> ClusterNode::gather_all(std::vector<std::unique_ptr<Disk>>* 
         if (!result || !*result || !gone_.empty()) places_.clear();
         BRAID_CO_TRY(gathered, result);
         if (!gone_.empty()) co_return Refusal{"a node left as the array began; start it again"};
-        if (!gathered && !opening_ && is_master() && !cancelled_) co_await here_changed_.next();
+        // Who goes now may come again: it is waited for. Where one of them serves something already there
+        // is nothing to ask until something changes.
+        const bool is_served = !opening_;
+        if (!gathered) opening_ = false;
+        if (!gathered && is_served && is_master() && !cancelled_) co_await here_changed_.next();
     }
     co_return Unit{};
 }

@@ -6,7 +6,7 @@
 // one turn: the configuration, the members' disks, what is in doubt; what changes from then on it is
 // told as all others are. The next fence begins with it (cluster_node_fence.cpp): its home has an empty
 // book, and no members. Then it begins its own record, hears what others have reserved, and serves.
-// Its members come back as any disk that is added: MemberOrders::add().
+// Its members come back as any disk that an operator gives to their roles: MemberOrders::replace().
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -375,8 +375,13 @@ Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
                 fmt::format("it is {}; braid member add takes it back", text_of(record->state))};
         }
         const std::string name = record->uuid.text();
-        if (!record->role) done = co_await array.remove_member(MemberName(name));
-        if (done && is_in(node)) done = co_await array.add_member(std::move(disk), Force::no);
+        if (record->role) {
+            // Into its own role: by what is on it that may not be known, where several are lost.
+            done = co_await array.replace_member(MemberName(name), std::move(disk), Force::no);
+        } else {
+            done = co_await array.remove_member(MemberName(name));
+            if (done && is_in(node)) done = co_await array.add_member(std::move(disk), Force::no);
+        }
         if (done) co_return done;
         const bool io = done.error().code == RefusalCode::io && ++failures != tries_of_member;
         if (!io && done.error().code != RefusalCode::busy) co_return done;

@@ -81,7 +81,8 @@ Task<Result<void>> ServedArray::stop_deciding() {
 Task<Result<void>> ServedArray::stop() {
     node_.note_stop();
     if (!decides_ && !node_.ended_ && node_.gone_.empty()) {
-        node_.talk_.tell(node_.master(), telling("leave"));
+        // Where it is about to decide itself it stops the array when it does.
+        if (!node_.is_master()) node_.talk_.tell(node_.master(), telling("leave"));
         while (!decides_ && !node_.ended_ && node_.gone_.empty()) {
             co_await node_.ended_event_.next();
         }
@@ -137,6 +138,11 @@ Words ordering(const char* what) {
 }  // namespace
 
 Task<Checked<Unit>> ServedArray::order(Words words) {
+    if (node_.is_master()) {
+        co_return Refusal{
+            "this node is just coming to decide about the array; try again in a moment",
+            RefusalCode::busy};
+    }
     const bool is_rebuild = is_rebuild_order(words["order"].get_ref<const std::string&>());
     words["ask"] = is_rebuild ? node_words::rebuild_ordered : "order";
     BRAID_CO_TRY(const Words answer, co_await node_.talk_.ask(node_.master(), words));

@@ -242,6 +242,43 @@ TEST_P(NodeTakeoverTest, AnOrderIsUnderWay) {
     end_all(victim);
 }
 
+/// It is the one who decides already, and has no array yet that does: orders are refused, or carried out,
+/// and it may be told to stop.
+TEST_P(NodeTakeoverTest, OrdersComeBeforeTheNextOneCan) {
+    start_all();
+    const std::uint32_t victim = master_;
+    begin_load(2 * nodes_.nodes(), 40);
+    loop().run_for(millis(10 + below(30)));
+    nodes_.isolate(victim);
+    const std::uint32_t next = victim - 1;
+    nodes_.run_until([&] { return nodes_.node(next).is_master(); }, "it is about to decide");
+    Array& array = nodes_.array(next);
+    for (std::uint64_t i = 0; i != 4; ++i) {
+        loop().tasks().spawn(carry_out(array.start_scrub(ScrubMode::repair)));
+        loop().tasks().spawn(carry_out(array.add_member(
+            nodes_.disk(nodes_.make_platter(), fmt::format("fresh{}", i)), Force::no)));
+        loop().run_for(Nanos{below(millis(3).value)});
+    }
+    const bool stops = below(3) == 0;
+    if (stops) {
+        clients_.let_fail();
+        nodes_.leave(next);
+        nodes_.run_until([&] { return nodes_.has_left(next); }, "it stops");
+        nodes_.release(victim);
+        load_ends_ = true;
+        loop().run_for(seconds(15));
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            if (node != next) (void)loop().run_until_done(nodes_.array(node).stop());
+        }
+        return nodes_.end_servers();
+    }
+    wait_until_decides(next);
+    loop().run_for(seconds(4));
+    clients_.check(nodes_.nodes(), victim);
+    expect_no_bad_rows(victim);
+    end_all(victim);
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, NodeTakeoverTest,
                          testing::ValuesIn(death_shapes(seeds_of(8, 200))));
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,7 +37,13 @@ struct SimNodesOptions {
     std::uint64_t region{0};  // bytes of data that a mark covers; 0: as many as by default
     cluster::NoQuorum no_quorum{cluster::NoQuorum::error};
     std::uint32_t lease_ms{lease_ms_default};
+    bool own_loops{false};  // each node has a part of the loop: it can die alone, or stand still
+    std::uint64_t drift_ppm{0};  // then its clock differs by up to this much
 };
+
+/// What of a node goes: its process, and its connections are closed; or its host, nothing more is
+/// heard of it, and what its members had not made durable is gone.
+enum class Dies : std::uint8_t { process, host };
 
 class SimNodes {
   public:
@@ -45,7 +52,10 @@ class SimNodes {
     explicit SimNodes(SimNodesOptions options)
         : options_(options), loop_(options.seed), network_(loop_, options.net) {
         loop_.let_events_interrupt();
-        for (std::uint32_t i = 0; i != options_.members; ++i) platters_.push_back(make_platter());
+        for (std::uint32_t i = 0; i != options_.members; ++i) {
+            platters_.push_back(make_platter());
+            paths_.push_back("m" + std::to_string(i));
+        }
         if (options_.made) create();
         nodes_.resize(options_.nodes);
     }
@@ -65,6 +75,20 @@ class SimNodes {
     void set_platter(std::uint32_t member, std::shared_ptr<SimPlatter> platter) {
         platters_[member] = std::move(platter);
     }
+    void set_platter(std::uint32_t member, std::shared_ptr<SimPlatter> platter, std::string path) {
+        set_platter(member, std::move(platter));
+        paths_[member] = std::move(path);
+    }
+    /// The member's node has one more disk from now on, or only those with a role.
+    void put_beside(std::uint32_t member, std::shared_ptr<SimPlatter> platter, std::string path) {
+        beside_[member] = {std::move(platter), std::move(path)};
+    }
+    SimPlatter* beside(std::uint32_t member) {
+        const auto at = beside_.find(member);
+        return at == beside_.end() ? nullptr : at->second.platter.get();
+    }
+    const std::string& path_of(std::uint32_t member) const { return paths_[member]; }
+    void put_away(std::uint32_t member) { beside_.erase(member); }
     /// A server has it open.
     bool is_open(std::uint32_t member) const { return platters_[member].use_count() != 1; }
     std::shared_ptr<SimPlatter> make_platter() {
@@ -76,9 +100,19 @@ class SimNodes {
     std::unique_ptr<Disk> disk(const std::shared_ptr<SimPlatter>& platter, std::string path) {
         return std::make_unique<SimDisk>(loop_, platter, std::move(path));
     }
+    /// For an order on that node.
+    std::unique_ptr<Disk> disk_at(std::uint32_t node, const std::shared_ptr<SimPlatter>& platter,
+                                  std::string path) {
+        return std::make_unique<SimDisk>(loop_of(node), platter, std::move(path));
+    }
+    /// What runs on a node, and dies with it.
+    SimLoop& loop_of(std::uint32_t node) { return nodes_[node]->loop(); }
     Array& array(std::uint32_t node) { return *nodes_[node]->array; }
     cluster::ClusterNode& node(std::uint32_t node) { return *nodes_[node]->node; }
     bool is_up(std::uint32_t node) const { return nodes_[node] != nullptr; }
+    bool is_leaving(std::uint32_t node) const { return nodes_[node]->leaving; }
+    /// Its server was told that others have gone on without it.
+    bool is_excluded(std::uint32_t node) const { return nodes_[node]->excluded; }
 
     /// All nodes at once, in any order; until each serves.
     void start() {
@@ -97,7 +131,7 @@ class SimNodes {
         EXPECT_TRUE(nodes_[node]->node->cancel_start());
         run_until([&] { return nodes_[node]->over; }, "it does not wait any more");
         EXPECT_FALSE(nodes_[node]->array);
-        loop_.tasks().spawn(run_stop(nodes_[node].get()));
+        loop_of(node).tasks().spawn(run_stop(nodes_[node].get()));
         run_until([&] { return nodes_[node]->stopped; }, "the server ends");
         nodes_[node].reset();
     }
@@ -128,7 +162,7 @@ class SimNodes {
     /// A node's server begins to start.
     void begin(std::uint32_t node) {
         nodes_[node] = std::make_unique<Node>(*this, node);
-        loop_.tasks().spawn(run_start(nodes_[node].get()));
+        loop_of(node).tasks().spawn(run_start(nodes_[node].get()));
     }
     /// Node `first` is told to stop, and the others when it has.
     void stop(std::uint32_t first) {
@@ -140,8 +174,45 @@ class SimNodes {
         end_servers();
     }
     /// A node's server is told to stop: its array stops, in whatever way, and it ends.
-    void leave(std::uint32_t node) { loop_.tasks().spawn(run_leave(nodes_[node].get())); }
+    void leave(std::uint32_t node) { loop_of(node).tasks().spawn(run_leave(nodes_[node].get())); }
     bool has_left(std::uint32_t node) const { return nodes_[node]->stopped; }
+    /// The same, in whatever state it is; once it has left, forget() it.
+    void begin_to_end(std::uint32_t node) {
+        Node* const at = nodes_[node].get();
+        if (at->leaving) return;
+        at->leaving = true;
+        if (!at->over) (void)at->node->cancel_start();
+        loop_of(node).tasks().spawn(run_end(at));
+    }
+    void forget(std::uint32_t node) { nodes_[node].reset(); }
+    /// It ends where it stands; with `own_loops`.
+    void kill(std::uint32_t node, Dies what) {
+        Node& at = *nodes_[node];
+        for (std::uint32_t other = 0; other != options_.nodes && what == Dies::host; ++other) {
+            if (other != node) network_.cut_one_side(host_of(node), host_of(other));
+        }
+        each_platter([&](std::uint32_t member, SimPlatter& platter) {
+            if (home_of(member) == node) platter.crash(loop_.rng());
+        });
+        network_.crash(host_of(node), [&] {
+            at.own_loop->crash([&at] {
+                if (at.node) at.node->abandon();
+                at.array.reset();
+                at.node.reset();
+            });
+        });
+        nodes_[node].reset();
+        if (what == Dies::host) lose_power_of(node);
+    }
+    void stand_still(std::uint32_t node, bool still) { loop_of(node).stand_still(still); }
+    bool stands_still(std::uint32_t node) { return loop_of(node).stands_still(); }
+    /// All that one sends to the other takes longer.
+    void slow_way(std::uint32_t from, std::uint32_t to, Nanos by) {
+        network_.slow(host_of(from), host_of(to), by);
+    }
+    void release_way(std::uint32_t from, std::uint32_t to) {
+        network_.release(host_of(from), host_of(to));
+    }
     /// A node that is excluded, or cut off: its server ends, and is started anew.
     void restart(std::uint32_t node) {
         end(node);
@@ -157,7 +228,7 @@ class SimNodes {
         if (!at->stopped) {
             // Where it has been told of the array, and is not let in yet, it hears what comes of it.
             run_until([&] { return at->over; }, "its start ends");
-            loop_.tasks().spawn(at->array ? run_leave(at) : run_stop(at));
+            at->loop().tasks().spawn(at->array ? run_leave(at) : run_stop(at));
             run_until([&] { return at->stopped; }, "the server ends");
         }
         nodes_[node].reset();
@@ -167,7 +238,7 @@ class SimNodes {
         for (const auto& node : nodes_) {
             if (!node || node->stopped) continue;
             run_until([&] { return node->over; }, "its start ends");
-            loop_.tasks().spawn(run_stop(node.get()));
+            node->loop().tasks().spawn(run_stop(node.get()));
         }
         for (const auto& node : nodes_) {
             if (node) run_until([&] { return node->stopped; }, "the server ends");
@@ -176,17 +247,17 @@ class SimNodes {
     }
     /// The servers are gone, and what no member had in memory safe from that.
     void lose_power() {
-        for (const auto& platter : platters_) platter->crash(loop_.rng());
+        each_platter([&](std::uint32_t, SimPlatter& platter) { platter.crash(loop_.rng()); });
         loop_.crash([this] {
             for (auto& node : nodes_) node.reset();
         });
-        for (const auto& platter : platters_) platter->cut_power(loop_.rng());
+        each_platter([&](std::uint32_t, SimPlatter& platter) { platter.cut_power(loop_.rng()); });
     }
     /// Of a host whose server has ended: what its members had not made durable is gone.
     void lose_power_of(std::uint32_t node) {
-        for (std::uint32_t i = 0; i != options_.members; ++i) {
-            if (home_of(i) == node) platters_[i]->cut_power(loop_.rng());
-        }
+        each_platter([&](std::uint32_t member, SimPlatter& platter) {
+            if (home_of(member) == node) platter.cut_power(loop_.rng());
+        });
     }
     /// Every stripe's P and Q on the platters, when all is stopped.
     void expect_parity() {
@@ -277,7 +348,15 @@ class SimNodes {
 
   private:
     struct Node {
-        Node(SimNodes& nodes, std::uint32_t self) : net(nodes.network_, host_of(self)) {
+        Node(SimNodes& nodes, std::uint32_t self)
+            : own_loop(nodes.options_.own_loops ? std::make_unique<SimLoop>(nodes.loop_) : nullptr),
+              whole_loop(nodes.loop_),
+              net(nodes.network_, host_of(self)) {
+            if (const std::uint64_t drift = nodes.options_.drift_ppm; own_loop && drift != 0) {
+                Rng drawn(nodes.options_.seed * 64 + self);  // the same at each start
+                const std::uint64_t by = drawn.below(drift + 1);
+                own_loop->let_stamps_differ(by % 2 == 0 ? by : 0, by % 2 == 0 ? 0 : by);
+            }
             cluster::ClusterConfig config;
             config.name = "sim";
             if (nodes.options_.exclusive) config.exclusive = {"data"};
@@ -292,17 +371,34 @@ class SimNodes {
             if (nodes.options_.region != 0) options.intent.region = nodes.options_.region;
             options.on_event = [this](const ArrayEvent& event) { log += event.text + "\n"; };
             node = std::make_unique<cluster::ClusterNode>(cluster::ClusterNode::Setup{
-                nodes.loop_.ready(), nodes.loop_, net, std::move(config), self + 1, std::nullopt,
-                nodes.loop_.rng().next() | 1, nodes.loop_.rng().next(), std::move(options),
-                [this](Severity, const std::string& text) { log += text + "\n"; }});
+                loop().ready(),
+                loop(),
+                net,
+                std::move(config),
+                self + 1,
+                std::nullopt,
+                nodes.loop_.rng().next() | 1,
+                nodes.loop_.rng().next(),
+                std::move(options),
+                [this](Severity, const std::string& text) { log += text + "\n"; },
+                {},
+                [this] { excluded = true; }});
             for (std::uint32_t i = 0; i != nodes.platters_.size(); ++i) {
                 if (nodes.home_of(i) != self) continue;
-                node->put_disk(nodes.disk(nodes.platters_[i], "m" + std::to_string(i)));
+                node->put_disk(
+                    std::make_unique<SimDisk>(loop(), nodes.platters_[i], nodes.paths_[i]));
+                const auto beside = nodes.beside_.find(i);
+                if (beside == nodes.beside_.end()) continue;
+                node->put_disk(
+                    std::make_unique<SimDisk>(loop(), beside->second.platter, beside->second.path));
             }
         }
         ~Node() {
             if (node) node->abandon();
         }
+        SimLoop& loop() { return own_loop ? *own_loop : whole_loop; }
+        std::unique_ptr<SimLoop> own_loop;
+        SimLoop& whole_loop;
         SimNet net;
         std::unique_ptr<cluster::ClusterNode> node;
         std::unique_ptr<Array> array;  // goes first
@@ -311,8 +407,14 @@ class SimNodes {
         bool over{false};
         bool leaving{false};
         bool stopped{false};
+        bool excluded{false};
     };
 
+    template <class Each>
+    void each_platter(Each each) {
+        for (std::uint32_t i = 0; i != platters_.size(); ++i) each(i, *platters_[i]);
+        for (const auto& [member, beside] : beside_) each(member, *beside.platter);
+    }
     template <class Each>
     void each_other(std::uint32_t node, Each each) {
         for (std::uint32_t other = 0; other != options_.nodes; ++other) {
@@ -348,6 +450,14 @@ class SimNodes {
         (void)co_await at->array->stop();
         co_await run_stop(at);
     }
+    static Task<void> run_end(Node* at) {
+        while (!at->over) {
+            Timer timer(at->loop(), Nanos{at->loop().now().value + millis(5).value});
+            co_await timer;
+        }
+        if (at->array) (void)co_await at->array->stop();
+        co_await run_stop(at);
+    }
     std::vector<std::unique_ptr<Disk>> all_disks() {
         std::vector<std::unique_ptr<Disk>> disks;
         for (std::uint32_t i = 0; i != platters_.size(); ++i) {
@@ -369,7 +479,13 @@ class SimNodes {
     SimLoop loop_;
     SimNetwork network_;
     Geometry geometry_;
+    struct Beside {
+        std::shared_ptr<SimPlatter> platter;
+        std::string path;
+    };
     std::vector<std::shared_ptr<SimPlatter>> platters_;
+    std::vector<std::string> paths_;          // of them, where they are
+    std::map<std::uint32_t, Beside> beside_;  // by the member whose role it may get
     std::vector<std::unique_ptr<Node>> nodes_;
 };
 

@@ -71,6 +71,7 @@ class SimWire final : public std::enable_shared_from_this<SimWire> {
     Side& at(int side) { return sides[static_cast<std::size_t>(side)]; }
     Rng& rng() { return network_.loop_.rng(); }
     SimLoop& loop() { return network_.loop_; }
+    bool is_crashing(int side) { return network_.is_crashing(at(side).name); }
     std::size_t draw_piece() {
         const std::uint64_t max = rng().chance(8) ? 16 : network_.shape_.piece_max;
         return static_cast<std::size_t>(1 + rng().below(max));
@@ -82,7 +83,8 @@ class SimWire final : public std::enable_shared_from_this<SimWire> {
         if (way.silent) return;
         way.on_the_way.push_back(std::move(piece));
         const std::uint64_t now = loop().now().value;
-        way.arrival = std::max(way.arrival, now + network_.draw_delay());
+        way.arrival =
+            std::max(way.arrival, now + network_.draw_delay(at(from).name, at(1 - from).name));
         loop().after(way.arrival - now, [self = shared_from_this(), from] {
             ++self->at(from).out.due;
             self->deliver(from);
@@ -157,15 +159,14 @@ class SimConnection final : public Connection {
     SimConnection(std::shared_ptr<SimWire> wire, int side, std::string peer)
         : wire_(std::move(wire)), side_(side), peer_(std::move(peer)) {}
     ~SimConnection() override {
-        const bool crashing = wire_->loop().crashing();
+        const bool crashing = wire_->is_crashing(side_);
         BRAID_REQUIRE(crashing || !mine().sending);
         BRAID_REQUIRE(crashing || !mine().receiving);
         if (crashing) {
             mine().changed_in.forget();
             mine().changed_out.forget();
-        } else {
-            wire_->leave(side_);
         }
+        if (!wire_->loop().crashing()) wire_->leave(side_);
     }
     const std::string& peer() const override { return peer_; }
     Task<Result<void>> send(std::span<const ByteView> parts) override;
@@ -262,7 +263,7 @@ class SimListener final : public Listener {
         network_.listeners_[address_] = this;
     }
     ~SimListener() override {
-        const bool crashing = network_.loop_.crashing();
+        const bool crashing = network_.is_crashing(node_);
         BRAID_REQUIRE(crashing || !queue_->accepting);
         if (crashing) queue_->changed.forget();
         shut();
@@ -344,6 +345,9 @@ void SimNetwork::release(const std::string& from, const std::string& to) {
         }
     }
 }
+void SimNetwork::slow(const std::string& from, const std::string& to, Nanos by) {
+    slow_[{from, to}] = by;
+}
 void SimNetwork::refuse(const NetAddress& address, bool refused) {
     if (refused) {
         refused_.insert(text_of(address));
@@ -363,7 +367,7 @@ Task<Checked<std::unique_ptr<Listener>>> SimNet::listen(NetAddress address) {
 
 Task<bool> SimNet::pass(std::string from, std::string to, Nanos end) {
     SimLoop& loop = network_.loop_;
-    Timer there(loop, Nanos{loop.now().value + network_.draw_delay()});
+    Timer there(loop, Nanos{loop.now().value + network_.draw_delay(from, to)});
     co_await there;
     while (network_.is_held(from, to) && loop.now() < end) {
         Timer look(loop, std::min(end, Nanos{loop.now().value + millis(1).value}));

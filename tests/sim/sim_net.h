@@ -46,6 +46,16 @@ class SimNetwork {
     /// What `from` sends to `to`, and new connections of it, is held back until it is released.
     void hold(const std::string& from, const std::string& to);
     void release(const std::string& from, const std::string& to);
+    /// What `from` sends to `to` takes this much longer.
+    void slow(const std::string& from, const std::string& to, Nanos by);
+    /// A node's process ends at any moment; what is destroyed in `destroy` is its own. Others hear that
+    /// its connections are over, unless they were cut before.
+    template <class Destroy>
+    void crash(const std::string& node, Destroy destroy) {
+        crashing_ = node;
+        destroy();
+        crashing_.clear();
+    }
     /// Whoever connects to the address is refused, as if nobody listened; or no longer.
     void refuse(const NetAddress& address, bool refused);
 
@@ -57,8 +67,13 @@ class SimNetwork {
     friend class SimWire;
     using Direction = std::pair<std::string, std::string>;
 
-    std::uint64_t draw_delay() {
-        return shape_.nanos_min + loop_.rng().below(shape_.nanos_by_chance + 1);
+    std::uint64_t draw_delay(const std::string& from, const std::string& to) {
+        const auto slow = slow_.find({from, to});
+        return shape_.nanos_min + loop_.rng().below(shape_.nanos_by_chance + 1) +
+               (slow == slow_.end() ? 0 : slow->second.value);
+    }
+    bool is_crashing(const std::string& node) const {
+        return loop_.crashing() || (!crashing_.empty() && crashing_ == node);
     }
     bool is_held(const std::string& from, const std::string& to) const {
         return held_.contains({from, to});
@@ -70,6 +85,8 @@ class SimNetwork {
     SimLoop& loop_;
     SimNetShape shape_;
     std::set<Direction> held_;
+    std::map<Direction, Nanos> slow_;
+    std::string crashing_;
     std::set<std::string> refused_;                  // addresses
     std::map<std::string, SimListener*> listeners_;  // by address
     std::vector<std::weak_ptr<SimWire>> wires_;      // in the order in which they were made

@@ -1,0 +1,567 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Cluster chaos: the driver, which does what operators and systemd would, and how a run ends.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tests/cluster/node_chaos_kit.h"
+
+namespace braid::sim {
+namespace {
+
+constexpr std::uint64_t second = 1'000'000'000;
+/// After what happened to a node is over others may still exclude it, or it may hear that they did.
+constexpr std::uint64_t aftermath = 8 * second;
+/// Not yet: where a node dies while the one who decides opens the array its members are stored as missing
+/// before there is a write intent, and every later start is refused (docs/testing.md).
+constexpr bool may_disturb_start = false;
+
+SimNodesOptions nodes_of(const ChaosOptions& options) {
+    SimNodesOptions nodes;
+    nodes.seed = options.seed;
+    nodes.level = options.level;
+    nodes.members = options.members;
+    nodes.nodes = options.nodes;
+    nodes.homes = options.homes;
+    nodes.stripes = options.stripes;
+    nodes.region = options.region;
+    nodes.own_loops = true;
+    nodes.drift_ppm = options.drift_ppm;
+    return nodes;
+}
+
+bool holds_metadata(const SimPlatter& platter) {
+    const ByteView superblock = platter.content.view().subspan(md_superblock_offset, row_size);
+    return std::ranges::any_of(superblock, [](std::byte byte) { return byte != std::byte{}; });
+}
+
+}  // namespace
+
+ChaosOptions draw_chaos(std::uint64_t seed) {
+    Rng rng(seed * 0x9e3779b97f4a7c15 + 1);
+    ChaosOptions options;
+    options.seed = seed;
+    switch (rng.below(6)) {
+        case 0:
+        case 1:
+            break;
+        case 2:
+            options.members = 4;
+            options.nodes = 4;
+            break;
+        case 3:
+            options.level = Level::raid6;
+            options.members = 6;
+            options.nodes = 4;
+            break;
+        case 4:
+            options.level = Level::raid6;
+            options.members = options.nodes = 5;
+            break;
+        default:
+            options.level = Level::raid6;
+            options.members = 6;
+            options.nodes = 4;
+            options.homes = 2;
+    }
+    if (rng.chance(2)) options.region = 64u << 10;
+    if (rng.chance(4)) options.stripes = 48;
+    if (rng.chance(3)) options.drift_ppm = 10'000;
+    options.seconds = 30 + rng.below(90);
+    options.pause_ms = rng.chance(2) ? 1000 : 8000;
+    options.think_ms = rng.chance(3) ? 40 : 400;
+    options.kinds = all_kinds;
+    if (rng.chance(2)) {
+        // Some of them only, so that more of the same comes together.
+        options.kinds &= static_cast<std::uint32_t>(rng.next());
+        options.kinds |= bit(static_cast<ChaosKind>(rng.below(3)));
+    }
+    options.beyond = rng.chance(3);
+    return options;
+}
+
+std::string text_of(const ChaosOptions& options) {
+    return fmt::format(
+        "RAID-{} of {} on {} nodes{}, {} stripes, marks of {}, {} s, {}, kinds {:#x}, drift {} ppm, "
+        "pause {} ms, clients' {} ms",
+        static_cast<int>(options.level), options.members, options.nodes,
+        options.homes == 0 ? "" : fmt::format(" ({} with members)", options.homes), options.stripes,
+        options.region, options.seconds, options.beyond ? "beyond" : "within", options.kinds,
+        options.drift_ppm, options.pause_ms, options.think_ms);
+}
+
+Chaos::Chaos(ChaosOptions options, std::function<void(const std::string&)> tell)
+    : options_(options),
+      tell_(std::move(tell)),
+      rng_(options.seed ^ 0xc0ffee),
+      seats_(options.nodes),
+      nodes_(nodes_of(options)) {
+    history_ = ChaosHistory(nodes_.geometry().data_size() / sector_size);
+    unknown_ = options_.beyond;
+}
+
+void Chaos::say(const std::string& text) {
+    trace_.push_back(fmt::format("{:9.3f} {}", static_cast<double>(now()) / 1e9, text));
+    if (tell_) tell_(trace_.back());
+}
+void Chaos::fail(const std::string& why) {
+    if (has_failed()) return;
+    say("FAILED: " + why);
+    history_.fail(why);
+}
+
+void Chaos::later(std::uint64_t nanos, std::function<void()> what) {
+    plan_.emplace(now() + nanos, std::move(what));
+}
+
+std::string Chaos::run() {
+    start_all_again(false, false);
+    std::uint64_t next = now() + below(3 * second);
+    const std::uint64_t end = now() + options_.seconds * second;
+    while (now() < end && !has_failed()) {
+        if (now() >= next) {
+            happen();
+            next =
+                now() + (below(4) == 0 ? below(100'000'000) : below(options_.pause_ms * 1'000'000));
+        }
+        pass(1 + below(20'000'000));
+    }
+    if (!has_failed()) finish();
+    figures_.virtual_seconds = now() / second;
+    return history_.fault();
+}
+
+void Chaos::pass(std::uint64_t nanos) {
+    loop().run_for(Nanos{nanos});
+    tick();
+}
+
+bool Chaos::wait(const std::function<bool()>& condition, std::uint64_t seconds, const char* what) {
+    const std::uint64_t end = now() + seconds * second;
+    while (!condition()) {
+        if (has_failed()) return false;
+        if (now() >= end) {
+            std::string why = why_not_whole();
+            for (const auto& [member, failed] : disks_)
+                why += fmt::format("; disk {} failed", member);
+            fail(fmt::format("in vain: {}{}", what, why));
+            return false;
+        }
+        pass(1 + below(20'000'000));
+    }
+    return true;
+}
+
+void Chaos::tick() {
+    while (!plan_.empty() && plan_.begin()->first <= now()) {
+        const auto what = std::move(plan_.begin()->second);
+        plan_.erase(plan_.begin());
+        what();
+    }
+    if (stops_) return;
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) look_after(node);
+    note_memory_lost();
+    resume_all();
+    if (all_again_ != 0 && now() >= all_again_) start_all_again(below(3) == 0, false);
+    look_after_disks();
+    give_back();
+    look_at_rows();
+    look_at_requests();
+}
+
+// ---- nodes -------------------------------------------------------------------------------------
+
+void Chaos::start_later(std::uint32_t node, std::uint64_t nanos) {
+    seats_[node].start = std::max<std::uint64_t>(1, now() + nanos);
+    seats_[node].was_told = false;
+}
+
+bool Chaos::serves(std::uint32_t node) const {
+    return nodes_.is_up(node) && nodes_.has_begun(node) && nodes_.refusal(node).empty() &&
+           !nodes_.is_leaving(node);
+}
+/// And nothing happens to it, nor has a moment ago.
+bool Chaos::is_well(std::uint32_t node) {
+    return serves(node) && seats_[node].faults == 0 && seats_[node].excused_until < now();
+}
+bool Chaos::all_serve() {
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (!serves(node)) return false;
+    }
+    return true;
+}
+
+/// As whoever starts the server anew when it has ended, or the array has.
+void Chaos::look_after(std::uint32_t node) {
+    Seat& seat = seats_[node];
+    if (!nodes_.is_up(node)) {
+        seat.excused_until = now();
+        if (seat.start == 0 || now() < seat.start) return;
+        seat.start = 0;
+        seat.ends_since = 0;
+        ++seat.starts;
+        ++figures_.starts;
+        say(fmt::format("node {} is started", node + 1));
+        nodes_.begin(node);
+        return;
+    }
+    if (nodes_.stands_still(node)) return;
+    if (nodes_.has_left(node)) {
+        nodes_.forget(node);
+        return start_later(node, below(second));
+    }
+    if (nodes_.is_leaving(node)) {
+        seat.excused_until = now();
+        if (seat.ends_since == 0) seat.ends_since = now();
+        if (now() < seat.ends_since + 100 * second) return;
+        if (!options_.beyond || heals_) fail(fmt::format("node {} does not end", node + 1));
+        return;
+    }
+    if (!nodes_.has_begun(node)) {
+        seat.excused_until = now();
+        return;
+    }
+    const bool stops = nodes_.log(node).find("the array stops") != std::string::npos;
+    if (nodes_.refusal(node).empty() && !stops && !nodes_.is_excluded(node)) {
+        if (!seat.was_told) {
+            seat.was_told = true;
+            seat.excused_until = now();
+            say(fmt::format("node {} serves", node + 1));
+            if (load_) begin_clients(node);
+        }
+        return;
+    }
+    say(fmt::format("node {} ends: {}", node + 1,
+                    stops ? "its array stops" : nodes_.refusal(node) + " (refused)"));
+    const bool is_excused = seat.faults != 0 || seat.excused_until + second >= now();
+    if (stops && !is_excused && !options_.beyond && !lost_) {
+        fail(fmt::format("the array stops at node {}, to which nothing happened", node + 1));
+    }
+    seat.excused_until = now();
+    nodes_.begin_to_end(node);
+}
+
+std::set<std::uint32_t> Chaos::roles_of(std::uint32_t node) {
+    std::set<std::uint32_t> roles;
+    for (std::uint32_t i = 0; i != options_.members; ++i) {
+        if (nodes_.home_of(i) == node) roles.insert(i);
+    }
+    return roles;
+}
+/// Not in sync, as far as any node knows that is well.
+std::set<std::uint32_t> Chaos::roles_out() {
+    std::set<std::uint32_t> roles;
+    bool is_known = false;
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (!is_well(node)) continue;
+        is_known = true;
+        const Configuration& configuration = nodes_.array(node).configuration();
+        for (std::uint32_t i = 0; i != options_.members; ++i) {
+            if (configuration.members[i].state != MemberState::in_sync) roles.insert(i);
+        }
+    }
+    for (std::uint32_t i = 0; !is_known && i != options_.members; ++i) roles.insert(i);
+    return roles;
+}
+/// Or soon.
+std::set<std::uint32_t> Chaos::roles_at_risk() {
+    std::set<std::uint32_t> roles = roles_out();
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (!is_well(node)) roles.merge(roles_of(node));
+    }
+    for (const auto& [member, since] : disks_) roles.insert(member);
+    return roles;
+}
+bool Chaos::may_lose(const std::set<std::uint32_t>& nodes, std::uint32_t member) {
+    if (options_.beyond) return true;
+    std::set<std::uint32_t> roles = roles_at_risk();
+    for (const std::uint32_t node : nodes) roles.merge(roles_of(node));
+    if (member != ~0U) roles.insert(member);
+    bool is_true = true;  // what is in doubt is known by those only who are there
+    std::size_t well = 0;
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (!is_well(node)) continue;
+        if (nodes.contains(node)) continue;
+        ++well;
+        is_true = is_true && !nodes_.array(node).status().in_doubt;
+    }
+    return roles.size() <= parities() && is_true && well != 0;
+}
+
+/// Who has begun anew, or is about to, has forgotten what it had.
+void Chaos::note_memory_lost() {
+    if (lost_) return;
+    std::set<std::uint32_t> forgot;
+    bool is_known = false;
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (!serves(node)) forgot.merge(roles_of(node));
+        is_known = is_known || is_well(node);
+    }
+    if (is_known) forgot.merge(roles_out());
+    if (forgot.size() <= parities()) return;
+    lost_ = true;
+    say("more have lost their memory than the level can do without");
+    if (!options_.beyond) fail("they were too many at once");
+    all_again_ = now() + below(15 * second);
+}
+
+/// @param power  it goes, of all at once; else processes end
+/// @param clean  all have stopped in order, and all that was acknowledged is there
+void Chaos::start_all_again(bool power, bool clean) {
+    say(power ? "the power goes" : clean ? "all were stopped" : "all are started");
+    const std::uint64_t number = ++figures_.starts_of_all;
+    all_again_ = 0;
+    mend_all();
+    load_ = false;
+    if (power) {
+        nodes_.lose_power();
+    } else {
+        for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+            if (nodes_.is_up(node)) nodes_.kill(node, Dies::process);
+        }
+    }
+    if (clean) history_.flushed(history_.tick());
+    history_.lose_memory();
+    pending_.clear();
+    may_doubt_ = may_doubt_ || !clean;
+    make_disks_ready();
+    lost_ = true;  // until all serve
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        seats_[node].excused_until = now();
+        start_later(node, below(3) == 0 ? below(3 * second) : 0);
+    }
+    const bool is_hard = may_disturb_start && options_.beyond && !heals_ && below(2) == 0;
+    const bool is_without = (clean || options_.beyond) && !heals_ && below(3) == 0;
+    if (is_hard) disturb_start();
+    if (is_without) start_without_one();
+    if (!wait([this] { return all_serve(); }, 200, "all serve")) return;
+    if (number != figures_.starts_of_all) return;  // once more
+    lost_ = false;
+    if (!sweep(any_node()) || number != figures_.starts_of_all) return;
+    load_ = true;
+    for (std::uint32_t at = 0; at != options_.nodes; ++at) {
+        if (serves(at)) begin_clients(at);
+    }
+}
+
+/// What is in sync on disks that fail may be needed now; and one that holds nothing yet is in the way.
+void Chaos::make_disks_ready() {
+    for (std::uint32_t i = 0; i != options_.members; ++i) {
+        if (options_.beyond) nodes_.platter(i).heal();
+        const SimPlatter* fresh = nodes_.beside(i);
+        if (fresh == nullptr || holds_metadata(*fresh)) continue;
+        nodes_.put_away(i);
+        if (disks_.contains(i)) disks_[i].fresh.reset();
+    }
+}
+
+/// Nodes die as all begin.
+void Chaos::disturb_start() {
+    for (std::uint64_t i = 1 + below(4); i != 0; --i) {
+        pass(below(second));
+        const std::uint32_t node = any_node();
+        if (!nodes_.is_up(node)) continue;
+        say(fmt::format("node {} is killed as it starts", node + 1));
+        nodes_.kill(node, below(2) == 0 ? Dies::process : Dies::host);
+        start_later(node, below(4 * second));
+    }
+}
+
+/// One is not there, and an operator does not wait for it.
+void Chaos::start_without_one() {
+    const std::uint32_t absent = any_node();
+    if (roles_of(absent).size() > parities()) return;
+    if (nodes_.is_up(absent)) nodes_.kill(absent, Dies::process);
+    start_later(absent, 20 * second + below(10 * second));
+    pass(4 * second);
+    const std::uint32_t node = any_node();
+    if (node == absent || !nodes_.is_up(node) || nodes_.has_begun(node)) return;
+    const std::vector<std::uint32_t> without{absent + 1};
+    order(node, fmt::format("start without node {}", absent + 1),
+          nodes_.node(node).start_without(without));
+}
+
+/// Neither is there a row that cannot be known, nor one in doubt, unless power was lost.
+void Chaos::look_at_rows() {
+    if (options_.beyond || lost_ || now() < rows_next_) return;
+    rows_next_ = now() + second / 2;
+    bool in_doubt = false;
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (!is_well(node)) continue;
+        const ArrayStatus status = nodes_.array(node).status();
+        if (status.bad_bytes != 0) {
+            fail(fmt::format("{} bytes cannot be known at node {}", status.bad_bytes, node + 1));
+        }
+        in_doubt = in_doubt || status.in_doubt;
+        if (status.in_doubt && !may_doubt_) fail(fmt::format("doubt at node {}", node + 1));
+    }
+    if (!in_doubt && all_serve()) may_doubt_ = false;
+}
+
+// ---- disks -------------------------------------------------------------------------------------
+
+/// A disk that failed is there again, or another one is given to its role. An order whose node died may
+/// have been carried out, or not.
+void Chaos::look_after_disks() {
+    for (auto at = disks_.begin(); at != disks_.end(); ++at) {
+        const std::uint32_t member = at->first;
+        const std::uint32_t node = nodes_.home_of(member);
+        Failed& failed = at->second;
+        if (now() < failed.look || !is_well(node)) continue;
+        const ArrayStatus status = nodes_.array(node).status();
+        const MemberRecord& record = status.members[member].record;
+        const bool takes_part =
+            record.state == MemberState::in_sync || record.state == MemberState::rebuilding;
+        failed.look = now() + second;
+        // An earlier order, which took long, may be the one that was carried out.
+        const auto taken = std::ranges::find_if(
+            fresh_made_, [&](const auto& one) { return record.path.ends_with(one.first); });
+        if (takes_part && failed.fresh && taken != fresh_made_.end()) {
+            nodes_.put_away(member);
+            nodes_.set_platter(member, taken->second, taken->first);
+            disks_.erase(at);
+            return;
+        }
+        if (takes_part && nodes_.platter(member).is_well()) {
+            nodes_.put_away(member);
+            disks_.erase(at);
+            return;
+        }
+        if (takes_part) {  // nobody has noticed
+            if (below(4) == 0) nodes_.platter(member).heal();
+            return;
+        }
+        failed.look = now() + 5 * second;
+        failed.path = fmt::format("fresh{}", ++fresh_);
+        failed.fresh = nodes_.make_platter();
+        fresh_made_[failed.path] = failed.fresh;
+        nodes_.put_beside(member, failed.fresh, failed.path);
+        order(node, fmt::format("replace member {} at node {}", member, node + 1),
+              nodes_.array(node).replace_member(std::to_string(member),
+                                                nodes_.disk_at(node, failed.fresh, failed.path),
+                                                Force::no));
+        return;
+    }
+}
+
+/// A member that fell behind where nobody could tell it is given back by an operator.
+void Chaos::give_back() {
+    if (!options_.beyond || lost_) return;
+    for (std::uint32_t i = 0; i != options_.members; ++i) {
+        const std::uint32_t node = nodes_.home_of(i);
+        if (disks_.contains(i) || !is_well(node)) {
+            away_since_.erase(i);
+            continue;
+        }
+        const MemberState state = nodes_.array(node).configuration().members[i].state;
+        if (state == MemberState::in_sync || state == MemberState::rebuilding) {
+            away_since_.erase(i);
+            continue;
+        }
+        const auto since = away_since_.try_emplace(i, now()).first;
+        if (now() < since->second + 15 * second) continue;
+        since->second = now();
+        order(node, fmt::format("add member {} at node {}", i, node + 1),
+              nodes_.array(node).add_member(
+                  nodes_.disk_at(node, nodes_.shared_platter(i), nodes_.path_of(i)), Force::no));
+    }
+}
+
+void Chaos::order(std::uint32_t node, std::string what, Task<Checked<Unit>> task) {
+    say("order: " + what);
+    nodes_.loop_of(node).tasks().spawn(carry_out(node, std::move(what), std::move(task)));
+}
+Task<void> Chaos::carry_out(std::uint32_t node, std::string what, Task<Checked<Unit>> task) {
+    const Checked<Unit> done = co_await task;
+    say(fmt::format("order at node {}: {}: {}", node + 1, what, done ? "done" : done.error().text));
+}
+
+// ---- the end -----------------------------------------------------------------------------------
+
+bool Chaos::is_whole() {
+    if (lost_ || !all_serve() || !disks_.empty()) return false;
+    return why_not_whole().empty();
+}
+std::string Chaos::why_not_whole() {
+    std::string why;
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (!serves(node)) {
+            why += fmt::format("; node {} does not serve", node + 1);
+            continue;
+        }
+        const ArrayStatus status = nodes_.array(node).status();
+        for (std::uint32_t i = 0; i != options_.members; ++i) {
+            const MemberState state = status.members[i].record.state;
+            if (state != MemberState::in_sync) {
+                why += fmt::format("; member {} is {} at node {}", i, text_of(state), node + 1);
+            }
+        }
+        if (!status.walks.empty()) why += fmt::format("; a walk at node {}", node + 1);
+        if (status.in_doubt) why += fmt::format("; doubt at node {}", node + 1);
+        for (const NodeStatus& of : status.nodes) {
+            if (of.excluded) why += fmt::format("; {} is excluded at {}", of.id, node + 1);
+        }
+    }
+    return why;
+}
+
+void Chaos::mend_all() {
+    const auto plan = std::exchange(plan_, {});
+    for (const auto& [time, what] : plan) what();
+    plan_.clear();
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        nodes_.release(node);
+        if (nodes_.is_up(node)) nodes_.stand_still(node, false);
+        for (std::uint32_t other = 0; other != options_.nodes; ++other) {
+            if (other != node) nodes_.slow_way(node, other, Nanos{0});
+        }
+        seats_[node].faults = 0;
+    }
+}
+
+void Chaos::finish() {
+    say("all heals");
+    heals_ = true;
+    mend_all();
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (!nodes_.is_up(node) && seats_[node].start == 0) start_later(node, 0);
+        seats_[node].excused_until = now() + aftermath;
+    }
+    std::uint64_t patient_until = now() + 60 * second;
+    const bool whole = wait(
+        [&] {
+            if (options_.beyond && now() > patient_until) {  // as an array says that has stopped
+                start_all_again(false, false);
+                patient_until = now() + 60 * second;
+            }
+            return is_whole();
+        },
+        options_.beyond ? 350 : 150, "all is whole");
+    if (!whole) return;
+    say("all is whole");
+    load_ = false;
+    pass(3 * second);
+    if (!wait([this] { return pending_.empty(); }, 100, "the clients end")) return;
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (!sweep(node)) return;
+        if (const std::uint64_t bad = nodes_.array(node).status().bad_bytes;
+            bad != 0 && !unknown_) {
+            fail(fmt::format("{} bytes are bad at node {}", bad, node + 1));
+        }
+    }
+    history_.check();
+    if (has_failed()) return;
+    const std::uint32_t first = any_node();
+    say(fmt::format("node {} is told to stop", first + 1));
+    stops_ = true;
+    for (std::uint32_t i = 0; i != options_.nodes; ++i) {
+        const std::uint32_t node = (first + i) % options_.nodes;
+        nodes_.begin_to_end(node);
+        const auto ends = [&] { return nodes_.has_left(node); };
+        if (!wait(ends, 100, "the servers end")) return;
+    }
+    nodes_.end_servers();
+    nodes_.expect_parity();
+}
+
+}  // namespace braid::sim
