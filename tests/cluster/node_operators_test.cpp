@@ -86,6 +86,8 @@ TEST_P(NodeOperatorsTest, TheOthersGoOnAtOnce) {
     loop().run_for(seconds(2));
     EXPECT_NE(nodes_.log(victim).find("the array stops here"), std::string::npos);
     load_ends_ = true;
+    loop().run_for(seconds(3));
+    clients_.check(nodes_.nodes(), victim);
     expect_nothing_lost(victim);
     end_all(victim);
 }

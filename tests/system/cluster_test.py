@@ -246,8 +246,9 @@ class Writing:
 
 def a_node_is_killed(world, level):
     """kill -9 of one. Of RAID-6 the others go on with their clients, and what those of the dead one wrote is there,
-    but for the last, perhaps. Of RAID-5, where it has more members than may be lost, the others say so
-    and answer with errors; all started again, what was flushed is there."""
+    but for the last, perhaps. Of RAID-5, where it has more members than may be lost, the others wait for it; when
+    it has begun anew, without what it had in memory, they answer with errors. All started again, what was
+    flushed is there."""
     cluster = Cluster(world, level, 6, patient=False).start()
     if level == 6:
         return killed_and_done_without(cluster, cluster.nodes[1])
@@ -259,14 +260,19 @@ def a_node_is_killed(world, level):
     victim.process.kill()
     victim.process.wait()
     others = [node for node in cluster.nodes if node is not victim]
+    waits = f"node {victim.number} cannot be reached for 10 s: the array waits for it"
+    wait_until(lambda: any(waits in node.log() for node in others), "somebody says for whom it waits", 30)
+    again = Node(cluster, victim.number)
     for node in others:
-        wait_until(lambda: "stops on all nodes" in node.log(), f"node {node.number} says who is gone", 30)
+        wait_until(lambda: "stops on all nodes" in node.log(), f"node {node.number} says who has begun anew", 30)
         handle = node.connect()
         try:
             handle.pwrite(b"x" * BLOCK, 0)
             raise Failed("a write succeeds on an array that has stopped")
         except nbd.Error:
             pass
+    again.process.terminate()
+    again.process.wait(60 * PATIENCE)  # it never served
     for node in others:
         node.process.terminate()
     for node in others:
