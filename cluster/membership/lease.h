@@ -33,7 +33,7 @@
 namespace braid::cluster {
 
 inline constexpr Nanos lease_default = millis(lease_ms_default);
-inline constexpr Nanos lease_min = millis(500);
+inline constexpr Nanos lease_min = millis(lease_ms_min);
 inline constexpr Nanos lease_max = millis(lease_ms_max);
 
 /// What a fence waits for a lease that may have been extended just now: 1.03 · L, rounded up.

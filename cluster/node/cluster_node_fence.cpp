@@ -305,17 +305,18 @@ void ClusterNode::end_those_who_are_late() {
         return lose_node(node.node, "does not go on as it is let in");
     }
     if (now < forming_->deadline) return;
+    // Who is not even heard will go on when the network does.
+    const bool waits = waits_for(silent_nodes(lease_length_));
     // Members that it reads do not answer, perhaps; and nobody else decides while it does.
     if (took_over_from_ && array_ == nullptr && forming_->pending.empty()) {
-        if (waits_for(silent_nodes(lease_length_))) return;
+        if (waits) return;
         return gone(*took_over_from_, "is gone, and the members cannot be looked at");
     }
-    std::set<std::uint32_t> late = forming_->pending;
-    // Who is not even heard will go on when the network does.
-    if (waits_for(silent_nodes(lease_length_))) {
+    if (waits) {
         forming_->deadline = Nanos{now.value + patience.value};
         return;
     }
+    const std::set<std::uint32_t> late = forming_->pending;
     for (const std::uint32_t node : late) {
         lose_node(node, fmt::format("has not gone on for {} s", patience.value / 1'000'000'000));
     }
