@@ -162,7 +162,8 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
     }
     array->set_before({std::move(assembly.marked), std::move(assembly.intent_generations),
                        std::move(assembly.intent_hindrance), assembly.epoch_seen,
-                       members_away(images, array->configuration().array)});
+                       members_away(images, array->configuration().array),
+                       !assembly.unclean && !assembly.adopted});
     for (std::size_t i = 0; i != disks.size(); ++i) {
         MemberPlace& place = assembly.places[i];
         array->note_left_out(images[i], place.why);
@@ -222,25 +223,17 @@ Task<Checked<Unit>> LocalArray::start() {
     serving_.intent().start(
         {configuration_.intent, before_.intent_generations[options_.node], before_.marked}, tasks_);
     serving_.set_gates();
+    // A record alone says nothing of an array that is not in use; from then on it is all that does.
+    // So a start that ends half-way has brought nothing into doubt.
+    if (before_.clean) BRAID_CO_CHECK(co_await write_first_record());
     deciding_.writer.change(change::InUse{true});
     if (!deciding_.unknown.list_doubt(away)) {
         co_return Refusal{fmt::format("the array cannot start: {}", log_.events().back().text)};
     }
-    const Result<void> durable = co_await deciding_.writer.wait_durable(deciding_.writer.changed());
-    if (!durable) {
-        co_return Refusal{fmt::format(
-            "the members did not take the configuration that says that the array is in use ({}); "
-            "see the messages above",
-            text_of(durable.error().code))};
-    }
-    // After the configuration, which says what is in doubt where there is no record: an empty
+    BRAID_CO_CHECK(co_await store_in_use());
+    // After the configuration, which says what is in doubt where there was no record: an empty
     // record in front of it would say that nothing is.
-    if (const auto kept = co_await deciding_.recovery.write_marks(); !kept) {
-        co_return Refusal{
-            fmt::format("the members did not take the first record of the write "
-                        "intent ({}); see the messages above",
-                        text_of(kept.error().code))};
-    }
+    if (!before_.clean) BRAID_CO_CHECK(co_await write_first_record());
     // What is away misses what is written from now on, and what is in doubt.
     for (const MemberIndex member : away) {
         // By force parity is trusted as it is, and the member may know better.
@@ -254,6 +247,24 @@ Task<Checked<Unit>> LocalArray::start() {
     stage_.started = true;
     deciding_.walks.start();
     co_return Unit{};
+}
+
+Task<Checked<Unit>> LocalArray::store_in_use() {
+    const Result<void> durable = co_await deciding_.writer.wait_durable(deciding_.writer.changed());
+    if (durable) co_return Unit{};
+    co_return Refusal{fmt::format(
+        "the members did not take the configuration that says that the array is in use ({}); see the "
+        "messages above",
+        text_of(durable.error().code))};
+}
+
+Task<Checked<Unit>> LocalArray::write_first_record() {
+    const Result<void> kept = co_await deciding_.recovery.write_marks();
+    if (kept) co_return Unit{};
+    co_return Refusal{
+        fmt::format("the members did not take the first record of the write intent ({}); see the "
+                    "messages above",
+                    text_of(kept.error().code))};
 }
 
 Task<Checked<Unit>> LocalArray::begin_nodes() {

@@ -33,6 +33,8 @@ class LocalArray final : public Array, private NodesListener {
         std::string intent_hindrance;
         std::uint64_t epoch_seen{0};
         std::vector<Uuid> away;  // in sync, and not among the disks that were given
+        /// What is stored says that nothing is in doubt that it does not name.
+        bool clean{false};
     };
     void set_before(Before before);
     /// Why a member that was given takes no part; before start().
@@ -110,6 +112,8 @@ class LocalArray final : public Array, private NodesListener {
     RowHomes* homes() const;
     ServingNode& join();
     Task<Checked<Unit>> begin_nodes();
+    Task<Checked<Unit>> write_first_record();
+    Task<Checked<Unit>> store_in_use();
     void start_readonly();
     Task<void> watch_stop();
     std::string why_stop_waits() const;

@@ -12,9 +12,6 @@ namespace {
 constexpr std::uint64_t second = 1'000'000'000;
 /// After what happened to a node is over others may still exclude it, or it may hear that they did.
 constexpr std::uint64_t aftermath = 8 * second;
-/// Not yet: where a node dies while the one who decides opens the array its members are stored as missing
-/// before there is a write intent, and every later start is refused (docs/testing.md).
-constexpr bool may_disturb_start = false;
 
 SimNodesOptions nodes_of(const ChaosOptions& options) {
     SimNodesOptions nodes;
@@ -330,7 +327,7 @@ void Chaos::start_all_again(bool power, bool clean) {
         seats_[node].excused_until = now();
         start_later(node, below(3) == 0 ? below(3 * second) : 0);
     }
-    const bool is_hard = may_disturb_start && options_.beyond && !heals_ && below(2) == 0;
+    const bool is_hard = options_.beyond && !heals_ && below(2) == 0;
     const bool is_without = (clean || options_.beyond) && !heals_ && below(3) == 0;
     if (is_hard) disturb_start();
     if (is_without) start_without_one();

@@ -359,7 +359,8 @@ def operators_take_nodes_out(world, level):
     # One is not there any more: the one that would have decided.
     cluster.nodes = [Node(cluster, 1), Node(cluster, 2)]
     first, second = cluster.nodes
-    wait_until(lambda: "waits for node 3" in order(second, "status"), "it says for whom it waits", 30)
+    for node in cluster.nodes:
+        wait_until(lambda: "waits for node 3" in node.braid("status", ok=None).stdout, "it says for whom it waits", 30)
     order(first, "start", "--without", "2", refused="is connected")
     order(first, "start", "--without", "3")
     for node in cluster.nodes:
