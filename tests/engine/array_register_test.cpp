@@ -158,6 +158,24 @@ TEST(StartsThatDied, LeaveNoSecondHistory) {
     }
 }
 
+/// The very first start dies at any of its steps, before there was ever a record of the write intent:
+/// nothing is in doubt, and a member may be missing from then on.
+TEST(StartsThatDied, TheFirstOneBringsNothingIntoDoubt) {
+    bool died = true;
+    std::uint64_t point = 0;
+    for (; died; point += 4) {
+        SCOPED_TRACE(testing::Message() << "dies after step " << point);
+        SimArray array({.seed = point + 1, .members = 3, .stripes = 8, .assume_clean = true});
+        array.create();
+        died = die_in_start(array, point);
+        const auto opened = array.open({1, 2});
+        ASSERT_TRUE(opened) << opened.error().text;
+        array.expect_content();
+        if (HasFailure()) return;
+    }
+    EXPECT_GT(point, 20U) << "it took some steps";
+}
+
 /// Only one member's slot, or promise, is there, and with it alone nothing starts.
 TEST(StartsThatDied, ThePromiseIsSeenByWhoeverIsEnough) {
     SimArray array({.members = 3, .stripes = 8});
