@@ -35,6 +35,7 @@ struct ReturningMember {
     MemberIndex member{};
     WindowSet marked;                                  // by its records of the write intent
     std::map<std::uint32_t, std::uint64_t> records{};  // the newest generation of each node's
+    bool was_in_sync{true};                            // as it left
 };
 
 class ServingNode {

@@ -167,9 +167,6 @@ void ClusterNode::leave_out(const NodeBoot& node) {
         return give_up_start(node);
     }
     const MemberSet members = members_of(node.node);
-    // Who was away before perhaps misses what that node alone had noted; but since the first of those
-    // went whom this fence is without nobody has written.
-    serving_->members().forget_absences(left_members_);
     left_out_.emplace(node.node, node.boot);
     left_members_ |= members;
     for (const MemberIndex member : members) {

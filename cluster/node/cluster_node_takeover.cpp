@@ -359,7 +359,7 @@ Newest newest_of(const std::vector<MemberFindings>& all, const Uuid& array) {
 std::string why_not_current(const MemberFindings& findings, const MemberRecord& record,
                             const Newest& newest) {
     const ConfigSlot* const slot = findings.slot();
-    if (slot == nullptr) return "its metadata cannot be read";
+    if (slot == nullptr || !findings.superblock) return "its metadata cannot be read";
     if (slot->member != record.uuid) {
         return was_replaced;
     }
@@ -423,7 +423,7 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
     for (std::size_t i = found->roles.size(); i != findings.size(); ++i) {
         const ConfigSlot* const slot = findings[i].slot();
         const MemberRecord* const record =
-            slot == nullptr || slot->configuration.array != wanted.array
+            slot == nullptr || !findings[i].superblock || slot->configuration.array != wanted.array
                 ? nullptr
                 : wanted.member(slot->member);
         if (record == nullptr || record->role || record->state != MemberState::spare) continue;

@@ -89,6 +89,10 @@ struct Assembly {
         const auto at = intent_generations.find(node);
         return at == intent_generations.end() ? 0 : at->second;
     }
+    /// Members that are away since before this start, of which the records say what they miss: the
+    /// generation of each node's record that they held at least. And what that is, of all together.
+    std::map<MemberIndex, std::map<std::uint32_t, std::uint64_t>> absent;
+    std::vector<IntentEntry> missed;
     /// Why there can be no write intent, for people; empty: there can.
     std::string intent_hindrance;
     bool forced{false};                // members were taken in that are behind

@@ -152,8 +152,9 @@ Checked<Unit> check_enough(Draft& draft, const std::string& list, bool force) {
 struct KnownIntent {
     bool usable{false};                // a record was found, and none that cannot be read
     std::vector<IntentEntry> entries;  // of the newest record of each node
-    std::map<std::uint32_t, std::uint64_t> generations;  // of each node's
-    std::string trouble;                                 // for people: why it is not usable
+    std::map<std::uint32_t, std::vector<const IntentRecord*>> newest;  // by node
+    std::map<std::uint32_t, std::uint64_t> generations;                // of each node's
+    std::string trouble;  // for people: why it is not usable
 };
 
 bool is_in_array(const IntentRecord& record, const Configuration& c) {
@@ -220,7 +221,46 @@ KnownIntent find_intent(const Draft& draft, const Candidates& candidates) {
     }
     known.entries = merge_entries(std::move(known.entries));
     known.usable = !newest.empty() && !unreadable;
+    known.newest = std::move(newest);
     return known;
+}
+
+/// What members miss that were away as the array stopped. Each node's newest record tells of all that
+/// it had as away then; of one that left after that it has marked whatever it wrote since. So it is
+/// known where one knows it, and none does not.
+void find_absent(Draft& draft, const KnownIntent& known) {
+    Assembly& assembly = draft.assembly;
+    const Configuration& c = assembly.configuration;
+    std::vector<const IntentRecord*> records;
+    for (const auto& [node, newest] : known.newest) {
+        records.insert(records.end(), newest.begin(), newest.end());
+    }
+    const bool tell = std::ranges::all_of(records, &IntentRecord::tells_absent);
+    if (!c.intent.on || assembly.adopted || !known.usable || !tell) return;
+    std::set<MemberIndex> unknown;
+    for (const IntentRecord* record : records) {
+        for (const AbsentMember& away : record->absent) {
+            const MemberRecord* const member = c.member(away.uuid);
+            if (member == nullptr || !member->role || takes_part(member->state)) continue;
+            if (!away.known) unknown.insert(*member->role);
+            std::uint64_t& least = assembly.absent[*member->role][record->node];
+            least = std::max(least, away.generation);
+        }
+    }
+    for (const MemberIndex member : unknown) assembly.absent.erase(member);
+    if (assembly.absent.empty()) return;
+    for (const IntentRecord* record : records) {
+        record->missed.for_each([&](StripeIndex first, StripeIndex end) {
+            constexpr std::uint64_t count_max = 0xffffffff;
+            end = std::min(end, StripeIndex{c.stripes});
+            for (; first < end; first = first + std::min(count_max, end - first)) {
+                const auto count = static_cast<std::uint32_t>(std::min(count_max, end - first));
+                assembly.missed.push_back({intent_no_volume, count, first});
+            }
+        });
+    }
+    assembly.missed.insert(assembly.missed.end(), known.entries.begin(), known.entries.end());
+    assembly.missed = merge_entries(std::move(assembly.missed));
 }
 
 /// Whether the record is kept on this member, by the configuration: WriteIntent::targets().
@@ -375,6 +415,7 @@ void decide_intent(Draft& draft, const Candidates& candidates) {
     KnownIntent known = find_intent(draft, candidates);
     assembly.intent_generations = known.generations;
     assembly.intent_hindrance = find_intent_hindrance(draft, candidates);
+    find_absent(draft, known);
     if (!assembly.unclean || assembly.adopted) return;
     draft.has_record = c.intent.on && known.usable;
     if (!draft.has_record) {

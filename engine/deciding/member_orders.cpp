@@ -381,6 +381,7 @@ Checked<ReturningMember> MemberOrders::returning(MemberIndex role,
                                                  const NewMember::TookPart& before) const {
     ReturningMember back;
     back.member = role;
+    back.was_in_sync = before.state == MemberState::in_sync;
     bool fits = true;
     for (const IntentRecord& record : before.records) {
         std::uint64_t& newest = back.records[record.node];

@@ -207,9 +207,9 @@ std::vector<IntentEntry> merged(std::vector<IntentEntry> entries) {
     return result;
 }
 
-/// More entries than a record holds: the smallest gaps are marked along.
+/// More entries than a record has room for: the smallest gaps are marked along.
 void close_gaps(std::vector<IntentEntry>& entries) {
-    while (entries.size() > intent_entries_max) {
+    while (entries.size() > intent_marks_named_max) {
         std::size_t best = 0;
         std::uint64_t best_gap = ~std::uint64_t{0};
         for (std::size_t i = 0; i + 1 != entries.size(); ++i) {
@@ -218,7 +218,7 @@ void close_gaps(std::vector<IntentEntry>& entries) {
             const std::uint64_t gap = entries[i + 1].first - entries[i].end();
             if (gap < best_gap) best = i, best_gap = gap;
         }
-        BRAID_REQUIRE(best_gap != ~std::uint64_t{0});  // 1020 entries, 65 stretches of volumes
+        BRAID_REQUIRE(best_gap != ~std::uint64_t{0});  // 1012 entries, 65 stretches of volumes
         entries[best].count =
             static_cast<std::uint32_t>(entries[best + 1].end() - entries[best].first);
         entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(best) + 1);

@@ -41,7 +41,7 @@ class IntentMarks {
     };
 
     static constexpr std::uint64_t linger_ticks = 2;  // unused for so long: not worth its place
-    static_assert(intent_marks_max < intent_entries_max);
+    static_assert(intent_marks_max < intent_marks_named_max);
 
     /// Regions are laid over these volumes, and over what lies between them.
     IntentMarks(const Geometry& geometry, std::vector<VolumeRecord> volumes);

@@ -273,6 +273,32 @@ Task<void> WriteIntent::write_records() {
     }
 }
 
+/// Whoever is not in sync; and, if of any of them it is known, what has been written since.
+void WriteIntent::put_absent(IntentRecord* record) const {
+    const AbsenceMap& absence = members_.absence();
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        const MemberIndex member{i};
+        if (members_.slot(member).state == MemberState::in_sync || uuids_[i] == Uuid{}) continue;
+        AbsentMember away{uuids_[i], absence.knows(member)};
+        if (away.known) {
+            const auto& held = absence.generations(member);
+            const auto own = held.find(node_);
+            away.generation = own == held.end() ? 0 : own->second;
+        }
+        record->absent.push_back(away);
+    }
+    BRAID_REQUIRE(record->absent.size() <= absent_max);  // with more the array has failed
+    if (record->absent.empty() || !absence.on()) return;
+    record->missed = MissedStripes(geometry_.stripes,
+                                   missed_bytes_max(record->entries.size(), record->absent.size()));
+    const WindowIndex end = geometry_.window_end();
+    for (WindowIndex at{}; (at = absence.written().next_in(at, end)) < end;) {
+        const WindowIndex past = absence.written().next_out(at, end);
+        record->missed.add(geometry_.stripe_of(at), geometry_.stripe_of(past - 1) + 1);
+        at = past;
+    }
+}
+
 /// Held: all of the members that it was to be on have it. Lost: a member was. Refused: one that is
 /// kept did not take it; what it had of the generation before is untouched.
 Task<WriteIntent::Outcome> WriteIntent::write_record() {
@@ -284,6 +310,8 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
     marks_.drop_stale();
     record.entries = marks_.entries();
     BRAID_AUDIT(marks_.are_named_by(record.entries));
+    put_absent(&record);
+    tells_late_ = false;
     generation_ += BRAID_MUTANT(intent_slot_overwritten) ? 2 : 1;
     record.generation = generation_;
     dirty_ = false;
@@ -335,7 +363,7 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
 
 Task<void> WriteIntent::tick() {
     while (!stopping_) {
-        if (marks_.used() == 0) {
+        if (marks_.used() == 0 && !(tells_late_ && on_)) {
             rate_ = 0;
             co_await used_event_.next();
             continue;
@@ -360,6 +388,7 @@ Task<void> WriteIntent::clean() {
         ++flushes_;
         if (!co_await flush()) co_return;  // it is tried again
     }
+    if (tells_late_ && on_) co_return want_record();
     if (busy || !marks_.has_stale(IntentMarks::Stale::droppable)) co_return;
     want_record();
     records_cleaned_ = records_ + 1;

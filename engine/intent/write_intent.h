@@ -8,6 +8,9 @@
 // it, those who wait for it are told, and the next one who wants a record has it tried again: under
 // the same number, since nothing has begun under it.
 //
+// While members are away, what they miss of this node is in each record, too (Members::absence()): in one
+// write with the marks, so that no mark leaves before the stripes are named there.
+//
 // Invariants. The newest record on the members names every stripe that a write may have left with
 // parity that is not true. Generation g goes to slot g mod 2 of the same members as g-1 as long as
 // they live, and g-1 is left alone: a torn g falls back to it, and nothing that only g announces
@@ -74,6 +77,13 @@ class WriteIntent {
     Event& unmarked_ended() { return unmarked_ended_; }
     void set_region(std::uint64_t bytes) { marks_.set_region(bytes); }
 
+    /// Whose role it is from now on: records name members that are away.
+    void set_member(MemberIndex member, const Uuid& uuid) { uuids_[raw(member)] = uuid; }
+    /// Members left, or came: with time a record says so, if no other one does before.
+    void members_changed() {
+        tells_late_ = true;
+        used_event_.set();
+    }
     /// Epoch for the next records; for people and tests.
     void set_epoch(std::uint64_t epoch) { epoch_ = epoch; }
     /// The array has failed: those who wait are told.
@@ -170,6 +180,7 @@ class WriteIntent {
     void want_record();
     Task<void> clean();
     std::vector<MemberIndex> targets() const;
+    void put_absent(IntentRecord* record) const;
 
     enum class Outcome : std::uint8_t { held, lost, refused };
     Task<void> write_records();
@@ -195,6 +206,8 @@ class WriteIntent {
     std::uint64_t generation_{0};                    // of the newest record that was put together
     std::uint64_t durable_{0};                       // of the newest one on the members
     std::array<std::uint64_t, members_max> held_{};  // of the newest one on each
+    std::array<Uuid, members_max> uuids_{};          // whose role it is
+    bool tells_late_{false};        // of members that left, or came; not in `generation_`
     bool dirty_{false};             // a mark, or somebody's wish, is not in `generation_`
     std::optional<Error> refused_;  // the newest one was
     MemberSet refusing_;            // did not take one a while ago

@@ -163,7 +163,8 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
     array->set_before({std::move(assembly.marked), std::move(assembly.intent_generations),
                        std::move(assembly.intent_hindrance), assembly.epoch_seen,
                        members_away(images, array->configuration().array),
-                       !assembly.unclean && !assembly.adopted});
+                       !assembly.unclean && !assembly.adopted, std::move(assembly.absent),
+                       std::move(assembly.missed)});
     for (std::size_t i = 0; i != disks.size(); ++i) {
         MemberPlace& place = assembly.places[i];
         array->note_left_out(images[i], place.why);
@@ -225,7 +226,7 @@ Task<Checked<Unit>> LocalArray::start() {
     serving_.set_gates();
     // A record alone says nothing of an array that is not in use; from then on it is all that does.
     // So a start that ends half-way has brought nothing into doubt.
-    if (before_.clean) BRAID_CO_CHECK(co_await write_first_record());
+    if (before_.clean) BRAID_CO_CHECK(co_await write_first_record(away));
     deciding_.writer.change(change::InUse{true});
     if (!deciding_.unknown.list_doubt(away)) {
         co_return Refusal{fmt::format("the array cannot start: {}", log_.events().back().text)};
@@ -233,12 +234,7 @@ Task<Checked<Unit>> LocalArray::start() {
     BRAID_CO_CHECK(co_await store_in_use());
     // After the configuration, which says what is in doubt where there was no record: an empty
     // record in front of it would say that nothing is.
-    if (!before_.clean) BRAID_CO_CHECK(co_await write_first_record());
-    // What is away misses what is written from now on, and what is in doubt.
-    for (const MemberIndex member : away) {
-        // By force parity is trusted as it is, and the member may know better.
-        if (!options_.force) members.note_absent(member);
-    }
+    if (!before_.clean) BRAID_CO_CHECK(co_await write_first_record(away));
     deciding_.walks.set_resync_comes();
     BRAID_CO_CHECK(co_await begin_nodes());
     log_.tell(Severity::info, "started",
@@ -258,7 +254,29 @@ Task<Checked<Unit>> LocalArray::store_in_use() {
         text_of(durable.error().code))};
 }
 
-Task<Checked<Unit>> LocalArray::write_first_record() {
+/// What is away misses what is written from now on, and what is in doubt; and if it was away before,
+/// what the records say. By force parity is trusted as it is, and the member may know better.
+void LocalArray::note_absent(MemberSet away) {
+    if (options_.force) return;
+    AbsenceMap::Left since;
+    since.long_ago = true;
+    for (const IntentEntry& at : before_.missed) {
+        const StripeIndex end{std::min(raw(at.end()), geometry_.stripes)};
+        if (at.first >= end) continue;
+        if (!since.seed.add({geometry_.first_window(at.first), geometry_.first_window(end)}))
+            return;
+    }
+    for (const auto& [member, generations] : before_.absent) {
+        if (away.has(member)) continue;
+        since.generations = generations;
+        serving_.note_absent(member, since);
+    }
+    for (const MemberIndex member : away) serving_.note_absent(member, {});
+}
+
+/// And with it what members miss that are away.
+Task<Checked<Unit>> LocalArray::write_first_record(MemberSet away) {
+    note_absent(away);
     const Result<void> kept = co_await deciding_.recovery.write_marks();
     if (kept) co_return Unit{};
     co_return Refusal{
@@ -345,15 +363,35 @@ Task<Result<std::uint64_t>> LocalArray::forget_node(std::uint32_t node) {
         Disk* const disk = serving_.members().slot(member).disk();
         if (disk != nullptr) disks.push_back(disk);
     }
-    BRAID_CO_TRY(const IntentRecord newest, co_await newest_record(node, configuration_, disks));
-    // What it wrote last its members, which went with it, perhaps do not have.
-    for (const IntentEntry& at : newest.entries) {
-        const StripeIndex end{std::min(raw(at.end()), geometry_.stripes)};
-        if (at.first >= end) continue;
-        serving_.members().note_changed(
-            WindowRange{geometry_.first_window(at.first), geometry_.first_window(end)});
+    BRAID_CO_TRY(const std::vector<IntentRecord> newest,
+                 co_await newest_records(node, configuration_, disks));
+    if (newest.empty()) co_return std::uint64_t{0};
+    for (const IntentRecord& record : newest) take_over_absences(record);
+    // It is noted here alone from now on.
+    if (serving_.members().absence().on() && serving_.marks()) {
+        BRAID_CO_CHECK(co_await serving_.write_marks());
     }
-    co_return co_await retire_records(newest, std::move(disks));
+    co_return co_await retire_records(newest.front(), std::move(disks));
+}
+
+/// What members miss of what a node wrote that is gone, and what its own members, which went with it,
+/// perhaps do not have of what it wrote last.
+void LocalArray::take_over_absences(const IntentRecord& record) {
+    Members& members = serving_.members();
+    for (const MemberRecord& at : configuration_.members) {
+        if (!at.role || takes_part(at.state)) continue;
+        const auto told = std::ranges::find(record.absent, at.uuid, &AbsentMember::uuid);
+        const bool is_unknown = told != record.absent.end() && !told->known;
+        if (is_unknown || !record.tells_absent) members.forget_absence(*at.role);
+    }
+    const auto note = [&](StripeIndex first, StripeIndex end) {
+        end = std::min(end, StripeIndex{geometry_.stripes});
+        if (first >= end) return;
+        members.note_changed(
+            WindowRange{geometry_.first_window(first), geometry_.first_window(end)});
+    };
+    for (const IntentEntry& at : record.entries) note(at.first, at.end());
+    record.missed.for_each(note);
 }
 
 void LocalArray::start_readonly() {

@@ -35,6 +35,9 @@ class LocalArray final : public Array, private NodesListener {
         std::vector<Uuid> away;  // in sync, and not among the disks that were given
         /// What is stored says that nothing is in doubt that it does not name.
         bool clean{false};
+        /// Of members that are away since earlier: Assembly::absent, and Assembly::missed.
+        std::map<MemberIndex, std::map<std::uint32_t, std::uint64_t>> absent;
+        std::vector<IntentEntry> missed;
     };
     void set_before(Before before);
     /// Why a member that was given takes no part; before start().
@@ -112,7 +115,9 @@ class LocalArray final : public Array, private NodesListener {
     RowHomes* homes() const;
     ServingNode& join();
     Task<Checked<Unit>> begin_nodes();
-    Task<Checked<Unit>> write_first_record();
+    void note_absent(MemberSet away);
+    void take_over_absences(const IntentRecord& record);
+    Task<Checked<Unit>> write_first_record(MemberSet away);
     Task<Checked<Unit>> store_in_use();
     void start_readonly();
     Task<void> watch_stop();

@@ -76,11 +76,8 @@ void Members::note_leaving(MemberIndex member) {
     absence_.leaves(member, is_known ? on_leaving_(member) : std::nullopt);
 }
 
-void Members::forget_absences(MemberSet but) {
-    for (std::uint32_t i = 0; i != count(); ++i) {
-        const MemberIndex member{i};
-        if (!but.has(member) && !slot(member).behind) absence_.forget(member);
-    }
+void Members::forget_absence(MemberIndex member) {
+    if (!slot(member).behind) absence_.forget(member);
 }
 
 void Members::forget_behind(MemberIndex member) {

@@ -106,6 +106,8 @@ void Serving::adopt(const Configuration& wanted) {
             continue;
         }
         last = {at.uuid, at.state};
+        intent_.set_member(*at.role, at.uuid);
+        intent_.members_changed();
         slot.rebuilt = geometry_.first_window(at.rebuilt);
         // One that failed before this start, and was not given, is not there.
         const bool gone = at.state == MemberState::faulty && slot.state == MemberState::missing;
@@ -167,26 +169,36 @@ void Serving::detach(MemberIndex member) {
 /// What is not marked is durable on the member: a mark goes when all that take part were flushed. What
 /// is written without one stays claimed until it is durable, or its rows in doubt, or on the list of
 /// those that cannot be known.
-std::optional<AbsenceMap::Left> Serving::on_leaving(MemberIndex member) const {
+std::optional<AbsenceMap::Left> Serving::on_leaving(MemberIndex member) {
+    intent_.members_changed();
     if (!marks_in_force_ || !intent_.on() || intent_.unmarked() != 0) return std::nullopt;
     AbsenceMap::Left left;
-    left.generation = intent_.generation_at(member);
+    left.generations[node_] = intent_.generation_at(member);
     if (BRAID_MUTANT(absence_begins_empty)) return left;
-    left.seed = claims_.claimed();
-    bool fits = true;
+    if (!add_unsettled(&left.seed)) return std::nullopt;
+    return left;
+}
+
+void Serving::note_absent(MemberIndex member, AbsenceMap::Left left) {
+    intent_.members_changed();
+    if (!intent_.on() || !add_unsettled(&left.seed)) return members_.forget_absence(member);
+    members_.note_absent(member, std::move(left));
+}
+
+/// What a member that leaves now may not have. False: there is no room.
+bool Serving::add_unsettled(WindowSet* seed) const {
+    bool fits = seed->add(claims_.claimed());
     for (const IntentEntry& at : intent_.unsettled()) {
-        fits &= left.seed.add({geometry_.first_window(at.first), geometry_.first_window(at.end())});
+        fits &= seed->add({geometry_.first_window(at.first), geometry_.first_window(at.end())});
     }
-    for (const WindowRange& range : members_.doubt().ranges()) fits &= left.seed.add(range);
+    for (const WindowRange& range : members_.doubt().ranges()) fits &= seed->add(range);
     for (const BadRange& at : bad_.ranges()) {
-        fits &=
-            left.seed.add({geometry_.window_of(at.first), geometry_.window_of(at.end() - 1) + 1});
+        fits &= seed->add({geometry_.window_of(at.first), geometry_.window_of(at.end() - 1) + 1});
     }
     if (resynced_) {
-        fits &= left.seed.add({geometry_.first_window(*resynced_), geometry_.window_end()});
+        fits &= seed->add({geometry_.first_window(*resynced_), geometry_.window_end()});
     }
-    if (!fits) return std::nullopt;
-    return left;
+    return fits;
 }
 
 /// What is being written has its windows claimed, and goes by what holds as it was planned.
@@ -195,12 +207,17 @@ Checked<WindowSet> Serving::missed_by(const ReturningMember& back) const {
     if (!absence.knows(back.member)) {
         return Refusal{"what was written while it was away is not known", RefusalCode::conflict};
     }
-    const auto held = back.records.find(node_);
-    const std::uint64_t generation = held == back.records.end() ? 0 : held->second;
-    if (generation < absence.generation(back.member)) {
+    for (const auto& [node, least] : absence.generations(back.member)) {
+        const auto held = back.records.find(node);
+        if (held != back.records.end() && held->second >= least) continue;
+        if (least == 0) continue;
         return Refusal{
             "it is a copy of the member from before it left: its record of the write intent is older",
             RefusalCode::conflict};
+    }
+    if (absence.long_ago(back.member) && !back.was_in_sync) {
+        return Refusal{"it was being rebuilt as it left, before the array was started",
+                       RefusalCode::conflict};
     }
     WindowSet missed = absence.written();
     if (missed.add(claims_.claimed()) && missed.add(back.marked)) return missed;

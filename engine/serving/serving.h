@@ -86,6 +86,9 @@ class Serving final : public ServingNode, private WalkHost {
     /// What a lost member misses of what this node has written, and is writing. Refused: it does not
     /// know that; `back` says what the member's disk holds.
     Checked<WindowSet> missed_by(const ReturningMember& back) const;
+    /// As the array starts, before anything is written: the member is away, and misses this, and what is
+    /// in doubt.
+    void note_absent(MemberIndex member, AbsenceMap::Left left);
     /// Ends what runs by itself.
     void stop();
     /// Destroys what waits, where it stands.
@@ -157,7 +160,8 @@ class Serving final : public ServingNode, private WalkHost {
     Task<Result<void>> walk_checkpoint() override { return decider_.walk_at(position()); }
     LatencySample take_latency() override { return latency_.take(); }
 
-    std::optional<AbsenceMap::Left> on_leaving(MemberIndex member) const;
+    std::optional<AbsenceMap::Left> on_leaving(MemberIndex member);
+    bool add_unsettled(WindowSet* seed) const;
     bool fits_records(const Configuration& wanted) const;
     Task<void> run_walk(WalkOrder order);
     WalkPosition position() const;

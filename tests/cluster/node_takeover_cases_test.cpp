@@ -102,6 +102,22 @@ TEST_P(TakeoverCase, ARebuildIsAsFarAsAnyHasHeard) {
     end_all(victim);
 }
 
+/// Its configuration is whole: who comes to decide can do without it.
+TEST_P(TakeoverCase, AMemberWithoutASuperblockIsLost) {
+    start_all();
+    const std::uint32_t victim = master_;
+    begin_load(6, 30);
+    loop().run_for(millis(100));
+    std::memset(nodes_.platter(0).content.data() + md_superblock_offset, 0, row_size);
+    take_over();
+    loop().run_for(seconds(2));
+    expect_same_states();
+    EXPECT_EQ(state(next, 0), MemberState::faulty);
+    if (HasFailure()) return;
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
 TEST_P(TakeoverCase, WhatItHasNotAnsweredIsAskedAgain) {
     start_all();
     const std::uint32_t victim = master_;

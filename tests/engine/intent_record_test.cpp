@@ -43,17 +43,125 @@ TEST(IntentRecord, GoldenBytes) {
     ASSERT_EQ(bytes.size(), row_size) << "as many rows as it takes";
     EXPECT_EQ(test::hex(bytes.view().first(96)),
               "4252414944494e54"                  //  0 magic
-              "315d56ea"                          //  8 crc32c
-              "01000000"                          // 12 format
+              "f43391ce"                          //  8 crc32c
+              "02000000"                          // 12 format
               "aa000000000000000000000000000001"  // 16 array
               "8977665544332211"                  // 32 generation
               "0700000000000000"                  // 40 epoch
               "03000000"                          // 48 node
               "02000000"                          // 52 entries
-              "0000000000000000"                  // 56 reserved
+              "00000000"                          // 56 absent
+              "00000000"                          // 60 reserved
               "00000000400000008000000000000000"  // 64 entry 0: volume, count, first
               "ffffffff010000000000000000010000");
     EXPECT_EQ(test::hex(bytes.view().subspan(96)), std::string(2 * (row_size - 96), '0'));
+}
+
+/// Of two members that are away, one is known; stripes 6 to 8 and 700 of 1000 were written to.
+IntentRecord sample_with_absent() {
+    IntentRecord record = sample();
+    record.entries = {{0, 64, StripeIndex{128}}};
+    Uuid uuid = record.array;
+    uuid.bytes[0] = 1;
+    record.absent.push_back({uuid, true, 0x0102});
+    uuid.bytes[0] = 2;
+    record.absent.push_back({uuid, false, 0});
+    record.missed = MissedStripes(1000, 32);
+    record.missed.add(StripeIndex{6}, StripeIndex{9});
+    record.missed.add(StripeIndex{700}, StripeIndex{701});
+    return record;
+}
+
+TEST(IntentRecord, GoldenBytesWithMembersAway) {
+    const Buffer bytes = encode_intent(sample_with_absent());
+    ASSERT_EQ(bytes.size(), row_size);
+    EXPECT_EQ(test::hex(bytes.view().subspan(52, 12)), "010000000200000000000000");
+    EXPECT_EQ(test::hex(bytes.view().subspan(80, 80)),
+              "01000000000000000000000000000001"  //   0 absent 0: uuid
+              "0100000000000000"                  //  16 known, reserved
+              "0201000000000000"                  //  24 generation
+              "02000000000000000000000000000001"  //  32 absent 1
+              "0000000000000000"
+              "0000000000000000"
+              "0400000000000000"    //  64 stripes of a bit
+              "fa00000000000000");  // 72 bits
+    std::string bits(64, '0');
+    bits[1] = '6';           // pieces 1 and 2
+    bits[2 * 21 + 0] = '8';  // piece 175
+    EXPECT_EQ(test::hex(bytes.view().subspan(160, 32)), bits);
+    EXPECT_EQ(test::hex(bytes.view().subspan(192)), std::string(2 * (row_size - 192), '0'));
+}
+
+TEST(IntentRecord, OneOfFormat1TellsOfNobody) {
+    IntentRecord old = sample();
+    old.tells_absent = false;
+    const Buffer bytes = encode_intent(old);
+    EXPECT_EQ(test::hex(bytes.view().first(16)), "4252414944494e54315d56ea01000000");
+    const auto back = decode_intent(slot_of(old).view(), sample_index);
+    ASSERT_TRUE(back) << back.error().text;
+    EXPECT_EQ(*back, old);
+    Buffer slot = slot_of(sample_with_absent());
+    slot.data()[12] = std::byte{1};
+    const Le32 sum = crc32c(slot.view().subspan(12, 192 - 12));
+    std::memcpy(slot.data() + 8, &sum, sizeof sum);
+    const auto wrong = decode_intent(slot.view(), sample_index);
+    ASSERT_FALSE(wrong);
+    EXPECT_NE(wrong.error().text.find("tells of no members"), std::string::npos);
+}
+
+TEST(IntentRecord, MembersAwayComeBackAsTheyWere) {
+    for (const std::uint32_t entries : {0U, 1U, 500U, intent_marks_named_max}) {
+        for (const std::uint32_t away : {1U, absent_max}) {
+            for (const std::uint64_t stripes : {1ULL, 7ULL, 5000ULL, 1ULL << 40}) {
+                IntentRecord record = sample();
+                record.entries.clear();
+                for (std::uint32_t i = 0; i != entries; ++i) {
+                    record.entries.push_back({i % 3, 1 + i % 7, StripeIndex{10 * i}});
+                }
+                for (std::uint32_t i = 0; i != away; ++i) {
+                    record.absent.push_back({record.array, i == 0, i});
+                }
+                record.missed = MissedStripes(stripes, missed_bytes_max(entries, away));
+                record.missed.add(StripeIndex{stripes / 2}, StripeIndex{stripes / 2 + 1});
+                record.missed.add(StripeIndex{stripes - 1}, StripeIndex{stripes});
+                const auto back = decode_intent(slot_of(record).view(), sample_index);
+                ASSERT_TRUE(back) << back.error().text;
+                EXPECT_EQ(*back, record);
+                std::vector<std::pair<StripeIndex, StripeIndex>> found;
+                back->missed.for_each(
+                    [&](auto first, auto end) { found.emplace_back(first, end); });
+                ASSERT_FALSE(found.empty());
+                EXPECT_GE(found.back().second, StripeIndex{stripes});
+                EXPECT_LE(found.front().first, StripeIndex{stripes / 2});
+            }
+        }
+    }
+}
+
+TEST(IntentRecord, WhatItSaysOfMembersAwayIsChecked) {
+    struct Damage {
+        const char* what;
+        std::size_t at;
+        std::uint8_t value;
+    };
+    const Damage damages[] = {
+        {"65 members that are away", 56, 65},
+        {"cannot be", 96, 2},            // known
+        {"cannot be", 100, 1},           // reserved
+        {"more than fit", 144, 0},       // stripes of a bit
+        {"more than fit", 160 + 31, 4},  // a bit behind the last
+        {"bits", 155, 1},                // 2^24 of them
+    };
+    for (const Damage& damage : damages) {
+        Buffer slot = slot_of(sample_with_absent());
+        slot.data()[damage.at] = std::byte{damage.value};
+        const Le32 sum = crc32c(slot.view().subspan(12, 192 - 12));
+        std::memcpy(slot.data() + 8, &sum, sizeof sum);
+        const auto result = decode_intent(slot.view(), sample_index);
+        ASSERT_FALSE(result) << damage.what << " " << damage.at;
+        EXPECT_EQ(result.error().kind, FindingKind::corrupt);
+        EXPECT_NE(result.error().text.find(damage.what), std::string::npos) << result.error().text;
+    }
 }
 
 TEST(IntentRecord, ComesBackAsItWas) {
@@ -126,7 +234,7 @@ TEST(IntentRecord, EveryFieldIsChecked) {
         FindingKind kind;
     };
     const Damage damages[] = {
-        {"has format 2", 12, 2, FindingKind::unsupported},
+        {"has format 3", 12, 3, FindingKind::unsupported},
         {"node 4's", 48, 4, FindingKind::corrupt},
         {"belongs into the other slot", 32, 0x88, FindingKind::corrupt},
         {"reserved bytes", 63, 1, FindingKind::corrupt},

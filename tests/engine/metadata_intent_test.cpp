@@ -118,7 +118,7 @@ TEST(IntentArea, WhatIsInItsWayIsNamedAndNeverWrittenOver) {
              std::memset(slot_at(disk, 3), 0, intent_slot_size);
              slot_at(disk, 3)[intent_slot_size - 1] = std::byte{1};
          }},
-        {"/m1: write intent slot 2 has format 9; this braid knows format 1: use a newer one",
+        {"/m1: write intent slot 2 has format 9; this braid knows formats 1 to 2: use a newer one",
          [](auto& disk) {
              IntentRecord record;
              record.array = test::uuid_of(0xaa, 1);
@@ -323,15 +323,15 @@ TEST(IntentAssembly, ARecordOfANewerFormatIsNotPassedOver) {
     IntentRecord newer = record_of(kit, 11, {});
     put(*kit.disks[1], newer);
     std::byte* slot = slot_at(*kit.disks[1], 1);
-    slot[12] = std::byte{2};
+    slot[12] = std::byte{intent_format + 1};
     const Le32 sum = crc32c({slot + 12, sizeof(IntentHeader) - 12});
     std::memcpy(slot + 8, &sum, sizeof sum);
     const auto whole = kit.assemble();
     ASSERT_TRUE(whole) << refusal(whole);
     EXPECT_TRUE(whole->marked.empty());
     EXPECT_EQ(whole->configuration.resynced, StripeIndex{0});
-    EXPECT_TRUE(has_notice(*whole, "write intent slot 1 has format 2"));
-    EXPECT_PRED2(has, refusal(kit.assemble({0, 1})), "write intent slot 1 has format 2");
+    EXPECT_TRUE(has_notice(*whole, "write intent slot 1 has format 3"));
+    EXPECT_PRED2(has, refusal(kit.assemble({0, 1})), "write intent slot 1 has format 3");
 }
 
 TEST(IntentAssembly, NothingMarkedMeansNothingInDoubt) {
