@@ -83,6 +83,7 @@ class Bus final {
     const Session& session(std::uint32_t node) const { return *sessions_.at(node); }
     const Heartbeats& heartbeats() const { return heartbeats_; }
     void beat_now() { heartbeats_.beat_now(); }
+    void ask_now() { heartbeats_.ask_now(); }
     void set_heartbeat_interval(Nanos interval) { heartbeats_.set_interval(interval); }
     /// By which the node's session goes just now. None: it does not.
     std::optional<std::uint32_t> channel_of(std::uint32_t node) const;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "cluster/bus/heartbeats.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "cluster/wire/heartbeat.h"
@@ -16,10 +17,18 @@ void Heartbeats::add(ChannelPlace place, std::string address) {
     at->second.address = std::move(address);
 }
 
+void Heartbeats::beat_at_once(Channel& channel) {
+    channel.at_once = true;
+    if (channel.pausing != nullptr) channel.pausing->cancel();
+}
+
 void Heartbeats::beat_now() {
-    for (const auto& [place, channel] : channels_) {
-        if (channel.pausing != nullptr) channel.pausing->cancel();
-    }
+    for (auto& [place, channel] : channels_) beat_at_once(channel);
+}
+
+void Heartbeats::ask_now() {
+    for (auto& [place, channel] : channels_) channel.asks = true;
+    beat_now();
 }
 
 void Heartbeats::shut(ChannelPlace place) {
@@ -81,9 +90,11 @@ Task<void> Heartbeats::send_all(Channel* channel, std::vector<QueuedMessage> fir
             break_off(*channel);
             break;
         }
+        channel->at_once = false;  // what is wanted from here on is not in this one
         QueuedMessage message = next_of(*channel);
         co_await send(channel, std::move(message));
         if (channel->broken) break;
+        if (channel->at_once) continue;
         Timer timer(setup_.clock, Nanos{setup_.clock.now().value + interval_.value});
         channel->pausing = &timer;
         co_await timer;
@@ -98,9 +109,12 @@ Task<void> Heartbeats::send(Channel* channel, QueuedMessage message) {
     if (!sent) break_off(*channel);
 }
 
+/// Stamps grow from one to the next, whatever the clock does, and by whichever channel they go.
 QueuedMessage Heartbeats::next_of(Channel& channel) {
-    const Nanos now = setup_.clock.stamp();
+    const Nanos now{std::max(setup_.clock.stamp().value, stamp_.value + 1)};
     Heartbeat heartbeat = channel.link.next(now);
+    stamp_ = {heartbeat.stamp};
+    if (std::exchange(channel.asks, false)) heartbeat.flags |= heartbeat_flags::asks;
     heartbeat.hears = hears();
     if (setup_.leases != nullptr) {
         setup_.leases->stamp_sent({heartbeat.stamp});
@@ -143,6 +157,7 @@ Checked<Unit> Heartbeats::take(Channel& channel, NodeBoot peer, const Message& m
         const bool extends = (heartbeat.flags & heartbeat_flags::extends) != 0;
         setup_.leases->stamp_came_back(peer.node, {heartbeat.echo}, extends);
     }
+    if ((heartbeat.flags & heartbeat_flags::asks) != 0) beat_at_once(channel);
     return Unit{};
 }
 

@@ -61,6 +61,9 @@ class Heartbeats {
 
     /// The next ones go out at once.
     void beat_now();
+    /// The same, and whoever gets one answers at once. Their stamps are newer than all that
+    /// stamp_sent() was told of before.
+    void ask_now();
 
     /// Before any connection.
     void add(ChannelPlace place, std::string address);
@@ -97,10 +100,13 @@ class Heartbeats {
         Link link;
         std::unique_ptr<MessageStream> stream;
         bool broken{false};
+        bool at_once{false};  // the next one goes out without a pause
+        bool asks{false};     // it is to be answered at once
         Timer* pausing{nullptr};
         Event over;
     };
 
+    static void beat_at_once(Channel& channel);
     void break_off(Channel& channel);
     Task<void> send_all(Channel* channel, std::vector<QueuedMessage> first);
     Task<void> send(Channel* channel, QueuedMessage message);
@@ -110,6 +116,7 @@ class Heartbeats {
 
     Setup setup_;
     Nanos interval_{millis(heartbeat_ms_default)};
+    Nanos stamp_{};  // the newest that has gone out, by whichever channel
     std::map<ChannelPlace, Channel> channels_;
 };
 

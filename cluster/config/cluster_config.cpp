@@ -109,7 +109,9 @@ class Reader {
     Checked<Unit> read_key(const toml::table& root);
     Checked<Unit> read_exclusive(const toml::table& root);
     Checked<Unit> read_lease(const toml::table& root);
-    Checked<Unit> read_no_quorum(const toml::table& root);
+    Checked<bool> read_choice(const toml::table& root, const char* key, const char* usual,
+                              const char* other);
+    Checked<Unit> read_choices(const toml::table& root);
     Checked<std::uint32_t> read_millis(const toml::table& root, const char* key,
                                        std::uint32_t least, std::uint32_t most,
                                        std::uint32_t usual);
@@ -135,7 +137,6 @@ constexpr const char* id_example = "id = 1";
 constexpr const char* addresses_example = "addresses = [\"10.0.0.1:10810\"]";
 constexpr const char* members_example = "members = [\"/dev/sdb\", \"/dev/sdc\"]";
 constexpr const char* exclusive_example = "exclusive = [\"data\"]";
-constexpr const char* no_quorum_example = "no_quorum = \"wait\"";
 
 // --- the text, and what every value has ---
 
@@ -249,15 +250,25 @@ Checked<Unit> Reader::read_lease(const toml::table& root) {
     return Unit{};
 }
 
-Checked<Unit> Reader::read_no_quorum(const toml::table& root) {
-    const toml::node* value = root.get("no_quorum");
-    if (value == nullptr) return Unit{};
-    const Entry entry{"no_quorum", *value};
-    BRAID_TRY(const std::string what, string_of(entry, no_quorum_example));
-    if (what != "wait" && what != "error") {
-        return refuse(entry, fmt::format("\"{}\": has to be \"wait\" or \"error\"", shown(what)));
-    }
-    config_.no_quorum = what == "wait" ? NoQuorum::wait : NoQuorum::error;
+/// One of two words.
+/// @return  whether it is the second one; the first, which is also the example, where the key is left out
+Checked<bool> Reader::read_choice(const toml::table& root, const char* key, const char* usual,
+                                  const char* other) {
+    const toml::node* value = root.get(key);
+    if (value == nullptr) return false;
+    const Entry entry{key, *value};
+    const std::string example = fmt::format("{} = \"{}\"", key, usual);
+    BRAID_TRY(const std::string what, string_of(entry, example.c_str()));
+    if (what == usual || what == other) return what == other;
+    return refuse(entry,
+                  fmt::format("\"{}\": has to be \"{}\" or \"{}\"", shown(what), usual, other));
+}
+
+Checked<Unit> Reader::read_choices(const toml::table& root) {
+    BRAID_TRY(const bool fails, read_choice(root, "no_quorum", "wait", "error"));
+    BRAID_TRY(const bool is_strict, read_choice(root, "reads", "lease", "strict"));
+    config_.no_quorum = fails ? NoQuorum::error : NoQuorum::wait;
+    config_.reads = is_strict ? Reads::strict : Reads::lease;
     return Unit{};
 }
 
@@ -428,13 +439,13 @@ Checked<ClusterConfig> Reader::read(std::string_view text) {
     if (root.empty()) {
         return refuse("is empty: braid-cluster(7) begins with a file that could stand here");
     }
-    BRAID_CHECK(check_keys(
-        root, {"name", "key", "exclusive", "lease_ms", "heartbeat_ms", "no_quorum", "node"}));
+    BRAID_CHECK(check_keys(root, {"name", "key", "exclusive", "lease_ms", "heartbeat_ms",
+                                  "no_quorum", "reads", "node"}));
     BRAID_CHECK(read_name(root));
     BRAID_CHECK(read_key(root));
     BRAID_CHECK(read_exclusive(root));
     BRAID_CHECK(read_lease(root));
-    BRAID_CHECK(read_no_quorum(root));
+    BRAID_CHECK(read_choices(root));
     BRAID_CHECK(read_nodes(root));
     if (config_.key.empty()) BRAID_CHECK(check_without_key());
     return std::move(config_);

@@ -32,6 +32,12 @@ enum class NoQuorum : bool {
     error,  // for ten seconds: then the array stops on all nodes
 };
 
+/// By what this node answers its clients' reads.
+enum class Reads : bool {
+    lease,   // while its lease holds
+    strict,  // when the others have said, after it had read, that they have not gone on without it
+};
+
 struct ClusterConfig {
     std::string name;                 // 1 to name_length_max printable ASCII characters
     std::string key;                  // path from the root; empty: no key, and all is local
@@ -40,6 +46,7 @@ struct ClusterConfig {
     std::uint32_t lease_ms{lease_ms_default};  // for which a node serves without being heard
     std::uint32_t heartbeat_ms{heartbeat_ms_default};  // at most a quarter of that
     NoQuorum no_quorum{NoQuorum::wait};
+    Reads reads{Reads::lease};
     std::vector<std::string> warnings;  // sentences for people
     /// Null: there is none with that id.
     const NodePlan* find(std::uint32_t id) const;

@@ -18,7 +18,8 @@ NodeHomes::NodeHomes(Setup setup)
       home_of_(std::move(setup.home_of)),
       locks_bring_(setup.locks_bring),
       credits_(links_.size(), setup.book),
-      has_lease_(std::move(setup.has_lease)) {
+      has_lease_(std::move(setup.has_lease)),
+      asker_(setup.asker) {
     for (std::uint32_t home = 0; home != links_.size(); ++home) {
         polls_.push_back(std::make_unique<Poll>(*this, home));
     }

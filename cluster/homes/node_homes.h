@@ -41,6 +41,18 @@ class ReservedRows {
     virtual void lock_over() = 0;
 };
 
+/// Who can ask the other nodes whether they have gone on without this one.
+class FellowsAsker {
+  public:
+    virtual ~FellowsAsker() = default;
+    /// That is to be done after each read. False: a lease is enough, or nobody could go on.
+    virtual bool asks_after_reads() const = 0;
+    /// What has been read up to now may be told once have_answered() this; look_at_lease() says when
+    /// to look again.
+    virtual Nanos ask_fellows_now() = 0;
+    virtual bool have_answered(Nanos asked) const = 0;
+};
+
 class NodeHomes final : public RowHomes {
   public:
     struct Setup {
@@ -51,6 +63,7 @@ class NodeHomes final : public RowHomes {
         Credit book{book_bytes_max, book_entries_max};  // of this node, at each home
         bool locks_bring{true};                         // false: to measure what that saves
         std::function<bool()> has_lease{};              // none: it always has
+        FellowsAsker* asker{nullptr};                   // none: nobody is asked
     };
     struct Counts {
         std::uint64_t waits_for_credit{0};
@@ -105,7 +118,7 @@ class NodeHomes final : public RowHomes {
     void thaw();
     /// The array has ended: what waits for a fence, or for the lease, is refused.
     void end();
-    /// Whether has_lease() has perhaps changed.
+    /// Whether has_lease() or have_answered() has perhaps changed.
     void look_at_lease() { may_go_on_.set(); }
 
     static constexpr std::uint32_t no_home = ~std::uint32_t{0};
@@ -124,6 +137,8 @@ class NodeHomes final : public RowHomes {
     bool holds(LockId lock) const override;
     bool may_answer() const override;
     Task<void> wait_to_answer() override;
+    bool asks_to_answer() const override;
+    Task<bool> ask_to_answer() override;
 
     /// Nobody here has locked a row of these stripes, but for the array's own work, where that is
     /// locked in this home's book, too (none: the array's own does not count).
@@ -222,6 +237,7 @@ class NodeHomes final : public RowHomes {
     Counts counts_;
 
     std::function<bool()> has_lease_;
+    FellowsAsker* asker_;
     std::uint64_t fence_{0};        // how many have been entered
     std::uint64_t over_writes_{0};  // those up to this one are of earlier fences
     std::uint64_t lapses_{0};

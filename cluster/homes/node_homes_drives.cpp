@@ -256,4 +256,15 @@ Task<void> NodeHomes::wait_to_answer() {
     while (!ended_ && !may_answer()) co_await may_go_on_.next();
 }
 
+bool NodeHomes::asks_to_answer() const {
+    return asker_ != nullptr && asker_->asks_after_reads() && !BRAID_MUTANT(strict_reads_by_lease);
+}
+
+Task<bool> NodeHomes::ask_to_answer() {
+    if (ended_) co_return false;
+    const Nanos asked = asker_->ask_fellows_now();
+    while (!ended_ && !asker_->have_answered(asked)) co_await may_go_on_.next();
+    co_return !ended_;
+}
+
 }  // namespace braid::cluster

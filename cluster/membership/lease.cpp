@@ -41,18 +41,27 @@ bool Lease::echoed(NodeId from, const Echo& echo) {
     return true;
 }
 
-std::optional<Nanos> Lease::until(Nanos now) const {
+std::optional<Nanos> Lease::newest_from_enough() const {
     if (!homes_) return std::nullopt;
     NodeSet nodes = NodeSet::of(NodeId{self_.node});
-    if (homes_->are_enough(nodes)) return Nanos{now.value + length_.value};
     std::vector<std::pair<Nanos, NodeId>> newest;
     for (const auto& [node, stamp] : echoed_) newest.push_back({stamp, node});
     std::ranges::sort(newest, std::ranges::greater{}, [](const auto& one) { return one.first; });
     for (const auto& [stamp, node] : newest) {
         nodes.add(node);
-        if (homes_->are_enough(nodes)) return Nanos{stamp.value + length_.value};
+        if (homes_->are_enough(nodes)) return stamp;
     }
     return std::nullopt;
+}
+
+std::optional<Nanos> Lease::until(Nanos now) const {
+    if (!homes_) return std::nullopt;
+    if (homes_->are_enough(NodeSet::of(NodeId{self_.node}))) {
+        return Nanos{now.value + length_.value};
+    }
+    const std::optional<Nanos> newest = newest_from_enough();
+    if (!newest) return std::nullopt;
+    return Nanos{newest->value + length_.value};
 }
 
 bool Lease::holds(Nanos now) const {

@@ -77,6 +77,9 @@ class Lease {
     /// False: it makes no sense (no stamp of this life that was sent), and changes nothing.
     bool echoed(NodeId from, const Echo& echo);
 
+    /// The newest stamp that came back, it or a later one, with the word, from nodes that with this
+    /// one have the homes of enough. nullopt: there is none.
+    std::optional<Nanos> newest_from_enough() const;
     /// When the lease ends, as far as is known now; it may lie in the past. A node that is the home
     /// of enough by itself needs nobody: then it ends L from now, whenever one asks. nullopt: there
     /// is none, for too few have answered, or no fence was entered.

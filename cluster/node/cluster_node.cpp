@@ -31,6 +31,7 @@ ClusterNode::Rows::Rows(ClusterNode& node, const Geometry& the_geometry)
     home.set_walker(node.master_);
     NodeHomes::Setup setup{geometry, {node.setup_.self, node.setup_.boot}, {}, {}};
     setup.has_lease = [&node] { return node.has_lease(); };
+    setup.asker = &node;
     for (const NodePlan& plan : node.setup_.config.nodes) {
         if (plan.id == node.setup_.self) {
             setup.links.push_back(&own);

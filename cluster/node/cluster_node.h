@@ -30,6 +30,7 @@
 #include "cluster/homes/remote_home.h"
 #include "cluster/membership/lease.h"
 #include "cluster/membership/recovery.h"
+#include "cluster/membership/strict_reads.h"
 #include "cluster/node/node_commands.h"
 #include "cluster/node/start_status.h"
 #include "cluster/reservations/reservations.h"
@@ -51,6 +52,7 @@ class ClusterNode final : private BusListener,
                           private TalkListener,
                           private HomeListener,
                           private LeaseKeeper,
+                          private FellowsAsker,
                           private Nodes {
   public:
     struct Setup {
@@ -164,6 +166,10 @@ class ClusterNode final : private BusListener,
     bool extends(std::uint32_t node, Nanos received) override;
     void stamp_sent(Nanos stamp) override;
     void stamp_came_back(std::uint32_t node, Nanos stamp, bool extends) override;
+    // FellowsAsker: reads = "strict"
+    bool asks_after_reads() const override;
+    Nanos ask_fellows_now() override;
+    bool have_answered(Nanos asked) const override;
     // Nodes, on the master
     RowHomes& homes(const Geometry& geometry) override;
     ServingNode& join(Serving& own, Decider& decider, NodesListener& listener,
@@ -483,7 +489,8 @@ class ClusterNode final : private BusListener,
     Nanos stamp_sent_{};
     Nanos serves_since_{};
     Nanos lease_until_{};
-    bool needs_no_lease_{false};                       // it is the home of enough by itself
+    bool needs_no_lease_{false};  // it is the home of enough by itself
+    StrictReads strict_reads_;
     std::map<std::uint32_t, std::uint64_t> left_out_;  // excluded, as far as this node knows: boots
     MemberSet left_members_;                           // that went with them
     std::map<std::uint32_t, std::string> suspicions_;  // of nodes that the one who decides looks at

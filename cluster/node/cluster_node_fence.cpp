@@ -76,7 +76,28 @@ void ClusterNode::stamp_sent(Nanos stamp) {
 
 void ClusterNode::stamp_came_back(std::uint32_t node, Nanos stamp, bool extends) {
     (void)lease_.echoed(NodeId{node}, {{setup_.boot, stamp}, extends});
-    if (rows_) look_at_lease();
+    if (!rows_) return;
+    look_at_lease();
+    const auto newest = lease_.newest_from_enough();
+    if (newest && strict_reads_.came_back(*newest, stamp_sent_)) bus_->ask_now();
+}
+
+// ---- reads = "strict" --------------------------------------------------------------------------
+
+bool ClusterNode::asks_after_reads() const {
+    return setup_.config.reads == Reads::strict && !needs_no_lease_;
+}
+
+Nanos ClusterNode::ask_fellows_now() {
+    const Nanos asked = stamp_sent_;
+    if (strict_reads_.begin(asked)) bus_->ask_now();
+    if (!BRAID_MUTANT(older_stamp_confirms)) return asked;
+    return {asked.value - std::min(asked.value, lease_length_.value)};
+}
+
+bool ClusterNode::have_answered(Nanos asked) const {
+    const auto newest = lease_.newest_from_enough();
+    return needs_no_lease_ || (newest && *newest > asked);
 }
 
 // ---- who is gone -------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ namespace braid::cluster {
 
 namespace heartbeat_flags {
 inline constexpr std::uint32_t extends = 1;  // the echo extends the receiver's lease
-inline constexpr std::uint32_t known = extends;
+inline constexpr std::uint32_t asks = 2;     // the receiver answers at once
+inline constexpr std::uint32_t known = extends | asks;
 }  // namespace heartbeat_flags
 
 struct HeartbeatBytes {

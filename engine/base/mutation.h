@@ -66,6 +66,8 @@ enum class Mutation : std::uint8_t {
     locks_outlive_fence,        // what was locked under one fence is written under the next
     no_lease_wait,              // a fence begins while the excluded may still serve
     read_without_lease,         // a node that others may have gone on without answers reads
+    older_stamp_confirms,       // a strict read goes by what went out before it had its bytes
+    strict_reads_by_lease,      // or is answered by the lease after all
     verdict_ignored,            // a home drops whatever the excluded had staged
     record_not_retired,         // what the excluded had marked stays so
     positions_not_told,         // a fence begins without how far rebuilds are
@@ -86,7 +88,7 @@ enum class Mutation : std::uint8_t {
     answered_before_death,  // who is killed by an operator goes on for a moment after the answer
 };
 
-inline constexpr std::array<std::string_view, 70> mutation_names{
+inline constexpr std::array<std::string_view, 72> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -139,6 +141,8 @@ inline constexpr std::array<std::string_view, 70> mutation_names{
     "locks-outlive-fence",
     "no-lease-wait",
     "read-without-lease",
+    "older-stamp-confirms",
+    "strict-reads-by-lease",
     "verdict-ignored",
     "record-not-retired",
     "positions-not-told",

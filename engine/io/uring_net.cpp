@@ -237,6 +237,11 @@ void UringListener::shut() {
     }
 }
 
+/// For so long an address may be in use by a process that has just died: what its io_uring had under
+/// way holds its sockets for some tenths of a second.
+constexpr Nanos in_use_patience = seconds(1);
+constexpr Nanos in_use_pause = millis(20);
+
 /// Where nobody listens at a port of this machine, the kernel may choose just that one for us: then
 /// TCP connects it to itself.
 bool is_own(int fd, const SocketAddress& to) {
@@ -309,6 +314,12 @@ Task<Checked<std::unique_ptr<Listener>>> UringNet::listen(NetAddress address) {
     int error = EADDRNOTAVAIL;
     for (const SocketAddress& place : places.all()) {
         auto socket = listen_at(place, is_unix ? address.host : std::string());
+        const Nanos patient_until{loop_.now().value + in_use_patience.value};
+        while (!socket && socket.error().os_error == EADDRINUSE && loop_.now() < patient_until) {
+            Timer timer(loop_, Nanos{loop_.now().value + in_use_pause.value});
+            co_await timer;
+            socket = listen_at(place, is_unix ? address.host : std::string());
+        }
         if (socket) co_return std::make_unique<UringListener>(loop_, std::move(*socket));
         error = socket.error().os_error;
         if (error != EADDRNOTAVAIL && error != EAFNOSUPPORT) break;

@@ -20,7 +20,8 @@ class UringNet final : public Net {
     /// Nothing of connect() and listen() is under way. Waits for a name that was given up and is
     /// still looked for: as long as the resolver does (resolv.conf(5)).
     ~UringNet() override = default;
-    /// Of a name's addresses the first that is one of this machine.
+    /// Of a name's addresses the first that is one of this machine. One that is in use is tried again
+    /// for a second.
     Task<Checked<std::unique_ptr<Listener>>> listen(NetAddress address) override;
     /// Of a name's addresses the first that answers. They share the time.
     Task<Checked<std::unique_ptr<Connection>>> connect(NetAddress address) override;

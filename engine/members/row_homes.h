@@ -83,6 +83,10 @@ class RowHomes {
     virtual bool may_answer() const = 0;
     /// Until that may be so again; or the array has ended: then reads fail.
     virtual Task<void> wait_to_answer() = 0;
+    /// No clock is trusted for that: they are asked, after each read.
+    virtual bool asks_to_answer() const = 0;
+    /// What has been read may be told to a client: they have said so since. False: the array has ended.
+    virtual Task<bool> ask_to_answer() = 0;
 };
 
 /// Rows, locked until it ends. Nothing on a node that is alone.

@@ -285,7 +285,13 @@ Task<void> Requests::read_work() {
 Task<Result<void>> Requests::read(IoRequest* request) {
     for (;;) {
         const Result<void> result = co_await read_request(context_, request);
-        if (!result || context_.homes == nullptr || context_.homes->may_answer()) co_return result;
+        if (!result || context_.homes == nullptr) co_return result;
+        if (context_.homes->asks_to_answer()) {
+            const bool may_answer = co_await context_.homes->ask_to_answer();
+            if (may_answer) co_return result;
+            co_return Error{Errc::failed, "array"};
+        }
+        if (context_.homes->may_answer()) co_return result;
         co_await context_.homes->wait_to_answer();
         if (!context_.homes->may_answer()) co_return Error{Errc::failed, "array"};
     }

@@ -55,13 +55,24 @@ class BusNode final : public CommandTaker, public BusListener {
         Clock& clock;
         std::unique_ptr<Net> net;
         std::function<void(Task<void>)> run;
+        LeaseKeeper* leases{nullptr};
     };
     BusNode(World world, NodeBoot self, std::vector<NetAddress> addresses,
             std::vector<Bus::Peer> peers, std::string cluster, std::optional<ClusterKey> key)
         : id_(self.node), world_(std::move(world)) {
-        bus_ = std::make_unique<Bus>(Bus::Setup{
-            world_.ready, world_.clock, *world_.net, self, std::move(cluster), std::move(addresses),
-            std::move(peers), self.node + self.boot, key, *this, *this});
+        bus_ = std::make_unique<Bus>(Bus::Setup{world_.ready,
+                                                world_.clock,
+                                                *world_.net,
+                                                self,
+                                                std::move(cluster),
+                                                std::move(addresses),
+                                                std::move(peers),
+                                                self.node + self.boot,
+                                                key,
+                                                *this,
+                                                *this,
+                                                {},
+                                                world_.leases});
     }
     /// Also in the middle of it all, after a test has failed.
     ~BusNode() override { bus_->abandon(); }

@@ -117,6 +117,14 @@ class Clients {
         ASSERT_EQ(torn_, 0u);
     }
 
+    /// What was ever seen that cannot be. Empty: nothing.
+    std::string fault() const {
+        for (const test::RegisterHistory& history : histories_) {
+            if (std::string fault = history.fault(); !fault.empty()) return fault;
+        }
+        return {};
+    }
+
   private:
     bool may_fail(std::uint32_t node) const { return may_fail_ || failing_.contains(node); }
     void note_written(std::uint64_t offset, std::uint64_t size, std::uint64_t value,

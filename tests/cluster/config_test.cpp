@@ -194,7 +194,7 @@ TEST(ClusterConfig, TablesInTablesAreBounded) {
     for (std::size_t at = 0; at != key_dots_max; ++at) key += ".a";
     EXPECT_EQ(
         refusal("\n" + key + " = 1"),
-        "cluster.toml:2: a: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum and node are");
+        "cluster.toml:2: a: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum, reads and node are");
     EXPECT_EQ(
         refusal("\n" + key + ".a = 1"),
         "cluster.toml:2: more than 64 dots stand outside of quotes, where addresses and paths "
@@ -231,15 +231,15 @@ TEST(ClusterConfig, QuotesAndCommentsAreToldApart) {
 TEST(ClusterConfig, RefusesKeysThatItDoesNotKnow) {
     EXPECT_EQ(
         refusal("name = \"v\"\nsecret = 1\n"),
-        "cluster.toml:2: secret: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum and node are");
+        "cluster.toml:2: secret: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum, reads and node are");
     EXPECT_EQ(
         refusal("\"\\u001b[2J\" = 1\n"),
-        "cluster.toml:1: ?[2J: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum and node are");
+        "cluster.toml:1: ?[2J: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum, reads and node are");
     EXPECT_EQ(refusal(with_node("member = []\n")),
               "cluster.toml:5: member: is no key of this part; id, addresses and members are");
     EXPECT_EQ(
         refusal(with_node("[other]\n")),
-        "cluster.toml:5: other: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum and node are");
+        "cluster.toml:5: other: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum, reads and node are");
 }
 
 TEST(ClusterConfig, RefusesValuesOfAnotherType) {
@@ -648,6 +648,22 @@ TEST(Config, HeartbeatsComeSomeTimesWithinALease) {
             refusal(fmt::format("name = \"vault\"\nheartbeat_ms = {}\n", wrong) + rest),
             "cluster.toml:2: heartbeat_ms: has to be a number from 20 to 300: heartbeat_ms = 300");
     }
+}
+
+TEST(Config, ByWhatReadsAreAnswered) {
+    const std::string rest = "\n[[node]]\nid = 1\naddresses = [\"unix:/run/a\"]\n";
+    const auto of = [&](const std::string& line) {
+        const auto config = parse("name = \"vault\"\n" + line + rest);
+        EXPECT_TRUE(config) << config.error().text;
+        return config ? config->reads : Reads::strict;
+    };
+    EXPECT_EQ(of(""), Reads::lease);
+    EXPECT_EQ(of("reads = \"lease\"\n"), Reads::lease);
+    EXPECT_EQ(of("reads = \"strict\"\n"), Reads::strict);
+    EXPECT_EQ(refusal("name = \"vault\"\nreads = \"Strict\"\n" + rest),
+              "cluster.toml:2: reads: \"Strict\": has to be \"lease\" or \"strict\"");
+    EXPECT_EQ(refusal("name = \"vault\"\n\nreads = true\n" + rest),
+              "cluster.toml:3: reads: is true or false, and has to be a string: reads = \"lease\"");
 }
 
 TEST(Config, WhatBecomesOfRequestsWithoutAQuorum) {

@@ -125,6 +125,113 @@ TEST(Heartbeats, OneChannelIsDownBesideAnother) {
     two->stop();
 }
 
+/// A clock of stamps that does not go at all.
+class StandingClock final : public Clock {
+  public:
+    explicit StandingClock(Clock& clock) : clock_(clock) {}
+    Nanos now() const override { return clock_.now(); }
+    Nanos stamp() const override { return seconds(7); }
+    std::uint64_t wall_seconds() const override { return clock_.wall_seconds(); }
+    void arm(Timer& timer) override { clock_.arm(timer); }
+    void disarm(Timer& timer) override { clock_.disarm(timer); }
+
+  private:
+    Clock& clock_;
+};
+
+/// Notes what went out and came back.
+class StampLog final : public LeaseKeeper {
+  public:
+    bool extends(std::uint32_t, Nanos) override { return true; }
+    void stamp_sent(Nanos stamp) override {
+        grow_ = grow_ && stamp > sent_;
+        sent_ = stamp;
+    }
+    void stamp_came_back(std::uint32_t, Nanos stamp, bool) override {
+        back_ = std::max(back_, stamp);
+    }
+    Nanos sent() const { return sent_; }
+    Nanos back() const { return back_; }
+    bool grow() const { return grow_; }
+
+  private:
+    Nanos sent_{};
+    Nanos back_{};
+    bool grow_{true};
+};
+
+struct AskedNode {
+    AskedNode(SimNetwork& network, std::uint32_t id, std::uint32_t peer, std::uint32_t channels,
+              bool stands) {
+        SimLoop& loop = network.loop();
+        clock = std::make_unique<StandingClock>(loop);
+        Clock& chosen = stands ? static_cast<Clock&>(*clock) : loop;
+        node = std::make_unique<BusNode>(
+            BusNode::World{
+                loop.ready(), chosen, std::make_unique<SimNet>(network, name_of_node(id)),
+                [&loop](Task<void> task) { loop.run_until_done(std::move(task)); }, &log},
+            NodeBoot{id, 6 + id}, addresses_of(id, channels),
+            std::vector<Bus::Peer>{{peer, addresses_of(peer, channels)}}, "lab", std::nullopt);
+        node->start();
+    }
+    StampLog log;
+    std::unique_ptr<StandingClock> clock;
+    std::unique_ptr<BusNode> node;
+};
+
+// Goal: who asks has an answer after a round trip, whatever the channels are just doing; what comes
+// back was sent after he asked, also by a clock that stands still. And two that ask each other do not
+// go on with that for ever.
+TEST(Heartbeats, WhoIsAskedAnswersAtOnce) {
+    for (std::uint64_t seed = 1; seed != 25; ++seed) {
+        SCOPED_TRACE(seed);
+        SimLoop loop(seed);
+        SimNetwork network(loop);
+        const std::uint32_t channels = 1 + static_cast<std::uint32_t>(seed % 2);
+        AskedNode one(network, 1, 2, channels, seed % 3 == 0);
+        AskedNode two(network, 2, 1, channels, false);
+        loop.run_for(seconds(1));
+        ASSERT_TRUE(one.log.back() != Nanos{} && two.log.back() != Nanos{});
+        std::uint64_t before = channel_of(*one.node, 2).sent;
+        for (int i = 0; i != 50; ++i) {
+            if (loop.rng().chance(2)) loop.run_for(Nanos{1 + loop.rng().below(300'000'000)});
+            if (loop.rng().chance(2)) one.node->bus().beat_now();  // one is just going out
+            if (loop.rng().chance(2)) loop.run_for(Nanos{1 + loop.rng().below(100'000)});
+            const std::uint64_t begin = loop.now().value;
+            const Nanos asked = one.log.sent();
+            const Nanos asked_by_two = two.log.sent();
+            one.node->bus().ask_now();
+            two.node->bus().ask_now();
+            run_until(loop,
+                      [&] { return one.log.back() > asked && two.log.back() > asked_by_two; });
+            EXPECT_LT(loop.now().value - begin, millis(20).value);
+        }
+        EXPECT_TRUE(one.log.grow() && two.log.grow());
+        loop.run_for(millis(50));
+        before = channel_of(*one.node, 2).sent;
+        loop.run_for(seconds(30));
+        EXPECT_NEAR(static_cast<double>(channel_of(*one.node, 2).sent - before), 100, 2);
+        one.node->stop();
+        two.node->stop();
+    }
+}
+
+/// A question that is on its way as its connection breaks: the next connection begins with both
+/// sides' stamps.
+TEST(Heartbeats, AQuestionOutlivesItsConnection) {
+    SimLoop loop(9);
+    SimNetwork network(loop);
+    AskedNode one(network, 1, 2, 1, false);
+    AskedNode two(network, 2, 1, 1, false);
+    loop.run_for(seconds(1));
+    const Nanos asked = one.log.sent();
+    one.node->bus().ask_now();
+    network.cut(name_of_node(1), name_of_node(2));
+    run_until(loop, [&] { return one.log.back() > asked; });
+    one.node->stop();
+    two.node->stop();
+}
+
 /// They are not kept up by whoever talks about something else, or does not make sense.
 TEST(Heartbeats, WhatIsNoneEndsTheirConnection) {
     SimLoop loop(5);

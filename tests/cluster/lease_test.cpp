@@ -66,6 +66,11 @@ TEST(Lease, AnEchoWithoutTheWordExtendsNothing) {
     Lease lease = lease_of_one(three_homes());
     EXPECT_TRUE(lease.echoed(two, echo(5000, false)));
     EXPECT_EQ(lease.until(seconds(5)), std::nullopt);
+    EXPECT_EQ(lease.newest_from_enough(), std::nullopt);
+    EXPECT_TRUE(lease.echoed(two, echo(4000)));
+    EXPECT_TRUE(lease.echoed(two, echo(6000, false)));
+    EXPECT_TRUE(lease.echoed(three, echo(6000, false)));
+    EXPECT_EQ(lease.newest_from_enough(), millis(4000));
 }
 
 // The echo of an earlier life has a stamp of a clock that may have begun again since.

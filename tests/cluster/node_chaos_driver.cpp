@@ -24,6 +24,8 @@ SimNodesOptions nodes_of(const ChaosOptions& options) {
     nodes.region = options.region;
     nodes.own_loops = true;
     nodes.drift_ppm = options.drift_ppm;
+    nodes.reads = options.strict ? cluster::Reads::strict : cluster::Reads::lease;
+    nodes.clocks_stand = options.strict;
     return nodes;
 }
 
@@ -80,11 +82,12 @@ ChaosOptions draw_chaos(std::uint64_t seed) {
 std::string text_of(const ChaosOptions& options) {
     return fmt::format(
         "RAID-{} of {} on {} nodes{}, {} stripes, marks of {}, {} s, {}, kinds {:#x}, drift {} ppm, "
-        "pause {} ms, clients' {} ms",
+        "pause {} ms, clients' {} ms{}",
         static_cast<int>(options.level), options.members, options.nodes,
         options.homes == 0 ? "" : fmt::format(" ({} with members)", options.homes), options.stripes,
         options.region, options.seconds, options.beyond ? "beyond" : "within", options.kinds,
-        options.drift_ppm, options.pause_ms, options.think_ms);
+        options.drift_ppm, options.pause_ms, options.think_ms,
+        options.strict ? ", strict reads" : "");
 }
 
 Chaos::Chaos(ChaosOptions options, std::function<void(const std::string&)> tell)

@@ -33,6 +33,7 @@ struct ChaosOptions {
     std::uint64_t drift_ppm{0};
     std::uint64_t seconds{60};
     bool beyond{false};
+    bool strict{false};            // reads; then clocks stand while their node does
     std::uint32_t kinds{0};        // a bit for each ChaosKind that happens
     std::uint64_t pause_ms{2000};  // between two of them, at most
     std::uint64_t think_ms{60};    // of a client, between two requests, at most

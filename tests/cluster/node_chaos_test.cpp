@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Cluster chaos: seeds that failed once, and some more. With BRAID_CHAOS_MINUTES fresh ones until the
-// time is up (./dev sim --cluster); with BRAID_CHAOS_SEED that one, and it tells what happens.
+// time is up (./dev sim --cluster); with BRAID_CHAOS_SEED that one, and it tells what happens. With
+// BRAID_CHAOS_STRICT reads are strict, and clocks worse; so is every fourth of the fresh ones.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -47,15 +48,23 @@ struct Totals {
     }
 };
 
+/// Clocks that no lease could be reckoned by.
+void make_strict(ChaosOptions& options) {
+    options.strict = true;
+    options.drift_ppm = 200'000;
+}
+
 /// @return  it is fine
-bool run_one(std::uint64_t seed, bool tells, Totals& totals) {
+bool run_one(std::uint64_t seed, bool tells, Totals& totals, bool strict = false) {
     ChaosOptions options = draw_chaos(seed);
+    if (strict || std::getenv("BRAID_CHAOS_STRICT") != nullptr) make_strict(options);
     if (const char* kinds = std::getenv("BRAID_CHAOS_KINDS")) {
         options.kinds = static_cast<std::uint32_t>(std::strtoul(kinds, nullptr, 0));
         options.beyond = false;
     }
-    running = fmt::format("seed {}: {}\nreplay: BRAID_CHAOS_SEED={} {}", seed, text_of(options),
-                          seed, "build/release/tests/cluster/cluster_node_chaos_test");
+    running = fmt::format("seed {}: {}\nreplay: {}BRAID_CHAOS_SEED={} {}", seed, text_of(options),
+                          options.strict ? "BRAID_CHAOS_STRICT=1 " : "", seed,
+                          "build/release/tests/cluster/cluster_node_chaos_test");
     if (tells) fmt::print("{}\n", running);
     Chaos chaos(options, [tells](const std::string& text) {
         if (tells) fmt::print("{}\n", text);
@@ -93,7 +102,7 @@ TEST(NodeChaos, Seeds) {
         const std::uint64_t mine = part == nullptr ? 0 : std::strtoull(part, nullptr, 10);
         for (std::uint64_t i = 0; Clock::now() < end; ++i) {
             const std::uint64_t seed = first * 100'000 + mine * 10'000'000 + i;
-            if (!run_one(seed, false, totals)) break;
+            if (!run_one(seed, false, totals, i % 4 == 3)) break;
             if (Clock::now() - said < std::chrono::minutes(1)) continue;
             said = Clock::now();
             fmt::print(stderr, "{}\n", totals.text());
@@ -102,6 +111,15 @@ TEST(NodeChaos, Seeds) {
         for (std::uint64_t seed = 1; seed <= seeds_of(20, 1000); ++seed) {
             run_one(seed, false, totals);
         }
+    }
+    fmt::print("{}\n", totals.text());
+}
+
+/// With reads = "strict", and clocks that differ by up to 20 %, and stand while their node does.
+TEST(NodeChaos, StrictReads) {
+    Totals totals;
+    for (std::uint64_t seed = 1; seed <= seeds_of(6, 1000); ++seed) {
+        run_one(seed, false, totals, true);
     }
     fmt::print("{}\n", totals.text());
 }

@@ -39,6 +39,10 @@ struct SimNodesOptions {
     std::uint32_t lease_ms{lease_ms_default};
     bool own_loops{false};  // each node has a part of the loop: it can die alone, or stand still
     std::uint64_t drift_ppm{0};  // then its clock differs by up to this much
+    cluster::Reads reads{cluster::Reads::lease};
+    std::uint32_t slow_nodes{0};  // with `own_loops`: the clocks of the first ones are slower
+    std::uint64_t slow_ppm{0};    // by this much
+    bool clocks_stand{false};     // and stand while their node does
 };
 
 /// What of a node goes: its process, and its connections are closed; or its host, nothing more is
@@ -357,8 +361,13 @@ class SimNodes {
                 const std::uint64_t by = drawn.below(drift + 1);
                 own_loop->let_stamps_differ(by % 2 == 0 ? by : 0, by % 2 == 0 ? 0 : by);
             }
+            if (own_loop && self < nodes.options_.slow_nodes) {
+                own_loop->let_stamps_differ(0, nodes.options_.slow_ppm);
+            }
+            if (own_loop && nodes.options_.clocks_stand) own_loop->let_stamps_stand();
             cluster::ClusterConfig config;
             config.name = "sim";
+            config.reads = nodes.options_.reads;
             if (nodes.options_.exclusive) config.exclusive = {"data"};
             config.no_quorum = nodes.options_.no_quorum;
             config.lease_ms = nodes.options_.lease_ms;

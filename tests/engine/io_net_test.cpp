@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "engine/base/unique_fd.h"
+#include "engine/io/listen_socket.h"
 #include "engine/io/socket_address.h"
 #include "engine/io/uring_loop.h"
 #include "engine/io/uring_net.h"
@@ -144,6 +145,27 @@ Task<void> expect_connection(NetWorld* world, NetAddress address) {
     Link link = co_await make_link(world, listener.get(), address);
     co_await let_pass(&link);
 }
+/// Whose socket holds the address is gone in a while, as after a process that its io_uring outlives.
+Task<void> let_go_after(UringLoop* loop, UniqueFd fd, Nanos time) {
+    Timer timer(*loop, Nanos{loop->now().value + time.value});
+    co_await timer;
+    fd = UniqueFd();
+}
+Task<void> listen_at_held(UringNetWorld* world, NetAddress address, Nanos held, bool is_free) {
+    const SocketAddress place = socket_address_of(address).value();
+    auto holder = listen_at(place, "");
+    EXPECT_TRUE(holder);
+    if (!holder) co_return;
+    TaskGroup beside(world->ready());
+    beside.spawn(let_go_after(&world->loop(), std::move(holder->fd), held));
+    const std::uint64_t begin = world->loop().now().value;
+    const auto listener = co_await world->net().listen(address);
+    const std::uint64_t took = world->loop().now().value - begin;
+    EXPECT_EQ(listener.has_value(), is_free);
+    EXPECT_GE(took, is_free ? held.value : seconds(1).value);
+    if (!listener) expect_text(listener.error(), {"is in use by another program"});
+    co_await beside.join();
+}
 Task<void> listen_into(NetWorld* world, NetAddress address, std::unique_ptr<Listener>* into) {
     *into = co_await make_listener(world, address);
 }
@@ -163,6 +185,14 @@ TEST_F(UringNets, ADeadProcessesSocketIsReplaced) {
     ASSERT_TRUE(std::filesystem::exists(address.host));
     unix_.run(expect_connection(&unix_, address));
     EXPECT_FALSE(std::filesystem::exists(address.host)) << "it goes with its listener";
+}
+
+// Goal: a server that is started in the place of one that has just died takes its address; one that
+// is held for longer is refused as before.
+TEST_F(UringNets, AnAddressThatIsHeldForAMomentIsWaitedFor) {
+    const NetAddress address = ip4_.new_address();
+    ip4_.run(listen_at_held(&ip4_, address, millis(300), true));
+    ip4_.run(listen_at_held(&ip4_, address, millis(1500), false));
 }
 
 TEST_F(UringNets, ASocketIsItsOwnersAlone) {

@@ -58,6 +58,8 @@ ENGINE = {
     "locks-outlive-fence": "Shapes/NodeDeathTest.TheOthersGoOnAndNothingIsLost/*",
     "no-lease-wait": "Shapes/NodeDeathTest.OnlyTheOneWhoDecidesDoesNotHearIt/*",
     "read-without-lease": "Shapes/NodeDeathTest.CutOffItAnswersNothingOld/*",
+    "older-stamp-confirms": "Cases/NodeStrictTest.OldIsNotRead/*",
+    "strict-reads-by-lease": "Cases/NodeStrictTest.OldIsNotRead/*",
     "verdict-ignored": "HomeFence.WhatIsStagedHappensAsTheVerdictSays",
     "record-not-retired": "Shapes/NodeDeathTest.AfterwardsThePowerGoes/*",
     "positions-not-told": "HomeFence.BeginsWithHowFarRebuildsAre",

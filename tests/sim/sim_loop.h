@@ -37,7 +37,7 @@ class SimLoop final : public Clock {
 
     Nanos now() const override { return {whole().now_}; }
     Nanos stamp() const override {
-        const std::uint64_t time = whole().now_;
+        const std::uint64_t time = (stands_ ? *stands_ : whole().now_) - stood_;
         return {time + time / 1'000'000 * stamp_fast_ppm_ - time / 1'000'000 * stamp_slow_ppm_};
     }
     std::uint64_t wall_seconds() const override {
@@ -48,9 +48,19 @@ class SimLoop final : public Clock {
         stamp_fast_ppm_ = fast_ppm;
         stamp_slow_ppm_ = slow_ppm;
     }
+    /// It stands while the part does, as one that does not go on while its machine sleeps.
+    void let_stamps_stand() { stamps_stand_ = true; }
     /// A part stands still, as a process that is stopped: its disks end what they were given, and
     /// nobody takes note; its timers are late.
-    void stand_still(bool still) { stands_still_ = still; }
+    void stand_still(bool still) {
+        stands_still_ = still;
+        if (!stamps_stand_) return;
+        const std::uint64_t now = whole().now_;
+        if (still && !stands_) stands_ = now;
+        if (still || !stands_) return;
+        stood_ += now - *stands_;
+        stands_.reset();
+    }
     bool stands_still() const { return stands_still_; }
     /// Epochs must grow by what the members promised, too.
     void let_wall_stand() { wall_stands_ = true; }
@@ -187,6 +197,9 @@ class SimLoop final : public Clock {
     bool stands_still_{false};
     std::uint64_t stamp_fast_ppm_{0};
     std::uint64_t stamp_slow_ppm_{0};
+    bool stamps_stand_{false};
+    std::optional<std::uint64_t> stands_;  // the clock of stamps, since then
+    std::uint64_t stood_{0};               // before
     bool wall_stands_{false};
     bool interrupts_{false};
     Rng rng_;

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Three nodes, each on a machine of its own (namespaces.py), that speak TLS over TCP: copies and a file
-system beside fio, a cable that is pulled, and strangers.
+system beside fio, a cable that is pulled, a clock that goes wrong, and strangers.
 
-usage: network_test.py copy|filesystem|cut|strangers LEVEL
+usage: network_test.py copy|filesystem|cut|clock|strangers LEVEL
 """
 import hashlib
 import os
@@ -13,7 +13,9 @@ import ssl
 import sys
 import time
 
-from braid_cluster import Cluster
+import nbd
+
+from braid_cluster import BLOCK, Cluster
 from braid_system import (CLI, MIB, PLUGIN, SANITIZE, check, end, end_of, main, need_tools, run, say,
                           server_environment, sha256_of, start, wait_until)
 from history import Load, check_busy, check_no_errors, judge, read_all, silence
@@ -28,13 +30,14 @@ def machine(number):
     return f"node{number}"
 
 
-def three_machines(world, level, strangers=(), members=6, **options):
+def three_machines(world, level, strangers=(), members=6, within=lambda number: [], **options):
+    """`within`: of a node's number, further words before its command."""
     network = Network(world, [*map(machine, (1, 2, 3)), *strangers])
-    key = world.path("key")
+    key = world.unique("key")
     run(CLI, "cluster", "keygen", key)
     addresses = [f"{network.address(machine(number))}:{PORT}" for number in (1, 2, 3)]
     cluster = Cluster(world, level, members, addresses=addresses, key=key,
-                      prefix=lambda number: network.words(machine(number)), **options).start()
+                      prefix=lambda number: [*network.words(machine(number)), *within(number)], **options).start()
     say("three machines serve the array")
     return network, cluster
 
@@ -158,6 +161,47 @@ def a_cable_is_pulled(world, level):
         say(f"clients of node {number} saw nothing for {pause:.1f} s")
     cluster.stop()
     cluster.check_parity()
+
+
+def a_clock_goes_wrong(world, level):
+    """That of node 2 goes at a fifth of its rate, so that its lease is longer than the others wait for. It is cut off,
+    and they go on, and write. By its lease it answers what was there before; with reads = "strict" it does not."""
+    check(b"old" in read_after_the_others_wrote(world, level, "lease"), "this test would show nothing")
+    answered = read_after_the_others_wrote(world, level, "strict")
+    check(not answered, f"what the others replaced is read: {answered}")
+
+
+def read_after_the_others_wrote(world, level, reads):
+    """What node 2 answers then, which is cut off."""
+    slow = os.environ["BRAID_SLOW_CLOCK"]
+    network, cluster = three_machines(
+        world, level, patient=False, settings=f'reads = "{reads}"\n',
+        within=lambda number: ["env", f"LD_PRELOAD={slow}"] if number == 2 else [])
+    other, reader = cluster.nodes[0].connect(), cluster.nodes[1].connect()
+    blocks = range(0, 64 * BLOCK * 16, BLOCK * 16)  # at members of all nodes
+    for at in blocks:
+        other.pwrite(b"old".ljust(BLOCK), at)
+    begin = time.monotonic()
+    for at in blocks:
+        check(reader.pread(3, at) == b"old", "what was written is read")
+    say(f"{len(blocks)} reads in {time.monotonic() - begin:.3f} s")
+    network.unplug(machine(2))
+    wait_until(lambda: cluster.nodes[0].excludes(2) and cluster.nodes[2].excludes(2), "it is excluded", 10)
+    for at in blocks:
+        other.pwrite(b"new".ljust(BLOCK), at)
+    data = [nbd.Buffer(3) for _ in blocks]
+    cookies = [reader.aio_pread(into, at) for into, at in zip(data, blocks)]
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        reader.poll(100)
+    answered = [bytes(into.to_bytearray()) for into, cookie in zip(data, cookies)
+                if reader.aio_command_completed(cookie)]
+    check(b"new" not in answered, "it is cut off")
+    network.plug(machine(2))
+    wait_until(lambda: "has excluded this start of node 2" in cluster.nodes[1].log(), "it hears of it", 30)
+    cluster.nodes[1].wait_for_end()
+    cluster.stop([cluster.nodes[0], cluster.nodes[2]])
+    return answered
 
 
 def whole_log(node):
@@ -284,6 +328,7 @@ def strangers(world, level):
 
 
 CASES = {"copy": copied_in_and_out, "filesystem": a_file_system_beside_fio, "cut": a_cable_is_pulled,
+         "clock": a_clock_goes_wrong,
          "strangers": strangers}
 
 
