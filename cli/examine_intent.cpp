@@ -24,11 +24,34 @@ std::uint64_t stripes_in(const IntentRecord& record) {
     return stripes;
 }
 
-/// "2 marks of 7 stripes".
+std::uint64_t stripes_missed(const IntentRecord& record) {
+    std::uint64_t stripes = 0;
+    record.missed.for_each([&](StripeIndex first, StripeIndex end) { stripes += end - first; });
+    return stripes;
+}
+
+std::uint64_t count_known(const IntentRecord& record) {
+    return static_cast<std::uint64_t>(std::ranges::count_if(record.absent, &AbsentMember::known));
+}
+
+/// "2 marks of 7 stripes; 2 members away, 1 to be rebuilt whole, and up to 12 stripes written to meanwhile".
 std::string marks_text(const IntentRecord& record) {
-    if (record.entries.empty()) return "no marks";
-    return fmt::format("{} of {}", counted(record.entries.size(), "mark", "marks"),
-                       counted(stripes_in(record), "stripe", "stripes"));
+    std::string text =
+        record.entries.empty()
+            ? std::string("no marks")
+            : fmt::format("{} of {}", counted(record.entries.size(), "mark", "marks"),
+                          counted(stripes_in(record), "stripe", "stripes"));
+    if (record.absent.empty()) return text;
+    const std::uint64_t known = count_known(record);
+    text += fmt::format("; {} away", counted(record.absent.size(), "member", "members"));
+    if (known != record.absent.size()) {
+        text += fmt::format(", {} to be rebuilt whole", record.absent.size() - known);
+    }
+    if (known != 0) {
+        text += fmt::format(", and up to {} written to meanwhile",
+                            counted(stripes_missed(record), "stripe", "stripes"));
+    }
+    return text;
 }
 
 bool is_newest(const IntentRecord& record, const std::vector<NewestIntent>& newest) {
@@ -143,6 +166,18 @@ Json json_of(const IntentEntry& entry) {
     return json;
 }
 
+Json absent_json(const IntentRecord& record) {
+    Json json = Json::array();
+    for (const AbsentMember& away : record.absent) {
+        Json item;
+        item["uuid"] = away.uuid.text();
+        item["known"] = away.known;
+        item["generation"] = away.generation;
+        json.push_back(std::move(item));
+    }
+    return json;
+}
+
 }  // namespace
 
 std::vector<NewestIntent> newest_intents(const std::vector<IntentHolder>& holders) {
@@ -219,6 +254,7 @@ Json intent_json(const MemberFindings& findings, const std::vector<NewestIntent>
         item["epoch"] = record.epoch;
         item["entries"] = Json::array();
         for (const IntentEntry& entry : record.entries) item["entries"].push_back(json_of(entry));
+        item["absent"] = absent_json(record);
         json["slots"].push_back(std::move(item));
     }
     return json;
@@ -236,6 +272,8 @@ Json intent_json(const Configuration& c, const std::vector<NewestIntent>& newest
         item["epoch"] = each.record->epoch;
         item["held_by"] = each.held_by;
         item["stripes"] = stripes_in(*each.record);
+        item["absent"] = absent_json(*each.record);
+        item["stripes_missed"] = stripes_missed(*each.record);
         item["marks"] = Json::array();
         for (const IntentEntry& entry : each.record->entries) {
             Json mark = json_of(entry);

@@ -670,8 +670,11 @@ Task<Checked<Unit>> ClusterNode::gather_all(std::vector<std::unique_ptr<Disk>>* 
 
 Task<Checked<std::unique_ptr<Array>>> ClusterNode::open_array(
     std::vector<std::unique_ptr<Disk>> disks) {
+    // Those that have no part yet stay open at their nodes: take_members_back().
+    for (const auto& disk : disks) returning_.insert(places_.at(disk.get()));
     Checked<std::unique_ptr<Array>> opened =
         co_await Array::open(setup_.ready, setup_.clock, std::move(disks), options_of_deciding());
+    returning_.clear();
     if (!opened) {
         listener_ = nullptr;
         decider_ = nullptr;
@@ -691,6 +694,7 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::open_array(
     if (leave_asked_) tasks_.spawn(stop_array());
     tasks_.spawn(watch_links());
     tasks_.spawn(tell_status_now_and_then());
+    tasks_.spawn(take_all_back());
     co_return std::unique_ptr<Array>(std::move(array));
 }
 

@@ -461,7 +461,8 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
     return false;
 }
 
-/// Disks that the former one was just taking into a role, and those that have none.
+/// Disks that have no role: that were away as the array stopped, or have lost it since, or that the one
+/// who decided before was just taking into one.
 Task<void> ClusterNode::take_all_back() {
     for (const MemberIndex member : std::exchange(coming_back_, {})) {
         const Disk* const disk = serving_->members().slot(member).disk();

@@ -80,15 +80,17 @@ enum class Mutation : std::uint8_t {
     takeover_forgets_rebuilds,  // nor by how far others have heard that rebuilds are
     left_out_obeyed,            // a node does what who is left out asks of its disks
     decider_not_asked_again,    // what the former one has not answered is asked nobody else
-    absence_not_noted,      // what is written while a member is away is not noted for its return
-    absence_begins_empty,   // nor what was on its way as it left
-    absence_cleared_early,  // the first of two that comes back takes with it what the other misses
-    return_unasked,         // other nodes are not asked what a member misses that comes back
-    return_unfenced,        // nor do they stop meanwhile
-    answered_before_death,  // who is killed by an operator goes on for a moment after the answer
+    absence_not_noted,       // what is written while a member is away is not noted for its return
+    absence_begins_empty,    // nor what was on its way as it left
+    absence_unrecorded,      // the records do not say what is missed
+    dead_absence_forgotten,  // nor is that of a dead node noted by others
+    absence_cleared_early,   // the first of two that comes back takes with it what the other misses
+    return_unasked,          // other nodes are not asked what a member misses that comes back
+    return_unfenced,         // nor do they stop meanwhile
+    answered_before_death,   // who is killed by an operator goes on for a moment after the answer
 };
 
-inline constexpr std::array<std::string_view, 72> mutation_names{
+inline constexpr std::array<std::string_view, 74> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -157,6 +159,8 @@ inline constexpr std::array<std::string_view, 72> mutation_names{
     "decider-not-asked-again",
     "absence-not-noted",
     "absence-begins-empty",
+    "absence-unrecorded",
+    "dead-absence-forgotten",
     "absence-cleared-early",
     "return-unasked",
     "return-unfenced",

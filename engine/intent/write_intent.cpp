@@ -291,6 +291,7 @@ void WriteIntent::put_absent(IntentRecord* record) const {
     if (record->absent.empty() || !absence.on()) return;
     record->missed = MissedStripes(geometry_.stripes,
                                    missed_bytes_max(record->entries.size(), record->absent.size()));
+    if (BRAID_MUTANT(absence_unrecorded)) return;
     const WindowIndex end = geometry_.window_end();
     for (WindowIndex at{}; (at = absence.written().next_in(at, end)) < end;) {
         const WindowIndex past = absence.written().next_out(at, end);

@@ -366,7 +366,9 @@ Task<Result<std::uint64_t>> LocalArray::forget_node(std::uint32_t node) {
     BRAID_CO_TRY(const std::vector<IntentRecord> newest,
                  co_await newest_records(node, configuration_, disks));
     if (newest.empty()) co_return std::uint64_t{0};
-    for (const IntentRecord& record : newest) take_over_absences(record);
+    for (const IntentRecord& record : newest) {
+        if (!BRAID_MUTANT(dead_absence_forgotten)) take_over_absences(record);
+    }
     // It is noted here alone from now on.
     if (serving_.members().absence().on() && serving_.marks()) {
         BRAID_CO_CHECK(co_await serving_.write_marks());

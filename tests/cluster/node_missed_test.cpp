@@ -28,9 +28,10 @@ class NodeMissedTest : public NodeReturnKit {
         nodes_.begin(node);
     }
     /// All that was written lies on all members, and nothing is marked.
-    void rest() {
+    void rest(std::uint32_t but = ~0U) {
         end_load();
         for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            if (node == but) continue;
             EXPECT_TRUE(nodes_.flush(node));
         }
         loop().run_for(seconds(20));
@@ -115,7 +116,65 @@ TEST_P(NodeMissedTest, AnotherOneGoesAndIsBackFirst) {
     begin_anew_without_power(first);
     wait_until_in(first);
     clients_.let_nothing_fail_at(second);
+    wait_until_whole();
+    EXPECT_EQ(count_in_log("is back: it missed"), 2u) << nodes_.log(master_);
     end_whole(first);
+}
+
+/// What only the second one wrote, it had noted in its records: others go by them when it is gone.
+TEST_P(NodeMissedTest, AnotherOneThatHasWrittenGoes) {
+    if (GetParam().level != Level::raid6 || GetParam().nodes < 5) return;
+    const std::uint32_t first = start_and_choose();
+    begin_load(nodes_.nodes(), 40);
+    rest();
+    nodes_.isolate(first);
+    wait_until_excluded(first);
+    const std::uint32_t second = first == 0 ? 1 : 0;
+    for (int i = 0; i != 6; ++i) {
+        const std::uint64_t at = below(clients_.sectors()) * sector_size;
+        loop().run_until_done(clients_.write(second, at, sector_size, false));
+        if (below(2) == 0) loop().run_for(seconds(6));
+    }
+    clients_.let_fail_at(second);
+    nodes_.isolate(second);
+    nodes_.run_until([&] { return state(master_, second) == MemberState::missing; }, "it is out");
+    loop().run_for(millis(below(4000)));
+    begin_anew_without_power(first);
+    wait_until_in(first);
+    begin_anew_without_power(second);
+    wait_until_in(second);
+    clients_.let_nothing_fail_at(first);
+    clients_.let_nothing_fail_at(second);
+    wait_until_whole();
+    EXPECT_EQ(count_in_log("is back: it missed"), 2u) << nodes_.log(master_);
+    EXPECT_EQ(count_in_log("is rebuilt whole"), 0u) << nodes_.log(master_);
+    end_whole(second);
+}
+
+/// All begin anew while its members are away: the records tell, and the members come back by themselves.
+TEST_P(NodeMissedTest, AllBeginAnewMeanwhile) {
+    const std::uint32_t victim = start_and_choose();
+    begin_load(nodes_.nodes(), 40);
+    rest();
+    nodes_.isolate(victim);
+    wait_until_excluded(victim);
+    begin_load(nodes_.nodes(), 6);
+    rest(victim);
+    const bool stops = below(2) == 0;
+    if (stops) {
+        end_all(victim);
+    } else {
+        clients_.let_fail();
+        nodes_.release(victim);
+        nodes_.lose_power();
+    }
+    nodes_.start();
+    clients_.let_nothing_fail_at(victim);
+    wait_until_whole();
+    expect_came_back_by_map(victim);
+    clients_.check(nodes_.nodes());
+    expect_whole();
+    nodes_.stop(0);
 }
 
 /// In the middle of its coming back it goes again.

@@ -110,7 +110,10 @@ class RoundTripsTest : public testing::TestWithParam<Level> {
         const auto failed = nodes_.loop().run_until_done(
             nodes_.array(client_node).fail_member(std::to_string(raw(member)), Force::no));
         ASSERT_TRUE(failed) << failed.error().text;
-        nodes_.loop().run_for(seconds(2));
+        // The record that tells of it lets marks go that nobody uses.
+        nodes_.loop().run_for(seconds(6));
+        nodes_.loop().run_until_done(clients_.write(client_node, 0, 64u << 10));
+        nodes_.loop().run_for(seconds(1));
     }
     Task<void> write(std::uint64_t size, bool fua = false) {
         return clients_.write(client_node, 0, size, fua);

@@ -75,6 +75,8 @@ ENGINE = {
     "absence-not-noted": "Return.OnlyWhatWasMissedIsWritten",
     "absence-begins-empty": "Return.WhatWasOnItsWayAsItLeft",
     "absence-cleared-early": "Return.TwoAreAway",
+    "absence-unrecorded": "Return.AcrossAnyStarts",
+    "dead-absence-forgotten": "Shapes/NodeMissedTest.*",
     "return-unasked": "Shapes/NodeMissedTest.UnderLoad/*",
     "answered-before-death": "Shapes/NodeOperatorsTest.TheOthersGoOnAtOnce/*",
     "return-unfenced": "Shapes/NodeMissedLargeTest.WritesAreUnderWayAsItComesBack/*",
