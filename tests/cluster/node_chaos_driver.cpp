@@ -416,7 +416,9 @@ void Chaos::look_after_disks() {
         // An earlier order, which took long, may be the one that was carried out.
         const auto taken = std::ranges::find_if(
             fresh_made_, [&](const auto& one) { return record.path.ends_with(one.first); });
-        if (takes_part && failed.fresh && taken != fresh_made_.end()) {
+        const bool is_taken = takes_part && failed.fresh && taken != fresh_made_.end();
+        if (is_taken && !holds_metadata(*taken->second)) return;  // it is only wanted so yet
+        if (is_taken) {
             nodes_.put_away(member);
             nodes_.set_platter(member, taken->second, taken->first);
             disks_.erase(at);

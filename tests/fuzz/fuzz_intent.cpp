@@ -22,6 +22,11 @@ void check_record(ByteView slot, std::uint32_t index) {
     BRAID_REQUIRE(record->node == index / intent_slots);
     BRAID_REQUIRE(record->generation % intent_slots == index % intent_slots);
     BRAID_REQUIRE(record->entries.size() <= intent_entries_max);
+    std::uint64_t missed_to = 0;
+    record->missed.for_each([&](StripeIndex first, StripeIndex end) {
+        BRAID_REQUIRE(raw(first) >= missed_to && first < end);
+        missed_to = raw(end);
+    });
     std::uint64_t free_from = 0;
     for (const IntentEntry& entry : record->entries) {
         BRAID_REQUIRE(entry.count != 0);
@@ -42,12 +47,18 @@ void seal(Buffer& slot) {
     IntentHeader header;
     std::memcpy(&header, slot.data(), sizeof header);
     header.magic = intent_magic;
-    if (header.entries <= intent_entries_max) {
-        constexpr std::size_t start = offsetof(IntentHeader, format);
-        std::memcpy(slot.data(), &header, sizeof header);
-        const std::size_t end = sizeof header + header.entries * sizeof(IntentEntryBytes);
-        header.crc32c = crc32c(slot.view().subspan(start, end - start));
+    constexpr std::size_t start = offsetof(IntentHeader, format);
+    std::memcpy(slot.data(), &header, sizeof header);
+    std::size_t end = sizeof header + std::size_t{plain(header.entries)} * sizeof(IntentEntryBytes);
+    if (plain(header.absent) != 0) {
+        end += std::size_t{plain(header.absent)} * sizeof(AbsentBytes) + sizeof(MissedBytes);
+        MissedBytes missed{};
+        if (end <= slot.size()) {
+            std::memcpy(&missed, slot.data() + end - sizeof missed, sizeof missed);
+        }
+        end += (std::min<std::uint64_t>(plain(missed.bits), 8 * slot.size()) + 7) / 8;
     }
+    if (end <= slot.size()) header.crc32c = crc32c(slot.view().subspan(start, end - start));
     std::memcpy(slot.data(), &header, sizeof header);
 }
 
@@ -69,8 +80,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 std::vector<std::string> fuzz_samples() {
     std::vector<std::string> samples;
-    for (const std::uint32_t entries : {0U, 2U, 40U, intent_entries_max}) {
+    for (const std::uint32_t entries : {0U, 2U, 40U, 41U, 42U, intent_entries_max}) {
         IntentRecord record;
+        record.tells_absent = entries != 2;
         record.array = test::uuid_of(0xaa, 1);
         record.node = entries % nodes_max;
         record.generation = 1000 + entries;
@@ -78,6 +90,11 @@ std::vector<std::string> fuzz_samples() {
         for (std::uint32_t i = 0; i != entries; ++i) {
             record.entries.push_back(
                 {i % 3 == 0 ? intent_no_volume : i % 7, 1 + i, StripeIndex{5000ULL * i}});
+        }
+        for (std::uint32_t i = 0; i != entries % 40 && entries < 43 && record.tells_absent; ++i) {
+            record.absent.push_back({test::uuid_of(0xbb, 1), i == 0, 1000});
+            record.missed = MissedStripes(40 * entries, 100);
+            record.missed.add(StripeIndex{7}, StripeIndex{90});
         }
         const auto index =
             static_cast<char>(record.node * intent_slots + record.generation % intent_slots);
