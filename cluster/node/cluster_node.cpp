@@ -118,6 +118,7 @@ std::vector<std::uint32_t> ClusterNode::fellows() const {
 
 void ClusterNode::connected(std::uint32_t node) {
     here_.insert(node);
+    here_since_[node] = setup_.clock.now();
     here_changed_.set();
     changed_at_[node] = setup_.clock.wall_seconds();
     // A start of it that is over here, and that this node has not met since it began itself.
@@ -228,7 +229,8 @@ Task<void> ClusterNode::watch(std::uint32_t node) {
         if (now >= until) {
             if (!decides) talk_.tell(master_, {{"tell", "unreachable"}, {"node", node}});
             lose_node(node, why);
-            break;
+            if (decides) break;
+            until = Nanos{now.value + all_come_back.value};  // said again, if it is not over then
         }
         if (waits && !waited && now.value >= began.value + patience.value) {
             waited = true;

@@ -457,7 +457,8 @@ class ClusterNode final : private BusListener,
     std::map<const Disk*, DiskPlace> places_;        // of what the array was given, and has
     std::map<MemberIndex, std::uint32_t> attached_;  // of members at home here, the disk's number
 
-    std::set<std::uint32_t> here_;  // connected
+    std::set<std::uint32_t> here_;               // connected
+    std::map<std::uint32_t, Nanos> here_since_;  // as they last became so
     Event here_changed_;
     bool saying_{false};  // who is missing
     std::map<std::uint32_t, Nanos> away_since_;

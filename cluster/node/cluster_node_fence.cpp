@@ -351,6 +351,13 @@ Checked<Unit> ClusterNode::told_unreachable(std::uint32_t from, const Words& wor
     if (left_out_.contains(from) || left_out_.contains(node) || !serves_) return Unit{};
     // It is away for all: that is seen here, too.
     if (!here_.contains(node) || silent_nodes(lease_length_).contains(node)) return Unit{};
+    // It was, and others have yet to connect to it as well: who cannot says so again.
+    const Nanos now = setup_.clock.now();
+    const auto is_just_back = [&](std::uint32_t one) {
+        const auto since = here_since_.find(one);
+        return since != here_since_.end() && now.value - since->second.value < all_come_back.value;
+    };
+    if (is_just_back(node) || is_just_back(from)) return Unit{};
     // Priorities, as far as the level allows; but whose members do not take part, as when it has only
     // just been let in, leaves first.
     std::uint32_t low = std::min(from, node);

@@ -67,6 +67,8 @@ Task<Result<void>> Closing::keep_final_state() {
 /// @param listed  what is in doubt from this stripe on is listed, by row: of that the next start
 ///        has nothing to ask
 Task<Result<void>> Closing::write_final_state(StripeIndex listed) {
+    // What is listed has to be in force before it is not marked any more.
+    if (!writer_.is_written()) BRAID_CO_CHECK(co_await writer_.wait_durable(writer_.changes()));
     if (recovery_.first_in_doubt() >= listed) writer_.change(change::ResyncedTo{});
     // The next start, or a crash right after it, goes by this.
     serving_.keep_marks_in_doubt(listed);

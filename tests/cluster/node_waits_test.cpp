@@ -77,6 +77,29 @@ TEST_P(NodeWaitsTest, AllLinksAreDownAndComeBack) {
     nodes_.expect_parity();
 }
 
+/// It is back at the node that decides just as another one, which it has yet to reach, has waited for it for
+/// long enough to say so.
+TEST_P(NodeWaitsTest, OneIsBackAtOneAfterTheOther) {
+    if (GetParam().level != Level::raid5 || GetParam().nodes != 3) return;  // it is needed
+    nodes_.start();
+    loop().run_for(seconds(8));
+    for (const std::uint64_t away : {9'000, 10'000, 11'000, 13'000}) {
+        begin_load(2 * nodes_.nodes(), 20);
+        nodes_.isolate(0);
+        loop().run_for(millis(away + below(1000)));
+        nodes_.release(0);
+        nodes_.part(0, 1);
+        loop().run_for(millis(500 + below(3000)));
+        nodes_.release(0);
+        end_load();  // without an error
+        loop().run_for(seconds(8));
+        expect_whole();
+    }
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+    nodes_.expect_parity();
+}
+
 TEST_P(NodeWaitsTest, SomeAreAwayForLong) {
     nodes_.start();
     for (int round = 0; round != 2; ++round) {
