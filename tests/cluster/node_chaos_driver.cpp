@@ -545,6 +545,8 @@ void Chaos::finish() {
     pass(3 * second);
     if (!wait([this] { return pending_.empty(); }, 100, "the clients end")) return;
     for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        // One that was just reached again may have heard only then that it had been excluded.
+        if (!wait([&] { return is_whole(); }, 100, "all is whole still")) return;
         if (!sweep(node)) return;
         if (const std::uint64_t bad = nodes_.array(node).status().bad_bytes;
             bad != 0 && !unknown_) {
