@@ -38,6 +38,7 @@ MEMBERS = {5: 3, 6: 6}      # one node's are what the level can lose
 ROUNDS_OF_AN_ARRAY = 15
 ROUNDS_BETWEEN_CHECKS = 5
 BRIEF = 0.6                 # seconds; half of the lease: nobody is excluded for less
+BRIEF_CUT = 0.35            # what a cut swallows TCP sends again after 0.2 and 0.6 s, and then after the lease
 LONGEST = 30                # seconds without an answer
 SLOW = {"netem": [["delay", "20ms", "10ms", "loss", "3%"], ["delay", "150ms", "50ms"], ["loss", "10%"]],
         "tbf": [["rate", rate, "burst", "8k", "latency", latency]
@@ -202,9 +203,9 @@ class Round:
             os.kill(process.pid, signal.SIGCONT)
         self.was_brief(time.monotonic() - begin)
 
-    def was_brief(self, seconds):
+    def was_brief(self, seconds, most=BRIEF):
         """If it was not, it may be what a longer one may be."""
-        if seconds > BRIEF:
+        if seconds > most:
             self.may_end.update(self.numbers)
 
     def paused_for_long(self):
@@ -235,7 +236,7 @@ class Round:
         finally:
             for place in places:
                 mend(*place)
-        self.was_brief(time.monotonic() - begin)
+        self.was_brief(time.monotonic() - begin, BRIEF_CUT)
         self.told = ", ".join(text for text in (how, self.told) if text)
 
     def cut_off(self):
@@ -248,7 +249,7 @@ class Round:
         self.cut(self.for_long, "deaf")
 
     def cut_briefly(self):
-        self.cut(lambda: self.for_seconds(self.rng.uniform(0.3, BRIEF)))
+        self.cut(lambda: self.for_seconds(self.rng.uniform(0.1, BRIEF_CUT - 0.1)))
 
     def cut_about_a_lease(self):
         self.cut(lambda: self.for_seconds(self.rng.uniform(BRIEF, 2.2)))
