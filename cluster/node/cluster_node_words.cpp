@@ -374,7 +374,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         rows_->homes->bind(serving_->members());
         make_reservations(served_->configuration());
         for (const MemberRecord& at : served_->configuration().members) {
-            if (at.role && !takes_part(at.state)) serving_->members().note_absent_before(*at.role);
+            if (at.role && !takes_part(at.state)) serving_->members().note_absent(*at.role, {});
         }
         for (const auto& [node, start] : left_out_) reservations_->node_gone(node);
         for (const std::uint32_t node : fellows()) watch_if_away(node);

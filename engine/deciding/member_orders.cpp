@@ -391,10 +391,7 @@ Checked<ReturningMember> MemberOrders::returning(MemberIndex role,
         // What an older one names, and the newest does not, was flushed.
         if (record.generation != back.records[record.node]) continue;
         for (const IntentEntry& at : record.entries) {
-            const StripeIndex end{std::min(raw(at.end()), geometry_.stripes)};
-            if (at.first >= end) continue;
-            fits &=
-                back.marked.add({geometry_.first_window(at.first), geometry_.first_window(end)});
+            fits &= back.marked.add(geometry_.windows_of(at.first, at.end()));
         }
     }
     if (fits) return back;

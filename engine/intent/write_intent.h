@@ -78,7 +78,10 @@ class WriteIntent {
     void set_region(std::uint64_t bytes) { marks_.set_region(bytes); }
 
     /// Whose role it is from now on: records name members that are away.
-    void set_member(MemberIndex member, const Uuid& uuid) { uuids_[raw(member)] = uuid; }
+    void set_member(MemberIndex member, const Uuid& uuid) {
+        uuids_[raw(member)] = uuid;
+        members_changed();
+    }
     /// Members left, or came: with time a record says so, if no other one does before.
     void members_changed() {
         tells_late_ = true;

@@ -5,6 +5,7 @@
 // that a set of rows is 64 bits and a job's buffers are bounded.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "engine/base/limits.h"
@@ -54,6 +55,11 @@ struct Geometry {
     WindowIndex window_end() const { return first_window(StripeIndex{stripes}); }
     WindowIndex first_window(StripeIndex stripe) const {
         return WindowIndex{raw(stripe) * windows_per_stripe()};
+    }
+    /// Of stripes [first, end), as far as the array has them; empty: it has none.
+    WindowRange windows_of(StripeIndex first, StripeIndex end) const {
+        end = std::min(end, StripeIndex{stripes});
+        return {first_window(std::min(first, end)), first_window(end)};
     }
     StripeIndex stripe_of(WindowIndex window) const {
         return StripeIndex{raw(window) / windows_per_stripe()};

@@ -261,10 +261,7 @@ void LocalArray::note_absent(MemberSet away) {
     AbsenceMap::Left since;
     since.long_ago = true;
     for (const IntentEntry& at : before_.missed) {
-        const StripeIndex end{std::min(raw(at.end()), geometry_.stripes)};
-        if (at.first >= end) continue;
-        if (!since.seed.add({geometry_.first_window(at.first), geometry_.first_window(end)}))
-            return;
+        if (!since.seed.add(geometry_.windows_of(at.first, at.end()))) return;
     }
     for (const auto& [member, generations] : before_.absent) {
         if (away.has(member)) continue;
@@ -387,10 +384,7 @@ void LocalArray::take_over_absences(const IntentRecord& record) {
         if (is_unknown || !record.tells_absent) members.forget_absence(*at.role);
     }
     const auto note = [&](StripeIndex first, StripeIndex end) {
-        end = std::min(end, StripeIndex{geometry_.stripes});
-        if (first >= end) return;
-        members.note_changed(
-            WindowRange{geometry_.first_window(first), geometry_.first_window(end)});
+        members.note_changed(geometry_.windows_of(first, end));
     };
     for (const IntentEntry& at : record.entries) note(at.first, at.end());
     record.missed.for_each(note);

@@ -32,9 +32,8 @@ class AbsenceMap {
     /// @param how  none: what it misses is not known
     void leaves(MemberIndex member, std::optional<Left> how) {
         if (!how) return forget(member);
-        const WindowSet seed = std::move(how->seed);
         away_[member] = {std::move(how->generations), how->long_ago};
-        note(seed);
+        note(how->seed);
     }
     /// What it misses is not known any more; or it misses nothing, or another disk has its role.
     void forget(MemberIndex member) {

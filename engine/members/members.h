@@ -162,12 +162,10 @@ class Members {
     /// Asked as a member leaves that counts until then. None: what it will miss cannot be told.
     using OnLeaving = std::function<std::optional<AbsenceMap::Left>(MemberIndex)>;
     void set_on_leaving(OnLeaving on_leaving) { on_leaving_ = std::move(on_leaving); }
-    /// It is away, as the array starts.
-    void note_absent(MemberIndex member, std::optional<AbsenceMap::Left> how) {
+    /// It is away, and this node has just begun: what it writes itself it knows from now on.
+    void note_absent(MemberIndex member, AbsenceMap::Left how) {
         absence_.leaves(member, std::move(how));
     }
-    /// It is away, and this node has just begun: whatever it writes itself it knows from now on.
-    void note_absent_before(MemberIndex member) { absence_.leaves(member, AbsenceMap::Left{}); }
     /// These windows are being changed, on all members that are live there.
     void note_changed(WindowRange windows) { absence_.note(windows); }
     /// What a member misses that is away is not known any more; but of one that is just coming back it is:

@@ -134,10 +134,6 @@ void MissedStripes::for_each(
     }
 }
 
-bool MissedStripes::any() const {
-    return std::ranges::any_of(bytes_, [](std::byte byte) { return byte != std::byte{}; });
-}
-
 Buffer empty_intent_slots(std::uint32_t count) {
     Buffer bytes(count * intent_slot_size);
     for (std::uint64_t at = 0; at != bytes.size(); at += intent_slot_size) {

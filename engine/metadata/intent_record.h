@@ -103,7 +103,6 @@ class MissedStripes {
     void add(StripeIndex first, StripeIndex end);
     /// Called with [first, end) of each stretch, in order; the last may reach beyond the array.
     void for_each(const std::function<void(StripeIndex first, StripeIndex end)>& what) const;
-    bool any() const;
     std::uint64_t stripes_per_bit() const { return stripes_per_bit_; }
     std::uint64_t bits() const { return bits_; }
     const std::vector<std::byte>& bytes() const { return bytes_; }

@@ -107,7 +107,6 @@ void Serving::adopt(const Configuration& wanted) {
         }
         last = {at.uuid, at.state};
         intent_.set_member(*at.role, at.uuid);
-        intent_.members_changed();
         slot.rebuilt = geometry_.first_window(at.rebuilt);
         // One that failed before this start, and was not given, is not there.
         const bool gone = at.state == MemberState::faulty && slot.state == MemberState::missing;

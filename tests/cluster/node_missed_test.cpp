@@ -36,6 +36,15 @@ class NodeMissedTest : public NodeReturnKit {
         }
         loop().run_for(seconds(20));
     }
+    /// Excluded when nothing is being written; what all have written is durable.
+    std::uint32_t lose_one_at_rest() {
+        const std::uint32_t victim = start_and_choose();
+        begin_load(nodes_.nodes(), 40);
+        rest();
+        nodes_.isolate(victim);
+        wait_until_excluded(victim);
+        return victim;
+    }
     std::size_t count_in_log(const std::string& text) const {
         const std::string log = nodes_.log(master_);
         std::size_t count = 0;
@@ -75,11 +84,7 @@ TEST_P(NodeMissedTest, UnderLoad) {
 
 /// A few rows are all that is written to it.
 TEST_P(NodeMissedTest, LittleIsMissed) {
-    const std::uint32_t victim = start_and_choose();
-    begin_load(nodes_.nodes(), 40);
-    rest();
-    nodes_.isolate(victim);
-    wait_until_excluded(victim);
+    const std::uint32_t victim = lose_one_at_rest();
     for (int i = 0; i != 3; ++i) {
         const std::uint64_t at = below(clients_.sectors()) * sector_size;
         loop().run_until_done(clients_.write(master_, at, sector_size, false));
@@ -124,11 +129,7 @@ TEST_P(NodeMissedTest, AnotherOneGoesAndIsBackFirst) {
 /// What only the second one wrote, it had noted in its records: others go by them when it is gone.
 TEST_P(NodeMissedTest, AnotherOneThatHasWrittenGoes) {
     if (GetParam().level != Level::raid6 || GetParam().nodes < 5) return;
-    const std::uint32_t first = start_and_choose();
-    begin_load(nodes_.nodes(), 40);
-    rest();
-    nodes_.isolate(first);
-    wait_until_excluded(first);
+    const std::uint32_t first = lose_one_at_rest();
     const std::uint32_t second = first == 0 ? 1 : 0;
     for (int i = 0; i != 6; ++i) {
         const std::uint64_t at = below(clients_.sectors()) * sector_size;
@@ -153,11 +154,7 @@ TEST_P(NodeMissedTest, AnotherOneThatHasWrittenGoes) {
 
 /// All begin anew while its members are away: the records tell, and the members come back by themselves.
 TEST_P(NodeMissedTest, AllBeginAnewMeanwhile) {
-    const std::uint32_t victim = start_and_choose();
-    begin_load(nodes_.nodes(), 40);
-    rest();
-    nodes_.isolate(victim);
-    wait_until_excluded(victim);
+    const std::uint32_t victim = lose_one_at_rest();
     begin_load(nodes_.nodes(), 6);
     rest(victim);
     const bool stops = below(2) == 0;

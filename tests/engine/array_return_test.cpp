@@ -462,23 +462,6 @@ TEST_F(Return, WithoutTheWriteIntentForAWhile) {
     }
 }
 
-/// The records say which of its records it held as it left.
-TEST_F(Return, ACopyFromBeforeIsRebuiltWholeAfterAStart) {
-    begin(Level::raid5, 11);
-    const Buffer copy = sim->platters[1]->content;
-    write_some(20);
-    ASSERT_TRUE(sim->flush());
-    sim->loop().run_for(seconds(20));
-    ASSERT_TRUE(fail(1, Force::no));
-    write_some(5);
-    ASSERT_TRUE(sim->stop());
-    std::memcpy(sim->platters[1]->content.data(), copy.data(), copy.size());
-    ASSERT_TRUE(sim->open(all_but(1)));
-    ASSERT_TRUE(add_back(1));
-    sim->settle();
-    expect_rebuilt_whole("it is a copy of the member from before it left");
-}
-
 TEST_F(Return, WithoutTheWriteIntentNothingIsKnown) {
     sim = nullptr;
     create(shape(Level::raid5, 10));
@@ -494,19 +477,29 @@ TEST_F(Return, WithoutTheWriteIntentNothingIsKnown) {
     expect_rebuilt_whole("what was written while it was away is not known");
 }
 
-/// A copy of the member's disk from before, which holds an older record.
+/// A copy of the member's disk from before, which holds an older record: the array knows which one it had as
+/// it left, after a start by its own records.
 TEST_F(Return, ACopyFromBeforeIsRebuiltWhole) {
-    begin(Level::raid5, 11);
-    const Buffer copy = sim->platters[1]->content;
-    write_some(20);
-    ASSERT_TRUE(sim->flush());
-    sim->loop().run_for(seconds(20));
-    ASSERT_TRUE(fail(1, Force::no));
-    write_some(5);
-    std::memcpy(sim->platters[1]->content.data(), copy.data(), copy.size());
-    ASSERT_TRUE(add_back(1));
-    sim->settle();
-    expect_rebuilt_whole("it is a copy of the member from before it left");
+    for (const bool starts_between : {false, true}) {
+        SCOPED_TRACE(starts_between);
+        begin(Level::raid5, 11);
+        const Buffer copy = sim->platters[1]->content;
+        write_some(20);
+        ASSERT_TRUE(sim->flush());
+        sim->loop().run_for(seconds(20));
+        ASSERT_TRUE(fail(1, Force::no));
+        write_some(5);
+        if (starts_between) {
+            ASSERT_TRUE(sim->stop());
+        }
+        std::memcpy(sim->platters[1]->content.data(), copy.data(), copy.size());
+        if (starts_between) {
+            ASSERT_TRUE(sim->open(all_but(1)));
+        }
+        ASSERT_TRUE(add_back(1));
+        sim->settle();
+        expect_rebuilt_whole("it is a copy of the member from before it left");
+    }
 }
 
 /// Meanwhile it was served elsewhere, with a copy of another one, and has what nobody here wrote.
