@@ -122,6 +122,7 @@ QueuedMessage Heartbeats::next_of(Channel& channel) {
         if (heartbeat.echo != 0 && setup_.leases->extends(channel.node, received)) {
             heartbeat.flags |= heartbeat_flags::extends;
         }
+        if (setup_.leases->has_lease()) heartbeat.flags |= heartbeat_flags::leased;
     }
     if (setup_.facts) {
         const Facts facts = setup_.facts();
@@ -158,7 +159,23 @@ Checked<Unit> Heartbeats::take(Channel& channel, NodeBoot peer, const Message& m
         setup_.leases->stamp_came_back(peer.node, {heartbeat.echo}, extends);
     }
     if ((heartbeat.flags & heartbeat_flags::asks) != 0) beat_at_once(channel);
+    note_lease(peer, (heartbeat.flags & heartbeat_flags::leased) != 0);
     return Unit{};
+}
+
+void Heartbeats::note_lease(NodeBoot peer, bool has_lease) {
+    if (has_lease) {
+        unleased_.erase(peer.node);
+        return;
+    }
+    Unleased& at = unleased_[peer.node];
+    if (at.boot != peer.boot) at = {peer.boot, setup_.clock.stamp()};
+}
+
+std::optional<Nanos> Heartbeats::without_lease_for(std::uint32_t node) const {
+    const auto at = unleased_.find(node);
+    if (at == unleased_.end()) return std::nullopt;
+    return Nanos{setup_.clock.stamp().value - at->second.since.value};
 }
 
 // ---- what is shown -----------------------------------------------------------------------------

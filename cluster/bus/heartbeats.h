@@ -35,6 +35,8 @@ class LeaseKeeper {
     virtual bool extends(std::uint32_t node, Nanos received) = 0;
     virtual void stamp_sent(Nanos stamp) = 0;
     virtual void stamp_came_back(std::uint32_t node, Nanos stamp, bool extends) = 0;
+    /// This node has its own lease just now.
+    virtual bool has_lease() const = 0;
 };
 
 class Heartbeats {
@@ -90,6 +92,9 @@ class Heartbeats {
     std::vector<ChannelStatus> status(std::uint32_t node) const;
     /// As Link has it, by whichever channel.
     std::optional<Nanos> answered_since(std::uint32_t node) const;
+    /// For how long all that came of this start of the node has said that it has no lease. nullopt: the
+    /// last one said that it has.
+    std::optional<Nanos> without_lease_for(std::uint32_t node) const;
     /// Bit i: something has come of node i a moment ago.
     std::uint32_t hears() const;
 
@@ -113,11 +118,17 @@ class Heartbeats {
     Task<bool> receive_all(Channel* channel, NodeBoot peer);
     Checked<Unit> take(Channel& channel, NodeBoot peer, const Message& message);
     QueuedMessage next_of(Channel& channel);
+    void note_lease(NodeBoot peer, bool has_lease);
 
     Setup setup_;
     Nanos interval_{millis(heartbeat_ms_default)};
     Nanos stamp_{};  // the newest that has gone out, by whichever channel
     std::map<ChannelPlace, Channel> channels_;
+    struct Unleased {
+        std::uint64_t boot{0};
+        Nanos since{};
+    };
+    std::map<std::uint32_t, Unleased> unleased_;  // nodes
 };
 
 }  // namespace braid::cluster

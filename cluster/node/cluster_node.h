@@ -166,6 +166,7 @@ class ClusterNode final : private BusListener,
     bool extends(std::uint32_t node, Nanos received) override;
     void stamp_sent(Nanos stamp) override;
     void stamp_came_back(std::uint32_t node, Nanos stamp, bool extends) override;
+    bool has_lease() const override;
     // FellowsAsker: reads = "strict"
     bool asks_after_reads() const override;
     Nanos ask_fellows_now() override;
@@ -213,7 +214,6 @@ class ClusterNode final : private BusListener,
     Lease own_lease() const;
     void enter_lease();
     void look_at_lease();
-    bool has_lease() const;
     MemberSet members_of(std::uint32_t node) const;
     std::set<std::uint32_t> silent_nodes(Nanos time) const;
     bool is_heard_beside(const std::set<std::uint32_t>& silent, Nanos then) const;
@@ -273,6 +273,7 @@ class ClusterNode final : private BusListener,
                     const Checked<Words>& answer);
     bool has_ended(std::uint32_t node) const;
     bool is_without_master() const;
+    bool is_cut_off(std::uint32_t node) const;
     Task<void> wait_until_over(std::vector<NodeBoot> nodes);
     static Task<void> note_over(DiskServer* disks, std::vector<NodeBoot> nodes,
                                 std::shared_ptr<Quiet> quiet);
@@ -497,6 +498,7 @@ class ClusterNode final : private BusListener,
     std::map<std::uint32_t, std::string> suspicions_;  // of nodes that the one who decides looks at
     std::unique_ptr<Passing> passing_;
     std::shared_ptr<Standing> standing_;  // none: it does not stand
+    std::optional<Nanos> in_vain_since_;  // it stands again and again
     std::optional<Voice> voice_;
     std::optional<std::uint32_t>
         joins_;  // who has said that it decides, while this one looked at disks

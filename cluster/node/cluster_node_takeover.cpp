@@ -29,6 +29,9 @@ namespace {
 /// Voices come within this time, or they are asked for again.
 constexpr Nanos voices_come = millis(2 * heartbeat_ms_default);
 
+/// Who has stood for so many leases lets others stand, for twice as many: it lacks what it takes.
+constexpr std::uint64_t in_vain_leases_max = 2;
+
 constexpr const char* was_replaced = "its role was just being filled as the node went that decided";
 
 }  // namespace
@@ -43,6 +46,7 @@ void ClusterNode::follow(std::uint32_t node) {
     // All prepare by this for a fence, and nobody writes.
     if (serving_ != nullptr) serving_->forget_behind();
     standing_.reset();
+    in_vain_since_.reset();
     voice_.reset();
     master_lost_.reset();
     has_stopped_.clear();
@@ -56,9 +60,17 @@ bool ClusterNode::has_ended(std::uint32_t node) const {
     return began_anew_.contains(node) || has_stopped_.contains(node);
 }
 
-/// Or it is not heard.
+/// Or it is not heard, or does not hear the others itself.
 bool ClusterNode::is_without_master() const {
-    return has_ended(master_) || silent_nodes(about_to_be_silent()).contains(master_);
+    return has_ended(master_) || silent_nodes(about_to_be_silent()).contains(master_) ||
+           is_cut_off(master_);
+}
+
+/// This node hears it, and by what it says those that it hears are too few for a lease. That has lasted
+/// for longer than connections need to come back one after the other.
+bool ClusterNode::is_cut_off(std::uint32_t node) const {
+    const std::optional<Nanos> since = bus_->heartbeats().without_lease_for(node);
+    return since && since->value >= all_come_back.value + lease_length_.value;
 }
 
 /// On a node that does not decide, again and again.
@@ -66,7 +78,10 @@ void ClusterNode::look_at_master(const std::set<std::uint32_t>& silent) {
     const Nanos now = setup_.clock.now();
     if (standing_ && now.value - standing_->began.value >= voices_come.value) standing_.reset();
     if (!goes_on() || served_->is_stopping()) return;
-    if (!silent.contains(master_) && !has_ended(master_)) return master_lost_.reset();
+    if (!silent.contains(master_) && !has_ended(master_)) {
+        in_vain_since_.reset();
+        return master_lost_.reset();
+    }
     if (!master_lost_) master_lost_ = now;
     std::set<std::uint32_t> without = silent;
     without.insert(master_);
@@ -81,6 +96,15 @@ void ClusterNode::look_at_master(const std::set<std::uint32_t>& silent) {
         if (node > setup_.self && !without.contains(node)) ++turn;
     }
     if (lost_for < turn * 2 * lease_length_.value) return;
+    // Two that stand at a time would take each other's voices.
+    const bool follows = voice_ && has_voice(voice_->to.node);
+    if (follows && !without.contains(voice_->to.node) && !has_ended(voice_->to.node)) return;
+    if (!in_vain_since_) in_vain_since_ = now;
+    const std::uint64_t in_vain = now.value - in_vain_since_->value;
+    if (in_vain >= in_vain_leases_max * lease_length_.value) {
+        if (in_vain >= 3 * in_vain_leases_max * lease_length_.value) in_vain_since_.reset();
+        return;
+    }
     stand(std::move(without), why);
 }
 
@@ -121,6 +145,10 @@ Task<void> ClusterNode::ask_for_voice(std::shared_ptr<Standing> standing, std::u
 
 void ClusterNode::take_voice(const std::shared_ptr<Standing>& standing, std::uint32_t node,
                              const Checked<Words>& answer) {
+    if (answer && answer->contains("hears")) {
+        in_vain_since_.reset();  // nobody else would have his voice either
+        return standing_.reset();
+    }
     if (answer) {
         WordFields fields(*answer);
         const std::uint64_t fence = fields.number("fence", epoch_max);
@@ -158,11 +186,13 @@ Checked<Words> ClusterNode::asked_for_voice(std::uint32_t from, const Words& wor
     // Of several that are gone one may have come to decide where not all have heard of it.
     const NodeBoot now{master_, boots_.at(master_)};
     if (std::ranges::find(without, now) == without.end()) return no("follows another node");
-    if (!is_without_master()) return no("hears the node that decides");
+    if (!is_without_master()) return Words{{"hears", master_}};
     const Nanos time = setup_.clock.now();
+    // Who hears the one that decides, which is cut off from others, does not stand.
+    const bool stands = has_ended(master_) || silent_nodes(about_to_be_silent()).contains(master_);
     const bool is_first =
         !master_lost_ || time.value - master_lost_->value < 2 * lease_length_.value;
-    if (from < setup_.self && is_first) return no("is the first one to decide itself");
+    if (from < setup_.self && stands && is_first) return no("is the first one to decide itself");
     if (voice_ && voice_->to.node != from && has_voice(voice_->to.node)) {
         return no("has given its voice to another node");
     }

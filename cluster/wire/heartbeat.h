@@ -15,7 +15,8 @@ namespace braid::cluster {
 namespace heartbeat_flags {
 inline constexpr std::uint32_t extends = 1;  // the echo extends the receiver's lease
 inline constexpr std::uint32_t asks = 2;     // the receiver answers at once
-inline constexpr std::uint32_t known = extends | asks;
+inline constexpr std::uint32_t leased = 4;   // the sender has its own lease just now
+inline constexpr std::uint32_t known = extends | asks | leased;
 }  // namespace heartbeat_flags
 
 struct HeartbeatBytes {

@@ -150,6 +150,8 @@ class StampLog final : public LeaseKeeper {
     void stamp_came_back(std::uint32_t, Nanos stamp, bool) override {
         back_ = std::max(back_, stamp);
     }
+    bool has_lease() const override { return has_lease_; }
+    void set_lease(bool has_lease) { has_lease_ = has_lease; }
     Nanos sent() const { return sent_; }
     Nanos back() const { return back_; }
     bool grow() const { return grow_; }
@@ -158,6 +160,7 @@ class StampLog final : public LeaseKeeper {
     Nanos sent_{};
     Nanos back_{};
     bool grow_{true};
+    bool has_lease_{true};
 };
 
 struct AskedNode {
@@ -214,6 +217,30 @@ TEST(Heartbeats, WhoIsAskedAnswersAtOnce) {
         one.node->stop();
         two.node->stop();
     }
+}
+
+/// For how long it says so, of one start; and that is over as soon as it has a lease.
+TEST(Heartbeats, WhoHasNoLeaseSaysSo) {
+    SimLoop loop(3);
+    SimNetwork network(loop);
+    AskedNode one(network, 1, 2, 2, false);
+    AskedNode two(network, 2, 1, 2, false);
+    const auto lacks = [&] { return one.node->bus().heartbeats().without_lease_for(2); };
+    loop.run_for(seconds(5));
+    EXPECT_FALSE(lacks());
+    two.log.set_lease(false);
+    run_until(loop, [&] { return lacks().has_value(); });
+    EXPECT_LT(lacks()->value, millis(10).value);
+    loop.run_for(seconds(7));
+    network.cut(name_of_node(1), name_of_node(2));  // what is not heard counts along
+    loop.run_for(seconds(2));
+    EXPECT_NEAR(static_cast<double>(lacks()->value), 9e9, 2e8);
+    two.log.set_lease(true);
+    loop.run_for(millis(400));
+    EXPECT_FALSE(lacks());
+    EXPECT_FALSE(two.node->bus().heartbeats().without_lease_for(1));
+    one.node->stop();
+    two.node->stop();
 }
 
 /// A question that is on its way as its connection breaks: the next connection begins with both

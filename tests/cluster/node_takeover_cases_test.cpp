@@ -181,6 +181,39 @@ TEST_P(TakeoverCase, AMemberThatWaitsForAVerdictGetsOne) {
     end_all(victim);
 }
 
+/// It hears only one that has no members, which hears all others; and they reach each other. That one
+/// does not hold them back for ever.
+TEST_P(TakeoverCase, ItHearsTooFewAndTheOthersAreEnough) {
+    start_all();
+    const std::uint32_t victim = master_;
+    const auto part = [&] {
+        for (const std::uint32_t node : {0U, 1U}) nodes_.part(victim, node);
+    };
+    begin_load(6, 60);
+    loop().run_for(millis(100));
+    part();
+    loop().run_for(seconds(4));
+    nodes_.release(victim);
+    loop().run_for(seconds(3));
+    ASSERT_TRUE(decides(victim)) << "it passes";
+    ASSERT_TRUE(nodes_.array(0).status().health == Health::clean);
+    const std::uint64_t began = loop().now().value;
+    part();
+    nodes_.run_until([&] { return decides(0) || decides(1); }, "another one decides");
+    EXPECT_GT(loop().now().value - began, cluster::ClusterNode::all_come_back.value);
+    wait_until_decides(decides(0) ? 0 : 1);
+    EXPECT_LT(loop().now().value - began, seconds(14).value);
+    nodes_.run_until([&] { return nodes_.is_excluded(victim); }, "it hears of that");
+    loop().run_for(seconds(2));
+    expect_same_states();
+    expect_no_bad_rows(victim);
+    for (std::uint32_t member = 0; member != GetParam().members; ++member) {
+        EXPECT_EQ(state(next, member), MemberState::in_sync) << member;
+    }
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Seeds, TakeoverCase,
     testing::ValuesIn(with_seeds(seeds_of(4, 200),

@@ -238,7 +238,7 @@ Heartbeat sample_heartbeat() {
     heartbeat.echo = 5;
     heartbeat.held = 6;
     heartbeat.hears = 0x80000006;
-    heartbeat.flags = heartbeat_flags::extends | heartbeat_flags::asks;
+    heartbeat.flags = heartbeat_flags::extends | heartbeat_flags::asks | heartbeat_flags::leased;
     heartbeat.epoch = 8;
     heartbeat.promise = 9;
     return heartbeat;
@@ -251,7 +251,7 @@ TEST(Heartbeat, GoldenBytes) {
               "0500000000000000"    //  8 echo
               "0600000000000000"    // 16 held
               "06000080"            // 24 hears
-              "03000000"            // 28 flags
+              "07000000"            // 28 flags
               "0800000000000000"    // 32 epoch
               "0900000000000000");  // 40 promise
     const auto back = decode_heartbeat(bytes);
@@ -277,7 +277,7 @@ TEST(Heartbeat, WhatIsWrongIsNamed) {
     names([](HeartbeatBytes& h) { h.stamp = 0; }, "HEARTBEAT is refused: it has no stamp");
     names([](HeartbeatBytes& h) { h.echo = 0; }, "nothing was held");
     names([](HeartbeatBytes& h) { h.hears = 1; }, "no node 0");
-    names([](HeartbeatBytes& h) { h.flags = 13; }, "flags 0xc are not known");
+    names([](HeartbeatBytes& h) { h.flags = 13; }, "flags 0x8 are not known");
     names([](HeartbeatBytes& h) { h.epoch = epoch_max + 1; }, "an epoch beyond any");
     names([](HeartbeatBytes& h) { h.promise = epoch_max + 1; }, "an epoch beyond any");
     for (std::size_t size = 0; size != 60; ++size) {

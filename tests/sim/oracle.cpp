@@ -204,6 +204,7 @@ void Oracle::end_flush(std::uint64_t began) {
     ++time_;
     for (auto at = unsettled_.begin(); at != unsettled_.end();) {
         const std::uint64_t sector = *at++;  // tidy() may take it out
+        if (rows_[sector / row_sectors].away) continue;
         for (Version& version : sectors_[sector]) {
             if (version.gone != 0 && version.gone < began) lose(version, Why::flushed);
         }
@@ -409,10 +410,14 @@ void Oracle::stopped(std::uint64_t began) {
 
 std::optional<Broken> Oracle::restarted(const Configuration& configuration) {
     ++time_;
-    // Before anything was served all members were flushed: what they hold now they keep.
+    auto broken = see(configuration);
+    if (!readonly_) note_away(configuration);
+    // Before anything was served all members that are there were flushed: what they hold now they
+    // keep.
     if (!readonly_) {
         for (auto at = unsettled_.begin(); at != unsettled_.end();) {
             const std::uint64_t sector = *at++;
+            if (rows_[sector / row_sectors].away) continue;
             for (Version& version : sectors_[sector]) {
                 if (version.gone != 0) lose(version, version.why);
                 version.base = true;
@@ -421,7 +426,6 @@ std::optional<Broken> Oracle::restarted(const Configuration& configuration) {
         }
         soil_.clear();
     }
-    auto broken = see(configuration);
     if (!readonly_) crashed_now_ = false;
     return broken;
 }

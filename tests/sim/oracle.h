@@ -11,6 +11,8 @@
 //   is done, or when a write with FUA took its place (R2);
 // - a crash leaves what was current; a cut of the power, everything that is not lost for good.
 //   After the restart each sector holds one of these, and reads can only tell which (R3).
+//   No flush reaches what is listed as known to a member alone that is away: what that was written
+//   before it went, and not flushed, goes with its power, whenever that is.
 //
 // R4. A row (4096 bytes of one strip) may be unknown only if it is on the bad-row list, and it may
 // come on the list only while its parity is legitimately in doubt and its member lost: in doubt is
@@ -181,6 +183,7 @@ class Oracle {
         std::uint64_t heal_done{0};   // and was acknowledged
         std::uint32_t heals{0};       // such writes under way
         bool filled{false};           // one of them may have put its bytes there
+        bool away{false};             // since a start only a member knows it that is away
     };
     /// A row of parity over which something was written.
     struct Soil {
@@ -213,6 +216,7 @@ class Oracle {
     /// [first, past) of the region that `stripe` is in, with regions of `bytes`.
     std::pair<StripeIndex, StripeIndex> region_of(StripeIndex stripe, std::uint64_t bytes) const;
     void spread_doubt();
+    void note_away(const Configuration& configuration);
     void see_rebuild(const Configuration& configuration);
     void see_repair(const Configuration& configuration);
     std::optional<Broken> list(std::uint64_t row, MemberIndex member, const Configuration& now);

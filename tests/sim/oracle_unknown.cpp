@@ -120,6 +120,13 @@ std::map<std::uint64_t, Oracle::Bad> Oracle::rows_of(const std::vector<BadRange>
     return rows;
 }
 
+void Oracle::note_away(const Configuration& configuration) {
+    for (const auto& [row, bad] : rows_of(configuration.bad_rows)) {
+        const MemberRecord* const member = configuration.member(bad.member);
+        if (bad.kind == BadKind::retry && !takes_part(member->state)) rows_[row].away = true;
+    }
+}
+
 /// A repairing scrub marks the stripes that it mends; which those are it tells when they
 /// are done.
 void Oracle::see_repair(const Configuration& configuration) {
@@ -217,6 +224,7 @@ std::optional<Broken> Oracle::list(std::uint64_t at, MemberIndex member, const C
 std::optional<Broken> Oracle::unlist(std::uint64_t at) {
     Row& row = rows_[at];
     const std::uint64_t since = std::exchange(row.listed, 0);
+    row.away = false;
     row.unlisted = time_;
     row.unlisted_nanos = nanos_;
     row.was_listed = since;
