@@ -59,6 +59,9 @@ class Decider {
     /// is to be made to fit what the members hold, or the rows go to rows_doubtful(); and who waits
     /// for the record is told.
     virtual void strip_write_failed(MemberIndex member, int os_error) = 0;
+    /// Its disk has left something unanswered for too long. The member is lost from now on, if the
+    /// level can do without it and it alone knows nothing; else it is waited for, and that is told.
+    virtual void not_answering(MemberIndex member) = 0;
     /// Waits until the configuration that names every lost member is durable. Until then nothing
     /// may be acknowledged that such a member missed: it would come back as if it were in sync. An
     /// error: the array has failed, or a member that is kept does not take the configuration.

@@ -21,8 +21,9 @@
 namespace braid::plugin {
 namespace {
 
-constexpr std::array<std::string_view, 11> keys{
+constexpr std::array<std::string_view, 12> keys{
     "member",   "socket", "volume", "intent", "intent_region", "rebuild_delay",
+    "member_timeout",
     "readonly", "force",  "config", "node",   "help"};
 
 /// How many characters must be changed, added, dropped or swapped with their neighbour to turn one
@@ -93,6 +94,8 @@ const char* const parameters_help =
     "                     1T. Default: as it was last; 16M for a new array.\n"
     "rebuild_delay=SECS   How long a spare waits before it takes the place of a member that\n"
     "                     is missing, and has not failed: it may be back. Default: 600.\n"
+    "member_timeout=SECS  A member that leaves something unanswered for so long has failed, if the\n"
+    "                     level can do without it. Default: 10; 0: it is waited for.\n"
     "readonly=true|false  Write nothing to any member. Default: false. The bare word\n"
     "                     `readonly` means readonly=true.\n"
     "force=true|false     Serve although the absent members may be newer. What was\n"
@@ -115,7 +118,15 @@ Checked<Unit> ParameterParser::take(std::string_view key, std::string_view value
     if (key == "volume") return take_volume(value);
     if (key == "intent") return take_intent(value);
     if (key == "intent_region") return take_intent_region(value);
-    if (key == "rebuild_delay") return take_rebuild_delay(value);
+    if (key == "rebuild_delay") {
+        return take_seconds(key, value, rebuild_delay_max,
+                            "a spare takes the place of a missing member at once",
+                            &parameters_.rebuild_delay);
+    }
+    if (key == "member_timeout") {
+        return take_seconds(key, value, member_timeout_max, "whatever it takes is waited for",
+                            &parameters_.member_timeout);
+    }
     if (key == "readonly") return take_flag(key, value, parameters_.readonly);
     if (key == "force") return take_flag(key, value, parameters_.force);
     if (key == "help") return take_flag(key, value.empty() ? "true" : value, parameters_.help);
@@ -179,16 +190,15 @@ Checked<Unit> ParameterParser::take_intent_region(std::string_view value) {
     return Unit{};
 }
 
-Checked<Unit> ParameterParser::take_rebuild_delay(std::string_view value) {
-    BRAID_CHECK(once("rebuild_delay"));
-    const auto read =
-        std::from_chars(value.data(), value.data() + value.size(), parameters_.rebuild_delay);
-    if (read.ec != std::errc{} || read.ptr != value.data() + value.size() ||
-        parameters_.rebuild_delay > rebuild_delay_max) {
+/// @param zero  what 0 means
+Checked<Unit> ParameterParser::take_seconds(std::string_view key, std::string_view value,
+                                            std::uint32_t max, std::string_view zero,
+                                            std::uint32_t* seconds) {
+    BRAID_CHECK(once(key));
+    const auto read = std::from_chars(value.data(), value.data() + value.size(), *seconds);
+    if (read.ec != std::errc{} || read.ptr != value.data() + value.size() || *seconds > max) {
         return Refusal{
-            fmt::format("rebuild_delay={}: a number of seconds, 0 to {}; 0: a spare "
-                        "takes the place of a missing member at once",
-                        value, rebuild_delay_max)};
+            fmt::format("{}={}: a number of seconds, 0 to {}; 0: {}", key, value, max, zero)};
     }
     return Unit{};
 }

@@ -27,6 +27,7 @@ struct Parameters {
     bool help{false};     // print the help and exit
     IntentChange intent;  // what was said of the write intent; the rest is as the array has it
     std::uint32_t rebuild_delay{600};  // seconds: ArrayOptions
+    std::uint32_t member_timeout{10};  // seconds: ArrayOptions
 };
 
 class ParameterParser {
@@ -46,7 +47,8 @@ class ParameterParser {
     Checked<Unit> take_flag(std::string_view key, std::string_view value, bool& flag);
     Checked<Unit> take_intent(std::string_view value);
     Checked<Unit> take_intent_region(std::string_view value);
-    Checked<Unit> take_rebuild_delay(std::string_view value);
+    Checked<Unit> take_seconds(std::string_view key, std::string_view value, std::uint32_t max,
+                               std::string_view zero, std::uint32_t* seconds);
     Checked<Unit> once(std::string_view key);
 
     Parameters parameters_;

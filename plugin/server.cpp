@@ -307,6 +307,7 @@ ArrayOptions Server::array_options() {
     options.force = parameters_.force;
     options.intent = parameters_.intent;
     options.rebuild_delay = seconds(parameters_.rebuild_delay);
+    options.member_timeout = seconds(parameters_.member_timeout);
     // Any node of a cluster passes an order on.
     if (!cluster_ && parameters_.socket.empty()) options.orders = Orders::not_taken;
     options.seed = (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();

@@ -156,6 +156,7 @@ Checked<Unit> carry_out_told(Decider& decider, const Geometry& geometry, const W
         if (at == "read") decider.read_failed(member, os_error);
         if (at == "flush") decider.flush_failed(member, os_error);
         if (at == "write") decider.strip_write_failed(member, os_error);
+        if (at == "answer") decider.not_answering(member);
         return Unit{};
     }
     if (what == "write_refused") {

@@ -5,6 +5,7 @@
 // already, and all of it may be done twice. When this node itself decides, it passes all on.
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -41,6 +42,10 @@ class RemoteDecider final : public Decider {
     void flush_failed(MemberIndex member, int os_error) override {
         if (own_ != nullptr) return own_->flush_failed(member, os_error);
         tell_failed("flush", member, os_error);
+    }
+    void not_answering(MemberIndex member) override {
+        if (own_ != nullptr) return own_->not_answering(member);
+        tell_failed("answer", member, ETIMEDOUT);
     }
     void strip_write_failed(MemberIndex member, int os_error) override {
         if (own_ != nullptr) return own_->strip_write_failed(member, os_error);

@@ -61,6 +61,11 @@ class DiskServer final : public CommandTaker {
     bool has_any_of(const std::vector<NodeBoot>& nodes) const { return !busy_with(nodes).empty(); }
     /// The numbers of the disks where something is.
     std::vector<std::uint32_t> busy_with(const std::vector<NodeBoot>& nodes) const;
+    /// A new tick of the disk begins (Disk::tick()): whether it leaves something unanswered.
+    bool tick(std::uint32_t number) {
+        const auto at = served_.find(number);
+        return at != served_.end() && at->second->disk->tick();
+    }
     /// Removes all disks, and waits until nothing is under way. What comes later is answered, too.
     Task<void> stop();
 

@@ -54,6 +54,11 @@ class Home {
     /// The member takes nothing any more, and gives nothing. What was staged on it happens without
     /// it, and nobody waits for its disk, but for the bytes that it is just being given.
     void suspend(MemberIndex member);
+    /// A new tick of its disk begins (Disk::tick()): whether it leaves something unanswered.
+    bool tick(MemberIndex member) {
+        const auto at = members_.find(member);
+        return at != members_.end() && at->second.disk && at->second.disk->tick();
+    }
     /// It was failing, and keeps its place: the level needs it. What it did not take is tried again
     /// by each flush, and read from memory; until then it takes nothing new. A flush that failed
     /// stays so.

@@ -57,6 +57,7 @@ class NodeHomes::RemoteDrive final : public Drive {
     bool is_open() const override { return open_; }
     /// Others may have written: the home knows.
     bool needs_flush() const override { return true; }
+    void abandon() override { records_.abandon(); }
 
   private:
     struct Reply final : HomeReply {
@@ -85,6 +86,7 @@ class NodeHomes::RemoteDrive final : public Drive {
     DiskInfo info_;
     DataArea area_;
     std::unique_ptr<Disk> metadata_;
+    Flights records_;  // of the write intent
     bool open_{true};
     std::deque<Reply> replies_;  // their addresses stay
     std::vector<Reply*> free_;
@@ -102,7 +104,7 @@ NodeHomes::RemoteDrive::Reply& NodeHomes::RemoteDrive::reply_for(DriveOp& op) {
 void NodeHomes::RemoteDrive::start(DriveOp& op) {
     if (op.kind == DiskOpKind::write && op.staged == nullptr) {  // a record of the write intent
         BRAID_REQUIRE(metadata_ != nullptr && op.offset() + op.size <= area_.begin);
-        return start_counted(*metadata_, disk_op(op));
+        return records_.start(*metadata_, disk_op(op));
     }
     if (op.staged != nullptr && !homes_.may_stage(*op.staged)) {
         return complete(op, {DriveOutcome::again, 0});

@@ -54,7 +54,9 @@ ClusterNode::ClusterNode(Setup setup)
       new_uuids_(setup_.seed ^ setup_.boot),
       lease_length_(millis(setup_.config.lease_ms)),
       lease_(own_lease()),
-      echoes_(setup_.clock.stamp()) {
+      echoes_(setup_.clock.stamp()),
+      answers_(setup_.clock, setup_.array.member_timeout, [this] { return late_members(); },
+               [this](MemberIndex member) { tell_not_answering(member); }) {
     for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
     setup_.array.node = setup_.self;
     Bus::Setup bus{setup_.ready,
@@ -695,6 +697,7 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::open_array(
     array_ = array.get();
     if (leave_asked_) tasks_.spawn(stop_array());
     tasks_.spawn(watch_links());
+    tasks_.spawn(answers_.run());
     tasks_.spawn(tell_status_now_and_then());
     tasks_.spawn(take_all_back());
     co_return std::unique_ptr<Array>(std::move(array));
@@ -720,6 +723,7 @@ Task<void> ClusterNode::stop() {
     stopping_ = true;
     fence_changed_.set();
     pauses_.cut_short();
+    answers_.stop();
     for (const auto& [node, timer] : watching_) timer->cancel();
     ended_event_.set();
     if (reservations_) co_await reservations_->stop();

@@ -39,6 +39,7 @@
 #include "engine/base/rng.h"
 #include "engine/io/pauses.h"
 #include "engine/local/nodes.h"
+#include "engine/members/answer_watch.h"
 
 namespace braid::cluster {
 
@@ -210,6 +211,8 @@ class ClusterNode final : private BusListener,
         std::vector<NodeBoot> joined;
         WriteVerdict verdict;
     };
+    MemberSet late_members();
+    void tell_not_answering(MemberIndex member);
     void freeze();
     Lease own_lease() const;
     void enter_lease();
@@ -488,6 +491,7 @@ class ClusterNode final : private BusListener,
     Nanos lease_length_;  // as the one who decides has it, once there is an array
     Lease lease_;
     EchoLog echoes_;
+    AnswerWatch answers_;
     Nanos stamp_sent_{};
     Nanos serves_since_{};
     Nanos lease_until_{};

@@ -10,6 +10,7 @@
 #include "cluster/node/cluster_node.h"
 #include "cluster/node/given_disk.h"
 #include "cluster/node/own_disk.h"
+#include "cluster/node/served_array.h"
 #include "engine/base/limits.h"
 #include "engine/metadata/config_check.h"
 
@@ -232,6 +233,27 @@ Task<void> ClusterNode::tell_home_of_loss(MemberIndex member) {
     Words words = telling("unusable");
     words["member"] = raw(member);
     told_nodes_->tell_all(words);
+}
+
+/// Those of this node, whoever uses their disks: its home, others' metadata, its own, and clients that
+/// read past the loop. Each of these is to have its tick.
+MemberSet ClusterNode::late_members() {
+    Members& members = serving_->members();
+    MemberSet late = members.tick();
+    members.abandon_lost();
+    for (const auto& [member, number] : attached_) {
+        const bool home_is = rows_->home.tick(member);
+        const bool server_is = disks_.tick(number);
+        Disk* const own = members.slot(member).disk();
+        const bool own_is = own != nullptr && own->tick();
+        if (home_is || server_is || own_is) late.add(member);
+    }
+    return late;
+}
+
+void ClusterNode::tell_not_answering(MemberIndex member) {
+    Decider& decider = served_ != nullptr ? served_->decider() : *decider_;
+    decider.not_answering(member);
 }
 
 void ClusterNode::member_failing(MemberIndex member, HomeFault what, int os_error) {

@@ -302,6 +302,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
         serves_ = true;
         begun_.set();
         tasks_.spawn(watch_links());
+        tasks_.spawn(answers_.run());
         tasks_.spawn(tell_status_now_and_then());
         co_return Words::object();
     }

@@ -124,12 +124,6 @@ Task<void> ConfigurationWriter::write_configurations() {
     }
 }
 
-namespace {
-
-Task<void> keep_result(Task<Result<void>> task, Result<void>* result) { *result = co_await task; }
-
-}  // namespace
-
 /// The way into force of what is wanted now, or of the next revision of what is.
 Proposal ConfigurationWriter::propose_next() {
     const MemberSet members = configuration_.taking_part();
@@ -170,34 +164,72 @@ Task<bool> ConfigurationWriter::bring_into_force() {
     co_return true;
 }
 
+/// What is written in one step. It stays as long as anybody writes it: a member that is lost
+/// meanwhile, and does not answer, is not waited for.
+struct ConfigurationWriter::Round {
+    Configuration now;
+    bool promises{false};
+    std::uint64_t epoch{0};
+    std::uint64_t wall_seconds{0};
+    std::vector<MemberMetadata> metadata;  // of each role
+    std::vector<std::optional<Result<void>>> results;
+    MemberSet pending;
+    bool over{false};  // what comes now does not count
+};
+
+Task<void> ConfigurationWriter::do_step_at(std::shared_ptr<Round> round, MemberIndex member) {
+    Disk& disk = *members_.slot(member).disk();
+    MemberMetadata* const metadata = &round->metadata[raw(member)];
+    Task<Result<void>> task = round->promises ? promise_member(disk, metadata, round->now.array,
+                                                               round->epoch)
+                                              : write_member_metadata(disk, &round->now, metadata,
+                                                                      round->wall_seconds);
+    const Result<void> result = co_await task;
+    if (round->over) {
+        members_.note_quiet();  // its disk is waited for, perhaps
+        co_return;
+    }
+    roster_.metadata(member) = std::move(*metadata);
+    round->results[raw(member)] = result;
+    round->pending.remove(member);
+    step_event_.set();
+}
+
+void ConfigurationWriter::give_up(MemberIndex member) {
+    BRAID_REQUIRE(!takes_part(members_.slot(member).state));
+    given_up_.add(member);
+    step_event_.set();
+}
+
 /// One step, at all members that it is for. Who fails is lost, or is kept and refuses.
 Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration* now) {
-    const std::uint64_t wall = clock_.wall_seconds();
-    const bool promises = proposal->step() == Proposal::Step::promise;
     const MemberSet members = proposal->pending();
-    std::vector<Result<void>> results(members_.count());
-    TaskGroup writers(ready_);
-    for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        if (!members.has(MemberIndex{i})) continue;
-        BRAID_REQUIRE(members_.slot(MemberIndex{i}).disk() != nullptr);
-        Disk& disk = *members_.slot(MemberIndex{i}).disk();
-        MemberMetadata* metadata = &roster_.metadata(MemberIndex{i});
-        writers.spawn(
-            keep_result(promises ? promise_member(disk, metadata, now->array, proposal->epoch())
-                                 : write_member_metadata(disk, now, metadata, wall),
-                        &results[i]));
+    const auto round = std::make_shared<Round>();
+    round->now = *now;
+    round->promises = proposal->step() == Proposal::Step::promise;
+    round->epoch = proposal->epoch();
+    round->wall_seconds = clock_.wall_seconds();
+    round->metadata.resize(members_.count());
+    round->results.resize(members_.count());
+    round->pending = members;
+    for (const MemberIndex member : members) {
+        BRAID_REQUIRE(members_.slot(member).disk() != nullptr);
+        round->metadata[raw(member)] = roster_.metadata(member);
+        tasks_.spawn(do_step_at(round, member));
     }
-    co_await writers.join();
+    given_up_ = given_up_ - members;
+    while (!given_up_.has_all(round->pending)) co_await step_event_.next();
+    round->over = true;
     bool refused = false;
-    for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        if (!members.has(MemberIndex{i})) continue;
-        if (results[i]) {
-            proposal->done(MemberIndex{i});
+    for (const MemberIndex member : members) {
+        const std::optional<Result<void>>& result = round->results[raw(member)];
+        if (result && result->has_value()) {
+            proposal->done(member);
             continue;
         }
-        const MemberIndex member{i};
-        const Error& error = results[i].error();
-        proposal->failed(MemberIndex{i});
+        proposal->failed(member);
+        if (!result) continue;  // it is lost
+        const Error& error = result->error();
         if (is_kept(member, error)) {
             refused = true;
             note_refusal(member, error);
@@ -211,6 +243,12 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
     }
     if (refused) ++refusals_;
 }
+
+namespace {
+
+Task<void> keep_result(Task<Result<void>> task, Result<void>* result) { *result = co_await task; }
+
+}  // namespace
 
 /// After those that take part. One that fails is found when it is used.
 Task<void> ConfigurationWriter::write_spares() {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -69,6 +70,8 @@ class ConfigurationWriter final : public DecidingPart {
     void owe(std::uint64_t change);
     /// Of a member by what is in force: after a crash this counts. Nothing: it is not known there.
     std::optional<MemberState> state_in_force(const MemberRecord& at) const;
+    /// It is lost, and its disk does not answer: what is being written to it is not waited for.
+    void give_up(MemberIndex member);
     /// Nobody waits any more for what cannot come.
     void array_failed() { durable_event_.set(); }
 
@@ -88,7 +91,9 @@ class ConfigurationWriter final : public DecidingPart {
     Task<void> write_configurations();
     Proposal propose_next();
     Task<bool> bring_into_force();
+    struct Round;
     Task<void> do_step(Proposal* proposal, const Configuration* now);
+    Task<void> do_step_at(std::shared_ptr<Round> round, MemberIndex member);
     Task<void> write_spares();
     bool is_kept(MemberIndex member, const Error& error) const;
     void note_refusal(MemberIndex member, const Error& error);
@@ -119,6 +124,8 @@ class ConfigurationWriter final : public DecidingPart {
     std::uint64_t owed_{0};               // the change after which Members::owes() nothing for rows
     Event changed_event_;
     Event durable_event_;
+    Event step_event_;    // a member has done its part of a step, or is given up
+    MemberSet given_up_;  // lost, and does not answer
 
     // A member that is kept did not take it, as often; the last ones without one that held between.
     std::uint64_t refusals_{0};

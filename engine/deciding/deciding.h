@@ -44,6 +44,7 @@ class Deciding final : public Decider {
     void strip_write_failed(MemberIndex member, int os_error) override {
         losses.strip_write_failed(member, os_error);
     }
+    void not_answering(MemberIndex member) override { losses.not_answering(member); }
     Task<Result<void>> losses_durable() override { return writer.losses_durable(); }
     Task<Result<void>> rows_doubtful(std::vector<BadRange> lost) override {
         return unknown.rows_doubtful(std::move(lost));

@@ -209,6 +209,28 @@ void Losses::strip_write_failed(MemberIndex member, int os_error) {
              members_.count()));
 }
 
+/// What waits for it would wait for ever, perhaps.
+void Losses::not_answering(MemberIndex member) {
+    const std::uint64_t waited = options_.member_timeout.value / 1'000'000'000;
+    const auto takes_part_now = [&] { return takes_part(members_.slot(member).state); };
+    if (takes_part_now() && !members_.failed() && !is_needed(member) &&
+        unknown_.cost_of_loss(member) == 0) {
+        lose(member, MemberState::faulty,
+             fmt::format("it has not answered for {} s (member_timeout)", waited));
+    }
+    if (!takes_part_now()) return writer_.give_up(member);
+    if (members_.failed()) return;
+    constexpr std::uint64_t quiet_nanos = 60'000'000'000;
+    auto& told = misdeeds_[raw(member)].silence_told;
+    const std::uint64_t now = clock_.now().value;
+    if (told && now - told->value < quiet_nanos) return;
+    told = Nanos{now};
+    tell(Severity::error, "no_answer",
+         fmt::format("{} has not answered for {} s. It is needed, and keeps its place: what was "
+                     "asked of it waits",
+                     roster_.text_of_role(member), waited));
+}
+
 void Losses::read_failed(MemberIndex member, int os_error) {
     BRAID_REQUIRE(os_error != 0);
     const MemberState state = members_.slot(member).state;

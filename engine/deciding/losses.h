@@ -31,6 +31,7 @@ class Losses final : public DecidingPart {
     void read_failed(MemberIndex member, int os_error);
     void flush_failed(MemberIndex member, int os_error);
     void strip_write_failed(MemberIndex member, int os_error);
+    void not_answering(MemberIndex member);
 
     /// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
     void lose(MemberIndex member, MemberState state, const std::string& why);
@@ -57,7 +58,8 @@ class Losses final : public DecidingPart {
     struct Misdeeds {
         std::uint32_t read_errors{0};  // halved with each hour
         Nanos read_errors_since{};
-        std::optional<Nanos> write_told;  // when a failed write was told of last
+        std::optional<Nanos> write_told;    // when a failed write was told of last
+        std::optional<Nanos> silence_told;  // when it was told last that it does not answer
     };
 
     void stop(std::string why, std::string_view rest);

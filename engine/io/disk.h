@@ -3,6 +3,7 @@
 // is neither submitted again nor destroyed while in flight. DiskGroup waits for several.
 #pragma once
 
+#include <array>
 #include <cerrno>
 #include <coroutine>
 #include <cstddef>
@@ -43,7 +44,10 @@ struct DiskOp {
     int os_error{0};        // after completion: 0, or an errno
     std::uint32_t done{0};  // bytes so far, when the kernel does it in pieces
     std::uint32_t tag{0};   // the submitter's own
+    std::uint32_t tick{0};  // of `disk`, when it was submitted
     Disk* worker{nullptr};  // who carries it out: `disk` may stand in front of another one
+    /// It has completed, and is in no group: instead of the group's count.
+    void (*over)(DiskOp&){nullptr};
 
     bool ok() const { return os_error == 0; }
 };
@@ -115,17 +119,43 @@ class Disk {
     /// Operations that were submitted and have not completed.
     std::uint32_t in_flight() const { return in_flight_; }
 
+    /// A new tick begins, of those that time is counted by here: whoever watches the disk counts
+    /// them. Whether an operation is under way that was submitted `ticks_late` of them ago.
+    static constexpr std::uint32_t ticks_late = 8;
+    bool tick() {
+        ++tick_;
+        late_ += by_age_.back();
+        for (std::size_t age = by_age_.size() - 1; age != 0; --age) by_age_[age] = by_age_[age - 1];
+        by_age_.front() = 0;
+        return late_ != 0;
+    }
+
   private:
     friend class DiskGroup;
     friend void start_counted(Disk& disk, DiskOp& op);
+    void begun(DiskOp& op) {
+        op.tick = tick_;
+        ++in_flight_;
+        ++by_age_.front();
+    }
+    void ended(const DiskOp& op) {
+        --in_flight_;
+        const std::uint32_t age = tick_ - op.tick;
+        --(age < by_age_.size() ? by_age_[age] : late_);
+    }
+
     std::uint32_t in_flight_{0};
+    std::uint32_t tick_{0};
+    std::array<std::uint32_t, ticks_late> by_age_{};  // of those in flight, in ticks
+    std::uint32_t late_{0};                           // and those that are older
 };
 
 inline int Disk::read_now(std::uint64_t, ByteSpan) const { return ENOSYS; }
 
 inline void DiskGroup::complete(DiskOp& op, int os_error) {
     op.os_error = os_error;
-    if (op.disk != nullptr) --op.disk->in_flight_;
+    if (op.disk != nullptr) op.disk->ended(op);
+    if (op.over != nullptr) return op.over(op);
     DiskGroup& group = *op.group;
     if (--group.pending_ == 0 && group.handle_) {
         const auto handle = group.handle_;
@@ -137,7 +167,7 @@ inline void DiskGroup::complete(DiskOp& op, int os_error) {
 /// For an operation that a group counts already.
 inline void start_counted(Disk& disk, DiskOp& op) {
     op.disk = &disk;
-    ++disk.in_flight_;
+    disk.begun(op);
     disk.submit(op);
 }
 inline void submit(Disk& disk, DiskGroup& group, DiskOp& op) {

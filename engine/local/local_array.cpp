@@ -55,7 +55,17 @@ LocalArray::LocalArray(ReadyQueue& ready, Clock& clock, Configuration configurat
       nodes_(join()),
       deciding_({ready, clock, options_, configuration_, geometry_, serving_.members(), nodes_,
                  tasks_, log_, stage_, work_},
-                configuration_) {}
+                configuration_),
+      watch_(clock, options_.member_timeout, [this] { return late_members(); },
+             [this](MemberIndex member) { deciding_.not_answering(member); }) {}
+
+/// In a cluster nodes look after their own disks.
+MemberSet LocalArray::late_members() {
+    Members& members = serving_.members();
+    const MemberSet late = members.tick();
+    members.abandon_lost();
+    return late;
+}
 
 namespace {
 
@@ -242,6 +252,7 @@ Task<Checked<Unit>> LocalArray::start() {
                           members.count(), members.lost()));
     stage_.started = true;
     deciding_.walks.start();
+    if (options_.nodes == nullptr) tasks_.spawn(watch_.run());
     co_return Unit{};
 }
 
@@ -433,6 +444,7 @@ Task<Result<void>> LocalArray::stop() {
     if (options_.nodes != nullptr) {
         co_await options_.nodes->end(result.has_value() && !members.failed());
     }
+    co_await serving_.wait_for_disks();
     co_await end_tasks();
     if (members.failed() && result) co_return Error{Errc::failed, "array"};
     co_return result;
@@ -441,6 +453,7 @@ Task<Result<void>> LocalArray::stop() {
 Task<void> LocalArray::end_tasks() {
     stage_.ended = true;
     if (stop_timer_ != nullptr) stop_timer_->cancel();
+    watch_.stop();
     serving_.stop();
     deciding_.writer.stop();
     serving_.members().note_quiet();

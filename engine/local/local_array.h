@@ -14,6 +14,7 @@
 #include "engine/deciding/deciding.h"
 #include "engine/deciding/event_log.h"
 #include "engine/local/nodes.h"
+#include "engine/members/answer_watch.h"
 #include "engine/serving/serving.h"
 
 namespace braid {
@@ -122,6 +123,7 @@ class LocalArray final : public Array, private NodesListener {
     void start_readonly();
     Task<void> watch_stop();
     std::string why_stop_waits() const;
+    MemberSet late_members();
     MemberState shown_state(const MemberRecord& at) const;
     MemberStatus member_status(const MemberRecord& at) const;
     void note_away();
@@ -138,6 +140,7 @@ class LocalArray final : public Array, private NodesListener {
     Serving& serving_;
     ServingNode& nodes_;  // all that serve it, this one among them
     Deciding deciding_;
+    AnswerWatch watch_;
     Before before_;
     std::vector<change::Seen> seen_;  // disks that were put
     Timer* stop_timer_{nullptr};      // of watch_stop()

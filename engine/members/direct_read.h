@@ -4,6 +4,7 @@
 // that found the gate open before and after it returned bytes that were true in between.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
@@ -14,26 +15,37 @@ class DirectGate {
     /// The loop's thread.
     void open() { state_.store(state_.load() | 1); }
     void close() { state_.store((state_.load() & ~std::uint64_t{1}) + 2); }
-    bool has_readers() const { return readers_.load() != 0; }
+    bool has_readers() const { return readers_[0].load() + readers_[1].load() != 0; }
+    /// The loop's thread: whether one who entered before the turn before this one is still there.
+    bool turn() {
+        const std::uint64_t other = 1 - side_.load();
+        if (readers_[other].load() != 0) return true;
+        side_.store(other);
+        return false;
+    }
 
     /// Any thread: `if (gate.enter(ticket)) { read...; if (gate.leave(ticket)) it counts; }`. Whoever
     /// is told false by one of them asks the loop instead. So whom the loop finds among the readers
     /// of a closed gate, it hears of when he is none any more, and needs not look again and again.
     bool enter(std::uint64_t& ticket) {
-        readers_.fetch_add(1);
-        ticket = state_.load();
-        if ((ticket & 1) != 0) return true;
-        readers_.fetch_sub(1);
+        const std::uint64_t side = side_.load();
+        readers_[side].fetch_add(1);
+        const std::uint64_t state = state_.load();
+        ticket = (state << 1) | side;
+        if ((state & 1) != 0) return true;
+        readers_[side].fetch_sub(1);
         return false;
     }
     bool leave(std::uint64_t ticket) {
-        readers_.fetch_sub(1);  // first: if close() still saw us, we see that it was closed
-        return state_.load() == ticket;
+        // First: if close() still saw us, we see that it was closed.
+        readers_[ticket & 1].fetch_sub(1);
+        return state_.load() == ticket >> 1;
     }
 
   private:
     std::atomic<std::uint64_t> state_{0};  // bit 0: open; above it: how often it was closed
-    std::atomic<std::uint32_t> readers_{0};
+    std::array<std::atomic<std::uint32_t>, 2> readers_{};  // by the side on which they entered
+    std::atomic<std::uint64_t> side_{0};                   // on which the next one does
 };
 
 }  // namespace braid

@@ -52,6 +52,11 @@ void Drive::count(const DriveOp& op) {
     }
 }
 
-void LocalDrive::start(DriveOp& op) { start_counted(*owned_, disk_op(op)); }
+/// What reads or writes strips has memory of a client's, or of the pool: that goes on when the disk
+/// has answered, and not before.
+void LocalDrive::start(DriveOp& op) {
+    if (op.kind == DiskOpKind::flush || op.is_record) return flights_.start(*owned_, disk_op(op));
+    start_counted(*owned_, disk_op(op));
+}
 
 }  // namespace braid

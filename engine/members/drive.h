@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "engine/io/disk.h"
+#include "engine/members/flights.h"
 #include "engine/members/row_homes.h"
 
 namespace braid {
@@ -50,6 +51,7 @@ class DriveOp : private DiskOp {
     void set_offset(DeviceOffset at) { DiskOp::offset = at.value; }
 
     const StagedRows* staged{nullptr};  // a write in a cluster: what of which write it is
+    bool is_record{false};              // a write of the write intent's: not of strips
 
     DriveResult result;  // after Drive::finish()
     bool ok() const { return result.ok(); }
@@ -93,6 +95,11 @@ class Drive {
     /// The member is lost: from now on every operation is refused. What is under way may end well,
     /// and if it does not, that is no error of the member's any more.
     void suspend() { suspended_ = true; }
+    /// A new tick of the disk begins, where it is this node's (Disk::tick()): whether it is late.
+    virtual bool tick() { return false; }
+    /// Of a member that is lost, and whose disk does not answer: what would wait for it for ever,
+    /// though nobody needs it, goes on. Flushes, and records of the write intent.
+    virtual void abandon() {}
     /// Gives the device back. What was counted stays.
     void close() {
         BRAID_REQUIRE(in_flight_ == 0);
@@ -147,12 +154,21 @@ class LocalDrive final : public Drive {
 
     const DiskInfo& info() const override { return owned_->info(); }
     bool is_open() const override { return owned_ != nullptr; }
+    bool tick() override {
+        is_late_ = owned_ && owned_->tick();
+        return is_late_;
+    }
+    void abandon() override {
+        if (is_late_) flights_.abandon();
+    }
 
   private:
     void start(DriveOp& op) override;
     void shut() override { owned_.reset(); }
 
     std::unique_ptr<Disk> owned_;
+    Flights flights_;
+    bool is_late_{false};
 };
 
 }  // namespace braid

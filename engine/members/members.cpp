@@ -100,6 +100,28 @@ WindowIndex Members::live_alike(WindowIndex first, WindowIndex end) const {
     return end;
 }
 
+MemberSet Members::tick() {
+    MemberSet late;
+    const bool turns = ++ticks_ % Disk::ticks_late == 0;
+    for (std::uint32_t i = 0; i != count(); ++i) {
+        Slot& at = slot(MemberIndex{i});
+        const bool drive_is = at.drive && at.drive->tick();
+        const bool readers_are = turns && at.gate.turn();
+        if (drive_is || readers_are) late.add(MemberIndex{i});
+    }
+    return late;
+}
+
+void Members::abandon_lost() {
+    bool any = false;
+    for (const auto& at : slots_) {
+        if (takes_part(at->state) || !at->drive) continue;
+        at->drive->abandon();
+        any = true;
+    }
+    if (any) note_quiet();
+}
+
 bool Members::knows_losses(const Configuration& configuration) const {
     return std::ranges::none_of(configuration.members, [this](const MemberRecord& at) {
         return at.role && takes_part(at.state) && !takes_part(slot(*at.role).state);

@@ -50,7 +50,12 @@ class Members {
 
         bool is_open() const { return drive && drive->is_open(); }
         Disk* disk() const { return drive ? drive->disk() : nullptr; }
-        std::uint32_t in_flight() const { return drive ? drive->in_flight() : 0; }
+        /// What its disk has not answered.
+        std::uint32_t in_flight() const {
+            if (!drive) return 0;
+            const std::uint32_t of_disk = drive->disk() != nullptr ? drive->disk()->in_flight() : 0;
+            return std::max(drive->in_flight(), of_disk);
+        }
     };
 
     explicit Members(const Geometry& geometry);
@@ -239,6 +244,7 @@ class Members {
     void write_record(MemberIndex member, DiskGroup& group, DriveOp& op) {
         BRAID_REQUIRE(op.kind == DiskOpKind::write);
         BRAID_REQUIRE(op.offset() + op.size <= slot(member).area.begin);
+        op.is_record = true;
         slot(member).drive->submit(group, op);
     }
     /// A member that its home has suspended is lost here, too, from now on; its home tells who
@@ -256,6 +262,11 @@ class Members {
     void note_quiet() const {
         if (!quiet_.is_set()) quiet_.set();
     }
+    /// A new tick begins (Disk::tick()): those that have left something unanswered for
+    /// Disk::ticks_late of them or more, as far as their disks are this node's.
+    MemberSet tick();
+    /// After tick(): who waits for the disk of a lost member, and need not, goes on.
+    void abandon_lost();
     /// The strictest of the open disks.
     std::uint32_t memory_align() const { return memory_align_; }
     void refresh();  // after a disk was put in or taken out
@@ -283,6 +294,7 @@ class Members {
     AbsenceMap absence_;
     OnLeaving on_leaving_{[](MemberIndex) { return std::nullopt; }};
     std::uint32_t memory_align_{1};
+    std::uint64_t ticks_{0};
     mutable Event quiet_;  // who waits changes nothing
 };
 

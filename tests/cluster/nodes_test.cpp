@@ -138,6 +138,42 @@ TEST_P(NodesTest, ADiskThatDoesNotAnswerIsReplaced) {
     nodes_.stop(0);
 }
 
+/// Its home notices that, whoever decides; and what waits for its disk that need not, as records of the
+/// write intent of any node, and configurations of the one who decides, does not.
+TEST_P(NodesTest, ADiskThatHangsIsLost) {
+    nodes_.set_member_timeout(seconds(10));
+    nodes_.start();
+    loop().run_for(seconds(1));
+    const auto hangs = static_cast<std::uint32_t>(below(GetParam().members));
+    const std::uint32_t home = nodes_.home_of(hangs);
+    begin_load(6, 10);
+    loop().run_for(millis(below(30)));
+    nodes_.platter(hangs).delay_nanos = seconds(60).value;
+    loop().run_for(seconds(9));
+    EXPECT_EQ(state(home, hangs), MemberState::in_sync);
+    loop().run_for(seconds(6));
+    EXPECT_TRUE(is_everywhere(hangs, MemberState::faulty));
+    const std::uint64_t began = loop().now().value;
+    for (std::uint32_t i = 0; i != 20; ++i) {
+        const std::uint32_t node = i % nodes_.nodes();
+        const std::uint64_t sector = below(clients_.sectors() - 8);
+        loop().run_until_done(clients_.write(node, sector * sector_size, 8 * sector_size, i % 3 == 0));
+        if (i % 5 == 0) EXPECT_TRUE(nodes_.flush(node));
+    }
+    EXPECT_LT(loop().now().value - began, seconds(20).value);
+    end_load();
+    loop().run_for(seconds(70));
+    nodes_.platter(hangs).delay_nanos = 0;
+    nodes_.run_until([&] { return !nodes_.is_open(hangs); }, "its server closes it");
+    const auto back = loop().run_until_done(nodes_.array(home).add_member(
+        nodes_.disk(nodes_.shared_platter(hangs), nodes_.path_of(hangs)), Force::no));
+    ASSERT_TRUE(back) << back.error().text;
+    wait_until_rebuilt(hangs);
+    clients_.check(nodes_.nodes());
+    nodes_.stop(static_cast<std::uint32_t>(below(nodes_.nodes())));
+    nodes_.expect_parity();
+}
+
 TEST_P(NodesTest, EachNodeShowsWhatRuns) {
     nodes_.start();
     const auto begun = loop().run_until_done(nodes_.array(0).start_scrub(ScrubMode::compare));

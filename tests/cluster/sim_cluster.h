@@ -57,6 +57,7 @@ class SimDecider final : public Decider {
     }
     void flush_failed(MemberIndex, int) override { fail("flush_failed"); }
     void strip_write_failed(MemberIndex, int) override { fail("strip_write_failed"); }
+    void not_answering(MemberIndex) override { fail("not_answering"); }
     Task<Result<void>> rows_doubtful(std::vector<BadRange>) override {
         return failed("rows_doubtful");
     }

@@ -68,6 +68,8 @@ class SimNodes {
     SimNodes& operator=(const SimNodes&) = delete;
 
     SimLoop& loop() { return loop_; }
+    /// Of all nodes that begin from now on.
+    void set_member_timeout(Nanos timeout) { member_timeout_ = timeout; }
     const Geometry& geometry() const { return geometry_; }
     std::uint32_t nodes() const { return options_.nodes; }
     std::uint32_t home_of(std::uint32_t member) const {
@@ -378,6 +380,7 @@ class SimNodes {
             options.buffer_size = 16u << 20;
             options.seed = nodes.loop_.rng().next();
             if (nodes.options_.region != 0) options.intent.region = nodes.options_.region;
+            options.member_timeout = nodes.member_timeout_;
             options.on_event = [this](const ArrayEvent& event) { log += event.text + "\n"; };
             node = std::make_unique<cluster::ClusterNode>(cluster::ClusterNode::Setup{
                 loop().ready(),
@@ -486,6 +489,7 @@ class SimNodes {
 
     SimNodesOptions options_;
     SimLoop loop_;
+    Nanos member_timeout_{};
     SimNetwork network_;
     Geometry geometry_;
     struct Beside {

@@ -135,6 +135,7 @@ class SimArray {
         how.seed = loop_.rng().next();
         how.intent = intent;
         how.rebuild_delay = rebuild_delay;
+        how.member_timeout = member_timeout;
         how.buffer_size = 16u << 20;
         how.on_wrong = [this](const std::string& text) { wrong.push_back(text); };
         how.on_event = [this](const ArrayEvent& event) {
@@ -306,6 +307,7 @@ class SimArray {
     std::vector<std::string> wrong;  // that scrubs found
     IntentChange intent;             // for open()
     Nanos rebuild_delay{};           // likewise
+    Nanos member_timeout{};          // likewise
     Orders orders{Orders::taken};    // likewise
 
   private:

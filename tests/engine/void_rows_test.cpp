@@ -26,6 +26,7 @@ class SlowList final : public Decider {
     void read_failed(MemberIndex, int) override {}
     void flush_failed(MemberIndex, int) override {}
     void strip_write_failed(MemberIndex, int) override {}
+    void not_answering(MemberIndex) override {}
     Task<Result<void>> losses_durable() override { co_return Result<void>{}; }
     Task<Result<void>> rows_doubtful(std::vector<BadRange>) override { co_return Result<void>{}; }
     Task<Result<void>> rows_unknown(std::vector<BadRange> rows) override {

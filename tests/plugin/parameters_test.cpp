@@ -180,6 +180,20 @@ TEST_F(ParametersTest, RebuildDelay) {
     EXPECT_EQ(parameters->rebuild_delay, 0u);
 }
 
+TEST_F(ParametersTest, MemberTimeout) {
+    accept("member", path("a"));
+    for (const char* value : {"", "-1", "10s", "3601"}) {
+        EXPECT_SAYS(ParameterParser().take("member_timeout", value).error().text,
+                    "a number of seconds, 0 to 3600; 0: whatever it takes is waited for");
+    }
+    EXPECT_EQ(Parameters().member_timeout, 10u);
+    accept("member_timeout", "3");
+    EXPECT_SAYS(refusal("member_timeout", "3"), "twice");
+    const auto parameters = std::move(parser_).complete();
+    ASSERT_TRUE(parameters);
+    EXPECT_EQ(parameters->member_timeout, 3u);
+}
+
 TEST_F(ParametersTest, ARegionIsAPowerOfTwo) {
     for (const char* value : {"100K", "96K", "65537", "3M"}) {
         const auto taken = ParameterParser().take("intent_region", value);

@@ -1,10 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""A stop while a member's disk hangs: the control socket stays until the array has stopped, and it
-and the log say for which member it waits. The disk is a loop device over nbdfuse over an nbdkit
-that a signal has stopped."""
+"""A member's disk that hangs: a loop device over nbdfuse over an nbdkit that a signal has stopped.
+
+A stop meanwhile: the control socket stays until the array has stopped, and it and the log say for which
+member it waits. And when it has not answered for member_timeout the others go on without it."""
 import os
+import random
 import signal
+import threading
+import time
 
 import nbd
 
@@ -28,7 +32,7 @@ def stop_waits(world):
     paths = world.members(4, SIZE)
     paths[2] = disk.device
     world.create(paths, 5)
-    server = world.serve(paths)
+    server = world.serve(paths, "member_timeout=0")
     server.wait_for_idle()
     handle = nbd.NBD()
     handle.connect_uri(server.uri)
@@ -60,5 +64,79 @@ def stop_waits(world):
     say("a stop that waits says for what")
 
 
+class Writer(threading.Thread):
+    """Writes rows and flushes, one after the other, until it is told to stop."""
+
+    def __init__(self, server, first, count, seed):
+        super().__init__(daemon=True)
+        self.handle, self.rng, self.first, self.count = nbd.NBD(), random.Random(seed), first, count
+        self.handle.connect_uri(server.uri)
+        self.written, self.done, self.stopped, self.error = {}, 0, False, None
+        self.start()
+
+    def run(self):
+        try:
+            while not self.stopped:
+                row = self.first + self.rng.randrange(self.count)
+                data = self.rng.randbytes(4096)
+                self.handle.pwrite(data, row * 4096)
+                if self.rng.random() < 0.2:
+                    self.handle.flush()
+                self.written[row] = data
+                self.done += 1
+        except nbd.Error as error:
+            self.error = error
+
+    def end(self):
+        self.stopped = True
+        self.join(60)
+        check(not self.is_alive() and self.error is None, f"a writer ends well: {self.error}")
+        self.handle.shutdown()
+
+
+def a_disk_hangs(world):
+    disk = HangingDisk(world)
+    paths = world.members(5, SIZE)
+    paths[2] = disk.device
+    world.create(paths, 6)
+    server = world.serve(paths, "member_timeout=2")
+    server.wait_for_idle()
+    early = [Writer(server, 256 * number, 256, number) for number in range(4)]
+    time.sleep(1)
+    disk.hang()
+    begin = time.monotonic()
+    wait_until(lambda: server.member(2)["state"] == "faulty", "the disk is lost", 30)
+    say(f"lost after {time.monotonic() - begin:.1f} s")
+    check("it has not answered for 2 s" in server.log(), server.log())
+    # Some of these wait for the kernel; whoever comes now does not.
+    late = [Writer(server, 1024 + 256 * number, 256, 10 + number) for number in range(4)]
+    wait_until(lambda: all(one.done > 100 for one in late), "others write and flush", 30)
+    check(not server.status()["bad_bytes"], "no row is lost")
+    for one in late:
+        one.end()
+    disk.hang(False)
+    for one in early:
+        one.end()
+    begin = time.monotonic()
+    server.braid("member", "add", disk.device)
+    wait_until(lambda: server.status()["health"] == "clean" and not server.walks(), "it is in sync again", 60)
+    say(f"in sync again after {time.monotonic() - begin:.1f} s")
+    check("it missed" in server.log() and "is rebuilt whole" not in server.log(), server.log())
+    handle = nbd.NBD()
+    handle.connect_uri(server.uri)
+    for one in early + late:
+        for row, data in one.written.items():
+            check(handle.pread(4096, row * 4096) == data, f"row {row} is as it was written")
+    handle.shutdown()
+    server.check_scrub_is_clean()
+    server.stop()
+    say("a disk that hangs costs its own member only")
+
+
+def both(world):
+    stop_waits(world)
+    a_disk_hangs(world)
+
+
 if __name__ == "__main__":
-    main(stop_waits)
+    main(both)
