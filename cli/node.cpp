@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// braid node: the nodes of a cluster, and how one is taken out of service; braid start: how a cluster
+// braid node: the nodes of a cluster, how one leaves, and how one is taken out of service; braid start: how a cluster
 // begins that lacks some.
 #include <fmt/format.h>
 
@@ -53,6 +53,24 @@ Checked<int> list(ControlClient& client, const NodeOptions& options) {
         fmt::print("{:<6}{:<12}{:<16}{}\n", number_in(node, "id"), text_in(node, "state"),
                    members_text(node), rest);
     }
+    return 0;
+}
+
+/// It leaves, and the others go on. Without a number: the node whose server is asked.
+Checked<int> stop(ControlClient& client, const NodeOptions& options) {
+    std::uint64_t node = options.node;
+    if (node == 0) {
+        BRAID_TRY(const nlohmann::json answer, client.get("/v1/status"));
+        for (const nlohmann::json& one : list_in(answer, "nodes")) {
+            if (flag_in(one, "this")) node = number_in(one, "id");
+        }
+        if (node == 0) return Refusal{"this server serves as no node of a cluster"};
+    }
+    BRAID_CHECK(client.post(fmt::format("/v1/nodes/{}/stop", node), nlohmann::json::object()));
+    fmt::print(
+        "node {} has left: the others go on without it, and its server ends. It is let in again "
+        "when that is started\n",
+        node);
     return 0;
 }
 
@@ -115,6 +133,19 @@ void add_node_command(CLI::App& app, int* exit_status) {
             });
         });
     };
+    {
+        auto options = std::make_shared<NodeOptions>();
+        CLI::App* command = node->add_subcommand(
+            "stop", "a node leaves in order, as before its host is started anew; the others go on");
+        add_socket_option(*command, &options->socket);
+        command->add_option("node", options->node, "its id; the asked one's, if there is none")
+            ->check(CLI::Range(std::uint32_t{1}, nodes_max - 1))
+            ->type_name("ID");
+        command->callback([options, exit_status] {
+            *exit_status = with_server(
+                options->socket, [&](ControlClient& client) { return stop(client, *options); });
+        });
+    }
     add("kill", "the others go on without it, until it is resumed",
         "is killed: the others go on without it. braid node resume lets it in again");
     add("resume", "let a node that was killed in again",

@@ -248,7 +248,9 @@ Parsed parse_volume_command(const ControlRequest& request, std::string name, boo
     return ControlCommand{ReleaseVolume{std::move(name)}};
 }
 
-Parsed parse_node_command(const ControlRequest& request, std::string_view node, bool kills) {
+Parsed parse_node_command(const ControlRequest& request, std::string_view node,
+                          std::string_view verb) {
+    if (verb != "kill" && verb != "resume" && verb != "stop") return no_such_path(request);
     if (request.method != "POST") return wrong_method(request, "POST");
     BRAID_CHECK(no_query(request));
     BRAID_CHECK(no_body(request));
@@ -258,7 +260,8 @@ Parsed parse_node_command(const ControlRequest& request, std::string_view node, 
         id >= nodes_max) {
         return bad(fmt::format("which node? The nodes of a cluster are 1 to {}", nodes_max - 1));
     }
-    if (kills) return ControlCommand{KillNode{id}};
+    if (verb == "kill") return ControlCommand{KillNode{id}};
+    if (verb == "stop") return ControlCommand{StopNode{id}};
     return ControlCommand{ResumeNode{id}};
 }
 
@@ -346,8 +349,7 @@ Result<ControlCommand, HttpError> parse_control(const ControlRequest& request) {
     constexpr std::string_view nodes = "/v1/nodes/";
     if (path.starts_with(nodes)) {
         const auto [name, verb] = name_and_verb(path.substr(nodes.size()));
-        if (verb != "kill" && verb != "resume") return no_such_path(request);
-        return parse_node_command(request, name, verb == "kill");
+        return parse_node_command(request, name, verb);
     }
     if (path != "/v1/status" && path != "/v1/volumes" && path != "/v1/events" &&
         path != "/v1/bad") {

@@ -74,6 +74,9 @@ struct KillNode {
 struct ResumeNode {
     std::uint32_t node{0};
 };
+struct StopNode {
+    std::uint32_t node{0};
+};
 /// For a cluster that waits for nodes.
 struct StartWithout {
     std::vector<std::uint32_t> nodes;
@@ -82,10 +85,11 @@ struct StartWithout {
 struct CreateArray {
     CreateOrder order;
 };
-using ControlCommand = std::variant<StatusQuery, VolumesQuery, ScrubQuery, EventsQuery, BadQuery,
-                                    IntentQuery, ChangeIntent, FailMember, RemoveMember, AddMember,
-                                    ReplaceMember, StartScrub, StopScrub, ReserveVolume,
-                                    ReleaseVolume, KillNode, ResumeNode, StartWithout, CreateArray>;
+using ControlCommand =
+    std::variant<StatusQuery, VolumesQuery, ScrubQuery, EventsQuery, BadQuery, IntentQuery,
+                 ChangeIntent, FailMember, RemoveMember, AddMember, ReplaceMember, StartScrub,
+                 StopScrub, ReserveVolume, ReleaseVolume, KillNode, ResumeNode, StopNode,
+                 StartWithout, CreateArray>;
 
 struct HttpError {
     unsigned status{400};

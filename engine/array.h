@@ -120,6 +120,9 @@ class Array {
     /// could not, or it is the one that is asked.
     virtual Task<Checked<Unit>> kill_node(std::uint32_t node) = 0;
     virtual Task<Checked<Unit>> resume_node(std::uint32_t node) = 0;
+    /// It ends what its clients have begun, and leaves; the others go on, and let it in again when its
+    /// server is started anew. Refused: nothing has changed.
+    virtual Task<Checked<Unit>> stop_node(std::uint32_t node) = 0;
 
     /// Any thread: reads [offset, offset + into.size()) without the loop, if every byte of it lies
     /// on in-sync members. False: nothing is promised of `into`; submit a request instead. That has to

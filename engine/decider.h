@@ -44,6 +44,9 @@ struct WalkPosition {
 /// What a member could not do at its home.
 enum class HomeFault : std::uint8_t { write, flush };
 
+/// Whether a member is lost by somebody's fault, or goes with its node as was ordered.
+enum class Fault : std::uint8_t { some, none };
+
 class Decider {
   public:
     virtual ~Decider() = default;

@@ -402,6 +402,10 @@ Result<std::string, HttpError> ControlServer::run(const ControlCommand& command)
         return answer_of(
             bridge_->run_on_loop([&](Array& array) { return array.resume_node(resume->node); }));
     }
+    if (const auto* stop = std::get_if<StopNode>(&command)) {
+        return answer_of(
+            bridge_->run_on_loop([&](Array& array) { return array.stop_node(stop->node); }));
+    }
     return answer_of(bridge_->run_on_loop([](Array& array) { return stop_scrub_task(&array); }));
 }
 

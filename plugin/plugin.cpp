@@ -153,9 +153,17 @@ void end_excluded() {
     (void)kill(getpid(), SIGTERM);
 }
 
+/// Whoever ordered it starts it again, when the host is back.
+void end_left() {
+    log_event(
+        Severity::info,
+        "this node has left by order, and its server ends: started again, it is let in again");
+    (void)kill(getpid(), SIGTERM);
+}
+
 int get_ready() noexcept {
     plugin().parent = getpid();
-    auto server = Server::prepare(plugin().parameters, log_event, end_excluded);
+    auto server = Server::prepare(plugin().parameters, log_event, {end_excluded, end_left});
     if (!server) return refused(server.error());
     plugin().server = std::move(server).value();
     return 0;

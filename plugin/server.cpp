@@ -54,18 +54,17 @@ std::vector<Export> exports_of(const Configuration& configuration) {
     return exports;
 }
 
-Server::Server(Parameters parameters, Log log, std::function<void()> excluded)
-    : parameters_(std::move(parameters)), log_(std::move(log)), excluded_(std::move(excluded)) {}
+Server::Server(Parameters parameters, Log log, Ends ends)
+    : parameters_(std::move(parameters)), log_(std::move(log)), ends_(std::move(ends)) {}
 
 Server::~Server() { stop(); }
 
-Checked<std::unique_ptr<Server>> Server::prepare(Parameters parameters, Log log,
-                                                 std::function<void()> excluded) {
+Checked<std::unique_ptr<Server>> Server::prepare(Parameters parameters, Log log, Ends ends) {
     if (const char* error = parity::kernel_error(); error != nullptr) {
         return Refusal{std::string(error)};
     }
     std::unique_ptr<Server> server(
-        new Server(std::move(parameters), std::move(log), std::move(excluded)));
+        new Server(std::move(parameters), std::move(log), std::move(ends)));
     if (!server->parameters_.config.empty()) BRAID_CHECK(server->read_cluster());
     BRAID_CHECK(server->open_members());
     if (!server->cluster_) BRAID_CHECK(server->try_assembly());
@@ -210,7 +209,11 @@ Checked<std::unique_ptr<Array>> Server::open_node(std::vector<std::unique_ptr<Di
         std::move(options),
         [this](Severity severity, const std::string& text) { log_(severity, text); },
         [this](std::string path) { return probe_beside(loop_.get(), std::move(path)); },
-        excluded_};
+        ends_.excluded,
+        [this] {
+            has_left_ = true;
+            ends_.left();
+        }};
     node_ = std::make_unique<cluster::ClusterNode>(std::move(setup));
     for (auto& disk : disks) node_->put_disk(std::move(disk));
     BRAID_CHECK(begin_asking());
@@ -393,6 +396,7 @@ void Server::finish() {
 
 void Server::stop_array() {
     const auto stopped = bridge_->run_on_loop([](Array& array) { return array.stop(); });
+    if (has_left_) return log_(Severity::info, "this node has left: the others have the array");
     if (!stopped) {
         log_(Severity::error,
              fmt::format("the array could not be marked clean: {}; its parity is made good at the "

@@ -3,6 +3,7 @@
 // of its own after that, and takes everything down in order at the end.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -37,9 +38,12 @@ class Server final : private StartDesk {
     using Log = std::function<void(Severity, const std::string&)>;
 
     /// Before the fork: opens and locks the members and looks whether they make an array.
-    /// @param excluded  the other nodes go on without this one, which has served: any thread
-    static Checked<std::unique_ptr<Server>> prepare(Parameters parameters, Log log,
-                                                    std::function<void()> excluded);
+    /// The other nodes go on without this one, which has served: it is to end. Any thread.
+    struct Ends {
+        std::function<void()> excluded;
+        std::function<void()> left;  // by an operator's order
+    };
+    static Checked<std::unique_ptr<Server>> prepare(Parameters parameters, Log log, Ends ends);
     ~Server() override;
     /// After the fork: starts the loop, opens the array, and returns when it serves; in a cluster
     /// that is when all of its nodes are there. Until then the control socket tells what it waits for.
@@ -67,7 +71,7 @@ class Server final : private StartDesk {
     const std::string& socket_path() const { return parameters_.socket; }
 
   private:
-    Server(Parameters parameters, Log log, std::function<void()> excluded);
+    Server(Parameters parameters, Log log, Ends ends);
     Checked<Unit> open_members();
     Checked<Unit> try_assembly();
     Checked<Unit> read_cluster();
@@ -96,7 +100,8 @@ class Server final : private StartDesk {
     bool node_starts_{false};  // messages to the loop find the node, or find that it ends
     bool cancelled_{false};
     Log log_;
-    std::function<void()> excluded_;
+    Ends ends_;
+    std::atomic<bool> has_left_{false};
     std::vector<MemberFile> files_;
     std::vector<Export> exports_;
     EventHub events_;

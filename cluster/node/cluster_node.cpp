@@ -177,7 +177,7 @@ void ClusterNode::taken_for_gone(std::uint32_t by, Goes its_array) {
                              name_of(setup_.self)),
                  Cut::now, Stops::here);
         }
-        if (serves_ && setup_.excluded) setup_.excluded();
+        if (serves_ && !left_here_ && setup_.excluded) setup_.excluded();
         return;
     }
     if (!rows_ && !is_master() && by == master_ && !serves_) {
@@ -255,7 +255,7 @@ void ClusterNode::gone(std::uint32_t node, const std::string& why, Cut cut, Stop
     if (ended_ || !gone_.insert(node).second) return;
     const std::string text = fmt::format("{} {}: the array stops {}", name_of(node), why,
                                          stops == Stops::here ? "here" : "on all nodes");
-    log(Severity::error, text);
+    log(left_here_ ? Severity::info : Severity::error, text);
     if (why_stopped_.empty()) why_stopped_ = text;
     if (cut == Cut::now) bus_->give_up(node, GivenUp::gone);
     fence_changed_.set();
@@ -265,13 +265,16 @@ void ClusterNode::gone(std::uint32_t node, const std::string& why, Cut cut, Stop
     }
     for (const std::uint32_t other : fellows()) {
         if (gone_.contains(other)) continue;
-        if (here_.contains(other) && stops == Stops::everywhere) {
+        if (left_here_) {
+            talk_.tell(other, telling(fence_words::left));
+        } else if (here_.contains(other) && stops == Stops::everywhere) {
             talk_.tell(other, {{"tell", "gone"}, {"node", node}, {"why", why}});
         } else {
             bus_->give_up(other, GivenUp::gone);  // it knows, or nothing is left to be patient for
         }
     }
-    if (listener_ != nullptr) listener_->node_gone(text);
+    if (listener_ != nullptr && left_here_) listener_->node_left(text);
+    if (listener_ != nullptr && !left_here_) listener_->node_gone(text);
     stop_homes();
 }
 

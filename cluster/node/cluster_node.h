@@ -72,6 +72,8 @@ class ClusterNode final : private BusListener,
         std::function<Task<Checked<std::vector<std::string>>>(std::string path)> probe{};
         /// Others have gone on without this start of the node, which served: it is of no use any more.
         std::function<void()> excluded{};
+        /// It has left, as an operator has ordered: the others go on, and its server is to end.
+        std::function<void()> left{};
     };
     /// How long another node may be away before it counts as gone.
     static constexpr Nanos patience = seconds(10);
@@ -124,6 +126,7 @@ class ClusterNode final : private BusListener,
     // As Array has them.
     Task<Checked<Unit>> kill_node(std::uint32_t node);
     Task<Checked<Unit>> resume_node(std::uint32_t node);
+    Task<Checked<Unit>> stop_node(std::uint32_t node);
     /// This node and all others, as far as it has heard.
     std::vector<NodeStatus> node_statuses(const Counters& counters) const;
 
@@ -306,6 +309,24 @@ class ClusterNode final : private BusListener,
     void tell_killed();
     Checked<Unit> told_killed(const Words& words);
 
+    // cluster_node_leave.cpp
+    static constexpr const char* left_by_order = "left by order";
+    Task<void> order_own_stop(std::shared_ptr<std::optional<Checked<Unit>>> ordered);
+    Checked<Unit> may_stop(std::uint32_t node) const;
+    Checked<Unit> may_do_without(std::uint32_t node) const;
+    Task<Checked<Unit>> carry_out_stop(std::uint32_t node);
+    Task<Checked<Unit>> have_it_leave(NodeBoot node);
+    Checked<Unit> may_leave(std::uint32_t by) const;
+    Task<Checked<Words>> asked_to_stop(std::uint32_t from, const Words& words);
+    Task<void> leave_later(std::uint32_t by);
+    static Task<void> note_quiet(Serving* serving, std::shared_ptr<Quiet> quiet);
+    Nanos quiet_by() const;
+    Task<bool> wait_until_quiet();
+    Task<Checked<Unit>> leave(std::uint32_t by);
+    Task<void> end_as_left();
+    void note_left(std::uint32_t node);
+    void told_left(std::uint32_t node);
+
     // cluster_node_return.cpp
     struct Return {  // of a member to its role, in a fence that begins with it
         ReturningMember back;
@@ -432,7 +453,7 @@ class ClusterNode final : private BusListener,
     void stop_homes();
 
     Task<Checked<Words>> asked_by_slave(std::uint32_t from, const Words& words);
-    Task<Checked<Words>> asked_by_master(const Words& words);
+    Task<Checked<Words>> asked_by_master(std::uint32_t from, const Words& words);
     Checked<Unit> told_by_slave(std::uint32_t from, const Words& words);
     Task<void> stop_array();
     ArrayOptions options_of_deciding();
@@ -479,9 +500,12 @@ class ClusterNode final : private BusListener,
     bool cancelled_{false};
     bool opening_{false};  // the master reads the nodes' disks
     bool stopping_{false};
-    bool leaving_{false};  // this node's server has been told to stop
-    bool ending_{false};   // the master says that the array has ended
-    bool ended_{false};    // the array, everywhere
+    bool leaving_{false};    // this node's server has been told to stop
+    bool leaves_{false};     // an operator has ordered it: what clients ask waits
+    bool left_here_{false};  // it has left by that order
+    Event leave_changed_;
+    bool ending_{false};  // the master says that the array has ended
+    bool ended_{false};   // the array, everywhere
     bool dismissed_{false};
     Event ended_event_;
     MemberSet detaching_;  // roles whose drives here are still busy
@@ -524,6 +548,8 @@ class ClusterNode final : private BusListener,
     std::set<std::uint32_t> killed_;                 // by operators, and not resumed
     std::map<std::uint32_t, std::string> why_out_;   // of those that are left out
     std::set<std::uint32_t> has_stopped_;            // as they say themselves
+    std::set<std::uint32_t> left_;                   // of them, those that left by order
+    std::optional<std::uint32_t> leaving_node_;      // who is just told to
     std::optional<Joining> joining_;    // who is told of the array, and in no fence yet
     std::set<std::uint32_t> retiring_;  // of the excluded, whose records are not empty yet
     std::uint32_t looked_at_{0};        // of those that wait to be let in, last

@@ -145,7 +145,8 @@ void ClusterNode::lose_node(std::uint32_t node, const std::string& why) {
     if (!is_master()) {
         std::string& told = suspicions_[node];
         if (std::exchange(told, why) != why) {
-            log(Severity::warning, fmt::format("{} {}", name_of(node), why));
+            log(left_.contains(node) ? Severity::info : Severity::warning,
+                fmt::format("{} {}", name_of(node), why));
         }
         return;
     }
@@ -155,16 +156,17 @@ void ClusterNode::lose_node(std::uint32_t node, const std::string& why) {
 
 void ClusterNode::exclude(std::uint32_t node, const std::string& why) {
     const std::string text = fmt::format("{} {}", name_of(node), why);
-    log(Severity::error,
-        fmt::format(
-            "{}: it is excluded, and the array goes on without it; it is let in again when {}",
-            text,
-            killed_.contains(node) ? fmt::format("an operator says braid node resume {}", node)
-                                   : std::string("its server has been started anew")));
+    const bool has_left = left_.contains(node);
+    log(has_left ? Severity::info : Severity::error,
+        fmt::format("{}: {}the array goes on without it; it is let in again when {}", text,
+                    has_left ? "" : "it is excluded, and ",
+                    killed_.contains(node)
+                        ? fmt::format("an operator says braid node resume {}", node)
+                        : std::string("its server is started anew")));
     excluded_.emplace(node, text);
     why_out_[node] = why;
     retiring_.insert(node);
-    note_flap(node);
+    if (!has_left) note_flap(node);
     if (joining_ && joining_->node.node == node) joining_.reset();
     std::erase_if(hindrances_, [node](const auto& one) { return one.first.node == node; });
     freeze();
@@ -212,6 +214,7 @@ void ClusterNode::take_back(const NodeBoot& node) {
     left_out_.erase(node.node);
     why_out_.erase(node.node);
     suspicions_.erase(node.node);
+    left_.erase(node.node);
     boots_[node.node] = node.boot;
     began_anew_.erase(node.node);
     watch_if_away(node.node);
@@ -449,8 +452,11 @@ Task<Checked<Words>> ClusterNode::asked_to_negotiate(std::uint32_t from, const W
     BRAID_CO_CHECK(check_prepare(from, wanted));
     for (const NodeBoot& node : wanted.gone) {
         if (left_out_.contains(node.node)) continue;
-        log(Severity::warning,
-            fmt::format("{} is excluded, says {}", name_of(node.node), name_of(from)));
+        const bool has_left = wanted.left.contains(node.node);
+        if (has_left) note_left(node.node);
+        log(has_left ? Severity::info : Severity::warning,
+            fmt::format("{} is {}, says {}", name_of(node.node), has_left ? "out" : "excluded",
+                        name_of(from)));
     }
     if (from != master_) {
         log(Severity::warning,
@@ -558,7 +564,10 @@ Task<void> ClusterNode::forget(std::vector<NodeBoot> gone) {
 /// False: it has failed; with others excluded, too, the next one may do.
 Task<bool> ClusterNode::begin_fence(Forming* forming) {
     const Nanos began = setup_.clock.now();
-    const PrepareWords wanted{forming->fence, forming->gone, forming->joined};
+    PrepareWords wanted{forming->fence, forming->gone, forming->joined};
+    for (const NodeBoot& node : wanted.gone) {
+        if (left_.contains(node.node)) wanted.left.insert(node.node);
+    }
     const std::vector<std::uint32_t> others = fellows();
     forming->answers[setup_.self].answer = prepare(wanted);
     forming->heard[setup_.self] = began;
@@ -629,7 +638,9 @@ Task<void> ClusterNode::lose_members(std::shared_ptr<std::optional<Result<void>>
     std::string why = fmt::format("{}", fmt::join(reasons, "; "));
     // A role that was filled since the node went is nobody's loss.
     const MemberSet members = left_members_ - serving_->members().taking_part();
-    *lost = co_await listener_->lose(members, std::move(why));
+    const bool all_left = std::ranges::all_of(
+        excluded_, [this](const auto& one) { return left_.contains(one.first); });
+    *lost = co_await listener_->lose(members, std::move(why), all_left ? Fault::none : Fault::some);
     fence_changed_.set();
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// ClusterNode: operators take a node out of service, and let it in again. The one who decides carries it
-// out, and all others know of it, for the one who comes to decide after him. A node that was killed is
+// ClusterNode: operators take a node out of service, and let it in again. (One that is to come back by
+// itself leaves in order: cluster_node_leave.cpp.) The one who decides carries it out, and all others know of it, for the one who comes to decide after him. A node that was killed is
 // not let in, however often its server is started, until it is resumed.
 #include <fmt/format.h>
 
@@ -33,9 +33,10 @@ Task<Checked<Unit>> ClusterNode::kill_node(std::uint32_t node) {
     BRAID_CO_CHECK(check_node(node));
     if (node == setup_.self) {
         co_return Refusal{
-            fmt::format("node {} is the one that was asked: kill it from another one, or "
-                        "stop the array by stopping its server",
-                        node),
+            fmt::format(
+                "node {} is the one that was asked: kill it from another one, have it leave "
+                "(braid node stop), or stop the array by stopping its server",
+                node),
             RefusalCode::conflict};
     }
     if (is_master()) co_return co_await carry_out_kill(node);

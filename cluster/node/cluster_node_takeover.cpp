@@ -85,8 +85,10 @@ void ClusterNode::look_at_master(const std::set<std::uint32_t>& silent) {
     if (!master_lost_) master_lost_ = now;
     std::set<std::uint32_t> without = silent;
     without.insert(master_);
+    without.insert(left_.begin(), left_.end());
     std::string why = fmt::format("has not answered for {} ms", lease_length_.value / 1'000'000);
     if (has_stopped_.contains(master_)) why = "has stopped";
+    if (left_.contains(master_)) why = left_by_order;
     if (began_anew_.contains(master_)) why = "has begun anew, and lost what it had in memory";
     const std::uint64_t lost_for = now.value - master_lost_->value;
     if (standing_ || !can_do_without(without)) return;
@@ -137,6 +139,7 @@ Task<void> ClusterNode::ask_for_voice(std::shared_ptr<Standing> standing, std::u
     std::vector<NodeBoot> without;
     for (const std::uint32_t one : standing->without) without.push_back({one, boots_.at(one)});
     put_nodes(&words, "without", without);
+    words["left"] = left_.contains(standing->master.node);
     const Checked<Words> answer = co_await talk_.ask(node, words);
     const bool is_late = setup_.clock.now().value - standing->began.value >= voices_come.value;
     if (standing_ == standing && is_late) standing_.reset();
@@ -172,6 +175,7 @@ void ClusterNode::take_voice(const std::shared_ptr<Standing>& standing, std::uin
 Checked<Words> ClusterNode::asked_for_voice(std::uint32_t from, const Words& words) {
     WordFields fields(words);
     const std::vector<NodeBoot> without = nodes_of(fields, "without");
+    const bool has_left = fields.flag("left");
     BRAID_CHECK(fields.check());
     const auto no = [&](const char* why) {
         return Refusal{fmt::format("{} {}", name_of(setup_.self), why), RefusalCode::conflict};
@@ -186,6 +190,7 @@ Checked<Words> ClusterNode::asked_for_voice(std::uint32_t from, const Words& wor
     // Of several that are gone one may have come to decide where not all have heard of it.
     const NodeBoot now{master_, boots_.at(master_)};
     if (std::ranges::find(without, now) == without.end()) return no("follows another node");
+    if (has_left) note_left(master_);  // it is on its way here, too
     if (!is_without_master()) return Words{{"hears", master_}};
     const Nanos time = setup_.clock.now();
     // Who hears the one that decides, which is cut off from others, does not stand.
@@ -216,7 +221,7 @@ bool ClusterNode::has_voice(std::uint32_t node) const {
 /// All have given their voices: from now on there is no way back.
 void ClusterNode::take_over(const Standing& standing) {
     const std::shared_ptr<Standing> keeps_it = standing_;
-    log(Severity::warning,
+    log(left_.contains(standing.master.node) ? Severity::info : Severity::warning,
         fmt::format("{} {}: {} decides about the array from now on", name_of(standing.master.node),
                     standing.why, name_of(setup_.self)));
     newest_fence_ = std::max(newest_fence_, standing.fence);
@@ -290,7 +295,8 @@ std::string ClusterNode::why_not_there(MemberIndex member, const Forming& formin
     const RoleSeen own = forming.answers.at(setup_.self).roles.at(raw(member));
     if (own.node == 0) return "its disk is not open";
     if (own.node != setup_.self && left_out_.contains(own.node)) {
-        return fmt::format("{} is gone", name_of(own.node));
+        return fmt::format("{} {}", name_of(own.node),
+                           left_.contains(own.node) ? left_by_order : "is gone");
     }
     for (const auto& [node, prepared] : forming.answers) {
         if (BRAID_MUTANT(takeover_forgets_losses)) break;
@@ -448,6 +454,7 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
             const auto state = is_gone || comes_back ? MemberState::missing : MemberState::faulty;
             wanted = apply(wanted, change::Lost{member, state, wanted.in_force});
             known.lost[member] = why;
+            if (left_.contains(seen.node)) known.away.add(member);
         }
     }
     for (std::size_t i = found->roles.size(); i != findings.size(); ++i) {

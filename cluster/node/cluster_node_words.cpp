@@ -43,6 +43,10 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
         co_return Unit{};
     }
     BRAID_CO_CHECK(fields.check());
+    if (fields.text("tell") == fence_words::left) {
+        told_left(from);
+        co_return Unit{};
+    }
     if (fields.text("tell") == "without") co_return told_without(words);
     // Another one decides than this node thinks, who has only begun: it waits to be let in.
     const std::string what = fields.text("tell");
@@ -104,7 +108,7 @@ Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) 
     if (from != master_) {
         co_return Refusal{fmt::format("{} does not decide about the array", name_of(from))};
     }
-    co_return co_await asked_by_master(words);
+    co_return co_await asked_by_master(from, words);
 }
 
 Checked<Unit> ClusterNode::told_by_slave(std::uint32_t from, const Words& words) {
@@ -215,12 +219,13 @@ Task<Checked<Words>> ClusterNode::order(std::uint32_t from, const Words& words) 
         const ScrubMode mode{fields.flag("repair")};
         BRAID_CO_CHECK(fields.check());
         done = co_await array_->start_scrub(mode);
-    } else if (what == "kill" || what == "resume") {
+    } else if (what == "kill" || what == "resume" || what == "stop") {
         const std::uint32_t node = fields.number32("node", nodes_max - 1);
         BRAID_CO_CHECK(fields.check());
         BRAID_CO_CHECK(check_node(node));
         if (what == "resume") done = carry_out_resume(node);
         if (what == "kill") done = co_await carry_out_kill(node);
+        if (what == "stop") done = co_await carry_out_stop(node);
     } else if (what == "intent") {
         IntentChange change;
         if (words.contains("on")) change.on = fields.flag("on");
@@ -229,15 +234,17 @@ Task<Checked<Words>> ClusterNode::order(std::uint32_t from, const Words& words) 
         done = co_await array_->change_intent(change);
     }
     if (!done) co_return done.error();
+    if (left_here_) co_return Words::object();  // it decides nothing any more
     tell_status();  // before the answer: who ordered it may look at once
     co_return Words::object();
 }
 
-Task<Checked<Words>> ClusterNode::asked_by_master(const Words& words) {
+Task<Checked<Words>> ClusterNode::asked_by_master(std::uint32_t from, const Words& words) {
     WordFields fields(words);
     const std::string what = fields.text("ask");
     BRAID_CO_CHECK(fields.check());
     if (what == "meets") co_return co_await asked_to_meet(words);
+    if (what == fence_words::stop) co_return co_await asked_to_stop(from, words);
     if (what == fence_words::missed) co_return asked_what_is_missed(words);
     if (what == "inventory") {
         if (ended_ || !gone_.empty()) {

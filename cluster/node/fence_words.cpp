@@ -108,6 +108,7 @@ Words words_of(const PrepareWords& prepare) {
     Words words = words_of(Negotiate{NegotiateStep::prepare, prepare.fence});
     put_nodes(&words, "gone", prepare.gone);
     put_nodes(&words, "joined", prepare.joined);
+    words["left"] = prepare.left;
     return words;
 }
 
@@ -117,7 +118,7 @@ Checked<PrepareWords> prepare_of(const Words& words) {
     prepare.fence = fields.number("fence", epoch_max);
     prepare.gone = nodes_of(fields, "gone");
     prepare.joined = nodes_of(fields, "joined");
-    BRAID_CHECK(fields.check());
+    BRAID_TRY(prepare.left, nodes_in(fields, "left"));
     return prepare;
 }
 

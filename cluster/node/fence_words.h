@@ -25,6 +25,8 @@ inline constexpr const char* judged = "judged";      // as well: the verdict of 
 inline constexpr const char* prepared = "prepared";  // after those
 inline constexpr const char* verdict = "verdict";    // from who negotiates, in pieces
 inline constexpr const char* go_on = "go_on";        // all have adopted
+inline constexpr const char* stop = "stop";          // asked: to leave, by an operator's order
+inline constexpr const char* left = "left";          // who tells it has left
 inline constexpr const char* missed = "missed";      // asked: what a member misses that is back
 }  // namespace fence_words
 
@@ -40,6 +42,7 @@ struct PrepareWords {
     std::uint64_t fence{0};
     std::vector<NodeBoot> gone;      // who is excluded
     std::vector<NodeBoot> joined{};  // who is let in again
+    std::set<std::uint32_t> left{};  // of those that are gone, who left by order: for the log
 };
 Words words_of(const PrepareWords& prepare);
 Checked<PrepareWords> prepare_of(const Words& words);

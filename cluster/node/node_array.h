@@ -28,6 +28,7 @@ class NodeArray : public Array {
     }
     Task<Checked<Unit>> kill_node(std::uint32_t node) final { return node_.kill_node(node); }
     Task<Checked<Unit>> resume_node(std::uint32_t node) final { return node_.resume_node(node); }
+    Task<Checked<Unit>> stop_node(std::uint32_t node) final { return node_.stop_node(node); }
     void close_volume(const std::string& volume) final {
         node_.reservations().close_volume(volume);
     }

@@ -88,9 +88,11 @@ enum class Mutation : std::uint8_t {
     return_unasked,          // other nodes are not asked what a member misses that comes back
     return_unfenced,         // nor do they stop meanwhile
     answered_before_death,   // who is killed by an operator goes on for a moment after the answer
+    left_undrained,          // who leaves by order does not wait for what its clients have begun
+    left_later,              // or says that it has left, and serves for a moment
 };
 
-inline constexpr std::array<std::string_view, 74> mutation_names{
+inline constexpr std::array<std::string_view, 76> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -165,10 +167,11 @@ inline constexpr std::array<std::string_view, 74> mutation_names{
     "return-unasked",
     "return-unfenced",
     "answered-before-death",
+    "left-undrained",
+    "left-later",
 };
 
-static_assert(mutation_names.size() ==
-              static_cast<std::size_t>(Mutation::answered_before_death) + 1);
+static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::left_later) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

@@ -33,7 +33,7 @@ void Losses::resync_comes_changed() { walks_.set_resync_comes(); }
 /// 5. The configuration, with both, is made durable. What clients wrote or read in the member's
 ///    place meanwhile waits for that (Decider::losses_durable()).
 /// 6. Spares and walks look again.
-void Losses::lose(MemberIndex member, MemberState state, const std::string& why) {
+void Losses::lose(MemberIndex member, MemberState state, const std::string& why, Fault fault) {
     BRAID_REQUIRE(!takes_part(state) && !why.empty());
     // Where its home has suspended it, what was asked of it may have shown that before.
     const auto& slot = members_.slot(member);
@@ -46,8 +46,7 @@ void Losses::lose(MemberIndex member, MemberState state, const std::string& why)
     serving_.member_lost(member, state);
     misdeeds_[raw(member)] = {};
     roster_.set_why_lost(member, why);
-    tell(Severity::error, "member_failed",
-         fmt::format("member {} ({}) failed: {}", raw(member), path, why));
+    tell_lost(member, path, why, fault);
     if (was_enough && !members_.failed() && !members_.is_enough()) {
         stop(fmt::format("of RAID-{} with {} members, {} hold a configuration only if member 0, "
                          "which breaks ties, is among them",
@@ -80,6 +79,14 @@ void Losses::lose(MemberIndex member, MemberState state, const std::string& why)
     }
     writer_.changed();
     work_.set();
+}
+
+void Losses::tell_lost(MemberIndex member, const std::string& path, const std::string& why,
+                       Fault fault) {
+    const bool is_fault = fault == Fault::some;
+    tell(is_fault ? Severity::error : Severity::info, is_fault ? "member_failed" : "member_away",
+         fmt::format("member {} ({}) {}: {}", raw(member), path, is_fault ? "failed" : "is away",
+                     why));
 }
 
 /// What was first is the reason; that more members are lost afterwards may come of it.
@@ -159,6 +166,15 @@ bool Losses::failing_at_home(MemberIndex member, HomeFault what, int os_error) {
 void Losses::node_gone(const std::string& why) {
     if (members_.failed() && failed_told_) return;
     stop_writing(why, "Nothing that was flushed is lost: stop it on all nodes, and start it again");
+}
+
+void Losses::node_left(const std::string& why) {
+    if (members_.failed() && failed_told_) return;
+    why_stopped_ = why;
+    serving_.halt();
+    tell(Severity::info, "left", fmt::format("{}, and the others go on with it", why));
+    serving_.cancel_walk();
+    tell_failed();
 }
 
 /// What a flush did not make durable may be gone, whatever a later one says. On a member that is

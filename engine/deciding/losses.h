@@ -34,7 +34,8 @@ class Losses final : public DecidingPart {
     void not_answering(MemberIndex member);
 
     /// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
-    void lose(MemberIndex member, MemberState state, const std::string& why);
+    void lose(MemberIndex member, MemberState state, const std::string& why,
+              Fault fault = Fault::some);
     /// Whether the level cannot do without the member.
     bool is_needed(MemberIndex member) const;
     /// Whether the level can do without these, and they take nothing with them that is known now.
@@ -50,6 +51,11 @@ class Losses final : public DecidingPart {
     bool failing_at_home(MemberIndex member, HomeFault what, int os_error);
     /// A node is gone, and with it what it had in memory: nothing is written any more.
     void node_gone(const std::string& why);
+    /// For the log.
+    void tell_lost(MemberIndex member, const std::string& path, const std::string& why,
+                   Fault fault);
+    /// This node leaves by order, and others go on: here nothing is written any more.
+    void node_left(const std::string& why);
     /// Why the array has failed: half a sentence.
     std::string failure() const;
 

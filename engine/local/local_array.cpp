@@ -84,6 +84,7 @@ Task<Checked<Unit>> LocalArray::reserve(std::string) { co_return nobody_else(); 
 Task<Checked<Unit>> LocalArray::release(std::string) { co_return nobody_else(); }
 Task<Checked<Unit>> LocalArray::kill_node(std::uint32_t) { co_return is_no_node(); }
 Task<Checked<Unit>> LocalArray::resume_node(std::uint32_t) { co_return is_no_node(); }
+Task<Checked<Unit>> LocalArray::stop_node(std::uint32_t) { co_return is_no_node(); }
 
 RowHomes* LocalArray::homes() const {
     return options_.nodes == nullptr ? nullptr : &options_.nodes->homes(geometry_);
@@ -319,8 +320,8 @@ Checked<Unit> LocalArray::take_over(Found found) {
         if (why == found.lost.end()) continue;
         left_now.add(member);
         deciding_.roster.set_why_lost(member, why->second);
-        log_.tell(Severity::error, "member_failed",
-                  fmt::format("member {} ({}) failed: {}", i, record.path, why->second));
+        deciding_.losses.tell_lost(member, record.path, why->second,
+                                   found.away.has(member) ? Fault::none : Fault::some);
     }
     deciding_.roster.spares() = std::move(found.spares);
     deciding_.unknown.adopt();
@@ -345,14 +346,15 @@ bool LocalArray::member_failing(MemberIndex member, HomeFault what, int os_error
 }
 
 void LocalArray::node_gone(const std::string& why) { deciding_.losses.node_gone(why); }
+void LocalArray::node_left(const std::string& why) { deciding_.losses.node_left(why); }
 
 bool LocalArray::can_lose(MemberSet members) const {
     return stage_.started && deciding_.losses.can_lose(members);
 }
 
-Task<Result<void>> LocalArray::lose(MemberSet members, std::string why) {
+Task<Result<void>> LocalArray::lose(MemberSet members, std::string why, Fault fault) {
     for (const MemberIndex member : members) {
-        deciding_.losses.lose(member, MemberState::missing, why);
+        deciding_.losses.lose(member, MemberState::missing, why, fault);
     }
     co_return co_await deciding_.writer.wait_patiently(deciding_.writer.changes());
 }

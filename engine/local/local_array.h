@@ -53,6 +53,7 @@ class LocalArray final : public Array, private NodesListener {
         std::vector<MemberMetadata> metadata;  // by role
         std::vector<Spare> spares{};
         std::map<MemberIndex, std::string> lost{};  // that were not, by the newest configuration
+        MemberSet away{};                           // of them, those whose node left by order
     };
     /// Instead of start(): the configuration is the newest that members hold, without those that are
     /// lost. Whoever serves works by it from now on; lose() brings it into force. Refused: it would
@@ -99,6 +100,7 @@ class LocalArray final : public Array, private NodesListener {
     void close_volume(const std::string&) override {}
     Task<Checked<Unit>> kill_node(std::uint32_t node) override;
     Task<Checked<Unit>> resume_node(std::uint32_t node) override;
+    Task<Checked<Unit>> stop_node(std::uint32_t node) override;
     bool read_direct(ArrayOffset offset, ByteSpan into) override {
         return serving_.read_direct(offset, into);
     }
@@ -108,8 +110,9 @@ class LocalArray final : public Array, private NodesListener {
     // NodesListener
     bool member_failing(MemberIndex member, HomeFault what, int os_error) override;
     void node_gone(const std::string& why) override;
+    void node_left(const std::string& why) override;
     bool can_lose(MemberSet members) const override;
-    Task<Result<void>> lose(MemberSet members, std::string why) override;
+    Task<Result<void>> lose(MemberSet members, std::string why, Fault fault) override;
     Task<Result<std::uint64_t>> forget_node(std::uint32_t node) override;
     bool is_settled() const override;
 

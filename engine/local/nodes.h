@@ -30,11 +30,13 @@ class NodesListener {
     virtual bool member_failing(MemberIndex member, HomeFault what, int os_error) = 0;
     /// A node is gone, and with it what it had in memory: `why` names it. Nothing is written any more.
     virtual void node_gone(const std::string& why) = 0;
+    /// This node has left by order, and others go on: here nothing is written any more.
+    virtual void node_left(const std::string& why) = 0;
     /// Whether the array goes on where these are lost with a node.
     virtual bool can_lose(MemberSet members) const = 0;
     /// They are lost; on all nodes they are so in memory already. Until that is in force. An error:
     /// the array has stopped, or a member that it needs does not take that.
-    virtual Task<Result<void>> lose(MemberSet members, std::string why) = 0;
+    virtual Task<Result<void>> lose(MemberSet members, std::string why, Fault fault) = 0;
     /// What is decided of a node's writes that is gone happens; the rest does not. When it is durable
     /// nothing is in doubt for what the node had marked. Gives the generation of its newest record,
     /// which is empty; 0: there is none. An error: that could not be written.

@@ -66,6 +66,12 @@ bool Requests::check(IoRequest& request) {
 void Requests::submit(IoRequest& request) {
     ++active_;
     request.let_in = false;
+    if (!holding_) return take(request);
+    ++waiting_;
+    held_.push(request);
+}
+
+void Requests::take(IoRequest& request) {
     if (!check(request)) return answer(request);
     if (request.kind != IoKind::flush && request.size == 0) return answer(request);
     Counters& counters = context_.counters;
@@ -94,6 +100,8 @@ bool Requests::passes_gate(IoRequest& request) {
             request.let_in = true;
             return true;
         case RequestGate::Way::waits:
+            ++waiting_;
+            look_if_quiet();  // it comes from a resync, perhaps
             return false;
         case RequestGate::Way::refused:
             request.ok = false;
@@ -104,11 +112,13 @@ bool Requests::passes_gate(IoRequest& request) {
 }
 
 void Requests::let_in(IoRequest& request) {
+    --waiting_;
     request.let_in = true;
     begin(request);
 }
 
 void Requests::refuse(IoRequest& request, Error error) {
+    --waiting_;
     fail(request, error);
     answer(request);
 }
@@ -154,9 +164,15 @@ void Requests::finish(IoRequest& request) {
     // To be done anew, all of it: when the resync has passed, or now, if it has meanwhile.
     if (waits_for_resync(request)) {
         leave_gate(request);  // it has no rows, and may wait long: nobody is to wait for it
-        return (void)parked_.push(request);
+        return park(request);
     }
     retry(request);
+}
+
+void Requests::park(IoRequest& request) {
+    ++waiting_;
+    parked_.push(request);
+    look_if_quiet();
 }
 
 void Requests::retry(IoRequest& request) {
@@ -185,6 +201,7 @@ void Requests::retry_parked() {
     IoRequest* list = nullptr;
     IoRequest** end = &list;
     while (IoRequest* request = parked_.pop()) {
+        --waiting_;
         request->link = nullptr;
         *end = request;
         end = &request->link;
@@ -193,7 +210,7 @@ void Requests::retry_parked() {
         IoRequest& request = *list;
         list = request.link;
         if (waits_for_resync(request)) {
-            parked_.push(request);
+            park(request);
         } else if (draining_) {
             request.error = {Errc::fenced, "array"};
             answer(request);
@@ -210,6 +227,11 @@ void Requests::answer(IoRequest& request) {
     leave_gate(request);
     request.done(request);  // the request may be gone now
     if (draining_ && active_ == 0) drained_.set();
+    look_if_quiet();
+}
+
+void Requests::look_if_quiet() {
+    if (holding_ && is_quiet()) quiet_.set();
 }
 
 void Requests::fail(IoRequest& request, Error error) {
@@ -398,10 +420,28 @@ Task<void> Requests::flush_work() {
 
 // ---- the end -------------------------------------------------------------------------------
 
-Task<void> Requests::drain() {
+Task<void> Requests::wait_until_quiet() {
+    while (holding_ && !is_quiet()) co_await quiet_.next();
+}
+
+void Requests::let_go() {
+    holding_ = false;
+    quiet_.set();
+    while (IoRequest* request = held_.pop()) {
+        --waiting_;
+        take(*request);
+    }
+}
+
+void Requests::refuse_all() {
     draining_ = true;
+    let_go();
     retry_parked();
     if (gate_ != nullptr) gate_->close();
+}
+
+Task<void> Requests::drain() {
+    refuse_all();
     if (active_ != 0) co_await drained_.wait();
 }
 

@@ -58,7 +58,19 @@ class Requests final : public PartSink, private RequestGate::Inside {
     void submit(IoRequest& request);
     void part_done(Part& part, const Result<void>& result) override;
 
-    /// Answers every request from now on with Errc::fenced, and waits until none is left.
+    // Before a node leaves that may have to stay after all: it ends by let_go(), or by drain().
+    /// From now on what is asked waits; what has begun goes on.
+    void hold() { holding_ = true; }
+    bool is_held() const { return holding_; }
+    /// Nothing has begun that is not over: what there is waits, here, at the gate, or for a resync.
+    bool is_quiet() const { return active_ == waiting_; }
+    /// Until it is quiet, or not held any more.
+    Task<void> wait_until_quiet();
+    void let_go();
+
+    /// Answers every request from now on with Errc::fenced, and those that wait.
+    void refuse_all();
+    /// The same, and waits until none is left.
     Task<void> drain();
     /// After drain(): ends the workers.
     void stop();
@@ -78,6 +90,9 @@ class Requests final : public PartSink, private RequestGate::Inside {
     void refuse(IoRequest& request, Error error) override;
 
     struct WriteTarget;
+    void take(IoRequest& request);
+    void park(IoRequest& request);
+    void look_if_quiet();
     bool passes_gate(IoRequest& request);
     void leave_gate(IoRequest& request);
     void start_write(IoRequest& request);
@@ -117,6 +132,10 @@ class Requests final : public PartSink, private RequestGate::Inside {
     std::uint32_t zeroers_{0};
     std::uint32_t flushers_{0};
     std::uint64_t active_{0};
+    std::uint64_t waiting_{0};  // of them, those that are not under way
+    RequestQueue held_;
+    bool holding_{false};
+    Event quiet_;
     bool draining_{false};
     bool readonly_{false};
     Event drained_;

@@ -68,6 +68,13 @@ class Serving final : public ServingNode, private WalkHost {
     void doubt_passed(WindowIndex upto);
     /// What may be read past the loop is looked at again: all disks are there, and what is marked.
     void set_gates();
+    // The node is to leave, and the array to go on without it: Requests::hold().
+    void hold() { requests_.hold(); }
+    bool is_held() const { return requests_.is_held(); }
+    bool is_quiet() const { return requests_.is_quiet(); }
+    Task<void> wait_until_quiet() { return requests_.wait_until_quiet(); }
+    void let_go() { requests_.let_go(); }
+    void refuse_all() { requests_.refuse_all(); }
     // The node leaves, in this order; whether the array goes on does not matter.
     /// No request is taken any more; waits until none is left.
     Task<void> drain() { return requests_.drain(); }

@@ -17,7 +17,7 @@ Words sent(const Words& words) { return Words::parse(words.dump()); }
 
 TEST(FenceWords, PrepareComesAsItWas) {
     const Words words =
-        sent(words_of(PrepareWords{512, {{3, 77}, {1, ~std::uint64_t{0}}}, {{2, 5}}}));
+        sent(words_of(PrepareWords{512, {{3, 77}, {1, ~std::uint64_t{0}}}, {{2, 5}}, {1}}));
     EXPECT_TRUE(is_prepare(words));
     EXPECT_FALSE(is_adopt(words));
     const auto prepare = prepare_of(words);
@@ -25,6 +25,7 @@ TEST(FenceWords, PrepareComesAsItWas) {
     EXPECT_EQ(prepare->fence, 512u);
     EXPECT_EQ(prepare->gone, (std::vector<NodeBoot>{{3, 77}, {1, ~std::uint64_t{0}}}));
     EXPECT_EQ(prepare->joined, (std::vector<NodeBoot>{{2, 5}}));
+    EXPECT_EQ(prepare->left, (std::set<std::uint32_t>{1}));
 }
 
 TEST(FenceWords, WhatANodeKnowsComesInPieces) {

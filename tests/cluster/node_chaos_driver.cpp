@@ -222,6 +222,10 @@ void Chaos::look_after(std::uint32_t node) {
         return;
     }
     const bool stops = nodes_.log(node).find("the array stops") != std::string::npos;
+    // It ends by itself when it has left, or is told to in the moment in which it does.
+    const bool leaves =
+        nodes_.log(node).find("left by order: the array stops") != std::string::npos;
+    if (leaves && !nodes_.is_left(node) && options_.seed % 2 == 0) return;
     if (nodes_.refusal(node).empty() && !stops && !nodes_.is_excluded(node)) {
         if (!seat.was_told) {
             seat.was_told = true;

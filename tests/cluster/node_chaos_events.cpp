@@ -282,7 +282,15 @@ bool Chaos::give_order() {
     const std::uint32_t node = any_node();
     if (!is_well(node)) return false;
     Array& array = nodes_.array(node);
-    switch (below(5)) {
+    switch (below(6)) {
+        case 5: {
+            const std::uint32_t victim = any_node();
+            if (!is_well(victim) || !may_lose({victim})) return false;
+            begin_fault(victim);
+            order(node, fmt::format("stop node {}", victim + 1), array.stop_node(victim + 1));
+            later(2 * second + some_time(), [this, victim] { end_fault(victim); });
+            return true;
+        }
         case 4: {
             IntentChange change;
             change.region = (64u << 10) << below(5);

@@ -119,6 +119,8 @@ class SimNodes {
     bool is_leaving(std::uint32_t node) const { return nodes_[node]->leaving; }
     /// Its server was told that others have gone on without it.
     bool is_excluded(std::uint32_t node) const { return nodes_[node]->excluded; }
+    /// Its server was told that it has left, by order.
+    bool is_left(std::uint32_t node) const { return nodes_[node]->left; }
 
     /// All nodes at once, in any order; until each serves.
     void start() {
@@ -394,7 +396,8 @@ class SimNodes {
                 std::move(options),
                 [this](Severity, const std::string& text) { log += text + "\n"; },
                 {},
-                [this] { excluded = true; }});
+                [this] { excluded = true; },
+                [this] { left = true; }});
             for (std::uint32_t i = 0; i != nodes.platters_.size(); ++i) {
                 if (nodes.home_of(i) != self) continue;
                 node->put_disk(
@@ -420,6 +423,7 @@ class SimNodes {
         bool leaving{false};
         bool stopped{false};
         bool excluded{false};
+        bool left{false};
     };
 
     template <class Each>

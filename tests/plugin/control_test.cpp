@@ -76,7 +76,9 @@ TEST(ControlParse, Commands) {
     EXPECT_EQ(expect<ReleaseVolume>(parse("POST", "/v1/volumes/a b/release", "{}")).name, "a b");
     EXPECT_EQ(expect<KillNode>(parse("POST", "/v1/nodes/3/kill")).node, 3u);
     EXPECT_EQ(expect<ResumeNode>(parse("POST", "/v1/nodes/31/resume", "{}")).node, 31u);
+    EXPECT_EQ(expect<StopNode>(parse("POST", "/v1/nodes/2/stop")).node, 2u);
     EXPECT_EQ(status_of("GET", "/v1/nodes/3/kill"), 405u);
+    EXPECT_EQ(status_of("GET", "/v1/nodes/3/stop"), 405u);
     EXPECT_EQ(status_of("POST", "/v1/nodes/3/hug"), 404u);
     EXPECT_EQ(status_of("POST", "/v1/nodes/3/kill", R"({"force": true})"), 400u);
     for (const char* node : {"", "0", "32", "-1", "3x", "99999999999"}) {

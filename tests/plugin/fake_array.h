@@ -141,6 +141,9 @@ class FakeArray final : public Array {
     Task<Checked<Unit>> resume_node(std::uint32_t node) override {
         return order("resume " + std::to_string(node));
     }
+    Task<Checked<Unit>> stop_node(std::uint32_t node) override {
+        return order("stop " + std::to_string(node));
+    }
     Task<Checked<Unit>> open_volume(std::string) override { co_return Unit{}; }
     void close_volume(const std::string&) override {}
     Task<Checked<Unit>> change_intent(IntentChange change) override {

@@ -79,6 +79,8 @@ ENGINE = {
     "dead-absence-forgotten": "Shapes/NodeMissedTest.*",
     "return-unasked": "Shapes/NodeMissedTest.UnderLoad/*",
     "answered-before-death": "Shapes/NodeOperatorsTest.TheOthersGoOnAtOnce/*",
+    "left-undrained": "Shapes/NodeLeaveTest.TheOthersGoOnAtOnceAndItIsLetInAgain/*",
+    "left-later": "Shapes/NodeLeaveTest.NothingOldIsRead/*",
     "return-unfenced": "Shapes/NodeMissedLargeTest.WritesAreUnderWayAsItComesBack/*",
     "grant-without-position": "Shapes/SharedRebuild.OthersWriteMeanwhile/Raid5ThreeNodes",
     "position-forgotten-early": "Homes.WhoHearsLateOfARebuildsEndWritesTheMember",

@@ -17,6 +17,8 @@ from braid_cluster import BLOCK, MEMBER, Cluster, Node, free_ports, pattern
 from braid_system import (CLI, MIB, PATIENCE, PLUGIN, Failed, check, end, end_of, main, need_tools, run, say,
                           sha256_of, server_environment, start, wait_until)
 
+TURNS = int(os.environ.get("BRAID_TURNS", "4"))  # of a case that has any number of them
+
 
 def same_bytes_everywhere(world, level):
     """What is written through one node is read through every other one; at once, and after a stop."""
@@ -376,6 +378,62 @@ def operators_take_nodes_out(world, level):
     cluster.check_parity()
 
 
+def nodes_leave(world, level):
+    """braid node stop: one node after the other leaves while clients write through all, by an order at itself or at
+    another one, and is started again; the one that decides in every other turn. Its server ends with 0, its
+    clients see nothing but that it is shut down, those of the others a pause, and nothing is lost."""
+    cluster = Cluster(world, level, 6, patient=False).start()
+    pauses = {True: [], False: []}  # by whether it decided
+    for turn in range(TURNS):
+        decides = cluster.decides()
+        number = decides if turn % 2 == 0 else decides % 3 + 1
+        victim = cluster.nodes[number - 1]
+        asked = cluster.nodes[(number - 1 + turn // 2) % 3]
+        load = [Writing(node, 4096 + 64 * node.number, 64) for node in cluster.nodes]
+        time.sleep(1)
+        for one in load:
+            one.longest = 0.0
+        if asked is victim:
+            victim.braid("node", "stop")
+        else:
+            asked.braid("node", "stop", str(number))
+        victim.wait_for_end()  # and with 0
+        own = load[number - 1]
+        own.thread.join()
+        check(isinstance(own.error, nbd.Error) and own.error.errno in ("ESHUTDOWN", "ENOTCONN", None),
+              f"its clients see that it is shut down: {own.error!r}")
+        check("left by order" in victim.log() and "ERROR" not in victim.log(), victim.log()[-4000:])
+        time.sleep(1)
+        pauses[number == decides].append(max(one.longest for one in load if one is not own))
+        for node in cluster.nodes:
+            if node is victim:
+                continue
+            shown = node.status()
+            check(shown["health"] == "degraded" and not shown["tasks"], f"nothing is resynced: {shown['tasks']}")
+            check(not shown.get("bad_bytes") and not shown["in_doubt"], "no row is lost, nor in doubt")
+            check("left by order" in node.braid("node", "list").stdout, "it says why it is out")
+            check("ERROR" not in node.log(), node.log()[-4000:])
+            own.check_through(node)
+        again = cluster.nodes[number - 1] = Node(cluster, number)
+        wait_until(again.serves, "it is let in", 60)
+        wait_until(cluster.is_whole, "it is whole", 120)
+        check("is rebuilt whole" not in "".join(node.log() for node in cluster.nodes), "it gets what it missed")
+        for one in load:
+            if one is not own:
+                one.end()
+        for node in cluster.nodes:
+            for one in load:
+                one.check_through(node)
+        # A trace of each turn would be taken for one of the next.
+        check("again and again" not in "".join(node.log() for node in cluster.nodes), "it is let in at once")
+    for decided, longest in pauses.items():
+        longest.sort()
+        say(f"pause of the others, of {len(longest)} nodes that left and {'decided' if decided else 'did not decide'}: "
+            f"p50 {longest[len(longest) // 2] * 1000:.0f} ms, max {longest[-1] * 1000:.0f} ms")
+    cluster.stop()
+    cluster.check_parity()
+
+
 def the_master_is_paused(world, level):
     a_node_is_paused(world, level, 3)
 
@@ -714,7 +772,8 @@ def from_nothing(world, level):
     cluster.check_parity()
 
 
-CASES = {"begins": from_nothing, "operators": operators_take_nodes_out, "reserved": a_volume_is_reserved, "bytes": same_bytes_everywhere,
+CASES = {"begins": from_nothing, "operators": operators_take_nodes_out, "leave": nodes_leave,
+         "reserved": a_volume_is_reserved, "bytes": same_bytes_everywhere,
          "blocks": same_blocks_at_once, "copy": copied_in_and_out,
          "verify": two_writers_verify, "killed": a_node_is_killed, "master_killed": the_master_is_killed,
          "master_paused": the_master_is_paused, "paused": a_node_is_paused,
