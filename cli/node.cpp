@@ -47,6 +47,9 @@ Checked<int> list(ControlClient& client, const NodeOptions& options) {
     fmt::print("{:<6}{:<12}{:<16}{}\n", "node", "state", "members", "");
     for (const nlohmann::json& node : nodes) {
         std::string rest = flag_in(node, "this") ? "this one" : "";
+        if (flag_in(node, "needed")) {
+            rest += (rest.empty() ? "" : "; ") + std::string("needed: the array stops without it");
+        }
         if (const std::string why = harmless(text_in(node, "why")); !why.empty()) {
             rest += (rest.empty() ? "" : "; ") + why;
         }

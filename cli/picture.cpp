@@ -191,9 +191,10 @@ std::string nodes_table(const json& status) {
             number_in(node, "locks_handed_over"), number_in(node, "writes"),
             per_write("round_trips_per_write"), per_write("messages_per_write"),
             size_text(number_in(node, "bytes_sent")), flag_in(node, "this") ? "  this one" : "",
-            flag_in(node, "decides") || flag_in(node, "excluded")
-                ? "  " + harmless(text_in(node, "state"))
-                : "",
+            (flag_in(node, "decides") || flag_in(node, "excluded")
+                 ? "  " + harmless(text_in(node, "state"))
+                 : "") +
+                (flag_in(node, "needed") ? "  needed" : ""),
             flag_in(node, "excluded") || text_in(node, "why").empty()
                 ? ""
                 : "  " + harmless(text_in(node, "why")));

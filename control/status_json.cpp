@@ -260,6 +260,7 @@ json json_of(const NodeStatus& node, const Configuration& configuration) {
                       : node.excluded ? "excluded"
                       : node.decides  ? "decides"
                                       : "serves"},
+            {"needed", node.needed},
             {"why", node.why},
             {"members", std::move(members)},
             {"locks_held", node.locks_held},

@@ -124,6 +124,7 @@ struct NodeStatus {
     bool is_self{false};   // the one that tells
     bool excluded{false};  // the others go on without it
     bool killed{false};    // and do not let it in again
+    bool needed{false};    // the array cannot go on without it, as things are now
     std::string why;       // it is excluded, for people
     std::uint64_t locks_held{0};
     std::uint64_t locks_waiting{0};      // asked for

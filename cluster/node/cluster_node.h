@@ -214,6 +214,7 @@ class ClusterNode final : private BusListener,
         std::vector<NodeBoot> joined;
         WriteVerdict verdict;
     };
+    bool is_needed(std::uint32_t node) const;
     MemberSet late_members();
     void tell_not_answering(MemberIndex member);
     void freeze();
@@ -323,7 +324,7 @@ class ClusterNode final : private BusListener,
     Nanos quiet_by() const;
     Task<bool> wait_until_quiet();
     Task<Checked<Unit>> leave(std::uint32_t by);
-    Task<void> end_as_left();
+    Task<void> end_soon(std::function<void()> end);
     void note_left(std::uint32_t node);
     void told_left(std::uint32_t node);
 

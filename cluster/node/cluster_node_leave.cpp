@@ -197,16 +197,16 @@ Task<Checked<Unit>> ClusterNode::leave(std::uint32_t by) {
     serving_->refuse_all();
     gone(setup_.self, left_by_order, Cut::later, Stops::here);
     leave_changed_.set();
-    tasks_.spawn(end_as_left());
+    tasks_.spawn(end_soon(setup_.left));
     co_return Unit{};
 }
 
 /// Who ordered it has his answer, and the others have heard what it said last.
-Task<void> ClusterNode::end_as_left() {
+Task<void> ClusterNode::end_soon(std::function<void()> end) {
     Pause until_they_have_heard(pauses_, seconds(1));
     co_await until_they_have_heard;
     for (const std::uint32_t other : others()) bus_->give_up(other, GivenUp::gone);
-    if (setup_.left) setup_.left();
+    if (end) end();
 }
 
 // ---- at the others -----------------------------------------------------------------------------

@@ -105,7 +105,9 @@ Task<Checked<Unit>> ClusterNode::carry_out_kill(std::uint32_t node) {
 /// Who decides leaves when all others know that he was killed. One of them comes to decide.
 Task<void> ClusterNode::die_by_order() {
     (void)co_await told_nodes_->adopted();  // or who does not answer is gone
-    if (goes_on()) gone(setup_.self, by_an_operator, Cut::later, Stops::here);
+    if (!goes_on()) co_return;
+    gone(setup_.self, by_an_operator, Cut::later, Stops::here);
+    tasks_.spawn(end_soon(setup_.excluded));
 }
 
 /// It need not wait until it hears that the others went on.

@@ -37,6 +37,7 @@ NodeStatus ClusterNode::own_status(const Counters& counters) const {
     status.id = setup_.self;
     status.decides = is_master();
     status.is_self = true;
+    status.needed = is_needed(setup_.self);
     status.locks_held = rows_->homes->locks_held();
     status.locks_waiting = rows_->homes->counts().locks_waiting;
     status.locks_handed_over = rows_->home.handed_over();
@@ -66,11 +67,19 @@ std::vector<NodeStatus> ClusterNode::node_statuses(const Counters& counters) con
         } else if (told != told_of_.end()) {
             all.push_back(told->second);
             all.back().decides = node.id == master_;
+            all.back().needed = is_needed(node.id);
             all.back().channels = bus_->heartbeats().status(node.id);
             all.back().why = here_.contains(node.id) ? "" : "cannot be reached: it is waited for";
         }
     }
     return all;
+}
+
+/// The one who decides tells all: what is in doubt counts, too.
+bool ClusterNode::is_needed(std::uint32_t node) const {
+    if (is_master()) return goes_on() && array_ != nullptr && !can_do_without({node});
+    const auto told = told_of_.find(node);
+    return told != told_of_.end() && told->second.needed;
 }
 
 /// To the one who decides, who tells all.

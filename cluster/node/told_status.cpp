@@ -85,6 +85,7 @@ Words words_of(const NodeStatus& node) {
     words["id"] = node.id;
     each_number(node, [&words](const char* key, std::uint64_t value) { words[key] = value; });
     if (node.excluded) words["why"] = node.why;
+    if (node.needed) words["needed"] = true;
     return words;
 }
 
@@ -95,6 +96,7 @@ Checked<NodeStatus> node_status_of(const Words& words) {
     each_number(node,
                 [&fields](const char* key, std::uint64_t& value) { value = fields.number(key); });
     if (words.contains("why")) node.why = fields.text("why");
+    if (words.contains("needed")) node.needed = fields.flag("needed");
     BRAID_CHECK(fields.check());
     return node;
 }

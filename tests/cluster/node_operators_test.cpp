@@ -112,6 +112,7 @@ TEST_P(NodeOperatorsTest, TheOneWhoDecidesIsKilled) {
         return false;
     };
     nodes_.run_until(somebody_decides, "somebody decides");
+    nodes_.run_until([&] { return nodes_.is_excluded(victim); }, "its server ends");
     loop().run_for(seconds(5));
     expect_killed_everywhere(victim);
     start_in_vain(victim);

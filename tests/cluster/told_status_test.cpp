@@ -33,6 +33,12 @@ ToldStatus status() {
     walk.seconds_left = 9;
     status.walks.push_back(walk);
     status.waits.push_back({"spare", MemberIndex{1}, true, "rows are listed"});
+    for (const std::uint32_t id : {1u, 2u}) {
+        NodeStatus node;
+        node.id = id;
+        node.needed = id == 2;
+        status.nodes.push_back(node);
+    }
     return status;
 }
 
@@ -48,6 +54,8 @@ TEST(ToldStatus, ComesAsItWas) {
     EXPECT_EQ(told->walks.at(0).seconds_left, 9u);
     EXPECT_EQ(told->last_scrub->throttle, 0.5);
     EXPECT_EQ(told->waits.at(0).why, "rows are listed");
+    EXPECT_FALSE(told->nodes.at(0).needed);
+    EXPECT_TRUE(told->nodes.at(1).needed);
     const auto nothing = told_status_of(sent(words_of(ToldStatus{})), geometry());
     ASSERT_TRUE(nothing);
     EXPECT_TRUE(nothing->walks.empty() && nothing->waits.empty() && !nothing->last_scrub);
