@@ -346,7 +346,7 @@ Task<Result<void>> LocalArray::lose(MemberSet members, std::string why) {
     co_return co_await deciding_.writer.wait_patiently(deciding_.writer.changes());
 }
 
-bool LocalArray::is_settled() const {
+bool LocalArray::is_in_force_as_wanted() const {
     const Members& members = serving_.members();
     return stage_.started && !stage_.ending && !members.failed() && !members.owes() &&
            deciding_.writer.is_written() && members.knows_losses(configuration_);
