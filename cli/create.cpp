@@ -146,7 +146,8 @@ std::vector<Target> targets_of(const CreateArguments& arguments) {
 /// By identity, so that links, and two loop devices on one file, are found too.
 Checked<Unit> check_for_twins(const std::vector<Target>& targets) {
     std::map<std::string, std::string> names;
-    std::vector<std::pair<DiskIdentity, std::string>> files;
+    std::vector<DiskIdentity> files;
+    std::vector<std::string> paths;  // of the files, in their order
     for (const Target& target : targets) {
         const auto identity = identify_path(target.path);
         // Links to what is there are found, and named, by what they lead to.
@@ -155,12 +156,12 @@ Checked<Unit> check_for_twins(const std::vector<Target>& targets) {
             return Refusal{fmt::format("{}: is given twice", target.path)};
         }
         if (!identity) continue;
-        for (const auto& [other, path] : files) {
-            if (!identity->overlaps(other)) continue;
-            return Refusal{fmt::format("{} and {} are the same {}", path, target.path,
+        if (const auto other = find_overlap(*identity, files)) {
+            return Refusal{fmt::format("{} and {} are the same {}", paths[*other], target.path,
                                        identity->inode == 0 ? "device" : "file")};
         }
-        files.emplace_back(*identity, target.path);
+        files.push_back(*identity);
+        paths.push_back(target.path);
     }
     return Unit{};
 }

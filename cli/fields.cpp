@@ -31,14 +31,4 @@ const json* object_in(const json& object, const char* name) {
     return found != object.end() && found->is_object() ? &*found : nullptr;
 }
 
-std::string readable(const json& value) {
-    return value.dump(2, ' ', false, json::error_handler_t::replace);
-}
-std::string readable(const nlohmann::ordered_json& value) {
-    return value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-}
-std::string one_line(const json& value) {
-    return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
 }  // namespace braid::cli

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "control/json_text.h"
+
 namespace braid::cli {
 
 // A field that is absent or of another type is 0, empty, false or an empty list, or null.
@@ -17,11 +19,7 @@ bool flag_in(const nlohmann::json& object, const char* name);
 const nlohmann::json& list_in(const nlohmann::json& object, const char* name);
 const nlohmann::json* object_in(const nlohmann::json& object, const char* name);
 
-/// Indented, whatever bytes the strings hold: what is no UTF-8 is replaced. Without a newline at
-/// the end.
-std::string readable(const nlohmann::json& value);
-std::string readable(const nlohmann::ordered_json& value);
-/// The same in one line: for programs, which read a line at a time.
-std::string one_line(const nlohmann::json& value);
+using control::one_line;
+using control::readable;
 
 }  // namespace braid::cli

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <span>
 
+#include "control/json_text.h"
 #include "engine/layout/bad_bytes.h"
 
 namespace braid::control {
@@ -340,8 +341,6 @@ json json_of(const cluster::StartStatus& status) {
     return value;
 }
 
-std::string dump(const json& value) {
-    return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
-}
+std::string dump(const json& value) { return readable(value) + "\n"; }
 
 }  // namespace braid::control

@@ -32,7 +32,7 @@ nlohmann::json bad_json(const Configuration& configuration, std::uint64_t first,
                         std::uint64_t count);
 std::string_view text_of(Severity severity);
 
-/// As text, whatever bytes the strings hold: what is no UTF-8 is replaced.
+/// As readable(), and a newline: the body of an answer.
 std::string dump(const nlohmann::json& value);
 
 }  // namespace braid::control

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "engine/base/limits.h"
+#include "parity/require.h"
 
 namespace braid::plugin {
 namespace {
@@ -34,6 +35,7 @@ class Wakes {
 
     void later(Word& word) {
         if (count_ == words_.size()) wake_all();
+        BRAID_REQUIRE(count_ < words_.size());
         words_[count_++] = &word;
     }
     bool empty() const { return count_ == 0; }
@@ -80,10 +82,16 @@ void Bridge::Call::wait() {
 
 void Bridge::Call::finish(IoRequest& request) {
     Word& word = static_cast<Call&>(request).progress;
-    if (word.exchange(over, std::memory_order_acq_rel) == awaited) wakes.later(word);
+    const std::uint32_t was = word.exchange(over, std::memory_order_acq_rel);
+    BRAID_REQUIRE(was != over);
+    if (was == awaited) wakes.later(word);
 }
 
 Result<void> Bridge::run(Call& call) {
+    const bool has_data = call.kind == IoKind::read || call.kind == IoKind::write;
+    BRAID_REQUIRE(!has_data || (call.data != nullptr && call.size <= request_size_max));
+    BRAID_REQUIRE((call.kind == IoKind::flush) == (call.size == 0));
+    BRAID_REQUIRE(call.progress.load(std::memory_order_relaxed) == under_way);
     call.array = &array_;
     call.Message::run = Call::start;
     call.done = Call::finish;

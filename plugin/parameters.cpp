@@ -226,15 +226,14 @@ Checked<Unit> ParameterParser::take_member(std::string_view value) {
     // Two nodes in /dev may be one device, two loop devices one file; two names may be one file.
     const auto identity = identify_path(path);
     const DiskIdentity file = identity ? *identity : DiskIdentity{};
-    for (std::size_t at = 0; at != files_.size(); ++at) {
-        const std::string& other = parameters_.members[at];
-        if (other == path && is_same_text(path, value)) {
-            return Refusal{fmt::format("member {} is given twice", path)};
-        }
-        if (other == path || file.overlaps(files_[at])) {
-            return Refusal{
-                fmt::format("members {} and {} are one and the same file", other, value)};
-        }
+    const bool is_named = std::ranges::find(parameters_.members, path) != parameters_.members.end();
+    if (is_named && is_same_text(path, value)) {
+        return Refusal{fmt::format("member {} is given twice", path)};
+    }
+    const std::optional<std::size_t> other = find_overlap(file, files_);
+    if (is_named || other) {
+        return Refusal{fmt::format("members {} and {} are one and the same file",
+                                   is_named ? path : parameters_.members[*other], value)};
     }
     if (files_.size() == members_max + spares_max) {
         return Refusal{fmt::format("more than {} members; an array has at most {} and {} spares",

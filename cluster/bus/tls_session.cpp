@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "engine/base/limits.h"
 #include "parity/require.h"
 
 namespace braid::cluster {
@@ -21,8 +22,7 @@ constexpr const char* priority =
     "NONE:+VERS-TLS1.3:+AES-128-GCM:+CHACHA20-POLY1305:+AEAD:+ECDHE-PSK:+GROUP-X25519:"
     "+GROUP-SECP256R1:+SIGN-EDDSA-ED25519";
 constexpr std::string_view identity = "braid";
-constexpr std::size_t in_size = 128u << 10;            // bytes; a record has 16 KiB and some more
-constexpr std::size_t handshake_size_max = 16u << 10;  // bytes of one message
+constexpr std::size_t in_size = 128u << 10;  // bytes; a record has 16 KiB and some more
 
 /// For GnuTLS, which frees it.
 bool copy(gnutls_datum_t& to, const void* from, std::size_t size) {

@@ -66,12 +66,14 @@ void RemoteDecider::pass_on_to(Decider& own) {
 
 /// Whether it is to be: the one who was asked is gone, and there is another one by now.
 Task<bool> RemoteDecider::is_asked_again(std::uint64_t masters, RefusalCode refused) {
+    BRAID_REQUIRE(members_ != nullptr && masters <= masters_);
     if (refused != RefusalCode::busy || BRAID_MUTANT(decider_not_asked_again)) co_return false;
     while (masters == masters_ && !members_->failed() && !ended_) co_await changed_.next();
     co_return masters != masters_ && !members_->failed() && !ended_;
 }
 
 Task<Result<void>> RemoteDecider::losses_durable() {
+    BRAID_REQUIRE(members_ != nullptr);
     while (members_->owes()) {
         if (own_ != nullptr) co_return co_await own_->losses_durable();
         if (members_->failed()) co_return Error{Errc::failed, "array"};
@@ -94,6 +96,7 @@ Task<Result<void>> RemoteDecider::ask_rows(const char* are, std::vector<BadRange
 }
 
 Task<Result<void>> RemoteDecider::ask_some(const char* are, std::vector<BadRange> rows) {
+    BRAID_REQUIRE(rows.size() <= ranges_told_max);
     Words words = asking("rows");
     words["are"] = are;
     words["rows"] = words_of(rows);
@@ -115,12 +118,14 @@ Task<Result<void>> RemoteDecider::ask_some(const char* are, std::vector<BadRange
 }
 
 Task<Result<void>> RemoteDecider::pass_on(std::string_view are, std::vector<BadRange> rows) {
+    BRAID_REQUIRE(own_ != nullptr);
     if (are == "doubtful") return own_->rows_doubtful(std::move(rows));
     if (are == "known") return own_->rows_known(std::move(rows));
     return own_->rows_unknown(std::move(rows));
 }
 
 Task<Result<void>> RemoteDecider::rows_true(WindowPlace place, RowMask rows) {
+    BRAID_REQUIRE(rows != 0);
     Words words = asking("true");
     words["stripe"] = raw(place.stripe);
     words["window"] = place.window;

@@ -47,6 +47,7 @@ Checked<Configuration> configuration_of(const Words& words) {
 
 void ToldNodes::let_in(std::uint32_t node) {
     BRAID_REQUIRE(told_.has_value() && !setup_.own.members().owes());
+    BRAID_REQUIRE(std::ranges::count(setup_.others, node) == 0);
     Talk& talk = setup_.talk;
     talk.tell(node, {{"tell", "adopt"}, {"configuration", words_of(*told_)}});
     talk.tell(node, {{"tell", "in_force"}, {"configuration", words_of(*told_)}});

@@ -40,7 +40,7 @@ class ToldNodes final : public ServingNode {
     /// From now on the node is told nothing, and not waited for.
     void leave_out(std::uint32_t node) { std::erase(setup_.others, node); }
     /// From now on it is told, and waited for; first of all what holds now. It knows the configuration,
-    /// and has the members' disks. Nothing of the array is changing: NodesListener::is_settled().
+    /// and has the members' disks. Nothing of the array is changing: NodesListener::is_in_force_as_wanted().
     void let_in(std::uint32_t node);
     void tell_all(const Words& words);
     /// Refused: one is gone.

@@ -17,6 +17,7 @@ bool Credits::fits(const Credit& taken, const Credit& wanted) const {
 }
 
 bool Credits::take(std::uint32_t home, Credit wanted, CreditTicket ticket) {
+    BRAID_REQUIRE(home < homes_.size());
     BRAID_REQUIRE(wanted.entries <= most_.entries);
     Home& at = homes_[home];
     if (at.waiting.empty() && fits(at.taken, wanted)) {
@@ -28,12 +29,14 @@ bool Credits::take(std::uint32_t home, Credit wanted, CreditTicket ticket) {
 }
 
 void Credits::give_back(std::uint32_t home, Credit credit) {
+    BRAID_REQUIRE(home < homes_.size());
     Credit& taken = homes_[home].taken;
     BRAID_REQUIRE(credit.bytes <= taken.bytes && credit.entries <= taken.entries);
     taken -= credit;
 }
 
 std::optional<CreditTicket> Credits::next_granted(std::uint32_t home) {
+    BRAID_REQUIRE(home < homes_.size());
     Home& at = homes_[home];
     if (at.waiting.empty() || !fits(at.taken, at.waiting.front().wanted)) return std::nullopt;
     const Waiter waiter = at.waiting.front();

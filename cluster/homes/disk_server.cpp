@@ -58,6 +58,7 @@ void DiskServer::remove(std::uint32_t number) { served_.erase(number); }
 
 void DiskServer::set_data(std::uint32_t number, DataArea area, std::uint64_t end) {
     BRAID_REQUIRE(area.begin.value <= end);
+    BRAID_REQUIRE(served_.contains(number));
     Served& at = *served_.at(number);
     at.data_begin = area.begin.value;
     at.data_end = end;
@@ -103,6 +104,7 @@ Task<void> DiskServer::stop() {
 // ---- what comes --------------------------------------------------------------------------------
 
 Checked<Unit> DiskServer::take(std::uint32_t from, const Message& message, Buffer payload) {
+    BRAID_REQUIRE(bus_ != nullptr);
     BRAID_CHECK(check_bounds(from, payload.size()));
     Request request;
     request.from = {from, message.header.boot};
@@ -241,11 +243,16 @@ void DiskServer::answer(Request request, int os_error) {
     const std::uint32_t node = request.from.node;
     DiskCommand& command = request.command;
     Asker& asker = askers_[node];
+    BRAID_REQUIRE(asker.commands != 0);
     --asker.commands;
-    if (command.kind == DiskOpKind::write) asker.write_bytes -= command.size;
+    if (command.kind == DiskOpKind::write) {
+        BRAID_REQUIRE(asker.write_bytes >= command.size);
+        asker.write_bytes -= command.size;
+    }
     send(request.from,
          encode_disk_answer(command.kind, request.number, os_error, std::move(command.content)));
     if (command.kind != DiskOpKind::read) return;
+    BRAID_REQUIRE(asker.read_bytes >= command.size);
     asker.read_bytes -= command.size;
     start_reads(node);
 }

@@ -39,6 +39,7 @@ bool ends_with_fence(HomeCommandKind kind) {
 
 void Home::attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) {
     BRAID_REQUIRE(disk != nullptr && is_row_aligned(area.begin));
+    BRAID_REQUIRE(raw(member) < geometry_.member_count);
     if (auto before = members_.extract(member)) {
         BRAID_REQUIRE(before.mapped().suspended);
         former_.push_back(std::move(before));
@@ -55,6 +56,7 @@ DeviceOffset Home::offset_of(const Member& member, WindowIndex window, std::uint
 
 /// A home that has stopped says of no member that it is lost: nobody has decided that.
 void Home::answer(NodeBoot whom, HomeReply* reply, DriveResult result) {
+    BRAID_REQUIRE(reply != nullptr);
     HomeAnswer told;
     told.result = result;
     if (stopped_ && result.outcome == DriveOutcome::lost) told.result = refused(ESHUTDOWN);
@@ -332,6 +334,7 @@ Task<void> Home::apply(EntryNumber entry, Stage stage) {
 /// The verdict may be there before this returns. Of a flush it is another one than of a write: that
 /// is told also while one of a write is on its way.
 void Home::ask_verdict(MemberIndex member, HomeFault what, int os_error) {
+    BRAID_REQUIRE(os_error != 0);
     Member& at = members_.at(member);
     if (at.suspended) return;
     const bool is_asked = std::exchange(at.failing, true);
@@ -385,7 +388,8 @@ bool Home::has_room(NodeBoot from, std::uint64_t size) const {
 void Home::keep(EntryNumber entry, Content content) {
     const std::uint64_t size = content.bytes.size();
     if (size != 0) memory_of_[content.from] += size;
-    contents_.emplace(entry, std::move(content));
+    const bool is_new = contents_.emplace(entry, std::move(content)).second;
+    BRAID_REQUIRE(is_new);
 }
 
 void Home::free_memory(const Content& content) {
@@ -488,6 +492,7 @@ Task<void> Home::read(HomeCommand command, HomeReply* reply) {
 /// Rows in one piece.
 Task<DriveResult> Home::read_window(MemberIndex member, WindowRows at, EntryNumber before,
                                     std::byte* into) {
+    BRAID_REQUIRE(at.rows != 0);
     const Member& was = members_.at(member);  // its role may have another disk later
     std::optional<std::vector<RowBook::Source>> sources;
     for (;;) {
@@ -618,6 +623,7 @@ Task<DriveResult> Home::flush_member(MemberIndex member) {
 
 Task<void> Home::flush_device(MemberIndex member) {
     Member& at = members_.at(member);
+    BRAID_REQUIRE(at.flushing && at.flushed <= at.changes);
     const std::uint64_t covered = at.changes;
     const std::shared_ptr<Disk> disk = at.disk;
     DiskOp op;

@@ -19,6 +19,7 @@
 #include "cluster/homes/row_book.h"
 #include "cluster/homes/write_verdict.h"
 #include "engine/base/buffer.h"
+#include "engine/base/limits.h"
 #include "engine/decider.h"
 #include "engine/io/disk.h"
 #include "engine/io/task.h"
@@ -48,7 +49,10 @@ class Home {
         const auto at = members_.find(member);
         return at != members_.end() && !at->second.suspended;
     }
-    const DiskInfo& info(MemberIndex member) const { return members_.at(member).disk->info(); }
+    const DiskInfo& info(MemberIndex member) const {
+        BRAID_REQUIRE(has(member));
+        return members_.at(member).disk->info();
+    }
 
     void take(HomeCommand command, HomeReply* reply);
     /// The member takes nothing any more, and gives nothing. What was staged on it happens without
@@ -65,7 +69,10 @@ class Home {
     void keep(MemberIndex member);
     /// Rebuilds run on this node: what others say of how far one is may be of an older one. None: on
     /// any node.
-    void set_walker(std::uint32_t node) { walker_ = node; }
+    void set_walker(std::uint32_t node) {
+        BRAID_REQUIRE(node < nodes_max);
+        walker_ = node;
+    }
     /// Another node decides from now on: it is told of members whose verdict has not come.
     void ask_verdicts_again();
     /// The fence ends: locks that are held or waited for are gone, and until the next one begins none

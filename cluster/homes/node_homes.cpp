@@ -26,6 +26,7 @@ NodeHomes::NodeHomes(Setup setup)
     while (own_home_ != links_.size() && links_[own_home_]->is_remote()) ++own_home_;
     BRAID_REQUIRE(home_of_.size() == geometry_.member_count);
     BRAID_REQUIRE(links_.size() <= nodes_max);
+    BRAID_REQUIRE(own_home_ != links_.size());
     for (const std::uint32_t home : home_of_) {
         BRAID_REQUIRE(home < links_.size() || home == no_home);
     }
@@ -59,6 +60,8 @@ std::uint32_t NodeHomes::authority_of(WindowPlace place) const {
 
 /// What is over everywhere travels along.
 void NodeHomes::send(std::uint32_t home, HomeCommand command, HomeReply* reply) {
+    BRAID_REQUIRE(home < links_.size());
+    BRAID_REQUIRE((reply != nullptr) == is_answered(command.kind));
     command.id.from = self_;
     command.finished = writes_.finished_upto();
     if (links_[home]->is_remote()) ++counts_.sent[static_cast<std::size_t>(command.kind)];
@@ -142,6 +145,9 @@ bool NodeHomes::lock_brings(WindowPlace place, MemberIndex member) const {
 /// What came of it while the fence changed counts no more: it is asked for anew.
 Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode mode, LockFor whom,
                                      RowsWithLock* with) {
+    BRAID_REQUIRE(raw(place.stripe) < geometry_.stripes);
+    BRAID_REQUIRE(place.window < geometry_.windows_per_stripe());
+    BRAID_REQUIRE(rows != 0 && (rows & ~row_range(0, geometry_.window_rows)) == 0);
     for (;;) {
         while (frozen_ || (!ended_ && !may_answer())) co_await may_go_on_.next();
         Locked locked;
@@ -218,6 +224,7 @@ void NodeHomes::unlock(LockId lock) {
 }
 
 void NodeHomes::loss_is_known(MemberIndex member) {
+    BRAID_REQUIRE(!losing_.empty() || held_unlocks_.empty());
     losing_.remove(member);
     if (!losing_.empty()) return;
     for (HeldUnlock& over : std::exchange(held_unlocks_, {})) {
@@ -239,6 +246,7 @@ bool NodeHomes::is_quiet(StripeIndex first, StripeIndex end,
 }
 
 std::vector<Rebuilt> NodeHomes::rebuilds() const {
+    BRAID_REQUIRE(members_ != nullptr);
     std::vector<Rebuilt> known;
     for (std::uint32_t i = 0; i != members_->count(); ++i) {
         const auto& slot = members_->slot(MemberIndex{i});

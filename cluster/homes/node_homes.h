@@ -105,7 +105,10 @@ class NodeHomes final : public RowHomes {
     /// @param metadata  where what lies in front of the data is read and written; none: nobody does
     std::unique_ptr<Drive> drive(MemberIndex member, DiskInfo info, DataArea area,
                                  std::unique_ptr<Disk> metadata = nullptr);
-    std::uint32_t home_of(MemberIndex member) const { return home_of_[raw(member)]; }
+    std::uint32_t home_of(MemberIndex member) const {
+        BRAID_REQUIRE(raw(member) < home_of_.size());
+        return home_of_[raw(member)];
+    }
 
     // ---- a new fence, in this order
     /// Also again; by itself where a home says that it has gone before.

@@ -140,7 +140,8 @@ void NodeHomes::RemoteDrive::start(DriveOp& op) {
 }
 
 void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {
-    DriveOp& op = *reply.op;
+    BRAID_REQUIRE(reply.op != nullptr);
+    DriveOp& op = *std::exchange(reply.op, nullptr);
     free_.push_back(&reply);
     // Where the member is lost the home has it in its book all the same.
     const bool taken = answer.result.ok() || answer.result.outcome == DriveOutcome::lost;
@@ -159,6 +160,7 @@ void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {
 
 std::unique_ptr<Drive> NodeHomes::drive(MemberIndex member, DiskInfo info, DataArea area,
                                         std::unique_ptr<Disk> metadata) {
+    BRAID_REQUIRE(raw(member) < home_of_.size());
     return std::make_unique<RemoteDrive>(*this, member, std::move(info), area, std::move(metadata));
 }
 
@@ -264,6 +266,7 @@ bool NodeHomes::asks_to_answer() const {
 
 Task<bool> NodeHomes::ask_to_answer() {
     if (ended_) co_return false;
+    BRAID_REQUIRE(asker_ != nullptr);  // asks_to_answer() was true
     const Nanos asked = asker_->ask_fellows_now();
     while (!ended_ && !asker_->have_answered(asked)) co_await may_go_on_.next();
     co_return !ended_;

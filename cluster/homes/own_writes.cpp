@@ -25,6 +25,7 @@ WriteId OwnWrites::begin(HomeSet homes) {
 
 void OwnWrites::charge(WriteId write, std::uint32_t home, Credit credit) {
     Write& one = at(write);
+    BRAID_REQUIRE(home < nodes_max);
     BRAID_REQUIRE(!one.settled && (one.homes >> home & 1) != 0);
     Part& part = one.parts[home];
     ++part.staged;
@@ -56,12 +57,14 @@ void OwnWrites::refused(WriteId write, std::uint32_t home, Credit credit) {
 
 void OwnWrites::over_at(std::uint64_t number, std::uint32_t home) {
     Write& one = open_.at(number);
+    BRAID_REQUIRE((one.left >> home & 1) != 0);
     one.left &= ~(HomeSet{1} << home);
     open_at_[home].erase(number);
     freed_[home].bytes += std::exchange(one.parts[home].credit.bytes, 0);
 }
 
 void OwnWrites::applied(std::uint32_t home, std::uint64_t upto) {
+    BRAID_REQUIRE(home < nodes_max);
     std::set<std::uint64_t>& numbers = open_at_[home];
     for (auto next = numbers.begin(); next != numbers.end() && *next <= upto;) {
         const std::uint64_t number = *next++;
@@ -72,6 +75,7 @@ void OwnWrites::applied(std::uint32_t home, std::uint64_t upto) {
 }
 
 void OwnWrites::home_gone(std::uint32_t home) {
+    BRAID_REQUIRE(home < nodes_max);
     const std::set<std::uint64_t> numbers = open_at_[home];
     for (const std::uint64_t number : numbers) {
         if (open_.at(number).settled) over_at(number, home);
@@ -81,6 +85,7 @@ void OwnWrites::home_gone(std::uint32_t home) {
 }
 
 void OwnWrites::home_back(std::uint32_t home) {
+    BRAID_REQUIRE(home < nodes_max);
     // What it had staged it does not know any more. What is not settled is never going to happen.
     for (const std::uint64_t number : open_at_[home]) open_.at(number).parts[home].staged = 0;
     gone_ &= ~(HomeSet{1} << home);

@@ -42,6 +42,7 @@ void RemoteDisk::submit(DiskOp& op) {
 
 /// Its next piece, or lets it wait for its turn.
 void RemoteDisk::send_next(Sink& sink) {
+    BRAID_REQUIRE(sink.op != nullptr);
     const DiskOp& op = *sink.op;
     const bool is_flush = op.kind == DiskOpKind::flush;
     sink.piece = is_flush ? 0 : std::min(piece_size_max(op.kind), op.size - sink.done);
@@ -86,7 +87,7 @@ ByteSpan RemoteDisk::Sink::place(std::uint32_t size) {
 Checked<Unit> RemoteDisk::Sink::answered(const Message& answer) {
     BRAID_TRY(const int os_error, decode_disk_answer(op->kind, piece, answer));
     RemoteDisk& owner = *disk;
-    if (op->kind == DiskOpKind::write) owner.write_bytes_ -= piece;
+    if (op->kind == DiskOpKind::write) owner.give_back(piece);
     done += piece;
     if (os_error != 0 || op->kind == DiskOpKind::flush || done == op->size) {
         owner.finish(*this, os_error);
@@ -101,7 +102,7 @@ Checked<Unit> RemoteDisk::Sink::answered(const Message& answer) {
 /// may have been written at the start that is over.
 void RemoteDisk::Sink::cut() {
     RemoteDisk& owner = *disk;
-    if (op->kind == DiskOpKind::write) owner.write_bytes_ -= piece;
+    if (op->kind == DiskOpKind::write) owner.give_back(piece);
     owner.finish(*this, ECONNRESET);
     for (Sink* sink : std::exchange(owner.waiting_, {})) owner.finish(*sink, ECONNRESET);
 }
@@ -112,8 +113,14 @@ bool RemoteDisk::is_over() {
     return boot_ != session_.peer_boot() && !BRAID_MUTANT(disk_of_another_start);
 }
 
+void RemoteDisk::give_back(std::uint64_t bytes) {
+    BRAID_REQUIRE(bytes <= write_bytes_);
+    write_bytes_ -= bytes;
+}
+
 /// From now on another operation may have the sink.
 void RemoteDisk::finish(Sink& sink, int os_error) {
+    BRAID_REQUIRE(sink.op != nullptr);
     free_.push_back(&sink);
     DiskGroup::complete(*std::exchange(sink.op, nullptr), os_error);
 }

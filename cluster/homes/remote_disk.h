@@ -51,6 +51,7 @@ class RemoteDisk final : public Disk {
     void send(Sink& sink);
     void send_waiting();
     void finish(Sink& sink, int os_error);
+    void give_back(std::uint64_t bytes);
     bool is_over();
 
     Session& session_;

@@ -6,10 +6,12 @@
 #include <utility>
 
 #include "cluster/homes/home_messages.h"
+#include "parity/require.h"
 
 namespace braid::cluster {
 
 void RemoteHome::send(HomeCommand command, HomeReply* reply) {
+    BRAID_REQUIRE((reply != nullptr) == is_answered(command.kind));
     if (!is_answered(command.kind) && ends_together_) {
         QueuedMessage* const last = session_.last_unsent();
         const bool fits = last != nullptr && last->header.fence == fence_.epoch;
@@ -39,6 +41,7 @@ void RemoteHome::send(HomeCommand command, HomeReply* reply) {
 
 /// From now on another command may have it.
 HomeReply* RemoteHome::Sink::finish() {
+    BRAID_REQUIRE(reply != nullptr);
     home->free_.push_back(this);
     return std::exchange(reply, nullptr);
 }

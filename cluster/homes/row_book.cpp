@@ -42,6 +42,7 @@ void RowBook::unlock(CommandId claim, Effects& effects) {
     const auto known = claims_.find(claim);
     if (known == claims_.end()) return;
     const auto at = windows_.find(known->second);
+    BRAID_REQUIRE(at != windows_.end());
     claims_.erase(known);
     std::erase_if(at->second.claims, [&](const Claim& one) { return one.id == claim; });
     grant(at->second, effects);
@@ -129,6 +130,7 @@ bool RowBook::is_first(const Window& window, std::uint64_t number) const {
 
 /// It is over, and stays known until its write is finished; its window may be empty afterwards.
 void RowBook::close(std::uint64_t number, State state) {
+    BRAID_REQUIRE(!is_open(state));
     Entry& one = entries_.at(number);
     one.state = state;
     std::erase(windows_.at(one.stage.at.window).entries, number);
@@ -137,6 +139,7 @@ void RowBook::close(std::uint64_t number, State state) {
     if (open->second.empty()) open_.erase(open);
     const CommandId& write = one.stage.write;
     const auto of_node = open_of_.find(write.from);
+    BRAID_REQUIRE(of_node != open_of_.end());
     const auto of_write = of_node->second.find(write.sequence);
     if (--of_write->second == 0) of_node->second.erase(of_write);
     if (of_node->second.empty()) open_of_.erase(of_node);
@@ -145,6 +148,7 @@ void RowBook::close(std::uint64_t number, State state) {
 
 /// What is decided, and first in its rows, is applied. Where there are no bytes that is all.
 void RowBook::go_on(Windows::iterator at, Effects& effects) {
+    BRAID_REQUIRE(at != windows_.end());
     Window& window = at->second;
     const std::vector<std::uint64_t> numbers = window.entries;
     for (const std::uint64_t number : numbers) {
@@ -170,6 +174,7 @@ void RowBook::remove(std::uint64_t number) {
     const CommandId write = entries_.at(number).stage.write;
     entries_.erase(number);
     const auto of_write = writes_.find(write);
+    BRAID_REQUIRE(of_write != writes_.end());
     std::erase(of_write->second, number);
     if (of_write->second.empty()) writes_.erase(of_write);
     if (const auto count = counts_.find(write.from); --count->second == 0) counts_.erase(count);
@@ -290,6 +295,7 @@ bool RowBook::is_readable(const Window& window, const Reader& reader) const {
 
 std::optional<std::vector<RowBook::Source>> RowBook::read(MemberIndex member, WindowRows at,
                                                           EntryNumber before, WaiterNumber waiter) {
+    BRAID_REQUIRE(at.rows != 0);
     std::vector<Source> memory;
     const auto found = windows_.find(at.window);
     if (found == windows_.end()) return memory;

@@ -11,8 +11,11 @@
 //
 // Who was excluded because it was not heard is no KILLED_SLAVE: it begins a new life, is found
 // again, and is let in by itself, if it was in before ever later (EntryDelay). KILLED_SLAVE is for
-// an operator's order, diagnostics that failed and negotiation that failed: it stays, also through a
-// restart, until `resume`.
+// an operator's order, diagnostics that failed and negotiation that failed: it stays until `resume`,
+// also when that node begins anew.
+//
+// The flow in cluster/node does not run these tables. There only an operator kills a node, and the
+// others have that in memory: it ends when all of them have been stopped.
 //
 // Source: seeds 004, figure 6 (SlaveView), figure 7 (OwnState), and the text to figures 4, 5, 8, 13
 // and 17. There a heartbeat that fails kills the node until somebody comes.

@@ -68,7 +68,7 @@ void ClusterNode::look_who_waits() {
 
 Task<void> ClusterNode::let_in(NodeBoot node) {
     const auto may = [this, id = node.node] {
-        return may_let_in() && listener_->is_settled() && !killed_.contains(id);
+        return may_let_in() && listener_->is_in_force_as_wanted() && !killed_.contains(id);
     };
     std::string why = co_await why_not_yet(node);
     if (why.empty() && !may())

@@ -19,10 +19,6 @@
 namespace braid::cluster {
 namespace {
 
-// Bytes, so that what is said of all members fits into a message.
-constexpr std::size_t content_size_max = 300;
-constexpr std::size_t refusals_size_max = message_body_size_max / 4;
-constexpr std::size_t plan_size_max = message_body_size_max - 1024;
 constexpr const char* how_to_make =
     "make it with: braid create --socket PATH --level LEVEL, with the control socket of any node";
 
@@ -346,7 +342,7 @@ Task<Checked<Words>> ClusterNode::create_on(NewMembers* members, const CreateOrd
     answer["plan"] = json_of(plan);
     BRAID_CO_TRY(answer["nodes"], words_of_places(*members, plan, order->force_placement));
     answer["made"] = !order->dry_run;
-    if (answer.dump().size() > plan_size_max) answer["plan"]["notices"] = Words::array();
+    if (answer.dump().size() > told_plan_size_max) answer["plan"]["notices"] = Words::array();
     if (order->dry_run) co_return answer;
     if (cancelled_) co_return does_not_wait_for_array();
     std::deque<NamedDisk> named;
@@ -447,8 +443,8 @@ Task<Checked<Unit>> ClusterNode::look_at_members(NewMembers* members, bool force
     for (const auto& [place, name] : names) {
         refusals += fmt::format("{}{}: was not looked at", refusals.empty() ? "" : "\n", name);
     }
-    if (refusals.size() > refusals_size_max) {
-        refusals.resize(refusals_size_max);
+    if (refusals.size() > told_refusals_size_max) {
+        refusals.resize(told_refusals_size_max);
         refusals += " …";
     }
     if (!refusals.empty()) co_return Refusal{std::move(refusals)};
@@ -462,7 +458,7 @@ Task<Checked<Words>> ClusterNode::look_here(bool force) {
         const std::shared_ptr<Disk> disk = shelf_[number];
         if (!disk) continue;
         std::string why = co_await why_not_usable(disk, force);
-        if (why.size() > content_size_max) why.resize(content_size_max);
+        if (why.size() > told_content_size_max) why.resize(told_content_size_max);
         for (char& one : why)
             one = one >= ' ' && one <= '~' ? one : '?';  // a label may be anything
         Words words;
@@ -500,7 +496,8 @@ Task<std::string> ClusterNode::why_not_usable(std::shared_ptr<Disk> disk, bool f
     const std::vector<std::string> content = content_of(image, std::move(*probed), *ends);
     if (content.empty()) co_return std::string();
     std::string text = text_of_content(content);
-    if (text.size() > content_size_max / 2) text = text.substr(0, content_size_max / 2) + "...";
+    if (text.size() > told_content_size_max / 2)
+        text = text.substr(0, told_content_size_max / 2) + "...";
     co_return fmt::format("holds {}; if it may be lost, say --force", text);
 }
 

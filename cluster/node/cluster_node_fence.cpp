@@ -547,7 +547,7 @@ Task<void> ClusterNode::form_fence() {
     forms_fence_ = false;
 }
 
-/// What the nodes had marked is settled: no later start is to take it for in doubt.
+/// Nothing that the nodes had marked is in doubt any more: no later start is to take it for that.
 Task<void> ClusterNode::forget(std::vector<NodeBoot> gone) {
     for (const NodeBoot& node : gone) {
         while (goes_on()) {

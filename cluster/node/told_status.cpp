@@ -11,7 +11,7 @@
 namespace braid::cluster {
 namespace {
 
-constexpr std::uint64_t throttle_max = 1000;
+constexpr std::uint64_t throttle_units = 1000;  // a walk that is stopped: it travels as a number
 
 Words words_of(const WalkStatus& walk) {
     Words words{{"kind", static_cast<int>(walk.kind)},
@@ -22,7 +22,7 @@ Words words_of(const WalkStatus& walk) {
                 {"mismatches", walk.mismatches},
                 {"repaired", walk.repaired},
                 {"bytes_unknown", walk.bytes_unknown},
-                {"throttle", static_cast<std::uint64_t>(walk.throttle * throttle_max)}};
+                {"throttle", static_cast<std::uint64_t>(walk.throttle * throttle_units)}};
     if (walk.member) words["member"] = raw(*walk.member);
     if (walk.seconds_left) words["seconds_left"] = *walk.seconds_left;
     return words;
@@ -41,7 +41,7 @@ Checked<WalkStatus> walk_of(const Words& words, const Geometry& geometry) {
     walk.repaired = fields.number("repaired");
     walk.bytes_unknown = fields.number("bytes_unknown");
     walk.throttle =
-        static_cast<double>(fields.number("throttle", throttle_max)) / double{throttle_max};
+        static_cast<double>(fields.number("throttle", throttle_units)) / double{throttle_units};
     if (words.contains("member")) walk.member = fields.member(geometry);
     if (words.contains("seconds_left")) walk.seconds_left = fields.number("seconds_left");
     BRAID_CHECK(fields.check());

@@ -11,6 +11,7 @@
 #include "engine/assembly/assembly_draft.h"
 #include "engine/base/mutation.h"
 #include "engine/metadata/config_check.h"
+#include "parity/require.h"
 
 namespace braid {
 namespace {
@@ -465,8 +466,9 @@ Checked<Assembly> assemble(std::span<const MemberImage> images, AssemblyOptions 
     BRAID_CHECK(check_configuration_is_there(candidates, options.force));
     find_touched(candidates);
     BRAID_TRY(const ConfigSlot* newest, find_newest(candidates, options.force));
-    if (md_knows_better(candidates, newest)) return assemble_mds(candidates, options);
-    return assemble_ours(candidates, *newest, options);
+    const bool by_md = md_knows_better(candidates, newest);
+    BRAID_REQUIRE(by_md || newest != nullptr);
+    return by_md ? assemble_mds(candidates, options) : assemble_ours(candidates, *newest, options);
 }
 
 }  // namespace braid

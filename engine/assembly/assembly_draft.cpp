@@ -382,7 +382,9 @@ Draft start_draft(const Candidates& candidates) {
 }
 
 void leave_out(Draft& draft, std::size_t at, std::string why, CanReturn can_return) {
+    BRAID_REQUIRE(at < draft.assembly.places.size());
     MemberPlace& place = draft.assembly.places[at];
+    BRAID_REQUIRE(!place.record);
     place.place = Place::stale;
     place.why = std::move(why);
     place.can_return = can_return == CanReturn::yes;
@@ -395,7 +397,10 @@ void count_member(Draft& draft, MemberIndex role, const Candidate& candidate) {
 }
 
 void take_in(Draft& draft, std::size_t at, std::size_t record_at, const Candidate& candidate) {
+    BRAID_REQUIRE(at < draft.assembly.places.size());
+    BRAID_REQUIRE(record_at < draft.assembly.configuration.members.size());
     MemberPlace& place = draft.assembly.places[at];
+    BRAID_REQUIRE(!place.record);
     MemberRecord& record = draft.assembly.configuration.members[record_at];
     place.place = record.role ? Place::member : Place::spare;
     place.record = record_at;
@@ -444,6 +449,7 @@ void decide_intent(Draft& draft, const Candidates& candidates) {
 /// crash, so it is no proof.
 void warn_of_old_intent(Draft& draft, const Candidates& candidates, const Configuration& newest) {
     Assembly& assembly = draft.assembly;
+    BRAID_REQUIRE(assembly.places.size() == candidates.size());
     if (!assembly.unclean || assembly.adopted || !draft.has_record) return;
     for (std::size_t at = 0; at != candidates.size(); ++at) {
         const MemberPlace& place = assembly.places[at];
@@ -470,6 +476,7 @@ void warn_of_old_intent(Draft& draft, const Candidates& candidates, const Config
 }
 
 Checked<Assembly> finish(Draft draft, const Candidates& candidates, AssemblyOptions options) {
+    BRAID_REQUIRE(draft.assembly.places.size() == candidates.size());
     const std::string list = list_of_absent(draft, candidates);
     BRAID_CHECK(check_enough(draft, list, options.force));
     BRAID_CHECK(decide_parity(draft, list, options.force));

@@ -309,6 +309,8 @@ Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const Cr
     note_waste(plan, split, data_offset);
     BRAID_CHECK(check_configuration(c));
     BRAID_CHECK(check_superblocks(c));
+    BRAID_REQUIRE(c.members.size() == members.size());
+    BRAID_REQUIRE(!c.in_use && c.taking_part().size() == c.member_count);
     return plan;
 }
 

@@ -68,6 +68,7 @@ Task<Checked<Unit>> save_fronts(Work* work) {
 }
 
 Task<Checked<Unit>> wipe_all(Work* work) {
+    BRAID_REQUIRE(work->fronts.size() == (work->keeps_data() ? work->disks.size() : 0));
     for (std::size_t at = 0; at != work->disks.size(); ++at) {
         Disk& disk = *work->disks[at];
         work->touched = at + 1;
@@ -89,6 +90,7 @@ Task<Result<void>> write_zeros(Disk& disk, std::uint64_t offset, std::uint64_t s
 }
 
 Task<Checked<Unit>> zero_data(Work* work) {
+    BRAID_REQUIRE(!work->keeps_data());
     const Configuration& c = work->plan.configuration;
     const std::uint64_t each = c.member_data_size();
     std::uint64_t done_before = 0;
@@ -171,6 +173,8 @@ Task<Checked<Unit>> make_all(Work* work) {
 
 /// The front as it was, or without metadata.
 Task<Result<void>> undo_one(Work* work, std::size_t at) {
+    BRAID_REQUIRE(at < work->touched);
+    BRAID_REQUIRE(!work->keeps_data() || at < work->fronts.size());
     Disk& disk = *work->disks[at];
     const Buffer blank(work->keeps_data() ? 0 : slots_end);
     const ByteView front = work->keeps_data() ? work->fronts[at].view() : blank.view();
@@ -215,6 +219,8 @@ Task<Checked<Unit>> run_create(std::unique_ptr<Work> work) {
 Task<Checked<Unit>> create_array(std::vector<Disk*> disks, const CreatePlan& plan,
                                  std::function<void(std::uint64_t, std::uint64_t)> progress) {
     BRAID_REQUIRE(disks.size() == plan.configuration.members.size());
+    BRAID_REQUIRE(std::ranges::count(disks, nullptr) == 0);
+    BRAID_REQUIRE(!plan.configuration.in_use);
     auto work = std::make_unique<Work>();
     work->disks = std::move(disks);
     work->plan = plan;

@@ -182,6 +182,8 @@ Checked<RestorePlan> plan_restore(std::span<const MemberImage> images, RestoreOp
         plan.members.push_back(std::move(restored));
     }
     BRAID_TRY(plan.assembly, assemble(then, {.force = options.force, .purpose = Purpose::look}));
+    BRAID_REQUIRE(plan.members.size() == images.size());
+    BRAID_REQUIRE(plan.assembly.places.size() == images.size());
     BRAID_CHECK(check_outcome(plan));
     return plan;
 }
@@ -191,6 +193,7 @@ Task<Checked<Unit>> restore_members(std::vector<Disk*> disks, const RestorePlan&
     std::vector<RestoreWork> all;
     for (std::size_t at = 0; at != disks.size(); ++at) {
         if (!plan.members[at].missing) continue;
+        BRAID_REQUIRE(disks[at] != nullptr);
         RestoreWork work{disks[at], Buffer(sizeof(MdSuperblock))};
         std::memcpy(work.bytes.data(), &plan.members[at].superblock, sizeof(MdSuperblock));
         all.push_back(std::move(work));

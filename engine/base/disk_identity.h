@@ -3,7 +3,10 @@
 // partition and its disk have different names and the same bytes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
 
 namespace braid {
 
@@ -23,5 +26,14 @@ struct DiskIdentity {
                begin < other.end && other.begin < end;
     }
 };
+
+/// The number of the first disk that shares bytes with `disk`, as far as that is known.
+inline std::optional<std::size_t> find_overlap(const DiskIdentity& disk,
+                                               std::span<const DiskIdentity> others) {
+    for (std::size_t at = 0; at != others.size(); ++at) {
+        if (disk.overlaps(others[at])) return at;
+    }
+    return std::nullopt;
+}
 
 }  // namespace braid

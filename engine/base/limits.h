@@ -4,7 +4,8 @@
 // or is refused with a reason. static_asserts tie them to each other; those of a format that
 // follow from its layout (how many entries fit in a slot) stand with the format. How long something
 // takes before it is tried again, or how often, stands where it is used, as does what only makes
-// something fast or slow.
+// something fast or slow, and how much of a list or of a text a message for people names, or how
+// often one is told: no table and no other bound depends on that.
 #pragma once
 
 #include <cstddef>
@@ -161,6 +162,14 @@ inline constexpr std::size_t pages_told_max = 32;    // of windows, a kilobyte e
 inline constexpr std::size_t ranges_told_max = 256;  // of rows that cannot be known
 inline constexpr std::size_t waits_told_max = 256;   // each is of a role, a spare or a kind
 inline constexpr std::uint32_t os_error_max = 4095;  // Linux's errno, as the kernel bounds it
+// Before there is an array: what is said of all members' contents, of why they are refused, and of a
+// plan. Each comes in one message, in bytes.
+inline constexpr std::size_t told_content_size_max = 300;  // of one member
+inline constexpr std::size_t told_refusals_size_max = message_body_size_max / 4;
+inline constexpr std::size_t told_plan_size_max = message_body_size_max - 1024;
+// In JSON each character may be two, and has its name around it.
+static_assert((members_max + spares_max) * (2 * told_content_size_max + 64) <=
+              message_body_size_max);
 // A session: what goes out in one piece, and how much may come before it is said that it came.
 inline constexpr std::uint32_t messages_per_send = 64;
 inline constexpr std::uint32_t unanswered_messages_max = 64;
@@ -172,6 +181,7 @@ inline constexpr std::uint32_t receive_piece_size = 64u << 10;  // of a payload,
 inline constexpr std::uint64_t sign_ms = 500;                   // who has nothing to say says so
 inline constexpr std::uint64_t silent_ms_max = 5'000;           // then a connection is broken off
 // Connections that have come, and have not said yet whose they are.
+inline constexpr std::size_t handshake_size_max = 16u << 10;  // bytes of a message of TLS
 inline constexpr std::uint32_t strangers_max = 32;
 inline constexpr std::size_t refusals_told_max = 64;  // that are not told again
 inline constexpr std::size_t boots_kept_max = 16;     // of a node, that were followed by another

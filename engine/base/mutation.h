@@ -30,12 +30,12 @@ enum class Mutation : std::uint8_t {
     losses_not_awaited,       // a write is acknowledged before the loss of a member is durable
     flush_skips_member,       // a flush leaves the last member out
     resync_skips_last,        // the resync of marked stripes forgets the last one
-    doubt_read_unsettled,  // RAID-6: a strip in doubt is read before P and Q are made true for it
-    start_from_cache,      // assembly goes by what only a volatile cache holds
-    promise_not_written,   // an epoch is begun without the members' promises
-    promise_in_memory,     // a promise is written without FUA
-    not_announced,         // requests are taken before (F, 1) is on all members
-    no_closing_revision,   // a clean stop ends with the clean mark, which nothing names
+    doubt_read_before_true,  // RAID-6: a strip in doubt is read before P and Q are made true for it
+    start_from_cache,        // assembly goes by what only a volatile cache holds
+    promise_not_written,     // an epoch is begun without the members' promises
+    promise_in_memory,       // a promise is written without FUA
+    not_announced,           // requests are taken before (F, 1) is on all members
+    no_closing_revision,     // a clean stop ends with the clean mark, which nothing names
     failed_write_not_fitted,  // a write that failed on a kept member leaves parity as it is
     retry_row_trusted,        // a lost strip is computed from the parity of a row to be tried again
     retry_overwritten,        // a walk writes zeros where it could neither read nor compute
@@ -109,7 +109,7 @@ inline constexpr std::array<std::string_view, 76> mutation_names{
     "losses-not-awaited",
     "flush-skips-member",
     "resync-skips-last",
-    "doubt-read-unsettled",
+    "doubt-read-before-true",
     "start-from-cache",
     "promise-not-written",
     "promise-in-memory",

@@ -98,7 +98,7 @@ Task<void> ConfigurationWriter::write_configurations() {
     while (!stage_.ended) {
         co_await changed_event_.take();
         while (changes_durable_ != changes_ && !members_.failed() && !stage_.ended) {
-            if (!is_settled()) {
+            if (!losses_are_recorded()) {
                 // Nodes agree on who serves: whoever took a member out for that says so when they have.
                 co_await changed_event_.next();
                 continue;

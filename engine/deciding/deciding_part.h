@@ -65,7 +65,7 @@ class DecidingPart {
     }
     const MemberRecord& record(MemberIndex member) const { return *configuration_.member(member); }
     /// No member is lost in memory alone, as while nodes agree on who serves.
-    bool is_settled() const { return members_.knows_losses(configuration_); }
+    bool losses_are_recorded() const { return members_.knows_losses(configuration_); }
     /// A command that a message advises, with what it takes to reach this server.
     std::string order_text(std::string command) const {
         if (options_.orders != Orders::not_taken) return command;

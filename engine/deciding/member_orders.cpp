@@ -59,7 +59,7 @@ Checked<Unit> MemberOrders::may_order() const {
 
 /// A member that is lost in memory alone has its role until nodes have agreed on who serves.
 Checked<Unit> MemberOrders::may_change_roles() const {
-    if (is_settled()) return Unit{};
+    if (losses_are_recorded()) return Unit{};
     return Refusal{"nodes are just agreeing on who serves; try again in a moment",
                    RefusalCode::busy};
 }

@@ -244,7 +244,7 @@ std::optional<Uuid> WalkOrders::next_spare() const {
 /// Gives a spare the first lost role whose member nobody has to wait for; the member that had it is
 /// closed.
 Task<void> WalkOrders::use_spare() {
-    if (!is_settled()) co_return;
+    if (!losses_are_recorded()) co_return;
     if (orders_.busy() || roster_.spares().empty() || members_.failed()) co_return;
     if (options_.readonly) co_return;
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
@@ -274,7 +274,8 @@ Task<void> WalkOrders::use_spare() {
         if (is_awaited(member)) co_return;  // another loss has listed rows of it
         // Its node may have gone meanwhile: then who decides about that rings.
         chosen = roster_.find_spare(*next);
-        if (!is_settled() || chosen == nullptr || !serving_.is_there(*chosen->disk)) co_return;
+        if (!losses_are_recorded() || chosen == nullptr || !serving_.is_there(*chosen->disk))
+            co_return;
         Spare spare = roster_.take_spare(*chosen);
         orders_.fill_role(member, std::move(spare));
         writer_.changed();

@@ -237,7 +237,7 @@ std::vector<IntentEntry> IntentMarks::entries() const {
     return all;
 }
 
-std::vector<IntentEntry> IntentMarks::unsettled() const {
+std::vector<IntentEntry> IntentMarks::maybe_missed() const {
     std::vector<IntentEntry> all = carried_;
     for (const Mark* mark = oldest_; mark != nullptr; mark = mark->newer) {
         if (!is_droppable(*mark)) all.push_back({mark->volume, mark->count, mark->first});

@@ -90,7 +90,7 @@ class IntentMarks {
     std::vector<IntentEntry> entries() const;
 
     /// Of them what a member may not have durably that leaves now: without the marks that only linger.
-    std::vector<IntentEntry> unsettled() const;
+    std::vector<IntentEntry> maybe_missed() const;
     /// Every mark, and all that is carried, is in them: in order, neighbours together.
     bool are_named_by(const std::vector<IntentEntry>& entries) const;
 

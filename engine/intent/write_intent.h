@@ -113,7 +113,7 @@ class WriteIntent {
     }
 
     /// Stripes of which a member that leaves now may not have everything.
-    std::vector<IntentEntry> unsettled() const { return marks_.unsettled(); }
+    std::vector<IntentEntry> maybe_missed() const { return marks_.maybe_missed(); }
     /// Of the newest record that this member holds of this node, by this run; 0: none.
     std::uint64_t generation_at(MemberIndex member) const { return held_[raw(member)]; }
     /// Another disk has the role from now on.

@@ -339,7 +339,10 @@ Checked<Unit> LocalArray::take_over(Found found) {
     return Unit{};
 }
 
-void LocalArray::go_on() { deciding_.walks.start(); }
+void LocalArray::go_on() {
+    BRAID_REQUIRE(stage_.started);
+    deciding_.walks.start();
+}
 
 bool LocalArray::member_failing(MemberIndex member, HomeFault what, int os_error) {
     return deciding_.losses.failing_at_home(member, what, os_error);
@@ -359,13 +362,14 @@ Task<Result<void>> LocalArray::lose(MemberSet members, std::string why, Fault fa
     co_return co_await deciding_.writer.wait_patiently(deciding_.writer.changes());
 }
 
-bool LocalArray::is_settled() const {
+bool LocalArray::is_in_force_as_wanted() const {
     const Members& members = serving_.members();
     return stage_.started && !stage_.ending && !members.failed() && !members.owes() &&
            deciding_.writer.is_written() && members.knows_losses(configuration_);
 }
 
 Task<Result<std::uint64_t>> LocalArray::forget_node(std::uint32_t node) {
+    BRAID_REQUIRE(options_.nodes != nullptr);
     BRAID_CO_CHECK(co_await nodes_.flush());
     const Writing writing(deciding_.roster);
     std::vector<Disk*> disks;

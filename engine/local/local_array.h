@@ -114,7 +114,7 @@ class LocalArray final : public Array, private NodesListener {
     bool can_lose(MemberSet members) const override;
     Task<Result<void>> lose(MemberSet members, std::string why, Fault fault) override;
     Task<Result<std::uint64_t>> forget_node(std::uint32_t node) override;
-    bool is_settled() const override;
+    bool is_in_force_as_wanted() const override;
 
     RowHomes* homes() const;
     ServingNode& join();

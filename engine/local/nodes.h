@@ -42,7 +42,7 @@ class NodesListener {
     /// which is empty; 0: there is none. An error: that could not be written.
     virtual Task<Result<std::uint64_t>> forget_node(std::uint32_t node) = 0;
     /// Whether the configuration is in force as it is wanted, and says of every member what is so.
-    virtual bool is_settled() const = 0;
+    virtual bool is_in_force_as_wanted() const = 0;
 };
 
 class Nodes {

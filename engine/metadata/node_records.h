@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The write intent's records of a node that is gone: what it had marked is settled, and no start is to
-// take it for in doubt; what members miss of it others have noted.
+// The write intent's records of a node that is gone: nothing that it had marked is in doubt any more, and
+// no start is to take it for that; what members miss of it others have noted.
 #pragma once
 
 #include <cstdint>

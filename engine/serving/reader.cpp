@@ -58,7 +58,7 @@ bool is_live(const StripeContext& context, const StripPiece& piece) {
 /// a client may have acted on it.
 bool is_made_true_by_reading(const StripeContext& context, StripeIndex stripe) {
     return context.geometry.parities() == 2 && !context.readonly &&
-           !BRAID_MUTANT(doubt_read_unsettled) && context.intent.is_carried(stripe);
+           !BRAID_MUTANT(doubt_read_before_true) && context.intent.is_carried(stripe);
 }
 
 struct Batch {

@@ -257,9 +257,9 @@ bool Requests::split_stripe(IoRequest& request) {
     const ArrayOffset end = request.offset + request.size;
     const std::uint64_t begin = std::max(request.offset, request.next) - request.next;
     const std::uint64_t part_end = std::min(end - request.next, data_size);
-    const auto before = static_cast<std::uint32_t>(begin / geometry.strip_size);
-    const auto last = static_cast<std::uint32_t>((part_end - 1) / geometry.strip_size);
-    const RoleSet strips = RoleSet::first(last + 1) - RoleSet::first(before);
+    const Role first = geometry.place_of(request.next + begin).role;
+    const Role last = geometry.place_of(request.next + (part_end - 1)).role;
+    const RoleSet strips = RoleSet::first(raw(last) + 1) - RoleSet::first(raw(first));
     for (; request.next_window != geometry.windows_per_stripe(); ++request.next_window) {
         Part wanted;
         wanted.begin = begin;

@@ -181,20 +181,20 @@ std::optional<AbsenceMap::Left> Serving::on_leaving(MemberIndex member) {
     AbsenceMap::Left left;
     left.generations[node_] = intent_.generation_at(member);
     if (BRAID_MUTANT(absence_begins_empty)) return left;
-    if (!add_unsettled(&left.seed)) return std::nullopt;
+    if (!add_maybe_missed(&left.seed)) return std::nullopt;
     return left;
 }
 
 void Serving::note_absent(MemberIndex member, AbsenceMap::Left left) {
     intent_.members_changed();
-    if (!intent_.on() || !add_unsettled(&left.seed)) return members_.forget_absence(member);
+    if (!intent_.on() || !add_maybe_missed(&left.seed)) return members_.forget_absence(member);
     members_.note_absent(member, std::move(left));
 }
 
 /// What a member that leaves now may not have. False: there is no room.
-bool Serving::add_unsettled(WindowSet* seed) const {
+bool Serving::add_maybe_missed(WindowSet* seed) const {
     bool fits = seed->add(claims_.claimed());
-    for (const IntentEntry& at : intent_.unsettled()) {
+    for (const IntentEntry& at : intent_.maybe_missed()) {
         fits &= seed->add({geometry_.first_window(at.first), geometry_.first_window(at.end())});
     }
     for (const WindowRange& range : members_.doubt().ranges()) fits &= seed->add(range);

@@ -170,7 +170,7 @@ class Serving final : public ServingNode, private WalkHost {
     LatencySample take_latency() override { return latency_.take(); }
 
     std::optional<AbsenceMap::Left> on_leaving(MemberIndex member);
-    bool add_unsettled(WindowSet* seed) const;
+    bool add_maybe_missed(WindowSet* seed) const;
     bool fits_records(const Configuration& wanted) const;
     Task<void> run_walk(WalkOrder order);
     WalkPosition position() const;

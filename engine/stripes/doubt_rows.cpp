@@ -24,7 +24,7 @@ Task<Result<void>> doubt_rows(StripeContext context, WindowPlace place, RowMask 
 
 void set_direct_gates(const StripeContext& context) {
     const bool made_true = context.geometry.parities() == 2 && context.intent.has_carried() &&
-                           !context.readonly && !BRAID_MUTANT(doubt_read_unsettled);
+                           !context.readonly && !BRAID_MUTANT(doubt_read_before_true);
     for (std::uint32_t i = 0; i != context.members.count(); ++i) {
         const MemberIndex member{i};
         // In a cluster what is decided may not have reached the disk yet.

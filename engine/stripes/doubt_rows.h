@@ -12,7 +12,7 @@ namespace braid {
 /// a member that is kept takes no configuration, so that only the mark tells of it.
 Task<Result<void>> doubt_rows(StripeContext context, WindowPlace place, RowMask rows);
 
-/// Not past the loop: what is on the bad-row list, and what must be settled before it is read.
+/// Not past the loop: what is on the bad-row list, and what must be made true before it is read.
 void set_direct_gates(const StripeContext& context);
 
 }  // namespace braid

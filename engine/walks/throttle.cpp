@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "parity/require.h"
+
 namespace braid {
 namespace {
 
@@ -33,6 +35,7 @@ Nanos Throttle::pause_after(Nanos step, LatencySample during, LatencySample quie
     }
     pause_ = std::min(pause_, step_ * (1 / share_min - 1));
     severity_ = pause_ / std::max(pause_ + step_, 1.0);
+    BRAID_REQUIRE(severity_ <= 1);
     const bool probe = quiet_latency_ == 0 || since_probe_ > static_cast<double>(probe_every_nanos);
     if (probe && pause_ < static_cast<double>(probe_nanos)) {
         since_probe_ = 0;

@@ -16,9 +16,12 @@ namespace braid {
 WalkBatch::WalkBatch(const StripeContext& context, std::uint64_t size)
     : io(context.geometry, context.members),
       member_size(size),
-      buffer(size * context.geometry.member_count) {}
+      buffer(size * context.geometry.member_count) {
+    BRAID_REQUIRE(size != 0 && size % context.geometry.window_size() == 0);
+}
 
 bool WalkBatch::is_wrong(std::uint32_t index) const {
+    BRAID_REQUIRE(index < wrong.size());
     return std::ranges::any_of(wrong[index], [](RowMask rows) { return rows != 0; });
 }
 
@@ -50,6 +53,9 @@ std::uint64_t WalkBatch::bad_rows_to_mend(const Geometry& geometry, std::uint32_
 WalkRows::WalkRows(StripeContext context, WalkOrder& order) : context_(context), order_(order) {}
 
 Result<void> WalkRows::decide(WalkBatch& batch) {
+    BRAID_REQUIRE(batch.count != 0 && batch.count <= windows_claimed_max);
+    BRAID_REQUIRE(batch.first + batch.count <= context_.members.window_end());
+    BRAID_REQUIRE(!batch.has_bad || batch.bad.size() == batch.count);
     batch.wrong.assign(batch.count, {});
     batch.unknown.clear();
     batch.known.clear();
@@ -90,6 +96,7 @@ void WalkRows::tell_found(WalkBatch& batch) {
 }
 
 void WalkRows::begin_window(WalkBatch& batch, std::uint32_t index) {
+    BRAID_REQUIRE(index < batch.count);
     const Geometry& geometry = context_.geometry;
     const WindowPlace place = context_.members.window_place(batch.first + index);
     batch.io.begin(place, row_range(0, geometry.window_rows));
@@ -210,6 +217,7 @@ void WalkRows::list(WalkBatch& batch, const RowRun& run, Role role, BadKind kind
 void WalkRows::recover_rows_of(WalkBatch& batch, const RowRun& run) {
     const Geometry& geometry = context_.geometry;
     const RoleSet gone = run.gone();
+    BRAID_REQUIRE(!run.doubtful);
     if (gone.size() > geometry.parities()) {
         if (order_.kind == WalkKind::rebuilding) {
             batch.marks[run.index] = true;  // parity changes

@@ -71,6 +71,9 @@ void Walker::cancel() {
 Task<Result<void>> Walker::run(WalkOrder order) {
     BRAID_REQUIRE(!running_);
     BRAID_REQUIRE(order.ranges.empty() || order.ranges.back().end <= context_.members.window_end());
+    BRAID_REQUIRE(order.kind != WalkKind::rebuilding ||
+                  raw(order.member) < context_.members.count());
+    BRAID_REQUIRE(lanes_.empty());
     BRAID_AUDIT(std::ranges::adjacent_find(order.ranges, [](const auto& one, const auto& next) {
                     return one.begin >= one.end || one.end >= next.begin;
                 }) == order.ranges.end());
@@ -158,6 +161,7 @@ Task<void> Walker::walk_lane(Lane* lane) {
         if (!error_ && !is_current()) error_ = Error{Errc::cancelled, "walk"};
         if (!error_) {
             BRAID_REQUIRE(batches_done_ == lane->batch);
+            BRAID_REQUIRE(done_ <= lane->first);
             ++batches_done_;
             passed_ += lane->count;
             done_ = lane->first + lane->count;
@@ -253,6 +257,7 @@ WalkStatus Walker::status() const {
     // A walk to the array's end counts from its start, one over marked stripes from the first.
     std::uint64_t end = 0;
     for (const WindowRange& range : order_.ranges) end += range.size();
+    BRAID_REQUIRE(passed_ <= end);
     const std::uint64_t left = end - passed_;
     const WindowIndex all = context_.geometry.window_end();
     if (order_.ranges.size() == 1 && order_.ranges.front().end == all) end = raw(all);
@@ -456,6 +461,7 @@ Task<Result<void>> Walker::walk_windows(Lane* lane) {
 Task<Result<void>> Walker::mend_window(Lane* lane, std::uint32_t index) {
     const StripeContext& context = context_;
     if (context.readonly) co_return Result<void>{};
+    BRAID_REQUIRE(!lane->lacks_marks);
     rows_.begin_window(*lane, index);
     RowWrite& write = lane->write;
     if (lane->marks[index]) {
@@ -486,6 +492,7 @@ Task<Result<void>> Walker::mend_window(Lane* lane, std::uint32_t index) {
 /// Reads runs of the batch's windows of the rebuilt member back.
 Task<void> Walker::read_back(Lane* lane, WindowMask windows) {
     Members& members = context_.members;
+    BRAID_REQUIRE(windows != 0 && (windows & ~row_range(0, lane->count)) == 0);
     const MemberIndex member = order_.member;
     const std::uint64_t window_size = context_.geometry.window_size();
     std::uint32_t runs = 0;
@@ -506,6 +513,7 @@ Task<void> Walker::read_back(Lane* lane, WindowMask windows) {
 Task<Result<void>> Walker::rebuild_batch(Lane* lane) {
     Members& members = context_.members;
     const MemberIndex member = order_.member;
+    BRAID_REQUIRE(order_.kind == WalkKind::rebuilding);
     if (members.slot(member).state != MemberState::rebuilding) co_return Error{Errc::io, "walk"};
     const WindowMask right = co_await find_zeros(lane);
     const WindowMask wrong = row_range(0, lane->count) & ~right;

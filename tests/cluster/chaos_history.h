@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "tests/cluster/register_history.h"
+#include "tests/engine/fua.h"
 
 namespace braid::sim {
 
@@ -37,7 +38,7 @@ class ChaosHistory {
             sector.history.write(value, begin, never);
         }
     }
-    void end_write(std::uint64_t first, std::uint64_t count, Value value, Time begin, bool fua) {
+    void end_write(std::uint64_t first, std::uint64_t count, Value value, Time begin, Fua fua) {
         const Time end = tick();
         for (Sector& sector : range(first, count)) {
             sector.history.write(value, begin, end);
@@ -45,7 +46,7 @@ class ChaosHistory {
             if (write == nullptr) continue;
             write->end = std::min(write->end, end);
             write->seen = std::min(write->seen, end);
-            write->fua = write->fua || fua;
+            write->fua = write->fua || fua == Fua::yes;
         }
     }
     void read(std::uint64_t at, Value value, Time begin, Time end) {

@@ -18,6 +18,7 @@
 #include "engine/io/task.h"
 #include "engine/io_request.h"
 #include "tests/cluster/register_history.h"
+#include "tests/engine/fua.h"
 
 namespace braid::sim {
 
@@ -36,7 +37,7 @@ class Clients {
 
     /// With a value that nobody else writes.
     Task<void> write(std::uint32_t node, std::uint64_t offset, std::uint64_t size,
-                     bool fua = false) {
+                     Fua fua = Fua::no) {
         const std::uint64_t value = ++values_;
         Buffer data(size);
         for (std::uint64_t at = 0; at != size; at += sizeof value) {
@@ -44,7 +45,7 @@ class Clients {
         }
         IoRequest request;
         request.kind = IoKind::write;
-        request.fua = fua;
+        request.fua = fua == Fua::yes;
         request.offset = {offset};
         request.size = size;
         request.data = data.data();

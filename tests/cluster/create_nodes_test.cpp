@@ -254,11 +254,11 @@ TEST_P(CreateNodesTest, ConnectionsMayBreakMeanwhile) {
         loop().run_for(millis(1 + loop().rng().below(400)));
         const std::uint32_t a = any_node();
         const std::uint32_t b = any_node();
-        if (a != b) nodes_.cut(a, b, loop().rng().below(2) == 0);
+        if (a != b) nodes_.cut(a, b, loop().rng().below(2) == 0 ? CutSides::one : CutSides::both);
     }
     // Where one side has never heard of it the other one would be excluded, in a moment.
     for (std::uint32_t a = 0; a != nodes_.nodes(); ++a) {
-        for (std::uint32_t b = 0; b != a; ++b) nodes_.cut(a, b, false);
+        for (std::uint32_t b = 0; b != a; ++b) nodes_.cut(a, b);
     }
     serve_and_stop();
 }

@@ -163,12 +163,14 @@ class StampLog final : public LeaseKeeper {
     bool has_lease_{true};
 };
 
+enum class ItsClock : bool { goes, stands };
+
 struct AskedNode {
     AskedNode(SimNetwork& network, std::uint32_t id, std::uint32_t peer, std::uint32_t channels,
-              bool stands) {
+              ItsClock its_clock = ItsClock::goes) {
         SimLoop& loop = network.loop();
         clock = std::make_unique<StandingClock>(loop);
-        Clock& chosen = stands ? static_cast<Clock&>(*clock) : loop;
+        Clock& chosen = its_clock == ItsClock::stands ? static_cast<Clock&>(*clock) : loop;
         node = std::make_unique<BusNode>(
             BusNode::World{
                 loop.ready(), chosen, std::make_unique<SimNet>(network, name_of_node(id)),
@@ -191,8 +193,8 @@ TEST(Heartbeats, WhoIsAskedAnswersAtOnce) {
         SimLoop loop(seed);
         SimNetwork network(loop);
         const std::uint32_t channels = 1 + static_cast<std::uint32_t>(seed % 2);
-        AskedNode one(network, 1, 2, channels, seed % 3 == 0);
-        AskedNode two(network, 2, 1, channels, false);
+        AskedNode one(network, 1, 2, channels, seed % 3 == 0 ? ItsClock::stands : ItsClock::goes);
+        AskedNode two(network, 2, 1, channels);
         loop.run_for(seconds(1));
         ASSERT_TRUE(one.log.back() != Nanos{} && two.log.back() != Nanos{});
         std::uint64_t before = channel_of(*one.node, 2).sent;
@@ -223,8 +225,8 @@ TEST(Heartbeats, WhoIsAskedAnswersAtOnce) {
 TEST(Heartbeats, WhoHasNoLeaseSaysSo) {
     SimLoop loop(3);
     SimNetwork network(loop);
-    AskedNode one(network, 1, 2, 2, false);
-    AskedNode two(network, 2, 1, 2, false);
+    AskedNode one(network, 1, 2, 2);
+    AskedNode two(network, 2, 1, 2);
     const auto lacks = [&] { return one.node->bus().heartbeats().without_lease_for(2); };
     loop.run_for(seconds(5));
     EXPECT_FALSE(lacks());
@@ -248,8 +250,8 @@ TEST(Heartbeats, WhoHasNoLeaseSaysSo) {
 TEST(Heartbeats, AQuestionOutlivesItsConnection) {
     SimLoop loop(9);
     SimNetwork network(loop);
-    AskedNode one(network, 1, 2, 1, false);
-    AskedNode two(network, 2, 1, 1, false);
+    AskedNode one(network, 1, 2, 1);
+    AskedNode two(network, 2, 1, 1);
     loop.run_for(seconds(1));
     const Nanos asked = one.log.sent();
     one.node->bus().ask_now();

@@ -130,7 +130,7 @@ TEST(Homes, ADiskThatHangsCostsItsOwnMemberOnly) {
         EXPECT_TRUE(results.empty()) << "nobody has given it up";
         cluster.suspend(hangs);
         cluster.loop().tasks().spawn(keep(cluster.ask(0, flush), &results));
-        cluster.loop().tasks().spawn(clients.write(1, 0, 2 * row_size, true));
+        cluster.loop().tasks().spawn(clients.write(1, 0, 2 * row_size, Fua::yes));
         EXPECT_TRUE(is_over_within(cluster, 10 * second));
         ASSERT_EQ(results.size(), 2u);
         EXPECT_TRUE(results[0] && results[1]);
@@ -182,7 +182,8 @@ TEST(Homes, AMembersFlushesAreOneAtATime) {
     SimCluster cluster(options);
     Clients clients(cluster);
     const auto write = [&](std::uint32_t node, std::uint64_t row) -> Task<void> {
-        for (int i = 0; i != 10; ++i) co_await clients.write(node, row * row_size, row_size, true);
+        for (int i = 0; i != 10; ++i)
+            co_await clients.write(node, row * row_size, row_size, Fua::yes);
     };
     for (std::uint32_t row = 0; row != 9; ++row) cluster.loop().tasks().spawn(write(row % 3, row));
     while (cluster.loop().tasks().running() != 0) {
@@ -458,7 +459,7 @@ TEST(Homes, ReadsBeyondWhatIsReadAtATimeComeAlsoAfterAConnectionBroke) {
     while (left() != 0) {
         ASSERT_LT(cluster.loop().now().value, seconds(300).value) << left() << " never come";
         ASSERT_TRUE(cluster.loop().step());
-        if (++steps % 1500 == 0) cluster.cut(0, 1, false);
+        if (++steps % 1500 == 0) cluster.cut(0, 1);
     }
     EXPECT_GT(cluster.connections_ended(), 3U);
     for (const Told& one : told) EXPECT_TRUE(one.answer->result.ok());

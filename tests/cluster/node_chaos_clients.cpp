@@ -45,7 +45,7 @@ Task<void> Chaos::client(std::uint32_t node) {
         if (what == 0) {
             co_await flush(node);
         } else if (what < 11) {
-            co_await write(node, first, count, what == 1);
+            co_await write(node, first, count, what == 1 ? Fua::yes : Fua::no);
         } else {
             co_await read(node, first, count);
         }
@@ -68,7 +68,7 @@ void Chaos::note_answer(std::uint32_t node, std::uint64_t since, const Result<vo
     fail(fmt::format("a {} at node {} fails: {} ({})", what, node + 1, error.text(), error.where));
 }
 
-Task<void> Chaos::write(std::uint32_t node, std::uint64_t first, std::uint64_t count, bool fua) {
+Task<void> Chaos::write(std::uint32_t node, std::uint64_t first, std::uint64_t count, Fua fua) {
     const std::uint64_t value = history_.new_value();
     Buffer data(count * sector_size);
     for (std::uint64_t at = 0; at != data.size(); at += sizeof value) {
@@ -76,7 +76,7 @@ Task<void> Chaos::write(std::uint32_t node, std::uint64_t first, std::uint64_t c
     }
     IoRequest request;
     request.kind = IoKind::write;
-    request.fua = fua;
+    request.fua = fua == Fua::yes;
     request.offset = {first * sector_size};
     request.size = data.size();
     request.data = data.data();
@@ -148,7 +148,7 @@ bool Chaos::sweep(std::uint32_t node) {
             if (!chaos->unknown_ && !chaos->options_.beyond) {
                 chaos->fail(fmt::format("sector {} cannot be read", first));
             }
-            co_await chaos->write(at, first, row, false);
+            co_await chaos->write(at, first, row, Fua::no);
             co_await chaos->read(at, first, row);
         }
         *end = true;

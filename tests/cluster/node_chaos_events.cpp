@@ -186,15 +186,15 @@ bool Chaos::cut() {
     if (a == b) return false;
     if (below(4) != 0 || !may_lose({a}) || !may_lose({b})) {
         say(fmt::format("connections of nodes {} and {} break", a + 1, b + 1));
-        nodes_.cut(a, b, false);
+        nodes_.cut(a, b);
         return true;
     }
     say(fmt::format("connections to node {} break for node {} alone", b + 1, a + 1));
-    nodes_.cut(a, b, true);
+    nodes_.cut(a, b, CutSides::one);
     begin_fault(a);
     begin_fault(b);
     later(below(3 * second), [this, a, b] {
-        nodes_.cut(a, b, false);
+        nodes_.cut(a, b);
         end_fault(a);
         end_fault(b);
     });

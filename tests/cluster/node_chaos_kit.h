@@ -109,7 +109,7 @@ class Chaos {
 
     // clients
     Task<void> client(std::uint32_t node);
-    Task<void> write(std::uint32_t node, std::uint64_t first, std::uint64_t count, bool fua);
+    Task<void> write(std::uint32_t node, std::uint64_t first, std::uint64_t count, Fua fua);
     Task<void> read(std::uint32_t node, std::uint64_t first, std::uint64_t count);
     Task<void> flush(std::uint32_t node);
     void note_answer(std::uint32_t node, std::uint64_t since, const Result<void>& done,

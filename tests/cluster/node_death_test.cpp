@@ -18,7 +18,7 @@ TEST_P(NodeDeathTest, TheOthersGoOnAndNothingIsLost) {
     loop().run_for(millis(10 + below(100)));
     // As when its process is killed, or its machine falls silent.
     for (std::uint32_t node = 0; node != nodes_.nodes() && GetParam().seed % 2 == 0; ++node) {
-        if (node != victim) nodes_.cut(victim, node, false);
+        if (node != victim) nodes_.cut(victim, node);
     }
     nodes_.isolate(victim);
     wait_until_excluded(victim);
@@ -243,7 +243,7 @@ TEST_P(NodeDeathRebuildTest, ARebuildGoesOn) {
     clients_.check(nodes_.nodes(), victim);
     nodes_.platter(0).dead = true;  // what the new one has counts
     for (std::uint32_t i = 0; i != 20 && state(master_, 0) == MemberState::in_sync; ++i) {
-        loop().run_until_done(clients_.write(master_, 0, 64u << 10, true));
+        loop().run_until_done(clients_.write(master_, 0, 64u << 10, Fua::yes));
     }
     clients_.check(nodes_.nodes(), victim);
     end_all(victim);

@@ -87,7 +87,7 @@ TEST_P(NodeMissedTest, LittleIsMissed) {
     const std::uint32_t victim = lose_one_at_rest();
     for (int i = 0; i != 3; ++i) {
         const std::uint64_t at = below(clients_.sectors()) * sector_size;
-        loop().run_until_done(clients_.write(master_, at, sector_size, false));
+        loop().run_until_done(clients_.write(master_, at, sector_size));
     }
     begin_anew_without_power(victim);
     wait_until_in(victim);
@@ -133,7 +133,7 @@ TEST_P(NodeMissedTest, AnotherOneThatHasWrittenGoes) {
     const std::uint32_t second = first == 0 ? 1 : 0;
     for (int i = 0; i != 6; ++i) {
         const std::uint64_t at = below(clients_.sectors()) * sector_size;
-        loop().run_until_done(clients_.write(second, at, sector_size, false));
+        loop().run_until_done(clients_.write(second, at, sector_size));
         if (below(2) == 0) loop().run_for(seconds(6));
     }
     clients_.let_fail_at(second);

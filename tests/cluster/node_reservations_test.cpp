@@ -117,7 +117,7 @@ TEST_P(NodeReservationsTest, AVolumeChangesHandsUnderLoad) {
     end_half_cut();
     nodes_.run_until([&] { return operating_ == 0; }, "nobody reserves any more");
     for (std::uint32_t i = 0; i != 20 && state(last_, 0) == MemberState::in_sync; ++i) {
-        loop().run_until_done(clients_.write(0, 0, 64u << 10, true));
+        loop().run_until_done(clients_.write(0, 0, 64u << 10, Fua::yes));
     }
     begin_load(6, 60);
     for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {

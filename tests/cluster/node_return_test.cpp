@@ -99,7 +99,7 @@ TEST_P(NodeReturnTest, WhatOthersHaveForThemselvesItIsTold) {
         const std::uint64_t refused = clients_.refused();
         loop().run_until_done(clients_.read(victim, 0, sector_size));
         EXPECT_EQ(clients_.refused(), refused + 1);
-        loop().run_until_done(clients_.write(holder, 0, sector_size, false));
+        loop().run_until_done(clients_.write(holder, 0, sector_size));
         ASSERT_TRUE(loop().run_until_done(nodes_.array(holder).release("data")));
     }
     begin_load(2 * nodes_.nodes(), 20);

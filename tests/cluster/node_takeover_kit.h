@@ -45,7 +45,7 @@ class NodeTakeoverTest : public NodeDeathTest {
         begin_load(3 * nodes_.nodes(), 60);
         loop().run_for(millis(10 + below(100)));
         for (std::uint32_t node = 0; node != nodes_.nodes() && GetParam().seed % 2 == 0; ++node) {
-            if (node != victim) nodes_.cut(victim, node, false);
+            if (node != victim) nodes_.cut(victim, node);
         }
         nodes_.isolate(victim);
         wait_until_decides(victim - 1);

@@ -82,7 +82,8 @@ class NodesTest : public testing::TestWithParam<Shape> {
             const std::uint64_t first = below(clients_.sectors() - sectors + 1);
             const std::uint64_t offset = first * sector_size;
             if (below(2) == 0) {
-                co_await clients_.write(node, offset, sectors * sector_size, below(8) == 0);
+                co_await clients_.write(node, offset, sectors * sector_size,
+                                        below(8) == 0 ? Fua::yes : Fua::no);
             } else {
                 co_await clients_.read(node, offset, sectors * sector_size);
             }
@@ -146,11 +147,11 @@ class NodesTest : public testing::TestWithParam<Shape> {
         const auto b = static_cast<std::uint32_t>(below(nodes_.nodes()));
         if (a == b) return;
         const bool one_side = below(2) == 0 && !half_cut_;
-        nodes_.cut(a, b, one_side);
+        nodes_.cut(a, b, one_side ? CutSides::one : CutSides::both);
         if (one_side) half_cut_ = {a, b};
     }
     void end_half_cut() {
-        if (half_cut_) nodes_.cut(half_cut_->first, half_cut_->second, false);
+        if (half_cut_) nodes_.cut(half_cut_->first, half_cut_->second);
         half_cut_.reset();
     }
     void end_load() {

@@ -49,7 +49,7 @@ TEST_P(NodesTest, AMemberFailsAndANodeThatDoesNotDecideReplacesIt) {
     end_load();
     const std::uint32_t last = nodes_.nodes() - 1;
     for (std::uint32_t i = 0; i != 20 && state(last, 0) == MemberState::in_sync; ++i) {
-        loop().run_until_done(clients_.write(0, 0, 64u << 10, true));
+        loop().run_until_done(clients_.write(0, 0, 64u << 10, Fua::yes));
     }
     nodes_.run_until([&] { return is_everywhere(0, MemberState::faulty); },
                      "all nodes know of the loss");
@@ -550,11 +550,11 @@ TEST_P(DoubtfulNodesTest, AResyncRunsBesideClientsOfAllNodes) {
 TEST_P(DoubtfulNodesTest, WhatWasWrittenInDoubtIsNotListed) {
     nodes_.start();
     constexpr std::uint64_t size = 64u << 10;
-    loop().run_until_done(clients_.write(0, 0, size, true));
+    loop().run_until_done(clients_.write(0, 0, size, Fua::yes));
     nodes_.platter(0).dead = true;
     clients_.let_fail();
     for (int i = 0; i != 20; ++i) {
-        loop().run_until_done(clients_.write(1, size, size, true));
+        loop().run_until_done(clients_.write(1, size, size, Fua::yes));
     }
     clients_.let_fail(false);
     for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {

@@ -40,7 +40,7 @@ TEST(RemoteDisk, ReadsWritesZeroesAndFlushes) {
     EXPECT_EQ(platter.flushes, 1U);
 
     Buffer durable = content_of(2, row_size);
-    EXPECT_EQ(world.write(2, promises_offset, durable, true), 0);
+    EXPECT_EQ(world.write(2, promises_offset, durable, Fua::yes), 0);
     EXPECT_EQ(platter.flushes, 1U);
     platter.cut_power([](std::size_t, std::uint64_t) { return false; });
     EXPECT_TRUE(world.is_on_disk(promises_offset, durable));
@@ -317,7 +317,7 @@ TEST(RemoteDisk, WhatIsUnderWayEndsWhenTheOtherNodeBeginsAnew) {
         SCOPED_TRACE(seed);
         World world(seed);
         Buffer one = content_of(10, row_size);
-        ASSERT_EQ(world.write(2, 0, one, true), 0);
+        ASSERT_EQ(world.write(2, 0, one, Fua::yes), 0);
         ASSERT_EQ(world.flush(2), 0);
         // So many that some wait for the others.
         std::vector<Buffer> content;

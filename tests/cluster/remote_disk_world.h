@@ -17,6 +17,7 @@
 #include "cluster/homes/remote_disk.h"
 #include "engine/base/buffer.h"
 #include "engine/base/rng.h"
+#include "tests/engine/fua.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_loop.h"
 #include "tests/sim/sim_net.h"
@@ -156,9 +157,9 @@ class World {
     int write(std::uint32_t node, std::uint64_t offset, Buffer&& data) {
         return write(node, offset, data);
     }
-    int write(std::uint32_t node, std::uint64_t offset, Buffer& data, bool fua = false) {
+    int write(std::uint32_t node, std::uint64_t offset, Buffer& data, Fua fua = Fua::no) {
         DiskOp op = op_of(DiskOpKind::write, offset, data.size(), data.data());
-        op.fua = fua;
+        op.fua = fua == Fua::yes;
         return run(node, op);
     }
     int read(std::uint32_t node, std::uint64_t offset, Buffer& data) {

@@ -49,7 +49,7 @@ class Reservers {
             const std::uint64_t first = begin + rng_.below(sectors - count + 1);
             if (rng_.below(5) < 3) {
                 co_await clients_.write(node, first * sector_size, count * sector_size,
-                                        rng_.chance(8));
+                                        rng_.chance(8) ? Fua::yes : Fua::no);
             } else {
                 co_await clients_.read(node, first * sector_size, count * sector_size);
             }

@@ -115,7 +115,7 @@ class RoundTripsTest : public testing::TestWithParam<Level> {
         nodes_.loop().run_until_done(clients_.write(client_node, 0, 64u << 10));
         nodes_.loop().run_for(seconds(1));
     }
-    Task<void> write(std::uint64_t size, bool fua = false) {
+    Task<void> write(std::uint64_t size, Fua fua = Fua::no) {
         return clients_.write(client_node, 0, size, fua);
     }
     Task<void> read(std::uint64_t size) { return clients_.read(client_node, 0, size); }
@@ -144,10 +144,10 @@ TEST_P(RoundTripsTest, ADurableOneTakesOneMore) {
     const std::uint64_t strips = 1 + parities();
     const std::uint64_t homes = homes_of_small_write();
     const std::uint64_t unlock = 1;  // the rows are locked until it is durable
-    EXPECT_EQ(cost_of(write(row_size, true)),
+    EXPECT_EQ(cost_of(write(row_size, Fua::yes)),
               (Cost{4, 1, read_for_row(), strips, strips, homes, 1,
                     messages(1 + read_for_row() + 2 * strips, homes + unlock)}));
-    EXPECT_EQ(cost_of(write(stripe_size(), true)),
+    EXPECT_EQ(cost_of(write(stripe_size(), Fua::yes)),
               (Cost{3, 1, 0, members(), members(), 3, 1, messages(1 + 2 * members(), 3 + unlock)}));
 }
 

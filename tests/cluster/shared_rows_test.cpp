@@ -61,7 +61,7 @@ class Crowd {
                 request.kind = IoKind::flush;
                 EXPECT_TRUE(co_await cluster_.ask(node, request));
             } else if (what < 12) {
-                co_await clients_.write(node, at.offset, at.size, what == 1);
+                co_await clients_.write(node, at.offset, at.size, what == 1 ? Fua::yes : Fua::no);
             } else {
                 co_await clients_.read(node, at.offset, at.size);
             }
@@ -122,7 +122,7 @@ Task<void> cut_connections(SimCluster* cluster, std::uint32_t nodes, const bool*
         co_await timer;
         const auto a = static_cast<std::uint32_t>(rng.below(nodes));
         const auto b = (a + 1 + static_cast<std::uint32_t>(rng.below(nodes - 1))) % nodes;
-        cluster->cut(a, b, rng.chance(3));
+        cluster->cut(a, b, rng.chance(3) ? CutSides::one : CutSides::both);
     }
 }
 

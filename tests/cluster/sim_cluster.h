@@ -285,8 +285,9 @@ class SimCluster final : private cluster::HomeListener {
     /// With sessions.
     SimBus& bus(std::uint32_t node) { return *nodes_[node]->bus; }
     /// All connections of two nodes break, or for one of them alone, who finds that out later.
-    void cut(std::uint32_t a, std::uint32_t b, bool one_side) {
-        if (one_side) return network_.cut_one_side(SimBus::host_of(a), SimBus::host_of(b));
+    void cut(std::uint32_t a, std::uint32_t b, CutSides sides = CutSides::both) {
+        if (sides == CutSides::one)
+            return network_.cut_one_side(SimBus::host_of(a), SimBus::host_of(b));
         network_.cut(SimBus::host_of(a), SimBus::host_of(b));
     }
     /// Connections that were over, as nodes saw it.

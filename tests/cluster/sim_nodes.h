@@ -316,8 +316,8 @@ class SimNodes {
     void hold_way(std::uint32_t from, std::uint32_t to) {
         network_.hold(host_of(from), host_of(to));
     }
-    void cut(std::uint32_t a, std::uint32_t b, bool one_side) {
-        if (one_side) return network_.cut_one_side(host_of(a), host_of(b));
+    void cut(std::uint32_t a, std::uint32_t b, CutSides sides = CutSides::both) {
+        if (sides == CutSides::one) return network_.cut_one_side(host_of(a), host_of(b));
         network_.cut(host_of(a), host_of(b));
     }
 

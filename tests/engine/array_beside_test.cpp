@@ -89,7 +89,7 @@ TEST_F(BesideRetry, ARowWrittenBehindARebuildIsThereAfterThePowerWasCut) {
             ASSERT_EQ(bad_bytes(), tried);
             cut_power();
             EXPECT_TRUE(reads_as_model(place_of(stripe, 2)));
-            sim->settle();
+            sim->come_to_rest();
             EXPECT_EQ(bad_bytes(), tried);
             EXPECT_TRUE(reads_as_model(place_of(stripe, 2)));
             for (const std::uint32_t member : {1U, 3U}) {
@@ -149,7 +149,7 @@ TEST_F(BesideRetry, ARowIsRefusedUntilTheRebuildHasPassedItsStripe) {
     cut_power();
     EXPECT_TRUE(reads_as_model(place));
     EXPECT_TRUE(reads_as_model(place + row_size));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_TRUE(reads_as_model(place));
     sim->platters[1]->bad_rows.clear();
     (void)errors();  // what it reads is what was written
@@ -164,7 +164,7 @@ TEST_F(BesideRetry, AMemberThatComesBackBringsItsRowBesideOneThatCanBeReadAgain)
     Buffer first = random_bytes(sim->loop().rng(), row_size);
     ASSERT_TRUE(sim->write(sim->size() - row_size, first));
     slow(0);
-    sim->settle();
+    sim->come_to_rest();
     const auto is_tried = [&](std::uint32_t member) {
         const auto listed = sim->array->status().configuration.bad_rows;
         const RowIndex row{row_of(stripe) - first_row};
@@ -180,7 +180,7 @@ TEST_F(BesideRetry, AMemberThatComesBackBringsItsRowBesideOneThatCanBeReadAgain)
     const auto back = add_back(1);
     ASSERT_TRUE(back) << back.error().text;
     EXPECT_EQ(bad_bytes(), 0U);
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_EQ(sim->array->status().health, Health::clean);
     sim->expect_content();
     sim->expect_parity();

@@ -109,7 +109,7 @@ class Chaos {
         sim.create();
         ASSERT_TRUE(sim.open());
         oracle = Oracle(sim.size() / sector_size);
-        sim.settle();  // a member lost before parity is true is another matter (R4)
+        sim.come_to_rest();  // a member lost before parity is true is another matter (R4)
         for (int round = 0; round != rounds && !testing::Test::HasFailure(); ++round) {
             for (int step = 0; step != 300; ++step) {
                 if (flying_ < 40 && rng_.chance(3)) start();
@@ -355,7 +355,7 @@ class Chaos {
             }
             commands_.clear();
             (void)sim.array->stop_scrub().has_value();  // one that waits for lost members
-            sim.settle();
+            sim.come_to_rest();
             std::optional<std::uint32_t> sick;
             for (const auto& member : sim.array->status().members) {
                 if (!member.record.role) continue;
@@ -369,7 +369,7 @@ class Chaos {
             spawn(sim.array->replace_member(std::to_string(*sick), sim.disk(platter, newest()),
                                             Force::no));
         }
-        sim.settle();
+        sim.come_to_rest();
         EXPECT_EQ(sim.array->status().health, Health::clean);
         expect_all_known();
         std::vector<std::shared_ptr<SimPlatter>> by_role;

@@ -21,6 +21,7 @@
 #include "engine/metadata/intent_record.h"
 #include "engine/serving/requests.h"
 #include "parity/parity.h"
+#include "tests/engine/fua.h"
 #include "tests/sim/sim_create.h"
 #include "tests/sim/sim_disk.h"
 
@@ -118,7 +119,7 @@ class SimArray {
     void make() {
         create();
         ASSERT_TRUE(open());
-        settle();
+        come_to_rest();
     }
     /// Opens the array from the platters at `indexes`; all of them by default.
     Checked<Unit> open(std::vector<std::size_t> indexes = {}, bool force = false,
@@ -196,13 +197,13 @@ class SimArray {
         RunRequest run(*array, *request);
         co_return co_await run;
     }
-    Result<void> write(std::uint64_t offset, Buffer& data, bool fua = false) {
+    Result<void> write(std::uint64_t offset, Buffer& data, Fua fua = Fua::no) {
         IoRequest request;
         request.kind = IoKind::write;
         request.offset = {offset};
         request.size = data.size();
         request.data = data.data();
-        request.fua = fua;
+        request.fua = fua == Fua::yes;
         const auto result = run(request);
         if (result) std::memcpy(model.data() + offset, data.data(), data.size());
         return result;
@@ -272,7 +273,7 @@ class SimArray {
         }
     }
     /// Lets the array work until nothing runs in the background.
-    void settle() {
+    void come_to_rest() {
         for (int i = 0; i != 10'000; ++i) {
             loop_.run_for(millis(20));
             const ArrayStatus now = array->status();
@@ -284,7 +285,7 @@ class SimArray {
             const bool recovers = now.recovery && now.recovery->stripes_left != 0;
             if (!walks && !rebuilding && !recovers && !now.configuration.resynced) return;
         }
-        FAIL() << "does not settle";
+        FAIL() << "does not come to rest";
     }
     MemberState state_of(std::uint32_t role) const {
         for (const auto& member : array->status().members) {

@@ -156,8 +156,9 @@ class Kit {
         for (const std::size_t at : which) images.push_back(image(at));
         return images;
     }
-    Checked<Assembly> assemble(const std::vector<std::size_t>& which, bool force = false) const {
-        return braid::assemble(images(which), {.force = force});
+    Checked<Assembly> assemble(const std::vector<std::size_t>& which,
+                               Force force = Force::no) const {
+        return braid::assemble(images(which), {.force = force == Force::yes});
     }
     Checked<Assembly> assemble() const { return assemble(all()); }
 

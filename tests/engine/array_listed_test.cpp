@@ -24,7 +24,7 @@ TEST_F(Recovery, DirtyAndDegradedIsAnErrorForThoseRowsAlone) {
     EXPECT_EQ(read_error(offset_of(20, 0) + 16384 - 512, 512), Errc::unknown);
     EXPECT_TRUE(reads_as_model(0, offset_of(20, 0)));
     EXPECT_TRUE(reads_as_model(offset_of(20, 1), sim->size() - offset_of(20, 1)));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_EQ(read_error(offset_of(20, 0), 512), Errc::unknown);
 
     // Its neighbours are written as ever; the row itself in part is not.
@@ -121,7 +121,7 @@ TEST_F(Recovery, AZeroedStripeIsKnownAgain) {
     std::memset(sim->model.data() + zero.offset.value, 0, zero.size);
     EXPECT_TRUE(sim->array->status().configuration.bad_rows.empty());
     sim->expect_content();
-    sim->settle();
+    sim->come_to_rest();
     sim->expect_content();
 }
 
@@ -171,7 +171,7 @@ TEST_F(Recovery, ARowLeavesTheListWhenItsParityIsDurable) {
     sim->ask(read, IoKind::read, offset_of(30, 1), Buffer(16384));
     ASSERT_NO_FATAL_FAILURE(sim->crash_when_configured());
     ASSERT_TRUE(sim->open());
-    sim->settle();
+    sim->come_to_rest();
     ASSERT_EQ(sim->array->status().configuration.bad_rows.size(), 1U);
     const std::string third = std::to_string(member_of(30, 2));
     ASSERT_TRUE(sim->loop().run_until_done(sim->array->fail_member(third, Force::no)));
@@ -200,7 +200,7 @@ TEST_F(Recovery, MoreThanTheListHoldsIsJoined) {
         bytes.data(), bytes.size());
     sim->kill();
     ASSERT_TRUE(sim->open(all_but({lost})));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_TRUE(sim->has_event("bad_rows_joined"));
     EXPECT_FALSE(sim->has_event("stopped"));
     EXPECT_EQ(sim->array->status().health, Health::degraded);

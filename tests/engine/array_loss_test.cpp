@@ -23,7 +23,7 @@ TEST_F(Loss, AnOrderThatWouldCostRowsInDoubtIsRefused) {
         }
         EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
         slow(0);
-        sim->settle();
+        sim->come_to_rest();
         EXPECT_TRUE(fail(1, Force::no));
         sim->expect_content();
         EXPECT_EQ(sim->array->status().bad_bytes, 0U);
@@ -43,7 +43,7 @@ TEST_F(Loss, AMemberThatLeavesDuringAResyncBringsEverythingBack) {
         Buffer row = random_bytes(sim->loop().rng(), row_size);
         ASSERT_TRUE(sim->write(sim->size() - row_size, row));
         slow(0);
-        sim->settle();
+        sim->come_to_rest();
         EXPECT_EQ(sim->state_of(1), MemberState::faulty);
         const std::uint64_t lost = errors();
         EXPECT_GT(lost, sim->size() / row_size / 4) << "a third of the volume";
@@ -62,7 +62,7 @@ TEST_F(Loss, AMemberThatLeavesDuringAResyncBringsEverythingBack) {
         ASSERT_TRUE(back) << back.error().text;
         EXPECT_EQ(sim->array->status().bad_bytes, 0U);
         EXPECT_EQ(errors(), 0U) << "before the rebuild is done";
-        sim->settle();
+        sim->come_to_rest();
         EXPECT_EQ(sim->array->status().health, Health::clean);
         sim->expect_content();
         sim->expect_parity();
@@ -114,7 +114,7 @@ TEST_F(Loss, WhatIsSaidOfALossAgrees) {
                 EXPECT_EQ(std::to_string(sim->array->status().bad_bytes + healed), unknown);
             }
             slow(0);
-            sim->settle();
+            sim->come_to_rest();
         }
     }
 }
@@ -133,7 +133,7 @@ TEST_F(Loss, WhereNoOrderIsTakenTheAdviceBeginsWithASocket) {
               std::string::npos)
         << text_of_event("bad_rows");
     slow(0);
-    sim->settle();
+    sim->come_to_rest();
     ASSERT_TRUE(sim->stop());
     sim->platters[1]->dead = false;
     sim->events.clear();
@@ -152,14 +152,14 @@ TEST_F(Loss, AnotherDiskInItsPlaceNeedsForce) {
     Buffer stripe = random_bytes(sim->loop().rng(), 2 * strip);
     ASSERT_TRUE(sim->write(0, stripe));
     slow(0);
-    sim->settle();
+    sim->come_to_rest();
     const std::uint64_t lost = errors();
     ASSERT_NE(lost, 0U);
     const auto refused = replace(1, Force::no);
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().text.find("--force"), std::string::npos) << refused.error().text;
     ASSERT_TRUE(replace(1, Force::yes));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_EQ(sim->array->status().health, Health::damaged);
     EXPECT_EQ(errors(), lost);
     sim->expect_parity();
@@ -202,7 +202,7 @@ TEST_F(Loss, WhatWasWrittenDuringTheFirstResyncIsKnown) {
         ASSERT_TRUE(sim->read(at + (2u << 20) - 300, again));
         EXPECT_EQ(std::memcmp(again.data(), small.data(), small.size()), 0);
         slow(0);
-        sim->settle();
+        sim->come_to_rest();
     }
 }
 
@@ -241,7 +241,7 @@ TEST_F(Loss, AWriteThatIsUnderWayKeepsWhatAMemberHeldOfItsRow) {
         EXPECT_EQ(std::memcmp(now.data(), sim->model.data() + place_of(member), row_size), 0);
     }
     slow(0);
-    sim->settle();
+    sim->come_to_rest();
 }
 
 // A copy of it from before has something else in the rows that it is asked for.
@@ -270,7 +270,7 @@ TEST_F(Loss, AnOldCopyOfAMemberThatIsAwayBringsNothingBack) {
         std::memcpy(sim->platters[1]->content.data(), own.data(), own.size());
         const auto back = add_back(1);
         ASSERT_TRUE(back) << back.error().text;
-        sim->settle();
+        sim->come_to_rest();
         sim->expect_content();
         sim->expect_parity();
     }
@@ -290,7 +290,7 @@ TEST_F(Loss, AnOldCopyThatAStartIsGivenHasLeftTheArray) {
     while (raw(sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{1})) == 2) ++stripe;
     sim->platters[1]->bad_rows.insert(first_row + stripe * 4);
     ASSERT_TRUE(replace(2, Force::no));
-    sim->settle();
+    sim->come_to_rest();
     ASSERT_NE(sim->array->status().bad_bytes, 0U);
     ASSERT_TRUE(sim->stop());
     sim->platters[1]->bad_rows.clear();
@@ -308,7 +308,7 @@ TEST_F(Loss, AnOldCopyThatAStartIsGivenHasLeftTheArray) {
     std::memcpy(sim->platters[1]->content.data(), own.data(), own.size());
     const auto back = add_back(1);
     ASSERT_TRUE(back) << back.error().text;
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_LE(errors(), 1U) << "what member 2 had beside it is void";
     sim->expect_parity();
 }
@@ -326,7 +326,7 @@ class WithSpare : public Loss {
         Buffer stripe = random_bytes(sim->loop().rng(), 2 * strip);
         ASSERT_TRUE(sim->write(0, stripe));
         slow(0);
-        sim->settle();
+        sim->come_to_rest();
     }
 };
 
@@ -372,7 +372,7 @@ TEST_F(WithSpare, WaitsForAMemberThatAloneHasRows) {
                 break;
         }
         sim->loop().run_for(seconds(1));
-        sim->settle();
+        sim->come_to_rest();
         EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
         EXPECT_TRUE(sim->array->status().waits.empty());
         if (then != Then::back) std::swap(sim->platters[1], sim->platters[3]);
@@ -396,7 +396,7 @@ TEST_F(Loss, ASpareWaitsForAMemberThatAStartMisses) {
     EXPECT_NE(sim->array->status().bad_bytes, 0U);
     ASSERT_TRUE(next_wait());
     ASSERT_TRUE(add_back(1));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_EQ(sim->array->status().health, Health::clean);
     sim->expect_content();
     sim->expect_parity();
@@ -411,7 +411,7 @@ TEST_F(WithSpare, TakesOverFromADiskThatWasForcedIn) {
     ASSERT_TRUE(fail(1, Force::yes));
     slow(0);
     sim->loop().run_for(seconds(1));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
     EXPECT_EQ(count_events("spare_waits"), 1U);
     std::swap(sim->platters[1], sim->platters[3]);
@@ -438,7 +438,7 @@ TEST_F(Loss, WhatTwoLostMembersMayBringBackIsWrittenTogether) {
     Buffer first = random_bytes(sim->loop().rng(), 3 * strip);
     ASSERT_TRUE(sim->write(0, first));
     slow(0);
-    sim->settle();
+    sim->come_to_rest();
     ASSERT_NE(sim->array->status().bad_bytes, 0U);
     const std::uint64_t stripe = stripe_of_data(*sim);
     const auto place_of = [&](std::uint32_t member) {
@@ -472,7 +472,7 @@ TEST_F(Loss, WhatTwoLostMembersMayBringBackIsWrittenTogether) {
             sim->disk(sim->platters[member], SimArray::path_of(member)), Force{member == 1}));
         ASSERT_TRUE(added) << added.error().text;
     }
-    sim->settle();
+    sim->come_to_rest();
     sim->expect_parity();
 }
 
@@ -487,7 +487,7 @@ TEST_F(Loss, WhatIsVoidOfTwoLostMembersIsWrittenOneByOne) {
     flush();
     sim->crash();
     ASSERT_TRUE(sim->open({0, 3, 4}));
-    sim->settle();
+    sim->come_to_rest();
     const std::uint64_t listed = sim->array->status().bad_bytes;
     ASSERT_NE(listed, 0U);
     for (const std::uint32_t member : {1U, 2U}) {

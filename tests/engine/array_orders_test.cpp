@@ -169,7 +169,7 @@ TEST(Orders, ACopyOfAMemberIsOtherDataAndNotTheMember) {
     const auto forced = replace(sim, "2", copy, "copy", Force::yes);
     ASSERT_TRUE(forced) << forced.error().text;
     sim.platters[2] = copy;
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.array->status().health, Health::clean);
     sim.expect_content();
     sim.expect_parity();
@@ -186,7 +186,7 @@ TEST(Orders, ADiskAppearsUnderTheNameOfTheOneThatWasPulled) {
     sim.platters[1] = sim.make_platter();
     const auto replaced = replace(sim, "1", sim.platters[1], "m1");
     ASSERT_TRUE(replaced) << replaced.error().text;
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.array->status().health, Health::clean);
     sim.expect_content();
     sim.expect_parity();
@@ -205,7 +205,7 @@ TEST(Orders, ADiskThatDiedByItselfIsLetGo) {
     sim.platters[2] = sim.make_platter();
     ASSERT_TRUE(replace(sim, "2", sim.platters[2], "m2"));
     EXPECT_EQ(member(sim, 2).notice, "");
-    sim.settle();
+    sim.come_to_rest();
     sim.expect_content();
 }
 
@@ -223,7 +223,7 @@ TEST(Orders, AMemberThatWasFailedComesBackToItsRole) {
     EXPECT_EQ(sim.state_of(3), MemberState::rebuilding);
     EXPECT_EQ(sim.state_of(0), MemberState::faulty);
     ASSERT_TRUE(add(sim, sim.platters[0], "m0"));
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.array->status().health, Health::clean);
     sim.expect_content();
     sim.expect_parity();
@@ -276,7 +276,7 @@ TEST(Orders, ThereMayBeSixteenSparesAndNoMore) {
     // It takes a role, not a spare's place.
     const auto replaced = replace(sim, "1", sim.platters[1] = sim.make_platter(), "newer");
     ASSERT_TRUE(replaced) << replaced.error().text;
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.array->status().health, Health::clean);
     ASSERT_TRUE(sim.stop());
     // One of them is not here, and still has its record.
@@ -327,7 +327,7 @@ TEST(Orders, ARefusalSaysWhatKindOfObstacleThereIs) {
     ASSERT_TRUE(disk.known());
     const MemberName link("/dev/disk/by-id/one", disk);
     ASSERT_TRUE(sim.loop().run_until_done(sim.array->fail_member(link, Force::no)));
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_NE(member(sim, 1).record.path, "m1") << "the spare took its place";
     std::optional<Checked<Unit>> first;
     sim.loop().tasks().spawn(keep(sim.array->fail_member("2", Force::no), &first));
@@ -369,7 +369,7 @@ TEST(ScrubOrder, EndsWhenTheWalkRuns) {
         const auto again = sim.scrub(ScrubMode::repair);
         EXPECT_SAYS(text_of(again), "a scrub is running already");
         EXPECT_EQ(again.error().code, RefusalCode::busy);
-        sim.settle();
+        sim.come_to_rest();
         EXPECT_EQ(sim.array->status().last_scrub->mismatches, 0u);
         ASSERT_TRUE(sim.stop());
     }
@@ -425,7 +425,7 @@ TEST(ScrubOrder, WhatComesInItsWayWithdrawsIt) {
                 EXPECT_FALSE(withdrawn && sim.array->configuration().scrub);
             }
             if (!withdrawn) continue;
-            sim.settle();
+            sim.come_to_rest();
             EXPECT_FALSE(sim.has_event("scrub_done"));
         }
         EXPECT_GT(in_its_way, 2U);
@@ -455,7 +455,7 @@ TEST(ScrubOrder, OneThatWasStoppedEndsNoOther) {
             } while (!*second && second->error().code == RefusalCode::busy);
             EXPECT_TRUE(*second) << second->error().text;
             while (!first) ASSERT_TRUE(sim.loop().step());
-            sim.settle();
+            sim.come_to_rest();
             if (!stopped) continue;
             ASSERT_TRUE(sim.array->status().last_scrub);
             EXPECT_TRUE(sim.array->status().last_scrub->repair) << "the second one's end";

@@ -46,7 +46,7 @@ class Owed : public Loss {
     }
     /// The row is this, or, where one parity cannot tell after a loss and a crash, on the list.
     void expect_still(const Buffer& told, const char* why) {
-        sim->settle();
+        sim->come_to_rest();
         Buffer now(row_size);
         const auto found = sim->read(offset_of(0), now);
         EXPECT_TRUE(found || sim->geometry().parities() == 1);

@@ -36,24 +36,24 @@ TEST(SimArrayPower, FlushedDataIsThereAfterThePowerWasCut) {
         ASSERT_TRUE(sim.open());
         Rng& rng = sim.loop().rng();
         const std::uint64_t sectors = sim.size() / sector_size;
-        const auto write_some = [&](bool fua) {
+        const auto write_some = [&](Fua fua) {
             const std::uint64_t first = rng.below(sectors);
             const std::uint64_t count = std::min(1 + rng.below(200), sectors - first);
             Buffer data = random_bytes(rng, count * sector_size);
             ASSERT_TRUE(sim.write(first * sector_size, data, fua));
         };
-        for (int i = 0; i != 30; ++i) write_some(false);
+        for (int i = 0; i != 30; ++i) write_some(Fua::no);
         ASSERT_TRUE(sim.flush());
         // Beyond it: some with FUA, which count, and some without, which may come or go.
         std::vector<bool> loose(sectors, false);
         for (int i = 0; i != 20; ++i) {
             const std::vector<std::byte> before = sim.model;
-            const bool fua = rng.chance(3);
+            const Fua fua = rng.chance(3) ? Fua::yes : Fua::no;
             write_some(fua);
             for (std::uint64_t s = 0; s != sectors; ++s) {
                 const std::uint64_t at = s * sector_size;
                 if (std::memcmp(&before[at], &sim.model[at], sector_size) == 0) continue;
-                loose[s] = !fua;
+                loose[s] = fua == Fua::no;
             }
         }
         const std::vector<std::byte> last = sim.model;
@@ -71,7 +71,7 @@ TEST(SimArrayPower, FlushedDataIsThereAfterThePowerWasCut) {
             }
         };
         check();
-        sim.settle();
+        sim.come_to_rest();
         EXPECT_TRUE(sim.has_event("resync_done"));
         check();
         sim.expect_parity();
@@ -104,7 +104,7 @@ TEST(SimArrayPower, ARebuildGoesOnNoFurtherThanWhatIsDurable) {
     platter->delay_nanos = 0;
     ASSERT_TRUE(sim.open());
     EXPECT_NE(position(), 0U);
-    sim.settle();
+    sim.come_to_rest();
     sim.expect_content();
     sim.expect_parity();
 }

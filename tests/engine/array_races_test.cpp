@@ -151,7 +151,7 @@ TEST(SimArrayRaces, AMemberReplacedInItsRebuildIsRebuiltFromTheStart) {
         ASSERT_TRUE(replace(sim, 2)->wait());
         ASSERT_TRUE(flight.land());
         flight.expect_ok();
-        sim.settle();
+        sim.come_to_rest();
         EXPECT_EQ(sim.state_of(2), MemberState::in_sync);
         sim.expect_parity();
         sim.expect_content();
@@ -227,7 +227,7 @@ TEST(SimArrayRaces, AMemberIsNotClosedWhileTheConfigurationIsWrittenToIt) {
         sim.platters[1]->fails_writes = true;
         write_all();
         ASSERT_TRUE(flight.land());
-        sim.settle();
+        sim.come_to_rest();
         for (std::uint32_t i = 0; i != 4; ++i) EXPECT_EQ(sim.state_of(i), MemberState::in_sync);
     }
 }
@@ -238,9 +238,9 @@ TEST(SimArrayRaces, ASpareTakesOverWhenAnOperatorFailsAMember) {
     ASSERT_TRUE(sim.open());
     fill(sim);
     ASSERT_TRUE(Command(sim, sim.array->fail_member("1", Force::no)).wait());
-    sim.settle();
+    sim.come_to_rest();
     sim.loop().run_for(seconds(1));
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.state_of(1), MemberState::in_sync);
     EXPECT_EQ(sim.array->status().health, Health::clean);
     sim.expect_content();
@@ -253,7 +253,7 @@ TEST(SimArrayRaces, AReplacementGetsTheRoleEvenWhereThereIsASpare) {
         ASSERT_TRUE(sim.open());
         fill(sim);
         ASSERT_TRUE(replace(sim, 1)->wait());
-        sim.settle();
+        sim.come_to_rest();
         sim.loop().run_for(seconds(1));
         EXPECT_EQ(sim.array->status().members[1].record.path, "new");
         EXPECT_EQ(sim.array->status().members.size(), 5U);
@@ -277,7 +277,7 @@ TEST(SimArrayRaces, StopWaitsForAnOperatorsCommand) {
         if (!sim.open()) {
             ASSERT_TRUE(sim.open({0, 1, 3}));
         }
-        sim.settle();
+        sim.come_to_rest();
         sim.expect_content();
     }
 }
@@ -291,7 +291,7 @@ TEST(SimArrayRaces, AScrubPassesRowsThatCannotBeKnown) {
     sim.platters[0]->bad_rows.insert(row);
     sim.platters[1]->bad_rows.insert(row);
     ASSERT_TRUE(sim.scrub(ScrubMode::repair));
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(std::ranges::count(sim.events, "scrub_started"), 1);
     EXPECT_TRUE(sim.has_event("mismatch"));
     EXPECT_EQ(sim.array->status().health, Health::clean);
@@ -309,7 +309,7 @@ TEST(SimArrayRaces, AScrubPassesRowsThatCannotBeKnown) {
               std::string::npos);
     fill(sim);  // a rewrite heals them
     ASSERT_TRUE(sim.scrub(ScrubMode::compare));
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.array->status().last_scrub->bytes_unknown, 0U);
     sim.expect_content();
     sim.expect_parity();
@@ -330,7 +330,7 @@ TEST(SimArrayRaces, BadRowsOfSeveralMembersCloseTogetherAreMendedByAWalk) {
         } else {
             ASSERT_TRUE(replace(sim, 4)->wait());
         }
-        sim.settle();
+        sim.come_to_rest();
         for (const auto& platter : sim.platters) EXPECT_TRUE(platter->bad_rows.empty());
         EXPECT_EQ(sim.array->status().health, Health::clean);
         sim.expect_content();
@@ -354,7 +354,7 @@ TEST(SimArrayRaces, ARebuildGoesOnWhenAnotherMemberIsLost) {
         flight.start(IoKind::write, 0, sim.size());
         ASSERT_TRUE(flight.land());
         flight.expect_ok();
-        sim.settle();
+        sim.come_to_rest();
         EXPECT_EQ(sim.state_of(2), MemberState::in_sync);
         sim.expect_content();
     }

@@ -19,7 +19,7 @@ TEST_F(Recovery, OnlyMarkedStripesAreReadAfterACrash) {
     const auto begun = sim->array->status();
     ASSERT_TRUE(begun.recovery);
     EXPECT_EQ(begun.recovery->stripes, 1U);
-    sim->settle();
+    sim->come_to_rest();
     const auto now = sim->array->status();
     EXPECT_EQ(now.recovery->stripes_left, 0U);
     EXPECT_EQ(now.recovery->rows_wrong, 1U);
@@ -77,7 +77,7 @@ TEST_F(Recovery, AMemberThatCannotFlushStillHasItsSay) {
     const auto opened = sim->open(all_but({2}));
     ASSERT_TRUE(opened) << opened.error().text << ": two of four would not be enough";
     EXPECT_EQ(sim->state_of(1), MemberState::faulty);
-    sim->settle();
+    sim->come_to_rest();
     sim->expect_content();
 }
 
@@ -103,7 +103,7 @@ TEST_F(Recovery, WhatWasReadOfARowInDoubtIsWhatPAndQGive) {
         sim->crash();
         ASSERT_TRUE(sim->open(all_but({member_of(7, 0)})));
         EXPECT_TRUE(reads_as_model(offset_of(7, 0), row_size));
-        sim->settle();
+        sim->come_to_rest();
         EXPECT_TRUE(reads_as_model(offset_of(7, 0), row_size));
         EXPECT_TRUE(sim->array->read_direct({offset_of(7, 1)}, row.span()));
         ASSERT_TRUE(sim->stop());
@@ -119,7 +119,7 @@ TEST_F(Recovery, ASecondCrashBeforeTheResyncIsDoneFindsTheMarksAgain) {
         sim->crash();
     }
     ASSERT_TRUE(sim->open());
-    sim->settle();
+    sim->come_to_rest();
     sim->expect_parity();
     sim->expect_content();
 }
@@ -131,7 +131,7 @@ TEST_F(Recovery, AStopBeforeTheResyncIsDoneIsNotAClean) {
     ASSERT_TRUE(sim->stop());
     ASSERT_TRUE(sim->open());
     EXPECT_TRUE(sim->array->status().recovery || sim->has_event("resync_done"));
-    sim->settle();
+    sim->come_to_rest();
     sim->expect_parity();
     sim->expect_content();
 }
@@ -143,7 +143,7 @@ TEST_F(Recovery, WritesToStripesInDoubtMakeThemTrue) {
     Buffer data = random_bytes(sim->loop().rng(), 1000);
     ASSERT_TRUE(sim->write(offset_of(20, 2) + 300, data));
     ASSERT_TRUE(sim->write(offset_of(20, 1) + 50, data));
-    sim->settle();
+    sim->come_to_rest();
     sim->expect_parity();
     sim->expect_content();
 }
@@ -197,8 +197,8 @@ TEST_F(Recovery, TwoParitiesKnowWhichRowsWereTorn) {
     const std::uint32_t lost = member_of(20, 0);
     ASSERT_TRUE(sim->open(all_but({lost})));
     Buffer small = random_bytes(sim->loop().rng(), 700);
-    ASSERT_TRUE(sim->write(offset_of(20, 2) + 100, small)) << "waits until it is settled";
-    sim->settle();
+    ASSERT_TRUE(sim->write(offset_of(20, 2) + 100, small)) << "waits until it is made true";
+    sim->come_to_rest();
     const auto bad = sim->array->status().configuration.bad_rows;
     ASSERT_EQ(bad.size(), 1U);
     EXPECT_EQ(bad[0], (BadRange{MemberIndex{lost}, RowIndex{20 * 4}, 1, BadKind::retry}));
@@ -230,7 +230,7 @@ TEST_F(Recovery, AMemberLostDuringTheResyncTakesRowsInDoubtWithIt) {
     EXPECT_NE(refused.error().text.find("16384 bytes"), std::string::npos) << refused.error().text;
     ASSERT_TRUE(
         sim->loop().run_until_done(sim->array->fail_member(std::to_string(lost), Force::yes)));
-    sim->settle();
+    sim->come_to_rest();
     const auto bad = sim->array->status().configuration.bad_rows;
     ASSERT_FALSE(bad.empty());
     {
@@ -244,7 +244,7 @@ TEST_F(Recovery, ALostParityStripMakesNothingUnknown) {
     start(shape(Level::raid4, 10));
     tear(20, 1, Reached::data);
     ASSERT_TRUE(sim->open(all_but({3})));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_TRUE(sim->array->status().configuration.bad_rows.empty());
     sim->expect_content();
 }
@@ -286,7 +286,7 @@ TEST_F(Recovery, ARequestWaitsForTheResyncEvenIfAPartOfItTakesLonger) {
         ASSERT_NO_FATAL_FAILURE(sim->wait_for(write));
         EXPECT_TRUE(write.request.ok) << write.request.error.text();
         for (auto& platter : sim->platters) platter->delay_nanos = 0;
-        sim->settle();
+        sim->come_to_rest();
         ASSERT_TRUE(sim->stop());
     }
 }
@@ -340,11 +340,11 @@ TEST_F(Recovery, AMemberThatComesBackBringsNoRecordsAlong) {
                 bytes.data(), bytes.size());
     ASSERT_TRUE(sim->loop().run_until_done(
         sim->array->add_member(sim->disk(sim->platters[0], "m0"), Force::no)));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_EQ(sim->state_of(0), MemberState::in_sync);
     tear(20, 1, Reached::data);
     ASSERT_TRUE(sim->open());
-    sim->settle();
+    sim->come_to_rest();
     sim->expect_parity();
     sim->expect_content();
 }
@@ -359,7 +359,7 @@ TEST_F(Recovery, WithoutTheIntentACrashMeansAResyncOfEverything) {
     ASSERT_FALSE(sim->open(all_but({1}))) << "degraded, and nobody knows which stripes";
     ASSERT_TRUE(sim->open());
     EXPECT_TRUE(sim->array->status().configuration.resynced);
-    sim->settle();
+    sim->come_to_rest();
     sim->expect_parity();
     IntentChange on;
     on.on = true;
@@ -368,7 +368,7 @@ TEST_F(Recovery, WithoutTheIntentACrashMeansAResyncOfEverything) {
     ASSERT_TRUE(sim->open());
     EXPECT_FALSE(sim->array->status().configuration.resynced);
     EXPECT_EQ(sim->array->status().recovery->stripes, 1U);
-    sim->settle();
+    sim->come_to_rest();
     sim->expect_parity();
     sim->expect_content();
 }
@@ -393,7 +393,7 @@ TEST_F(Recovery, TheIntentIsNotSwitchedOffWhileItAloneTellsWhatIsInDoubt) {
     ASSERT_TRUE(sim->open(all_but({0}))) << "what is marked is in doubt, and no more";
     ASSERT_TRUE(sim->stop());
     ASSERT_TRUE(sim->open());
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_TRUE(sim->loop().run_until_done(sim->array->change_intent(off)));
 }
 

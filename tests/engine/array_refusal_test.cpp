@@ -17,9 +17,10 @@ Task<void> keep(Task<Checked<Unit>> task, std::optional<Checked<Unit>>* result) 
 class RefusingMember : public Loss {
   protected:
     /// Its metadata cannot be written, or can again.
-    void refuse(std::uint32_t member, bool refuses = true) {
-        sim->platters[member]->fails_writes_below = refuses ? SimArray::data_offset : 0;
+    void refuse(std::uint32_t member) {
+        sim->platters[member]->fails_writes_below = SimArray::data_offset;
     }
+    void take_again(std::uint32_t member) { sim->platters[member]->fails_writes_below = 0; }
     /// The write is answered with EIO, which names the member, before long.
     void expect_refused(std::uint64_t at, Buffer& data, std::uint32_t member) {
         const std::uint64_t since = sim->loop().now().value;
@@ -73,7 +74,7 @@ TEST_F(RefusingMember, WhatNeedsNoNewConfigurationGoesOnAndTheRestIsAnError) {
     EXPECT_NE(notice_of(1).find("does not take its metadata (Input/output error), for"),
               std::string::npos)
         << notice_of(1);
-    refuse(1, false);
+    take_again(1);
     sim->loop().run_for(seconds(6));
     EXPECT_EQ(count_events("metadata_taken"), 1U);
     EXPECT_EQ(notice_of(1), "");
@@ -93,7 +94,7 @@ TEST_F(RefusingMember, AShortOneIsNotNoticedByClients) {
     mark();
     refuse(1);
     sim->platters[2]->dead = true;
-    sim->loop().after(2'000'000'000, [this] { refuse(1, false); });
+    sim->loop().after(2'000'000'000, [this] { take_again(1); });
     Buffer data = random_bytes(sim->loop().rng(), 2 * strip);
     ASSERT_TRUE(sim->write(0, data));
     EXPECT_TRUE(sim->has_event("metadata_refused"));
@@ -115,7 +116,7 @@ TEST_F(RefusingMember, AMarkThatIsRefusedIsAnErrorOfThatWrite) {
     EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
     sim->expect_content();
     flush();
-    refuse(1, false);
+    take_again(1);
     ASSERT_TRUE(sim->write(1u << 20, data));
     flush();
     sim->expect_content();
@@ -131,11 +132,11 @@ TEST_F(RefusingMember, AStopDoesNotWaitForEverAndTheNextStartLosesNothing) {
     EXPECT_LT(sim->loop().now().value - since, seconds(20).value);
     const auto refused = sim->open(all_but(2));
     ASSERT_FALSE(refused) << "the start needs it likewise";
-    refuse(1, false);
+    take_again(1);
     sim->platters[2]->dead = false;
     ASSERT_TRUE(sim->open());
     EXPECT_EQ(sim->state_of(2), MemberState::in_sync) << "no configuration says that it is lost";
-    sim->settle();
+    sim->come_to_rest();
     expect_rest();
     sim->expect_parity();
 }
@@ -146,10 +147,10 @@ TEST_F(RefusingMember, AStopAndAStartOutlastAShortOne) {
     ASSERT_TRUE(fail(0, Force::no));
     mark();
     refuse(1);
-    sim->loop().after(2'000'000'000, [this] { refuse(1, false); });
+    sim->loop().after(2'000'000'000, [this] { take_again(1); });
     ASSERT_TRUE(sim->stop());
     refuse(1);
-    sim->loop().after(2'000'000'000, [this] { refuse(1, false); });
+    sim->loop().after(2'000'000'000, [this] { take_again(1); });
     ASSERT_TRUE(sim->open(all_but(0)));
     sim->expect_content();
 }
@@ -162,11 +163,11 @@ TEST_F(RefusingMember, APowerCutFindsTheConfigurationThatWasInForce) {
         const std::uint64_t steps = sim->loop().rng().below(400);
         for (std::uint64_t i = 0; i != steps; ++i) ASSERT_TRUE(sim->loop().step());
         sim->crash();
-        refuse(1, false);
+        take_again(1);
         sim->platters[2]->dead = false;
         ASSERT_TRUE(sim->open());
         EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
-        sim->settle();
+        sim->come_to_rest();
         expect_rest();
         if (sim->state_of(2) == MemberState::in_sync) sim->expect_parity();
         ASSERT_TRUE(sim->stop());
@@ -183,7 +184,7 @@ TEST_F(RefusingMember, AnOrderIsRefusedAndSaysForWhom) {
     EXPECT_NE(removed->error().text.find("member 1, which is needed, takes no metadata"),
               std::string::npos)
         << removed->error().text;
-    refuse(1, false);
+    take_again(1);
     sim->loop().run_for(seconds(6));
     removed.reset();
     sim->loop().tasks().spawn(keep(sim->array->remove_member("2"), &removed));
@@ -208,11 +209,11 @@ TEST_F(RefusingMember, TwoAtATime) {
     ASSERT_TRUE(changed);
     EXPECT_FALSE(*changed);
     EXPECT_EQ(count_events("metadata_refused"), 2U);
-    refuse(1, false);
+    take_again(1);
     sim->loop().run_for(seconds(30));
     EXPECT_EQ(count_events("metadata_taken"), 0U);
     sim->expect_content();
-    refuse(0, false);
+    take_again(0);
     sim->loop().run_for(seconds(6));
     EXPECT_EQ(count_events("metadata_taken"), 2U);
     EXPECT_NE(sim->array->configuration().intent.region, 128u << 10);  // as it was
@@ -249,7 +250,7 @@ TEST_F(RefusingMember, ALossWhileAnotherMemberHasNoRoom) {
     sim->loop().run_for(seconds(20));
     EXPECT_EQ(sim->state_of(2), MemberState::in_sync);
     sim->platters[0]->full = false;
-    refuse(2, false);
+    take_again(2);
     sim->loop().run_for(seconds(10));
     ASSERT_TRUE(sim->write(0, data));
     flush();
@@ -270,7 +271,7 @@ TEST_F(RefusingMember, AWriteIntentThatCannotBeKeptLeavesItsSettingsAsTheyWere) 
     EXPECT_EQ(sim->array->status().intent.region, before.region);
     // Marks are made meanwhile: some member may hold that there are some.
     EXPECT_FALSE(sim->array->status().intent.on);
-    refuse(1, false);
+    take_again(1);
     sim->loop().run_for(seconds(10));
     Buffer data = random_bytes(sim->loop().rng(), strip);
     ASSERT_TRUE(sim->write(0, data));
@@ -293,7 +294,7 @@ class ListedRow : public RefusingMember {
         flush();
         sim->crash();
         ASSERT_TRUE(sim->open(all_but(0)));
-        sim->settle();
+        sim->come_to_rest();
         sim->loop().run_for(seconds(20));
         for (bad_at = 0; bad_at != sim->size(); bad_at += row_size) {
             Buffer found(row_size);
@@ -336,9 +337,9 @@ TEST_F(ListedRow, ARowThatLeftTheListIsOwedToEveryFlush) {
     Buffer again = random_bytes(sim->loop().rng(), row_size);
     (void)sim->write(bad_at, again).has_value();
     EXPECT_FALSE(sim->flush());
-    EXPECT_FALSE(sim->write(bad_at, again, true)) << "FUA";
+    EXPECT_FALSE(sim->write(bad_at, again, Fua::yes)) << "FUA";
     EXPECT_FALSE(sim->write(bad_at + strip + row_size, other));
-    refuse(1, false);
+    take_again(1);
     sim->loop().run_for(seconds(10));
     ASSERT_TRUE(sim->write(bad_at, again));
     flush();

@@ -27,7 +27,7 @@ using sim::SimPlatter;
 
 void fill(SimArray& array) {
     Buffer bytes = random_bytes(array.loop().rng(), array.size());
-    ASSERT_TRUE(array.write(0, bytes, true));
+    ASSERT_TRUE(array.write(0, bytes, Fua::yes));
 }
 
 /// Long enough for every mark of the write intent to leave the record.

@@ -56,7 +56,7 @@ TEST_F(Return, OnlyWhatWasMissedIsWritten) {
             ASSERT_TRUE(fail(member, Force::no));
             write_some(8);
             ASSERT_TRUE(add_back(member)) << how_it_came();
-            sim->settle();
+            sim->come_to_rest();
             EXPECT_NE(how_it_came().find("is back: it missed"), std::string::npos) << how_it_came();
             // At most 24 rows in 16 windows, and metadata.
             EXPECT_LE(written_to(member), 16 * strip + (1u << 20) + (64u << 10)) << how_it_came();
@@ -73,7 +73,7 @@ TEST_F(Return, NothingWasMissed) {
     begin(Level::raid5, 3);
     ASSERT_TRUE(fail(1, Force::no));
     ASSERT_TRUE(add_back(1));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_NE(how_it_came().find("it missed 0 bytes"), std::string::npos) << how_it_came();
     EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
     expect_clean();
@@ -108,7 +108,7 @@ TEST_F(Return, WhatWasOnItsWayAsItLeft) {
             write_some(1);
             sim->loop().run_for(millis(rng.below(3)));
         }
-        sim->settle();
+        sim->come_to_rest();
         EXPECT_NE(how_it_came().find("is back"), std::string::npos) << how_it_came();
         expect_clean();
     }
@@ -140,7 +140,7 @@ TEST_F(Return, ClientsGoOnWhileItIsMadeTrue) {
             EXPECT_EQ(std::memcmp(row.data(), sim->model.data() + at, row_size), 0);
         }
         slow(0);
-        sim->settle();
+        sim->come_to_rest();
         expect_clean();
     }
 }
@@ -158,7 +158,7 @@ TEST_F(Return, ItLeavesAgainInTheMiddle) {
     write_some(4);
     slow(0);
     ASSERT_TRUE(add_back(1));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_NE(how_it_came().find("is back"), std::string::npos) << how_it_came();
     expect_clean();
 }
@@ -191,7 +191,7 @@ TEST(ReturnOfLongStrips, AreReadByWindows) {
         ASSERT_EQ(sim.state_of(1), MemberState::rebuilding);
         sim.expect_content();
         for (auto& platter : sim.platters) platter->delay_nanos = 0;
-        sim.settle();
+        sim.come_to_rest();
         sim.expect_content();
         sim.expect_parity();
     }
@@ -215,7 +215,7 @@ TEST_F(Return, ASpareWaitsForOneThatIsMissing) {
     EXPECT_TRUE(waits[0].by_itself);
     EXPECT_NE(waits[0].why.find("braid member remove 1"), std::string::npos) << waits[0].why;
     ASSERT_TRUE(add_back(1));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_NE(how_it_came().find("is back"), std::string::npos) << how_it_came();
     EXPECT_TRUE(sim->array->status().waits.empty());
     expect_clean();
@@ -225,7 +225,7 @@ TEST_F(Return, ASpareWaitsForOneThatIsMissing) {
     sim->loop().run_for(seconds(590));
     EXPECT_EQ(sim->state_of(1), MemberState::missing);
     sim->loop().run_for(seconds(20));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
     EXPECT_EQ(sim->array->status().health, Health::clean);
     ASSERT_TRUE(sim->stop());
@@ -246,7 +246,7 @@ TEST_F(Return, ASpareDoesNotWaitForOneThatFailedOrWasGivenUp) {
             ASSERT_TRUE(fail(1, Force::no));
         }
         sim->loop().run_for(seconds(5));
-        sim->settle();
+        sim->come_to_rest();
         EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
         EXPECT_EQ(sim->array->status().health, Health::clean);
         // Told to stop while a spare waits it stops.
@@ -264,11 +264,11 @@ TEST_F(Return, TwoAreAway) {
         write_some(6);
         ASSERT_TRUE(add_back(same_order ? 1 : 3));
         write_some(6);
-        sim->settle();
+        sim->come_to_rest();
         write_some(6);
         ASSERT_TRUE(add_back(same_order ? 3 : 1));
         write_some(6);
-        sim->settle();
+        sim->come_to_rest();
         EXPECT_NE(how_it_came().find("is back"), std::string::npos) << how_it_came();
         EXPECT_LT(written_to(1), whole());
         EXPECT_LT(written_to(3), whole());
@@ -291,7 +291,7 @@ TEST_F(Return, ACrashInTheMiddle) {
         sim->crash();
         slow(0);
         ASSERT_TRUE(sim->open());
-        sim->settle();
+        sim->come_to_rest();
         expect_clean();
     }
 }
@@ -312,7 +312,7 @@ TEST_F(Return, ForgottenAtAStart) {
         ASSERT_TRUE(sim->open(all_but(1)));
         write_some(5);
         ASSERT_TRUE(add_back(1));
-        sim->settle();
+        sim->come_to_rest();
         EXPECT_NE(how_it_came().find("is back"), std::string::npos) << how_it_came();
         EXPECT_LT(written_to(1), whole());
         expect_clean();
@@ -341,7 +341,7 @@ TEST_F(Return, WhoWasNotThereKnowsByTheRecords) {
             }
             ASSERT_TRUE(add_back(1)) << how_it_came();
             write_some(2);
-            sim->settle();
+            sim->come_to_rest();
             EXPECT_NE(how_it_came().find("is back: it missed"), std::string::npos) << how_it_came();
             EXPECT_LT(written_to(1), whole());
             expect_clean();
@@ -380,7 +380,7 @@ TEST_F(Return, AcrossAnyStarts) {
                 case 0:
                 case 1: {
                     if (away.size() == lost_max || !rng.chance(2)) break;
-                    sim->settle();
+                    sim->come_to_rest();
                     const auto member = static_cast<std::uint32_t>(rng.below(sim->platters.size()));
                     if (sim->state_of(member) != MemberState::in_sync) break;
                     if (fail(member, Force::no)) away.push_back(member);
@@ -392,7 +392,7 @@ TEST_F(Return, AcrossAnyStarts) {
                     away.pop_back();
                     back += how_it_came().find("is back") != std::string::npos;
                     whole_ones += how_it_came().find("whole") != std::string::npos;
-                    if (rng.chance(2)) sim->settle();
+                    if (rng.chance(2)) sim->come_to_rest();
                     break;
                 case 3:
                     ASSERT_TRUE(sim->stop());
@@ -403,7 +403,7 @@ TEST_F(Return, AcrossAnyStarts) {
                     ASSERT_TRUE(sim->flush());
                     // Rows in doubt that miss a member could not be known.
                     if (not_in_sync() >= lost_max) {
-                        sim->settle();
+                        sim->come_to_rest();
                         sim->loop().run_for(seconds(20));
                     }
                     if (rng.chance(2)) {
@@ -424,9 +424,9 @@ TEST_F(Return, AcrossAnyStarts) {
         while (!away.empty()) {
             ASSERT_TRUE(add_back(away.back()));
             away.pop_back();
-            sim->settle();
+            sim->come_to_rest();
         }
-        sim->settle();
+        sim->come_to_rest();
         expect_clean();
         if (HasFailure()) return;
     }
@@ -457,7 +457,7 @@ TEST_F(Return, WithoutTheWriteIntentForAWhile) {
         ASSERT_TRUE(sim->stop());
         ASSERT_TRUE(sim->open(all_but(1)));
         ASSERT_TRUE(add_back(1));
-        sim->settle();
+        sim->come_to_rest();
         expect_rebuilt_whole("what was written while it was away is not known");
     }
 }
@@ -465,7 +465,7 @@ TEST_F(Return, WithoutTheWriteIntentForAWhile) {
 TEST_F(Return, WithoutTheWriteIntentNothingIsKnown) {
     sim = nullptr;
     create(shape(Level::raid5, 10));
-    sim->settle();
+    sim->come_to_rest();
     fill();
     IntentChange off;
     off.on = false;
@@ -473,7 +473,7 @@ TEST_F(Return, WithoutTheWriteIntentNothingIsKnown) {
     ASSERT_TRUE(fail(1, Force::no));
     write_some(5);
     ASSERT_TRUE(add_back(1));
-    sim->settle();
+    sim->come_to_rest();
     expect_rebuilt_whole("what was written while it was away is not known");
 }
 
@@ -497,7 +497,7 @@ TEST_F(Return, ACopyFromBeforeIsRebuiltWhole) {
             ASSERT_TRUE(sim->open(all_but(1)));
         }
         ASSERT_TRUE(add_back(1));
-        sim->settle();
+        sim->come_to_rest();
         expect_rebuilt_whole("it is a copy of the member from before it left");
     }
 }
@@ -529,7 +529,7 @@ TEST_F(Return, OneThatWasServedElsewhereIsRebuiltWhole) {
         ASSERT_TRUE(sim->loop().run_until_done((*opened)->stop()));
     }
     ASSERT_TRUE(add_back(1));
-    sim->settle();
+    sim->come_to_rest();
     expect_rebuilt_whole("it holds a configuration that was made after it left");
 }
 
@@ -539,7 +539,7 @@ TEST_F(Return, AnotherDiskIsRebuiltWhole) {
     ASSERT_TRUE(fail(1, Force::no));
     write_some(5);
     ASSERT_TRUE(replace(1, Force::no));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_EQ(how_it_came().find("back"), std::string::npos) << how_it_came();
     EXPECT_GE(written_to(1), whole());
     expect_clean();
@@ -547,7 +547,7 @@ TEST_F(Return, AnotherDiskIsRebuiltWhole) {
     ASSERT_TRUE(fail(1, Force::no));
     write_some(5);
     ASSERT_TRUE(add_back(1));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_NE(how_it_came().find("is back"), std::string::npos) << how_it_came();
     expect_clean();
 }

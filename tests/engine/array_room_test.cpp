@@ -48,7 +48,7 @@ TEST_F(Loss, NoRoomIsToldAndTheArrayGoesOnWhenThereIs) {
             sim->expect_content();
             for (auto& platter : sim->platters) platter->full = false;
             sim->loop().run_for(seconds(200));
-            sim->settle();
+            sim->come_to_rest();
             EXPECT_EQ(sim->array->status().bad_bytes, 0U);
             EXPECT_EQ(sim->array->status().intent.stripes_marked, 0U);
             sim->expect_content();
@@ -85,7 +85,7 @@ TEST_F(Loss, NoRoomForAMarkIsToldAndTheMemberKeepsItsPlace) {
         flush();
         sim->crash();
         ASSERT_TRUE(sim->open());
-        sim->settle();
+        sim->come_to_rest();
         sim->expect_content();
         sim->expect_parity();
     }
@@ -143,7 +143,7 @@ TEST_F(Loss, AFailedFlushOfAMemberThatIsNeededIsTheLast) {
     EXPECT_EQ(errors(), 0U) << "everything can be read";
     EXPECT_FALSE(sim->stop());
     ASSERT_TRUE(sim->open(all_but(0)));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_LE(errors(), 2 * strip / row_size) << "what the lost member had in the marked region";
 }
 
@@ -166,7 +166,7 @@ TEST_F(Loss, AFlushThatFindsNoRoomOnAMemberThatIsNeededIsToldAsThat) {
     EXPECT_EQ(errors(), 0U) << "everything can be read";
     EXPECT_FALSE(sim->stop());
     ASSERT_TRUE(sim->open(all_but(0)));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_LE(errors(), 2 * strip / row_size) << "what the lost member had in the marked region";
 }
 
@@ -215,7 +215,7 @@ TEST_F(Loss, AStopForgetsNoDoubtInFrontOfARebuild) {
     ASSERT_TRUE(sim->stop());
     sim->platters[1]->full = false;
     ASSERT_TRUE(sim->open());
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_EQ(sim->state_of(2), MemberState::in_sync);
     EXPECT_LE(errors(), 1U) << "of the row behind the position, whose strip was lost";
     sim->expect_parity();

@@ -69,7 +69,7 @@ TEST(ArraySpace, ATrimDoesNothingWhereItIsNotFast) {
     SimArray sim({.seed = 5, .zero_fast = false});
     sim.create();
     ASSERT_TRUE(sim.open());
-    sim.settle();
+    sim.come_to_rest();
     Buffer all = random_bytes(sim.loop().rng(), sim.size());
     ASSERT_TRUE(sim.write(0, all));
     IoRequest trim = zero_of(0, sim.size());
@@ -115,7 +115,7 @@ TEST(ArraySpace, CreateKeepsPreallocatedMembersAllocatedAndThinOnesThin) {
         std::memset(full.content.data(), 0x5a, full.content.size());  // and old content
         sim.create();
         ASSERT_TRUE(sim.open());
-        sim.settle();
+        sim.come_to_rest();
         EXPECT_EQ(full.space_taken(), full.content.size());
         if (kept_fast) {  // else a resync makes parity of the old content
             EXPECT_LE(data_space(sim), 40 * 64 * kibi + 2 * tail_of_create);
@@ -134,7 +134,7 @@ TEST(ArraySpace, AResyncOfThinMembersTakesNoSpace) {
                   .zero_fast = false});
     sim.create();
     ASSERT_TRUE(sim.open());
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_LE(data_space(sim), 5 * tail_of_create);
     sim.expect_parity();
 }
@@ -143,7 +143,7 @@ TEST(ArraySpace, AResyncOfThinMembersTakesNoSpace) {
 std::uint64_t rebuild_onto(SimArray& sim, std::size_t platter) {
     EXPECT_TRUE(sim.loop().run_until_done(sim.array->replace_member(
         "1", sim.disk(sim.platters[platter], SimArray::path_of(platter)), Force::yes)));
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.state_of(1), MemberState::in_sync);
     return sim.array->status().members[1].bytes_written;
 }
@@ -216,12 +216,12 @@ TEST(ArraySpace, ZerosThatARebuildFindsAreDurableWhenItIsDone) {
     EXPECT_TRUE(std::ranges::none_of(used.unflushed, [](const SimPlatter::Write& write) {
         return write.offset >= SimArray::data_offset;
     }));
-    sim.settle();
+    sim.come_to_rest();
     sim.crash();
     sim.platters[1] = sim.platters[4];
     sim.platters.pop_back();
     ASSERT_TRUE(sim.open());
-    sim.settle();
+    sim.come_to_rest();
     sim.expect_parity();
     sim.expect_content();
 }

@@ -158,7 +158,7 @@ TEST(SimArray, AMemberThatDiesUnderLoadIsNoticedAndReplaced) {
             std::to_string(dead), sim.disk(sim.platters[dead], "new"), Force::no));
         ASSERT_TRUE(replaced) << replaced.error().text;
         for (int round = 0; round != 6; ++round) run_burst(sim, 12);
-        sim.settle();
+        sim.come_to_rest();
         EXPECT_EQ(sim.state_of(dead), MemberState::in_sync);
         sim.expect_content();
         sim.expect_parity();
@@ -180,7 +180,7 @@ TEST(SimArray, ASpareTakesOverByItself) {
     sim.platters[1]->fails_writes = true;
     for (int round = 0; round != 6; ++round) run_burst(sim, 12);
     // It stays the faulty one until somebody removes it; the role is the spare's.
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.state_of(1), MemberState::in_sync);
     std::swap(sim.platters[1], sim.platters[4]);
     sim.expect_content();
@@ -208,7 +208,7 @@ TEST(SimArray, ARebuildGoesOnWhereItWasAfterARestart) {
     while (sim.array->status().walks.empty()) ASSERT_TRUE(sim.loop().step());
     EXPECT_GE(sim.array->status().walks[0].position, 1u << 20);
     run_burst(sim, 24);
-    sim.settle();
+    sim.come_to_rest();
     sim.expect_content();
     sim.expect_parity();
 }
@@ -228,7 +228,7 @@ TEST(SimArray, ReadErrorsAreAnsweredFromTheOthersAndRewritten) {
         sim.expect_content();
         for (int round = 0; round != 4; ++round) run_burst(sim, 12);
         ASSERT_TRUE(sim.scrub(ScrubMode::repair));
-        sim.settle();
+        sim.come_to_rest();
         for (const auto& platter : sim.platters) EXPECT_TRUE(platter->bad_rows.empty());
         sim.expect_content();
         sim.expect_parity();
@@ -292,11 +292,11 @@ TEST(SimArray, AScrubLocatesTheWrongStripOfRaid6AndRepairsThatOne) {
             std::byte{0x40};
     }
     ASSERT_TRUE(sim.scrub(ScrubMode::compare));
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.array->status().last_scrub->mismatches, 6);
     EXPECT_EQ(sim.array->status().last_scrub->repaired, 0);
     ASSERT_TRUE(sim.scrub(ScrubMode::repair));
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.array->status().last_scrub->repaired, 6);
     sim.expect_content();
     sim.expect_parity();
@@ -313,11 +313,11 @@ TEST(SimArray, AScrubOfRaid5ReportsAndRewritesParityOnlyWhenTold) {
         ->content.data()[SimArray::data_offset + geometry.strip_offset(StripeIndex{3}).value] ^=
         std::byte{1};
     ASSERT_TRUE(sim.scrub(ScrubMode::compare));
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.array->status().last_scrub->mismatches, 1);
     EXPECT_TRUE(sim.has_event("mismatch"));
     ASSERT_TRUE(sim.scrub(ScrubMode::repair));
-    sim.settle();
+    sim.come_to_rest();
     sim.expect_parity();
     sim.expect_content();
 }
@@ -335,7 +335,7 @@ TEST(SimArray, AResyncMakesParityTrueWhereMembersCannotBeZeroedCheaply) {
     ASSERT_TRUE(sim.read(0, all));
     std::memcpy(sim.model.data(), all.data(), all.size());
     for (int round = 0; round != 4; ++round) run_burst(sim, 12);
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_TRUE(sim.has_event("resync_done"));
     sim.expect_parity();
     sim.expect_content();
@@ -381,7 +381,7 @@ TEST(SimArray, AReadonlyArrayIsScrubbedAndNothingIsWritten) {
     ASSERT_TRUE(sim.open_readonly());
     EXPECT_FALSE(sim.scrub(ScrubMode::repair));
     ASSERT_TRUE(sim.scrub(ScrubMode::compare));
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.array->status().last_scrub->mismatches, 1);
     ASSERT_TRUE(sim.stop());
     for (const auto& platter : sim.platters) writes -= platter->writes;

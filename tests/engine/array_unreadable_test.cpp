@@ -29,7 +29,7 @@ TEST_F(Loss, ARebuildWaitsWhileASourceAnswersNoReads) {
     ASSERT_TRUE(still);
     EXPECT_FALSE(still->by_itself) << "that is no moment any more";
     sim->platters[1]->read_fails_one_in = 0;
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_TRUE(sim->array->status().waits.empty());
     EXPECT_EQ(sim->array->status().health, Health::clean);
     EXPECT_EQ(sim->array->status().bad_bytes, 0U);
@@ -67,7 +67,7 @@ TEST_F(Loss, AResyncWritesNothingWhereItCouldNotRead) {
             }
         }
         ASSERT_TRUE(sim->open());
-        sim->settle();
+        sim->come_to_rest();
         const std::vector<BadRange> listed = sim->array->status().configuration.bad_rows;
         ASSERT_EQ(listed.size(), blind);
         for (std::uint32_t member = 1; member <= blind; ++member) {
@@ -89,7 +89,7 @@ TEST_F(Loss, AResyncWritesNothingWhereItCouldNotRead) {
             sim->platters[member]->bad_rows.clear();
         }
         EXPECT_EQ(errors(), 0U);
-        sim->settle();
+        sim->come_to_rest();
         EXPECT_TRUE(sim->array->status().configuration.bad_rows.empty());
         EXPECT_EQ(sim->array->status().health, Health::clean);
         sim->expect_parity();
@@ -106,7 +106,7 @@ TEST_F(Loss, ManyScatteredBadSectorsDoNotStopTheArray) {
     }
     ASSERT_GT(sim->platters[1]->bad_rows.size(), 2100U);
     ASSERT_TRUE(replace(2, Force::no));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_EQ(sim->array->status().health, Health::damaged);
     EXPECT_EQ(count_events("bad_rows"), 1U) << "not one for each batch";
     EXPECT_EQ(count_events("walk_unknown"), 1U);
@@ -136,13 +136,13 @@ TEST_F(Loss, WhatIsVoidAndCannotBeReadGetsTheZerosOfItsParity) {
     const std::uint64_t row = first_row + stripe * 4;
     sim->platters[1]->bad_rows.insert(row);
     ASSERT_TRUE(replace(2, Force::no));
-    sim->settle();
+    sim->come_to_rest();
     ASSERT_EQ(errors(), 2U) << "the one to be tried again, the other void";
     sim->platters[1]->bad_rows.clear();
     sim->platters[2]->bad_rows.insert(row);
     std::memset(sim->platters[2]->content.data() + row * row_size, 0x5a, row_size);
     ASSERT_TRUE(sim->scrub(ScrubMode::compare));
-    sim->settle();
+    sim->come_to_rest();
     sim->platters[2]->bad_rows.clear();
     Buffer fresh = random_bytes(sim->loop().rng(), row_size);
     const auto role = sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{2});
@@ -179,7 +179,7 @@ TEST_F(Loss, OnlyWhatWasRewrittenCountsAsCorrected) {
     EXPECT_EQ(status.counters.reads_corrected, 0U) << "it could not be computed";
     sim->platters[1]->bad_rows.clear();
     ASSERT_TRUE(sim->scrub(ScrubMode::compare));
-    sim->settle();
+    sim->come_to_rest();
     EXPECT_EQ(sim->array->status().counters.reads_corrected, 1U);
     EXPECT_TRUE(sim->platters[0]->bad_rows.empty());
 }
@@ -193,7 +193,7 @@ TEST_F(Loss, NothingIsSaidToBeRewrittenWhereNothingIsWritten) {
     ASSERT_TRUE(sim->open_readonly());
     EXPECT_EQ(errors(), 0U);
     ASSERT_TRUE(sim->scrub(ScrubMode::compare));
-    sim->settle();
+    sim->come_to_rest();
     const std::string text = text_of_event("read_error");
     EXPECT_NE(text.find("nothing is written"), std::string::npos) << text;
     EXPECT_EQ(text.find("rewritten"), std::string::npos) << text;

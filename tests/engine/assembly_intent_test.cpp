@@ -21,7 +21,7 @@ class AssemblyIntent : public testing::Test {
         sim = std::make_unique<SimArray>(options);
         sim->create();
         ASSERT_TRUE(sim->open());
-        sim->settle();
+        sim->come_to_rest();
         uuid = sim->array->configuration().array;
         generation = sim->array->status().intent.generation;
     }
@@ -39,7 +39,7 @@ class AssemblyIntent : public testing::Test {
     std::byte* place(std::uint32_t member, std::uint64_t number, std::uint32_t node = 0) {
         return sim->platters[member]->content.data() + slots_end + intent_slot_offset(node, number);
     }
-    Checked<Assembly> assemble(std::vector<std::size_t> which = {}, bool force = false) {
+    Checked<Assembly> assemble(std::vector<std::size_t> which = {}, Force force = Force::no) {
         if (which.empty()) {
             for (std::size_t i = 0; i != sim->platters.size(); ++i) which.push_back(i);
         }
@@ -48,7 +48,7 @@ class AssemblyIntent : public testing::Test {
             auto disk = sim->disk(sim->platters[i], SimArray::path_of(i));
             images.push_back(sim->loop().run_until_done(read_member_image(*disk)));
         }
-        return braid::assemble(images, {.force = force});
+        return braid::assemble(images, {.force = force == Force::yes});
     }
     static bool has_notice(const Assembly& assembly, std::string_view part) {
         return std::ranges::any_of(assembly.notices, [part](const std::string& notice) {
@@ -194,7 +194,7 @@ TEST_F(AssemblyIntent, ForceTellsWhatWasBeingWrittenLast) {
     sim->kill();
     sim->platters[2]->content = behind;
     ASSERT_FALSE(assemble({0, 2, 3}));
-    const auto forced = assemble({0, 2, 3}, true);
+    const auto forced = assemble({0, 2, 3}, Force::yes);
     ASSERT_TRUE(forced) << forced.error().text;
     EXPECT_TRUE(forced->forced);
     EXPECT_TRUE(has_notice(*forced, "(m2) was taken in by force"));

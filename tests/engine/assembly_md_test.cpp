@@ -23,8 +23,8 @@ struct Members {
         for (const auto& disk : disks) images.push_back(test::run(read_member_image(*disk)));
         return images;
     }
-    Checked<Assembly> assemble(bool force = false) const {
-        return braid::assemble(images(), {.force = force});
+    Checked<Assembly> assemble(Force force = Force::no) const {
+        return braid::assemble(images(), {.force = force == Force::yes});
     }
 };
 Members open_fixture(const MdFixture& fixture) {
@@ -105,7 +105,7 @@ TEST(AssemblyOfMd, ForceTakesInTheFreshestThatAreBehind) {
     ASSERT_FALSE(refused);
     EXPECT_PRED2(has, refused.error().text, "force it (force=true)");
     EXPECT_PRED2(has, refused.error().text, "it is stale: its events are");
-    const auto forced = members.assemble(true);
+    const auto forced = members.assemble(Force::yes);
     ASSERT_TRUE(forced) << forced.error().text;
     EXPECT_TRUE(forced->forced);
     const auto stale =
@@ -118,18 +118,18 @@ TEST(AssemblyOfMd, ForceTakesInTheFreshestThatAreBehind) {
     EXPECT_TRUE(std::ranges::any_of(forced->notices, [](const std::string& notice) {
         return has(notice, "was taken in by force: its events are");
     }));
-    const auto whole = open_fixture(fixture).assemble(true);
+    const auto whole = open_fixture(fixture).assemble(Force::yes);
     ASSERT_TRUE(whole) << whole.error().text;
     EXPECT_FALSE(whole->forced) << "it is not needed";
 }
 
 TEST(AssemblyOfMd, ForceTakesInNoneThatIsBeingRebuiltAndNoneOfAnotherArray) {
-    const auto rebuilding = without_one(md_fixture("raid5-rebuilding")).assemble(true);
+    const auto rebuilding = without_one(md_fixture("raid5-rebuilding")).assemble(Force::yes);
     ASSERT_FALSE(rebuilding);
     EXPECT_FALSE(has(rebuilding.error().text, "force=true")) << rebuilding.error().text;
     Members mixed = without_one(md_fixture("raid5-stale"));
     mixed.disks.push_back(open_fixture(md_fixture("raid5-64k")).disks[0]);
-    const auto refused = mixed.assemble(true);
+    const auto refused = mixed.assemble(Force::yes);
     ASSERT_FALSE(refused);
     EXPECT_PRED2(has, refused.error().text, "belong to different arrays");
 }
@@ -161,7 +161,7 @@ TEST(AssemblyOfMd, UncleanAndDegradedIsRefused) {
     const auto assembly = members.assemble();
     ASSERT_FALSE(assembly);
     EXPECT_PRED2(has, assembly.error().text, "parity is in doubt");
-    EXPECT_TRUE(members.assemble(true));
+    EXPECT_TRUE(members.assemble(Force::yes));
 }
 
 /// A start and a clean stop by braid.

@@ -68,7 +68,7 @@ TEST(Assembly, UncleanAndDegradedIsRefusedUnlessForced) {
     EXPECT_EQ(one_lost->configuration.members[4].state, MemberState::missing);
     EXPECT_REFUSED(kit.assemble({0, 1, 2}), "not stopped cleanly");
     EXPECT_REFUSED(kit.assemble({0, 1, 2}), "member 4 (last seen at /m4, in_sync");
-    const auto forced = kit.assemble({0, 1, 2}, true);
+    const auto forced = kit.assemble({0, 1, 2}, Force::yes);
     ASSERT_TRUE(forced) << refusal(forced);
     EXPECT_EQ(forced->configuration.resynced, std::nullopt);
     EXPECT_TRUE(has_notice(*forced, "by force"));
@@ -110,7 +110,7 @@ TEST(Assembly, SoItIsWhereItWasLostMeanwhile) {
     c.members[3].state = MemberState::faulty;
     Kit kit(c);
     EXPECT_REFUSED(kit.assemble({0, 1, 2}), "not yet resynced");
-    EXPECT_TRUE(kit.assemble({0, 1, 2}, true));
+    EXPECT_TRUE(kit.assemble({0, 1, 2}, Force::yes));
 }
 
 TEST(Assembly, MissingMembersAreCountedAndNamed) {
@@ -122,14 +122,14 @@ TEST(Assembly, MissingMembersAreCountedAndNamed) {
     EXPECT_TRUE(has_notice(*degraded, "degraded: 1 of 4"));
     EXPECT_REFUSED(kit.assemble({0, 1}), "2 of its 4 members are usable, and RAID-5 of 4 needs 3");
     EXPECT_REFUSED(kit.assemble({0, 1}), "member 2 (last seen at /m2, in_sync, uuid bb");
-    EXPECT_FALSE(kit.assemble({0, 1}, true));
+    EXPECT_FALSE(kit.assemble({0, 1}, Force::yes));
 }
 
 TEST(Assembly, OfRaid6OfFourTwoAreEnoughWithTheTieBreaker) {
     Kit kit(kit_configuration(Level::raid6, 4));
     EXPECT_REFUSED(kit.assemble({2, 3}), "it takes 3, or 2 with member 0 among them");
     EXPECT_REFUSED(kit.assemble({2, 3}), "may hold a newer configuration");
-    const auto forced = kit.assemble({2, 3}, true);
+    const auto forced = kit.assemble({2, 3}, Force::yes);
     ASSERT_TRUE(forced) << refusal(forced);
     EXPECT_TRUE(has_notice(*forced, "2 of the 4 members that were in sync last"));
     EXPECT_TRUE(kit.assemble({0, 1}));
@@ -162,7 +162,7 @@ TEST(Assembly, WithoutRoomForPromisesAllMustBeHere) {
     ASSERT_TRUE(kit.stop());
     ASSERT_TRUE(kit.assemble());
     EXPECT_REFUSED(kit.assemble({0, 1, 2}), "it takes all of them where its members have no room");
-    const auto forced = kit.assemble({0, 1, 2}, true);
+    const auto forced = kit.assemble({0, 1, 2}, Force::yes);
     ASSERT_TRUE(forced) << refusal(forced);
     // Without one that it did without before: all that are called in sync are here.
     kit.now.members[3].state = MemberState::faulty;
@@ -190,7 +190,7 @@ TEST(Assembly, TwoStartsThatDiedLeaveTheirOnlyMemberStale) {
     ASSERT_TRUE(kit.start());
     ASSERT_TRUE(kit.revise());  // says that it is in force; it serves, writes, and is killed
     kit.disks[0] = m0;
-    const auto all = kit.assemble(kit.all(), true);  // unclean and degraded, without a record
+    const auto all = kit.assemble(kit.all(), Force::yes);  // unclean and degraded, without a record
     ASSERT_TRUE(all) << refusal(all);
     EXPECT_EQ(all->places[0].place, Place::stale);
     EXPECT_EQ(all->configuration.members[0].state, MemberState::missing);
@@ -241,14 +241,14 @@ TEST(Assembly, ForceTakesInTheFreshestThatAreBehind) {
     EXPECT_REFUSED(kit.assemble(), "2 of its 4 members are usable, and RAID-5 of 4 needs 3");
     EXPECT_REFUSED(kit.assemble(), "force it (force=true)");
     EXPECT_REFUSED(kit.assemble(), "not used: /m3: it is from the past");
-    const auto forced = kit.assemble(kit.all(), true);
+    const auto forced = kit.assemble(kit.all(), Force::yes);
     ASSERT_TRUE(forced) << refusal(forced);
     EXPECT_TRUE(forced->forced);
     EXPECT_EQ(forced->places[3].place, Place::member);
     EXPECT_EQ(forced->places[2].place, Place::stale);
     EXPECT_TRUE(has_notice(*forced, "member 3 (/m3) was taken in by force"));
     EXPECT_TRUE(has_notice(*forced, "comes back old"));
-    const auto older = kit.assemble({0, 1, 2}, true);
+    const auto older = kit.assemble({0, 1, 2}, Force::yes);
     ASSERT_TRUE(older) << refusal(older);
     EXPECT_EQ(older->places[2].place, Place::member);
 }
@@ -524,7 +524,7 @@ TEST(Assembly, InUseWithoutAnyConfigurationIsRefusedUnlessForced) {
         std::memset(disk->content().data() + slots_offset, 0, slots_end - slots_offset);
     }
     EXPECT_REFUSED(kit.assemble(), "no member that is here has a valid configuration");
-    const auto forced = kit.assemble(kit.all(), true);
+    const auto forced = kit.assemble(kit.all(), Force::yes);
     ASSERT_TRUE(forced) << refusal(forced);
     EXPECT_EQ(forced->configuration.resynced, StripeIndex{0});
 }

@@ -30,15 +30,15 @@ class Takers {
         One& at = *one;
         all.push_back(std::move(one));
         tasks.spawn(run(&at));
-        settle();
+        run_out();
         return at;
     }
     void let_go(One& one) {
         held.erase(one.data);
         one.let_go.set();
-        settle();
+        run_out();
     }
-    void settle() {
+    void run_out() {
         while (!ready.empty()) ready.take().resume();
     }
 

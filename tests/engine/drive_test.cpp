@@ -6,6 +6,7 @@
 
 #include <type_traits>
 
+#include "tests/engine/fua.h"
 #include "tests/engine/memory_disk.h"
 
 namespace braid {
@@ -19,10 +20,10 @@ struct OneDrive {
         disk = made.get();
         drive = std::make_unique<LocalDrive>(std::move(made));
     }
-    DriveResult run(DiskOpKind kind, bool fua = false) {
+    DriveResult run(DiskOpKind kind, Fua fua = Fua::no) {
         DriveOp op;
         op.kind = kind;
-        op.fua = fua;
+        op.fua = fua == Fua::yes;
         op.size = kind == DiskOpKind::flush ? 0 : row_size;
         op.data = row.data();
         DiskGroup group;
@@ -88,7 +89,7 @@ TEST(Drive, WhatWasUnderWayWhenTheMemberWasLost) {
 TEST(Drive, WhatAFlushHasToCover) {
     OneDrive one;
     EXPECT_FALSE(one.drive->needs_flush());
-    EXPECT_TRUE(one.run(DiskOpKind::write, true).ok());
+    EXPECT_TRUE(one.run(DiskOpKind::write, Fua::yes).ok());
     EXPECT_FALSE(one.drive->needs_flush()) << "FUA";
     EXPECT_TRUE(one.run(DiskOpKind::zero).ok());
     EXPECT_TRUE(one.drive->needs_flush());
@@ -104,7 +105,7 @@ TEST(Drive, WhatAFlushHasToCover) {
     EXPECT_TRUE(one.drive->needs_flush()) << "written since it began";
     EXPECT_TRUE(one.run(DiskOpKind::flush).ok());
     one.disk->die();
-    EXPECT_FALSE(one.run(DiskOpKind::write, true).ok());
+    EXPECT_FALSE(one.run(DiskOpKind::write, Fua::yes).ok());
     EXPECT_TRUE(one.drive->needs_flush()) << "some of it may be there";
 }
 

@@ -93,24 +93,24 @@ TEST(IntentMarks, WhatIsHeldOrNotFlushedStays) {
 }
 
 /// What a member misses that leaves now is under them: held, or written to since a flush began.
-TEST(IntentMarks, WhatOnlyLingersIsSettled) {
+TEST(IntentMarks, WhatOnlyLingersIsNotMissed) {
     IntentMarks marks(geometry, volumes());
     marks.set_region(10 * stripe_size);
-    EXPECT_TRUE(marks.unsettled().empty());
+    EXPECT_TRUE(marks.maybe_missed().empty());
     IntentMarks::Mark& mark = made(marks, 0);
     marks.hold(mark);
     const std::vector<IntentEntry> first{{0, 10, StripeIndex{0}}};
-    EXPECT_EQ(marks.unsettled(), first);
+    EXPECT_EQ(marks.maybe_missed(), first);
     const std::uint64_t begins_too_early = marks.flush_begins();
     marks.release(mark);
-    EXPECT_EQ(marks.unsettled(), first) << "written, and not flushed";
+    EXPECT_EQ(marks.maybe_missed(), first) << "written, and not flushed";
     marks.flushed(begins_too_early);
-    EXPECT_EQ(marks.unsettled(), first) << "the flush began before the write ended";
+    EXPECT_EQ(marks.maybe_missed(), first) << "the flush began before the write ended";
     marks.flushed(marks.flush_begins());
-    EXPECT_TRUE(marks.unsettled().empty());
+    EXPECT_TRUE(marks.maybe_missed().empty());
     EXPECT_EQ(marks.entries(), first) << "it lingers";
     marks.set_carried({{0, 3, StripeIndex{50}}});
-    EXPECT_EQ(marks.unsettled(), (std::vector<IntentEntry>{{0, 3, StripeIndex{50}}}));
+    EXPECT_EQ(marks.maybe_missed(), (std::vector<IntentEntry>{{0, 3, StripeIndex{50}}}));
 }
 
 TEST(IntentMarks, WhatNobodyUsedForAWhileGoes) {

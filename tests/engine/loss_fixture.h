@@ -44,7 +44,7 @@ class Loss : public testing::Test {
     /// Created, true, filled and flushed, no stripe marked.
     void start(SimArrayOptions options) {
         create(options);
-        sim->settle();
+        sim->come_to_rest();
         fill();
         sim->loop().run_for(seconds(20));
         ASSERT_EQ(sim->array->status().intent.stripes_marked, 0U);

@@ -53,7 +53,7 @@ TEST(MdWorld, VolumesWhoseSlotsAreGoneOnAllMembersAreNotMadeOne) {
         for (const std::size_t at : kit.all()) zero_slots(kit, at);
         const auto refused = kit.assemble();
         EXPECT_PRED2(has, refusal(refused), "which alone says what volumes it holds");
-        const auto forced = kit.assemble(kit.all(), true);
+        const auto forced = kit.assemble(kit.all(), Force::yes);
         ASSERT_TRUE(forced) << refusal(forced);
         EXPECT_EQ(forced->configuration.volumes.size(), 1U);
     }
@@ -88,7 +88,7 @@ TEST(MdWorld, AConfigurationFromBeforeTheVolumesDoesNotCount) {
     // nor its volumes for the array's, when md has taken it back.
     md_runs(kit);
     EXPECT_PRED2(has, refusal(kit.assemble()), "is from before that");
-    EXPECT_TRUE(kit.assemble(kit.all(), true));
+    EXPECT_TRUE(kit.assemble(kit.all(), Force::yes));
 }
 
 // Arrays that a braid without the mark on the superblock made, or served: the record tells.
@@ -104,7 +104,7 @@ TEST(MdWorld, ARecordOfTheWriteIntentTellsThatBraidServedIt) {
     const Buffer bytes = encode_intent(record);
     std::memcpy(kit.disks[1]->content().data() + slots_end, bytes.data(), bytes.size());
     EXPECT_PRED2(has, refusal(kit.assemble()), "/m1: braid has served this array");
-    EXPECT_TRUE(kit.assemble(kit.all(), true));
+    EXPECT_TRUE(kit.assemble(kit.all(), Force::yes));
 }
 
 TEST(MdWorld, TheLogOfOlderArraysMovesInFrontOfOurAreas) {

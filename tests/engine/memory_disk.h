@@ -95,7 +95,7 @@ class MemoryDisk final : public Disk {
         Buffer before;
     };
     /// What is written with FUA stays, also over what was written there before without.
-    void settle(const DiskOp& op) {
+    void make_durable(const DiskOp& op) {
         for (Write& write : unflushed_) {
             const std::uint64_t begin = std::max(write.offset, op.offset);
             const std::uint64_t end =
@@ -128,7 +128,7 @@ class MemoryDisk final : public Disk {
             return last ? EIO : 0;
         }
         if (op.fua && !last) {
-            settle(op);
+            make_durable(op);
         } else {
             unflushed_.push_back(
                 {op.offset, Buffer(ByteView{content_.data() + op.offset, op.size})});

@@ -369,7 +369,7 @@ TEST(IntentAssembly, AResyncThatWasNotDoneStaysWhereItWas) {
     const auto degraded = kit.assemble({0, 1});
     EXPECT_PRED2(has, refusal(degraded),
                  "has parity that was not yet resynced beyond stripe 2 of 4");
-    const auto forced = kit.assemble({0, 1}, true);
+    const auto forced = kit.assemble({0, 1}, Force::yes);
     ASSERT_TRUE(forced) << refusal(forced);
     EXPECT_FALSE(forced->configuration.resynced);
     EXPECT_EQ(forced->marked, some);
@@ -379,7 +379,7 @@ TEST(IntentAssembly, ForceIsAboutEnoughWhereThereIsARecord) {
     Kit kit = crashed_kit(Level::raid6, 4, other);
     put(*kit.disks[2], record_of(kit, 10, other));
     EXPECT_PRED2(has, refusal(kit.assemble({2, 3})), "it takes 3");
-    const auto forced = kit.assemble({2, 3}, true);
+    const auto forced = kit.assemble({2, 3}, Force::yes);
     ASSERT_TRUE(forced) << refusal(forced);
     EXPECT_EQ(forced->marked, other);
     EXPECT_FALSE(has_notice(*forced, "parity in doubt and a member lost"));
@@ -468,11 +468,11 @@ TEST(IntentAssembly, TheListOfAnotherHistoryIsNotMds) {
             sb.dev_roles[0] = sb.dev_roles[1] = md_role::faulty;
         });
     }
-    const auto mds = kit.assemble({2, 3}, true);
+    const auto mds = kit.assemble({2, 3}, Force::yes);
     ASSERT_TRUE(mds) << refusal(mds);
     EXPECT_TRUE(mds->adopted);
     EXPECT_TRUE(mds->configuration.bad_rows.empty());
-    const auto ours = kit.assemble({0, 1}, true);
+    const auto ours = kit.assemble({0, 1}, Force::yes);
     ASSERT_TRUE(ours) << refusal(ours);
     EXPECT_EQ(ours->configuration.bad_rows, kit.now.bad_rows);
 }

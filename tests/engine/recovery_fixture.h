@@ -34,7 +34,7 @@ class Recovery : public testing::Test {
         sim->create();
         sim->intent.region = region;
         ASSERT_TRUE(sim->open());
-        sim->settle();
+        sim->come_to_rest();
         for (std::uint64_t at = 0; at != sim->size(); at += sim->size() / 10) {
             Buffer data = random_bytes(sim->loop().rng(), sim->size() / 10);
             ASSERT_TRUE(sim->write(at, data));
@@ -95,7 +95,7 @@ class Recovery : public testing::Test {
         sim->platters[lost] = platter;
         ASSERT_TRUE(sim->loop().run_until_done(
             sim->array->add_member(sim->disk(platter, SimArray::path_of(lost)), Force::yes)));
-        sim->settle();
+        sim->come_to_rest();
     }
     /// Row 1 of data strip `role` of stripe 30, on its member.
     std::uint64_t unreadable_row() const {
@@ -112,7 +112,7 @@ class Recovery : public testing::Test {
         ASSERT_TRUE(sim->loop().run_until_done(sim->array->replace_member(
             std::to_string(lost), sim->disk(platter, SimArray::path_of(lost)), Force::no)));
         sim->platters[lost] = platter;
-        sim->settle();
+        sim->come_to_rest();
     }
     Errc read_error(std::uint64_t offset, std::uint64_t size) {
         Buffer into(size);

@@ -247,7 +247,7 @@ std::string Model::text(Action action) const {
             return fmt::format("p{} stores on m{}", k, m);
         case Kind::write:
             return fmt::format("p{} writes to m{}", k, m);
-        case Kind::settle:
+        case Kind::even_out:
             return fmt::format("p{} copies to m{} what differs", k, m);
         case Kind::copy:
             return fmt::format("p{} rebuilds m{}", k, m);

@@ -6,7 +6,7 @@
 //
 // Data is a set of writes: each epoch writes once, to one member after the other. An answer
 // (an acknowledgement or a read) is possible when all members that the configuration calls
-// in_sync have the same writes and take orders of its epoch; it settles which writes of older
+// in_sync have the same writes and take orders of its epoch; it decides which writes of older
 // epochs there are, for ever.
 #pragma once
 
@@ -182,7 +182,7 @@ enum class Kind : std::uint8_t {
     ask_and_decide,
     store,
     write,
-    settle,
+    even_out,
     copy,
     finish,
     answer,

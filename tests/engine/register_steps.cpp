@@ -225,7 +225,7 @@ void Model::serve(const State& state, std::uint32_t k, const Emit& emit) const {
             if (state.columns[from].data == data || !takes_orders(state, k, from)) return;
             next.columns[place].data = state.columns[from].data;
             emit(next,
-                 {Kind::settle, static_cast<std::uint8_t>(k), static_cast<std::uint8_t>(place),
+                 {Kind::even_out, static_cast<std::uint8_t>(k), static_cast<std::uint8_t>(place),
                   static_cast<std::uint8_t>(from)},
                  nullptr);
         });
@@ -261,14 +261,14 @@ void Model::answer(const State& state, std::uint32_t k, const Emit& emit) const 
     const Truth& truth = state.truth;
     const std::uint32_t number = state.proposers[k].number;
     const std::uint32_t top = state.proposers[truth.top].number;
-    std::uint64_t settled = 0;
+    std::uint64_t decided = 0;
     for (std::uint32_t j = 0; j <= bounds_.proposals; ++j) {
-        if (state.proposers[j].number < top) settled |= std::uint64_t{1} << j;
+        if (state.proposers[j].number < top) decided |= std::uint64_t{1} << j;
     }
     const char* broken = nullptr;
     if (number < top) broken = "two answer at once";
     if ((truth.answered & ~data) != 0) broken = "an answer lacks what was answered";
-    if (((truth.answered ^ data) & settled) != 0) broken = "an answer is taken back";
+    if (((truth.answered ^ data) & decided) != 0) broken = "an answer is taken back";
     State next = state;
     next.truth.answered = data & 63;
     next.truth.top = k & 7;

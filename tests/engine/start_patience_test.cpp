@@ -39,7 +39,7 @@ TEST(Patience, TwoOfThreeMembersThatCannotBeReadAtOnceAreInSync) {
     SimArray array({.members = 3, .stripes = 8});
     array.make();
     Buffer bytes = sim::random_bytes(array.loop().rng(), array.size());
-    ASSERT_TRUE(array.write(0, bytes, true));
+    ASSERT_TRUE(array.write(0, bytes, Fua::yes));
     ASSERT_TRUE(array.stop());
     take_reads_away(array);
     const auto opened = array.open();

@@ -320,7 +320,7 @@ TEST_F(WriteIntents, WhenTheArrayFailsEverybodyIsTold) {
     EXPECT_FALSE(*writer.ready);
 }
 
-TEST_F(WriteIntents, WhatWasInDoubtStaysInTheRecordUntilItIsSettled) {
+TEST_F(WriteIntents, WhatWasInDoubtStaysInTheRecordUntilItIsTrue) {
     marked = {{0, 20, StripeIndex{100}}, {0, 5, StripeIndex{300}}};
     make();
     Writer& writer = begin(0);

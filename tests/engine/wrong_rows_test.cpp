@@ -82,7 +82,7 @@ TEST(WrongRows, AScrubNamesAllAndTheLogManyTogether) {
             std::byte{1};
     }
     ASSERT_TRUE(sim.scrub(ScrubMode::compare));
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(sim.array->status().last_scrub->mismatches, 400u);
     EXPECT_EQ(sim.wrong.size(), 400u);
     EXPECT_EQ(std::ranges::count(sim.events, "mismatch"), 21);
@@ -93,7 +93,7 @@ TEST(WrongRows, AScrubNamesAllAndTheLogManyTogether) {
                                     }),
               1);
     ASSERT_TRUE(sim.scrub(ScrubMode::repair));
-    sim.settle();
+    sim.come_to_rest();
     sim.expect_parity();
 }
 
@@ -117,7 +117,7 @@ TEST(WrongRows, AnArrayInDoubtIsNotScrubbedAndSaysWhatHelps) {
     EXPECT_NE(refused.error().text.find("braid check --repair"), std::string::npos);
     EXPECT_TRUE(sim.stop());
     ASSERT_TRUE(sim.open());
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_FALSE(sim.array->status().in_doubt);
 }
 

@@ -43,7 +43,7 @@ constexpr const char* help_text =
     "  --trace         print everything that happens, not only the last lines of a failure\n"
     "  --help          this\n"
     "\n"
-    "Exit codes: 0 fine, 1 crash or assertion, 2 wrong data, 3 not settling, 64 usage.\n";
+    "Exit codes: 0 fine, 1 crash or assertion, 2 wrong data, 3 not coming to rest, 64 usage.\n";
 
 struct Arguments {
     std::optional<std::uint64_t> seed;
@@ -203,7 +203,7 @@ int run_one(const Arguments& arguments, const char* program, std::uint64_t seed,
     totals.add(simulation.figures());
     if (outcome == Outcome::fine) return 0;
     trace.print();
-    fmt::print("{}: {}\n{}\n", outcome == Outcome::wrong_data ? "WRONG DATA" : "NOT SETTLING",
+    fmt::print("{}: {}\n{}\n", outcome == Outcome::wrong_data ? "WRONG DATA" : "NOT AT REST",
                simulation.failure(), running);
     return static_cast<int>(outcome);
 }

@@ -120,7 +120,7 @@ const SimArray& Point::filled(const Case& the_case) {
     one->create();
     one->intent.region = region;
     EXPECT_TRUE(one->open());
-    one->settle();
+    one->come_to_rest();
     Buffer all = random_bytes(one->loop().rng(), one->size());
     EXPECT_TRUE(one->write(0, all));
     EXPECT_TRUE(one->stop());
@@ -133,7 +133,7 @@ void Point::prepare() {
     if (case_.has_histories()) sim.loop().let_wall_stand();
     if (case_.lost) away_ = *case_.lost;
     ASSERT_TRUE(sim.open(here()));
-    sim.settle();
+    sim.come_to_rest();
     if (case_.has_histories()) return prepare_history();
     if (case_.what == What::heal) {
         // A row of a lost strip that cannot be known: torn, and its member away.
@@ -145,7 +145,7 @@ void Point::prepare() {
         sim.kill();
         away_ = raw(sim.geometry().member_of(StripeIndex{0}, Role{1}));
         ASSERT_TRUE(sim.open(here()));
-        sim.settle();
+        sim.come_to_rest();
         ASSERT_FALSE(sim.array->status().configuration.bad_rows.empty() &&
                      case_.level != Level::raid6);
         touched_ = {0, region};
@@ -164,7 +164,7 @@ void Point::prepare_history() {
     }
     if (case_.what == What::start) {
         ASSERT_TRUE(sim.stop());
-        is_settled_ = true;
+        has_no_doubt_ = true;
     } else if (case_.what == What::start_after_crash) {
         sim.model = after_;
         sim.kill();
@@ -260,7 +260,7 @@ bool Point::is_over() {
     }
     if (!command_done_) return false;
     if (case_.starts()) return opened_.has_value();
-    if (case_.what == What::stop) return flushed_ = is_settled_ = true;
+    if (case_.what == What::stop) return flushed_ = has_no_doubt_ = true;
     if (case_.fails()) return is_failure_over();
     if (case_.what == What::clean && flights_.size() == 1) {
         begin_request(IoKind::flush, 0, 0);
@@ -330,11 +330,11 @@ bool Point::is_failure_over() {
     if (!flushed_) take_what_was_read(at);
     refusing().heal();
     const ArrayStatus status = sim.array->status();
-    is_settled_ = status.intent.stripes_marked == 0 && !status.in_doubt &&
-                  std::ranges::all_of(sim.platters, [](const auto& platter) {
-                      return platter->flights.empty();  // with the record that says so
-                  });
-    return is_settled_;
+    has_no_doubt_ = status.intent.stripes_marked == 0 && !status.in_doubt &&
+                    std::ranges::all_of(sim.platters, [](const auto& platter) {
+                        return platter->flights.empty();  // with the record that says so
+                    });
+    return has_no_doubt_;
 }
 
 void Point::take_what_was_read(std::uint64_t stripe) {

@@ -117,7 +117,7 @@ class Point {
     bool flushed_{false};
     std::optional<Opened> opened_;  // by a start that is to die
     bool served_{false};
-    bool is_settled_{false};           // nothing is in doubt: no errors but for `unknown_`
+    bool has_no_doubt_{false};         // nothing is in doubt: no errors but for `unknown_`
     std::set<std::uint64_t> unknown_;  // sectors that were errors before the power went
     std::pair<std::uint64_t, std::uint64_t> touched_{~std::uint64_t{0}, 0};
     std::vector<std::byte> after_;

@@ -75,7 +75,7 @@ void Point::check_histories(const Stays& stays, std::uint64_t number) {
     lay(stays);
     const std::vector<std::byte> model = sim.model;
     const std::vector<std::byte> after = after_;
-    const bool was_settled = is_settled_;
+    const bool had_no_doubt = has_no_doubt_;
     const std::vector<std::size_t> all = here();
     const std::size_t turn = number % all.size();
     std::set<std::size_t> without{all[turn]};
@@ -91,12 +91,12 @@ void Point::check_histories(const Stays& stays, std::uint64_t number) {
         EXPECT_EQ(sim.state_of(static_cast<std::uint32_t>(one)), MemberState::missing) << one;
     }
     expect_old_or_new(true);
-    sim.settle();
+    sim.come_to_rest();
     expect_old_or_new(true);
     sim.kill();
     sim.model = model;
     after_ = after;
-    is_settled_ = was_settled;
+    has_no_doubt_ = had_no_doubt;
     unknown_.clear();
 }
 
@@ -148,7 +148,7 @@ void Point::serve_without(const std::vector<std::size_t>& all, const std::set<st
     after_ = sim.model;
     while (sim.array->status().intent.stripes_marked != 0) sim.loop().run_for(millis(100));
     sim.loop().run_for(millis(100));  // with the record that says so
-    is_settled_ = true;
+    has_no_doubt_ = true;
     sim.crash();
 }
 
@@ -177,7 +177,7 @@ void Point::check_subset(const Stays& stays, std::uint64_t number) {
     ASSERT_TRUE(opened) << opened.error().text;
     const std::vector<std::byte> decided = expect_old_or_new(away_ != none || rebuilds);
     if (testing::Test::HasFatalFailure()) return;
-    sim.settle();
+    sim.come_to_rest();
     EXPECT_EQ(expect_old_or_new(away_ != none || rebuilds), decided) << "decided twice";
     if (away_ == none && sim.array->status().health == Health::clean) sim.expect_parity();
     sim.kill();
@@ -202,7 +202,7 @@ std::vector<std::byte> Point::expect_old_or_new(bool degraded) {
             EXPECT_EQ(result.error().code, Errc::unknown);
             EXPECT_TRUE(degraded) << "an error although nothing is lost, at " << at;
             EXPECT_TRUE(is_listed(at)) << "an error that is not listed, at " << at;
-            EXPECT_TRUE(!is_settled_ || unknown_.contains(at))
+            EXPECT_TRUE(!has_no_doubt_ || unknown_.contains(at))
                 << "an error although nothing was in doubt, at " << at;
             const std::uint64_t marked =
                 case_.what == What::configuration ? region_changed : region;

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Do the tests find bugs? There are deliberate ones (engine/base/mutation.h), of which each must be
 found by at least one rung. By the simulator (braid-sim --mutation): as wrong data, an assertion of the
-engine or as not settling, by seeds from 1 on (or FIRST_SEED) within the budget; and without any the
+engine or as not coming to rest, by seeds from 1 on (or FIRST_SEED) within the budget; and without any the
 same seeds must pass. By tests of the engine and of the cluster (engine-tests-mutants): those that are named must fail, and
 pass without it."""
 import os
@@ -14,7 +14,7 @@ import time
 BUDGET_SECONDS = 120  # of each; an idle machine needs some seconds in all
 FOUND = 2             # wrong data
 FOUND_CRASH = 1       # an assertion of the engine
-FOUND_STUCK = 3       # it does not settle
+FOUND_STUCK = 3       # it does not come to rest
 
 SIMULATOR = [
     "intent-not-awaited", "intent-not-durable", "clean-before-flush", "doubt-forgotten",
@@ -32,7 +32,7 @@ ENGINE = {
     "promise-in-memory": "Promise.IsDurableAndHoldsAtTheMember",
     "no-closing-revision": "Levels/CopyPutBack.TakenWhileItRanAndPutBackAfterACleanStop/0",
     "intent-slot-overwritten": "WriteIntents.GenerationsAlternateBetweenTheSlots",
-    "doubt-read-unsettled": "Recovery.WhatWasReadOfARowInDoubtIsWhatPAndQGive",
+    "doubt-read-before-true": "Recovery.WhatWasReadOfARowInDoubtIsWhatPAndQGive",
     "losses-not-awaited": "Owed.NothingIsTakenBackThatWasWrittenInALostMembersPlace",
     "computed-read-not-awaited": "Owed.NothingIsTakenBackThatWasReadInALostMembersPlace",
     "start-from-cache": "Recovery.WhatAssemblyReadsIsDurableBeforeAnythingBuildsOnIt",

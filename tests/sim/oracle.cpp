@@ -112,7 +112,7 @@ WriteNumber Oracle::begin_write(std::uint64_t offset, std::uint64_t size, bool z
                 versions.push_back(version);
             }
         }
-        unsettled_.insert(sector);
+        ambiguous_.insert(sector);
     }
     for_rows(offset, size, [&](std::uint64_t row) {
         if (covers_row(writes_[number], row)) {
@@ -197,12 +197,12 @@ void Oracle::tidy(std::uint64_t sector) {
         former.push_back({version.write, version.why});
         return true;
     });
-    if (versions.size() == 1) unsettled_.erase(sector);
+    if (versions.size() == 1) ambiguous_.erase(sector);
 }
 
 void Oracle::end_flush(std::uint64_t began) {
     ++time_;
-    for (auto at = unsettled_.begin(); at != unsettled_.end();) {
+    for (auto at = ambiguous_.begin(); at != ambiguous_.end();) {
         const std::uint64_t sector = *at++;  // tidy() may take it out
         if (rows_[sector / row_sectors].away) continue;
         for (Version& version : sectors_[sector]) {
@@ -375,7 +375,7 @@ void Oracle::crash(bool power) {
         write.ended = time_;
         write.failed = true;
     }
-    for (auto at = unsettled_.begin(); at != unsettled_.end();) {
+    for (auto at = ambiguous_.begin(); at != ambiguous_.end();) {
         const std::uint64_t sector = *at++;
         flying_[sector] = fragile_[sector] = 0;
         tidy(sector);
@@ -415,7 +415,7 @@ std::optional<Broken> Oracle::restarted(const Configuration& configuration) {
     // Before anything was served all members that are there were flushed: what they hold now they
     // keep.
     if (!readonly_) {
-        for (auto at = unsettled_.begin(); at != unsettled_.end();) {
+        for (auto at = ambiguous_.begin(); at != ambiguous_.end();) {
             const std::uint64_t sector = *at++;
             if (rows_[sector / row_sectors].away) continue;
             for (Version& version : sectors_[sector]) {

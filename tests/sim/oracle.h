@@ -243,7 +243,7 @@ class Oracle {
     std::vector<std::vector<Version>> sectors_;
     std::vector<std::uint16_t> flying_;   // writes under way, by sector
     std::vector<std::uint16_t> fragile_;  // of them those that cover it in part
-    std::set<std::uint64_t> unsettled_;   // sectors that have more than one version
+    std::set<std::uint64_t> ambiguous_;   // sectors that have more than one version
     std::map<std::uint64_t, std::vector<std::pair<WriteNumber, Why>>> former_;  // by sector
     std::multiset<std::uint64_t> reads_;
     std::vector<std::shared_ptr<const SectorBytes>> initial_;

@@ -262,7 +262,7 @@ void Oracle::allow(std::uint64_t offset, ByteView data) {
         version.bytes = std::move(bytes);
         const std::uint64_t sector = (offset + done) / sector_size;
         sectors_[sector].push_back(std::move(version));
-        unsettled_.insert(sector);
+        ambiguous_.insert(sector);
     }
 }
 

@@ -32,6 +32,9 @@ struct SimNetShape {
     std::uint64_t piece_max{64u << 10};
 };
 
+/// For whom a connection breaks at once; with `one` the other side finds that out later.
+enum class CutSides : bool { both, one };
+
 /// What the nodes are connected by; it lives longer than all that is on it. In what breaks, a node
 /// is called by the name of its SimNet, which is best the host of its addresses.
 class SimNetwork {

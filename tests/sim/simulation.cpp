@@ -163,15 +163,14 @@ void Simulation::note(const std::string& text) { trace_.note(loop_.now().value, 
 
 bool Simulation::step() {
     if (!loop_.step()) {
-        if (flying_ != 0)
-            fail(Outcome::not_settling, "requests wait, and nothing will ever happen");
+        if (flying_ != 0) fail(Outcome::not_at_rest, "requests wait, and nothing will ever happen");
         return false;
     }
     if (loop_.now().value != stepped_at_) {
         stepped_at_ = loop_.now().value;
         steps_at_ = 0;
     } else if (++steps_at_ == spins_max) {
-        fail(Outcome::not_settling, "it spins: a million steps, and no time passes");
+        fail(Outcome::not_at_rest, "it spins: a million steps, and no time passes");
     }
     look();
     return true;
@@ -253,8 +252,8 @@ void Simulation::watch() {
     look_at_intent();
     for (const Flight& flight : flights_) {
         if (loop_.now().value - flight.since < patience) continue;
-        return fail(Outcome::not_settling, fmt::format("request {} waits for {} s", flight.number,
-                                                       patience / 1'000'000'000));
+        return fail(Outcome::not_at_rest, fmt::format("request {} waits for {} s", flight.number,
+                                                      patience / 1'000'000'000));
     }
 }
 

@@ -2,7 +2,7 @@
 // Simulation: one run of an array on simulated members. Clients read, write, zero and flush;
 // operators fail, replace and add members, scrub, change the write intent; members fail in all
 // their ways; the node crashes at any await, or loses its power, and starts again. The oracle
-// checks what clients are told. At the end everything heals, and must settle.
+// checks what clients are told. At the end everything heals, and the array must come to rest.
 #pragma once
 
 #include <fmt/format.h>
@@ -40,7 +40,7 @@ class Trace {
     std::deque<std::string> last_;
 };
 
-enum class Outcome : int { fine = 0, wrong_data = 2, not_settling = 3 };
+enum class Outcome : int { fine = 0, wrong_data = 2, not_at_rest = 3 };
 
 struct Figures {
     std::uint64_t requests{0};
@@ -58,7 +58,7 @@ class Simulation {
     Simulation(SimOptions options, Trace& trace);
     ~Simulation();
     Outcome run();
-    /// Which promise broke, or what did not settle.
+    /// Which promise broke, or what did not come to rest.
     const std::string& failure() const { return failure_; }
     const Figures& figures() const { return figures_; }
 
@@ -223,8 +223,8 @@ class Simulation {
 
     // The end, simulation_end.cpp.
     void mend_members();
-    bool is_settled() const;
-    void settle(const std::string& when);
+    bool is_at_rest() const;
+    void come_to_rest(const std::string& when);
     void check_retried();
     void rewrite_listed_rows();
     void check_scrub();
@@ -301,13 +301,13 @@ bool Simulation::run_until(Until until, std::uint64_t nanos, const std::string& 
     while (!until()) {
         if (failed()) return false;
         if (loop_.now().value > end) {
-            fail(Outcome::not_settling,
+            fail(Outcome::not_at_rest,
                  fmt::format("{}: not within {} s", what, nanos / 1'000'000'000));
             return false;
         }
         if (pause == 0) {
             if (!step() && !until()) {
-                fail(Outcome::not_settling, what + ": nothing will ever happen");
+                fail(Outcome::not_at_rest, what + ": nothing will ever happen");
             }
         } else {
             run_for(pause);

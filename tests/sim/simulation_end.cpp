@@ -82,10 +82,10 @@ void Simulation::mend_members() {
             },
             600'000'000'000, "a replacement at the end");
     }
-    settle("at the end");
+    come_to_rest("at the end");
 }
 
-bool Simulation::is_settled() const {
+bool Simulation::is_at_rest() const {
     const ArrayStatus status = array_->status();
     const bool whole = status.health == Health::clean || status.health == Health::damaged;
     if (!whole || !status.walks.empty()) return false;
@@ -93,9 +93,9 @@ bool Simulation::is_settled() const {
     return !status.recovery || status.recovery->stripes_left == 0;
 }
 
-void Simulation::settle(const std::string& when) {
-    run_until([this] { return is_settled() && is_stable(); }, 3600'000'000'000,
-              "the array settles " + when, poll_nanos);
+void Simulation::come_to_rest(const std::string& when) {
+    run_until([this] { return is_at_rest() && is_stable(); }, 3600'000'000'000,
+              "the array comes to rest " + when, poll_nanos);
 }
 
 /// All members are there, and every row was read.
@@ -143,7 +143,7 @@ void Simulation::check_marks() {
     if (failed()) return;
     const IntentStatus intent = array_->status().intent;
     if (intent.marks == 0 && intent.stripes_marked == 0 && intent.waiting == 0) return;
-    fail(Outcome::not_settling,
+    fail(Outcome::not_at_rest,
          fmt::format("{} marks of {} stripes stay, and {} writers wait, long after the last write",
                      intent.marks, intent.stripes_marked, intent.waiting));
 }

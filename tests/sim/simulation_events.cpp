@@ -433,7 +433,7 @@ bool Simulation::start_scrub(ScrubMode mode) {
     run_until([&] { return command->result.has_value(); }, 600'000'000'000, "a scrub to begin");
     if (failed()) return false;
     if (*command->result) return true;
-    fail(Outcome::not_settling, "no scrub can be started: " + command->result->error().text);
+    fail(Outcome::not_at_rest, "no scrub can be started: " + command->result->error().text);
     return false;
 }
 

@@ -92,7 +92,7 @@ bool Simulation::stop(bool may_crash_now) {
             crash(!rng_.chance(3));
             return false;
         }
-        if (loop_.now().value > end) fail(Outcome::not_settling, "stop() takes more than 600 s");
+        if (loop_.now().value > end) fail(Outcome::not_at_rest, "stop() takes more than 600 s");
         step();
     }
     run_until(
@@ -106,7 +106,7 @@ bool Simulation::stop(bool may_crash_now) {
     last_stable_ = true;
     const bool well = stopped_->has_value();
     if (!well && is_within()) {
-        fail(Outcome::not_settling, fmt::format("stop() failed: {}", stopped_->error().text()));
+        fail(Outcome::not_at_rest, fmt::format("stop() failed: {}", stopped_->error().text()));
     }
     array_.reset();
     cut_off_.clear();
@@ -244,7 +244,7 @@ Simulation::Started Simulation::open(const Names& given, Start start) {
             return Started::crashed;
         }
         if (!loop_.step() || loop_.now().value > end) {
-            fail(Outcome::not_settling, "the start takes more than 600 s, or for ever");
+            fail(Outcome::not_at_rest, "the start takes more than 600 s, or for ever");
             return Started::refused;
         }
     }

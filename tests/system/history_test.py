@@ -6,7 +6,7 @@ parity is scrubbed. At the end the nodes are killed in the middle: what was flus
 
 usage: history_test.py LEVEL [SECONDS [SEED]]
 
-SECONDS of load; an hour with BRAID_LONG=1.
+SECONDS of load, and two arrays at least; an hour with BRAID_LONG=1.
 """
 import os
 import random
@@ -103,4 +103,5 @@ def histories(world, level, seconds, seed):
 
 if __name__ == "__main__":
     words = [int(word) for word in sys.argv[1:]] + [None, None]
-    main(histories, words[0], words[1] or (3600 if LONG else 0), words[2] or random.randrange(1 << 32), seconds=7200)
+    load = max(words[1] or 0, 3600 if LONG else 0)
+    main(histories, words[0], load, words[2] or random.randrange(1 << 32), seconds=7200)

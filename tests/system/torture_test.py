@@ -47,8 +47,8 @@ class Torture:
         self.paths = [self.file(f"m{index}") for index in range(count)]
         self.broken = set()             # roles that may not be in sync
         self.absent = {}                # role -> its file, which was taken away
-        self.settled = True             # nothing is in doubt
-        self.lost_since_settled = 0     # members that were lost while something was in doubt, at most
+        self.out_of_doubt = True        # nothing is in doubt
+        self.lost_in_doubt = 0          # members that were lost while something was in doubt, at most
         self.left = False               # a member has, since the last verify
         self.bad_rows = 0
         self.state = world.unique("state")
@@ -113,7 +113,7 @@ class Torture:
         if choice == "fail" and while_writing and not self.broken:
             role = rng.randrange(len(self.paths))
             self.broken.add(role)
-            self.lost_since_settled = max(self.lost_since_settled, 1)
+            self.lost_in_doubt = max(self.lost_in_doubt, 1)
             self.left = True
             self.order("member", "fail", role, "--force")  # also while rows are in doubt
             return f"member {role} fails"
@@ -155,7 +155,7 @@ class Torture:
                  "--kill", self.server.process.pid if kill else 0, "--after", after, "--first", first,
                  "--field", field, "--connections", rng.randint(1, 4), "--depth", rng.choice((1, 4, 16, 32)),
                  "--flush-every", rng.choice((5, 50, 1000)),
-                 "--errors-allowed", 1 if self.bad_rows or not self.settled else 0]
+                 "--errors-allowed", 1 if self.bad_rows or not self.out_of_doubt else 0]
         process = start([WRITER, *words], stdout=subprocess.PIPE, text=True)
         try:
             doing = self.operators(rng, while_writing=True) if kill else "nothing"
@@ -173,11 +173,11 @@ class Torture:
         """Writes and is killed; returns what happened, and whether nothing was marked then."""
         how = rng.choice(("writing",) * 6 + ("stopping", "quiet"))
         if how == "quiet":
-            wait_until(self.is_settled, "the recovery is done", 120)
-        self.lost_since_settled = max(self.lost_since_settled, len(self.broken))
+            wait_until(self.is_out_of_doubt, "the recovery is done", 120)
+        self.lost_in_doubt = max(self.lost_in_doubt, len(self.broken))
         if how == "writing":
             told = self.write(rng, kill=True)
-            self.settled = False
+            self.out_of_doubt = False
             return f"killed after {told}", False
         told = self.write(rng, kill=False)
         if how == "quiet":
@@ -185,7 +185,7 @@ class Torture:
             wait_until(lambda: self.server.status()["intent"]["marks"] == 0, "no marks are left", 60)
             self.server.kill()
             return f"killed in quiet after {told}", True
-        self.settled = False
+        self.out_of_doubt = False
         self.server.process.terminate()
         self.linger(rng, self.server.process)
         self.server.kill()
@@ -210,8 +210,8 @@ class Torture:
             self.absent[role] = self.paths[role]
             self.broken.add(role)
             self.left = True
-        if not self.settled:
-            self.lost_since_settled = max(self.lost_since_settled, len(self.broken))
+        if not self.out_of_doubt:
+            self.lost_in_doubt = max(self.lost_in_doubt, len(self.broken))
         return roles
 
     def start_and_kill(self, rng):
@@ -225,16 +225,16 @@ class Torture:
 
     # --- what must hold afterwards
 
-    def is_settled(self, status=None):
+    def is_out_of_doubt(self, status=None):
         """Recovery is done: every row is true, or known to be bad."""
         status = status or self.server.status()
         resyncs = any(task["kind"] == "resyncing" for task in status["tasks"])
         return not resyncs and not (status["recovery"] and status["recovery"]["stripes_left"])
 
     def rule(self):
-        if self.lost_since_settled == 0:
+        if self.lost_in_doubt == 0:
             return RULE_NONE
-        return RULE_TORN if self.level == 6 and self.lost_since_settled == 1 else RULE_TOUCHED
+        return RULE_TORN if self.level == 6 and self.lost_in_doubt == 1 else RULE_TOUCHED
 
     def bad_ranges(self):
         return json.loads(self.server.braid("volume", "bad", "--json").stdout)
@@ -251,7 +251,7 @@ class Torture:
         told = sum(each["size"] for each in bad["bad"])
         check(told == bad["bad_bytes"], f"{bad['bad_bytes']} bad bytes, of which {told} are listed")
         found = self.writer("verify", "--socket", self.server.socket, "--bad", self.listed, "--rule", self.rule(),
-                            "--region", max(REGIONS), "--settled", 1, "--unmarked", 0 if marks else 1, "--heal", 1 if heal else 0,
+                            "--region", max(REGIONS), "--out-of-doubt", 1, "--unmarked", 0 if marks else 1, "--heal", 1 if heal else 0,
                             "--left", 1 if self.left else 0)
         self.left = False
         self.figures["bad_rows"] += max(0, found["bad_rows"] - self.bad_rows)
@@ -259,7 +259,7 @@ class Torture:
         if heal:
             left = self.bad_ranges()["bad_bytes"]
             check(left == 0, f"all bad rows were rewritten, but {left} bytes are still bad")
-        self.settled, self.lost_since_settled = True, 0
+        self.out_of_doubt, self.lost_in_doubt = True, 0
         return found
 
     def verify_can_fail(self):
@@ -282,7 +282,7 @@ class Torture:
 
     def check_array(self, rng, heal=True):
         """Waits for the recovery and compares everything."""
-        wait_until(self.is_settled, "the recovery is done", 120)
+        wait_until(self.is_out_of_doubt, "the recovery is done", 120)
         self.server.check_alive()
         status = self.server.status()
         if status["recovery"]:
@@ -351,7 +351,7 @@ class Torture:
 
     def finish(self):
         """All members come back, all is healed, and the array is stopped cleanly."""
-        wait_until(self.is_settled, "the recovery is done", 120)
+        wait_until(self.is_out_of_doubt, "the recovery is done", 120)
         self.verify(heal=True)
         self.note_members()
         while self.broken:

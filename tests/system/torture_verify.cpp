@@ -51,7 +51,7 @@ class Verify {
     }
 
     /// Nothing is in doubt any longer. Marks linger, though, and a crash makes new doubt of them.
-    void settle(bool unmarked) {
+    void take_last_doubt(bool unmarked) {
         std::ranges::fill(oracle_.torn, char{0});
         if (unmarked) std::ranges::fill(oracle_.touched, char{0});
     }
@@ -189,7 +189,8 @@ int verify(const Options& options) {
     Oracle oracle = load(options.text("state"));
     Verify verify(oracle, options);
     verify.go();
-    if (options.number("settled", 0) != 0) verify.settle(options.number("unmarked", 0) != 0);
+    if (options.number("out-of-doubt", 0) != 0)
+        verify.take_last_doubt(options.number("unmarked", 0) != 0);
     const std::uint64_t healed = options.number("heal", 0) != 0 ? verify.heal() : 0;
     save(oracle, options.text("state"));
     fmt::print(R"({{"bad_rows": {}, "healed": {}}})"
