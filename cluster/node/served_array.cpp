@@ -54,6 +54,7 @@ Checked<Unit> ServedArray::check_same(const Configuration& other) const {
 }
 
 Task<void> ServedArray::end_tasks() {
+    co_await serving_.wait_for_disks();
     serving_.stop();
     serving_.members().note_quiet();
     decider_.end();

@@ -47,7 +47,9 @@ Task<void> Serving::close_gates() {
 Task<void> Serving::wait_for_disks() {
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const auto& slot = members_.slot(MemberIndex{i});
-        while (slot.in_flight() != 0) co_await members_.quiet().next();
+        while (!takes_part(slot.state) && slot.in_flight() != 0) {
+            co_await members_.quiet().next();
+        }
     }
 }
 

@@ -80,7 +80,7 @@ class Serving final : public ServingNode, private WalkHost {
     Task<void> drain() { return requests_.drain(); }
     /// After drain(): no thread reads past the loop any more.
     Task<void> close_gates();
-    /// Nothing is under way on any disk any more, also what nobody waits for.
+    /// Nothing is under way any more on disks of lost members, also what nobody waits for.
     Task<void> wait_for_disks();
     /// The next disk that is attached for this role misses these windows, and nothing else.
     void set_returning(MemberIndex member, WindowSet missed) {

@@ -311,7 +311,7 @@ class NodeLeaveDeathTest : public NodeLeaveTest {
         loop().run_for(Nanos{below(below(2) == 0 ? 4'000'000 : 80'000'000)});
         if (below(2) == 0) {
             for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-                if (node != who) nodes_.cut(who, node, false);
+                if (node != who) nodes_.cut(who, node);
             }
         }
         nodes_.isolate(who);

@@ -149,6 +149,45 @@ TEST_P(NodeOperatorsTest, WhatCannotBeIsRefused) {
     end_whole(victim);
 }
 
+/// What each node shows of who may go just now is what an order would be told.
+TEST_P(NodeOperatorsTest, WhoIsNeededIsShownEverywhere) {
+    nodes_.start();
+    const auto needed = [&] {
+        loop().run_for(seconds(3));
+        std::vector<bool> of_first;
+        for (std::uint32_t at = 0; at != nodes_.nodes(); ++at) {
+            std::vector<bool> seen;
+            for (const NodeStatus& node : nodes_.array(at).status().nodes) {
+                seen.push_back(node.needed);
+            }
+            EXPECT_EQ(seen.size(), nodes_.nodes()) << at;
+            if (at == 0) of_first = seen;
+            EXPECT_EQ(seen, of_first) << at;
+        }
+        return of_first;
+    };
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        EXPECT_EQ(needed()[node], !others_go_on_without(node)) << node;
+    }
+    // As many as the level can lose: now whoever has one that is left is needed.
+    const std::uint32_t lost = GetParam().level == Level::raid6 ? 2 : 1;
+    for (std::uint32_t member = 0; member != lost; ++member) {
+        const auto failed = loop().run_until_done(
+            nodes_.array(0).fail_member(std::to_string(member), Force::no));
+        if (!failed) return nodes_.stop(0);  // of four, the one that breaks ties
+    }
+    const std::vector<bool> now = needed();
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        bool has_any = false;
+        for (std::uint32_t member = lost; member != GetParam().members; ++member) {
+            has_any |= nodes_.home_of(member) == node;
+        }
+        EXPECT_EQ(now[node], has_any) << node;
+        if (now[node]) expect_refused(kill(any_but(node), node), "cannot go on without node");
+    }
+    nodes_.stop(0);
+}
+
 /// All were stopped, or had no power, and one is not there any more. The others go on without it, and it
 /// is let in when it comes.
 TEST_P(NodeOperatorsTest, AStartWithoutOne) {

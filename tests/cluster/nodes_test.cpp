@@ -157,8 +157,9 @@ TEST_P(NodesTest, ADiskThatHangsIsLost) {
     for (std::uint32_t i = 0; i != 20; ++i) {
         const std::uint32_t node = i % nodes_.nodes();
         const std::uint64_t sector = below(clients_.sectors() - 8);
-        loop().run_until_done(clients_.write(node, sector * sector_size, 8 * sector_size, i % 3 == 0));
-        if (i % 5 == 0) EXPECT_TRUE(nodes_.flush(node));
+        loop().run_until_done(
+            clients_.write(node, sector * sector_size, 8 * sector_size, Fua{i % 3 == 0}));
+        EXPECT_TRUE(nodes_.flush(node));
     }
     EXPECT_LT(loop().now().value - began, seconds(20).value);
     end_load();

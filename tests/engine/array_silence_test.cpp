@@ -21,7 +21,7 @@ class Silence : public Loss {
         ASSERT_TRUE(sim->stop());
         sim->member_timeout = timeout;
         ASSERT_TRUE(sim->open());
-        sim->settle();
+        sim->come_to_rest();
     }
     /// What is given to it from now on takes so long.
     void hang(std::uint32_t member, std::uint64_t seconds_of_it = hang_seconds) {
@@ -61,7 +61,7 @@ class Silence : public Loss {
         heal(member);
         const auto back = add_back(member);
         ASSERT_TRUE(back) << back.error().text;
-        sim->settle();
+        sim->come_to_rest();
         EXPECT_EQ(sim->array->status().health, Health::clean);
         EXPECT_EQ(sim->array->status().bad_bytes, 0U);
         sim->expect_content();
@@ -155,7 +155,7 @@ TEST_F(Silence, AConfigurationThatIsBeingWritten) {
     ASSERT_TRUE(sim->write(0, row));
     ASSERT_TRUE(sim->flush());
     ASSERT_TRUE(add_back(0));
-    sim->settle();
+    sim->come_to_rest();
     expect_it_comes_back(1);
 }
 
@@ -201,7 +201,7 @@ TEST_F(Silence, AStopWaitsForTheDisk) {
     heal(1);
     sim->member_timeout = {};
     ASSERT_TRUE(sim->open());
-    sim->settle();
+    sim->come_to_rest();
     sim->expect_content();
 }
 
@@ -224,10 +224,10 @@ TEST_F(Silence, TheNodeIsKilledMeanwhile) {
         sim->crash();
         heal(1);
         ASSERT_TRUE(sim->open());
-        sim->settle();
+        sim->come_to_rest();
         if (sim->state_of(1) != MemberState::in_sync) {
             ASSERT_TRUE(add_back(1));
-            sim->settle();
+            sim->come_to_rest();
         }
         // With a crash and a lost member rows of marked regions cannot be known, perhaps.
         Buffer far(300 * row_size);

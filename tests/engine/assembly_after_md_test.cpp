@@ -152,7 +152,7 @@ TEST(AssemblyAfterMd, AnotherShapeKeepsOneVolumeAndRefusesSeveral) {
     ASSERT_TRUE(whole) << refusal(whole);
     EXPECT_EQ(whole->configuration.volumes[0].stripes, test::kit_stripes - 1);
     EXPECT_REFUSED(two.assemble(), "changed its shape");
-    EXPECT_TRUE(two.assemble(two.all(), true));
+    EXPECT_TRUE(two.assemble(two.all(), Force::yes));
 }
 
 TEST(AssemblyAfterMd, ButNotIfBraidRanTheArrayWithoutThatMemberSince) {

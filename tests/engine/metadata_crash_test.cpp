@@ -79,7 +79,7 @@ void crash_everywhere(Level level, std::uint32_t count, bool loses) {
         cut_power(kit, rng);
         // Unclean and degraded is refused, rightly, and forced here.
         const bool degraded_in_use = loses && !life.stopped;
-        auto assembly = kit.assemble(kit.all(), degraded_in_use);
+        auto assembly = kit.assemble(kit.all(), Force{degraded_in_use});
         check(kit, assembly, life);
         if (!assembly || testing::Test::HasFailure()) return;
         // Again, from there, with a crash in the recovery.

@@ -19,6 +19,7 @@ class PlainDecider final : public Decider {
     void flush_failed(MemberIndex member, int) override {
         members_.set_state(member, MemberState::faulty);
     }
+    void not_answering(MemberIndex) override {}
     void strip_write_failed(MemberIndex member, int error) override {
         if (error != ENOSPC) flush_failed(member, error);
     }

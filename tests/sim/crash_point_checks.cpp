@@ -136,10 +136,10 @@ void Point::serve_without(const std::vector<std::size_t>& all, const std::set<st
     sim.model = decided;
     // Whole where rows are listed.
     Buffer whole = random_bytes(sim.loop().rng(), stripe_size());
-    ASSERT_TRUE(sim.write(7 * stripe_size(), whole, true));
+    ASSERT_TRUE(sim.write(7 * stripe_size(), whole, Fua::yes));
     Buffer part = random_bytes(sim.loop().rng(), strip + 512);
     for (const std::uint64_t stripe : {0u, 12u}) {
-        ASSERT_TRUE(sim.write(stripe * stripe_size() + strip, part, true));
+        ASSERT_TRUE(sim.write(stripe * stripe_size() + strip, part, Fua::yes));
     }
     for (std::uint64_t at = 0; at != sim.size(); at += sector_size) {
         if (std::memcmp(sim.model.data() + at, decided.data() + at, sector_size) != 0)
