@@ -96,6 +96,7 @@ Chaos::Chaos(ChaosOptions options, std::function<void(const std::string&)> tell)
       rng_(options.seed ^ 0xc0ffee),
       seats_(options.nodes),
       nodes_(nodes_of(options)) {
+    nodes_.set_member_timeout(Nanos{3 * second});
     history_ = ChaosHistory(nodes_.geometry().data_size() / sector_size);
     unknown_ = options_.beyond;
 }

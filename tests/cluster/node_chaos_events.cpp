@@ -235,7 +235,16 @@ bool Chaos::fail_disk() {
         say(fmt::format("rows of member {} cannot be read", member));
         return true;
     }
-    const std::uint64_t how = below(3);
+    // Where the one that decides goes meanwhile the next one cannot look at all members in time.
+    const std::uint64_t how = below(options_.beyond ? 4 : 3);
+    if (how == 3) {
+        const std::uint64_t time = below(20 * second);
+        say(fmt::format("member {} hangs for {}", member, seconds_of(time)));
+        platter.delay_nanos = time;
+        later(time, [this, member] { nodes_.platter(member).delay_nanos = 0; });
+        disks_[member].look = now() + time + below(10 * second);
+        return true;
+    }
     say(fmt::format("member {} {}", member,
                     how == 0   ? "is dead"
                     : how == 1 ? "fails writes"
