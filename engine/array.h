@@ -48,7 +48,8 @@ struct ArrayOptions {
     std::uint64_t seed{0};                           // of the array's Rng (uuids of new members)
     IntentChange intent;                             // at the start
     Nanos rebuild_delay{};  // before a spare takes the role of a member that is only missing
-    Nanos member_timeout{};  // a disk that leaves something unanswered for so long is lost; 0: none is
+    Nanos
+        member_timeout{};  // a disk that leaves something unanswered for so long is lost; 0: none is
     std::function<void(const ArrayEvent&)> on_event;  // the log; may be empty
     std::function<void(std::string)> on_wrong;        // each thing that a scrub finds, for
                                                       // people; the log has many together

@@ -22,9 +22,8 @@ namespace braid::plugin {
 namespace {
 
 constexpr std::array<std::string_view, 12> keys{
-    "member",   "socket", "volume", "intent", "intent_region", "rebuild_delay",
-    "member_timeout",
-    "readonly", "force",  "config", "node",   "help"};
+    "member",         "socket",   "volume", "intent", "intent_region", "rebuild_delay",
+    "member_timeout", "readonly", "force",  "config", "node",          "help"};
 
 /// How many characters must be changed, added, dropped or swapped with their neighbour to turn one
 /// word into the other. Source: R. Lowrance and R. Wagner, JACM 22(2), 1975, for neighbours only.

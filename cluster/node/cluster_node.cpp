@@ -55,8 +55,9 @@ ClusterNode::ClusterNode(Setup setup)
       lease_length_(millis(setup_.config.lease_ms)),
       lease_(own_lease()),
       echoes_(setup_.clock.stamp()),
-      answers_(setup_.clock, setup_.array.member_timeout, [this] { return late_members(); },
-               [this](MemberIndex member) { tell_not_answering(member); }) {
+      answers_(
+          setup_.clock, setup_.array.member_timeout, [this] { return late_members(); },
+          [this](MemberIndex member) { tell_not_answering(member); }) {
     for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
     setup_.array.node = setup_.self;
     Bus::Setup bus{setup_.ready,

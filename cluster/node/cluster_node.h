@@ -293,6 +293,10 @@ class ClusterNode final : private BusListener,
     Task<bool> begin_deciding(Forming* forming);
     bool begin_deciding_with(const Forming& forming, FoundDisks* found);
     Task<Checked<Unit>> find_disks(FoundDisks* found);
+    struct Look;
+    std::unique_ptr<Disk> another_handle(const Disk& disk);
+    Task<void> look_at_disk(std::shared_ptr<Look> look);
+    Task<void> look_at_disks(FoundDisks* found);
     Task<Checked<std::vector<Words>>> inventory_of(std::uint32_t node);
     Checked<std::unique_ptr<Disk>> disk_of(std::uint32_t node, const Words& words);
     void go_on_deciding();

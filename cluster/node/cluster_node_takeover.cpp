@@ -11,12 +11,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "cluster/node/cluster_node.h"
 #include "cluster/node/fence_words.h"
 #include "cluster/node/forming.h"
+#include "cluster/node/own_disk.h"
 #include "cluster/node/served_array.h"
 #include "engine/base/limits.h"
 #include "engine/base/mutation.h"
@@ -362,9 +364,92 @@ Task<Checked<Unit>> ClusterNode::find_disks(FoundDisks* found) {
         }
     }
     for (const auto& disk : found->others) found->disks.push_back(disk.get());
-    std::vector<Disk*> disks = found->disks;
-    found->images = co_await read_member_images(setup_.ready, setup_.clock, std::move(disks));
+    co_await look_at_disks(found);
     co_return Unit{};
+}
+
+/// What is read of a disk, whatever time that takes.
+struct ClusterNode::Look {
+    Disk* disk{nullptr};
+    std::unique_ptr<Disk> own;  // none: `disk` is waited for, or nobody closes it
+    std::optional<MemberImage> image;
+    std::shared_ptr<Quiet> all;  // who waits for it
+};
+
+Task<void> ClusterNode::look_at_disk(std::shared_ptr<Look> look) {
+    std::vector<Disk*> disk(1, look->disk);
+    std::vector<MemberImage> images =
+        co_await read_member_images(setup_.ready, setup_.clock, std::move(disk));
+    look->image = std::move(images.front());
+    if (look->all->waiting != nullptr) look->all->waiting->cancel();
+    if (!look->all->over) co_return;
+    const auto at = places_.find(look->own.get());
+    if (at == places_.end()) co_return;
+    const DiskPlace place = at->second;
+    returning_.insert(place);  // its node keeps it open
+    look->own.reset();
+    returning_.erase(place);
+}
+
+/// Beside the one that a role has, which may be closed while this one is read.
+std::unique_ptr<Disk> ClusterNode::another_handle(const Disk& disk) {
+    const DiskPlace place = places_.at(&disk);
+    if (place.node == setup_.self) return std::make_unique<OwnDisk>(shelf_[place.number]);
+    return std::make_unique<RemoteDisk>(bus_->session(place.node), fence_, place.number,
+                                        disk.info());
+}
+
+/// A disk that does not answer is one that cannot be read, if the array can do without it.
+Task<void> ClusterNode::look_at_disks(FoundDisks* found) {
+    const auto all = std::make_shared<Quiet>();
+    std::vector<std::shared_ptr<Look>> looks;
+    for (Disk* const disk : found->disks) {
+        const auto look = std::make_shared<Look>();
+        looks.push_back(look);
+        look->disk = disk;
+        if (looks.size() <= found->roles.size()) {
+            look->own = another_handle(*disk);
+            look->disk = look->own.get();
+        }
+        look->all = all;
+        tasks_.spawn(look_at_disk(look));
+    }
+    const Nanos until{setup_.clock.now().value + patience.value / 2};
+    const auto unread = [&] {
+        MemberSet members;
+        for (std::size_t i = 0; i != found->roles.size(); ++i) {
+            if (!looks[i]->image) members.add(found->roles[i]);
+        }
+        return members;
+    };
+    const auto is_over = [&] {
+        if (std::ranges::all_of(looks, [](const auto& look) { return look->image.has_value(); })) {
+            return true;
+        }
+        return !goes_on() || (setup_.clock.now() >= until && enough_are_left(unread()));
+    };
+    while (!is_over()) {
+        const Nanos now = setup_.clock.now();
+        const Nanos next = now < until ? until : Nanos{now.value + looks_again.value};
+        Pause pause(pauses_, Nanos{next.value - now.value});
+        all->waiting = &pause;
+        co_await pause;
+        all->waiting = nullptr;
+    }
+    all->over = true;
+    for (std::size_t i = 0; i != looks.size(); ++i) {
+        MemberImage& image = found->images.emplace_back();
+        if (looks[i]->image) {
+            image = std::move(*looks[i]->image);
+            continue;
+        }
+        image.path = found->disks[i]->info().path;
+        image.os_error = ETIMEDOUT;
+        log(Severity::error, fmt::format("{} does not answer", image.path));
+        if (i >= found->roles.size()) {
+            looks[i]->own = std::move(found->others[i - found->roles.size()]);
+        }
+    }
 }
 
 namespace {

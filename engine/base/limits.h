@@ -54,7 +54,7 @@ inline constexpr std::size_t wrong_rows_open_max = 8;  // ranges that a scrub's 
 static_assert(wrong_rows_open_max >= walk_lanes_max);  // each lane finds in another place
 static_assert(windows_claimed_max <= 64);              // a set of a batch's windows is 64 bits
 
-inline constexpr std::uint32_t member_timeout_max = 3600;  // seconds
+inline constexpr std::uint32_t member_timeout_max = 3600;    // seconds
 inline constexpr std::uint32_t rebuild_delay_max = 604'800;  // seconds: a week
 
 // The write intent and the bad-row list.

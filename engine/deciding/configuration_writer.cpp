@@ -180,10 +180,9 @@ struct ConfigurationWriter::Round {
 Task<void> ConfigurationWriter::do_step_at(std::shared_ptr<Round> round, MemberIndex member) {
     Disk& disk = *members_.slot(member).disk();
     MemberMetadata* const metadata = &round->metadata[raw(member)];
-    Task<Result<void>> task = round->promises ? promise_member(disk, metadata, round->now.array,
-                                                               round->epoch)
-                                              : write_member_metadata(disk, &round->now, metadata,
-                                                                      round->wall_seconds);
+    Task<Result<void>> task =
+        round->promises ? promise_member(disk, metadata, round->now.array, round->epoch)
+                        : write_member_metadata(disk, &round->now, metadata, round->wall_seconds);
     const Result<void> result = co_await task;
     if (round->over) {
         members_.note_quiet();  // its disk is waited for, perhaps

@@ -56,8 +56,9 @@ LocalArray::LocalArray(ReadyQueue& ready, Clock& clock, Configuration configurat
       deciding_({ready, clock, options_, configuration_, geometry_, serving_.members(), nodes_,
                  tasks_, log_, stage_, work_},
                 configuration_),
-      watch_(clock, options_.member_timeout, [this] { return late_members(); },
-             [this](MemberIndex member) { deciding_.not_answering(member); }) {}
+      watch_(
+          clock, options_.member_timeout, [this] { return late_members(); },
+          [this](MemberIndex member) { deciding_.not_answering(member); }) {}
 
 /// In a cluster nodes look after their own disks.
 MemberSet LocalArray::late_members() {

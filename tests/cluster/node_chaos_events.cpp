@@ -235,8 +235,7 @@ bool Chaos::fail_disk() {
         say(fmt::format("rows of member {} cannot be read", member));
         return true;
     }
-    // Where the one that decides goes meanwhile the next one cannot look at all members in time.
-    const std::uint64_t how = below(options_.beyond ? 4 : 3);
+    const std::uint64_t how = below(4);
     if (how == 3) {
         const std::uint64_t time = below(20 * second);
         say(fmt::format("member {} hangs for {}", member, seconds_of(time)));

@@ -172,8 +172,8 @@ TEST_P(NodeOperatorsTest, WhoIsNeededIsShownEverywhere) {
     // As many as the level can lose: now whoever has one that is left is needed.
     const std::uint32_t lost = GetParam().level == Level::raid6 ? 2 : 1;
     for (std::uint32_t member = 0; member != lost; ++member) {
-        const auto failed = loop().run_until_done(
-            nodes_.array(0).fail_member(std::to_string(member), Force::no));
+        const auto failed =
+            loop().run_until_done(nodes_.array(0).fail_member(std::to_string(member), Force::no));
         if (!failed) return nodes_.stop(0);  // of four, the one that breaks ties
     }
     const std::vector<bool> now = needed();

@@ -181,6 +181,28 @@ TEST_P(TakeoverCase, AMemberThatWaitsForAVerdictGetsOne) {
     end_all(victim);
 }
 
+/// The next one does not wait for it to look at what is on all members.
+TEST_P(TakeoverCase, ADiskHangsMeanwhile) {
+    start_all();
+    const std::uint32_t victim = master_;
+    begin_load(6, 30);
+    loop().run_for(millis(100));
+    nodes_.platter(0).delay_nanos = seconds(60).value;
+    const std::uint64_t began = loop().now().value;
+    take_over();
+    EXPECT_LT(loop().now().value - began, seconds(12).value);
+    loop().run_for(seconds(1));
+    expect_same_states();
+    EXPECT_EQ(state(next, 0), MemberState::faulty);
+    for (std::uint32_t member = 1; member != GetParam().members; ++member) {
+        EXPECT_EQ(state(next, member), MemberState::in_sync) << member;
+    }
+    loop().run_for(seconds(130));
+    nodes_.platter(0).delay_nanos = 0;
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
 /// It hears only one that has no members, which hears all others; and they reach each other. That one
 /// does not hold them back for ever.
 TEST_P(TakeoverCase, ItHearsTooFewAndTheOthersAreEnough) {

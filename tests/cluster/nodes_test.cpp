@@ -152,8 +152,8 @@ TEST_P(NodesTest, ADiskThatHangsIsLost) {
     // What reads it for these waits, and holds its rows.
     const std::uint64_t stripe = nodes_.geometry().stripe_data_size();
     for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-        loop().tasks().spawn(clients_.write(node, below(stripe / sector_size) * sector_size,
-                                            sector_size));
+        loop().tasks().spawn(
+            clients_.write(node, below(stripe / sector_size) * sector_size, sector_size));
     }
     loop().run_for(seconds(9));
     EXPECT_EQ(state(home, hangs), MemberState::in_sync);
