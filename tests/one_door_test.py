@@ -14,6 +14,7 @@ DOORS = (
     (r"DiskOpKind::(write|zero)\b", (
         "engine/io/", "engine/metadata/", "engine/assembly/",  # no strip of an array that runs
         "engine/members/drive.cpp",                            # which carries them out
+        "engine/members/flights.cpp",                          # records, and flushes
         "engine/members/members.h",                            # which looks at them
         "engine/intent/write_intent.cpp",                      # records
         # In a cluster RowWrite's strips go as stages to the member's home, which writes them.

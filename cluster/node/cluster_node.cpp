@@ -57,7 +57,7 @@ ClusterNode::ClusterNode(Setup setup)
       echoes_(setup_.clock.stamp()),
       answers_(
           setup_.clock, setup_.array.member_timeout, [this] { return late_members(); },
-          [this](MemberIndex member) { tell_not_answering(member); }) {
+          [this](MemberIndex member) { decider().not_answering(member); }) {
     for (const NodePlan& node : setup_.config.nodes) master_ = std::max(master_, node.id);
     setup_.array.node = setup_.self;
     Bus::Setup bus{setup_.ready,

@@ -216,7 +216,7 @@ class ClusterNode final : private BusListener,
     };
     bool is_needed(std::uint32_t node) const;
     MemberSet late_members();
-    void tell_not_answering(MemberIndex member);
+    Decider& decider();
     void freeze();
     Lease own_lease() const;
     void enter_lease();
@@ -282,6 +282,7 @@ class ClusterNode final : private BusListener,
     bool is_without_master() const;
     bool is_cut_off(std::uint32_t node) const;
     Task<void> wait_until_over(std::vector<NodeBoot> nodes);
+    void give_up_member(MemberIndex member);
     static Task<void> note_over(DiskServer* disks, std::vector<NodeBoot> nodes,
                                 std::shared_ptr<Quiet> quiet);
     Task<void> ask_for_voice(std::shared_ptr<Standing> standing, std::uint32_t node);

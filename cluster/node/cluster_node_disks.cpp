@@ -251,9 +251,10 @@ MemberSet ClusterNode::late_members() {
     return late;
 }
 
-void ClusterNode::tell_not_answering(MemberIndex member) {
-    Decider& decider = served_ != nullptr ? served_->decider() : *decider_;
-    decider.not_answering(member);
+/// Who is told what members do.
+Decider& ClusterNode::decider() {
+    if (served_ != nullptr) return served_->decider();
+    return *decider_;
 }
 
 void ClusterNode::member_failing(MemberIndex member, HomeFault what, int os_error) {

@@ -255,21 +255,33 @@ Task<void> ClusterNode::wait_until_over(std::vector<NodeBoot> nodes) {
     if (!disks_.has_any_of(nodes)) co_return;
     auto quiet = std::make_shared<Quiet>();
     tasks_.spawn(note_over(&disks_, nodes, quiet));
-    Pause pause(pauses_, Nanos{lease_length_.value / 2});
-    quiet->waiting = &pause;
-    co_await pause;
-    quiet->waiting = nullptr;
-    if (quiet->over) co_return;
-    for (const std::uint32_t number : disks_.busy_with(nodes)) {
-        const auto at =
-            std::ranges::find(attached_, number, [](const auto& one) { return one.second; });
-        if (at == attached_.end()) continue;
-        const MemberIndex member = at->first;
-        log(Severity::error, fmt::format("member {} does not answer: it is lost to {}", raw(member),
-                                         name_of(setup_.self)));
-        serving_->member_lost(member, MemberState::faulty);
-        lost_here(member);
+    for (bool waits = true; waits;) {
+        Pause pause(pauses_, Nanos{lease_length_.value / 2});
+        quiet->waiting = &pause;
+        co_await pause;
+        quiet->waiting = nullptr;
+        if (quiet->over || !goes_on()) co_return;
+        waits = false;
+        for (const std::uint32_t number : disks_.busy_with(nodes)) {
+            const auto at =
+                std::ranges::find(attached_, number, [](const auto& one) { return one.second; });
+            if (at == attached_.end()) continue;
+            if (enough_are_left(MemberSet::of(at->first))) {
+                give_up_member(at->first);
+            } else {
+                waits = true;  // without it nothing goes on
+            }
+        }
     }
+}
+
+/// Its disk does not answer. Who comes to decide hears of it with all roles; who decides is told.
+void ClusterNode::give_up_member(MemberIndex member) {
+    log(Severity::error, fmt::format("member {} does not answer: it is lost to {}", raw(member),
+                                     name_of(setup_.self)));
+    serving_->member_lost(member, MemberState::faulty);
+    lost_here(member);
+    if (!took_over_from_) decider().strip_write_failed(member, ETIMEDOUT);
 }
 
 /// What a node tells of all roles.

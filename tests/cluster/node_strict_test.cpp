@@ -232,11 +232,11 @@ TEST_P(NodeStrictTest, OldIsNotRead) {
     for (const auto& read : cut.reads()) EXPECT_FALSE(read->ok) << "it is excluded";
 }
 
-/// Or the test above would show nothing.
+/// Or the test above would show nothing. With a slow clock a lease may be over all the same when they read.
 TEST_P(NodeStrictTest, ByTheLeaseItWouldBe) {
     CutOff cut(GetParam(), cluster::Reads::lease);
     if (HasFailure()) return;
-    EXPECT_EQ(cut.read_old(), cut.reads().size());
+    EXPECT_NE(cut.read_old(), 0u);
     cut.mend();
 }
 
