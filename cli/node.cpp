@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// braid node: the nodes of a cluster, how one leaves, and how one is taken out of service; braid start: how a cluster
-// begins that lacks some.
+// braid node: the nodes of a cluster, how one leaves, and how one is taken out of service; braid start:
+// how a cluster begins that lacks some.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>

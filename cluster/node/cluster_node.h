@@ -271,7 +271,15 @@ class ClusterNode final : private BusListener,
     struct Quiet {  // something is waited for, but not for long
         bool over{false};
         Timer* waiting{nullptr};
+        void cut_short() const {
+            if (waiting != nullptr) waiting->cancel();
+        }
+        void end() {
+            over = true;
+            cut_short();
+        }
     };
+    Task<void> wait_for(std::shared_ptr<Quiet> quiet, Nanos time);
     void follow(std::uint32_t node);
     void look_at_master(const std::set<std::uint32_t>& silent);
     bool end_if_nobody_decides();
@@ -279,6 +287,7 @@ class ClusterNode final : private BusListener,
     void take_voice(const std::shared_ptr<Standing>& standing, std::uint32_t node,
                     const Checked<Words>& answer);
     bool has_ended(std::uint32_t node) const;
+    bool is_master_lost() const;
     bool is_without_master() const;
     bool is_cut_off(std::uint32_t node) const;
     Task<void> wait_until_over(std::vector<NodeBoot> nodes);
@@ -305,6 +314,8 @@ class ClusterNode final : private BusListener,
 
     // cluster_node_operators.cpp
     Checked<Unit> check_node(std::uint32_t node) const;
+    Checked<Unit> check_not_needed(std::uint32_t node) const;
+    Checked<Unit> check_not_alone(std::uint32_t node) const;
     Task<Checked<Unit>> order_node(const char* what, std::uint32_t node);
     Checked<Unit> may_order_nodes() const;
     Task<Checked<Unit>> carry_out_kill(std::uint32_t node);

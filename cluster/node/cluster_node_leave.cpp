@@ -54,10 +54,7 @@ Checked<Unit> ClusterNode::may_stop(std::uint32_t node) const {
         return Refusal{fmt::format("node {} is out already: stop its server", node),
                        RefusalCode::conflict};
     }
-    if (fellows().empty()) {
-        return Refusal{fmt::format("node {} is the only one that serves; stop its server", node),
-                       RefusalCode::conflict};
-    }
+    BRAID_CHECK(check_not_alone(node));
     if (leaving_node_) {
         return Refusal{
             fmt::format("node {} is just leaving; try again in a moment", *leaving_node_),
@@ -72,12 +69,7 @@ Checked<Unit> ClusterNode::may_do_without(std::uint32_t node) const {
         return Refusal{"nodes are just agreeing on who serves; try again in a moment",
                        RefusalCode::busy};
     }
-    if (can_do_without({node})) return Unit{};
-    return Refusal{
-        fmt::format("the array cannot go on without node {}: its members are needed, with "
-                    "those that are lost already. Rebuild those first, or stop the array",
-                    node),
-        RefusalCode::conflict};
+    return check_not_needed(node);
 }
 
 /// On the one who decides; of himself, too.
@@ -150,8 +142,7 @@ Task<void> ClusterNode::leave_later(std::uint32_t by) {
 
 Task<void> ClusterNode::note_quiet(Serving* serving, std::shared_ptr<Quiet> quiet) {
     co_await serving->wait_until_quiet();
-    quiet->over = true;
-    if (quiet->waiting != nullptr) quiet->waiting->cancel();
+    quiet->end();
 }
 
 /// Who waits for longer takes it for worse than a node that goes without a word.
@@ -164,10 +155,7 @@ Task<bool> ClusterNode::wait_until_quiet() {
     while (serving_->is_held() && !serving_->is_quiet() && setup_.clock.now() < until) {
         const auto quiet = std::make_shared<Quiet>();
         tasks_.spawn(note_quiet(serving_, quiet));
-        Pause pause(pauses_, Nanos{until.value - setup_.clock.now().value});
-        quiet->waiting = &pause;
-        co_await pause;
-        quiet->waiting = nullptr;
+        co_await wait_for(quiet, Nanos{until.value - setup_.clock.now().value});
     }
     co_return serving_->is_held() && serving_->is_quiet();  // else the array is about to end
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // ClusterNode: operators take a node out of service, and let it in again. (One that is to come back by
-// itself leaves in order: cluster_node_leave.cpp.) The one who decides carries it out, and all others know of it, for the one who comes to decide after him. A node that was killed is
-// not let in, however often its server is started, until it is resumed.
+// itself leaves in order: cluster_node_leave.cpp.) The one who decides carries it out, and all others
+// know of it, for the one who comes to decide after him. A node that was killed is not let in, however often its server is started, until it is resumed.
 #include <fmt/format.h>
 
 #include <memory>
@@ -26,6 +26,21 @@ Checked<Unit> ClusterNode::check_node(std::uint32_t node) const {
     }
     return Refusal{fmt::format("there is no node {}; the cluster has {}", node, all),
                    RefusalCode::not_found};
+}
+
+Checked<Unit> ClusterNode::check_not_needed(std::uint32_t node) const {
+    if (can_do_without({node})) return Unit{};
+    return Refusal{
+        fmt::format("the array cannot go on without node {}: its members are needed, with "
+                    "those that are lost already. Rebuild those first, or stop the array",
+                    node),
+        RefusalCode::conflict};
+}
+
+Checked<Unit> ClusterNode::check_not_alone(std::uint32_t node) const {
+    if (!fellows().empty()) return Unit{};
+    return Refusal{fmt::format("node {} is the only one that serves; stop its server", node),
+                   RefusalCode::conflict};
 }
 
 /// At any node.
@@ -68,18 +83,8 @@ Task<Checked<Unit>> ClusterNode::carry_out_kill(std::uint32_t node) {
             RefusalCode::conflict};
     }
     const bool is_out = left_out_.contains(node);
-    if (fellows().empty() && node == setup_.self) {
-        co_return Refusal{fmt::format("node {} is the only one that serves; stop its server", node),
-                          RefusalCode::conflict};
-    }
-    if (!is_out && !can_do_without({node})) {
-        co_return Refusal{
-            fmt::format("the array cannot go on without node {}: its members are needed, "
-                        "with those that are lost already. Rebuild those first, or stop "
-                        "the array",
-                        node),
-            RefusalCode::conflict};
-    }
+    if (node == setup_.self) BRAID_CO_CHECK(check_not_alone(node));
+    if (!is_out) BRAID_CO_CHECK(check_not_needed(node));
     killed_.insert(node);
     tell_killed();
     log(Severity::warning, fmt::format("{} {}", name_of(node), by_an_operator));
@@ -91,10 +96,7 @@ Task<Checked<Unit>> ClusterNode::carry_out_kill(std::uint32_t node) {
     // Who has answered serves nobody any more: there is no lease to wait for.
     const auto answered = std::make_shared<Quiet>();
     tasks_.spawn(tell_to_die({node, boots_.at(node)}, answered));
-    Pause pause(pauses_, lease_length_);
-    answered->waiting = &pause;
-    if (!answered->over) co_await pause;
-    answered->waiting = nullptr;
+    co_await wait_for(answered, lease_length_);
     BRAID_CO_CHECK(may_order_nodes());
     lose_node(node, by_an_operator);
     while (excluded_.contains(node) && goes_on()) co_await fence_changed_.next();
@@ -119,8 +121,7 @@ Task<void> ClusterNode::tell_to_die(NodeBoot node, std::shared_ptr<Quiet> answer
     const Checked<Words> answer = co_await talk_.ask(node.node, words);
     // Else it hears it otherwise.
     if (answer && boots_.at(node.node) == node.boot) has_stopped_.insert(node.node);
-    answered->over = true;
-    if (answered->waiting != nullptr) answered->waiting->cancel();
+    answered->end();
 }
 
 Checked<Unit> ClusterNode::may_order_nodes() const {

@@ -62,11 +62,13 @@ bool ClusterNode::has_ended(std::uint32_t node) const {
     return began_anew_.contains(node) || has_stopped_.contains(node);
 }
 
-/// Or it is not heard, or does not hear the others itself.
-bool ClusterNode::is_without_master() const {
-    return has_ended(master_) || silent_nodes(about_to_be_silent()).contains(master_) ||
-           is_cut_off(master_);
+/// Or it is not heard.
+bool ClusterNode::is_master_lost() const {
+    return has_ended(master_) || silent_nodes(about_to_be_silent()).contains(master_);
 }
+
+/// Or it does not hear the others itself.
+bool ClusterNode::is_without_master() const { return is_master_lost() || is_cut_off(master_); }
 
 /// This node hears it, and by what it says those that it hears are too few for a lease. That has lasted
 /// for longer than connections need to come back one after the other.
@@ -196,7 +198,7 @@ Checked<Words> ClusterNode::asked_for_voice(std::uint32_t from, const Words& wor
     if (!is_without_master()) return Words{{"hears", master_}};
     const Nanos time = setup_.clock.now();
     // Who hears the one that decides, which is cut off from others, does not stand.
-    const bool stands = has_ended(master_) || silent_nodes(about_to_be_silent()).contains(master_);
+    const bool stands = is_master_lost();
     const bool is_first =
         !master_lost_ || time.value - master_lost_->value < 2 * lease_length_.value;
     if (from < setup_.self && stands && is_first) return no("is the first one to decide itself");
@@ -246,8 +248,16 @@ void ClusterNode::take_over(const Standing& standing) {
 Task<void> ClusterNode::note_over(DiskServer* disks, std::vector<NodeBoot> nodes,
                                   std::shared_ptr<Quiet> quiet) {
     co_await disks->wait_over(std::move(nodes));
-    quiet->over = true;
-    if (quiet->waiting != nullptr) quiet->waiting->cancel();
+    quiet->end();
+}
+
+/// For so long, or until it is over, or looked at again.
+Task<void> ClusterNode::wait_for(std::shared_ptr<Quiet> quiet, Nanos time) {
+    if (quiet->over) co_return;
+    Pause pause(pauses_, time);
+    quiet->waiting = &pause;
+    co_await pause;
+    quiet->waiting = nullptr;
 }
 
 /// Until it is over, but not for long: a member whose disk does not answer is lost to this node.
@@ -256,10 +266,7 @@ Task<void> ClusterNode::wait_until_over(std::vector<NodeBoot> nodes) {
     auto quiet = std::make_shared<Quiet>();
     tasks_.spawn(note_over(&disks_, nodes, quiet));
     for (bool waits = true; waits;) {
-        Pause pause(pauses_, Nanos{lease_length_.value / 2});
-        quiet->waiting = &pause;
-        co_await pause;
-        quiet->waiting = nullptr;
+        co_await wait_for(quiet, Nanos{lease_length_.value / 2});
         if (quiet->over || !goes_on()) co_return;
         waits = false;
         for (const std::uint32_t number : disks_.busy_with(nodes)) {
@@ -393,7 +400,7 @@ Task<void> ClusterNode::look_at_disk(std::shared_ptr<Look> look) {
     std::vector<MemberImage> images =
         co_await read_member_images(setup_.ready, setup_.clock, std::move(disk));
     look->image = std::move(images.front());
-    if (look->all->waiting != nullptr) look->all->waiting->cancel();
+    look->all->cut_short();
     if (!look->all->over) co_return;
     const auto at = places_.find(look->own.get());
     if (at == places_.end()) co_return;
@@ -443,10 +450,7 @@ Task<void> ClusterNode::look_at_disks(FoundDisks* found) {
     while (!is_over()) {
         const Nanos now = setup_.clock.now();
         const Nanos next = now < until ? until : Nanos{now.value + looks_again.value};
-        Pause pause(pauses_, Nanos{next.value - now.value});
-        all->waiting = &pause;
-        co_await pause;
-        all->waiting = nullptr;
+        co_await wait_for(all, Nanos{next.value - now.value});
     }
     all->over = true;
     for (std::size_t i = 0; i != looks.size(); ++i) {

@@ -37,6 +37,11 @@ class Silence : public Loss {
             std::memcpy(sim->model.data() + at, asked.data.data(), row_size);
         }
     }
+    Asked& ask_flush() {
+        Asked& flush = asked_.emplace_back();
+        sim->ask(flush, IoKind::flush, 0, 0);
+        return flush;
+    }
     /// The same, answered: their stripes are marked, and nothing of it is flushed.
     void write_some(std::uint64_t first, std::uint64_t every, std::uint64_t count) {
         ask_writes(first, every, count);
@@ -78,8 +83,7 @@ TEST_F(Silence, AMemberThatHangsIsLostAndTheOthersGoOn) {
         write_some(0, 7, 12);
         hang(1);
         ask_writes(0, 7, 12);
-        Asked& flush = asked_.emplace_back();
-        sim->ask(flush, IoKind::flush, 0, 0);
+        const Asked& flush = ask_flush();
         sim->loop().run_for(seconds(9));
         EXPECT_EQ(sim->state_of(1), MemberState::in_sync) << "it may yet answer";
         sim->loop().run_for(seconds(5));
@@ -176,8 +180,7 @@ TEST_F(Silence, AnOperatorIsFaster) {
     write_some(0, 7, 12);
     hang(2);
     ask_writes(0, 7, 12);
-    Asked& flush = asked_.emplace_back();
-    sim->ask(flush, IoKind::flush, 0, 0);
+    const Asked& flush = ask_flush();
     sim->loop().run_for(seconds(1));
     ASSERT_TRUE(fail(2, Force::no));
     EXPECT_FALSE(flush.done);
@@ -190,9 +193,8 @@ TEST_F(Silence, AnOperatorIsFaster) {
 TEST_F(Silence, AStopWaitsForTheDisk) {
     start_watched(shape(Level::raid5, 7));
     hang(1);
-    Asked& flush = asked_.emplace_back();
     ask_writes(0, 1, 1);
-    sim->ask(flush, IoKind::flush, 0, 0);
+    ask_flush();
     sim->loop().run_for(seconds(15));
     EXPECT_EQ(sim->state_of(1), MemberState::faulty);
     const std::uint64_t began = sim->loop().now().value;
@@ -218,8 +220,7 @@ TEST_F(Silence, TheNodeIsKilledMeanwhile) {
             Asked& write = asked_.emplace_back();
             sim->ask(write, IoKind::write, sim->loop().rng().below(900) * row_size, std::move(row));
         }
-        Asked& flush = asked_.emplace_back();
-        sim->ask(flush, IoKind::flush, 0, 0);
+        ask_flush();
         sim->loop().run_for(millis(10'000 + sim->loop().rng().below(6'000)));
         sim->crash();
         heal(1);

@@ -27,13 +27,19 @@ class HangingDisk:
         self.process.send_signal(signal.SIGSTOP if really else signal.SIGCONT)
 
 
-def stop_waits(world):
+def serve_with_hanging_disk(world, level, count, timeout):
+    """Member 2 is one that can hang."""
     disk = HangingDisk(world)
-    paths = world.members(4, SIZE)
+    paths = world.members(count, SIZE)
     paths[2] = disk.device
-    world.create(paths, 5)
-    server = world.serve(paths, "member_timeout=0")
+    world.create(paths, level)
+    server = world.serve(paths, f"member_timeout={timeout}")
     server.wait_for_idle()
+    return disk, paths, server
+
+
+def stop_waits(world):
+    disk, paths, server = serve_with_hanging_disk(world, 5, 4, 0)
     handle = nbd.NBD()
     handle.connect_uri(server.uri)
     handle.pwrite(os.urandom(MIB), 0)
@@ -95,12 +101,7 @@ class Writer(threading.Thread):
 
 
 def a_disk_hangs(world):
-    disk = HangingDisk(world)
-    paths = world.members(5, SIZE)
-    paths[2] = disk.device
-    world.create(paths, 6)
-    server = world.serve(paths, "member_timeout=2")
-    server.wait_for_idle()
+    disk, _, server = serve_with_hanging_disk(world, 6, 5, 2)
     early = [Writer(server, 256 * number, 256, number) for number in range(4)]
     time.sleep(1)
     disk.hang()
