@@ -3,21 +3,19 @@
 // makes the array of all their members, or changes nothing; and then all serve it.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "tests/cluster/clients.h"
 #include "tests/cluster/sim_nodes.h"
+#include "tests/seeds.h"
 
 namespace braid::sim {
 namespace {
 
 using cluster::StartPhase;
 using cluster::StartStatus;
-
-const bool is_long = std::getenv("BRAID_LONG") != nullptr;
 
 Task<MemberImage> read_image(std::unique_ptr<Disk> disk) {
     co_return co_await read_member_image(*disk);
@@ -306,7 +304,7 @@ TEST_P(CreateNodesTest, ThePowerGoesMeanwhile) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, CreateNodesTest,
-                         testing::Range<std::uint64_t>(1, is_long ? 400 : 9));
+                         testing::Range<std::uint64_t>(1, 1 + test::seeds_of(8, 400)));
 
 /// All members at two of the three nodes.
 class CrowdedNodesTest : public CreateNodesTest {

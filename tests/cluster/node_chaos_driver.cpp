@@ -167,6 +167,7 @@ void Chaos::tick() {
     look_after_disks();
     give_back();
     look_at_rows();
+    look_at_register();
     look_at_requests();
 }
 
@@ -403,6 +404,32 @@ void Chaos::look_at_rows() {
     if (!in_doubt && all_serve()) may_doubt_ = false;
 }
 
+/// What members hold is as the rules of the register say.
+void Chaos::look_at_register() {
+    const auto expect = [this](const std::string& why) {
+        if (!why.empty()) fail(why);
+    };
+    for (std::uint32_t i = 0; i != options_.members; ++i) {
+        expect(register_.look_at(nodes_.shared_platter(i)));
+    }
+    for (const auto& [path, platter] : fresh_made_) expect(register_.look_at(platter));
+}
+
+/// When all has healed there is one who decides, and all have the same members.
+void Chaos::expect_one_of_all() {
+    for (std::uint32_t node = 1; node != options_.nodes; ++node) {
+        if (nodes_.node(node).master() != nodes_.node(0).master()) {
+            fail(fmt::format("node {} decides, says node 1; node {}, says node {}",
+                             nodes_.node(0).master(), nodes_.node(node).master(), node + 1));
+        }
+        const Configuration& one = nodes_.array(0).configuration();
+        const Configuration& other = nodes_.array(node).configuration();
+        if (one.members != other.members || one.bad_rows != other.bad_rows) {
+            fail(fmt::format("nodes 1 and {} do not have the same members, or bad rows", node + 1));
+        }
+    }
+}
+
 // ---- disks -------------------------------------------------------------------------------------
 
 /// A disk that failed is there again, or another one is given to its role. An order whose node died may
@@ -549,6 +576,8 @@ void Chaos::finish() {
     load_ = false;
     pass(3 * second);
     if (!wait([this] { return pending_.empty(); }, 100, "the clients end")) return;
+    if (!wait([&] { return is_whole(); }, 100, "all is whole still")) return;
+    expect_one_of_all();
     for (std::uint32_t node = 0; node != options_.nodes; ++node) {
         // One that was just reached again may have heard only then that it had been excluded.
         if (!wait([&] { return is_whole(); }, 100, "all is whole still")) return;

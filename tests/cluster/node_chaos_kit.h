@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "tests/cluster/chaos_history.h"
+#include "tests/cluster/register_watch.h"
 #include "tests/cluster/sim_nodes.h"
 
 namespace braid::sim {
@@ -141,6 +142,8 @@ class Chaos {
     void disturb_start();
     void start_without_one();
     void look_at_rows();
+    void look_at_register();
+    void expect_one_of_all();
     void mend_all();
     void finish();
     void later(std::uint64_t nanos, std::function<void()> what);
@@ -191,6 +194,7 @@ class Chaos {
     std::uint32_t fresh_{0};
     std::map<std::string, std::shared_ptr<SimPlatter>> fresh_made_;  // by path
     ChaosHistory history_{0};
+    test::RegisterWatch register_;
     SimNodes nodes_;  // ends first: clients run there
 };
 

@@ -12,14 +12,6 @@
 
 namespace braid::sim {
 
-/// A sanitizer takes as long for one as all take without.
-inline std::uint64_t seeds_of(std::uint64_t few, std::uint64_t many) {
-#if defined(__SANITIZE_ADDRESS__)
-    few = 2;
-#endif
-    return is_long ? many : few;
-}
-
 inline std::vector<Shape> death_shapes(std::uint64_t seeds) {
     return with_seeds(seeds, {{.level = Level::raid5, .members = 3, .nodes = 3},
                               {.level = Level::raid6, .members = 6, .nodes = 4},

@@ -214,9 +214,8 @@ TEST_P(ExclusiveTest, OneOfTwo) {
     nodes_.stop(0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, NodeReservationsTest,
-                         testing::ValuesIn(shapes(is_long ? 300 : 6)));
-INSTANTIATE_TEST_SUITE_P(Shapes, ExclusiveTest, testing::ValuesIn(shapes(is_long ? 100 : 3)));
+INSTANTIATE_TEST_SUITE_P(Shapes, NodeReservationsTest, testing::ValuesIn(shapes(seeds_of(6, 300))));
+INSTANTIATE_TEST_SUITE_P(Shapes, ExclusiveTest, testing::ValuesIn(shapes(seeds_of(3, 100))));
 
 }  // namespace
 }  // namespace braid::sim

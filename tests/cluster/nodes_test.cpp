@@ -524,7 +524,7 @@ TEST_P(NodesTest, AStartThatIsRefusedEndsOnAllNodes) {
     nodes_.end_servers();
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, NodesTest, testing::ValuesIn(shapes(is_long ? 300 : 6)));
+INSTANTIATE_TEST_SUITE_P(Shapes, NodesTest, testing::ValuesIn(shapes(seeds_of(6, 300))));
 
 /// A new array on slow members has a resync to do, on all nodes' behalf.
 class DoubtfulNodesTest : public NodesTest {
@@ -568,7 +568,7 @@ TEST_P(DoubtfulNodesTest, WhatWasWrittenInDoubtIsNotListed) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, DoubtfulNodesTest, testing::ValuesIn(shapes(is_long ? 100 : 4)));
+INSTANTIATE_TEST_SUITE_P(Shapes, DoubtfulNodesTest, testing::ValuesIn(shapes(seeds_of(4, 100))));
 
 /// One that takes longer than the members' failing.
 class LongDoubtNodesTest : public NodesTest {
@@ -599,7 +599,7 @@ TEST_P(LongDoubtNodesTest, AMemberBringsBackWhatOnlyItKnowsBesideClientsOfAllNod
 }
 
 std::vector<Shape> one_parity() {
-    std::vector<Shape> all = shapes(is_long ? 100 : 6);
+    std::vector<Shape> all = shapes(seeds_of(6, 100));
     std::erase_if(all, [](const Shape& shape) { return shape.level != Level::raid5; });
     return all;
 }

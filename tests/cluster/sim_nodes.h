@@ -15,8 +15,6 @@
 #include <vector>
 
 #include "cluster/node/cluster_node.h"
-#include "parity/parity.h"
-#include "tests/sim/sim_create.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_net.h"
 
@@ -53,16 +51,7 @@ class SimNodes {
   public:
     static constexpr std::uint64_t data_offset = 4u << 20;
 
-    explicit SimNodes(SimNodesOptions options)
-        : options_(options), loop_(options.seed), network_(loop_, options.net) {
-        loop_.let_events_interrupt();
-        for (std::uint32_t i = 0; i != options_.members; ++i) {
-            platters_.push_back(make_platter());
-            paths_.push_back("m" + std::to_string(i));
-        }
-        if (options_.made) create();
-        nodes_.resize(options_.nodes);
-    }
+    explicit SimNodes(SimNodesOptions options);
     ~SimNodes() { lose_power(); }
     SimNodes(const SimNodes&) = delete;
     SimNodes& operator=(const SimNodes&) = delete;
@@ -96,13 +85,8 @@ class SimNodes {
     const std::string& path_of(std::uint32_t member) const { return paths_[member]; }
     void put_away(std::uint32_t member) { beside_.erase(member); }
     /// A server has it open.
-    bool is_open(std::uint32_t member) const { return platters_[member].use_count() != 1; }
-    std::shared_ptr<SimPlatter> make_platter() {
-        auto platter =
-            std::make_shared<SimPlatter>(data_offset + options_.stripes * options_.strip_size);
-        platter->zero_fast = options_.zero_fast;
-        return platter;
-    }
+    bool is_open(std::uint32_t member) const;
+    std::shared_ptr<SimPlatter> make_platter();
     std::unique_ptr<Disk> disk(const std::shared_ptr<SimPlatter>& platter, std::string path) {
         return std::make_unique<SimDisk>(loop_, platter, std::move(path));
     }
@@ -127,91 +111,23 @@ class SimNodes {
         for (std::uint32_t i = 0; i != options_.nodes; ++i) begin(i);
         wait_until_all_serve();
     }
-    void wait_until_all_serve() {
-        for (const auto& node : nodes_) {
-            run_until([&] { return node->over; }, "it serves");
-            ASSERT_TRUE(node->array != nullptr) << node->refusal;
-        }
-        geometry_ = Geometry::of(nodes_[0]->array->configuration());
-    }
+    void wait_until_all_serve();
     /// A node's server is told to stop before it serves, and ends.
-    void cancel(std::uint32_t node) {
-        EXPECT_TRUE(nodes_[node]->node->cancel_start());
-        run_until([&] { return nodes_[node]->over; }, "it does not wait any more");
-        EXPECT_FALSE(nodes_[node]->array);
-        loop_of(node).tasks().spawn(run_stop(nodes_[node].get()));
-        run_until([&] { return nodes_[node]->stopped; }, "the server ends");
-        nodes_[node].reset();
-    }
+    void cancel(std::uint32_t node);
     /// One server has all members, until it has lost this one and is stopped.
-    void lose_alone(std::uint32_t member) {
-        std::vector<std::unique_ptr<Disk>> disks = all_disks();
-        ArrayOptions options;
-        options.buffer_size = 16u << 20;
-        options.seed = loop_.rng().next();
-        auto array = loop_.run_until_done(
-            Array::open(loop_.ready(), loop_, std::move(disks), std::move(options)));
-        ASSERT_TRUE(array) << array.error().text;
-        platter(member).dead = true;
-        const auto is_lost = [&] {
-            return (*array)->status().members[member].record.state == MemberState::faulty;
-        };
-        Buffer zeroes(64u << 10);
-        for (int i = 0; i != 20 && !is_lost(); ++i) {
-            IoRequest request;
-            request.kind = IoKind::write;
-            request.size = zeroes.size();
-            request.data = zeroes.data();
-            (void)loop_.run_until_done(ask_of(**array, request));
-        }
-        EXPECT_TRUE(is_lost());
-        EXPECT_TRUE(loop_.run_until_done((*array)->stop()));
-    }
+    void lose_alone(std::uint32_t member);
     /// A node's server begins to start.
-    void begin(std::uint32_t node) {
-        nodes_[node] = std::make_unique<Node>(*this, node);
-        loop_of(node).tasks().spawn(run_start(nodes_[node].get()));
-    }
+    void begin(std::uint32_t node);
     /// Node `first` is told to stop, and the others when it has.
-    void stop(std::uint32_t first) {
-        EXPECT_TRUE(loop_.run_until_done(nodes_[first]->array->stop()));
-        for (std::uint32_t i = 0; i != options_.nodes; ++i) {
-            EXPECT_TRUE(loop_.run_until_done(nodes_[i]->array->stop()))
-                << "node " << i << ": " << log(i);
-        }
-        end_servers();
-    }
+    void stop(std::uint32_t first);
     /// A node's server is told to stop: its array stops, in whatever way, and it ends.
     void leave(std::uint32_t node) { loop_of(node).tasks().spawn(run_leave(nodes_[node].get())); }
     bool has_left(std::uint32_t node) const { return nodes_[node]->stopped; }
     /// The same, in whatever state it is; once it has left, forget() it.
-    void begin_to_end(std::uint32_t node) {
-        Node* const at = nodes_[node].get();
-        if (at->leaving) return;
-        at->leaving = true;
-        if (!at->over) (void)at->node->cancel_start();
-        loop_of(node).tasks().spawn(run_end(at));
-    }
+    void begin_to_end(std::uint32_t node);
     void forget(std::uint32_t node) { nodes_[node].reset(); }
     /// It ends where it stands; with `own_loops`.
-    void kill(std::uint32_t node, Dies what) {
-        Node& at = *nodes_[node];
-        for (std::uint32_t other = 0; other != options_.nodes && what == Dies::host; ++other) {
-            if (other != node) network_.cut_one_side(host_of(node), host_of(other));
-        }
-        each_platter([&](std::uint32_t member, SimPlatter& platter) {
-            if (home_of(member) == node) platter.crash(loop_.rng());
-        });
-        network_.crash(host_of(node), [&] {
-            at.own_loop->crash([&at] {
-                if (at.node) at.node->abandon();
-                at.array.reset();
-                at.node.reset();
-            });
-        });
-        nodes_[node].reset();
-        if (what == Dies::host) lose_power_of(node);
-    }
+    void kill(std::uint32_t node, Dies what);
     void stand_still(std::uint32_t node, bool still) { loop_of(node).stand_still(still); }
     bool stands_still(std::uint32_t node) { return loop_of(node).stands_still(); }
     /// All that one sends to the other takes longer.
@@ -227,86 +143,24 @@ class SimNodes {
         begin(node);
     }
     /// The server of one node ends, whether it serves, waits, or has been refused.
-    void end(std::uint32_t node) {
-        if (!nodes_[node]) return;
-        Node* const at = nodes_[node].get();
-        if (!at->over && at->node->cancel_start()) {
-            run_until([&] { return at->over; }, "it does not wait any more");
-        }
-        if (!at->stopped) {
-            // Where it has been told of the array, and is not let in yet, it hears what comes of it.
-            run_until([&] { return at->over; }, "its start ends");
-            at->loop().tasks().spawn(at->array ? run_leave(at) : run_stop(at));
-            run_until([&] { return at->stopped; }, "the server ends");
-        }
-        nodes_[node].reset();
-    }
+    void end(std::uint32_t node);
     /// After the arrays have been stopped.
-    void end_servers() {
-        for (const auto& node : nodes_) {
-            if (!node || node->stopped) continue;
-            run_until([&] { return node->over; }, "its start ends");
-            node->loop().tasks().spawn(run_stop(node.get()));
-        }
-        for (const auto& node : nodes_) {
-            if (node) run_until([&] { return node->stopped; }, "the server ends");
-        }
-        for (auto& node : nodes_) node.reset();
-    }
+    void end_servers();
     /// The servers are gone, and what no member had in memory safe from that.
-    void lose_power() {
-        each_platter([&](std::uint32_t, SimPlatter& platter) { platter.crash(loop_.rng()); });
-        loop_.crash([this] {
-            for (auto& node : nodes_) node.reset();
-        });
-        each_platter([&](std::uint32_t, SimPlatter& platter) { platter.cut_power(loop_.rng()); });
-    }
+    void lose_power();
     /// Of a host whose server has ended: what its members had not made durable is gone.
-    void lose_power_of(std::uint32_t node) {
-        each_platter([&](std::uint32_t member, SimPlatter& platter) {
-            if (home_of(member) == node) platter.cut_power(loop_.rng());
-        });
-    }
+    void lose_power_of(std::uint32_t node);
     /// Every stripe's P and Q on the platters, when all is stopped.
-    void expect_parity() {
-        for (std::uint64_t s = 0; s != geometry_.stripes; ++s) {
-            const StripeIndex stripe{s};
-            const auto strip = [&](Role role) {
-                return platters_[raw(geometry_.member_of(stripe, role))]->content.data() +
-                       data_offset + geometry_.strip_offset(stripe).value;
-            };
-            std::vector<const std::byte*> data;
-            for (const Role role : geometry_.data_roles()) data.push_back(strip(role));
-            const ByteView p{strip(geometry_.p()), geometry_.strip_size};
-            EXPECT_TRUE(
-                geometry_.parities() == 2
-                    ? parity::matches_pq(p, {strip(geometry_.q()), geometry_.strip_size}, data)
-                    : parity::matches_p(p, data))
-                << "stripe " << s;
-        }
-    }
+    void expect_parity();
     /// The node is cut off from all others, for good.
     void isolate(std::uint32_t node) {
         hold_sent_by(node);
         hold_sent_to(node);
     }
     /// What the node sends to the others is held back, or what they send to it.
-    void hold_sent_by(std::uint32_t node) {
-        each_other(node, [this](const std::string& self, const std::string& other) {
-            network_.hold(self, other);
-        });
-    }
-    void hold_sent_to(std::uint32_t node) {
-        each_other(node, [this](const std::string& self, const std::string& other) {
-            network_.hold(other, self);
-        });
-    }
-    void release(std::uint32_t node) {
-        each_other(node, [this](const std::string& self, const std::string& other) {
-            network_.release(self, other);
-            network_.release(other, self);
-        });
-    }
+    void hold_sent_by(std::uint32_t node);
+    void hold_sent_to(std::uint32_t node);
+    void release(std::uint32_t node);
     /// Two nodes do not reach each other any more.
     void part(std::uint32_t a, std::uint32_t b) {
         network_.hold(host_of(a), host_of(b));
@@ -321,96 +175,20 @@ class SimNodes {
         network_.cut(host_of(a), host_of(b));
     }
 
-    Task<Result<void>> ask(std::uint32_t node, IoRequest request) {
-        // Its server has no clients any more, or none yet.
-        if (!nodes_[node] || !nodes_[node]->array || nodes_[node]->leaving) return nobody_serves();
-        return ask_of(*nodes_[node]->array, request);
-    }
-    Result<void> flush(std::uint32_t node) {
-        IoRequest request;
-        request.kind = IoKind::flush;
-        const auto result = std::make_shared<std::optional<Result<void>>>();
-        loop_.tasks().spawn(keep(ask(node, request), result));
-        run_until([&] { return result->has_value(); }, "the flush ends");
-        return *result ? **result : Result<void>(Error{Errc::failed, "in vain"});
-    }
+    Task<Result<void>> ask(std::uint32_t node, IoRequest request);
+    Result<void> flush(std::uint32_t node);
     /// start() is over; and why it was refused.
     bool has_begun(std::uint32_t node) const { return nodes_[node]->over; }
     const std::string& refusal(std::uint32_t node) const { return nodes_[node]->refusal; }
     /// What people were told on this node.
     std::string log(std::uint32_t node) const { return nodes_[node]->log; }
-    void run_until(const std::function<bool()>& condition, const char* what) {
-        const Nanos end{loop_.now().value + seconds(600).value};
-        while (!condition()) {
-            ASSERT_LT(loop_.now().value, end.value) << "in vain: " << what << logs();
-            ASSERT_TRUE(loop_.step()) << "nothing happens any more: " << what << logs();
-        }
-    }
-    std::string logs() const {
-        std::string all;
-        for (std::size_t i = 0; i != nodes_.size(); ++i) {
-            if (nodes_[i]) all += "\nnode " + std::to_string(i) + ":\n" + nodes_[i]->log;
-        }
-        return all;
-    }
+    void run_until(const std::function<bool()>& condition, const char* what);
+    std::string logs() const;
 
   private:
     struct Node {
-        Node(SimNodes& nodes, std::uint32_t self)
-            : own_loop(nodes.options_.own_loops ? std::make_unique<SimLoop>(nodes.loop_) : nullptr),
-              whole_loop(nodes.loop_),
-              net(nodes.network_, host_of(self)) {
-            if (const std::uint64_t drift = nodes.options_.drift_ppm; own_loop && drift != 0) {
-                Rng drawn(nodes.options_.seed * 64 + self);  // the same at each start
-                const std::uint64_t by = drawn.below(drift + 1);
-                own_loop->let_stamps_differ(by % 2 == 0 ? by : 0, by % 2 == 0 ? 0 : by);
-            }
-            if (own_loop && self < nodes.options_.slow_nodes) {
-                own_loop->let_stamps_differ(0, nodes.options_.slow_ppm);
-            }
-            if (own_loop && nodes.options_.clocks_stand) own_loop->let_stamps_stand();
-            cluster::ClusterConfig config;
-            config.name = "sim";
-            config.reads = nodes.options_.reads;
-            if (nodes.options_.exclusive) config.exclusive = {"data"};
-            config.no_quorum = nodes.options_.no_quorum;
-            config.lease_ms = nodes.options_.lease_ms;
-            for (std::uint32_t i = 0; i != nodes.options_.nodes; ++i) {
-                config.nodes.push_back({i + 1, {address_of(i)}, {}});
-            }
-            ArrayOptions options;
-            options.buffer_size = 16u << 20;
-            options.seed = nodes.loop_.rng().next();
-            if (nodes.options_.region != 0) options.intent.region = nodes.options_.region;
-            options.member_timeout = nodes.member_timeout_;
-            options.on_event = [this](const ArrayEvent& event) { log += event.text + "\n"; };
-            node = std::make_unique<cluster::ClusterNode>(cluster::ClusterNode::Setup{
-                loop().ready(),
-                loop(),
-                net,
-                std::move(config),
-                self + 1,
-                std::nullopt,
-                nodes.loop_.rng().next() | 1,
-                nodes.loop_.rng().next(),
-                std::move(options),
-                [this](Severity, const std::string& text) { log += text + "\n"; },
-                {},
-                [this] { excluded = true; },
-                [this] { left = true; }});
-            for (std::uint32_t i = 0; i != nodes.platters_.size(); ++i) {
-                if (nodes.home_of(i) != self) continue;
-                node->put_disk(
-                    std::make_unique<SimDisk>(loop(), nodes.platters_[i], nodes.paths_[i]));
-                const auto beside = nodes.beside_.find(i);
-                if (beside == nodes.beside_.end()) continue;
-                node->put_disk(
-                    std::make_unique<SimDisk>(loop(), beside->second.platter, beside->second.path));
-            }
-        }
-        ~Node() {
-            if (node) node->abandon();
-        }
+        Node(SimNodes& nodes, std::uint32_t self);
+        ~Node();
         SimLoop& loop() { return own_loop ? *own_loop : whole_loop; }
         std::unique_ptr<SimLoop> own_loop;
         SimLoop& whole_loop;
@@ -442,54 +220,14 @@ class SimNodes {
         return {AddressKind::ip4, host_of(node), 10810};
     }
     static Task<void> keep(Task<Result<void>> task,
-                           std::shared_ptr<std::optional<Result<void>>> result) {
-        *result = co_await task;
-    }
-    static Task<Result<void>> nobody_serves() { co_return Error{Errc::failed, "node"}; }
-    static Task<void> run_start(Node* at) {
-        Checked<std::unique_ptr<Array>> started = co_await at->node->start();
-        if (started) {
-            at->array = std::move(started).value();
-        } else {
-            at->refusal = started.error().text;
-        }
-        at->over = true;
-    }
-    static Task<void> run_stop(Node* at) {
-        co_await at->node->stop();
-        at->array.reset();
-        at->node.reset();
-        at->stopped = true;
-    }
-    static Task<void> run_leave(Node* at) {
-        at->leaving = true;
-        (void)co_await at->array->stop();
-        co_await run_stop(at);
-    }
-    static Task<void> run_end(Node* at) {
-        while (!at->over) {
-            Timer timer(at->loop(), Nanos{at->loop().now().value + millis(5).value});
-            co_await timer;
-        }
-        if (at->array) (void)co_await at->array->stop();
-        co_await run_stop(at);
-    }
-    std::vector<std::unique_ptr<Disk>> all_disks() {
-        std::vector<std::unique_ptr<Disk>> disks;
-        for (std::uint32_t i = 0; i != platters_.size(); ++i) {
-            disks.push_back(disk(platters_[i], "m" + std::to_string(i)));
-        }
-        return disks;
-    }
-    void create() {
-        std::vector<std::unique_ptr<Disk>> disks = all_disks();
-        CreateOptions how;
-        how.level = options_.level;
-        how.strip_size = options_.strip_size;
-        how.name = "sim";
-        how.wall_seconds = loop_.wall_seconds();
-        geometry_ = Geometry::of(create_on(loop_, disks, disks.size(), how));
-    }
+                           std::shared_ptr<std::optional<Result<void>>> result);
+    static Task<Result<void>> nobody_serves();
+    static Task<void> run_start(Node* at);
+    static Task<void> run_stop(Node* at);
+    static Task<void> run_leave(Node* at);
+    static Task<void> run_end(Node* at);
+    std::vector<std::unique_ptr<Disk>> all_disks();
+    void create();
 
     SimNodesOptions options_;
     SimLoop loop_;

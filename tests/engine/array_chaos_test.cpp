@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "tests/engine/array_fixture.h"
+#include "tests/seeds.h"
 
 namespace braid::sim {
 namespace {
@@ -406,7 +407,7 @@ class Chaos {
 
 TEST(SimArrayChaos, EveryReadIsExplained) {
     std::uint64_t first = 1;
-    std::uint64_t end = getenv("BRAID_LONG") != nullptr ? 1000 : 40;
+    std::uint64_t end = test::seeds_of(40, 1000);
     std::vector<std::uint64_t> seeds{325};  // that once failed: stop() while a spare took over
     if (const char* seed = getenv("BRAID_SEED"); seed != nullptr) {
         seeds.clear();

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/engine/loss_fixture.h"
+#include "tests/seeds.h"
 
 namespace braid::sim {
 namespace {
@@ -353,7 +354,7 @@ TEST_F(Return, WhoWasNotThereKnowsByTheRecords) {
 TEST_F(Return, AcrossAnyStarts) {
     std::uint64_t back = 0;
     std::uint64_t whole_ones = 0;
-    for (std::uint64_t seed = 1; seed <= (getenv("BRAID_LONG") != nullptr ? 2000 : 60); ++seed) {
+    for (std::uint64_t seed = 1; seed <= test::seeds_of(60, 2000); ++seed) {
         SCOPED_TRACE(seed);
         begin(seed % 2 == 0 ? Level::raid6 : Level::raid5, seed);
         Rng& rng = sim->loop().rng();

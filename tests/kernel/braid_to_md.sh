@@ -135,7 +135,7 @@ result() { sed -n "s/^$1 $2 //p" "$share/results"; }
 
 echo "${names[*]}" > "$share/names"
 echo one > "$share/mode"
-in_guest --share "$share" --timeout 200
+in_guest --share "$share"
 served=()
 for name in "${names[@]}"; do
     seed=$(< "$share/$name/seed") bytes=$(< "$share/$name/bytes")
@@ -159,7 +159,7 @@ done
 : > "$share/results"
 echo "${served[*]}" > "$share/names"
 echo two > "$share/mode"
-in_guest --share "$share" --timeout 200
+in_guest --share "$share"
 for name in "${served[@]}"; do
     seed=$(< "$share/$name/seed") bytes=$(< "$share/$name/bytes")
     readarray -t files < "$share/$name/files"

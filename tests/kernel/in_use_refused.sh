@@ -82,7 +82,7 @@ done
 
 last_log=
 echo "${folders[*]}" > "$share/folders"
-in_guest --share "$share" --timeout 120
+in_guest --share "$share"
 for folder in "${folders[@]}"; do
     case $folder in
         *-stopped)

@@ -61,7 +61,7 @@ done
 true
 EOF2
 : > "$share/results"
-in_guest --share "$share" --timeout 200
+in_guest --share "$share"
 result() { sed -n "s/^$1 $2 //p" "$share/results"; }
 for name in now before; do
     expect_equal "$name: md assembles it" yes "$(result $name assembled)" || { cat "$work/guest.log"; finish; }

@@ -72,7 +72,7 @@ start ext4-on-raid5 5 4 72M ext4
 start xfs-on-raid6 6 5 128M xfs
 [ "${#disks[@]}" != 0 ] || finish
 
-start_guest --share "$share" --timeout 150 "${ports[@]}"
+start_guest --share "$share" "${ports[@]}"
 # A member fails while fio runs.
 for name in "${disks[@]}"; do
     while [ ! -e "$share/$name.started" ] && guest_runs; do sleep 0.1; done

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "tests/cluster/register_watch.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/metadata/config_slot.h"
+#include "engine/metadata/promise_slot.h"
+
+namespace braid::test {
+namespace {
+
+std::string text(EpochRevision version) {
+    return fmt::format("{}.{}", version.epoch, version.revision);
+}
+
+template <std::size_t N>
+bool has_changed(std::array<std::byte, N>& head, ByteView bytes) {
+    const bool same = std::memcmp(head.data(), bytes.data(), N) == 0;
+    std::memcpy(head.data(), bytes.data(), N);
+    return !same;
+}
+
+}  // namespace
+
+std::string RegisterWatch::look_at(const std::shared_ptr<sim::SimPlatter>& platter) {
+    Member& member = members_[platter.get()];
+    if (!member.platter) member.platter = platter;
+    if (member.changes == platter->changes) return {};
+    member.changes = platter->changes;
+    // Slots first: what was stored since the last look may be of the epoch promised then, and the
+    // member has promised a newer one after it.
+    std::string why = look_at_slots(member);
+    return why.empty() ? look_at_promises(member) : why;
+}
+
+std::string RegisterWatch::look_at_slots(Member& member) {
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        const ByteView bytes =
+            member.platter->content.view().subspan(slot_offset(slot), slot_size);
+        if (!has_changed(member.slots[slot], bytes)) continue;
+        const Result<ConfigSlot, Finding> found = decode_slot(bytes, slot);
+        if (!found) continue;  // torn, or wiped
+        const Configuration& stored = found->configuration;
+        const bool is_new = found->sequence > member.sequence;
+        member.sequence = std::max(member.sequence, found->sequence);
+        if (is_new && stored.version.epoch < member.promise) {
+            return fmt::format("a member stores {} though it has promised {}",
+                               text(stored.version), member.promise);
+        }
+        if (stored.version < stored.in_force) {
+            return fmt::format("{} says that {} was in force before it", text(stored.version),
+                               text(stored.in_force));
+        }
+        if (std::string why = note(stored); !why.empty()) return why;
+    }
+    return {};
+}
+
+std::string RegisterWatch::look_at_promises(Member& member) {
+    std::uint64_t highest = 0;
+    for (std::uint32_t slot = 0; slot != promise_slot_count; ++slot) {
+        const ByteView bytes =
+            member.platter->content.view().subspan(promise_slot_offset(slot), promise_slot_size);
+        const Result<Promise, Finding> found = decode_promise(bytes, slot);
+        if (found) highest = std::max(highest, found->epoch);
+    }
+    if (highest < member.promise) {
+        return fmt::format("a member had promised {}, and now {}", member.promise, highest);
+    }
+    member.promise = highest;
+    return {};
+}
+
+std::string RegisterWatch::note(const Configuration& configuration) {
+    const auto [at, is_new] = contents_.try_emplace(configuration.version, configuration);
+    if (is_new || at->second == configuration) return {};
+    const std::string before = to_json_text({0, {}, {}, at->second});
+    const std::string now = to_json_text({0, {}, {}, configuration});
+    const auto differs = std::ranges::mismatch(before, now).in1 - before.begin();
+    const auto from = static_cast<std::size_t>(std::max<std::ptrdiff_t>(0, differs - 60));
+    return fmt::format("{} is another one than it was before: {}, then {}",
+                       text(configuration.version), before.substr(from, 160),
+                       now.substr(from, 160));
+}
+
+}  // namespace braid::test
