@@ -172,6 +172,22 @@ std::string reservation_words(const json& volume) {
     return words.empty() ? words : " (" + words.substr(2) + ")";
 }
 
+/// Who decides about the array, and how long the node that is asked may answer without the others.
+std::string cluster_line(const json& status) {
+    const auto at = status.find("cluster");
+    if (at == status.end() || !at->is_object()) return {};
+    const auto left = at->find("lease_ms");
+    std::string lease = "none: it waits for others before it answers";
+    if (!flag_in(*at, "needs_lease")) {
+        lease = "not needed: it has enough members itself";
+    } else if (left != at->end() && left->is_number()) {
+        lease = fmt::format("{:.1f} s left", real_in(*at, "lease_ms") / 1e3);
+    }
+    return fmt::format("cluster  {}: node {} decides, {}; lease of this node {}\n",
+                       harmless(text_in(*at, "name")), number_in(*at, "decides"),
+                       harmless(text_in(*at, "why")), lease);
+}
+
 /// What the nodes of a cluster do for each other.
 std::string nodes_table(const json& status) {
     std::string text;
@@ -436,7 +452,7 @@ std::string draw_status(const json& status, const Style& style, std::size_t even
     for (const json& wait : waits) text += wait_line(wait, style) + "\n";
     if (!tasks.empty() || !waits.empty()) text += "\n";
     text += bad_rows(status, style);
-    text += nodes_table(status) + channels_table(status);
+    text += cluster_line(status) + nodes_table(status) + channels_table(status);
     text += volumes_line(status);
     text += traffic_line(status);
     text += intent_lines(status);

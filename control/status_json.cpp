@@ -161,6 +161,8 @@ json json_of(const ArrayEvent& event) {
         {"severity", text_of(event.severity)},
         {"kind", event.kind},
         {"text", event.text},
+        {"epoch", event.version.epoch},
+        {"revision", event.version.revision},
     };
 }
 
@@ -274,6 +276,15 @@ json json_of(const NodeStatus& node, const Configuration& configuration) {
             {"bytes_sent", node.bytes_sent}};
 }
 
+json json_of(const ClusterStatus& cluster) {
+    return {{"name", cluster.name},
+            {"decides", cluster.decides},
+            {"why", cluster.why_decides},
+            {"fence", cluster.fence},
+            {"needs_lease", cluster.needs_lease},
+            {"lease_ms", cluster.lease ? json(cluster.lease->value / 1'000'000) : json(nullptr)}};
+}
+
 }  // namespace
 
 json json_of(const ArrayStatus& status) {
@@ -298,6 +309,7 @@ json json_of(const ArrayStatus& status) {
     value["scrub_waits"] = scrub_waits(status);
     value["last_scrub"] = status.last_scrub ? json_of(*status.last_scrub) : json(nullptr);
     value["volumes"] = volumes_json(status);
+    value["cluster"] = status.cluster ? json_of(*status.cluster) : json(nullptr);
     if (!status.nodes.empty()) {
         value["nodes"] = json::array();
         for (const NodeStatus& node : status.nodes) {

@@ -54,8 +54,9 @@ struct ArrayEvent {
     std::uint64_t sequence{0};  // from 1, without gaps
     std::uint64_t wall_seconds{0};
     Severity severity{Severity::info};
-    std::string kind;  // "member_failed", "degraded", "rebuild_started", …
-    std::string text;  // a sentence for people
+    std::string kind;       // "member_failed", "degraded", "rebuild_started", …
+    std::string text;       // a sentence for people
+    EpochRevision version;  // of the configuration that was in force then; 0.0: none yet
 };
 
 /// What is to be done, and is not being done.
@@ -137,6 +138,16 @@ struct NodeStatus {
     std::vector<ChannelStatus> channels;  // to it, as the one that tells sees them
 };
 
+/// A cluster as one of its nodes knows it.
+struct ClusterStatus {
+    std::string name;
+    std::uint32_t decides{0};    // the node that decides about the array
+    std::string why_decides;     // that one, for people
+    std::uint64_t fence{0};      // that this node is in; 0: none yet
+    bool needs_lease{true};      // else it is the home of enough members by itself
+    std::optional<Nanos> lease;  // that it has left; none: it has none, and answers nobody
+};
+
 /// Of a volume in a cluster, as this node knows it.
 struct ReservationStatus {
     std::uint32_t node{0};     // that has it for itself, or asks for it; 0: none
@@ -148,6 +159,7 @@ struct ReservationStatus {
 struct ArrayStatus {
     Configuration configuration;
     std::vector<ReservationStatus> reservations;  // by volume; none: the node is alone
+    std::optional<ClusterStatus> cluster;         // none: the node is alone
     std::vector<NodeStatus> nodes;                // by id; none: the node is alone
     IntentStatus intent;
     std::optional<RecoveryStatus> recovery;  // since the start, if there was anything to recover

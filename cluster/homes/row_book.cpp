@@ -143,7 +143,9 @@ void RowBook::close(std::uint64_t number, State state) {
     const auto of_write = of_node->second.find(write.sequence);
     if (--of_write->second == 0) of_node->second.erase(of_write);
     if (of_node->second.empty()) open_of_.erase(of_node);
-    if (write.sequence <= finished_upto(write.from)) remove(number);
+    if (write.sequence <= finished_upto(write.from) || BRAID_MUTANT(book_forgotten_early)) {
+        remove(number);
+    }
 }
 
 /// What is decided, and first in its rows, is applied. Where there are no bytes that is all.

@@ -517,6 +517,7 @@ void ClusterNode::take_without(const std::set<std::uint32_t>& nodes) {
     std::uint32_t highest = setup_.self;
     for (const std::uint32_t node : fellows()) highest = std::max(highest, node);
     if (highest != master_) follow(highest);
+    why_master_ = comes_first;
     here_changed_.set();
     begun_.set();
 }

@@ -81,6 +81,7 @@ class ClusterNode final : private BusListener,
     /// After a standstill connections do not come back all at once: each is tried again in its turn.
     static constexpr Nanos all_come_back = millis(net_connect_ms + hello_ms_max);
     static constexpr Nanos status_pause = seconds(1);  // others are told of walks so often
+    static constexpr Nanos latency_pause = millis(5);  // and who walks, how long clients wait
 
     explicit ClusterNode(Setup setup);
     ClusterNode(const ClusterNode&) = delete;
@@ -129,6 +130,7 @@ class ClusterNode final : private BusListener,
     Task<Checked<Unit>> stop_node(std::uint32_t node);
     /// This node and all others, as far as it has heard.
     std::vector<NodeStatus> node_statuses(const Counters& counters) const;
+    ClusterStatus cluster_status() const;
 
   private:
     friend class ServedArray;
@@ -287,6 +289,7 @@ class ClusterNode final : private BusListener,
     void take_voice(const std::shared_ptr<Standing>& standing, std::uint32_t node,
                     const Checked<Words>& answer);
     bool has_ended(std::uint32_t node) const;
+    const char* why_without(std::uint32_t node) const;
     bool is_master_lost() const;
     bool is_without_master() const;
     bool is_cut_off(std::uint32_t node) const;
@@ -478,6 +481,7 @@ class ClusterNode final : private BusListener,
     void tell_status();
     void tell_node();
     Task<void> tell_status_now_and_then();
+    Task<void> tell_latency_now_and_then();
     Heartbeats::Facts facts() const { return {epoch_in_force_, fence_.epoch}; }
     NodeStatus own_status(const Counters& counters) const;
     Task<void> stop_what_lacks_a_node();
@@ -487,6 +491,8 @@ class ClusterNode final : private BusListener,
 
     Setup setup_;
     std::uint32_t master_{0};
+    static constexpr const char* comes_first = "which comes first of those that began together";
+    std::string why_master_{comes_first};
     Pauses pauses_;
     TaskGroup tasks_;
     Fence fence_;

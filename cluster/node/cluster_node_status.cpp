@@ -75,6 +75,18 @@ std::vector<NodeStatus> ClusterNode::node_statuses(const Counters& counters) con
     return all;
 }
 
+ClusterStatus ClusterNode::cluster_status() const {
+    ClusterStatus status;
+    status.name = setup_.config.name;
+    status.decides = master_;
+    status.why_decides = why_master_;
+    status.fence = fence_.epoch;
+    status.needs_lease = !needs_no_lease_;
+    const Nanos now = setup_.clock.stamp();
+    if (now < lease_until_) status.lease = Nanos{lease_until_.value - now.value};
+    return status;
+}
+
 /// The one who decides tells all: what is in doubt counts, too.
 bool ClusterNode::is_needed(std::uint32_t node) const {
     if (is_master()) return goes_on() && array_ != nullptr && !can_do_without({node});
@@ -97,12 +109,28 @@ void ClusterNode::tell_node() {
 /// If it has changed.
 void ClusterNode::tell_status() {
     const ArrayStatus now = array_->status();
-    const Words words =
-        cluster::words_of(ToldStatus{now.walks, now.last_scrub, now.waits, now.nodes});
+    const Words words = cluster::words_of(
+        ToldStatus{now.configuration.version, now.walks, now.last_scrub, now.waits, now.nodes});
     if (std::string text = words.dump(-1, ' ', false, Words::error_handler_t::replace);
         text != told_status_) {
         told_status_ = std::move(text);
         told_nodes_->tell_all(words);
+    }
+}
+
+/// A walk pauses for the clients of all nodes: the one that decides is told how long theirs wait.
+Task<void> ClusterNode::tell_latency_now_and_then() {
+    while (!stopping_ && !ended_) {
+        const bool tells = !is_master() && served_->is_walked() && here_.contains(master_);
+        if (!is_master()) {
+            const LatencySample sample = serving_->latency().take();
+            if (tells && sample.count != 0) {
+                talk_.tell(master_,
+                           {{"tell", "latency"}, {"count", sample.count}, {"nanos", sample.nanos}});
+            }
+        }
+        Pause pause(pauses_, tells ? latency_pause : status_pause);
+        co_await pause;
     }
 }
 

@@ -40,6 +40,11 @@ constexpr const char* was_replaced = "its role was just being filled as the node
 
 /// The node decides, as far as this one is concerned.
 void ClusterNode::follow(std::uint32_t node) {
+    if (node != master_ && rows_) {
+        why_master_ = fmt::format("since node {} {}", master_, why_without(master_));
+    } else if (node != master_) {
+        why_master_ = "as it did when this node came";
+    }
     master_ = node;
     disks_.set_master(node);
     if (rows_) rows_->home.set_walker(node);
@@ -60,6 +65,14 @@ void ClusterNode::follow(std::uint32_t node) {
 /// It has begun anew, or says that it has stopped.
 bool ClusterNode::has_ended(std::uint32_t node) const {
     return began_anew_.contains(node) || has_stopped_.contains(node);
+}
+
+/// As this node knows it, for people.
+const char* ClusterNode::why_without(std::uint32_t node) const {
+    if (began_anew_.contains(node)) return "began anew";
+    if (left_.contains(node)) return "left, by order";
+    if (has_stopped_.contains(node)) return "stopped";
+    return "was not heard, or did not hear enough others";
 }
 
 /// Or it is not heard.

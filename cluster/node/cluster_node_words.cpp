@@ -133,6 +133,13 @@ Checked<Unit> ClusterNode::told_by_slave(std::uint32_t from, const Words& words)
         told_of_[from] = node;
         return Unit{};
     }
+    if (what == "latency") {
+        const LatencySample sample{fields.number("count", latency_told_max),
+                                   fields.number("nanos", latency_told_max)};
+        BRAID_CHECK(fields.check());
+        serving_->latency().add(sample);
+        return Unit{};
+    }
     if (what != "failing") {
         return carry_out_told(*decider_, rows_->geometry, words);
     }
@@ -311,6 +318,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(std::uint32_t from, const Word
         tasks_.spawn(watch_links());
         tasks_.spawn(answers_.run());
         tasks_.spawn(tell_status_now_and_then());
+        tasks_.spawn(tell_latency_now_and_then());
         co_return Words::object();
     }
     if (what == "write_marks") {

@@ -37,6 +37,7 @@ class NodeArray : public Array {
     /// What the cluster adds to what an array tells of itself.
     void fill(ArrayStatus& status) const {
         status.reservations = node_.reservations().status();
+        status.cluster = node_.cluster_status();
         status.nodes = node_.node_statuses(status.counters);
     }
 

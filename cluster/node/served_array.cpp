@@ -110,6 +110,8 @@ ArrayStatus ServedArray::status() const {
         return status;
     }
     status.configuration = configuration_;
+    // What was told of a configuration was told before it had come into force, under its number.
+    if (told_.version > configuration_.version) status.configuration.version = told_.version;
     serving_.fill(status);
     if (status.health == Health::failed) status.failure = failure();
     status.stopping = stopping_ || node_.leaving_;

@@ -36,7 +36,12 @@ class ServedArray final : public NodeArray {
     Checked<Unit> check_same(const Configuration& other) const;
     void set_stopping() { stopping_ = true; }
     /// As the node that decides has told it.
-    void set_told(ToldStatus told) { told_ = std::move(told); }
+    void set_told(ToldStatus told) {
+        log_.set_version(told.version);
+        told_ = std::move(told);
+    }
+    /// A walk runs, as far as this node has been told.
+    bool is_walked() const { return !told_.walks.empty(); }
     /// Ends what runs by itself.
     Task<void> end_tasks();
     bool is_stopping() const { return stopping_; }

@@ -105,6 +105,8 @@ Words words_of(const ToldStatus& status) {
     const bool is_rebuilding = std::ranges::any_of(
         status.walks, [](const WalkStatus& walk) { return walk.kind == WalkKind::rebuilding; });
     Words words = telling(is_rebuilding ? node_words::rebuild_status : "status");
+    words["epoch"] = status.version.epoch;
+    words["revision"] = status.version.revision;
     words["walks"] = Words::array();
     for (const WalkStatus& walk : status.walks) words["walks"].push_back(words_of(walk));
     words["waits"] = Words::array();
@@ -118,6 +120,8 @@ Words words_of(const ToldStatus& status) {
 Checked<ToldStatus> told_status_of(const Words& words, const Geometry& geometry) {
     WordFields fields(words);
     ToldStatus status;
+    status.version.epoch = fields.number("epoch");
+    status.version.revision = fields.number("revision");
     const std::vector<Words> walks = fields.list("walks", waits_told_max);
     const std::vector<Words> waits = fields.list("waits", waits_told_max);
     const std::vector<Words> nodes = fields.list("nodes", nodes_max);

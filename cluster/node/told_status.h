@@ -13,6 +13,7 @@
 namespace braid::cluster {
 
 struct ToldStatus {
+    EpochRevision version;  // of the configuration in force
     std::vector<WalkStatus> walks;
     std::optional<WalkStatus> last_scrub;
     std::vector<WaitStatus> waits;

@@ -90,9 +90,11 @@ enum class Mutation : std::uint8_t {
     answered_before_death,   // who is killed by an operator goes on for a moment after the answer
     left_undrained,          // who leaves by order does not wait for what its clients have begun
     left_later,              // or says that it has left, and serves for a moment
+    stored_unpromised,       // a member stores a configuration whose epoch it has not promised
+    book_forgotten_early,  // a home forgets a write as it is over there, whatever its writer knows
 };
 
-inline constexpr std::array<std::string_view, 76> mutation_names{
+inline constexpr std::array<std::string_view, 78> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -169,9 +171,12 @@ inline constexpr std::array<std::string_view, 76> mutation_names{
     "answered-before-death",
     "left-undrained",
     "left-later",
+    "stored-unpromised",
+    "book-forgotten-early",
 };
 
-static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::left_later) + 1);
+static_assert(mutation_names.size() ==
+              static_cast<std::size_t>(Mutation::book_forgotten_early) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

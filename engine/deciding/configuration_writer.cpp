@@ -28,6 +28,7 @@ void ConfigurationWriter::set_known(std::uint64_t epoch_seen) {
     BRAID_REQUIRE(changes_ == 0);
     BRAID_REQUIRE(configuration_.in_force <= configuration_.version);
     in_force_.version = configuration_.in_force;
+    log_.set_version(in_force_.version);
     epoch_seen_ = epoch_seen;
 }
 
@@ -115,6 +116,7 @@ Task<void> ConfigurationWriter::write_configurations() {
             }
             BRAID_REQUIRE(change_now > changes_durable_);
             changes_durable_ = change_now;
+            log_.set_version(in_force_.version);
             serving_.in_force(in_force_, losses_now);
             if (owed_ <= change_now) serving_.set_owing(false);
             end_refusals();

@@ -14,6 +14,7 @@ void EventLog::tell(Severity severity, std::string kind, std::string text) {
     event.severity = severity;
     event.kind = std::move(kind);
     event.text = std::move(text);
+    event.version = version_;
     if (on_event_) on_event_(event);
     events_.push_back(std::move(event));
     if (events_.size() > events_kept_max) events_.pop_front();

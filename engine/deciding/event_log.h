@@ -20,8 +20,11 @@ class EventLog {
     EventLog(Clock& clock, OnEvent on_event) : clock_(clock), on_event_(std::move(on_event)) {}
 
     void tell(Severity severity, std::string kind, std::string text);
+    /// The configuration that is in force from now on.
+    void set_version(EpochRevision version) { version_ = version; }
     /// What happened before this log began, of another one; before anything is told.
     void begin_after(const EventLog& before) {
+        version_ = before.version_;
         told_ = before.told_;
         events_ = before.events_;
     }
@@ -31,6 +34,7 @@ class EventLog {
   private:
     Clock& clock_;
     OnEvent on_event_;
+    EpochRevision version_;
     std::uint64_t told_{0};
     std::deque<ArrayEvent> events_;
 };

@@ -17,6 +17,7 @@
 #include <string>
 
 #include "engine/base/index_set.h"
+#include "engine/base/mutation.h"
 #include "parity/require.h"
 
 namespace braid {
@@ -64,7 +65,7 @@ struct MemberRegister {
     std::uint64_t bound() const { return promise > held.epoch ? promise : held.epoch; }
     bool may_promise(std::uint64_t epoch) const { return epoch > bound(); }
     bool may_store(EpochRevision version) const {
-        return promise == version.epoch && held < version;
+        return (promise == version.epoch || BRAID_MUTANT(stored_unpromised)) && held < version;
     }
 };
 

@@ -54,6 +54,8 @@ class Serving final : public ServingNode, private WalkHost {
     /// Any thread: see Array.
     bool read_direct(ArrayOffset offset, ByteSpan into) { return direct_reads_.read(offset, into); }
     void note_latency(Nanos latency) { latency_.note(latency); }
+    /// Of clients of this node; and, where walks run, of other nodes' clients.
+    LatencyMeter& latency() { return latency_; }
 
     // ---- from the start to the stop
     Members& members() { return members_; }

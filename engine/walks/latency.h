@@ -17,6 +17,11 @@ class LatencyMeter {
         count_.fetch_add(1, std::memory_order_relaxed);
         nanos_.fetch_add(latency.value, std::memory_order_relaxed);
     }
+    /// Any thread: what was noted elsewhere.
+    void add(LatencySample sample) {
+        count_.fetch_add(sample.count, std::memory_order_relaxed);
+        nanos_.fetch_add(sample.nanos, std::memory_order_relaxed);
+    }
     /// The loop's thread: what was noted since the last call.
     LatencySample take() {
         const LatencySample now{count_.load(std::memory_order_relaxed),

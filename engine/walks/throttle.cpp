@@ -37,9 +37,9 @@ Nanos Throttle::pause_after(Nanos step, LatencySample during, LatencySample quie
     severity_ = pause_ / std::max(pause_ + step_, 1.0);
     BRAID_REQUIRE(severity_ <= 1);
     const bool probe = quiet_latency_ == 0 || since_probe_ > static_cast<double>(probe_every_nanos);
-    if (probe && pause_ < static_cast<double>(probe_nanos)) {
+    if (probe && pause_ < static_cast<double>(probe_.value)) {
         since_probe_ = 0;
-        return {probe_nanos};
+        return probe_;
     }
     return {static_cast<std::uint64_t>(pause_)};
 }

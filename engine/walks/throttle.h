@@ -21,7 +21,11 @@ class Throttle {
     static constexpr double worse_max = 1.5;   // of the latency without the walk
     static constexpr double share_min = 0.05;  // of the time that the walk always gets
     static constexpr std::uint64_t probe_nanos = 2'000'000;  // a pause, to learn the quiet latency
+    static constexpr std::uint64_t probe_of_nodes_nanos = 12'000'000;  // that others tell, too
     static constexpr std::uint64_t probe_every_nanos = 500'000'000;
+
+    /// @param probe  how long a pause is at least that is to show the quiet latency
+    explicit Throttle(Nanos probe = {probe_nanos}) : probe_(probe) {}
 
     /// A step took `step`; clients ended `during` it, and `quiet` in the pause before it.
     /// @return the pause to make now
@@ -31,6 +35,7 @@ class Throttle {
     double severity() const { return severity_; }
 
   private:
+    Nanos probe_;
     double busy_latency_{0};  // nanoseconds, smoothed; 0: not known
     double quiet_latency_{0};
     double pause_{0};

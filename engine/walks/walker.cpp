@@ -40,7 +40,13 @@ struct Walker::Lane : WalkBatch {
 };
 
 Walker::Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost& host)
-    : context_(context), clock_(clock), host_(host), rows_(context, order_), lanes_group_(ready) {}
+    : context_(context),
+      clock_(clock),
+      host_(host),
+      rows_(context, order_),
+      lanes_group_(ready),
+      throttle_(Nanos{context.homes == nullptr ? Throttle::probe_nanos
+                                               : Throttle::probe_of_nodes_nanos}) {}
 
 bool Walker::in_memory() const {
     bool all = true;

@@ -111,6 +111,28 @@ TEST(Picture, WhatNodesCostEachOther) {
     EXPECT_NE(text.find(expected), std::string::npos) << text;
 }
 
+TEST(Picture, WhoDecidesAndForHowLongANodeMayAnswer) {
+    json status = sample_status();
+    status["cluster"] = {{"name", "vault\x1b"},
+                         {"decides", 3u},
+                         {"why", "since node 5 stopped"},
+                         {"needs_lease", true},
+                         {"lease_ms", 1140u}};
+    const auto shows = [&status](const std::string& line) {
+        const std::string text = draw_status(status, plain, 0);
+        EXPECT_NE(text.find("\ncluster  vault?: node 3 decides, since node 5 stopped; " + line),
+                  std::string::npos)
+            << text;
+    };
+    shows("lease of this node 1.1 s left\n");
+    status["cluster"]["lease_ms"] = nullptr;
+    shows("lease of this node none: it waits for others before it answers\n");
+    status["cluster"]["needs_lease"] = false;
+    shows("lease of this node not needed: it has enough members itself\n");
+    status["cluster"] = nullptr;
+    EXPECT_EQ(draw_status(status, plain, 0).find("decides"), std::string::npos);
+}
+
 TEST(Picture, TheWaysToOtherNodes) {
     json status = sample_status();
     status["nodes"] = {{{"id", 1u},

@@ -18,6 +18,47 @@ TEST_P(NodeTakeoverTest, TheOthersGoOnAndNothingIsLost) {
     expect_others_serve(victim);
 }
 
+/// Every node shows who decides and why, one fence, and one epoch; and what lease it has itself.
+TEST_P(NodeTakeoverTest, WhoDecidesAndWhyIsShownEverywhere) {
+    start_all();
+    const auto expect_shown = [&](std::uint32_t decides, const std::string& why,
+                                  std::uint32_t but) {
+        loop().run_for(seconds(3));
+        const ArrayStatus deciding = nodes_.array(decides).status();
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            if (node == but) continue;
+            const ArrayStatus status = nodes_.array(node).status();
+            ASSERT_TRUE(status.cluster) << node;
+            EXPECT_EQ(status.cluster->decides, decides + 1) << node;
+            EXPECT_NE(status.cluster->why_decides.find(why), std::string::npos)
+                << node << ": " << status.cluster->why_decides;
+            EXPECT_EQ(status.cluster->fence, deciding.cluster->fence) << node;
+            EXPECT_EQ(status.configuration.version, deciding.configuration.version) << node;
+            EXPECT_EQ(status.cluster->needs_lease, !goes_on_alone(node)) << node;
+            if (!status.cluster->needs_lease) continue;
+            ASSERT_TRUE(status.cluster->lease) << node;
+            EXPECT_LE(status.cluster->lease->value, millis(lease_ms_default).value) << node;
+        }
+    };
+    const std::uint32_t victim = master_;
+    expect_shown(victim, "comes first", nodes_.nodes());
+    const std::uint64_t fence = nodes_.array(victim).status().cluster->fence;
+    ASSERT_EQ(lose_master(), victim);
+    const std::string was_lost = fmt::format("since node {} was not heard", victim + 1);
+    expect_shown(master_, was_lost, victim);
+    EXPECT_GT(nodes_.array(master_).status().cluster->fence, fence);
+    if (!goes_on_alone(victim)) {
+        EXPECT_FALSE(nodes_.array(victim).status().cluster->lease);
+    }
+    begin_anew(victim);
+    wait_until_in(victim);
+    expect_shown(master_, "", nodes_.nodes());
+    EXPECT_NE(nodes_.array(victim).status().cluster->why_decides.find("when this node came"),
+              std::string::npos);
+    end_load();
+    nodes_.stop(0);
+}
+
 /// Nobody can tell it, and its clients read what it has at home, until its lease has run out.
 TEST_P(NodeTakeoverTest, CutOffItAnswersNothingOld) {
     start_all();

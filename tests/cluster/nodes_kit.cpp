@@ -5,9 +5,8 @@ namespace braid::sim {
 
 template class Clients<SimNodes>;
 
-NodesTest::NodesTest(bool zero_fast, std::uint64_t stripes, bool exclusive,
-                   std::uint64_t region,
-                   cluster::NoQuorum no_quorum)
+NodesTest::NodesTest(bool zero_fast, std::uint64_t stripes, bool exclusive, std::uint64_t region,
+                     cluster::NoQuorum no_quorum)
     : nodes_({GetParam().seed,
               GetParam().level,
               GetParam().members,
@@ -128,8 +127,7 @@ void NodesTest::wait_until_rebuilt(std::uint32_t member) {
     Array& deciding = nodes_.array(nodes_.nodes() - 1);
     nodes_.run_until(
         [&] {
-            return is_everywhere(member, MemberState::in_sync) &&
-                   deciding.status().walks.empty();
+            return is_everywhere(member, MemberState::in_sync) && deciding.status().walks.empty();
         },
         "it is rebuilt");
 }

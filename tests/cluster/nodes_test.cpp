@@ -193,6 +193,38 @@ TEST_P(NodesTest, EachNodeShowsWhatRuns) {
     nodes_.stop(0);
 }
 
+class LongWalkTest : public NodesTest {
+  protected:
+    LongWalkTest() : NodesTest(true, 3000) {}
+};
+
+/// It learns from other nodes how long their clients wait.
+TEST_P(LongWalkTest, AWalkPausesForClientsOfOtherNodes) {
+    nodes_.start();
+    const std::uint32_t decides = nodes_.nodes() - 1;
+    const auto walk = [&] { return nodes_.array(decides).status().walks; };
+    const auto begun = loop().run_until_done(nodes_.array(0).start_scrub(ScrubMode::compare));
+    ASSERT_TRUE(begun) << begun.error().text;
+    loop().run_for(seconds(1));  // until others have heard of it
+    double throttle = 0;
+    std::uint64_t position = 0;
+    int still = 0;  // milliseconds for which it has paused
+    while (!walk().empty() && throttle < 0.5) {
+        const WalkStatus now = walk().front();
+        throttle = std::max(throttle, now.throttle);
+        still = now.position == position ? still + 1 : 0;
+        position = now.position;
+        // Clients of the others wait ten times as long while it works.
+        for (std::uint32_t node = 0; node != decides; ++node) {
+            nodes_.array(node).note_latency(millis(still > 2 ? 1 : 10));
+        }
+        loop().run_for(millis(1));
+    }
+    EXPECT_GE(throttle, 0.5);
+    nodes_.stop(0);
+}
+INSTANTIATE_TEST_SUITE_P(Shapes, LongWalkTest, testing::ValuesIn(shapes(1)));
+
 TEST_P(NodesTest, EachNodeShowsItsLinks) {
     nodes_.start();
     loop().run_for(seconds(3));

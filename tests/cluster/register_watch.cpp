@@ -38,8 +38,7 @@ std::string RegisterWatch::look_at(const std::shared_ptr<sim::SimPlatter>& platt
 
 std::string RegisterWatch::look_at_slots(Member& member) {
     for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
-        const ByteView bytes =
-            member.platter->content.view().subspan(slot_offset(slot), slot_size);
+        const ByteView bytes = member.platter->content.view().subspan(slot_offset(slot), slot_size);
         if (!has_changed(member.slots[slot], bytes)) continue;
         const Result<ConfigSlot, Finding> found = decode_slot(bytes, slot);
         if (!found) continue;  // torn, or wiped
@@ -47,8 +46,8 @@ std::string RegisterWatch::look_at_slots(Member& member) {
         const bool is_new = found->sequence > member.sequence;
         member.sequence = std::max(member.sequence, found->sequence);
         if (is_new && stored.version.epoch < member.promise) {
-            return fmt::format("a member stores {} though it has promised {}",
-                               text(stored.version), member.promise);
+            return fmt::format("a member stores {} though it has promised {}", text(stored.version),
+                               member.promise);
         }
         if (stored.version < stored.in_force) {
             return fmt::format("{} says that {} was in force before it", text(stored.version),

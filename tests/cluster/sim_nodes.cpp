@@ -50,8 +50,7 @@ SimNodes::Node::Node(SimNodes& nodes, std::uint32_t self)
         [this] { left = true; }});
     for (std::uint32_t i = 0; i != nodes.platters_.size(); ++i) {
         if (nodes.home_of(i) != self) continue;
-        node->put_disk(
-            std::make_unique<SimDisk>(loop(), nodes.platters_[i], nodes.paths_[i]));
+        node->put_disk(std::make_unique<SimDisk>(loop(), nodes.platters_[i], nodes.paths_[i]));
         const auto beside = nodes.beside_.find(i);
         if (beside == nodes.beside_.end()) continue;
         node->put_disk(
@@ -210,16 +209,15 @@ void SimNodes::expect_parity() {
     for (std::uint64_t s = 0; s != geometry_.stripes; ++s) {
         const StripeIndex stripe{s};
         const auto strip = [&](Role role) {
-            return platters_[raw(geometry_.member_of(stripe, role))]->content.data() +
-                   data_offset + geometry_.strip_offset(stripe).value;
+            return platters_[raw(geometry_.member_of(stripe, role))]->content.data() + data_offset +
+                   geometry_.strip_offset(stripe).value;
         };
         std::vector<const std::byte*> data;
         for (const Role role : geometry_.data_roles()) data.push_back(strip(role));
         const ByteView p{strip(geometry_.p()), geometry_.strip_size};
-        EXPECT_TRUE(
-            geometry_.parities() == 2
-                ? parity::matches_pq(p, {strip(geometry_.q()), geometry_.strip_size}, data)
-                : parity::matches_p(p, data))
+        EXPECT_TRUE(geometry_.parities() == 2
+                        ? parity::matches_pq(p, {strip(geometry_.q()), geometry_.strip_size}, data)
+                        : parity::matches_p(p, data))
             << "stripe " << s;
     }
 }
@@ -275,7 +273,7 @@ std::string SimNodes::logs() const {
 }
 
 Task<void> SimNodes::keep(Task<Result<void>> task,
-                       std::shared_ptr<std::optional<Result<void>>> result) {
+                          std::shared_ptr<std::optional<Result<void>>> result) {
     *result = co_await task;
 }
 

@@ -17,6 +17,7 @@ Geometry geometry() {
 
 ToldStatus status() {
     ToldStatus status;
+    status.version = {7, 3};
     WalkStatus walk;
     walk.kind = WalkKind::scrubbing;
     walk.position = 7;
@@ -50,6 +51,7 @@ TEST(ToldStatus, ComesAsItWas) {
     const auto told = told_status_of(words, geometry());
     ASSERT_TRUE(told) << told.error().text;
     EXPECT_EQ(sent(words_of(*told)), words);
+    EXPECT_EQ(told->version, (EpochRevision{7, 3}));
     EXPECT_EQ(told->walks.at(0).member, MemberIndex{3});
     EXPECT_EQ(told->walks.at(0).seconds_left, 9u);
     EXPECT_EQ(told->last_scrub->throttle, 0.5);

@@ -20,6 +20,12 @@ TEST(Throttle, FirstItLearnsHowFastClientsAreWithoutTheWalk) {
     EXPECT_EQ(throttle.pause_after(step, sample(10, 100'000), {}).value, Throttle::probe_nanos);
 }
 
+TEST(Throttle, WhatOthersTellNeedsALongerPauseToBeHeard) {
+    Throttle throttle(Nanos{Throttle::probe_of_nodes_nanos});
+    EXPECT_EQ(throttle.pause_after(step, sample(10, 100'000), {}).value,
+              Throttle::probe_of_nodes_nanos);
+}
+
 TEST(Throttle, PausesGrowWhileClientsSufferAndTheWalkKeepsItsShare) {
     Throttle throttle;
     Nanos before{};
