@@ -49,6 +49,10 @@ DiskServer::~DiskServer() = default;
 
 void DiskServer::put(std::uint32_t number, std::shared_ptr<Disk> disk) {
     BRAID_REQUIRE(disk != nullptr);
+    if (const auto at = served_.find(number); at != served_.end() && at->second->disk == disk) {
+        at->second->data_begin = at->second->data_end = 0;
+        return;
+    }
     auto served = std::make_shared<Served>();
     served->disk = std::move(disk);
     served_.insert_or_assign(number, std::move(served));

@@ -42,7 +42,8 @@ class DiskServer final : public CommandTaker {
 
     /// Where answers go; before anything is taken, and for as long as anything is under way.
     void bind(Bus& bus) { bus_ = &bus; }
-    /// The disk, in the place of another one that had the number; nothing is known of its data.
+    /// The disk, in the place of another one that had the number; nothing is known of its data. What
+    /// is under way on it is known still, if it is the same one.
     void put(std::uint32_t number, std::shared_ptr<Disk> disk);
     /// What is under way goes on, and has the disk until it ends.
     void remove(std::uint32_t number);

@@ -448,6 +448,7 @@ class ClusterNode final : private BusListener,
     Checked<std::unique_ptr<Disk>> remote_disk(std::uint32_t node, const Words& words);
     /// The disk is this node's, and the member's home is here.
     Result<void> attach_home(MemberIndex member, std::uint32_t number, DataArea area);
+    Result<void> prepare_own_home(MemberIndex member, std::uint32_t number, DataArea area);
     Task<Result<void>> prepare_home(MemberIndex member, const Disk& disk, DataArea area);
     void attach_from_array(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area);
     void attach_here(MemberIndex member, std::uint32_t node, DataArea area,

@@ -167,6 +167,14 @@ void ClusterNode::attach_from_array(MemberIndex member, std::unique_ptr<Disk> di
     attach_here(member, place.node, area, std::move(disk));
 }
 
+/// Before anybody works by it. A disk that stayed open as its member was lost may have writes of then
+/// under way still, which would land behind newer ones.
+Result<void> ClusterNode::prepare_own_home(MemberIndex member, std::uint32_t number,
+                                           DataArea area) {
+    if (rows_->home.gives_to_suspended()) return Error{Errc::io, "disk", EBUSY};
+    return attach_home(member, number, area);
+}
+
 Result<void> ClusterNode::attach_home(MemberIndex member, std::uint32_t number, DataArea area) {
     if (number >= shelf_.size() || !shelf_[number] || !is_row_aligned(area.begin)) {
         return Error{Errc::invalid, "disk"};
@@ -201,7 +209,7 @@ void ClusterNode::attach_here(MemberIndex member, std::uint32_t node, DataArea a
 /// On the master: before any node works by it.
 Task<Result<void>> ClusterNode::prepare_home(MemberIndex member, const Disk& disk, DataArea area) {
     const DiskPlace place = places_.at(&disk);
-    if (place.node == setup_.self) co_return attach_home(member, place.number, area);
+    if (place.node == setup_.self) co_return prepare_own_home(member, place.number, area);
     Words words = asking(node_words::rebuild);
     words["member"] = raw(member);
     words["number"] = place.number;

@@ -295,13 +295,14 @@ Task<void> ClusterNode::wait_until_over(std::vector<NodeBoot> nodes) {
     }
 }
 
-/// Its disk does not answer. Who comes to decide hears of it with all roles; who decides is told.
+/// Its disk does not answer. Who comes to decide hears of it with all roles, if it has not begun to;
+/// who decides is told.
 void ClusterNode::give_up_member(MemberIndex member) {
     log(Severity::error, fmt::format("member {} does not answer: it is lost to {}", raw(member),
                                      name_of(setup_.self)));
     serving_->member_lost(member, MemberState::faulty);
     lost_here(member);
-    if (!took_over_from_) decider().strip_write_failed(member, ETIMEDOUT);
+    if (!took_over_from_ || listener_ != nullptr) decider().strip_write_failed(member, ETIMEDOUT);
 }
 
 /// What a node tells of all roles.

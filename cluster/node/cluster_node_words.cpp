@@ -282,7 +282,13 @@ Task<Checked<Words>> ClusterNode::asked_by_master(std::uint32_t from, const Word
         const std::uint32_t number = fields.number32("number");
         const DataArea area{{fields.number("begin")}};
         BRAID_CO_CHECK(fields.check());
-        if (!attach_home(member, number, area)) co_return Refusal{"there is no such disk here"};
+        const Result<void> ready = prepare_own_home(member, number, area);
+        if (!ready && ready.error().code == Errc::io) {
+            co_return Refusal{
+                "a disk is still being given what was written before its member was lost",
+                RefusalCode::busy};
+        }
+        if (!ready) co_return Refusal{"there is no such disk here"};
         co_return Words::object();
     }
     if (what == "begin_marks") {

@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include <deque>
+#include <algorithm>
 #include <utility>
 
 #include "engine/base/mutation.h"
@@ -179,17 +179,45 @@ struct ConfigurationWriter::Round {
     bool over{false};  // what comes now does not count
 };
 
+/// Rings when what is waited for has taken as long as a member may be silent, and again.
+struct ConfigurationWriter::Patience {
+    std::uint64_t turns{0};
+    bool over{false};
+    Timer* pausing{nullptr};
+    void end() {
+        over = true;
+        if (pausing != nullptr) pausing->cancel();
+    }
+};
+
+std::shared_ptr<ConfigurationWriter::Patience> ConfigurationWriter::be_patient() {
+    auto patience = std::make_shared<Patience>();
+    if (options_.member_timeout.value != 0) tasks_.spawn(count_turns(patience));
+    return patience;
+}
+
+Task<void> ConfigurationWriter::count_turns(std::shared_ptr<Patience> patience) {
+    while (!patience->over) {
+        Timer timer(clock_, Nanos{clock_.now().value + options_.member_timeout.value});
+        patience->pausing = &timer;
+        co_await timer;
+        patience->pausing = nullptr;
+        ++patience->turns;
+        step_event_.set();
+    }
+}
+
+/// Between two operations of a step nothing is in flight: it holds the disk by itself.
 Task<void> ConfigurationWriter::do_step_at(std::shared_ptr<Round> round, MemberIndex member) {
+    roster_.begin_step(member);
     Disk& disk = *members_.slot(member).disk();
     MemberMetadata* const metadata = &round->metadata[raw(member)];
     Task<Result<void>> task =
         round->promises ? promise_member(disk, metadata, round->now.array, round->epoch)
                         : write_member_metadata(disk, &round->now, metadata, round->wall_seconds);
     const Result<void> result = co_await task;
-    if (round->over) {
-        members_.note_quiet();  // its disk is waited for, perhaps
-        co_return;
-    }
+    roster_.end_step(member);
+    if (round->over) co_return;
     roster_.metadata(member) = std::move(*metadata);
     round->results[raw(member)] = result;
     round->pending.remove(member);
@@ -219,7 +247,17 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
         tasks_.spawn(do_step_at(round, member));
     }
     given_up_ = given_up_ - members;
-    while (!given_up_.has_all(round->pending)) co_await step_event_.next();
+    const std::shared_ptr<Patience> patience = be_patient();
+    for (std::uint64_t turns = 0; !given_up_.has_all(round->pending);) {
+        co_await step_event_.next();
+        if (turns == patience->turns) continue;
+        turns = patience->turns;
+        // Lost in whatever way; who watches its disk, if anybody still does, watches those in use.
+        for (const MemberIndex member : round->pending) {
+            if (!takes_part(members_.slot(member).state)) given_up_.add(member);
+        }
+    }
+    patience->end();
     round->over = true;
     bool refused = false;
     for (const MemberIndex member : members) {
@@ -245,24 +283,64 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
     if (refused) ++refusals_;
 }
 
-namespace {
+/// What is written to one spare. It stays until that ends: one that does not answer is not waited for.
+struct ConfigurationWriter::SpareWrite {
+    Disk* disk{nullptr};
+    MemberMetadata metadata;
+    Configuration now;
+    std::uint64_t wall_seconds{0};
+    bool done{false};
+};
 
-Task<void> keep_result(Task<Result<void>> task, Result<void>* result) { *result = co_await task; }
-
-}  // namespace
-
-/// After those that take part. One that fails is found when it is used.
-Task<void> ConfigurationWriter::write_spares() {
-    const std::uint64_t wall = clock_.wall_seconds();
-    std::deque<Result<void>> results;  // their addresses stay
-    TaskGroup writers(ready_);
+/// The spare stays where it is as long as it is silent, and may be another one by its place.
+Task<void> ConfigurationWriter::write_spare(std::shared_ptr<SpareWrite> write) {
+    const Result<void> ignored = co_await write_member_metadata(
+        *write->disk, &write->now, &write->metadata, write->wall_seconds);
+    (void)ignored;  // one that fails is found when it is used
+    write->done = true;
     for (Spare& spare : roster_.spares()) {
-        if (in_force_.member(spare.metadata.uuid) == nullptr) continue;  // added just now
-        writers.spawn(
-            keep_result(write_member_metadata(*spare.disk, &in_force_, &spare.metadata, wall),
-                        &results.emplace_back()));
+        if (spare.disk.get() != write->disk) continue;
+        spare.metadata = std::move(write->metadata);
+        if (std::exchange(spare.silent, false)) work_.set();
     }
-    co_await writers.join();
+    step_event_.set();
+}
+
+/// After those that take part.
+Task<void> ConfigurationWriter::write_spares() {
+    std::vector<std::shared_ptr<SpareWrite>> writes;
+    for (const Spare& spare : roster_.spares()) {
+        if (in_force_.member(spare.metadata.uuid) == nullptr) continue;  // added just now
+        if (spare.silent) continue;
+        auto write = std::make_shared<SpareWrite>();
+        write->disk = spare.disk.get();
+        write->metadata = spare.metadata;
+        write->now = in_force_;
+        write->wall_seconds = clock_.wall_seconds();
+        writes.push_back(std::move(write));
+    }
+    if (writes.empty()) co_return;
+    for (const auto& write : writes) tasks_.spawn(write_spare(write));
+    const std::shared_ptr<Patience> patience = be_patient();
+    const auto is_done = [](const auto& write) { return write->done; };
+    while (!std::ranges::all_of(writes, is_done) && patience->turns == 0) {
+        co_await step_event_.next();
+    }
+    patience->end();
+    for (const auto& write : writes) {
+        if (!write->done) note_silent(*write);
+    }
+}
+
+void ConfigurationWriter::note_silent(const SpareWrite& write) {
+    for (Spare& spare : roster_.spares()) {
+        if (spare.disk.get() != write.disk) continue;
+        spare.silent = true;
+        tell(Severity::error, "no_answer",
+             fmt::format(
+                 "spare {} has not answered for {} s: it takes no member's place until it does",
+                 spare.disk->info().path, options_.member_timeout.value / 1'000'000'000));
+    }
 }
 
 }  // namespace braid

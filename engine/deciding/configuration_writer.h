@@ -94,7 +94,13 @@ class ConfigurationWriter final : public DecidingPart {
     struct Round;
     Task<void> do_step(Proposal* proposal, const Configuration* now);
     Task<void> do_step_at(std::shared_ptr<Round> round, MemberIndex member);
+    struct Patience;
+    std::shared_ptr<Patience> be_patient();
+    Task<void> count_turns(std::shared_ptr<Patience> patience);
+    struct SpareWrite;
     Task<void> write_spares();
+    Task<void> write_spare(std::shared_ptr<SpareWrite> write);
+    void note_silent(const SpareWrite& write);
     bool is_kept(MemberIndex member, const Error& error) const;
     void note_refusal(MemberIndex member, const Error& error);
     void end_refusals();

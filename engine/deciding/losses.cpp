@@ -199,7 +199,8 @@ void Losses::flush_failed(MemberIndex member, int os_error) {
 
 void Losses::strip_write_failed(MemberIndex member, int os_error) {
     BRAID_REQUIRE(os_error != 0);
-    if (!takes_part(members_.slot(member).state)) return;
+    // Where its home has given it up that was seen before, and nothing says so yet: lose().
+    if (!takes_part(members_.slot(member).state) && !takes_part(record(member).state)) return;
     const bool full = os_error == ENOSPC;
     if (!full && !is_needed(member)) {
         return lose(member, MemberState::faulty,

@@ -124,6 +124,13 @@ Task<Checked<Unit>> MemberOrders::wait_written() {
 
 /// Open, or only remembered.
 Task<Checked<Unit>> MemberOrders::remove_spare(Uuid uuid) {
+    if (const Spare* spare = roster_.find_spare(uuid); spare != nullptr && spare->silent) {
+        co_return Refusal{
+            fmt::format("{} has not answered what was written to it: pull it, or wait, "
+                        "and remove it then",
+                        spare->disk->info().path),
+            RefusalCode::busy};
+    }
     writer_.change(change::SpareRemoved{uuid});
     Spare gone;  // kept until the configuration without it holds, so that it is not used twice
     if (const Spare* spare = roster_.find_spare(uuid); spare != nullptr) {

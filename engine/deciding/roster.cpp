@@ -13,6 +13,7 @@ namespace braid {
 Roster::Roster(const DecidingContext& context)
     : DecidingPart(context),
       metadata_(context.members.count()),
+      steps_(context.members.count()),
       why_lost_(context.members.count()) {}
 
 void Roster::note_left_out(const Uuid& member, const std::string& why) {
@@ -94,18 +95,21 @@ void Roster::fill_role(MemberIndex member, Spare spare) {
 }
 
 Task<void> Roster::close_slot(MemberIndex member) {
-    const auto& slot = members_.slot(member);
-    while (slot.in_flight() != 0 || slot.gate.has_readers() || writing_) {
-        co_await members_.quiet().next();
-    }
+    while (is_used(member)) co_await members_.quiet().next();
     serving_.detach(member);
+}
+
+bool Roster::is_used(MemberIndex member) const {
+    const auto& slot = members_.slot(member);
+    return slot.in_flight() != 0 || slot.gate.has_readers() || writing_ != 0 ||
+           steps_[raw(member)] != 0;
 }
 
 Task<void> Roster::let_go(MemberIndex member) {
     const auto& slot = members_.slot(member);
     const Disk* const disk = slot.disk();
     while (!stage_.ended && slot.state == MemberState::faulty && slot.disk() == disk) {
-        if (slot.in_flight() == 0 && !slot.gate.has_readers() && !writing_) {
+        if (!is_used(member)) {
             serving_.detach(member);
             co_return;
         }

@@ -19,6 +19,7 @@ namespace braid {
 struct Spare {
     std::unique_ptr<Disk> disk;
     MemberMetadata metadata;  // its uuid names the record
+    bool silent{false};       // it is being written, and was not waited for: it is not used
 };
 
 class Roster final : public DecidingPart {
@@ -65,6 +66,13 @@ class Roster final : public DecidingPart {
         if (writing_ == 0 && !stage_.abandoned) members_.note_quiet();
     }
 
+    /// A step of its own has the member's disk until it ends, whatever becomes of the member.
+    void begin_step(MemberIndex member) { ++steps_[raw(member)]; }
+    void end_step(MemberIndex member) {
+        BRAID_REQUIRE(steps_[raw(member)] != 0);
+        if (--steps_[raw(member)] == 0) members_.note_quiet();
+    }
+
     // ---- roles
     bool is_lost_role(MemberIndex member) const;
     std::optional<MemberIndex> first_lost_role() const;
@@ -77,7 +85,10 @@ class Roster final : public DecidingPart {
     std::string why_lost(const MemberRecord& at) const;
 
   private:
+    bool is_used(MemberIndex member) const;
+
     std::vector<MemberMetadata> metadata_;  // by role
+    std::vector<std::uint32_t> steps_;      // by role, that have not ended
     std::vector<std::string> why_lost_;     // by role; empty: it is not, or nobody knows
     std::vector<Spare> spares_;
     std::uint32_t writing_{0};

@@ -236,7 +236,7 @@ Task<void> WalkOrders::look_again_at(Nanos time) {
 std::optional<Uuid> WalkOrders::next_spare() const {
     const std::vector<Spare>& spares = roster_.spares();
     for (auto at = spares.rbegin(); at != spares.rend(); ++at) {
-        if (serving_.is_there(*at->disk)) return at->metadata.uuid;
+        if (!at->silent && serving_.is_there(*at->disk)) return at->metadata.uuid;
     }
     return std::nullopt;
 }
@@ -264,7 +264,7 @@ Task<void> WalkOrders::use_spare() {
         const MemberOrders::Busy guard(orders_);
         co_await roster_.close_slot(member);
         const Spare* chosen = roster_.find_spare(*next);
-        if (chosen == nullptr) co_return;
+        if (chosen == nullptr || chosen->silent) co_return;
         const DataArea area = configuration_.member(*next)->area();
         if (!co_await serving_.prepare(member, *chosen->disk, area)) co_return;
         while (!writer_.is_written()) {
@@ -274,8 +274,8 @@ Task<void> WalkOrders::use_spare() {
         if (is_awaited(member)) co_return;  // another loss has listed rows of it
         // Its node may have gone meanwhile: then who decides about that rings.
         chosen = roster_.find_spare(*next);
-        if (!losses_are_recorded() || chosen == nullptr || !serving_.is_there(*chosen->disk))
-            co_return;
+        if (!losses_are_recorded() || chosen == nullptr || chosen->silent) co_return;
+        if (!serving_.is_there(*chosen->disk)) co_return;
         Spare spare = roster_.take_spare(*chosen);
         orders_.fill_role(member, std::move(spare));
         writer_.changed();

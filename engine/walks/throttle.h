@@ -21,7 +21,10 @@ class Throttle {
     static constexpr double worse_max = 1.5;   // of the latency without the walk
     static constexpr double share_min = 0.05;  // of the time that the walk always gets
     static constexpr std::uint64_t probe_nanos = 2'000'000;  // a pause, to learn the quiet latency
-    static constexpr std::uint64_t probe_of_nodes_nanos = 12'000'000;  // that others tell, too
+    // Where other nodes tell of their clients, too: what comes so long after a pause began is still of
+    // before; so a pause that is to show anything is longer.
+    static constexpr std::uint64_t told_of_before_nanos = 7'000'000;
+    static constexpr std::uint64_t probe_of_nodes_nanos = 14'000'000;
     static constexpr std::uint64_t probe_every_nanos = 500'000'000;
 
     /// @param probe  how long a pause is at least that is to show the quiet latency

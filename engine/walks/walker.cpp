@@ -219,6 +219,15 @@ Task<Result<void>> Walker::claim_batch(Lane* lane) {
     co_return Result<void>{};
 }
 
+/// Not longer than until it is cancelled.
+Task<void> Walker::sleep_until(Nanos time) {
+    if (cancelled_) co_return;
+    Timer timer(clock_, time);
+    pausing_ = &timer;
+    co_await timer;
+    pausing_ = nullptr;
+}
+
 /// One lane decides how long all of them pause; the others wait with it.
 Task<void> Walker::pause(Nanos step) {
     if (pausing_ == nullptr && clock_.now() >= pause_until_) {
@@ -227,16 +236,20 @@ Task<void> Walker::pause(Nanos step) {
         quiet_ = {};
         if (pause.value != 0 && !cancelled_) {
             pause_until_ = {clock_.now().value + pause.value};
-            Timer timer(clock_, pause_until_);
-            pausing_ = &timer;
-            co_await timer;
-            pausing_ = nullptr;
+            const bool others_tell = context_.homes != nullptr;
+            const bool shows = !others_tell || pause.value >= Throttle::probe_of_nodes_nanos;
+            if (others_tell && shows) {
+                co_await sleep_until(Nanos{clock_.now().value + Throttle::told_of_before_nanos});
+                host_.take_latency();
+            }
+            co_await sleep_until(pause_until_);
             pause_until_ = {};
-            quiet_ = host_.take_latency();
+            const LatencySample quiet = host_.take_latency();
+            if (shows) quiet_ = quiet;
             turn_.set();
         }
     } else {
-        while (pausing_ != nullptr && !cancelled_) {
+        while (clock_.now() < pause_until_ && !cancelled_) {
             co_await turn_.next();
         }
     }

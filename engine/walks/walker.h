@@ -81,6 +81,7 @@ class Walker {
     Task<Result<void>> verify_bad(Lane* lane, MemberIndex member);
     Task<bool> answers(Lane* lane, MemberIndex member);
     Task<void> pause(Nanos step);
+    Task<void> sleep_until(Nanos time);
     void note_rate();
     bool in_memory() const;
     bool is_current() const { return order_.loss_version == context_.members.loss_version(); }

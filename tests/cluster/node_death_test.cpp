@@ -209,6 +209,70 @@ TEST_P(NodeDeathsTest, TwoAreGone) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, NodeDeathsTest, testing::ValuesIn(one_member_each()));
 
+class NodeDeathHangTest : public NodeDeathTest {
+  protected:
+    /// It waits at the disk's home, as the home gives the disk up.
+    Task<void> flush_later(std::uint32_t node, Nanos time) {
+        ++working_;
+        Timer timer(loop(), Nanos{loop().now().value + time.value});
+        co_await timer;
+        IoRequest request;
+        request.kind = IoKind::flush;
+        (void)co_await nodes_.ask(node, request);
+        --working_;
+    }
+};
+
+/// A disk of one that stays hangs meanwhile, and has something of the one that goes under way: its member
+/// is lost as well, and that comes into force, whoever its home is and whoever waits there.
+TEST_P(NodeDeathHangTest, ADiskHangsAsOneGoes) {
+    nodes_.set_member_timeout(seconds(10));
+    nodes_.start();
+    loop().run_for(seconds(1));
+    // Records are on the members with the first roles.
+    const bool is_own = GetParam().nodes == 3;
+    const std::uint32_t victim = is_own ? 1 : static_cast<std::uint32_t>(below(master_));
+    const std::uint32_t hangs = is_own ? master_ : (victim + 1) % 3;
+    clients_.let_fail_at(victim);
+    nodes_.platter(hangs).delay_nanos = seconds(60).value;
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        loop().tasks().spawn(flush_later(node, millis(below(300))));
+    }
+    begin_load(3 * nodes_.nodes(), 60);
+    loop().run_for(millis(10 + below(300)));
+    nodes_.isolate(victim);
+    nodes_.run_until(
+        [&] {
+            return state(master_, victim) == MemberState::missing &&
+                   state(master_, hangs) == MemberState::faulty;
+        },
+        "both are out");
+    const std::uint64_t began = loop().now().value;
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        if (node == victim) continue;
+        ASSERT_TRUE(nodes_.flush(node)) << node;
+        EXPECT_EQ(nodes_.array(node).status().bad_bytes, 0u) << node;
+    }
+    EXPECT_LT(loop().now().value - began, seconds(15).value);
+    loop().run_for(seconds(130));
+    nodes_.platter(hangs).delay_nanos = 0;
+    end_load();
+    nodes_.release(victim);
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        const bool clean = loop().run_until_done(nodes_.array(node).stop()).has_value();
+        EXPECT_TRUE(clean || node == victim) << node;
+    }
+    nodes_.end_servers();
+    nodes_.start();
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Seeds, NodeDeathHangTest,
+    testing::ValuesIn(with_seeds(seeds_of(8, 300),
+                                 {{.level = Level::raid6, .members = 5, .nodes = 5},
+                                  {.level = Level::raid6, .members = 4, .nodes = 3}})));
+
 /// A walk is under way, whose progress others know from the locks of the one that is gone.
 class NodeDeathRebuildTest : public NodeDeathTest {
   protected:

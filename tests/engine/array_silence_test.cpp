@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
+#include <optional>
 #include <thread>
 
 #include "tests/engine/loss_fixture.h"
@@ -12,6 +13,10 @@ namespace braid::sim {
 namespace {
 
 constexpr std::uint64_t hang_seconds = 100;
+
+Task<void> keep_done(Task<Checked<Unit>> task, std::optional<Checked<Unit>>* done) {
+    done->emplace(co_await task);
+}
 
 class Silence : public Loss {
   protected:
@@ -161,6 +166,78 @@ TEST_F(Silence, AConfigurationThatIsBeingWritten) {
     ASSERT_TRUE(add_back(0));
     sim->come_to_rest();
     expect_it_comes_back(1);
+}
+
+/// Any operation of its way onto a member may be the one that hangs. When that answers the next one
+/// follows, and between them nobody closes the disk, whoever looks for that.
+TEST_F(Silence, AnyOperationOfAConfigurationHangs) {
+    for (std::uint64_t operation = 0; operation != 12; ++operation) {
+        SCOPED_TRACE(operation);
+        asked_.clear();
+        start_watched(shape(Level::raid6, 20 + operation));
+        const SimPlatter& platter = *sim->platters[1];
+        const std::uint64_t before = platter.submitted;
+        std::optional<Checked<Unit>> failed;
+        sim->loop().tasks().spawn(keep_done(sim->array->fail_member("0", Force::no), &failed));
+        for (int i = 0; i != 2000 && platter.submitted <= before + operation; ++i) {
+            ASSERT_TRUE(sim->loop().step());
+            if (platter.submitted == before + operation) hang(1, 30);
+        }
+        // Whoever asks for anything looks whether a disk is quiet.
+        for (int i = 0; i != 450; ++i) {
+            sim->loop().run_for(millis(100));
+            const std::uint64_t at = 11 * static_cast<std::uint64_t>(i) % 512 * row_size;
+            Buffer row(row_size);
+            ASSERT_TRUE(sim->read(at, row));
+            if (i == 310) heal(1);
+        }
+        ASSERT_TRUE(failed && *failed);
+        sim->loop().run_for(seconds(40));
+        if (sim->state_of(1) != MemberState::in_sync) {
+            ASSERT_TRUE(add_back(1));
+        }
+        ASSERT_TRUE(add_back(0));
+        sim->come_to_rest();
+        EXPECT_EQ(sim->array->status().health, Health::clean);
+        sim->expect_parity();
+    }
+}
+
+/// A spare that hangs holds back no loss, no flush and no clean stop; and takes no member's place.
+TEST_F(Silence, ASpare) {
+    start_watched(shape(Level::raid5, 13));
+    const auto spare = sim->make_platter();
+    ASSERT_TRUE(
+        sim->loop().run_until_done(sim->array->add_member(sim->disk(spare, "spare"), Force::no)));
+    sim->come_to_rest();
+    spare->delay_nanos = seconds(hang_seconds).value;
+    const std::uint64_t began = sim->loop().now().value;
+    Asked& flush = ask_flush();
+    IntentChange change;
+    change.region = 128u << 10;
+    ASSERT_TRUE(sim->loop().run_until_done(sim->array->change_intent(change)));
+    sim->wait_for(flush);
+    EXPECT_LT(sim->loop().now().value - began, seconds(15).value);
+    EXPECT_TRUE(says("spare spare has not answered for 10 s"));
+    const auto removed = remove("spare");
+    ASSERT_FALSE(removed);
+    EXPECT_NE(removed.error().text.find("has not answered what was written to it"),
+              std::string::npos)
+        << removed.error().text;
+    // Its turn comes when it has answered.
+    ASSERT_TRUE(fail(1, Force::no));
+    EXPECT_LT(sim->loop().now().value - began, seconds(20).value);
+    sim->loop().run_for(seconds(20));
+    EXPECT_EQ(sim->state_of(1), MemberState::faulty);
+    sim->loop().run_for(seconds(4 * hang_seconds));
+    spare->delay_nanos = 0;
+    sim->loop().run_for(seconds(4 * hang_seconds));
+    sim->come_to_rest();
+    EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
+    sim->platters[1] = spare;
+    EXPECT_EQ(sim->array->status().health, Health::clean);
+    sim->expect_content();
+    sim->expect_parity();
 }
 
 /// No record of the write intent is on it yet, and none of the writes has begun: they do not wait.
