@@ -77,6 +77,8 @@ class ClusterNode final : private BusListener,
     };
     /// How long another node may be away before it counts as gone.
     static constexpr Nanos patience = seconds(10);
+    static constexpr Nanos disk_patience =
+        seconds(3);                                   // for what who is gone has under way on disks
     static constexpr Nanos looks_again = seconds(1);  // whether it is to be waited for
     /// After a standstill connections do not come back all at once: each is tried again in its turn.
     static constexpr Nanos all_come_back = millis(net_connect_ms + hello_ms_max);

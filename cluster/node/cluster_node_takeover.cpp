@@ -273,13 +273,14 @@ Task<void> ClusterNode::wait_for(std::shared_ptr<Quiet> quiet, Nanos time) {
     quiet->waiting = nullptr;
 }
 
-/// Until it is over, but not for long: a member whose disk does not answer is lost to this node.
+/// Until it is over, but not for long: a member whose disk does not answer is lost to this node. Long
+/// enough for a pause of what all disks hang on: each home gives up by itself, and that stays so.
 Task<void> ClusterNode::wait_until_over(std::vector<NodeBoot> nodes) {
     if (!disks_.has_any_of(nodes)) co_return;
     auto quiet = std::make_shared<Quiet>();
     tasks_.spawn(note_over(&disks_, nodes, quiet));
     for (bool waits = true; waits;) {
-        co_await wait_for(quiet, Nanos{lease_length_.value / 2});
+        co_await wait_for(quiet, disk_patience);
         if (quiet->over || !goes_on()) co_return;
         waits = false;
         for (const std::uint32_t number : disks_.busy_with(nodes)) {

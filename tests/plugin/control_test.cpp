@@ -232,6 +232,9 @@ TEST(StatusJson, HasWhatProgramsAskFor) {
     EXPECT_EQ(value["bad_bytes"], 0);
     EXPECT_EQ(value["events"][0]["severity"], "error");
     EXPECT_EQ(value["events"][0]["sequence"], 1);
+    EXPECT_EQ(value["events"][0]["epoch"], 7);
+    EXPECT_EQ(value["events"][0]["revision"], 2);
+    EXPECT_TRUE(value["cluster"].is_null());
 }
 
 TEST(StatusJson, WhyItHasFailed) {

@@ -107,7 +107,8 @@ class FakeArray final : public Array {
         status.counters = counters_;
         status.memory_bytes = 1234;
         status.memory_bytes_max = 5678;
-        status.events.push_back({1, 1700000000, Severity::error, "member_failed", "it failed"});
+        status.events.push_back(
+            {1, 1700000000, Severity::error, "member_failed", "it failed", {7, 2}});
         return status;
     }
     Task<Checked<Unit>> fail_member(MemberName name, Force force) override {

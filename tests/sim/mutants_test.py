@@ -89,6 +89,8 @@ ENGINE = {
     "decided-made-again": "NoRoom.WhatWasDecidedIsNotMadeAgain",
     "sent-taken-for-come": "Bus.EachMessageComesOnceWhateverConnectionsDo",
     "old-fence-obeyed": "Homes.ACommandUnderAnotherFenceIsRefused",
+    "stored-unpromised": "Promise.IsDurableAndHoldsAtTheMember",
+    "book-forgotten-early": "Book.RepeatsOfStagesChangeNothingAndFinishedOnesAreTooLate",
     "flush-passes-staged": "SharedFlush.CoversWhatOtherNodesAcknowledged",
 }
 
