@@ -16,12 +16,13 @@
 #include "cluster/wire/hello.h"
 #include "engine/base/limits.h"
 #include "tests/cluster/bus_kit.h"
+#include "tests/seeds.h"
 
 namespace braid::cluster {
 namespace {
 
 TEST(Bus, EachMessageComesOnceWhateverConnectionsDo) {
-    for (std::uint64_t seed = 1; seed != 40; ++seed) {
+    for (std::uint64_t seed = 1; seed <= test::seeds_of(39, 390); ++seed) {
         SCOPED_TRACE(seed);
         SimLoop loop(seed);
         SimNetwork network(loop);
@@ -89,7 +90,7 @@ TEST(Bus, EachMessageComesOnceWhateverConnectionsDo) {
 }
 
 TEST(Bus, WhatWasNotAnsweredIsCutWhenTheOtherSideBeginsAnew) {
-    for (std::uint64_t seed = 1; seed != 20; ++seed) {
+    for (std::uint64_t seed = 1; seed <= test::seeds_of(19, 190); ++seed) {
         SCOPED_TRACE(seed);
         SimLoop loop(seed);
         SimNetwork network(loop);
@@ -164,7 +165,7 @@ TEST(Bus, WhoMayNotComeInHearsWhy) {
 // A node that hears nothing for a while finds several connections of the same other node, all of
 // which have said HELLO.
 TEST(Bus, ManyConnectionsOfOneNodeComeAtOnce) {
-    for (std::uint64_t seed = 1; seed != 60; ++seed) {
+    for (std::uint64_t seed = 1; seed <= test::seeds_of(59, 590); ++seed) {
         SCOPED_TRACE(seed);
         SimLoop loop(seed);
         SimNetwork network(loop);
@@ -219,7 +220,7 @@ TEST(Bus, WhatComesSlowlyComes) {
 }
 
 TEST(Bus, MayStopAtAnyMoment) {
-    for (std::uint64_t seed = 1; seed != 200; ++seed) {
+    for (std::uint64_t seed = 1; seed <= test::seeds_of(199, 1990); ++seed) {
         SCOPED_TRACE(seed);
         SimLoop loop(seed);
         SimNetwork network(loop);
@@ -249,7 +250,7 @@ std::string reason_in(const Buffer& heard) {
 
 /// Whichever of the two calls the other one, and whether he is away at that time or not.
 TEST(Bus, WhoIsTakenForGoneIsToldSo) {
-    for (std::uint64_t seed = 1; seed != 40; ++seed) {
+    for (std::uint64_t seed = 1; seed <= test::seeds_of(39, 390); ++seed) {
         SCOPED_TRACE(seed);
         SimLoop loop(seed);
         SimNetwork network(loop);
@@ -453,7 +454,7 @@ TEST(Bus, WhoDoesNotHaveTheKeyGetsNothing) {
 }
 
 TEST(Bus, ManyHellosOfOneNodeAtOnce) {
-    for (std::uint64_t seed = 1; seed != 30; ++seed) {
+    for (std::uint64_t seed = 1; seed <= test::seeds_of(29, 290); ++seed) {
         SCOPED_TRACE(seed);
         SimLoop loop(seed);
         loop.let_events_interrupt();

@@ -71,7 +71,8 @@ class NodeLeaveTest : public NodeReturnKit {
         end_load();
         load_ends_ = false;
         EXPECT_GT(refused_, 0u);
-        EXPECT_LT(longest_, usual + millis(100).value);
+        // What is usual was seen for a moment only; bench_death holds the pause against its target.
+        EXPECT_LT(longest_, usual + millis(150).value);
         EXPECT_TRUE(nodes_.is_left(victim));
         EXPECT_NE(nodes_.log(victim).find("left by order: the array stops here"),
                   std::string::npos);

@@ -207,7 +207,7 @@ TEST_P(NodesReturnTest, AnotherOneGoesMeanwhile) {
     end_whole(second);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, NodesReturnTest, testing::ValuesIn(one_member_each()));
+INSTANTIATE_TEST_SUITE_P(Seeds, NodesReturnTest, testing::ValuesIn(one_member_each(32)));
 
 }  // namespace
 }  // namespace braid::sim
