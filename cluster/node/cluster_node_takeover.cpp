@@ -301,9 +301,12 @@ Task<void> ClusterNode::wait_until_over(std::vector<NodeBoot> nodes) {
 void ClusterNode::give_up_member(MemberIndex member) {
     log(Severity::error, fmt::format("member {} does not answer: it is lost to {}", raw(member),
                                      name_of(setup_.self)));
+    const bool is_told = !took_over_from_ || listener_ != nullptr;
+    if (is_told) decider().strip_write_failed(member, ETIMEDOUT);
     serving_->member_lost(member, MemberState::faulty);
     lost_here(member);
-    if (!took_over_from_ || listener_ != nullptr) decider().strip_write_failed(member, ETIMEDOUT);
+    // Who decides may have seen it as lost by then.
+    if (is_told) decider().not_answering(member);
 }
 
 /// What a node tells of all roles.

@@ -199,8 +199,7 @@ void Losses::flush_failed(MemberIndex member, int os_error) {
 
 void Losses::strip_write_failed(MemberIndex member, int os_error) {
     BRAID_REQUIRE(os_error != 0);
-    // Where its home has given it up that was seen before, and nothing says so yet: lose().
-    if (!takes_part(members_.slot(member).state) && !takes_part(record(member).state)) return;
+    if (!takes_part(members_.slot(member).state)) return;
     const bool full = os_error == ENOSPC;
     if (!full && !is_needed(member)) {
         return lose(member, MemberState::faulty,
@@ -235,7 +234,11 @@ void Losses::not_answering(MemberIndex member) {
         lose(member, MemberState::faulty,
              fmt::format("it has not answered for {} s (member_timeout)", waited));
     }
-    if (!takes_part_now()) return writer_.give_up(member);
+    if (!takes_part_now()) {
+        // Its home may have given it up, which what was asked there has shown before.
+        lose(member, MemberState::faulty, "its home has given it up, for it does not answer");
+        return writer_.give_up(member);
+    }
     if (members_.failed()) return;
     constexpr std::uint64_t quiet_nanos = 60'000'000'000;
     auto& told = misdeeds_[raw(member)].silence_told;
