@@ -12,10 +12,6 @@
 namespace braid::test {
 namespace {
 
-std::string text(EpochRevision version) {
-    return fmt::format("{}.{}", version.epoch, version.revision);
-}
-
 template <std::size_t N>
 bool has_changed(std::array<std::byte, N>& head, ByteView bytes) {
     const bool same = std::memcmp(head.data(), bytes.data(), N) == 0;
@@ -46,12 +42,12 @@ std::string RegisterWatch::look_at_slots(Member& member) {
         const bool is_new = found->sequence > member.sequence;
         member.sequence = std::max(member.sequence, found->sequence);
         if (is_new && stored.version.epoch < member.promise) {
-            return fmt::format("a member stores {} though it has promised {}", text(stored.version),
-                               member.promise);
+            return fmt::format("a member stores {} though it has promised {}",
+                               stored.version.text(), member.promise);
         }
         if (stored.version < stored.in_force) {
-            return fmt::format("{} says that {} was in force before it", text(stored.version),
-                               text(stored.in_force));
+            return fmt::format("{} says that {} was in force before it", stored.version.text(),
+                               stored.in_force.text());
         }
         if (std::string why = note(stored); !why.empty()) return why;
     }
@@ -81,7 +77,7 @@ std::string RegisterWatch::note(const Configuration& configuration) {
     const auto differs = std::ranges::mismatch(before, now).in1 - before.begin();
     const auto from = static_cast<std::size_t>(std::max<std::ptrdiff_t>(0, differs - 60));
     return fmt::format("{} is another one than it was before: {}, then {}",
-                       text(configuration.version), before.substr(from, 160),
+                       configuration.version.text(), before.substr(from, 160),
                        now.substr(from, 160));
 }
 

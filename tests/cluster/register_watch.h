@@ -20,8 +20,6 @@ class RegisterWatch {
     /// Of a member, each time that something may have been written there.
     /// @return  what is wrong; empty: nothing
     std::string look_at(const std::shared_ptr<sim::SimPlatter>& platter);
-    /// Configurations that were told apart.
-    std::size_t versions() const { return contents_.size(); }
 
   private:
     /// Enough of a slot to tell whether it was written since: sequence and checksum are in it.
@@ -30,7 +28,6 @@ class RegisterWatch {
         std::shared_ptr<sim::SimPlatter> platter;  // so that no other one gets its address
         std::uint64_t changes{~std::uint64_t{0}};
         std::array<Head, slot_count> slots{};
-        std::array<Head, promise_slot_count> promises{};
         std::uint64_t promise{0};   // the highest epoch
         std::uint64_t sequence{0};  // of the newest slot
     };
