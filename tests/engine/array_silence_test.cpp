@@ -8,15 +8,12 @@
 #include <thread>
 
 #include "tests/engine/loss_fixture.h"
+#include "tests/engine/memory_disk.h"
 
 namespace braid::sim {
 namespace {
 
 constexpr std::uint64_t hang_seconds = 100;
-
-Task<void> keep_done(Task<Checked<Unit>> task, std::optional<Checked<Unit>>* done) {
-    done->emplace(co_await task);
-}
 
 class Silence : public Loss {
   protected:
@@ -178,7 +175,8 @@ TEST_F(Silence, AnyOperationOfAConfigurationHangs) {
         const SimPlatter& platter = *sim->platters[1];
         const std::uint64_t before = platter.submitted;
         std::optional<Checked<Unit>> failed;
-        sim->loop().tasks().spawn(keep_done(sim->array->fail_member("0", Force::no), &failed));
+        sim->loop().tasks().spawn(
+            test::keep_result(sim->array->fail_member("0", Force::no), &failed));
         for (int i = 0; i != 2000 && platter.submitted <= before + operation; ++i) {
             ASSERT_TRUE(sim->loop().step());
             if (platter.submitted == before + operation) hang(1, 30);
