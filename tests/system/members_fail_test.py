@@ -14,7 +14,7 @@ from braid_system import MIB, SANITIZE, Fio, check, main, need_tools, say, wait_
 MEMBERS = {4: 4, 5: 5, 6: 6}
 SIZE = 48 * MIB
 WRITES = 700    # about as many as fio makes
-RATE = "2m" if SANITIZE else "3m"  # enough is left to write while the commands run
+RATE = "500k" if SANITIZE else "1500k"  # enough is left to write while the commands run
 
 
 def fail_in_the_middle(world, level, lost):

@@ -15,14 +15,14 @@ SIZE = 64 * MIB
 
 
 def slow_file(world):
-    """A file that takes about ten megabytes a second; returns its path and how to make it fast."""
+    """A file that takes about ten megabytes a second; returns its path and what sets that anew."""
     rate = world.unique("rate")
     _, uri = world.nbdkit("--filter=rate", "memory", SIZE, "rate=80M", f"rate-file={rate}")
 
-    def hurry():
+    def set_rate(bits_per_second):
         with open(rate, "w") as file:
-            file.write("10G\n")
-    return world.nbdfuse(uri), hurry
+            file.write(bits_per_second + "\n")
+    return world.nbdfuse(uri), set_rate
 
 
 def progress(server):
@@ -37,21 +37,23 @@ def rebuild_restart(world, level):
     server = world.array(level, MEMBERS[level], SIZE)
     run("nbdcopy", world.random_file(SIZE), server.uri)
     before = server.sha256()
-    path, hurry = slow_file(world)
+    path, set_rate = slow_file(world)
     server.fail(2)
     server.braid("member", "replace", 2, path)
     server.paths[2] = path
     wait_until(lambda: (progress(server) or 0) > SIZE // 4, "a quarter is rebuilt")
+    set_rate("8M")    # the middle lasts for as long as it is looked at
     check(server.member(2)["state"] == "rebuilding", "the member is rebuilding")
     reached = progress(server)
     server = server.restart()
     position = wait_until(lambda: progress(server), "the rebuild goes on", 10)
     check(position >= reached - 4 * MIB, f"it was at {reached} and began again at {position}")
     check(server.member(2)["state"] == "rebuilding", "the member is still rebuilding")
+    set_rate("80M")
     check(server.sha256() == before, "the bytes changed across the restart")
     say(f"stopped at {reached}, resumed at {position}")
 
-    hurry()
+    set_rate("10G")
     server.wait_for_health("clean")
     server.check_scrub_is_clean()
     check(server.sha256() == before, "the bytes changed across the rebuild")
