@@ -108,7 +108,7 @@ class Reader {
     Checked<Unit> read_name(const toml::table& root);
     Checked<Unit> read_key(const toml::table& root);
     Checked<Unit> read_exclusive(const toml::table& root);
-    Checked<Unit> read_lease(const toml::table& root);
+    Checked<Unit> read_times(const toml::table& root);
     Checked<bool> read_choice(const toml::table& root, const char* key, const char* usual,
                               const char* other);
     Checked<Unit> read_choices(const toml::table& root);
@@ -241,12 +241,14 @@ Checked<std::uint32_t> Reader::read_millis(const toml::table& root, const char* 
                                              most, key, usual));
 }
 
-Checked<Unit> Reader::read_lease(const toml::table& root) {
+Checked<Unit> Reader::read_times(const toml::table& root) {
     BRAID_TRY(config_.lease_ms,
               read_millis(root, "lease_ms", lease_ms_min, lease_ms_max, lease_ms_default));
     const std::uint32_t most = config_.lease_ms / heartbeats_per_lease;
     BRAID_TRY(config_.heartbeat_ms, read_millis(root, "heartbeat_ms", heartbeat_ms_min, most,
                                                 std::min(most, heartbeat_ms_default)));
+    BRAID_TRY(config_.start_wait_ms,
+              read_millis(root, "start_wait_ms", 0, start_wait_ms_max, start_wait_ms_default));
     return Unit{};
 }
 
@@ -440,11 +442,11 @@ Checked<ClusterConfig> Reader::read(std::string_view text) {
         return refuse("is empty: braid-cluster(7) begins with a file that could stand here");
     }
     BRAID_CHECK(check_keys(root, {"name", "key", "exclusive", "lease_ms", "heartbeat_ms",
-                                  "no_quorum", "reads", "node"}));
+                                  "start_wait_ms", "no_quorum", "reads", "node"}));
     BRAID_CHECK(read_name(root));
     BRAID_CHECK(read_key(root));
     BRAID_CHECK(read_exclusive(root));
-    BRAID_CHECK(read_lease(root));
+    BRAID_CHECK(read_times(root));
     BRAID_CHECK(read_choices(root));
     BRAID_CHECK(read_nodes(root));
     if (config_.key.empty()) BRAID_CHECK(check_without_key());

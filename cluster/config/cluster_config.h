@@ -44,7 +44,8 @@ struct ClusterConfig {
     std::vector<NodePlan> nodes;      // 1 to nodes_max - 1, by id
     std::set<std::string> exclusive;  // volumes that clients of one node have at a time
     std::uint32_t lease_ms{lease_ms_default};  // for which a node serves without being heard
-    std::uint32_t heartbeat_ms{heartbeat_ms_default};  // at most a quarter of that
+    std::uint32_t heartbeat_ms{heartbeat_ms_default};    // at most a quarter of that
+    std::uint32_t start_wait_ms{start_wait_ms_default};  // for nodes that do not come; 0: for ever
     NoQuorum no_quorum{NoQuorum::wait};
     Reads reads{Reads::lease};
     std::vector<std::string> warnings;  // sentences for people

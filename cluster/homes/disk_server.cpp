@@ -237,6 +237,8 @@ int DiskServer::why_not(const Request& request) const {
 bool DiskServer::may(const Request& request) const {
     const DiskCommand& command = request.command;
     if (request.from.node == master_) return true;
+    // Before there is an array: who waits with this node looks whether it can start.
+    if (command.kind == DiskOpKind::read && fence_.epoch == 0) return true;
     if (command.kind != DiskOpKind::read && command.kind != DiskOpKind::write) return false;
     return is_in_intent_slots_of(request.from.node, command);
 }

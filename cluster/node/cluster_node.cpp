@@ -121,7 +121,8 @@ std::vector<std::uint32_t> ClusterNode::fellows() const {
 
 void ClusterNode::connected(std::uint32_t node) {
     here_.insert(node);
-    here_since_[node] = setup_.clock.now();
+    here_since_[node] = alike_since_ = setup_.clock.now();
+    why_it_waits_.clear();
     here_changed_.set();
     changed_at_[node] = setup_.clock.wall_seconds();
     // A start of it that is over here, and that this node has not met since it began itself.
@@ -129,7 +130,9 @@ void ClusterNode::connected(std::uint32_t node) {
         give_up_start({node, left->second});
     }
     const bool is_told = rows_ ? left_out_.contains(node) : !left_out_.contains(node);
-    if (is_told && !rows_ && !left_out_.empty()) talk_.tell(node, words_of_without());
+    // What nodes do by themselves only the one says that has looked at all of their members.
+    const bool tells = !without_led_by_ || without_led_by_ == setup_.self;
+    if (is_told && tells && !rows_ && !left_out_.empty()) talk_.tell(node, words_of_without());
     if (is_master() && is_told) tell_phase(node);
     if (const auto at = watching_.find(node); at != watching_.end()) at->second->cancel();
     log(Severity::info, fmt::format("{} is connected", name_of(node)));
@@ -139,7 +142,7 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     here_.erase(node);
     here_changed_.set();
     // A connection that is silent is broken off only after some time.
-    const Nanos now = setup_.clock.now();
+    const Nanos now = alike_since_ = setup_.clock.now();
     const Nanos silent = bus_->heartbeats().answered_since(node).value_or(Nanos{});
     away_since_[node] = {now.value -
                          std::min({silent.value, now.value, millis(silent_ms_max).value})};
@@ -149,6 +152,10 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     } else if (ended_) {
         bus_->give_up(node, GivenUp::ended);
     }
+    why_it_waits_.clear();
+    const bool waits_for_it = !rows_ && node == master_;
+    if (waits_for_it && phase_ == StartPhase::joining) phase_ = StartPhase::looking;
+    if (without_led_by_ == node) wait_for_all_again();
     if (stopping_ || ended_ || left_out_.contains(node)) return;
     log(Severity::warning, fmt::format("the connection to {} is over{}{}", name_of(node),
                                        why.empty() ? "" : ": ", why));
@@ -163,6 +170,7 @@ void ClusterNode::restarted(std::uint32_t node) {
     if (rows_) began_anew_.insert(node);
     if (rows_ || opening_) return lose_node(node, "has begun anew, and lost what it had in memory");
     if (node == master_) phase_ = StartPhase::looking;
+    if (without_led_by_ == node) wait_for_all_again();
     // Its members may be others now.
     if (is_master() && phase_ == StartPhase::array) phase_ = StartPhase::looking;
 }
@@ -440,127 +448,6 @@ Task<void> ClusterNode::end(bool clean) {
 
 // ---- the start ---------------------------------------------------------------------------------
 
-/// At this node: those are not here, and it waits for them.
-Checked<Unit> ClusterNode::may_start_without(const std::set<std::uint32_t>& nodes) const {
-    for (const std::uint32_t node : nodes) {
-        BRAID_CHECK(check_node(node));
-        const bool is_self = node == setup_.self;
-        if (!is_self && !here_.contains(node)) continue;
-        return Refusal{fmt::format("node {} is {}: the start needs nobody's leave to go on with it",
-                                   node, is_self ? "this one" : "connected"),
-                       RefusalCode::conflict};
-    }
-    const bool waits = !rows_ && !opening_ && !cancelled_ && !stopping_;
-    if (waits && phase_ != StartPhase::joining && !nodes.empty()) return Unit{};
-    return Refusal{"the start does not wait for a node", RefusalCode::conflict};
-}
-
-/// All that are connected have to agree that those are not there.
-Task<Checked<Unit>> ClusterNode::start_without(std::vector<std::uint32_t> nodes) {
-    const std::set<std::uint32_t> without(nodes.begin(), nodes.end());
-    BRAID_CO_CHECK(may_start_without(without));
-    if (all_are_here()) {
-        co_return Refusal{"the start does not wait for a node", RefusalCode::conflict};
-    }
-    Words words = asking("without");
-    words["nodes"] = without;
-    for (const std::uint32_t node : fellows()) {
-        if (!here_.contains(node) || without.contains(node)) continue;
-        const Checked<Words> agrees = co_await ask_while_here(node, words);
-        if (agrees) continue;
-        co_return Refusal{fmt::format("{}: {}", name_of(node), agrees.error().text),
-                          agrees.error().code};
-    }
-    BRAID_CO_CHECK(may_start_without(without));
-    take_without(without);
-    const Words told = words_of_without();
-    for (const std::uint32_t node : fellows()) {
-        if (here_.contains(node)) talk_.tell(node, told);
-    }
-    co_return Unit{};
-}
-
-Checked<Words> ClusterNode::asked_without(const Words& words) const {
-    WordFields fields(words);
-    BRAID_TRY(const std::set<std::uint32_t> nodes, nodes_in(fields, "nodes"));
-    BRAID_CHECK(may_start_without(nodes));
-    return Words::object();
-}
-
-Words ClusterNode::words_of_without() const {
-    Words words = telling("without");
-    words["nodes"] = Words::array();
-    for (const auto& [node, boot] : left_out_) words["nodes"].push_back(node);
-    return words;
-}
-
-/// It serves already, or is about to: then those that are not there are waited for no more.
-Checked<Unit> ClusterNode::told_without(const Words& words) {
-    WordFields fields(words);
-    BRAID_TRY(const std::set<std::uint32_t> nodes, nodes_in(fields, "nodes"));
-    const Checked<Unit> may = may_start_without(nodes);
-    if (may) take_without(nodes);
-    if (!may && !rows_)
-        log(Severity::warning, "does not start without some nodes: " + may.error().text);
-    return Unit{};
-}
-
-void ClusterNode::take_without(const std::set<std::uint32_t>& nodes) {
-    for (const std::uint32_t node : nodes) {
-        if (!left_out_.emplace(node, never_here).second) continue;
-        log(Severity::warning,
-            fmt::format(
-                "starts without {}, says an operator: what its members alone know is missing "
-                "until it is back",
-                name_of(node)));
-    }
-    std::uint32_t highest = setup_.self;
-    for (const std::uint32_t node : fellows()) highest = std::max(highest, node);
-    if (highest != master_) follow(highest);
-    why_master_ = comes_first;
-    here_changed_.set();
-    begun_.set();
-}
-
-std::string ClusterNode::missing_nodes() const {
-    std::vector<std::string> missing;
-    for (const std::uint32_t node : fellows()) {
-        if (here_.contains(node)) continue;
-        std::vector<std::string> addresses;
-        for (const NetAddress& at : setup_.config.find(node)->addresses) {
-            addresses.push_back(text_of(at));
-        }
-        missing.push_back(fmt::format("{} ({})", name_of(node), fmt::join(addresses, ", ")));
-    }
-    return fmt::format("{}", fmt::join(missing, ", "));
-}
-
-Task<void> ClusterNode::say_who_is_missing() {
-    if (std::exchange(saying_, true)) co_return;
-    for (Nanos pause = seconds(10); !cancelled_ && !stopping_ && !rows_ && !missing_nodes().empty();
-         pause = seconds(60)) {
-        log(Severity::info, "waits for " + missing_nodes());
-        Pause until_said_again(pauses_, pause);
-        co_await until_said_again;
-    }
-    saying_ = false;
-}
-
-bool ClusterNode::all_are_here() const {
-    return std::ranges::all_of(fellows(),
-                               [this](std::uint32_t node) { return here_.contains(node); });
-}
-
-Task<Checked<Unit>> ClusterNode::wait_for_nodes() {
-    while (!all_are_here() && !cancelled_ && is_master()) {
-        co_await here_changed_.next();
-    }
-    if (!cancelled_) co_return Unit{};
-    const std::string missing = missing_nodes();
-    co_return Refusal{missing.empty() ? std::string("told to stop before it began")
-                                      : "told to stop while it waited for " + missing};
-}
-
 bool ClusterNode::cancel_start() {
     if (rows_) return false;
     cancelled_ = true;
@@ -580,6 +467,7 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::start() {
     for (const std::uint32_t node : others()) changed_at_[node] = setup_.clock.wall_seconds();
     BRAID_CO_CHECK(co_await bus_->start());
     tasks_.spawn(say_who_is_missing());
+    tasks_.spawn(start_by_itself());
     if (is_master()) co_return co_await begin_master();
     co_return co_await begin_slave();
 }
@@ -672,6 +560,11 @@ Task<Checked<Unit>> ClusterNode::gather_all(std::vector<std::unique_ptr<Disk>>* 
         // is nothing to ask until something changes.
         const bool is_served = !opening_;
         if (!gathered) opening_ = false;
+        if (!gathered && without_led_by_) wait_for_all_again();
+        if (!gathered && !is_served) {
+            Pause until_it_is_tried_again(pauses_, millis(50));
+            co_await until_it_is_tried_again;
+        }
         if (!gathered && is_served && is_master() && !cancelled_) co_await here_changed_.next();
     }
     co_return Unit{};
@@ -726,6 +619,7 @@ Task<void> ClusterNode::stop() {
         co_await here_changed_.next();
     }
     stopping_ = true;
+    here_changed_.set();
     fence_changed_.set();
     pauses_.cut_short();
     answers_.stop();

@@ -202,11 +202,28 @@ class ClusterNode final : private BusListener,
     bool all_are_here() const;
     /// A start of a node that there never was: of one that the array is started without.
     static constexpr std::uint64_t never_here = 1;
+    // cluster_node_start.cpp
     Checked<Unit> may_start_without(const std::set<std::uint32_t>& nodes) const;
-    void take_without(const std::set<std::uint32_t>& nodes);
+    enum class Agree : bool { to_look, to_start };
+    Task<Checked<std::map<std::uint32_t, Words>>> agree_on_start_without(
+        std::set<std::uint32_t> without, Agree what);
+    struct StartLook;
+    Task<void> run_look(std::shared_ptr<StartLook> look);
+    Task<Checked<Unit>> look_without(std::map<std::uint32_t, Words> agreed);
+    static Refusal came_or_left();
+    Task<Checked<Unit>> start_without_the_absent();
+    bool leads_those_here() const;
+    bool waits_for_start() const;
+    Nanos start_wait() const;
+    Task<void> start_by_itself();
+    void say_why_it_waits(const Refusal& why);
+    void tell_to_wait_again();
+    void wait_for_all_again();
+    void lead_by_id();
+    void take_without(const std::set<std::uint32_t>& nodes, std::optional<std::uint32_t> led_by);
     Words words_of_without() const;
-    Checked<Unit> told_without(const Words& words);
-    Checked<Words> asked_without(const Words& words) const;
+    Checked<Unit> told_without(std::uint32_t from, const Words& words);
+    Checked<Words> asked_without(std::uint32_t from, const Words& words);
     void make_rows(const Geometry& geometry);
     void make_reservations(const Configuration& configuration);
 
@@ -447,6 +464,7 @@ class ClusterNode final : private BusListener,
     std::vector<Words> own_inventory() const;
     /// Of a disk that the array was given.
     Words words_of_attach(MemberIndex member, const Disk& disk, DataArea area) const;
+    Checked<std::unique_ptr<RemoteDisk>> look_at_disk(std::uint32_t node, const Words& words);
     Checked<std::unique_ptr<Disk>> remote_disk(std::uint32_t node, const Words& words);
     /// The disk is this node's, and the member's home is here.
     Result<void> attach_home(MemberIndex member, std::uint32_t number, DataArea area);
@@ -511,7 +529,11 @@ class ClusterNode final : private BusListener,
     std::set<std::uint32_t> here_;               // connected
     std::map<std::uint32_t, Nanos> here_since_;  // as they last became so
     Event here_changed_;
-    bool saying_{false};  // who is missing
+    Nanos alike_since_{};  // they are the same nodes since then
+    bool saying_{false};   // who is missing
+    /// Who has begun the start without those that are left out, by itself. None: an operator has.
+    std::optional<std::uint32_t> without_led_by_;
+    std::string why_it_waits_;  // and does not start by itself; empty: it has not looked
     std::map<std::uint32_t, Nanos> away_since_;
     std::map<std::uint32_t, std::uint64_t> changed_at_;  // connected, or not: wall seconds
     StartPhase phase_{StartPhase::looking};              // when all are here, as the master says

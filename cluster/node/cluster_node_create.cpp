@@ -108,8 +108,11 @@ std::string ClusterNode::text_of_phase(StartPhase phase) const {
     std::string text;
     switch (phase) {
         case StartPhase::nodes:
-            return fmt::format("waits for {}; braid start --without ID goes on without one",
-                               missing_nodes());
+            return fmt::format(
+                "waits for {}; braid start --without ID goes on without one{}", missing_nodes(),
+                why_it_waits_.empty()
+                    ? std::string()
+                    : fmt::format("; it does not start by itself, for {}", why_it_waits_));
         case StartPhase::looking:
             if (is_master()) return "looks at the members of all nodes";
             return fmt::format("waits for {}, which looks at the members of all nodes",

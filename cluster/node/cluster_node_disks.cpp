@@ -133,13 +133,19 @@ std::vector<Words> ClusterNode::own_inventory() const {
     return disks;
 }
 
-Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, const Words& words) {
+/// Of another node; the array has nothing of it.
+Checked<std::unique_ptr<RemoteDisk>> ClusterNode::look_at_disk(std::uint32_t node,
+                                                               const Words& words) {
     WordFields fields(words);
     const std::uint32_t number = fields.number32("number");
     BRAID_CHECK(fields.check());
     BRAID_TRY(DiskInfo info, info_of(words));
-    std::shared_ptr<Disk> disk =
-        std::make_shared<RemoteDisk>(bus_->session(node), fence_, number, std::move(info));
+    return std::make_unique<RemoteDisk>(bus_->session(node), fence_, number, std::move(info));
+}
+
+Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, const Words& words) {
+    BRAID_TRY(std::shared_ptr<Disk> disk, look_at_disk(node, words));
+    const std::uint32_t number = WordFields(words).number32("number");
     // It takes part, and this node may not have met it yet.
     const auto known = boots_.find(node);
     const std::uint64_t boot =

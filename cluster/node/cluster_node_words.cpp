@@ -47,7 +47,7 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
         told_left(from);
         co_return Unit{};
     }
-    if (fields.text("tell") == "without") co_return told_without(words);
+    if (fields.text("tell") == "without") co_return told_without(from, words);
     // Another one decides than this node thinks, who has only begun: it waits to be let in.
     const std::string what = fields.text("tell");
     const bool serves_already =
@@ -84,8 +84,8 @@ Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) 
     WordFields fields(words);
     const std::string what = fields.text("ask");
     BRAID_CO_CHECK(fields.check());
-    if (what == "without") co_return asked_without(words);
-    if (!rows_ && left_out_.contains(from) && what == "inventory") {
+    if (what == "without") co_return asked_without(from, words);
+    if (left_out_.contains(from) && what == "inventory") {
         Words goes_on = Words::object();
         goes_on["without"] = true;
         co_return goes_on;
@@ -106,7 +106,9 @@ Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) 
     if (NodeCommands::has(what)) co_return commands_.answer(from, what, words);
     if (is_master()) co_return co_await asked_by_slave(from, words);
     if (from != master_) {
-        co_return Refusal{fmt::format("{} does not decide about the array", name_of(from))};
+        // Before there is an array: it is only just to hear who decides, or the other one is.
+        co_return Refusal{fmt::format("{} does not decide about the array", name_of(from)),
+                          rows_ ? RefusalCode::conflict : RefusalCode::busy};
     }
     co_return co_await asked_by_master(from, words);
 }

@@ -458,6 +458,25 @@ std::string_view text_of(Place place) {
     return "unknown";
 }
 
+std::vector<Uuid> members_away(std::span<const MemberImage> images, const Uuid& array) {
+    std::vector<Uuid> given;
+    std::optional<Configuration> newest;
+    for (const MemberImage& image : images) {
+        const MemberFindings findings = inspect(image);
+        const ConfigSlot* slot = findings.slot();
+        if (slot == nullptr || slot->configuration.array != array) continue;
+        given.push_back(slot->member);
+        if (!newest || newest->version < slot->configuration.version) newest = slot->configuration;
+    }
+    std::vector<Uuid> away;
+    if (!newest) return away;
+    for (const MemberRecord& at : newest->members) {
+        if (!at.role || at.state != MemberState::in_sync) continue;
+        if (std::ranges::find(given, at.uuid) == given.end()) away.push_back(at.uuid);
+    }
+    return away;
+}
+
 Checked<Assembly> assemble(std::span<const MemberImage> images, AssemblyOptions options) {
     if (images.empty()) return Refusal{"no members were given"};
     Candidates candidates = look_at(images);

@@ -102,4 +102,8 @@ struct Assembly {
 
 Checked<Assembly> assemble(std::span<const MemberImage> images, AssemblyOptions options);
 
+/// Members that the newest configuration calls in sync, and that are not among `images`: what they
+/// hold is as it was.
+std::vector<Uuid> members_away(std::span<const MemberImage> images, const Uuid& array);
+
 }  // namespace braid

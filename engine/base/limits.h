@@ -138,6 +138,8 @@ inline constexpr std::size_t node_addresses_max = 8;
 inline constexpr std::uint32_t lease_ms_default = 1200;  // four heartbeats that are missed
 inline constexpr std::uint32_t lease_ms_min = 500;
 inline constexpr std::uint32_t lease_ms_max = 30'000;
+inline constexpr std::uint32_t start_wait_ms_default = 30'000;  // for nodes that do not come
+inline constexpr std::uint32_t start_wait_ms_max = 3'600'000;
 // Of requests, or nanoseconds, that a node tells at a time of how long its clients wait: two weeks.
 inline constexpr std::uint64_t latency_told_max = 1'200'000'000'000'000;
 /// How often nodes let each other hear; at least this often in the length of a lease.

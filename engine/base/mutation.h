@@ -92,9 +92,10 @@ enum class Mutation : std::uint8_t {
     left_later,              // or says that it has left, and serves for a moment
     stored_unpromised,       // a member stores a configuration whose epoch it has not promised
     book_forgotten_early,  // a home forgets a write as it is over there, whatever its writer knows
+    starts_in_doubt,       // nodes start by themselves without others, whose members are needed
 };
 
-inline constexpr std::array<std::string_view, 78> mutation_names{
+inline constexpr std::array<std::string_view, 79> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -173,10 +174,10 @@ inline constexpr std::array<std::string_view, 78> mutation_names{
     "left-later",
     "stored-unpromised",
     "book-forgotten-early",
+    "starts-in-doubt",
 };
 
-static_assert(mutation_names.size() ==
-              static_cast<std::size_t>(Mutation::book_forgotten_early) + 1);
+static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::starts_in_doubt) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

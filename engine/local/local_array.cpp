@@ -119,27 +119,6 @@ Checked<Unit> check_writable(const std::vector<std::unique_ptr<Disk>>& disks) {
     return Unit{};
 }
 
-/// Members that the newest configuration calls in sync, and that are not among `images`: what they
-/// hold is as it was.
-std::vector<Uuid> members_away(const std::vector<MemberImage>& images, const Uuid& array) {
-    std::vector<Uuid> given;
-    std::optional<Configuration> newest;
-    for (const MemberImage& image : images) {
-        const MemberFindings findings = inspect(image);
-        const ConfigSlot* slot = findings.slot();
-        if (slot == nullptr || slot->configuration.array != array) continue;
-        given.push_back(slot->member);
-        if (!newest || newest->version < slot->configuration.version) newest = slot->configuration;
-    }
-    std::vector<Uuid> away;
-    if (!newest) return away;
-    for (const MemberRecord& at : newest->members) {
-        if (!at.role || at.state != MemberState::in_sync) continue;
-        if (std::ranges::find(given, at.uuid) == given.end()) away.push_back(at.uuid);
-    }
-    return away;
-}
-
 Purpose purpose_of(const ArrayOptions& options) {
     if (options.orders == Orders::none) return Purpose::look;
     if (options.readonly) return Purpose::read;

@@ -112,6 +112,7 @@ class Members {
     /// Rows of these strips are written, where their members are live, and in the place of those
     /// that lost members had.
     void note_written(WindowPlace place, RowMask rows, RoleSet roles) {
+        if (lost_ == 0) return;  // mostly
         for (const Role role : roles) {
             const MemberIndex member = geometry_.member_of(place.stripe, role);
             if (is_live(member, place)) continue;

@@ -147,7 +147,7 @@ void StripeJobs::stop() {
 /// - Where the configuration cannot be made durable the write is an error. Its parts are not tried
 ///   one by one: what they wrote is there, and each of them owes the same.
 Task<Result<void>> StripeJobs::await_losses() {
-    if (!context_.members.owes() || BRAID_MUTANT(losses_not_awaited)) co_return Result<void>{};
+    if (BRAID_MUTANT(losses_not_awaited)) co_return Result<void>{};
     co_return co_await context_.decider.losses_durable();
 }
 
@@ -177,7 +177,7 @@ Task<void> StripeJobs::work() {
                 continue;
             }
             claims.end_job(job.parts);
-            if (result) result = co_await await_losses();
+            if (result && context_.members.owes()) result = co_await await_losses();
             for (Part* part = job.parts.first; part != nullptr;) {
                 Part* next = part->next;  // part_done() may use the part again
                 sink_.part_done(*part, result);

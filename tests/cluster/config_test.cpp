@@ -194,7 +194,7 @@ TEST(ClusterConfig, TablesInTablesAreBounded) {
     for (std::size_t at = 0; at != key_dots_max; ++at) key += ".a";
     EXPECT_EQ(
         refusal("\n" + key + " = 1"),
-        "cluster.toml:2: a: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum, reads and node are");
+        "cluster.toml:2: a: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, start_wait_ms, no_quorum, reads and node are");
     EXPECT_EQ(
         refusal("\n" + key + ".a = 1"),
         "cluster.toml:2: more than 64 dots stand outside of quotes, where addresses and paths "
@@ -231,15 +231,15 @@ TEST(ClusterConfig, QuotesAndCommentsAreToldApart) {
 TEST(ClusterConfig, RefusesKeysThatItDoesNotKnow) {
     EXPECT_EQ(
         refusal("name = \"v\"\nsecret = 1\n"),
-        "cluster.toml:2: secret: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum, reads and node are");
+        "cluster.toml:2: secret: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, start_wait_ms, no_quorum, reads and node are");
     EXPECT_EQ(
         refusal("\"\\u001b[2J\" = 1\n"),
-        "cluster.toml:1: ?[2J: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum, reads and node are");
+        "cluster.toml:1: ?[2J: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, start_wait_ms, no_quorum, reads and node are");
     EXPECT_EQ(refusal(with_node("member = []\n")),
               "cluster.toml:5: member: is no key of this part; id, addresses and members are");
     EXPECT_EQ(
         refusal(with_node("[other]\n")),
-        "cluster.toml:5: other: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, no_quorum, reads and node are");
+        "cluster.toml:5: other: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, start_wait_ms, no_quorum, reads and node are");
 }
 
 TEST(ClusterConfig, RefusesValuesOfAnotherType) {

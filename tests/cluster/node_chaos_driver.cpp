@@ -45,6 +45,7 @@ ChaosOptions draw_chaos(std::uint64_t seed) {
         case 1:
             break;
         case 2:
+            options.level = seed % 2 == 0 ? Level::raid4 : Level::raid5;
             options.members = 4;
             options.nodes = 4;
             break;
@@ -373,12 +374,14 @@ void Chaos::disturb_start() {
     }
 }
 
-/// One is not there, and an operator does not wait for it.
+/// One is not there, and an operator does not wait for it; or nobody does in the end.
 void Chaos::start_without_one() {
     const std::uint32_t absent = any_node();
     if (roles_of(absent).size() > parities()) return;
     if (nodes_.is_up(absent)) nodes_.kill(absent, Dies::process);
-    start_later(absent, 20 * second + below(10 * second));
+    const bool by_itself = below(2) == 0;
+    start_later(absent, (by_itself ? 28 : 20) * second + below(10 * second));
+    if (by_itself) return;
     pass(4 * second);
     const std::uint32_t node = any_node();
     if (node == absent || !nodes_.is_up(node) || nodes_.has_begun(node)) return;

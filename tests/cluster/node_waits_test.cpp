@@ -80,7 +80,7 @@ TEST_P(NodeWaitsTest, AllLinksAreDownAndComeBack) {
 /// It is back at the node that decides just as another one, which it has yet to reach, has waited for it for
 /// long enough to say so.
 TEST_P(NodeWaitsTest, OneIsBackAtOneAfterTheOther) {
-    if (GetParam().level != Level::raid5 || GetParam().nodes != 3) return;  // it is needed
+    if (GetParam().level == Level::raid6 || GetParam().nodes != 3) return;  // it is needed
     nodes_.start();
     loop().run_for(seconds(8));
     for (const std::uint64_t away : {9'000, 10'000, 11'000, 13'000}) {

@@ -31,12 +31,13 @@ struct Shape {
 
 using test::seeds_of;
 
-/// Each shape with each seed, from 1 on.
+/// Each shape with each seed, from 1 on; every fourth seed has its one parity at a fixed member.
 inline std::vector<Shape> with_seeds(std::uint64_t seeds, const std::vector<Shape>& shapes) {
     std::vector<Shape> all;
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
         for (Shape shape : shapes) {
             shape.seed = seed;
+            if (shape.level == Level::raid5 && seed % 4 == 2) shape.level = Level::raid4;
             all.push_back(shape);
         }
     }

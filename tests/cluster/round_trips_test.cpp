@@ -104,6 +104,12 @@ class RoundTripsTest : public testing::TestWithParam<Level> {
                 sent(HomeCommandKind::flush),  sent(HomeCommandKind::decide),
                 sent(HomeCommandKind::unlock), messages};
     }
+    /// Of all members, which nothing else writes just now.
+    std::uint64_t device_writes() {
+        std::uint64_t writes = 0;
+        for (std::uint32_t i = 0; i != members(); ++i) writes += nodes_.platter(i).writes;
+        return writes;
+    }
     /// Of the first stripe's role; every node knows that it is lost.
     void lose(Role role) {
         const MemberIndex member = nodes_.geometry().member_of(StripeIndex{0}, role);
@@ -133,6 +139,13 @@ TEST_P(RoundTripsTest, ASmallWriteTakesThree) {
                                               messages(1 + read_for_row() + strips, homes)}));
     EXPECT_EQ(cost_of(write(sector_size)),
               (Cost{3, 1, strips - 1, strips, 0, homes, 1, messages(2 * strips, homes)}));
+}
+
+TEST_P(RoundTripsTest, ASmallWriteWritesEachOfItsStripsOnce) {
+    const std::uint64_t before = device_writes();
+    constexpr std::uint64_t writes = 10;
+    for (std::uint64_t i = 0; i != writes; ++i) (void)cost_of(write(row_size));
+    EXPECT_EQ(device_writes() - before, writes * (1 + parities()));
 }
 
 TEST_P(RoundTripsTest, AFullStripeTakesTwo) {

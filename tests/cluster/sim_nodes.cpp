@@ -25,6 +25,7 @@ SimNodes::Node::Node(SimNodes& nodes, std::uint32_t self)
     if (nodes.options_.exclusive) config.exclusive = {"data"};
     config.no_quorum = nodes.options_.no_quorum;
     config.lease_ms = nodes.options_.lease_ms;
+    config.start_wait_ms = nodes.options_.start_wait_ms;
     for (std::uint32_t i = 0; i != nodes.options_.nodes; ++i) {
         config.nodes.push_back({i + 1, {address_of(i)}, {}});
     }

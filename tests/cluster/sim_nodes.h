@@ -35,6 +35,7 @@ struct SimNodesOptions {
     std::uint64_t region{0};  // bytes of data that a mark covers; 0: as many as by default
     cluster::NoQuorum no_quorum{cluster::NoQuorum::error};
     std::uint32_t lease_ms{lease_ms_default};
+    std::uint32_t start_wait_ms{start_wait_ms_default};
     bool own_loops{false};  // each node has a part of the loop: it can die alone, or stand still
     std::uint64_t drift_ppm{0};  // then its clock differs by up to this much
     cluster::Reads reads{cluster::Reads::lease};

@@ -91,6 +91,7 @@ ENGINE = {
     "old-fence-obeyed": "Homes.ACommandUnderAnotherFenceIsRefused",
     "stored-unpromised": "Promise.IsDurableAndHoldsAtTheMember",
     "book-forgotten-early": "Book.RepeatsOfStagesChangeNothingAndFinishedOnesAreTooLate",
+    "starts-in-doubt": "Shapes/NodeStartTest.WhereStripesAreInDoubtAnOperatorDecides/*",
     "flush-passes-staged": "SharedFlush.CoversWhatOtherNodesAcknowledged",
 }
 

@@ -98,6 +98,7 @@ class Cluster:
         self.paths = world.members(members, size)
         self.config, self.key, self.exclusive = world.path("cluster.toml"), key, exclusive
         self.patient, self.settings = patient, settings
+        self.start_wait_ms = 0  # who is not there yet is slow
         self.addresses = addresses or [f"unix:{world.path(f'bus{node}.sock')}" for node in range(1, nodes + 1)]
         self.write_config()
         if made:
@@ -109,6 +110,7 @@ class Cluster:
             file.write('name = "test"\n' + (f'key = "{self.key}"\n' if self.key else ""))
             # Where all is slow nodes may well be silent for longer, and nobody is gone.
             file.write("lease_ms = 20000\n" if SANITIZE or self.patient else "")
+            file.write(f"start_wait_ms = {self.start_wait_ms}\n")
             file.write(self.settings)
             if self.exclusive:
                 file.write(f"exclusive = {json.dumps(self.exclusive)}\n")

@@ -328,7 +328,7 @@ def the_master_is_killed(world, level):
 
 
 def operators_take_nodes_out(world, level):
-    """braid node kill and resume, and braid start --without, with clients of the others."""
+    """braid node kill and resume, and a start without a node by order and by itself, with clients of the others."""
     cluster = Cluster(world, level, 6, patient=False).start()
     first, second, third = cluster.nodes
 
@@ -371,11 +371,25 @@ def operators_take_nodes_out(world, level):
             one.check_through(node)
     check(cluster.decides() == 2, "the highest that is there decides")
     order(first, "start", "--without", "3", refused="waits for nobody")
-    cluster.nodes.append(Node(cluster, 3))
-    wait_until(cluster.nodes[2].serves, "it is let in", 60)
-    wait_until(lambda: all(node.status()["health"] == "clean" for node in cluster.nodes), "it is whole", 120)
-    cluster.stop()
-    cluster.check_parity()
+
+    def let_third_in():
+        cluster.nodes.append(Node(cluster, 3))
+        wait_until(cluster.nodes[2].serves, "it is let in", 60)
+        wait_until(lambda: all(node.status()["health"] == "clean" for node in cluster.nodes), "it is whole", 120)
+        cluster.stop()
+        cluster.check_parity()
+
+    let_third_in()
+    # The same, and nobody says so.
+    cluster.start_wait_ms = 1500
+    cluster.write_config()
+    cluster.nodes = [Node(cluster, 1), Node(cluster, 2)]
+    for node in cluster.nodes:
+        wait_until(node.serves, "it serves by itself", 60)
+        for one in load:
+            one.check_through(node)
+    check("starts without node 3: it has not come" in cluster.nodes[0].log(), cluster.nodes[0].log())
+    let_third_in()
 
 
 def nodes_leave(world, level):
