@@ -238,7 +238,8 @@ struct Access {
 
 class BareLoop {
   public:
-    explicit BareLoop(const Bench& bench) {
+    /// Memory for `in_flight` operations at a time is there before anything is measured.
+    BareLoop(const Bench& bench, std::uint32_t in_flight) : slots_(in_flight) {
         io_uring_params params{};
         params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
         BRAID_REQUIRE(io_uring_queue_init_params(1024, &ring_, &params) == 0);
@@ -252,16 +253,8 @@ class BareLoop {
     BareLoop(const BareLoop&) = delete;
     BareLoop& operator=(const BareLoop&) = delete;
 
-    /// Runs operations, each a list of steps, with `in_flight` at a time, until next() is false.
-    std::uint64_t run(std::uint32_t in_flight,
-                      const std::function<bool(std::vector<std::vector<Access>>&)>& next) {
-        struct Slot {
-            std::vector<std::vector<Access>> steps;
-            std::size_t step{0};
-            std::uint32_t pending{0};
-            Buffer data{4u << 20};
-        };
-        std::deque<Slot> slots(in_flight);
+    /// Runs operations, each a list of steps, until next() is false.
+    std::uint64_t run(const std::function<bool(std::vector<std::vector<Access>>&)>& next) {
         std::uint64_t done = 0;
         std::uint32_t active = 0;
         const auto submit = [&](Slot& slot) {
@@ -290,7 +283,7 @@ class BareLoop {
             ++active;
             submit(slot);
         };
-        for (Slot& slot : slots) begin(slot);
+        for (Slot& slot : slots_) begin(slot);
         while (active != 0) {
             io_uring_submit_and_wait(&ring_, 1);
             unsigned head = 0;
@@ -318,6 +311,12 @@ class BareLoop {
     }
 
   private:
+    struct Slot {
+        std::vector<std::vector<Access>> steps;
+        std::size_t step{0};
+        std::uint32_t pending{0};
+        Buffer data{4u << 20};
+    };
     void open_one(const std::string& path) {
         int fd = open(path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
         if (fd < 0) fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
@@ -326,14 +325,15 @@ class BareLoop {
     }
     io_uring ring_{};
     std::vector<int> fds_;
+    std::deque<Slot> slots_;
 };
 
 Figure bare_small_writes(const Bench& bench, const Geometry& geometry) {
-    BareLoop bare(bench);
+    BareLoop bare(bench, depth);
     Rng rng(7);
     const Stopwatch watch;
     const std::uint64_t rows = geometry.stripes * geometry.rows_per_strip();
-    const auto done = static_cast<double>(bare.run(depth, [&](auto& steps) {
+    const auto done = static_cast<double>(bare.run([&](auto& steps) {
         if (watch.wall() > bench.options.seconds) return false;
         const std::uint64_t row = rng.below(rows);
         const StripeIndex stripe{row / geometry.rows_per_strip()};
@@ -354,10 +354,10 @@ Figure bare_small_writes(const Bench& bench, const Geometry& geometry) {
 }
 
 Figure bare_full_stripes(const Bench& bench, const Geometry& geometry) {
-    BareLoop bare(bench);
+    BareLoop bare(bench, depth);
     Rng rng(7);
     const Stopwatch watch;
-    const auto done = static_cast<double>(bare.run(depth, [&](auto& steps) {
+    const auto done = static_cast<double>(bare.run([&](auto& steps) {
         if (watch.wall() > bench.options.seconds) return false;
         const std::uint64_t offset = data_start + rng.below(geometry.stripes) * geometry.strip_size;
         std::vector<Access> writes;
@@ -374,12 +374,12 @@ Figure bare_full_stripes(const Bench& bench, const Geometry& geometry) {
 /// Reads all survivors, or writes the new member, in pieces of 256 KiB: bytes of one member a
 /// second.
 Figure bare_walk(const Bench& bench, const Geometry& geometry, bool write) {
-    BareLoop bare(bench);
+    BareLoop bare(bench, 4);
     constexpr std::uint32_t piece = 256u << 10;
     const std::uint64_t end = geometry.stripes * geometry.strip_size;
     std::uint64_t at = 0;
     const Stopwatch watch;
-    bare.run(4, [&](auto& steps) {
+    bare.run([&](auto& steps) {
         if (at + piece > end) return false;
         std::vector<Access> accesses;
         if (write) {

@@ -80,9 +80,8 @@ bool lacks_members(std::span<const MemberImage> images, const Assembly& assembly
     const Configuration& now = assembly.configuration;
     if (!members_away(images, now.array).empty()) return true;
     // One that was being rebuilt, and is not there, is missing in what was assembled.
-    return std::ranges::any_of(now.members, [&](const MemberRecord& at) {
-        return at.role && !takes_part(at.state);
-    });
+    return std::ranges::any_of(
+        now.members, [&](const MemberRecord& at) { return at.role && !takes_part(at.state); });
 }
 
 /// What the members that are away hold is not needed to tell what any row holds.
@@ -218,8 +217,8 @@ Task<void> ClusterNode::start_by_itself() {
 void ClusterNode::say_why_it_waits(const Refusal& why) {
     if (why.code == RefusalCode::busy || why.text == why_it_waits_) return;
     why_it_waits_ = why.text;
-    log(Severity::info, fmt::format("does not start by itself without {}: {}", missing_nodes(),
-                                    why_it_waits_));
+    log(Severity::info,
+        fmt::format("does not start by itself without {}: {}", missing_nodes(), why_it_waits_));
 }
 
 void ClusterNode::tell_to_wait_again() {

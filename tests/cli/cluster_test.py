@@ -102,9 +102,9 @@ def refuses(world, key):
     refused(f"{absent}: cannot be opened: No such file or directory", "check", absent)
     path = write(world.path("bad.toml"), 'name = "v"\nnodes = 3\n')
     refused(f"{path}:2: nodes: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, "
-            "no_quorum, reads and node are", "check", path)
+            "start_wait_ms, no_quorum, reads and node are", "check", path)
     refused(f"{path}:2: nodes: is no key of this part; name, key, exclusive, lease_ms, heartbeat_ms, "
-            "no_quorum, reads and node are", "check", "--json", path)
+            "start_wait_ms, no_quorum, reads and node are", "check", "--json", path)
     path = write(world.path("keyed.toml"), f'name = "v"\nkey = "{key}"\n[[node]]\nid = 1\naddresses = ["h:1"]\n')
     refused(f"{path}: there is no node 2; the nodes of the file are 1", "check", "--node", 2, path)
     os.chmod(key, 0o640)

@@ -65,6 +65,9 @@ class NodeLeaveTest : public NodeReturnKit {
         // What is usual shows in as much time as is looked at afterwards.
         loop().run_for(Nanos{seconds(4).value + millis(200 + below(300)).value});
         const std::uint64_t usual = longest_;
+        // Who comes to decide reads all members' metadata first, each on disks of a millisecond, and begins
+        // once more where two have the same in mind.
+        const std::uint64_t pause = nodes_.node(victim).is_master() ? 500 : 100;
         const Checked<Unit> done = stop(any(), victim);
         ASSERT_TRUE(done) << done.error().text;
         loop().run_for(seconds(4));
@@ -72,7 +75,7 @@ class NodeLeaveTest : public NodeReturnKit {
         end_load();
         load_ends_ = false;
         EXPECT_GT(refused_, 0u);
-        EXPECT_LT(longest_, usual + millis(100).value);
+        EXPECT_LT(longest_, usual + millis(pause).value);
         EXPECT_TRUE(nodes_.is_left(victim));
         EXPECT_NE(nodes_.log(victim).find("left by order: the array stops here"),
                   std::string::npos);

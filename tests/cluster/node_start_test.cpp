@@ -75,8 +75,8 @@ class NodeStartTest : public NodeReturnKit {
             if (node == absent) continue;
             nodes_.run_until([&] { return nodes_.has_begun(node); }, "it serves");
             ASSERT_EQ(nodes_.refusal(node), "") << nodes_.log(node);
-            EXPECT_NE(nodes_.log(node).find(fmt::format(
-                          "starts without node {}: it has not come", absent + 1)),
+            EXPECT_NE(nodes_.log(node).find(
+                          fmt::format("starts without node {}: it has not come", absent + 1)),
                       std::string::npos)
                 << nodes_.log(node);
         }

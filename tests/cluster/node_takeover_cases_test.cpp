@@ -238,7 +238,7 @@ TEST_P(TakeoverCase, ItHearsTooFewAndTheOthersAreEnough) {
 
 INSTANTIATE_TEST_SUITE_P(
     Seeds, TakeoverCase,
-    testing::ValuesIn(with_seeds(seeds_of(4, 200),
+    testing::ValuesIn(with_seeds(seeds_of(8, 200),
                                  {{.level = Level::raid6, .members = 6, .nodes = 4, .homes = 2}})));
 
 }  // namespace

@@ -151,7 +151,8 @@ TEST_P(NodesTest, ADiskThatHangsIsLost) {
     nodes_.platter(hangs).delay_nanos = seconds(60).value;
     // What reads it for these waits, and holds its rows.
     const std::uint64_t stripe = nodes_.geometry().stripe_data_size();
-    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+    loop().tasks().spawn(clients_.write(0, 0, stripe));  // all of its members
+    for (std::uint32_t node = 1; node != nodes_.nodes(); ++node) {
         loop().tasks().spawn(
             clients_.write(node, below(stripe / sector_size) * sector_size, sector_size));
     }

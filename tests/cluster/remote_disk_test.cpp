@@ -186,6 +186,12 @@ Buffer record_of(std::uint32_t node, std::uint64_t generation, std::uint32_t ent
 
 TEST(RemoteDisk, OnlyTheMasterMayDoAll) {
     World world(4);
+    Buffer before(row_size);
+    EXPECT_EQ(world.read(3, slots_offset, before), 0) << "there is no array yet: anybody may look";
+    EXPECT_EQ(world.write(3, slots_offset, before), EPERM);
+    for (const auto& node : world.nodes) {
+        if (node) node->fence.epoch = 1;
+    }
     Buffer row = content_of(4, row_size);
     Buffer slot = content_of(5, intent_slot_size);
     const auto own = [](std::uint32_t node, std::uint64_t generation) {

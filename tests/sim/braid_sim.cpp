@@ -32,7 +32,7 @@ constexpr const char* help_text =
     "\n"
     "  --seed N        this seed only\n"
     "  --steps M       actions of a run (1500)\n"
-    "  --seeds FILE    the seeds in FILE: one a line, '#' begins a comment\n"
+    "  --seeds FILE    the seeds in FILE: one a line, '#' begins a comment; with --part as below\n"
     "  --count N       so many seeds, from --seed or 1 on\n"
     "  --minutes T     fresh seeds, from the clock, until the time is up; with --part I/N only\n"
     "                  every Nth, so that several can run side by side. How far it is comes once a\n"
@@ -212,7 +212,9 @@ int run_all(const Arguments& arguments, const char* program) {
     Totals totals;
     int result = 0;
     if (!arguments.seeds_file.empty()) {
-        for (const std::uint64_t seed : seeds_of(arguments.seeds_file)) {
+        const std::vector<std::uint64_t> seeds = seeds_of(arguments.seeds_file);
+        for (std::uint64_t i = arguments.part; i < seeds.size(); i += arguments.parts) {
+            const std::uint64_t seed = seeds[i];
             if (asked_to_end != 0) break;
             if (result = run_one(arguments, program, seed, false, totals); result != 0) break;
         }

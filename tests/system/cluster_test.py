@@ -381,7 +381,7 @@ def operators_take_nodes_out(world, level):
 
     let_third_in()
     # The same, and nobody says so.
-    cluster.start_wait_ms = 1500
+    cluster.start_wait_ms, cluster.settings = 1500, "lease_ms = 3000\n"    # and so it waits for 6 s
     cluster.write_config()
     cluster.nodes = [Node(cluster, 1), Node(cluster, 2)]
     for node in cluster.nodes:
