@@ -92,7 +92,7 @@ TEST_P(NodeStartTest, AfterACleanStopTheOthersBegin) {
     begin_all_but(absent);
     loop().run_for(seconds(waits - 2));
     EXPECT_FALSE(any_serves(absent));
-    loop().run_for(seconds(5));
+    loop().run_for(seconds(10));  // some met a little later
     EXPECT_TRUE(any_serves(absent)) << nodes_.log(any_but(absent));
     expect_start_without(absent);
     clients_.let_fail_at(absent);
