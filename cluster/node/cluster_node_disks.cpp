@@ -244,6 +244,8 @@ Task<void> ClusterNode::tell_home_of_loss(MemberIndex member) {
     if (home != setup_.self && !left_out_.contains(home))
         (void)co_await talk_.ask(home, asking("adopted"));
     rows_->homes->loss_is_known(member);
+    // Who is only just to decide, or does so no more: what is lost all hear as the fence begins.
+    if (!told_nodes_) co_return;
     Words words = telling("unusable");
     words["member"] = raw(member);
     told_nodes_->tell_all(words);
