@@ -155,7 +155,7 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     why_it_waits_.clear();
     const bool waits_for_it = !rows_ && node == master_;
     if (waits_for_it && phase_ == StartPhase::joining) phase_ = StartPhase::looking;
-    if (without_led_by_ == node) wait_for_all_again();
+    if (waits_for_it) wait_for_all_again();
     if (stopping_ || ended_ || left_out_.contains(node)) return;
     log(Severity::warning, fmt::format("the connection to {} is over{}{}", name_of(node),
                                        why.empty() ? "" : ": ", why));
@@ -170,7 +170,7 @@ void ClusterNode::restarted(std::uint32_t node) {
     if (rows_) began_anew_.insert(node);
     if (rows_ || opening_) return lose_node(node, "has begun anew, and lost what it had in memory");
     if (node == master_) phase_ = StartPhase::looking;
-    if (without_led_by_ == node) wait_for_all_again();
+    if (node == master_) wait_for_all_again();
     // Its members may be others now.
     if (is_master() && phase_ == StartPhase::array) phase_ = StartPhase::looking;
 }

@@ -217,6 +217,7 @@ class ClusterNode final : private BusListener,
     Nanos start_wait() const;
     Task<void> start_by_itself();
     void say_why_it_waits(const Refusal& why);
+    Words words_of_waiting() const;
     void tell_to_wait_again();
     void wait_for_all_again();
     void lead_by_id();

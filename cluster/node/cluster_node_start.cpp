@@ -221,19 +221,24 @@ void ClusterNode::say_why_it_waits(const Refusal& why) {
         fmt::format("does not start by itself without {}: {}", missing_nodes(), why_it_waits_));
 }
 
-void ClusterNode::tell_to_wait_again() {
+Words ClusterNode::words_of_waiting() const {
     Words words = telling("without");
     words["nodes"] = Words::array();
     words["by_itself"] = true;
+    return words;
+}
+
+void ClusterNode::tell_to_wait_again() {
+    const Words words = words_of_waiting();
     for (const std::uint32_t node : others()) {
         if (here_.contains(node)) talk_.tell(node, words);
     }
 }
 
-/// A start by itself has come to nothing before there was an array: all are waited for again. Who was
+/// A start without some has come to nothing before there was an array: all are waited for again. Who was
 /// left out, and asked here meanwhile, asks again.
 void ClusterNode::wait_for_all_again() {
-    if (rows_ || !without_led_by_) return;
+    if (rows_ || left_out_.empty()) return;
     without_led_by_.reset();
     left_out_.clear();
     tell_to_wait_again();
@@ -280,15 +285,20 @@ Checked<Unit> ClusterNode::told_without(std::uint32_t from, const Words& words) 
     BRAID_TRY(const std::set<std::uint32_t> nodes, nodes_in(fields, "nodes"));
     const bool by_itself = fields.flag("by_itself");
     BRAID_CHECK(fields.check());
-    if (by_itself && nodes.empty()) {
-        if (without_led_by_ == from) wait_for_all_again();
+    if (nodes.empty()) {
+        if (!opening_) wait_for_all_again();
         here_changed_.set();
         return Unit{};
     }
     const Checked<Unit> may = may_start_without(nodes);
     if (may) take_without(nodes, by_itself ? std::optional(from) : std::nullopt);
-    if (!may && !rows_)
+    if (!may && !rows_) {
         log(Severity::warning, "does not start without some nodes: " + may.error().text);
+        // Who is here waits for who says so, and that one would wait for this node.
+        const bool are_here =
+            std::ranges::any_of(nodes, [this](std::uint32_t node) { return here_.contains(node); });
+        if (are_here) talk_.tell(from, words_of_waiting());
+    }
     return Unit{};
 }
 
