@@ -169,8 +169,10 @@ void ClusterNode::restarted(std::uint32_t node) {
     has_stopped_.erase(node);
     if (rows_) began_anew_.insert(node);
     if (rows_ || opening_) return lose_node(node, "has begun anew, and lost what it had in memory");
-    if (node == master_) phase_ = StartPhase::looking;
-    if (node == master_) wait_for_all_again();
+    if (node == master_) {
+        phase_ = StartPhase::looking;
+        wait_for_all_again();
+    }
     // Its members may be others now.
     if (is_master() && phase_ == StartPhase::array) phase_ = StartPhase::looking;
 }

@@ -197,6 +197,7 @@ class ClusterNode final : private BusListener,
     std::vector<std::uint32_t> others() const;
     /// Of them, those that are not left out.
     std::vector<std::uint32_t> fellows() const;
+    std::set<std::uint32_t> absent_nodes() const;
     std::string missing_nodes() const;
     /// All that are not left out are connected.
     bool all_are_here() const;
@@ -217,11 +218,11 @@ class ClusterNode final : private BusListener,
     Nanos start_wait() const;
     Task<void> start_by_itself();
     void say_why_it_waits(const Refusal& why);
-    Words words_of_waiting() const;
-    void tell_to_wait_again();
+    void tell_those_here(const Words& words);
     void wait_for_all_again();
     void lead_by_id();
     void take_without(const std::set<std::uint32_t>& nodes, std::optional<std::uint32_t> led_by);
+    Words words_of_without(const std::set<std::uint32_t>& nodes, bool by_itself) const;
     Words words_of_without() const;
     Checked<Unit> told_without(std::uint32_t from, const Words& words);
     Checked<Words> asked_without(std::uint32_t from, const Words& words);

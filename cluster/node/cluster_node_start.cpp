@@ -64,10 +64,7 @@ Task<Checked<Unit>> ClusterNode::start_without(std::vector<std::uint32_t> nodes)
     const auto agreed = co_await agree_on_start_without(without, Agree::to_look);
     if (!agreed) co_return agreed.error();
     take_without(without, std::nullopt);
-    const Words told = words_of_without();
-    for (const std::uint32_t node : fellows()) {
-        if (here_.contains(node)) talk_.tell(node, told);
-    }
+    tell_those_here(words_of_without());
     co_return Unit{};
 }
 
@@ -161,17 +158,14 @@ Refusal ClusterNode::came_or_left() {
 
 /// All that are connected take it, one after the other, and this node last; or none does in the end.
 Task<Checked<Unit>> ClusterNode::start_without_the_absent() {
-    std::set<std::uint32_t> absent;
-    for (const std::uint32_t node : fellows()) {
-        if (!here_.contains(node)) absent.insert(node);
-    }
+    const std::set<std::uint32_t> absent = absent_nodes();
     const Nanos alike = alike_since_;
     auto agreed = co_await agree_on_start_without(absent, Agree::to_look);
     if (!agreed) co_return agreed.error();
     BRAID_CO_CHECK(co_await look_without(std::move(agreed).value()));
     const auto taken = co_await agree_on_start_without(absent, Agree::to_start);
     const bool is_alike = alike_since_ == alike;
-    if (!taken || !is_alike) tell_to_wait_again();
+    if (!taken || !is_alike) tell_those_here(words_of_without({}, true));
     if (!taken) co_return taken.error();
     if (!is_alike) co_return came_or_left();
     take_without(absent, setup_.self);
@@ -201,10 +195,10 @@ Task<void> ClusterNode::start_by_itself() {
         Nanos pause = start_wait();
         const Nanos due{alike_since_.value + pause.value};
         const Nanos now = setup_.clock.now();
-        const bool is_due = now >= due && !all_are_here() && phase_ != StartPhase::joining;
+        const bool lacks_some = !all_are_here() && phase_ != StartPhase::joining;
         if (now < due) {
             pause = {due.value - now.value};
-        } else if (is_due && leads_those_here()) {
+        } else if (lacks_some && leads_those_here()) {
             const Checked<Unit> begun = co_await start_without_the_absent();
             if (!waits_for_start()) break;  // nobody cuts short what begins to pause now
             if (!begun) say_why_it_waits(begun.error());
@@ -221,15 +215,8 @@ void ClusterNode::say_why_it_waits(const Refusal& why) {
         fmt::format("does not start by itself without {}: {}", missing_nodes(), why_it_waits_));
 }
 
-Words ClusterNode::words_of_waiting() const {
-    Words words = telling("without");
-    words["nodes"] = Words::array();
-    words["by_itself"] = true;
-    return words;
-}
-
-void ClusterNode::tell_to_wait_again() {
-    const Words words = words_of_waiting();
+/// Those that are left out, too.
+void ClusterNode::tell_those_here(const Words& words) {
     for (const std::uint32_t node : others()) {
         if (here_.contains(node)) talk_.tell(node, words);
     }
@@ -241,7 +228,7 @@ void ClusterNode::wait_for_all_again() {
     if (rows_ || left_out_.empty()) return;
     without_led_by_.reset();
     left_out_.clear();
-    tell_to_wait_again();
+    tell_those_here(words_of_without({}, true));
     lead_by_id();
     alike_since_ = setup_.clock.now();
     log(Severity::info, "waits for all nodes again: the start without some has come to nothing");
@@ -271,12 +258,18 @@ Checked<Words> ClusterNode::asked_without(std::uint32_t from, const Words& words
     return disks;
 }
 
-Words ClusterNode::words_of_without() const {
+/// No nodes, by itself: all are waited for again.
+Words ClusterNode::words_of_without(const std::set<std::uint32_t>& nodes, bool by_itself) const {
     Words words = telling("without");
-    words["nodes"] = Words::array();
-    for (const auto& [node, boot] : left_out_) words["nodes"].push_back(node);
-    words["by_itself"] = without_led_by_.has_value();
+    words["nodes"] = nodes;
+    words["by_itself"] = by_itself;
     return words;
+}
+
+Words ClusterNode::words_of_without() const {
+    std::set<std::uint32_t> nodes;
+    for (const auto& [node, boot] : left_out_) nodes.insert(node);
+    return words_of_without(nodes, without_led_by_.has_value());
 }
 
 /// It serves already, or is about to: then those that are not there are waited for no more.
@@ -297,7 +290,7 @@ Checked<Unit> ClusterNode::told_without(std::uint32_t from, const Words& words) 
         // Who is here waits for who says so, and that one would wait for this node.
         const bool are_here =
             std::ranges::any_of(nodes, [this](std::uint32_t node) { return here_.contains(node); });
-        if (are_here) talk_.tell(from, words_of_waiting());
+        if (are_here) talk_.tell(from, words_of_without({}, true));
     }
     return Unit{};
 }
@@ -316,10 +309,17 @@ void ClusterNode::take_without(const std::set<std::uint32_t>& nodes,
     lead_by_id();
 }
 
+std::set<std::uint32_t> ClusterNode::absent_nodes() const {
+    std::set<std::uint32_t> absent;
+    for (const std::uint32_t node : fellows()) {
+        if (!here_.contains(node)) absent.insert(node);
+    }
+    return absent;
+}
+
 std::string ClusterNode::missing_nodes() const {
     std::vector<std::string> missing;
-    for (const std::uint32_t node : fellows()) {
-        if (here_.contains(node)) continue;
+    for (const std::uint32_t node : absent_nodes()) {
         std::vector<std::string> addresses;
         for (const NetAddress& at : setup_.config.find(node)->addresses) {
             addresses.push_back(text_of(at));
@@ -340,10 +340,7 @@ Task<void> ClusterNode::say_who_is_missing() {
     saying_ = false;
 }
 
-bool ClusterNode::all_are_here() const {
-    return std::ranges::all_of(fellows(),
-                               [this](std::uint32_t node) { return here_.contains(node); });
-}
+bool ClusterNode::all_are_here() const { return absent_nodes().empty(); }
 
 Task<Checked<Unit>> ClusterNode::wait_for_nodes() {
     while (!all_are_here() && !cancelled_ && is_master()) {

@@ -60,6 +60,21 @@ class NodeStartTest : public NodeReturnKit {
             if (node != absent) nodes_.begin(node);
         }
     }
+    std::uint32_t highest_but(std::uint32_t absent) {
+        const std::uint32_t last = nodes_.nodes() - 1;
+        return absent == last ? last - 1 : last;
+    }
+    /// All begin then, and nothing is lost.
+    void comes_after_all(std::uint32_t absent) {
+        nodes_.begin(absent);
+        nodes_.wait_until_all_serve();
+        loop().run_for(seconds(10));
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            EXPECT_EQ(nodes_.array(node).status().bad_bytes, 0u);
+        }
+        clients_.check(nodes_.nodes());
+        nodes_.stop(0);
+    }
     std::uint32_t any_but(std::uint32_t absent) {
         const auto other = static_cast<std::uint32_t>(below(nodes_.nodes() - 1));
         return other < absent ? other : other + 1;
@@ -80,7 +95,7 @@ class NodeStartTest : public NodeReturnKit {
                       std::string::npos)
                 << nodes_.log(node);
         }
-        master_ = absent == nodes_.nodes() - 1 ? absent - 1 : nodes_.nodes() - 1;
+        master_ = highest_but(absent);
         EXPECT_TRUE(nodes_.node(master_).is_master());
     }
 };
@@ -133,21 +148,14 @@ TEST_P(NodeStartTest, WhereStripesAreInDoubtAnOperatorDecides) {
     begin_all_but(absent);
     loop().run_for(seconds(5 * waits));
     EXPECT_FALSE(any_serves(absent));
-    const std::uint32_t first = absent == nodes_.nodes() - 1 ? absent - 1 : nodes_.nodes() - 1;
+    const std::uint32_t first = highest_but(absent);
     EXPECT_NE(nodes_.log(first).find("does not start by itself without node " +
                                      std::to_string(absent + 1)),
               std::string::npos)
         << nodes_.log(first);
     EXPECT_NE(nodes_.node(first).start_status().why.find("it does not start by itself"),
               std::string::npos);
-    nodes_.begin(absent);
-    nodes_.wait_until_all_serve();
-    loop().run_for(seconds(10));
-    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-        EXPECT_EQ(nodes_.array(node).status().bad_bytes, 0u);
-    }
-    clients_.check(nodes_.nodes());
-    nodes_.stop(0);
+    comes_after_all(absent);
 }
 
 TEST_P(NodeStartTest, WhoHasNoMembersIsNotNeeded) {
@@ -170,7 +178,7 @@ TEST_P(NodeStartTest, WhoBeginsItEnds) {
     stop_cleanly();
     const std::uint32_t absent = choose_absent();
     begin_all_but(absent);
-    const std::uint32_t leader = absent == nodes_.nodes() - 1 ? absent - 1 : nodes_.nodes() - 1;
+    const std::uint32_t leader = highest_but(absent);
     const std::uint32_t sees = below(2) == 0 || leader == 0 ? leader : any_but(absent);
     nodes_.run_until(
         [&] { return nodes_.log(sees).find("starts without node") != std::string::npos; },
@@ -209,14 +217,7 @@ TEST_P(NodeStartTest, WhatWasRebuiltSoFarCounts) {
     begin_all_but(absent);
     loop().run_for(seconds(3 * waits));
     EXPECT_FALSE(any_serves(absent));
-    nodes_.begin(absent);
-    nodes_.wait_until_all_serve();
-    loop().run_for(seconds(10));
-    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
-        EXPECT_EQ(nodes_.array(node).status().bad_bytes, 0u);
-    }
-    clients_.check(nodes_.nodes());
-    nodes_.stop(0);
+    comes_after_all(absent);
 }
 
 TEST_P(NodeStartTest, TooFewWait) {
