@@ -82,11 +82,32 @@ Task<Result<void>> Closing::write_final_state(StripeIndex listed) {
                          "goes on with them",
                          left.stripes));
     }
+    if (left.any && !serving_.marks()) co_await begin_record();
     writer_.change(change::InUse{left.any});
     BRAID_CO_CHECK(co_await writer_.wait_durable(writer_.changed()));
     if (BRAID_MUTANT(no_closing_revision)) co_return Result<void>{};
     // One more, which names the clean mark: a copy from before it is told by that.
     co_return co_await writer_.wait_durable(writer_.changed());
+}
+
+/// A resync that cannot go on is not waited for, and without a record the next start would have to
+/// take all of the parity for doubtful: it could not do without any member.
+Task<void> Closing::begin_record() {
+    if (!orders_.intent_hindrance().empty()) co_return;
+    const Result<void> begun = co_await serving_.begin_marks();
+    if (!begun) {
+        tell(Severity::warning, "intent_off",
+             fmt::format("there can be no write intent ({}): the next start needs all members",
+                         text_of(begun.error().code)));
+        co_return;
+    }
+    IntentSettings settings = configuration_.intent;
+    settings.on = true;
+    writer_.change(change::Intent{settings});
+    tell(
+        Severity::warning, "intent_stays",
+        "the write intent is on from now on, for it is all that tells the next start which stripes "
+        "are in doubt; when the resync is done, braid intent off switches it off");
 }
 
 std::string Closing::why_it_waits() const {

@@ -41,6 +41,7 @@ class Closing final : public DecidingPart {
 
   private:
     Task<Result<void>> write_final_state(StripeIndex listed);
+    Task<void> begin_record();
 
     ConfigurationWriter& writer_;
     Recovery& recovery_;

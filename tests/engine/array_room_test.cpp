@@ -171,10 +171,19 @@ TEST_F(Loss, AFlushThatFindsNoRoomOnAMemberThatIsNeededIsToldAsThat) {
 }
 
 // Rows in front of a rebuild's position are in doubt, and not listed: nothing of them is lost.
-TEST_F(Loss, AStopForgetsNoDoubtInFrontOfARebuild) {
+struct StopInDoubt : Loss {
+    void run(bool marks);
+};
+
+void StopInDoubt::run(bool marks) {
     SimArrayOptions options = shape(Level::raid5, 44);
     options.stripes = 3000;
     start(options);
+    if (!marks) {
+        ASSERT_TRUE(sim->stop());
+        sim->intent.on = false;
+        ASSERT_TRUE(sim->open());
+    }
     ASSERT_TRUE(replace(2, Force::no));
     const auto position = [&] {
         const auto walks = sim->array->status().walks;
@@ -213,13 +222,20 @@ TEST_F(Loss, AStopForgetsNoDoubtInFrontOfARebuild) {
     EXPECT_FALSE(waits->by_itself) << "room has to be made";
     EXPECT_NE(waits->why.find("no room"), std::string::npos) << waits->why;
     ASSERT_TRUE(sim->stop());
+    EXPECT_EQ(sim->has_event("intent_stays"), !marks);
     sim->platters[1]->full = false;
+    sim->intent.on = std::nullopt;
     ASSERT_TRUE(sim->open());
+    EXPECT_TRUE(sim->array->status().configuration.intent.on);
     sim->come_to_rest();
     EXPECT_EQ(sim->state_of(2), MemberState::in_sync);
     EXPECT_LE(errors(), 1U) << "of the row behind the position, whose strip was lost";
     sim->expect_parity();
 }
+
+TEST_F(StopInDoubt, ForgetsNothingInFrontOfARebuild) { run(true); }
+// Without a record all of it would be in doubt, and the member that is being rebuilt missing.
+TEST_F(StopInDoubt, BeginsARecordWhereThereIsNone) { run(false); }
 
 // RAID-5 without one member, and writes to another one fail: it is kept, and so is what was
 // flushed.
