@@ -313,6 +313,7 @@ class ClusterNode final : private BusListener,
     const char* why_without(std::uint32_t node) const;
     bool is_master_lost() const;
     bool is_without_master() const;
+    bool may_stand_without(const std::set<std::uint32_t>& nodes) const;
     bool is_cut_off(std::uint32_t node) const;
     Task<void> wait_until_over(std::vector<NodeBoot> nodes);
     void give_up_member(MemberIndex member);

@@ -103,12 +103,15 @@ void ClusterNode::look_at_master(const std::set<std::uint32_t>& silent) {
     std::set<std::uint32_t> without = silent;
     without.insert(master_);
     without.insert(left_.begin(), left_.end());
+    for (const std::uint32_t node : fellows()) {
+        if (has_ended(node)) without.insert(node);
+    }
     std::string why = fmt::format("has not answered for {} ms", lease_length_.value / 1'000'000);
     if (has_stopped_.contains(master_)) why = "has stopped";
     if (left_.contains(master_)) why = left_by_order;
     if (began_anew_.contains(master_)) why = "has begun anew, and lost what it had in memory";
     const std::uint64_t lost_for = now.value - master_lost_->value;
-    if (standing_ || !can_do_without(without)) return;
+    if (standing_ || !may_stand_without(without)) return;
     // Who comes first may lack what it takes: then it is the next one's turn.
     std::uint64_t turn = 0;
     for (const std::uint32_t node : fellows()) {
@@ -133,6 +136,21 @@ bool ClusterNode::end_if_nobody_decides() {
     if (setup_.clock.now().value - master_lost_->value < patience.value) return false;
     gone(master_, "has ended, and no other node has come to decide");
     return true;
+}
+
+/// Where the node that decides may be heard again there is nothing to lose by waiting for it: then
+/// those that are left are enough by what is in force. That a member was rebuilt may not be, yet.
+bool ClusterNode::may_stand_without(const std::set<std::uint32_t>& nodes) const {
+    if (!can_do_without(nodes)) return false;
+    if (has_ended(master_)) return true;
+    MemberSet left;
+    for (const MemberIndex member : served_->in_sync_in_force()) {
+        if (serving_->members().slot(member).state == MemberState::in_sync) left.add(member);
+    }
+    for (const std::uint32_t node : nodes) left = left - members_of(node);
+    const Configuration& now = served_->configuration();
+    return left.size() + rows_->geometry.parities() >= now.member_count &&
+           now.quorum().is_enough(left);
 }
 
 void ClusterNode::stand(std::set<std::uint32_t> without, std::string why) {
@@ -178,7 +196,7 @@ void ClusterNode::take_voice(const std::shared_ptr<Standing>& standing, std::uin
         // Who does not serve yet, or not any more, has no part in anything: he begins anew.
         std::set<std::uint32_t> without = standing->without;
         without.insert(node);
-        if (answer.error().code != RefusalCode::busy || !can_do_without(without)) {
+        if (answer.error().code != RefusalCode::busy || !may_stand_without(without)) {
             return standing_.reset();
         }
         standing->without = std::move(without);
@@ -214,7 +232,10 @@ Checked<Words> ClusterNode::asked_for_voice(std::uint32_t from, const Words& wor
     const bool stands = is_master_lost();
     const bool is_first =
         !master_lost_ || time.value - master_lost_->value < 2 * lease_length_.value;
-    if (from < setup_.self && stands && is_first) return no("is the first one to decide itself");
+    // Two that each gave the other one their voice would both wait for them to be returned.
+    if (from < setup_.self && stands && (is_first || standing_)) {
+        return no("is the first one to decide itself");
+    }
     if (voice_ && voice_->to.node != from && has_voice(voice_->to.node)) {
         return no("has given its voice to another node");
     }

@@ -22,6 +22,7 @@ ServedArray::ServedArray(ClusterNode& node, Configuration configuration,
       serving_({node.setup_.ready, node.setup_.clock, geometry_, configuration_, tasks_, decider_,
                 options.buffer_size, false, &homes, node.setup_.self}) {
     decider_.bind(serving_.members());
+    in_sync_in_force_ = configuration_.in_sync();
     if (options.on_buffer) options.on_buffer(serving_.buffer());
 }
 
@@ -38,6 +39,7 @@ void ServedArray::adopt(const Configuration& wanted) {
 
 /// Another one may have been adopted since, and members lost that it does not know of.
 void ServedArray::in_force(const Configuration& now) {
+    in_sync_in_force_ = now.in_sync();
     const Members& members = serving_.members();
     if (members.knows_losses(now)) serving_.in_force(now, members.loss_version());
     decider_.look_again();

@@ -32,6 +32,8 @@ class ServedArray final : public NodeArray {
     void adopt(const Configuration& wanted);
     /// Every member holds it, and every node has adopted it.
     void in_force(const Configuration& now);
+    /// By the newest of these that was heard of.
+    MemberSet in_sync_in_force() const { return in_sync_in_force_; }
     /// Refused: it is of another array.
     Checked<Unit> check_same(const Configuration& other) const;
     void set_stopping() { stopping_ = true; }
@@ -83,6 +85,7 @@ class ServedArray final : public NodeArray {
     EventLog log_;
     RemoteDecider decider_;
     Serving serving_;
+    MemberSet in_sync_in_force_;
     bool stopping_{false};
     ToldStatus told_;
     std::unique_ptr<LocalArray> decides_;  // none: another node does

@@ -593,6 +593,11 @@ void Chaos::finish() {
     history_.check();
     if (has_failed()) return;
     const std::uint32_t first = any_node();
+    std::set<RowIndex> untrusted;
+    for (const BadRange& range : nodes_.array(first).configuration().bad_rows) {
+        if (range.kind != BadKind::retry) continue;
+        for (RowIndex row = range.first; row != range.end(); ++row) untrusted.insert(row);
+    }
     say(fmt::format("node {} is told to stop", first + 1));
     stops_ = true;
     for (std::uint32_t i = 0; i != options_.nodes; ++i) {
@@ -602,7 +607,7 @@ void Chaos::finish() {
         if (!wait(ends, 100, "the servers end")) return;
     }
     nodes_.end_servers();
-    nodes_.expect_parity();
+    nodes_.expect_parity(untrusted);
 }
 
 }  // namespace braid::sim

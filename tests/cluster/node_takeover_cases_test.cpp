@@ -236,6 +236,73 @@ TEST_P(TakeoverCase, ItHearsTooFewAndTheOthersAreEnough) {
     end_all(victim);
 }
 
+/// Of those that are left one reaches the first of these, the other one does not: they come to stand at
+/// the same time, and would each have the other one's voice.
+TEST(Takeover, TheTwoHighestBeginAnew) {
+    for (std::uint64_t seed = 1; seed <= seeds_of(8, 200); ++seed) {
+        SCOPED_TRACE(seed);
+        SimNodes nodes({.seed = seed,
+                        .level = Level::raid6,
+                        .members = 6,
+                        .nodes = 4,
+                        .homes = 2,
+                        .own_loops = true});
+        SimLoop& loop = nodes.loop();
+        nodes.start();
+        loop.run_for(seconds(1));
+        for (const std::uint32_t node : {2U, 3U}) nodes.kill(node, Dies::process);
+        nodes.part(0, 2);
+        for (const std::uint32_t node : {2U, 3U}) nodes.begin(node);
+        loop.run_for(seconds(6));
+        const auto decides = [&](std::uint32_t node) {
+            return nodes.is_up(node) && nodes.node(node).is_master() &&
+                   nodes.log(node).find("fence") != std::string::npos;
+        };
+        ASSERT_TRUE(decides(0) != decides(1)) << nodes.logs();
+        nodes.release(0);
+        nodes.wait_until_all_serve();
+    }
+}
+
+/// Every node has a member that is needed.
+class TakeoverWaits : public NodeTakeoverTest {
+  protected:
+    TakeoverWaits() : NodeTakeoverTest(true, 64) {}
+};
+
+/// To the others it has said that a member is rebuilt, and then it is silent for a while: that is not in
+/// force, and without it they are too few.
+TEST_P(TakeoverWaits, ARebuildThatIsNotInForceIsNotCountedOn) {
+    start_all();
+    ASSERT_EQ(master_, 2U);
+    ASSERT_TRUE(loop().run_until_done(nodes_.array(master_).fail_member("1", Force::no)));
+    auto fresh = nodes_.make_platter();
+    fresh->delay_nanos = millis(60).value;
+    const auto added =
+        loop().run_until_done(nodes_.array(1).add_member(nodes_.disk(fresh, "fresh"), Force::no));
+    ASSERT_TRUE(added) << added.error().text;
+    nodes_.platter(0).delay_nanos = millis(100).value;
+    ASSERT_EQ(state(1, 1), MemberState::rebuilding);
+    nodes_.run_until([&] { return state(1, 1) == MemberState::in_sync; }, "one has heard of it");
+    nodes_.isolate(master_);
+    nodes_.platter(0).delay_nanos = 0;
+    loop().run_for(millis(1250 + below(500)));
+    nodes_.release(master_);
+    loop().run_for(seconds(2));
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        ASSERT_TRUE(nodes_.is_up(node)) << node;
+        EXPECT_FALSE(nodes_.is_excluded(node)) << node;
+    }
+    EXPECT_TRUE(decides(2));
+    begin_load(6, 30);
+    loop().run_for(seconds(2));
+    end_whole();
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, TakeoverWaits,
+                         testing::ValuesIn(with_seeds(seeds_of(8, 200),
+                                                      {{.level = Level::raid5, .members = 3}})));
+
 INSTANTIATE_TEST_SUITE_P(
     Seeds, TakeoverCase,
     testing::ValuesIn(with_seeds(seeds_of(8, 200),

@@ -62,7 +62,10 @@ std::string RegisterWatch::look_at_promises(Member& member) {
         const Result<Promise, Finding> found = decode_promise(bytes, slot);
         if (found) highest = std::max(highest, found->epoch);
     }
-    if (highest < member.promise) {
+    // What was promised before it held anything binds nobody: the next one who takes it in, after the
+    // first was cut short, wipes it, and makes it another member.
+    const bool was_member = member.sequence != 0;
+    if (highest < member.promise && was_member) {
         return fmt::format("a member had promised {}, and now {}", member.promise, highest);
     }
     member.promise = highest;

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -151,8 +152,9 @@ class SimNodes {
     void lose_power();
     /// Of a host whose server has ended: what its members had not made durable is gone.
     void lose_power_of(std::uint32_t node);
-    /// Every stripe's P and Q on the platters, when all is stopped.
-    void expect_parity();
+    /// Every row's P and Q on the platters, when all is stopped; but for rows that are to be tried
+    /// again, whose parity nobody trusts.
+    void expect_parity(const std::set<RowIndex>& untrusted = {});
     /// The node is cut off from all others, for good.
     void isolate(std::uint32_t node) {
         hold_sent_by(node);
