@@ -109,8 +109,9 @@ def a_disk_hangs(world):
     wait_until(lambda: server.member(2)["state"] == "faulty", "the disk is lost", 30)
     say(f"lost after {time.monotonic() - begin:.1f} s")
     check("it has not answered for 2 s" in server.log(), server.log())
-    # Some of these wait for the kernel; whoever comes now does not.
-    late = [Writer(server, 1024 + 256 * number, 256, 10 + number) for number in range(4)]
+    # Some of these wait for the kernel, and who wants their rows with them. Whoever comes to other
+    # stripes now does not.
+    late = [Writer(server, 2048 + 256 * number, 256, 10 + number) for number in range(4)]
     wait_until(lambda: all(one.done > 100 for one in late), "others write and flush", 30)
     check(not server.status()["bad_bytes"], "no row is lost")
     for one in late:
