@@ -41,8 +41,13 @@ need_rig() {
     [ "$(uname -m)" = x86_64 ] || skip "the rig needs x86-64"
     "$here/rig/run" --prepare > "$work/prepare.log" 2>&1 ||
         { tail -n 5 "$work/prepare.log"; skip "the rig cannot be run here: $(tail -n 1 "$work/prepare.log")"; }
-    grep "emulation instead" "$work/prepare.log" || true
+    ! grep "emulation instead" "$work/prepare.log" || emulated=1
+    [ "${KERNEL_RIG_KIND:-}" != qemu ] || emulated=1
 }
+
+# Whether only a short part is asked for, as by ./dev test, of what takes ten times as long here.
+emulated=
+is_short() { [ -n "$emulated" ] && [ -n "${BRAID_TEST_SHORT:-}" ]; }
 
 # OPTION...: starts $work/guest in the rig, after guest_lib.sh; its output goes to $work/guest.log.
 start_guest() {
