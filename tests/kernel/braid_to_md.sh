@@ -76,7 +76,7 @@ adopt raid6-512k 216
 lose=1 degraded=1 create raid5-lost 221 4 --level 5 --size 5M
 replace=3 create raid6-replaced 224 5 --level 6 --size 5M
 if is_short; then
-    echo "in emulation: one array of each kind; ./dev kernel has all"
+    echo "one array of each kind; ./dev kernel has all"
 else
     create raid5 202 5 --level 5 --size 5M
     create raid5-la 204 4 --level 5 --layout left-asymmetric --size 5M

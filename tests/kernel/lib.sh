@@ -45,9 +45,11 @@ need_rig() {
     [ "${KERNEL_RIG_KIND:-}" != qemu ] || emulated=1
 }
 
-# Whether only a short part is asked for, as by ./dev test, of what takes ten times as long here.
+# Whether only a short part is asked for, as by ./dev test.
+is_short() { [ -n "${BRAID_TEST_SHORT:-}" ]; }
+# And that of what takes ten times as long here.
 emulated=
-is_short() { [ -n "$emulated" ] && [ -n "${BRAID_TEST_SHORT:-}" ]; }
+is_short_here() { is_short && [ -n "$emulated" ]; }
 
 # OPTION...: starts $work/guest in the rig, after guest_lib.sh; its output goes to $work/guest.log.
 start_guest() {

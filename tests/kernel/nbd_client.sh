@@ -68,7 +68,7 @@ start() {    # NAME LEVEL MEMBER-COUNT SIZE FILE-SYSTEM
     echo "$1 $port $5" >> "$share/disks"
     disks+=("$1") ports+=(--port "$port") port_of[$1]=$port
 }
-is_short || start ext4-on-raid5 5 4 72M ext4
+is_short_here || start ext4-on-raid5 5 4 72M ext4
 start xfs-on-raid6 6 5 128M xfs
 [ "${#disks[@]}" != 0 ] || finish
 
