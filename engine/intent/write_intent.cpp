@@ -293,10 +293,14 @@ void WriteIntent::put_absent(IntentRecord* record) const {
                                    missed_bytes_max(record->entries.size(), record->absent.size()));
     if (BRAID_MUTANT(absence_unrecorded)) return;
     const WindowIndex end = geometry_.window_end();
-    for (WindowIndex at{}; (at = absence.written().next_in(at, end)) < end;) {
-        const WindowIndex past = absence.written().next_out(at, end);
-        record->missed.add(geometry_.stripe_of(at), geometry_.stripe_of(past - 1) + 1);
-        at = past;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        if (!absence.knows(MemberIndex{i})) continue;
+        const WindowSet& missed = absence.missed(MemberIndex{i});
+        for (WindowIndex at{}; (at = missed.next_in(at, end)) < end;) {
+            const WindowIndex past = missed.next_out(at, end);
+            record->missed.add(geometry_.stripe_of(at), geometry_.stripe_of(past - 1) + 1);
+            at = past;
+        }
     }
 }
 

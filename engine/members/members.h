@@ -174,6 +174,15 @@ class Members {
     }
     /// These windows are being changed, on all members that are live there.
     void note_changed(WindowRange windows) { absence_.note(windows); }
+    /// Of this window nothing but strips of `roles`.
+    void note_changed(WindowIndex window, RoleSet roles) {
+        if (!absence_.on()) return;
+        const StripeIndex stripe = window_place(window).stripe;
+        const auto misses = [&](MemberIndex member) {
+            return roles.has(geometry_.role_of(stripe, member));
+        };
+        absence_.note_for(misses, {window, window + 1});
+    }
     /// What a member misses that is away is not known any more; but of one that is just coming back it is:
     /// that all nodes have noted.
     void forget_absence(MemberIndex member);
@@ -181,7 +190,7 @@ class Members {
     /// all others, when its role is filled.
     void set_behind(MemberIndex member, WindowSet windows) {
         BRAID_REQUIRE(!takes_part(slot(member).state));
-        absence_.note(windows);  // of other nodes, too
+        absence_.note(member, windows);  // of other nodes, too
         slot(member).behind = std::move(windows);
     }
     /// Nothing counts of it behind its checkpoint; while nobody writes, on any node.
@@ -189,7 +198,7 @@ class Members {
     /// More that it misses, before it has its role.
     bool add_behind(MemberIndex member, const WindowSet& windows) {
         auto& behind = slot(member).behind;
-        absence_.note(windows);
+        absence_.note(member, windows);
         return behind && behind->add(windows);
     }
 

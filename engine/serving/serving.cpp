@@ -227,7 +227,7 @@ Checked<WindowSet> Serving::missed_by(const ReturningMember& back) const {
         return Refusal{"it was being rebuilt as it left, before the array was started",
                        RefusalCode::conflict};
     }
-    WindowSet missed = absence.written();
+    WindowSet missed = absence.missed(back.member);
     if (missed.add(claims_.claimed()) && missed.add(back.marked)) return missed;
     return Refusal{"more was written while it was away than the map has room for",
                    RefusalCode::conflict};

@@ -15,6 +15,7 @@ void RowWrite::begin(WriteGround ground, const WriteIntent::Hold* mark) {
     mark_ = mark;
     io_ = nullptr;
     wanted_ = {};
+    changed_.reset();
     failed_ = {};
     for (std::uint32_t i = 0; i != context_.geometry.member_count; ++i) {
         strip_rows_[i] = new_rows_[i] = 0;
@@ -68,6 +69,12 @@ void RowWrite::note_changed(WindowRange windows) {
     context_.members.note_changed(windows);
 }
 
+void RowWrite::note_changed(WindowIndex window) {
+    if (!changed_) return note_changed({window, window + 1});
+    if (ground_ == WriteGround::rebuilt || BRAID_MUTANT(absence_not_noted)) return;
+    context_.members.note_changed(window, *changed_);
+}
+
 /// False if there was no room for all of `rows`.
 bool RowWrite::take_rows(Role role, RowMask& rows, const std::byte* content) {
     while (rows != 0) {
@@ -92,8 +99,7 @@ bool RowWrite::stage() {
         wanted_ = wanted_ - RoleSet::of(role);
     }
     if (io_ != nullptr) {
-        const WindowIndex window = context_.members.window_number(io_->place());
-        note_changed({window, window + 1});
+        note_changed(context_.members.window_number(io_->place()));
     }
     for (std::uint32_t i = 0; i != pieces_; ++i) {
         audit(ops_[i]);
@@ -169,8 +175,7 @@ void RowWrite::submit_staged(WriteId write) {
         const MemberIndex member{ops_[i].tag};
         rows_[i].write = write;
         rows_[i].participants = participants_;
-        const WindowIndex window = context_.members.window_number(rows_[i].place);
-        note_changed({window, window + 1});
+        note_changed(context_.members.window_number(rows_[i].place));
         audit_rows(member, rows_[i].place, rows_[i].rows());
         ops_[i].fua = false;
         ops_[i].data = nullptr;

@@ -46,6 +46,8 @@ class RowWrite {
 
     /// A new write; forgets all of the one before. `mark`: what is held for it, where it is marked.
     void begin(WriteGround ground, const WriteIntent::Hold* mark = nullptr);
+    /// What of the window becomes another one, also where nobody is that has it; else all may.
+    void set_changed(RoleSet roles) { changed_ = roles; }
 
     // Who gets what. Content stays in place until the write was staged.
     /// Rows of the window that `io` has, from its old or its new content of the role.
@@ -119,6 +121,7 @@ class RowWrite {
     DriveOp& add_piece(MemberIndex member, WindowPlace place, std::uint32_t row,
                        std::uint64_t size);
     void note_changed(WindowRange windows);
+    void note_changed(WindowIndex window);
     void audit(const DriveOp& op) const;
     void audit_rows(MemberIndex member, WindowPlace place, RowMask rows) const;
 
@@ -127,6 +130,7 @@ class RowWrite {
     const WriteIntent::Hold* mark_{nullptr};
     const StripeIo* io_{nullptr};
     RoleSet wanted_;
+    std::optional<RoleSet> changed_;
     MemberSet failed_;
     std::array<RowMask, members_max> strip_rows_{};
     std::array<RowMask, members_max> new_rows_{};

@@ -195,8 +195,10 @@ void StripeJob::want_reads() {
 void StripeJob::want_writes() {
     write.begin(WriteGround::marked, mark);
     write.fua = fua;
+    RoleSet changed = context.geometry.parity_roles();
     for (std::uint32_t i = 0; i != group_count; ++i) {
         const RowGroup& group = groups[i];
+        changed |= group.covered | group.plan.write;
         for (const Role role : group.plan.write) {
             if (group.covered.has(role)) {
                 write.add_new(io, role, group.rows);
@@ -208,6 +210,7 @@ void StripeJob::want_writes() {
             }
         }
     }
+    write.set_changed(changed);
 }
 
 /// The old content of lost and unreadable data strips, and of those where nothing is.

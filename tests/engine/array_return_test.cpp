@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A member that was away comes back: it is made true where it missed something, and nowhere else. What
 // it missed is known since it left, and only by who was there.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <utility>
+#include <vector>
 
 #include "tests/engine/loss_fixture.h"
 #include "tests/seeds.h"
@@ -275,6 +279,46 @@ TEST_F(Return, TwoAreAway) {
         EXPECT_LT(written_to(3), whole());
         expect_clean();
     }
+}
+
+/// In stripes where both have data nobody else's changes what they have, whatever becomes of the parity.
+TEST_F(Return, EachMissesWhatIsItsOwn) {
+    begin(Level::raid6, 16);
+    const Geometry& geometry = sim->geometry();
+    const auto strips_of = [&](std::uint32_t member) {
+        std::vector<std::uint64_t> places;
+        for (std::uint64_t s = 0; s != geometry.stripes; ++s) {
+            const StripeIndex stripe{s};
+            const auto data = [&](std::uint32_t of) {
+                return raw(geometry.role_of(stripe, MemberIndex{of})) < geometry.data_count();
+            };
+            if (!data(0) || !data(1) || !data(member)) continue;
+            const Role role = geometry.role_of(stripe, MemberIndex{member});
+            places.push_back(s * geometry.stripe_data_size() + raw(role) * strip);
+        }
+        return places;
+    };
+    for (const std::uint32_t lost : {0U, 1U}) ASSERT_TRUE(fail(lost, Force::no));
+    const auto write_to = [&](std::uint32_t member, std::size_t count) {
+        const auto places = strips_of(member);
+        for (std::size_t i = 0; i != count; ++i) {
+            Buffer data = random_bytes(sim->loop().rng(), row_size);
+            ASSERT_TRUE(sim->write(places.at(2 * i), data));
+        }
+    };
+    write_to(2, 7);
+    write_to(4, 6);
+    write_to(1, 3);
+    for (const auto& [member, windows] : {std::pair{0U, 0}, std::pair{1U, 3}}) {
+        sim->events.clear();
+        sim->texts.clear();
+        ASSERT_TRUE(add_back(member)) << how_it_came();
+        EXPECT_NE(how_it_came().find(fmt::format("is back: it missed {} bytes", windows * 16384)),
+                  std::string::npos)
+            << how_it_came();
+        sim->come_to_rest();
+    }
+    expect_clean();
 }
 
 /// A crash in the middle: the map is gone, the checkpoint is not, and what lies behind it is rebuilt.
