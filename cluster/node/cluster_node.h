@@ -83,6 +83,7 @@ class ClusterNode final : private BusListener,
     /// After a standstill connections do not come back all at once: each is tried again in its turn.
     static constexpr Nanos all_come_back = millis(net_connect_ms + hello_ms_max);
     static constexpr Nanos status_pause = seconds(1);  // others are told of walks so often
+    static constexpr Nanos walk_pause = millis(50);    // that one begins they hear so soon
     static constexpr Nanos latency_pause = millis(5);  // and who walks, how long clients wait
 
     explicit ClusterNode(Setup setup);

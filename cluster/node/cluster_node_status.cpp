@@ -125,20 +125,28 @@ Task<void> ClusterNode::tell_latency_now_and_then() {
         if (!is_master()) {
             const LatencySample sample = serving_->latency().take();
             if (tells && sample.count != 0) {
-                talk_.tell(master_,
-                           {{"tell", "latency"}, {"count", sample.count}, {"nanos", sample.nanos}});
+                talk_.tell(master_, {{"tell", "latency"},
+                                     {"count", sample.count},
+                                     {"squares", std::min(sample.squares, latency_told_max)}});
             }
         }
-        Pause pause(pauses_, tells ? latency_pause : status_pause);
+        Pause pause(pauses_, tells ? latency_pause : walk_pause);
         co_await pause;
     }
 }
 
+/// Of a walk at once that has begun: it hears from nobody else how long clients wait.
 Task<void> ClusterNode::tell_status_now_and_then() {
-    while (!stopping_ && !ended_) {
-        if (!is_master()) tell_node();
-        if (is_master() && array_ != nullptr) tell_status();  // else it is just coming to decide
-        Pause pause(pauses_, status_pause);
+    bool walked = false;
+    for (std::uint64_t pauses = 0; !stopping_ && !ended_; ++pauses) {
+        const bool walks = is_master() && serving_->walking().has_value();
+        const bool begins = walks && !std::exchange(walked, walks);
+        walked = walks;
+        const bool is_due = pauses % (status_pause.value / walk_pause.value) == 0;
+        if (!is_master() && is_due) tell_node();
+        // Else it is just coming to decide.
+        if (is_master() && array_ != nullptr && (is_due || begins)) tell_status();
+        Pause pause(pauses_, walk_pause);
         co_await pause;
     }
 }

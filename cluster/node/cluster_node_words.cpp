@@ -137,7 +137,7 @@ Checked<Unit> ClusterNode::told_by_slave(std::uint32_t from, const Words& words)
     }
     if (what == "latency") {
         const LatencySample sample{fields.number("count", latency_told_max),
-                                   fields.number("nanos", latency_told_max)};
+                                   fields.number("squares", latency_told_max)};
         BRAID_CHECK(fields.check());
         serving_->latency().add(sample);
         return Unit{};

@@ -140,8 +140,9 @@ inline constexpr std::uint32_t lease_ms_min = 500;
 inline constexpr std::uint32_t lease_ms_max = 30'000;
 inline constexpr std::uint32_t start_wait_ms_default = 30'000;  // for nodes that do not come
 inline constexpr std::uint32_t start_wait_ms_max = 3'600'000;
-// Of requests, or nanoseconds, that a node tells at a time of how long its clients wait: two weeks.
-inline constexpr std::uint64_t latency_told_max = 1'200'000'000'000'000;
+// Of requests, or square microseconds, that a node tells at a time of how long its clients wait: of ten
+// thousand that took ten seconds each.
+inline constexpr std::uint64_t latency_told_max = 1'000'000'000'000'000'000;
 /// How often nodes let each other hear; at least this often in the length of a lease.
 inline constexpr std::uint32_t heartbeat_ms_default = 300;
 inline constexpr std::uint32_t heartbeat_ms_min = 20;

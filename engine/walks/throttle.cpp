@@ -2,6 +2,7 @@
 #include "engine/walks/throttle.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "parity/require.h"
 
@@ -10,7 +11,8 @@ namespace {
 
 void smooth(double& value, LatencySample sample) {
     if (sample.count == 0) return;
-    const double now = static_cast<double>(sample.nanos) / static_cast<double>(sample.count);
+    const double now =
+        std::sqrt(static_cast<double>(sample.squares) / static_cast<double>(sample.count));
     value = value == 0 ? now : value * 0.8 + now * 0.2;
 }
 
@@ -19,7 +21,11 @@ void smooth(double& value, LatencySample sample) {
 Nanos Throttle::pause_after(Nanos step, LatencySample during, LatencySample quiet) {
     const auto took = static_cast<double>(step.value);
     step_ = step_ == 0 ? took : step_ * 0.8 + took * 0.2;
-    if (during.count == 0 && quiet.count == 0) {  // nobody is disturbed
+    // Other nodes tell of theirs now and then only, and a step may be shorter than that.
+    const bool told = during.count != 0 || quiet.count != 0;
+    since_clients_ = told ? 0 : since_clients_ + took + pause_;
+    if (!told && has_clients()) return {static_cast<std::uint64_t>(pause_)};
+    if (!told) {  // nobody is disturbed
         pause_ *= 0.5;
         if (pause_ < step_ * 0.1) pause_ = 0;
         severity_ = pause_ / std::max(pause_ + step_, 1.0);

@@ -156,8 +156,17 @@ Task<bool> Walker::walk_in_turn(Lane* lane) {
     co_return error_ || lane->counts();
 }
 
+/// No lane takes another batch.
+bool Walker::is_over() const {
+    return cancelled_ || error_ || order_.ranges.empty() || next_ == order_.ranges.back().end;
+}
+
 Task<void> Walker::walk_lane(Lane* lane) {
-    while (!cancelled_ && !error_ && next_batch(*lane)) {
+    for (;;) {
+        // While clients ask for something one lane is enough: what it does they wait for.
+        const bool is_first = lane == lanes_.front().get();
+        while (!is_first && throttle_.has_clients() && !is_over()) co_await turn_.next();
+        if (cancelled_ || error_ || !next_batch(*lane)) break;
         const Nanos start = clock_.now();
         bool once_more = true;
         while (once_more) {

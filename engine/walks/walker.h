@@ -72,6 +72,7 @@ class Walker {
     Task<Result<void>> walk_batch(Lane* lane);
     Task<Result<void>> read_batch(Lane* lane);
     Task<Result<void>> walk_windows(Lane* lane);
+    bool is_over() const;
     bool next_batch(Lane& lane);
     Task<Result<void>> rebuild_batch(Lane* lane);
     Task<WindowMask> find_zeros(Lane* lane);

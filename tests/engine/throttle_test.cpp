@@ -7,7 +7,9 @@ namespace braid {
 namespace {
 
 constexpr Nanos step = millis(5);
-LatencySample sample(std::uint64_t count, std::uint64_t each) { return {count, count * each}; }
+LatencySample sample(std::uint64_t count, std::uint64_t each) {
+    return {count, count * LatencySample::square_of(Nanos{each})};
+}
 
 TEST(Throttle, WithoutClientsThereIsNoPause) {
     Throttle throttle;
@@ -40,6 +42,32 @@ TEST(Throttle, PausesGrowWhileClientsSufferAndTheWalkKeepsItsShare) {
     EXPECT_GT(before, step);
     EXPECT_GT(throttle.severity(), 0.9);
     EXPECT_LE(throttle.severity(), 1.0);
+}
+
+/// As where other nodes tell of their clients: not in each step.
+TEST(Throttle, WhoAsksNowAndThenIsThere) {
+    Throttle throttle;
+    Nanos pause{};
+    for (int i = 0; i != 400; ++i) {
+        const bool told = i % 2 == 0;
+        pause = throttle.pause_after(millis(1), told ? sample(10, 1'000'000) : LatencySample{},
+                                     told ? sample(10, 100'000) : LatencySample{});
+        EXPECT_TRUE(throttle.has_clients());
+    }
+    EXPECT_GT(pause.value, 10 * millis(1).value);
+}
+
+/// The average of these is a third longer than without the walk.
+TEST(Throttle, AFewThatWaitForLongCount) {
+    Throttle throttle;
+    LatencySample few = sample(95, 1'000'000);
+    few.count += 5;
+    few.squares += 5 * LatencySample::square_of(Nanos{7'000'000});
+    Nanos pause{};
+    for (int i = 0; i != 100; ++i) {
+        pause = throttle.pause_after(step, few, sample(100, 1'000'000));
+    }
+    EXPECT_GT(pause.value, 10 * step.value);
 }
 
 TEST(Throttle, PausesShrinkWhenClientsNoLongerSufferAndVanishWhenTheyGo) {
