@@ -44,6 +44,9 @@ std::string slot_lines(const ConfigSlot& slot) {
                         c.level == Level::raid5 ? text_of(c.layout) : "");
     text +=
         fmt::format("            {}, events {}, {}\n", c.version.text(), c.events, state_words(c));
+    if (c.lineage != Uuid{}) {
+        text += fmt::format("            started by force once (lineage {})\n", c.lineage.text());
+    }
     if (const MemberRecord* own = own_record(slot)) {
         text += fmt::format("  role      {}, {}{}, uuid {}\n", name_of_role(*own),
                             text_of(own->state), rebuilt_words(*own), slot.member.text());
@@ -84,6 +87,7 @@ nlohmann::ordered_json slot_json(const ConfigSlot& slot) {
     json["uuid"] = slot.member.text();
     json["epoch"] = c.version.epoch;
     json["revision"] = c.version.revision;
+    if (c.lineage != Uuid{}) json["lineage"] = c.lineage.text();
     json["events"] = c.events;
     json["level"] = static_cast<int>(c.level);
     json["layout"] = std::string(text_of(c.layout));

@@ -273,10 +273,9 @@ Checked<Parameters> ParameterParser::complete() && {
                         "leave it out, or write it there",
                         parameters_.members.front())};
     }
-    if (clustered && (parameters_.readonly || parameters_.force)) {
+    if (clustered && parameters_.readonly) {
         return Refusal{
-            "readonly and force are for a node alone: serve the array without config=, "
-            "with all of its members"};
+            "readonly is for a node alone: serve the array without config=, with all of its members"};
     }
     if (clustered && (parameters_.intent.on || parameters_.intent.region)) {
         return Refusal{

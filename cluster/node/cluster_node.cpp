@@ -402,7 +402,10 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                          [this](MemberIndex member, const Disk& disk, DataArea area) {
                              return prepare_home(member, disk, area);
                          },
-                         [this](const Configuration& wanted) { rows_->home.adopt(wanted); },
+                         [this](const Configuration& wanted) {
+                             rows_->home.adopt(wanted);
+                             enter_lease();
+                         },
                          [this](const Configuration& now) {
                              epoch_in_force_ = now.version.epoch;
                              rows_->home.in_force(now);
@@ -460,10 +463,10 @@ bool ClusterNode::cancel_start() {
 }
 
 Task<Checked<std::unique_ptr<Array>>> ClusterNode::start() {
-    if (setup_.array.readonly || setup_.array.force) {
+    if (setup_.array.readonly) {
         co_return Refusal{
-            "readonly=true and force=true are for one node alone: serve the array "
-            "without config=, with all of its members",
+            "readonly=true is for one node alone: serve the array without config=, with all of its "
+            "members",
             RefusalCode::invalid};
     }
     for (const std::uint32_t node : others()) changed_at_[node] = setup_.clock.wall_seconds();

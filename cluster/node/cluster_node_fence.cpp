@@ -44,6 +44,7 @@ void ClusterNode::enter_lease() {
     const Geometry& geometry = rows_->geometry;
     FenceHomes homes;
     homes.quorum = {.members = geometry.member_count, .parities = geometry.parities()};
+    if (serving_ != nullptr) homes.quorum = serving_->members().quorum();
     for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
         const std::uint32_t home = rows_->homes->home_of(MemberIndex{i});
         if (home == NodeHomes::no_home) continue;
@@ -78,6 +79,10 @@ void ClusterNode::stamp_came_back(std::uint32_t node, Nanos stamp, bool extends)
     (void)lease_.echoed(NodeId{node}, {{setup_.boot, stamp}, extends});
     if (!rows_) return;
     look_at_lease();
+    if (BRAID_MUTANT(lease_from_receipt)) {
+        lease_until_ = {setup_.clock.stamp().value + lease_length_.value};
+        rows_->homes->look_at_lease();
+    }
     const auto newest = lease_.newest_from_enough();
     if (newest && strict_reads_.came_back(*newest, stamp_sent_)) bus_->ask_now();
 }

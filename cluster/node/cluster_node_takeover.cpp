@@ -142,7 +142,7 @@ bool ClusterNode::end_if_nobody_decides() {
 /// those that are left are enough by what is in force. That a member was rebuilt may not be, yet.
 bool ClusterNode::may_stand_without(const std::set<std::uint32_t>& nodes) const {
     if (!can_do_without(nodes)) return false;
-    if (has_ended(master_)) return true;
+    if (has_ended(master_) || BRAID_MUTANT(unforced_counted)) return true;
     MemberSet left;
     for (const MemberIndex member : served_->in_sync_in_force()) {
         if (serving_->members().slot(member).state == MemberState::in_sync) left.add(member);
@@ -515,14 +515,16 @@ struct Newest {
     std::uint64_t epoch_seen{0};
 };
 
-Newest newest_of(const std::vector<MemberFindings>& all, const Uuid& array) {
+/// What went on elsewhere, by force, is not the array's.
+Newest newest_of(const std::vector<MemberFindings>& all, const Configuration& served) {
     Newest newest;
     for (const MemberFindings& findings : all) {
         newest.epoch_seen = std::max(newest.epoch_seen, findings.promise.epoch);
         const ConfigSlot* const slot = findings.slot();
-        if (slot == nullptr || slot->configuration.array != array) continue;
+        if (slot == nullptr || slot->configuration.array != served.array) continue;
         const Configuration& held = slot->configuration;
         newest.epoch_seen = std::max(newest.epoch_seen, held.version.epoch);
+        if (held.lineage != served.lineage) continue;
         newest.in_force = std::max(newest.in_force, held.in_force);
         const bool is_newer =
             newest.configuration == nullptr || held.version > newest.configuration->version;
@@ -565,7 +567,7 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
     const std::uint32_t former = *took_over_from_;
     std::vector<MemberFindings> findings;
     for (const MemberImage& image : found->images) findings.push_back(inspect(image));
-    const Newest newest = newest_of(findings, served_->configuration().array);
+    const Newest newest = newest_of(findings, served_->configuration());
     if (newest.configuration == nullptr) {
         gone(former, "is gone, and no member holds a configuration");
         return false;
@@ -620,8 +622,10 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
         gone(former, "is gone, and too few members are left" + reasons);
         return false;
     }
+    ArrayOptions options = options_of_deciding();
+    options.force = false;  // that was of the start
     served_->decide(std::make_unique<LocalArray>(setup_.ready, setup_.clock, std::move(wanted),
-                                                 options_of_deciding(), &served_->serving()));
+                                                 std::move(options), &served_->serving()));
     array_ = served_;
     served_->decider().pass_on_to(*decider_);
     const Checked<Unit> taken = served_->decided().take_over(std::move(known));

@@ -402,6 +402,13 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         }
         for (const auto& [node, start] : left_out_) reservations_->node_gone(node);
         for (const std::uint32_t node : fellows()) watch_if_away(node);
+        if (setup_.array.force) {
+            log(Severity::warning,
+                fmt::format(
+                    "force=true counts at the node that decides about the start ({}), and not "
+                    "here",
+                    name_of(master_)));
+        }
         co_return Unit{};
     }
     if (what == "start") {
@@ -444,6 +451,7 @@ Task<Checked<Unit>> ClusterNode::told_by_master(const Words& words) {
         BRAID_CO_CHECK(served_->check_same(wanted));
         rows_->home.adopt(wanted);
         served_->adopt(wanted);
+        enter_lease();
         co_return Unit{};
     }
     if (is_event(what)) {

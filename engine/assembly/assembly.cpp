@@ -127,13 +127,17 @@ bool is_ours(const Candidate& candidate) {
     return candidate.usable() && candidate.slot() != nullptr && !candidate.touched;
 }
 
+struct Newest {
+    const ConfigSlot* slot{nullptr};  // none: there is none
+    std::size_t members{0};           // that hold it
+    bool tie{false};                  // as many hold another one of the same name
+};
+
 /// The newest configuration that braid wrote, of members whose superblock is braid's too. A name
 /// has one content, but for copies and for what was written before promises were made: of two, the
-/// one that more members hold. Null: there is none.
-Checked<const ConfigSlot*> find_newest(const Candidates& candidates, bool force) {
-    const ConfigSlot* newest = nullptr;
-    std::size_t newest_count = 0;
-    bool tie = false;
+/// one that more members hold; by force also the first of those that as many do.
+Checked<Newest> find_newest(const Candidates& candidates, bool force) {
+    Newest newest;
     for (const Candidate& candidate : candidates) {
         if (!is_ours(candidate)) continue;
         const ConfigSlot* slot = candidate.slot();
@@ -142,22 +146,23 @@ Checked<const ConfigSlot*> find_newest(const Candidates& candidates, bool force)
                 return is_ours(other) && other.slot()->configuration == slot->configuration;
             }));
         const EpochRevision version = slot->configuration.version;
-        const EpochRevision best = newest ? newest->configuration.version : EpochRevision{};
-        if (newest == nullptr || version > best || (version == best && count > newest_count)) {
-            newest = slot;
-            newest_count = count;
-            tie = false;
-        } else if (version == best && count == newest_count &&
-                   slot->configuration != newest->configuration) {
-            tie = true;
+        const EpochRevision best =
+            newest.slot != nullptr ? newest.slot->configuration.version : EpochRevision{};
+        if (newest.slot == nullptr || version > best ||
+            (version == best && count > newest.members)) {
+            newest = {slot, count, false};
+        } else if (version == best && count == newest.members &&
+                   slot->configuration != newest.slot->configuration) {
+            newest.tie = true;
         }
     }
-    if (tie && !force) {
+    if (newest.tie && !force) {
         return Refusal{fmt::format(
             "{}: two different configurations of {} are held by {} members each, so none of "
             "them counts; give more of the members, or leave out those that were away last "
             "(braid examine shows which hold what), or force it: then the first one counts",
-            name_of(newest->configuration), newest->configuration.version.text(), newest_count)};
+            name_of(newest.slot->configuration), newest.slot->configuration.version.text(),
+            newest.members)};
     }
     return newest;
 }
@@ -231,6 +236,12 @@ std::string why_stale(const Candidate& candidate, const ConfigSlot& newest,
     return {};
 }
 
+bool went_on_elsewhere(const Candidate& candidate, const Configuration& c) {
+    if (!is_ours(candidate)) return false;
+    const Configuration& held = candidate.slot()->configuration;
+    return has_another_history(c, candidate.sb().device_uuid, held.lineage, held.in_force);
+}
+
 void place_by_record(Draft& draft, std::size_t at, const Candidate& candidate,
                      const ConfigSlot& newest, EpochRevision in_force) {
     const Configuration& c = newest.configuration;
@@ -246,6 +257,14 @@ void place_by_record(Draft& draft, std::size_t at, const Candidate& candidate,
     if (!found->role) {
         draft.assembly.configuration.members[record_at].state = MemberState::spare;
         return take_in(draft, at, record_at, candidate);
+    }
+    if (went_on_elsewhere(candidate, c)) {
+        return leave_out(
+            draft, at,
+            fmt::format("it went on by itself, as one of two histories; braid member add "
+                        "--force {} takes it in, and gives up what is on it",
+                        candidate.image->path),
+            CanReturn::no);
     }
     if (found->state == MemberState::faulty || found->state == MemberState::missing) {
         return leave_out(
@@ -288,6 +307,7 @@ bool could_be_forced(const Draft& draft, std::size_t at, const Candidate& candid
     const MemberRecord* record = c.member(Uuid{candidate.sb().device_uuid});
     if (record == nullptr || !record->role || record->state == MemberState::rebuilding)
         return false;
+    if (went_on_elsewhere(candidate, c)) return false;
     return candidate.slot() != nullptr && same_shape(candidate.sb(), c) &&
            to_bytes({plain(candidate.sb().data_offset)}).value == record->data_offset;
 }
@@ -328,7 +348,7 @@ void take_in_by_force(Draft& draft, const Candidates& candidates, const ConfigSl
         draft.assembly.places[at].why.clear();
         count_member(draft, *record->role, candidate);
         take_in(draft, at, record_at, candidate);
-        draft.assembly.forced = true;
+        draft.assembly.forced = draft.assembly.overruled = true;
     }
 }
 
@@ -369,6 +389,35 @@ void tell_marks(Draft& draft) {
         stripes, stripes * assembly.configuration.stripe_data_size(), places));
 }
 
+/// Members that the newest configuration calls lost, and that went on by themselves. By force they are
+/// left out.
+Checked<Unit> check_one_history(Draft& draft, const Candidates& candidates, bool force) {
+    const Configuration& c = draft.assembly.configuration;
+    std::string ours;
+    std::string others;
+    for (std::size_t at = 0; at != candidates.size(); ++at) {
+        const std::string& path = candidates[at].image->path;
+        if (draft.assembly.places[at].record) ours += (ours.empty() ? "" : ", ") + path;
+        if (went_on_elsewhere(candidates[at], c)) others += (others.empty() ? "" : ", ") + path;
+    }
+    if (others.empty()) return Unit{};
+    if (!force) {
+        return Refusal{fmt::format(
+            "{}: these members hold two histories: {} went on without {}, and the latter without the "
+            "former, for one of them was started by force. Nothing tells which is right: give only "
+            "the members of the one that is to stay (braid examine shows what each holds). The others "
+            "can be added to it then (braid member add --force), which gives up what is on them; or "
+            "force this start: then the one that began its last epoch later stays, {}",
+            name_of(c), ours, others, ours)};
+    }
+    draft.assembly.overruled = true;
+    draft.assembly.notices.push_back(
+        fmt::format("started by force with {} alone, though {} went on by themselves: what was "
+                    "written there is not here",
+                    ours, others));
+    return Unit{};
+}
+
 Checked<Assembly> assemble_ours(const Candidates& candidates, const ConfigSlot& newest,
                                 AssemblyOptions options) {
     Draft draft = start_draft(candidates);
@@ -380,6 +429,7 @@ Checked<Assembly> assemble_ours(const Candidates& candidates, const ConfigSlot& 
     for (std::size_t at = 0; at != candidates.size(); ++at) {
         if (candidates[at].usable()) place_by_record(draft, at, candidates[at], newest, c.in_force);
     }
+    BRAID_CHECK(check_one_history(draft, candidates, options.force));
     mark_absent(draft);
     find_restorable(draft, candidates, newest, c.in_force);
     const std::vector<std::size_t> behind = find_behind(draft, candidates, newest);
@@ -484,10 +534,13 @@ Checked<Assembly> assemble(std::span<const MemberImage> images, AssemblyOptions 
     BRAID_CHECK(check_one_array(candidates));
     BRAID_CHECK(check_configuration_is_there(candidates, options.force));
     find_touched(candidates);
-    BRAID_TRY(const ConfigSlot* newest, find_newest(candidates, options.force));
-    const bool by_md = md_knows_better(candidates, newest);
-    BRAID_REQUIRE(by_md || newest != nullptr);
-    return by_md ? assemble_mds(candidates, options) : assemble_ours(candidates, *newest, options);
+    BRAID_TRY(const Newest newest, find_newest(candidates, options.force));
+    const bool by_md = md_knows_better(candidates, newest.slot);
+    BRAID_REQUIRE(by_md || newest.slot != nullptr);
+    if (by_md) return assemble_mds(candidates, options);
+    BRAID_TRY(Assembly assembly, assemble_ours(candidates, *newest.slot, options));
+    assembly.overruled |= newest.tie;
+    return assembly;
 }
 
 }  // namespace braid

@@ -13,13 +13,16 @@
 //    from the past: it is missing.
 // 4. Of the others, those that the newest calls in_sync count.
 // 5. Enough of these must be here: as many as a stripe has data strips; of RAID-6 of four three, or
-//    two with member 0. Then any two sets that could start the array share a member.
+//    two with the tie-breaker (member 0, until a start by force was without it). Then any two sets that could start the array share a member.
 // 6. On members without room for promises nothing hinders two starts that died from leaving two
 //    histories. There every member that the newest calls in_sync must be here, so that the newest
 //    is always seen.
 // 7. `force` passes over 5 and 6. If fewer than a stripe has data strips are in sync, it takes in
 //    the freshest of those that are behind, as many as are missing to that; by md's superblocks,
 //    too, which tell it by their events, as mdadm --assemble --force does it.
+// 8. A start that needed `force` draws a lineage, for others may go on without it. A member that the
+//    newest calls lost, of another lineage, and that took part in an epoch in force after it left, has
+//    another history: none is chosen, but by force.
 #pragma once
 
 #include <cstdint>
@@ -96,6 +99,7 @@ struct Assembly {
     /// Why there can be no write intent, for people; empty: there can.
     std::string intent_hindrance;
     bool forced{false};                // members were taken in that are behind
+    bool overruled{false};             // `force` was needed: a new lineage begins
     bool adopted{false};               // made or changed by md: what braid knew came second
     std::vector<std::string> notices;  // for people: what was left out, repaired or found odd
 };

@@ -112,8 +112,8 @@ std::string why_not_enough(const Draft& draft) {
         return 2 * draft.counted.size() > draft.called ? "" : "it takes more than half of them";
     }
     if (c.quorum().is_enough(draft.counted)) return {};
-    return fmt::format("it takes {}, or {} with member 0 among them", c.data_count() + 1,
-                       c.data_count());
+    return fmt::format("it takes {}, or {} with member {} among them", c.data_count() + 1,
+                       c.data_count(), raw(c.tie_breaker));
 }
 
 Checked<Unit> check_enough(Draft& draft, const std::string& list, bool force) {
@@ -140,6 +140,7 @@ Checked<Unit> check_enough(Draft& draft, const std::string& list, bool force) {
             "and {}; bring the others, or force it if you know that they will not come back: {}{}",
             name_of(c), draft.called, draft.counted.size(), why, risk, list)};
     }
+    draft.assembly.overruled = true;
     draft.assembly.notices.push_back(
         fmt::format("started by force with {} of the {} members that were in sync last: {}",
                     draft.counted.size(), draft.called, risk));
@@ -323,6 +324,7 @@ Checked<Unit> decide_parity(Draft& draft, const std::string& list, bool force) {
             name_of(c), why, lost, c.member_count, risk, list)};
     }
     c.resynced = std::nullopt;
+    draft.assembly.overruled = true;
     draft.assembly.notices.push_back(fmt::format(
         "started by force with parity in doubt and a member lost: {}; check the file systems, and "
         "scrub with repair when the array is whole again",

@@ -46,6 +46,8 @@ struct NewMember {
     /// It took part, by the newest configuration on it.
     struct TookPart {
         EpochRevision version;
+        EpochRevision in_force;
+        Uuid lineage;
         MemberState state{MemberState::missing};  // in_sync or rebuilding
         DataArea area;                            // on it
         std::vector<IntentRecord> records;        // of the write intent

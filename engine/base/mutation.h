@@ -93,9 +93,12 @@ enum class Mutation : std::uint8_t {
     stored_unpromised,       // a member stores a configuration whose epoch it has not promised
     book_forgotten_early,  // a home forgets a write as it is over there, whatever its writer knows
     starts_in_doubt,       // nodes start by themselves without others, whose members are needed
+    lease_from_receipt,  // a lease counts from when an echo came, not from when its stamp went out
+    unforced_counted,    // a node stands that needs a member whose rebuild's end is not in force
+    history_not_looked_at,  // a member that went on by itself, by force, is taken for one that was away
 };
 
-inline constexpr std::array<std::string_view, 79> mutation_names{
+inline constexpr std::array<std::string_view, 82> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -175,9 +178,13 @@ inline constexpr std::array<std::string_view, 79> mutation_names{
     "stored-unpromised",
     "book-forgotten-early",
     "starts-in-doubt",
+    "lease-from-receipt",
+    "unforced-counted",
+    "history-not-looked-at",
 };
 
-static_assert(mutation_names.size() == static_cast<std::size_t>(Mutation::starts_in_doubt) + 1);
+static_assert(mutation_names.size() ==
+              static_cast<std::size_t>(Mutation::history_not_looked_at) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

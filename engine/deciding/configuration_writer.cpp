@@ -54,8 +54,7 @@ std::optional<MemberState> ConfigurationWriter::state_in_force(const MemberRecor
 }
 
 bool ConfigurationWriter::was_enough() const {
-    const Quorum quorum{.members = members_.count(), .parities = geometry_.parities()};
-    return !in_force_.members.empty() && quorum.is_enough(in_force_.in_sync());
+    return !in_force_.members.empty() && in_force_.quorum().is_enough(in_force_.in_sync());
 }
 
 namespace {

@@ -21,6 +21,16 @@ Refusal is_member_already(const std::string& path, const MemberRecord& at, std::
     return Refusal{fmt::format("{}; {}", member_already(path, at), why)};
 }
 
+/// The disk was a member once, and is no copy of what it was as it left, but what came of it elsewhere.
+bool went_on_elsewhere(const Configuration& configuration, const NewMember& fresh) {
+    if (!fresh.before || !fresh.took_part) return false;
+    const Uuid& lineage = fresh.took_part->lineage;
+    // One that was taken in there is not known here.
+    const bool is_known = configuration.member(*fresh.before) != nullptr;
+    if (!is_known) return lineage != Uuid{} && lineage != configuration.lineage;
+    return has_another_history(configuration, *fresh.before, lineage, fresh.took_part->in_force);
+}
+
 /// An order that was not carried out for that; of a member that is kept, its name.
 Refusal not_durable(const Error& error) {
     const bool kept =
@@ -182,7 +192,7 @@ void MemberOrders::fill_role(MemberIndex member, Spare spare, const std::string&
 /// The record of a disk that is to join; refuses one that is too small or in use here already.
 Checked<MemberRecord> MemberOrders::plan_record(const Disk& disk) {
     MemberRecord joining;
-    joining.uuid = Uuid::random(rng_);
+    joining.uuid = new_uuid();
     joining.state = MemberState::spare;
     joining.size = disk.info().size;
     joining.path = disk.info().path;
@@ -255,8 +265,16 @@ Task<Checked<NewMember>> MemberOrders::prepare(Disk* disk, Uuid uuid, Force forc
     BRAID_CO_CHECK(co_await wait_written());
     BRAID_CO_CHECK(co_await tell_from_members(disk, force));
     if (members_.failed()) co_return nothing_to_rebuild_from();
-    co_return co_await prepare_new_member(*disk, uuid, configuration_, roster_.any_metadata(),
-                                          force);
+    BRAID_CO_TRY(NewMember fresh, co_await prepare_new_member(*disk, uuid, configuration_,
+                                                              roster_.any_metadata(), force));
+    if (force == Force::no && went_on_elsewhere(configuration_, fresh)) {
+        co_return Refusal{fmt::format(
+            "{} went on without this array, which went on without it: one of them was started by force. "
+            "What was written there would be lost: stop this server, and start one with that disk and "
+            "those that went on with it, to look at it; or give it up with --force",
+            disk->info().path)};
+    }
+    co_return std::move(fresh);
 }
 
 /// Whether one more record fits, where no role waits for a member.
@@ -375,6 +393,9 @@ Checked<Unit> MemberOrders::may_return(MemberIndex role, const MemberRecord& joi
     if (before->version.epoch != record(role).left.epoch) {
         return Refusal{"it holds a configuration that was made after it left, or just then"};
     }
+    if (before->lineage != configuration_.lineage) {
+        return Refusal{"the array was started by force since it left"};
+    }
     if (before->area.begin != joining.area().begin) {
         return Refusal{"its data begins elsewhere than that of a new member"};
     }
@@ -436,7 +457,8 @@ Task<Checked<Unit>> MemberOrders::replace(MemberName name, std::unique_ptr<Disk>
 bool MemberOrders::is_its_last(MemberIndex role, const NewMember& prepared) const {
     if (!prepared.before || !prepared.took_part) return false;
     const MemberRecord& lost = *configuration_.member(role);
-    return lost.uuid == *prepared.before && prepared.took_part->version >= lost.left;
+    return lost.uuid == *prepared.before && prepared.took_part->version >= lost.left &&
+           !went_on_elsewhere(configuration_, prepared);
 }
 
 /// The same, and it was in sync.

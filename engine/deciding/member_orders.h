@@ -43,6 +43,8 @@ class MemberOrders final : public DecidingPart {
     /// Why there can be no write intent, or empty.
     void set_intent_hindrance(std::string hindrance) { hindrance_ = std::move(hindrance); }
     const std::string& intent_hindrance() const { return hindrance_; }
+    /// That nobody has.
+    Uuid new_uuid() { return Uuid::random(rng_); }
 
     bool busy() const { return busy_; }
     /// One order at a time, and no spare taken meanwhile. Whoever was kept from something looks

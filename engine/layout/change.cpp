@@ -80,6 +80,10 @@ struct Apply {
     void operator()(const change::ScrubAt& at) const { c.scrub = at.scrub; }
     void operator()(const change::BadRows& bad) const { c.bad_rows = bad.ranges; }
     void operator()(const change::Intent& intent) const { c.intent = intent.intent; }
+    void operator()(const change::Lineage& begun) const {
+        c.lineage = begun.lineage;
+        c.tie_breaker = begun.tie_breaker;
+    }
     void operator()(const change::InUse& use) const { c.in_use = use.in_use; }
     void operator()(const change::ReadError& error) const {
         ++record_of(c, error.member).read_errors;

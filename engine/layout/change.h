@@ -71,6 +71,12 @@ struct BadRows {
 struct Intent {
     IntentSettings intent;
 };
+/// Started by force: whoever goes on without this start has another history, in which these ties are
+/// broken by another member.
+struct Lineage {
+    Uuid lineage;
+    MemberIndex tie_breaker{};
+};
 /// Served from now on, or cleanly stopped.
 struct InUse {
     bool in_use{false};
@@ -86,7 +92,7 @@ using Change =
     std::variant<change::Lost, change::Away, change::Removed, change::SpareAdded,
                  change::SpareRemoved, change::RoleFilled, change::Seen, change::RebuiltTo,
                  change::RebuildDone, change::ResyncedTo, change::ScrubAt, change::BadRows,
-                 change::Intent, change::InUse, change::ReadError>;
+                 change::Intent, change::Lineage, change::InUse, change::ReadError>;
 
 /// The configuration with the change; its version and events stay, they are its writer's. What the
 /// change does not fit (a member that is not rebuilding has no progress, a role that is filled

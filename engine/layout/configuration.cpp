@@ -8,6 +8,8 @@
 #include <bit>
 #include <utility>
 
+#include "engine/base/mutation.h"
+
 namespace braid {
 namespace {
 
@@ -105,6 +107,15 @@ bool same_parts(const Configuration& one, const Configuration& other) {
         if (one.member(role)->uuid != other.member(role)->uuid) return false;
     }
     return true;
+}
+
+bool has_another_history(const Configuration& configuration, const Uuid& uuid, const Uuid& lineage,
+                         EpochRevision in_force) {
+    const MemberRecord* const record = configuration.member(uuid);
+    if (record == nullptr || !record->role || takes_part(record->state)) return false;
+    // Every start has an epoch of its own, which is in force before anything is written.
+    return !BRAID_MUTANT(history_not_looked_at) && lineage != configuration.lineage &&
+           record->left.epoch != 0 && in_force.epoch > record->left.epoch;
 }
 
 Checked<Unit> check_intent_region(std::uint64_t region) {

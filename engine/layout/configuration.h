@@ -107,11 +107,13 @@ struct BadRange {
 struct Configuration {
     Uuid array;
     std::string name;
-    EpochRevision version;     // names it
-    EpochRevision in_force;    // the newest that was known to be on all of its members
-                               // when this one was made
-    std::uint64_t events{0};   // md's count, written along: 2 more each time
-    std::uint64_t created{0};  // seconds since 1970
+    EpochRevision version;      // names it
+    EpochRevision in_force;     // the newest that was known to be on all of its members
+                                // when this one was made
+    Uuid lineage;               // drawn by the last start by force; nil: there was none
+    MemberIndex tie_breaker{};  // of RAID-6 of four; role 0 until a start by force was without it
+    std::uint64_t events{0};    // md's count, written along: 2 more each time
+    std::uint64_t created{0};   // seconds since 1970
     Level level{Level::raid5};
     Layout layout{Layout::left_symmetric};
     std::uint64_t strip_size{0};    // bytes
@@ -150,13 +152,23 @@ struct Configuration {
     /// The roles whose state is in_sync; and those together with the ones that are being rebuilt.
     MemberSet in_sync() const;
     MemberSet taking_part() const;
-    /// What decides about enough. RAID-6 of four has its member 0 break ties.
-    Quorum quorum() const { return {.members = member_count, .parities = parities_of(level)}; }
+    /// What decides about enough.
+    Quorum quorum() const {
+        return {
+            .members = member_count, .parities = parities_of(level), .tie_breaker = tie_breaker};
+    }
 };
 
 /// Whether both give every role that takes part to the same member, in the same state: then the one
 /// is a revision of the other, else it takes a new epoch.
 bool same_parts(const Configuration& one, const Configuration& other);
+
+/// Whether a lost member went on without this array, which went on without it: one of them was started
+/// by force. What it holds then is not what it held as it left.
+/// @param uuid               the member's
+/// @param lineage, in_force  of the newest configuration on it
+bool has_another_history(const Configuration& configuration, const Uuid& uuid, const Uuid& lineage,
+                         EpochRevision in_force);
 
 /// Whether a mark of the write intent can cover so many bytes of data; if not, what it can.
 Checked<Unit> check_intent_region(std::uint64_t region);

@@ -25,7 +25,7 @@ bool Quorum::is_enough(MemberSet in_sync, Witness said) const {
     BRAID_REQUIRE(MemberSet::first(members).has_all(in_sync));
     const std::uint32_t needed = members - parities;
     if (members > 2 * parities || in_sync.size() != needed) return in_sync.size() >= needed;
-    return witness ? said == Witness::promised : in_sync.has(MemberIndex{0});
+    return witness ? said == Witness::promised : in_sync.has(tie_breaker);
 }
 
 Standing standing_of(const MemberAnswer& answer, EpochRevision in_force) {

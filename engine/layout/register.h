@@ -48,7 +48,8 @@ enum class Witness : bool { silent, promised };
 struct Quorum {
     std::uint32_t members{0};  // roles of the array, parities included
     std::uint32_t parities{0};
-    bool witness{false};  // a witness breaks ties; else the member with role 0 does
+    bool witness{false};  // a witness breaks ties; else the member with this role does
+    MemberIndex tie_breaker{};
 
     /// Whether the members `in_sync`, which promised, are enough: n−p; where two sets of n−p need
     /// not meet (RAID-6 of four), one more, or the tie-breaker with them.

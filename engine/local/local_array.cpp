@@ -153,7 +153,7 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
     }
     array->set_before({std::move(assembly.marked), std::move(assembly.intent_generations),
                        std::move(assembly.intent_hindrance), assembly.epoch_seen,
-                       members_away(images, array->configuration().array),
+                       members_away(images, array->configuration().array), assembly.overruled,
                        !assembly.unclean && !assembly.adopted, std::move(assembly.absent),
                        std::move(assembly.missed)});
     for (std::size_t i = 0; i != disks.size(); ++i) {
@@ -207,8 +207,10 @@ Task<Checked<Unit>> LocalArray::start() {
     const MemberSet away = deciding_.roster.roles_of(before_.away);
     if (options_.force && deciding_.unknown.is_too_much(away)) {
         before_.marked.clear();
+        before_.overruled = true;
         deciding_.recovery.give_up();
     }
+    if (before_.overruled) begin_lineage();
     BRAID_CO_TRY(const IntentSettings intent,
                  deciding_.recovery.plan_intent(before_.intent_hindrance, !before_.marked.empty()));
     deciding_.writer.change(change::Intent{intent});
@@ -235,6 +237,14 @@ Task<Checked<Unit>> LocalArray::start() {
     deciding_.walks.start();
     if (options_.nodes == nullptr) tasks_.spawn(watch_.run());
     co_return Unit{};
+}
+
+/// Where those that are here are not enough by themselves, they are from now on, and others are not.
+void LocalArray::begin_lineage() {
+    change::Lineage begun{deciding_.orders.new_uuid(), configuration_.tie_breaker};
+    const MemberSet here = configuration_.in_sync();
+    if (!here.has(begun.tie_breaker)) begun.tie_breaker = *here.begin();
+    deciding_.writer.change(begun);
 }
 
 Task<Checked<Unit>> LocalArray::store_in_use() {

@@ -34,6 +34,7 @@ class LocalArray final : public Array, private NodesListener {
         std::string intent_hindrance;
         std::uint64_t epoch_seen{0};
         std::vector<Uuid> away;  // in sync, and not among the disks that were given
+        bool overruled{false};   // by force: Assembly::overruled
         /// What is stored says that nothing is in doubt that it does not name.
         bool clean{false};
         /// Of members that are away since earlier: Assembly::absent, and Assembly::missed.
@@ -122,6 +123,7 @@ class LocalArray final : public Array, private NodesListener {
     void note_absent(MemberSet away);
     void take_over_absences(const IntentRecord& record);
     Task<Checked<Unit>> write_first_record(MemberSet away);
+    void begin_lineage();
     Task<Checked<Unit>> store_in_use();
     void start_readonly();
     Task<void> watch_stop();

@@ -148,6 +148,10 @@ class Members {
     /// they would be so without this one.
     /// In sync, or being rebuilt, as it is here now.
     MemberSet taking_part() const;
+    Quorum quorum() const {
+        return {.members = count(), .parities = geometry_.parities(), .tie_breaker = tie_breaker_};
+    }
+    void set_tie_breaker(MemberIndex member) { tie_breaker_ = member; }
     bool is_enough() const { return quorum().is_enough(in_sync()); }
     bool is_enough_without(MemberIndex member) const {
         return is_enough_without(MemberSet::of(member));
@@ -289,7 +293,6 @@ class Members {
         for (const auto& at : slots_) at->kept = std::min(at->kept, window);
     }
     MemberSet in_sync() const;
-    Quorum quorum() const { return {.members = count(), .parities = geometry_.parities()}; }
 
     const Geometry& geometry_;
     std::vector<std::unique_ptr<Slot>> slots_;
@@ -302,6 +305,7 @@ class Members {
     Doubt doubt_;
     RowSet missed_;  // written without a member whose loss is not durable
     AbsenceMap absence_;
+    MemberIndex tie_breaker_{};
     OnLeaving on_leaving_{[](MemberIndex) { return std::nullopt; }};
     std::uint32_t memory_align_{1};
     std::uint64_t ticks_{0};

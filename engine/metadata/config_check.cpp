@@ -34,6 +34,7 @@ Checked<Unit> check_shape(const Configuration& c) {
     if (stored ? c.in_force >= c.version : c.in_force != EpochRevision{}) {
         return refuse("in_force: not before the configuration itself");
     }
+    if (raw(c.tie_breaker) >= c.member_count) return refuse("tie_breaker: no such member");
     if (c.created >= seconds_max) return refuse("created: beyond any date");
     if (c.level != Level::raid5 && c.layout != Layout::left_symmetric) {
         return refuse("layout: only RAID-5 has a choice of layouts");

@@ -111,6 +111,10 @@ std::string text_with_paths(const ConfigSlot& slot, std::size_t path_length) {
     add("epoch", std::to_string(c.version.epoch));
     add("revision", std::to_string(c.version.revision));
     add("in_force", fmt::format("[{}, {}]", c.in_force.epoch, c.in_force.revision));
+    if (c.lineage != Uuid{}) {
+        add("lineage", line_of(c.lineage.text()));
+        add("tie_breaker", std::to_string(raw(c.tie_breaker)));
+    }
     add("events", std::to_string(c.events));
     add("created", std::to_string(c.created));
     add("level", std::to_string(static_cast<unsigned>(c.level)));
@@ -419,6 +423,12 @@ Checked<ConfigSlot> from_json_text(std::string_view text, std::uint32_t format) 
     c.array = read.uuid("array");
     c.name = read.string("name");
     read_version(read, c, format);
+    if (json.is_object() && json.contains("lineage")) {
+        c.lineage = read.uuid("lineage");
+        if (c.lineage == Uuid{}) read.fail("\"lineage\" is nil");
+        c.tie_breaker =
+            MemberIndex{static_cast<std::uint32_t>(read.number("tie_breaker", members_max - 1))};
+    }
     c.events = read.number("events");
     c.created = read.number("created");
     c.level = level_from(read);

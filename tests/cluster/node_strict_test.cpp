@@ -279,6 +279,30 @@ TEST_P(NodeStrictSeedTest, TheAnswerComesLate) {
     EXPECT_FALSE(read->ok);
 }
 
+/// By the lease, which counts from when its stamps went out: their echoes are on their way for longer than
+/// that, and come when the others have gone on.
+TEST_P(NodeStrictSeedTest, TheEchoComesLate) {
+    SimNodesOptions how = options();
+    how.reads = cluster::Reads::lease;
+    StrictNodes world(how);
+    world.nodes().start();
+    world.loop().run_for(seconds(1));
+    const ArrayOffset place = world.place_at(0);
+    world.write(2, place, before);
+    for (const std::uint32_t other : {1U, 2U}) world.nodes().slow_way(other, 0, millis(2600));
+    world.loop().run_for(millis(500));  // they hear it, and answer
+    world.nodes().hold_sent_by(0);
+    world.wait_until_excluded(1);
+    world.write(2, place, after);
+    const auto read = world.begin_read(0, place);
+    world.loop().run_for(seconds(2));
+    EXPECT_FALSE(read->over && read->ok);
+    for (const std::uint32_t other : {1U, 2U}) world.nodes().release_way(other, 0);
+    world.nodes().release(0);
+    world.nodes().run_until([&] { return read->over; }, "it hears of it");
+    EXPECT_FALSE(read->ok);
+}
+
 TEST_P(NodeStrictSeedTest, APauseIsAPause) {
     StrictNodes world(options());
     world.nodes().start();

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "engine/metadata/config_slot.h"
 #include "tests/cluster/node_takeover_kit.h"
 
 namespace braid::sim {
@@ -262,6 +263,44 @@ TEST(Takeover, TheTwoHighestBeginAnew) {
         nodes.release(0);
         nodes.wait_until_all_serve();
     }
+}
+
+/// The member was served elsewhere by force, and its epochs are newer: a server that begins anew with it
+/// has it open.
+TEST_P(TakeoverCase, AnotherHistoryIsNotTheArrays) {
+    start_all();
+    const std::uint32_t victim = master_;
+    auto platter = nodes_.make_platter();
+    const auto added =
+        loop().run_until_done(nodes_.array(0).add_member(nodes_.disk(platter, "x"), Force::no));
+    ASSERT_TRUE(added) << added.error().text;
+    loop().run_for(seconds(1));
+    std::uint64_t newest = 0;
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        std::byte* const bytes = platter->content.data() + slot_offset(slot);
+        Result<ConfigSlot, Finding> held = decode_slot({bytes, slot_size}, slot);
+        if (!held || held->sequence < newest) continue;
+        newest = held->sequence;
+        Configuration& c = held->configuration;
+        c.lineage.bytes[0] = 1;
+        c.version = {c.version.epoch + 100 * epochs_per_number, 1};
+        c.in_force = {c.version.epoch, 0};
+        const Buffer foreign = encode_slot(*held);
+        std::memcpy(bytes, foreign.data(), foreign.size());
+    }
+    ASSERT_NE(newest, 0u);
+    begin_load(6, 30);
+    loop().run_for(millis(100));
+    take_over();
+    loop().run_for(seconds(2));
+    expect_same_states();
+    for (std::uint32_t member = 0; member != GetParam().members; ++member) {
+        EXPECT_EQ(state(next, member), MemberState::in_sync) << member;
+    }
+    EXPECT_EQ(nodes_.array(next).configuration().lineage, Uuid{});
+    if (HasFailure()) return;
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
 }
 
 /// Every node has a member that is needed.

@@ -34,6 +34,7 @@ SimNodes::Node::Node(SimNodes& nodes, std::uint32_t self)
     options.seed = nodes.loop_.rng().next();
     if (nodes.options_.region != 0) options.intent.region = nodes.options_.region;
     options.member_timeout = nodes.member_timeout_;
+    options.force = nodes.force_;
     options.on_event = [this](const ArrayEvent& event) { log += event.text + "\n"; };
     node = std::make_unique<cluster::ClusterNode>(cluster::ClusterNode::Setup{
         loop().ready(),

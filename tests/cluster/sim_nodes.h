@@ -60,6 +60,8 @@ class SimNodes {
 
     SimLoop& loop() { return loop_; }
     /// Of all nodes that begin from now on.
+    /// For servers that begin from now on.
+    void set_force(bool force) { force_ = force; }
     void set_member_timeout(Nanos timeout) { member_timeout_ = timeout; }
     const Geometry& geometry() const { return geometry_; }
     std::uint32_t nodes() const { return options_.nodes; }
@@ -234,6 +236,7 @@ class SimNodes {
 
     SimNodesOptions options_;
     SimLoop loop_;
+    bool force_{false};
     Nanos member_timeout_{};
     SimNetwork network_;
     Geometry geometry_;

@@ -144,6 +144,12 @@ TEST(Change, TheRestIsTakenAsItIs) {
     alters(change::BadRows{bad}, [&](Configuration& c) { c.bad_rows = bad; });
     alters(change::ScrubAt{scrub}, [&](Configuration& c) { c.scrub = scrub; });
     alters(change::Intent{{false, 65536}}, [](Configuration& c) { c.intent = {false, 65536}; });
+    Uuid lineage;
+    lineage.bytes[0] = 1;
+    alters(change::Lineage{lineage, MemberIndex{2}}, [&](Configuration& c) {
+        c.lineage = lineage;
+        c.tie_breaker = MemberIndex{2};
+    });
     alters(change::InUse{true}, [](Configuration& c) { c.in_use = true; });
     alters(change::ReadError{MemberIndex{2}},
            [](Configuration& c) { c.members[2].read_errors = 1; });

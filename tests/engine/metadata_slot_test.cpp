@@ -109,6 +109,8 @@ ConfigSlot largest(const std::string& path, std::uint32_t bad_ranges = 600) {
     c.name = std::string(name_length_max, '"');
     c.version = {epoch_max, epoch_max};
     c.in_force = {epoch_max, epoch_max - 1};
+    c.lineage = test::uuid_of(0xcc, 9);
+    c.tie_breaker = MemberIndex{c.member_count - 1};
     c.events = most;
     c.created = (std::uint64_t{1} << 40) - 1;
     c.strip_size = strip_size_min;
@@ -169,7 +171,7 @@ TEST(Slot, TheLargestConfigurationFits) {
         EXPECT_EQ(*back, each.kept ? slot : largest("", each.bad_ranges))
             << each.path << ": " << text.size();
     }
-    EXPECT_EQ(to_json_text(largest("")).size(), 53087U) << "as braid-format(5) says";
+    EXPECT_EQ(to_json_text(largest("")).size(), 53159U) << "as braid-format(5) says";
 }
 
 TEST(Slot, BadRowsHaveAPartOfTheSlotOfTheirOwn) {
@@ -244,6 +246,27 @@ TEST(Slot, AMemberThatLeftIsKeptWithWhatItHeld) {
     const auto unsound = from_json_text(text);
     ASSERT_FALSE(unsound);
     EXPECT_NE(unsound.error().text.find("[epoch, revision]"), std::string::npos);
+}
+
+TEST(Slot, ALineageIsKeptWhereThereIsOne) {
+    ConfigSlot slot;
+    slot.configuration = kit_configuration(Level::raid5, 3);
+    slot.member = slot.configuration.members[0].uuid;
+    EXPECT_EQ(to_json_text(slot).find("lineage"), std::string::npos);
+    slot.configuration.lineage = test::uuid_of(0xcc, 9);
+    std::string text = to_json_text(slot);
+    slot.configuration.tie_breaker = MemberIndex{2};
+    text = to_json_text(slot);
+    EXPECT_NE(text.find("\n \"lineage\": \"cc000000-0000-0000-0000-000000000009\",\n"
+                        " \"tie_breaker\": 2,\n"),
+              std::string::npos)
+        << text;
+    const auto back = decode_slot(encode_slot(slot).view(), 0);
+    ASSERT_TRUE(back) << back.error().text;
+    EXPECT_EQ(*back, slot);
+    text.replace(text.find("cc000000"), 2, "00");
+    text.replace(text.find("000000000009\",\n \"tie"), 12, "000000000000");
+    EXPECT_FALSE(from_json_text(text)) << "nil is left out";
 }
 
 // What lies between two strips of a member that is away may have been written since.
