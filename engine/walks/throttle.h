@@ -26,8 +26,8 @@ struct LatencySample {
 
 class Throttle {
   public:
-    static constexpr double worse_max = 1.5;   // of the latency without the walk
-    static constexpr double share_min = 0.05;  // of the time that the walk always gets
+    static constexpr double worse_max = 1.5;  // of the latency without the walk
+    static constexpr double share_min = 0.2;  // of the time that the walk always gets
     static constexpr std::uint64_t probe_nanos = 2'000'000;  // a pause, to learn the quiet latency
     // Where other nodes tell of their clients, too: what comes so long after a pause began is still of
     // before; so a pause that is to show anything is longer.

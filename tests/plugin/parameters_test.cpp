@@ -92,7 +92,8 @@ TEST_F(ParametersTest, WhatANodeOfAClusterIsNotTold) {
     EXPECT_SAYS(completed({{"node", "2"}}), "node= needs config=");
     EXPECT_SAYS(completed({{"config", "c"}, {"node", "2"}, {"member", path("a")}}),
                 "stand in its file");
-    EXPECT_SAYS(completed({{"config", "c"}, {"node", "2"}, {"force", "true"}}), "a node alone");
+    EXPECT_SAYS(completed({{"config", "c"}, {"node", "2"}, {"readonly", "true"}}), "a node alone");
+    EXPECT_EQ(completed({{"config", "c"}, {"node", "2"}, {"force", "true"}}), "node 2");
     EXPECT_SAYS(completed({{"config", "c"}, {"node", "2"}, {"intent", "off"}}), "braid intent");
 }
 
