@@ -57,7 +57,7 @@ ENGINE = {
     "decided-while-frozen": "Shapes/NodeDeathTest.OnlyTheOneWhoDecidesDoesNotHearIt/*",
     "locks-outlive-fence": "Shapes/NodeDeathTest.TheOthersGoOnAndNothingIsLost/*",
     "no-lease-wait": "Shapes/NodeDeathTest.OnlyTheOneWhoDecidesDoesNotHearIt/*",
-    "lease-from-receipt": "*/NodeStrictSeedTest.TheEchoComesLate/*",
+    "lease-from-receipt": "Seeds/NodeStrictSeedTest.TheEchoComesLate/*",
     "unforced-counted": "Seeds/TakeoverWaits.ARebuildThatIsNotInForceIsNotCountedOn/*",
     "history-not-looked-at": "TwoHistories.N*",
     "read-without-lease": "Shapes/NodeDeathTest.CutOffItAnswersNothingOld/*",
