@@ -140,7 +140,7 @@ Task<void> ClusterNode::tell_status_now_and_then() {
     bool walked = false;
     for (std::uint64_t pauses = 0; !stopping_ && !ended_; ++pauses) {
         const bool walks = is_master() && serving_->walking().has_value();
-        const bool begins = walks && !std::exchange(walked, walks);
+        const bool begins = walks && !walked;
         walked = walks;
         const bool is_due = pauses % (status_pause.value / walk_pause.value) == 0;
         if (!is_master() && is_due) tell_node();

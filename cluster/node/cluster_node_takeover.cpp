@@ -148,9 +148,7 @@ bool ClusterNode::may_stand_without(const std::set<std::uint32_t>& nodes) const 
         if (serving_->members().slot(member).state == MemberState::in_sync) left.add(member);
     }
     for (const std::uint32_t node : nodes) left = left - members_of(node);
-    const Configuration& now = served_->configuration();
-    return left.size() + rows_->geometry.parities() >= now.member_count &&
-           now.quorum().is_enough(left);
+    return served_->configuration().quorum().is_enough(left);
 }
 
 void ClusterNode::stand(std::set<std::uint32_t> without, std::string why) {
@@ -611,10 +609,7 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
         spare.metadata = metadata_of(found->images[i], findings[i]);
         known.spares.push_back(std::move(spare));
     }
-    const Quorum quorum = wanted.quorum();
-    const std::uint32_t in_sync = wanted.in_sync().size();
-    if (in_sync + rows_->geometry.parities() < wanted.member_count ||
-        !quorum.is_enough(wanted.in_sync())) {
+    if (!wanted.quorum().is_enough(wanted.in_sync())) {
         std::string reasons;
         for (const auto& [member, why] : known.lost) {
             reasons += fmt::format("; member {}: {}", raw(member), why);

@@ -254,9 +254,8 @@ TEST(Slot, ALineageIsKeptWhereThereIsOne) {
     slot.member = slot.configuration.members[0].uuid;
     EXPECT_EQ(to_json_text(slot).find("lineage"), std::string::npos);
     slot.configuration.lineage = test::uuid_of(0xcc, 9);
-    std::string text = to_json_text(slot);
     slot.configuration.tie_breaker = MemberIndex{2};
-    text = to_json_text(slot);
+    std::string text = to_json_text(slot);
     EXPECT_NE(text.find("\n \"lineage\": \"cc000000-0000-0000-0000-000000000009\",\n"
                         " \"tie_breaker\": 2,\n"),
               std::string::npos)
