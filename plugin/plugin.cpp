@@ -146,24 +146,31 @@ void dump_plugin() noexcept {
 
 // --- Life --------------------------------------------------------------------------------------
 
-/// As when it is told to stop: whoever started it starts it anew, and it is let in again.
-void end_excluded() {
-    log_event(Severity::warning,
-              "this server ends: started anew, it is let in again (a supervisor can do that)");
-    (void)kill(getpid(), SIGTERM);
-}
-
-/// Whoever ordered it starts it again, when the host is back.
-void end_left() {
-    log_event(
-        Severity::info,
-        "this node has left by order, and its server ends: started again, it is let in again");
+/// As when it is told to stop: whoever started it, or ordered it, starts it anew.
+void end_of_no_use(cluster::NodeEnds why) {
+    switch (why) {
+        case cluster::NodeEnds::excluded:
+            log_event(
+                Severity::warning,
+                "this server ends: started anew, it is let in again (a supervisor can do that)");
+            break;
+        case cluster::NodeEnds::left:
+            log_event(Severity::info,
+                      "this node has left by order, and its server ends: started again, it is let "
+                      "in again");
+            break;
+        case cluster::NodeEnds::stopped:
+            log_event(Severity::warning,
+                      "this server ends: started anew on all nodes, the array is served again (a "
+                      "supervisor can do that)");
+            break;
+    }
     (void)kill(getpid(), SIGTERM);
 }
 
 int get_ready() noexcept {
     plugin().parent = getpid();
-    auto server = Server::prepare(plugin().parameters, log_event, {end_excluded, end_left});
+    auto server = Server::prepare(plugin().parameters, log_event, end_of_no_use);
     if (!server) return refused(server.error());
     plugin().server = std::move(server).value();
     return 0;

@@ -209,10 +209,9 @@ Checked<std::unique_ptr<Array>> Server::open_node(std::vector<std::unique_ptr<Di
         std::move(options),
         [this](Severity severity, const std::string& text) { log_(severity, text); },
         [this](std::string path) { return probe_beside(loop_.get(), std::move(path)); },
-        ends_.excluded,
-        [this] {
-            has_left_ = true;
-            ends_.left();
+        [this](cluster::NodeEnds why) {
+            if (why == cluster::NodeEnds::left) has_left_ = true;
+            ends_(why);
         }};
     node_ = std::make_unique<cluster::ClusterNode>(std::move(setup));
     for (auto& disk : disks) node_->put_disk(std::move(disk));

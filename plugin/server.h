@@ -37,12 +37,9 @@ class Server final : private StartDesk {
   public:
     using Log = std::function<void(Severity, const std::string&)>;
 
+    /// This node of a cluster has served, and is of no use any more: the server is to end. Any thread.
+    using Ends = std::function<void(cluster::NodeEnds why)>;
     /// Before the fork: opens and locks the members and looks whether they make an array.
-    /// The other nodes go on without this one, which has served: it is to end. Any thread.
-    struct Ends {
-        std::function<void()> excluded;
-        std::function<void()> left;  // by an operator's order
-    };
     static Checked<std::unique_ptr<Server>> prepare(Parameters parameters, Log log, Ends ends);
     ~Server() override;
     /// After the fork: starts the loop, opens the array, and returns when it serves; in a cluster

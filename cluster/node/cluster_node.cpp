@@ -188,7 +188,7 @@ void ClusterNode::taken_for_gone(std::uint32_t by, Goes its_array) {
                              name_of(setup_.self)),
                  Cut::now, Stops::here);
         }
-        if (serves_ && !left_here_ && setup_.excluded) setup_.excluded();
+        if (!left_here_) end_server(NodeEnds::excluded);
         return;
     }
     if (!rows_ && !is_master() && by == master_ && !serves_) {
@@ -284,6 +284,7 @@ void ClusterNode::gone(std::uint32_t node, const std::string& why, Cut cut, Stop
             bus_->give_up(other, GivenUp::gone);  // it knows, or nothing is left to be patient for
         }
     }
+    if (stops == Stops::everywhere) tasks_.spawn(end_soon(NodeEnds::stopped));
     if (listener_ != nullptr && left_here_) listener_->node_left(text);
     if (listener_ != nullptr && !left_here_) listener_->node_gone(text);
     stop_homes();

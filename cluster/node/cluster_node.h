@@ -45,6 +45,12 @@ namespace braid::cluster {
 
 class NodeArray;
 class ServedArray;
+/// Why a start of a node is of no use any more.
+enum class NodeEnds : std::uint8_t {
+    excluded,  // the others go on without it
+    left,      // the same, as an operator has ordered
+    stopped,   // the array has stopped, on all nodes or, cut off, on this one: too few are left
+};
 struct PrepareWords;
 struct RoleSeen;
 
@@ -70,10 +76,8 @@ class ClusterNode final : private BusListener,
         /// What is on one of this node's disks, as far as their own bytes do not tell Disk's users:
         /// engine/probe/probe.h. None: nothing.
         std::function<Task<Checked<std::vector<std::string>>>(std::string path)> probe{};
-        /// Others have gone on without this start of the node, which served: it is of no use any more.
-        std::function<void()> excluded{};
-        /// It has left, as an operator has ordered: the others go on, and its server is to end.
-        std::function<void()> left{};
+        /// This start of the node, which served, is of no use any more: its server is to end. Once.
+        std::function<void(NodeEnds why)> ends{};
     };
     /// How long another node may be away before it counts as gone.
     static constexpr Nanos patience = seconds(10);
@@ -328,7 +332,9 @@ class ClusterNode final : private BusListener,
     std::string why_not_there(MemberIndex member, const Forming& forming) const;
     Task<bool> begin_deciding(Forming* forming);
     bool begin_deciding_with(const Forming& forming, FoundDisks* found);
-    Task<Checked<Unit>> find_disks(FoundDisks* found);
+    Task<Checked<Unit>> find_disks(const Forming& forming, FoundDisks* found);
+    Task<std::optional<std::vector<Words>>> inventory_within(const Forming& forming,
+                                                             std::uint32_t node);
     struct Look;
     std::unique_ptr<Disk> another_handle(const Disk& disk);
     Task<void> look_at_disk(std::shared_ptr<Look> look);
@@ -366,7 +372,8 @@ class ClusterNode final : private BusListener,
     Nanos quiet_by() const;
     Task<bool> wait_until_quiet();
     Task<Checked<Unit>> leave(std::uint32_t by);
-    Task<void> end_soon(std::function<void()> end);
+    Task<void> end_soon(NodeEnds why);
+    void end_server(NodeEnds why);
     void note_left(std::uint32_t node);
     void told_left(std::uint32_t node);
 
@@ -555,6 +562,7 @@ class ClusterNode final : private BusListener,
     bool leaving_{false};    // this node's server has been told to stop
     bool leaves_{false};     // an operator has ordered it: what clients ask waits
     bool left_here_{false};  // it has left by that order
+    bool end_told_{false};   // its server knows that it is of no use any more
     Event leave_changed_;
     bool ending_{false};  // the master says that the array has ended
     bool ended_{false};   // the array, everywhere

@@ -58,7 +58,7 @@ Task<void> ClusterNode::end_as_killed(std::uint32_t by, std::string why) {
     co_await until_it_has_the_answer;
     bus_->give_up(by, GivenUp::gone);
     // The others go on; none of them can say so to who has given them all up.
-    if (serves_ && setup_.excluded) setup_.excluded();
+    end_server(NodeEnds::excluded);
 }
 
 }  // namespace braid::cluster

@@ -185,16 +185,22 @@ Task<Checked<Unit>> ClusterNode::leave(std::uint32_t by) {
     serving_->refuse_all();
     gone(setup_.self, left_by_order, Cut::later, Stops::here);
     leave_changed_.set();
-    tasks_.spawn(end_soon(setup_.left));
+    tasks_.spawn(end_soon(NodeEnds::left));
     co_return Unit{};
 }
 
 /// Who ordered it has his answer, and the others have heard what it said last.
-Task<void> ClusterNode::end_soon(std::function<void()> end) {
+Task<void> ClusterNode::end_soon(NodeEnds why) {
     Pause until_they_have_heard(pauses_, seconds(1));
     co_await until_they_have_heard;
     for (const std::uint32_t other : others()) bus_->give_up(other, GivenUp::gone);
-    if (end) end();
+    end_server(why);
+}
+
+void ClusterNode::end_server(NodeEnds why) {
+    const bool ends_anyway = stopping_ || leaving_;
+    if (!serves_ || (why == NodeEnds::stopped && ends_anyway)) return;
+    if (!std::exchange(end_told_, true) && setup_.ends) setup_.ends(why);
 }
 
 // ---- at the others -----------------------------------------------------------------------------

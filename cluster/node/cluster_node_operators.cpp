@@ -109,7 +109,7 @@ Task<void> ClusterNode::die_by_order() {
     (void)co_await told_nodes_->adopted();  // or who does not answer is gone
     if (!goes_on()) co_return;
     gone(setup_.self, by_an_operator, Cut::later, Stops::here);
-    tasks_.spawn(end_soon(setup_.excluded));
+    tasks_.spawn(end_soon(NodeEnds::excluded));
 }
 
 /// It need not wait until it hears that the others went on.

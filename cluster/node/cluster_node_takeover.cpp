@@ -394,7 +394,22 @@ Task<Checked<std::vector<Words>>> ClusterNode::inventory_of(std::uint32_t node) 
     co_return disks;
 }
 
-Task<Checked<Unit>> ClusterNode::find_disks(FoundDisks* found) {
+/// Of a node that all go on with; nothing: the fence begins anew without it, or there is no array any
+/// more.
+Task<std::optional<std::vector<Words>>> ClusterNode::inventory_within(const Forming& forming,
+                                                                      std::uint32_t node) {
+    Checked<std::vector<Words>> disks = co_await inventory_of(node);
+    if (disks) co_return std::move(*disks);
+    // Busy: it began anew, or was left out; that is known otherwise.
+    if (disks.error().code != RefusalCode::busy) {
+        lose_node(node, "does not tell of its disks: " + disks.error().text);
+    }
+    while (!is_over(forming)) co_await fence_changed_.next();
+    co_return std::nullopt;
+}
+
+/// Nothing where the fence is over before.
+Task<Checked<Unit>> ClusterNode::find_disks(const Forming& forming, FoundDisks* found) {
     std::set<DiskPlace> used;
     const Members& members = serving_->members();
     for (std::uint32_t i = 0; i != members.count(); ++i) {
@@ -408,8 +423,9 @@ Task<Checked<Unit>> ClusterNode::find_disks(FoundDisks* found) {
     std::vector<std::uint32_t> nodes = fellows();
     nodes.push_back(setup_.self);
     for (const std::uint32_t node : nodes) {
-        BRAID_CO_TRY(const std::vector<Words> disks, co_await inventory_of(node));
-        for (const Words& words : disks) {
+        const std::optional<std::vector<Words>> disks = co_await inventory_within(forming, node);
+        if (!disks) co_return Unit{};
+        for (const Words& words : *disks) {
             WordFields fields(words);
             const DiskPlace place{node, boot_of(node), fields.number32("number")};
             BRAID_CO_CHECK(fields.check());
@@ -548,7 +564,7 @@ std::string why_not_current(const MemberFindings& findings, const MemberRecord& 
 /// All have prepared. False: the array has stopped, or somebody else is gone.
 Task<bool> ClusterNode::begin_deciding(Forming* forming) {
     FoundDisks found;
-    const Checked<Unit> read = co_await find_disks(&found);
+    const Checked<Unit> read = co_await find_disks(*forming, &found);
     const bool is_late = is_over(*forming);
     const bool goes_on = !is_late && read && begin_deciding_with(*forming, &found);
     found.others.clear();  // their nodes keep them: take_members_back()

@@ -225,11 +225,11 @@ void Chaos::look_after(std::uint32_t node) {
         return;
     }
     const bool stops = nodes_.log(node).find("the array stops") != std::string::npos;
-    // It ends by itself when it has left, or is told to in the moment in which it does.
-    const bool leaves =
-        nodes_.log(node).find("left by order: the array stops") != std::string::npos;
-    if (leaves && !nodes_.is_left(node) && options_.seed % 2 == 0) return;
-    if (nodes_.refusal(node).empty() && !stops && !nodes_.is_excluded(node)) {
+    const bool is_refused = !nodes_.refusal(node).empty();
+    // It ends by itself, or is told to in the moment in which its array stops.
+    const bool ends = nodes_.ends(node).has_value();
+    if (stops && !is_refused && !ends && options_.seed % 2 == 0) return;
+    if (!is_refused && !stops && !ends) {
         if (!seat.was_told) {
             seat.was_told = true;
             seat.excused_until = now();

@@ -496,6 +496,10 @@ TEST_P(NodesTest, WhoIsTakenForGoneStopsWhenItHearsOfIt) {
             }
         }
         EXPECT_LE(of_connections, 1 + 3 * (nodes_.nodes() - 1)) << log;
+        for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+            const bool stops = nodes_.log(node).find("the array stops") != std::string::npos;
+            EXPECT_EQ(nodes_.ends(node).has_value(), stops) << node << " is told to end";
+        }
         for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) nodes_.leave(node);
         for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
             nodes_.run_until([&] { return nodes_.has_left(node); }, "its server ends");

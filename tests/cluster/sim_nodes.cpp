@@ -48,8 +48,7 @@ SimNodes::Node::Node(SimNodes& nodes, std::uint32_t self)
         std::move(options),
         [this](Severity, const std::string& text) { log += text + "\n"; },
         {},
-        [this] { excluded = true; },
-        [this] { left = true; }});
+        [this](cluster::NodeEnds why) { ends = why; }});
     for (std::uint32_t i = 0; i != nodes.platters_.size(); ++i) {
         if (nodes.home_of(i) != self) continue;
         node->put_disk(std::make_unique<SimDisk>(loop(), nodes.platters_[i], nodes.paths_[i]));

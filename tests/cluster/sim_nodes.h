@@ -106,9 +106,11 @@ class SimNodes {
     bool is_up(std::uint32_t node) const { return nodes_[node] != nullptr; }
     bool is_leaving(std::uint32_t node) const { return nodes_[node]->leaving; }
     /// Its server was told that others have gone on without it.
-    bool is_excluded(std::uint32_t node) const { return nodes_[node]->excluded; }
+    bool is_excluded(std::uint32_t node) const { return ends(node) == cluster::NodeEnds::excluded; }
     /// Its server was told that it has left, by order.
-    bool is_left(std::uint32_t node) const { return nodes_[node]->left; }
+    bool is_left(std::uint32_t node) const { return ends(node) == cluster::NodeEnds::left; }
+    /// Why its server was told to end, if it was.
+    std::optional<cluster::NodeEnds> ends(std::uint32_t node) const { return nodes_[node]->ends; }
 
     /// All nodes at once, in any order; until each serves.
     void start() {
@@ -205,8 +207,7 @@ class SimNodes {
         bool over{false};
         bool leaving{false};
         bool stopped{false};
-        bool excluded{false};
-        bool left{false};
+        std::optional<cluster::NodeEnds> ends;
     };
 
     template <class Each>

@@ -127,6 +127,16 @@ class Cluster:
         wait_until(lambda: all(node.serves() for node in self.nodes), "all nodes serve", 60)
         return self
 
+    def supervise(self):
+        """As systemd does with Restart=always: who has ended is started anew, until all serve."""
+        def all_serve():
+            for at, node in enumerate(self.nodes):
+                if node.process.poll() is not None:
+                    self.wait_until_gone(node.number)
+                    self.nodes[at] = Node(self, node.number)
+            return all(node.is_served() for node in self.nodes)
+        wait_until(all_serve, "all nodes serve again", 60)
+
     def stop(self, nodes=None):
         """In order: one node leaves, and the array stops on all. `nodes`: all of them, and which goes first."""
         for node in nodes or self.nodes:

@@ -239,8 +239,7 @@ def an_exclusive_volume_that_is_none(world, cluster):
     for one in (servers[0], servers[2]):
         wait_until(lambda: "stops on all nodes" in one.log() or "has stopped on all nodes, cleanly" in one.log(),
                    "the others say that it stops")
-        check(one.process.poll() is None, f"another one ended\n{one.log()}")
-        one.process.terminate()
+        one.process.terminate()  # it ends by itself, perhaps
     for one in (servers[0], servers[2]):
         check(one.process.wait(60 * PATIENCE) == 0, one.log())
     wait_until_free(cluster)
@@ -345,18 +344,10 @@ def away_for_too_long(cluster, victim):
     requests = load.stop()
     wait_until(lambda: "has taken this node for gone: the array stops on all nodes" in whole(victim),
                "it hears what became of it, and stops, too", 3)
-    check("start this server anew" in whole(victim), "and what is to be done")
-    lines = whole(victim).count("\n")
     for node in cluster.nodes:
-        check(node.process.poll() is None, f"node {node.number} ended with {node.process.returncode}\n{node.log()}")
-        check(refuses_writes(node), f"node {node.number} takes a write")
-    time.sleep(3)
-    check(whole(victim).count("\n") < lines + 10, f"it goes on and on about it:\n{victim.log()}")
-    for node in others:
-        shown = node.braid("status").stdout
-        check(f"FAILED: node {victim.number} cannot be reached" in shown, f"the status says why:\n{shown}")
-    cluster.kill(cluster.nodes)
-    cluster.start()
+        node.wait_for_end()
+        check("this server ends: started anew on all nodes" in whole(node), f"and what is to be done\n{node.log()}")
+    cluster.supervise()
     for node in cluster.nodes:
         check_kept(node, 8 * MIB)
     judge(requests + at_the_crash(requests, [one for node in cluster.nodes for one in read_all(node, PLACES)]))
@@ -375,16 +366,6 @@ def empty(node):
 
 def whole(node):
     return end_of(node.log_path, 1 << 26)
-
-
-def refuses_writes(node):
-    handle = nbd.NBD()
-    try:
-        handle.connect_uri(node.uri)
-        handle.pwrite(bytes(4096), 32 * MIB)
-        return False
-    except nbd.Error:
-        return True
 
 
 def bad_input(world):
