@@ -111,6 +111,41 @@ TEST_P(NodeReturnTest, WhatOthersHaveForThemselvesItIsTold) {
     nodes_.stop(0);
 }
 
+/// A node that flaps: each time it is let in later; and at once again when it has stayed for a while.
+TEST_P(NodeReturnTest, WhoGoesAgainAndAgainIsLetInLater) {
+    const std::uint32_t victim = lose_one();
+    end_load();
+    const auto goes_and_comes = [&] {
+        nodes_.isolate(victim);
+        nodes_.run_until([&] { return nodes_.array(master_).status().nodes[victim].excluded; },
+                         "it is excluded");
+        const std::uint64_t excluded = loop().now().value;
+        begin_anew(victim);
+        wait_until_in(victim);
+        return (loop().now().value - excluded) / millis(1).value;
+    };
+    begin_anew(victim);
+    wait_until_in(victim);
+    std::vector<std::uint64_t> waited;
+    for (int round = 0; round != 5; ++round) {
+        wait_until_whole();
+        waited.push_back(goes_and_comes());
+    }
+    EXPECT_LT(waited[0], 3000u);  // once is no habit
+    EXPECT_GE(waited[1], 1000u);
+    EXPECT_GE(waited[2], 2000u);
+    EXPECT_GE(waited[3], 4000u);
+    EXPECT_GE(waited[4], 8000u);
+    EXPECT_LT(waited[4], 12000u);
+    EXPECT_NE(nodes_.log(master_).find(fmt::format(
+                  "node {} goes again and again: it is let in after 8 s at the earliest", victim + 1)),
+              std::string::npos);
+    wait_until_whole();
+    loop().run_for(seconds(61));
+    EXPECT_LT(goes_and_comes(), 3000u);
+    end_whole(victim);
+}
+
 TEST_P(NodeReturnTest, TheArrayStopsMeanwhile) {
     const std::uint32_t victim = lose_one();
     end_load();

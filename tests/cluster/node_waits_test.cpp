@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -171,6 +172,61 @@ TEST(NodeLease, TheShortest) {
         nodes.loop().run_for(millis(1000));
         EXPECT_TRUE(is_excluded()) << nodes.log(4);
         nodes.lose_power();
+    }
+}
+
+/// A clock that jumps costs nobody his place: who has slept waits until others have answered. Epochs grow by
+/// what was promised, also where the wall clock goes back.
+TEST(NodeClock, Jumps) {
+    for (std::uint64_t seed = 1; seed <= seeds_of(10, 200); ++seed) {
+        SCOPED_TRACE(seed);
+        SimNodes nodes({.seed = seed,
+                        .level = Level::raid6,
+                        .members = 5,
+                        .nodes = 5,
+                        .no_quorum = cluster::NoQuorum::wait,
+                        .own_loops = true});
+        nodes.start();
+        nodes.loop().run_for(seconds(1));
+        const auto below = [&](std::uint64_t bound) { return nodes.loop().rng().below(bound); };
+        Buffer from(4096);
+        Buffer into(4096);
+        std::memset(from.data(), 0, from.size());
+        const auto ask = [&](IoKind kind, Buffer& data) {
+            IoRequest request;
+            request.kind = kind;
+            request.data = data.data();
+            request.size = data.size();
+            const std::uint64_t begin = nodes.loop().now().value;
+            const auto node = static_cast<std::uint32_t>(below(5));
+            EXPECT_TRUE(nodes.loop().run_until_done(nodes.ask(node, request)));
+            EXPECT_LT(nodes.loop().now().value - begin, seconds(2).value) << node;
+        };
+        for (std::uint32_t i = 0; i != 200; ++i) {
+            if (i % 20 == 10) {
+                const Nanos ahead = millis(below(2) == 0 ? below(3000) : below(1'000'000));
+                nodes.jump(static_cast<std::uint32_t>(below(5)), ahead, below(4'000'000'000));
+            }
+            from.data()[i] = std::byte{1};
+            ask(IoKind::write, from);
+            ask(IoKind::read, into);
+            EXPECT_EQ(std::memcmp(from.data(), into.data(), from.size()), 0);
+            nodes.loop().run_for(millis(below(100)));
+        }
+        for (std::uint32_t node = 0; node != 5; ++node) {
+            EXPECT_EQ(nodes.log(node).find("is excluded"), std::string::npos) << nodes.log(node);
+            EXPECT_EQ(nodes.log(node).find("the array stops"), std::string::npos);
+        }
+        const auto failed = nodes.loop().run_until_done(
+            nodes.array(static_cast<std::uint32_t>(below(5))).fail_member("1", Force::no));
+        EXPECT_TRUE(failed) << failed.error().text;
+        ask(IoKind::write, from);
+        EXPECT_TRUE(nodes.flush(0));
+        nodes.lose_power();
+        nodes.start();
+        ask(IoKind::read, into);
+        EXPECT_EQ(std::memcmp(from.data(), into.data(), from.size()), 0);
+        nodes.stop(0);
     }
 }
 

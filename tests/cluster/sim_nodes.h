@@ -135,6 +135,10 @@ class SimNodes {
     /// It ends where it stands; with `own_loops`.
     void kill(std::uint32_t node, Dies what);
     void stand_still(std::uint32_t node, bool still) { loop_of(node).stand_still(still); }
+    /// Its clocks jump; with `own_loops`.
+    void jump(std::uint32_t node, Nanos stamp_ahead, std::uint64_t wall_seconds) {
+        loop_of(node).jump(stamp_ahead, wall_seconds);
+    }
     bool stands_still(std::uint32_t node) { return loop_of(node).stands_still(); }
     /// All that one sends to the other takes longer.
     void slow_way(std::uint32_t from, std::uint32_t to, Nanos by) {

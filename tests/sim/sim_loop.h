@@ -38,10 +38,11 @@ class SimLoop final : public Clock {
     Nanos now() const override { return {whole().now_}; }
     Nanos stamp() const override {
         const std::uint64_t time = (stands_ ? *stands_ : whole().now_) - stood_;
-        return {time + time / 1'000'000 * stamp_fast_ppm_ - time / 1'000'000 * stamp_slow_ppm_};
+        return {time + time / 1'000'000 * stamp_fast_ppm_ - time / 1'000'000 * stamp_slow_ppm_ +
+                stamp_ahead_};
     }
     std::uint64_t wall_seconds() const override {
-        return 1'700'000'000 + (whole().wall_stands_ ? 0 : whole().now_ / 1'000'000'000);
+        return wall_begin_ + (whole().wall_stands_ ? 0 : whole().now_ / 1'000'000'000);
     }
     /// The clock that leases are measured by goes faster than true time, or slower.
     void let_stamps_differ(std::uint64_t fast_ppm, std::uint64_t slow_ppm) {
@@ -62,6 +63,12 @@ class SimLoop final : public Clock {
         stands_.reset();
     }
     bool stands_still() const { return stands_still_; }
+    /// The clocks of a part jump: that which leases are measured by forward, as it does where a machine
+    /// was asleep; the wall clock to any time.
+    void jump(Nanos stamp_ahead, std::uint64_t wall_seconds) {
+        stamp_ahead_ += stamp_ahead.value;
+        wall_begin_ = wall_seconds;
+    }
     /// Epochs must grow by what the members promised, too.
     void let_wall_stand() { wall_stands_ = true; }
     /// From now on what comes in the same instant may come between two steps of what is ready, as
@@ -196,6 +203,8 @@ class SimLoop final : public Clock {
     std::vector<SimLoop*> parts_;  // in the order in which they were made
     bool stands_still_{false};
     std::uint64_t stamp_fast_ppm_{0};
+    std::uint64_t stamp_ahead_{0};
+    std::uint64_t wall_begin_{1'700'000'000};
     std::uint64_t stamp_slow_ppm_{0};
     bool stamps_stand_{false};
     std::optional<std::uint64_t> stands_;  // the clock of stamps, since then
