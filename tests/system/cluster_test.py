@@ -603,6 +603,44 @@ def over_tcp_with_a_key(world, level):
     cluster.check_parity()
 
 
+def the_key_is_replaced(world, level):
+    """At one node alone: it is started with another key, and is not let in, as the logs say; nobody else notices. With
+    the former one it is. Then at all nodes, while they are stopped."""
+    key, new, old = world.path("key"), world.path("new"), world.path("old")
+    run(CLI, "cluster", "keygen", key)
+    run(CLI, "cluster", "keygen", new)
+    cluster = Cluster(world, level, 6, addresses=[f"127.0.0.1:{port}" for port in free_ports(3)], key=key,
+                      patient=False).start()
+    data = pattern("content", MIB)
+    client = cluster.nodes[0].connect()
+    client.pwrite(data, 0)
+    os.rename(key, old)
+    os.rename(new, key)
+    cluster.kill([cluster.nodes[1]])
+    cluster.nodes[1] = Node(cluster, 2)
+    for number in (1, 3):
+        wait_until(lambda: "has another key" in cluster.nodes[number - 1].log(), f"node {number} tells of it", 30)
+    wait_until(lambda: cluster.nodes[0].excludes(2), "the others go on", 30)
+    check("has another key" in cluster.nodes[1].log(), f"so does node 2\n{cluster.nodes[1].log()}")
+    check(not cluster.nodes[1].is_served(), "it is not let in")
+    check(client.pread(MIB, 0) == data, "and nobody noticed")
+    cluster.nodes[1].process.terminate()
+    cluster.nodes[1].process.wait(60 * PATIENCE)
+    os.rename(key, new)
+    os.rename(old, key)
+    cluster.nodes[1] = Node(cluster, 2)
+    wait_until(cluster.is_whole, "with the former key it is let in", 60)
+    client.shutdown()
+    cluster.stop()
+    os.rename(new, key)
+    cluster.start()
+    client = cluster.nodes[2].connect()
+    check(client.pread(MIB, 0) == data, "with the new key at all nodes")
+    client.shutdown()
+    cluster.stop()
+    cluster.check_parity()
+
+
 def refused(action):
     """What the client is told."""
     try:
@@ -783,7 +821,7 @@ CASES = {"begins": from_nothing, "operators": operators_take_nodes_out, "leave":
          "verify": two_writers_verify, "killed": a_node_is_killed, "master_killed": the_master_is_killed,
          "master_paused": the_master_is_paused, "paused": a_node_is_paused,
          "replaced": a_member_is_replaced,
-         "tls": over_tcp_with_a_key, "clients": clients_of_each_node}
+         "tls": over_tcp_with_a_key, "key": the_key_is_replaced, "clients": clients_of_each_node}
 
 
 def cluster(world):
