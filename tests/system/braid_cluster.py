@@ -96,6 +96,7 @@ class Cluster:
                  prefix=lambda number: [], exclusive=(), made=True, patient=True, settings=""):
         self.world, self.nodes, self.count, self.prefix = world, [], nodes, prefix
         self.paths = world.members(members, size)
+        self.homes = [1 + index % nodes for index in range(members)]  # the node of each
         self.config, self.key, self.exclusive = world.path("cluster.toml"), key, exclusive
         self.patient, self.settings = patient, settings
         self.start_wait_ms = 0  # who is not there yet is slow
@@ -105,7 +106,7 @@ class Cluster:
             run(CLI, "create", "--level", level, *options, *self.paths)
 
     def write_config(self):
-        """Again if `paths` has changed: each node has every third member, or what took its role."""
+        """Again if `paths` or `homes` have changed."""
         with open(self.config, "w") as file:
             file.write('name = "test"\n' + (f'key = "{self.key}"\n' if self.key else ""))
             # Where all is slow nodes may well be silent for longer, and nobody is gone.
@@ -115,7 +116,7 @@ class Cluster:
             if self.exclusive:
                 file.write(f"exclusive = {json.dumps(self.exclusive)}\n")
             for node in range(1, self.count + 1):
-                own = [path for index, path in enumerate(self.paths) if index % self.count == node - 1]
+                own = [path for path, home in zip(self.paths, self.homes) if home == node]
                 file.write(f'\n[[node]]\nid = {node}\naddresses = ["{self.addresses[node - 1]}"]\n'
                            f"members = {json.dumps(own)}\n")
 

@@ -564,6 +564,40 @@ def a_member_is_replaced(world, level):
     cluster.check_parity()
 
 
+def a_disk_is_moved(world, level):
+    """Node 2 leaves, one of its two disks is put into node 1, and comes back there with what it missed alone, while
+    clients write. Then node 2 comes without it; all of that is so after the next start as well."""
+    cluster = Cluster(world, level, 6, patient=False).start()
+    moved = cluster.paths[1]
+    data = pattern("content", MIB)
+    client = cluster.nodes[0].connect()
+    client.pwrite(data, 0)
+    client.flush()
+    cluster.nodes[1].braid("node", "stop")
+    cluster.nodes[1].wait_for_end()
+    missed = pattern("missed", MIB)
+    client.pwrite(missed, 16 * MIB)
+    cluster.nodes[0].braid("member", "add", moved)
+    wait_until(lambda: cluster.nodes[2].status()["members"][1]["state"] == "in_sync", "it is in sync again", 60)
+    logs = "".join(cluster.nodes[number].log() for number in (0, 2))
+    check("is rebuilt whole" not in logs, f"it gets what it missed\n{logs}")
+    cluster.homes[1] = 1
+    cluster.write_config()
+    cluster.nodes[1] = Node(cluster, 2)
+    wait_until(cluster.is_whole, "node 2 is let in without it", 60)
+    for node in cluster.nodes:
+        check([one["home"] for one in node.status()["members"]] == [1, 1, 3, 1, 2, 3], "all know where members are")
+    client.shutdown()
+    cluster.stop()
+    cluster.check_parity()
+    cluster.start()
+    check([one["home"] for one in cluster.nodes[2].status()["members"]] == [1, 1, 3, 1, 2, 3], "and so it stays")
+    client = cluster.nodes[1].connect()
+    check(client.pread(MIB, 0) == data and client.pread(MIB, 16 * MIB) == missed, "nothing is lost")
+    client.shutdown()
+    cluster.stop()
+
+
 def over_tcp_with_a_key(world, level):
     """TLS with the cluster's key; whoever has another one, or none, gets nothing."""
     key, wrong = world.path("key"), world.path("wrong")
@@ -820,7 +854,7 @@ CASES = {"begins": from_nothing, "operators": operators_take_nodes_out, "leave":
          "blocks": same_blocks_at_once, "copy": copied_in_and_out,
          "verify": two_writers_verify, "killed": a_node_is_killed, "master_killed": the_master_is_killed,
          "master_paused": the_master_is_paused, "paused": a_node_is_paused,
-         "replaced": a_member_is_replaced,
+         "replaced": a_member_is_replaced, "moved": a_disk_is_moved,
          "tls": over_tcp_with_a_key, "key": the_key_is_replaced, "clients": clients_of_each_node}
 
 
