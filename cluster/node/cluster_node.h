@@ -223,6 +223,7 @@ class ClusterNode final : private BusListener,
     Nanos start_wait() const;
     Task<void> start_by_itself();
     void say_why_it_waits(const Refusal& why);
+    Checked<Unit> told_why_it_waits(const Words& words);
     void tell_those_here(const Words& words);
     void wait_for_all_again();
     void lead_by_id();

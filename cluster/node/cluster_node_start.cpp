@@ -213,6 +213,18 @@ void ClusterNode::say_why_it_waits(const Refusal& why) {
     why_it_waits_ = why.text;
     log(Severity::info,
         fmt::format("does not start by itself without {}: {}", missing_nodes(), why_it_waits_));
+    Words words = telling(fence_words::waits);
+    words["why"] = why.text;
+    tell_those_here(words);
+}
+
+/// For this one's status: it has not looked itself.
+Checked<Unit> ClusterNode::told_why_it_waits(const Words& words) {
+    WordFields fields(words);
+    std::string why = fields.text("why");
+    BRAID_CHECK(fields.check());
+    if (!rows_) why_it_waits_ = std::move(why);
+    return Unit{};
 }
 
 /// Those that are left out, too.

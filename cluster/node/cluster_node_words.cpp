@@ -48,6 +48,7 @@ Task<Checked<Unit>> ClusterNode::told(std::uint32_t from, const Words& words) {
         co_return Unit{};
     }
     if (fields.text("tell") == "without") co_return told_without(from, words);
+    if (fields.text("tell") == fence_words::waits) co_return told_why_it_waits(words);
     // Another one decides than this node thinks, who has only begun: it waits to be let in.
     const std::string what = fields.text("tell");
     const bool serves_already =
