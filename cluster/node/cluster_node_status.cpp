@@ -138,15 +138,18 @@ Task<void> ClusterNode::tell_latency_now_and_then() {
 /// Of a walk at once that has begun: it hears from nobody else how long clients wait.
 Task<void> ClusterNode::tell_status_now_and_then() {
     bool walked = false;
-    for (std::uint64_t pauses = 0; !stopping_ && !ended_; ++pauses) {
+    Nanos due{};
+    while (!stopping_ && !ended_) {
         const bool walks = is_master() && serving_->walking().has_value();
         const bool begins = walks && !walked;
         walked = walks;
-        const bool is_due = pauses % (status_pause.value / walk_pause.value) == 0;
+        const Nanos now = setup_.clock.now();
+        const bool is_due = now >= due;
+        if (is_due) due = {now.value + status_pause.value};
         if (!is_master() && is_due) tell_node();
         // Else it is just coming to decide.
         if (is_master() && array_ != nullptr && (is_due || begins)) tell_status();
-        Pause pause(pauses_, walk_pause);
+        Pause pause(pauses_, is_master() ? walk_pause : status_pause);
         co_await pause;
     }
 }
