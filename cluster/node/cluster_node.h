@@ -235,6 +235,20 @@ class ClusterNode final : private BusListener,
     void make_rows(const Geometry& geometry);
     void make_reservations(const Configuration& configuration);
 
+    // cluster_node_lease.cpp
+    Lease own_lease() const;
+    Nanos heartbeat_interval() const;
+    void enter_lease();
+    void look_at_lease();
+
+    // cluster_node_links.cpp
+    void watch_if_away(std::uint32_t node);
+    Task<void> watch_links();
+    Nanos about_to_be_silent() const;
+    bool is_heard_beside(const std::set<std::uint32_t>& silent, Nanos then) const;
+    std::set<std::uint32_t> silent_nodes(Nanos time) const;
+    Checked<Unit> told_unreachable(std::uint32_t from, const Words& words);
+
     // cluster_node_fence.cpp
     struct Forming;
     struct Passing {  // a barrier that this node has prepared for
@@ -247,14 +261,7 @@ class ClusterNode final : private BusListener,
     MemberSet late_members();
     Decider& decider();
     void freeze();
-    Lease own_lease() const;
-    void enter_lease();
-    void look_at_lease();
     MemberSet members_of(std::uint32_t node) const;
-    std::set<std::uint32_t> silent_nodes(Nanos time) const;
-    bool is_heard_beside(const std::set<std::uint32_t>& silent, Nanos then) const;
-    Nanos about_to_be_silent() const;
-    Nanos heartbeat_interval() const;
     bool can_do_without(const std::set<std::uint32_t>& nodes) const;
     bool enough_are_left(MemberSet lost) const;
     void lose_node(std::uint32_t node, const std::string& why);
@@ -262,9 +269,6 @@ class ClusterNode final : private BusListener,
     void leave_out(const NodeBoot& node);
     void give_up_start(const NodeBoot& node);
     void take_back(const NodeBoot& node);
-    void watch_if_away(std::uint32_t node);
-    Task<void> watch_links();
-    Checked<Unit> told_unreachable(std::uint32_t from, const Words& words);
     PrepareAnswer prepare(const PrepareWords& wanted);
     void adopt_fence(const std::vector<Rebuilt>& rebuilt);
     void end_those_who_are_late();

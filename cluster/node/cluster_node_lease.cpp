@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ClusterNode: its lease, by which it answers clients, those of others that its echoes extend, and reads
+// that ask the others each time. What is decided is decided by cluster/membership/lease.h.
+#include <algorithm>
+#include <utility>
+
+#include "cluster/node/cluster_node.h"
+#include "cluster/node/served_array.h"
+#include "engine/base/limits.h"
+#include "engine/base/mutation.h"
+
+namespace braid::cluster {
+
+// ---- leases ------------------------------------------------------------------------------------
+
+/// Others stop for a node that is away for longer than their patience, however long its lease: by then it
+/// answers nobody any more.
+Lease ClusterNode::own_lease() const {
+    constexpr Nanos less_than_patience{patience.value * 9 / 10};
+    return {{setup_.self, setup_.boot}, std::min(lease_length_, less_than_patience)};
+}
+
+/// The lease is the one of who decides, and the file is this node's.
+Nanos ClusterNode::heartbeat_interval() const {
+    return {std::min(millis(setup_.config.heartbeat_ms).value,
+                     lease_length_.value / heartbeats_per_lease)};
+}
+
+/// Who is the home of which member has changed.
+void ClusterNode::enter_lease() {
+    const Geometry& geometry = rows_->geometry;
+    FenceHomes homes;
+    homes.quorum = {.members = geometry.member_count, .parities = geometry.parities()};
+    if (serving_ != nullptr) homes.quorum = serving_->members().quorum();
+    for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
+        const std::uint32_t home = rows_->homes->home_of(MemberIndex{i});
+        if (home == NodeHomes::no_home) continue;
+        homes.members[NodeId{setup_.config.nodes[home].id}].add(MemberIndex{i});
+    }
+    needs_no_lease_ = homes.are_enough(NodeSet::of(NodeId{setup_.self}));
+    lease_.enter(std::move(homes));
+    look_at_lease();
+}
+
+void ClusterNode::look_at_lease() {
+    lease_until_ = lease_.until(setup_.clock.stamp()).value_or(Nanos{});
+    rows_->homes->look_at_lease();
+}
+
+bool ClusterNode::has_lease() const {
+    return needs_no_lease_ || setup_.clock.stamp() < lease_until_;
+}
+
+bool ClusterNode::extends(std::uint32_t node, Nanos received) {
+    if (!rows_ || ended_ || !gone_.empty() || left_out_.contains(node)) return false;
+    // There is one fence for those who are not left out.
+    return echoes_.send(NodeId{node}, fence_.epoch, received, fence_.epoch);
+}
+
+void ClusterNode::stamp_sent(Nanos stamp) {
+    stamp_sent_ = std::max(stamp_sent_, stamp);
+    lease_.sent(stamp_sent_);
+}
+
+void ClusterNode::stamp_came_back(std::uint32_t node, Nanos stamp, bool extends) {
+    (void)lease_.echoed(NodeId{node}, {{setup_.boot, stamp}, extends});
+    if (!rows_) return;
+    look_at_lease();
+    if (BRAID_MUTANT(lease_from_receipt)) {
+        lease_until_ = {setup_.clock.stamp().value + lease_length_.value};
+        rows_->homes->look_at_lease();
+    }
+    const auto newest = lease_.newest_from_enough();
+    if (newest && strict_reads_.came_back(*newest, stamp_sent_)) bus_->ask_now();
+}
+
+// ---- reads = "strict" --------------------------------------------------------------------------
+
+bool ClusterNode::asks_after_reads() const {
+    return setup_.config.reads == Reads::strict && !needs_no_lease_;
+}
+
+Nanos ClusterNode::ask_fellows_now() {
+    const Nanos asked = stamp_sent_;
+    if (strict_reads_.begin(asked)) bus_->ask_now();
+    if (!BRAID_MUTANT(older_stamp_confirms)) return asked;
+    return {asked.value - std::min(asked.value, lease_length_.value)};
+}
+
+bool ClusterNode::have_answered(Nanos asked) const {
+    const auto newest = lease_.newest_from_enough();
+    return needs_no_lease_ || (newest && *newest > asked);
+}
+
+}  // namespace braid::cluster
