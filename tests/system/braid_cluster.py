@@ -90,7 +90,7 @@ class Node:
 class Cluster:
     """Not `patient`: nodes are excluded as soon as they are by default. `settings`: lines of the file.
     `prefix`: of a node's number, the words before its command; `options`: of braid create; not `made`: there
-    is no array yet."""
+    is no array yet. `addresses`: of each node one, or several."""
 
     def __init__(self, world, level, members, nodes=3, addresses=None, key=None, size=MEMBER, options=(),
                  prefix=lambda number: [], exclusive=(), made=True, patient=True, settings=""):
@@ -117,7 +117,7 @@ class Cluster:
                 file.write(f"exclusive = {json.dumps(self.exclusive)}\n")
             for node in range(1, self.count + 1):
                 own = [path for path, home in zip(self.paths, self.homes) if home == node]
-                file.write(f'\n[[node]]\nid = {node}\naddresses = ["{self.addresses[node - 1]}"]\n'
+                file.write(f'\n[[node]]\nid = {node}\naddresses = {json.dumps(self.addresses_of(node))}\n'
                            f"members = {json.dumps(own)}\n")
 
     def start(self):
@@ -167,8 +167,12 @@ class Cluster:
         """As kill() says; also of one that ended by itself without its last clients."""
         wait_until(lambda: not self.somebody_listens_for(number), f"node {number} is gone")
 
+    def addresses_of(self, number):
+        one = self.addresses[number - 1]
+        return [one] if isinstance(one, str) else list(one)
+
     def somebody_listens_for(self, number):
-        address = self.addresses[number - 1]
+        address = self.addresses_of(number)[0]
         if address.startswith("unix:"):
             return somebody_listens(address[len("unix:"):])
         port = address.rpartition(":")[2]

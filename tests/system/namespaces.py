@@ -12,15 +12,15 @@ from contextlib import contextmanager
 
 from braid_system import Failed, Skip, run, wait_until
 
-NET = "10.213.77"  # nobody else is in these namespaces: any will do
+NET = "10.213.{}"  # nobody else is in these namespaces: any will do
 NOBODY = "02:00:00:00:00:77"
 CLONE_NEWNET = 0x40000000
 
 
 class Network:
-    """`names` become machines, with the addresses .1, .2, ..."""
+    """`names` become machines, with the addresses .1, .2, ... on each of `cables` networks."""
 
-    def __init__(self, world, names):
+    def __init__(self, world, names, cables=1):
         if os.geteuid() != 0:
             raise Skip("network namespaces need root")
         for tool in ("ip", "unshare", "nsenter"):
@@ -28,20 +28,36 @@ class Network:
                 raise Skip(f"there is no {tool}")
         self.world, self.names, self.holders = world, list(names), {}
         self.hold("switch")
-        done = self.run("switch", "ip", "link", "add", "switch", "type", "bridge", ok=None)
-        if done.returncode != 0:
-            raise Skip(f"no bridge can be made here: {done.stdout.strip()}")
-        self.run("switch", "ip", "link", "set", "switch", "up")
+        for cable in range(1, cables + 1):
+            done = self.run("switch", "ip", "link", "add", f"switch{cable}", "type", "bridge", ok=None)
+            if done.returncode != 0:
+                raise Skip(f"no bridge can be made here: {done.stdout.strip()}")
+            self.run("switch", "ip", "link", "set", f"switch{cable}", "up")
         for name in self.names:
             self.hold(name)
-            done = self.run("switch", "ip", "link", "add", name, "type", "veth",
-                            "peer", "name", "net", "netns", self.holders[name].pid, ok=None)
-            if done.returncode != 0:
-                raise Skip(f"no veth can be made here: {done.stdout.strip()}")
-            self.run("switch", "ip", "link", "set", name, "master", "switch", "up")
-            self.run(name, "ip", "address", "add", f"{self.address(name)}/24", "dev", "net")
             self.run(name, "ip", "link", "set", "lo", "up")
-            self.run(name, "ip", "link", "set", "net", "up")
+            for cable in range(1, cables + 1):
+                self.wire(name, cable)
+
+    def wire(self, name, cable):
+        card = self.card(cable)
+        done = self.run("switch", "ip", "link", "add", self.port(name, cable), "type", "veth",
+                        "peer", "name", card, "netns", self.holders[name].pid, ok=None)
+        if done.returncode != 0:
+            raise Skip(f"no veth can be made here: {done.stdout.strip()}")
+        self.run("switch", "ip", "link", "set", self.port(name, cable), "master", f"switch{cable}", "up")
+        self.run(name, "ip", "address", "add", f"{self.address(name, cable)}/24", "dev", card)
+        self.run(name, "ip", "link", "set", card, "up")
+
+    @staticmethod
+    def card(cable):
+        """The machine's end."""
+        return "net" if cable == 1 else f"net{cable}"
+
+    @staticmethod
+    def port(name, cable):
+        """The switch's end."""
+        return name if cable == 1 else f"{name}-{cable}"
 
     def hold(self, name):
         own = os.readlink("/proc/self/ns/net")
@@ -57,8 +73,8 @@ class Network:
         wait_until(there, f"the namespace {name}")
         self.holders[name] = holder
 
-    def address(self, name):
-        return f"{NET}.{self.names.index(name) + 1}"
+    def address(self, name, cable=1):
+        return f"{NET.format(76 + cable)}.{self.names.index(name) + 1}"
 
     def words(self, name):
         """Before a command, which becomes one of that machine."""
@@ -70,12 +86,12 @@ class Network:
     def run(self, name, *words, **options):
         return run(*self.words(name), *words, **options)
 
-    def unplug(self, name):
+    def unplug(self, name, cable=1):
         """Pulls the cable at the switch. After plug() it may take a second until the kernel has noticed."""
-        self.run("switch", "ip", "link", "set", name, "down")
+        self.run("switch", "ip", "link", "set", self.port(name, cable), "down")
 
-    def plug(self, name):
-        self.run("switch", "ip", "link", "set", name, "up")
+    def plug(self, name, cable=1):
+        self.run("switch", "ip", "link", "set", self.port(name, cable), "up")
 
     def part(self, one, other):
         """What one sends to the other does not come, both ways; a third reaches both."""

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Three nodes, each on a machine of its own (namespaces.py), that speak TLS over TCP: copies and a file
-system beside fio, a cable that is pulled, a clock that goes wrong, and strangers.
+system beside fio, a cable that is pulled, one of two cables, a clock that goes wrong, and strangers.
 
-usage: network_test.py copy|filesystem|cut|clock|strangers LEVEL
+usage: network_test.py copy|filesystem|cut|channels|clock|strangers LEVEL
 """
 import hashlib
 import os
@@ -30,12 +30,13 @@ def machine(number):
     return f"node{number}"
 
 
-def three_machines(world, level, strangers=(), members=6, within=lambda number: [], **options):
+def three_machines(world, level, strangers=(), members=6, within=lambda number: [], cables=1, **options):
     """`within`: of a node's number, further words before its command."""
-    network = Network(world, [*map(machine, (1, 2, 3)), *strangers])
+    network = Network(world, [*map(machine, (1, 2, 3)), *strangers], cables)
     key = world.unique("key")
     run(CLI, "cluster", "keygen", key)
-    addresses = [f"{network.address(machine(number))}:{PORT}" for number in (1, 2, 3)]
+    addresses = [[f"{network.address(machine(number), cable)}:{PORT}" for cable in range(1, cables + 1)]
+                 for number in (1, 2, 3)]
     cluster = Cluster(world, level, members, addresses=addresses, key=key,
                       prefix=lambda number: [*network.words(machine(number)), *within(number)], **options).start()
     say("three machines serve the array")
@@ -159,6 +160,40 @@ def a_cable_is_pulled(world, level):
         pause = silence(requests, number)
         check(pause > CUT - 1, f"the cable was out, but node {number} answered all the time")
         say(f"clients of node {number} saw nothing for {pause:.1f} s")
+    cluster.stop()
+    cluster.check_parity()
+
+
+def one_of_two_cables_is_pulled(world, level):
+    """At one machine after the other, one and then the other one of its two: heartbeats come by the one that is left, so
+    that nobody is excluded, the data follows, clients see a pause at most, and the status says which is out."""
+    network, cluster = three_machines(world, level, cables=2, patient=False)
+    load = Load(cluster, PLACES, seed=level)
+    requests, longest = [], 0.0
+
+    def up_at(number, of, cable):
+        node = next(one for one in cluster.nodes[number - 1].status()["nodes"] if one["id"] == of)
+        return {channel["address"]: channel["up"] for channel in node["channels"]}[
+            f"{network.address(machine(of), cable)}:{PORT}"]
+    for number, cable in ((1, 1), (2, 2), (3, 1), (3, 2)):
+        other = number % 3 + 1
+        wait_until(lambda: up_at(other, number, cable), "the channel is up", 20)
+        network.unplug(machine(number), cable)
+        begin = time.monotonic()
+        for node in cluster.nodes:  # each waits until it is answered
+            requests += read_all(node, PLACES)
+        longest = max(longest, time.monotonic() - begin)
+        wait_until(lambda: not up_at(other, number, cable), "the channel is down", 20)
+        check(up_at(other, number, 3 - cable), "and the other one is not")
+        network.plug(machine(number), cable)
+        load.check_running()
+    time.sleep(1)
+    requests += load.stop()
+    check_no_errors(requests)
+    judge(requests)
+    for node in cluster.nodes:
+        check("excluded" not in node.log(), f"nobody is excluded\n{node.log()}")
+    say(f"clients waited for {longest:.1f} s at most")
     cluster.stop()
     cluster.check_parity()
 
@@ -294,7 +329,8 @@ def strangers(world, level):
 
     wrong = world.path("wrong")
     run(CLI, "cluster", "keygen", wrong)
-    with_wrong_key = a_third_node(world, network, "wrong", wrong, [*cluster.addresses[:2], f"{own}:{PORT}"])
+    of_others = [cluster.addresses_of(number)[0] for number in (1, 2)]
+    with_wrong_key = a_third_node(world, network, "wrong", wrong, [*of_others, f"{own}:{PORT}"])
     for node in cluster.nodes[:2]:
         wait_until(lambda: tells(node, own, "has another key"), f"node {node.number} tells of a wrong key")
 
@@ -328,6 +364,7 @@ def strangers(world, level):
 
 
 CASES = {"copy": copied_in_and_out, "filesystem": a_file_system_beside_fio, "cut": a_cable_is_pulled,
+         "channels": one_of_two_cables_is_pulled,
          "clock": a_clock_goes_wrong,
          "strangers": strangers}
 
