@@ -171,20 +171,21 @@ def one_of_two_cables_is_pulled(world, level):
     load = Load(cluster, PLACES, seed=level)
     requests, longest = [], 0.0
 
-    def up_at(number, of, cable):
-        node = next(one for one in cluster.nodes[number - 1].status()["nodes"] if one["id"] == of)
+    def up(number, cable):
+        """As the one says that has connected, which is the one with the higher number."""
+        of, at = sorted((number, number % 3 + 1))
+        node = next(one for one in cluster.nodes[at - 1].status()["nodes"] if one["id"] == of)
         return {channel["address"]: channel["up"] for channel in node["channels"]}[
             f"{network.address(machine(of), cable)}:{PORT}"]
     for number, cable in ((1, 1), (2, 2), (3, 1), (3, 2)):
-        other = number % 3 + 1
-        wait_until(lambda: up_at(other, number, cable), "the channel is up", 20)
+        wait_until(lambda: up(number, cable), "the channel is up", 20)
         network.unplug(machine(number), cable)
         begin = time.monotonic()
         for node in cluster.nodes:  # each waits until it is answered
             requests += read_all(node, PLACES)
         longest = max(longest, time.monotonic() - begin)
-        wait_until(lambda: not up_at(other, number, cable), "the channel is down", 20)
-        check(up_at(other, number, 3 - cable), "and the other one is not")
+        wait_until(lambda: not up(number, cable), "the channel is down", 20)
+        check(up(number, 3 - cable), "and the other one is not")
         network.plug(machine(number), cable)
         load.check_running()
     time.sleep(1)
