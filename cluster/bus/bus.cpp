@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "cluster/bus/tls_connection.h"
@@ -83,6 +84,11 @@ Task<Checked<Unit>> Bus::start() {
         std::uint32_t channel = 0;
         for (const NetAddress& at : peer.addresses) tasks_.spawn(beat({peer.id, channel++}, at));
     }
+    const bool are_several =
+        setup_.listens.size() > 1 || std::ranges::any_of(setup_.peers, [](const Peer& peer) {
+            return peer.addresses.size() > 1;
+        });
+    if (are_several) tasks_.spawn(watch_channels());
     co_return Unit{};
 }
 
@@ -466,14 +472,25 @@ Task<void> Bus::call(Peer peer) {
     }
 }
 
+/// Those first by which its heartbeats come.
+std::vector<std::uint32_t> Bus::channels_in_turn(const Peer& peer) const {
+    std::vector<std::uint32_t> channels(peer.addresses.size());
+    std::iota(channels.begin(), channels.end(), 0U);
+    std::ranges::stable_partition(channels, [&](std::uint32_t channel) {
+        return heartbeats_.is_up({peer.id, channel});
+    });
+    return channels;
+}
+
 /// At its addresses, one after the other. Ok: there was a connection, and it is over. True: something
 /// came by it.
 Task<Checked<bool>> Bus::call_any(Peer peer) {
     std::string why;
-    std::uint32_t channel = 0;
-    for (const NetAddress& address : peer.addresses) {
+    const std::vector<std::uint32_t> channels = channels_in_turn(peer);
+    for (const std::uint32_t channel : channels) {
         if (stopping_) break;
-        const ChannelPlace at{peer.id, channel++};
+        const ChannelPlace at{peer.id, channel};
+        const NetAddress& address = peer.addresses[channel];
         const Checked<bool> result = co_await call_at(at, address);
         if (result) co_return *result;
         if (!why.empty()) why += "; ";
@@ -482,6 +499,41 @@ Task<Checked<bool>> Bus::call_any(Peer peer) {
         why += text.starts_with(place) ? text : fmt::format("{}: {}", place, text);
     }
     co_return conflict(std::move(why));
+}
+
+// ---- by which channel --------------------------------------------------------------------------
+
+/// A session's connection, as it was when it was last looked at.
+struct Bus::Watched {
+    std::uint64_t connections{0};  // of the session, with it
+    std::uint64_t came{0};
+    bool was_up{false};  // its channel, since it began
+};
+
+/// A session that hears nothing where heartbeats come by another channel, and no longer by its own, need
+/// not wait until its silence alone has shown that: it goes on by the other one.
+void Bus::watch_channel(std::uint32_t node, Watched* watched) {
+    Session& session = *sessions_.at(node);
+    if (!session.is_connected()) return;
+    const std::uint64_t connections = session.counts().connections;
+    if (watched->connections != connections) *watched = {connections, session.came(), false};
+    const std::uint64_t came = session.came();
+    const bool is_silent = std::exchange(watched->came, came) == came;
+    const ChannelPlace place{node, channels_.at(node)};
+    const bool is_up = heartbeats_.is_up(place);
+    const bool is_down = watched->was_up && !is_up;
+    watched->was_up = watched->was_up || is_up;
+    if (!is_down || !is_silent || !heartbeats_.is_up_beside(place)) return;
+    session.leave(fmt::format("nothing comes by {} any more, and by another address it does",
+                              heartbeats_.address(place)));
+}
+
+Task<void> Bus::watch_channels() {
+    std::map<std::uint32_t, Watched> watched;
+    while (!stopping_) {
+        for (const auto& [node, session] : sessions_) watch_channel(node, &watched[node]);
+        co_await pause(millis(heartbeat_ms_default));
+    }
 }
 
 /// Until it has said who it is.

@@ -113,6 +113,10 @@ class Bus final {
     Checked<Unit> check_node(std::uint32_t node) const;
     Task<void> call(Peer peer);
     Task<Checked<bool>> call_any(Peer peer);
+    std::vector<std::uint32_t> channels_in_turn(const Peer& peer) const;
+    struct Watched;
+    void watch_channel(std::uint32_t node, Watched* watched);
+    Task<void> watch_channels();
     Task<Checked<bool>> call_at(ChannelPlace place, NetAddress address);
     Task<void> beat(ChannelPlace place, NetAddress address);
     Task<Checked<bool>> beat_at(ChannelPlace place, NetAddress address);

@@ -180,6 +180,16 @@ std::optional<Nanos> Heartbeats::without_lease_for(std::uint32_t node) const {
 
 // ---- what is shown -----------------------------------------------------------------------------
 
+bool Heartbeats::is_up(ChannelPlace place) const {
+    return channels_.at(place).link.is_up(setup_.clock.stamp());
+}
+
+bool Heartbeats::is_up_beside(ChannelPlace place) const {
+    return std::ranges::any_of(channels_, [&](const auto& one) {
+        return one.first.node == place.node && one.first != place && is_up(one.first);
+    });
+}
+
 std::vector<ChannelStatus> Heartbeats::status(std::uint32_t node) const {
     const Nanos now = setup_.clock.stamp();
     std::vector<ChannelStatus> all;

@@ -88,6 +88,10 @@ class Heartbeats {
     /// @return  true: something came
     Task<bool> run(ChannelPlace place, std::uint64_t boot, std::vector<QueuedMessage> first);
 
+    /// This node's stamps come back by it.
+    bool is_up(ChannelPlace place) const;
+    /// By another one of that node's.
+    bool is_up_beside(ChannelPlace place) const;
     /// In the order of the addresses.
     std::vector<ChannelStatus> status(std::uint32_t node) const;
     /// As Link has it, by whichever channel.

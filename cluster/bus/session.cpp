@@ -108,8 +108,10 @@ void Session::cut_all() {
     for (const auto& [number, sink] : std::exchange(sinks_, {})) sink->cut();
 }
 
-void Session::shut() {
-    if (stream_ != nullptr) break_off("another connection has taken its place, or the node stops");
+void Session::shut() { leave("another connection has taken its place, or the node stops"); }
+
+void Session::leave(std::string why) {
+    if (stream_ != nullptr) break_off(std::move(why));
 }
 
 Task<void> Session::wait_shut() {

@@ -107,6 +107,10 @@ class Session {
     Refused why_given_up() const;
     /// Breaks the connection off, if there is one.
     void shut();
+    /// The same, and who is told that it is over hears why.
+    void leave(std::string why);
+    /// How much has come by the connection that there is.
+    std::uint64_t came() const { return is_connected() ? stream_->came() : 0; }
     /// Until the one that there is has ended; by then there may be another one.
     Task<void> wait_shut();
     /// After look_at() and wait_shut(): it has this connection, and a new session if the other node

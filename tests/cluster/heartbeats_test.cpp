@@ -11,6 +11,7 @@
 
 #include "engine/base/limits.h"
 #include "tests/cluster/bus_kit.h"
+#include "tests/seeds.h"
 
 namespace braid::cluster {
 namespace {
@@ -123,6 +124,38 @@ TEST(Heartbeats, OneChannelIsDownBesideAnother) {
     run_until(loop, [&] { return is_up(*one, 2, 1) && is_up(*two, 1, 1); });
     one->stop();
     two->stop();
+}
+
+/// A cable is out, and says nothing: what is asked is answered by the other one, long before the silence of
+/// the connection alone would have shown it.
+TEST(Heartbeats, TheSessionGoesOnByAChannelThatIsUp) {
+    for (std::uint64_t seed = 1; seed <= test::seeds_of(20, 400); ++seed) {
+        SCOPED_TRACE(seed);
+        SimLoop loop(seed);
+        SimNetwork network(loop);
+        const auto one = node_of(network, 1, 7, {2}, "lab", std::nullopt, 2);
+        const auto two = node_of(network, 2, 8, {1}, "lab", std::nullopt, 2);
+        one->start();
+        two->start();
+        const auto is_by = [&](std::uint32_t channel) {
+            return one->bus().channel_of(2) == channel && two->bus().channel_of(1) == channel;
+        };
+        run_until(loop, [&] { return is_by(0) && is_up(*one, 2, 1) && is_up(*two, 1, 1); });
+        for (const std::uint32_t out : {0U, 1U, 0U}) {
+            loop.run_for(millis(500 + loop.rng().below(3000)));
+            EXPECT_TRUE(is_by(out)) << "nothing changes without a reason";
+            const std::uint64_t began = loop.now().value;
+            network.unplug(addresses_of(1, 2)[out]);
+            run_until(loop, [&] { return is_by(1 - out); });
+            EXPECT_LT(loop.now().value - began, millis(2200).value);
+            EXPECT_TRUE(is_up(*one, 2, 1 - out) && is_up(*two, 1, 1 - out));
+            loop.run_for(millis(loop.rng().below(8000)));
+            network.plug(addresses_of(1, 2)[out]);
+            run_until(loop, [&] { return is_up(*one, 2, out) && is_up(*two, 1, out); });
+        }
+        one->stop();
+        two->stop();
+    }
 }
 
 /// A clock of stamps that does not go at all.

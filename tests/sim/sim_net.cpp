@@ -57,7 +57,8 @@ class SimWire final : public std::enable_shared_from_this<SimWire> {
         bool gone{false};  // it receives nothing any more
     };
 
-    SimWire(SimNetwork& network, std::string asker, std::string asked) : network_(network) {
+    SimWire(SimNetwork& network, std::string asker, std::string asked, std::string to)
+        : address(std::move(to)), network_(network) {
         sides[0].name = std::move(asker);
         sides[1].name = std::move(asked);
         for (int side : {0, 1}) {
@@ -133,6 +134,7 @@ class SimWire final : public std::enable_shared_from_this<SimWire> {
         }
     }
 
+    const std::string address;  // that was asked for
     std::array<Side, 2> sides;
 
   private:
@@ -340,7 +342,30 @@ void SimNetwork::release(const std::string& from, const std::string& to) {
     for (const auto& wire : wires_between(from, to)) {
         for (const int side : {0, 1}) {
             if (wire->at(side).name != from) continue;
-            wire->at(side).out.held = false;
+            wire->at(side).out.held = unplugged_.contains(wire->address);
+            wire->deliver(side);
+        }
+    }
+}
+std::vector<std::shared_ptr<SimWire>> SimNetwork::wires_to(const std::string& address) {
+    std::vector<std::shared_ptr<SimWire>> found;
+    for (const auto& weak : wires_) {
+        auto wire = weak.lock();
+        if (wire != nullptr && wire->address == address) found.push_back(std::move(wire));
+    }
+    return found;
+}
+void SimNetwork::unplug(const NetAddress& address) {
+    unplugged_.insert(text_of(address));
+    for (const auto& wire : wires_to(text_of(address))) {
+        for (const int side : {0, 1}) wire->at(side).out.held = true;
+    }
+}
+void SimNetwork::plug(const NetAddress& address) {
+    unplugged_.erase(text_of(address));
+    for (const auto& wire : wires_to(text_of(address))) {
+        for (const int side : {0, 1}) {
+            wire->at(side).out.held = is_held(wire->at(side).name, wire->at(1 - side).name);
             wire->deliver(side);
         }
     }
@@ -365,15 +390,18 @@ Task<Checked<std::unique_ptr<Listener>>> SimNet::listen(NetAddress address) {
     co_return std::make_unique<SimListener>(network_, name_, text);
 }
 
-Task<bool> SimNet::pass(std::string from, std::string to, Nanos end) {
+Task<bool> SimNet::pass(std::string from, std::string to, std::string address, Nanos end) {
     SimLoop& loop = network_.loop_;
     Timer there(loop, Nanos{loop.now().value + network_.draw_delay(from, to)});
     co_await there;
-    while (network_.is_held(from, to) && loop.now() < end) {
+    const auto is_held = [&] {
+        return network_.is_held(from, to) || network_.unplugged_.contains(address);
+    };
+    while (is_held() && loop.now() < end) {
         Timer look(loop, std::min(end, Nanos{loop.now().value + millis(1).value}));
         co_await look;
     }
-    co_return !network_.is_held(from, to);
+    co_return !is_held();
 }
 
 Task<Checked<std::unique_ptr<Connection>>> SimNet::connect(NetAddress address) {
@@ -385,20 +413,20 @@ Task<Checked<std::unique_ptr<Connection>>> SimNet::connect(NetAddress address) {
                     text, net_connect_ms),
         RefusalCode::io};
     std::string to = network_.node_at(address);
-    const bool asked = co_await pass(name_, to, end);
+    const bool asked = co_await pass(name_, to, text, end);
     if (!asked) co_return unanswered;
     const auto found = network_.listeners_.find(text);
     std::unique_ptr<Connection> connection;
     if (found != network_.listeners_.end() && !network_.refused_.contains(text)) {
         to = found->second->node();
-        auto wire = std::make_shared<SimWire>(network_, name_, to);
+        auto wire = std::make_shared<SimWire>(network_, name_, to, text);
         network_.wires_.push_back(wire);
         const std::string whose = address.kind == AddressKind::unix_socket ? "a unix socket" : text;
         found->second->come(
             std::make_unique<SimConnection>(wire, 1, network_.asker(address, name_)));
         connection = std::make_unique<SimConnection>(wire, 0, whose);
     }
-    const bool answered = co_await pass(to, name_, end);
+    const bool answered = co_await pass(to, name_, text, end);
     if (!answered) co_return unanswered;
     if (connection) co_return connection;
     co_return Refusal{text +

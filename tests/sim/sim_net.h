@@ -49,6 +49,9 @@ class SimNetwork {
     /// What `from` sends to `to`, and new connections of it, is held back until it is released.
     void hold(const std::string& from, const std::string& to);
     void release(const std::string& from, const std::string& to);
+    /// The same of what goes by connections to the address, both ways: one of a node's cables.
+    void unplug(const NetAddress& address);
+    void plug(const NetAddress& address);
     /// What `from` sends to `to` takes this much longer.
     void slow(const std::string& from, const std::string& to, Nanos by);
     /// A node's process ends at any moment; what is destroyed in `destroy` is its own. Others hear that
@@ -85,9 +88,12 @@ class SimNetwork {
     std::string asker(const NetAddress& address, const std::string& name);
     std::vector<std::shared_ptr<SimWire>> wires_between(const std::string& a, const std::string& b);
 
+    std::vector<std::shared_ptr<SimWire>> wires_to(const std::string& address);
+
     SimLoop& loop_;
     SimNetShape shape_;
     std::set<Direction> held_;
+    std::set<std::string> unplugged_;  // addresses
     std::map<Direction, Nanos> slow_;
     std::string crashing_;
     std::set<std::string> refused_;                  // addresses
@@ -105,7 +111,7 @@ class SimNet final : public Net {
 
   private:
     /// A question, or its answer, is on its way: false if it is still held back at `end`.
-    Task<bool> pass(std::string from, std::string to, Nanos end);
+    Task<bool> pass(std::string from, std::string to, std::string address, Nanos end);
 
     SimNetwork& network_;
     std::string name_;
