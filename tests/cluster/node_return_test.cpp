@@ -137,9 +137,10 @@ TEST_P(NodeReturnTest, WhoGoesAgainAndAgainIsLetInLater) {
     EXPECT_GE(waited[3], 4000u);
     EXPECT_GE(waited[4], 8000u);
     EXPECT_LT(waited[4], 12000u);
-    EXPECT_NE(nodes_.log(master_).find(fmt::format(
-                  "node {} goes again and again: it is let in after 8 s at the earliest", victim + 1)),
-              std::string::npos);
+    EXPECT_NE(
+        nodes_.log(master_).find(fmt::format(
+            "node {} goes again and again: it is let in after 8 s at the earliest", victim + 1)),
+        std::string::npos);
     wait_until_whole();
     loop().run_for(seconds(61));
     EXPECT_LT(goes_and_comes(), 3000u);
