@@ -175,6 +175,44 @@ TEST(NodeLease, TheShortest) {
     }
 }
 
+/// In the step in which the first of the others goes on without a node that one's lease has ended, in true time:
+/// whichever way it was cut off first, and however much clocks differ that may.
+TEST(NodeLease, IsOverWhenTheOthersGoOn) {
+    for (std::uint64_t seed = 1; seed <= seeds_of(30, 1000); ++seed) {
+        SCOPED_TRACE(seed);
+        SimNodes nodes({.seed = seed,
+                        .level = Level::raid6,
+                        .members = 5,
+                        .nodes = 5,
+                        .own_loops = true,
+                        .drift_ppm = 10'000});
+        nodes.start();
+        SimLoop& loop = nodes.loop();
+        loop.run_for(millis(1000 + loop.rng().below(300)));
+        const auto victim = static_cast<std::uint32_t>(loop.rng().below(5));
+        ASSERT_TRUE(nodes.node(victim).cluster_status().lease);
+        std::uint64_t before = 0;
+        for (std::uint32_t node = 0; node != 5; ++node) {
+            before = std::max(before, nodes.node(node).cluster_status().fence);
+        }
+        const std::uint64_t one_way = loop.rng().below(3);
+        if (one_way == 1) nodes.hold_sent_by(victim);
+        if (one_way == 2) nodes.hold_sent_to(victim);
+        loop.run_for(millis(one_way == 0 ? 0 : loop.rng().below(600)));
+        nodes.isolate(victim);
+        const auto goes_on = [&] {
+            for (std::uint32_t node = 0; node != 5; ++node) {
+                if (node == victim) continue;
+                if (nodes.node(node).cluster_status().fence > before) return true;
+            }
+            return false;
+        };
+        while (!goes_on()) ASSERT_TRUE(loop.step());
+        EXPECT_FALSE(nodes.node(victim).cluster_status().lease);
+        nodes.lose_power();
+    }
+}
+
 /// A clock that jumps costs nobody his place: who has slept waits until others have answered. Epochs grow by
 /// what was promised, also where the wall clock goes back.
 TEST(NodeClock, Jumps) {
