@@ -169,11 +169,7 @@ void Server::run_loop(std::function<void(Checked<Unit>)> started) {
         left_alone_.acquire();
     }
     bridge_.reset();
-    if (node_) loop_->run_until_done(node_->stop());
-    if (asks_) loop_->run_until_done(join_task(asks_.get()));
-    asks_.reset();
-    array_.reset();
-    node_.reset();
+    end_node();
     net_.reset();
     loop_.reset();
 }
@@ -185,18 +181,17 @@ Checked<Unit> Server::open_array() {
         disks.push_back(std::make_unique<UringDisk>(*loop_, std::move(file)));
     }
     files_.clear();
-    BRAID_TRY(array_, cluster_ ? open_node(std::move(disks), array_options())
+    BRAID_TRY(array_, cluster_ ? open_node(std::move(disks))
                                : loop_->run_until_done(Array::open(
                                      loop_->ready(), *loop_, std::move(disks), array_options())));
     bridge_ = std::make_unique<Bridge>(*loop_, *array_);
     return Unit{};
 }
 
-Checked<std::unique_ptr<Array>> Server::open_node(std::vector<std::unique_ptr<Disk>> disks,
-                                                  ArrayOptions options) {
+/// A start of it, with a boot id of its own.
+void Server::make_node() {
     std::random_device random;
     const auto draw = [&random] { return (std::uint64_t{random()} << 32) | random(); };
-    net_ = std::make_unique<UringNet>(*loop_);
     cluster::ClusterNode::Setup setup{
         loop_->ready(),
         *loop_,
@@ -206,7 +201,7 @@ Checked<std::unique_ptr<Array>> Server::open_node(std::vector<std::unique_ptr<Di
         key_,
         draw() | 1,
         draw(),
-        std::move(options),
+        array_options(),
         [this](Severity severity, const std::string& text) { log_(severity, text); },
         [this](std::string path) { return probe_beside(loop_.get(), std::move(path)); },
         [this](cluster::NodeEnds why) {
@@ -214,11 +209,45 @@ Checked<std::unique_ptr<Array>> Server::open_node(std::vector<std::unique_ptr<Di
             ends_(why);
         }};
     node_ = std::make_unique<cluster::ClusterNode>(std::move(setup));
-    for (auto& disk : disks) node_->put_disk(std::move(disk));
+}
+
+/// And its array, if there is one.
+void Server::end_node() {
+    if (node_) loop_->run_until_done(node_->stop());
+    if (asks_) loop_->run_until_done(join_task(asks_.get()));
+    asks_.reset();
+    array_.reset();
+    node_.reset();
+    if (loop_) loop_->unregister_buffer();
+}
+
+/// No client has come yet: what is in the way of this start of the node alone, as where it is excluded before
+/// it serves, is no reason to end the server.
+Checked<std::unique_ptr<Array>> Server::open_node(std::vector<std::unique_ptr<Disk>> opened) {
+    std::vector<std::shared_ptr<Disk>> disks;
+    for (auto& disk : opened) disks.push_back(std::move(disk));
+    net_ = std::make_unique<UringNet>(*loop_);
+    for (;;) {
+        make_node();
+        for (const auto& disk : disks) node_->put_disk(disk);
+        auto started = start_node();
+        const bool again = !started && started.error().code == RefusalCode::busy && !is_cancelled();
+        if (!again) return started;
+        log_(Severity::warning, fmt::format("{}: this node begins anew", started.error().text));
+        end_node();
+    }
+}
+
+Checked<std::unique_ptr<Array>> Server::start_node() {
     BRAID_CHECK(begin_asking());
-    auto opened = loop_->run_until_done(node_->start());
+    auto started = loop_->run_until_done(node_->start());
     end_asking();
-    return opened;
+    return started;
+}
+
+bool Server::is_cancelled() {
+    const std::lock_guard lock(asking_);
+    return cancelled_;
 }
 
 /// From now on the node can be asked, and told to stop.
@@ -229,8 +258,9 @@ Checked<Unit> Server::begin_asking() {
         if (cancelled_) return Refusal{"told to stop before it began"};
         node_starts_ = true;
     }
-    if (!control_) return Unit{};
+    if (!control_ || control_starts_) return Unit{};
     auto started = control_->start(events_, this);
+    control_starts_ = started.has_value();
     if (!started) end_asking();
     return started;
 }

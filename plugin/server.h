@@ -74,10 +74,13 @@ class Server final : private StartDesk {
     Checked<Unit> read_cluster();
     // on the loop's thread
     Checked<Unit> open_array();
-    Checked<std::unique_ptr<Array>> open_node(std::vector<std::unique_ptr<Disk>> disks,
-                                              ArrayOptions options);
+    void make_node();
+    void end_node();
+    Checked<std::unique_ptr<Array>> open_node(std::vector<std::unique_ptr<Disk>> opened);
+    Checked<std::unique_ptr<Array>> start_node();
     Checked<Unit> begin_asking();
     void end_asking();
+    bool is_cancelled();
     ArrayOptions array_options();
     void stop_array();
     void run_loop(std::function<void(Checked<Unit>)> started);
@@ -96,6 +99,7 @@ class Server final : private StartDesk {
     std::mutex asking_;        // for these two
     bool node_starts_{false};  // messages to the loop find the node, or find that it ends
     bool cancelled_{false};
+    bool control_starts_{false};  // the control socket is answered
     Log log_;
     Ends ends_;
     std::atomic<bool> has_left_{false};

@@ -192,8 +192,9 @@ void ClusterNode::taken_for_gone(std::uint32_t by, Goes its_array) {
         return;
     }
     if (!rows_ && !is_master() && by == master_ && !serves_) {
-        refused_ = Refusal{fmt::format("{} has taken this start of {} for gone: start it anew",
-                                       name_of(by), name_of(setup_.self))};
+        refused_ = Refusal{fmt::format("{} has taken this start of {} for gone", name_of(by),
+                                       name_of(setup_.self)),
+                           RefusalCode::busy};
         begun_.set();
     }
     if ((!rows_ && !opening_) || left_out_.contains(by)) return;
@@ -299,7 +300,9 @@ void ClusterNode::stop_homes() {
         served_->serving().array_failed();
         served_->decider().look_again();
     }
-    if (!serves_ && !refused_) refused_ = Refusal{"a node left before the array was served"};
+    if (!serves_ && !refused_) {
+        refused_ = Refusal{"a node left before the array was served", RefusalCode::busy};
+    }
     begun_.set();
     ended_event_.set();
 }
@@ -549,6 +552,10 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::begin_master() {
     co_return co_await open_array(std::move(disks));
 }
 
+Refusal ClusterNode::left_as_it_began() {
+    return {"a node left as the array began", RefusalCode::busy};
+}
+
 /// Those of all nodes, which are here: what is read of disks from now on has to be of all of them.
 Task<Checked<Unit>> ClusterNode::gather_all(std::vector<std::unique_ptr<Disk>>* disks) {
     for (bool gathered = false; !gathered;) {
@@ -561,7 +568,7 @@ Task<Checked<Unit>> ClusterNode::gather_all(std::vector<std::unique_ptr<Disk>>* 
         // The next try, or the next start, needs them: nobody is told to close them.
         if (!result || !*result || !gone_.empty()) places_.clear();
         BRAID_CO_TRY(gathered, result);
-        if (!gone_.empty()) co_return Refusal{"a node left as the array began; start it again"};
+        if (!gone_.empty()) co_return left_as_it_began();
         // Who goes now may come again: it is waited for. Where one of them serves something already there
         // is nothing to ask until something changes.
         const bool is_served = !opening_;
@@ -588,10 +595,13 @@ Task<Checked<std::unique_ptr<Array>>> ClusterNode::open_array(
         decider_ = nullptr;
         serving_ = nullptr;
         ended_ = true;
+        Refusal why = opened.error();
+        if (!gone_.empty()) why.code = RefusalCode::busy;
         Words words = asking("refuse");
-        words["why"] = opened.error().text;
+        words["why"] = why.text;
+        words["again"] = why.code == RefusalCode::busy;
         for (const std::uint32_t node : fellows()) (void)co_await talk_.ask(node, words);
-        co_return opened.error();
+        co_return why;
     }
     serves_ = true;
     for (const auto& [node, boot] : left_out_) {

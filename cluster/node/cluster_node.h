@@ -96,9 +96,10 @@ class ClusterNode final : private BusListener,
     ~ClusterNode() override;
 
     /// The members that this node has opened; before start().
-    void put_disk(std::unique_ptr<Disk> disk);
+    void put_disk(std::shared_ptr<Disk> disk);
     /// Waits for all nodes, and until the array is served on all of them. Refused: an address that
-    /// cannot be listened at, or there is no such array; or told to stop by cancel_start().
+    /// cannot be listened at, or there is no such array; or told to stop by cancel_start(). With
+    /// RefusalCode::busy what other nodes did is in the way of this start alone: another one may do.
     Task<Checked<std::unique_ptr<Array>>> start();
     /// start() gives up, with Refusal; nothing has begun. False: it has.
     bool cancel_start();
@@ -448,6 +449,7 @@ class ClusterNode final : private BusListener,
     struct Pending;
     struct NewMembers;
     Task<Checked<std::unique_ptr<Array>>> open_array(std::vector<std::unique_ptr<Disk>> disks);
+    static Refusal left_as_it_began();
     Task<Checked<Unit>> gather_all(std::vector<std::unique_ptr<Disk>>* disks);
     Task<Checked<Unit>> wait_for_array();
     Task<void> carry_out_create();

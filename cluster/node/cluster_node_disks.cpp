@@ -23,7 +23,7 @@ std::uint32_t ClusterNode::shelve(std::shared_ptr<Disk> disk) {
     return number;
 }
 
-void ClusterNode::put_disk(std::unique_ptr<Disk> disk) { (void)shelve(std::move(disk)); }
+void ClusterNode::put_disk(std::shared_ptr<Disk> disk) { (void)shelve(std::move(disk)); }
 
 std::unique_ptr<Disk> ClusterNode::own_disk(std::unique_ptr<Disk> disk) {
     const std::uint32_t number = shelve(std::move(disk));

@@ -271,7 +271,9 @@ Task<Checked<Words>> ClusterNode::asked_by_master(std::uint32_t from, const Word
         co_return co_await look_here(force);
     }
     if (what == "refuse") {
-        refused_ = Refusal{fmt::format("{}: {}", name_of(master_), fields.text("why"))};
+        const bool again = fields.flag("again");
+        refused_ = Refusal{fmt::format("{}: {}", name_of(master_), fields.text("why")),
+                           again ? RefusalCode::busy : RefusalCode::conflict};
         BRAID_CO_CHECK(fields.check());
         ended_ = true;
         begun_.set();
@@ -361,7 +363,8 @@ Task<Checked<Words>> ClusterNode::asked_by_master(std::uint32_t from, const Word
         co_await served_->end_tasks();
         ended_ = true;
         if (!serves_ && !refused_) {
-            refused_ = Refusal{"the array has stopped before this node was let in"};
+            refused_ =
+                Refusal{"the array has stopped before this node was let in", RefusalCode::busy};
             begun_.set();
         }
         served_->log().tell(clean ? Severity::info : Severity::error, "stopped",

@@ -173,6 +173,12 @@ Result<void> UringLoop::register_buffer(ByteSpan region) {
     return {};
 }
 
+void UringLoop::unregister_buffer() {
+    if (registered_.empty()) return;
+    BRAID_REQUIRE(io_uring_unregister_buffers(ring_.get()) == 0);
+    registered_ = {};
+}
+
 std::string UringLoop::features() const {
     std::string text = defer_taskrun_ ? "single_issuer defer_taskrun" : "plain";
     if (registered_files_) text += " registered_files";

@@ -85,8 +85,10 @@ class UringLoop final : public Clock {
         run();
     }
 
-    /// Memory that DiskOps will mostly use; registered with the kernel once.
+    /// Memory that DiskOps will mostly use, registered with the kernel. When it is freed, and nothing is
+    /// under way: unregister_buffer().
     Result<void> register_buffer(ByteSpan region);
+    void unregister_buffer();
     bool is_registered(const std::byte* data, std::uint64_t size) const {
         return data >= registered_.data() && data + size <= registered_.data() + registered_.size();
     }

@@ -564,6 +564,37 @@ def a_member_is_replaced(world, level):
     cluster.check_parity()
 
 
+def paused_as_it_is_let_in(world, level):
+    """A node that begins anew hangs just as it is let in, for longer than the others wait. Its server does not end:
+    it has served nobody yet, begins anew by itself, and is let in."""
+    cluster = Cluster(world, level, 6, patient=False).start()
+    client = cluster.nodes[0].connect()
+    data = pattern("content", MIB)
+    client.pwrite(data, 0)
+    rng, began_anew = random.Random(level), 0
+    for turn in range(2 * TURNS):
+        cluster.kill([cluster.nodes[1]])
+        wait_until(lambda: cluster.nodes[0].excludes(2), "the others go on", 30)
+        again = cluster.nodes[1] = Node(cluster, 2)
+        wait_until(lambda: "node 3 is connected" in again.log(), "it is there", 30)
+        time.sleep(rng.random() * (0.05, 0.3)[turn % 2])
+        os.kill(again.process.pid, signal.SIGSTOP)
+        time.sleep(2)
+        os.kill(again.process.pid, signal.SIGCONT)
+        # Where it served already it is excluded as any other one.
+        wait_until(lambda: again.process.poll() is not None or cluster.is_whole(), "it is let in", 60)
+        if again.process.poll() is not None:
+            check("this server ends: started anew, it is let in again" in again.log(), f"it served\n{again.log()}")
+            cluster.supervise()
+            wait_until(cluster.is_whole, "it is let in", 60)
+        began_anew += again.log().count("this node begins anew")
+        check(client.pread(MIB, 0) == data, "the others go on")
+    say(f"{began_anew} times it began anew by itself")
+    client.shutdown()
+    cluster.stop()
+    cluster.check_parity()
+
+
 def a_disk_is_moved(world, level):
     """Node 2 leaves, one of its two disks is put into node 1, and comes back there with what it missed alone, while
     clients write. Then node 2 comes without it; all of that is so after the next start as well."""
@@ -854,7 +885,7 @@ CASES = {"begins": from_nothing, "operators": operators_take_nodes_out, "leave":
          "blocks": same_blocks_at_once, "copy": copied_in_and_out,
          "verify": two_writers_verify, "killed": a_node_is_killed, "master_killed": the_master_is_killed,
          "master_paused": the_master_is_paused, "paused": a_node_is_paused,
-         "replaced": a_member_is_replaced, "moved": a_disk_is_moved,
+         "replaced": a_member_is_replaced, "moved": a_disk_is_moved, "let_in": paused_as_it_is_let_in,
          "tls": over_tcp_with_a_key, "key": the_key_is_replaced, "clients": clients_of_each_node}
 
 
