@@ -66,18 +66,18 @@ adopt() {    # FIXTURE SEED: one of md's own
     write_and_hand_over "$1" "$2"
 }
 
-# One of each level, of each thing that is left behind, and of md's own.
+# Of each level one, and of md's own.
 create raid4 201 4 --level 4 --size 5M
-create raid5-512k 203 4 --level 5 --strip-size 512K --size 6M
 create raid6 207 6 --level 6 --size 5M
-adopt raid5-64k 212
 adopt raid5-bitmap 213
-adopt raid6-512k 216
 lose=1 degraded=1 create raid5-lost 221 4 --level 5 --size 5M
-replace=3 create raid6-replaced 224 5 --level 6 --size 5M
 if is_short; then
-    echo "one array of each kind; ./dev kernel has all"
+    echo "one array of each level; ./dev kernel has all"
 else
+    create raid5-512k 203 4 --level 5 --strip-size 512K --size 6M
+    adopt raid5-64k 212
+    adopt raid6-512k 216
+    replace=3 create raid6-replaced 224 5 --level 6 --size 5M
     create raid5 202 5 --level 5 --size 5M
     create raid5-la 204 4 --level 5 --layout left-asymmetric --size 5M
     create raid5-ra 205 4 --level 5 --layout right-asymmetric --size 5M

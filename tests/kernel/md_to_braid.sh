@@ -88,8 +88,8 @@ for path in "$fixtures"/*/fixture.json; do
         for one in "${used[@]}"; do try_doubtful "$name" "$one"; done
         continue
     fi
-    # All of one that needs Q, and of one with a bitmap; else one.
-    case $name in raid6-64k|raid5-bitmap) ;; *) ! is_short || used=("${used[0]}") ;; esac
+    # All of one that needs Q; else one.
+    case $name in raid6-64k) ;; *) ! is_short || used=("${used[0]}") ;; esac
     for one in "${used[@]}"; do try "$name" "$one"; done
     [ "$spare" = 2 ] && [ "$name" != raid6-512k ] || continue    # its pairs would take long
     for ((i = 0; i < ${#used[@]}; i++)); do
