@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "tests/cluster/sim_nodes.h"
 
+#include <fmt/format.h>
+
+#include "engine/metadata/areas.h"
+#include "engine/metadata/config_slot.h"
+#include "engine/metadata/promise_slot.h"
 #include "parity/parity.h"
 #include "tests/sim/sim_create.h"
 
@@ -271,10 +276,43 @@ void SimNodes::run_until(const std::function<bool()>& condition, const char* wha
     }
 }
 
+namespace {
+
+/// The newest configuration on the member, and what it has promised.
+std::string what_it_holds(ByteView content) {
+    std::optional<ConfigSlot> newest;
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        Result<ConfigSlot, Finding> found =
+            decode_slot(content.subspan(slot_offset(slot), slot_size), slot);
+        if (found && (!newest || found->sequence > newest->sequence)) newest = std::move(*found);
+    }
+    if (!newest) return "no configuration";
+    std::uint64_t promise = 0;
+    for (std::uint32_t slot = 0; slot != promise_slot_count; ++slot) {
+        const auto found =
+            decode_promise(content.subspan(promise_slot_offset(slot), promise_slot_size), slot);
+        if (found) promise = std::max(promise, found->epoch);
+    }
+    const Configuration& held = newest->configuration;
+    std::string states;
+    for (std::uint32_t i = 0; i != held.member_count; ++i) {
+        const MemberRecord* const record = held.member(MemberIndex{i});
+        states += record == nullptr ? " -" : fmt::format(" {}", text_of(record->state));
+    }
+    return fmt::format("{}, in force {}, promise {}:{}", held.version.text(), held.in_force.text(),
+                       promise, states);
+}
+
+}  // namespace
+
 std::string SimNodes::logs() const {
     std::string all;
     for (std::size_t i = 0; i != nodes_.size(); ++i) {
         if (nodes_[i]) all += "\nnode " + std::to_string(i) + ":\n" + nodes_[i]->log;
+    }
+    all += "\n";
+    for (std::size_t i = 0; i != platters_.size(); ++i) {
+        all += fmt::format("member {}: {}\n", i, what_it_holds(platters_[i]->content.view()));
     }
     return all;
 }
