@@ -17,9 +17,8 @@ inline const bool is_short = std::getenv("BRAID_TEST_SHORT") != nullptr;
 inline std::uint64_t seeds_of(std::uint64_t few, std::uint64_t many) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     few = std::max<std::uint64_t>(2, few / 4);
-#else
-    if (is_short) few = (few + 1) / 2;
 #endif
+    if (is_short) few = (few + 1) / 2;
     return is_long ? many : few;
 }
 

@@ -32,6 +32,7 @@ enum class Mutation : std::uint8_t {
     resync_skips_last,        // the resync of marked stripes forgets the last one
     doubt_read_before_true,  // RAID-6: a strip in doubt is read before P and Q are made true for it
     start_from_cache,        // assembly goes by what only a volatile cache holds
+    unflushed_overwritten,   // a start writes to a member that cannot flush what an earlier one left
     promise_not_written,     // an epoch is begun without the members' promises
     promise_in_memory,       // a promise is written without FUA
     not_announced,           // requests are taken before (F, 1) is on all members
@@ -98,7 +99,7 @@ enum class Mutation : std::uint8_t {
     history_not_looked_at,  // a member that went on by itself, by force, is taken for one that was away
 };
 
-inline constexpr std::array<std::string_view, 82> mutation_names{
+inline constexpr std::array<std::string_view, 83> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -117,6 +118,7 @@ inline constexpr std::array<std::string_view, 82> mutation_names{
     "resync-skips-last",
     "doubt-read-before-true",
     "start-from-cache",
+    "unflushed-overwritten",
     "promise-not-written",
     "promise-in-memory",
     "not-announced",

@@ -135,12 +135,15 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
     for (const auto& disk : disks) all.push_back(disk.get());
     const std::vector<MemberImage> images =
         co_await read_member_images(ready, clock, std::move(all));
+    std::vector<bool> unflushed;
     for (const auto& disk : disks) {
         // After the reads, so that it covers what they saw: where a process was killed while it
         // wrote, that may lie in a volatile cache, and the next configuration builds on it. A
-        // member that cannot flush has its say all the same; it is lost as soon as it is written.
+        // member that cannot flush has its say all the same; it is lost as soon as it is to be written.
         const bool flushes = !options.readonly && !BRAID_MUTANT(start_from_cache);
-        if (flushes) (void)co_await flush_disk(*disk);
+        bool has_failed = false;
+        if (flushes) has_failed = !co_await flush_disk(*disk);
+        unflushed.push_back(has_failed);
     }
     AssemblyOptions how;
     how.force = options.force;
@@ -160,6 +163,7 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
         MemberPlace& place = assembly.places[i];
         array->note_left_out(images[i], place.why);
         if (place.place != Place::member && place.place != Place::spare) continue;
+        place.metadata.unflushed = unflushed[i];
         array->put_disk(std::move(disks[i]), std::move(place.metadata));
     }
     const Checked<Unit> started = co_await array->start();

@@ -387,7 +387,15 @@ Task<Result<void>> prepare_intent(Disk& disk, const std::vector<std::uint32_t>& 
     co_return Result<void>{};
 }
 
+Task<Result<void>> flush_what_was_read(Disk& disk, MemberMetadata* metadata) {
+    if (!metadata->unflushed || BRAID_MUTANT(unflushed_overwritten)) co_return Result<void>{};
+    BRAID_CO_CHECK(co_await flush_disk(disk));
+    metadata->unflushed = false;
+    co_return Result<void>{};
+}
+
 Task<Result<void>> write_encoded(Disk& disk, MemberMetadata& metadata, EncodedMetadata encoded) {
+    BRAID_CO_CHECK(co_await flush_what_was_read(disk, &metadata));
     BRAID_CO_CHECK(co_await prepare_intent(disk, encoded.intent));
     if (encoded.sequence <= slot_count) {
         // The first time in this slot: the magic goes first, so that a torn write leaves a corrupt
@@ -530,6 +538,7 @@ MemberMetadata metadata_of_new(const Configuration& configuration, const MemberR
 Task<Result<void>> promise_member(Disk& disk, MemberMetadata* metadata, Uuid array,
                                   std::uint64_t epoch) {
     if (!metadata->reg.may_promise(epoch)) co_return Error{Errc::fenced, "promise"};
+    BRAID_CO_CHECK(co_await flush_what_was_read(disk, metadata));
     if (metadata->promises && !BRAID_MUTANT(promise_not_written)) {
         const Promise next{array, metadata->uuid, metadata->promise_sequence + 1, epoch};
         const Buffer bytes = encode_promise(next);

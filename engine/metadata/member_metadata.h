@@ -90,6 +90,9 @@ struct MemberMetadata {
     bool promises{false};                    // there is room for promises
     std::vector<std::uint32_t> intent_zero;  // slots of the write intent to be prepared
     bool blank{false};                       // nothing is written yet; superblock: only a pattern
+    /// What was read of it may lie in a volatile cache alone, where an earlier start had failed: it
+    /// is flushed before anything is written, lest that start's slot and this one's be all there is.
+    bool unflushed{false};
 };
 MemberMetadata metadata_of(const MemberImage& image, const MemberFindings& findings);
 
@@ -107,7 +110,7 @@ std::uint32_t free_dev_number(const Configuration& configuration);
 /// there is no room for promises nothing is written (assembly.h tells what is asked for instead).
 /// @param array  the array that the member belongs to, or is to join
 /// @return  Errc::io if the member failed, Errc::full if it had no room; Errc::fenced if it has
-///          promised as much already
+///          promised as much already. Where it cannot flush what lay there before nothing is written
 Task<Result<void>> promise_member(Disk& disk, MemberMetadata* metadata, Uuid array,
                                   std::uint64_t epoch);
 

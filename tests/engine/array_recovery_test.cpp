@@ -81,6 +81,29 @@ TEST_F(Recovery, AMemberThatCannotFlushStillHasItsSay) {
     sim->expect_content();
 }
 
+/// Each start that got further would write the other one of two slots, and of what only a cache holds the
+/// power leaves nothing.
+TEST_F(Recovery, StartsThatFailLeaveAMemberThatCannotFlushAsItWas) {
+    start(shape(Level::raid5, 3));
+    sim->kill();
+    for (const std::size_t member : {1U, 2U}) sim->platters[member]->fails_flushes = true;
+    const std::uint64_t written[] = {sim->platters[1]->writes_done, sim->platters[2]->writes_done};
+    for (int again = 0; again != 3; ++again) {
+        const auto opened = sim->open();
+        ASSERT_FALSE(opened) << "two of three are lost";
+        EXPECT_NE(opened.error().text.find("more members are lost"), std::string::npos)
+            << opened.error().text;
+        EXPECT_EQ(sim->platters[1]->writes_done, written[0]);
+        EXPECT_EQ(sim->platters[2]->writes_done, written[1]);
+    }
+    for (const std::size_t member : {1U, 2U}) sim->platters[member]->heal();
+    sim->crash();
+    const auto opened = sim->open();
+    ASSERT_TRUE(opened) << opened.error().text;
+    sim->come_to_rest();
+    sim->expect_content();
+}
+
 // The array's members are whole after the crash, and a client reads the new content; then the
 // power goes again, and the member that it was read from. P and Q may not speak of the old content.
 TEST_F(Recovery, WhatWasReadOfARowInDoubtIsWhatPAndQGive) {

@@ -36,6 +36,7 @@ ENGINE = {
     "losses-not-awaited": "Owed.NothingIsTakenBackThatWasWrittenInALostMembersPlace",
     "computed-read-not-awaited": "Owed.NothingIsTakenBackThatWasReadInALostMembersPlace",
     "start-from-cache": "Recovery.WhatAssemblyReadsIsDurableBeforeAnythingBuildsOnIt",
+    "unflushed-overwritten": "Recovery.StartsThatFailLeaveAMemberThatCannotFlushAsItWas",
     "bad-row-healed-early": "Recovery.ARowLeavesTheListWhenItsParityIsDurable",
     "checkpoint-ahead": "SimArrayPower.ARebuildGoesOnNoFurtherThanWhatIsDurable",
     "failed-write-not-fitted": "Loss.NoRoomIsToldAndTheArrayGoesOnWhenThereIs",
