@@ -563,6 +563,7 @@ class ClusterNode final : private BusListener,
     std::map<std::uint32_t, Timer*> watching_;
     std::set<std::uint32_t> gone_;
     std::string why_stopped_;  // of the first that was gone
+    std::string looks_at_;     // who comes to decide: what it waits for
     bool cancelled_{false};
     bool opening_{false};  // the master reads the nodes' disks
     bool stopping_{false};

@@ -160,7 +160,11 @@ void ClusterNode::end_those_who_are_late() {
     // Members that it reads do not answer, perhaps; and nobody else decides while it does.
     if (took_over_from_ && array_ == nullptr && forming_->pending.empty()) {
         if (waits) return;
-        return gone(*took_over_from_, "is gone, and the members cannot be looked at");
+        const std::string what = looks_at_.empty() ? "what it had begun on them" : looks_at_;
+        return gone(
+            *took_over_from_,
+            fmt::format("is gone, and the members cannot be looked at: {} is waited for in vain",
+                        what));
     }
     if (waits) {
         forming_->deadline = Nanos{now.value + patience.value};
@@ -380,6 +384,7 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
         co_await fence_changed_.next();
     }
     if (is_over(*forming)) co_return false;
+    looks_at_.clear();
     co_await wait_until_over(forming->gone);
     if (is_over(*forming)) co_return false;
     forming->answers[setup_.self].roles = roles_seen();

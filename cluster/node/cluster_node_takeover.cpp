@@ -398,6 +398,7 @@ Task<Checked<std::vector<Words>>> ClusterNode::inventory_of(std::uint32_t node) 
 /// more.
 Task<std::optional<std::vector<Words>>> ClusterNode::inventory_within(const Forming& forming,
                                                                       std::uint32_t node) {
+    looks_at_ = fmt::format("the disks of {}", name_of(node));
     Checked<std::vector<Words>> disks = co_await inventory_of(node);
     if (disks) co_return std::move(*disks);
     // Busy: it began anew, or was left out; that is known otherwise.
@@ -501,6 +502,12 @@ Task<void> ClusterNode::look_at_disks(FoundDisks* found) {
         return !goes_on() || (setup_.clock.now() >= until && enough_are_left(unread()));
     };
     while (!is_over()) {
+        looks_at_.clear();
+        for (std::size_t i = 0; i != looks.size(); ++i) {
+            if (looks[i]->image) continue;
+            if (!looks_at_.empty()) looks_at_ += ", ";
+            looks_at_ += found->disks[i]->info().path;
+        }
         const Nanos now = setup_.clock.now();
         const Nanos next = now < until ? until : Nanos{now.value + looks_again.value};
         co_await wait_for(all, Nanos{next.value - now.value});
