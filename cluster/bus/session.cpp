@@ -298,6 +298,7 @@ Task<Checked<Unit>> Session::receive_answer(Message message) {
     BRAID_CO_CHECK(sink->answered(message));
     sinks_.erase(number);
     queue_.take(message.payload_size);
+    ++counts_.answers;
     co_return Unit{};
 }
 

@@ -68,6 +68,7 @@ class Session {
         std::uint64_t sends{0};  // pieces that they went out in
         std::uint64_t bytes_sent{0};
         std::uint64_t connections{0};
+        std::uint64_t answers{0};  // that came
     };
 
     explicit Session(Setup setup);

@@ -272,6 +272,7 @@ class ClusterNode final : private BusListener,
     void take_back(const NodeBoot& node);
     PrepareAnswer prepare(const PrepareWords& wanted);
     void adopt_fence(const std::vector<Rebuilt>& rebuilt);
+    bool reads_on();
     void end_those_who_are_late();
     Task<void> forget(std::vector<NodeBoot> gone);
     Task<Checked<Words>> asked_to_negotiate(std::uint32_t from, const Words& words);

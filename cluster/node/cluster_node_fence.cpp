@@ -144,6 +144,13 @@ void ClusterNode::take_back(const NodeBoot& node) {
     watch_if_away(node.node);
 }
 
+/// Members that who comes to decide reads have answered something, since it was looked last.
+bool ClusterNode::reads_on() {
+    std::uint64_t answers = 0;
+    for (const std::uint32_t node : fellows()) answers += bus_->session(node).counts().answers;
+    return std::exchange(forming_->answered, answers) != answers;
+}
+
 /// They answer heartbeats, and not what they are asked.
 void ClusterNode::end_those_who_are_late() {
     if (forming_ == nullptr) return;
@@ -154,11 +161,13 @@ void ClusterNode::end_those_who_are_late() {
         if (!is_late || !forming_->pending.contains(node.node)) continue;
         return lose_node(node.node, "does not go on as it is let in");
     }
+    const bool looks = took_over_from_ && array_ == nullptr && forming_->pending.empty();
+    if (looks && reads_on()) forming_->deadline = Nanos{now.value + patience.value};
     if (now < forming_->deadline) return;
     // Who is not even heard will go on when the network does.
     const bool waits = waits_for(silent_nodes(lease_length_));
     // Members that it reads do not answer, perhaps; and nobody else decides while it does.
-    if (took_over_from_ && array_ == nullptr && forming_->pending.empty()) {
+    if (looks) {
         if (waits) return;
         const std::string what = looks_at_.empty() ? "what it had begun on them" : looks_at_;
         return gone(

@@ -20,7 +20,8 @@ struct ClusterNode::Forming {
     std::map<std::uint32_t, Nanos> heard{};       // when each had prepared
     std::set<std::uint32_t> pending{};            // who is asked, and has not done it
     Nanos began{};
-    Nanos deadline{};  // for them
+    Nanos deadline{};           // for them
+    std::uint64_t answered{0};  // by all nodes, when it was looked last: members are being read
 };
 
 }  // namespace braid::cluster

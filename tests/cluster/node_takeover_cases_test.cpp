@@ -237,6 +237,44 @@ TEST_P(TakeoverCase, ItHearsTooFewAndTheOthersAreEnough) {
     end_all(victim);
 }
 
+/// What is to be read of the members comes by a way that is long and narrow: while something comes of it
+/// nobody gives up.
+TEST(Takeover, ReadingTheMembersTakesLong) {
+    for (std::uint64_t seed = 1; seed <= seeds_of(3, 50); ++seed) {
+        SCOPED_TRACE(seed);
+        SimNodes nodes({.seed = seed,
+                        .level = Level::raid6,
+                        .members = 6,
+                        .nodes = 3,
+                        .net = {.window_min = 16u << 10, .window_max = 16u << 10},
+                        .own_loops = true});
+        SimLoop& loop = nodes.loop();
+        nodes.start();
+        loop.run_for(seconds(1));
+        nodes.slow_way(0, 1, millis(80));
+        nodes.slow_way(1, 0, millis(80));
+        const std::uint64_t began = loop.now().value;
+        nodes.kill(2, Dies::process);
+        const auto has_begun = [&](std::uint32_t node) {
+            return nodes.log(node).find("has begun with 2 nodes") != std::string::npos ||
+                   nodes.log(node).find("the array stops") != std::string::npos;
+        };
+        nodes.run_until([&] { return has_begun(1); }, "the next one decides");
+        EXPECT_GT(loop.now().value - began, cluster::ClusterNode::patience.value) << "it was fast";
+        for (const std::uint32_t node : {0U, 1U}) {
+            EXPECT_EQ(nodes.log(node).find("the array stops"), std::string::npos)
+                << nodes.log(node);
+        }
+        IoRequest request;
+        Buffer into(4096);
+        request.kind = IoKind::read;
+        request.data = into.data();
+        request.size = into.size();
+        EXPECT_TRUE(loop.run_until_done(nodes.ask(0, request)));
+        nodes.lose_power();
+    }
+}
+
 /// Of those that are left one reaches the first of these, the other one does not: they come to stand at
 /// the same time, and would each have the other one's voice.
 TEST(Takeover, TheTwoHighestBeginAnew) {
