@@ -143,7 +143,8 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     here_changed_.set();
     // A connection that is silent is broken off only after some time.
     const Nanos now = alike_since_ = setup_.clock.now();
-    const Nanos silent = bus_->heartbeats().answered_since(node).value_or(Nanos{});
+    const Nanos connected{now.value - here_since_[node].value};
+    const Nanos silent = bus_->heartbeats().answered_since(node).value_or(connected);
     away_since_[node] = {now.value -
                          std::min({silent.value, now.value, millis(silent_ms_max).value})};
     changed_at_[node] = setup_.clock.wall_seconds();

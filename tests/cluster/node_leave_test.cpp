@@ -67,7 +67,7 @@ class NodeLeaveTest : public NodeReturnKit {
         const std::uint64_t usual = longest_;
         // Who comes to decide reads all members' metadata first, each on disks of a millisecond, and begins
         // once more where two have the same in mind.
-        const std::uint64_t pause = nodes_.node(victim).is_master() ? 500 : 100;
+        const std::uint64_t pause = nodes_.node(victim).is_master() ? 500 : 200;
         const Checked<Unit> done = stop(any(), victim);
         ASSERT_TRUE(done) << done.error().text;
         loop().run_for(seconds(4));

@@ -72,7 +72,8 @@ TEST_P(NodeOperatorsTest, AKilledNodeStaysOutUntilItIsResumed) {
     end_whole(victim);
 }
 
-/// It has said that it serves no more: its lease is not waited for, and none of its reads is old.
+/// It has said that it serves no more: its lease is not waited for, and none of its reads is old. (Of these
+/// networks some let through a KiB at a time, by which 64 KiB of metadata take more than a tenth of a second.)
 TEST_P(NodeOperatorsTest, TheOthersGoOnAtOnce) {
     const std::uint32_t victim = start_and_choose();
     for (int i = 0; i != 4; ++i) loop().tasks().spawn(read_at_home(victim));
@@ -82,7 +83,7 @@ TEST_P(NodeOperatorsTest, TheOthersGoOnAtOnce) {
     const Checked<Unit> killed = kill(any_but(victim), victim);
     ASSERT_TRUE(killed) << killed.error().text;
     const std::uint64_t pause = loop().now().value - begin;
-    EXPECT_LT(pause, millis(100).value);
+    EXPECT_LT(pause, millis(200).value);
     loop().run_for(seconds(2));
     EXPECT_NE(nodes_.log(victim).find("the array stops here"), std::string::npos);
     load_ends_ = true;
