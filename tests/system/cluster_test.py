@@ -572,7 +572,7 @@ def paused_as_it_is_let_in(world, level):
     data = pattern("content", MIB)
     client.pwrite(data, 0)
     rng, began_anew = random.Random(level), 0
-    for turn in range(2 * TURNS):
+    for turn in range(TURNS):
         cluster.kill([cluster.nodes[1]])
         wait_until(lambda: cluster.nodes[0].excludes(2), "the others go on", 30)
         again = cluster.nodes[1] = Node(cluster, 2)
@@ -683,10 +683,9 @@ def the_key_is_replaced(world, level):
     os.rename(new, key)
     cluster.kill([cluster.nodes[1]])
     cluster.nodes[1] = Node(cluster, 2)
-    for number in (1, 3):
-        wait_until(lambda: "has another key" in cluster.nodes[number - 1].log(), f"node {number} tells of it", 30)
+    for node in cluster.nodes[:2]:
+        wait_until(lambda: "has another key" in node.log(), f"node {node.number} tells of it", 30)
     wait_until(lambda: cluster.nodes[0].excludes(2), "the others go on", 30)
-    check("has another key" in cluster.nodes[1].log(), f"so does node 2\n{cluster.nodes[1].log()}")
     check(not cluster.nodes[1].is_served(), "it is not let in")
     check(client.pread(MIB, 0) == data, "and nobody noticed")
     cluster.nodes[1].process.terminate()
