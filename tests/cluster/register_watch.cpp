@@ -56,11 +56,20 @@ std::string RegisterWatch::look_at_slots(Member& member) {
 
 std::string RegisterWatch::look_at_promises(Member& member) {
     std::uint64_t highest = 0;
+    std::uint64_t durable = 0;
     for (std::uint32_t slot = 0; slot != promise_slot_count; ++slot) {
-        const ByteView bytes =
-            member.platter->content.view().subspan(promise_slot_offset(slot), promise_slot_size);
+        const std::uint64_t at = promise_slot_offset(slot);
+        const ByteView bytes = member.platter->content.view().subspan(at, promise_slot_size);
         const Result<Promise, Finding> found = decode_promise(bytes, slot);
-        if (found) highest = std::max(highest, found->epoch);
+        if (!found) continue;
+        highest = std::max(highest, found->epoch);
+        // A process that was killed as it promised has left that in a cache, and nobody has an answer.
+        const bool is_cached =
+            std::ranges::any_of(member.platter->unflushed, [at](const auto& write) {
+                return write.offset < at + promise_slot_size &&
+                       at < write.offset + write.after.size();
+            });
+        if (!is_cached) durable = std::max(durable, found->epoch);
     }
     // What was promised before it held anything binds nobody: the next one who takes it in, after the
     // first was cut short, wipes it, and makes it another member.
@@ -68,7 +77,7 @@ std::string RegisterWatch::look_at_promises(Member& member) {
     if (highest < member.promise && was_member) {
         return fmt::format("a member had promised {}, and now {}", member.promise, highest);
     }
-    member.promise = highest;
+    member.promise = was_member ? std::max(member.promise, durable) : durable;
     return {};
 }
 
