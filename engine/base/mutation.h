@@ -32,11 +32,11 @@ enum class Mutation : std::uint8_t {
     resync_skips_last,        // the resync of marked stripes forgets the last one
     doubt_read_before_true,  // RAID-6: a strip in doubt is read before P and Q are made true for it
     start_from_cache,        // assembly goes by what only a volatile cache holds
-    unflushed_overwritten,   // a start writes to a member that cannot flush what an earlier one left
-    promise_not_written,     // an epoch is begun without the members' promises
-    promise_in_memory,       // a promise is written without FUA
-    not_announced,           // requests are taken before (F, 1) is on all members
-    no_closing_revision,     // a clean stop ends with the clean mark, which nothing names
+    unflushed_overwritten,  // a start writes to a member that cannot flush what an earlier one left
+    promise_not_written,    // an epoch is begun without the members' promises
+    promise_in_memory,      // a promise is written without FUA
+    not_announced,          // requests are taken before (F, 1) is on all members
+    no_closing_revision,    // a clean stop ends with the clean mark, which nothing names
     failed_write_not_fitted,  // a write that failed on a kept member leaves parity as it is
     retry_row_trusted,        // a lost strip is computed from the parity of a row to be tried again
     retry_overwritten,        // a walk writes zeros where it could neither read nor compute
