@@ -9,8 +9,6 @@ import random
 import signal
 import time
 
-import nbd
-
 from braid_cluster import MEMBER, Cluster, Node, free_ports, pattern, somebody_listens
 from braid_system import CLI, MIB, PATIENCE, PLUGIN, check, end, end_of, main, run, say, server_environment, \
     sha256_of, start, wait_until

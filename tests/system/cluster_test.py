@@ -579,9 +579,11 @@ def paused_as_it_is_let_in(world, level):
         with open(cluster.nodes[2].log_path, "rb") as log:
             log.seek(0, os.SEEK_END)
             again = cluster.nodes[1] = Node(cluster, 2)
-            until = time.monotonic() + 30
-            while is_let_in.encode() not in log.read() and time.monotonic() < until:
-                time.sleep(0.001)
+            said, until = b"", time.monotonic() + 30
+            while is_let_in.encode() not in said:
+                check(time.monotonic() < until, f"it is not let in\n{cluster.nodes[2].log()}")
+                time.sleep(0.001)  # wait_until() would look too late
+                said += log.read()
         time.sleep(rng.random() * 0.02)
         os.kill(again.process.pid, signal.SIGSTOP)
         time.sleep(2)
@@ -601,8 +603,8 @@ def paused_as_it_is_let_in(world, level):
 
 
 def a_disk_is_moved(world, level):
-    """Node 2 leaves, one of its two disks is put into node 1, and comes back there with what it missed alone, while
-    clients write. Then node 2 comes without it; all of that is so after the next start as well."""
+    """Node 2 leaves, a client of another one writes, and one of node 2's two disks is put into node 1: it comes back
+    there with what it missed alone. Then node 2 comes without it; all of that is so after the next start as well."""
     cluster = Cluster(world, level, 6, patient=False).start()
     moved = cluster.paths[1]
     data = pattern("content", MIB)
