@@ -265,12 +265,8 @@ TEST(Takeover, ReadingTheMembersTakesLong) {
             EXPECT_EQ(nodes.log(node).find("the array stops"), std::string::npos)
                 << nodes.log(node);
         }
-        IoRequest request;
         Buffer into(4096);
-        request.kind = IoKind::read;
-        request.data = into.data();
-        request.size = into.size();
-        EXPECT_TRUE(loop.run_until_done(nodes.ask(0, request)));
+        EXPECT_TRUE(nodes.ask_first(0, IoKind::read, into));
         nodes.lose_power();
     }
 }

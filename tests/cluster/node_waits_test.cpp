@@ -152,14 +152,10 @@ TEST(NodeLease, TheShortest) {
                         .lease_ms = lease_ms_min});
         nodes.start();
         nodes.loop().run_for(seconds(1));
-        IoRequest request;
-        request.kind = IoKind::read;
         Buffer into(4096);
-        request.data = into.data();
-        request.size = into.size();
         for (std::uint32_t i = 0; i != 1000; ++i) {
             const std::uint64_t begin = nodes.loop().now().value;
-            EXPECT_TRUE(nodes.loop().run_until_done(nodes.ask(i % 5, request)));
+            EXPECT_TRUE(nodes.ask_first(i % 5, IoKind::read, into));
             EXPECT_LT(nodes.loop().now().value - begin, millis(50).value);
             nodes.loop().run_for(millis(10));
         }
@@ -231,13 +227,9 @@ TEST(NodeClock, Jumps) {
         Buffer into(4096);
         std::memset(from.data(), 0, from.size());
         const auto ask = [&](IoKind kind, Buffer& data) {
-            IoRequest request;
-            request.kind = kind;
-            request.data = data.data();
-            request.size = data.size();
             const std::uint64_t begin = nodes.loop().now().value;
             const auto node = static_cast<std::uint32_t>(below(5));
-            EXPECT_TRUE(nodes.loop().run_until_done(nodes.ask(node, request)));
+            EXPECT_TRUE(nodes.ask_first(node, kind, data));
             EXPECT_LT(nodes.loop().now().value - begin, seconds(2).value) << node;
         };
         for (std::uint32_t i = 0; i != 200; ++i) {

@@ -259,6 +259,14 @@ Task<Result<void>> SimNodes::ask(std::uint32_t node, IoRequest request) {
     return ask_of(*nodes_[node]->array, request);
 }
 
+Result<void> SimNodes::ask_first(std::uint32_t node, IoKind kind, Buffer& data) {
+    IoRequest request;
+    request.kind = kind;
+    request.data = data.data();
+    request.size = data.size();
+    return loop_.run_until_done(ask(node, request));
+}
+
 Result<void> SimNodes::flush(std::uint32_t node) {
     IoRequest request;
     request.kind = IoKind::flush;

@@ -187,6 +187,8 @@ class SimNodes {
     }
 
     Task<Result<void>> ask(std::uint32_t node, IoRequest request);
+    /// A client's read or write of the first bytes, until it is answered.
+    Result<void> ask_first(std::uint32_t node, IoKind kind, Buffer& data);
     Result<void> flush(std::uint32_t node);
     /// start() is over; and why it was refused.
     bool has_begun(std::uint32_t node) const { return nodes_[node]->over; }
