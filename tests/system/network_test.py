@@ -177,8 +177,12 @@ def one_of_two_cables_is_pulled(world, level):
         node = next(one for one in cluster.nodes[at - 1].status()["nodes"] if one["id"] == of)
         return {channel["address"]: channel["up"] for channel in node["channels"]}[
             f"{network.address(machine(of), cable)}:{PORT}"]
+
+    def all_up():
+        """Else one that is only just coming back may be the last one between two nodes."""
+        return all(channel["up"] for node in cluster.nodes for one in node.status()["nodes"] for channel in one["channels"])
     for number, cable in ((1, 1), (2, 2), (3, 1), (3, 2)):
-        wait_until(lambda: up(number, cable), "the channel is up", 20)
+        wait_until(all_up, "all channels are up", 20)
         network.unplug(machine(number), cable)
         begin = time.monotonic()
         for node in cluster.nodes:  # each waits until it is answered
