@@ -4,23 +4,19 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <microhttpd.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <memory>
 
 #include "control/status_json.h"
+#include "engine/base/os_error.h"
 #include "engine/base/path.h"
 #include "engine/deciding/member_names.h"
 #include "engine/io/identify.h"
+#include "engine/io/socket_address.h"
 #include "plugin/errors.h"
-#include "plugin/parameters.h"
 
 namespace braid::plugin {
 namespace {
@@ -28,46 +24,9 @@ namespace {
 constexpr auto poll_slice = std::chrono::milliseconds{200};
 constexpr auto start_wait_max = std::chrono::seconds{2};
 
-Checked<sockaddr_un> address_of(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() > socket_path_size_max) {
-        return Refusal{fmt::format("socket={}: a unix socket's path has at most {} bytes", path,
-                                   socket_path_size_max)};
-    }
-    std::memcpy(address.sun_path, path.data(), path.size());
-    return address;
-}
-
-UniqueFd new_socket() { return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
-
-/// Takes away a socket that a server left behind; refuses to touch anything else.
-Checked<Unit> clear_path(const std::string& path, const sockaddr_un& address) {
-    struct stat status {};
-    if (lstat(path.c_str(), &status) != 0) return Unit{};  // bind() says what else is wrong
-    if (!S_ISSOCK(status.st_mode)) {
-        return Refusal{fmt::format(
-            "socket={}: there is a {} of this name already; remove it or choose another path", path,
-            S_ISDIR(status.st_mode) ? "directory" : "file")};
-    }
-    const UniqueFd probe = new_socket();
-    if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
-        return Refusal{fmt::format(
-            "socket={}: another server listens there; stop it or choose another path", path)};
-    }
-    if (errno != ECONNREFUSED) {
-        return Refusal{
-            fmt::format("socket={}: there is a socket that cannot be reached: {}; "
-                        "remove it or choose another path",
-                        path, os_error_text(errno))};
-    }
-    if (unlink(path.c_str()) != 0) {
-        return Refusal{
-            fmt::format("socket={}: the socket that a dead server left there cannot be "
-                        "removed: {}",
-                        path, os_error_text(errno))};
-    }
-    return Unit{};
+/// What is wrong with the parameter.
+Refusal of_parameter(const Refusal& refused) {
+    return {fmt::format("socket: {}", refused.text), refused.code};
 }
 
 Task<Checked<Unit>> stop_scrub_task(Array* array) { co_return array->stop_scrub(); }
@@ -166,25 +125,14 @@ void on_end(void*, MHD_Connection*, void** state, MHD_RequestTerminationCode) {
 }  // namespace
 
 Checked<Unit> ControlServer::bind(const std::string& path) {
-    BRAID_TRY(const sockaddr_un address, address_of(path));
-    BRAID_CHECK(clear_path(path, address));
-    listener_ = new_socket();
-    if (listener_.get() < 0) return Refusal{fmt::format("socket: {}", os_error_text(errno))};
-    const mode_t before = umask(0177);
-    const int bound =
-        ::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-    const int bind_error = errno;
-    umask(before);
-    if (bound != 0) return Refusal{fmt::format("socket={}: {}", path, os_error_text(bind_error))};
-    if (listen(listener_.get(), control_backlog_max) != 0) {
-        const int listen_error = errno;
-        unlink(path.c_str());
-        return Refusal{
-            fmt::format("socket={}: it cannot listen: {}", path, os_error_text(listen_error))};
-    }
-    path_ = path;
-    struct stat status {};
-    if (lstat(path.c_str(), &status) == 0) inode_ = status.st_ino;
+    const NetAddress address{AddressKind::unix_socket, path, 0};
+    const auto place = socket_address_of(address);
+    if (!place) return of_parameter(place.error());
+    const auto cleared = clear_path(address, Forks::yes);
+    if (!cleared) return of_parameter(cleared.error());
+    auto listener = listen_at(*place, path);
+    if (!listener) return of_parameter(cannot_listen(address, listener.error().os_error));
+    listener_ = std::move(listener).value();
     return Unit{};
 }
 
@@ -221,35 +169,27 @@ Checked<Unit> ControlServer::start(EventHub& events, StartDesk* desk) {
     daemon_ = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
                                    MHD_USE_POLL | MHD_USE_ITC,
                                0, nullptr, nullptr, on_request, this, MHD_OPTION_LISTEN_SOCKET,
-                               listener_.get(), MHD_OPTION_CONNECTION_LIMIT, control_threads_max,
+                               listener_.fd.get(), MHD_OPTION_CONNECTION_LIMIT, control_threads_max,
                                MHD_OPTION_CONNECTION_TIMEOUT, control_idle_seconds_max,
                                MHD_OPTION_NOTIFY_COMPLETED, on_end, nullptr,
                                MHD_OPTION_NOTIFY_CONNECTION, on_connection, this, MHD_OPTION_END);
     if (daemon_ == nullptr) {
-        return Refusal{fmt::format("socket={}: the HTTP server does not start: {}", path_,
-                                   os_error_text(errno))};
+        return Refusal{
+            fmt::format("socket: the HTTP server does not start: {}", os_error_text(errno))};
     }
+    [[maybe_unused]] const int closed_by_the_daemon = listener_.fd.release();
     return Unit{};
 }
 
 void ControlServer::stop() {
     ended_ = true;
     refuse_orders();
-    remove_path();
+    listener_.file.remove();  // nobody is to find a socket at which nobody listens
     if (daemon_ != nullptr) {
         MHD_stop_daemon(daemon_);  // closes the listening socket, too
         daemon_ = nullptr;
     }
-    listener_ = UniqueFd{};
-}
-
-/// Nobody is to find a socket at which nobody listens.
-void ControlServer::remove_path() {
-    struct stat status {};
-    if (!path_.empty() && lstat(path_.c_str(), &status) == 0 && status.st_ino == inode_) {
-        unlink(path_.c_str());
-    }
-    path_.clear();
+    listener_ = {};
 }
 
 namespace {

@@ -13,6 +13,7 @@
 #include "cluster/node/start_status.h"
 #include "control/control_parse.h"
 #include "engine/base/result.h"
+#include "engine/io/listen_socket.h"
 #include "engine/io/uring_disk.h"
 #include "engine/status.h"
 #include "plugin/bridge.h"
@@ -48,7 +49,7 @@ class ControlServer {
     ControlServer& operator=(const ControlServer&) = delete;
     ~ControlServer() { stop(); }
 
-    /// Makes the socket and listens; before the fork, since it changes the umask for a moment.
+    /// Makes the socket and listens; before the fork, so that a mistake is told to who starts it.
     Checked<Unit> bind(const std::string& path);
     /// After the fork. All must live until stop().
     /// @param desk  of a node that waits until it serves; or null
@@ -76,12 +77,9 @@ class ControlServer {
     Result<MemberFile, HttpError> open_new_member(const std::string& path);
     void wait_for_start(std::uint64_t before);
     void wait_for_rebuild(std::uint64_t before);
-    void remove_path();
     ArrayStatus status();
 
-    std::string path_;
-    std::uint64_t inode_{0};
-    UniqueFd listener_;
+    ListenSocket listener_;
     MHD_Daemon* daemon_{nullptr};
     EventHub* events_{nullptr};
     StartDesk* desk_{nullptr};

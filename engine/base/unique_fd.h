@@ -21,6 +21,8 @@ class UniqueFd {
         if (fd_ >= 0) ::close(fd_);
     }
     int get() const { return fd_; }
+    /// Who asked closes it from now on.
+    [[nodiscard]] int release() { return std::exchange(fd_, -1); }
 
   private:
     int fd_{-1};

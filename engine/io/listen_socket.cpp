@@ -29,7 +29,7 @@ pid_t listener_of(int fd) {
 
 /// "nbdkit (process 1234)".
 std::string name_of(pid_t process) {
-    if (process == 0) return "another process";
+    if (process == 0) return "another server";
     std::ifstream file(fmt::format("/proc/{}/comm", process));
     std::string name;
     if (!std::getline(file, name)) name = "another program";
@@ -79,7 +79,7 @@ void SocketFile::remove() {
     path_.clear();
 }
 
-Checked<Unit> clear_path(const NetAddress& address) {
+Checked<Unit> clear_path(const NetAddress& address, Forks forks) {
     BRAID_TRY(const SocketAddress place, socket_address_of(address));
     const std::string& path = address.host;
     const auto conflict = [&](std::string_view why, std::string_view way_out) {
@@ -96,7 +96,7 @@ Checked<Unit> clear_path(const NetAddress& address) {
     const UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (probe.get() < 0) return cannot_listen(address, errno);
     const int error = connect(probe.get(), place.get(), place.size) == 0 ? 0 : errno;
-    const pid_t listener = error == 0 ? listener_of(probe.get()) : 0;
+    const pid_t listener = error == 0 && forks == Forks::no ? listener_of(probe.get()) : pid_t{0};
     if (error == EAGAIN || (error == 0 && !is_dead(listener))) {
         return conflict(fmt::format("{} listens there", name_of(listener)),
                         "stop it, or choose another path");

@@ -36,9 +36,14 @@ struct ListenSocket {
     SocketFile file;
 };
 
+/// Whether a process forks after it has begun to listen, as nbdkit does that becomes a daemon. The
+/// kernel goes on to name the parent then, which is gone, and so does not say who is alive.
+enum class Forks : bool { no, yes };
+
 /// Makes way for a unix socket: takes away the file of one at which nobody listens. Refused: anything
 /// else is there. One that is alive is asked for its name, and has then had a comer who says nothing.
-Checked<Unit> clear_path(const NetAddress& address);
+/// @param forks  what those do that listen at this address
+Checked<Unit> clear_path(const NetAddress& address, Forks forks);
 
 /// Listens at `place`; `path` is that of a unix socket, or empty. os_error says why not.
 Result<ListenSocket> listen_at(const SocketAddress& place, const std::string& path);

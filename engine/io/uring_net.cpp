@@ -310,7 +310,7 @@ Task<Checked<std::unique_ptr<Listener>>> UringNet::listen(NetAddress address) {
     const Nanos until{loop_.now().value + millis(connect_ms_).value};
     BRAID_CO_TRY(const auto places, co_await places_of(address, until));
     const bool is_unix = address.kind == AddressKind::unix_socket;
-    if (is_unix) BRAID_CO_CHECK(clear_path(address));
+    if (is_unix) BRAID_CO_CHECK(clear_path(address, Forks::no));
     int error = EADDRNOTAVAIL;
     for (const SocketAddress& place : places.all()) {
         auto socket = listen_at(place, is_unix ? address.host : std::string());

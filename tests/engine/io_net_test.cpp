@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -253,6 +255,46 @@ TEST_F(UringNets, AnothersSocketStaysWhenOursIsShut) {
     listener->shut();
     listener.reset();
     EXPECT_TRUE(std::filesystem::exists(address.host));
+}
+
+/// A new file system in the place of `path`, that only this process sees.
+bool mount_new(const std::string& path) {
+    return mount("braid-test", path.c_str(), "tmpfs", 0, nullptr) == 0;
+}
+
+enum class Outcome { kept, removed, impossible };
+
+/// In a process of its own, since it takes leave of everybody's mounts.
+Outcome remove_under_a_mount(const NetAddress& address, const std::string& folder) {
+    const int flags = geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS;
+    if (unshare(flags) != 0) return Outcome::impossible;
+    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return Outcome::impossible;
+    struct stat ours {
+    }, theirs{};
+    if (!mount_new(folder)) return Outcome::impossible;
+    leave_socket(address);
+    SocketFile file(address.host);
+    const bool is_there = lstat(address.host.c_str(), &ours) == 0 && mount_new(folder);
+    leave_socket(address);
+    if (!is_there || lstat(address.host.c_str(), &theirs) != 0) return Outcome::impossible;
+    if (theirs.st_ino != ours.st_ino || theirs.st_dev == ours.st_dev) return Outcome::impossible;
+    file.remove();
+    return lstat(address.host.c_str(), &theirs) == 0 ? Outcome::kept : Outcome::removed;
+}
+
+// New file systems of one kind number their files alike.
+TEST_F(UringNets, ASocketOfTheSameNumberOnAnotherFileSystemStays) {
+    const NetAddress address = unix_.new_address();
+    const pid_t child = fork();
+    if (child == 0) {
+        _exit(static_cast<int>(remove_under_a_mount(address, unix_.folder().path())));
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status));
+    const auto outcome = static_cast<Outcome>(WEXITSTATUS(status));
+    if (outcome == Outcome::impossible) GTEST_SKIP() << "no file systems can be mounted here";
+    EXPECT_EQ(outcome, Outcome::kept);
 }
 
 TEST_F(UringNets, PathsThatCannotBeAreRefused) {

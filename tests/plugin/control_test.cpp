@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -683,6 +684,54 @@ TEST_F(ControlServerTest, ThePathMustBeFree) {
     EXPECT_NE(busy.error().text.find("another server"), std::string::npos);
     EXPECT_FALSE(ControlServer().bind("/tmp/" + std::string(200, 'x')));
     EXPECT_FALSE(ControlServer().bind(folder_ + "/no/such/folder"));
+}
+
+// nbdkit forks once it is ready, and its parent ends.
+TEST_F(ControlServerTest, TheSocketOfAServerThatHasForkedIsInUse) {
+    const UniqueFd kept(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path_.copy(address.sun_path, sizeof address.sun_path - 1);
+    ASSERT_EQ(bind(kept.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    const pid_t parent = fork();
+    if (parent == 0) _exit(listen(kept.get(), 8) == 0 ? 0 : 1);
+    int status = -1;
+    ASSERT_EQ(waitpid(parent, &status, 0), parent);
+    ASSERT_EQ(status, 0);
+    const auto busy = control_.bind(path_);
+    ASSERT_FALSE(busy);
+    EXPECT_NE(busy.error().text.find("another server"), std::string::npos) << busy.error().text;
+    EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
+TEST_F(ControlServerTest, AServerWithoutTimeForOneMoreIsNotWaitedFor) {
+    const UniqueFd kept(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path_.copy(address.sun_path, sizeof address.sun_path - 1);
+    const auto* at = reinterpret_cast<const sockaddr*>(&address);
+    ASSERT_EQ(bind(kept.get(), at, sizeof address), 0);
+    ASSERT_EQ(listen(kept.get(), 0), 0);
+    std::vector<UniqueFd> comers;
+    do {
+        comers.emplace_back(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    } while (connect(comers.back().get(), at, sizeof address) == 0);
+    ASSERT_EQ(errno, EAGAIN);
+    const auto busy = control_.bind(path_);
+    ASSERT_FALSE(busy);
+    EXPECT_NE(busy.error().text.find("another server"), std::string::npos) << busy.error().text;
+    EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
+TEST_F(ControlServerTest, AnothersSocketStaysWhenOursEnds) {
+    start();
+    std::filesystem::remove(path_);
+    ControlServer second;
+    ASSERT_TRUE(second.bind(path_));
+    control_.stop();
+    EXPECT_TRUE(std::filesystem::exists(path_));
+    second.stop();
+    EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
 TEST_F(ControlServerTest, ADeadSocketIsReplaced) {
