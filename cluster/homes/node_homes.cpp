@@ -443,16 +443,16 @@ bool NodeHomes::decide(WriteId write) {
     const bool is_open = !is_over(write) && !ended_;
     const bool happens = is_open && may_answer();
     if (is_open && !happens) ++lapses_;
-    settle(write, happens ? HomeCommandKind::decide : HomeCommandKind::drop);
+    end_with(write, happens ? HomeCommandKind::decide : HomeCommandKind::drop);
     return happens;
 }
 
-void NodeHomes::drop(WriteId write) { settle(write, HomeCommandKind::drop); }
+void NodeHomes::drop(WriteId write) { end_with(write, HomeCommandKind::drop); }
 
-void NodeHomes::settle(WriteId write, HomeCommandKind kind) {
+void NodeHomes::end_with(WriteId write, HomeCommandKind kind) {
     const HomeSet homes = is_over(write) ? 0 : writes_.homes_of(write);
     using Fate = OwnWrites::Fate;
-    writes_.settle(write, kind == HomeCommandKind::decide ? Fate::decided : Fate::dropped);
+    writes_.end_with(write, kind == HomeCommandKind::decide ? Fate::decided : Fate::dropped);
     HomeCommand command;
     command.kind = kind;
     command.id.sequence = static_cast<std::uint64_t>(write);

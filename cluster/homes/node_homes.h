@@ -5,7 +5,7 @@
 // When the nodes agree anew on who serves, one fence ends and the next one begins. freeze(): from
 // then on nothing of this node is decided; locks are no more given up than taken: those that there
 // are count no more, and who asks for one waits. Reads and flushes wait, or go on where they are.
-// enter(): the homes have settled what was staged, and who is gone is no home any more. thaw(): all
+// enter(): what was staged has been decided or dropped, and who is gone is no home any more. thaw(): all
 // that waited goes on, under the new fence.
 #pragma once
 
@@ -197,7 +197,7 @@ class NodeHomes final : public RowHomes {
     std::uint32_t authority_of(WindowPlace place) const;
     void send(std::uint32_t home, HomeCommand command, HomeReply* reply);
     Task<HomeAnswer> ask(std::uint32_t home, HomeCommand command);
-    void settle(WriteId write, HomeCommandKind kind);
+    void end_with(WriteId write, HomeCommandKind kind);
     bool is_over(WriteId write) const;
     bool may_stage(const StagedRows& staged);
     bool is_gone(std::uint32_t home) const { return (gone_ >> home & 1) != 0; }

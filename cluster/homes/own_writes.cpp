@@ -26,16 +26,16 @@ WriteId OwnWrites::begin(HomeSet homes) {
 void OwnWrites::charge(WriteId write, std::uint32_t home, Credit credit) {
     Write& one = at(write);
     BRAID_REQUIRE(home < nodes_max);
-    BRAID_REQUIRE(!one.settled && (one.homes >> home & 1) != 0);
+    BRAID_REQUIRE(!one.ended && (one.homes >> home & 1) != 0);
     Part& part = one.parts[home];
     ++part.staged;
     part.credit += credit;
 }
 
-void OwnWrites::settle(WriteId write, Fate fate) {
+void OwnWrites::end_with(WriteId write, Fate fate) {
     Write& one = at(write);
-    BRAID_REQUIRE(!one.settled);
-    one.settled = true;
+    BRAID_REQUIRE(!one.ended);
+    one.ended = true;
     one.decided = fate == Fate::decided;
     for (std::uint32_t home = 0; home != nodes_max; ++home) {
         if ((one.left >> home & 1) == 0) continue;
@@ -48,7 +48,7 @@ void OwnWrites::settle(WriteId write, Fate fate) {
 void OwnWrites::refused(WriteId write, std::uint32_t home, Credit credit) {
     Write& one = at(write);
     Part& part = one.parts[home];
-    BRAID_REQUIRE(!one.settled && part.staged != 0 && credit.bytes <= part.credit.bytes &&
+    BRAID_REQUIRE(!one.ended && part.staged != 0 && credit.bytes <= part.credit.bytes &&
                   credit.entries <= part.credit.entries);
     --part.staged;
     part.credit -= credit;
@@ -69,7 +69,7 @@ void OwnWrites::applied(std::uint32_t home, std::uint64_t upto) {
     for (auto next = numbers.begin(); next != numbers.end() && *next <= upto;) {
         const std::uint64_t number = *next++;
         // A home that has nothing of a write says nothing of it, even if it names a higher one.
-        if (open_.at(number).settled) over_at(number, home);
+        if (open_.at(number).ended) over_at(number, home);
     }
     forget_finished();
 }
@@ -78,7 +78,7 @@ void OwnWrites::home_gone(std::uint32_t home) {
     BRAID_REQUIRE(home < nodes_max);
     const std::set<std::uint64_t> numbers = open_at_[home];
     for (const std::uint64_t number : numbers) {
-        if (open_.at(number).settled) over_at(number, home);
+        if (open_.at(number).ended) over_at(number, home);
     }
     gone_ |= HomeSet{1} << home;
     forget_finished();
@@ -86,7 +86,7 @@ void OwnWrites::home_gone(std::uint32_t home) {
 
 void OwnWrites::home_back(std::uint32_t home) {
     BRAID_REQUIRE(home < nodes_max);
-    // What it had staged it does not know any more. What is not settled is never going to happen.
+    // What it had staged it does not know any more. What is not ended is never going to happen.
     for (const std::uint64_t number : open_at_[home]) open_.at(number).parts[home].staged = 0;
     gone_ &= ~(HomeSet{1} << home);
 }
@@ -100,7 +100,7 @@ std::vector<std::uint64_t> OwnWrites::decided() const {
 }
 
 void OwnWrites::forget_finished() {
-    while (!open_.empty() && open_.begin()->second.settled && open_.begin()->second.left == 0) {
+    while (!open_.empty() && open_.begin()->second.ended && open_.begin()->second.left == 0) {
         for (const auto& [home, part] : open_.begin()->second.parts) freed_[home] += part.credit;
         open_.erase(open_.begin());
     }

@@ -3,7 +3,7 @@
 //
 // A home tells with each answer up to which number all that it has of this node's writes is over
 // there: RowBook::applied_upto(). Writes reach each home in the order of their numbers, but for those
-// that wait there for what becomes of a failing member: they are not settled yet, and so do not
+// that wait there for what becomes of a failing member: they are not over yet, and so do not
 // count as applied, whatever it says of higher ones.
 //
 // What a write has staged takes credits: its bytes come back when the home has applied them, its
@@ -37,12 +37,12 @@ class OwnWrites {
     void charge(WriteId write, std::uint32_t home, Credit credit);
     /// Whether it happens.
     enum class Fate : bool { dropped, decided };
-    void settle(WriteId write, Fate fate);
+    void end_with(WriteId write, Fate fate);
     /// The home did not take it for a member, for which that had been charged.
     void refused(WriteId write, std::uint32_t home, Credit credit);
     /// What the home has of all writes up to this one is over there.
     void applied(std::uint32_t home, std::uint64_t upto);
-    /// The home is gone: of what is settled, or will be, nothing is left there.
+    /// The home is gone: of what is ended, or will be, nothing is left there.
     void home_gone(std::uint32_t home);
     /// It is there again, and knows nothing of what came before. Nothing is being staged.
     void home_back(std::uint32_t home);
@@ -69,7 +69,7 @@ class OwnWrites {
     struct Write {
         HomeSet homes{0};
         HomeSet left{0};  // where it is not over yet
-        bool settled{false};
+        bool ended{false};
         bool decided{false};
         std::map<std::uint32_t, Part> parts{};  // by home
     };

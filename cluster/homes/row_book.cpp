@@ -182,7 +182,7 @@ void RowBook::remove(std::uint64_t number) {
     if (const auto count = counts_.find(write.from); --count->second == 0) counts_.erase(count);
 }
 
-void RowBook::settle(CommandId write, State state, Effects& effects) {
+void RowBook::end_with(CommandId write, State state, Effects& effects) {
     const auto known = writes_.find(write);
     if (known == writes_.end()) return;
     std::set<WindowIndex> windows;
@@ -205,8 +205,10 @@ void RowBook::settle(CommandId write, State state, Effects& effects) {
     tell_flushes(effects);
 }
 
-void RowBook::decide(CommandId write, Effects& effects) { settle(write, State::decided, effects); }
-void RowBook::drop(CommandId write, Effects& effects) { settle(write, State::dropped, effects); }
+void RowBook::decide(CommandId write, Effects& effects) {
+    end_with(write, State::decided, effects);
+}
+void RowBook::drop(CommandId write, Effects& effects) { end_with(write, State::dropped, effects); }
 
 void RowBook::applied(EntryNumber number, Effects& effects) {
     const Entry& one = entry(number);

@@ -199,7 +199,7 @@ class RowBook {
     bool is_first(const Window& window, std::uint64_t number) const;
     void close(std::uint64_t number, State state);
     void go_on(Windows::iterator at, Effects& effects);
-    void settle(CommandId write, State state, Effects& effects);
+    void end_with(CommandId write, State state, Effects& effects);
     void tell_flushes(Effects& effects);
     std::size_t counted_open() const;
     bool is_readable(const Window& window, const Reader& reader) const;

@@ -26,7 +26,7 @@
 
 namespace braid {
 
-class Serving final : public ServingNode, private WalkHost {
+class Serving final : public ServingNode, private WalkProgress {
   public:
     struct Setup {
         ReadyQueue& ready;
@@ -166,7 +166,7 @@ class Serving final : public ServingNode, private WalkHost {
         MemberState state{MemberState::missing};
     };
 
-    // WalkHost
+    // WalkProgress
     void walk_passed(const WalkOrder& order, WindowRange passed) override;
     Task<Result<void>> walk_checkpoint() override { return decider_.walk_at(position()); }
     LatencySample take_latency() override { return latency_.take(); }

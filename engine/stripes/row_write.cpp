@@ -140,7 +140,7 @@ bool RowWrite::stage_at_homes() {
         return staged_ = true;
     }
     if (phase_ == Phase::staged && !participants_.empty()) {
-        settle_at_homes();
+        decide_at_homes();
         if (fua && phase_ == Phase::decided) return staged_ = flush_participants();
     }
     return false;
@@ -186,7 +186,7 @@ void RowWrite::submit_staged(WriteId write) {
 
 /// A participant that was lost meanwhile does without: its home has the write in its book, and the
 /// loss is owed. Not if that is more than the level can lose.
-void RowWrite::settle_at_homes() {
+void RowWrite::decide_at_homes() {
     bool taken = !context_.members.failed() && !again_;
     for (const MemberIndex member : failed_) {
         taken &= results_[raw(member)].outcome == DriveOutcome::lost;

@@ -111,7 +111,7 @@ class RowWrite {
     void add_staged(StagedRows rows, MemberIndex member);
     void add_staged_roles(StagedRows rows);
     void submit_staged(WriteId write);
-    void settle_at_homes();
+    void decide_at_homes();
     bool flush_participants();
     void add(const StripeIo& io, Role role, RowMask rows, std::array<RowMask, members_max>& to) {
         io_ = &io;

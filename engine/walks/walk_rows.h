@@ -16,7 +16,7 @@
 #include "engine/layout/roles.h"
 #include "engine/layout/rows.h"
 #include "engine/stripes/stripe_jobs.h"
-#include "engine/walks/walk_host.h"
+#include "engine/walks/walk_progress.h"
 
 namespace braid {
 

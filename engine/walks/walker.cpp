@@ -39,10 +39,10 @@ struct Walker::Lane : WalkBatch {
     }
 };
 
-Walker::Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost& host)
+Walker::Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkProgress& progress)
     : context_(context),
       clock_(clock),
-      host_(host),
+      progress_(progress),
       rows_(context, order_),
       lanes_group_(ready),
       throttle_(Nanos{context.homes == nullptr ? Throttle::probe_nanos
@@ -100,7 +100,7 @@ Task<Result<void>> Walker::run(WalkOrder order) {
     rate_from_ = 0;
     rate_ = 0;
     pause_until_ = {};
-    host_.take_latency();
+    progress_.take_latency();
     quiet_ = {};
     looks_missed_ = looks_pause_ = 0;
     const Geometry& geometry = context_.geometry;
@@ -180,7 +180,7 @@ Task<void> Walker::walk_lane(Lane* lane) {
             ++batches_done_;
             passed_ += lane->count;
             done_ = lane->first + lane->count;
-            host_.walk_passed(order_, {lane->first, done_});
+            progress_.walk_passed(order_, {lane->first, done_});
         }
         lane->let_go();
         for (auto& hold : lane->holds) hold.reset();
@@ -189,7 +189,7 @@ Task<void> Walker::walk_lane(Lane* lane) {
         const Nanos now = clock_.now();
         if (!checkpointing_ && !error_ && now.value - checkpointed_.value > checkpoint_nanos) {
             checkpointing_ = true;
-            const Result<void> kept = co_await host_.walk_checkpoint();
+            const Result<void> kept = co_await progress_.walk_checkpoint();
             if (!kept && !error_) error_ = kept.error();
             checkpointed_ = clock_.now();
             checkpointing_ = false;
@@ -240,7 +240,7 @@ Task<void> Walker::sleep_until(Nanos time) {
 /// One lane decides how long all of them pause; the others wait with it.
 Task<void> Walker::pause(Nanos step) {
     if (pausing_ == nullptr && clock_.now() >= pause_until_) {
-        const LatencySample during = host_.take_latency();
+        const LatencySample during = progress_.take_latency();
         const Nanos pause = throttle_.pause_after(step, during, quiet_);
         quiet_ = {};
         if (pause.value != 0 && !cancelled_) {
@@ -249,11 +249,11 @@ Task<void> Walker::pause(Nanos step) {
             const bool shows = !others_tell || pause.value >= Throttle::probe_of_nodes_nanos;
             if (others_tell && shows) {
                 co_await sleep_until(Nanos{clock_.now().value + Throttle::told_of_before_nanos});
-                host_.take_latency();
+                progress_.take_latency();
             }
             co_await sleep_until(pause_until_);
             pause_until_ = {};
-            const LatencySample quiet = host_.take_latency();
+            const LatencySample quiet = progress_.take_latency();
             if (shows) quiet_ = quiet;
             turn_.set();
         }

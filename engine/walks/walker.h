@@ -19,14 +19,14 @@
 #include "engine/status.h"
 #include "engine/stripes/stripe_jobs.h"
 #include "engine/walks/throttle.h"
-#include "engine/walks/walk_host.h"
+#include "engine/walks/walk_progress.h"
 #include "engine/walks/walk_rows.h"
 
 namespace braid {
 
 class Walker {
   public:
-    Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkHost& host);
+    Walker(StripeContext context, Clock& clock, ReadyQueue& ready, WalkProgress& progress);
     Walker(const Walker&) = delete;
     Walker& operator=(const Walker&) = delete;
     ~Walker();
@@ -89,7 +89,7 @@ class Walker {
 
     StripeContext context_;
     Clock& clock_;
-    WalkHost& host_;
+    WalkProgress& progress_;
     WalkOrder order_;
     WalkRows rows_;
     TaskGroup lanes_group_;

@@ -20,8 +20,8 @@ WriteId staged(OwnWrites& writes, HomeSet homes) {
 TEST(OwnWrites, AreFinishedWhenEveryHomeHasAppliedThem) {
     OwnWrites writes;
     EXPECT_EQ(writes.finished_upto(), 0u);
-    writes.settle(staged(writes, 0b011), OwnWrites::Fate::decided);
-    writes.settle(staged(writes, 0b110), OwnWrites::Fate::decided);
+    writes.end_with(staged(writes, 0b011), OwnWrites::Fate::decided);
+    writes.end_with(staged(writes, 0b110), OwnWrites::Fate::decided);
     writes.applied(1, 2);
     writes.applied(2, 2);
     EXPECT_EQ(writes.finished_upto(), 0u) << "home 0 has the first one";
@@ -37,10 +37,10 @@ TEST(OwnWrites, AreFinishedWhenEveryHomeHasAppliedThem) {
 TEST(OwnWrites, WhatIsNotSettledIsNotFinishedWhateverAHomeSays) {
     OwnWrites writes;
     const WriteId one = staged(writes, 0b1);
-    writes.settle(staged(writes, 0b1), OwnWrites::Fate::decided);
+    writes.end_with(staged(writes, 0b1), OwnWrites::Fate::decided);
     writes.applied(0, 2);
     EXPECT_EQ(writes.finished_upto(), 0u);
-    writes.settle(one, OwnWrites::Fate::decided);
+    writes.end_with(one, OwnWrites::Fate::decided);
     EXPECT_EQ(writes.finished_upto(), 0u);
     writes.applied(0, 2);
     EXPECT_EQ(writes.finished_upto(), 2u);
@@ -52,7 +52,7 @@ TEST(OwnWrites, AHomeThatTookNothingHasNothingToApply) {
     writes.refused(one, 1, page);
     EXPECT_EQ(writes.take_freed()[1], page);
     EXPECT_EQ(writes.homes_of(one), 0b11u) << "it is told all the same";
-    writes.settle(one, OwnWrites::Fate::decided);
+    writes.end_with(one, OwnWrites::Fate::decided);
     EXPECT_FALSE(writes.is_open_at(1));
     EXPECT_EQ(writes.finished_upto(), 0u);
     writes.applied(0, 1);
@@ -66,7 +66,7 @@ TEST(OwnWrites, AHomeThatTookAPartHasThatToApply) {
     writes.charge(one, 0, page);
     writes.charge(one, 0, {8192, 1});
     writes.refused(one, 0, page);
-    writes.settle(one, OwnWrites::Fate::decided);
+    writes.end_with(one, OwnWrites::Fate::decided);
     EXPECT_EQ(writes.take_freed()[0], page);
     EXPECT_TRUE(writes.is_open_at(0));
     EXPECT_EQ(writes.finished_upto(), 0u);
@@ -77,8 +77,8 @@ TEST(OwnWrites, AHomeThatTookAPartHasThatToApply) {
 
 TEST(OwnWrites, BytesComeBackWithTheirHomeEntriesWhenAllIsFinished) {
     OwnWrites writes;
-    writes.settle(staged(writes, 0b11), OwnWrites::Fate::decided);
-    writes.settle(staged(writes, 0b10), OwnWrites::Fate::decided);
+    writes.end_with(staged(writes, 0b11), OwnWrites::Fate::decided);
+    writes.end_with(staged(writes, 0b10), OwnWrites::Fate::decided);
     writes.applied(1, 2);
     EXPECT_EQ(writes.take_freed()[1], (Credit{8192, 0})) << "home 0 holds the first one back";
     EXPECT_EQ(writes.take_freed()[1], Credit{}) << "once";
@@ -92,7 +92,7 @@ TEST(OwnWrites, NumbersAreNeverUsedTwice) {
     OwnWrites writes;
     const WriteId one = staged(writes, 0b1);
     writes.refused(one, 0, page);
-    writes.settle(one, OwnWrites::Fate::decided);
+    writes.end_with(one, OwnWrites::Fate::decided);
     EXPECT_EQ(writes.open(), 0u);
     EXPECT_LT(one, writes.begin(0b1));
 }
@@ -103,16 +103,16 @@ TEST(OwnWrites, AHomeIsGone) {
     const WriteId both = staged(writes, 0b11);
     const WriteId gone_only = staged(writes, 0b10);
     const WriteId open = staged(writes, 0b11);
-    writes.settle(both, OwnWrites::Fate::decided);
-    writes.settle(gone_only, OwnWrites::Fate::decided);
+    writes.end_with(both, OwnWrites::Fate::decided);
+    writes.end_with(gone_only, OwnWrites::Fate::decided);
     EXPECT_EQ(writes.decided(), (std::vector<std::uint64_t>{1, 2}));
     (void)writes.take_freed();
     writes.home_gone(1);
     EXPECT_EQ(writes.decided(), (std::vector<std::uint64_t>{1, 2}))
         << "behind one that is not over";
     EXPECT_EQ(writes.held_back_by(), 0b01u);
-    writes.settle(open, OwnWrites::Fate::dropped);
-    EXPECT_FALSE(writes.is_open_at(1)) << "what was not settled then is over there when it is";
+    writes.end_with(open, OwnWrites::Fate::dropped);
+    EXPECT_FALSE(writes.is_open_at(1)) << "what was not ended then is over there when it is";
     EXPECT_TRUE(writes.is_open_at(0));
     writes.applied(0, 3);
     EXPECT_EQ(writes.finished_upto(), 3u);
@@ -126,12 +126,12 @@ TEST(OwnWrites, AHomeIsBack) {
     const WriteId before = staged(writes, 0b11);
     writes.home_gone(1);
     writes.home_back(1);
-    writes.settle(before, OwnWrites::Fate::dropped);
+    writes.end_with(before, OwnWrites::Fate::dropped);
     EXPECT_FALSE(writes.is_open_at(1));
     writes.applied(0, 1);
     EXPECT_EQ(writes.finished_upto(), 1u);
     const WriteId after = staged(writes, 0b10);
-    writes.settle(after, OwnWrites::Fate::decided);
+    writes.end_with(after, OwnWrites::Fate::decided);
     EXPECT_TRUE(writes.is_open_at(1)) << "this it knows";
     writes.applied(1, 2);
     EXPECT_EQ(writes.finished_upto(), 2u);

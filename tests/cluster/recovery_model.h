@@ -167,7 +167,7 @@ class Model {
                 if (wrong_) return;
                 World next = world;
                 take(next, step);
-                settle_own(next);
+                hear_own(next);
                 check(next);
                 const auto [at, is_new] = graph_.add(image(next), index, step);
                 if (wrong_) *wrong_ += way_to(at);
@@ -388,7 +388,7 @@ class Model {
         if (world.nodes[to].alive) world.sent[from][to].push_back(std::move(message));
     }
     /// What a node tells itself comes at once.
-    void settle_own(World& world) {
+    void hear_own(World& world) {
         for (bool any = true; any;) {
             any = false;
             for (std::size_t n = 0; n != scenario_.nodes; ++n) {

@@ -11,9 +11,9 @@
 namespace braid {
 
 /// What becomes of its order, and what it finds, it tells the decider itself.
-class WalkHost {
+class WalkProgress {
   public:
-    virtual ~WalkHost() = default;
+    virtual ~WalkProgress() = default;
     /// These windows are done, and all of the order before them; their rows are still claimed.
     virtual void walk_passed(const WalkOrder& order, WindowRange passed) = 0;
     /// Makes the position durable: never ahead of the data.
