@@ -26,9 +26,8 @@ inline std::vector<Shape> one_member_each(std::uint64_t few = 16) {
 
 class NodeDeathTest : public NodesTest {
   protected:
-    explicit NodeDeathTest(bool zero_fast = true, std::uint64_t stripes = 8,
-                           std::uint64_t region = 0)
-        : NodesTest(zero_fast, stripes, false, region), master_(nodes_.nodes() - 1) {}
+    explicit NodeDeathTest(SimNodesOptions how = {})
+        : NodesTest(how), master_(nodes_.nodes() - 1) {}
 
     /// A client that only reads, and what its node has at home: it is held up by nobody.
     Task<void> read_at_home(std::uint32_t node) {
@@ -146,9 +145,7 @@ class NodeDeathTest : public NodesTest {
 /// A node goes, and comes back.
 class NodeReturnKit : public NodeDeathTest {
   protected:
-    explicit NodeReturnKit(bool zero_fast = true, std::uint64_t stripes = 8,
-                           std::uint64_t region = 0)
-        : NodeDeathTest(zero_fast, stripes, region) {}
+    explicit NodeReturnKit(SimNodesOptions how = {}) : NodeDeathTest(how) {}
 
     /// Excluded while there is load; the others go on.
     std::uint32_t lose_one() {

@@ -276,7 +276,7 @@ INSTANTIATE_TEST_SUITE_P(
 /// A walk is under way, whose progress others know from the locks of the one that is gone.
 class NodeDeathRebuildTest : public NodeDeathTest {
   protected:
-    NodeDeathRebuildTest() : NodeDeathTest(true, 64) {}
+    NodeDeathRebuildTest() : NodeDeathTest({.stripes = 64}) {}
 };
 
 TEST_P(NodeDeathRebuildTest, ARebuildGoesOn) {

@@ -41,18 +41,18 @@ class NodeHistoryTest : public testing::TestWithParam<std::uint64_t> {
         for (const std::byte one : data.span()) ASSERT_EQ(one, std::byte(value));
     }
     /// `node` is there alone, and an operator has it start without the other one.
-    void start_alone(std::uint32_t node, bool force) {
-        nodes_.set_force(force);
+    void start_alone(std::uint32_t node, Force force) {
+        nodes_.set_force(force == Force::yes);
         nodes_.begin(node);
         nodes_.set_force(false);
         loop().run_for(seconds(1));
         ASSERT_TRUE(loop().run_until_done(nodes_.node(node).start_without({2 - node})));
         nodes_.run_until([&] { return nodes_.has_begun(node); }, "its start is over");
     }
-    void serve_alone(std::uint32_t node, bool force) {
+    void serve_alone(std::uint32_t node, Force force) {
         start_alone(node, force);
         ASSERT_EQ(nodes_.refusal(node), "") << nodes_.log(node);
-        EXPECT_EQ(lineage(node) == Uuid{}, !force);
+        EXPECT_EQ(lineage(node) == Uuid{}, force == Force::no);
     }
     void stop_alone(std::uint32_t node) {
         nodes_.begin_to_end(node);
@@ -85,10 +85,10 @@ TEST_P(NodeHistoryTest, TheOtherHalfGoesOnByForce) {
     nodes_.start();
     write(0, 1);
     nodes_.stop(0);
-    start_alone(1, false);
+    start_alone(1, Force::no);
     expect_refused(1, "does not start by itself");
     nodes_.end_servers();
-    serve_alone(1, true);
+    serve_alone(1, Force::yes);
     expect_content(1, 1);
     write(1, 2);
     // The other one was not served meanwhile.
@@ -101,10 +101,10 @@ TEST_P(NodeHistoryTest, NobodyChoosesBetweenTwo) {
     nodes_.start();
     write(0, 1);
     nodes_.stop(0);
-    serve_alone(0, false);
+    serve_alone(0, Force::no);
     write(0, 2);
     stop_alone(0);
-    serve_alone(1, true);
+    serve_alone(1, Force::yes);
     write(1, 3);
     stop_alone(1);
     for (const std::uint32_t node : {0U, 1U}) nodes_.begin(node);
@@ -113,7 +113,7 @@ TEST_P(NodeHistoryTest, NobodyChoosesBetweenTwo) {
         expect_refused(node, "two histories");
     }
     nodes_.end_servers();
-    serve_alone(0, false);
+    serve_alone(0, Force::no);
     expect_content(0, 2);
     nodes_.begin(1);
     nodes_.wait_until_all_serve();

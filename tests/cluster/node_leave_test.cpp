@@ -14,8 +14,6 @@ namespace {
 
 class NodeLeaveTest : public NodeReturnKit {
   protected:
-    explicit NodeLeaveTest() : NodeReturnKit(true, 8) {}
-
     Task<Checked<Unit>> stop_at(std::uint32_t at, std::uint32_t node) {
         return nodes_.array(at).stop_node(node + 1);
     }

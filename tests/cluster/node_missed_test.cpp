@@ -13,7 +13,8 @@ namespace {
 /// Many small marks, so that most of the array is in none.
 class NodeMissedTest : public NodeReturnKit {
   protected:
-    explicit NodeMissedTest(std::uint64_t stripes = 96) : NodeReturnKit(true, stripes, 64u << 10) {}
+    explicit NodeMissedTest(std::uint64_t stripes = 96)
+        : NodeReturnKit({.stripes = stripes, .region = 64u << 10}) {}
 
     std::uint32_t member_of(std::uint32_t node) const {
         for (std::uint32_t i = 0; i != GetParam().members; ++i) {

@@ -9,8 +9,8 @@ namespace {
 
 class NodeReservationsTest : public NodesTest {
   protected:
-    explicit NodeReservationsTest(bool exclusive = false)
-        : NodesTest(true, 8, exclusive), last_(nodes_.nodes() - 1) {}
+    explicit NodeReservationsTest(SimNodesOptions how = {})
+        : NodesTest(how), last_(nodes_.nodes() - 1) {}
 
     Checked<Unit> reserve(std::uint32_t node) {
         return loop().run_until_done(nodes_.array(node).reserve("data"));
@@ -55,7 +55,7 @@ class NodeReservationsTest : public NodesTest {
 
 class ExclusiveTest : public NodeReservationsTest {
   protected:
-    ExclusiveTest() : NodeReservationsTest(true) {}
+    ExclusiveTest() : NodeReservationsTest({.exclusive = true}) {}
 };
 
 TEST_P(NodeReservationsTest, OthersAreRefusedAndHearByWhom) {

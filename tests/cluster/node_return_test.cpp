@@ -11,8 +11,7 @@ namespace {
 
 class NodeReturnTest : public NodeReturnKit {
   protected:
-    explicit NodeReturnTest(bool zero_fast = true, std::uint64_t stripes = 8)
-        : NodeReturnKit(zero_fast, stripes) {}
+    explicit NodeReturnTest(SimNodesOptions how = {}) : NodeReturnKit(how) {}
 
     Task<void> release(std::uint32_t node) {
         EXPECT_TRUE(co_await nodes_.array(node).release("data"));
@@ -174,7 +173,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, NodeReturnTest, testing::ValuesIn(death_shapes(
 /// What others work at goes on: a rebuild, or a new array's first resync, where the node has no members.
 class NodeReturnWalkTest : public NodeReturnTest {
   protected:
-    NodeReturnWalkTest() : NodeReturnTest(GetParam().homes == 0, 64) {}
+    NodeReturnWalkTest() : NodeReturnTest({.stripes = 64, .zero_fast = GetParam().homes == 0}) {}
 };
 
 TEST_P(NodeReturnWalkTest, AWalkIsUnderWay) {

@@ -17,7 +17,7 @@ namespace {
 class TakeoverCase : public NodeTakeoverTest {
   protected:
     static constexpr std::uint32_t next = 2;
-    TakeoverCase() : NodeTakeoverTest(true, 64) {}
+    TakeoverCase() : NodeTakeoverTest({.stripes = 64}) {}
 
     void order(Task<Checked<Unit>> wanted) { loop().tasks().spawn(carry_out(std::move(wanted))); }
     void take_over() {
@@ -340,7 +340,7 @@ TEST_P(TakeoverCase, AnotherHistoryIsNotTheArrays) {
 /// Every node has a member that is needed.
 class TakeoverWaits : public NodeTakeoverTest {
   protected:
-    TakeoverWaits() : NodeTakeoverTest(true, 64) {}
+    TakeoverWaits() : NodeTakeoverTest({.stripes = 64}) {}
 };
 
 /// To the others it has said that a member is rebuilt, and then it is silent for a while: that is not in

@@ -13,8 +13,7 @@ namespace braid::sim {
 
 class NodeTakeoverTest : public NodeDeathTest {
   protected:
-    explicit NodeTakeoverTest(bool zero_fast = true, std::uint64_t stripes = 8)
-        : NodeDeathTest(zero_fast, stripes) {}
+    explicit NodeTakeoverTest(SimNodesOptions how = {}) : NodeDeathTest(how) {}
 
     void start_all() {
         nodes_.start();

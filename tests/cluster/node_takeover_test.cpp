@@ -405,7 +405,8 @@ INSTANTIATE_TEST_SUITE_P(Seeds, NodeTakeoversTest, testing::ValuesIn(one_member_
 /// What it was walking over goes on.
 class NodeTakeoverWalkTest : public NodeTakeoverTest {
   protected:
-    NodeTakeoverWalkTest() : NodeTakeoverTest(GetParam().homes == 0, 64) {}
+    NodeTakeoverWalkTest()
+        : NodeTakeoverTest({.stripes = 64, .zero_fast = GetParam().homes == 0}) {}
 };
 
 TEST_P(NodeTakeoverWalkTest, AWalkGoesOn) {

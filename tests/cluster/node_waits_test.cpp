@@ -14,7 +14,7 @@ namespace {
 
 class NodeWaitsTest : public NodesTest {
   protected:
-    NodeWaitsTest() : NodesTest(true, 8, false, 0, cluster::NoQuorum::wait) {}
+    NodeWaitsTest() : NodesTest({.no_quorum = cluster::NoQuorum::wait}) {}
 
     /// Some nodes without which the others, and which without the others, are not enough.
     std::vector<std::uint32_t> choose_needed() {

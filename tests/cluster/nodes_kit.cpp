@@ -5,22 +5,20 @@ namespace braid::sim {
 
 template class Clients<SimNodes>;
 
-NodesTest::NodesTest(bool zero_fast, std::uint64_t stripes, bool exclusive, std::uint64_t region,
-                     cluster::NoQuorum no_quorum)
-    : nodes_({GetParam().seed,
-              GetParam().level,
-              GetParam().members,
-              GetParam().nodes,
-              GetParam().homes,
-              16u << 10,
-              stripes,
-              zero_fast,
-              true,
-              {},
-              exclusive,
-              region,
-              no_quorum}),
-      clients_(nodes_) {}
+namespace {
+
+SimNodesOptions options_of(const Shape& shape, SimNodesOptions how) {
+    how.seed = shape.seed;
+    how.level = shape.level;
+    how.members = shape.members;
+    how.nodes = shape.nodes;
+    how.homes = shape.homes;
+    return how;
+}
+
+}  // namespace
+
+NodesTest::NodesTest(SimNodesOptions how) : nodes_(options_of(GetParam(), how)), clients_(nodes_) {}
 
 void NodesTest::TearDown() {
     for (std::uint32_t node = 0; HasFailure() && node != nodes_.nodes(); ++node) {

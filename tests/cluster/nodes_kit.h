@@ -52,9 +52,8 @@ inline std::vector<Shape> shapes(std::uint64_t seeds) {
 
 class NodesTest : public testing::TestWithParam<Shape> {
   protected:
-    explicit NodesTest(bool zero_fast = true, std::uint64_t stripes = 8, bool exclusive = false,
-                       std::uint64_t region = 0,
-                       cluster::NoQuorum no_quorum = cluster::NoQuorum::error);
+    /// @param how  what the shape does not say
+    explicit NodesTest(SimNodesOptions how = {});
 
     void TearDown() override;
     SimLoop& loop() { return nodes_.loop(); }

@@ -231,7 +231,7 @@ TEST_P(NodesTest, AConfigurationIsOnItsWayToAMemberThatIsLost) {
 
 class LongWalkTest : public NodesTest {
   protected:
-    LongWalkTest() : NodesTest(true, 3000) {}
+    LongWalkTest() : NodesTest({.stripes = 3000}) {}
 };
 
 /// It learns from other nodes how long their clients wait.
@@ -601,7 +601,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, NodesTest, testing::ValuesIn(shapes(seeds_of(6,
 /// A new array on slow members has a resync to do, on all nodes' behalf.
 class DoubtfulNodesTest : public NodesTest {
   protected:
-    DoubtfulNodesTest() : NodesTest(false) {}
+    DoubtfulNodesTest() : NodesTest({.zero_fast = false}) {}
 };
 
 TEST_P(DoubtfulNodesTest, AResyncRunsBesideClientsOfAllNodes) {
@@ -645,7 +645,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, DoubtfulNodesTest, testing::ValuesIn(shapes(see
 /// One that takes longer than the members' failing.
 class LongDoubtNodesTest : public NodesTest {
   protected:
-    LongDoubtNodesTest() : NodesTest(false, 200) {}
+    LongDoubtNodesTest() : NodesTest({.stripes = 200, .zero_fast = false}) {}
 };
 
 /// Rows that were in doubt when a member left are its alone, until it is back: they are taken from

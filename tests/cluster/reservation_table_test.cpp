@@ -79,12 +79,13 @@ struct Nodes {
         at(hears).node_gone(node, effects);
         follow(hears, effects);
     }
+    enum class Comes { once, again };
     /// The next message of one node to another.
-    void read(NodeId to, NodeId from, bool twice = false) {
+    void read(NodeId to, NodeId from, Comes comes = Comes::once) {
         auto& queue = sent[{from, to}];
         ASSERT_FALSE(queue.empty());
         const ReservationMessage message = queue.front();
-        if (!twice) queue.pop_front();
+        if (comes == Comes::once) queue.pop_front();
         ReservationEffects effects;
         EXPECT_TRUE(at(to).receive(from, message, effects));
         follow(to, effects);
@@ -416,7 +417,7 @@ TEST(Reservations, AQuestionRepeatedAfterItsRefusalLeavesNothing) {
     nodes.reserve(one);
     nodes.reserve(two);
     nodes.read(three, two);
-    nodes.read(three, one, true);
+    nodes.read(three, one, Nodes::Comes::again);
     nodes.read(one, three);
     nodes.give_up(two);
     nodes.read(three, two);
@@ -662,16 +663,16 @@ TEST(Reservations, MessagesThatMakeNoSenseChangeNothing) {
 TEST(Reservations, ARepeatIsAnsweredAgain) {
     Nodes nodes(2);
     nodes.reserve(one);
-    nodes.read(two, one, true);
+    nodes.read(two, one, Nodes::Comes::again);
     nodes.read(two, one);
     EXPECT_EQ(nodes.sent[std::pair(two, one)].size(), 2u);
     nodes.read_all();
     EXPECT_TRUE(nodes.holds(one));
     nodes.release(one);
-    nodes.read(two, one, true);
+    nodes.read(two, one, Nodes::Comes::again);
     nodes.read(two, one);
     nodes.read(one, two);
-    nodes.read(two, one, true);
+    nodes.read(two, one, Nodes::Comes::again);
     nodes.read_all();
     EXPECT_TRUE(nodes.released.contains({one, volume}));
 }
@@ -724,8 +725,9 @@ void live(std::uint64_t seed, std::uint32_t count) {
                 break;
             default: {
                 const NodeId from = any();
-                if (!nodes.sent[std::pair(from, node)].empty())
-                    nodes.read(node, from, rng.below(16) == 0);
+                if (nodes.sent[std::pair(from, node)].empty()) break;
+                using Comes = Nodes::Comes;
+                nodes.read(node, from, rng.below(16) == 0 ? Comes::again : Comes::once);
             }
         }
         check();

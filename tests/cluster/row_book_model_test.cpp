@@ -39,6 +39,9 @@ enum class Fault : std::uint8_t {
     unlocked_when_staged,  // the lock goes before the write is decided
 };
 
+/// What a writer reads before it writes.
+enum class Old : bool { of_data, of_parity };
+
 struct Message {
     enum Kind : std::uint8_t { lock, read, stage, decided, drop, unlock } kind{lock};
     RowValues values{};
@@ -165,8 +168,8 @@ class Model {
     static CommandId claim(std::size_t writer) { return {node(writer), 1}; }
     static CommandId write(std::size_t writer) { return {node(writer), 2}; }
     /// The waiter's number of a writer's read of data, or of parity; the reader's is 0.
-    static WaiterNumber waiter(std::size_t writer, bool of_parity) {
-        return WaiterNumber{1 + 2 * writer + (of_parity ? 1 : 0)};
+    static WaiterNumber waiter(std::size_t writer, Old what) {
+        return WaiterNumber{1 + 2 * writer + (what == Old::of_parity ? 1 : 0)};
     }
     Value value_of(std::size_t writer) const { return static_cast<Value>(1U << writer); }
     LockMode mode_of(std::size_t writer) const {
@@ -275,16 +278,17 @@ class Model {
         Effects effects;
         switch (message.kind) {
             case Message::lock:
-                if (scenario_.fault == Fault::read_beside_lock) read_for(world, i, h, true);
+                if (scenario_.fault == Fault::read_beside_lock)
+                    read_for(world, i, h, Old::of_parity);
                 if (scenario_.fault == Fault::no_lock) {
-                    read_for(world, i, h, true);
+                    read_for(world, i, h, Old::of_parity);
                 } else if (home.book.lock(claim(i), at(i), mode_of(i)) &&
                            scenario_.fault != Fault::read_beside_lock) {
-                    read_for(world, i, h, true);
+                    read_for(world, i, h, Old::of_parity);
                 }
                 break;
             case Message::read:
-                read_for(world, i, h, false);
+                read_for(world, i, h, Old::of_data);
                 break;
             case Message::stage:
                 stage(world, i, h, message.values, effects);
@@ -341,11 +345,12 @@ class Model {
         }
         return values;
     }
-    void read_for(World& world, std::size_t i, std::uint32_t h, bool of_parity) {
+    void read_for(World& world, std::size_t i, std::uint32_t h, Old what) {
         Writer& writer = world.writers[i];
+        const bool of_parity = what == Old::of_parity;
         if (of_parity) writer.granted = true;
         if (of_parity && scenario_.writers[i].kind == Kind::rcw) return;
-        const auto values = ask(world, h, at(i), waiter(i, of_parity));
+        const auto values = ask(world, h, at(i), waiter(i, what));
         if (values) (of_parity ? writer.old_parity : writer.old_data) = *values;
     }
     void read_strip(World& world) {
@@ -382,7 +387,7 @@ class Model {
         for (const EntryNumber entry : effects.apply) world.homes_[h].applying.insert(entry);
         for (const CommandId& granted : effects.granted) {
             if (scenario_.fault != Fault::read_beside_lock) {
-                read_for(world, granted.from.node - 1, h, true);
+                read_for(world, granted.from.node - 1, h, Old::of_parity);
             }
         }
         for (const WaiterNumber ready : effects.readable) {
@@ -390,7 +395,7 @@ class Model {
             if (number == 0) {
                 read_strip(world);
             } else {
-                read_for(world, (number - 1) / 2, h, (number - 1) % 2 == 1);
+                read_for(world, (number - 1) / 2, h, Old{(number - 1) % 2 == 1});
             }
         }
     }

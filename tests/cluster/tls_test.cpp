@@ -281,11 +281,11 @@ class TlsRefusals : public testing::Test {
         group.spawn(answer(std::move(link->asked), answers, answered));
         co_await group.join();
     }
-    /// Says this and goes, once it has heard something.
-    static Task<void> say(std::unique_ptr<Connection> connection, std::string text,
-                          bool listens_first) {
+    enum class Says { at_once, when_it_has_heard_something };
+    /// Says this and goes.
+    static Task<void> say(std::unique_ptr<Connection> connection, std::string text, Says when) {
         Buffer heard(10'000);
-        if (listens_first) {
+        if (when == Says::when_it_has_heard_something) {
             const auto count = co_await receive(connection.get(), heard.span(), 1);
             EXPECT_TRUE(count);
         }
@@ -316,13 +316,14 @@ TEST_F(TlsRefusals, AnotherKeyIsRefusedOnBothSides) {
 }
 
 TEST_F(TlsRefusals, PlainTextIsRefused) {
-    loop_spawn(say(std::move(link_.asker), "GET / HTTP/1.1\r\n\r\n", false));
+    loop_spawn(say(std::move(link_.asker), "GET / HTTP/1.1\r\n\r\n", Says::at_once));
     world_.run(answer(std::move(link_.asked), our_key, &outcome_));
     expect_refused(outcome_, "does not talk as the nodes of a cluster do");
 }
 
 TEST_F(TlsRefusals, APlainTextAnswerIsRefused) {
-    loop_spawn(say(std::move(link_.asked), "HTTP/1.1 400 Bad Request\r\n\r\n", true));
+    loop_spawn(say(std::move(link_.asked), "HTTP/1.1 400 Bad Request\r\n\r\n",
+                   Says::when_it_has_heard_something));
     world_.run(ask(std::move(link_.asker), our_key, &outcome_));
     expect_refused(outcome_, "does not talk as the nodes of a cluster do");
 }
@@ -341,14 +342,15 @@ TEST_F(TlsRefusals, AnEndInTheMiddleIsRefused) {
          {std::size_t{1}, std::size_t{5}, hello.size() / 2, hello.size()}) {
         SetUp();
         const std::string begin(reinterpret_cast<const char*>(hello.data()), size);
-        loop_spawn(say(std::move(link_.asker), begin, false));
+        loop_spawn(say(std::move(link_.asker), begin, Says::at_once));
         world_.run(answer(std::move(link_.asked), our_key, &outcome_));
         ASSERT_TRUE(outcome_);
         ASSERT_FALSE(*outcome_) << size;
         EXPECT_NE(outcome_->error().text.find("same key file"), std::string::npos);
     }
     SetUp();
-    loop_spawn(say(std::move(link_.asked), std::string("\x16\x03\x03", 3), true));
+    loop_spawn(say(std::move(link_.asked), std::string("\x16\x03\x03", 3),
+                   Says::when_it_has_heard_something));
     world_.run(ask(std::move(link_.asker), our_key, &outcome_));
     ASSERT_FALSE(*outcome_);
     EXPECT_NE(outcome_->error().text.find("same key file"), std::string::npos);

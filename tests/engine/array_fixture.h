@@ -122,16 +122,22 @@ class SimArray {
         come_to_rest();
     }
     /// Opens the array from the platters at `indexes`; all of them by default.
-    Checked<Unit> open(std::vector<std::size_t> indexes = {}, bool force = false,
-                       bool readonly = false) {
+    Checked<Unit> open(std::vector<std::size_t> indexes = {}, Force force = Force::no) {
+        ArrayOptions how;
+        how.force = force == Force::yes;
+        return open_as(std::move(indexes), how);
+    }
+    Checked<Unit> open_readonly() {
+        ArrayOptions how;
+        how.readonly = true;
+        return open_as({}, how);
+    }
+    Checked<Unit> open_as(std::vector<std::size_t> indexes, ArrayOptions how) {
         if (indexes.empty()) {
             for (std::size_t i = 0; i != platters.size(); ++i) indexes.push_back(i);
         }
         std::vector<std::unique_ptr<Disk>> disks;
         for (const std::size_t i : indexes) disks.push_back(disk(platters[i], path_of(i)));
-        ArrayOptions how;
-        how.force = force;
-        how.readonly = readonly;
         how.orders = orders;
         how.seed = loop_.rng().next();
         how.intent = intent;
@@ -152,7 +158,6 @@ class SimArray {
         array = std::move(*opened);
         return Unit{};
     }
-    Checked<Unit> open_readonly() { return open({}, false, true); }
     Result<void> stop() {
         const auto result = loop_.run_until_done(array->stop());
         array.reset();

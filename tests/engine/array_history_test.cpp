@@ -25,16 +25,16 @@ class TwoHistories : public Loss {
         start(options);
         stop();
         before_ = sim->model;
-        go_on({0, 1}, false);
+        go_on({0, 1}, Force::no);
         first_ = sim->model;
         sim->model = before_;
         sim->loop().run_for(later);
         ASSERT_FALSE(sim->open({2, 3})) << "without member 0 two are not enough";
-        go_on({2, 3}, true);
+        go_on({2, 3}, Force::yes);
         second_ = sim->model;
     }
     void stop() { ASSERT_TRUE(sim->stop()); }
-    void go_on(const Members& members, bool force) {
+    void go_on(const Members& members, Force force) {
         const auto opened = sim->open(members, force);
         ASSERT_TRUE(opened) << opened.error().text;
         sim->come_to_rest();
@@ -124,7 +124,7 @@ TEST_F(TwoHistories, NoneIsOverwrittenUnasked) {
 }
 
 TEST_F(TwoHistories, ByForceTheOneThatBeganLaterStays) {
-    const auto opened = sim->open({}, true);
+    const auto opened = sim->open({}, Force::yes);
     ASSERT_TRUE(opened) << opened.error().text;
     EXPECT_NE(lineage(), Uuid{});
     EXPECT_EQ(sim->state_of(0), MemberState::missing);
@@ -134,7 +134,7 @@ TEST_F(TwoHistories, ByForceTheOneThatBeganLaterStays) {
 
 TEST_F(TwoHistories, AMixOfThemIsNoArray) {
     for (const Members& members : {Members{0, 2}, Members{1, 3}}) {
-        EXPECT_FALSE(sim->open(members, true));
+        EXPECT_FALSE(sim->open(members, Force::yes));
     }
 }
 
@@ -160,7 +160,7 @@ TEST_F(Loss, AStartByForceIsNotAnotherHistoryOfWhoWasAway) {
     options.members = 4;
     start(options);
     ASSERT_TRUE(sim->stop());
-    ASSERT_TRUE(sim->open({2, 3}, true));
+    ASSERT_TRUE(sim->open({2, 3}, Force::yes));
     Buffer data = random_bytes(sim->loop().rng(), 5 * row_size);
     ASSERT_TRUE(sim->write(7 * row_size, data));
     ASSERT_TRUE(sim->stop());

@@ -172,14 +172,15 @@ TEST_F(Loss, AFlushThatFindsNoRoomOnAMemberThatIsNeededIsToldAsThat) {
 
 // Rows in front of a rebuild's position are in doubt, and not listed: nothing of them is lost.
 struct StopInDoubt : Loss {
-    void run(bool marks);
+    enum class Record { none, kept };  // of what is written
+    void run(Record record);
 };
 
-void StopInDoubt::run(bool marks) {
+void StopInDoubt::run(Record record) {
     SimArrayOptions options = shape(Level::raid5, 44);
     options.stripes = 3000;
     start(options);
-    if (!marks) {
+    if (record == Record::none) {
         ASSERT_TRUE(sim->stop());
         sim->intent.on = false;
         ASSERT_TRUE(sim->open());
@@ -222,7 +223,7 @@ void StopInDoubt::run(bool marks) {
     EXPECT_FALSE(waits->by_itself) << "room has to be made";
     EXPECT_NE(waits->why.find("no room"), std::string::npos) << waits->why;
     ASSERT_TRUE(sim->stop());
-    EXPECT_EQ(sim->has_event("intent_stays"), !marks);
+    EXPECT_EQ(sim->has_event("intent_stays"), record == Record::none);
     sim->platters[1]->full = false;
     sim->intent.on = std::nullopt;
     ASSERT_TRUE(sim->open());
@@ -233,9 +234,9 @@ void StopInDoubt::run(bool marks) {
     sim->expect_parity();
 }
 
-TEST_F(StopInDoubt, ForgetsNothingInFrontOfARebuild) { run(true); }
+TEST_F(StopInDoubt, ForgetsNothingInFrontOfARebuild) { run(Record::kept); }
 // Without a record all of it would be in doubt, and the member that is being rebuilt missing.
-TEST_F(StopInDoubt, BeginsARecordWhereThereIsNone) { run(false); }
+TEST_F(StopInDoubt, BeginsARecordWhereThereIsNone) { run(Record::none); }
 
 // RAID-5 without one member, and writes to another one fail: it is kept, and so is what was
 // flushed.

@@ -30,8 +30,15 @@ class Silence : public Loss {
         sim->platters[member]->delay_nanos = seconds(seconds_of_it).value;
     }
     void heal(std::uint32_t member) { sim->platters[member]->delay_nanos = 0; }
-    /// Writes of a row each, one in `every` rows.
-    void ask_writes(std::uint64_t first, std::uint64_t every, std::uint64_t count) {
+    /// Rows of the array, one in `every`.
+    struct Spread {
+        std::uint64_t first{0};
+        std::uint64_t every{7};
+        std::uint64_t count{12};
+    };
+    /// A write to each of them.
+    void ask_writes(Spread rows) {
+        const auto [first, every, count] = rows;
         for (std::uint64_t i = 0; i != count; ++i) {
             const std::uint64_t at = (first + i * every) * row_size;
             Asked& asked = asked_.emplace_back();
@@ -45,8 +52,8 @@ class Silence : public Loss {
         return flush;
     }
     /// The same, answered: their stripes are marked, and nothing of it is flushed.
-    void write_some(std::uint64_t first, std::uint64_t every, std::uint64_t count) {
-        ask_writes(first, every, count);
+    void write_some() {
+        ask_writes({});
         for (const Asked& asked : asked_) sim->wait_for(asked);
     }
     std::size_t unanswered() const {
@@ -82,9 +89,9 @@ TEST_F(Silence, AMemberThatHangsIsLostAndTheOthersGoOn) {
     for (const Level level : {Level::raid5, Level::raid6}) {
         asked_.clear();
         start_watched(shape(level, 1));
-        write_some(0, 7, 12);
+        write_some();
         hang(1);
-        ask_writes(0, 7, 12);
+        ask_writes({});
         const Asked& flush = ask_flush();
         sim->loop().run_for(seconds(9));
         EXPECT_EQ(sim->state_of(1), MemberState::in_sync) << "it may yet answer";
@@ -109,7 +116,7 @@ TEST_F(Silence, WhatTakesLongAndAnswersIsNot) {
     start_watched(shape(Level::raid5, 2));
     hang(2, 8);
     for (int round = 0; round != 8; ++round) {
-        ask_writes(static_cast<std::uint64_t>(round), 13, 6);
+        ask_writes({.first = static_cast<std::uint64_t>(round), .every = 13, .count = 6});
         sim->loop().run_for(seconds(3));
     }
     sim->loop().run_for(seconds(60));
@@ -122,7 +129,7 @@ TEST_F(Silence, WhatTakesLongAndAnswersIsNot) {
 TEST_F(Silence, WithoutATimeItIsWaitedFor) {
     start_watched(shape(Level::raid5, 3), Nanos{});
     hang(0);
-    ask_writes(0, 7, 6);
+    ask_writes({.count = 6});
     sim->loop().run_for(seconds(hang_seconds - 10));
     EXPECT_EQ(sim->state_of(0), MemberState::in_sync);
     EXPECT_NE(unanswered(), 0U);
@@ -137,7 +144,7 @@ TEST_F(Silence, OneThatIsNeededIsWaitedForAndThatIsTold) {
     ASSERT_TRUE(fail(0, Force::no));
     sim->loop().run_for(seconds(1));
     hang(1, 40);
-    ask_writes(0, 7, 6);
+    ask_writes({.count = 6});
     sim->loop().run_for(seconds(30));
     EXPECT_EQ(sim->state_of(1), MemberState::in_sync);
     EXPECT_TRUE(says("has not answered for 10 s. It is needed, and keeps its place"));
@@ -242,7 +249,7 @@ TEST_F(Silence, ASpare) {
 TEST_F(Silence, NobodyWaitsForARecordOnIt) {
     start_watched(shape(Level::raid5, 9));
     hang(0);
-    ask_writes(0, 7, 12);
+    ask_writes({});
     sim->loop().run_for(seconds(14));
     EXPECT_EQ(sim->state_of(0), MemberState::faulty);
     EXPECT_EQ(unanswered(), 0U);
@@ -252,9 +259,9 @@ TEST_F(Silence, NobodyWaitsForARecordOnIt) {
 /// It is failed by an operator before that: the same.
 TEST_F(Silence, AnOperatorIsFaster) {
     start_watched(shape(Level::raid5, 6));
-    write_some(0, 7, 12);
+    write_some();
     hang(2);
-    ask_writes(0, 7, 12);
+    ask_writes({});
     const Asked& flush = ask_flush();
     sim->loop().run_for(seconds(1));
     ASSERT_TRUE(fail(2, Force::no));
@@ -268,7 +275,7 @@ TEST_F(Silence, AnOperatorIsFaster) {
 TEST_F(Silence, AStopWaitsForTheDisk) {
     start_watched(shape(Level::raid5, 7));
     hang(1);
-    ask_writes(0, 1, 1);
+    ask_writes({.count = 1});
     ask_flush();
     sim->loop().run_for(seconds(15));
     EXPECT_EQ(sim->state_of(1), MemberState::faulty);
@@ -288,7 +295,7 @@ TEST_F(Silence, TheNodeIsKilledMeanwhile) {
     for (std::uint64_t seed = 8; seed != 28; ++seed) {
         asked_.clear();
         start_watched(shape(seed % 2 == 0 ? Level::raid5 : Level::raid6, seed));
-        if (seed % 4 < 2) write_some(0, 7, 12);
+        if (seed % 4 < 2) write_some();
         hang(1);
         for (int i = 0; i != 6; ++i) {
             Buffer row = random_bytes(sim->loop().rng(), row_size);

@@ -164,9 +164,10 @@ TEST(AssemblyOfMd, UncleanAndDegradedIsRefused) {
     EXPECT_TRUE(members.assemble(Force::yes));
 }
 
-/// A start and a clean stop by braid.
-void serve(Members& members, Configuration& c, std::vector<MemberMetadata>& held, bool in_use) {
-    c.in_use = in_use;
+/// When braid writes a configuration: as it starts, or as it stops cleanly.
+enum class Moment { start, stop };
+void serve(Members& members, Configuration& c, std::vector<MemberMetadata>& held, Moment moment) {
+    c.in_use = moment == Moment::start;
     c.in_force = c.version;
     c.version = {next_epoch(c.version.epoch, 0, 0), 0};
     c.events += 2;
@@ -189,12 +190,12 @@ TEST(AssemblyOfMd, ServedAndStoppedItIsMdsAgain) {
         Configuration c = assembly->configuration;
         std::vector<MemberMetadata> held;
         for (const MemberPlace& place : assembly->places) held.push_back(place.metadata);
-        serve(members, c, held, true);
+        serve(members, c, held, Moment::start);
         for (std::size_t at = 0; at != held.size(); ++at) {
             if (held[at].uuid == Uuid{}) continue;
             EXPECT_TRUE(is_in_use(*inspect(members.images()[at]).superblock));
         }
-        serve(members, c, held, false);
+        serve(members, c, held, Moment::stop);
         const auto after = members.images();
         for (std::size_t at = 0; at != held.size(); ++at) {
             if (held[at].uuid == Uuid{}) continue;
@@ -243,8 +244,8 @@ TEST(AssemblyOfMd, ANewMemberIsLikeItsSiblings) {
     for (const MemberPlace& place : assembly->places) held.push_back(place.metadata);
     held.push_back(std::move(prepared->metadata));
     members.disks.push_back(fresh);
-    serve(members, c, held, true);
-    serve(members, c, held, false);
+    serve(members, c, held, Moment::start);
+    serve(members, c, held, Moment::stop);
     const auto found = inspect(test::run(read_member_image(*fresh)));
     ASSERT_TRUE(found.superblock) << found.superblock.error().text;
     ASSERT_TRUE(found.bitmap);

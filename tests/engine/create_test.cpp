@@ -120,10 +120,12 @@ struct Made {
     CreatePlan plan;
     Checked<Unit> result{Unit{}};
 };
-Made make(CreateOptions options, bool zero_fast, std::size_t count = 5) {
+/// How long it takes a member to make its bytes zeroes.
+enum class Zeroes { slow, fast };
+Made make(CreateOptions options, Zeroes zeroes, std::size_t count = 5) {
     Made made;
     auto list = members(count);
-    for (auto& member : list) member.zero_fast = zero_fast;
+    for (auto& member : list) member.zero_fast = zeroes == Zeroes::fast;
     list.back().spare = true;
     made.plan = planned(options, list);
     std::vector<Disk*> disks;
@@ -143,8 +145,8 @@ Checked<Assembly> assemble_all(const Made& made) {
 
 TEST(Create, WhatWasPlannedIsAssembled) {
     for (const Level level : {Level::raid4, Level::raid5, Level::raid6}) {
-        for (const bool zero_fast : {true, false}) {
-            const Made made = make({.level = level, .name = "new"}, zero_fast);
+        for (const Zeroes zeroes : {Zeroes::fast, Zeroes::slow}) {
+            const Made made = make({.level = level, .name = "new"}, zeroes);
             ASSERT_TRUE(made.result) << made.result.error().text;
             const auto assembly = assemble_all(made);
             ASSERT_TRUE(assembly) << assembly.error().text;
@@ -163,9 +165,9 @@ TEST(Create, WhatWasPlannedIsAssembled) {
 }
 
 TEST(Create, WipesTheFrontAndZeroesWhatItPromises) {
-    const Made zeroed = make({}, true);
-    const Made resynced = make({}, false);
-    const Made assumed = make({.assume_clean = true}, true);
+    const Made zeroed = make({}, Zeroes::fast);
+    const Made resynced = make({}, Zeroes::slow);
+    const Made assumed = make({.assume_clean = true}, Zeroes::fast);
     const auto byte = [](const Made& made, std::uint64_t at) {
         return std::to_integer<int>(made.disks[0]->content().data()[at]);
     };

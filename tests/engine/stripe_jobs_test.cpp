@@ -87,7 +87,13 @@ class StripeJobsTest : public testing::Test, public PartSink {
     }
 
     /// Rows [first, first + count) of the first data strip of a stripe.
-    Write& write(std::uint64_t stripe, std::uint32_t first, std::uint32_t count) {
+    struct Rows {
+        std::uint64_t stripe{0};
+        std::uint32_t first{0};
+        std::uint32_t count{1};
+    };
+    Write& write(Rows rows) {
+        const auto [stripe, first, count] = rows;
         Write& one = writes.emplace_back(count * row_size);
         one.request.kind = IoKind::write;
         one.request.offset = {stripe * geometry.stripe_data_size() + first * row_size};
@@ -198,7 +204,7 @@ class StripeJobsTest : public testing::Test, public PartSink {
 
 TEST_F(StripeJobsTest, NobodyHasRowsWhileHeWaitsForAMark) {
     set_delay(delay);
-    const Write& one = write(5, 0, 1);
+    const Write& one = write({.stripe = 5});
     until_record_under_way();
     // Neither its old content is read, nor is anything of its own claimed or leased.
     EXPECT_EQ(reads(), 0U);
@@ -216,10 +222,10 @@ TEST_F(StripeJobsTest, NobodyHasRowsWhileHeWaitsForAMark) {
 
 TEST_F(StripeJobsTest, WhatComesWhileTheMarkIsAwaitedSharesItsJob) {
     set_delay(delay);
-    const Write& first = write(5, 0, 1);
+    const Write& first = write({.stripe = 5});
     until_record_under_way();
-    const Write& second = write(5, 1, 1);
-    const Write& elsewhere = write(6, 0, 1);  // waits for the next record
+    const Write& second = write({.stripe = 5, .first = 1});
+    const Write& elsewhere = write({.stripe = 6});  // waits for the next record
     until_answered(first);
     until_answered(second);
     until_answered(elsewhere);
@@ -229,14 +235,14 @@ TEST_F(StripeJobsTest, WhatComesWhileTheMarkIsAwaitedSharesItsJob) {
 }
 
 TEST_F(StripeJobsTest, OneRecordServesAllWhoCameWhileTheOneBeforeWasOnItsWay) {
-    for (std::uint64_t stripe = 0; stripe != 40; ++stripe) write(stripe, 0, 1);
+    for (std::uint64_t stripe = 0; stripe != 40; ++stripe) write({.stripe = stripe});
     for (const Write& one : writes) until_answered(one);
     EXPECT_LE(intent->status().records, 2U);
 }
 
 TEST_F(StripeJobsTest, AClaimThatComesLaterWaitsBehindAWriteThatWaitsForItsMark) {
     set_delay(delay);
-    const Write& one = write(5, 0, 2);
+    const Write& one = write({.stripe = 5, .count = 2});
     until_record_under_way();
     Claim& later = held.emplace_back();
     tasks.spawn(hold_rows(&claims, &later, {StripeIndex{5}, 0}, row_range(1, 2)));
@@ -253,7 +259,7 @@ TEST_F(StripeJobsTest, AWriteWhoseRowsAreNotFreeAsksForNoMark) {
     Claim& first = held.emplace_back();
     tasks.spawn(hold_rows(&claims, &first, {StripeIndex{5}, 0}, row_range(0, 1)));
     until([&] { return first.held; });
-    const Write& one = write(5, 0, 1);
+    const Write& one = write({.stripe = 5});
     loop.run_for(Nanos{delay});
     EXPECT_EQ(intent->status().records, 0U);
     let_go(first);
@@ -277,7 +283,7 @@ TEST_F(StripeJobsTest, AMarkStaysWhileItsHolderWaitsForRows) {
         loop.run_for(Nanos{3 * WriteIntent::tick_nanos});
         ASSERT_TRUE(loop.run_until_done(intent->flush()).has_value());
         intent->drop_clean();
-        until_answered(write(stripe, 0, 1));
+        until_answered(write({.stripe = stripe}));
         EXPECT_TRUE(is_named(5));
     }
     EXPECT_FALSE(zeroes.held);
@@ -294,8 +300,8 @@ TEST_F(StripeJobsTest, WhoseMarkIsRefusedIsToldAndNothingIsWritten) {
         for (std::uint64_t row = 0; row != data_offset / row_size; ++row)
             platter->holes.insert(row);
     }
-    const Write& one = write(5, 0, 1);
-    const Write& two = write(5, 1, 1);
+    const Write& one = write({.stripe = 5});
+    const Write& two = write({.stripe = 5, .first = 1});
     until_answered(one);
     until_answered(two);
     ASSERT_FALSE(one.answer->has_value());
@@ -303,7 +309,7 @@ TEST_F(StripeJobsTest, WhoseMarkIsRefusedIsToldAndNothingIsWritten) {
     ASSERT_FALSE(two.answer->has_value());
     EXPECT_FALSE(wrote_strips());
     for (const auto& platter : platters) platter->full = false;
-    const Write& again = write(5, 0, 1);
+    const Write& again = write({.stripe = 5});
     until_answered(again);
     EXPECT_TRUE(again.answer->has_value());
     EXPECT_TRUE(is_named(5));
@@ -311,7 +317,7 @@ TEST_F(StripeJobsTest, WhoseMarkIsRefusedIsToldAndNothingIsWritten) {
 
 TEST_F(StripeJobsTest, WhenTheArrayFailsMeanwhileNothingIsWritten) {
     set_delay(delay);
-    const Write& one = write(5, 0, 1);
+    const Write& one = write({.stripe = 5});
     until_record_under_way();
     members.halt();
     intent->array_failed();
@@ -324,7 +330,7 @@ TEST_F(StripeJobsTest, WhenTheArrayFailsMeanwhileNothingIsWritten) {
 
 // Whenever it is, a crash finds every stripe named of which a strip was written.
 TEST_F(StripeJobsTest, NoStripIsWrittenBeforeARecordNamesItsStripe) {
-    for (std::uint64_t stripe = 0; stripe != 64; ++stripe) write(stripe, 3, 1);
+    for (std::uint64_t stripe = 0; stripe != 64; ++stripe) write({.stripe = stripe, .first = 3});
     const auto answered = [](const Write& one) { return one.answer.has_value(); };
     std::size_t looked = 0;
     while (!std::ranges::all_of(writes, answered)) {
