@@ -492,16 +492,16 @@ class NetErrand final : public Message, public NetWorld {
         body_ = body;
         Message::run = [](Message& message) {
             auto& self = static_cast<NetErrand&>(message);
-            self.loop_.tasks().spawn(finish(&self));
+            self.loop_.tasks().spawn(self.finish());
         };
         loop_.post_or_lead(*this);
         over_.acquire();
     }
 
   private:
-    static Task<void> finish(NetErrand* self) {
-        co_await self->body_(self);
-        self->over_.release();
+    Task<void> finish() {
+        co_await body_(this);
+        over_.release();
     }
 
     UringLoop& loop_;

@@ -35,12 +35,12 @@ class SimNets : public testing::Test, public NetWorld {
     NetAddress new_address() override { return right_address; }
 
     /// And a bystander, who is not to be hit by what happens between the two.
-    static Task<void> link_up(SimNets* self) {
+    Task<void> link_up() {
         const NetAddress left_address{AddressKind::ip4, left, 9000};
-        self->listener_ = (co_await self->right_.listen(right_address)).value();
-        const auto own = (co_await self->left_.listen(left_address)).value();
-        self->link_ = co_await make_link(self, self->listener_.get(), right_address);
-        self->bystander_ = co_await make_link(self, own.get(), left_address);
+        listener_ = (co_await right_.listen(right_address)).value();
+        const auto own = (co_await left_.listen(left_address)).value();
+        link_ = co_await make_link(this, listener_.get(), right_address);
+        bystander_ = co_await make_link(this, own.get(), left_address);
     }
 
     void send_from(Connection* connection, ByteView bytes, std::optional<Result<void>>* result) {
@@ -66,7 +66,7 @@ class SimNets : public testing::Test, public NetWorld {
 };
 
 TEST_F(SimNets, ACutIsHeardAtOnceByBothAndByNobodyElse) {
-    run(link_up(this));
+    run(link_up());
     std::optional<Result<std::size_t>> theirs;
     send_from(link_.asker.get(), much_.view(), &sent_);
     receive_at(link_.asker.get(), &received_);
@@ -84,7 +84,7 @@ TEST_F(SimNets, ACutIsHeardAtOnceByBothAndByNobodyElse) {
 }
 
 TEST_F(SimNets, OneSideMayBeUnawareOfACut) {
-    run(link_up(this));
+    run(link_up());
     std::optional<Result<std::size_t>> theirs;
     receive_at(link_.asked.get(), &theirs);
     network_.cut_one_side(left, right);
@@ -110,7 +110,7 @@ TEST_F(SimNets, OneSideMayBeUnawareOfACut) {
 }
 
 TEST_F(SimNets, WhatIsHeldBackComesWhenItIsReleased) {
-    run(link_up(this));
+    run(link_up());
     network_.hold(left, right);
     send_from(link_.asker.get(), bytes_.view(), &sent_);
     receive_at(link_.asked.get(), &received_);
@@ -134,7 +134,7 @@ TEST_F(SimNets, WhatIsHeldBackComesWhenItIsReleased) {
 }
 
 TEST_F(SimNets, WhatIsHeldBackMayBeLostInTheEnd) {
-    run(link_up(this));
+    run(link_up());
     network_.hold(left, right);
     send_from(link_.asker.get(), bytes_.view(), &sent_);
     pass(10);
@@ -151,7 +151,7 @@ Task<void> connect_into(Net* net, std::optional<Checked<std::unique_ptr<Connecti
 }
 
 TEST_F(SimNets, AHeldConnectWaitsAndHasItsTime) {
-    run(link_up(this));
+    run(link_up());
     std::optional<Checked<std::unique_ptr<Connection>>> result;
     for (const bool is_question : {true, false}) {
         const auto& [from, to] = is_question ? std::pair(left, right) : std::pair(right, left);
@@ -177,7 +177,7 @@ TEST_F(SimNets, AHeldConnectWaitsAndHasItsTime) {
 }
 
 TEST_F(SimNets, AnAddressMayRefuseEverybody) {
-    run(link_up(this));
+    run(link_up());
     std::optional<Checked<std::unique_ptr<Connection>>> result;
     for (const bool refused : {true, false}) {
         network_.refuse(right_address, refused);
@@ -191,7 +191,7 @@ TEST_F(SimNets, AnAddressMayRefuseEverybody) {
 }
 
 TEST_F(SimNets, WhoHasGoneWithBytesUnreadBreaksTheConnection) {
-    run(link_up(this));
+    run(link_up());
     send_from(link_.asked.get(), bytes_.view(), &sent_);
     pass(10);
     link_.asker.reset();
@@ -202,7 +202,7 @@ TEST_F(SimNets, WhoHasGoneWithBytesUnreadBreaksTheConnection) {
 }
 
 TEST_F(SimNets, ACrashDestroysWhatIsUnderWay) {
-    run(link_up(this));
+    run(link_up());
     std::optional<int> accepted;
     send_from(link_.asker.get(), much_.view(), &sent_);
     receive_at(link_.asker.get(), &received_);
@@ -215,7 +215,7 @@ TEST_F(SimNets, ACrashDestroysWhatIsUnderWay) {
         listener_.reset();
     });
     EXPECT_FALSE(loop_.step());
-    run(link_up(this));  // the address is free again
+    run(link_up());  // the address is free again
     run(let_pass(&link_));
 }
 
