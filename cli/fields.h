@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// JSON that a server or a member gave: its fields, or what stands for them, and JSON as people read
-// it.
+// JSON that a server or a member gave: its fields, or what stands for them; and JSON as people read
+// it (json_text.h).
 #pragma once
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "control/json_text.h"
+#include "engine/base/json_text.h"
 
 namespace braid::cli {
 
@@ -18,8 +18,5 @@ double real_in(const nlohmann::json& object, const char* name);
 bool flag_in(const nlohmann::json& object, const char* name);
 const nlohmann::json& list_in(const nlohmann::json& object, const char* name);
 const nlohmann::json* object_in(const nlohmann::json& object, const char* name);
-
-using control::one_line;
-using control::readable;
 
 }  // namespace braid::cli

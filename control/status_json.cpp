@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <span>
 
-#include "control/json_text.h"
+#include "engine/base/json_text.h"
 #include "engine/layout/bad_bytes.h"
 
 namespace braid::control {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/base/json_text.h"
 #include "engine/base/limits.h"
 
 namespace braid::cluster {
@@ -15,10 +16,6 @@ Words telling(const char* what) { return {{"tell", what}}; }
 Words asking(const char* what) { return {{"ask", what}}; }
 
 namespace {
-
-std::string text_of(const Words& words) {
-    return words.dump(-1, ' ', false, Words::error_handler_t::replace);
-}
 
 QueuedMessage message_of(MessageType type, const std::string& text) {
     BRAID_REQUIRE(text.size() <= message_body_size_max);
@@ -175,12 +172,12 @@ Talk::Talk(ReadyQueue& ready, TalkListener& listener) : listener_(listener), tas
 Talk::~Talk() = default;
 
 void Talk::tell(std::uint32_t to, const Words& words) {
-    bus_->session(to).send(message_of(MessageType::tell, text_of(words)));
+    bus_->session(to).send(message_of(MessageType::tell, one_line(words)));
 }
 
 Task<Checked<Words>> Talk::ask(std::uint32_t to, const Words& words) {
     auto waiting = std::make_unique<Waiting>();
-    bus_->session(to).send(message_of(MessageType::ask, text_of(words)), waiting.get());
+    bus_->session(to).send(message_of(MessageType::ask, one_line(words)), waiting.get());
     return wait_for(std::move(waiting));
 }
 
@@ -259,7 +256,7 @@ Task<void> Talk::answer(std::uint32_t from, std::uint64_t number, Words words) {
     const std::uint64_t boot = bus_->session(from).peer_boot();
     Checked<Words> answer = co_await listener_.asked(from, words);
     const Words said = answer ? std::move(answer).value() : words_of(answer.error());
-    QueuedMessage message = message_of(MessageType::ask, text_of(said));
+    QueuedMessage message = message_of(MessageType::ask, one_line(said));
     message.header.answers = number;
     bus_->session(from).answer(boot, std::move(message));
 }

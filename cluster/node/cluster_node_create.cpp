@@ -12,6 +12,7 @@
 #include "cluster/node/placement.h"
 #include "engine/assembly/content.h"
 #include "engine/assembly/new_member.h"
+#include "engine/base/json_text.h"
 #include "engine/base/limits.h"
 #include "engine/base/os_error.h"
 #include "engine/metadata/config_check.h"
@@ -178,8 +179,7 @@ Task<Checked<Words>> ClusterNode::create(CreateOrder order) {
         }
         Words words = asking("create");
         words["order"] = json_of(order);
-        if (words.dump(-1, ' ', false, Words::error_handler_t::replace).size() >
-            message_body_size_max) {
+        if (one_line(words).size() > message_body_size_max) {
             co_return Refusal{"the order is too long", RefusalCode::invalid};
         }
         co_return co_await talk_.ask(master_, words);

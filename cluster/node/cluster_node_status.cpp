@@ -6,6 +6,7 @@
 #include "cluster/node/cluster_node.h"
 #include "cluster/node/served_array.h"
 #include "cluster/node/told_status.h"
+#include "engine/base/json_text.h"
 
 namespace braid::cluster {
 
@@ -111,8 +112,7 @@ void ClusterNode::tell_status() {
     const ArrayStatus now = array_->status();
     const Words words = cluster::words_of(
         ToldStatus{now.configuration.version, now.walks, now.last_scrub, now.waits, now.nodes});
-    if (std::string text = words.dump(-1, ' ', false, Words::error_handler_t::replace);
-        text != told_status_) {
+    if (std::string text = one_line(words); text != told_status_) {
         told_status_ = std::move(text);
         told_nodes_->tell_all(words);
     }

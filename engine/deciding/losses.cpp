@@ -205,11 +205,8 @@ void Losses::strip_write_failed(MemberIndex member, int os_error) {
         return lose(member, MemberState::faulty,
                     fmt::format("a write failed: {}", os_error_text(os_error)));
     }
-    constexpr std::uint64_t quiet_nanos = 60'000'000'000;  // a client goes on trying
-    auto& told = misdeeds_[raw(member)].write_told;
-    const std::uint64_t now = clock_.now().value;
-    if (told && now - told->value < quiet_nanos) return;
-    told = Nanos{now};
+    // A client goes on trying.
+    if (misdeeds_[raw(member)].failed_write.was_told(clock_.now(), seconds(60))) return;
     if (full) {
         tell(Severity::error, "no_room",
              fmt::format("{} has no room for a write: it is refused with ENOSPC until there is. "
@@ -240,11 +237,7 @@ void Losses::not_answering(MemberIndex member) {
         return writer_.give_up(member);
     }
     if (members_.failed()) return;
-    constexpr std::uint64_t quiet_nanos = 60'000'000'000;
-    auto& told = misdeeds_[raw(member)].silence_told;
-    const std::uint64_t now = clock_.now().value;
-    if (told && now - told->value < quiet_nanos) return;
-    told = Nanos{now};
+    if (misdeeds_[raw(member)].silence.was_told(clock_.now(), seconds(60))) return;
     tell(Severity::error, "no_answer",
          fmt::format("{} has not answered for {} s. It is needed, and keeps its place: what was "
                      "asked of it waits",

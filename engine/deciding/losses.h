@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "engine/deciding/configuration_writer.h"
 #include "engine/deciding/deciding_part.h"
 #include "engine/deciding/roster.h"
+#include "engine/deciding/told_lately.h"
 
 namespace braid {
 
@@ -64,8 +64,8 @@ class Losses final : public DecidingPart {
     struct Misdeeds {
         std::uint32_t read_errors{0};  // halved with each hour
         Nanos read_errors_since{};
-        std::optional<Nanos> write_told;    // when a failed write was told of last
-        std::optional<Nanos> silence_told;  // when it was told last that it does not answer
+        ToldLately failed_write;
+        ToldLately silence;  // that it does not answer
     };
 
     void stop(std::string why, std::string_view rest);

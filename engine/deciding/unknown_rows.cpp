@@ -315,10 +315,7 @@ bool UnknownRows::is_too_much(MemberSet away) {
 void UnknownRows::write_refused(WindowPlace place, RowMask rows, RoleSet together) {
     BRAID_REQUIRE(rows != 0);
     BRAID_REQUIRE(raw(place.stripe) < geometry_.stripes);
-    constexpr std::uint64_t quiet_nanos = 10'000'000'000;
-    const std::uint64_t now = clock_.now().value;
-    if (refused_told_ && now - refused_told_->value < quiet_nanos) return;
-    refused_told_ = Nanos{now};
+    if (refusal_.was_told(clock_.now(), seconds(10))) return;
     const BadRows ranges(geometry_, {});
     std::vector<BadRange> refused;
     std::vector<BadRange> stripe;

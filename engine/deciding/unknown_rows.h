@@ -9,6 +9,7 @@
 
 #include "engine/deciding/configuration_writer.h"
 #include "engine/deciding/deciding_part.h"
+#include "engine/deciding/told_lately.h"
 #include "engine/layout/bad_bytes.h"
 #include "engine/layout/register.h"
 
@@ -89,7 +90,7 @@ class UnknownRows final : public DecidingPart {
     bool told_joined_{false};
     bool told_by_walk_{false};      // what the walk under way had to list
     std::uint64_t before_walk_{0};  // bytes listed when it began
-    std::optional<Nanos> refused_told_;
+    ToldLately refusal_;  // of a write
 };
 
 }  // namespace braid

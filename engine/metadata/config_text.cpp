@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/base/json_text.h"
 #include "engine/base/limits.h"
 #include "engine/metadata/areas.h"
 #include "engine/metadata/config_bad_rows.h"
@@ -25,9 +26,8 @@ constexpr std::uint32_t kept_path_short = 100;  // when the text would not fit: 
 
 // --- to text ---
 
-std::string line_of(const Json& value) {
-    return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+/// Of whatever a JSON value can be made from.
+std::string line_of(const Json& value) { return one_line(value); }
 
 Json json_of(const std::optional<StripeIndex>& stripe) {
     return stripe ? Json(raw(*stripe)) : Json(nullptr);

@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace braid::control {
+namespace braid {
 
 /// Indented, as people read it; without a newline at the end. Of either kind of nlohmann's JSON.
 template <class Json>
@@ -18,4 +18,4 @@ std::string one_line(const Json& value) {
     return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-}  // namespace braid::control
+}  // namespace braid
