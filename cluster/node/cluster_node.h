@@ -514,6 +514,16 @@ class ClusterNode final : private BusListener,
 
     Task<Checked<Words>> asked_by_slave(std::uint32_t from, const Words& words);
     Task<Checked<Words>> asked_by_master(std::uint32_t from, const Words& words);
+    Checked<Words> asked_for_inventory();
+    Task<Checked<Words>> asked_to_look(const Words& words);
+    Checked<Words> asked_to_give_up(const Words& words);
+    Checked<Words> asked_to_rebuild(const Words& words);
+    Task<Checked<Words>> asked_to_begin_marks(const Words& words);
+    Task<Checked<Words>> asked_to_serve();
+    Task<Checked<Words>> asked_to_write_marks();
+    Task<Checked<Words>> asked_to_mark();
+    Task<Checked<Words>> asked_to_drain();
+    Task<Checked<Words>> asked_to_end(const Words& words);
     Checked<Unit> told_by_slave(std::uint32_t from, const Words& words);
     Task<void> stop_array();
     ArrayOptions options_of_deciding();
@@ -526,6 +536,36 @@ class ClusterNode final : private BusListener,
     NodeStatus own_status(const Counters& counters) const;
     Task<void> stop_what_lacks_a_node();
     Task<Checked<Unit>> told_by_master(const Words& words);
+    using Told = Checked<Unit> (ClusterNode::*)(const Words& words);
+    static Told told_at_any_time(const std::string& what);  // null: there is no such word
+    static Told told_of_array(const std::string& what);
+    Checked<Unit> told_open(const Words& words);
+    Checked<Unit> told_phase(const Words& words);
+    Checked<Unit> told_dismissed(const Words& words);
+    Checked<Unit> told_to_close(const Words& words);
+    Checked<Unit> told_to_free(const Words& words);
+    Checked<Unit> told_configuration(const Words& words);
+    Checked<Unit> told_event(const Words& words);
+    Checked<Unit> told_status(const Words& words);
+    Task<Checked<Unit>> told_to_attach(const Words& words);
+    Checked<Unit> told_behind(const Words& words);
+    Checked<Unit> told_to_detach(const Words& words);
+    Checked<Unit> told_verdict(const Words& words);
+    Checked<Unit> told_to_go_on(const Words& words);
+    Checked<Unit> told_lost(const Words& words);
+    Checked<Unit> told_kept(const Words& words);
+    Checked<Unit> told_unusable(const Words& words);
+    Checked<Unit> told_in_force(const Words& words);
+    Checked<Unit> told_marked(const Words& words);
+    Checked<Unit> told_doubt(const Words& words);
+    Checked<Unit> told_to_retire_marks(const Words& words);
+    Checked<Unit> told_region(const Words& words);
+    Checked<Unit> told_owing(const Words& words);
+    Checked<Unit> told_resync_comes(const Words& words);
+    Checked<Unit> told_to_trust_all(const Words& words);
+    Checked<Unit> told_to_end_marks(const Words& words);
+    Checked<Unit> told_to_halt(const Words& words);
+    Checked<Unit> told_failed(const Words& words);
     Task<void> detach_when_quiet(MemberIndex member);
     Task<Checked<Words>> order(std::uint32_t from, const Words& words);
 
