@@ -87,12 +87,12 @@ class StripeJobsTest : public testing::Test, public PartSink {
     }
 
     /// Rows [first, first + count) of the first data strip of a stripe.
-    struct Rows {
+    struct StripeRows {
         std::uint64_t stripe{0};
         std::uint32_t first{0};
         std::uint32_t count{1};
     };
-    Write& write(Rows rows) {
+    Write& write(StripeRows rows) {
         const auto [stripe, first, count] = rows;
         Write& one = writes.emplace_back(count * row_size);
         one.request.kind = IoKind::write;
