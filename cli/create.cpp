@@ -47,6 +47,7 @@ struct CreateArguments {
     std::string data_offset;
     std::vector<std::string> volumes;
     std::vector<std::string> spares;
+    std::string witness;
     std::vector<std::string> members;
     bool assume_clean{false};
     bool force{false};
@@ -104,6 +105,7 @@ Checked<CreateOptions> parse_options(const CreateArguments& arguments) {
 struct Target {
     std::string path;
     bool spare{false};
+    bool witness{false};
     std::unique_ptr<UringDisk> disk{};  // none in a dry run of files that are not there yet
     std::vector<OldLayout> before{};    // looked at where data is to stay
 };
@@ -140,6 +142,9 @@ std::vector<Target> targets_of(const CreateArguments& arguments) {
     for (const std::string& path : arguments.members) targets.push_back({.path = path});
     for (const std::string& path : arguments.spares)
         targets.push_back({.path = path, .spare = true});
+    if (!arguments.witness.empty()) {
+        targets.push_back({.path = arguments.witness, .witness = true});
+    }
     return targets;
 }
 
@@ -243,7 +248,7 @@ void print_next_step(const CreatePlan& plan) {
     fmt::print("serve it: nbdkit braid{}\n", paths);
 }
 
-/// Roles first, then spares: the targets are in that order already.
+/// Roles first, then spares, then the witness: the targets are in that order already.
 Checked<CreatePlan> make_plan(const CreateOptions& options, const std::vector<Target>& targets,
                               std::uint64_t file_size) {
     std::vector<CreateMember> members;
@@ -251,6 +256,7 @@ Checked<CreatePlan> make_plan(const CreateOptions& options, const std::vector<Ta
         CreateMember member;
         member.path = absolute_path(target.path);
         member.spare = target.spare;
+        member.witness = target.witness;
         member.size = target.disk ? target.disk->info().size : file_size;
         member.zero_fast = target.disk ? zeroes_fast(target.disk->info()) : true;
         if (target.disk) member.sector_size = target.disk->info().sector_size;
@@ -311,6 +317,7 @@ Checked<int> create_in_cluster(ControlClient& client, const CreateArguments& arg
     CreateOrder order;
     BRAID_TRY(order.options, parse_options(arguments));
     order.spares = arguments.spares;
+    order.witness = arguments.witness;
     order.force = arguments.force;
     order.force_placement = arguments.force_placement;
     order.dry_run = arguments.dry_run;
@@ -399,6 +406,12 @@ void add_create_command(CLI::App& app, int* exit_status) {
                      "a member that stands by for one that fails; may be repeated")
         ->type_name("PATH")
         ->allow_extra_args(false);
+    command
+        ->add_option(
+            "--witness", arguments->witness,
+            "of RAID-6 of four members: a small file or device elsewhere that breaks ties, so "
+            "that any two members go on; it holds no data")
+        ->type_name("PATH");
     command
         ->add_option("--data-offset", arguments->data_offset,
                      "where data begins on each member, by default 4M, or 16M if all members have "

@@ -21,7 +21,7 @@ constexpr std::size_t task_width = 30;
 Colour colour_of_state(const std::string& state) {
     if (state == "in_sync") return Colour::good;
     if (state == "rebuilding") return Colour::warning;
-    if (state == "spare") return Colour::dim;
+    if (state == "spare" || state == "witness") return Colour::dim;
     return Colour::bad;
 }
 
@@ -30,7 +30,9 @@ std::string member_bar(const std::string& state, double rebuilt, const Style& st
     if (state == "in_sync") return bar(1, member_width, style);
     if (state == "rebuilding") return bar(rebuilt, member_width, style);
     if (state == "faulty") return repeated(style.utf8 ? "╳" : "x", member_width);
-    if (state == "spare") return repeated(style.utf8 ? "·" : ".", member_width);
+    if (state == "spare" || state == "witness") {
+        return repeated(style.utf8 ? "·" : ".", member_width);
+    }
     return repeated(" ", member_width);
 }
 
@@ -133,7 +135,10 @@ std::string waits_of(const json& status) {
     for (const json& member : list_in(status, "members")) {
         if (number_in(member, "in_flight") == 0) continue;
         const bool has_role = member.contains("role") && member["role"].is_number_unsigned();
-        names.push_back(has_role ? fmt::format("member {}", number_in(member, "role")) : "a spare");
+        const bool is_witness = text_in(member, "state") == "witness";
+        names.push_back(has_role     ? fmt::format("member {}", number_in(member, "role"))
+                        : is_witness ? "the witness"
+                                     : "a spare");
     }
     return names.empty() ? "" : fmt::format(": waits for I/O of {}", fmt::join(names, ", "));
 }

@@ -24,11 +24,9 @@ std::string parity_words(const std::string& parity, bool future) {
 std::string member_lines(const json& plan) {
     std::string text;
     for (const json& member : list_in(plan, "members")) {
-        const bool has_role = member.contains("role") && member["role"].is_number_unsigned();
-        const std::string what =
-            has_role ? fmt::format("member {}", number_in(member, "role")) : "spare";
-        text += fmt::format("  {:<9} {}  {}\n", what, harmless(text_in(member, "path")),
-                            size_text(number_in(member, "size")));
+        text +=
+            fmt::format("  {:<9} {}  {}\n", harmless(text_in(member, "part")),
+                        harmless(text_in(member, "path")), size_text(number_in(member, "size")));
     }
     return text;
 }
@@ -72,10 +70,7 @@ std::string placement_lines(const json& answer) {
         text += fmt::format("  {:<9} {}\n", fmt::format("node {}", number_in(node, "id")),
                             harmless(text_in(node, "text")));
     }
-    if (nodes.size() < 2) return text;
-    return text +
-           "  note      in this release the array stops on all nodes when one is gone, and goes on "
-           "when all are back: the lines above say what the members bear\n";
+    return text;
 }
 
 }  // namespace braid::cli

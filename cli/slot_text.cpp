@@ -16,10 +16,6 @@ const MemberRecord* own_record(const ConfigSlot& slot) {
     return found == members.end() ? nullptr : &*found;
 }
 
-std::string name_of_role(const MemberRecord& record) {
-    return record.role ? fmt::format("member {}", raw(*record.role)) : std::string("spare");
-}
-
 std::string state_words(const Configuration& c) {
     std::string text = c.in_use ? "in use by braid, or not stopped cleanly" : "cleanly stopped";
     if (c.resynced) text += fmt::format(", parity true before stripe {}", raw(*c.resynced));
@@ -48,14 +44,16 @@ std::string slot_lines(const ConfigSlot& slot) {
         text += fmt::format("            started by force once (lineage {})\n", c.lineage.text());
     }
     if (const MemberRecord* own = own_record(slot)) {
-        text += fmt::format("  role      {}, {}{}, uuid {}\n", name_of_role(*own),
+        text += fmt::format("  role      {}, {}{}, uuid {}\n", text_of_part(*own),
                             text_of(own->state), rebuilt_words(*own), slot.member.text());
-        text += fmt::format("  data      {} from byte {} on\n", size_text(c.member_data_size()),
-                            own->data_offset);
+        if (own->state != MemberState::witness) {
+            text += fmt::format("  data      {} from byte {} on\n", size_text(c.member_data_size()),
+                                own->data_offset);
+        }
     }
     for (const MemberRecord& record : c.members) {
         if (record.uuid == slot.member) continue;
-        text += fmt::format("  beside    {}, {}, {}\n", name_of_role(record), text_of(record.state),
+        text += fmt::format("  beside    {}, {}, {}\n", text_of_part(record), text_of(record.state),
                             record.path);
     }
     for (const VolumeRecord& volume : c.volumes) {
@@ -69,7 +67,7 @@ std::string slot_lines(const ConfigSlot& slot) {
 std::string parts_lines(const Configuration& c) {
     std::string text;
     for (const MemberRecord& member : c.members) {
-        text += fmt::format("  {:<9} {:<10}  {}\n", name_of_role(member), text_of(member.state),
+        text += fmt::format("  {:<9} {:<10}  {}\n", text_of_part(member), text_of(member.state),
                             member.path);
     }
     for (const VolumeRecord& volume : c.volumes) {

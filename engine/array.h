@@ -39,8 +39,10 @@ enum class Orders : std::uint8_t {
 class Nodes;
 
 struct ArrayOptions {
-    std::uint32_t node{0};         // this one's number; 0: it is alone
-    Nodes* nodes{nullptr};         // of a cluster; none: it is alone
+    std::uint32_t node{0};  // this one's number; 0: it is alone
+    Nodes* nodes{nullptr};  // of a cluster; none: it is alone
+    /// Where not all of its nodes start together: the one that has the disk. Else none.
+    std::function<std::uint32_t(const Disk&)> home_of;
     bool readonly{false};          // nothing is written to any member, metadata included
     bool force{false};             // takes in members that are behind, and trusts parity as it is
     Orders orders{Orders::taken};  // for what is said of members left out, and of rows

@@ -54,6 +54,8 @@ class ServingNode {
     virtual void member_lost(MemberIndex member, MemberState state) = 0;
     /// Every member holds it, and all nodes have adopted it or a newer one; it knows of these losses.
     virtual void in_force(const Configuration& now, std::uint64_t loss_version) = 0;
+    /// Members::set_witness().
+    virtual void expect_of_witness(Witness expected) = 0;
     /// Members::set_owing().
     virtual void set_owing(bool owing) = 0;
     /// Nothing is written any more: going on would mean guessing.

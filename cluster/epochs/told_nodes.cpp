@@ -17,6 +17,10 @@ Words words_of(WindowRange doubtful) {
     return {{"tell", "doubt"}, {"begin", raw(doubtful.begin)}, {"end", raw(doubtful.end)}};
 }
 
+Words words_of(Witness expected) {
+    return {{"tell", "witness"}, {"answers", expected == Witness::promised}};
+}
+
 }  // namespace
 
 std::vector<Words> words_of_marked(const std::vector<IntentEntry>& marked) {
@@ -51,6 +55,7 @@ void ToldNodes::let_in(std::uint32_t node) {
     Talk& talk = setup_.talk;
     talk.tell(node, {{"tell", "adopt"}, {"configuration", words_of(*told_)}});
     talk.tell(node, {{"tell", "in_force"}, {"configuration", words_of(*told_)}});
+    talk.tell(node, words_of(setup_.own.members().witness()));
     for (const WindowRange& range : setup_.own.members().doubt().ranges()) {
         talk.tell(node, words_of(range));
     }
@@ -97,6 +102,11 @@ void ToldNodes::in_force(const Configuration& now, std::uint64_t loss_version) {
     setup_.own.in_force(now, loss_version);
     setup_.in_force_here(now);
     tell_all({{"tell", "in_force"}, {"configuration", words_of(now)}});
+}
+
+void ToldNodes::expect_of_witness(Witness expected) {
+    setup_.own.expect_of_witness(expected);
+    if (std::exchange(told_witness_, expected) != expected) tell_all(words_of(expected));
 }
 
 void ToldNodes::set_owing(bool owing) {

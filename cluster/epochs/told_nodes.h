@@ -51,6 +51,7 @@ class ToldNodes final : public ServingNode {
     Task<Result<void>> adopted() override;
     void member_lost(MemberIndex member, MemberState state) override;
     void in_force(const Configuration& now, std::uint64_t loss_version) override;
+    void expect_of_witness(Witness expected) override;
     void set_owing(bool owing) override;
     void halt() override;
     void array_failed() override;
@@ -97,6 +98,7 @@ class ToldNodes final : public ServingNode {
     Setup setup_;
     std::optional<Configuration> told_;  // the newest that others were told of
     bool resync_comes_{false};           // as others were told
+    std::optional<Witness> told_witness_;
 };
 
 /// What is marked from before the last start, in as many messages as it takes.

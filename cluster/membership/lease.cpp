@@ -15,7 +15,8 @@ bool FenceHomes::are_enough(NodeSet nodes) const {
         if (nodes.has(node)) of_all |= roles;
     }
     const bool said = witness && nodes.has(*witness);
-    return quorum.is_enough(of_all, said ? Witness::promised : Witness::silent);
+    const bool all = !in_force.empty() && of_all.has_all(in_force);
+    return quorum.is_enough(of_all, said || all ? Witness::promised : Witness::silent);
 }
 
 // ---- Lease -------------------------------------------------------------------------------------

@@ -58,6 +58,8 @@ struct FenceHomes {
     std::map<NodeId, MemberSet> members;  // roles in sync, or as the fence counts them
     Quorum quorum;
     std::optional<NodeId> witness;  // the node that has it, where quorum.witness
+    /// Likewise: in sync by what is in force. Nobody goes on without these: break_ties().
+    MemberSet in_force{};
 
     /// Whether these nodes are homes of enough members, by role.
     bool are_enough(NodeSet nodes) const;

@@ -383,6 +383,7 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
     listener_ = &listener;
     if (!serves_) {
         serving_ = &own;
+        note_witness(configuration);
         rows_->homes->bind(own.members());
         make_reservations(configuration);
         fence_.pass(configuration.version.epoch);
@@ -409,11 +410,13 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                          },
                          [this](const Configuration& wanted) {
                              rows_->home.adopt(wanted);
+                             note_witness(wanted);
                              enter_lease();
                          },
                          [this](const Configuration& now) {
                              epoch_in_force_ = now.version.epoch;
                              rows_->home.in_force(now);
+                             if (has_witness()) enter_lease();
                          },
                          [this](MemberIndex member) { lost_here(member); },
                          [this](ReturningMember back) { return begin_return(std::move(back)); },

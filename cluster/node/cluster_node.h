@@ -263,8 +263,12 @@ class ClusterNode final : private BusListener,
     Decider& decider();
     void freeze();
     MemberSet members_of(std::uint32_t node) const;
+    bool has_witness() const;
+    void note_witness(const Configuration& now);
+    Witness witness_without(const std::set<std::uint32_t>& nodes) const;
     bool can_do_without(const std::set<std::uint32_t>& nodes) const;
     bool enough_are_left(MemberSet lost) const;
+    bool enough_are_left(MemberSet lost, Witness expected) const;
     void lose_node(std::uint32_t node, const std::string& why);
     void exclude(std::uint32_t node, const std::string& why);
     void leave_out(const NodeBoot& node);
@@ -556,6 +560,7 @@ class ClusterNode final : private BusListener,
     Checked<Unit> told_kept(const Words& words);
     Checked<Unit> told_unusable(const Words& words);
     Checked<Unit> told_in_force(const Words& words);
+    Checked<Unit> told_of_witness(const Words& words);
     Checked<Unit> told_marked(const Words& words);
     Checked<Unit> told_doubt(const Words& words);
     Checked<Unit> told_to_retire_marks(const Words& words);
@@ -584,6 +589,7 @@ class ClusterNode final : private BusListener,
     std::vector<std::shared_ptr<Disk>> shelf_;       // by number; none: it is closed
     std::map<const Disk*, DiskPlace> places_;        // of what the array was given, and has
     std::map<MemberIndex, std::uint32_t> attached_;  // of members at home here, the disk's number
+    std::optional<std::uint32_t> witness_node_;      // by the configuration that this node works by
 
     std::set<std::uint32_t> here_;               // connected
     std::map<std::uint32_t, Nanos> here_since_;  // as they last became so

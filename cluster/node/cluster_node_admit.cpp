@@ -375,7 +375,9 @@ Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
                 fmt::format("it is {}; braid member add takes it back", text_of(record->state))};
         }
         const std::string name = record->uuid.text();
-        if (record->role) {
+        if (record->state == MemberState::witness) {
+            done = co_await array.add_member(std::move(disk), Force::no);
+        } else if (record->role) {
             // Into its own role: by what is on it that may not be known, where several are lost.
             done = co_await array.replace_member(MemberName(name), std::move(disk), Force::no);
         } else {

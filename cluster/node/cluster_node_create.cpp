@@ -52,10 +52,11 @@ struct ClusterNode::Pending {
 
 /// All members of all nodes, and what was found on them.
 struct ClusterNode::NewMembers {
-    std::vector<std::unique_ptr<Disk>> disks;  // later in the order of roles, then the spares
+    std::vector<std::unique_ptr<Disk>> disks;  // later in the order of roles, spares, the witness
     std::vector<std::uint32_t> nodes;          // at which each is
     std::vector<std::string> names;            // node2:/dev/sdb
     std::size_t roles{0};                      // so many have one
+    std::size_t spares{0};                     // and so many are spares
     std::vector<CreateMember> wishes;
     std::uint64_t restarts{0};  // of nodes, when the first was asked
 
@@ -249,7 +250,8 @@ Task<void> ClusterNode::carry_out_create() {
 namespace {
 
 /// By the name that the cluster has for it, or by its path, if only one is called so.
-Checked<std::size_t> find_member(const std::string& wanted, const std::vector<std::string>& names) {
+Checked<std::size_t> find_member(std::string_view as, const std::string& wanted,
+                                 const std::vector<std::string>& names) {
     std::vector<std::size_t> found;
     std::string all;
     for (std::size_t at = 0; at != names.size(); ++at) {
@@ -259,26 +261,34 @@ Checked<std::size_t> find_member(const std::string& wanted, const std::vector<st
     }
     if (found.empty()) {
         return Refusal{
-            fmt::format("spare {}: the cluster has no such member; it has {}", wanted, all),
+            fmt::format("{} {}: the cluster has no such member; it has {}", as, wanted, all),
             RefusalCode::not_found};
     }
     if (found.size() > 1) {
-        return Refusal{fmt::format("spare {}: {} and {} are called so; name the node, too", wanted,
+        return Refusal{fmt::format("{} {}: {} and {} are called so; name the node, too", as, wanted,
                                    names[found[0]], names[found[1]]),
                        RefusalCode::ambiguous};
     }
     return found[0];
 }
 
-/// Roles first, one of each node in turn; then the spares.
+/// Roles first, one of each node in turn; then the spares, then the witness.
 Checked<std::vector<std::size_t>> order_of(const CreateOrder& order,
                                            const std::vector<std::string>& names,
                                            const std::vector<std::uint32_t>& nodes) {
     std::vector<std::size_t> spares;
     for (const std::string& wanted : order.spares) {
-        BRAID_TRY(const std::size_t at, find_member(wanted, names));
+        BRAID_TRY(const std::size_t at, find_member("spare", wanted, names));
         if (std::ranges::find(spares, at) != spares.end()) {
             return Refusal{fmt::format("spare {}: is given twice", wanted), RefusalCode::invalid};
+        }
+        spares.push_back(at);
+    }
+    if (!order.witness.empty()) {
+        BRAID_TRY(const std::size_t at, find_member("witness", order.witness, names));
+        if (std::ranges::find(spares, at) != spares.end()) {
+            return Refusal{fmt::format("{}: is to be a spare and the witness", order.witness),
+                           RefusalCode::invalid};
         }
         spares.push_back(at);
     }
@@ -295,10 +305,9 @@ Checked<std::vector<std::size_t>> order_of(const CreateOrder& order,
     return all;
 }
 
-CreateMember wish_of(const Disk& disk, const std::string& name, bool spare) {
+CreateMember wish_of(const Disk& disk, const std::string& name) {
     CreateMember member;
     member.path = name;
-    member.spare = spare;
     member.size = disk.info().size;
     member.zero_fast = zeroes_fast(disk.info());
     member.sector_size = disk.info().sector_size;
@@ -325,10 +334,13 @@ Task<Checked<Words>> ClusterNode::create_on(NewMembers* members, const CreateOrd
     BRAID_CO_TRY(const std::vector<std::size_t> in_order,
                  order_of(*order, members->names, members->nodes));
     members->rearrange(in_order);
-    members->roles = in_order.size() - order->spares.size();
+    members->spares = order->spares.size();
+    members->roles = in_order.size() - members->spares - (order->witness.empty() ? 0 : 1);
     for (std::size_t at = 0; at != members->disks.size(); ++at) {
         Disk& disk = *members->disks[at];
-        members->wishes.push_back(wish_of(disk, members->names[at], at >= members->roles));
+        CreateMember& wish = members->wishes.emplace_back(wish_of(disk, members->names[at]));
+        wish.witness = at >= members->roles + members->spares;
+        wish.spare = at >= members->roles && !wish.witness;
         if (!order->options.assume_clean) continue;
         const MemberImage image = co_await read_member_image(disk);
         if (image.os_error != 0) {
@@ -336,7 +348,7 @@ Task<Checked<Words>> ClusterNode::create_on(NewMembers* members, const CreateOrd
                                           os_error_text(image.os_error)),
                               RefusalCode::io};
         }
-        members->wishes.back().before = old_layouts(image);
+        wish.before = old_layouts(image);
     }
     CreateOptions options = order->options;
     options.wall_seconds = setup_.clock.wall_seconds();
@@ -366,6 +378,10 @@ Checked<Words> ClusterNode::words_of_places(const NewMembers& members, const Cre
                                             bool force) const {
     Placement placement;
     for (std::size_t at = 0; at != members.nodes.size(); ++at) {
+        if (members.wishes[at].witness) {
+            placement.witness = members.nodes[at];
+            continue;
+        }
         (at < members.roles ? placement.roles : placement.spares).push_back(members.nodes[at]);
     }
     std::vector<std::uint32_t> nodes;
@@ -381,6 +397,7 @@ Checked<Words> ClusterNode::words_of_places(const NewMembers& members, const Cre
         words["roles"] = Words::array();
         for (const MemberIndex role : place.roles) words["roles"].push_back(raw(role));
         words["spares"] = place.spares;
+        words["witness"] = place.witness;
         words["death"] = text_of(place.death);
         words["text"] = describe(place);
     }

@@ -401,13 +401,25 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
             slot == nullptr || !findings[i].superblock || slot->configuration.array != wanted.array
                 ? nullptr
                 : wanted.member(slot->member);
-        if (record == nullptr || record->role || record->state != MemberState::spare) continue;
+        const bool is_witness = record != nullptr && record == wanted.witness();
+        const bool is_spare = record != nullptr && record->state == MemberState::spare;
+        if (!is_witness && (!is_spare || record->role)) continue;
+        if (is_witness && findings[i].promise_hindrance) continue;
         Spare spare;
         spare.disk = std::move(found->others[i - found->roles.size()]);
         spare.metadata = metadata_of(found->images[i], findings[i]);
-        known.spares.push_back(std::move(spare));
+        if (is_witness) {
+            known.witness = std::move(spare);
+        } else {
+            known.spares.push_back(std::move(spare));
+        }
     }
-    if (!wanted.quorum().is_enough(wanted.in_sync())) {
+    known.ties_broken = wanted.witness() != nullptr &&
+                        break_ties(wanted.in_sync(), newest.configuration->in_sync(),
+                                   newest.configuration->version, newest.in_force);
+    const bool is_tied = !known.ties_broken && !known.witness;
+    if (!wanted.quorum().is_enough(wanted.in_sync(),
+                                   is_tied ? Witness::silent : Witness::promised)) {
         std::string reasons;
         for (const auto& [member, why] : known.lost) {
             reasons += fmt::format("; member {}: {}", raw(member), why);

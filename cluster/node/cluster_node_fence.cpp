@@ -39,19 +39,40 @@ bool ClusterNode::can_do_without(const std::set<std::uint32_t>& nodes) const {
     if (!serves_ || ended_) return false;
     MemberSet members;
     for (const std::uint32_t node : nodes) members |= members_of(node);
-    if (listener_ != nullptr) return array_ != nullptr && listener_->can_lose(members);
-    return served_ != nullptr && enough_are_left(members);
+    const Witness expected = witness_without(nodes);
+    if (listener_ != nullptr) return array_ != nullptr && listener_->can_lose(members, expected);
+    return served_ != nullptr && enough_are_left(members, expected);
+}
+
+bool ClusterNode::has_witness() const {
+    return serving_ != nullptr && serving_->members().quorum().witness;
+}
+
+void ClusterNode::note_witness(const Configuration& now) {
+    witness_node_.reset();
+    if (now.witness() != nullptr) witness_node_ = now.witness()->home;
+}
+
+/// What it is expected to say when these are gone.
+Witness ClusterNode::witness_without(const std::set<std::uint32_t>& nodes) const {
+    const bool is_left =
+        witness_node_ && !nodes.contains(*witness_node_) && !left_out_.contains(*witness_node_);
+    return is_left ? serving_->members().witness() : Witness::silent;
 }
 
 /// As far as a node sees it that does not decide: what is in doubt is for him.
 bool ClusterNode::enough_are_left(MemberSet lost) const {
+    return enough_are_left(lost, serving_->members().witness());
+}
+
+bool ClusterNode::enough_are_left(MemberSet lost, Witness expected) const {
     const Members& members = serving_->members();
     std::uint32_t all_lost = members.lost();
     for (const MemberIndex member : lost) {
         if (members.slot(member).state == MemberState::in_sync) ++all_lost;
     }
     return !members.failed() && all_lost <= rows_->geometry.parities() &&
-           members.is_enough_without(lost);
+           members.is_enough_without(lost, expected);
 }
 
 /// It is away, or has lost what it had in memory. The one who decides finds out what comes of it.
@@ -121,6 +142,7 @@ void ClusterNode::leave_out(const NodeBoot& node) {
         rows_->homes->refuse_held(member);
     }
     disks_.leave_out(node);
+    if (witness_node_ == node.node) serving_->expect_of_witness(Witness::silent);
     if (told_nodes_) told_nodes_->leave_out(node.node);
     told_of_.erase(node.node);
     give_up_start(node);

@@ -32,6 +32,11 @@ void ClusterNode::enter_lease() {
     FenceHomes homes;
     homes.quorum = {.members = geometry.member_count, .parities = geometry.parities()};
     if (serving_ != nullptr) homes.quorum = serving_->members().quorum();
+    if (has_witness()) {
+        const bool is_here = witness_node_ && !left_out_.contains(*witness_node_);
+        if (is_here) homes.witness = NodeId{*witness_node_};
+        homes.in_force = serving_->members().in_force();
+    }
     for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
         const std::uint32_t home = rows_->homes->home_of(MemberIndex{i});
         if (home == NodeHomes::no_home) continue;

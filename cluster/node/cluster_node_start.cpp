@@ -98,11 +98,15 @@ Checked<Unit> check_nothing_is_open(const Assembly& assembly) {
     return Unit{};
 }
 
-Checked<Unit> check_can_start(const std::vector<MemberImage>& images) {
+Checked<Unit> check_can_start(const std::vector<MemberImage>& images,
+                              std::vector<std::uint32_t> homes) {
     if (std::ranges::all_of(images, is_blank)) {
         return Refusal{"no member that is here holds an array"};
     }
-    BRAID_TRY(const Assembly assembly, assemble(images, {.purpose = Purpose::look}));
+    AssemblyOptions how;
+    how.purpose = Purpose::look;
+    how.homes = std::move(homes);
+    BRAID_TRY(const Assembly assembly, assemble(images, how));
     if (assembly.adopted) return Refusal{"md has had the array, and braid takes it over"};
     if (!lacks_members(images, assembly)) return Unit{};
     return check_nothing_is_open(assembly);
@@ -114,6 +118,7 @@ Checked<Unit> check_can_start(const std::vector<MemberImage>& images) {
 struct ClusterNode::StartLook {
     std::vector<std::shared_ptr<Disk>> own;  // some may be closed meanwhile
     std::vector<std::unique_ptr<RemoteDisk>> remote;
+    std::vector<std::uint32_t> homes;  // node of each that is looked at, own ones first
     std::optional<Checked<Unit>> result;
 };
 
@@ -126,7 +131,7 @@ Task<void> ClusterNode::run_look(std::shared_ptr<StartLook> look) {
     for (const auto& disk : look->remote) disks.push_back(disk.get());
     const std::vector<MemberImage> images =
         co_await read_member_images(setup_.ready, setup_.clock, std::move(disks));
-    look->result = check_can_start(images);
+    look->result = check_can_start(images, look->homes);
     here_changed_.set();
 }
 
@@ -134,6 +139,9 @@ Task<void> ClusterNode::run_look(std::shared_ptr<StartLook> look) {
 Task<Checked<Unit>> ClusterNode::look_without(std::map<std::uint32_t, Words> agreed) {
     const auto look = std::make_shared<StartLook>();
     look->own = shelf_;
+    for (const auto& disk : look->own) {
+        if (disk) look->homes.push_back(setup_.self);
+    }
     for (const auto& [node, words] : agreed) {
         WordFields fields(words);
         const std::vector<Words> list = fields.list("disks", members_max + spares_max);
@@ -141,6 +149,7 @@ Task<Checked<Unit>> ClusterNode::look_without(std::map<std::uint32_t, Words> agr
         for (const Words& about : list) {
             BRAID_CO_TRY(std::unique_ptr<RemoteDisk> disk, look_at_disk(node, about));
             look->remote.push_back(std::move(disk));
+            look->homes.push_back(node);
         }
     }
     const Nanos alike = alike_since_;

@@ -14,6 +14,7 @@ namespace braid::cluster {
 ArrayOptions ClusterNode::options_of_deciding() {
     ArrayOptions options = setup_.array;
     options.nodes = this;
+    if (!left_out_.empty()) options.home_of = [this](const Disk& disk) { return home_of(disk); };
     options.on_event = [this](const ArrayEvent& event) {
         if (setup_.array.on_event) setup_.array.on_event(event);
         tell_event(event);

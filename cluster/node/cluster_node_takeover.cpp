@@ -140,7 +140,9 @@ bool ClusterNode::may_stand_without(const std::set<std::uint32_t>& nodes) const 
         if (serving_->members().slot(member).state == MemberState::in_sync) left.add(member);
     }
     for (const std::uint32_t node : nodes) left = left - members_of(node);
-    return served_->configuration().quorum().is_enough(left);
+    const bool all_are_left = left.has_all(served_->in_sync_in_force());  // break_ties()
+    return served_->configuration().quorum().is_enough(
+        left, all_are_left ? Witness::promised : witness_without(nodes));
 }
 
 void ClusterNode::stand(std::set<std::uint32_t> without, std::string why) {

@@ -199,6 +199,7 @@ ClusterNode::Told ClusterNode::told_of_array(const std::string& what) {
         {"kept", &ClusterNode::told_kept},
         {"unusable", &ClusterNode::told_unusable},
         {"in_force", &ClusterNode::told_in_force},
+        {"witness", &ClusterNode::told_of_witness},
         {"marked", &ClusterNode::told_marked},
         {"doubt", &ClusterNode::told_doubt},
         {"retire_marks", &ClusterNode::told_to_retire_marks},
@@ -246,6 +247,7 @@ Checked<Unit> ClusterNode::told_open(const Words& words) {
         std::make_unique<ServedArray>(*this, std::move(configuration), setup_.array, *rows_->homes);
     served_ = served_owned_.get();
     serving_ = &served_->serving();
+    note_witness(served_->configuration());
     rows_->homes->bind(serving_->members());
     make_reservations(served_->configuration());
     for (const MemberRecord& at : served_->configuration().members) {
@@ -306,6 +308,7 @@ Checked<Unit> ClusterNode::told_configuration(const Words& words) {
     BRAID_CHECK(served_->check_same(wanted));
     rows_->home.adopt(wanted);
     served_->adopt(wanted);
+    note_witness(wanted);
     enter_lease();
     return Unit{};
 }
@@ -425,6 +428,14 @@ Checked<Unit> ClusterNode::told_unusable(const Words& words) {
     return Unit{};
 }
 
+Checked<Unit> ClusterNode::told_of_witness(const Words& words) {
+    WordFields fields(words);
+    const bool answers = fields.flag("answers");
+    BRAID_CHECK(fields.check());
+    serving_->expect_of_witness(answers ? Witness::promised : Witness::silent);
+    return Unit{};
+}
+
 Checked<Unit> ClusterNode::told_in_force(const Words& words) {
     WordFields fields(words);
     const Words* about = fields.object("configuration");
@@ -434,6 +445,7 @@ Checked<Unit> ClusterNode::told_in_force(const Words& words) {
     epoch_in_force_ = now.version.epoch;
     rows_->home.in_force(now);
     served_->in_force(now);
+    if (has_witness()) enter_lease();
     return Unit{};
 }
 

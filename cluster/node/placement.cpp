@@ -12,7 +12,9 @@
 namespace braid::cluster {
 namespace {
 
-NodeDeath death_of(Level level, const MemberSet& lost, std::uint32_t count) {
+/// @param said  by the witness, if there is one
+NodeDeath death_of(Level level, const MemberSet& lost, std::uint32_t count,
+                   std::optional<Witness> said) {
     const std::uint32_t parities = parities_of(level);
     if (lost.size() == 0) return NodeDeath::nothing;
     if (lost.size() > parities) return NodeDeath::stops;
@@ -20,7 +22,8 @@ NodeDeath death_of(Level level, const MemberSet& lost, std::uint32_t count) {
     for (std::uint32_t role = 0; role != count; ++role) {
         if (!lost.has(MemberIndex{role})) left.add(MemberIndex{role});
     }
-    if (!Quorum{count, parities}.is_enough(left)) return NodeDeath::tied;
+    const Quorum quorum{count, parities, said.has_value()};
+    if (!quorum.is_enough(left, said.value_or(Witness::silent))) return NodeDeath::tied;
     return lost.size() == parities ? NodeDeath::bare : NodeDeath::degraded;
 }
 
@@ -33,6 +36,8 @@ std::string words_of(const NodePlace& place) {
     if (place.spares != 0) {
         text += fmt::format(" and {} spare{}", place.spares, place.spares == 1 ? "" : "s");
     }
+    if (place.witness && roles.empty() && place.spares == 0) return "the witness";
+    if (place.witness) text += " and the witness";
     return text;
 }
 
@@ -46,8 +51,8 @@ std::string_view meaning_of(NodeDeath death) {
             return "without it there is no redundancy until the node is back: no other member may "
                    "be lost";
         case NodeDeath::tied:
-            return "without it there are as many members as it takes, but not member 0, which "
-                   "breaks ties: the array stops until the node is back";
+            return "without it there are as many members as it takes, but nothing that breaks ties "
+                   "(member 0, or a witness): the array stops until the node is back";
         case NodeDeath::stops:
             return "without it more members are missing than the level allows: the array stops "
                    "until the node is back, and if its disks are lost all data is";
@@ -84,13 +89,19 @@ std::vector<NodePlace> deaths_of(Level level, const Placement& placement,
             if (placement.roles[role] == node) place.roles.add(MemberIndex{role});
         }
         place.spares = static_cast<std::uint32_t>(std::ranges::count(placement.spares, node));
-        place.death = death_of(level, place.roles, count);
+        place.witness = placement.witness == node;
+        std::optional<Witness> said;
+        if (placement.witness) said = place.witness ? Witness::silent : Witness::promised;
+        place.death = death_of(level, place.roles, count, said);
     }
     return places;
 }
 
 std::string describe(const NodePlace& place) {
-    return fmt::format("{}: {}", words_of(place), meaning_of(place.death));
+    const bool breaks_ties = place.witness && place.death == NodeDeath::nothing;
+    return fmt::format(
+        "{}: {}{}", words_of(place), meaning_of(place.death),
+        breaks_ties ? ", but half of the members stop then if the other half is lost" : "");
 }
 
 Checked<Unit> check_placement(Level level, std::span<const NodePlace> places) {

@@ -30,13 +30,15 @@ struct NodePlace {
     std::uint32_t node{0};
     MemberSet roles;          // of members at home there
     std::uint32_t spares{0};  // that are
+    bool witness{false};      // it has the witness
     NodeDeath death{NodeDeath::nothing};
 };
 
 /// Where the members are: one for each with a role, in the order of roles, and the spares.
 struct Placement {
-    std::vector<std::uint32_t> roles;   // node of each
-    std::vector<std::uint32_t> spares;  // node of each
+    std::vector<std::uint32_t> roles;        // node of each
+    std::vector<std::uint32_t> spares;       // node of each
+    std::optional<std::uint32_t> witness{};  // its node, where there is one
 };
 /// Of each of `nodes`, in their order.
 std::vector<NodePlace> deaths_of(Level level, const Placement& placement,

@@ -40,6 +40,7 @@ void ServedArray::adopt(const Configuration& wanted) {
 /// Another one may have been adopted since, and members lost that it does not know of.
 void ServedArray::in_force(const Configuration& now) {
     in_sync_in_force_ = now.in_sync();
+    serving_.members().set_in_force(now.in_sync());
     const Members& members = serving_.members();
     if (members.knows_losses(now)) serving_.in_force(now, members.loss_version());
     decider_.look_again();

@@ -242,8 +242,20 @@ bool went_on_elsewhere(const Candidate& candidate, const Configuration& c) {
     return has_another_history(c, candidate.sb().device_uuid, held.lineage, held.in_force);
 }
 
+/// Leases count on the node that has it, and that node knows alone which it has extended.
+std::string why_no_witness(std::size_t at, const Candidate& candidate, const MemberRecord& record,
+                           const AssemblyOptions& options) {
+    if (candidate.findings.promise_hindrance) return candidate.findings.promise_hindrance->text;
+    if (options.homes.empty() || options.homes[at] == record.home) return {};
+    return fmt::format(
+        "it is the witness, and was at node {}: at another node it breaks ties only when all nodes "
+        "start together",
+        record.home);
+}
+
 void place_by_record(Draft& draft, std::size_t at, const Candidate& candidate,
-                     const ConfigSlot& newest, EpochRevision in_force) {
+                     const ConfigSlot& newest, EpochRevision in_force,
+                     const AssemblyOptions& options) {
     const Configuration& c = newest.configuration;
     const auto found =
         std::ranges::find(c.members, Uuid{candidate.sb().device_uuid}, &MemberRecord::uuid);
@@ -255,7 +267,16 @@ void place_by_record(Draft& draft, std::size_t at, const Candidate& candidate,
     }
     const auto record_at = static_cast<std::size_t>(found - c.members.begin());
     if (!found->role) {
-        draft.assembly.configuration.members[record_at].state = MemberState::spare;
+        MemberRecord& record = draft.assembly.configuration.members[record_at];
+        const bool breaks_ties = record.state == MemberState::witness;
+        if (!breaks_ties) {
+            record.state = MemberState::spare;
+        } else if (const std::string why = why_no_witness(at, candidate, record, options);
+                   !why.empty()) {
+            return leave_out(draft, at, why, CanReturn::no);
+        } else {
+            draft.witness = Witness::promised;
+        }
         return take_in(draft, at, record_at, candidate);
     }
     if (went_on_elsewhere(candidate, c)) {
@@ -294,6 +315,8 @@ void mark_absent(Draft& draft) {
         if (members[at].state == MemberState::in_sync) {
             members[at].left = draft.assembly.configuration.in_force;  // or a newer one
         }
+        if (members[at].state == MemberState::witness)
+            continue;  // it is one as long as it is named
         if (members[at].state != MemberState::faulty) members[at].state = MemberState::missing;
         members[at].rebuilt = StripeIndex{0};
     }
@@ -425,12 +448,19 @@ Checked<Assembly> assemble_ours(const Candidates& candidates, const ConfigSlot& 
     c = newest.configuration;
     c.in_force = highest_in_force(candidates, newest);
     draft.called = c.in_sync().size();
+    const MemberSet called = c.in_sync();
     draft.events = std::max(draft.events, newest.configuration.events);
     for (std::size_t at = 0; at != candidates.size(); ++at) {
-        if (candidates[at].usable()) place_by_record(draft, at, candidates[at], newest, c.in_force);
+        if (!candidates[at].usable()) continue;
+        place_by_record(draft, at, candidates[at], newest, c.in_force, options);
     }
     BRAID_CHECK(check_one_history(draft, candidates, options.force));
     mark_absent(draft);
+    const EpochRevision version = newest.configuration.version;
+    if (c.witness() != nullptr && break_ties(draft.counted, called, version, c.in_force)) {
+        draft.witness = Witness::promised;
+        draft.assembly.ties_broken = true;
+    }
     find_restorable(draft, candidates, newest, c.in_force);
     const std::vector<std::size_t> behind = find_behind(draft, candidates, newest);
     draft.behind = static_cast<std::uint32_t>(behind.size());
@@ -500,6 +530,8 @@ std::string_view text_of(Place place) {
             return "member";
         case Place::spare:
             return "spare";
+        case Place::witness:
+            return "witness";
         case Place::stale:
             return "stale";
         case Place::foreign:

@@ -13,8 +13,9 @@
 //    from the past: it is missing.
 // 4. Of the others, those that the newest calls in_sync count.
 // 5. Enough of these must be here: as many as a stripe has data strips; of RAID-6 of four three, or
-//    two with the tie-breaker (member 0, until a start by force was without it). Then any two sets that
-//    could start the array share a member.
+//    two with the tie-breaker: the witness, or where there is none a member (0, until a start by
+//    force was without it). Then any two sets that could start the array share one of these. With a
+//    witness also two that are all that count, by a configuration that was in force.
 // 6. On members without room for promises nothing hinders two starts that died from leaving two
 //    histories. There every member that the newest calls in_sync must be here, so that the newest
 //    is always seen.

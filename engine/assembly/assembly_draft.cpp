@@ -29,7 +29,8 @@ bool is_too_small(const Candidate& candidate) {
     if (slot == nullptr) return false;
     const Configuration& c = slot->configuration;
     const MemberRecord* own = c.member(slot->member);
-    return own != nullptr && c.end_on(*own) > candidate.image->device_size;
+    if (own == nullptr || own->state == MemberState::witness) return false;
+    return c.end_on(*own) > candidate.image->device_size;
 }
 
 /// The array goes on without who is left out: from then on its slot is from the past.
@@ -111,9 +112,11 @@ std::string why_not_enough(const Draft& draft) {
     if (draft.assembly.adopted) {  // md knows no tie-breaker
         return 2 * draft.counted.size() > draft.called ? "" : "it takes more than half of them";
     }
-    if (c.quorum().is_enough(draft.counted)) return {};
-    return fmt::format("it takes {}, or {} with member {} among them", c.data_count() + 1,
-                       c.data_count(), raw(c.tie_breaker));
+    if (c.quorum().is_enough(draft.counted, draft.witness)) return {};
+    const std::string tie = c.witness() != nullptr
+                                ? std::string("and the witness")
+                                : fmt::format("with member {} among them", raw(c.tie_breaker));
+    return fmt::format("it takes {}, or {} {}", c.data_count() + 1, c.data_count(), tie);
 }
 
 Checked<Unit> check_enough(Draft& draft, const std::string& list, bool force) {
@@ -345,7 +348,7 @@ std::string name_of(const Configuration& c) {
 }
 
 std::string describe(const MemberRecord& record) {
-    const std::string what = record.role ? fmt::format("member {}", raw(*record.role)) : "spare";
+    const std::string what = text_of_part(record);
     if (record.uuid == Uuid{}) return what + " (never seen by braid)";
     return fmt::format("{} (last seen at {}, {}, uuid {})", what,
                        record.path.empty() ? "an unknown place" : record.path,
@@ -362,6 +365,13 @@ bool same_shape(const MdSuperblock& sb, const Configuration& c) {
     return plain(sb.level) == static_cast<std::int32_t>(c.level) && layout_of(sb) == c.layout &&
            strip_size_of(sb) == c.strip_size && plain(sb.raid_disks) == c.member_count &&
            stripes_of(sb) == c.stripes;
+}
+
+bool is_witness(const Candidate& candidate) {
+    const ConfigSlot* slot = candidate.slot();
+    if (slot == nullptr) return false;
+    const MemberRecord* own = slot->configuration.member(slot->member);
+    return own != nullptr && own->state == MemberState::witness;
 }
 
 Draft start_draft(const Candidates& candidates) {
@@ -404,7 +414,9 @@ void take_in(Draft& draft, std::size_t at, std::size_t record_at, const Candidat
     MemberPlace& place = draft.assembly.places[at];
     BRAID_REQUIRE(!place.record);
     MemberRecord& record = draft.assembly.configuration.members[record_at];
-    place.place = record.role ? Place::member : Place::spare;
+    place.place = record.role                            ? Place::member
+                  : record.state == MemberState::witness ? Place::witness
+                                                         : Place::spare;
     place.record = record_at;
     place.metadata = metadata_of(*candidate.image, candidate.findings);
     record.path = path_to_keep(candidate.image->path);

@@ -38,6 +38,8 @@ std::string describe(const MemberRecord& record);
 /// Why what is not a usable() one is not.
 std::string why_unusable(const Candidate& candidate);
 bool same_shape(const MdSuperblock& superblock, const Configuration& configuration);
+/// By the configuration that it holds itself.
+bool is_witness(const Candidate& candidate);
 
 /// What both ways of assembling fill in.
 struct Draft {
@@ -45,10 +47,11 @@ struct Draft {
     std::uint32_t called{0};  // members that the newest word calls in_sync
     MemberSet counted;        // of them, those that are here and current, by role
     MemberSet seen;           // those that are here, current or not: none of them can be newer
-    bool promises{true};      // each of those that count has room for promises
-    std::uint32_t behind{0};  // members that are here, but left out for being behind
-    std::uint64_t events{0};  // the highest that was seen
-    bool has_record{false};   // of the write intent: it says what is in doubt after a crash
+    Witness witness{Witness::silent};  // promised: it is here, and can promise
+    bool promises{true};               // each of those that count has room for promises
+    std::uint32_t behind{0};           // members that are here, but left out for being behind
+    std::uint64_t events{0};           // the highest that was seen
+    bool has_record{false};  // of the write intent: it says what is in doubt after a crash
     std::string why_no_record;
     std::vector<std::string> absent;
     /// Candidates whose superblock is damaged, and who would be current with it.

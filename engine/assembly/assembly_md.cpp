@@ -184,6 +184,14 @@ Checked<MdPlacing> place_by_superblocks(Draft& draft, const Candidates& candidat
         const Candidate& candidate = candidates[at];
         if (!candidate.usable()) continue;
         const std::uint16_t role = role_of(candidate.sb());
+        if (is_witness(candidate)) {
+            leave_out(
+                draft, at,
+                "it was the array's witness, and md, which knows none, has run the array since: "
+                "the array has none any more",
+                CanReturn::no);
+            continue;
+        }
         if (role == md_role::spare) {
             placing.spares.push_back(at);
             continue;

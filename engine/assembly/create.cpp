@@ -51,7 +51,20 @@ Checked<Unit> check_wishes(const CreateOptions& options, std::size_t count) {
 struct Split {
     std::vector<const CreateMember*> roles;
     std::vector<const CreateMember*> spares;
+    std::vector<const CreateMember*> witnesses;  // one at most
 };
+
+Checked<Unit> check_witness(const CreateOptions& options, const Split& split) {
+    if (split.witnesses.empty()) return Unit{};
+    if (split.witnesses.size() > 1) {
+        return Refusal{"two witnesses are given, and an array has one"};
+    }
+    if (split.roles.size() == 2 * parities_of(options.level)) return Unit{};
+    return Refusal{fmt::format(
+        "{}: a witness breaks the ties of RAID-6 of four members, and RAID-{} of {} has none: leave "
+        "it out",
+        split.witnesses[0]->path, static_cast<int>(options.level), split.roles.size())};
+}
 
 // --- what the members say, where data is to stay ---
 
@@ -182,6 +195,21 @@ Checked<std::uint64_t> choose_stripes(const CreateOptions& options, const Split&
                 spare->path, spare->size, data_offset + stripes * options.strip_size)};
         }
     }
+    for (const CreateMember* witness : split.witnesses) {
+        const std::uint64_t least =
+            data_offset + std::max<std::uint64_t>(options.strip_size, data_size_min);
+        if (data_offset < promises_end + row_size) {
+            return Refusal{fmt::format(
+                "{}: there is no room for a witness's promises, which lie before byte {}: the data has "
+                "to begin behind that",
+                witness->path, promises_end + row_size)};
+        }
+        if (witness->size < least) {
+            return Refusal{fmt::format(
+                "{}: is too small to be the witness: it has {} bytes, and {} are needed",
+                witness->path, witness->size, least)};
+        }
+    }
     return stripes;
 }
 
@@ -202,7 +230,9 @@ void add_members(Configuration& c, const Split& split, std::uint64_t data_offset
         MemberRecord record;
         record.uuid = Uuid::random(rng);
         record.role = role;
-        record.state = role ? MemberState::in_sync : MemberState::spare;
+        record.state = role           ? MemberState::in_sync
+                       : from.witness ? MemberState::witness
+                                      : MemberState::spare;
         record.data_offset = data_offset;
         record.size = from.size;
         record.dev_number = static_cast<std::uint32_t>(c.members.size());
@@ -213,6 +243,7 @@ void add_members(Configuration& c, const Split& split, std::uint64_t data_offset
         add(*split.roles[role], MemberIndex{role});
     }
     for (const CreateMember* spare : split.spares) add(*spare, std::nullopt);
+    for (const CreateMember* witness : split.witnesses) add(*witness, std::nullopt);
 }
 
 Checked<Unit> add_volumes(Configuration& c, const std::vector<VolumeWish>& wishes) {
@@ -266,12 +297,16 @@ Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const Cr
                                 Rng& rng) {
     Split split;
     for (const CreateMember& member : members) {
-        (member.spare ? split.spares : split.roles).push_back(&member);
+        auto& among = member.witness ? split.witnesses : member.spare ? split.spares : split.roles;
+        among.push_back(&member);
     }
     BRAID_CHECK(check_wishes(options, split.roles.size()));
-    if (split.spares.size() > spares_max) {
-        return Refusal{fmt::format("{} spares are given, and an array has at most {}",
-                                   split.spares.size(), spares_max)};
+    BRAID_CHECK(check_witness(options, split));
+    if (split.spares.size() + split.witnesses.size() > spares_max) {
+        return Refusal{
+            fmt::format("{} spares are given, and an array has at most {}, a witness "
+                        "among them",
+                        split.spares.size(), spares_max)};
     }
     BRAID_CHECK(check_data_offset(options));
     for (const CreateMember& member : members) {

@@ -61,6 +61,7 @@ struct CreateMember {
     bool zero_fast{false};            // see zeroes_fast()
     std::uint32_t sector_size{512};   // bytes
     std::vector<OldLayout> before{};  // counts with assume_clean
+    bool witness{false};              // of RAID-6 of four: metadata only, to break ties
 };
 
 /// Whether a disk is zeroed cheaply as it is to be: one that has space for all of it keeps it.
@@ -81,7 +82,7 @@ struct CreatePlan {
     std::uint64_t wall_seconds{0};
     std::vector<std::string> notices;
 };
-/// `members` in the order of their roles; spares in any place. With `assume_clean` the data stays
+/// `members` in the order of their roles; spares, and one witness, in any place. With `assume_clean` the data stays
 /// where it is, so the members' old metadata must not say anything else than the options.
 Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const CreateMember> members,
                                 Rng& rng);
@@ -90,7 +91,8 @@ Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const Cr
 /// where metadata lies), zeroes the data where the plan says so, writes the metadata and reads it
 /// again. What fails before the first wipe changed nothing; after that the refusal says what is
 /// where, and no disk is left with metadata of the new array. `disks` in the order of
-/// plan_create()'s members, as the configuration has them: roles first, then spares; they must
+/// plan_create()'s members, as the configuration has them: roles first, then spares, then the
+/// witness; they must
 /// outlive the task. `plan` is used before the task is returned only.
 /// @param progress  called with bytes zeroed and bytes in all; may be empty
 Task<Checked<Unit>> create_array(std::vector<Disk*> disks, const CreatePlan& plan,

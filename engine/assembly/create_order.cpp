@@ -59,7 +59,7 @@ class Fields {
             if (std::ranges::find(known_, key) != known_.end()) continue;
             return wrong(
                 "there is an unknown field; the fields are level, layout, strip_size, name, "
-                "volumes, spares, data_offset, assume_clean, force, force_placement, "
+                "volumes, spares, witness, data_offset, assume_clean, force, force_placement, "
                 "dry_run, and name and size of a volume");
         }
         return Unit{};
@@ -126,6 +126,7 @@ json json_of(const CreateOrder& order) {
         value["volumes"].push_back({{"name", wish.name}, {"size", wish.size}});
     }
     value["spares"] = order.spares;
+    if (!order.witness.empty()) value["witness"] = order.witness;
     if (options.data_offset) value["data_offset"] = *options.data_offset;
     value["assume_clean"] = options.assume_clean;
     value["force"] = order.force;
@@ -146,6 +147,7 @@ Checked<CreateOrder> create_order_of(const json& object) {
     fields.take("layout", &layout);
     fields.take("strip_size", &options.strip_size);
     fields.take("name", &options.name);
+    fields.take("witness", &order.witness);
     fields.take("data_offset", &data_offset);
     fields.take("assume_clean", &options.assume_clean);
     fields.take("force", &order.force);
@@ -201,6 +203,7 @@ json json_of(const CreatePlan& plan) {
     value["members"] = json::array();
     for (const MemberRecord& member : c.members) {
         value["members"].push_back({{"role", member.role ? json(raw(*member.role)) : json(nullptr)},
+                                    {"part", text_of_part(member)},
                                     {"path", member.path},
                                     {"size", member.size}});
     }

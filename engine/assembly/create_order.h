@@ -15,6 +15,7 @@ namespace braid {
 struct CreateOrder {
     CreateOptions options;  // wall_seconds is not the orderer's
     std::vector<std::string> spares;
+    std::string witness;          // empty: none
     bool force{false};            // although members hold something
     bool force_placement{false};  // although the array would not outlive each of its nodes
     bool dry_run{false};

@@ -121,14 +121,17 @@ Task<Checked<Unit>> write_first_configuration(Work* work) {
     Configuration& c = work->plan.configuration;
     std::vector<MemberMetadata> metadata;
     for (const MemberRecord& record : c.members) metadata.push_back(metadata_of_new(c, record));
-    Proposal proposal = Proposal::of_epoch(c.version.epoch, c.taking_part(), {});
+    MemberSet all = c.taking_part();
+    if (c.witness() != nullptr) all.add(c.witness_index());
+    Proposal proposal = Proposal::of_epoch(c.version.epoch, all, {});
     while (proposal.step() != Proposal::Step::in_force) {
         const auto step = proposal.step();
         if (step == Proposal::Step::announce) c.events += 2;
         c.version = proposal.version();
         c.in_force = proposal.in_force();
         for (std::size_t at = 0; at != c.members.size(); ++at) {
-            const bool takes_part = c.members[at].role.has_value();
+            const bool is_witness = &c.members[at] == c.witness();
+            const bool takes_part = c.members[at].role.has_value() || is_witness;
             if (step != Proposal::Step::announce && !takes_part) continue;  // spares come last
             Disk& disk = *work->disks[at];
             auto write =
@@ -137,7 +140,7 @@ Task<Checked<Unit>> write_first_configuration(Work* work) {
                     : write_member_metadata(disk, &c, &metadata[at], work->plan.wall_seconds);
             const Result<void> written = co_await write;
             if (!written) co_return disk_failed(disk, written.error(), "writing its metadata");
-            if (takes_part) proposal.done(*c.members[at].role);
+            if (takes_part) proposal.done(c.members[at].role.value_or(c.witness_index()));
         }
     }
     co_return Unit{};

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "engine/base/mutation.h"
@@ -24,12 +25,13 @@ ConfigurationWriter::ConfigurationWriter(const DecidingContext& context, Configu
       unknown_(parts.unknown),
       refusing_(context.members.count()) {}
 
-void ConfigurationWriter::set_known(std::uint64_t epoch_seen) {
+void ConfigurationWriter::set_known(std::uint64_t epoch_seen, bool ties_broken) {
     BRAID_REQUIRE(changes_ == 0);
     BRAID_REQUIRE(configuration_.in_force <= configuration_.version);
     in_force_.version = configuration_.in_force;
     log_.set_version(in_force_.version);
     epoch_seen_ = epoch_seen;
+    ties_broken_ = ties_broken;
 }
 
 void ConfigurationWriter::start() { tasks_.spawn(write_configurations()); }
@@ -54,7 +56,8 @@ std::optional<MemberState> ConfigurationWriter::state_in_force(const MemberRecor
 }
 
 bool ConfigurationWriter::was_enough() const {
-    return !in_force_.members.empty() && in_force_.quorum().is_enough(in_force_.in_sync());
+    return !in_force_.members.empty() &&
+           in_force_.quorum().is_enough(in_force_.in_sync(), members_.witness());
 }
 
 namespace {
@@ -103,6 +106,17 @@ Task<void> ConfigurationWriter::write_configurations() {
                 co_await changed_event_.next();
                 continue;
             }
+            if (!is_revision() && needs_witness()) {
+                if (!roster_.can_ask_witness()) {
+                    refused_by_witness();  // what needs no new configuration goes on
+                    co_await wait_after_refusal();
+                    continue;
+                }
+                if (!roster_.is_witness_quiet()) {
+                    co_await members_.quiet().next();
+                    continue;
+                }
+            }
             const std::uint64_t change_now = changes_;
             const std::uint64_t losses_now = loss_version_seen_;
             const std::uint64_t refusals = refusals_;
@@ -120,20 +134,52 @@ Task<void> ConfigurationWriter::write_configurations() {
             if (owed_ <= change_now) serving_.set_owing(false);
             end_refusals();
             durable_event_.set();
+            if (on_in_force_) on_in_force_();
         }
         durable_event_.set();  // also when it failed: nobody waits for ever
     }
 }
 
-/// The way into force of what is wanted now, or of the next revision of what is.
+/// Of an epoch of its own.
+bool ConfigurationWriter::is_revision() const {
+    return own_epoch_ != 0 && own_epoch_ == in_force_.version.epoch &&
+           same_parts(configuration_, in_force_);
+}
+
+bool ConfigurationWriter::is_witness(MemberIndex member) const {
+    return member == configuration_.witness_index();
+}
+
+/// Those that are in sync hold a configuration only with it.
+bool ConfigurationWriter::needs_witness() const {
+    const Quorum quorum = configuration_.quorum();
+    const MemberSet in_sync = configuration_.in_sync();
+    if (!quorum.witness || quorum.is_enough(in_sync, Witness::silent)) return false;
+    const bool all_are_left =
+        in_force_.members.empty() ? ties_broken_ : in_sync.has_all(in_force_.in_sync());
+    return !all_are_left && quorum.is_enough(in_sync, Witness::promised);
+}
+
+Disk& ConfigurationWriter::disk_at(MemberIndex member) {
+    Disk* const disk =
+        is_witness(member) ? roster_.witness()->disk.get() : members_.slot(member).disk();
+    BRAID_REQUIRE(disk != nullptr);
+    return *disk;
+}
+
+MemberMetadata& ConfigurationWriter::metadata_at(MemberIndex member) {
+    return is_witness(member) ? roster_.witness()->metadata : roster_.metadata(member);
+}
+
+/// The way into force of what is wanted now, or of the next revision of what is. Where the witness is
+/// needed a new epoch is its, too: whoever comes after has to learn of it there. Of all else it hears
+/// afterwards (WitnessWatch).
 Proposal ConfigurationWriter::propose_next() {
-    const MemberSet members = configuration_.taking_part();
-    if (own_epoch_ != 0 && own_epoch_ == in_force_.version.epoch &&
-        same_parts(configuration_, in_force_)) {
-        return Proposal::of_revision(in_force_.version, members);
-    }
+    MemberSet members = configuration_.taking_part();
+    if (is_revision()) return Proposal::of_revision(in_force_.version, members);
     own_epoch_ = 0;  // the next one's, once it is in force
     epoch_seen_ = next_epoch(epoch_seen_, clock_.wall_seconds(), options_.node);
+    if (needs_witness()) members.add(configuration_.witness_index());
     return Proposal::of_epoch(epoch_seen_, members, in_force_.version);
 }
 
@@ -209,15 +255,18 @@ Task<void> ConfigurationWriter::count_turns(std::shared_ptr<Patience> patience) 
 /// Between two operations of a step nothing is in flight: it holds the disk by itself.
 Task<void> ConfigurationWriter::do_step_at(std::shared_ptr<Round> round, MemberIndex member) {
     roster_.begin_step(member);
-    Disk& disk = *members_.slot(member).disk();
+    Disk& disk = disk_at(member);
     MemberMetadata* const metadata = &round->metadata[raw(member)];
     Task<Result<void>> task =
         round->promises ? promise_member(disk, metadata, round->now.array, round->epoch)
                         : write_member_metadata(disk, &round->now, metadata, round->wall_seconds);
     const Result<void> result = co_await task;
     roster_.end_step(member);
-    if (round->over) co_return;
-    roster_.metadata(member) = std::move(*metadata);
+    if (round->over) {
+        if (is_witness(member)) roster_.witness_answered(std::move(*metadata), result.has_value());
+        co_return;
+    }
+    metadata_at(member) = std::move(*metadata);
     round->results[raw(member)] = result;
     round->pending.remove(member);
     step_event_.set();
@@ -237,12 +286,11 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
     round->promises = proposal->step() == Proposal::Step::promise;
     round->epoch = proposal->epoch();
     round->wall_seconds = clock_.wall_seconds();
-    round->metadata.resize(members_.count());
-    round->results.resize(members_.count());
+    round->metadata.resize(members_.count() + 1);
+    round->results.resize(members_.count() + 1);
     round->pending = members;
     for (const MemberIndex member : members) {
-        BRAID_REQUIRE(members_.slot(member).disk() != nullptr);
-        round->metadata[raw(member)] = roster_.metadata(member);
+        round->metadata[raw(member)] = metadata_at(member);
         tasks_.spawn(do_step_at(round, member));
     }
     given_up_ = given_up_ - members;
@@ -253,12 +301,15 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
         turns = patience->turns;
         // Lost in whatever way; who watches its disk, if anybody still does, watches those in use.
         for (const MemberIndex member : round->pending) {
-            if (!takes_part(members_.slot(member).state)) given_up_.add(member);
+            if (is_witness(member) || !takes_part(members_.slot(member).state)) {
+                given_up_.add(member);
+            }
         }
     }
     patience->end();
     round->over = true;
     bool refused = false;
+    bool waits = false;
     for (const MemberIndex member : members) {
         const std::optional<Result<void>>& result = round->results[raw(member)];
         if (result && result->has_value()) {
@@ -266,6 +317,12 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
             continue;
         }
         proposal->failed(member);
+        if (is_witness(member)) {
+            roster_.witness_failed(result ? &result->error() : nullptr);
+            refused_by_witness();
+            waits = true;
+            continue;
+        }
         if (!result) continue;  // it is lost
         const Error& error = result->error();
         if (is_kept(member, error)) {
@@ -279,7 +336,7 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
                                  error.os_error != 0 ? os_error_text(error.os_error)
                                                      : std::string(text_of(error.code))));
     }
-    if (refused) ++refusals_;
+    if (refused && !waits) ++refusals_;
 }
 
 /// What is written to one spare. It stays until that ends: one that does not answer is not waited for.
@@ -340,6 +397,11 @@ void ConfigurationWriter::note_silent(const SpareWrite& write) {
                  "spare {} has not answered for {} s: it takes no member's place until it does",
                  spare.disk->info().path, options_.member_timeout.value / 1'000'000'000));
     }
+}
+
+void ConfigurationWriter::refused_by_witness() {
+    refusal_ = {Errc::io, "the witness, which is needed, does not answer", EIO};
+    ++refusals_;
 }
 
 }  // namespace braid

@@ -33,8 +33,11 @@ class ConfigurationWriter final : public DecidingPart {
 
     /// The configuration that the members are known to have, and the highest epoch that was seen;
     /// before start().
-    void set_known(std::uint64_t epoch_seen);
+    /// @param ties_broken  those that count need no witness: break_ties()
+    void set_known(std::uint64_t epoch_seen, bool ties_broken);
     void start();
+    /// An epoch that a disk knows which was not there at the start.
+    void note_seen(std::uint64_t epoch) { epoch_seen_ = std::max(epoch_seen_, epoch); }
     /// Ends what start() began; nothing is written any more. The stage says so already.
     void stop() { changed_event_.set(); }
 
@@ -75,6 +78,10 @@ class ConfigurationWriter final : public DecidingPart {
     /// Nobody waits any more for what cannot come.
     void array_failed() { durable_event_.set(); }
 
+    /// What is in force; no members: not known yet.
+    const Configuration& in_force() const { return in_force_; }
+    /// Called when another one is. Once, before start().
+    void set_on_in_force(std::function<void()> then) { on_in_force_ = std::move(then); }
     /// What is in force has enough members in sync.
     bool was_enough() const;
     /// A member has refused it so often that nobody waits for what needs a new configuration.
@@ -90,6 +97,12 @@ class ConfigurationWriter final : public DecidingPart {
                                        std::uint64_t refusals_max);
     Task<void> write_configurations();
     Proposal propose_next();
+    bool is_revision() const;
+    bool is_witness(MemberIndex member) const;
+    bool needs_witness() const;
+    Disk& disk_at(MemberIndex member);
+    MemberMetadata& metadata_at(MemberIndex member);
+    void refused_by_witness();
     Task<bool> bring_into_force();
     struct Round;
     Task<void> do_step(Proposal* proposal, const Configuration* now);
@@ -123,6 +136,8 @@ class ConfigurationWriter final : public DecidingPart {
     Configuration in_force_;
     std::uint64_t own_epoch_{0};
     std::uint64_t epoch_seen_{0};
+    bool ties_broken_{false};  // of what was found at the start
+    std::function<void()> on_in_force_;
 
     std::uint64_t changes_{0};  // of the configuration in memory
     std::uint64_t changes_durable_{0};

@@ -18,6 +18,7 @@
 #include "engine/deciding/roster.h"
 #include "engine/deciding/unknown_rows.h"
 #include "engine/deciding/walk_orders.h"
+#include "engine/deciding/witness_watch.h"
 
 namespace braid {
 
@@ -32,7 +33,8 @@ class Deciding final : public Decider {
           recovery(context, writer, unknown),
           walks(context, {writer, roster, unknown, recovery, orders}),
           orders(context, {writer, roster, losses, unknown, walks}),
-          closing(context, {writer, recovery, walks, orders}) {}
+          closing(context, {writer, recovery, walks, orders}),
+          witness(context, roster, writer) {}
 
     // Decider
     void read_failed(MemberIndex member, int os_error) override {
@@ -76,6 +78,7 @@ class Deciding final : public Decider {
     WalkOrders walks;
     MemberOrders orders;
     Closing closing;
+    WitnessWatch witness;
 };
 
 }  // namespace braid

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/base/os_error.h"
+#include "engine/deciding/member_names.h"
 #include "engine/deciding/unknown_rows.h"
 #include "engine/deciding/walk_orders.h"
 #include "parity/require.h"
@@ -48,10 +49,9 @@ void Losses::lose(MemberIndex member, MemberState state, const std::string& why,
     roster_.set_why_lost(member, why);
     tell_lost(member, path, why, fault);
     if (was_enough && !members_.failed() && !members_.is_enough()) {
-        stop(fmt::format("of RAID-{} with {} members, {} hold a configuration only if member 0, "
-                         "which breaks ties, is among them",
+        stop(fmt::format("of RAID-{} with {} members, {} hold a configuration only if {}",
                          static_cast<int>(configuration_.level), members_.count(),
-                         geometry_.data_count()),
+                         geometry_.data_count(), text_of_tie(configuration_)),
              ". Nothing is lost: stop it, bring a member back, and start it again; if they are "
              "gone, start it with force");
     }
@@ -124,14 +124,14 @@ bool Losses::is_needed(MemberIndex member) const {
            (members_.lost() >= geometry_.parities() || !members_.is_enough_without(member));
 }
 
-bool Losses::can_lose(MemberSet members) const {
+bool Losses::can_lose(MemberSet members, Witness expected) const {
     if (members_.failed()) return false;
     std::uint64_t lost = members_.lost();
     for (const MemberIndex member : members) {
         if (members_.slot(member).state == MemberState::in_sync) ++lost;
         if (unknown_.cost_of_loss(member) != 0) return false;
     }
-    return lost <= geometry_.parities() && members_.is_enough_without(members);
+    return lost <= geometry_.parities() && members_.is_enough_without(members, expected);
 }
 
 /// Nothing is written any more. What can be read still is.

@@ -39,7 +39,7 @@ class Losses final : public DecidingPart {
     /// Whether the level cannot do without the member.
     bool is_needed(MemberIndex member) const;
     /// Whether the level can do without these, and they take nothing with them that is known now.
-    bool can_lose(MemberSet members) const;
+    bool can_lose(MemberSet members, Witness expected) const;
     /// Nothing is written any more. What can be read still is. `what_to_do`: the sentences that
     /// follow the reason, half a sentence, in the log.
     void stop_writing(const std::string& why, const std::string& what_to_do);

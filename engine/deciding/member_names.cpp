@@ -21,7 +21,7 @@ std::optional<std::uint32_t> role_in(std::string_view name) {
 }
 
 std::string short_words(const MemberRecord& record) {
-    std::string text = record.role ? fmt::format("{}", raw(*record.role)) : std::string("spare");
+    std::string text = record.role ? fmt::format("{}", raw(*record.role)) : text_of_part(record);
     if (!record.path.empty()) text += fmt::format(" ({})", record.path);
     return text;
 }
@@ -52,9 +52,11 @@ Refusal several(std::span<const NamedMember> members, std::string_view name,
 }  // namespace
 
 std::string member_already(std::string_view path, const MemberRecord& record) {
-    return fmt::format("{} is a member of this array already: {} ({}), {}", path,
-                       record.role ? fmt::format("member {}", raw(*record.role)) : "a spare",
-                       record.path, text_of(record.state));
+    const std::string_view article = record.role                            ? ""
+                                     : record.state == MemberState::witness ? "the "
+                                                                            : "a ";
+    return fmt::format("{} is a member of this array already: {}{} ({}), {}", path, article,
+                       text_of_part(record), record.path, text_of(record.state));
 }
 
 Checked<std::size_t> find_by_name(std::span<const NamedMember> members, std::string_view name) {
@@ -74,6 +76,12 @@ Checked<std::size_t> find_by_name(std::span<const NamedMember> members, std::str
     if (found.empty()) return nobody(members, name);
     if (found.size() > 1) return several(members, name, found);
     return found.front();
+}
+
+std::string text_of_tie(const Configuration& configuration) {
+    if (configuration.witness() != nullptr) return "the witness answers";
+    return fmt::format("member {}, which breaks ties, is among them",
+                       raw(configuration.tie_breaker));
 }
 
 }  // namespace braid

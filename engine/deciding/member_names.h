@@ -24,4 +24,7 @@ std::string member_already(std::string_view path, const MemberRecord& record);
 /// The place in `members`; RefusalCode::not_found, or ambiguous where several are called so.
 Checked<std::size_t> find_by_name(std::span<const NamedMember> members, std::string_view name);
 
+/// "member 0, which breaks ties, is among them", "the witness answers".
+std::string text_of_tie(const Configuration& configuration);
+
 }  // namespace braid

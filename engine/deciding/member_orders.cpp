@@ -83,10 +83,9 @@ Checked<Unit> MemberOrders::may_fail(MemberIndex role, Force force) const {
     const bool counts = state == MemberState::in_sync;
     if (counts && members_.lost() < geometry_.parities() && !members_.is_enough_without(role)) {
         return Refusal{fmt::format(
-            "{} is needed: RAID-{} of {} goes on with {} members only if member 0, which breaks "
-            "ties, is among them. Rebuild a lost member first",
+            "{} is needed: RAID-{} of {} goes on with {} members only if {}. Rebuild a lost member first",
             roster_.text_of_role(role), static_cast<int>(configuration_.level), members_.count(),
-            geometry_.data_count())};
+            geometry_.data_count(), text_of_tie(configuration_))};
     }
     if (counts && members_.lost() >= geometry_.parities()) {
         return Refusal{fmt::format(
@@ -113,6 +112,7 @@ Task<Checked<Unit>> MemberOrders::fail(MemberName name, Force force) {
 Task<Checked<Unit>> MemberOrders::fail_now(MemberName name, Force force) {
     BRAID_CO_TRY(const std::optional<MemberIndex> role, roster_.find_role(name));
     if (!role) {
+        if (is_witness(name)) co_return has_no_data(name);
         co_return Refusal{
             fmt::format("{} is a spare; braid member remove takes it out", name.text)};
     }
@@ -161,6 +161,7 @@ Task<Checked<Unit>> MemberOrders::remove(MemberName name) {
     const Uuid uuid = configuration_.members[found].uuid;
     BRAID_CO_CHECK(co_await wait_written());
     if (members_.failed()) co_return not_durable({Errc::failed, "array"});
+    if (!role && is_witness(name)) co_return has_no_data(name);
     if (!role) co_return co_await remove_spare(uuid);
     const MemberState state = members_.slot(*role).state;
     if (takes_part(state)) {
@@ -292,10 +293,57 @@ Checked<Unit> MemberOrders::check_spares() const {
                                          spares_max - here))};
 }
 
+bool MemberOrders::is_witness(const MemberName& name) const {
+    const auto found = roster_.find_record(name);
+    return found && configuration_.members[*found].state == MemberState::witness;
+}
+
+Refusal MemberOrders::has_no_data(const MemberName& name) const {
+    return Refusal{fmt::format(
+        "{} is the witness, which breaks ties and has no data: it stays what it is", name.text)};
+}
+
+/// The disk is the witness, which was not here: it goes on being it, with what it has promised.
+/// @return  false: it is another disk, and still there
+Task<Checked<bool>> MemberOrders::take_witness_back(std::unique_ptr<Disk>* disk) {
+    if (configuration_.witness() == nullptr || roster_.can_ask_witness()) co_return false;
+    const MemberRecord record = *configuration_.witness();
+    if (!roster_.is_witness_quiet()) {
+        co_return Refusal{"what was asked of the witness has not ended yet; try again in a moment",
+                          RefusalCode::busy};
+    }
+    const MemberImage image = co_await read_member_image(**disk);
+    const MemberFindings findings = inspect(image);
+    const ConfigSlot* const slot = findings.slot();
+    const bool is_it = slot != nullptr && findings.superblock && slot->member == record.uuid &&
+                       slot->configuration.array == configuration_.array;
+    if (!is_it) co_return false;
+    const std::string path = (*disk)->info().path;
+    if (findings.hindrance || findings.promise_hindrance) {
+        const auto& why = findings.hindrance ? findings.hindrance : findings.promise_hindrance;
+        co_return Refusal{fmt::format("{}: {}", path, why->text)};
+    }
+    if (serving_.home_of(**disk) != record.home) {
+        co_return Refusal{fmt::format(
+            "{} is the witness, which was at node {}: leases count on that until all nodes have been "
+            "stopped. Give it back to that node, or start all anew",
+            path, record.home)};
+    }
+    writer_.note_seen(std::max(findings.promise.epoch, slot->configuration.version.epoch));
+    Spare witness{std::move(*disk), metadata_of(image, findings)};
+    roster_.take_witness(std::move(witness));
+    tell(Severity::info, "witness_back", fmt::format("the witness ({}) is back", path));
+    writer_.changed();  // it hears what holds
+    work_.set();
+    co_return true;
+}
+
 Task<Checked<Unit>> MemberOrders::add(std::unique_ptr<Disk> disk, Force force) {
     BRAID_CO_CHECK(may_order());
     const Busy guard(*this);
     if (members_.failed()) co_return nothing_to_rebuild_from();
+    BRAID_CO_TRY(const bool is_back, co_await take_witness_back(&disk));
+    if (is_back) co_return Unit{};
     BRAID_CO_CHECK(check_spares());
     BRAID_CO_TRY(MemberRecord joining, plan_record(*disk));
     BRAID_CO_TRY(NewMember fresh, co_await prepare(disk.get(), joining.uuid, force));
@@ -434,6 +482,7 @@ Task<Checked<Unit>> MemberOrders::replace(MemberName name, std::unique_ptr<Disk>
     const Busy guard(*this);
     BRAID_CO_TRY(const std::optional<MemberIndex> role, roster_.find_role(name));
     if (!role) {
+        if (is_witness(name)) co_return has_no_data(name);
         co_return Refusal{fmt::format("{} is a spare: remove it and add another", name.text)};
     }
     if (members_.failed()) co_return nothing_to_rebuild_from();

@@ -77,6 +77,9 @@ class MemberOrders final : public DecidingPart {
     Checked<Unit> may_fail(MemberIndex role, Force force) const;
     Task<Checked<Unit>> fail_now(MemberName name, Force force);
     Task<Checked<Unit>> wait_written();
+    bool is_witness(const MemberName& name) const;
+    Refusal has_no_data(const MemberName& name) const;
+    Task<Checked<bool>> take_witness_back(std::unique_ptr<Disk>* disk);
     Task<Checked<Unit>> remove_spare(Uuid uuid);
     Checked<MemberRecord> plan_record(const Disk& disk);
     Task<Checked<bool>> is_same_disk(Disk* disk);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "engine/base/os_error.h"
 #include "engine/deciding/member_names.h"
 #include "parity/require.h"
 
@@ -13,7 +14,7 @@ namespace braid {
 Roster::Roster(const DecidingContext& context)
     : DecidingPart(context),
       metadata_(context.members.count()),
-      steps_(context.members.count()),
+      steps_(context.members.count() + 1),
       why_lost_(context.members.count()) {}
 
 void Roster::note_left_out(const Uuid& member, const std::string& why) {
@@ -25,8 +26,10 @@ void Roster::put_disk(std::unique_ptr<Disk> disk, MemberMetadata metadata) {
     const MemberRecord* at = configuration_.member(metadata.uuid);
     BRAID_REQUIRE(disk != nullptr && at != nullptr);
     if (!at->role) {
-        spares_.push_back(Spare{std::move(disk), std::move(metadata)});
-        return;
+        Spare open{std::move(disk), std::move(metadata)};
+        if (at->state != MemberState::witness) return spares_.push_back(std::move(open));
+        witness_ = std::move(open);
+        return look_at_witness();
     }
     serving_.attach(*at->role, std::move(disk), at->area());
     metadata_[raw(*at->role)] = std::move(metadata);
@@ -70,7 +73,53 @@ Spare Roster::take_spare(const Spare& spare) {
 const Disk* Roster::disk_of(const MemberRecord& at) const {
     if (at.role) return members_.slot(*at.role).disk();
     const Spare* spare = find_spare(at.uuid);
+    if (spare == nullptr && witness_ && witness_->metadata.uuid == at.uuid) spare = &*witness_;
     return spare == nullptr ? nullptr : spare->disk.get();
+}
+
+bool Roster::can_ask_witness() const {
+    return witness_ && !witness_->silent && serving_.is_there(*witness_->disk);
+}
+
+void Roster::look_at_witness() {
+    const bool answers = can_ask_witness() && !witness_->fails;
+    serving_.expect_of_witness(answers ? Witness::promised : Witness::silent);
+}
+
+void Roster::take_witness(Spare witness) {
+    BRAID_REQUIRE(witness.disk != nullptr && is_witness_quiet());
+    witness_ = std::move(witness);
+    look_at_witness();
+}
+
+void Roster::witness_answered(MemberMetadata metadata, bool well) {
+    if (!witness_ || witness_->metadata.uuid != metadata.uuid) return;
+    if (well) witness_->metadata = std::move(metadata);
+    if (well && (witness_->silent || witness_->fails)) {
+        tell(Severity::info, "witness_answers",
+             fmt::format("the witness ({}) answers again", witness_->disk->info().path));
+    }
+    witness_->silent = false;
+    witness_->fails = !well;
+    look_at_witness();
+}
+
+void Roster::witness_failed(const Error* error) {
+    BRAID_REQUIRE(witness_.has_value());
+    const bool is_told = witness_->silent || witness_->fails;
+    witness_->silent = error == nullptr;
+    witness_->fails = error != nullptr;
+    look_at_witness();
+    if (is_told) return;
+    std::string why = "does not answer";
+    if (error != nullptr) {
+        why = fmt::format("fails ({})", error->os_error != 0 ? os_error_text(error->os_error)
+                                                             : std::string(text_of(error->code)));
+    }
+    tell(Severity::error, "witness_failed",
+         fmt::format("the witness ({}) {}: as long as it does, the array does not go on with {} "
+                     "members in sync",
+                     witness_->disk->info().path, why, geometry_.data_count()));
 }
 
 bool Roster::is_in_use(const MemberRecord& at) const {

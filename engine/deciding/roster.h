@@ -15,11 +15,12 @@
 
 namespace braid {
 
-/// An opened member without a role.
+/// An opened member without a role: a spare, or the witness.
 struct Spare {
     std::unique_ptr<Disk> disk;
     MemberMetadata metadata;  // its uuid names the record
     bool silent{false};       // it is being written, and was not waited for: it is not used
+    bool fails{false};        // the witness: what was asked of it last has failed
 };
 
 class Roster final : public DecidingPart {
@@ -52,6 +53,23 @@ class Roster final : public DecidingPart {
     const std::vector<Spare>& spares() const { return spares_; }
     Spare take_spare(const Spare& spare);
     const Spare* find_spare(const Uuid& uuid) const;
+    // ---- the witness (Configuration::witness())
+    /// Null: it is not here.
+    Spare* witness() { return witness_ ? &*witness_ : nullptr; }
+    const Spare* witness() const { return witness_ ? &*witness_ : nullptr; }
+    /// It is here, and so is its node: it can be asked.
+    bool can_ask_witness() const;
+    /// Whether it answers, or its node is there, may have changed.
+    void look_at_witness();
+    /// Nothing of it is under way: its disk may be used, or go.
+    bool is_witness_quiet() const { return steps_.back() == 0; }
+    /// It comes back, while it is quiet.
+    void take_witness(Spare witness);
+    /// What was asked of it has ended; `metadata` is as that left it.
+    void witness_answered(MemberMetadata metadata, bool well);
+    /// @param error  null: it has not answered for as long as a member may be silent
+    void witness_failed(const Error* error);
+    bool is_writing() const { return writing_ != 0; }
     /// `spare` has the role of a lost member from now on, whose disk is closed.
     void fill_role(MemberIndex member, Spare spare);
     /// Waits until nobody uses the member's disk any more, and closes it. Its state is set before.
@@ -66,7 +84,8 @@ class Roster final : public DecidingPart {
         if (writing_ == 0 && !stage_.abandoned) members_.note_quiet();
     }
 
-    /// A step of its own has the member's disk until it ends, whatever becomes of the member.
+    /// A step of its own has the member's disk until it ends, whatever becomes of the member; or the
+    /// witness's (Configuration::witness_index()).
     void begin_step(MemberIndex member) { ++steps_[raw(member)]; }
     void end_step(MemberIndex member) {
         BRAID_REQUIRE(steps_[raw(member)] != 0);
@@ -88,9 +107,10 @@ class Roster final : public DecidingPart {
     bool is_used(MemberIndex member) const;
 
     std::vector<MemberMetadata> metadata_;  // by role
-    std::vector<std::uint32_t> steps_;      // by role, that have not ended
-    std::vector<std::string> why_lost_;     // by role; empty: it is not, or nobody knows
+    std::vector<std::uint32_t> steps_;   // by role, that have not ended; the witness's behind them
+    std::vector<std::string> why_lost_;  // by role; empty: it is not, or nobody knows
     std::vector<Spare> spares_;
+    std::optional<Spare> witness_;
     std::uint32_t writing_{0};
 };
 

@@ -83,6 +83,10 @@ struct Apply {
     void operator()(const change::Lineage& begun) const {
         c.lineage = begun.lineage;
         c.tie_breaker = begun.tie_breaker;
+        if (begun.without_witness) {
+            std::erase_if(c.members,
+                          [](const MemberRecord& at) { return at.state == MemberState::witness; });
+        }
     }
     void operator()(const change::InUse& use) const { c.in_use = use.in_use; }
     void operator()(const change::ReadError& error) const {

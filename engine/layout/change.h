@@ -72,10 +72,11 @@ struct Intent {
     IntentSettings intent;
 };
 /// Started by force: whoever goes on without this start has another history, in which these ties are
-/// broken by another member.
+/// broken by another member, and a witness that is not here has no say any more.
 struct Lineage {
     Uuid lineage;
     MemberIndex tie_breaker{};
+    bool without_witness{false};
 };
 /// Served from now on, or cleanly stopped.
 struct InUse {

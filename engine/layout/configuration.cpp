@@ -19,12 +19,13 @@ constexpr std::array<std::pair<Layout, std::string_view>, 4> layouts{{
     {Layout::left_symmetric, "left-symmetric"},
     {Layout::right_symmetric, "right-symmetric"},
 }};
-constexpr std::array<std::pair<MemberState, std::string_view>, 5> states{{
+constexpr std::array<std::pair<MemberState, std::string_view>, 6> states{{
     {MemberState::in_sync, "in_sync"},
     {MemberState::rebuilding, "rebuilding"},
     {MemberState::faulty, "faulty"},
     {MemberState::spare, "spare"},
     {MemberState::missing, "missing"},
+    {MemberState::witness, "witness"},
 }};
 
 constexpr std::array<std::pair<BadKind, std::string_view>, 2> bad_kinds{{
@@ -60,6 +61,11 @@ std::optional<MemberState> member_state_of(std::string_view text) {
     return find_value<MemberState>(states, text);
 }
 
+std::string text_of_part(const MemberRecord& record) {
+    if (record.role) return fmt::format("member {}", raw(*record.role));
+    return record.state == MemberState::witness ? "witness" : "spare";
+}
+
 MemberRecord* Configuration::member(MemberIndex role) {
     for (auto& record : members) {
         if (record.role == role) return &record;
@@ -78,6 +84,11 @@ MemberRecord* Configuration::member(const Uuid& uuid) {
 
 const MemberRecord* Configuration::member(const Uuid& uuid) const {
     return const_cast<Configuration*>(this)->member(uuid);  // NOLINT
+}
+
+const MemberRecord* Configuration::witness() const {
+    const auto at = std::ranges::find(members, MemberState::witness, &MemberRecord::state);
+    return at == members.end() ? nullptr : &*at;
 }
 
 std::uint32_t Configuration::lost_count() const {
@@ -106,7 +117,10 @@ bool same_parts(const Configuration& one, const Configuration& other) {
     for (const MemberIndex role : one.taking_part()) {
         if (one.member(role)->uuid != other.member(role)->uuid) return false;
     }
-    return true;
+    const auto witness_of = [](const Configuration& c) {
+        return c.witness() == nullptr ? Uuid{} : c.witness()->uuid;
+    };
+    return witness_of(one) == witness_of(other);
 }
 
 bool has_another_history(const Configuration& configuration, const Uuid& uuid, const Uuid& lineage,

@@ -29,7 +29,8 @@ enum class Layout : std::uint8_t {
     right_symmetric = 3,
 };
 
-enum class MemberState : std::uint8_t { in_sync, rebuilding, faulty, spare, missing };
+/// A witness has no data and no role: what it keeps of the register breaks ties (Quorum).
+enum class MemberState : std::uint8_t { in_sync, rebuilding, faulty, spare, missing, witness };
 /// What is written goes to it: its content counts, or is being made to.
 constexpr bool takes_part(MemberState state) {
     return state == MemberState::in_sync || state == MemberState::rebuilding;
@@ -42,7 +43,7 @@ std::optional<MemberState> member_state_of(std::string_view text);
 
 struct MemberRecord {
     Uuid uuid;                        // nil for a role that nothing ever filled
-    std::optional<MemberIndex> role;  // none: a spare
+    std::optional<MemberIndex> role;  // none: a spare, or the witness
     MemberState state{MemberState::missing};
     std::uint32_t home{0};         // node id
     std::uint64_t data_offset{0};  // bytes; first data byte on this member
@@ -55,6 +56,9 @@ struct MemberRecord {
     DataArea area() const { return {DeviceOffset{data_offset}}; }
     bool operator==(const MemberRecord&) const = default;
 };
+
+/// "member 2", "spare", "witness".
+std::string text_of_part(const MemberRecord& record);
 
 struct VolumeRecord {
     std::string name;  // the NBD export
@@ -111,7 +115,8 @@ struct Configuration {
     EpochRevision in_force;     // the newest that was known to be on all of its members
                                 // when this one was made
     Uuid lineage;               // drawn by the last start by force; nil: there was none
-    MemberIndex tie_breaker{};  // of RAID-6 of four; role 0 until a start by force was without it
+    MemberIndex tie_breaker{};  // of RAID-6 of four without a witness; role 0 until a start by
+                                // force was without it
     std::uint64_t events{0};    // md's count, written along: 2 more each time
     std::uint64_t created{0};   // seconds since 1970
     Level level{Level::raid5};
@@ -123,7 +128,7 @@ struct Configuration {
     std::optional<StripeIndex>
         resynced;                       // parity is true before this stripe only; none: everywhere
     std::optional<ScrubRecord> scrub;   // to be gone on with
-    std::vector<MemberRecord> members;  // each role once, in order of role; then the spares
+    std::vector<MemberRecord> members;  // each role once, in order of role; then the others
     std::vector<VolumeRecord> volumes;  // in order of `first`; they do not overlap
     IntentSettings intent;
     std::vector<BadRange>
@@ -154,13 +159,21 @@ struct Configuration {
     MemberSet taking_part() const;
     /// What decides about enough.
     Quorum quorum() const {
-        return {
-            .members = member_count, .parities = parities_of(level), .tie_breaker = tie_breaker};
+        return {.members = member_count,
+                .parities = parities_of(level),
+                .witness = witness() != nullptr,
+                .tie_breaker = tie_breaker};
     }
+    /// Null: it has none.
+    const MemberRecord* witness() const;
+    /// Its place in a MemberSet of those that a proposal is for, behind all roles.
+    MemberIndex witness_index() const { return MemberIndex{member_count}; }
+    /// Where two sets of as many members as it takes need not meet: RAID-6 of four.
+    bool has_ties() const { return member_count == 2 * parities_of(level); }
 };
 
-/// Whether both give every role that takes part to the same member, in the same state: then the one
-/// is a revision of the other, else it takes a new epoch.
+/// Whether both give every role that takes part to the same member, in the same state, and have the
+/// same witness: then the one is a revision of the other, else it takes a new epoch.
 bool same_parts(const Configuration& one, const Configuration& other);
 
 /// Whether a lost member went on without this array, which went on without it: one of them was started

@@ -41,8 +41,20 @@ inline constexpr std::uint64_t epoch_start_max = epoch_max / 2;
 /// member's promise was put back together with an old copy of it.
 std::uint64_t next_epoch(std::uint64_t highest, std::uint64_t wall_seconds, std::uint32_t node);
 
-/// What the witness said, where there is one.
-enum class Witness : bool { silent, promised };
+/// What breaks ties where there is a witness.
+enum class Witness : bool {
+    silent,
+    promised,  // it has, or nobody goes on without those that count: break_ties()
+};
+/// Whether members break ties by themselves: they are all that the newest configuration calls in
+/// sync, and its epoch is known to be in force. Whoever else went on would need them all.
+/// @param counted   those that promised
+/// @param in_sync   as the newest configuration has them
+/// @param in_force  the highest that any answer names as in force
+constexpr bool break_ties(MemberSet counted, MemberSet in_sync, EpochRevision newest,
+                          EpochRevision in_force) {
+    return counted.has_all(in_sync) && newest.epoch == in_force.epoch;
+}
 
 /// Which members are enough. Follows from the geometry, never from who is left.
 struct Quorum {

@@ -148,6 +148,9 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
     AssemblyOptions how;
     how.force = options.force;
     how.purpose = purpose_of(options);
+    for (const auto& disk : disks) {
+        if (options.home_of) how.homes.push_back(options.home_of(*disk));
+    }
     BRAID_CO_TRY(Assembly assembly, assemble(images, how));
     auto array = std::make_unique<LocalArray>(ready, clock, std::move(assembly.configuration),
                                               std::move(options));
@@ -158,11 +161,11 @@ Task<Checked<std::unique_ptr<Array>>> Array::open(ReadyQueue& ready, Clock& cloc
                        std::move(assembly.intent_hindrance), assembly.epoch_seen,
                        members_away(images, array->configuration().array), assembly.overruled,
                        !assembly.unclean && !assembly.adopted, std::move(assembly.absent),
-                       std::move(assembly.missed)});
+                       std::move(assembly.missed), assembly.ties_broken});
     for (std::size_t i = 0; i != disks.size(); ++i) {
         MemberPlace& place = assembly.places[i];
         array->note_left_out(images[i], place.why);
-        if (place.place != Place::member && place.place != Place::spare) continue;
+        if (!place.record) continue;
         place.metadata.unflushed = unflushed[i];
         array->put_disk(std::move(disks[i]), std::move(place.metadata));
     }
@@ -199,7 +202,7 @@ Task<Checked<Unit>> LocalArray::start() {
     members.refresh();
     note_away();
     members.set_loss_version_durable(members.loss_version());
-    deciding_.writer.set_known(before_.epoch_seen);
+    deciding_.writer.set_known(before_.epoch_seen, before_.ties_broken);
     deciding_.unknown.adopt();
     serving_.set_gates();
     deciding_.recovery.begin(before_.marked);
@@ -239,6 +242,7 @@ Task<Checked<Unit>> LocalArray::start() {
                           members.count(), members.lost()));
     stage_.started = true;
     deciding_.walks.start();
+    deciding_.witness.start();
     if (options_.nodes == nullptr) tasks_.spawn(watch_.run());
     co_return Unit{};
 }
@@ -247,6 +251,8 @@ Task<Checked<Unit>> LocalArray::start() {
 void LocalArray::begin_lineage() {
     change::Lineage begun{deciding_.orders.new_uuid(), configuration_.tie_breaker};
     const MemberSet here = configuration_.in_sync();
+    begun.without_witness =
+        here.size() == configuration_.data_count() && !deciding_.roster.can_ask_witness();
     if (!here.has(begun.tie_breaker)) begun.tie_breaker = *here.begin();
     deciding_.writer.change(begun);
 }
@@ -301,7 +307,7 @@ Checked<Unit> LocalArray::take_over(Found found) {
     BRAID_REQUIRE(!stage_.started && own_serving_ == nullptr);
     const Members& members = serving_.members();
     BRAID_REQUIRE(found.metadata.size() == members.count());
-    deciding_.writer.set_known(found.epoch_seen);
+    deciding_.writer.set_known(found.epoch_seen, found.ties_broken);
     MemberSet left_now;
     for (std::uint32_t i = 0; i != members.count(); ++i) {
         const MemberIndex member{i};
@@ -318,6 +324,7 @@ Checked<Unit> LocalArray::take_over(Found found) {
                                    found.away.has(member) ? Fault::none : Fault::some);
     }
     deciding_.roster.spares() = std::move(found.spares);
+    if (found.witness) deciding_.roster.take_witness(std::move(*found.witness));
     deciding_.unknown.adopt();
     nodes_.adopt(configuration_);
     for (const MemberIndex member : left_now) tasks_.spawn(deciding_.roster.let_go(member));
@@ -336,6 +343,7 @@ Checked<Unit> LocalArray::take_over(Found found) {
 void LocalArray::go_on() {
     BRAID_REQUIRE(stage_.started);
     deciding_.walks.start();
+    deciding_.witness.start();
 }
 
 bool LocalArray::member_failing(MemberIndex member, HomeFault what, int os_error) {
@@ -345,8 +353,8 @@ bool LocalArray::member_failing(MemberIndex member, HomeFault what, int os_error
 void LocalArray::node_gone(const std::string& why) { deciding_.losses.node_gone(why); }
 void LocalArray::node_left(const std::string& why) { deciding_.losses.node_left(why); }
 
-bool LocalArray::can_lose(MemberSet members) const {
-    return stage_.started && deciding_.losses.can_lose(members);
+bool LocalArray::can_lose(MemberSet members, Witness expected) const {
+    return stage_.started && deciding_.losses.can_lose(members, expected);
 }
 
 Task<Result<void>> LocalArray::lose(MemberSet members, std::string why, Fault fault) {
@@ -456,6 +464,7 @@ Task<void> LocalArray::end_tasks() {
     watch_.stop();
     serving_.stop();
     deciding_.writer.stop();
+    deciding_.witness.stop();
     serving_.members().note_quiet();
     co_await tasks_.join();
 }
@@ -477,8 +486,7 @@ std::string LocalArray::why_stop_waits() const {
         if (member.in_flight == 0) continue;
         const MemberRecord& at = member.record;
         text += fmt::format("{}{} ({}), which has not answered {} operation{}",
-                            text.empty() ? "" : ", and for ",
-                            at.role ? fmt::format("member {}", raw(*at.role)) : "a spare", at.path,
+                            text.empty() ? "" : ", and for ", text_of_part(at), at.path,
                             member.in_flight, member.in_flight == 1 ? "" : "s");
     }
     if (!text.empty()) return "the stop waits for " + text;
@@ -497,6 +505,10 @@ MemberStatus LocalArray::member_status(const MemberRecord& at) const {
         member.notice = deciding_.writer.text_of_refusal(*at.role);
     }
     if (member.notice.empty()) member.notice = roster.why_lost(at);
+    const bool is_silent = serving_.members().witness() == Witness::silent;
+    if (at.state == MemberState::witness && is_silent) {
+        member.notice = "does not answer: the array does not go on with half of its members";
+    }
     const Disk* disk = roster.disk_of(at);
     member.open = disk != nullptr;
     if (disk == nullptr) return member;

@@ -40,6 +40,7 @@ class LocalArray final : public Array, private NodesListener {
         /// Of members that are away since earlier: Assembly::absent, and Assembly::missed.
         std::map<MemberIndex, std::map<std::uint32_t, std::uint64_t>> absent;
         std::vector<IntentEntry> missed;
+        bool ties_broken{false};  // Assembly::ties_broken
     };
     void set_before(Before before);
     /// Why a member that was given takes no part; before start().
@@ -53,6 +54,8 @@ class LocalArray final : public Array, private NodesListener {
         std::uint64_t epoch_seen{0};           // the highest, of promises, too
         std::vector<MemberMetadata> metadata;  // by role
         std::vector<Spare> spares{};
+        std::optional<Spare> witness{};             // that is here
+        bool ties_broken{false};                    // break_ties()
         std::map<MemberIndex, std::string> lost{};  // that were not, by the newest configuration
         MemberSet away{};                           // of them, those whose node left by order
     };
@@ -112,7 +115,7 @@ class LocalArray final : public Array, private NodesListener {
     bool member_failing(MemberIndex member, HomeFault what, int os_error) override;
     void node_gone(const std::string& why) override;
     void node_left(const std::string& why) override;
-    bool can_lose(MemberSet members) const override;
+    bool can_lose(MemberSet members, Witness expected) const override;
     Task<Result<void>> lose(MemberSet members, std::string why, Fault fault) override;
     Task<Result<std::uint64_t>> forget_node(std::uint32_t node) override;
     bool is_in_force_as_wanted() const override;

@@ -32,8 +32,8 @@ class NodesListener {
     virtual void node_gone(const std::string& why) = 0;
     /// This node has left by order, and others go on: here nothing is written any more.
     virtual void node_left(const std::string& why) = 0;
-    /// Whether the array goes on where these are lost with a node.
-    virtual bool can_lose(MemberSet members) const = 0;
+    /// Whether the array goes on where these are lost with a node, and the witness says that then.
+    virtual bool can_lose(MemberSet members, Witness expected) const = 0;
     /// They are lost; on all nodes they are so in memory already. Until that is in force. An error:
     /// the array has stopped, or a member that it needs does not take that.
     virtual Task<Result<void>> lose(MemberSet members, std::string why, Fault fault) = 0;

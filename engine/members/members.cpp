@@ -7,7 +7,9 @@
 
 namespace braid {
 
-Members::Members(const Geometry& geometry) : geometry_(geometry) {
+Members::Members(const Geometry& geometry)
+    : geometry_(geometry),
+      quorum_{.members = geometry.member_count, .parities = geometry.parities()} {
     for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
         slots_.push_back(std::make_unique<Slot>());
     }

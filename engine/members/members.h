@@ -148,17 +148,28 @@ class Members {
     /// they would be so without this one.
     /// In sync, or being rebuilt, as it is here now.
     MemberSet taking_part() const;
-    Quorum quorum() const {
-        return {.members = count(), .parities = geometry_.parities(), .tie_breaker = tie_breaker_};
+    const Quorum& quorum() const { return quorum_; }
+    void set_quorum(const Quorum& quorum) {
+        BRAID_REQUIRE(quorum.members == count() && quorum.parities == geometry_.parities());
+        quorum_ = quorum;
     }
-    void set_tie_breaker(MemberIndex member) { tie_breaker_ = member; }
-    bool is_enough() const { return quorum().is_enough(in_sync()); }
+    /// What the witness is expected to say if it is asked: where there is one, and it can be reached
+    /// as far as this node knows. Whether it does so a proposal shows.
+    Witness witness() const { return witness_; }
+    void set_witness(Witness expected) { witness_ = expected; }
+    bool is_enough() const { return is_enough_without(MemberSet{}); }
     bool is_enough_without(MemberIndex member) const {
         return is_enough_without(MemberSet::of(member));
     }
-    bool is_enough_without(MemberSet members) const {
-        return quorum().is_enough(in_sync() - members);
+    bool is_enough_without(MemberSet members) const { return is_enough_without(members, witness_); }
+    bool is_enough_without(MemberSet members, Witness expected) const {
+        const MemberSet left = in_sync() - members;
+        const bool all_are_left = !in_force_.empty() && left.has_all(in_force_);  // break_ties()
+        return quorum_.is_enough(left, all_are_left ? Witness::promised : expected);
     }
+    /// In sync, by what is in force.
+    void set_in_force(MemberSet in_sync) { in_force_ = in_sync; }
+    MemberSet in_force() const { return in_force_; }
 
     void set_state(MemberIndex member, MemberState state);
     /// In sync, and not here: nothing was written in its place since it left.
@@ -305,7 +316,9 @@ class Members {
     Doubt doubt_;
     RowSet missed_;  // written without a member whose loss is not durable
     AbsenceMap absence_;
-    MemberIndex tie_breaker_{};
+    Quorum quorum_;
+    Witness witness_{Witness::silent};
+    MemberSet in_force_;
     OnLeaving on_leaving_{[](MemberIndex) { return std::nullopt; }};
     std::uint32_t memory_align_{1};
     std::uint64_t ticks_{0};

@@ -61,6 +61,11 @@ Checked<Unit> check_member(const Configuration& c, const MemberRecord& m) {
     const bool live = takes_part(m.state);
     if (live && !m.role) return refuse("state: in the array, but without a role");
     if (m.role && m.state == MemberState::spare) return refuse("state: a spare with a role");
+    if (m.state == MemberState::witness) {
+        if (m.role) return refuse("state: a witness with a role");
+        if (!c.has_ties()) return refuse("state: a witness where no ties are to be broken");
+        if (c.witness() != &m) return refuse("state: a second witness");
+    }
     if (m.uuid == Uuid{} && m.state != MemberState::missing) return refuse("uuid: none");
     if (m.home >= nodes_max) return refuse("home: no such node");
     if (m.dev_number >= md_devices_max) return refuse("dev_number: beyond md's table");
@@ -72,7 +77,9 @@ Checked<Unit> check_member(const Configuration& c, const MemberRecord& m) {
     }
     if (m.state == MemberState::missing || m.state == MemberState::faulty) return Unit{};
     if (m.data_offset < slots_end) return refuse("data_offset: over the configuration");
-    if (m.size < c.end_on(m)) {
+    const std::uint64_t needed =
+        m.state == MemberState::witness ? m.data_offset + c.strip_size : c.end_on(m);
+    if (m.size < needed) {
         return refuse("size: less than the array uses of it");
     }
     return Unit{};

@@ -197,6 +197,7 @@ std::uint16_t role_to_write(const MemberRecord& record) {
         case MemberState::rebuilding:
             return record.role ? static_cast<std::uint16_t>(raw(*record.role)) : md_role::spare;
         case MemberState::spare:
+        case MemberState::witness:
             return md_role::spare;
         case MemberState::faulty:
         case MemberState::missing:
@@ -308,7 +309,9 @@ MdSuperblock update_md_superblock(MdSuperblock sb, const Configuration& configur
     std::uint32_t features = sb.feature_map & md_feature::bitmap;
     if (rebuilding) features |= md_feature::recovery_offset;
     // md would return zeros for rows that cannot be known: it is kept away until they are healed.
-    const bool hidden = configuration.in_use || !configuration.bad_rows.empty();
+    // And it has no use for a witness, which has no room for data, at any time.
+    const bool is_witness = record.state == MemberState::witness;
+    const bool hidden = configuration.in_use || !configuration.bad_rows.empty() || is_witness;
     if (hidden) features |= md_feature::in_use_by_braid;
     sb.feature_map = features;
     sb.set_name.back() = '\0';
@@ -316,6 +319,7 @@ MdSuperblock update_md_superblock(MdSuperblock sb, const Configuration& configur
     sb.devflags = static_cast<std::uint8_t>((sb.devflags & ~md_device_flag::volumes) |
                                             (one ? 0 : md_device_flag::volumes));
     sb.device_uuid = record.uuid;
+    if (is_witness) sb.size = round_down(sb.data_size, plain(sb.chunksize));
     sb.dev_number = record.dev_number;
     sb.recovery_offset = rebuilding ? sectors_before(record.rebuilt, configuration) : 0;
     sb.cnt_corrected_read =

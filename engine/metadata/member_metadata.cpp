@@ -560,7 +560,8 @@ Task<Result<void>> write_member_metadata(Disk& disk, const Configuration* config
                                          MemberMetadata* metadata, std::uint64_t wall_seconds) {
     const MemberRecord* record = configuration->member(metadata->uuid);
     BRAID_REQUIRE(record != nullptr);
-    if (record->role && !metadata->reg.may_store(configuration->version)) return refuse_store();
+    const bool is_register = record->role || record->state == MemberState::witness;
+    if (is_register && !metadata->reg.may_store(configuration->version)) return refuse_store();
     return write_encoded(disk, *metadata, encode(*metadata, *configuration, wall_seconds));
 }
 

@@ -119,7 +119,8 @@ Task<Result<void>> promise_member(Disk& disk, MemberMetadata* metadata, Uuid arr
 /// written to any member must have been flushed before. Before its first time on a member the area
 /// of the write intent is made ready (intent_record.h), and a blank one's is emptied: no record of
 /// another life of the device may count in this one.
-/// What takes part promised the configuration's epoch before; a spare need not have.
+/// What takes part promised the configuration's epoch before, and so did the witness; a spare need
+/// not have.
 /// @param disk, metadata  must outlive the task; metadata is brought up to date on success
 /// @param configuration   a checked one, which has a record of metadata->uuid; used before the
 ///                        task is returned only

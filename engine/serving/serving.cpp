@@ -28,7 +28,7 @@ Serving::Serving(const Setup& setup)
       walker_(context_, clock_, setup.ready, *this),
       direct_reads_(geometry_, members_) {
     requests_.set_readonly(setup.readonly);
-    members_.set_tie_breaker(setup.configuration.tie_breaker);
+    members_.set_quorum(setup.configuration.quorum());
     if (setup.homes != nullptr) members_.set_shared();
     members_.set_on_leaving([this](MemberIndex member) { return on_leaving(member); });
 }
@@ -104,7 +104,7 @@ MemberStatus Serving::member_status(const MemberRecord& at) const {
 /// A member that was lost is out of use before the configuration says so; nothing but a change of
 /// its record brings it back. How far a rebuild is in memory is ahead of the record.
 void Serving::adopt(const Configuration& wanted) {
-    members_.set_tie_breaker(wanted.tie_breaker);
+    members_.set_quorum(wanted.quorum());
     for (const MemberRecord& at : wanted.members) {
         if (!at.role) continue;
         Adopted& last = adopted_[raw(*at.role)];

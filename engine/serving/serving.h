@@ -122,7 +122,9 @@ class Serving final : public ServingNode, private WalkProgress {
         intent_.set_epoch(now.version.epoch);
         marks_in_force_ = now.intent.on;
         members_.set_loss_version_durable(loss_version);
+        members_.set_in_force(now.in_sync());
     }
+    void expect_of_witness(Witness expected) override { members_.set_witness(expected); }
     void set_owing(bool owing) override { members_.set_owing(owing); }
     void halt() override { members_.halt(); }
     void array_failed() override;

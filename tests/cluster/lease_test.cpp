@@ -118,6 +118,23 @@ TEST(Lease, Raid6OfFourHasItsTieBreaker) {
     EXPECT_EQ(lease.until(seconds(5)), millis(6200));
 }
 
+/// All that counts by what is in force needs no witness: nobody else goes on without it.
+TEST(Lease, ThoseInForceNeedNoWitness) {
+    FenceHomes homes{.members = {{one, roles(3)}, {two, roles(12)}, {three, {}}},
+                     .quorum = {.members = 4, .parities = 2, .witness = true},
+                     .witness = std::nullopt,
+                     .in_force = roles(15)};
+    const NodeSet alone = NodeSet::of(one);
+    EXPECT_FALSE(homes.are_enough(alone));
+    homes.in_force = roles(3);
+    EXPECT_TRUE(homes.are_enough(alone));
+    EXPECT_FALSE(homes.are_enough(NodeSet::of(two)));
+    homes.in_force = roles(5);
+    EXPECT_FALSE(homes.are_enough(alone));
+    homes.in_force = {};
+    EXPECT_FALSE(homes.are_enough(alone)) << "nothing is known to be in force";
+}
+
 // Every array of up to five members over four nodes, every set of newest stamps: the end is that of
 // the newest stamp that enough have.
 TEST(Lease, IsWhatItsDefinitionSays) {

@@ -23,6 +23,7 @@ struct Shape {
     std::uint32_t members{4};
     std::uint32_t nodes{3};
     std::uint32_t homes{0};
+    std::optional<std::uint32_t> witness{};  // the node that has it
     friend std::ostream& operator<<(std::ostream& out, const Shape& shape) {
         return out << "seed " << shape.seed << ", RAID-" << static_cast<int>(shape.level) << " of "
                    << shape.members << " on " << shape.nodes << " nodes";

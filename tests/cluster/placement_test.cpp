@@ -45,6 +45,24 @@ TEST(Placement, MemberZeroBreaksTies) {
               (Deaths{NodeDeath::degraded, NodeDeath::bare, NodeDeath::degraded}));
 }
 
+/// With a witness elsewhere either half may go; with one beside a half, only the other.
+TEST(Placement, AWitnessBreaksTies) {
+    const auto with_witness = [](std::uint32_t at) {
+        Placement placement{{1, 2, 1, 2}, {}, at};
+        return deaths_of(Level::raid6, placement, std::vector{1u, 2u, 3u});
+    };
+    const auto elsewhere = with_witness(3);
+    EXPECT_EQ(elsewhere[0].death, NodeDeath::bare);
+    EXPECT_EQ(elsewhere[1].death, NodeDeath::bare);
+    EXPECT_EQ(elsewhere[2].death, NodeDeath::nothing);
+    EXPECT_EQ(describe(elsewhere[2]).find("the witness: without it nothing is missing"), 0u)
+        << describe(elsewhere[2]);
+    const auto beside = with_witness(2);
+    EXPECT_EQ(beside[0].death, NodeDeath::bare);
+    EXPECT_EQ(beside[1].death, NodeDeath::tied);
+    EXPECT_NE(describe(beside[1]).find("members 1, 3 and the witness: "), std::string::npos);
+}
+
 TEST(Placement, SaysWhoHasWhatAndWhatThatMeans) {
     const auto places = deaths_of(Level::raid6, {{7, 9, 7, 9, 8}, {8, 8}}, std::vector{7u, 8u, 9u});
     ASSERT_EQ(places.size(), 3u);

@@ -75,6 +75,10 @@ SimNodes::SimNodes(SimNodesOptions options)
         platters_.push_back(make_platter());
         paths_.push_back("m" + std::to_string(i));
     }
+    if (options_.witness) {
+        platters_.push_back(std::make_shared<SimPlatter>(data_offset + options_.strip_size));
+        paths_.push_back("witness");
+    }
     if (options_.made) create();
     nodes_.resize(options_.nodes);
 }
@@ -367,7 +371,7 @@ Task<void> SimNodes::run_end(Node* at) {
 std::vector<std::unique_ptr<Disk>> SimNodes::all_disks() {
     std::vector<std::unique_ptr<Disk>> disks;
     for (std::uint32_t i = 0; i != platters_.size(); ++i) {
-        disks.push_back(disk(platters_[i], "m" + std::to_string(i)));
+        disks.push_back(disk(platters_[i], paths_[i]));
     }
     return disks;
 }
@@ -379,7 +383,8 @@ void SimNodes::create() {
     how.strip_size = options_.strip_size;
     how.name = "sim";
     how.wall_seconds = loop_.wall_seconds();
-    geometry_ = Geometry::of(create_on(loop_, disks, disks.size(), how));
+    geometry_ = Geometry::of(
+        create_on(loop_, disks, options_.members, how, WithWitness{options_.witness.has_value()}));
 }
 
 }  // namespace braid::sim

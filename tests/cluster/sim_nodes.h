@@ -40,6 +40,7 @@ struct SimNodesOptions {
     bool own_loops{false};  // each node has a part of the loop: it can die alone, or stand still
     std::uint64_t drift_ppm{0};  // then its clock differs by up to this much
     cluster::Reads reads{cluster::Reads::lease};
+    std::optional<std::uint32_t> witness{};  // the node that has it
     std::uint32_t slow_nodes{0};  // with `own_loops`: the clocks of the first ones are slower
     std::uint64_t slow_ppm{0};    // by this much
     bool clocks_stand{false};     // and stand while their node does
@@ -65,9 +66,12 @@ class SimNodes {
     void set_member_timeout(Nanos timeout) { member_timeout_ = timeout; }
     const Geometry& geometry() const { return geometry_; }
     std::uint32_t nodes() const { return options_.nodes; }
+    /// Of the witness, which comes after the members, too.
     std::uint32_t home_of(std::uint32_t member) const {
+        if (member == options_.members) return *options_.witness;
         return member % (options_.homes == 0 ? options_.nodes : options_.homes);
     }
+    SimPlatter& witness() { return *platters_[options_.members]; }
     SimPlatter& platter(std::uint32_t member) { return *platters_[member]; }
     std::shared_ptr<SimPlatter> shared_platter(std::uint32_t member) { return platters_[member]; }
     /// It has that role from now on.

@@ -37,6 +37,7 @@ struct SimArrayOptions {
     std::uint32_t memory_align{1};
     bool zero_fast{true};
     std::uint32_t spares{0};
+    bool witness{false};  // it is small, and the last of the platters
     bool assume_clean{false};
 };
 
@@ -58,6 +59,9 @@ class SimArray {
     explicit SimArray(SimArrayOptions options) : options_(options), loop_(options.seed) {
         for (std::uint32_t i = 0; i != options.members + options.spares; ++i) {
             platters.push_back(make_platter());
+        }
+        if (options.witness) {
+            platters.push_back(std::make_shared<SimPlatter>(data_offset + options.strip_size));
         }
     }
     ~SimArray() {
@@ -92,7 +96,8 @@ class SimArray {
         how.name = "sim";
         how.assume_clean = options_.assume_clean;
         how.wall_seconds = loop_.wall_seconds();
-        const Configuration created = create_on(loop_, disks, options_.members, how);
+        const Configuration created =
+            create_on(loop_, disks, options_.members, how, WithWitness{options_.witness});
         geometry_ = Geometry::of(created);
         model.assign(created.data_size(), std::byte{0});
     }

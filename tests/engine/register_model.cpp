@@ -116,8 +116,7 @@ Model::Decision Model::decide(const State& state, const Answers& answers) const 
         if (under != 0 && wrong(Wrong::resynced_in_another_epoch)) complete = newest.epoch;
         if (may_become_in_sync(newest, known, complete)) to.rebuilt.add(MemberIndex{place});
     });
-    const bool witness = bounds_.witness && answers.reached.has(MemberIndex{bounds_.members});
-    to.enough = quorum_.is_enough(to.counts, Witness{witness});
+    to.enough = quorum_.is_enough(to.counts, Witness{breaks_ties(state, answers, to)});
     if (wrong(Wrong::enough_of_who_is_left)) {
         const std::uint32_t left = parts(state, to.newest.proposer, has_sync).size();
         to.enough = !to.counts.empty() && to.counts.size() + bounds_.parities >= left;
@@ -126,6 +125,17 @@ Model::Decision Model::decide(const State& state, const Answers& answers) const 
         to.enough = to.counts.size() * 2 > parts(state, to.newest.proposer, has_sync).size();
     }
     return to;
+}
+
+/// The witness does, or that all are there that what is in force calls in_sync: nobody goes on
+/// without them.
+bool Model::breaks_ties(const State& state, const Answers& answers, const Decision& to) const {
+    if (!bounds_.witness) return false;
+    if (answers.reached.has(MemberIndex{bounds_.members})) return true;
+    const EpochRevision newest = version(state, to.newest);
+    const bool trusts = wrong(Wrong::unforced_breaks_ties);
+    return break_ties(to.counts, parts(state, to.newest.proposer, has_sync), newest,
+                      trusts ? newest : version(state, to.known));
 }
 
 bool Model::blind(const State& state, const Answers& answers) const {
@@ -257,6 +267,9 @@ std::string Model::text(Action action) const {
             return fmt::format("p{} answers", k);
         case Kind::checkpoint:
             return fmt::format("p{} makes a checkpoint", k);
+        case Kind::catch_up:
+            return fmt::format("p{} lets the witness{} catch up", k,
+                               action.choice != 0 ? " promise, to" : "");
         case Kind::mark:
             return fmt::format("p{} stops: the clean mark", k);
         case Kind::close:

@@ -36,8 +36,9 @@ enum class Wrong : std::uint8_t {
     in_force_names_itself,
     resynced_in_another_epoch,
     no_closing_revision,
-    epochs_come_again,  // one more than the highest seen, no clock
-    more_than_half,     // of the newest's in_sync members are enough
+    epochs_come_again,     // one more than the highest seen, no clock
+    more_than_half,        // of the newest's in_sync members are enough
+    unforced_breaks_ties,  // all that the newest calls in_sync are, though it may not be in force
 };
 
 /// What no rule on members can see of a copy put back, so that it must not happen: what the model
@@ -189,6 +190,7 @@ enum class Kind : std::uint8_t {
     checkpoint,
     mark,
     close,
+    catch_up,  // the witness learns of what is in force, which was proposed without it
     power,
     save,
     put_back,
@@ -264,6 +266,8 @@ class Model {
     void rebuild(const State& state, std::uint32_t proposer, const Emit& emit) const;
     void answer(const State& state, std::uint32_t proposer, const Emit& emit) const;
     void revise(const State& state, std::uint32_t proposer, const Emit& emit) const;
+    void catch_up(const State& state, std::uint32_t proposer, const Emit& emit) const;
+    bool breaks_ties(const State& state, const Answers& answers, const Decision& decision) const;
     void put_back(const State& state, const Emit& emit) const;
     void lose(State& state, std::uint32_t place) const;
     void forget_copy(State& state) const;

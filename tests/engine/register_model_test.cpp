@@ -182,4 +182,13 @@ TEST(RegisterModelUnseen, AnOlderProposerGoesOnWithTheCopy) {
 }
 
 }  // namespace
+TEST(RegisterModelCatches, TiesBrokenByWhatMayNotBeInForce) {
+    expect_caught({.members = 4,
+                   .parities = 2,
+                   .witness = true,
+                   .proposals = 2,
+                   .rebuilds = false,
+                   .wrong = Wrong::unforced_breaks_ties});
+}
+
 }  // namespace braid::register_model

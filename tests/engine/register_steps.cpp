@@ -25,6 +25,7 @@ void Model::successors(const State& state, const Emit& emit) const {
             if (!proposer.is(Phase::live) || proposer.revising != 0) store(state, k, emit);
             if (serves(state, k)) serve(state, k, emit);
             if (proposer.is(Phase::live) && proposer.revising == 0) revise(state, k, emit);
+            if (proposer.is(Phase::live) && proposer.revising == 0) catch_up(state, k, emit);
         }
     }
     if (wrong(Wrong::promise_in_memory)) {
@@ -103,6 +104,10 @@ State Model::decided(const State& asked, std::uint32_t k, const Decision& decisi
     State next = asked;
     Proposer& proposer = next.proposers[k];
     const Answers answers = answers_to(asked, k);
+    MemberSet in_sync = decision.counts;
+    if (take_rebuilt) in_sync |= decision.rebuilt;
+    // The witness holds what needs it, and learns of all else afterwards.
+    const bool asks_witness = bounds_.witness && !quorum_.is_enough(in_sync, Witness::silent);
     for (std::uint32_t i = 0; i != bounds_.registers(); ++i) {
         const bool rebuilt = take_rebuilt && decision.rebuilt.has(MemberIndex{i});
         Part part{};
@@ -111,8 +116,9 @@ State Model::decided(const State& asked, std::uint32_t k, const Decision& decisi
             (decision.rebuilding.has(MemberIndex{i}) && !rebuilt) || filled.has(MemberIndex{i});
         part.progressed = part.rebuilding && decision.progressed.has(MemberIndex{i});
         part.copied = part.progressed;
-        part.takes_part = part.in_sync != 0 || part.rebuilding != 0 ||
-                          (i == bounds_.members && answers.reached.has(MemberIndex{i}));
+        part.takes_part =
+            part.in_sync != 0 || part.rebuilding != 0 ||
+            (i == bounds_.members && asks_witness && answers.reached.has(MemberIndex{i}));
         next.columns[i].set(k, part);
     }
     const Name newest = decision.newest;
@@ -301,6 +307,27 @@ void Model::revise(const State& state, std::uint32_t k, const Emit& emit) const 
     }
     next.proposers[k].checkpointed = 1;
     if (any) start(next, Kind::checkpoint, Stop::running);
+}
+
+/// It promises what has not been promised to it, and then stores.
+void Model::catch_up(const State& state, std::uint32_t k, const Emit& emit) const {
+    if (!bounds_.witness || bounds_.put_back) return;
+    const std::uint32_t place = bounds_.members;
+    const Proposer& proposer = state.proposers[k];
+    const Name name{static_cast<std::uint8_t>(k), static_cast<std::uint8_t>(proposer.revision)};
+    MemberRegister before = register_of(state, state.columns[place]);
+    State next = state;
+    Action action{Kind::catch_up, static_cast<std::uint8_t>(k), static_cast<std::uint8_t>(place),
+                  1};
+    if (before.may_promise(epoch(state, k))) {
+        next.columns[place].promise = proposer.number;
+        return emit(next, action, nullptr);
+    }
+    if (!before.may_store(version(state, name))) return;
+    next.columns[place].held = name.proposer & 7;
+    next.columns[place].revision = name.revision & 7;
+    action.choice = 0;
+    emit(next, action, nullptr);
 }
 
 void Model::put_back(const State& state, const Emit& emit) const {

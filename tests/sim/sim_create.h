@@ -14,17 +14,22 @@
 
 namespace braid::sim {
 
-/// @param disks  as unique_ptr of any Disk; those from `roles` on are spares
+enum class WithWitness : bool { no, yes };
+
+/// @param disks    as unique_ptr of any Disk; those from `roles` on are spares
+/// @param witness  whether the last one is the witness
 template <class Disks>
 Configuration create_on(SimLoop& loop, const Disks& disks, std::size_t roles,
-                        const CreateOptions& how) {
+                        const CreateOptions& how, WithWitness witness = WithWitness::no) {
     std::vector<CreateMember> members;
     std::vector<Disk*> pointers;
     for (const auto& disk : disks) {
         CreateMember member;
         member.path = disk->info().path;
         member.size = disk->info().size;
-        member.spare = members.size() >= roles;
+        const bool is_last = members.size() + 1 == disks.size();
+        member.witness = is_last && witness == WithWitness::yes;
+        member.spare = members.size() >= roles && !member.witness;
         member.zero_fast = zeroes_fast(disk->info());
         members.push_back(member);
         pointers.push_back(disk.get());

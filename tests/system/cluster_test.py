@@ -886,7 +886,63 @@ def from_nothing(world, level):
     cluster.check_parity()
 
 
-CASES = {"begins": from_nothing, "operators": operators_take_nodes_out, "leave": nodes_leave,
+def a_witness_breaks_ties(world, level):
+    """Four members on two nodes, and a witness on a third, made by braid create on the running servers. One server
+    after the other is killed, that of the witness, too: clients of the others notice a pause. With a half and
+    without the witness the array goes on; with a half alone it starts only if it was in force as that."""
+    cluster = Cluster(world, level, 4, made=False, patient=False)
+    witness = world.file(8 * MIB, "witness")
+    cluster.paths.append(witness)
+    cluster.homes = [1, 2, 1, 2, 3]
+    cluster.write_config()
+    cluster.nodes = [Node(cluster, number) for number in (1, 2, 3)]
+    first = cluster.nodes[0]
+    wait_until(lambda: os.path.exists(first.control), "the control socket is there")
+    done = first.braid("create", "--wait", "--level", level, "--witness", witness)
+    for words in (f"witness   node3:{witness}", "node 3    the witness: without it nothing is missing",
+                  "node 1    members 0, 2: without it there is no redundancy"):
+        check(words in done.stdout, f"no '{words}':\n{done.stdout}")
+    cluster.wait_until_all_serve()
+    check("witness" in first.braid("status").stdout, "the status shows it")
+    for victim in cluster.nodes[:]:
+        load = {node.number: Writing(node, 64 * node.number, 64) for node in cluster.nodes}
+        time.sleep(1)
+        victim.process.kill()
+        victim.process.wait()
+        load[victim.number].thread.join()
+        others = [node for node in cluster.nodes if node is not victim]
+        for node in others:
+            wait_until(lambda: node.excludes(victim.number), f"node {node.number} says who is excluded", 30)
+        time.sleep(1)
+        for node in others:
+            load[node.number].end()
+        say(f"node {victim.number} is killed: pause of the others "
+            f"{max(load[node.number].longest for node in others):.2f} s")
+        cluster.wait_until_gone(victim.number)
+        cluster.nodes[victim.number - 1] = Node(cluster, victim.number)
+        wait_until(cluster.is_whole, "all is whole again", 120)
+        for one in load.values():
+            one.check_through(first if first.process.poll() is None else cluster.nodes[0])
+    # A half goes, then the witness: the other half needs nobody.
+    cluster.kill(cluster.nodes[1:2])
+    third, first = cluster.nodes[2], cluster.nodes[0]
+    wait_until(lambda: first.excludes(2) and third.excludes(2), "node 2 is excluded", 30)
+    cluster.kill([third])
+    wait_until(lambda: first.excludes(3), "node 3 is excluded", 30)
+    last = Writing(first, 512, 64)
+    time.sleep(1)
+    last.end()
+    check(not first.status().get("bad_bytes"), "no row is lost")
+    cluster.nodes[1:] = [Node(cluster, 2), Node(cluster, 3)]
+    wait_until(cluster.is_whole, "all is whole again", 120)
+    for node in cluster.nodes:
+        last.check_through(node)
+    cluster.stop()
+    done = run(CLI, "check", *cluster.paths)
+    say("braid check: " + done.stdout.strip().splitlines()[-1])
+
+
+CASES = {"begins": from_nothing, "witness": a_witness_breaks_ties, "operators": operators_take_nodes_out, "leave": nodes_leave,
          "reserved": a_volume_is_reserved, "bytes": same_bytes_everywhere,
          "blocks": same_blocks_at_once, "copy": copied_in_and_out,
          "verify": two_writers_verify, "killed": a_node_is_killed, "master_killed": the_master_is_killed,
