@@ -4,8 +4,10 @@
 // undecided, parity fits the data at the end, and everybody comes to an end. Method: RAID-5 of two
 // data strips and P, a home for each; writers do the small write of the protocol (lock and read P,
 // read the old strip, stage both, decide), a reader reads; messages of one node to one home arrive
-// in order, everything else in any. All states are visited, each once. Wrong protocols must be
-// found wrong.
+// in order, everything else in any. Beside that a member may be flushed, a disk may fail a write that is
+// tried again, and a member may be lost, each at any moment. In every state each command that has come
+// comes once more, and changes nothing. All states are visited, each once. Wrong protocols must be found
+// wrong.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,6 +17,8 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "cluster/homes/row_book.h"
@@ -37,6 +41,9 @@ enum class Fault : std::uint8_t {
     decided_by_one,        // when one participant has it staged
     reads_disk,            // a read does not ask the book
     unlocked_when_staged,  // the lock goes before the write is decided
+    flush_waits_not,       // a flush is over at once
+    failed_is_applied,     // what could not be written is taken for written
+    lost_is_read,          // a home reads the disk of a member that is lost
 };
 
 /// What a writer reads before it writes.
@@ -63,6 +70,9 @@ struct Scenario {
     std::vector<Plan> writers;
     std::vector<std::uint32_t> reads;  // a reader of these strips, row 0, one after the other
     Fault fault{Fault::none};
+    std::optional<std::uint32_t> flushed{};  // a member, once
+    std::uint32_t failures{0};               // of writes to disks
+    std::optional<std::uint32_t> lost{};     // a member, once
 };
 
 struct Home {
@@ -70,6 +80,8 @@ struct Home {
     RowValues disk{};
     std::map<EntryNumber, RowValues> bytes;
     std::set<EntryNumber> applying;
+    std::set<EntryNumber> open;  // staged, and neither on the disk nor dropped
+    bool lost{false};
 };
 
 struct Writer {
@@ -80,8 +92,10 @@ struct Writer {
     std::uint32_t staged{0};  // answers
     bool asked{false};        // for the old data
     bool staging{false};
-    bool over{false};   // decided, or dropped
-    bool ended{false};  // and finished
+    bool found_lost{false};                                  // what it has to read
+    bool over{false};                                        // decided, or dropped
+    bool ended{false};                                       // and finished
+    std::set<std::pair<std::uint32_t, Message::Kind>> come;  // what homes have had of it
 };
 
 struct World {
@@ -91,6 +105,10 @@ struct World {
     bool reading{false};   // the next one waits
     std::size_t floor{0};  // what it may not go back behind: what was seen when it came
     std::map<WaiterNumber, EntryNumber> asked;  // when reads that wait came
+    std::uint32_t failures{0};
+    bool flushing{false};
+    bool flushed{false};
+    std::set<EntryNumber> before_flush;  // of these, what is neither on the disk nor dropped
     // By strip and row: the values in the order in which they were decided, and how far of it
     // somebody has seen, or was answered.
     std::array<std::array<std::vector<Value>, rows_max>, 2> decided{};
@@ -113,6 +131,7 @@ class Model {
         while (!left.empty() && !wrong_) {
             const World world = std::move(left.back());
             left.pop_back();
+            repeat_all(world);
             bool any = false;
             each_step(world, [&](World next) {
                 any = true;
@@ -152,7 +171,21 @@ class Model {
                 World next = world;
                 apply(next, h, entry);
                 visit(std::move(next));
+                if (world.failures == scenario_.failures) continue;
+                World other = world;
+                fail_to_apply(other, h, entry);
+                visit(std::move(other));
             }
+        }
+        if (scenario_.flushed && !world.flushing && !world.flushed) {
+            World next = world;
+            flush(next);
+            visit(std::move(next));
+        }
+        if (scenario_.lost && !world.homes_[*scenario_.lost].lost) {
+            World next = world;
+            lose(next, *scenario_.lost);
+            visit(std::move(next));
         }
         if (!world.reading && world.reads != scenario_.reads.size()) {
             World next = world;
@@ -193,7 +226,8 @@ class Model {
         const Writer& writer = world.writers[i];
         if (writer.ended) return false;
         const Kind kind = scenario_.writers[i].kind;
-        if (writer.over && kind == Kind::computes) return false;
+        if (writer.over && (kind == Kind::computes || writer.found_lost)) return false;
+        if (writer.found_lost) return true;
         const bool idle = std::ranges::all_of(
             writer.sent, [](const auto& queue) { return queue.second.empty(); });
         if (writer.over) return idle && is_applied(world, i);
@@ -224,6 +258,9 @@ class Model {
                 world.homes_[home].book.finished(node(i), 2);
             }
             writer.ended = true;
+        } else if (writer.found_lost) {
+            writer.over = true;  // and fails
+            send(world, i, parity, {Message::unlock, {}});
         } else if (writer.staging) {
             decide(world, i);
         } else if (!writer.asked && writer.sent.empty()) {
@@ -275,6 +312,7 @@ class Model {
         Home& home = world.homes_[h];
         const Message message = writer.sent[h].front();
         writer.sent[h].pop_front();
+        writer.come.insert({h, message.kind});
         Effects effects;
         switch (message.kind) {
             case Message::lock:
@@ -307,26 +345,139 @@ class Model {
         follow(world, h, effects);
     }
 
-    void stage(World& world, std::size_t i, std::uint32_t h, const RowValues& values,
-               Effects& effects) {
-        Home& home = world.homes_[h];
+    Stage stage_of(const Home& home, std::size_t i, std::uint32_t h) const {
         Stage stage;
         stage.write = write(i);
         stage.member = MemberIndex{h};
         stage.at = at(i);
         stage.participants = std::uint64_t{1} << h | std::uint64_t{1} << parity;
+        stage.has_bytes = !home.lost;
         if (h == parity && scenario_.fault != Fault::no_lock) stage.unlocks = claim(i);
-        if (home.book.stage(stage) != StageAnswer::staged) fail("a stage was refused");
-        // The newest entry is the one that was made for it.
-        const auto number = EntryNumber{
-            home.bytes.empty() ? 1 : static_cast<std::uint64_t>(home.bytes.rbegin()->first) + 1};
-        home.bytes[number] = values;
-        if (home.book.stage(stage) != StageAnswer::staged) fail("a repeat was refused");
+        return stage;
+    }
+    void stage(World& world, std::size_t i, std::uint32_t h, const RowValues& values,
+               Effects& effects) {
+        Home& home = world.homes_[h];
+        const Stage stage = stage_of(home, i, h);
+        std::optional<EntryNumber> number;
+        if (home.book.stage(stage, &number) != StageAnswer::staged) fail("a stage was refused");
+        if (!number) return fail("a stage was taken for a repeat");
+        home.bytes[*number] = values;
+        if (!home.lost) home.open.insert(*number);
         ++world.writers[i].staged;
         if (scenario_.fault == Fault::applied_when_staged) home.book.decide(write(i), effects);
         if (scenario_.fault == Fault::unlocked_when_staged && h == parity) {
             home.book.unlock(claim(i), effects);
         }
+    }
+
+    /// Everything that has come comes again, each by itself. A lock only as long as it is there: what
+    /// comes again comes in its order.
+    void repeat_all(const World& world) {
+        for (std::size_t i = 0; i != world.writers.size(); ++i) {
+            for (const auto& [h, kind] : world.writers[i].come) {
+                const bool is_unlocked = world.writers[i].over || world.writers[i].ended;
+                if (kind == Message::lock && (is_unlocked || scenario_.fault != Fault::none)) {
+                    continue;
+                }
+                Home home = world.homes_[h];
+                const auto before = home.book.image();
+                const Effects effects = repeat(home, i, h, kind);
+                const bool follows = !effects.granted.empty() || !effects.apply.empty() ||
+                                     !effects.dropped.empty() || !effects.readable.empty() ||
+                                     !effects.flushable.empty();
+                if (follows || home.book.image() != before || !home.book.holds_together()) {
+                    fail("what comes again changes something");
+                }
+            }
+        }
+    }
+    Effects repeat(Home& home, std::size_t i, std::uint32_t h, Message::Kind kind) {
+        Effects effects;
+        switch (kind) {
+            case Message::lock:
+                (void)home.book.lock(claim(i), at(i), mode_of(i));
+                break;
+            case Message::read:
+                break;
+            case Message::stage: {
+                std::optional<EntryNumber> entered;
+                const StageAnswer answer = home.book.stage(stage_of(home, i, h), &entered);
+                if (answer != StageAnswer::staged && answer != StageAnswer::finished) {
+                    fail("a repeat was refused");
+                }
+                if (entered) fail("a repeat was entered");
+                break;
+            }
+            case Message::decided:
+                home.book.decide(write(i), effects);
+                break;
+            case Message::drop:
+                home.book.drop(write(i), effects);
+                break;
+            case Message::unlock:
+                home.book.unlock(claim(i), effects);
+                break;
+        }
+        return effects;
+    }
+
+    // ---- flushes, writes that fail, and members that are lost
+    static constexpr WaiterNumber flush_waiter{100};
+    void flush(World& world) {
+        Home& home = world.homes_[*scenario_.flushed];
+        world.flushing = true;
+        world.before_flush = home.open;
+        const bool is_over = home.book.flush(MemberIndex{*scenario_.flushed}, flush_waiter);
+        if (is_over || scenario_.fault == Fault::flush_waits_not) end_flush(world);
+    }
+    void end_flush(World& world) {
+        if (world.flushed) return;
+        world.flushing = false;
+        world.flushed = true;
+        if (!world.before_flush.empty()) fail("a flush passes what was staged before it");
+    }
+    void is_over(World& world, std::uint32_t h, EntryNumber entry) const {
+        world.homes_[h].open.erase(entry);
+        if (scenario_.flushed == h) world.before_flush.erase(entry);
+    }
+    void fail_to_apply(World& world, std::uint32_t h, EntryNumber entry) {
+        ++world.failures;
+        Home& home = world.homes_[h];
+        if (scenario_.fault != Fault::failed_is_applied) return home.book.apply_failed(entry);
+        home.applying.erase(entry);
+        is_over(world, h, entry);
+        Effects effects;
+        home.book.applied(entry, effects);
+        follow(world, h, effects);
+    }
+    /// Who waits for the member's rows asks again, and hears it.
+    void lose(World& world, std::uint32_t h) {
+        Home& home = world.homes_[h];
+        home.lost = true;
+        home.applying.clear();
+        home.open.clear();
+        if (scenario_.flushed == h) world.before_flush.clear();
+        Effects effects;
+        home.book.member_lost(MemberIndex{h}, effects);
+        std::vector<WaiterNumber> waiting;
+        for (const auto& [who, before] : world.asked) {
+            if (home_asked_by(world, who) == h) waiting.push_back(who);
+        }
+        for (const WaiterNumber who : waiting) {
+            home.book.cancel(who);
+            std::erase(effects.readable, who);
+            effects.readable.push_back(who);
+        }
+        follow(world, h, effects);
+    }
+    std::uint32_t home_asked_by(const World& world, WaiterNumber who) const {
+        const auto number = static_cast<std::uint64_t>(who);
+        if (number == 0) return scenario_.reads[world.reads];
+        return (number - 1) % 2 == 1 ? parity : read_from((number - 1) / 2);
+    }
+    bool is_lost(const World& world, std::uint32_t h) const {
+        return world.homes_[h].lost && scenario_.fault != Fault::lost_is_read;
     }
 
     /// Bytes of a member's rows as its home answers them; nullopt: it waits.
@@ -350,11 +501,22 @@ class Model {
         const bool of_parity = what == Old::of_parity;
         if (of_parity) writer.granted = true;
         if (of_parity && scenario_.writers[i].kind == Kind::rcw) return;
+        if (is_lost(world, h)) {
+            world.asked.erase(waiter(i, what));
+            writer.found_lost = true;
+            return;
+        }
         const auto values = ask(world, h, at(i), waiter(i, what));
         if (values) (of_parity ? writer.old_parity : writer.old_data) = *values;
     }
     void read_strip(World& world) {
         const std::uint32_t strip = scenario_.reads[world.reads];
+        if (is_lost(world, strip)) {
+            world.asked.erase(WaiterNumber{0});
+            world.reading = false;
+            ++world.reads;
+            return;
+        }
         const auto values = ask(world, strip, {WindowIndex{5}, 1}, WaiterNumber{0});
         if (!values) return;
         world.reading = false;
@@ -374,6 +536,7 @@ class Model {
     void apply(World& world, std::uint32_t h, EntryNumber entry) {
         Home& home = world.homes_[h];
         home.applying.erase(entry);
+        is_over(world, h, entry);
         const RowMask rows = home.book.stage_of(entry).at.rows;
         for (std::uint32_t row = 0; row != rows_max; ++row) {
             if ((rows >> row & 1) != 0) home.disk[row] = home.bytes[entry][row];
@@ -385,6 +548,10 @@ class Model {
 
     void follow(World& world, std::uint32_t h, const Effects& effects) {
         for (const EntryNumber entry : effects.apply) world.homes_[h].applying.insert(entry);
+        for (const EntryNumber entry : effects.dropped) is_over(world, h, entry);
+        for (const WaiterNumber ready : effects.flushable) {
+            if (ready == flush_waiter) end_flush(world);
+        }
         for (const CommandId& granted : effects.granted) {
             if (scenario_.fault != Fault::read_beside_lock) {
                 read_for(world, granted.from.node - 1, h, Old::of_parity);
@@ -409,14 +576,17 @@ class Model {
         for (const Home& home : world.homes_) {
             if (!home.book.empty()) return fail("a book remembers what is finished");
         }
+        if (scenario_.flushed && !world.flushed) return fail("a flush does not come to an end");
         for (std::uint32_t row = 0; row != rows_max; ++row) {
             for (std::uint32_t strip = 0; strip != 2; ++strip) {
-                if (world.homes_[strip].disk[row] != world.decided[strip][row].back()) {
+                const Home& home = world.homes_[strip];
+                if (!home.lost && home.disk[row] != world.decided[strip][row].back()) {
                     return fail("what was decided last is not on the disk");
                 }
             }
-            const Value data = world.homes_[0].disk[row] ^ world.homes_[1].disk[row];
-            if (world.homes_[parity].disk[row] != data) return fail("parity does not fit");
+            const Value data = world.decided[0][row].back() ^ world.decided[1][row].back();
+            const Home& home = world.homes_[parity];
+            if (!home.lost && home.disk[row] != data) return fail("parity does not fit");
         }
     }
 
@@ -429,7 +599,7 @@ class Model {
             for (const auto& [entry, values] : home.bytes) {
                 for (const Value value : values) all.push_back(value);
             }
-            all.push_back(home.applying.size());
+            all.push_back(home.applying.size() * 2 + (home.lost ? 1 : 0));
             for (const EntryNumber entry : home.applying) {
                 all.push_back(static_cast<std::uint64_t>(entry));
             }
@@ -438,9 +608,10 @@ class Model {
             for (const auto& old : {writer.old_data, writer.old_parity}) {
                 all.push_back(old ? (*old)[0] * 256U + (*old)[1] : 1U << 16);
             }
-            all.push_back(writer.staged * 32U + (writer.granted ? 16U : 0U) +
-                          (writer.asked ? 8U : 0U) + (writer.staging ? 4U : 0U) +
-                          (writer.over ? 2U : 0U) + (writer.ended ? 1U : 0U));
+            all.push_back(writer.staged * 64U + (writer.found_lost ? 32U : 0U) +
+                          (writer.granted ? 16U : 0U) + (writer.asked ? 8U : 0U) +
+                          (writer.staging ? 4U : 0U) + (writer.over ? 2U : 0U) +
+                          (writer.ended ? 1U : 0U));
             for (const auto& [home, queue] : writer.sent) {
                 all.push_back(home * 64U + queue.size() * 8U + 1);
                 for (const Message& message : queue) all.push_back(message.kind);
@@ -448,6 +619,11 @@ class Model {
         }
         all.push_back(world.reads * 2 + (world.reading ? 1 : 0));
         all.push_back(world.reading ? world.floor : 0);
+        all.push_back(world.failures * 4 + (world.flushing ? 2 : 0) + (world.flushed ? 1 : 0));
+        all.push_back(world.before_flush.size());
+        for (const EntryNumber entry : world.before_flush) {
+            all.push_back(static_cast<std::uint64_t>(entry));
+        }
         for (std::uint32_t strip = 0; strip != 2; ++strip) {
             for (std::uint32_t row = 0; row != rows_max; ++row) {
                 all.push_back(world.seen[strip][row]);
@@ -501,6 +677,44 @@ TEST(RowBookModel, AReadThatComputes) {
     EXPECT_EQ(run({{{0, 3}, {1, 1, true}, computes}, {}}), std::nullopt) << "two writers";
 }
 
+TEST(RowBookModel, AMemberIsFlushed) {
+    const Plan gives_up{1, 1, true};
+    for (const std::uint32_t member : {0U, parity}) {
+        Scenario scenario{{{0, 1}, {0, 3}}, {0}};
+        scenario.flushed = member;
+        EXPECT_EQ(run(scenario), std::nullopt) << "two writers, member " << member;
+        scenario.writers = {{0, 1}, gives_up};
+        EXPECT_EQ(run(scenario), std::nullopt) << "one gives up, member " << member;
+    }
+}
+
+TEST(RowBookModel, WritesToDisksFailAndAreTriedAgain) {
+    Scenario scenario{{{0, 1}, {0, 1}}, {0}};
+    scenario.failures = 2;
+    scenario.flushed = 0;
+    EXPECT_EQ(run(scenario), std::nullopt) << "one row";
+    scenario.writers = {{0, 3}, {1, 1, false, Kind::rcw}};
+    EXPECT_EQ(run(scenario), std::nullopt) << "beside one that reads the strip";
+}
+
+TEST(RowBookModel, AMemberIsLost) {
+    const Plan rcw{1, 1, false, Kind::rcw};
+    const Plan computes{1, 1, false, Kind::computes};
+    for (const std::uint32_t member : {0U, parity}) {
+        Scenario scenario{{{0, 1}, {0, 1}}, {0, 0}};
+        scenario.lost = member;
+        EXPECT_EQ(run(scenario), std::nullopt) << "the same strip, member " << member;
+        scenario.writers = {{0, 1}, rcw};
+        EXPECT_EQ(run(scenario), std::nullopt) << "beside an RCW, member " << member;
+        scenario.writers = {{0, 1}, {1, 1, true}};
+        scenario.flushed = member;
+        scenario.failures = 1;
+        EXPECT_EQ(run(scenario), std::nullopt) << "flushed, and it fails before: " << member;
+        scenario.writers = {{0, 1}, computes};
+        EXPECT_EQ(run(scenario), std::nullopt) << "and who computes reads it: " << member;
+    }
+}
+
 TEST(RowBookModel, WrongProtocolsAreFound) {
     const auto wrong = [](Fault fault, Scenario scenario) {
         scenario.fault = fault;
@@ -518,6 +732,15 @@ TEST(RowBookModel, WrongProtocolsAreFound) {
     EXPECT_TRUE(wrong(Fault::unlocked_when_staged, rcw));
     const Scenario computed{{{0, 1}, {1, 1, false, Kind::computes}}, {}};
     EXPECT_TRUE(wrong(Fault::no_lock, computed));
+    Scenario flushed{{{0, 1}}, {}};
+    flushed.flushed = 0;
+    EXPECT_TRUE(wrong(Fault::flush_waits_not, flushed));
+    Scenario fails{{{0, 1}}, {}};
+    fails.failures = 1;
+    EXPECT_TRUE(wrong(Fault::failed_is_applied, fails));
+    Scenario lost{{{0, 1}, {0, 1}}, {}};
+    lost.lost = 0;
+    EXPECT_TRUE(wrong(Fault::lost_is_read, lost));
 }
 
 }  // namespace
