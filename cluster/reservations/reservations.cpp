@@ -41,7 +41,9 @@ std::set<NodeId> others_of(const std::vector<std::uint32_t>& nodes, std::uint32_
     return others;
 }
 
-Checked<ReservationMessage> message_of(const Words& words, std::size_t volumes) {
+}  // namespace
+
+Checked<ReservationMessage> reservation_message_of(const Words& words, std::size_t volumes) {
     WordFields fields(words);
     ReservationMessage message;
     const auto kind = value_of<Kind>(kind_names, fields.text("what"));
@@ -77,8 +79,6 @@ Checked<std::vector<Rebuilt>> rebuilds_of(const Words& words, const Geometry& ge
     BRAID_CHECK(fields.check());
     return rebuilds;
 }
-
-}  // namespace
 
 Reservations::Reservations(Setup setup)
     : setup_(std::move(setup)),
@@ -481,7 +481,7 @@ void Reservations::node_back(std::uint32_t node) {
 
 Checked<Unit> Reservations::told(std::uint32_t from, const Words& words) {
     if (closed_) return Unit{};
-    BRAID_TRY(const ReservationMessage message, message_of(words, volumes_.size()));
+    BRAID_TRY(const ReservationMessage message, reservation_message_of(words, volumes_.size()));
     BRAID_TRY(const std::vector<Rebuilt> rebuilds, rebuilds_of(words, setup_.geometry));
     if (from == setup_.walker && !BRAID_MUTANT(reserved_without_position)) {
         setup_.homes.note(rebuilds);

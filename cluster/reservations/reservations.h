@@ -163,4 +163,8 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
     bool closed_{false};
 };
 
+/// What nodes tell each other of reservations, as it comes: whatever it is, an error or what it has to be.
+Checked<ReservationMessage> reservation_message_of(const Words& words, std::size_t volumes);
+Checked<std::vector<Rebuilt>> rebuilds_of(const Words& words, const Geometry& geometry);
+
 }  // namespace braid::cluster
