@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <iterator>
 #include <string_view>
 
 #include "tests/cluster/sim_cluster.h"
@@ -79,14 +80,15 @@ void run(std::FILE* json) {
                 }
                 fmt::print("{:>8.2f}\n", costs[1].messages / costs[0].messages);
                 if (json == nullptr) continue;
-                fmt::print(
-                    json,
-                    "{}{{\"level\": {}, \"nodes\": {}, \"delay_us\": {}, \"together\": {:.3f}, "
-                    "\"alone\": {:.3f}, \"reserved\": {:.3f}, \"trips\": {:.3f}, "
-                    "\"trips_reserved\": {:.3f}}}",
-                    first ? "" : ",\n", static_cast<int>(level), nodes, 2 * one_way / 1000,
-                    costs[0].messages, costs[1].messages, costs[2].messages, costs[0].round_trips,
-                    costs[2].round_trips);
+                fmt::print(json, "{}{{\"level\": {}, \"nodes\": {}, \"delay_us\": {}",
+                           first ? "" : ",\n", static_cast<int>(level), nodes, 2 * one_way / 1000);
+                const char* const names[] = {"together", "alone", "reserved"};
+                for (std::size_t i = 0; i != std::size(costs); ++i) {
+                    fmt::print(
+                        json, ", \"{0}\": {1:.3f}, \"trips_{0}\": {2:.3f}, \"us_{0}\": {3:.1f}",
+                        names[i], costs[i].messages, costs[i].round_trips, costs[i].microseconds);
+                }
+                fmt::print(json, "}}");
                 first = false;
             }
         }
