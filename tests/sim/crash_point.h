@@ -43,9 +43,9 @@ const char* text_of(What what);
 struct Case {
     Level level{Level::raid5};
     What what{What::small};
-    std::optional<std::uint32_t> lost;  // before the operation
-    std::uint32_t refuses{0};           // the role whose member refuses writes of its row, or would
-                                        // have no room for them
+    std::set<std::size_t> lost;  // members, before the operation
+    std::uint32_t refuses{0};  // the role whose member refuses writes of its row, or would have no
+                               // room for them
     bool fails() const { return what == What::no_room || what == What::kept; }
     bool starts() const { return what == What::start || what == What::start_after_crash; }
     bool has_histories() const { return starts() || what == What::stop; }
@@ -103,7 +103,6 @@ class Point {
     std::vector<std::byte> expect_old_or_new(bool degraded);
     bool is_listed(std::uint64_t at) const;
 
-    static constexpr std::size_t none = ~std::size_t{0};
     struct Loose {
         std::size_t member;
         std::size_t write;
@@ -111,7 +110,7 @@ class Point {
     Case case_;
     SimArray sim;
     std::uint64_t stop_after_;
-    std::size_t away_{none};
+    std::set<std::size_t> away_;
     std::list<Asked> flights_;
     bool command_done_{true};
     bool flushed_{false};

@@ -79,7 +79,8 @@ void Point::check_histories(const Stays& stays, std::uint64_t number) {
     const std::vector<std::size_t> all = here();
     const std::size_t turn = number % all.size();
     std::set<std::size_t> without{all[turn]};
-    if (case_.level == Level::raid6 && !case_.lost) without.insert(all[(turn + 1) % all.size()]);
+    if (case_.level == Level::raid6 && case_.lost.empty())
+        without.insert(all[(turn + 1) % all.size()]);
     const std::uint64_t deaths = (stop_after_ + number / all.size()) % 3;
     const bool dies_again = deaths != 0;
     if (dies_again) die_in_start(all[turn], all[(turn + 1) % all.size()], deaths + 1);
@@ -158,10 +159,10 @@ void Point::check_subset(const Stays& stays, std::uint64_t number) {
     // Another member is away, if the level allows it: no wrong byte, and errors where allowed.
     const bool rebuilds = case_.what == What::rebuild;
     const std::uint32_t parities = case_.level == Level::raid6 ? 2 : 1;
-    const std::uint32_t lost_now = away_ != none || rebuilds ? 1 : 0;
-    if (lost_now < parities) {
-        std::uint32_t also = static_cast<std::uint32_t>(number % sim.platters.size());
-        if (also == away_ || (rebuilds && also == case_.lost)) {
+    const std::set<std::size_t>& lost_now = rebuilds ? case_.lost : away_;
+    if (lost_now.size() < parities) {
+        auto also = static_cast<std::uint32_t>(number % sim.platters.size());
+        if (lost_now.contains(also)) {
             also = (also + 1) % static_cast<std::uint32_t>(sim.platters.size());
         }
         const auto opened = sim.open(here(also));
@@ -175,11 +176,11 @@ void Point::check_subset(const Stays& stays, std::uint64_t number) {
     }
     const auto opened = sim.open(here());
     ASSERT_TRUE(opened) << opened.error().text;
-    const std::vector<std::byte> decided = expect_old_or_new(away_ != none || rebuilds);
+    const std::vector<std::byte> decided = expect_old_or_new(!lost_now.empty());
     if (testing::Test::HasFatalFailure()) return;
     sim.come_to_rest();
-    EXPECT_EQ(expect_old_or_new(away_ != none || rebuilds), decided) << "decided twice";
-    if (away_ == none && sim.array->status().health == Health::clean) sim.expect_parity();
+    EXPECT_EQ(expect_old_or_new(!lost_now.empty()), decided) << "decided twice";
+    if (away_.empty() && sim.array->status().health == Health::clean) sim.expect_parity();
     sim.kill();
 }
 
