@@ -129,7 +129,14 @@ def refused_status(done):
 
 def scrubs(server):
     says(server.braid("scrub", "start", "--wait"), "all parity was true")
-    server.braid("scrub", "start", "--repair", "--wait")
+    with open(server.status()["members"][2]["path"], "r+b") as file:
+        file.seek(8 * MIB)
+        file.write(os.urandom(4096))
+    done = server.braid("scrub", "start", "--wait", ok=None)
+    check(done.returncode == 1, f"a row is wrong, and the status is {done.returncode}: {done.stdout}")
+    says(done, "1 rows were wrong, 0 of them repaired")
+    says(server.braid("scrub", "start", "--repair", "--wait"), "1 rows were wrong, 1 of them repaired")
+    says(server.braid("scrub", "start", "--wait"), "all parity was true")
     says(server.braid("scrub", "status"), "the last one")
     check(json.loads(server.braid("scrub", "status", "--json").stdout)["running"] is None, "no scrub runs")
 

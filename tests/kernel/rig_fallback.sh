@@ -51,4 +51,11 @@ status=0
 PATH=$work/bin:$PATH BRAID_CLI=$cli BRAID_PLUGIN=$plugin "$here/in_use_refused.sh" > "$work/skipped" 2>&1 || status=$?
 expect_equal "neither: a test is skipped" 77 "$status" || cat "$work/skipped"
 expect_equal "neither: with the reason" 1 "$(grep -c "^skipped: the rig cannot be run here: .*ptrace set fp regs failed" "$work/skipped")" || cat "$work/skipped"
+# What makes fixtures goes the same way: it tries QEMU, and makes nothing with neither.
+status=0
+PATH=$work/bin:$PATH "$here/make-md-fixtures" -o "$work/made" raid1 > "$work/unmade" 2>&1 || status=$?
+expect_equal "neither: no fixture is made" 125 "$status" || cat "$work/unmade"
+expect_equal "neither: it tried QEMU" 1 "$(grep -c "does not come up .* QEMU" "$work/unmade")" || cat "$work/unmade"
+expect_equal "neither: it says why" 1 "$(grep -c "no kernel comes up here: User Mode Linux: ptrace set fp regs failed" "$work/unmade")" || cat "$work/unmade"
+expect_equal "neither: nothing is left" "" "$(ls "$work/made" 2> /dev/null || true)" || true
 finish
