@@ -296,6 +296,28 @@ class Round:
     def broken_all_the_time(self):
         self.reset(self.rng.randint(3, 8), 0, 0.5)
 
+    def all_paused(self):
+        """At one time, as where they are guests of a host that is: nobody has missed anything."""
+        processes = [self.node(number).process for number in self.rng.sample(NODES, 3)]
+        for process in processes:
+            os.kill(process.pid, signal.SIGSTOP)
+        try:
+            self.for_seconds(2)
+        finally:
+            for process in self.rng.sample(processes, 3):
+                os.kill(process.pid, signal.SIGCONT)
+
+    def all_cables_out(self):
+        """Nobody reaches anybody, as where a switch begins anew."""
+        names = [machine(number) for number in self.rng.sample(NODES, 3)]
+        for name in names:
+            self.network.unplug(name)
+        try:
+            self.for_seconds(2)
+        finally:
+            for name in self.rng.sample(names, 3):
+                self.network.plug(name)
+
     def all_stopped(self):
         self.cluster.stop(self.rng.sample(self.cluster.nodes, 3))
         self.stop_clients()
@@ -463,6 +485,8 @@ KINDS = [
     Kind("loose contact", Round.flapping, 1, False, True),
     Kind("connections break", Round.broken),
     Kind("connections keep breaking", Round.broken_all_the_time, 1, False, True),
+    Kind("all paused", Round.all_paused, 3),
+    Kind("all cables out", Round.all_cables_out, 3),
     Kind("all stopped", Round.all_stopped, 3, True, True),
     Kind("all killed", Round.all_killed, 3, True, True),
 ]
