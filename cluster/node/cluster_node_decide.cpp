@@ -414,9 +414,9 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
             known.spares.push_back(std::move(spare));
         }
     }
-    known.ties_broken = wanted.witness() != nullptr &&
-                        break_ties(wanted.in_sync(), newest.configuration->in_sync(),
-                                   newest.configuration->version, newest.in_force);
+    known.ties_broken =
+        wanted.witness() != nullptr && break_ties(wanted.in_sync(), newest.configuration->in_sync(),
+                                                  newest.configuration->version, newest.in_force);
     const bool is_tied = !known.ties_broken && !known.witness;
     if (!wanted.quorum().is_enough(wanted.in_sync(),
                                    is_tied ? Witness::silent : Witness::promised)) {

@@ -55,11 +55,14 @@ struct AssemblyOptions {
     /// or if parity is in doubt and a strip lost.
     bool force{false};
     Purpose purpose{Purpose::serve};
+    /// The node of each image, where not all nodes of a cluster start together; else none.
+    std::vector<std::uint32_t> homes{};
 };
 
 enum class Place : std::uint8_t {
     member,  // takes part: in_sync or rebuilding
     spare,
+    witness,
     stale,    // of this array, but left out; `why` says why and what to do
     foreign,  // unreadable
 };
@@ -69,10 +72,10 @@ std::string_view text_of(Place place);
 struct MemberPlace {
     std::string path;
     Place place{Place::foreign};
-    std::optional<std::size_t> record;  // into configuration.members, of a member or spare
+    std::optional<std::size_t> record;  // into configuration.members, of all but those left out
     std::string why;                    // of one that is left out; for people
     bool can_return{false};             // left out, but a running array takes it back
-    MemberMetadata metadata;            // of a member or spare
+    MemberMetadata metadata;            // likewise
 };
 
 struct Assembly {
@@ -100,6 +103,7 @@ struct Assembly {
     std::vector<IntentEntry> missed;
     /// Why there can be no write intent, for people; empty: there can.
     std::string intent_hindrance;
+    bool ties_broken{false};           // break_ties(): the witness need not be asked
     bool forced{false};                // members were taken in that are behind
     bool overruled{false};             // `force` was needed: a new lineage begins
     bool adopted{false};               // made or changed by md: what braid knew came second
