@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "parity/require.h"
+
 namespace braid {
 
 std::vector<BadRange>::const_iterator BadRows::find(MemberIndex member, RowIndex row) const {
@@ -18,6 +20,8 @@ bool BadRows::has_member(MemberIndex member) const {
 
 BadRange BadRows::range_of(WindowPlace place, Role role, std::uint32_t first,
                            std::uint32_t count) const {
+    BRAID_REQUIRE(first <= geometry_.window_rows);
+    BRAID_REQUIRE(count <= geometry_.window_rows - first);
     return {geometry_.member_of(place.stripe, role), geometry_.row_number(place, first), count};
 }
 
@@ -74,6 +78,7 @@ void BadRows::trim(BadRange& range) const {
     while (range.first < end && !means(range.member, end - 1)) {
         end = std::max(range.first, geometry_.first_row(geometry_.stripe_of(end - 1)));
     }
+    BRAID_REQUIRE(range.first <= end);
     range.count = end - range.first;
 }
 

@@ -4,18 +4,22 @@
 #include <algorithm>
 
 #include "engine/base/mutation.h"
+#include "parity/require.h"
 
 namespace braid {
 
 Members::Members(const Geometry& geometry)
     : geometry_(geometry),
       quorum_{.members = geometry.member_count, .parities = geometry.parities()} {
+    BRAID_REQUIRE(geometry.member_count != 0);
+    BRAID_REQUIRE(geometry.member_count <= members_max);
     for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
         slots_.push_back(std::make_unique<Slot>());
     }
 }
 
 StripeState Members::state_of(WindowPlace place, RowMask rows) const {
+    BRAID_REQUIRE(raw(place.stripe) < geometry_.stripes);
     StripeState state;
     state.data_count = geometry_.data_count();
     state.parities = geometry_.parities();
@@ -90,6 +94,7 @@ void Members::forget_behind(MemberIndex member) {
 }
 
 WindowIndex Members::live_alike(WindowIndex first, WindowIndex end) const {
+    BRAID_REQUIRE(first < end);
     for (const auto& at : slots_) {
         if (at->state != MemberState::rebuilding) continue;
         if (first < at->rebuilt) {
@@ -99,6 +104,7 @@ WindowIndex Members::live_alike(WindowIndex first, WindowIndex end) const {
                                          : at->behind->next_in(first, end);
         }
     }
+    BRAID_REQUIRE(first < end);
     return end;
 }
 
@@ -153,6 +159,7 @@ void Members::refresh() {
 }
 
 void Members::note_missed(WindowPlace place, RowMask rows) {
+    BRAID_REQUIRE((rows & ~row_range(0, geometry_.window_rows)) == 0);
     while (rows != 0) {
         const auto first = static_cast<std::uint32_t>(std::countr_zero(rows));
         const auto count = static_cast<std::uint32_t>(std::countr_one(rows >> first));

@@ -9,6 +9,7 @@
 
 #include "engine/serving/serving.h"
 #include "engine/stripes/row_parity.h"
+#include "parity/require.h"
 
 namespace braid {
 namespace {
@@ -51,6 +52,7 @@ bool others_are_known(const StripeContext& context, const Returning& from, RoleS
 /// That the disk holds what the member held as it left, and not a copy of it from before,
 /// MemberOrders tells.
 Task<bool> take_rows(StripeContext context, Returning from) {
+    BRAID_REQUIRE(from.rows != 0);
     const RoleSet lost = context.members.state_of(from.place).lost;
     if (!lost.has(from.role) || !others_are_known(context, from, lost)) co_return false;
     ParityRows at;
@@ -66,6 +68,7 @@ Task<bool> take_rows(StripeContext context, Returning from) {
 /// Rows [at, end) of the member's list, as many as can be claimed at once; `at` moves on. Gives the
 /// number of rows that could not be taken.
 Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, RowIndex* at, RowIndex end) {
+    BRAID_REQUIRE(*at < end);
     const Geometry& geometry = geometry_;
     std::array<std::optional<RowClaim>, windows_claimed_max> claims;
     std::vector<BadRange> known;
@@ -122,6 +125,8 @@ Task<Result<std::uint64_t>> Serving::take_batch(ReturningDisk from, RowIndex* at
 /// Reads what is listed for the member, to be tried again, from the disk that it comes back on.
 /// @return how many rows could not be taken
 Task<Result<std::uint64_t>> Serving::take_back(ReturningDisk from) {
+    BRAID_REQUIRE(from.disk != nullptr);
+    BRAID_REQUIRE(raw(from.member) < geometry_.member_count);
     std::uint64_t left = 0;
     const std::vector<BadRange> listed = bad_.ranges();
     for (const BadRange& range : listed) {

@@ -7,12 +7,15 @@
 #include <cstring>
 
 #include "engine/base/mutation.h"
+#include "parity/require.h"
 
 namespace braid {
 
 /// Groups the rows by which strips they cover, and by what their parity is worth. Mostly there is
 /// one group.
 void StripeJob::find_groups() {
+    BRAID_REQUIRE(parts.rows != 0);
+    BRAID_REQUIRE((parts.rows & ~row_range(0, context.geometry.window_rows)) == 0);
     group_count = 0;
     const RowMask doubtful = context.members.rows_in_doubt(place(), parts.rows);
     const RowMask listed = context.bad.retry_rows(place(), parts.rows);
@@ -34,7 +37,10 @@ void StripeJob::find_groups() {
             RowGroup* group =
                 std::find_if(&groups[0], &groups[0] + group_count,
                              [&](const RowGroup& other) { return other.is_like(wanted); });
-            if (group == &groups[0] + group_count) groups[group_count++] = wanted;
+            if (group == &groups[0] + group_count) {
+                BRAID_REQUIRE(group_count < groups.size());
+                groups[group_count++] = wanted;
+            }
             group->rows |= row_range(row, 1);
         }
     });
@@ -80,6 +86,7 @@ Result<StripePlan> StripeJob::plan_of(const RowGroup& group) const {
 }
 
 Result<void> StripeJob::plan() {
+    BRAID_REQUIRE(group_count != 0);
     for (std::uint32_t i = 0; i != group_count; ++i) {
         RowGroup& group = groups[i];
         const auto planned = plan_of(group);
@@ -102,6 +109,7 @@ bool StripeJob::takes_zeros() const {
 /// New content is taken straight from the client's memory where one part covers a strip's rows
 /// entirely at an address that the members take; else it is gathered.
 void StripeJob::choose_sources() {
+    BRAID_REQUIRE(parts.first != nullptr);
     const Geometry& geometry = context.geometry;
     const std::uint32_t align = context.members.memory_align();
     const ArrayOffset stripe_begin = geometry.stripe_begin(place().stripe);
@@ -154,6 +162,7 @@ std::uint64_t StripeJob::lay_out(std::byte* base) {
 /// Old parity comes with the lock if both are the business of one home: as far as can be told before
 /// the rows are locked.
 RowsWithLock* StripeJob::want_with_lock() {
+    BRAID_REQUIRE(context.homes != nullptr);
     const Role p{context.geometry.data_count()};
     with_lock = {};
     with_lock.member = context.geometry.member_of(place().stripe, p);
@@ -177,6 +186,8 @@ void StripeJob::take_what_came() {
     const Role p{context.geometry.data_count()};
     const RowMask wanted = io.wanted(p);
     if (!with_lock.have_come || wanted == 0 || (wanted & ~with_lock.rows) != 0) return;
+    BRAID_REQUIRE(come.size() >=
+                  static_cast<std::size_t>(std::popcount(with_lock.rows)) * row_size);
     for_each_run(wanted, [&](std::uint32_t first, std::uint32_t count) {
         const auto before =
             static_cast<std::uint32_t>(std::popcount(with_lock.rows & row_range(0, first)));
@@ -193,6 +204,7 @@ void StripeJob::want_reads() {
 }
 
 void StripeJob::want_writes() {
+    BRAID_REQUIRE(group_count != 0);
     write.begin(WriteGround::marked, mark);
     write.fua = fua;
     RoleSet changed = context.geometry.parity_roles();
@@ -251,6 +263,7 @@ void StripeJob::gather_part(const Part& part) {
         const std::uint64_t window_begin = geometry.window_begin(role, place().window);
         const std::uint64_t begin = std::max(part.begin, window_begin);
         const std::uint64_t end = std::min(part.end, window_begin + geometry.window_size());
+        BRAID_REQUIRE(begin <= end);
         auto* to = const_cast<std::byte*>(io.new_content[i]) +  // NOLINT: a buffer of ours
                    (begin - window_begin - io.first_row() * row_size);
         const std::byte* data = part.request->data;
@@ -283,6 +296,7 @@ void StripeJob::compute_parity() {
 }
 
 void StripeJob::compute_run(const RowGroup& group, std::uint32_t row, std::uint32_t count) {
+    BRAID_REQUIRE(count != 0);
     const Geometry& geometry = context.geometry;
     if ((group.plan.write & geometry.parity_roles()).empty()) return;  // nobody trusts it
     const std::uint64_t at = io.offset_of(row);
@@ -303,6 +317,7 @@ void StripeJob::compute_run(const RowGroup& group, std::uint32_t row, std::uint3
 }
 
 void StripeJob::count_methods() const {
+    BRAID_REQUIRE(group_count != 0);
     Counters& counters = context.counters;
     ++counters.jobs;
     if (parts.count > 1) counters.parts_merged += parts.count;
@@ -399,6 +414,8 @@ RoleSet StripeJob::kept_of(RoleSet failed) const {
 /// The parity in the job's buffers is true for the new content of the strip; makes it true for
 /// `now`, which is what lies on the member.
 void StripeJob::fit_parity(Role role, std::uint32_t row, const std::byte* now) {
+    BRAID_REQUIRE(raw(role) < context.geometry.data_count());
+    BRAID_REQUIRE(now != nullptr);
     live_parity_at(row, 1).update(raw(role), io.new_content[raw(role)] + io.offset_of(row), now);
 }
 

@@ -19,6 +19,7 @@ namespace {
 
 /// The windows are live on the same members.
 void add_zeroes(RowWrite& write, const StripeContext& context, WindowRange zeroed, bool may_free) {
+    BRAID_REQUIRE(zeroed.begin < zeroed.end);
     const Members& members = context.members;
     const WindowPlace first = members.window_place(zeroed.begin);
     for (std::uint32_t i = 0; i != members.count(); ++i) {
@@ -106,6 +107,8 @@ Task<Result<void>> zeroes_known(StripeContext context, WindowRange zeroed) {
 }  // namespace
 
 Task<Result<void>> zero_stripes(StripeContext context, StripeSpan span) {
+    BRAID_REQUIRE(raw(span.first) <= context.geometry.stripes);
+    BRAID_REQUIRE(span.count <= context.geometry.stripes - raw(span.first));
     if (context.members.failed()) co_return Error{Errc::failed, "array"};
     const std::uint64_t per_stripe = context.geometry.windows_per_stripe();
     const WindowIndex end = context.geometry.first_window(span.first + span.count);
