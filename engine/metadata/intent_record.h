@@ -68,7 +68,8 @@ struct MissedBytes {
     Le64 bits;  //  8  that follow, as many bytes as it takes; bit 0 of byte 0 is the first
 };
 static_assert(sizeof(MissedBytes) == 16 && is_packed_v<MissedBytes>);
-/// Members that a record can tell of: in an array that can be written to no more are away.
+/// Members that a record is made to tell of: in an array that can be written to no more are away. The
+/// format has room for members_max of them, and so many are read (braid-format(5)).
 inline constexpr std::uint32_t absent_max = 2;
 /// Marks leave room for them, and for some bits.
 inline constexpr std::uint32_t intent_marks_named_max = intent_entries_max - 8;
