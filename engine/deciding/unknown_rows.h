@@ -90,7 +90,7 @@ class UnknownRows final : public DecidingPart {
     bool told_joined_{false};
     bool told_by_walk_{false};      // what the walk under way had to list
     std::uint64_t before_walk_{0};  // bytes listed when it began
-    ToldLately refusal_;  // of a write
+    ToldLately refusal_;            // of a write
 };
 
 }  // namespace braid
