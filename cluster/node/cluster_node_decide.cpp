@@ -31,6 +31,8 @@ constexpr const char* was_replaced = "its role was just being filled as the node
 
 /// All have given their voices: from now on there is no way back.
 void ClusterNode::take_over(const Standing& standing) {
+    BRAID_REQUIRE(!is_master());
+    BRAID_REQUIRE(listener_ == nullptr);
     const std::shared_ptr<Standing> keeps_it = standing_;
     log(left_.contains(standing.master.node) ? Severity::info : Severity::warning,
         fmt::format("{} {}: {} decides about the array from now on", name_of(standing.master.node),
@@ -249,6 +251,7 @@ std::unique_ptr<Disk> ClusterNode::another_handle(const Disk& disk) {
 
 /// A disk that does not answer is one that cannot be read, if the array can do without it.
 Task<void> ClusterNode::look_at_disks(FoundDisks* found) {
+    BRAID_REQUIRE(found->disks.size() == found->roles.size() + found->others.size());
     const auto all = std::make_shared<Quiet>();
     std::vector<std::shared_ptr<Look>> looks;
     for (Disk* const disk : found->disks) {
@@ -288,6 +291,7 @@ Task<void> ClusterNode::look_at_disks(FoundDisks* found) {
         co_await wait_for(all, Nanos{next.value - now.value});
     }
     all->over = true;
+    BRAID_REQUIRE(found->images.empty());
     for (std::size_t i = 0; i != looks.size(); ++i) {
         MemberImage& image = found->images.emplace_back();
         if (looks[i]->image) {
@@ -345,6 +349,8 @@ std::string why_not_current(const MemberFindings& findings, const MemberRecord& 
 
 /// All have prepared. False: the array has stopped, or somebody else is gone.
 Task<bool> ClusterNode::begin_deciding(Forming* forming) {
+    BRAID_REQUIRE(is_master());
+    BRAID_REQUIRE(took_over_from_.has_value());
     FoundDisks found;
     const Checked<Unit> read = co_await find_disks(*forming, &found);
     const bool is_late = is_over(*forming);
@@ -466,6 +472,8 @@ Task<void> ClusterNode::take_all_back() {
 
 /// The first fence of its own has begun.
 void ClusterNode::go_on_deciding() {
+    BRAID_REQUIRE(listener_ != nullptr);
+    BRAID_REQUIRE(array_ != nullptr);
     served_->decided().go_on();
     std::vector<NodeBoot> all;
     for (const auto& [node, boot] : left_out_) all.push_back({node, boot});

@@ -100,6 +100,8 @@ void ClusterNode::lose_node(std::uint32_t node, const std::string& why) {
 }
 
 void ClusterNode::exclude(std::uint32_t node, const std::string& why) {
+    BRAID_REQUIRE(is_master());
+    BRAID_REQUIRE(node != setup_.self);
     const std::string text = fmt::format("{} {}", name_of(node), why);
     const bool has_left = left_.contains(node);
     log(has_left ? Severity::info : Severity::error,
@@ -129,6 +131,7 @@ void ClusterNode::freeze() {
 /// Nothing of it is taken any more, and what is asked of it is answered: its members are lost before
 /// that, so that no error is theirs.
 void ClusterNode::leave_out(const NodeBoot& node) {
+    BRAID_REQUIRE(node.node != setup_.self);
     if (const auto left = left_out_.find(node.node); left != left_out_.end()) {
         left->second = node.boot;  // it was about to be let in, and has gone again
         disks_.leave_out(node);
@@ -231,6 +234,8 @@ PrepareAnswer ClusterNode::prepare(const PrepareWords& wanted) {
 
 /// @param rebuilt  how far rebuilds are: locks that told so are gone, and others tell it from now on
 void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt) {
+    BRAID_REQUIRE(passing_ != nullptr);
+    BRAID_REQUIRE(passing_->fence > fence_.epoch);
     const std::unique_ptr<Passing> passing = std::move(passing_);
     fence_.pass(passing->fence);
     verdict_ = passing->verdict;  // until all have adopted it
@@ -399,6 +404,8 @@ Task<void> ClusterNode::forget(std::vector<NodeBoot> gone) {
 
 /// False: it has failed; with others excluded, too, the next one may do.
 Task<bool> ClusterNode::begin_fence(Forming* forming) {
+    BRAID_REQUIRE(is_master());
+    BRAID_REQUIRE(forming->fence > fence_.epoch);
     const Nanos began = setup_.clock.now();
     PrepareWords wanted{forming->fence, forming->gone, forming->joined};
     for (const NodeBoot& node : wanted.gone) {
@@ -429,6 +436,7 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
     for (const std::uint32_t node : others) {
         for (const Words& piece : words_of(verdict_)) talk_.tell(node, piece);
     }
+    BRAID_REQUIRE(passing_ != nullptr);
     passing_->verdict = verdict_;
     const std::vector<Rebuilt> rebuilt = rows_->homes->rebuilds();
     adopt_fence(rebuilt);
@@ -456,6 +464,8 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
 
 /// False: it has failed, or is over.
 Task<bool> ClusterNode::lose_with_nodes(Forming* forming) {
+    BRAID_REQUIRE(!forming->gone.empty());
+    BRAID_REQUIRE(listener_ != nullptr);
     const auto lost = std::make_shared<std::optional<Result<void>>>();
     tasks_.spawn(lose_members(lost));
     while (!*lost && !is_over(*forming)) co_await fence_changed_.next();
@@ -503,6 +513,7 @@ Task<bool> ClusterNode::ask_fellows(Forming* forming, std::vector<std::uint32_t>
 }
 
 WriteVerdict ClusterNode::judge_writes(const Forming& forming) const {
+    BRAID_REQUIRE(forming.answers.contains(setup_.self));
     KnownFence now;
     now.epoch = fence_.epoch;
     std::vector<PrepareAnswer> answers;

@@ -37,6 +37,8 @@ Task<Checked<std::uint64_t>> ClusterNode::begin_return(ReturningMember back) {
         serving_->set_returning(back.member, std::move(missed));
         co_return count;
     }
+    BRAID_REQUIRE(is_master());
+    BRAID_REQUIRE(return_ == nullptr);
     const auto coming = std::make_shared<Return>(Return{std::move(back)});
     return_ = coming;
     forms_fence_ = true;

@@ -146,6 +146,9 @@ bool ClusterNode::may_stand_without(const std::set<std::uint32_t>& nodes) const 
 }
 
 void ClusterNode::stand(std::set<std::uint32_t> without, std::string why) {
+    BRAID_REQUIRE(!is_master());
+    BRAID_REQUIRE(standing_ == nullptr);
+    BRAID_REQUIRE(without.contains(master_));
     auto standing = std::make_shared<Standing>();
     standing->master = {master_, boots_.at(master_)};
     standing->why = std::move(why);
@@ -175,6 +178,8 @@ Task<void> ClusterNode::ask_for_voice(std::shared_ptr<Standing> standing, std::u
 
 void ClusterNode::take_voice(const std::shared_ptr<Standing>& standing, std::uint32_t node,
                              const Checked<Words>& answer) {
+    BRAID_REQUIRE(standing_ == standing);
+    BRAID_REQUIRE(standing->pending.contains(node));
     if (answer && answer->contains("hears")) {
         in_vain_since_.reset();  // nobody else would have his voice either
         return standing_.reset();
