@@ -160,6 +160,9 @@ def a_cable_is_pulled(world, level):
         pause = silence(requests, number)
         check(pause > CUT - 1, f"the cable was out, but node {number} answered all the time")
         say(f"clients of node {number} saw nothing for {pause:.1f} s")
+    for node in cluster.nodes:
+        states = [member["state"] for member in node.status()["members"]]
+        check(set(states) == {"in_sync"}, f"a cable costs no member its place, but they are {states}")
     cluster.stop()
     cluster.check_parity()
 
