@@ -147,6 +147,9 @@ void Home::take(HomeCommand command, HomeReply* reply) {
         case HomeCommandKind::lock: {
             Locking lock{reply, command.member, fence_, {}, command.into};
             lock.with = {command.at.window, command.with_lock};
+            if (!book_.has_room_for(command.id)) {
+                return answer(command.id.from, reply, refused(EBUSY));
+            }
             if (book_.lock(command.id, command.at, command.mode)) {
                 return granted(command.id, lock);
             }

@@ -142,6 +142,12 @@ bool NodeHomes::lock_brings(WindowPlace place, MemberIndex member) const {
     return reserved_ == nullptr || !reserved_->holds(place.stripe);
 }
 
+/// A home has room for so many claims of a node, and what is held back are claims there.
+bool NodeHomes::may_lock() const {
+    if (frozen_ || ended_) return ended_;
+    return may_answer() && held_unlocks_.size() < unlocks_held_max;
+}
+
 /// What came of it while the fence changed counts no more: it is asked for anew.
 Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode mode, LockFor whom,
                                      RowsWithLock* with) {
@@ -149,7 +155,7 @@ Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode m
     BRAID_REQUIRE(place.window < geometry_.windows_per_stripe());
     BRAID_REQUIRE(rows != 0 && (rows & ~row_range(0, geometry_.window_rows)) == 0);
     for (;;) {
-        while (frozen_ || (!ended_ && !may_answer())) co_await may_go_on_.next();
+        while (!may_lock()) co_await may_go_on_.next();
         Locked locked;
         locked.whom = whom;
         locked.stripe = place.stripe;
@@ -230,6 +236,7 @@ void NodeHomes::loss_is_known(MemberIndex member) {
     for (HeldUnlock& over : std::exchange(held_unlocks_, {})) {
         for (auto& [home, command] : over.commands) send(home, std::move(command), nullptr);
     }
+    may_go_on_.set();
     if (reserved_ != nullptr) reserved_->lock_over();
 }
 

@@ -199,6 +199,7 @@ class NodeHomes final : public RowHomes {
     Task<HomeAnswer> ask(std::uint32_t home, HomeCommand command);
     void end_with(WriteId write, HomeCommandKind kind);
     bool is_over(WriteId write) const;
+    bool may_lock() const;
     bool may_stage(const StagedRows& staged);
     bool is_gone(std::uint32_t home) const { return (gone_ >> home & 1) != 0; }
     bool is_stale(std::uint32_t home, const DriveResult& result, std::uint64_t fence);

@@ -27,10 +27,17 @@ bool RowBook::may_hold(const Window& window, std::size_t claim) {
     return true;
 }
 
+bool RowBook::has_room_for(CommandId claim) const {
+    const auto count = claim_counts_.find(claim.from);
+    return count == claim_counts_.end() || count->second < book_claims_max ||
+           claims_.contains(claim);
+}
+
 bool RowBook::lock(CommandId claim, WindowRows at, LockMode mode) {
-    BRAID_REQUIRE(at.rows != 0);
+    BRAID_REQUIRE(at.rows != 0 && has_room_for(claim));
     if (claims_.contains(claim)) return holds(claim);
     claims_.emplace(claim, at.window);
+    ++claim_counts_[claim.from];
     Window& window = windows_[at.window];
     window.claims.push_back({.id = claim, .rows = at.rows, .mode = mode});
     Claim& added = window.claims.back();
@@ -44,6 +51,8 @@ void RowBook::unlock(CommandId claim, Effects& effects) {
     const auto at = windows_.find(known->second);
     BRAID_REQUIRE(at != windows_.end());
     claims_.erase(known);
+    const auto count = claim_counts_.find(claim.from);
+    if (--count->second == 0) claim_counts_.erase(count);
     std::erase_if(at->second.claims, [&](const Claim& one) { return one.id == claim; });
     grant(at->second, effects);
     drop_if_empty(at);
@@ -68,6 +77,7 @@ bool RowBook::holds(CommandId claim) const {
 
 void RowBook::clear_locks() {
     claims_.clear();
+    claim_counts_.clear();
     for (auto at = windows_.begin(); at != windows_.end();) {
         at->second.claims.clear();
         const auto next = std::next(at);
@@ -415,7 +425,10 @@ bool RowBook::holds_together() const {
     for (const Flush& flush : flushes_) {
         if (is_flushed(flush)) return false;
     }
-    return claims == claims_.size() && open_in_windows == counted_open();
+    std::map<NodeBoot, std::uint32_t> claim_counts;
+    for (const auto& [id, place] : claims_) ++claim_counts[id.from];
+    return claims == claims_.size() && claim_counts == claim_counts_ &&
+           open_in_windows == counted_open();
 }
 
 /// How many entries are not over; all of them if the tables of entries do not fit each other.

@@ -84,8 +84,10 @@ class RowBook {
   public:
     // ---- locks
     /// True: it holds the rows from now on, or did already. False: it waits, and Effects::granted
-    /// of another command will name it. `at` has rows.
+    /// of another command will name it. `at` has rows, and there is room for the claim.
     bool lock(CommandId claim, WindowRows at, LockMode mode);
+    /// Its node has fewer than book_claims_max here, or this one.
+    bool has_room_for(CommandId claim) const;
     /// Gives the rows back, or waits no more. Of a claim that is not known nothing follows.
     void unlock(CommandId claim, Effects& effects);
     bool holds(CommandId claim) const;
@@ -210,6 +212,7 @@ class RowBook {
 
     Windows windows_;
     std::map<CommandId, WindowIndex> claims_;                 // the window of each
+    std::map<NodeBoot, std::uint32_t> claim_counts_;          // of claims
     std::map<std::uint64_t, Entry> entries_;                  // by number
     std::map<CommandId, std::vector<std::uint64_t>> writes_;  // their entries
     std::map<NodeBoot, std::map<std::uint64_t, std::uint32_t>>

@@ -124,6 +124,16 @@ inline constexpr std::uint64_t book_bytes_max = 64u << 20;
 static_assert(std::uint64_t{members_max} * window_rows_max * 4096 * walk_lanes_max <=
               book_bytes_max);
 
+// Locks that a node has, or waits for: of jobs, of reads that compute, of requests for zeros, of a walk's
+// lanes and of rows that come back, each in one window. And unlocks that it holds back until the home of
+// a member has heard of its loss: beyond these its next locks wait.
+inline constexpr std::uint32_t locks_open_max =
+    stripe_jobs_max + readers_max + zeroers_max + walk_lanes_max + 1;
+inline constexpr std::uint32_t unlocks_held_max = 1024;
+// Claims of one node in one book. Who was not waiting any more as the bound was reached may come beyond
+// it with all locks that he has, and then take as many.
+inline constexpr std::uint32_t book_claims_max = 2048;
+static_assert(unlocks_held_max + 2 * locks_open_max <= book_claims_max);
 // Bytes that a home reads for one node at a time, and commands of it that are not answered.
 inline constexpr std::uint64_t home_read_bytes_max = 64u << 20;
 inline constexpr std::size_t home_commands_max = 32768;

@@ -8,7 +8,10 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "engine/base/limits.h"
 #include "engine/base/rng.h"
@@ -299,6 +302,23 @@ TEST_F(Book, WhatIsKnownOfANodeThatIsGone) {
     EXPECT_EQ(decide({two, 2}).apply.size(), 1U) << "what the node had staged before it is gone";
 }
 
+TEST_F(Book, ANodesClaimsAreBounded) {
+    for (std::uint64_t i = 1; i <= book_claims_max; ++i) {
+        ASSERT_TRUE(book.has_room_for({one, i}));
+        (void)book.lock({one, i}, {WindowIndex{i % 3}, 1}, LockMode::exclusive);
+    }
+    EXPECT_FALSE(book.has_room_for({one, book_claims_max + 1}));
+    EXPECT_TRUE(book.has_room_for({one, 5})) << "that is there";
+    EXPECT_TRUE(book.has_room_for({two, 1}));
+    EXPECT_TRUE(book.holds_together());
+    Effects effects;
+    book.unlock({one, 5}, effects);
+    EXPECT_TRUE(book.has_room_for({one, book_claims_max + 1}));
+    book.clear_locks();
+    EXPECT_TRUE(book.empty());
+    EXPECT_TRUE(book.holds_together());
+}
+
 TEST_F(Book, ABarrierEndsAllLocks) {
     ASSERT_TRUE(book.lock({one, 1}, row0, LockMode::exclusive));
     ASSERT_FALSE(book.lock({two, 1}, row0, LockMode::exclusive));
@@ -310,17 +330,104 @@ TEST_F(Book, ABarrierEndsAllLocks) {
 
 // ---- a long life -------------------------------------------------------------------------------
 
-/// What every command did, kept in the simplest way.
+/// What every command did, kept in the simplest way: lists, through which every question goes anew.
 struct Ledger {
     struct Part {
         CommandId write;
         MemberIndex member;
         WindowRows at;
+        std::optional<CommandId> unlocks;
         enum : std::uint8_t { staged, decided, dropped } state{staged};
         bool applied{false};
+        bool is_open() const { return !applied && state != dropped; }
+    };
+    struct Claim {
+        CommandId id;
+        WindowRows at;
+        LockMode mode{LockMode::exclusive};
+    };
+    struct Read {
+        MemberIndex member{};
+        WindowRows at;
+        std::uint64_t before{0};
     };
     std::map<std::uint64_t, Part> parts;  // by entry
+    std::vector<Claim> claims;            // in the order in which they came
+    std::set<CommandId> held;
+    std::map<WaiterNumber, Read> reads;             // that wait
+    std::map<WaiterNumber, std::uint64_t> flushes;  // that wait for entries before this one
+
+    static bool meet(const WindowRows& a, const WindowRows& b) {
+        return a.window == b.window && (a.rows & b.rows) != 0;
+    }
+    std::set<CommandId> holders() const {
+        std::set<CommandId> all;
+        for (auto at = claims.begin(); at != claims.end(); ++at) {
+            const bool waits = std::any_of(claims.begin(), at, [&](const Claim& before) {
+                const bool share = before.mode == LockMode::shared && at->mode == LockMode::shared;
+                return !share && meet(before.at, at->at);
+            });
+            if (!waits) all.insert(at->id);
+        }
+        return all;
+    }
+    void unlock(const CommandId& claim) {
+        std::erase_if(claims, [&](const Claim& known) { return known.id == claim; });
+    }
+    void settle(const CommandId& write, bool happens) {
+        for (auto& [number, part] : parts) {
+            if (part.write != write || part.state != Part::staged) continue;
+            part.state = happens ? Part::decided : Part::dropped;
+            if (part.unlocks) unlock(*part.unlocks);
+        }
+    }
+    /// Something undecided was there when it came.
+    bool waits(const Read& read) const {
+        return std::ranges::any_of(parts, [&](const auto& at) {
+            const Part& part = at.second;
+            return at.first < read.before && part.state == Part::staged &&
+                   part.member == read.member && meet(part.at, read.at);
+        });
+    }
+    /// The entry that each of its rows comes from; what is not there lies on the disk.
+    std::map<std::uint32_t, std::uint64_t> sources(const Read& read) const {
+        std::map<std::uint32_t, std::uint64_t> all;
+        for (const auto& [number, part] : parts) {
+            if (part.state != Part::decided || part.applied) continue;
+            if (part.member != read.member || part.at.window != read.at.window) continue;
+            for (std::uint32_t row = 0; row != 64; ++row) {
+                if ((part.at.rows & read.at.rows) >> row & 1) all[row] = number;
+            }
+        }
+        return all;
+    }
+    bool flush_waits(std::uint64_t upto) const {
+        return std::ranges::any_of(
+            parts, [&](const auto& at) { return at.first < upto && at.second.is_open(); });
+    }
+    /// Who need not wait any more.
+    std::set<WaiterNumber> take_readable() {
+        std::set<WaiterNumber> all;
+        for (const auto& [who, read] : reads) {
+            if (!waits(read)) all.insert(who);
+        }
+        for (const WaiterNumber who : all) reads.erase(who);
+        return all;
+    }
+    std::set<WaiterNumber> take_flushable() {
+        std::set<WaiterNumber> all;
+        for (const auto& [who, upto] : flushes) {
+            if (!flush_waits(upto)) all.insert(who);
+        }
+        for (const WaiterNumber who : all) flushes.erase(who);
+        return all;
+    }
 };
+
+template <class Id>
+std::set<Id> set_of(const std::vector<Id>& list) {
+    return {list.begin(), list.end()};
+}
 
 TEST(RowBookLife, EverythingHoldsTogetherAfterEachStep) {
     for (std::uint64_t seed = 1; seed <= 40; ++seed) {
@@ -343,21 +450,32 @@ TEST(RowBookLife, EverythingHoldsTogetherAfterEachStep) {
             const NodeBoot from = std::array{one, two, NodeBoot{3, 33}}[rng.below(3)];
             Effects effects;
             switch (rng.below(9)) {
-                case 0:
+                case 0: {
                     claims.push_back({from, ++sequence});
-                    book.lock(claims.back(), some_rows(),
-                              rng.chance(3) ? LockMode::shared : LockMode::exclusive);
+                    const LockMode mode = rng.chance(3) ? LockMode::shared : LockMode::exclusive;
+                    const WindowRows at = some_rows();
+                    ledger.claims.push_back({claims.back(), at, mode});
+                    const bool holds = book.lock(claims.back(), at, mode);
+                    ASSERT_EQ(holds, ledger.holders().contains(claims.back()));
+                    if (holds) ledger.held.insert(claims.back());
                     break;
-                case 1:
-                    if (!claims.empty()) book.unlock(any_of(claims), effects);
+                }
+                case 1: {
+                    if (claims.empty()) break;
+                    const CommandId claim = any_of(claims);
+                    book.unlock(claim, effects);
+                    ledger.unlock(claim);
                     break;
+                }
                 case 2:
                 case 3: {
                     Stage stage = stage_of({from, ++sequence}, some_rows());
                     stage.member = MemberIndex{static_cast<std::uint32_t>(rng.below(2))};
                     writes.push_back(stage.write);
+                    if (!claims.empty() && rng.chance(3)) stage.unlocks = any_of(claims);
+                    if (stage.unlocks && stage.unlocks->from != from) stage.unlocks.reset();
                     ASSERT_EQ(book.stage(stage), StageAnswer::staged);
-                    ledger.parts[++entries] = {stage.write, stage.member, stage.at};
+                    ledger.parts[++entries] = {stage.write, stage.member, stage.at, stage.unlocks};
                     break;
                 }
                 case 4:
@@ -366,10 +484,7 @@ TEST(RowBookLife, EverythingHoldsTogetherAfterEachStep) {
                     const CommandId write = any_of(writes);
                     const bool happens = !rng.chance(4);
                     happens ? book.decide(write, effects) : book.drop(write, effects);
-                    for (auto& [number, part] : ledger.parts) {
-                        if (part.write != write || part.state != Ledger::Part::staged) continue;
-                        part.state = happens ? Ledger::Part::decided : Ledger::Part::dropped;
-                    }
+                    ledger.settle(write, happens);
                     break;
                 }
                 case 6:
@@ -383,11 +498,34 @@ TEST(RowBookLife, EverythingHoldsTogetherAfterEachStep) {
                         book.applied(entry, effects);
                     }
                     break;
-                case 7:
-                    (void)book.read(MemberIndex{0}, some_rows(), book.next_entry(),
-                                    WaiterNumber{++sequence});
-                    (void)book.flush({}, WaiterNumber{++sequence});
+                case 7: {
+                    const WaiterNumber reader{++sequence};
+                    // It may have come some time ago, and was told to ask again.
+                    const Ledger::Read wanted{MemberIndex{0}, some_rows(),
+                                              entries + 1 - rng.below(std::min(entries, 6UL) + 1)};
+                    const auto read =
+                        book.read(wanted.member, wanted.at, EntryNumber{wanted.before}, reader);
+                    ASSERT_EQ(!read, ledger.waits(wanted));
+                    if (!read) ledger.reads[reader] = wanted;
+                    std::map<std::uint32_t, std::uint64_t> sources;
+                    for (const RowBook::Source& source :
+                         read.value_or(std::vector<RowBook::Source>())) {
+                        for (std::uint32_t row = 0; row != 64; ++row) {
+                            if ((source.rows >> row & 1) == 0) continue;
+                            ASSERT_TRUE(
+                                sources.emplace(row, static_cast<std::uint64_t>(source.entry))
+                                    .second);
+                        }
+                    }
+                    if (read) {
+                        ASSERT_EQ(sources, ledger.sources(wanted));
+                    }
+                    const WaiterNumber flusher{++sequence};
+                    const bool flushed = book.flush({}, flusher);
+                    ASSERT_EQ(!flushed, ledger.flush_waits(entries + 1));
+                    if (!flushed) ledger.flushes[flusher] = entries + 1;
                     break;
+                }
                 case 8:
                     book.finished(from, book.applied_upto(from));
                     break;
@@ -407,6 +545,20 @@ TEST(RowBookLife, EverythingHoldsTogetherAfterEachStep) {
                 }
                 ASSERT_TRUE(applying.insert(entry).second) << "twice";
             }
+            // Who has rows now that he had not, and who need not wait any more, is told, and nobody else.
+            std::set<CommandId> granted = ledger.holders();
+            std::swap(granted, ledger.held);
+            std::set<CommandId> fresh;
+            for (const CommandId& claim : ledger.held) {
+                ASSERT_TRUE(book.holds(claim));
+                if (!granted.contains(claim)) fresh.insert(claim);
+            }
+            for (const CommandId& claim : claims) {
+                ASSERT_EQ(book.holds(claim), ledger.held.contains(claim));
+            }
+            ASSERT_EQ(set_of(effects.granted), fresh);
+            ASSERT_EQ(set_of(effects.readable), ledger.take_readable());
+            ASSERT_EQ(set_of(effects.flushable), ledger.take_flushable());
             ASSERT_TRUE(book.holds_together());
         }
         // Everything comes to its end.
