@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/base/limits.h"
+#include "engine/base/mutation.h"
 #include "parity/require.h"
 
 namespace braid::cluster {
@@ -242,9 +243,12 @@ Task<Checked<Unit>> Session::receive_all(std::function<void()> heard) {
     for (bool is_first = true;; is_first = false) {
         const Checked<Message> message = co_await stream_->next();
         if (!message) co_return message.error();
-        if (message->header.sender != setup_.peer || message->header.boot != peer_boot_) {
+        if (message->header.sender != setup_.peer) {
             co_return breach(fmt::format("a message of node {} on the connection of node {}",
                                          message->header.sender, setup_.peer));
+        }
+        if (message->header.boot != peer_boot_ && !BRAID_MUTANT(former_start_obeyed)) {
+            co_return breach(fmt::format("a message of another start of node {}", setup_.peer));
         }
         if (message->header.type == MessageType::refused) {  // it called, and has heard this HELLO
             Refused refused = decode_refused(message->body);

@@ -278,6 +278,11 @@ void Home::stage(HomeCommand command, HomeReply* reply) {
         keep(*entry, Content{std::move(command.content), command.may_free, command.id.from});
     }
     answer(command.id.from, reply, {});
+    if (BRAID_MUTANT(applied_before_all)) {
+        Effects effects;
+        book_.decide(command.id, effects);
+        carry_out(effects);
+    }
 }
 
 /// Its writer says nothing of the write before he is answered. It may fail again meanwhile.

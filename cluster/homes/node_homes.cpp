@@ -51,7 +51,9 @@ std::uint32_t NodeHomes::authority_of(WindowPlace place) const {
     const std::uint32_t parities = geometry_.parities();
     for (std::uint32_t i = 0; i != geometry_.member_count; ++i) {
         const Role role{i < parities ? data + i : i - parities};
-        const std::uint32_t home = authority_of_[raw(geometry_.member_of(place.stripe, role))];
+        const MemberIndex member = geometry_.member_of(place.stripe, role);
+        const std::uint32_t home = authority_of_[raw(member)];
+        if (BRAID_MUTANT(authority_by_state) && !takes_part(members_->slot(member).state)) continue;
         if (home != no_home) return home;
     }
     BRAID_REQUIRE(false && "an array without any member");
@@ -172,7 +174,9 @@ Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode m
 }
 
 Task<Result<LockId>> NodeHomes::lock_now(Locked locked, LockMode mode, RowsWithLock* with) {
-    BRAID_CO_CHECK(co_await take_credits(&locked.credit));
+    if (!BRAID_MUTANT(credits_after_lock)) {
+        BRAID_CO_CHECK(co_await take_credits(&locked.credit));
+    }
     const StripeIndex stripe = locked.stripe;
     const LockFor whom = locked.whom;
     const bool is_own = whom == LockFor::client && reserved_ != nullptr && reserved_->holds(stripe);
@@ -191,6 +195,13 @@ Task<Result<LockId>> NodeHomes::lock_now(Locked locked, LockMode mode, RowsWithL
     if (whom == LockFor::array && reserved_ != nullptr) holder = reserved_->entered(stripe);
     if (holder == locked.first.home || BRAID_MUTANT(walk_passes_holder)) holder.reset();
     Locked& known = locks_.emplace(lock, std::move(locked)).first->second;  // its address stays
+    if (BRAID_MUTANT(credits_after_lock)) {
+        const Result<void> taken = co_await take_credits(&known.credit);
+        if (!taken) {
+            unlock(lock);
+            co_return taken.error();
+        }
+    }
     if (!holder) co_return lock;
     known.second = Claimed{*holder, 0};
     const Result<void> second =
@@ -220,7 +231,7 @@ void NodeHomes::unlock(LockId lock) {
     if (over.locked.second) add(*over.locked.second);
     if (frozen_ || over.locked.fence != fence_) {
         // Homes have forgotten it, or are just about to.
-    } else if (losing_.empty()) {
+    } else if (losing_.empty() || BRAID_MUTANT(unlocked_before_loss)) {
         for (auto& [home, command] : over.commands) send(home, std::move(command), nullptr);
     } else {
         held_unlocks_.push_back(std::move(over));

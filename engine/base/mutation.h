@@ -97,9 +97,14 @@ enum class Mutation : std::uint8_t {
     lease_from_receipt,  // a lease counts from when an echo came, not from when its stamp went out
     unforced_counted,    // a node stands that needs a member whose rebuild's end is not in force
     history_not_looked_at,  // a member that went on by itself, by force, is taken for one that was away
+    authority_by_state,    // rows are locked where the first member is that this node has not lost
+    applied_before_all,    // what is staged is applied before its writer says that it happens
+    credits_after_lock,    // who waits for room in a book has rows locked
+    former_start_obeyed,   // what an earlier start of a node has sent is taken for this one's
+    unlocked_before_loss,  // rows go on before the home of a member that missed them has heard
 };
 
-inline constexpr std::array<std::string_view, 83> mutation_names{
+inline constexpr std::array<std::string_view, 88> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -183,10 +188,15 @@ inline constexpr std::array<std::string_view, 83> mutation_names{
     "lease-from-receipt",
     "unforced-counted",
     "history-not-looked-at",
+    "authority-by-state",
+    "applied-before-all",
+    "credits-after-lock",
+    "former-start-obeyed",
+    "unlocked-before-loss",
 };
 
 static_assert(mutation_names.size() ==
-              static_cast<std::size_t>(Mutation::history_not_looked_at) + 1);
+              static_cast<std::size_t>(Mutation::unlocked_before_loss) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

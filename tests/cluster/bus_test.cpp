@@ -219,6 +219,36 @@ TEST(Bus, WhatComesSlowlyComes) {
     two->stop();
 }
 
+// Goal: all that one turn of the loop sends goes out in one piece, as far as that may be.
+TEST(Bus, WhatIsSentInOneTurnGoesOutTogether) {
+    SimLoop loop(13);
+    SimNetwork network(loop);
+    const auto one = node_of(network, 1, 7, {2});
+    const auto two = node_of(network, 2, 8, {1});
+    one->start();
+    two->start();
+    run_until(loop, [&] { return one->connections == 1 && two->connections == 1; });
+    const auto& counts = one->bus().session(2).counts();
+    std::uint64_t told = 0;
+    for (const std::uint64_t messages :
+         {std::uint64_t{1}, std::uint64_t{10}, std::uint64_t{messages_per_send},
+          std::uint64_t{3 * messages_per_send - 1}}) {
+        SCOPED_TRACE(messages);
+        const std::uint64_t signs = counts.sends;
+        run_until(loop,
+                  [&] { return counts.sends != signs; });  // the next one is half a second off
+        const std::uint64_t sends = counts.sends;
+        const std::uint64_t before = counts.messages_sent;
+        for (std::uint64_t i = 0; i != messages; ++i) one->tell(2);
+        told += messages;
+        run_until(loop, [&] { return two->came_from(1) == told; });
+        EXPECT_EQ(counts.messages_sent - before, messages);
+        EXPECT_EQ(counts.sends - sends, (messages + messages_per_send - 1) / messages_per_send);
+    }
+    one->stop();
+    two->stop();
+}
+
 TEST(Bus, MayStopAtAnyMoment) {
     for (std::uint64_t seed = 1; seed <= test::seeds_of(199, 1990); ++seed) {
         SCOPED_TRACE(seed);
@@ -426,6 +456,40 @@ TEST(Bus, AStartThatAnotherOneFollowedIsOver) {
     EXPECT_EQ(meet(21), "");
     EXPECT_NE(meet(20).find("has taken the place of this one"), std::string::npos);
     EXPECT_EQ(meet(21), "");
+}
+
+// Goal: of what an earlier start of a node had sent nothing is carried out on the connection of the one
+// that is there. Method: two commands follow HELLO, the second under another boot.
+TEST(Bus, WhatAnEarlierStartSentIsNotCarriedOut) {
+    SimLoop loop(12);
+    SimNetwork network(loop);
+    const auto one = node_of(network, 1, 7, {2});
+    one->start();
+    Hello hello;
+    hello.receiver = 1;
+    hello.cluster = "lab";
+    std::vector<std::byte> bytes;
+    const auto add = [&](MessageType type, std::uint64_t boot, std::uint64_t number,
+                         const std::vector<std::byte>& body) {
+        MessageHeader header;
+        header.type = type;
+        header.sender = 2;
+        header.boot = boot;
+        header.number = number;
+        Buffer message(message_header_size + body.size());
+        encode_message(header, body, {}, PayloadCheck::crc, message.span());
+        bytes.insert(bytes.end(), message.view().begin(), message.view().end());
+    };
+    add(MessageType::hello, 9, 0, encode_hello(hello));
+    add(MessageType::ended, 9, 1, body_of(1));
+    add(MessageType::ended, 8, 2, body_of(2));
+    SimNet net(network, "10.0.0.66");
+    loop.run_until_done(say(&net, address_of(1), Buffer(ByteView(bytes))));
+    EXPECT_EQ(one->came_from(2), 1U);
+    ASSERT_EQ(one->ends.size(), 1U);
+    EXPECT_NE(one->ends[0].find("a message of another start of node 2"), std::string::npos)
+        << one->ends[0];
+    one->stop();
 }
 
 TEST(Bus, WhoDoesNotHaveTheKeyGetsNothing) {

@@ -228,6 +228,139 @@ TEST(Homes, WhoHearsLateOfARebuildsEndWritesTheMember) {
     EXPECT_EQ(cluster.wrong_rows(), 0u);
 }
 
+// Goal: rows are locked at one place, whoever knows of a loss. Method: the member with their P is lost, of
+// which one node hears a second late. It needs no old P, for it writes most of a row, and a sector of a
+// strip; another node writes the next sector at once.
+TEST(Homes, WhoHearsLateOfALossLocksRowsWhereOthersDo) {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        SCOPED_TRACE(seed);
+        SimClusterOptions options;
+        options.seed = seed;
+        options.stripes = 2;
+        options.late_adopter = 1;
+        SimCluster cluster(options);
+        Clients clients(cluster);
+        const Geometry& geometry = cluster.geometry();
+        constexpr StripeIndex stripe{1};
+        const MemberIndex lost = geometry.member_of(stripe, geometry.p());
+        ASSERT_NE(cluster.home_of(lost), cluster.home_of(geometry.member_of(stripe, Role{0})));
+        cluster.suspend(lost);
+        run_for(cluster, 200'000'000);
+        const std::uint64_t at = geometry.stripe_data_size();
+        const std::uint64_t strips = 2 * geometry.strip_size;
+        cluster.loop().tasks().spawn(clients.write(1, at, strips + sector_size));
+        cluster.loop().tasks().spawn(clients.write(0, at + strips + sector_size, sector_size));
+        ASSERT_TRUE(is_over_within(cluster, 60 * second));
+        cluster.settle();
+        clients.check(3);
+        if (HasFailure()) return;
+    }
+}
+
+// Goal: who waits for room in a book keeps nobody else from rows. Method: what a node has staged for a
+// disk that does not answer leaves it no room at that home; it asks for rows there, and another node
+// for the same ones.
+TEST(Homes, WhoWaitsForRoomHoldsNoRows) {
+    SimClusterOptions options;
+    options.book.bytes = row_size;
+    SimCluster cluster(options);
+    const Geometry& geometry = cluster.geometry();
+    const MemberIndex hangs = geometry.member_of(StripeIndex{0}, Role{0});
+    cluster.platter(raw(hangs)).delay_nanos = 20 * second;
+    Buffer stripe(geometry.stripe_data_size());
+    ASSERT_TRUE(cluster.run(0, request_of(IoKind::write, 0, stripe))) << "it is staged";
+    Role other{0};  // a strip of another stripe, which needs that disk for nothing
+    while (geometry.member_of(StripeIndex{1}, other) == hangs) other = Role{raw(other) + 1};
+    ASSERT_NE(geometry.member_of(StripeIndex{1}, geometry.p()), hangs);
+    const std::uint64_t at = geometry.array_offset_of({StripeIndex{1}, other, 0}).value;
+    Buffer data(row_size);
+    std::vector<Result<void>> results;
+    cluster.loop().tasks().spawn(
+        keep(cluster.ask(0, request_of(IoKind::write, at, data)), &results));
+    run_for(cluster, second);
+    EXPECT_TRUE(results.empty());
+    EXPECT_EQ(cluster.homes(0).counts().waits_for_credit, 1u);
+    const std::uint64_t begin = cluster.loop().now().value;
+    ASSERT_TRUE(cluster.run(1, request_of(IoKind::write, at, data)));
+    EXPECT_LT(cluster.loop().now().value - begin, second);
+    EXPECT_TRUE(results.empty());
+    ASSERT_TRUE(is_over_within(cluster, 60 * second));
+    cluster.settle();
+    EXPECT_EQ(cluster.wrong_rows(), 0u);
+}
+
+// Goal: whatever a node locks and never unlocks, a home's book keeps no more than it has room for.
+TEST(Homes, WhoNeverUnlocksIsRefused) {
+    SimCluster cluster(SimClusterOptions{});
+    cluster::Home& home = cluster.home(0);
+    const cluster::NodeBoot greedy{7, 1};
+    std::vector<Told> told(book_claims_max);
+    for (std::uint32_t i = 0; i != book_claims_max; ++i)
+        home.take(lock_of(i + 1, greedy), &told[i]);
+    EXPECT_TRUE(told[0].answer->result.ok());
+    for (std::uint32_t i = 1; i != book_claims_max; ++i) ASSERT_FALSE(told[i].is_told());
+    const auto answer_to = [&](const cluster::HomeCommand& command) {
+        Told answer;
+        home.take(command, &answer);
+        return answer.answer.has_value() ? answer.answer->result : DriveResult{};
+    };
+    const DriveResult refused = answer_to(lock_of(book_claims_max + 1, greedy));
+    EXPECT_EQ(refused.outcome, DriveOutcome::fenced);
+    EXPECT_EQ(refused.os_error, EBUSY);
+    EXPECT_TRUE(answer_to(lock_of(1, greedy)).ok()) << "one that it has";
+    cluster::HomeCommand elsewhere = lock_of(1, {6, 1});
+    elsewhere.at.window = WindowIndex{1};
+    EXPECT_TRUE(answer_to(elsewhere).ok()) << "another node has room of its own";
+    const auto unlock = [&](const cluster::HomeCommand& lock) {
+        cluster::HomeCommand command;
+        command.kind = cluster::HomeCommandKind::unlock;
+        command.id = lock.id;
+        home.take(command, nullptr);
+    };
+    unlock(lock_of(2, greedy));
+    Told once_more;
+    home.take(lock_of(book_claims_max + 1, greedy), &once_more);
+    EXPECT_FALSE(once_more.is_told()) << "there is room, and it waits";
+    unlock(elsewhere);
+    for (std::uint32_t i = 0; i != book_claims_max + 1; ++i) unlock(lock_of(i + 1, greedy));
+    EXPECT_TRUE(once_more.is_told());
+    EXPECT_TRUE(home.book().empty());
+    EXPECT_TRUE(home.book().holds_together());
+}
+
+// Goal: a node never has more claims than a home has room for, also while it holds unlocks back.
+// Method: it works without a member of which nobody says that the home has heard, and writes more rows
+// than it may hold back; none of them is to fail.
+TEST(Homes, WhoHoldsUnlocksBackTakesNoMoreLocks) {
+    constexpr std::uint32_t writers = 8;
+    constexpr std::uint32_t each = unlocks_held_max / writers + 60;
+    SimClusterOptions options;
+    options.strip_size = row_size;
+    options.stripes = writers * each;  // nobody waits for rows of another
+    options.disk_nanos = 1000;
+    options.delay = {1000, 0};
+    SimCluster cluster(options);
+    std::uint32_t written = 0;
+    Buffer data(row_size);
+    const auto write = [&](std::uint32_t writer) -> Task<void> {
+        for (std::uint32_t i = 0; i != each; ++i) {
+            const std::uint64_t offset =
+                (writer * each + i) * cluster.geometry().stripe_data_size();
+            EXPECT_TRUE(co_await cluster.ask(0, request_of(IoKind::write, offset, data)));
+            ++written;
+        }
+    };
+    cluster.homes(0).loss_begins(MemberIndex{3});
+    for (std::uint32_t i = 0; i != writers; ++i) cluster.loop().tasks().spawn(write(i));
+    run_for(cluster, 10 * second);
+    EXPECT_GE(written, unlocks_held_max);
+    EXPECT_LT(written, unlocks_held_max + writers);
+    cluster.homes(0).loss_is_known(MemberIndex{3});
+    ASSERT_TRUE(is_over_within(cluster, 10 * second));
+    EXPECT_EQ(written, writers * each);
+    cluster.settle();
+}
+
 /// A cluster with a member on which there is no room, and which has something that it cannot write.
 class NoRoom : public testing::Test {
   protected:

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/wire/message_header.h"
 #include "tests/cluster/nodes_kit.h"
 
 namespace braid::sim {
@@ -181,6 +182,52 @@ TEST_P(NodesTest, ADiskThatHangsIsLost) {
     nodes_.expect_parity();
 }
 
+// Goal: who works without a member lets nobody have rows that it has written, as long as the member's
+// home would still give what the member has of them. Method: who decides is slow to tell that home of
+// the loss; another node writes a sector of the member, and then the home's own node its neighbour.
+TEST(NodeLosses, TheMembersHomeHearsOfItLast) {
+    SimNodesOptions options;
+    options.members = 3;
+    options.nodes = 4;
+    options.homes = 3;  // who decides is home of nothing
+    SimNodes nodes(options);
+    Clients<SimNodes> clients(nodes);
+    nodes.start();
+    const Geometry& geometry = nodes.geometry();
+    StripeIndex stripe{0};
+    while (geometry.member_of(stripe, geometry.p()) != MemberIndex{1}) stripe = stripe + 1;
+    const Role role = geometry.role_of(stripe, MemberIndex{0});
+    const std::uint64_t at = geometry.array_offset_of({stripe, role, 0}).value;
+    nodes.loop().run_until_done(clients.write(2, at, row_size));
+    nodes.slow_way(3, 0, millis(600));
+    std::optional<Checked<Unit>> failed;
+    std::uint32_t written = 0;
+    const auto fail = [&]() -> Task<void> {
+        failed = co_await nodes.array(3).fail_member("0", Force::no);
+    };
+    const auto write = [&](std::uint32_t node, std::uint64_t offset) -> Task<void> {
+        co_await clients.write(node, offset, sector_size);
+        ++written;
+    };
+    nodes.loop().tasks().spawn(fail());
+    const auto state = [&](std::uint32_t node) {
+        return nodes.array(node).status().members[0].record.state;
+    };
+    nodes.run_until([&] { return state(1) == MemberState::faulty; }, "another node hears of it");
+    EXPECT_EQ(state(0), MemberState::in_sync);
+    nodes.loop().tasks().spawn(write(1, at));
+    nodes.loop().run_for(millis(100));
+    nodes.loop().tasks().spawn(write(0, at + sector_size));
+    nodes.loop().run_for(millis(100));
+    EXPECT_EQ(state(0), MemberState::in_sync);
+    EXPECT_EQ(written, 0u) << "the loss is not in force";
+    nodes.run_until([&] { return written == 2 && failed; }, "all of it is over");
+    EXPECT_TRUE(*failed);
+    nodes.release_way(3, 0);
+    clients.check(4);
+    nodes.stop(3);
+}
+
 TEST_P(NodesTest, EachNodeShowsWhatRuns) {
     nodes_.start();
     const auto begun = loop().run_until_done(nodes_.array(0).start_scrub(ScrubMode::compare));
@@ -260,6 +307,67 @@ TEST_P(LongWalkTest, AWalkPausesForClientsOfOtherNodes) {
     nodes_.stop(0);
 }
 INSTANTIATE_TEST_SUITE_P(Shapes, LongWalkTest, testing::ValuesIn(shapes(1)));
+
+/// A node's client writes one sector again and again; what others write of its row is beside it.
+Task<void> write_again(Clients<SimNodes>* clients, std::uint32_t node, std::uint32_t times) {
+    for (std::uint32_t i = 0; i != times; ++i) {
+        co_await clients->write(node, node * sector_size, sector_size);
+    }
+}
+
+// Goal: what a status says of who writes the same rows grows with that, on whichever node it is asked.
+TEST_P(NodesTest, EachNodeShowsThatTheyWriteTheSameRow) {
+    constexpr std::uint64_t times = 30;
+    nodes_.start();
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        loop().run_until_done(write_again(&clients_, node, 1));  // it is marked from now on
+    }
+    loop().run_for(seconds(3));  // until all know
+    const std::vector<NodeStatus> before = nodes_.array(0).status().nodes;
+    ASSERT_EQ(before.size(), nodes_.nodes());
+    bool has_waited = false;
+    TaskGroup tasks(loop().ready());
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        tasks.spawn(write_again(&clients_, node, times));
+    }
+    while (tasks.running() != 0) {
+        ASSERT_TRUE(loop().step());
+        for (std::uint32_t node = 0; node != nodes_.nodes() && !has_waited; ++node) {
+            has_waited = nodes_.array(node).status().nodes[node].locks_waiting != 0;
+        }
+    }
+    EXPECT_TRUE(has_waited);
+    loop().run_for(seconds(3));
+    const Geometry& geometry = nodes_.geometry();
+    const std::uint32_t authority =
+        nodes_.home_of(raw(geometry.member_of(StripeIndex{0}, geometry.p())));
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        const std::vector<NodeStatus> now = nodes_.array(node).status().nodes;
+        ASSERT_EQ(now.size(), before.size());
+        for (std::uint32_t of = 0; of != nodes_.nodes(); ++of) {
+            SCOPED_TRACE(fmt::format("node {}, as node {} shows it", of + 1, node + 1));
+            const NodeStatus& then = before[of];
+            EXPECT_EQ(now[of].writes - then.writes, times);
+            EXPECT_EQ(now[of].rounds - then.rounds, 3 * times) << "lock, read, stage";
+            const std::uint64_t handed_over = now[of].locks_handed_over - then.locks_handed_over;
+            if (of == authority) {
+                EXPECT_GE(handed_over, times);
+            } else {
+                EXPECT_EQ(handed_over, 0U);
+            }
+            // At most half of them are answers, and come.
+            const std::uint64_t messages = now[of].messages - then.messages;
+            EXPECT_GE(now[of].bytes_sent - then.bytes_sent,
+                      messages / 2 * cluster::message_header_size);
+            EXPECT_EQ(now[of].locks_held + now[of].locks_waiting + now[of].strips_staged, 0U);
+        }
+        if (node != authority) {
+            EXPECT_GE(now[node].messages - before[node].messages, 2 * times) << "each is locked";
+        }
+    }
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
 
 TEST_P(NodesTest, EachNodeShowsItsLinks) {
     nodes_.start();

@@ -97,6 +97,11 @@ ENGINE = {
     "book-forgotten-early": "Book.RepeatsOfStagesChangeNothingAndFinishedOnesAreTooLate",
     "starts-in-doubt": "Shapes/NodeStartTest.WhereStripesAreInDoubtAnOperatorDecides/*",
     "flush-passes-staged": "SharedFlush.CoversWhatOtherNodesAcknowledged",
+    "authority-by-state": "Homes.WhoHearsLateOfALossLocksRowsWhereOthersDo",
+    "applied-before-all": "NoRoom.ZeroesThatAMemberDidNotTakeHaveNotHappened",
+    "credits-after-lock": "Homes.WhoWaitsForRoomHoldsNoRows",
+    "former-start-obeyed": "Bus.WhatAnEarlierStartSentIsNotCarriedOut",
+    "unlocked-before-loss": "NodeLosses.TheMembersHomeHearsOfItLast",
 }
 
 
