@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cluster/bus/bus.h"
@@ -180,15 +181,20 @@ class SimBus final : private cluster::BusListener {
     /// From now on the node works by this one.
     void set_fence(std::uint64_t epoch) { fence_.epoch = epoch; }
     std::uint64_t ended() const { return ended_; }
+    /// Of those that ended since it was asked last, as this node says it.
+    std::vector<std::string> take_whys() { return std::exchange(whys_, {}); }
+    static constexpr std::uint64_t boot = 1;  // of every node
 
   private:
-    static constexpr std::uint64_t boot = 1;
     static NetAddress address_of(std::uint32_t node) {
         return {AddressKind::ip4, host_of(node), 10810};
     }
     // BusListener
     void connected(std::uint32_t) override {}
-    void disconnected(std::uint32_t, const std::string&) override { ++ended_; }
+    void disconnected(std::uint32_t, const std::string& why) override {
+        ++ended_;
+        whys_.push_back(why);
+    }
     void restarted(std::uint32_t node) override { ADD_FAILURE() << "node " << node << " has not"; }
     void taken_for_gone(std::uint32_t by, Goes) override {
         ADD_FAILURE() << "node " << by << " has";
@@ -202,6 +208,7 @@ class SimBus final : private cluster::BusListener {
     std::unique_ptr<cluster::Bus> bus_;
     std::deque<cluster::RemoteHome> links_;
     std::uint64_t ended_{0};
+    std::vector<std::string> whys_;
 };
 
 struct SimClusterOptions {
@@ -283,6 +290,7 @@ class SimCluster final : private cluster::HomeListener {
     void set_late(SimLate* late) { options_.delay.late = late; }
 
     /// With sessions.
+    SimNetwork& network() { return network_; }
     SimBus& bus(std::uint32_t node) { return *nodes_[node]->bus; }
     /// All connections of two nodes break, or for one of them alone, who finds that out later.
     void cut(std::uint32_t a, std::uint32_t b, CutSides sides = CutSides::both) {
