@@ -215,6 +215,47 @@ TEST(ReservedVolume, SendsNoLock) {
     }
 }
 
+// Goal: nor does what is computed in a lost member's place. Method: the same, with one member lost.
+TEST(ReservedVolume, SendsNoLockForALostMember) {
+    constexpr std::uint64_t one_way = 1'000'000'000;
+    for (const Level level : {Level::raid5, Level::raid6}) {
+        SimClusterOptions options;
+        options.level = level;
+        options.members = 6;
+        options.nodes = 4;
+        options.homes = 3;
+        options.lost = 1;
+        options.disk_nanos = 1;
+        options.delay = {one_way, 0};
+        options.walker = 3;
+        SimCluster cluster(options);
+        const Geometry& geometry = cluster.geometry();
+        ASSERT_TRUE(cluster.loop().run_until_done(cluster.reservations(3).reserve("0")));
+        StripeIndex stripe{0};  // whose data is lost
+        while (!geometry.data_roles().has(geometry.role_of(stripe, MemberIndex{0}))) {
+            stripe = stripe + 1;
+        }
+        const Role lost = geometry.role_of(stripe, MemberIndex{0});
+        const Role other{raw(lost) == 0 ? 1U : 0U};
+        Buffer data(row_size);
+        const auto trips = [&](IoKind kind, Role role) {
+            const std::uint64_t begin = cluster.loop().now().value;
+            const std::uint64_t at = geometry.array_offset_of({stripe, role, 0}).value;
+            EXPECT_TRUE(cluster.run(3, request_of(kind, at, data)));
+            return (cluster.loop().now().value - begin + one_way / 2) / (2 * one_way);
+        };
+        EXPECT_EQ(trips(IoKind::read, lost), 1u) << "a computed read: read the others";
+        EXPECT_EQ(trips(IoKind::write, lost), 2u) << "of what is lost: read the others, stage";
+        EXPECT_EQ(trips(IoKind::write, other), 2u) << "beside it: read, stage";
+        EXPECT_EQ(trips(IoKind::read, other), 1u);
+        const auto& sent = cluster.homes(3).counts().sent;
+        EXPECT_EQ(sent[static_cast<std::size_t>(HomeCommandKind::lock)], 0u);
+        EXPECT_EQ(sent[static_cast<std::size_t>(HomeCommandKind::unlock)], 0u);
+        cluster.settle();
+        EXPECT_EQ(cluster.wrong_rows(), 0u);
+    }
+}
+
 Task<void> ask_holder(SimCluster* cluster, IoRequest request, bool* over) {
     EXPECT_TRUE(co_await cluster->ask(1, request));
     *over = true;
