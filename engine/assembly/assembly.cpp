@@ -273,19 +273,15 @@ void place_by_record(Draft& draft, std::size_t at, const Candidate& candidate,
             record.state = MemberState::spare;
         } else if (const std::string why = why_no_witness(at, candidate, record, options);
                    !why.empty()) {
-            return leave_out(draft, at, why, CanReturn::no);
+            return leave_out(draft, at, why, WayBack::none);
         } else {
             draft.witness = Witness::promised;
         }
         return take_in(draft, at, record_at, candidate);
     }
     if (went_on_elsewhere(candidate, c)) {
-        return leave_out(
-            draft, at,
-            fmt::format("it went on by itself, as one of two histories; braid member add "
-                        "--force {} takes it in, and gives up what is on it",
-                        candidate.image->path),
-            CanReturn::no);
+        return leave_out(draft, at, "it went on by itself, as one of two histories",
+                         WayBack::forced);
     }
     if (found->state == MemberState::faulty || found->state == MemberState::missing) {
         return leave_out(

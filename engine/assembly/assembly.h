@@ -68,14 +68,22 @@ enum class Place : std::uint8_t {
 };
 std::string_view text_of(Place place);
 
+/// How a running array takes a member that was left out, though its superblock is whole.
+enum class WayBack : std::uint8_t {
+    none,         // not at all, or `why` says it
+    added,        // braid member add
+    forced,       // likewise, with --force: what it holds is given up
+    after_spare,  // likewise, when another spare has made room
+};
+
 /// What became of one of the given members.
 struct MemberPlace {
     std::string path;
     Place place{Place::foreign};
     std::optional<std::size_t> record;  // into configuration.members, of all but those left out
     std::string why;                    // of one that is left out; for people
-    bool can_return{false};             // left out, but a running array takes it back
-    MemberMetadata metadata;            // likewise
+    WayBack way_back{WayBack::added};   // of a stale one
+    MemberMetadata metadata;            // as `record`
 };
 
 struct Assembly {

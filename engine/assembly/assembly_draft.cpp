@@ -52,15 +52,31 @@ std::string_view when_it_takes_orders(Purpose purpose) {
     return {};
 }
 
+std::string way_back(const MemberPlace& place, std::string_view when) {
+    switch (place.way_back) {
+        case WayBack::none:
+            return {};
+        case WayBack::added:
+            break;
+        case WayBack::forced:
+            return fmt::format(
+                "{}take it in with: braid member add --force {}, which gives up what it holds",
+                when, place.path);
+        case WayBack::after_spare:
+            return fmt::format(
+                "{}take another spare out (braid member remove), then give it back with: braid "
+                "member add {}",
+                when, place.path);
+    }
+    return fmt::format("{}give it back with: braid member add {}", when, place.path);
+}
+
 /// What can be done about a member that was left out, as long as the array is what comes next.
 std::string way_out(const Draft& draft, std::size_t at, const Candidate& candidate,
                     Purpose purpose) {
     const MemberPlace& place = draft.assembly.places[at];
     const std::string_view when = when_it_takes_orders(purpose);
-    if (place.place == Place::stale) {
-        if (!place.can_return) return {};
-        return fmt::format("{}give it back with: braid member add {}", when, place.path);
-    }
+    if (place.place == Place::stale) return way_back(place, when);
     if (!candidate.readable()) {
         return goes_on(purpose)
                    ? fmt::format(
@@ -393,13 +409,13 @@ Draft start_draft(const Candidates& candidates) {
     return draft;
 }
 
-void leave_out(Draft& draft, std::size_t at, std::string why, CanReturn can_return) {
+void leave_out(Draft& draft, std::size_t at, std::string why, WayBack way_back) {
     BRAID_REQUIRE(at < draft.assembly.places.size());
     MemberPlace& place = draft.assembly.places[at];
     BRAID_REQUIRE(!place.record);
     place.place = Place::stale;
     place.why = std::move(why);
-    place.can_return = can_return == CanReturn::yes;
+    place.way_back = way_back;
 }
 
 void count_member(Draft& draft, MemberIndex role, const Candidate& candidate) {

@@ -60,10 +60,8 @@ struct Draft {
 
 /// With a place for each candidate; those that are not usable are left out already.
 Draft start_draft(const Candidates& candidates);
-/// A running array takes it back, or not: MemberPlace::can_return.
-enum class CanReturn : bool { no, yes };
-void leave_out(Draft& draft, std::size_t at, std::string why,
-               CanReturn can_return = CanReturn::yes);
+/// finish() adds the way out to `why`.
+void leave_out(Draft& draft, std::size_t at, std::string why, WayBack way_back = WayBack::added);
 /// The member counts: it is current, by the newest word.
 void count_member(Draft& draft, MemberIndex role, const Candidate& candidate);
 /// Gives candidate `at` the record that is its own.

@@ -189,7 +189,7 @@ Checked<MdPlacing> place_by_superblocks(Draft& draft, const Candidates& candidat
                 draft, at,
                 "it was the array's witness, and md, which knows none, has run the array since: "
                 "the array has none any more",
-                CanReturn::no);
+                WayBack::none);
             continue;
         }
         if (role == md_role::spare) {
@@ -305,7 +305,7 @@ void take_in_all(Draft& draft, const Candidates& candidates, const MdPlacing& pl
         if (record == members.end()) {
             leave_out(draft, at,
                       fmt::format("more spares than the {} that an array can have", spares_max),
-                      CanReturn::no);
+                      WayBack::after_spare);
             continue;
         }
         take_in(draft, at, static_cast<std::size_t>(record - members.begin()), candidates[at]);

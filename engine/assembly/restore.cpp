@@ -119,8 +119,11 @@ Checked<Unit> check_outcome(const RestorePlan& plan) {
         const MemberPlace& place = plan.assembly.places[at];
         if (!plan.members[at].missing || place.record) continue;
         // Its superblock is still gone: to a running array its content is foreign.
+        const bool unforced =
+            place.place == Place::stale &&
+            (place.way_back == WayBack::added || place.way_back == WayBack::after_spare);
         left_out += fmt::format("{}{}: {}{}. Leave it out here", left_out.empty() ? "" : "\n",
-                                place.path, place.why, place.can_return ? " --force" : "");
+                                place.path, place.why, unforced ? " --force" : "");
     }
     if (!left_out.empty()) return Refusal{std::move(left_out)};
     return Unit{};

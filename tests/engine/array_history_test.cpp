@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "engine/assembly/assembly.h"
+#include "engine/metadata/member_metadata.h"
 #include "tests/engine/loss_fixture.h"
 
 namespace braid::sim {
@@ -121,6 +124,28 @@ TEST_F(TwoHistories, NoneIsOverwrittenUnasked) {
     ASSERT_TRUE(sim->open()) << "there is one history now";
     expect_history(first_);
     stop();
+}
+
+// Who takes orders, and when, is told; braid examine only looks.
+TEST_F(TwoHistories, TheWayOutOfWhoIsLeftOutIsOneThatThereIs) {
+    std::vector<MemberImage> images;
+    for (std::size_t i = 0; i != sim->platters.size(); ++i) {
+        const auto disk = sim->disk(sim->platters[i], SimArray::path_of(i));
+        images.push_back(sim->loop().run_until_done(read_member_image(*disk)));
+    }
+    const std::map<Purpose, std::string> whens{
+        {Purpose::serve, ""},
+        {Purpose::serve_unasked, "start the server with socket=PATH, then "},
+        {Purpose::read, "when the array is served for writing, "},
+        {Purpose::look, "when the array is served, "}};
+    for (const auto& [purpose, when] : whens) {
+        const auto assembly = assemble(images, {.force = true, .purpose = purpose});
+        ASSERT_TRUE(assembly) << assembly.error().text;
+        EXPECT_EQ(assembly->places[0].place, Place::stale);
+        EXPECT_EQ(assembly->places[0].why,
+                  "it went on by itself, as one of two histories; " + when +
+                      "take it in with: braid member add --force m0, which gives up what it holds");
+    }
 }
 
 TEST_F(TwoHistories, ByForceTheOneThatBeganLaterStays) {

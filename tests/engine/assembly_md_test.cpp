@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "engine/assembly/assembly.h"
 #include "engine/assembly/new_member.h"
@@ -40,6 +41,54 @@ Members open_fixture(const MdFixture& fixture) {
 }
 bool has(const std::string& text, std::string_view part) {
     return text.find(part) != std::string::npos;
+}
+
+/// Another spare of the same array.
+std::shared_ptr<test::MemoryDisk> another_spare(test::MemoryDisk& spare, unsigned number) {
+    auto disk =
+        std::make_shared<test::MemoryDisk>("s" + std::to_string(number), spare.content().size());
+    std::memcpy(disk->content().data(), spare.content().data(), spare.content().size());
+    MdSuperblock sb;
+    std::byte* at = disk->content().data() + md_superblock_offset;
+    std::memcpy(&sb, at, sizeof sb);
+    sb.device_uuid.bytes[0] = static_cast<std::uint8_t>(number);
+    sb.dev_number = number;
+    sb.max_dev = std::max<std::uint32_t>(sb.max_dev, number + 1);
+    sb.dev_roles[number] = md_role::spare;
+    sb.sb_csum = md_checksum(sb);
+    std::memcpy(at, &sb, sizeof sb);
+    return disk;
+}
+
+TEST(AssemblyOfMd, OfTooManySparesItIsSaidWhenOneCanBeGiven) {
+    Members members = open_fixture(md_fixture("raid5-spare"));
+    const auto as_it_is = members.assemble();
+    ASSERT_TRUE(as_it_is) << as_it_is.error().text;
+    const auto first = std::ranges::find(as_it_is->places, Place::spare, &MemberPlace::place);
+    ASSERT_NE(first, as_it_is->places.end());
+    const auto spare = members.disks[static_cast<std::size_t>(first - as_it_is->places.begin())];
+    for (unsigned number = 20; number != 20 + spares_max; ++number) {
+        members.disks.push_back(another_spare(*spare, number));
+    }
+    const std::string last = "s" + std::to_string(19 + spares_max);
+    const auto images = members.images();
+    const std::map<Purpose, std::string> whens{
+        {Purpose::serve, ""},
+        {Purpose::serve_unasked, "start the server with socket=PATH, then "},
+        {Purpose::read, "when the array is served for writing, "},
+        {Purpose::look, "when the array is served, "}};
+    for (const auto& [purpose, when] : whens) {
+        const auto assembly = braid::assemble(images, {.force = false, .purpose = purpose});
+        ASSERT_TRUE(assembly) << assembly.error().text;
+        EXPECT_EQ(assembly->places.back().place, Place::stale);
+        EXPECT_EQ(assembly->places.back().why,
+                  "more spares than the 16 that an array can have; " + when +
+                      "take another spare out (braid member remove), then give it back with: "
+                      "braid member add " +
+                      last);
+        EXPECT_EQ(std::ranges::count(assembly->places, Place::spare, &MemberPlace::place),
+                  spares_max);
+    }
 }
 
 TEST(AssemblyOfMd, TakesOverWhatItCanAndRefusesTheRest) {
