@@ -96,6 +96,30 @@ TEST_F(Loss, AResyncWritesNothingWhereItCouldNotRead) {
     }
 }
 
+// Where nothing can be computed nothing is answered or rewritten, and no message says so.
+TEST_F(Loss, AReadErrorBesideALostMemberPromisesNothing) {
+    start(shape(Level::raid5, 13));
+    ASSERT_TRUE(fail(2, Force::no));
+    sim->loop().run_for(seconds(20));
+    std::uint64_t stripe = 7;  // in which member 1 has data
+    while (raw(sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{1})) == 2) ++stripe;
+    const std::uint64_t role = raw(sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{1}));
+    const std::uint64_t row = first_row + stripe * strip / row_size;
+    SimPlatter& platter = *sim->platters[1];
+    const Buffer before(ByteView{platter.content.data() + row * row_size, row_size});
+    platter.bad_rows.insert(row);
+    Buffer bytes(row_size);
+    EXPECT_FALSE(sim->read((2 * stripe + role) * strip, bytes));
+    EXPECT_EQ(text_of_event("read_error"),
+              "member 1 (m1): a read failed (Input/output error), 1 so far; what can be computed "
+              "from the others is answered from them, and rewritten");
+    EXPECT_TRUE(platter.bad_rows.contains(row)) << "it was not rewritten";
+    platter.bad_rows.clear();
+    EXPECT_EQ(std::memcmp(platter.content.data() + row * row_size, before.data(), row_size), 0);
+    ASSERT_TRUE(sim->read((2 * stripe + role) * strip, bytes)) << "it is tried again";
+    EXPECT_EQ(std::memcmp(bytes.data(), before.data(), row_size), 0);
+}
+
 TEST_F(Loss, ManyScatteredBadSectorsDoNotStopTheArray) {
     SimArrayOptions options = shape(Level::raid5, 12);
     options.stripes = 6000;
@@ -110,6 +134,10 @@ TEST_F(Loss, ManyScatteredBadSectorsDoNotStopTheArray) {
     EXPECT_EQ(sim->array->status().health, Health::damaged);
     EXPECT_EQ(count_events("bad_rows"), 1U) << "not one for each batch";
     EXPECT_EQ(count_events("walk_unknown"), 1U);
+    const std::string bytes = std::to_string(sim->array->status().bad_bytes);
+    EXPECT_EQ(text_of_event("walk_unknown"), bytes +
+                                                 " bytes more than before it cannot be known, " +
+                                                 bytes + " in all: braid status names them");
     EXPECT_EQ(sim->state_of(2), MemberState::in_sync);
     for (std::uint64_t stripe = 0; stripe != options.stripes; ++stripe) {
         if (raw(sim->geometry().role_of(StripeIndex{stripe}, MemberIndex{1})) == 2) continue;

@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cctype>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -17,9 +19,20 @@
 
 #include "control/status_json.h"
 #include "engine/base/limits.h"
+#include "engine/base/os_error.h"
 #include "engine/io/identify.h"
 #include "plugin/control_server.h"
 #include "tests/plugin/fake_array.h"
+
+namespace {
+int listen_fails_with = 0;
+}
+/// In the place of the C library's.
+extern "C" int listen(int fd, int backlog) noexcept {
+    if (listen_fails_with == 0) return static_cast<int>(syscall(SYS_listen, fd, backlog));
+    errno = listen_fails_with;
+    return -1;
+}
 
 namespace braid::plugin {
 namespace {
@@ -732,6 +745,18 @@ TEST_F(ControlServerTest, AnothersSocketStaysWhenOursEnds) {
     EXPECT_TRUE(std::filesystem::exists(path_));
     second.stop();
     EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+TEST_F(ControlServerTest, WhyItCannotListenIsTold) {
+    listen_fails_with = ENOBUFS;
+    const auto refused = control_.bind(path_);
+    listen_fails_with = 0;
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().text,
+              "socket=" + path_ + ": it cannot listen: " + os_error_text(ENOBUFS));
+    EXPECT_FALSE(std::filesystem::exists(path_)) << "nobody listens there";
+    start();
+    EXPECT_NE(ask("GET /v1/volumes").find("second"), std::string::npos);
 }
 
 TEST_F(ControlServerTest, ADeadSocketIsReplaced) {

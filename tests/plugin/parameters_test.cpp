@@ -266,6 +266,9 @@ TEST(Errors, AreThoseThatNbdKnows) {
     EXPECT_EQ(to_errno({Errc::readonly}, IoKind::zero), EROFS);
     EXPECT_EQ(to_errno({Errc::range}, IoKind::read), EINVAL);
     EXPECT_EQ(to_errno({Errc::range}, IoKind::write), ENOSPC);
+    EXPECT_EQ(to_errno({Errc::full}, IoKind::write), ENOSPC);
+    EXPECT_EQ(to_errno({Errc::full}, IoKind::zero), ENOSPC);
+    EXPECT_EQ(to_errno({Errc::full}, IoKind::flush), ENOSPC);
     EXPECT_EQ(to_errno({Errc::unsupported}, IoKind::zero), EOPNOTSUPP);
 }
 
