@@ -5,10 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstring>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/assembly/assembly.h"
@@ -342,6 +344,246 @@ TEST(OldFormats, AreServedAndLeftAsFormat3) {
             array.expect_content();
         }
     }
+}
+
+// ---- what members hold while an array is served ----------------------------------------------
+
+/// The newest configuration that lies on the member.
+Configuration held_by(const SimPlatter& platter) {
+    std::optional<ConfigSlot> newest;
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        const auto decoded =
+            decode_slot({platter.content.data() + slot_offset(slot), slot_size}, slot);
+        if (decoded && (!newest || newest->sequence < decoded->sequence)) newest = *decoded;
+    }
+    BRAID_REQUIRE(newest.has_value());
+    return newest->configuration;
+}
+
+/// Of each role who fills it, and how; nobody: the nil uuid.
+std::vector<std::pair<Uuid, MemberState>> parts_of(const Configuration& c) {
+    std::vector<std::pair<Uuid, MemberState>> parts;
+    for (std::uint32_t role = 0; role != c.member_count; ++role) {
+        const MemberRecord& at = *c.member(MemberIndex{role});
+        const bool fills = at.state == MemberState::in_sync || at.state == MemberState::rebuilding;
+        parts.emplace_back(fills ? at.uuid : Uuid{}, fills ? at.state : MemberState::missing);
+    }
+    return parts;
+}
+
+void fill_in_pieces(SimArray& array) {
+    constexpr std::uint64_t piece = 1u << 20;
+    for (std::uint64_t at = 0; at < array.size(); at += piece) {
+        Buffer bytes =
+            random_bytes(array.loop().rng(), std::min<std::uint64_t>(piece, array.size() - at));
+        ASSERT_TRUE(array.write(at, bytes));
+    }
+    ASSERT_TRUE(array.flush());
+}
+
+Task<void> keep_order(Task<Checked<Unit>> task, std::optional<Checked<Unit>>* done) {
+    done->emplace(co_await task);
+}
+
+/// All configurations that come to lie on a member, in their order.
+class Held {
+  public:
+    Held(SimArray& array, std::size_t member)
+        : array_(array), platter_(*array.platters[member]), all{held_by(platter_)} {}
+
+    template <class Done>
+    void until(Done done) {
+        while (!done()) {
+            ASSERT_TRUE(array_.loop().step());
+            const auto now = sequences();
+            if (now == sequences_) continue;
+            sequences_ = now;
+            const Configuration c = held_by(platter_);
+            if (c != all.back()) all.push_back(c);
+        }
+    }
+    void order(Task<Checked<Unit>> task) {
+        std::optional<Checked<Unit>> done;
+        array_.loop().tasks().spawn(keep_order(std::move(task), &done));
+        until([&done] { return done.has_value(); });
+        ASSERT_TRUE(*done) << done->error().text;
+    }
+
+  private:
+    std::array<std::uint64_t, slot_count> sequences() const {
+        std::array<std::uint64_t, slot_count> numbers{};
+        for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+            SlotHeader header;
+            std::memcpy(&header, platter_.content.data() + slot_offset(slot), sizeof header);
+            numbers[slot] = header.sequence;
+        }
+        return numbers;
+    }
+
+    SimArray& array_;
+    const SimPlatter& platter_;
+    std::array<std::uint64_t, slot_count> sequences_{};
+
+  public:
+    std::vector<Configuration> all;
+};
+
+/// Who takes part changes with an epoch alone, whatever else with a revision.
+TEST(EpochsAndRevisions, OnTheMembers) {
+    SimArray array({.members = 3, .strip_size = 4096, .stripes = 3000});
+    array.make();
+    fill_in_pieces(array);
+    idle(array);
+    const auto idle_now = [&array] {
+        const ArrayStatus now = array.array->status();
+        return now.walks.empty() && !now.configuration.scrub && now.health != Health::degraded;
+    };
+    Held held(array, 0);
+    // An error that is counted, and a scrub.
+    const std::uint64_t first_row = SimArray::data_offset / row_size;
+    array.platters[1]->bad_rows = {first_row + 100};
+    Buffer piece(2u << 20);
+    ASSERT_TRUE(array.read(0, piece));
+    constexpr std::uint64_t delay_nanos = 80'000'000;  // both walks take some checkpoints
+    for (auto& platter : array.platters) platter->delay_nanos = delay_nanos;
+    held.order(array.array->start_scrub(ScrubMode::compare));
+    held.until(idle_now);
+    // A loss; its role is filled; the rebuild has checkpoints, and rows that cannot be known; it ends.
+    held.order(array.array->fail_member("2", Force::no));
+    const EpochRevision without = held_by(*array.platters[0]).version;
+    EXPECT_EQ(held_by(*array.platters[1]).version, without);
+    EXPECT_LT(held_by(*array.platters[2]).version.epoch, without.epoch);
+    array.platters[1]->bad_rows = {first_row + 2000};
+    auto fresh = array.make_platter();
+    fresh->delay_nanos = delay_nanos;
+    held.order(array.array->add_member(array.disk(fresh, "new"), Force::no));
+    array.platters[2] = fresh;
+    held.until(idle_now);
+    idle(array);
+
+    std::uint64_t epochs = 0, scrubs = 0, errors = 0, checkpoints = 0, bad = 0;
+    for (std::size_t i = 1; i != held.all.size(); ++i) {
+        const Configuration& before = held.all[i - 1];
+        const Configuration& now = held.all[i];
+        SCOPED_TRACE(now.version.text());
+        if (now.version.epoch != before.version.epoch) {
+            ++epochs;
+            EXPECT_GT(now.version.epoch, before.version.epoch);
+            EXPECT_EQ(now.version.revision, 0U);
+            EXPECT_NE(parts_of(now), parts_of(before)) << "a new epoch for nothing";
+            continue;
+        }
+        EXPECT_EQ(now.version.revision, before.version.revision + 1);
+        EXPECT_EQ(parts_of(now), parts_of(before)) << "who takes part changed in a revision";
+        scrubs += now.scrub != before.scrub;
+        bad += now.bad_rows != before.bad_rows;
+        for (std::uint32_t role = 0; role != 3; ++role) {
+            const MemberRecord& at = *now.member(MemberIndex{role});
+            const MemberRecord& was = *before.member(MemberIndex{role});
+            errors += at.read_errors != was.read_errors;
+            checkpoints += at.state == MemberState::rebuilding && at.rebuilt != was.rebuilt;
+        }
+    }
+    EXPECT_EQ(epochs, 3U) << "the loss, the new member, the end of its rebuild";
+    EXPECT_GE(scrubs, 1U);
+    EXPECT_GE(errors, 1U);
+    EXPECT_GE(checkpoints, 1U);
+    EXPECT_GE(bad, 1U);
+    for (const auto& platter : array.platters) {
+        EXPECT_EQ(held_by(*platter).version, array.array->configuration().version);
+    }
+}
+
+/// However slow one of them is.
+TEST(EpochsAndRevisions, AreOnAllMembersBeforeAnythingIsAnswered) {
+    for (std::size_t slow = 0; slow != 3; ++slow) {
+        SCOPED_TRACE(slow);
+        SimArray array({.members = 3, .stripes = 8});
+        array.make();
+        fill(array);
+        ASSERT_TRUE(array.stop());
+        array.platters[slow]->delay_nanos = 300'000'000;
+        const auto expect_on = [&array](const std::vector<std::size_t>& members) {
+            const EpochRevision now = array.array->configuration().version;
+            EXPECT_EQ(now.revision, 1U);
+            for (const std::size_t member : members) {
+                EXPECT_EQ(held_by(*array.platters[member]).version, now) << member;
+                EXPECT_EQ(promised(*array.platters[member]), now.epoch) << member;
+            }
+        };
+        ASSERT_TRUE(array.open());
+        expect_on({0, 1, 2});
+        const std::size_t lost = (slow + 1) % 3;
+        ASSERT_TRUE(
+            array.loop().run_until_done(array.array->fail_member(std::to_string(lost), Force::no)));
+        expect_on({slow, (slow + 2) % 3});
+        array.expect_content();
+    }
+}
+
+/// Whether it was ever in force or not: it says who may not be counted on.
+TEST(StartsThatDied, TheNewestIsTakenOverWholeThoughOneMemberAloneHoldsIt) {
+    SimArray array({.members = 3, .stripes = 8});
+    array.make();
+    fill(array);
+    ASSERT_TRUE(array.stop());
+    const EpochRevision before = held_by(*array.platters[1]).version;
+    array.platters[1]->delay_nanos = 300'000'000;
+    std::vector<std::unique_ptr<Disk>> disks;
+    for (const std::size_t i : {0U, 1U}) {
+        disks.push_back(array.disk(array.platters[i], array.path_of(i)));
+    }
+    ArrayOptions how;
+    how.buffer_size = 16u << 20;
+    std::optional<Checked<std::unique_ptr<Array>>> opened;
+    array.loop().tasks().spawn(
+        keep(Array::open(array.loop().ready(), array.loop(), std::move(disks), how), &opened));
+    while (held_by(*array.platters[0]).version == before) ASSERT_TRUE(array.loop().step());
+    array.loop().crash([&opened] { opened.reset(); });
+    EXPECT_GT(held_by(*array.platters[0]).version.epoch, before.epoch);
+    EXPECT_EQ(held_by(*array.platters[1]).version, before);
+    array.platters[1]->delay_nanos = 0;
+    const auto again = array.open();
+    ASSERT_TRUE(again) << again.error().text;
+    EXPECT_EQ(array.state_of(0), MemberState::in_sync);
+    EXPECT_EQ(array.state_of(1), MemberState::in_sync);
+    EXPECT_EQ(array.state_of(2), MemberState::missing);
+    array.expect_content();
+}
+
+/// What was resynced under another epoch does not count: it was written since.
+TEST(CopyPutBackAtOnce, OfAMemberThatIsBeingRebuiltDoesNotGoOn) {
+    SimArray array({.members = 3, .strip_size = 4096, .stripes = 3000});
+    array.make();
+    fill_in_pieces(array);
+    auto fresh = array.make_platter();
+    ASSERT_TRUE(array.loop().run_until_done(
+        array.array->replace_member("2", array.disk(fresh, "new"), Force::no)));
+    array.platters[2] = fresh;
+    const auto rebuild_up_to = [&array](std::uint64_t stripe) {
+        for (;;) {
+            const auto walks = array.array->status().walks;
+            if (!walks.empty() && walks.front().position / 4096 >= stripe) return;
+            ASSERT_TRUE(array.loop().step());
+        }
+    };
+    for (auto& platter : array.platters) platter->delay_nanos = 20'000'000;
+    ASSERT_NO_FATAL_FAILURE(rebuild_up_to(100));
+    ASSERT_TRUE(array.stop());
+    const Buffer copy = array.platters[2]->content;
+    ASSERT_TRUE(array.open());
+    ASSERT_NO_FATAL_FAILURE(rebuild_up_to(1000));
+    Buffer bytes = random_bytes(array.loop().rng(), 1u << 20);
+    ASSERT_TRUE(array.write(0, bytes));
+    ASSERT_TRUE(array.stop());
+    const Configuration last = held_by(*array.platters[2]);
+    EXPECT_EQ(last.member(MemberIndex{2})->state, MemberState::rebuilding);
+    EXPECT_GE(raw(last.member(MemberIndex{2})->rebuilt), 900U);
+    array.platters[2]->content = copy;
+    const auto opened = array.open();
+    ASSERT_TRUE(opened) << opened.error().text;
+    EXPECT_EQ(array.state_of(2), MemberState::missing);
+    array.expect_content();
 }
 
 TEST(Start, MetadataThatCannotBeReadAtOnceIsReadAgain) {
