@@ -148,8 +148,9 @@ Checked<Newest> find_newest(const Candidates& candidates, bool force) {
         const EpochRevision version = slot->configuration.version;
         const EpochRevision best =
             newest.slot != nullptr ? newest.slot->configuration.version : EpochRevision{};
-        if (newest.slot == nullptr || version > best ||
-            (version == best && count > newest.members)) {
+        const bool is_newer =
+            BRAID_MUTANT(newest_not_adopted) ? count > newest.members : version > best;
+        if (newest.slot == nullptr || is_newer || (version == best && count > newest.members)) {
             newest = {slot, count, false};
         } else if (version == best && count == newest.members &&
                    slot->configuration != newest.slot->configuration) {

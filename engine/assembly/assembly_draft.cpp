@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "engine/base/mutation.h"
 #include "engine/base/os_error.h"
 #include "engine/metadata/config_check.h"
 
@@ -125,7 +126,7 @@ std::string why_not_enough(const Draft& draft) {
             "lie before byte {} of a member, and its data behind",
             promises_end + row_size);
     }
-    if (draft.assembly.adopted) {  // md knows no tie-breaker
+    if (draft.assembly.adopted || BRAID_MUTANT(enough_of_who_is_left)) {  // md knows no tie-breaker
         return 2 * draft.counted.size() > draft.called ? "" : "it takes more than half of them";
     }
     if (c.quorum().is_enough(draft.counted, draft.witness)) return {};

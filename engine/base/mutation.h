@@ -97,14 +97,22 @@ enum class Mutation : std::uint8_t {
     lease_from_receipt,  // a lease counts from when an echo came, not from when its stamp went out
     unforced_counted,    // a node stands that needs a member whose rebuild's end is not in force
     history_not_looked_at,  // a member that went on by itself, by force, is taken for one that was away
-    authority_by_state,    // rows are locked where the first member is that this node has not lost
-    applied_before_all,    // what is staged is applied before its writer says that it happens
-    credits_after_lock,    // who waits for room in a book has rows locked
-    former_start_obeyed,   // what an earlier start of a node has sent is taken for this one's
-    unlocked_before_loss,  // rows go on before the home of a member that missed them has heard
+    authority_by_state,     // rows are locked where the first member is that this node has not lost
+    applied_before_all,     // what is staged is applied before its writer says that it happens
+    credits_after_lock,     // who waits for room in a book has rows locked
+    former_start_obeyed,    // what an earlier start of a node has sent is taken for this one's
+    unlocked_before_loss,   // rows go on before the home of a member that missed them has heard
+    newest_not_adopted,     // a start goes by the configuration that most members hold
+    in_force_at_enough,     // a configuration counts when as many members have it as are enough
+    enough_of_who_is_left,  // more than half of those in sync last are enough
+    resynced_in_another_epoch,  // an old copy of a member that is rebuilt goes on from its checkpoint
+    in_force_names_itself,  // a configuration says that it is in force before it is on all members
+    epochs_come_again,      // epochs go on from what is seen, whatever the clock says
+    witness_not_asked,      // half of the members brings a configuration into force without it
+    unforced_breaks_ties,   // half of the members goes on by what may not be in force
 };
 
-inline constexpr std::array<std::string_view, 88> mutation_names{
+inline constexpr std::array<std::string_view, 96> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -193,10 +201,18 @@ inline constexpr std::array<std::string_view, 88> mutation_names{
     "credits-after-lock",
     "former-start-obeyed",
     "unlocked-before-loss",
+    "newest-not-adopted",
+    "in-force-at-enough",
+    "enough-of-who-is-left",
+    "resynced-in-another-epoch",
+    "in-force-names-itself",
+    "epochs-come-again",
+    "witness-not-asked",
+    "unforced-breaks-ties",
 };
 
 static_assert(mutation_names.size() ==
-              static_cast<std::size_t>(Mutation::unlocked_before_loss) + 1);
+              static_cast<std::size_t>(Mutation::unforced_breaks_ties) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

@@ -152,6 +152,7 @@ bool ConfigurationWriter::is_witness(MemberIndex member) const {
 
 /// Those that are in sync hold a configuration only with it.
 bool ConfigurationWriter::needs_witness() const {
+    if (BRAID_MUTANT(witness_not_asked)) return false;
     const Quorum quorum = configuration_.quorum();
     const MemberSet in_sync = configuration_.in_sync();
     if (!quorum.witness || quorum.is_enough(in_sync, Witness::silent)) return false;
@@ -196,7 +197,7 @@ Task<bool> ConfigurationWriter::bring_into_force() {
         if (proposal.step() != Proposal::Step::promise) {
             BRAID_REQUIRE(proposal.version() > in_force_.version);
             now.version = proposal.version();
-            now.in_force = proposal.in_force();
+            now.in_force = BRAID_MUTANT(in_force_names_itself) ? now.version : proposal.in_force();
             now.events += 2;
         }
         co_await do_step(&proposal, &now);
@@ -297,6 +298,8 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
     const std::shared_ptr<Patience> patience = be_patient();
     for (std::uint64_t turns = 0; !given_up_.has_all(round->pending);) {
         co_await step_event_.next();
+        const MemberSet have = members - round->pending;
+        if (BRAID_MUTANT(in_force_at_enough) && have.size() >= geometry_.data_count()) break;
         if (turns == patience->turns) continue;
         turns = patience->turns;
         // Lost in whatever way; who watches its disk, if anybody still does, watches those in use.
@@ -312,7 +315,7 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
     bool waits = false;
     for (const MemberIndex member : members) {
         const std::optional<Result<void>>& result = round->results[raw(member)];
-        if (result && result->has_value()) {
+        if ((result && result->has_value()) || (!result && BRAID_MUTANT(in_force_at_enough))) {
             proposal->done(member);
             continue;
         }

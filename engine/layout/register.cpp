@@ -14,6 +14,7 @@ std::string EpochRevision::text() const {
 
 std::uint64_t next_epoch(std::uint64_t highest, std::uint64_t wall_seconds, std::uint32_t node) {
     BRAID_REQUIRE(node < nodes_max);
+    if (BRAID_MUTANT(epochs_come_again)) wall_seconds = 0;
     const std::uint64_t number = std::max(highest / epochs_per_number, wall_seconds) + 1;
     const std::uint64_t epoch = number * epochs_per_number + node;
     BRAID_REQUIRE(epoch > highest);
@@ -28,10 +29,18 @@ bool Quorum::is_enough(MemberSet in_sync, Witness said) const {
     return witness ? said == Witness::promised : in_sync.has(tie_breaker);
 }
 
+bool break_ties(MemberSet counted, MemberSet in_sync, EpochRevision newest,
+                EpochRevision in_force) {
+    const bool is_in_force = newest.epoch == in_force.epoch || BRAID_MUTANT(unforced_breaks_ties);
+    return is_in_force && counted.has_all(in_sync);
+}
+
 Standing standing_of(const MemberAnswer& answer, EpochRevision in_force) {
     if (answer.part == MemberAnswer::Part::none) return Standing::none;
     if (answer.part == MemberAnswer::Part::fresh) return Standing::rebuilding;
-    if (answer.held < in_force) return Standing::stale;
+    const bool counts_anyway =
+        BRAID_MUTANT(resynced_in_another_epoch) && answer.part == MemberAnswer::Part::rebuilding;
+    if (answer.held < in_force && !counts_anyway) return Standing::stale;
     return answer.part == MemberAnswer::Part::in_sync ? Standing::counts : Standing::rebuilding;
 }
 

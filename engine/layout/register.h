@@ -51,10 +51,8 @@ enum class Witness : bool {
 /// @param counted   those that promised
 /// @param in_sync   as the newest configuration has them
 /// @param in_force  the highest that any answer names as in force
-constexpr bool break_ties(MemberSet counted, MemberSet in_sync, EpochRevision newest,
-                          EpochRevision in_force) {
-    return counted.has_all(in_sync) && newest.epoch == in_force.epoch;
-}
+bool break_ties(MemberSet counted, MemberSet in_sync, EpochRevision newest,
+                EpochRevision in_force);
 
 /// Which members are enough. Follows from the geometry, never from who is left.
 struct Quorum {
