@@ -145,8 +145,9 @@ void Losses::halt(const std::string& why) {
     if (members_.failed()) return;
     stop(fmt::format("{}, more than the list of bad rows holds", why),
          ", and going on would mean guessing. Nothing was lost that was not lost before. Bring "
-         "back the members that are missing and start it again; if they are gone, start it with "
-         "force, which trusts parity as it is, check the file systems, and restore what is wrong");
+         "back members that the array has not gone on without, and start it again; if there are "
+         "none, start it with force, which trusts parity as it is, check the file systems, and "
+         "restore what is wrong");
     tell_failed();
 }
 

@@ -8,6 +8,7 @@
 #include "engine/base/limits.h"
 #include "engine/base/mutation.h"
 #include "engine/deciding/losses.h"
+#include "engine/layout/bad_bytes.h"
 #include "engine/members/bad_rows.h"
 #include "engine/metadata/config_bad_rows.h"
 #include "parity/require.h"
@@ -73,11 +74,12 @@ bool UnknownRows::take(std::vector<BadRange> more) {
         more, [this](const BadRange& at) { return raw(at.member) < members_.count(); }));
     if (!fit_slot(more)) {
         const std::uint64_t meant = bytes_in_all(configuration_, more);
+        const std::string whose = ranges_by_member(more);
         if (!merge_to_fit(more, written_since())) return false;
         const std::string text = fmt::format(
-            "the list of rows that cannot be known has no room for each of them: {} bytes that lie "
-            "between them are listed along",
-            bytes_in_all(configuration_, more) - meant);
+            "the list of rows that cannot be known has no room for each of them ({}): {} "
+            "bytes that lie between them are listed along",
+            whose, bytes_in_all(configuration_, more) - meant);
         if (!told_joined_) tell(Severity::warning, "bad_rows_joined", text);
         told_joined_ = true;
     }
@@ -91,10 +93,10 @@ bool UnknownRows::take(std::vector<BadRange> more) {
 bool UnknownRows::add(const std::vector<BadRange>& rows) {
     std::vector<BadRange> more = with(rows);
     if (more == configuration_.bad_rows) return true;
-    const std::size_t count = more.size();
+    const std::string whose = ranges_by_member(more);
     told_joined_ = false;
     if (!take(std::move(more))) {
-        losses_.halt(fmt::format("{} ranges of rows cannot be known", count));
+        losses_.halt(fmt::format("of rows that cannot be known there are {}", whose));
         return false;
     }
     const bool comes_back = std::ranges::count(rows, BadKind::retry, &BadRange::kind) != 0;
@@ -297,13 +299,15 @@ bool UnknownRows::lists_more(MemberSet left_now) const {
 
 bool UnknownRows::is_too_much(MemberSet away) {
     std::vector<BadRange> more = with(undecidable_rows(std::nullopt, away));
-    const std::size_t count = more.size();
+    const std::string whose = ranges_by_member(more);
     if (fit_slot(more) || merge_to_fit(more, written_since())) return false;
-    tell(Severity::warning, "forced",
-         fmt::format("started by force although {} ranges of rows cannot be known: parity is "
-                     "trusted as it is, and what lost members held of them may come back wrong. "
-                     "Check the file systems, and scrub with repair when the array is whole again",
-                     count));
+    tell(
+        Severity::warning, "forced",
+        fmt::format(
+            "started by force although of rows that cannot be known there are {}, more "
+            "than the list holds: parity is trusted as it is, and what lost members held of them may come back wrong. "
+            "Check the file systems, and scrub with repair when the array is whole again",
+            whose));
     return true;
 }
 

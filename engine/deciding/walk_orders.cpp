@@ -8,6 +8,7 @@
 
 #include "engine/base/mutation.h"
 #include "engine/deciding/member_orders.h"
+#include "engine/layout/bad_bytes.h"
 #include "parity/require.h"
 
 namespace braid {
@@ -312,8 +313,11 @@ void WalkOrders::tell_walk_result() {
 
 std::string WalkOrders::why_walk_waits(const WalkPosition& at, const Error& error) const {
     if (error.code == Errc::full && std::string_view(error.where) == "bad rows") {
-        return "the list of rows that cannot be known is full, and what lost members alone have is "
-               "not joined with what was written since; bring them back, or write listed rows anew";
+        return fmt::format(
+            "the list of rows that cannot be known is full ({}), and what lost members alone "
+            "have is not joined with what was written since; bring them back, or write listed rows "
+            "anew",
+            ranges_by_member(configuration_.bad_rows));
     }
     if (error.code == Errc::full) return "a member has no room for what it has to write";
     if (error.code == Errc::io) return "a member that is needed takes no writes";

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "engine/layout/bad_bytes.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <map>
 
 #include "engine/layout/geometry.h"
 
@@ -106,6 +109,20 @@ std::uint64_t bytes_in_all(const Configuration& configuration, std::span<const B
     std::uint64_t size = 0;
     for (const BadRange& range : rows) size += size_of(geometry, range);
     return size;
+}
+
+std::string ranges_by_member(std::span<const BadRange> rows) {
+    std::map<MemberIndex, std::size_t> counts;
+    for (const BadRange& range : rows) ++counts[range.member];
+    std::string text;
+    std::size_t left = counts.size();
+    for (const auto& [member, count] : counts) {
+        const char* before = text.empty() ? "" : left == 1 ? " and " : ", ";
+        const char* what = !text.empty() ? "" : count == 1 ? " range" : " ranges";
+        text += fmt::format("{}{}{} of member {}", before, count, what, raw(member));
+        --left;
+    }
+    return text;
 }
 
 std::vector<BadBytes> bad_bytes_of(const Configuration& configuration,

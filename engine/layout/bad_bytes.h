@@ -23,6 +23,9 @@ struct BadBytes {
 /// Bytes that `rows` mean in all.
 std::uint64_t bytes_in_all(const Configuration& configuration, std::span<const BadRange> rows);
 
+/// For people, how many ranges are whose: "12 ranges of member 0 and 3 of member 2".
+std::string ranges_by_member(std::span<const BadRange> rows);
+
 /// The bytes that `rows` mean, in the order of the array, neighbours of one volume and member
 /// together.
 /// @param most  how many ranges are named at most

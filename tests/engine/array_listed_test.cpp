@@ -138,6 +138,19 @@ TEST_F(Recovery, ARebuildGoesOnBehindRowsThatCannotBeComputed) {
         EXPECT_EQ(range.kind, raw(range.member) == lost ? BadKind::voided : BadKind::retry);
     }
     EXPECT_EQ(sim->array->status().health, Health::damaged);
+    // Nothing crashed, and no message says so.
+    EXPECT_EQ(
+        text_of_event("walk_unknown"),
+        "8192 bytes more than before it cannot be known, 8192 in all: braid status names them");
+    EXPECT_EQ(
+        text_of_event("bad_rows")
+            .find("rows can neither be read nor computed from the others: they are listed, and "
+                  "reading them is an error until they can be read again, or are written anew: "),
+        0U)
+        << text_of_event("bad_rows");
+    for (const std::string& text : sim->texts) {
+        EXPECT_EQ(text.find("crash"), std::string::npos) << text;
+    }
     EXPECT_EQ(read_error(offset_of(30, 0) + row_size, 512), Errc::unknown);
     EXPECT_EQ(read_error(offset_of(30, 1) + row_size, 512), Errc::unknown);
     EXPECT_TRUE(reads_as_model(offset_of(30, 2), 16384));
@@ -201,7 +214,18 @@ TEST_F(Recovery, MoreThanTheListHoldsIsJoined) {
     sim->kill();
     ASSERT_TRUE(sim->open(all_but({lost})));
     sim->come_to_rest();
-    EXPECT_TRUE(sim->has_event("bad_rows_joined"));
+    const std::string text = text_of_event("bad_rows_joined");
+    unsigned ranges = 0;
+    unsigned along = 0;
+    ASSERT_EQ(std::sscanf(text.c_str(),
+                          "the list of rows that cannot be known has no room for each of them (%u "
+                          "ranges of member 0): %u bytes that lie between them are listed along",
+                          &ranges, &along),
+              2)
+        << text;
+    EXPECT_GT(ranges, 1400U) << "of 31744 bytes of text";
+    EXPECT_GT(along, 0U);
+    EXPECT_EQ(along % row_size, 0U);
     EXPECT_FALSE(sim->has_event("stopped"));
     EXPECT_EQ(sim->array->status().health, Health::degraded);
     Buffer row(row_size);

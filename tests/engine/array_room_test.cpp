@@ -5,7 +5,11 @@
 #include <cstring>
 #include <set>
 
+#include "engine/base/limits.h"
+#include "engine/metadata/areas.h"
+#include "engine/metadata/config_bad_rows.h"
 #include "engine/metadata/config_slot.h"
+#include "engine/metadata/intent_record.h"
 #include "tests/engine/loss_fixture.h"
 
 namespace braid::sim {
@@ -416,6 +420,151 @@ TEST_F(FailedWrite, AndThenThePowerGoesOrTheMemberToo) {
         }
         EXPECT_GT(refused, 10U);
     }
+}
+
+// ---- more than the list of rows that cannot be known holds -----------------------------------
+
+// RAID-4 that starts without its first member after a crash, with as many marks as there may be: what
+// the member alone has of them is joined until it fits. Then something is written in its place, and
+// nothing more of it can be joined; between any two of its ranges a write that fails leaves another
+// one, of rows that are gone.
+struct FullList : Loss {
+    static constexpr std::uint64_t first_stripe = 400;
+    static constexpr std::uint64_t apart = 11;
+    void begin(std::uint64_t seed) {
+        SimArrayOptions options = shape(Level::raid4, seed);
+        options.strip_size = row_size;
+        options.stripes = first_stripe + apart * intent_entries_max + 20;
+        start(options);
+        plant(0, first_stripe);
+        plant(1, first_stripe + 5);
+        sim->kill();
+        ASSERT_TRUE(sim->open({1, 2}));
+        sim->come_to_rest();
+        Buffer row = random_bytes(sim->loop().rng(), row_size);
+        ASSERT_TRUE(sim->write(offset_of(10, 0), row));
+        flush();
+        make_holes(*sim->platters[2], SimArray::data_offset, sim->platters[2]->content.size());
+        sim->platters[2]->full = true;
+        sim->platters[2]->full_error = EIO;
+    }
+    /// A node's record of the write intent, with a mark of two stripes in every eleven.
+    void plant(std::uint32_t node, std::uint64_t first) {
+        IntentRecord record;
+        record.array = sim->array->configuration().array;
+        record.generation = sim->array->status().intent.generation + 1;
+        record.node = node;
+        for (std::uint64_t i = 0; i != intent_entries_max; ++i) {
+            record.entries.push_back({0, 2, StripeIndex{first + i * apart}});
+        }
+        const Buffer bytes = encode_intent(record);
+        std::memcpy(sim->platters[1]->content.data() + slots_end +
+                        intent_slot_offset(node, record.generation),
+                    bytes.data(), bytes.size());
+    }
+    std::uint64_t offset_of(std::uint64_t stripe, std::uint64_t role) const {
+        return (2 * stripe + role) * row_size;
+    }
+    /// The strip beside the lost one, where nothing is listed: its parity cannot be written.
+    Result<void> spoil_next() {
+        const auto is_listed = [this] {
+            const auto& bad = sim->array->status().configuration.bad_rows;
+            return std::ranges::any_of(bad, [this](const BadRange& at) {
+                return raw(at.first) <= next + 1 && next <= raw(at.end());
+            });
+        };
+        do next += apart;
+        while (is_listed());
+        Buffer row = random_bytes(sim->loop().rng(), row_size);
+        return sim->write(offset_of(next, 1), row);
+    }
+    std::vector<BadRange> list() const { return sim->array->status().configuration.bad_rows; }
+    std::uint64_t room() const { return bad_rows_text_max - json_text_of(list()).size(); }
+    std::uint64_t next{first_stripe + 8};
+};
+
+TEST_F(FullList, StopsTheArrayWhereNothingCanBeJoined) {
+    begin(60);
+    const std::uint64_t joined = count_events("bad_rows_joined");
+    while (room() >= 24) {
+        const auto written = spoil_next();
+        ASSERT_FALSE(written);
+        ASSERT_EQ(written.error().code, Errc::io);
+    }
+    EXPECT_FALSE(sim->has_event("stopped"));
+    std::size_t listed = 0;
+    for (int i = 0; i != 3 && !sim->has_event("stopped"); ++i) {
+        listed = list().size();
+        EXPECT_FALSE(spoil_next());
+    }
+    EXPECT_EQ(count_events("bad_rows_joined"), joined);
+    EXPECT_EQ(
+        text_of_event("stopped"),
+        "the array has stopped: of rows that cannot be known there are " +
+            std::to_string(listed + 1) +
+            " ranges of member 0, more than the list of bad rows holds, and going on would "
+            "mean guessing. Nothing was lost that was not lost before. Bring back members that the "
+            "array has not gone on without, and start it again; if there are none, start it "
+            "with force, which trusts parity as it is, check the file systems, and restore "
+            "what is wrong");
+    EXPECT_EQ(sim->array->status().health, Health::failed);
+    Buffer row(row_size);
+    const auto written = sim->write(offset_of(5, 1), row);
+    ASSERT_FALSE(written);
+    EXPECT_EQ(written.error().code, Errc::failed);
+    ASSERT_TRUE(sim->read(offset_of(5, 1), row)) << "what is there is read";
+    EXPECT_EQ(std::memcmp(row.data(), sim->model.data() + offset_of(5, 1), row_size), 0);
+    // As the message says: by force it starts.
+    sim->platters[2]->heal();
+    EXPECT_FALSE(sim->stop());
+    const auto opened = sim->open({1, 2}, true);
+    ASSERT_TRUE(opened) << opened.error().text;
+    EXPECT_TRUE(sim->array->status().health == Health::degraded);
+    ASSERT_TRUE(sim->read(offset_of(5, 0), row)) << "computed";
+    EXPECT_EQ(std::memcmp(row.data(), sim->model.data() + offset_of(5, 0), row_size), 0);
+    ASSERT_TRUE(sim->write(offset_of(5, 1), row));
+}
+
+TEST_F(FullList, MakesAWalkWaitUntilThereIsRoom) {
+    begin(61);
+    while (room() >= 24) ASSERT_FALSE(spoil_next());
+    sim->platters[2]->heal();
+    sim->loop().run_for(seconds(200));  // what the writes that failed left in doubt is made true
+    sim->come_to_rest();
+    const std::size_t listed = list().size();
+    // Of a stripe that the rebuild comes to first.
+    sim->platters[1]->bad_rows.insert(first_row + 100);
+    ASSERT_TRUE(replace(0, Force::yes));
+    const auto waits = next_wait();
+    ASSERT_TRUE(waits);
+    EXPECT_NE(
+        waits->why.find("the list of rows that cannot be known is full (" + std::to_string(listed) +
+                        " ranges of member 0), and what lost "
+                        "members alone have is not joined with what was written since; "
+                        "bring them back, or write listed rows anew"),
+        std::string::npos)
+        << waits->why;
+    EXPECT_FALSE(waits->by_itself);
+    EXPECT_TRUE(sim->has_event("walk_waits"));
+    EXPECT_EQ(sim->state_of(0), MemberState::rebuilding);
+    EXPECT_EQ(list().size(), listed) << "none was forgotten";
+    // As the message says: some of them are written anew.
+    const std::vector<BadRange> before = list();
+    for (std::size_t i = 0; i != 10; ++i) {
+        for (RowIndex at = before[i].first; at != before[i].end(); ++at) {
+            Buffer row = random_bytes(sim->loop().rng(), row_size);
+            ASSERT_TRUE(sim->write(offset_of(raw(at), 0), row));
+        }
+    }
+    sim->loop().run_for(seconds(200));
+    sim->come_to_rest();
+    EXPECT_EQ(sim->state_of(0), MemberState::in_sync);
+    EXPECT_EQ(sim->array->status().health, Health::damaged);
+    Buffer row(row_size);
+    EXPECT_FALSE(sim->read(offset_of(100, 0), row));
+    const std::uint64_t anew = offset_of(raw(before[0].first), 0);
+    ASSERT_TRUE(sim->read(anew, row)) << "it was written anew";
+    EXPECT_EQ(std::memcmp(row.data(), sim->model.data() + anew, row_size), 0);
 }
 
 }  // namespace

@@ -24,6 +24,18 @@ Configuration make_configuration(Rng& rng) {
     return c;
 }
 
+TEST(BadBytes, ArePerMemberInWords) {
+    const auto of = [](std::uint32_t member, std::uint64_t first) {
+        return BadRange{MemberIndex{member}, RowIndex{first}, 2};
+    };
+    EXPECT_EQ(ranges_by_member(std::vector<BadRange>{}), "");
+    EXPECT_EQ(ranges_by_member(std::vector{of(2, 4)}), "1 range of member 2");
+    EXPECT_EQ(ranges_by_member(std::vector{of(0, 4), of(0, 8), of(3, 4)}),
+              "2 ranges of member 0 and 1 of member 3");
+    EXPECT_EQ(ranges_by_member(std::vector{of(0, 4), of(1, 8), of(1, 16), of(3, 4)}),
+              "1 range of member 0, 2 of member 1 and 1 of member 3");
+}
+
 TEST(BadBytes, AreTheRowsOfDataStripsByVolume) {
     Rng rng(9);
     for (int round = 0; round != 300; ++round) {

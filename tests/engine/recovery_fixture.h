@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "tests/engine/array_fixture.h"
@@ -44,6 +45,12 @@ class Recovery : public testing::Test {
         ASSERT_EQ(sim->array->status().intent.stripes_marked, 0U);
     }
     void flush() { ASSERT_TRUE(sim->flush()); }
+    std::string text_of_event(const std::string& kind) const {
+        const auto at = std::ranges::find(sim->events, kind);
+        return at == sim->events.end()
+                   ? ""
+                   : sim->texts[static_cast<std::size_t>(at - sim->events.begin())];
+    }
     std::uint64_t stripe_size() const { return sim->geometry().stripe_data_size(); }
     /// Bytes of data strip `role` of `stripe`, from its start.
     std::uint64_t offset_of(std::uint64_t stripe, std::uint32_t role) const {
