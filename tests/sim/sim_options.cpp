@@ -41,6 +41,12 @@ void draw_crossings(SimOptions& o) {
     o.pace = 4;
 }
 
+/// Likewise: of the seeds whose members have no room now and then.
+void draw_failed_writes(SimOptions& o) {
+    Rng rng(o.seed ^ 0xfa'11'ed'0f'3e'e5'0a11);
+    o.failed_writes = o.holes && o.faults_one_in != 0 && rng.chance(2);
+}
+
 /// Those that were drawn; or "none".
 std::string crossings_of(const SimOptions& o) {
     std::string text;
@@ -53,6 +59,7 @@ std::string crossings_of(const SimOptions& o) {
     add(o.copies_at_rest, "copies-at-rest");
     add(o.rewrites, "rewrites");
     add(o.aliases, "aliases");
+    add(o.failed_writes, "failed-writes");
     return text.empty() ? "none" : text;
 }
 
@@ -98,6 +105,7 @@ SimOptions draw_options(std::uint64_t seed, std::uint64_t steps) {
     o.holes = rng.chance(4);
     o.outages = rng.chance(3);
     draw_crossings(o);
+    draw_failed_writes(o);
     return o;
 }
 

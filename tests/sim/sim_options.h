@@ -54,6 +54,7 @@ struct SimOptions {
     bool copies_at_rest{false};      // members are copied while the array is stopped
     bool rewrites{false};            // rows that are listed are written anew
     bool aliases{false};             // disks in use are given by a second path
+    bool failed_writes{false};       // writes of some rows of a needed member fail
 };
 
 SimOptions draw_options(std::uint64_t seed, std::uint64_t steps);

@@ -166,6 +166,8 @@ class Simulation {
     void add_any();
     void replace(std::uint32_t role, Force force);
     bool was_full() const;
+    bool is_needed_alone() const;
+    void make_holes(SimPlatter& platter);
     std::uint64_t listed_of(std::uint32_t role) const;
     void check_unforced();
     void change_intent();

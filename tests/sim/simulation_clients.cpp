@@ -162,9 +162,11 @@ void Simulation::landed(Flight& flight) {
                                                   request.error.where)));
     }
     const bool write = request.kind == IoKind::write || request.kind == IoKind::zero;
+    const bool refused = request.error.code == Errc::full ||
+                         (request.error.code == Errc::io && options_.failed_writes);
     const bool excused = (stopping_ && request.error.code == Errc::fenced) ||
                          (request.fast_only && request.error.code == Errc::unsupported) ||
-                         (write && request.error.code == Errc::full && was_full());
+                         (write && refused && was_full());
     if (!request.ok && !excused && !met_outage(flight.since)) {
         const std::uint64_t began = write ? oracle_->began(flight.write) : flight.began;
         check(

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "engine/metadata/areas.h"
@@ -32,7 +33,9 @@ std::set<std::uint32_t> Simulation::weak_roles() const {
     for (const MemberRecord& record : configuration().members) {
         if (!record.role) continue;
         const auto platter = platter_of(record.path);
-        const bool well = platter && (platter->is_well() || platter->is_only_full());
+        const bool keeps_its_place =
+            platter && platter->is_only_full() && platter->full_error == ENOSPC;
+        const bool well = keeps_its_place || (platter && platter->is_well());
         if (record.state == MemberState::in_sync && well && !is_healed_just_now(record.path)) {
             continue;
         }
@@ -81,17 +84,19 @@ std::shared_ptr<SimPlatter> Simulation::make_platter(bool junk) {
     platter->reads_now = options_.reads_now;
     platter->caches = options_.caches;
     platter->latency_nanos = options_.latency_nanos;
-    if (options_.holes) {
-        for (std::uint64_t row = data_offset_ / row_size; row != platter->content.size() / row_size;
-             ++row) {
-            if (rng_.chance(3)) platter->holes.insert(row);
-        }
-    }
+    if (options_.holes) make_holes(*platter);
     for (std::uint64_t at = data_offset_; junk && at < platter->content.size(); at += 8) {
         const std::uint64_t word = rng_.next();
         std::memcpy(platter->content.data() + at, &word, sizeof word);
     }
     return platter;
+}
+
+void Simulation::make_holes(SimPlatter& platter) {
+    for (std::uint64_t row = data_offset_ / row_size; row != platter.content.size() / row_size;
+         ++row) {
+        if (rng_.chance(3)) platter.holes.insert(row);
+    }
 }
 
 /// Nobody should find zeros where nothing was rebuilt: it holds something.
@@ -120,7 +125,10 @@ void Simulation::inject_fault() {
     }
     if (kind >= 8) {
         platter.full = true;
-        return note(fmt::format("{} has no room", record.path));
+        platter.full_error = is_needed_alone() ? EIO : ENOSPC;
+        if (platter.full_error == ENOSPC) return note(record.path + " has no room");
+        make_holes(platter);
+        return note(fmt::format("{} fails writes of {} rows", record.path, platter.holes.size()));
     }
     if (!may_lose(1)) return;
     std::string what;
@@ -187,6 +195,13 @@ void Simulation::begin_outage() {
         platter.answers_no_reads = true;
     }
     note(path + (outage_->refuses ? " takes no metadata" : " answers no reads"));
+}
+
+/// Whether a member that is well has to keep its place though writes to it fail, and nothing else is
+/// wrong. (Should it be needed no more meanwhile it may be lost: then the level allows it.)
+bool Simulation::is_needed_alone() const {
+    return options_.failed_writes && is_within() && is_stable() &&
+           lost_roles() == parities_of(options_.level) && weak_roles().size() == lost_roles();
 }
 
 std::size_t Simulation::lost_roles() const {
