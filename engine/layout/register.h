@@ -51,8 +51,7 @@ enum class Witness : bool {
 /// @param counted   those that promised
 /// @param in_sync   as the newest configuration has them
 /// @param in_force  the highest that any answer names as in force
-bool break_ties(MemberSet counted, MemberSet in_sync, EpochRevision newest,
-                EpochRevision in_force);
+bool break_ties(MemberSet counted, MemberSet in_sync, EpochRevision newest, EpochRevision in_force);
 
 /// Which members are enough. Follows from the geometry, never from who is left.
 struct Quorum {

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -163,6 +164,26 @@ class SimArray {
         array = std::move(*opened);
         return Unit{};
     }
+    /// A start with these, all by default, in which the power goes after so many steps of the loop;
+    /// false: it was done before.
+    bool die_in_start(std::uint64_t steps, std::vector<std::size_t> indexes = {}) {
+        if (indexes.empty()) {
+            for (std::size_t i = 0; i != platters.size(); ++i) indexes.push_back(i);
+        }
+        std::vector<std::unique_ptr<Disk>> disks;
+        for (const std::size_t i : indexes) disks.push_back(disk(platters[i], path_of(i)));
+        ArrayOptions how;
+        how.seed = steps;
+        how.buffer_size = 16u << 20;
+        std::optional<Checked<std::unique_ptr<Array>>> opened;
+        loop_.tasks().spawn(
+            keep(Array::open(loop_.ready(), loop_, std::move(disks), how), &opened));
+        while (!opened && steps != 0 && loop_.step()) --steps;
+        const bool died = !opened;
+        loop_.crash([&opened] { opened.reset(); });
+        for (auto& platter : platters) platter->cut_power(loop_.rng());
+        return died;
+    }
     Result<void> stop() {
         const auto result = loop_.run_until_done(array->stop());
         array.reset();
@@ -202,6 +223,10 @@ class SimArray {
     Checked<Unit> scrub(ScrubMode mode) { return loop().run_until_done(array->start_scrub(mode)); }
     Result<void> run(IoRequest& request) {
         return loop_.run_until_done(run_one(array.get(), &request));
+    }
+    static Task<void> keep(Task<Checked<std::unique_ptr<Array>>> task,
+                           std::optional<Checked<std::unique_ptr<Array>>>* opened) {
+        opened->emplace(co_await task);
     }
     static Task<Result<void>> run_one(Array* array, IoRequest* request) {
         RunRequest run(*array, *request);

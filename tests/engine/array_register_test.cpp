@@ -105,30 +105,6 @@ TEST(CopyPutBackAtOnce, OfTheNewestConfigurationAfterACrashIsAtLeastWarnedOf) {
     EXPECT_TRUE(warned);
 }
 
-Task<void> keep(Task<Checked<std::unique_ptr<Array>>> task,
-                std::optional<Checked<std::unique_ptr<Array>>>* opened) {
-    opened->emplace(co_await task);
-}
-
-/// A start with all members that dies after `steps` of the loop; false: it was done before.
-bool die_in_start(SimArray& array, std::uint64_t steps) {
-    std::vector<std::unique_ptr<Disk>> disks;
-    for (std::size_t i = 0; i != array.platters.size(); ++i) {
-        disks.push_back(array.disk(array.platters[i], array.path_of(i)));
-    }
-    ArrayOptions how;
-    how.seed = steps;
-    how.buffer_size = 16u << 20;
-    std::optional<Checked<std::unique_ptr<Array>>> opened;
-    array.loop().tasks().spawn(
-        keep(Array::open(array.loop().ready(), array.loop(), std::move(disks), how), &opened));
-    while (!opened && steps != 0 && array.loop().step()) --steps;
-    const bool died = !opened;
-    array.loop().crash([&opened] { opened.reset(); });
-    for (auto& platter : array.platters) platter->cut_power(array.loop().rng());
-    return died;
-}
-
 /// Two starts die at any of their steps; members 1 and 2 go on alone, and are killed. Member 0,
 /// back again, is current or out, whatever it holds.
 TEST(StartsThatDied, LeaveNoSecondHistory) {
@@ -142,8 +118,8 @@ TEST(StartsThatDied, LeaveNoSecondHistory) {
             array.make();
             fill(array);
             ASSERT_TRUE(array.stop());
-            died = die_in_start(array, point);
-            if (died) die_in_start(array, point / 2 + point % 13);
+            died = array.die_in_start(point);
+            if (died) array.die_in_start(point / 2 + point % 13);
             auto opened = array.open({1, 2});
             ASSERT_TRUE(opened) << opened.error().text;
             fill(array);
@@ -169,7 +145,7 @@ TEST(StartsThatDied, TheFirstOneBringsNothingIntoDoubt) {
         SCOPED_TRACE(testing::Message() << "dies after step " << point);
         SimArray array({.seed = point + 1, .members = 3, .stripes = 8, .assume_clean = true});
         array.create();
-        died = die_in_start(array, point);
+        died = array.die_in_start(point);
         const auto opened = array.open({1, 2});
         ASSERT_TRUE(opened) << opened.error().text;
         array.expect_content();

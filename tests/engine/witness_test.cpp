@@ -246,6 +246,29 @@ TEST_F(WitnessTest, AForceThatIsAboutParityKeepsIt) {
     EXPECT_NE(array_.array->configuration().witness(), nullptr);
 }
 
+/// With half of the members and the witness, at any of its steps: afterwards that half goes on, or the
+/// other one, and never each of them.
+TEST(WitnessStarts, OneThatDiesLeavesOneHistory) {
+    std::uint32_t halves[2]{};
+    bool died = true;
+    for (std::uint64_t point = 0; died; point += 3) {
+        SCOPED_TRACE(testing::Message() << "dies after step " << point);
+        SimArray array(with_witness(point + 1));
+        array.create();
+        died = array.die_in_start(point, {0, 1, witness_at});
+        const bool first = array.open({0, 1}).has_value();
+        if (first) ASSERT_TRUE(array.stop());
+        const bool second = array.open({2, 3, witness_at}).has_value();
+        if (second) ASSERT_TRUE(array.stop());
+        EXPECT_FALSE(first && second) << "two histories";
+        halves[0] += first ? 1 : 0;
+        halves[1] += second ? 1 : 0;
+        if (HasFailure()) return;
+    }
+    EXPECT_GT(halves[0], 2u);
+    EXPECT_GT(halves[1], 5u);
+}
+
 class WitnessSeeds : public testing::TestWithParam<std::uint64_t> {};
 
 /// Starts with any members, with and without the witness, that end in any way, at any moment. Whatever

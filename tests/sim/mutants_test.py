@@ -66,6 +66,8 @@ ENGINE = {
     "enough-of-who-is-left": "Raid6OfFour.WritesNothingWithoutItAndLosesNothing",
     "resynced-in-another-epoch": "CopyPutBackAtOnce.OfAMemberThatIsBeingRebuiltDoesNotGoOn",
     "in-force-names-itself": "StartsThatDied.ThePromiseIsSeenByWhoeverIsEnough",
+    "witness-not-asked": "WitnessTest.ItFailsJustAsItIsNeeded",
+    "unforced-breaks-ties": "WitnessStarts.*",
     "epochs-come-again": "RegisterEpochs.OfTwoStartsAreNotTheSameAfterAPromiseWasPutBack",
     "read-without-lease": "Shapes/NodeDeathTest.CutOffItAnswersNothingOld/*",
     "older-stamp-confirms": "Cases/NodeStrictTest.OldIsNotRead/*",
