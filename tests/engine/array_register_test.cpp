@@ -513,7 +513,7 @@ TEST(StartsThatDied, TheNewestIsTakenOverWholeThoughOneMemberAloneHoldsIt) {
     how.buffer_size = 16u << 20;
     std::optional<Checked<std::unique_ptr<Array>>> opened;
     array.loop().tasks().spawn(
-        keep(Array::open(array.loop().ready(), array.loop(), std::move(disks), how), &opened));
+        SimArray::keep(Array::open(array.loop().ready(), array.loop(), std::move(disks), how), &opened));
     while (held_by(*array.platters[0]).version == before) ASSERT_TRUE(array.loop().step());
     array.loop().crash([&opened] { opened.reset(); });
     EXPECT_GT(held_by(*array.platters[0]).version.epoch, before.epoch);
