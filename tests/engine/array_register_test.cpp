@@ -512,8 +512,8 @@ TEST(StartsThatDied, TheNewestIsTakenOverWholeThoughOneMemberAloneHoldsIt) {
     ArrayOptions how;
     how.buffer_size = 16u << 20;
     std::optional<Checked<std::unique_ptr<Array>>> opened;
-    array.loop().tasks().spawn(
-        SimArray::keep(Array::open(array.loop().ready(), array.loop(), std::move(disks), how), &opened));
+    array.loop().tasks().spawn(SimArray::keep(
+        Array::open(array.loop().ready(), array.loop(), std::move(disks), how), &opened));
     while (held_by(*array.platters[0]).version == before) ASSERT_TRUE(array.loop().step());
     array.loop().crash([&opened] { opened.reset(); });
     EXPECT_GT(held_by(*array.platters[0]).version.epoch, before.epoch);

@@ -257,9 +257,13 @@ TEST(WitnessStarts, OneThatDiesLeavesOneHistory) {
         array.create();
         died = array.die_in_start(point, {0, 1, witness_at});
         const bool first = array.open({0, 1}).has_value();
-        if (first) EXPECT_TRUE(array.stop());
+        if (first) {
+            EXPECT_TRUE(array.stop());
+        }
         const bool second = array.open({2, 3, witness_at}).has_value();
-        if (second) EXPECT_TRUE(array.stop());
+        if (second) {
+            EXPECT_TRUE(array.stop());
+        }
         EXPECT_FALSE(first && second) << "two histories";
         halves[0] += first ? 1 : 0;
         halves[1] += second ? 1 : 0;
