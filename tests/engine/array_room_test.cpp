@@ -517,7 +517,7 @@ TEST_F(FullList, StopsTheArrayWhereNothingCanBeJoined) {
     // As the message says: by force it starts.
     sim->platters[2]->heal();
     EXPECT_FALSE(sim->stop());
-    const auto opened = sim->open({1, 2}, true);
+    const auto opened = sim->open({1, 2}, Force::yes);
     ASSERT_TRUE(opened) << opened.error().text;
     EXPECT_TRUE(sim->array->status().health == Health::degraded);
     ASSERT_TRUE(sim->read(offset_of(5, 0), row)) << "computed";
