@@ -31,6 +31,8 @@ constexpr std::uint64_t redial_ms_min = 100;
 constexpr std::uint64_t redial_ms_max = 1000;
 // Of heartbeats: who has none for the time of a lease is excluded.
 constexpr std::uint64_t rebeat_ms_max = 300;
+// So often it is looked by which channel sessions go.
+constexpr std::uint64_t watch_ms = 300;
 
 BusListener::Goes goes(const Refused& refused) {
     return refused.code == RefusedCode::excluded ? BusListener::Goes::on : BusListener::Goes::stops;
@@ -507,7 +509,8 @@ Task<Checked<bool>> Bus::call_any(Peer peer) {
 struct Bus::Watched {
     std::uint64_t connections{0};  // of the session, with it
     std::uint64_t came{0};
-    bool was_up{false};  // its channel, since it began
+    bool was_up{false};             // its channel, since it began
+    std::uint64_t silent_looks{0};  // one after the other
 };
 
 /// A session that hears nothing where heartbeats come by another channel, and no longer by its own, need
@@ -516,9 +519,11 @@ void Bus::watch_channel(std::uint32_t node, Watched* watched) {
     Session& session = *sessions_.at(node);
     if (!session.is_connected()) return;
     const std::uint64_t connections = session.counts().connections;
-    if (watched->connections != connections) *watched = {connections, session.came(), false};
+    if (watched->connections != connections) *watched = {connections, session.came(), false, 0};
     const std::uint64_t came = session.came();
-    const bool is_silent = std::exchange(watched->came, came) == came;
+    const bool is_new = std::exchange(watched->came, came) != came;
+    watched->silent_looks = is_new ? 0 : watched->silent_looks + 1;
+    const bool is_silent = watched->silent_looks * watch_ms > sign_ms + watch_ms;
     const ChannelPlace place{node, channels_.at(node)};
     const bool is_up = heartbeats_.is_up(place);
     const bool is_down = watched->was_up && !is_up;
@@ -532,7 +537,7 @@ Task<void> Bus::watch_channels() {
     std::map<std::uint32_t, Watched> watched;
     while (!stopping_) {
         for (const auto& [node, session] : sessions_) watch_channel(node, &watched[node]);
-        co_await pause(millis(heartbeat_ms_default));
+        co_await pause(millis(watch_ms));
     }
 }
 

@@ -14,7 +14,13 @@ void Heartbeats::add(ChannelPlace place, std::string address) {
     const auto [at, is_new] = channels_.try_emplace(place);
     BRAID_REQUIRE(is_new);
     at->second.node = place.node;
+    at->second.link.set_interval(interval_);
     at->second.address = std::move(address);
+}
+
+void Heartbeats::set_interval(Nanos interval) {
+    interval_ = interval;
+    for (auto& [place, channel] : channels_) channel.link.set_interval(interval);
 }
 
 void Heartbeats::beat_at_once(Channel& channel) {
@@ -82,11 +88,13 @@ void Heartbeats::break_off(Channel& channel) {
 
 // ---- what goes out -----------------------------------------------------------------------------
 
-/// A connection by which nothing comes back is given up: over another one it may.
+/// A connection by which nothing comes back is given up: over another one it may. But where heartbeats
+/// are rare, nothing may come back for as long as four of them take.
 Task<void> Heartbeats::send_all(Channel* channel, std::vector<QueuedMessage> first) {
     for (QueuedMessage& message : first) co_await send(channel, std::move(message));
     while (!channel->broken) {
-        if (channel->link.unanswered_for(setup_.clock.stamp()) > millis(silent_ms_max)) {
+        const Nanos patience = std::max(millis(silent_ms_max), channel->link.fresh_for());
+        if (channel->link.unanswered_for(setup_.clock.stamp()) > patience) {
             break_off(*channel);
             break;
         }
@@ -119,7 +127,8 @@ QueuedMessage Heartbeats::next_of(Channel& channel) {
     if (setup_.leases != nullptr) {
         setup_.leases->stamp_sent({heartbeat.stamp});
         const Nanos received{now.value - heartbeat.held};
-        if (heartbeat.echo != 0 && setup_.leases->extends(channel.node, received)) {
+        const std::uint64_t promised = channel.link.peer_promise();
+        if (heartbeat.echo != 0 && setup_.leases->extends(channel.node, promised, received)) {
             heartbeat.flags |= heartbeat_flags::extends;
         }
         if (setup_.leases->has_lease()) heartbeat.flags |= heartbeat_flags::leased;

@@ -31,8 +31,9 @@ struct ChannelPlace {
 class LeaseKeeper {
   public:
     virtual ~LeaseKeeper() = default;
-    /// A stamp of the node, which came then, goes back to it now. Whether that extends its lease.
-    virtual bool extends(std::uint32_t node, Nanos received) = 0;
+    /// A stamp of the node, which came then, with the highest fence that it had promised, goes back to it
+    /// now. Whether that extends its lease.
+    virtual bool extends(std::uint32_t node, std::uint64_t promised, Nanos received) = 0;
     virtual void stamp_sent(Nanos stamp) = 0;
     virtual void stamp_came_back(std::uint32_t node, Nanos stamp, bool extends) = 0;
     /// This node has its own lease just now.
@@ -59,7 +60,7 @@ class Heartbeats {
     Heartbeats& operator=(const Heartbeats&) = delete;
 
     /// How often they go out from now on.
-    void set_interval(Nanos interval) { interval_ = interval; }
+    void set_interval(Nanos interval);
 
     /// The next ones go out at once.
     void beat_now();

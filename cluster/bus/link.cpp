@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "engine/base/limits.h"
 #include "parity/require.h"
 
 namespace braid::cluster {
@@ -10,7 +11,19 @@ namespace {
 
 Refusal bad_heartbeat(const char* what) { return {what, RefusalCode::invalid}; }
 
+/// Nobody's heartbeats are rarer; a node that has stood still sends one later.
+constexpr std::uint64_t pace_max = millis(lease_ms_max / heartbeats_per_lease).value;
+
 }  // namespace
+
+Nanos Link::fresh_for() const {
+    return {std::max(fresh_min.value, heartbeats_per_lease * std::max(interval_, pace_))};
+}
+
+/// Some go out between two that are due: the longest pause counts, and less from one to the next.
+void Link::note_pace(std::uint64_t gap) {
+    pace_ = std::max(std::min(gap, pace_max), pace_ - pace_ / 16);
+}
 
 void Link::begin(Nanos now) {
     BRAID_REQUIRE(!connected_);
@@ -40,7 +53,9 @@ Checked<Unit> Link::heard(const Heartbeat& heartbeat, Nanos now) {
         return bad_heartbeat("a heartbeat comes back that did not go out");
     }
     ++received_;
+    if (peer_stamp_ != 0) note_pace(heartbeat.stamp - peer_stamp_);
     peer_stamp_ = heartbeat.stamp;
+    peer_promise_ = heartbeat.promise;
     came_at_ = now.value;
     if (heartbeat.echo <= echoed_) return Unit{};
     echoed_ = heartbeat.echo;

@@ -17,8 +17,12 @@ namespace braid::cluster {
 
 class Link {
   public:
-    /// A stamp that is older than this shows nothing: four heartbeats were missed.
-    static constexpr Nanos fresh = millis(1200);
+    /// A stamp that is older than four heartbeats take shows nothing, and this is the least.
+    static constexpr Nanos fresh_min = millis(1200);
+
+    /// How often heartbeats go out here. How often they do there, the stamps tell that come.
+    void set_interval(Nanos interval) { interval_ = interval.value; }
+    Nanos fresh_for() const;
 
     /// A connection begins, or is over.
     void begin(Nanos now);
@@ -40,13 +44,19 @@ class Link {
     std::optional<Nanos> answered_since(Nanos now) const;
     std::optional<Nanos> round_trip() const { return round_trip_; }
     std::optional<Nanos> heard_since(Nanos now) const;
+    /// As the heartbeat had it that is echoed now.
+    std::uint64_t peer_promise() const { return peer_promise_; }
     std::uint64_t sent() const { return sent_; }
     std::uint64_t received() const { return received_; }
 
   private:
-    static bool is_fresh(std::uint64_t stamp, Nanos now) {
-        return stamp != 0 && now.value < stamp + fresh.value;
+    bool is_fresh(std::uint64_t stamp, Nanos now) const {
+        return stamp != 0 && now.value < stamp + fresh_for().value;
     }
+    void note_pace(std::uint64_t gap);
+
+    std::uint64_t interval_{0};
+    std::uint64_t pace_{0};  // of the other side: between two of its stamps, lately
 
     bool connected_{false};
     std::uint64_t began_{0};       // the connection
@@ -55,6 +65,7 @@ class Link {
     std::uint64_t echoed_{0};      // the newest that came back
     std::uint64_t peer_stamp_{0};  // the last that came on this connection
     std::uint64_t came_at_{0};     // when
+    std::uint64_t peer_promise_{0};
     std::optional<Nanos> round_trip_;
     std::uint64_t sent_{0};
     std::uint64_t received_{0};

@@ -230,15 +230,15 @@ Task<void> ClusterNode::watch(std::uint32_t node) {
                !left_out_.contains(node);
     };
     const std::string why =
-        fmt::format("cannot be reached for {} s", patience.value / 1'000'000'000);
+        fmt::format("cannot be reached for {} s", away_for_long().value / 1'000'000'000);
     const Nanos began = away_since_[node];
-    Nanos until{began.value + patience.value};
+    Nanos until{began.value + away_for_long().value};
     bool waited = false;
     while (is_away()) {
         const Nanos now = setup_.clock.now();
         const bool decides = is_master() || node == master_;
         // Who hears the one who decides neither has nothing to tell of others: it is cut off itself.
-        if (!decides && !here_.contains(master_)) until = Nanos{now.value + patience.value};
+        if (!decides && !here_.contains(master_)) until = Nanos{now.value + away_for_long().value};
         const bool waits = decides && waits_for(away());
         if (waits) until = std::max(until, Nanos{now.value + all_come_back.value});
         if (now >= until) {
@@ -247,7 +247,7 @@ Task<void> ClusterNode::watch(std::uint32_t node) {
             if (decides) break;
             until = Nanos{now.value + all_come_back.value};  // said again, if it is not over then
         }
-        if (waits && !waited && now.value >= began.value + patience.value) {
+        if (waits && !waited && now.value >= began.value + away_for_long().value) {
             waited = true;
             log(Severity::error,
                 fmt::format("{} {}: the array waits for it, and goes on by itself when it is back",

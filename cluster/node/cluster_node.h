@@ -79,7 +79,7 @@ class ClusterNode final : private BusListener,
         /// This start of the node, which served, is of no use any more: its server is to end. Once.
         std::function<void(NodeEnds why)> ends{};
     };
-    /// How long another node may be away before it counts as gone.
+    /// How long others may take for what is asked of them, at least.
     static constexpr Nanos patience = seconds(10);
     static constexpr Nanos disk_patience =
         seconds(3);                                   // for what who is gone has under way on disks
@@ -124,6 +124,12 @@ class ClusterNode final : private BusListener,
     void note_stop() { leaving_ = true; }
     bool is_master() const { return setup_.self == master_; }
     std::uint32_t master() const { return master_; }
+    /// For whoever looks into it: the fence that it is in, whom it goes on without, and whether it may
+    /// answer just now.
+    std::uint64_t fence() const { return fence_.epoch; }
+    bool is_without(std::uint32_t node) const { return left_out_.contains(node); }
+    bool may_answer_now() const { return rows_ && !ended_ && gone_.empty() && has_lease(); }
+    bool needs_lease() const { return !needs_no_lease_; }
     /// Who has which volume for himself; once it serves.
     Reservations& reservations() { return *reservations_; }
     const Reservations& reservations() const { return *reservations_; }
@@ -177,7 +183,7 @@ class ClusterNode final : private BusListener,
     // HomeListener
     void member_failing(MemberIndex member, HomeFault what, int os_error) override;
     // LeaseKeeper
-    bool extends(std::uint32_t node, Nanos received) override;
+    bool extends(std::uint32_t node, std::uint64_t promised, Nanos received) override;
     void stamp_sent(Nanos stamp) override;
     void stamp_came_back(std::uint32_t node, Nanos stamp, bool extends) override;
     bool has_lease() const override;
@@ -237,6 +243,8 @@ class ClusterNode final : private BusListener,
     void make_reservations(const Configuration& configuration);
 
     // cluster_node_lease.cpp
+    std::uint64_t promised_fence() const;
+    Nanos away_for_long() const;
     Lease own_lease() const;
     Nanos heartbeat_interval() const;
     void enter_lease();
@@ -354,6 +362,21 @@ class ClusterNode final : private BusListener,
     Checked<std::unique_ptr<Disk>> disk_of(std::uint32_t node, const Words& words);
     void go_on_deciding();
     Task<void> take_all_back();
+
+    // cluster_node_held.cpp
+    struct HeldRead;
+    struct HeldFound {  // what those hold that would go on
+        NodeBoot master;
+        std::set<std::uint32_t> without;
+        Nanos at{};
+        bool in_force{false};  // it is enough, by what is known to be in force
+        bool newest{false};    // by what whoever comes to decide takes over
+    };
+    Task<void> read_held(std::shared_ptr<HeldRead> read);
+    Task<Checked<Words>> asked_what_is_held();
+    void look_what_is_held(const std::set<std::uint32_t>& without);
+    Task<void> gather_held(std::set<std::uint32_t> without);
+    bool holds_enough_without(const std::set<std::uint32_t>& nodes) const;
 
     // cluster_node_operators.cpp
     Checked<Unit> check_node(std::uint32_t node) const;
@@ -536,7 +559,7 @@ class ClusterNode final : private BusListener,
     void tell_node();
     Task<void> tell_status_now_and_then();
     Task<void> tell_latency_now_and_then();
-    Heartbeats::Facts facts() const { return {epoch_in_force_, fence_.epoch}; }
+    Heartbeats::Facts facts() const { return {epoch_in_force_, promised_fence()}; }
     NodeStatus own_status(const Counters& counters) const;
     Task<void> stop_what_lacks_a_node();
     Task<Checked<Unit>> told_by_master(const Words& words);
@@ -642,6 +665,8 @@ class ClusterNode final : private BusListener,
     std::unique_ptr<Passing> passing_;
     std::shared_ptr<Standing> standing_;  // none: it does not stand
     std::optional<Nanos> in_vain_since_;  // it stands again and again
+    std::optional<HeldFound> held_found_;
+    bool looks_at_held_{false};
     std::optional<Voice> voice_;
     std::optional<std::uint32_t>
         joins_;  // who has said that it decides, while this one looked at disks

@@ -184,7 +184,8 @@ Task<Checked<Words>> ClusterNode::asked_to_meet(const Words& words) {
 Words ClusterNode::words_of_open(const Configuration& configuration) const {
     Words words = telling("open");
     words["fence"] = fence_.epoch;
-    words["lease_ms"] = setup_.config.lease_ms;
+    // Not as this node's file says, where it came to decide later: all have the same.
+    words["lease_ms"] = lease_length_.value / 1'000'000;
     words["configuration"] = words_of(configuration);
     put_homes(&words);
     std::vector<NodeBoot> left_out;

@@ -217,6 +217,7 @@ PrepareAnswer ClusterNode::prepare(const PrepareWords& wanted) {
     for (const NodeBoot& node : wanted.gone) leave_out(node);
     for (const NodeBoot& node : wanted.joined) take_back(node);
     fence_.known.insert(wanted.fence);
+    bus_->beat_now();  // leases are extended among those that have promised the same
     passing_ = std::make_unique<Passing>(Passing{wanted.fence, wanted.gone, wanted.joined, {}});
     PrepareAnswer answer;
     answer.from = {setup_.self, setup_.boot};

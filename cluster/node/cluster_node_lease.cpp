@@ -13,12 +13,20 @@ namespace braid::cluster {
 
 // ---- leases ------------------------------------------------------------------------------------
 
-/// Others stop for a node that is away for longer than their patience, however long its lease: by then it
-/// answers nobody any more.
-Lease ClusterNode::own_lease() const {
-    constexpr Nanos less_than_patience{patience.value * 9 / 10};
-    return {{setup_.self, setup_.boot}, std::min(lease_length_, less_than_patience)};
+/// The newest that it has prepared for, or adopted.
+std::uint64_t ClusterNode::promised_fence() const {
+    return fence_.known.empty() ? fence_.epoch : std::max(fence_.epoch, *fence_.known.rbegin());
 }
+
+/// A node that cannot be reached for so long is gone, and where it is needed the array stops. By then its
+/// lease is over, also where heartbeats came a moment longer; and if it was the one that decides, another
+/// one has had the time to come to decide, or the next one after that.
+Nanos ClusterNode::away_for_long() const {
+    constexpr std::uint64_t leases = 4;
+    return {std::max(patience.value, leases * lease_length_.value)};
+}
+
+Lease ClusterNode::own_lease() const { return {{setup_.self, setup_.boot}, lease_length_}; }
 
 /// The lease is the one of who decides, and the file is this node's.
 Nanos ClusterNode::heartbeat_interval() const {
@@ -56,10 +64,11 @@ bool ClusterNode::has_lease() const {
     return needs_no_lease_ || setup_.clock.stamp() < lease_until_;
 }
 
-bool ClusterNode::extends(std::uint32_t node, Nanos received) {
+/// Who is left out has promised less, or another fence than this node; and whom this node has left out by
+/// itself, as the one who decides, it has promised none yet.
+bool ClusterNode::extends(std::uint32_t node, std::uint64_t promised, Nanos received) {
     if (!rows_ || ended_ || !gone_.empty() || left_out_.contains(node)) return false;
-    // There is one fence for those who are not left out.
-    return echoes_.send(NodeId{node}, fence_.epoch, received, fence_.epoch);
+    return echoes_.send(NodeId{node}, promised, received, promised_fence());
 }
 
 void ClusterNode::stamp_sent(Nanos stamp) {

@@ -175,7 +175,7 @@ class StandingClock final : public Clock {
 /// Notes what went out and came back.
 class StampLog final : public LeaseKeeper {
   public:
-    bool extends(std::uint32_t, Nanos) override { return true; }
+    bool extends(std::uint32_t, std::uint64_t, Nanos) override { return true; }
     void stamp_sent(Nanos stamp) override {
         grow_ = grow_ && stamp > sent_;
         sent_ = stamp;

@@ -64,6 +64,38 @@ TEST(Link, ItIsDownAfterFourMissesHoweverMuchIsHeard) {
     EXPECT_TRUE(ends.one.is_up(at(3203)));
 }
 
+/// Four heartbeats are missed, of the side whose are rarer.
+TEST(Link, RareHeartbeatsShowAsMuch) {
+    for (const bool are_ones : {true, false}) {
+        SCOPED_TRACE(are_ones);
+        Ends ends;
+        (are_ones ? ends.one : ends.two).set_interval(at(2000));
+        const std::uint64_t of_one = are_ones ? 2000 : 300;
+        const std::uint64_t of_two = are_ones ? 300 : 2000;
+        std::uint64_t ms = 0;
+        for (; ms != 60'000; ms += 100) {
+            if (ms % of_one == 0) ASSERT_TRUE(ends.to_two(ms, ms + 1));
+            if (ms % of_two == 0) ASSERT_TRUE(ends.to_one(ms + 2, ms + 3));
+            if (ms < 5000) continue;  // what the other one's are has yet to be seen
+            ASSERT_TRUE(ends.one.is_up(at(ms + 50)) && ends.two.is_up(at(ms + 50))) << ms;
+            ASSERT_TRUE(ends.one.is_heard(at(ms + 50)) && ends.two.is_heard(at(ms + 50))) << ms;
+        }
+        EXPECT_FALSE(ends.one.is_up(at(ms + 8000)) || ends.two.is_up(at(ms + 8000)));
+        EXPECT_FALSE(ends.one.is_heard(at(ms + 8000)) || ends.two.is_heard(at(ms + 8000)));
+    }
+}
+
+/// One that stood still for a minute sends one a minute late: its next ones are as frequent as before.
+TEST(Link, OneLongPauseIsNoHabit) {
+    Ends ends;
+    for (std::uint64_t ms = 0; ms != 3000; ms += 300) ASSERT_TRUE(ends.to_two(ms, ms + 1));
+    EXPECT_EQ(ends.two.fresh_for(), Link::fresh_min);
+    ASSERT_TRUE(ends.to_two(63'000, 63'001));
+    EXPECT_EQ(ends.two.fresh_for(), seconds(30)) << "nobody's are rarer than that";
+    for (std::uint64_t ms = 63'300; ms != 81'300; ms += 300) ASSERT_TRUE(ends.to_two(ms, ms + 1));
+    EXPECT_EQ(ends.two.fresh_for(), Link::fresh_min);
+}
+
 TEST(Link, WhatNeverWentOutDoesNotComeBack) {
     Ends ends;
     ends.one.end();

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -171,9 +173,66 @@ TEST(NodeLease, TheShortest) {
     }
 }
 
-/// In the step in which the first of the others goes on without a node that one's lease has ended, in true time:
-/// whichever way it was cut off first, and however much clocks differ that may.
+struct Beats {
+    std::uint32_t lease_ms;
+    std::uint32_t heartbeat_ms;
+};
+constexpr std::array<Beats, 3> all_beats{{{1200, 300}, {8000, 2000}, {30'000, 7500}}};
+
+/// Until the first of the others goes on without the victim: in that step its lease has ended, in true time.
+void expect_no_lease_when_others_go_on(SimNodes& nodes, std::uint32_t victim,
+                                       const std::function<void()>& cut_off) {
+    SimLoop& loop = nodes.loop();
+    ASSERT_TRUE(nodes.node(victim).cluster_status().lease);
+    const auto newest = [&] {
+        std::uint64_t fence = 0;
+        for (std::uint32_t node = 0; node != nodes.nodes(); ++node) {
+            if (node == victim) continue;
+            fence = std::max(fence, nodes.node(node).cluster_status().fence);
+        }
+        return fence;
+    };
+    const std::uint64_t before = newest();
+    const std::uint64_t began = loop.now().value;
+    cut_off();
+    while (newest() == before) {
+        ASSERT_TRUE(loop.step());
+        ASSERT_LT(loop.now().value - began, seconds(100).value) << nodes.logs();
+    }
+    EXPECT_FALSE(nodes.node(victim).cluster_status().lease);
+}
+
+/// Whichever way it was cut off first, however long leases are, and however much clocks differ that may.
 TEST(NodeLease, IsOverWhenTheOthersGoOn) {
+    for (std::uint64_t seed = 1; seed <= seeds_of(30, 1000); ++seed) {
+        SCOPED_TRACE(seed);
+        const Beats beats = all_beats[seed % all_beats.size()];
+        SimNodes nodes({.seed = seed,
+                        .level = Level::raid6,
+                        .members = 5,
+                        .nodes = 5,
+                        .lease_ms = beats.lease_ms,
+                        .heartbeat_ms = beats.heartbeat_ms,
+                        .own_loops = true,
+                        .drift_ppm = 10'000});
+        nodes.start();
+        SimLoop& loop = nodes.loop();
+        loop.run_for(millis(4 * beats.heartbeat_ms + loop.rng().below(beats.heartbeat_ms)));
+        const auto victim = static_cast<std::uint32_t>(loop.rng().below(5));
+        expect_no_lease_when_others_go_on(nodes, victim, [&] {
+            const std::uint64_t one_way = loop.rng().below(3);
+            if (one_way == 1) nodes.hold_sent_by(victim);
+            if (one_way == 2) nodes.hold_sent_to(victim);
+            loop.run_for(millis(one_way == 0 ? 0 : loop.rng().below(600)));
+            nodes.isolate(victim);
+        });
+        nodes.lose_power();
+    }
+}
+
+/// Only the one who decides does not hear it: the others extend its lease until they have promised to go on
+/// without it, and not any longer.
+TEST(NodeLease, EndsThoughMostOthersHearIt) {
     for (std::uint64_t seed = 1; seed <= seeds_of(30, 1000); ++seed) {
         SCOPED_TRACE(seed);
         SimNodes nodes({.seed = seed,
@@ -185,26 +244,89 @@ TEST(NodeLease, IsOverWhenTheOthersGoOn) {
         nodes.start();
         SimLoop& loop = nodes.loop();
         loop.run_for(millis(1000 + loop.rng().below(300)));
-        const auto victim = static_cast<std::uint32_t>(loop.rng().below(5));
-        ASSERT_TRUE(nodes.node(victim).cluster_status().lease);
-        std::uint64_t before = 0;
-        for (std::uint32_t node = 0; node != 5; ++node) {
-            before = std::max(before, nodes.node(node).cluster_status().fence);
-        }
-        const std::uint64_t one_way = loop.rng().below(3);
-        if (one_way == 1) nodes.hold_sent_by(victim);
-        if (one_way == 2) nodes.hold_sent_to(victim);
-        loop.run_for(millis(one_way == 0 ? 0 : loop.rng().below(600)));
-        nodes.isolate(victim);
-        const auto goes_on = [&] {
+        const auto victim = static_cast<std::uint32_t>(loop.rng().below(4));
+        expect_no_lease_when_others_go_on(nodes, victim, [&] {
+            const std::uint64_t way = loop.rng().below(3);
+            if (way != 1) nodes.hold_way(victim, 4);
+            if (way != 2) nodes.hold_way(4, victim);
+        });
+        nodes.lose_power();
+    }
+}
+
+/// The file of who decided at the start counts, whoever lets a node in later.
+TEST(NodeLease, IsTheSameForWhoIsLetInLater) {
+    for (std::uint64_t seed = 1; seed <= seeds_of(10, 200); ++seed) {
+        SCOPED_TRACE(seed);
+        SimNodes nodes({.seed = seed,
+                        .level = Level::raid6,
+                        .members = 5,
+                        .nodes = 5,
+                        .lease_ms = 8000,
+                        .lease_ms_at = {{4, lease_ms_default}},
+                        .own_loops = true});
+        nodes.start();
+        SimLoop& loop = nodes.loop();
+        loop.run_for(seconds(1));
+        nodes.kill(4, Dies::process);
+        nodes.run_until([&] { return nodes.node(3).is_master(); }, "another one decides");
+        nodes.begin(4);
+        nodes.run_until([&] { return nodes.has_begun(4); }, "it is let in");
+        loop.run_for(millis(5000 + loop.rng().below(300)));
+        expect_no_lease_when_others_go_on(nodes, 4, [&] { nodes.isolate(4); });
+        nodes.lose_power();
+    }
+}
+
+/// However rare heartbeats are: channels are up, sessions stay, and who comes back is let in.
+TEST(NodeLease, RareHeartbeatsShowTheSame) {
+    for (std::uint64_t seed = 1; seed <= seeds_of(6, 100); ++seed) {
+        SCOPED_TRACE(seed);
+        const Beats beats = all_beats[1 + seed % 2];
+        SimNodes nodes({.seed = seed,
+                        .level = Level::raid6,
+                        .members = 5,
+                        .nodes = 5,
+                        .lease_ms = beats.lease_ms,
+                        .heartbeat_ms = beats.heartbeat_ms,
+                        .channels = 2,
+                        .own_loops = true});
+        nodes.start();
+        SimLoop& loop = nodes.loop();
+        loop.run_for(millis(2 * beats.heartbeat_ms));
+        const auto expect_up = [&](std::uint32_t without = ~0U) {
             for (std::uint32_t node = 0; node != 5; ++node) {
-                if (node == victim) continue;
-                if (nodes.node(node).cluster_status().fence > before) return true;
+                if (node == without) continue;
+                for (const NodeStatus& of : nodes.array(node).status().nodes) {
+                    if (of.is_self || of.id == without + 1) continue;
+                    ASSERT_EQ(of.channels.size(), 2u);
+                    for (const ChannelStatus& channel : of.channels) {
+                        ASSERT_TRUE(channel.up) << channel.address << " at node " << node + 1;
+                    }
+                }
             }
-            return false;
         };
-        while (!goes_on()) ASSERT_TRUE(loop.step());
-        EXPECT_FALSE(nodes.node(victim).cluster_status().lease);
+        for (std::uint32_t i = 0; i != 600; ++i) {
+            loop.run_for(millis(100));
+            ASSERT_NO_FATAL_FAILURE(expect_up());
+        }
+        for (std::uint32_t node = 0; node != 5; ++node) {
+            EXPECT_EQ(nodes.log(node).find("is over"), std::string::npos) << nodes.log(node);
+        }
+        const auto victim = static_cast<std::uint32_t>(loop.rng().below(5));
+        nodes.kill(victim, Dies::process);
+        loop.run_for(millis(200));
+        nodes.begin(victim);
+        const std::uint64_t began = loop.now().value;
+        while (!nodes.has_begun(victim)) {
+            loop.run_for(millis(100));
+            ASSERT_NO_FATAL_FAILURE(expect_up(victim));
+            ASSERT_LT(loop.now().value - began, seconds(30).value) << nodes.logs();
+        }
+        EXPECT_EQ(nodes.refusal(victim), "");
+        for (std::uint32_t node = 0; node != 5; ++node) {
+            EXPECT_EQ(nodes.log(node).find("has no heartbeats of it"), std::string::npos);
+        }
         nodes.lose_power();
     }
 }

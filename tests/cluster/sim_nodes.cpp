@@ -30,15 +30,22 @@ SimNodes::Node::Node(SimNodes& nodes, std::uint32_t self)
     if (nodes.options_.exclusive) config.exclusive = {"data"};
     config.no_quorum = nodes.options_.no_quorum;
     config.lease_ms = nodes.options_.lease_ms;
+    const auto own_lease = nodes.options_.lease_ms_at.find(self);
+    if (own_lease != nodes.options_.lease_ms_at.end()) config.lease_ms = own_lease->second;
+    config.heartbeat_ms = nodes.options_.heartbeat_ms;
     config.start_wait_ms = nodes.options_.start_wait_ms;
     for (std::uint32_t i = 0; i != nodes.options_.nodes; ++i) {
-        config.nodes.push_back({i + 1, {address_of(i)}, {}});
+        config.nodes.push_back({i + 1, {}, {}});
+        for (std::uint32_t at = 0; at != nodes.options_.channels; ++at) {
+            config.nodes.back().addresses.push_back(address_of(i, at));
+        }
     }
     ArrayOptions options;
     options.buffer_size = 16u << 20;
     options.seed = nodes.loop_.rng().next();
     if (nodes.options_.region != 0) options.intent.region = nodes.options_.region;
     options.member_timeout = nodes.member_timeout_;
+    options.rebuild_delay = nodes.rebuild_delay_;
     options.force = nodes.force_;
     options.on_event = [this](const ArrayEvent& event) { log += event.text + "\n"; };
     node = std::make_unique<cluster::ClusterNode>(cluster::ClusterNode::Setup{

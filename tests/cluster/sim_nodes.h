@@ -36,6 +36,10 @@ struct SimNodesOptions {
     std::uint64_t region{0};  // bytes of data that a mark covers; 0: as many as by default
     cluster::NoQuorum no_quorum{cluster::NoQuorum::error};
     std::uint32_t lease_ms{lease_ms_default};
+    std::map<std::uint32_t, std::uint32_t>
+        lease_ms_at{};  // by node, where its file has another one
+    std::uint32_t heartbeat_ms{heartbeat_ms_default};
+    std::uint32_t channels{1};  // addresses of each node
     std::uint32_t start_wait_ms{start_wait_ms_default};
     bool own_loops{false};  // each node has a part of the loop: it can die alone, or stand still
     std::uint64_t drift_ppm{0};  // then its clock differs by up to this much
@@ -64,6 +68,7 @@ class SimNodes {
     /// For servers that begin from now on.
     void set_force(bool force) { force_ = force; }
     void set_member_timeout(Nanos timeout) { member_timeout_ = timeout; }
+    void set_rebuild_delay(Nanos delay) { rebuild_delay_ = delay; }
     const Geometry& geometry() const { return geometry_; }
     std::uint32_t nodes() const { return options_.nodes; }
     /// Of the witness, which comes after the members, too.
@@ -185,6 +190,14 @@ class SimNodes {
     void hold_way(std::uint32_t from, std::uint32_t to) {
         network_.hold(host_of(from), host_of(to));
     }
+    /// One of a node's cables: what goes by that address of it is held back.
+    void unplug(std::uint32_t node, std::uint32_t channel) {
+        network_.unplug(address_of(node, channel));
+    }
+    void plug(std::uint32_t node, std::uint32_t channel) {
+        network_.plug(address_of(node, channel));
+    }
+    std::uint32_t channels() const { return options_.channels; }
     void cut(std::uint32_t a, std::uint32_t b, CutSides sides = CutSides::both) {
         if (sides == CutSides::one) return network_.cut_one_side(host_of(a), host_of(b));
         network_.cut(host_of(a), host_of(b));
@@ -232,8 +245,9 @@ class SimNodes {
         }
     }
     static std::string host_of(std::uint32_t node) { return "10.0.0." + std::to_string(node + 1); }
-    static NetAddress address_of(std::uint32_t node) {
-        return {AddressKind::ip4, host_of(node), 10810};
+    static NetAddress address_of(std::uint32_t node, std::uint32_t channel) {
+        return {AddressKind::ip4,
+                "10." + std::to_string(channel) + ".0." + std::to_string(node + 1), 10810};
     }
     static Task<void> keep(Task<Result<void>> task,
                            std::shared_ptr<std::optional<Result<void>>> result);
@@ -249,6 +263,7 @@ class SimNodes {
     SimLoop loop_;
     bool force_{false};
     Nanos member_timeout_{};
+    Nanos rebuild_delay_{};
     SimNetwork network_;
     Geometry geometry_;
     struct Beside {
