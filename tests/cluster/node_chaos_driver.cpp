@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "tests/cluster/node_chaos_kit.h"
 
@@ -10,9 +11,6 @@ namespace braid::sim {
 namespace {
 
 constexpr std::uint64_t second = 1'000'000'000;
-/// After what happened to a node is over others may still exclude it, or it may hear that they did.
-constexpr std::uint64_t aftermath = 8 * second;
-
 SimNodesOptions nodes_of(const ChaosOptions& options) {
     SimNodesOptions nodes;
     nodes.seed = options.seed;
@@ -26,12 +24,32 @@ SimNodesOptions nodes_of(const ChaosOptions& options) {
     nodes.drift_ppm = options.drift_ppm;
     nodes.reads = options.strict ? cluster::Reads::strict : cluster::Reads::lease;
     nodes.clocks_stand = options.strict;
+    nodes.no_quorum = options.no_quorum;
+    nodes.channels = options.channels;
+    nodes.lease_ms = options.lease_ms;
+    nodes.heartbeat_ms = options.heartbeat_ms;
     return nodes;
 }
 
 bool holds_metadata(const SimPlatter& platter) {
     const ByteView superblock = platter.content.view().subspan(md_superblock_offset, row_size);
     return std::ranges::any_of(superblock, [](std::byte byte) { return byte != std::byte{}; });
+}
+
+}  // namespace
+
+namespace {
+
+/// What the cluster's file says. Half of all runs have what is there by default, or was once.
+void draw_file(std::uint64_t seed, ChaosOptions& options) {
+    Rng rng(seed * 0x9e3779b97f4a7c15 + 2);
+    if (rng.chance(2)) return;
+    if (rng.chance(2)) options.no_quorum = cluster::NoQuorum::wait;
+    if (rng.chance(2)) options.channels = 2;
+    if (!rng.chance(3)) return;
+    constexpr std::array<std::uint32_t, 4> leases{2400, 4000, 8000, 30'000};
+    options.lease_ms = leases[rng.below(leases.size())];
+    if (rng.chance(2)) options.heartbeat_ms = options.lease_ms / heartbeats_per_lease;
 }
 
 }  // namespace
@@ -77,18 +95,21 @@ ChaosOptions draw_chaos(std::uint64_t seed) {
         options.kinds |= bit(static_cast<ChaosKind>(rng.below(3)));
     }
     options.beyond = rng.chance(3);
+    draw_file(seed, options);
     return options;
 }
 
 std::string text_of(const ChaosOptions& options) {
     return fmt::format(
         "RAID-{} of {} on {} nodes{}, {} stripes, marks of {}, {} s, {}, kinds {:#x}, drift {} ppm, "
-        "pause {} ms, clients' {} ms{}",
+        "pause {} ms, clients' {} ms{}, no_quorum={}, {} channels, lease {} ms, heartbeat {} ms",
         static_cast<int>(options.level), options.members, options.nodes,
         options.homes == 0 ? "" : fmt::format(" ({} with members)", options.homes), options.stripes,
         options.region, options.seconds, options.beyond ? "beyond" : "within", options.kinds,
         options.drift_ppm, options.pause_ms, options.think_ms,
-        options.strict ? ", strict reads" : "");
+        options.strict ? ", strict reads" : "",
+        options.no_quorum == cluster::NoQuorum::wait ? "wait" : "error", options.channels,
+        options.lease_ms, options.heartbeat_ms);
 }
 
 Chaos::Chaos(ChaosOptions options, std::function<void(const std::string&)> tell)
@@ -96,6 +117,7 @@ Chaos::Chaos(ChaosOptions options, std::function<void(const std::string&)> tell)
       tell_(std::move(tell)),
       rng_(options.seed ^ 0xc0ffee),
       seats_(options.nodes),
+      fences_(options.nodes),
       nodes_(nodes_of(options)) {
     nodes_.set_member_timeout(Nanos{3 * second});
     history_ = ChaosHistory(nodes_.geometry().data_size() / sector_size);
@@ -134,7 +156,11 @@ std::string Chaos::run() {
 }
 
 void Chaos::pass(std::uint64_t nanos) {
-    loop().run_for(Nanos{nanos});
+    SimLoop& loop = nodes_.loop();
+    const std::uint64_t end = now() + nanos;
+    bool over = false;
+    loop.after(nanos, [&over] { over = true; });
+    while (!over && now() <= end && loop.step()) look_at_fences();
     tick();
 }
 
@@ -169,6 +195,7 @@ void Chaos::tick() {
     give_back();
     look_at_rows();
     look_at_register();
+    look_at_reservations();
     look_at_requests();
 }
 
@@ -418,6 +445,50 @@ void Chaos::look_at_register() {
     for (const auto& [path, platter] : fresh_made_) expect(register_.look_at(platter));
 }
 
+/// As a node goes on in another fence no start of a node that it is without may answer any more; nor ever
+/// again, whatever others do.
+void Chaos::look_at_fences() {
+    if (options_.strict) return;  // no lease could be reckoned by such clocks
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (!nodes_.is_up(node) || nodes_.has_left(node)) continue;
+        const cluster::ClusterNode& at = nodes_.node(node);
+        const InFence now{seats_[node].starts, at.fence()};
+        const InFence before = std::exchange(fences_[node], now);
+        if (before.starts != now.starts || before.fence == now.fence || before.fence == 0) continue;
+        for (std::uint32_t other = 0; other != options_.nodes; ++other) {
+            if (!at.is_without(other + 1) || !nodes_.is_up(other)) continue;
+            if (nodes_.has_left(other)) continue;
+            // The next start of it has been in none yet.
+            const std::uint64_t its = nodes_.node(other).fence();
+            if (its != 0 && its < now.fence) without_[other] = seats_[other].starts;
+        }
+    }
+    for (const auto& [node, starts] : without_) {
+        if (!nodes_.is_up(node) || nodes_.has_left(node) || seats_[node].starts != starts) continue;
+        const cluster::ClusterNode& at = nodes_.node(node);
+        if (at.needs_lease() && at.may_answer_now()) {
+            fail(fmt::format("node {} may still answer, and others have gone on without it",
+                             node + 1));
+        }
+    }
+}
+
+/// No two nodes of one fence have a volume for themselves.
+void Chaos::look_at_reservations() {
+    std::map<std::uint64_t, std::uint32_t> holders;  // by fence
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (!serves(node) || nodes_.ends(node) || nodes_.has_left(node)) continue;
+        cluster::ClusterNode& at = nodes_.node(node);
+        if (!at.may_answer_now()) continue;
+        const ReservationStatus volume = at.reservations().status().at(0);
+        if (!volume.holds || volume.node != node + 1) continue;
+        const auto [held, is_first] = holders.emplace(at.fence(), node);
+        if (is_first) continue;
+        fail(fmt::format("nodes {} and {} have the volume, each for itself", held->second + 1,
+                         node + 1));
+    }
+}
+
 /// When all has healed there is one who decides, and all have the same members.
 void Chaos::expect_one_of_all() {
     for (std::uint32_t node = 1; node != options_.nodes; ++node) {
@@ -429,6 +500,21 @@ void Chaos::expect_one_of_all() {
         const Configuration& other = nodes_.array(node).configuration();
         if (one.members != other.members || one.bad_rows != other.bad_rows) {
             fail(fmt::format("nodes 1 and {} do not have the same members, or bad rows", node + 1));
+        }
+    }
+}
+
+/// And one fence, and nothing is staged.
+void Chaos::expect_nothing_left() {
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        const std::uint64_t fence = nodes_.node(node).fence();
+        if (fence != nodes_.node(0).fence()) {
+            fail(fmt::format("node 1 is in fence {}, node {} in {}", nodes_.node(0).fence(),
+                             node + 1, fence));
+        }
+        for (const NodeStatus& of : nodes_.array(node).status().nodes) {
+            if (!of.is_self || of.strips_staged == 0) continue;
+            fail(fmt::format("{} strips are still staged at node {}", of.strips_staged, node + 1));
         }
     }
 }
@@ -549,11 +635,15 @@ void Chaos::mend_all() {
     for (std::uint32_t node = 0; node != options_.nodes; ++node) {
         nodes_.release(node);
         if (nodes_.is_up(node)) nodes_.stand_still(node, false);
+        for (std::uint32_t at = 0; is_unplugged_ && at != options_.channels; ++at) {
+            nodes_.plug(node, at);
+        }
         for (std::uint32_t other = 0; other != options_.nodes; ++other) {
             if (other != node) nodes_.slow_way(node, other, Nanos{0});
         }
         seats_[node].faults = 0;
     }
+    is_unplugged_ = false;
 }
 
 void Chaos::finish() {
@@ -562,7 +652,7 @@ void Chaos::finish() {
     mend_all();
     for (std::uint32_t node = 0; node != options_.nodes; ++node) {
         if (!nodes_.is_up(node) && seats_[node].start == 0) start_later(node, 0);
-        seats_[node].excused_until = now() + aftermath;
+        seats_[node].excused_until = now() + aftermath();
     }
     std::uint64_t patient_until = now() + 60 * second;
     const bool whole = wait(
@@ -581,6 +671,7 @@ void Chaos::finish() {
     if (!wait([this] { return pending_.empty(); }, 100, "the clients end")) return;
     if (!wait([&] { return is_whole(); }, 100, "all is whole still")) return;
     expect_one_of_all();
+    expect_nothing_left();
     for (std::uint32_t node = 0; node != options_.nodes; ++node) {
         // One that was just reached again may have heard only then that it had been excluded.
         if (!wait([&] { return is_whole(); }, 100, "all is whole still")) return;

@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::uint64_t ms = 1'000'000;
 constexpr std::uint64_t second = 1000 * ms;
-constexpr std::uint64_t aftermath = 8 * second;
 constexpr std::uint64_t never = ~std::uint64_t{0};
 
 std::string seconds_of(std::uint64_t nanos) {
@@ -80,7 +79,7 @@ void Chaos::begin_fault(std::uint32_t node) { ++seats_[node].faults; }
 void Chaos::end_fault(std::uint32_t node) {
     Seat& seat = seats_[node];
     if (seat.faults != 0) --seat.faults;
-    seat.excused_until = std::max(seat.excused_until, now() + aftermath);
+    seat.excused_until = std::max(seat.excused_until, now() + aftermath());
 }
 
 bool Chaos::kill() {
@@ -184,6 +183,7 @@ bool Chaos::cut() {
     const std::uint32_t a = any_node();
     const std::uint32_t b = any_node();
     if (a == b) return false;
+    if (options_.channels > 1 && below(2) == 0) return unplug();
     if (below(4) != 0 || !may_lose({a}) || !may_lose({b})) {
         say(fmt::format("connections of nodes {} and {} break", a + 1, b + 1));
         nodes_.cut(a, b);
@@ -197,6 +197,23 @@ bool Chaos::cut() {
         nodes_.cut(a, b);
         end_fault(a);
         end_fault(b);
+    });
+    return true;
+}
+
+/// Nor is that: each node has another way to each other one.
+bool Chaos::unplug() {
+    if (is_unplugged_) return false;
+    const std::uint32_t node = any_node();
+    const auto channel = static_cast<std::uint32_t>(below(options_.channels));
+    const std::uint64_t time = some_time();
+    say(fmt::format("cable {} of node {} is out for {}", channel + 1, node + 1, seconds_of(time)));
+    nodes_.unplug(node, channel);
+    is_unplugged_ = true;
+    later(time, [this, node, channel] {
+        say(fmt::format("cable {} of node {} is in again", channel + 1, node + 1));
+        nodes_.plug(node, channel);
+        is_unplugged_ = false;
     });
     return true;
 }

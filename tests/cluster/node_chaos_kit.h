@@ -8,6 +8,7 @@
 // back when everything heals.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -38,6 +39,10 @@ struct ChaosOptions {
     std::uint32_t kinds{0};        // a bit for each ChaosKind that happens
     std::uint64_t pause_ms{2000};  // between two of them, at most
     std::uint64_t think_ms{60};    // of a client, between two requests, at most
+    cluster::NoQuorum no_quorum{cluster::NoQuorum::error};
+    std::uint32_t channels{1};
+    std::uint32_t lease_ms{lease_ms_default};
+    std::uint32_t heartbeat_ms{heartbeat_ms_default};
 };
 enum class ChaosKind : std::uint32_t {
     kill,
@@ -103,6 +108,12 @@ class Chaos {
     SimLoop& loop() { return nodes_.loop(); }
     std::uint64_t now() { return loop().now().value; }
     std::uint64_t below(std::uint64_t bound) { return rng_.below(bound); }
+    /// After what happened to a node is over others may still exclude it, or it may hear that they did.
+    std::uint64_t aftermath() const {
+        constexpr std::uint64_t usual = seconds(8).value;
+        return usual +
+               millis(options_.lease_ms - std::min(options_.lease_ms, lease_ms_default)).value;
+    }
     void say(const std::string& text);
     void fail(const std::string& why);
     bool has_failed() const { return !history_.fault().empty(); }
@@ -143,7 +154,10 @@ class Chaos {
     void start_without_one();
     void look_at_rows();
     void look_at_register();
+    void look_at_fences();
+    void look_at_reservations();
     void expect_one_of_all();
+    void expect_nothing_left();
     void mend_all();
     void finish();
     void later(std::uint64_t nanos, std::function<void()> what);
@@ -163,6 +177,7 @@ class Chaos {
     bool part();
     bool flap();
     bool cut();
+    bool unplug();
     bool slow();
     bool fail_disk();
     bool lose_power();
@@ -189,7 +204,15 @@ class Chaos {
     bool unknown_{false};   // rows may be, since a loss of power
     bool may_doubt_{true};  // rows may be in doubt, for that reason
     std::uint64_t rows_next_{0};
-    std::map<std::uint32_t, Failed> disks_;              // by member
+    bool is_unplugged_{false};  // one of somebody's cables
+    struct InFence {
+        std::uint32_t starts{0};  // of the node
+        std::uint64_t fence{0};
+    };
+    std::vector<InFence> fences_;  // by node, as it was last looked
+    std::map<std::uint32_t, std::uint32_t>
+        without_;                            // nodes, and their starts that others went on without
+    std::map<std::uint32_t, Failed> disks_;  // by member
     std::map<std::uint32_t, std::uint64_t> away_since_;  // members that may have to be given back
     std::uint32_t fresh_{0};
     std::map<std::string, std::shared_ptr<SimPlatter>> fresh_made_;  // by path

@@ -50,6 +50,7 @@ std::string RegisterWatch::look_at_slots(Member& member) {
                                stored.in_force.text());
         }
         if (std::string why = note(stored); !why.empty()) return why;
+        if (std::string why = look_at_chain(stored); !why.empty()) return why;
     }
     return {};
 }
@@ -78,6 +79,34 @@ std::string RegisterWatch::look_at_promises(Member& member) {
         return fmt::format("a member had promised {}, and now {}", member.promise, highest);
     }
     member.promise = was_member ? std::max(member.promise, durable) : durable;
+    return {};
+}
+
+EpochRevision RegisterWatch::Chain::known_before(EpochRevision version) const {
+    EpochRevision known;
+    for (const auto& [at, says] : in_force) {
+        if (at < version) known = std::max(known, says);
+    }
+    return known;
+}
+
+/// Those that were in force form one chain: what is in force is on enough members, and so whatever is newer
+/// knows what it knew. Two that came into force beside each other would not.
+std::string RegisterWatch::look_at_chain(const Configuration& configuration) {
+    Chain& chain = chains_[configuration.lineage];
+    chain.stored.emplace(configuration.version, configuration.in_force);
+    const auto of = chain.stored.find(configuration.in_force);
+    const bool is_news = of != chain.stored.end() && chain.in_force.insert(*of).second;
+    const auto why = [&](const auto& stored) {
+        const EpochRevision known = chain.known_before(stored.first);
+        if (stored.second >= known) return std::string();
+        return fmt::format("{} says that {} was in force, and before it {} was known to be",
+                           stored.first.text(), stored.second.text(), known.text());
+    };
+    if (!is_news) return why(*chain.stored.find(configuration.version));
+    for (auto at = chain.stored.upper_bound(of->first); at != chain.stored.end(); ++at) {
+        if (std::string is_wrong = why(*at); !is_wrong.empty()) return is_wrong;
+    }
     return {};
 }
 

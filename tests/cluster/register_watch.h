@@ -34,9 +34,18 @@ class RegisterWatch {
     std::string look_at_slots(Member& member);
     std::string look_at_promises(Member& member);
     std::string note(const Configuration& configuration);
+    std::string look_at_chain(const Configuration& configuration);
 
+    /// Of one history.
+    struct Chain {
+        std::map<EpochRevision, EpochRevision> stored;    // and what each says was in force
+        std::map<EpochRevision, EpochRevision> in_force;  // as any says; and what that one says
+        /// What each that is in force says is in force, all newer ones know.
+        EpochRevision known_before(EpochRevision version) const;
+    };
     std::map<const sim::SimPlatter*, Member> members_;
     std::map<EpochRevision, Configuration> contents_;
+    std::map<Uuid, Chain> chains_;  // by lineage
 };
 
 }  // namespace braid::test
