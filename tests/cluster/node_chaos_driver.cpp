@@ -18,6 +18,7 @@ SimNodesOptions nodes_of(const ChaosOptions& options) {
     nodes.members = options.members;
     nodes.nodes = options.nodes;
     nodes.homes = options.homes;
+    nodes.witness = options.witness;
     nodes.stripes = options.stripes;
     nodes.region = options.region;
     nodes.own_loops = true;
@@ -50,6 +51,14 @@ void draw_file(std::uint64_t seed, ChaosOptions& options) {
     constexpr std::array<std::uint32_t, 4> leases{2400, 4000, 8000, 30'000};
     options.lease_ms = leases[rng.below(leases.size())];
     if (rng.chance(2)) options.heartbeat_ms = options.lease_ms / heartbeats_per_lease;
+}
+
+/// Half of those whose members are at two nodes have four of them, and a witness.
+void draw_witness(std::uint64_t seed, ChaosOptions& options) {
+    Rng rng(seed * 0x9e3779b97f4a7c15 + 3);
+    if (options.homes != 2 || rng.chance(2)) return;
+    options.members = 4;
+    options.witness = 2 + static_cast<std::uint32_t>(rng.below(options.nodes - 2));
 }
 
 }  // namespace
@@ -96,6 +105,7 @@ ChaosOptions draw_chaos(std::uint64_t seed) {
     }
     options.beyond = rng.chance(3);
     draw_file(seed, options);
+    draw_witness(seed, options);
     return options;
 }
 
@@ -104,9 +114,11 @@ std::string text_of(const ChaosOptions& options) {
         "RAID-{} of {} on {} nodes{}, {} stripes, marks of {}, {} s, {}, kinds {:#x}, drift {} ppm, "
         "pause {} ms, clients' {} ms{}, no_quorum={}, {} channels, lease {} ms, heartbeat {} ms",
         static_cast<int>(options.level), options.members, options.nodes,
-        options.homes == 0 ? "" : fmt::format(" ({} with members)", options.homes), options.stripes,
-        options.region, options.seconds, options.beyond ? "beyond" : "within", options.kinds,
-        options.drift_ppm, options.pause_ms, options.think_ms,
+        options.homes == 0 ? ""
+                           : fmt::format(" ({} with members{})", options.homes,
+                                         options.witness ? ", and a witness" : ""),
+        options.stripes, options.region, options.seconds, options.beyond ? "beyond" : "within",
+        options.kinds, options.drift_ppm, options.pause_ms, options.think_ms,
         options.strict ? ", strict reads" : "",
         options.no_quorum == cluster::NoQuorum::wait ? "wait" : "error", options.channels,
         options.lease_ms, options.heartbeat_ms);
@@ -306,6 +318,16 @@ std::set<std::uint32_t> Chaos::roles_at_risk() {
     for (const auto& [member, since] : disks_) roles.insert(member);
     return roles;
 }
+/// As the one who decides knows it, and is well.
+bool Chaos::answers_witness() {
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (!is_well(node) || !nodes_.node(node).is_master()) continue;
+        for (const MemberStatus& member : nodes_.array(node).status().members) {
+            if (member.record.state == MemberState::witness) return member.notice.empty();
+        }
+    }
+    return false;
+}
 bool Chaos::may_lose(const std::set<std::uint32_t>& nodes, std::uint32_t member) {
     if (options_.beyond) return true;
     std::set<std::uint32_t> roles = roles_at_risk();
@@ -319,7 +341,10 @@ bool Chaos::may_lose(const std::set<std::uint32_t>& nodes, std::uint32_t member)
         ++well;
         is_true = is_true && !nodes_.array(node).status().in_doubt;
     }
-    return roles.size() <= parities() && is_true && well != 0;
+    const std::optional<std::uint32_t> witness = options_.witness;
+    const bool is_tied =
+        witness && (nodes.contains(*witness) || !is_well(*witness) || !answers_witness());
+    return roles.size() <= parities() - (is_tied ? 1 : 0) && is_true && well != 0;
 }
 
 /// Who has begun anew, or is about to, has forgotten what it had.
@@ -439,7 +464,8 @@ void Chaos::look_at_register() {
     const auto expect = [this](const std::string& why) {
         if (!why.empty()) fail(why);
     };
-    for (std::uint32_t i = 0; i != options_.members; ++i) {
+    const std::uint32_t registers = options_.members + (options_.witness ? 1 : 0);
+    for (std::uint32_t i = 0; i != registers; ++i) {
         expect(register_.look_at(nodes_.shared_platter(i)));
     }
     for (const auto& [path, platter] : fresh_made_) expect(register_.look_at(platter));

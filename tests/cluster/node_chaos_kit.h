@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -30,6 +31,7 @@ struct ChaosOptions {
     std::uint32_t members{3};
     std::uint32_t nodes{3};
     std::uint32_t homes{0};
+    std::optional<std::uint32_t> witness{};  // the node that has it
     std::uint64_t stripes{8};
     std::uint64_t region{0};
     std::uint64_t drift_ppm{0};
@@ -147,6 +149,7 @@ class Chaos {
     std::set<std::uint32_t> roles_out();
     std::set<std::uint32_t> roles_at_risk();
     bool may_lose(const std::set<std::uint32_t>& nodes, std::uint32_t member = ~0U);
+    bool answers_witness();
     void note_memory_lost();
     void start_all_again(bool power, bool clean);
     void make_disks_ready();
