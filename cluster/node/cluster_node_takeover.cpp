@@ -46,6 +46,7 @@ void ClusterNode::follow(std::uint32_t node) {
     if (serving_ != nullptr) serving_->forget_behind();
     standing_.reset();
     in_vain_since_.reset();
+    held_found_.reset();
     voice_.reset();
     master_lost_.reset();
     has_stopped_.clear();
@@ -103,7 +104,11 @@ void ClusterNode::look_at_master(const std::set<std::uint32_t>& silent) {
     if (left_.contains(master_)) why = left_by_order;
     if (began_anew_.contains(master_)) why = "has begun anew, and lost what it had in memory";
     const std::uint64_t lost_for = now.value - master_lost_->value;
-    if (standing_ || !may_stand_without(without)) return;
+    if (standing_) return;
+    if (!may_stand_without(without)) {
+        if (can_do_without(without)) look_what_is_held(without);
+        return;
+    }
     // Who comes first may lack what it takes: then it is the next one's turn.
     std::uint64_t turn = 0;
     for (const std::uint32_t node : fellows()) {
@@ -125,14 +130,16 @@ void ClusterNode::look_at_master(const std::set<std::uint32_t>& silent) {
 /// The one who decided comes no more, and no other one has come to decide.
 bool ClusterNode::end_if_nobody_decides() {
     if (!goes_on() || !master_lost_ || !has_ended(master_)) return false;
-    if (setup_.clock.now().value - master_lost_->value < patience.value) return false;
+    if (setup_.clock.now().value - master_lost_->value < away_for_long().value) return false;
     gone(master_, "has ended, and no other node has come to decide");
     return true;
 }
 
 /// Where the node that decides may be heard again there is nothing to lose by waiting for it: then
-/// those that are left are enough by what is in force. That a member was rebuilt may not be, yet.
+/// those that are left are enough by what is in force. That a member was rebuilt may not be, yet: its
+/// word of that may be lost with him, and then the members tell it.
 bool ClusterNode::may_stand_without(const std::set<std::uint32_t>& nodes) const {
+    if (serves_ && !ended_ && holds_enough_without(nodes)) return true;
     if (!can_do_without(nodes)) return false;
     if (has_ended(master_) || BRAID_MUTANT(unforced_counted)) return true;
     MemberSet left;
@@ -238,9 +245,7 @@ Checked<Words> ClusterNode::asked_for_voice(std::uint32_t from, const Words& wor
     }
     voice_ = Voice{{from, boots_.at(from)}, now, time};
     standing_.reset();
-    std::uint64_t fence = fence_.epoch;
-    if (!fence_.known.empty()) fence = std::max(fence, *fence_.known.rbegin());
-    return Words{{"fence", fence}};
+    return Words{{"fence", promised_fence()}};
 }
 
 /// It is given for a time: then whoever has it is perhaps of no use himself.

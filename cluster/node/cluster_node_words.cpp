@@ -79,7 +79,11 @@ bool ClusterNode::is_another_start(std::uint32_t node) const {
 }
 
 /// What a node does before it prepares may wait for what only that ends.
-bool ClusterNode::is_urgent(const Words& words) const { return serves_ && is_prepare(words); }
+bool ClusterNode::is_urgent(const Words& words) const {
+    if (!serves_) return false;
+    const auto asks = words.find("ask");
+    return is_prepare(words) || (asks != words.end() && *asks == fence_words::held);
+}
 
 Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) {
     WordFields fields(words);
@@ -104,6 +108,7 @@ Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) 
         co_return co_await asked_to_negotiate(from, words);
     }
     if (what == fence_words::voice) co_return asked_for_voice(from, words);
+    if (what == fence_words::held) co_return co_await asked_what_is_held();
     if (NodeCommands::has(what)) co_return commands_.answer(from, what, words);
     if (is_master()) co_return co_await asked_by_slave(from, words);
     if (from != master_) {

@@ -19,6 +19,7 @@ namespace braid::cluster {
 
 namespace fence_words {
 inline constexpr const char* voice = "voice";        // asked: whether it follows who asks
+inline constexpr const char* held = "held";          // asked: what its members hold
 inline constexpr const char* decided = "decided";    // to who negotiates, in pieces
 inline constexpr const char* known = "known";        // as well
 inline constexpr const char* judged = "judged";      // as well: the verdict of the fence before

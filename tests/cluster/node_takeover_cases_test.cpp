@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "engine/metadata/config_slot.h"
 #include "tests/cluster/node_takeover_kit.h"
@@ -341,6 +343,15 @@ TEST_P(TakeoverCase, AnotherHistoryIsNotTheArrays) {
 class TakeoverWaits : public NodeTakeoverTest {
   protected:
     TakeoverWaits() : NodeTakeoverTest({.stripes = 64}) {}
+
+    /// One of the two others, whichever is first.
+    void wait_until_one_decides() {
+        const auto goes_on = [&](std::uint32_t node) {
+            return decides(node) &&
+                   nodes_.log(node).find("has begun with 2 nodes") != std::string::npos;
+        };
+        nodes_.run_until([&] { return goes_on(0) || goes_on(1); }, "another one decides");
+    }
 };
 
 /// To the others it has said that a member is rebuilt, and then it is silent for a while: that is not in
@@ -370,6 +381,82 @@ TEST_P(TakeoverWaits, ARebuildThatIsNotInForceIsNotCountedOn) {
     begin_load(6, 30);
     loop().run_for(seconds(2));
     end_whole();
+}
+
+/// The newest configuration on the member.
+std::optional<Configuration> held_by(const SimPlatter& platter) {
+    std::optional<ConfigSlot> newest;
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        const ByteView bytes = platter.content.view().subspan(slot_offset(slot), slot_size);
+        Result<ConfigSlot, Finding> found = decode_slot(bytes, slot);
+        if (found && (!newest || found->sequence > newest->sequence)) newest = std::move(*found);
+    }
+    if (!newest) return std::nullopt;
+    return std::move(newest->configuration);
+}
+
+/// It goes for good when a rebuild is in force, and has told nobody: the members of the others say so.
+TEST_P(TakeoverWaits, WhatMembersSayIsInForceIsCountedOn) {
+    start_all();
+    ASSERT_EQ(master_, 2U);
+    ASSERT_TRUE(loop().run_until_done(nodes_.array(master_).fail_member("1", Force::no)));
+    const auto added = loop().run_until_done(
+        nodes_.array(1).add_member(nodes_.disk(nodes_.make_platter(), "fresh"), Force::no));
+    ASSERT_TRUE(added) << added.error().text;
+    nodes_.platter(master_).delay_nanos = millis(100).value;
+    std::uint64_t changes = 0;
+    const auto is_said = [&] {
+        if (std::exchange(changes, nodes_.platter(0).changes) == nodes_.platter(0).changes) {
+            return false;
+        }
+        const std::optional<Configuration> held = held_by(nodes_.platter(0));
+        return held && held->members[1].state == MemberState::in_sync &&
+               held->in_force.epoch == held->version.epoch;
+    };
+    nodes_.run_until(is_said, "it is in force, and a member says so");
+    const std::uint64_t began = loop().now().value;
+    nodes_.isolate(master_);
+    wait_until_one_decides();
+    EXPECT_LT(loop().now().value - began, seconds(5).value);
+    for (const std::uint32_t node : {0U, 1U}) {
+        EXPECT_EQ(nodes_.log(node).find("the array stops"), std::string::npos) << nodes_.log(node);
+        EXPECT_EQ(state(node, 1), MemberState::in_sync) << node;
+    }
+    Buffer data(4096);
+    EXPECT_TRUE(nodes_.ask_first(0, IoKind::write, data));
+    nodes_.lose_power();
+}
+
+/// The same, and nobody says that it is in force: that is waited for, and then the newest is taken over.
+TEST_P(TakeoverWaits, WhatIsNotInForceIsTakenOverWhenNobodyComesBack) {
+    start_all();
+    ASSERT_EQ(master_, 2U);
+    ASSERT_TRUE(loop().run_until_done(nodes_.array(master_).fail_member("1", Force::no)));
+    const auto added = loop().run_until_done(
+        nodes_.array(1).add_member(nodes_.disk(nodes_.make_platter(), "fresh"), Force::no));
+    ASSERT_TRUE(added) << added.error().text;
+    nodes_.platter(master_).delay_nanos = millis(100).value;
+    std::uint64_t changes = 0;
+    const auto is_stored = [&] {
+        if (std::exchange(changes, nodes_.platter(0).changes) == nodes_.platter(0).changes) {
+            return false;
+        }
+        const std::optional<Configuration> held = held_by(nodes_.platter(0));
+        return held && held->members[1].state == MemberState::in_sync &&
+               held->in_force.epoch != held->version.epoch && state(1, 1) == MemberState::in_sync;
+    };
+    nodes_.run_until(is_stored, "a member holds it, and none says that it is in force");
+    const std::uint64_t began = loop().now().value;
+    nodes_.isolate(master_);
+    wait_until_one_decides();
+    EXPECT_GT(loop().now().value - began, seconds(5).value);
+    EXPECT_LT(loop().now().value - began, seconds(10).value);
+    for (const std::uint32_t node : {0U, 1U}) {
+        EXPECT_EQ(nodes_.log(node).find("the array stops"), std::string::npos) << nodes_.log(node);
+    }
+    Buffer data(4096);
+    EXPECT_TRUE(nodes_.ask_first(0, IoKind::write, data));
+    nodes_.lose_power();
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, TakeoverWaits,
