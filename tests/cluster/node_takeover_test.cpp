@@ -400,6 +400,31 @@ TEST_P(NodeTakeoversTest, ItGoesInTheMiddleOfAFence) {
     end_whole();
 }
 
+/// How long a member has been away only the one who decided knew: for a spare it is waited anew.
+TEST_P(NodeTakeoversTest, ASpareWaitsAsLongAgain) {
+    nodes_.set_rebuild_delay(seconds(60));
+    start_all();
+    const auto added = loop().run_until_done(
+        nodes_.array(1).add_member(nodes_.disk(nodes_.make_platter(), "spare"), Force::no));
+    ASSERT_TRUE(added) << added.error().text;
+    clients_.let_fail_at(0);
+    nodes_.isolate(0);
+    wait_until_excluded(0);
+    loop().run_for(seconds(30 + below(20)));
+    const std::uint32_t former = master_;
+    nodes_.isolate(former);
+    wait_until_decides(former - 1);
+    const auto is_away = [&](std::uint32_t member) {
+        return state(master_, member) == MemberState::missing;
+    };
+    const std::uint64_t began = loop().now().value;
+    loop().run_for(seconds(55));
+    EXPECT_TRUE(is_away(0) && is_away(former)) << nodes_.log(master_);
+    nodes_.run_until([&] { return !is_away(0) || !is_away(former); }, "a spare takes the place");
+    EXPECT_LT(loop().now().value - began, seconds(65).value);
+    nodes_.lose_power();
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, NodeTakeoversTest, testing::ValuesIn(one_member_each()));
 
 /// What it was walking over goes on.

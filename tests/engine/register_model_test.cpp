@@ -121,6 +121,11 @@ TEST(RegisterModel, LargerByHand) {
     expect_safe({.members = 4, .parities = 2, .witness = true, .proposals = 3});
 }
 
+TEST(RegisterModel, FiveMembersTwoParitiesByHand) {
+    if (std::getenv("BRAID_LONG") == nullptr) GTEST_SKIP() << "set BRAID_LONG=1";
+    expect_safe({.members = 5, .parities = 2, .proposals = 3});
+}
+
 // ---- rules that are wrong -----------------------------------------------------------------------
 
 TEST(RegisterModelCatches, NoPromise) {
