@@ -74,8 +74,12 @@ TEST(Link, RareHeartbeatsShowAsMuch) {
         const std::uint64_t of_two = are_ones ? 300 : 2000;
         std::uint64_t ms = 0;
         for (; ms != 60'000; ms += 100) {
-            if (ms % of_one == 0) ASSERT_TRUE(ends.to_two(ms, ms + 1));
-            if (ms % of_two == 0) ASSERT_TRUE(ends.to_one(ms + 2, ms + 3));
+            if (ms % of_one == 0) {
+                ASSERT_TRUE(ends.to_two(ms, ms + 1));
+            }
+            if (ms % of_two == 0) {
+                ASSERT_TRUE(ends.to_one(ms + 2, ms + 3));
+            }
             if (ms < 5000) continue;  // what the other one's are has yet to be seen
             ASSERT_TRUE(ends.one.is_up(at(ms + 50)) && ends.two.is_up(at(ms + 50))) << ms;
             ASSERT_TRUE(ends.one.is_heard(at(ms + 50)) && ends.two.is_heard(at(ms + 50))) << ms;
