@@ -109,7 +109,7 @@ ENGINE = {
     "applied-before-all": "NoRoom.ZeroesThatAMemberDidNotTakeHaveNotHappened",
     "credits-after-lock": "Homes.WhoWaitsForRoomHoldsNoRows",
     "former-start-obeyed": "Bus.WhatAnEarlierStartSentIsNotCarriedOut",
-    "unlocked-before-loss": "NodeLosses.TheMembersHomeHearsOfItLast",
+    "unlocked-before-loss": "Homes.WhoHoldsUnlocksBackTakesNoMoreLocks",
 }
 
 

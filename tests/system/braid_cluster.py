@@ -105,12 +105,20 @@ class Cluster:
         if made:
             run(CLI, "create", "--level", level, *options, *self.paths)
 
+    def lease_ms(self):
+        return 20000 if SANITIZE or self.patient else 1200
+
+    def gone_after(self):
+        """Seconds: a node that cannot be reached for so long, and is needed, is waited for, or gone."""
+        return max(10, 4 * self.lease_ms() // 1000)
+
     def write_config(self):
         """Again if `paths` or `homes` have changed."""
         with open(self.config, "w") as file:
             file.write('name = "test"\n' + (f'key = "{self.key}"\n' if self.key else ""))
             # Where all is slow nodes may well be silent for longer, and nobody is gone.
-            file.write("lease_ms = 20000\n" if SANITIZE or self.patient else "")
+            if self.lease_ms() != 1200:
+                file.write(f"lease_ms = {self.lease_ms()}\n")
             file.write(f"start_wait_ms = {self.start_wait_ms}\n")
             file.write(self.settings)
             if self.exclusive:

@@ -306,7 +306,7 @@ def away_for_long(cluster, victim):
     load = Load(cluster, PLACES)
     time.sleep(1)
     others = [node for node in cluster.nodes if node is not victim]
-    waits = f"node {victim.number} cannot be reached for 10 s: the array waits for it"
+    waits = f"node {victim.number} cannot be reached for {cluster.gone_after()} s: the array waits for it"
     with stopped(victim):
         wait_until(lambda: any(waits in whole(node) for node in others), "somebody says for whom it waits", 40)
         for node in others:
@@ -335,7 +335,7 @@ def away_for_too_long(cluster, victim):
     others = [node for node in cluster.nodes if node is not victim]
     with stopped(victim):
         for node in others:
-            wait_until(lambda: f"node {victim.number} cannot be reached for 10 s" in whole(node),
+            wait_until(lambda: f"node {victim.number} cannot be reached for {cluster.gone_after()} s" in whole(node),
                        f"node {node.number} says who is gone", 40)
         for _, client, _ in load.clients:  # each refused request is a line of a log
             client.stdin.close()
@@ -375,6 +375,7 @@ def bad_input(world):
     a_member_of_two(world, cluster)
     members_of_another_array(world, cluster)
     reserved_where_nobody_else_is(world, cluster)
+    cluster.patient = False  # else it takes four times twenty seconds until somebody is waited for
     cluster.write_config()
     paused(cluster)
     for number in (1, 2, 3):

@@ -262,7 +262,7 @@ def a_node_is_killed(world, level):
     victim.process.kill()
     victim.process.wait()
     others = [node for node in cluster.nodes if node is not victim]
-    waits = f"node {victim.number} cannot be reached for 10 s: the array waits for it"
+    waits = f"node {victim.number} cannot be reached for {cluster.gone_after()} s: the array waits for it"
     wait_until(lambda: any(waits in node.log() for node in others), "somebody says for whom it waits", 30)
     again = Node(cluster, victim.number)
     for node in others:
