@@ -752,8 +752,8 @@ TEST_F(ControlServerTest, WhyItCannotListenIsTold) {
     const auto refused = control_.bind(path_);
     listen_fails_with = 0;
     ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().text,
-              "socket=" + path_ + ": it cannot listen: " + os_error_text(ENOBUFS));
+    EXPECT_EQ(refused.error().text, "socket: unix:" + path_ + ": nobody can listen there (" +
+                                        os_error_text(ENOBUFS) + "): choose another address");
     EXPECT_FALSE(std::filesystem::exists(path_)) << "nobody listens there";
     start();
     EXPECT_NE(ask("GET /v1/volumes").find("second"), std::string::npos);
