@@ -396,8 +396,8 @@ TEST(Picture, ThePlanOfAnArray) {
         "level": 5, "layout": "left-symmetric", "member_count": 3, "strip_size": 65536,
         "stripes": 10, "stripe_size": 131072, "data_size": 1572864, "data_offset": 4194304,
         "parity": "zeroed",
-        "members": [{"role": 0, "path": "node1:/a", "size": 4096},
-                    {"role": null, "path": "b", "size": 1}],
+        "members": [{"role": 0, "part": "member 0", "path": "node1:/a", "size": 4096},
+                    {"role": null, "part": "spare", "path": "b", "size": 1}],
         "volumes": [{"name": "data", "size": 1572864}], "free": 0, "notices": ["small"]},
         "nodes": [{"id": 1, "text": "member 0: it is so"}, {"id": 2, "text": "no member"}]})");
     const std::string future = plan_lines(answer["plan"], true);
