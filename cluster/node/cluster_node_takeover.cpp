@@ -28,6 +28,9 @@ constexpr Nanos voices_come = millis(2 * heartbeat_ms_default);
 /// Who has stood for so many leases lets others stand, for twice as many: it lacks what it takes.
 constexpr std::uint64_t in_vain_leases_max = 2;
 
+/// Where the one who decided has ended, and nobody comes to decide for so many, the array stops.
+constexpr std::uint64_t leases_to_decide = 8;
+
 }  // namespace
 
 /// The node decides, as far as this one is concerned.
@@ -130,7 +133,10 @@ void ClusterNode::look_at_master(const std::set<std::uint32_t>& silent) {
 /// The one who decided comes no more, and no other one has come to decide.
 bool ClusterNode::end_if_nobody_decides() {
     if (!goes_on() || !master_lost_ || !has_ended(master_)) return false;
-    if (setup_.clock.now().value - master_lost_->value < away_for_long().value) return false;
+    // Turns to stand, and pauses between them, are so many leases.
+    const std::uint64_t waits_for =
+        std::max(patience.value, leases_to_decide * lease_length_.value);
+    if (setup_.clock.now().value - master_lost_->value < waits_for) return false;
     gone(master_, "has ended, and no other node has come to decide");
     return true;
 }
