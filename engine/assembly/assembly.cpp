@@ -312,8 +312,8 @@ void mark_absent(Draft& draft) {
         if (members[at].state == MemberState::in_sync) {
             members[at].left = draft.assembly.configuration.in_force;  // or a newer one
         }
-        if (members[at].state == MemberState::witness)
-            continue;  // it is one as long as it is named
+        // It is one as long as it is named.
+        if (members[at].state == MemberState::witness) continue;
         if (members[at].state != MemberState::faulty) members[at].state = MemberState::missing;
         members[at].rebuilt = StripeIndex{0};
     }

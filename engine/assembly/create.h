@@ -82,8 +82,9 @@ struct CreatePlan {
     std::uint64_t wall_seconds{0};
     std::vector<std::string> notices;
 };
-/// `members` in the order of their roles; spares, and one witness, in any place. With `assume_clean` the data stays
-/// where it is, so the members' old metadata must not say anything else than the options.
+/// `members` in the order of their roles; spares, and one witness, in any place. With `assume_clean`
+/// the data stays where it is, so the members' old metadata must not say anything else than the
+/// options.
 Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const CreateMember> members,
                                 Rng& rng);
 
@@ -92,8 +93,7 @@ Checked<CreatePlan> plan_create(const CreateOptions& options, std::span<const Cr
 /// again. What fails before the first wipe changed nothing; after that the refusal says what is
 /// where, and no disk is left with metadata of the new array. `disks` in the order of
 /// plan_create()'s members, as the configuration has them: roles first, then spares, then the
-/// witness; they must
-/// outlive the task. `plan` is used before the task is returned only.
+/// witness; they must outlive the task. `plan` is used before the task is returned only.
 /// @param progress  called with bytes zeroed and bytes in all; may be empty
 Task<Checked<Unit>> create_array(std::vector<Disk*> disks, const CreatePlan& plan,
                                  std::function<void(std::uint64_t, std::uint64_t)> progress);
