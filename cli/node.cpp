@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cli/fields.h"
@@ -22,6 +24,7 @@ struct NodeOptions {
     std::string socket;
     std::uint32_t node{0};
     bool as_json{false};
+    bool drain{false};
 };
 
 std::string members_text(const nlohmann::json& node) {
@@ -74,6 +77,111 @@ Checked<int> stop(ControlClient& client, const NodeOptions& options) {
         "node {} has left: the others go on without it, and its server ends. It is let in again "
         "when that is started\n",
         node);
+    return 0;
+}
+
+// ---- a node goes for good ---------------------------------------------------------------------
+
+struct MembersAt {  // of the node: what has a role and takes part, and what is a spare
+    std::vector<std::uint64_t> roles;
+    std::vector<std::string> spares;  // uuids
+    std::size_t spares_elsewhere{0};
+};
+
+MembersAt members_at(const nlohmann::json& status, std::uint64_t node) {
+    MembersAt at;
+    for (const nlohmann::json& member : list_in(status, "members")) {
+        const std::string state = text_in(member, "state");
+        const bool is_here = number_in(member, "home") == node;
+        if (state == "spare" && is_here) at.spares.push_back(text_in(member, "uuid"));
+        if (state == "spare" && !is_here) ++at.spares_elsewhere;
+        const bool takes_part = state == "in_sync" || state == "rebuilding";
+        if (takes_part && is_here) at.roles.push_back(number_in(member, "role"));
+    }
+    return at;
+}
+
+/// Who has it, as far as the status tells; none: nobody.
+nlohmann::json member_with(const nlohmann::json& status, std::uint64_t role) {
+    for (const nlohmann::json& member : list_in(status, "members")) {
+        const auto at = member.find("role");
+        const bool has_role = at != member.end() && at->is_number_unsigned();
+        if (has_role && at->get<std::uint64_t>() == role) return member;
+    }
+    return nlohmann::json::object();
+}
+
+/// The role goes to a spare at another node, and is in sync there. What the one who decides does the
+/// server that is asked hears a moment later.
+Checked<Unit> move_role(ControlClient& client, std::uint64_t role, std::uint64_t node) {
+    constexpr int looks_max = 20;  // while nothing is being rebuilt
+    constexpr std::chrono::milliseconds pause{500};
+    fmt::print(
+        "member {} of node {} goes to a spare; until that is rebuilt the array is degraded\n", role,
+        node);
+    BRAID_CHECK(client.post(fmt::format("/v1/members/{}/fail", role), {{"force", false}}));
+    for (int looks = 0; looks != looks_max; ++looks) {
+        BRAID_TRY(const nlohmann::json after, follow_tasks(client, {"rebuilding", "resyncing"}));
+        const nlohmann::json member = member_with(after, role);
+        const std::string state = text_in(member, "state");
+        if (state == "in_sync" && number_in(member, "home") != node) {
+            fmt::print("member {} is at node {} now\n", role, number_in(member, "home"));
+            return Unit{};
+        }
+        if (state == "rebuilding") looks = 0;
+        std::this_thread::sleep_for(pause);
+    }
+    return Refusal{
+        fmt::format("no spare takes the place of member {}: `braid status` shows why; node {} "
+                    "stays. `braid member add PATH` gives the array a disk for it, then "
+                    "order the same again",
+                    role, node)};
+}
+
+bool serves(const nlohmann::json& status, std::uint64_t node) {
+    for (const nlohmann::json& one : list_in(status, "nodes")) {
+        const std::string state = text_in(one, "state");
+        if (number_in(one, "id") == node) return state != "excluded" && state != "killed";
+    }
+    return false;
+}
+
+/// Whether there are enough spares is looked at before anything is moved.
+Checked<Unit> drain(ControlClient& client, std::uint64_t node) {
+    BRAID_TRY(const nlohmann::json status, client.get("/v1/status"));
+    for (const nlohmann::json& one : list_in(status, "nodes")) {
+        if (!flag_in(one, "this") || number_in(one, "id") != node) continue;
+        return Refusal{
+            fmt::format("node {} is the one that was asked: order it at another one, "
+                        "which stays",
+                        node)};
+    }
+    MembersAt at = members_at(status, node);
+    if (at.spares_elsewhere < at.roles.size()) {
+        return Refusal{fmt::format(
+            "{} of node {} have to go elsewhere, and there are {} at other nodes. `braid "
+            "member add PATH`, at one of those, gives the array one more; nothing has been moved",
+            counted(at.roles.size(), "member", "members"), node,
+            counted(at.spares_elsewhere, "spare", "spares"))};
+    }
+    for (const std::string& spare : at.spares) {
+        BRAID_CHECK(client.post("/v1/members/" + ControlClient::escape(spare) + "/remove",
+                                nlohmann::json::object()));
+        fmt::print("spare {} of node {} is a spare no more\n", spare, node);
+    }
+    for (const std::uint64_t role : at.roles) BRAID_CHECK(move_role(client, role, node));
+    return Unit{};
+}
+
+Checked<int> remove(ControlClient& client, const NodeOptions& options) {
+    if (options.drain) {
+        BRAID_CHECK(drain(client, options.node));
+        BRAID_TRY(const nlohmann::json status, client.get("/v1/status"));
+        if (serves(status, options.node)) BRAID_CHECK(stop(client, options));
+    }
+    BRAID_CHECK(
+        client.post(fmt::format("/v1/nodes/{}/remove", options.node), nlohmann::json::object()));
+    fmt::print("node {} is none of the cluster's any more\n", options.node);
     return 0;
 }
 
@@ -149,6 +257,25 @@ void add_node_command(CLI::App& app, int* exit_status) {
                 options->socket, [&](ControlClient& client) { return stop(client, *options); });
         });
     }
+    {
+        auto options = std::make_shared<NodeOptions>();
+        CLI::App* command = node->add_subcommand(
+            "remove", "a node goes for good; it has left the cluster's file of all others before");
+        add_socket_option(*command, &options->socket);
+        command->add_option("node", options->node, "its id")
+            ->required()
+            ->check(CLI::Range(std::uint32_t{1}, nodes_max - 1))
+            ->type_name("ID");
+        command->add_flag("--drain", options->drain,
+                          "first its members' roles go to spares at other nodes, one after the "
+                          "other; the array is degraded meanwhile");
+        command->callback([options, exit_status] {
+            *exit_status = with_server(
+                options->socket, [&](ControlClient& client) { return remove(client, *options); });
+        });
+    }
+    add("add", "one more node comes, which is in the cluster's file of all others already",
+        "is one of the cluster's now: start its server, and it is let in");
     add("kill", "the others go on without it, until it is resumed",
         "is killed: the others go on without it. braid node resume lets it in again");
     add("resume", "let a node that was killed in again",

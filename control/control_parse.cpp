@@ -248,9 +248,19 @@ Parsed parse_volume_command(const ControlRequest& request, std::string name, boo
     return ControlCommand{ReleaseVolume{std::move(name)}};
 }
 
+std::optional<NodeOrder> node_order_of(std::string_view verb) {
+    if (verb == "kill") return NodeOrder::kill;
+    if (verb == "resume") return NodeOrder::resume;
+    if (verb == "stop") return NodeOrder::stop;
+    if (verb == "add") return NodeOrder::add;
+    if (verb == "remove") return NodeOrder::remove;
+    return std::nullopt;
+}
+
 Parsed parse_node_command(const ControlRequest& request, std::string_view node,
                           std::string_view verb) {
-    if (verb != "kill" && verb != "resume" && verb != "stop") return no_such_path(request);
+    const std::optional<NodeOrder> what = node_order_of(verb);
+    if (!what) return no_such_path(request);
     if (request.method != "POST") return wrong_method(request, "POST");
     BRAID_CHECK(no_query(request));
     BRAID_CHECK(no_body(request));
@@ -260,9 +270,7 @@ Parsed parse_node_command(const ControlRequest& request, std::string_view node,
         id >= nodes_max) {
         return bad(fmt::format("which node? The nodes of a cluster are 1 to {}", nodes_max - 1));
     }
-    if (verb == "kill") return ControlCommand{KillNode{id}};
-    if (verb == "stop") return ControlCommand{StopNode{id}};
-    return ControlCommand{ResumeNode{id}};
+    return ControlCommand{OrderNode{*what, id}};
 }
 
 Parsed parse_scrub(const ControlRequest& request) {

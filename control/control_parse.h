@@ -68,13 +68,8 @@ struct ReserveVolume {
 struct ReleaseVolume {
     std::string name;
 };
-struct KillNode {
-    std::uint32_t node{0};
-};
-struct ResumeNode {
-    std::uint32_t node{0};
-};
-struct StopNode {
+struct OrderNode {
+    NodeOrder what{};
     std::uint32_t node{0};
 };
 /// For a cluster that waits for nodes.
@@ -88,8 +83,7 @@ struct CreateArray {
 using ControlCommand =
     std::variant<StatusQuery, VolumesQuery, ScrubQuery, EventsQuery, BadQuery, IntentQuery,
                  ChangeIntent, FailMember, RemoveMember, AddMember, ReplaceMember, StartScrub,
-                 StopScrub, ReserveVolume, ReleaseVolume, KillNode, ResumeNode, StopNode,
-                 StartWithout, CreateArray>;
+                 StopScrub, ReserveVolume, ReleaseVolume, OrderNode, StartWithout, CreateArray>;
 
 struct HttpError {
     unsigned status{400};

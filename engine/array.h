@@ -72,6 +72,15 @@ struct MemberName {
 /// `ScrubMode{flag}`.
 enum class ScrubMode : bool { compare, repair };
 
+/// What an operator wants of a node of a cluster.
+enum class NodeOrder : std::uint8_t {
+    kill,    // the others go on without it, and do not let it in again until `resume`
+    resume,  // it may be let in again
+    stop,    // it ends what its clients have begun, and leaves until its server is started anew
+    add,     // the cluster's file has one more: it may come
+    remove,  // the file has it no more: it goes for good
+};
+
 class Array {
   public:
     /// Reads the members' metadata, assembles, and marks the array as in use. `disks` in any
@@ -118,14 +127,8 @@ class Array {
     virtual Task<Checked<Unit>> open_volume(std::string volume) = 0;
     virtual void close_volume(const std::string& volume) = 0;
 
-    // Nodes of a cluster, by id. A node that is alone is none.
-    /// The others go on without it, and do not let it in again, until resume_node(). Refused: they
-    /// could not, or it is the one that is asked.
-    virtual Task<Checked<Unit>> kill_node(std::uint32_t node) = 0;
-    virtual Task<Checked<Unit>> resume_node(std::uint32_t node) = 0;
-    /// It ends what its clients have begun, and leaves; the others go on, and let it in again when its
-    /// server is started anew. Refused: nothing has changed.
-    virtual Task<Checked<Unit>> stop_node(std::uint32_t node) = 0;
+    /// A node of a cluster, by id. Refused: nothing has changed; a node that is alone is none.
+    virtual Task<Checked<Unit>> order_node(NodeOrder what, std::uint32_t node) = 0;
 
     /// Any thread: reads [offset, offset + into.size()) without the loop, if every byte of it lies
     /// on in-sync members. False: nothing is promised of `into`; submit a request instead. That has to

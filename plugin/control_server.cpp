@@ -334,17 +334,9 @@ Result<std::string, HttpError> ControlServer::run(const ControlCommand& command)
         return answer_of(
             bridge_->run_on_loop([&](Array& array) { return array.release(release->name); }));
     }
-    if (const auto* kill = std::get_if<KillNode>(&command)) {
-        return answer_of(
-            bridge_->run_on_loop([&](Array& array) { return array.kill_node(kill->node); }));
-    }
-    if (const auto* resume = std::get_if<ResumeNode>(&command)) {
-        return answer_of(
-            bridge_->run_on_loop([&](Array& array) { return array.resume_node(resume->node); }));
-    }
-    if (const auto* stop = std::get_if<StopNode>(&command)) {
-        return answer_of(
-            bridge_->run_on_loop([&](Array& array) { return array.stop_node(stop->node); }));
+    if (const auto* order = std::get_if<OrderNode>(&command)) {
+        return answer_of(bridge_->run_on_loop(
+            [&](Array& array) { return array.order_node(order->what, order->node); }));
     }
     return answer_of(bridge_->run_on_loop([](Array& array) { return stop_scrub_task(&array); }));
 }

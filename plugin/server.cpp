@@ -13,8 +13,9 @@
 #include "cluster/config/config_file.h"
 #include "engine/assembly/assembly.h"
 #include "engine/base/os_error.h"
+#include "engine/probe/probe.h"
 #include "parity/kernels.h"
-#include "plugin/probe_beside.h"
+#include "plugin/run_beside.h"
 
 namespace braid::plugin {
 namespace {
@@ -191,6 +192,7 @@ Checked<Unit> Server::open_array() {
 /// A start of it, with a boot id of its own.
 void Server::make_node() {
     std::random_device random;
+    using Found = Checked<std::vector<std::string>>;
     const auto draw = [&random] { return (std::uint64_t{random()} << 32) | random(); };
     cluster::ClusterNode::Setup setup{
         loop_->ready(),
@@ -203,7 +205,15 @@ void Server::make_node() {
         draw(),
         array_options(),
         [this](Severity severity, const std::string& text) { log_(severity, text); },
-        [this](std::string path) { return probe_beside(loop_.get(), std::move(path)); },
+        [this](std::string path) {
+            return run_beside<Found>(loop_.get(),
+                                     [path = std::move(path)] { return probe_content(path); });
+        },
+        [this] {
+            return run_beside<Checked<cluster::ClusterConfig>>(
+                loop_.get(),
+                [path = parameters_.config] { return cluster::read_cluster_config(path); });
+        },
         [this](cluster::NodeEnds why) {
             if (why == cluster::NodeEnds::left) has_left_ = true;
             ends_(why);

@@ -56,15 +56,17 @@ Bus::Bus(Setup setup)
       pauses_(setup_.clock),
       tasks_(setup_.ready),
       heartbeats_({setup_.ready, setup_.clock, setup_.self, setup_.facts, setup_.leases}) {
-    for (const Peer& peer : setup_.peers) {
-        BRAID_REQUIRE(peer.id != setup_.self.node && peer.id != 0 && peer.id < nodes_max);
-        Session::Setup of{setup_.ready, setup_.clock, setup_.self, peer.id, setup_.taker};
-        BRAID_REQUIRE(sessions_.emplace(peer.id, std::make_unique<Session>(of)).second);
-        // Who has the lower id listens.
-        std::uint32_t channel = 0;
-        for (const NetAddress& at : peer.id < setup_.self.node ? peer.addresses : setup_.listens) {
-            heartbeats_.add({peer.id, channel++}, text_of(at));
-        }
+    for (const Peer& peer : setup_.peers) make_session(peer);
+}
+
+void Bus::make_session(const Peer& peer) {
+    BRAID_REQUIRE(peer.id != setup_.self.node && peer.id != 0 && peer.id < nodes_max);
+    Session::Setup of{setup_.ready, setup_.clock, setup_.self, peer.id, setup_.taker};
+    BRAID_REQUIRE(sessions_.emplace(peer.id, std::make_unique<Session>(of)).second);
+    // Who has the lower id listens.
+    std::uint32_t channel = 0;
+    for (const NetAddress& at : peer.id < setup_.self.node ? peer.addresses : setup_.listens) {
+        heartbeats_.add({peer.id, channel++}, text_of(at));
     }
 }
 
@@ -80,18 +82,29 @@ Task<Checked<Unit>> Bus::start() {
         listeners_.push_back(std::move(*listener));
     }
     for (std::uint32_t i = 0; i != listeners_.size(); ++i) tasks_.spawn(accept_all(i));
-    for (const Peer& peer : setup_.peers) {
-        if (peer.id > setup_.self.node) continue;
-        tasks_.spawn(call(peer));
-        std::uint32_t channel = 0;
-        for (const NetAddress& at : peer.addresses) tasks_.spawn(beat({peer.id, channel++}, at));
-    }
-    const bool are_several =
-        setup_.listens.size() > 1 || std::ranges::any_of(setup_.peers, [](const Peer& peer) {
-            return peer.addresses.size() > 1;
-        });
-    if (are_several) tasks_.spawn(watch_channels());
+    for (const Peer& peer : setup_.peers) call_now_and_then(peer);
     co_return Unit{};
+}
+
+void Bus::call_now_and_then(const Peer& peer) {
+    const bool are_several = setup_.listens.size() > 1 || peer.addresses.size() > 1;
+    if (are_several && !std::exchange(watches_channels_, true)) tasks_.spawn(watch_channels());
+    if (peer.id > setup_.self.node) return;  // it calls this one
+    tasks_.spawn(call(peer));
+    std::uint32_t channel = 0;
+    for (const NetAddress& at : peer.addresses) tasks_.spawn(beat({peer.id, channel++}, at));
+}
+
+void Bus::add(Peer peer) {
+    if (stopping_ || dropped_.erase(peer.id) != 0) return;
+    make_session(peer);
+    call_now_and_then(peer);
+}
+
+void Bus::drop(std::uint32_t node) {
+    dropped_.insert(node);
+    sessions_.at(node)->shut();
+    heartbeats_.shut(node);
 }
 
 Task<void> Bus::stop() {
@@ -238,7 +251,8 @@ Refusal Bus::heard(const Message& message, const std::string& whom) {
     if (found != sessions_.end()) {
         // Another start of it has not had anything to do with this one.
         const bool is_that_start = message.header.boot == found->second->peer_boot();
-        if (refused.code != RefusedCode::other && is_that_start && !stopping_) {
+        if (refused.code != RefusedCode::other && is_that_start && !stopping_ &&
+            !is_dropped(node)) {
             tell_refused(whom, refusal.text);  // before what follows of it
             setup_.listener.taken_for_gone(node, goes(refused));
         }
@@ -409,6 +423,10 @@ Checked<Unit> Bus::check_node(std::uint32_t node) const {
     if (!sessions_.contains(node)) {
         return conflict(fmt::format("the file of node {} has no node {}", setup_.self.node, node));
     }
+    if (is_dropped(node)) {
+        return conflict(
+            fmt::format("node {} is none of the cluster's, says node {}", node, setup_.self.node));
+    }
     if (node < setup_.self.node) {
         return conflict(fmt::format("node {} does not connect to node {}, which has a higher id",
                                     node, setup_.self.node));
@@ -426,6 +444,7 @@ Task<Checked<Unit>> Bus::let_in(std::unique_ptr<MessageStream>* stream, Met met)
         co_await session.wait_shut();
     }
     BRAID_CO_CHECK(session.look_at(met.where));  // another one may have been faster
+    BRAID_CO_CHECK(check_node(met.node));
     if (stopping_) co_return conflict("this node stops");
     std::vector<QueuedMessage> first;
     first.push_back(hello_to(met.node, met.kind, met.where.boot));
@@ -446,6 +465,7 @@ Task<Checked<Unit>> Bus::let_beat(std::unique_ptr<MessageStream>* stream, Met me
             co_return Unit{};
         }
         if (stopping_) co_return conflict("this node stops");
+        BRAID_CO_CHECK(check_node(met.node));
         if (!heartbeats_.is_connected(place)) break;
         heartbeats_.shut(place);
         co_await heartbeats_.wait_shut(place);
@@ -465,7 +485,7 @@ Task<void> Bus::call(Peer peer) {
     while (!stopping_) {
         const Checked<bool> result = co_await call_any(peer);
         const bool is_given_up = session.given_up() != GivenUp::no;
-        if (!result && !is_given_up) {
+        if (!result && !is_given_up && !is_dropped(peer.id)) {
             tell_refused(fmt::format("node {}", peer.id), result.error().text);
         }
         const bool took = result && *result;  // else the same may break it off again
@@ -590,6 +610,12 @@ Task<Checked<bool>> Bus::call_at(ChannelPlace place, NetAddress address) {
         co_return looked.error();
     }
     if (stopping_) co_return conflict("this node stops");
+    if (is_dropped(place.node)) {
+        Refused refused{RefusedCode::other,
+                        fmt::format("node {} is none of the cluster's", place.node)};
+        co_await refuse(meeting.stream.get(), std::move(refused));
+        co_return conflict("it was removed");
+    }
     std::vector<QueuedMessage> first;
     begin(meeting.met, std::move(meeting.stream));
     co_return co_await serve(place.node, std::move(first));
@@ -600,7 +626,7 @@ Task<void> Bus::beat(ChannelPlace place, NetAddress address) {
     std::uint64_t wait = redial_ms_min;
     const Session& session = *sessions_.at(place.node);
     while (!stopping_) {
-        if (session.given_up() == GivenUp::no) {  // else call() says so to it
+        if (session.given_up() == GivenUp::no && !is_dropped(place.node)) {  // else call() says so
             const Checked<bool> result = co_await beat_at(place, address);
             if (!result && session.is_connected()) {
                 tell_refused(named(text_of(address), place.node), result.error().text);

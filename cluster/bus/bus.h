@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -76,6 +77,11 @@ class Bus final {
     /// A crash in the simulator: everything ends where it stands.
     void abandon();
 
+    /// One more node, after start(): it may come, and is called where that is this node's part.
+    void add(Peer peer);
+    /// The node is none of the cluster's any more: no start of it is let in, and one that was given up
+    /// before hears that where it is met. add() of the same node takes it back.
+    void drop(std::uint32_t node);
     /// The node is not let in any more, neither to a session nor with heartbeats: Session::give_up().
     void give_up(std::uint32_t node, GivenUp why);
 
@@ -111,6 +117,9 @@ class Bus final {
     Task<Checked<Unit>> let_in(std::unique_ptr<MessageStream>* stream, Met met);
     Task<Checked<Unit>> let_beat(std::unique_ptr<MessageStream>* stream, Met met);
     Checked<Unit> check_node(std::uint32_t node) const;
+    void make_session(const Peer& peer);
+    void call_now_and_then(const Peer& peer);
+    bool is_dropped(std::uint32_t node) const { return dropped_.contains(node); }
     Task<void> call(Peer peer);
     Task<Checked<bool>> call_any(Peer peer);
     std::vector<std::uint32_t> channels_in_turn(const Peer& peer) const;
@@ -136,6 +145,8 @@ class Bus final {
     void tell_refused(const std::string& whom, const std::string& why);
 
     Setup setup_;
+    std::set<std::uint32_t> dropped_;
+    bool watches_channels_{false};
     Rng rng_;
     Pauses pauses_;
     TaskGroup tasks_;

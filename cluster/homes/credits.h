@@ -39,6 +39,9 @@ class Credits {
   public:
     Credits(std::size_t homes, Credit most);
 
+    /// One more, where nothing is taken.
+    void add_home() { homes_.emplace_back(); }
+
     /// True: they are his. False: he waits, and next_granted() will name him. Who asks for more bytes
     /// than there are gets them when nobody else has any; of entries there have to be as many.
     bool take(std::uint32_t home, Credit wanted, CreditTicket ticket);

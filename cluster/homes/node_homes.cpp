@@ -38,6 +38,15 @@ void NodeHomes::set_home(MemberIndex member, std::uint32_t home) {
     home_of_[raw(member)] = home;
 }
 
+void NodeHomes::add_home(HomeLink& link) {
+    BRAID_REQUIRE(links_.size() < nodes_max && link.is_remote());
+    const auto home = static_cast<std::uint32_t>(links_.size());
+    links_.push_back(&link);
+    polls_.push_back(std::make_unique<Poll>(*this, home));
+    credits_.add_home();
+    gone_ |= HomeSet{1} << home;
+}
+
 void NodeHomes::fix_authorities() {
     authority_of_ = home_of_;
     for (std::uint32_t& home : authority_of_) {
@@ -320,7 +329,7 @@ NodeHomes::~NodeHomes() = default;
 
 /// In the order of the homes. An error: none is taken.
 Task<Result<void>> NodeHomes::take_credits(std::vector<Credit>* credit) {
-    for (std::uint32_t home = 0; home != links_.size(); ++home) {
+    for (std::uint32_t home = 0; home != credit->size(); ++home) {  // a home may come meanwhile
         if ((*credit)[home].empty()) continue;
         const Result<void> taken = co_await take_credit(home, (*credit)[home]);
         if (taken) continue;

@@ -83,6 +83,13 @@ class NodeHomes final : public RowHomes {
     void set_reserved(ReservedRows& reserved) { reserved_ = &reserved; }
     /// From now on this is the member's home. Nothing of the member is under way.
     void set_home(MemberIndex member, std::uint32_t home);
+    /// The node that was it is none any more, and comes in no fence again.
+    void forget_home(MemberIndex member) {
+        BRAID_REQUIRE(raw(member) < home_of_.size());
+        home_of_[raw(member)] = no_home;
+    }
+    /// One more, which is gone until a fence has it back. It gets the next number.
+    void add_home(HomeLink& link);
     /// Locks are taken where the members are at home now, and nowhere else until the next fence;
     /// before the first lock.
     void fix_authorities();
@@ -91,7 +98,7 @@ class NodeHomes final : public RowHomes {
         if (fence_ == 0) fix_authorities();
     }
     /// This node begins where others have gone on without these homes; before anything is asked.
-    void begin_without(HomeSet gone) { gone_ = gone; }
+    void begin_without(HomeSet gone) { gone_ |= gone; }
     /// This node works without the member, and its home may still work with it: what is unlocked from
     /// now on nobody else gets before the home has heard. Else the home's own node could go by what
     /// the member has of a row that was written without it.

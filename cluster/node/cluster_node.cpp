@@ -32,12 +32,12 @@ ClusterNode::Rows::Rows(ClusterNode& node, const Geometry& the_geometry)
     NodeHomes::Setup setup{geometry, {node.setup_.self, node.setup_.boot}, {}, {}};
     setup.has_lease = [&node] { return node.has_lease(); };
     setup.asker = &node;
-    for (const NodePlan& plan : node.setup_.config.nodes) {
-        if (plan.id == node.setup_.self) {
+    for (const std::uint32_t id : node.home_ids_) {
+        if (id == node.setup_.self) {
             setup.links.push_back(&own);
         } else {
             setup.links.push_back(
-                &remotes.emplace_back(node.bus_->session(plan.id), geometry, node.fence_));
+                &remotes.emplace_back(node.bus_->session(id), geometry, node.fence_));
         }
     }
     setup.home_of.assign(geometry.member_count, NodeHomes::no_home);
@@ -91,15 +91,18 @@ ClusterNode::~ClusterNode() {
 std::string ClusterNode::name_of(std::uint32_t node) const { return fmt::format("node {}", node); }
 
 std::size_t ClusterNode::index_of(std::uint32_t node) const {
-    const auto& nodes = setup_.config.nodes;
-    const auto at = std::ranges::find(nodes, node, &NodePlan::id);
-    BRAID_REQUIRE(at != nodes.end());
-    return static_cast<std::size_t>(at - nodes.begin());
+    const auto at = std::ranges::find(home_ids_, node);
+    BRAID_REQUIRE(at != home_ids_.end());
+    return static_cast<std::size_t>(at - home_ids_.begin());
 }
 
 HomeSet ClusterNode::homes_at(const std::vector<NodeBoot>& nodes) const {
     HomeSet homes = 0;
-    for (const NodeBoot& node : nodes) homes |= HomeSet{1} << index_of(node.node);
+    for (const NodeBoot& node : nodes) {
+        // One that was never known here is no home here either.
+        const auto at = std::ranges::find(home_ids_, node.node);
+        if (at != home_ids_.end()) homes |= HomeSet{1} << (at - home_ids_.begin());
+    }
     return homes;
 }
 
@@ -120,6 +123,7 @@ std::vector<std::uint32_t> ClusterNode::fellows() const {
 // ---- connections -------------------------------------------------------------------------------
 
 void ClusterNode::connected(std::uint32_t node) {
+    if (!is_known(node)) return;  // it was just removed
     here_.insert(node);
     here_since_[node] = alike_since_ = setup_.clock.now();
     why_it_waits_.clear();
@@ -141,6 +145,7 @@ void ClusterNode::connected(std::uint32_t node) {
 void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
     here_.erase(node);
     here_changed_.set();
+    if (!is_known(node)) return;
     // A connection that is silent is broken off only after some time.
     const Nanos now = alike_since_ = setup_.clock.now();
     const Nanos connected{now.value - here_since_[node].value};
@@ -165,6 +170,7 @@ void ClusterNode::disconnected(std::uint32_t node, const std::string& why) {
 }
 
 void ClusterNode::restarted(std::uint32_t node) {
+    if (!is_known(node)) return;
     ++restarts_;
     commands_.forget(node);
     has_stopped_.erase(node);
@@ -181,6 +187,7 @@ void ClusterNode::restarted(std::uint32_t node) {
 /// It has not answered since then, and never will: there is no use in waiting for it. Whom the one who
 /// decides has left out knows that, perhaps, and takes all others for gone.
 void ClusterNode::taken_for_gone(std::uint32_t by, Goes its_array) {
+    if (!is_known(by)) return;
     if (its_array == Goes::on && rows_ && !left_out_.contains(by)) {
         if (ended_) return;
         if (gone_.empty()) {
@@ -227,7 +234,7 @@ Task<void> ClusterNode::watch(std::uint32_t node) {
     if (watching_.contains(node)) co_return;
     const auto is_away = [&] {
         return !here_.contains(node) && !stopping_ && !ended_ && (rows_ || opening_) &&
-               !left_out_.contains(node);
+               !left_out_.contains(node) && is_known(node);
     };
     const std::string why =
         fmt::format("cannot be reached for {} s", away_for_long().value / 1'000'000'000);
@@ -309,6 +316,7 @@ void ClusterNode::stop_homes() {
 }
 
 Checked<Unit> ClusterNode::take(std::uint32_t from, const Message& command, Buffer payload) {
+    if (!is_known(from)) return Unit{};
     // Of a start that is left out nothing is taken; its connection is just being closed. Not so before
     // there is an array: who is started without may be here after all.
     if (const auto left = left_out_.find(from); rows_ && left != left_out_.end()) {
@@ -347,6 +355,8 @@ void ClusterNode::misunderstood(std::uint32_t from, const std::string& why) {
 
 void ClusterNode::make_rows(const Geometry& geometry) {
     BRAID_REQUIRE(rows_ == nullptr);
+    home_ids_.clear();
+    for (const NodePlan& node : setup_.config.nodes) home_ids_.push_back(node.id);
     rows_ = std::make_unique<Rows>(*this, geometry);
 }
 
@@ -365,7 +375,7 @@ void ClusterNode::make_reservations(const Configuration& configuration) {
         [this](std::uint32_t node, const Words& words) { talk_.tell(node, words); },
         [this](Severity severity, std::string text) { log(severity, std::move(text)); },
         is_master() ? ReservationTable::Begins::with_all : ReservationTable::Begins::among_others};
-    for (const NodePlan& node : setup_.config.nodes) setup.nodes.push_back(node.id);
+    setup.nodes = home_ids_;
     reservations_ = std::make_unique<Reservations>(std::move(setup));
     serving_->set_gate(*reservations_);
     rows_->homes->set_reserved(*reservations_);
@@ -499,6 +509,9 @@ Task<Checked<bool>> ClusterNode::gather_disks(std::vector<std::unique_ptr<Disk>>
                 opening_ = false;
                 if (joins_) follow(*joins_);
                 co_return false;
+            }
+            if (about.nodes != known_nodes()) {
+                co_return unlike_nodes(node, about.nodes);
             }
             answer = co_await ask_while_here(node, asking("inventory"));
         }

@@ -76,6 +76,9 @@ class ClusterNode final : private BusListener,
         /// What is on one of this node's disks, as far as their own bytes do not tell Disk's users:
         /// engine/probe/probe.h. None: nothing.
         std::function<Task<Checked<std::vector<std::string>>>(std::string path)> probe{};
+        /// The cluster's file as it is now, for orders that change which nodes there are. None: it
+        /// cannot change.
+        std::function<Task<Checked<ClusterConfig>>()> read_config{};
         /// This start of the node, which served, is of no use any more: its server is to end. Once.
         std::function<void(NodeEnds why)> ends{};
     };
@@ -139,9 +142,7 @@ class ClusterNode final : private BusListener,
     /// What it says to other nodes: their commands (node_commands.h), for whoever looks into one.
     Talk& talk() { return talk_; }
     // As Array has them.
-    Task<Checked<Unit>> kill_node(std::uint32_t node);
-    Task<Checked<Unit>> resume_node(std::uint32_t node);
-    Task<Checked<Unit>> stop_node(std::uint32_t node);
+    Task<Checked<Unit>> order_node(NodeOrder what, std::uint32_t node);
     /// This node and all others, as far as it has heard.
     std::vector<NodeStatus> node_statuses(const Counters& counters) const;
     ClusterStatus cluster_status() const;
@@ -204,6 +205,7 @@ class ClusterNode final : private BusListener,
 
     void log(Severity severity, std::string text) { setup_.log(severity, std::move(text)); }
     std::string name_of(std::uint32_t node) const;
+    /// Its number as a home.
     std::size_t index_of(std::uint32_t node) const;
     HomeSet homes_at(const std::vector<NodeBoot>& nodes) const;
     std::vector<std::uint32_t> others() const;
@@ -382,7 +384,10 @@ class ClusterNode final : private BusListener,
     Checked<Unit> check_node(std::uint32_t node) const;
     Checked<Unit> check_not_needed(std::uint32_t node) const;
     Checked<Unit> check_not_alone(std::uint32_t node) const;
-    Task<Checked<Unit>> order_node(const char* what, std::uint32_t node);
+    Task<Checked<Unit>> kill_node(std::uint32_t node);
+    Task<Checked<Unit>> resume_node(std::uint32_t node);
+    Task<Checked<Unit>> stop_node(std::uint32_t node);
+    Task<Checked<Unit>> pass_on_order(const char* what, std::uint32_t node);
     Checked<Unit> may_order_nodes() const;
     Task<Checked<Unit>> carry_out_kill(std::uint32_t node);
     Checked<Unit> carry_out_resume(std::uint32_t node);
@@ -391,6 +396,30 @@ class ClusterNode final : private BusListener,
     Words words_of_killed() const;
     void tell_killed();
     Checked<Unit> told_killed(const Words& words);
+
+    // cluster_node_nodes.cpp
+    enum class Know : std::uint8_t { if_asked, from_now_on };
+    struct Knowing;
+    std::set<std::uint32_t> known_nodes() const;
+    bool is_known(std::uint32_t node) const;
+    Task<Checked<Unit>> add_node(std::uint32_t node);
+    Task<Checked<Unit>> remove_node(std::uint32_t node);
+    Checked<Unit> may_change_nodes() const;
+    Task<Checked<Unit>> wait_until_quiet_for(std::function<Checked<Unit>()> order);
+    Task<Checked<Unit>> carry_out_add(std::uint32_t node);
+    Task<Checked<Unit>> carry_out_remove(std::uint32_t node);
+    Checked<Unit> may_remove(std::uint32_t node) const;
+    Task<Checked<Unit>> change_nodes(std::set<std::uint32_t> nodes);
+    Task<Checked<Unit>> have_known(std::set<std::uint32_t> nodes, Know when,
+                                   std::optional<std::uint32_t> joins);
+    Task<void> ask_to_know(std::shared_ptr<Knowing> round);
+    Task<Checked<Words>> asked_to_know(const Words& words);
+    Task<Checked<Unit>> know_nodes(std::set<std::uint32_t> nodes, Know when);
+    Checked<Unit> know_before_array(const std::set<std::uint32_t>& nodes);
+    Refusal unlike_nodes(std::uint32_t node, const std::set<std::uint32_t>& theirs) const;
+    void take_node(const NodePlan& plan);
+    void drop_node(std::uint32_t node);
+    void forget_plan(std::uint32_t node);
 
     // cluster_node_leave.cpp
     static constexpr const char* left_by_order = "left by order";
@@ -675,6 +704,7 @@ class ClusterNode final : private BusListener,
     std::vector<MemberIndex> coming_back_;         // roles that were just being filled then
 
     std::unique_ptr<Rows> rows_;
+    std::vector<std::uint32_t> home_ids_;  // of nodes, by their numbers as homes; with rows_
     std::unique_ptr<Reservations> reservations_;
     Serving* serving_{nullptr};  // of whichever array it is
     // the master's
@@ -690,6 +720,8 @@ class ClusterNode final : private BusListener,
     std::set<std::uint32_t> has_stopped_;            // as they say themselves
     std::set<std::uint32_t> left_;                   // of them, those that left by order
     std::optional<std::uint32_t> leaving_node_;      // who is just told to
+    bool changes_nodes_{false};                      // which there are
+    std::set<std::uint32_t> removed_;                // since the array is served here
     std::optional<Joining> joining_;    // who is told of the array, and in no fence yet
     std::set<std::uint32_t> retiring_;  // of the excluded, whose records are not empty yet
     std::uint32_t looked_at_{0};        // of those that wait to be let in, last

@@ -58,7 +58,7 @@ void ClusterNode::look_who_waits() {
                                    "it in",
                                    node));
     }
-    if (lets_in_ || !may_let_in()) return;
+    if (lets_in_ || changes_nodes_ || !may_let_in()) return;
     const std::optional<NodeBoot> node = who_waits();
     if (!node) return;
     lets_in_ = true;
@@ -68,7 +68,8 @@ void ClusterNode::look_who_waits() {
 
 Task<void> ClusterNode::let_in(NodeBoot node) {
     const auto may = [this, id = node.node] {
-        return may_let_in() && listener_->is_in_force_as_wanted() && !killed_.contains(id);
+        return may_let_in() && !changes_nodes_ && listener_->is_in_force_as_wanted() &&
+               !killed_.contains(id);
     };
     std::string why = co_await why_not_yet(node);
     if (why.empty() && !may())
@@ -119,6 +120,8 @@ void ClusterNode::note_flap(std::uint32_t node) {
 
 /// Nothing, if every node has met it.
 Task<std::string> ClusterNode::why_not_yet(NodeBoot node) {
+    const Checked<Unit> alike = co_await have_known(known_nodes(), Know::from_now_on, node.node);
+    if (!alike) co_return alike.error().text;
     Words words = asking("meets");
     words["node"] = node.node;
     words["boot"] = node.boot;
@@ -148,6 +151,9 @@ Task<Checked<Unit>> ClusterNode::meet(NodeBoot node) {
     BRAID_CO_TRY(const InquiryAnswer about, inquiry_answer_of(told));
     if (about.node != id || about.boot != node.boot || !about.booting) {
         co_return Refusal{"finds it serving something already", RefusalCode::conflict};
+    }
+    if (about.nodes != known_nodes()) {
+        co_return Refusal{"knows other nodes than it does", RefusalCode::conflict};
     }
     BRAID_CO_TRY(const Words way, co_await ask_while_here(id, asking(node_words::cable_check)));
     BRAID_CO_CHECK(cable_check_answer_of(way));
@@ -197,13 +203,13 @@ Words ClusterNode::words_of_open(const Configuration& configuration) const {
     return words;
 }
 
-/// By member: the node's id; 0: it was never here.
+/// By member: the node's id; 0: it was never here, or its node was removed.
 void ClusterNode::put_homes(Words* words) const {
     (*words)["homes"] = Words::array();
     for (std::uint32_t i = 0; i != rows_->geometry.member_count; ++i) {
         const std::uint32_t home = rows_->homes->home_of(MemberIndex{i});
-        const bool is_known = home != NodeHomes::no_home;
-        (*words)["homes"].push_back(is_known ? setup_.config.nodes[home].id : 0);
+        const bool has_one = home != NodeHomes::no_home && is_known(home_ids_[home]);
+        (*words)["homes"].push_back(has_one ? home_ids_[home] : 0);
     }
 }
 
@@ -220,19 +226,22 @@ Checked<std::vector<std::uint32_t>> ClusterNode::homes_of(const Words& words) co
     std::vector<std::uint32_t> homes;
     for (const Words& one : list) {
         const auto node = one.get<std::uint64_t>();
-        const bool is_one =
-            node < nodes_max &&
-            (node == 0 || setup_.config.find(static_cast<std::uint32_t>(node)) != nullptr);
-        if (!is_one) return Refusal{"\"homes\" names a node that there is not"};
-        homes.push_back(static_cast<std::uint32_t>(node));
+        if (node >= nodes_max) return Refusal{"\"homes\" names a node that there is not"};
+        // One that is not known here is out everywhere.
+        homes.push_back(
+            is_known(static_cast<std::uint32_t>(node)) ? static_cast<std::uint32_t>(node) : 0);
     }
     return homes;
 }
 
 void ClusterNode::take_homes(const std::vector<std::uint32_t>& homes) {
     for (std::uint32_t i = 0; i != homes.size(); ++i) {
-        if (homes[i] == 0) continue;
-        rows_->homes->set_home(MemberIndex{i}, static_cast<std::uint32_t>(index_of(homes[i])));
+        const MemberIndex member{i};
+        if (homes[i] == 0) {
+            rows_->homes->forget_home(member);
+        } else {
+            rows_->homes->set_home(member, static_cast<std::uint32_t>(index_of(homes[i])));
+        }
     }
 }
 

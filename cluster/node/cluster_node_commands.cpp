@@ -30,6 +30,7 @@ InquiryAnswer ClusterNode::about_this_node() const {
     answer.stopped = ended_ || !gone_.empty();
     answer.decides = is_master();
     answer.epoch = epoch_in_force_;
+    answer.nodes = known_nodes();
     return answer;
 }
 

@@ -239,7 +239,7 @@ void ClusterNode::lost_here(MemberIndex member) {
 Task<void> ClusterNode::tell_home_of_loss(MemberIndex member) {
     const std::uint32_t home_number = rows_->homes->home_of(member);
     const bool has_home = home_number != NodeHomes::no_home;
-    const std::uint32_t home = has_home ? setup_.config.nodes[home_number].id : setup_.self;
+    const std::uint32_t home = has_home ? home_ids_[home_number] : setup_.self;
     // Answered when it has done what it was told before. Where it is gone the array stops.
     if (home != setup_.self && !left_out_.contains(home))
         (void)co_await talk_.ask(home, asking("adopted"));

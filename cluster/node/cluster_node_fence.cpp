@@ -77,7 +77,7 @@ bool ClusterNode::enough_are_left(MemberSet lost, Witness expected) const {
 
 /// It is away, or has lost what it had in memory. The one who decides finds out what comes of it.
 void ClusterNode::lose_node(std::uint32_t node, const std::string& why) {
-    if (ended_ || gone_.contains(node) || left_out_.contains(node)) return;
+    if (ended_ || gone_.contains(node) || left_out_.contains(node) || !is_known(node)) return;
     if (ending_) return bus_->give_up(node, GivenUp::ended);  // all is written: nobody waits for it
     if (!is_master() && serves_ && has_ended(master_) && !served_->is_stopping()) {
         if (!master_lost_) master_lost_ = setup_.clock.now();
@@ -132,6 +132,7 @@ void ClusterNode::freeze() {
 /// that, so that no error is theirs.
 void ClusterNode::leave_out(const NodeBoot& node) {
     BRAID_REQUIRE(node.node != setup_.self);
+    if (!is_known(node.node)) return;
     if (const auto left = left_out_.find(node.node); left != left_out_.end()) {
         left->second = node.boot;  // it was about to be let in, and has gone again
         disks_.leave_out(node);
@@ -293,7 +294,7 @@ Task<Checked<Words>> ClusterNode::asked_to_negotiate(std::uint32_t from, const W
     BRAID_CO_TRY(const PrepareWords wanted, prepare_of(words));
     BRAID_CO_CHECK(check_prepare(from, wanted));
     for (const NodeBoot& node : wanted.gone) {
-        if (left_out_.contains(node.node)) continue;
+        if (left_out_.contains(node.node) || !is_known(node.node)) continue;
         const bool has_left = wanted.left.contains(node.node);
         if (has_left) note_left(node.node);
         log(has_left ? Severity::info : Severity::warning,
@@ -324,14 +325,14 @@ Checked<Unit> ClusterNode::check_prepare(std::uint32_t from, const PrepareWords&
                        RefusalCode::conflict};
     }
     for (const NodeBoot& node : wanted.gone) {
-        const bool may = node.node != setup_.self && node.node != from &&
-                         setup_.config.find(node.node) != nullptr;
+        // One that was added, or removed, by one who has gone since is not known here, perhaps.
+        const bool may = node.node != setup_.self && node.node != from;
         if (!may) return Refusal{"\"gone\" names who cannot be", RefusalCode::invalid};
     }
     for (const NodeBoot& node : wanted.joined) {
         const bool is_gone =
             std::ranges::find(wanted.gone, node.node, &NodeBoot::node) != wanted.gone.end();
-        const bool may = node.node != from && setup_.config.find(node.node) != nullptr && !is_gone;
+        const bool may = node.node != from && is_known(node.node) && !is_gone;
         if (!may) return Refusal{"\"joined\" names who cannot be", RefusalCode::invalid};
     }
     return Unit{};
@@ -400,6 +401,7 @@ Task<void> ClusterNode::forget(std::vector<NodeBoot> gone) {
             co_await until_it_is_tried_again;
         }
         retiring_.erase(node.node);
+        fence_changed_.set();
     }
 }
 

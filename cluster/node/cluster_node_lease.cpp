@@ -48,7 +48,7 @@ void ClusterNode::enter_lease() {
     for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
         const std::uint32_t home = rows_->homes->home_of(MemberIndex{i});
         if (home == NodeHomes::no_home) continue;
-        homes.members[NodeId{setup_.config.nodes[home].id}].add(MemberIndex{i});
+        homes.members[NodeId{home_ids_[home]}].add(MemberIndex{i});
     }
     needs_no_lease_ = homes.are_enough(NodeSet::of(NodeId{setup_.self}));
     lease_.enter(std::move(homes));

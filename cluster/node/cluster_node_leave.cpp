@@ -28,7 +28,7 @@ Task<Checked<Unit>> ClusterNode::stop_node(std::uint32_t node) {
     BRAID_CO_CHECK(check_node(node));
     if (is_master()) co_return co_await carry_out_stop(node);
     if (node != setup_.self) {
-        Checked<Unit> done = co_await order_node("stop", node);
+        Checked<Unit> done = co_await pass_on_order("stop", node);
         // Who was to answer has left: it was he.
         const bool is_cut = !done && done.error().code == RefusalCode::busy;
         if (is_cut && left_.contains(node)) done = Unit{};
@@ -43,7 +43,7 @@ Task<Checked<Unit>> ClusterNode::stop_node(std::uint32_t node) {
 }
 
 Task<void> ClusterNode::order_own_stop(std::shared_ptr<std::optional<Checked<Unit>>> ordered) {
-    Checked<Unit> done = co_await order_node("stop", setup_.self);
+    Checked<Unit> done = co_await pass_on_order("stop", setup_.self);
     ordered->emplace(std::move(done));
     leave_changed_.set();
 }

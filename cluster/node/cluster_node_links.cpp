@@ -112,11 +112,10 @@ std::set<std::uint32_t> ClusterNode::silent_nodes(Nanos time) const {
 Checked<Unit> ClusterNode::told_unreachable(std::uint32_t from, const Words& words) {
     WordFields fields(words);
     const std::uint32_t node = fields.number32("node", nodes_max - 1);
-    if (node == setup_.self || node == from || setup_.config.find(node) == nullptr) {
-        fields.is_wrong("node", "another one's");
-    }
+    if (node == setup_.self || node == from) fields.is_wrong("node", "another one's");
     BRAID_CHECK(fields.check());
-    if (left_out_.contains(from) || left_out_.contains(node) || !serves_) return Unit{};
+    if (!is_known(node) || left_out_.contains(from) || left_out_.contains(node) || !serves_)
+        return Unit{};
     // It is away for all: that is seen here, too.
     if (!here_.contains(node) || silent_nodes(lease_length_).contains(node)) return Unit{};
     // It was, and others have yet to connect to it as well: who cannot says so again.

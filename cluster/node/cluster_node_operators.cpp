@@ -44,6 +44,23 @@ Checked<Unit> ClusterNode::check_not_alone(std::uint32_t node) const {
 }
 
 /// At any node.
+Task<Checked<Unit>> ClusterNode::order_node(NodeOrder what, std::uint32_t node) {
+    switch (what) {
+        case NodeOrder::kill:
+            return kill_node(node);
+        case NodeOrder::resume:
+            return resume_node(node);
+        case NodeOrder::stop:
+            return stop_node(node);
+        case NodeOrder::add:
+            return add_node(node);
+        case NodeOrder::remove:
+            return remove_node(node);
+    }
+    BRAID_REQUIRE(false && "an order");
+    return resume_node(node);
+}
+
 Task<Checked<Unit>> ClusterNode::kill_node(std::uint32_t node) {
     BRAID_CO_CHECK(check_node(node));
     if (node == setup_.self) {
@@ -55,16 +72,16 @@ Task<Checked<Unit>> ClusterNode::kill_node(std::uint32_t node) {
             RefusalCode::conflict};
     }
     if (is_master()) co_return co_await carry_out_kill(node);
-    co_return co_await order_node("kill", node);
+    co_return co_await pass_on_order("kill", node);
 }
 
 Task<Checked<Unit>> ClusterNode::resume_node(std::uint32_t node) {
     BRAID_CO_CHECK(check_node(node));
     if (is_master()) co_return carry_out_resume(node);
-    co_return co_await order_node("resume", node);
+    co_return co_await pass_on_order("resume", node);
 }
 
-Task<Checked<Unit>> ClusterNode::order_node(const char* what, std::uint32_t node) {
+Task<Checked<Unit>> ClusterNode::pass_on_order(const char* what, std::uint32_t node) {
     Words words = asking("order");
     words["order"] = what;
     words["node"] = node;
@@ -125,6 +142,10 @@ Task<void> ClusterNode::tell_to_die(NodeBoot node, std::shared_ptr<Quiet> answer
 }
 
 Checked<Unit> ClusterNode::may_order_nodes() const {
+    if (changes_nodes_) {
+        return Refusal{"nodes are just being added or removed; try again in a moment",
+                       RefusalCode::busy};
+    }
     if (goes_on() && serves_ && array_ != nullptr && told_nodes_) return Unit{};
     return Refusal{"the array is just starting, or ending, or another node comes to decide",
                    RefusalCode::busy};
@@ -155,6 +176,7 @@ void ClusterNode::tell_killed() { told_nodes_->tell_all(words_of_killed()); }
 Checked<Unit> ClusterNode::told_killed(const Words& words) {
     WordFields fields(words);
     BRAID_TRY(killed_, nodes_in(fields, "nodes"));
+    std::erase_if(killed_, [this](std::uint32_t node) { return !is_known(node); });
     return Unit{};
 }
 

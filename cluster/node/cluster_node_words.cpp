@@ -90,6 +90,10 @@ Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) 
     const std::string what = fields.text("ask");
     BRAID_CO_CHECK(fields.check());
     if (what == "without") co_return asked_without(from, words);
+    // Who waits to be let in has yet to hear who decides.
+    if (what == fence_words::nodes && (!rows_ || from == master_)) {
+        co_return co_await asked_to_know(words);
+    }
     if (left_out_.contains(from) && what == "inventory") {
         Words goes_on = Words::object();
         goes_on["without"] = true;
@@ -234,6 +238,12 @@ Task<Checked<Words>> ClusterNode::order(std::uint32_t from, const Words& words) 
         const ScrubMode mode{fields.flag("repair")};
         BRAID_CO_CHECK(fields.check());
         done = co_await array_->start_scrub(mode);
+    } else if (what == "add_node" || what == "remove_node") {
+        const std::uint32_t node = fields.number32("node", nodes_max - 1);
+        if (node == 0) fields.is_wrong("node", "a node's");
+        BRAID_CO_CHECK(fields.check());
+        if (what == "add_node") done = co_await carry_out_add(node);
+        if (what == "remove_node") done = co_await carry_out_remove(node);
     } else if (what == "kill" || what == "resume" || what == "stop") {
         const std::uint32_t node = fields.number32("node", nodes_max - 1);
         BRAID_CO_CHECK(fields.check());

@@ -26,9 +26,9 @@ class NodeArray : public Array {
     Task<Checked<Unit>> open_volume(std::string volume) final {
         return node_.reservations().open_volume(std::move(volume));
     }
-    Task<Checked<Unit>> kill_node(std::uint32_t node) final { return node_.kill_node(node); }
-    Task<Checked<Unit>> resume_node(std::uint32_t node) final { return node_.resume_node(node); }
-    Task<Checked<Unit>> stop_node(std::uint32_t node) final { return node_.stop_node(node); }
+    Task<Checked<Unit>> order_node(NodeOrder what, std::uint32_t node) final {
+        return node_.order_node(what, node);
+    }
     void close_volume(const std::string& volume) final {
         node_.reservations().close_volume(volume);
     }

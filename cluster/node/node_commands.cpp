@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "cluster/node/fence_words.h"
 #include "engine/base/hex.h"
 #include "engine/base/limits.h"
 #include "engine/layout/register.h"
@@ -160,7 +161,8 @@ Checked<Kill> kill_of(const Words& words) {
 
 Words words_of(const InquiryAnswer& answer) {
     return {{"node", answer.node},       {"boot", answer.boot},       {"booting", answer.booting},
-            {"stopped", answer.stopped}, {"decides", answer.decides}, {"epoch", answer.epoch}};
+            {"stopped", answer.stopped}, {"decides", answer.decides}, {"epoch", answer.epoch},
+            {"nodes", answer.nodes}};
 }
 
 Checked<InquiryAnswer> inquiry_answer_of(const Words& words) {
@@ -172,7 +174,7 @@ Checked<InquiryAnswer> inquiry_answer_of(const Words& words) {
     answer.stopped = fields.flag("stopped");
     answer.decides = fields.flag("decides");
     answer.epoch = fields.number("epoch", epoch_max);
-    BRAID_CHECK(fields.check());
+    BRAID_TRY(answer.nodes, nodes_in(fields, "nodes"));
     return answer;
 }
 

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -83,7 +84,8 @@ struct InquiryAnswer {
     bool booting{true};   // it does not serve yet
     bool stopped{false};  // its array has stopped, and what it serves now is errors
     bool decides{false};
-    std::uint64_t epoch{0};  // in force; 0: there is no array
+    std::uint64_t epoch{0};         // in force; 0: there is no array
+    std::set<std::uint32_t> nodes;  // of the cluster, as it knows them
     bool operator==(const InquiryAnswer&) const = default;
 };
 

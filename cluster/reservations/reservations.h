@@ -45,7 +45,7 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
         ReadyQueue& ready;
         Clock& clock;
         std::uint32_t self{0};             // ids of nodes
-        std::vector<std::uint32_t> nodes;  // all, this one among them, by home
+        std::vector<std::uint32_t> nodes;  // all, this one among them, by home: NodeHomes' numbers
         std::uint32_t walker{0};           // whose walks go on in every volume
         const Geometry& geometry;
         std::vector<VolumeRecord> volumes;
@@ -73,6 +73,8 @@ class Reservations final : public RequestGate, public ReservedRows, public Comma
     Task<Checked<Unit>> open_volume(std::string volume);
     void close_volume(const std::string& volume);
 
+    /// One more, of which nothing was heard: it gets the next number as a home.
+    void add_node(std::uint32_t node) { setup_.nodes.push_back(node); }
     /// What it has reserved is shared again, and nobody waits for it. It comes no more.
     void node_gone(std::uint32_t node);
     /// It is there again, and hears what this node has reserved, or asks for.

@@ -86,7 +86,6 @@ static_assert(bad_ranges_max * 15 <= bad_rows_text_max);  // [0,0,1,"void"] and 
 // The control socket: what its clients may ask for. Each connection has a thread; those beyond
 // control_connections_max are only told so.
 inline constexpr int control_connections_max = 32;
-inline constexpr int control_backlog_max = 64;  // not accepted yet
 inline constexpr unsigned control_threads_max = 256;
 inline constexpr std::size_t control_body_size_max = 64u << 10;
 inline constexpr std::size_t control_answer_size_max = 16u << 20;  // that the command takes

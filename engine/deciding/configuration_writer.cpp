@@ -62,6 +62,8 @@ bool ConfigurationWriter::was_enough() const {
 
 namespace {
 
+constexpr Error no_witness{Errc::io, "the witness, which is needed, does not answer", EIO};
+
 /// All that a configuration must keep, as it is written: paths are for people, and a slot has them
 /// in a form that it can hold.
 [[maybe_unused]] bool can_be_written(Configuration wanted) {
@@ -108,7 +110,8 @@ Task<void> ConfigurationWriter::write_configurations() {
             }
             if (!is_revision() && needs_witness()) {
                 if (!roster_.can_ask_witness()) {
-                    refused_by_witness();  // what needs no new configuration goes on
+                    refusal_ = no_witness;  // what needs no new configuration goes on
+                    ++refusals_;
                     co_await wait_after_refusal();
                     continue;
                 }
@@ -312,7 +315,6 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
     patience->end();
     round->over = true;
     bool refused = false;
-    bool waits = false;
     for (const MemberIndex member : members) {
         const std::optional<Result<void>>& result = round->results[raw(member)];
         if ((result && result->has_value()) || (!result && BRAID_MUTANT(in_force_at_enough))) {
@@ -322,8 +324,8 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
         proposal->failed(member);
         if (is_witness(member)) {
             roster_.witness_failed(result ? &result->error() : nullptr);
-            refused_by_witness();
-            waits = true;
+            refusal_ = no_witness;
+            refused = true;
             continue;
         }
         if (!result) continue;  // it is lost
@@ -339,7 +341,7 @@ Task<void> ConfigurationWriter::do_step(Proposal* proposal, const Configuration*
                                  error.os_error != 0 ? os_error_text(error.os_error)
                                                      : std::string(text_of(error.code))));
     }
-    if (refused && !waits) ++refusals_;
+    if (refused) ++refusals_;
 }
 
 /// What is written to one spare. It stays until that ends: one that does not answer is not waited for.
@@ -400,11 +402,6 @@ void ConfigurationWriter::note_silent(const SpareWrite& write) {
                  "spare {} has not answered for {} s: it takes no member's place until it does",
                  spare.disk->info().path, options_.member_timeout.value / 1'000'000'000));
     }
-}
-
-void ConfigurationWriter::refused_by_witness() {
-    refusal_ = {Errc::io, "the witness, which is needed, does not answer", EIO};
-    ++refusals_;
 }
 
 }  // namespace braid

@@ -102,7 +102,6 @@ class ConfigurationWriter final : public DecidingPart {
     bool needs_witness() const;
     Disk& disk_at(MemberIndex member);
     MemberMetadata& metadata_at(MemberIndex member);
-    void refused_by_witness();
     Task<bool> bring_into_force();
     struct Round;
     Task<void> do_step(Proposal* proposal, const Configuration* now);

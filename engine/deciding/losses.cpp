@@ -118,12 +118,6 @@ void Losses::tell_failed() {
     serving_.array_failed();
 }
 
-/// Whether the level cannot do without the member.
-bool Losses::is_needed(MemberIndex member) const {
-    return members_.slot(member).state == MemberState::in_sync &&
-           (members_.lost() >= geometry_.parities() || !members_.is_enough_without(member));
-}
-
 bool Losses::can_lose(MemberSet members, Witness expected) const {
     if (members_.failed()) return false;
     std::uint64_t lost = members_.lost();
@@ -183,7 +177,7 @@ void Losses::node_left(const std::string& why) {
 /// the next start asks for what was written since the last one.
 void Losses::flush_failed(MemberIndex member, int os_error) {
     BRAID_REQUIRE(os_error != 0);
-    if (!is_needed(member)) {
+    if (!members_.is_needed(member)) {
         return lose(member, MemberState::faulty,
                     fmt::format("a flush failed: {}", os_error_text(os_error)));
     }
@@ -202,7 +196,7 @@ void Losses::strip_write_failed(MemberIndex member, int os_error) {
     BRAID_REQUIRE(os_error != 0);
     if (!takes_part(members_.slot(member).state)) return;
     const bool full = os_error == ENOSPC;
-    if (!full && !is_needed(member)) {
+    if (!full && !members_.is_needed(member)) {
         return lose(member, MemberState::faulty,
                     fmt::format("a write failed: {}", os_error_text(os_error)));
     }
@@ -227,7 +221,7 @@ void Losses::strip_write_failed(MemberIndex member, int os_error) {
 void Losses::not_answering(MemberIndex member) {
     const std::uint64_t waited = options_.member_timeout.value / 1'000'000'000;
     const auto takes_part_now = [&] { return takes_part(members_.slot(member).state); };
-    if (takes_part_now() && !members_.failed() && !is_needed(member) &&
+    if (takes_part_now() && !members_.failed() && !members_.is_needed(member) &&
         unknown_.cost_of_loss(member) == 0) {
         lose(member, MemberState::faulty,
              fmt::format("it has not answered for {} s (member_timeout)", waited));

@@ -36,8 +36,6 @@ class Losses final : public DecidingPart {
     /// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
     void lose(MemberIndex member, MemberState state, const std::string& why,
               Fault fault = Fault::some);
-    /// Whether the level cannot do without the member.
-    bool is_needed(MemberIndex member) const;
     /// Whether the level can do without these, and they take nothing with them that is known now.
     bool can_lose(MemberSet members, Witness expected) const;
     /// Nothing is written any more. What can be read still is. `what_to_do`: the sentences that

@@ -42,7 +42,7 @@ const char* where_of(MemberIndex member) {
 /// Whether a member whose metadata could not be written keeps its place for now.
 bool ConfigurationWriter::is_kept(MemberIndex member, const Error& error) const {
     if (members_.slot(member).state != MemberState::in_sync) return false;
-    return error.code == Errc::full || (error.code == Errc::io && losses_.is_needed(member));
+    return error.code == Errc::full || (error.code == Errc::io && members_.is_needed(member));
 }
 
 void ConfigurationWriter::note_refusal(MemberIndex member, const Error& error) {

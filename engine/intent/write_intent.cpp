@@ -58,10 +58,13 @@ void WriteIntent::stop() {
     wanted_.set();
     used_event_.set();
     room_wanted_.set();
+    again_.set();
     if (ticking_ != nullptr) ticking_->cancel();
 }
 
 void WriteIntent::array_failed() {
+    ended_ = true;
+    again_.set();
     wake();
     written_.set();
 }
@@ -164,13 +167,17 @@ void WriteIntent::wake() {
     }
 }
 
-/// The record of this generation was not taken by a member that is kept: who waits for it is told.
-/// The next one has its number, and names what came meanwhile, too.
-void WriteIntent::refuse(std::uint64_t generation, Error error) {
+/// The record of this generation is not on all members that it was to be on. The next one has its
+/// number, and names what came meanwhile, too.
+void WriteIntent::take_again(std::uint64_t generation, Error error) {
     generation_ = generation - 1;
     refused_ = error;
     ++refusals_;
     marks_.generation_again(generation);
+}
+
+/// A member that is kept did not take it: who waits for it is told.
+void WriteIntent::refuse(Error error) {
     Hold** link = &waiting_;
     while (*link != nullptr) {
         Hold* hold = *link;
@@ -267,6 +274,10 @@ Task<void> WriteIntent::write_records() {
             refused = outcome == Outcome::refused;
             wake();
             written_.set();
+            if (outcome == Outcome::waits) {
+                co_await again_.next();
+                if (stopping_) co_return;
+            }
         }
         wake();
         written_.set();
@@ -305,7 +316,8 @@ void WriteIntent::put_absent(IntentRecord* record) const {
 }
 
 /// Held: all of the members that it was to be on have it. Lost: a member was. Refused: one that is
-/// kept did not take it; what it had of the generation before is untouched.
+/// kept did not take it; what it had of the generation before is untouched. Waits: in a cluster one
+/// did not take it that is lost already, perhaps, and no other one is left that could.
 Task<WriteIntent::Outcome> WriteIntent::write_record() {
     const std::uint64_t before = generation_;
     IntentRecord record;
@@ -336,6 +348,7 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
     co_await group;
     bool held = !holders.empty();
     std::optional<Error> refused;
+    std::optional<Error> waits;
     for (const MemberIndex member : holders) {
         DriveOp& op = ops[raw(member)];
         members_.finish(member, op);
@@ -344,19 +357,27 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
         const int error = op.result.os_error;
         if (op.result.is_members()) decider_.strip_write_failed(member, error);
         if (!takes_part(members_.slot(member).state)) continue;
+        const Error why{error == ENOSPC ? Errc::full : Errc::io, "write intent", error};
         // In a cluster it is lost already, perhaps, and this node has yet to hear of that.
         if (members_.is_shared() && error != ENOSPC) {
             refusing_.add(member);
             const std::vector<MemberIndex> next = targets();
             if (std::ranges::find(next, member) == next.end()) continue;  // others take it
+            const bool is_kept = op.result.is_members() && members_.is_needed(member);
+            if (!is_kept && !ended_) {
+                waits = why;
+                continue;
+            }
         }
-        refused = Error{error == ENOSPC ? Errc::full : Errc::io, "write intent", error};
+        refused = why;
     }
     ++records_;
+    if (refused || waits) take_again(before + 1, refused ? *refused : *waits);
     if (refused) {
-        refuse(before + 1, *refused);
+        refuse(*refused);
         co_return Outcome::refused;
     }
+    if (waits) co_return Outcome::waits;
     if (!held) co_return Outcome::lost;
     durable_ = record.generation;
     for (const MemberIndex member : holders) held_[raw(member)] = record.generation;
@@ -379,6 +400,7 @@ Task<void> WriteIntent::tick() {
         ticking_ = nullptr;
         marks_.tick();
         note_rate();
+        again_.set();
         if (marks_.ticks() - clean_tick_ >= clean_ticks) co_await clean();
     }
 }

@@ -60,7 +60,7 @@ class WriteIntent {
     void start(Start start, TaskGroup& tasks);
     /// Waits until a record is durable that was put together after this call, on as many members
     /// as there have to be now. Does nothing while the intent is off. Errc::full: a member has no
-    /// room for it; Errc::io: one that is needed does not take it.
+    /// room for it; Errc::io: one that is needed does not take it, or is not heard of just now.
     Task<Result<void>> rewrite();
     /// Takes every mark that is clean out of the next record, also those that would linger.
     void drop_clean() { marks_.drop_clean(); }
@@ -86,10 +86,11 @@ class WriteIntent {
     void members_changed() {
         tells_late_ = true;
         used_event_.set();
+        again_.set();
     }
     /// Epoch for the next records; for people and tests.
     void set_epoch(std::uint64_t epoch) { epoch_ = epoch; }
-    /// The array has failed: those who wait are told.
+    /// The array has failed, or has ended on this node: those who wait are told.
     void array_failed();
 
     /// flush_drives(), after which marks whose writes it covers may go.
@@ -185,10 +186,11 @@ class WriteIntent {
     std::vector<MemberIndex> targets() const;
     void put_absent(IntentRecord* record) const;
 
-    enum class Outcome : std::uint8_t { held, lost, refused };
+    enum class Outcome : std::uint8_t { held, lost, refused, waits };
     Task<void> write_records();
     Task<Outcome> write_record();
-    void refuse(std::uint64_t generation, Error error);
+    void refuse(Error error);
+    void take_again(std::uint64_t generation, Error error);
     void refuse_room(Error error);
     Task<void> tick();
     Task<void> make_room();
@@ -204,6 +206,7 @@ class WriteIntent {
     bool on_{false};
     bool abandoned_{false};
     bool stopping_{false};
+    bool ended_{false};  // nothing comes any more that those who wait for could go on with
     std::uint64_t epoch_{0};
 
     std::uint64_t generation_{0};                    // of the newest record that was put together
@@ -225,6 +228,7 @@ class WriteIntent {
     Event written_;  // a record was, or the array has failed
     Event room_wanted_;
     Event used_event_;  // there are marks: time goes on
+    Event again_;       // a member that did not answer may do so now, or be lost
 
     Timer* ticking_{nullptr};
     std::uint64_t clean_tick_{0};       // of the last round of cleaning

@@ -83,9 +83,7 @@ Refusal is_no_node() {
 
 Task<Checked<Unit>> LocalArray::reserve(std::string) { co_return nobody_else(); }
 Task<Checked<Unit>> LocalArray::release(std::string) { co_return nobody_else(); }
-Task<Checked<Unit>> LocalArray::kill_node(std::uint32_t) { co_return is_no_node(); }
-Task<Checked<Unit>> LocalArray::resume_node(std::uint32_t) { co_return is_no_node(); }
-Task<Checked<Unit>> LocalArray::stop_node(std::uint32_t) { co_return is_no_node(); }
+Task<Checked<Unit>> LocalArray::order_node(NodeOrder, std::uint32_t) { co_return is_no_node(); }
 
 RowHomes* LocalArray::homes() const {
     return options_.nodes == nullptr ? nullptr : &options_.nodes->homes(geometry_);

@@ -102,9 +102,7 @@ class LocalArray final : public Array, private NodesListener {
     Task<Checked<Unit>> release(std::string volume) override;
     Task<Checked<Unit>> open_volume(std::string) override { co_return Unit{}; }
     void close_volume(const std::string&) override {}
-    Task<Checked<Unit>> kill_node(std::uint32_t node) override;
-    Task<Checked<Unit>> resume_node(std::uint32_t node) override;
-    Task<Checked<Unit>> stop_node(std::uint32_t node) override;
+    Task<Checked<Unit>> order_node(NodeOrder what, std::uint32_t node) override;
     bool read_direct(ArrayOffset offset, ByteSpan into) override {
         return serving_.read_direct(offset, into);
     }

@@ -167,6 +167,11 @@ class Members {
         const bool all_are_left = !in_force_.empty() && left.has_all(in_force_);  // break_ties()
         return quorum_.is_enough(left, all_are_left ? Witness::promised : expected);
     }
+    /// Whether the level cannot do without the member.
+    bool is_needed(MemberIndex member) const {
+        return slot(member).state == MemberState::in_sync &&
+               (lost_ >= geometry_.parities() || !is_enough_without(member));
+    }
     /// In sync, by what is in force.
     void set_in_force(MemberSet in_sync) { in_force_ = in_sync; }
     MemberSet in_force() const { return in_force_; }

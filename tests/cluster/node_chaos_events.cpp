@@ -312,7 +312,8 @@ bool Chaos::give_order() {
             const std::uint32_t victim = any_node();
             if (!is_well(victim) || !may_lose({victim})) return false;
             begin_fault(victim);
-            order(node, fmt::format("stop node {}", victim + 1), array.stop_node(victim + 1));
+            order(node, fmt::format("stop node {}", victim + 1),
+                  array.order_node(NodeOrder::stop, victim + 1));
             later(2 * second + some_time(), [this, victim] { end_fault(victim); });
             return true;
         }
@@ -348,7 +349,8 @@ bool Chaos::give_order() {
             const std::uint32_t victim = any_node();
             if (victim == node || !is_well(victim) || !may_lose({victim})) return false;
             begin_fault(victim);
-            order(node, fmt::format("kill node {}", victim + 1), array.kill_node(victim + 1));
+            order(node, fmt::format("kill node {}", victim + 1),
+                  array.order_node(NodeOrder::kill, victim + 1));
             later(2 * second + some_time(), [this, victim] { resume(victim); });
             return true;
         }
@@ -361,7 +363,7 @@ void Chaos::resume(std::uint32_t victim) {
         const ArrayStatus status = nodes_.array(node).status();
         if (!status.nodes[victim].killed) return heals_ ? void() : end_fault(victim);
         order(node, fmt::format("resume node {}", victim + 1),
-              nodes_.array(node).resume_node(victim + 1));
+              nodes_.array(node).order_node(NodeOrder::resume, victim + 1));
         break;
     }
     if (!heals_) later(5 * second, [this, victim] { resume(victim); });

@@ -41,6 +41,7 @@ class NodeCommandsTest : public testing::Test {
                                 answer.node = 2;
                                 answer.boot = boot;
                                 answer.epoch = 9;
+                                answer.nodes = {1, 2, 31};
                                 return answer;
                             },
                             [this](std::uint32_t, const Kill& kill) -> Checked<Unit> {
@@ -70,8 +71,9 @@ TEST_F(NodeCommandsTest, TheAnswers) {
     EXPECT_EQ(*ask(3, asking("cable_check")),
               Words::parse(R"({"channel":3,"address":"10.0.0.1:10810"})"));
     const Checked<Words> about = ask(3, asking("inquiry"));
-    EXPECT_EQ(*about, Words::parse(R"({"node":2,"boot":18364758544493064720,"booting":true,)"
-                                   R"("stopped":false,"decides":false,"epoch":9})"));
+    EXPECT_EQ(*about,
+              Words::parse(R"({"node":2,"boot":18364758544493064720,"booting":true,)"
+                           R"("stopped":false,"decides":false,"epoch":9,"nodes":[1,2,31]})"));
     EXPECT_EQ(inquiry_answer_of(*about)->boot, boot);
     connected_ = false;
     is_refused(asking("cable_check"), "the session is over");

@@ -15,7 +15,7 @@ namespace {
 class NodeLeaveTest : public NodeReturnKit {
   protected:
     Task<Checked<Unit>> stop_at(std::uint32_t at, std::uint32_t node) {
-        return nodes_.array(at).stop_node(node + 1);
+        return nodes_.array(at).order_node(NodeOrder::stop, node + 1);
     }
     Checked<Unit> stop(std::uint32_t at, std::uint32_t node) {
         return loop().run_until_done(stop_at(at, node));

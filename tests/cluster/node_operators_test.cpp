@@ -12,10 +12,10 @@ namespace {
 class NodeOperatorsTest : public NodeReturnKit {
   protected:
     Checked<Unit> kill(std::uint32_t at, std::uint32_t node) {
-        return loop().run_until_done(nodes_.array(at).kill_node(node + 1));
+        return loop().run_until_done(nodes_.array(at).order_node(NodeOrder::kill, node + 1));
     }
     Checked<Unit> resume(std::uint32_t at, std::uint32_t node) {
-        return loop().run_until_done(nodes_.array(at).resume_node(node + 1));
+        return loop().run_until_done(nodes_.array(at).order_node(NodeOrder::resume, node + 1));
     }
     static std::string text_of(const Checked<Unit>& done) {
         return done ? "done" : done.error().text;

@@ -24,22 +24,6 @@ SimNodes::Node::Node(SimNodes& nodes, std::uint32_t self)
         own_loop->let_stamps_differ(0, nodes.options_.slow_ppm);
     }
     if (own_loop && nodes.options_.clocks_stand) own_loop->let_stamps_stand();
-    cluster::ClusterConfig config;
-    config.name = "sim";
-    config.reads = nodes.options_.reads;
-    if (nodes.options_.exclusive) config.exclusive = {"data"};
-    config.no_quorum = nodes.options_.no_quorum;
-    config.lease_ms = nodes.options_.lease_ms;
-    const auto own_lease = nodes.options_.lease_ms_at.find(self);
-    if (own_lease != nodes.options_.lease_ms_at.end()) config.lease_ms = own_lease->second;
-    config.heartbeat_ms = nodes.options_.heartbeat_ms;
-    config.start_wait_ms = nodes.options_.start_wait_ms;
-    for (std::uint32_t i = 0; i != nodes.options_.nodes; ++i) {
-        config.nodes.push_back({i + 1, {}, {}});
-        for (std::uint32_t at = 0; at != nodes.options_.channels; ++at) {
-            config.nodes.back().addresses.push_back(address_of(i, at));
-        }
-    }
     ArrayOptions options;
     options.buffer_size = 16u << 20;
     options.seed = nodes.loop_.rng().next();
@@ -52,7 +36,7 @@ SimNodes::Node::Node(SimNodes& nodes, std::uint32_t self)
         loop().ready(),
         loop(),
         net,
-        std::move(config),
+        nodes.config_of(self),
         self + 1,
         std::nullopt,
         nodes.loop_.rng().next() | 1,
@@ -60,6 +44,7 @@ SimNodes::Node::Node(SimNodes& nodes, std::uint32_t self)
         std::move(options),
         [this](Severity, const std::string& text) { log += text + "\n"; },
         {},
+        [&nodes, self] { return nodes.read_config(self); },
         [this](cluster::NodeEnds why) { ends = why; }});
     for (std::uint32_t i = 0; i != nodes.platters_.size(); ++i) {
         if (nodes.home_of(i) != self) continue;
@@ -69,6 +54,45 @@ SimNodes::Node::Node(SimNodes& nodes, std::uint32_t self)
         node->put_disk(
             std::make_unique<SimDisk>(loop(), beside->second.platter, beside->second.path));
     }
+}
+
+cluster::ClusterConfig SimNodes::config_of(std::uint32_t node) const {
+    cluster::ClusterConfig config;
+    config.name = "sim";
+    config.reads = options_.reads;
+    if (options_.exclusive) config.exclusive = {"data"};
+    config.no_quorum = options_.no_quorum;
+    config.lease_ms = options_.lease_ms;
+    const auto own_lease = options_.lease_ms_at.find(node);
+    if (own_lease != options_.lease_ms_at.end()) config.lease_ms = own_lease->second;
+    config.heartbeat_ms = options_.heartbeat_ms;
+    config.start_wait_ms = options_.start_wait_ms;
+    for (const std::uint32_t one : files_[node]) {
+        config.nodes.push_back({one + 1, {}, {}});
+        for (std::uint32_t at = 0; at != options_.channels; ++at) {
+            config.nodes.back().addresses.push_back(address_of(one, at));
+        }
+    }
+    return config;
+}
+
+Task<Checked<cluster::ClusterConfig>> SimNodes::read_config(std::uint32_t node) {
+    SimLoop& loop = loop_of(node);
+    do {
+        Timer timer(loop, Nanos{loop.now().value + loop_.rng().below(5'000'000) + 1});
+        co_await timer;
+    } while (files_held_.contains(node));
+    co_return config_of(node);
+}
+
+std::uint32_t SimNodes::add_machine() {
+    const std::uint32_t added = options_.nodes;
+    if (options_.homes == 0) options_.homes = options_.nodes;
+    ++options_.nodes;
+    nodes_.push_back(nullptr);
+    files_.push_back(files_.front());
+    files_.back().insert(added);
+    return added;
 }
 
 SimNodes::Node::~Node() {
@@ -88,6 +112,9 @@ SimNodes::SimNodes(SimNodesOptions options)
     }
     if (options_.made) create();
     nodes_.resize(options_.nodes);
+    std::set<std::uint32_t> all;
+    for (std::uint32_t i = 0; i != options_.nodes; ++i) all.insert(i);
+    files_.assign(options_.nodes, all);
 }
 
 bool SimNodes::is_open(std::uint32_t member) const { return platters_[member].use_count() != 1; }

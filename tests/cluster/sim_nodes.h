@@ -64,7 +64,6 @@ class SimNodes {
     SimNodes& operator=(const SimNodes&) = delete;
 
     SimLoop& loop() { return loop_; }
-    /// Of all nodes that begin from now on.
     /// For servers that begin from now on.
     void set_force(bool force) { force_ = force; }
     void set_member_timeout(Nanos timeout) { member_timeout_ = timeout; }
@@ -198,6 +197,16 @@ class SimNodes {
         network_.plug(address_of(node, channel));
     }
     std::uint32_t channels() const { return options_.channels; }
+    /// Which nodes this one's file of the cluster has from now on.
+    void set_file(std::uint32_t node, std::set<std::uint32_t> nodes) {
+        files_[node] = std::move(nodes);
+    }
+    /// It cannot be read, or only after so long.
+    void hold_file(std::uint32_t node) { files_held_.insert(node); }
+    void release_file(std::uint32_t node) { files_held_.erase(node); }
+    /// A machine more, with the next number, on which nothing runs; members stay where they are. Only its own
+    /// file has it.
+    std::uint32_t add_machine();
     void cut(std::uint32_t a, std::uint32_t b, CutSides sides = CutSides::both) {
         if (sides == CutSides::one) return network_.cut_one_side(host_of(a), host_of(b));
         network_.cut(host_of(a), host_of(b));
@@ -252,6 +261,8 @@ class SimNodes {
     static Task<void> keep(Task<Result<void>> task,
                            std::shared_ptr<std::optional<Result<void>>> result);
     static Task<Result<void>> nobody_serves();
+    cluster::ClusterConfig config_of(std::uint32_t node) const;
+    Task<Checked<cluster::ClusterConfig>> read_config(std::uint32_t node);
     static Task<void> run_start(Node* at);
     static Task<void> run_stop(Node* at);
     static Task<void> run_leave(Node* at);
@@ -274,6 +285,8 @@ class SimNodes {
     std::vector<std::string> paths_;          // of them, where they are
     std::map<std::uint32_t, Beside> beside_;  // by the member whose role it may get
     std::vector<std::unique_ptr<Node>> nodes_;
+    std::vector<std::set<std::uint32_t>> files_;  // by node: which nodes its file has
+    std::set<std::uint32_t> files_held_;
 };
 
 }  // namespace braid::sim

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,8 @@ class PlainDecider final : public Decider {
     }
     void not_answering(MemberIndex) override {}
     void strip_write_failed(MemberIndex member, int error) override {
-        if (error != ENOSPC) flush_failed(member, error);
+        told_of_write = member;
+        if (error != ENOSPC && loses_at_once) flush_failed(member, error);
     }
     Task<Result<void>> losses_durable() override { co_return Result<void>{}; }
     Task<Result<void>> rows_doubtful(std::vector<BadRange>) override { co_return Result<void>{}; }
@@ -33,6 +35,9 @@ class PlainDecider final : public Decider {
     void walk_ended(WalkPosition, Result<void>) override {}
     void rows_wrong(WindowPlace, RowMask, RoleSet, std::string) override {}
     void write_refused(WindowPlace, RowMask, RoleSet) override {}
+
+    bool loses_at_once{true};  // false: as one on another node, whose word comes later
+    std::optional<MemberIndex> told_of_write;
 
   private:
     Members& members_;

@@ -43,6 +43,7 @@ class WriteIntents : public testing::Test {
     void make(std::uint64_t stripes = 1'000'000, std::vector<VolumeRecord> volumes = {}) {
         geometry = make_geometry(stripes);
         members = std::make_unique<Members>(geometry);
+        members->set_quorum({geometry.member_count, geometry.parities()});
         decider = std::make_unique<test::PlainDecider>(*members);
         for (std::uint32_t i = 0; i != geometry.member_count; ++i) {
             platters.push_back(std::make_shared<SimPlatter>(data_offset));
@@ -83,6 +84,18 @@ class WriteIntents : public testing::Test {
             co_await end;
         }
         writer->ended = true;
+    }
+    /// As on a node of a cluster, where whoever decides is another one.
+    void all_but_the_first_fail(int error) {
+        members->set_shared();
+        decider->loses_at_once = false;
+        for (const std::uint32_t member : {1U, 2U, 3U}) {
+            platters[member]->fails_writes = true;
+            platters[member]->write_error = error;
+        }
+    }
+    static Task<void> rewrite(WriteIntent* intent, bool* kept) {
+        *kept = (co_await intent->rewrite()).has_value();
     }
     Writer& begin(std::uint64_t stripe) {
         Writer& writer = writers.emplace_back();
@@ -302,9 +315,6 @@ TEST_F(WriteIntents, WhoWaitsForARecordAfterItWasRefusedIsTold) {
     ASSERT_FALSE(*same.ready);
     EXPECT_EQ(same.ready->error().code, Errc::full);
     bool kept = true;
-    const auto rewrite = [](WriteIntent* the_intent, bool* result) -> Task<void> {
-        *result = (co_await the_intent->rewrite()).has_value();
-    };
     const std::uint64_t records = intent->status().records;
     tasks.spawn(rewrite(intent.get(), &kept));
     until([&] { return intent->status().records != records; });
@@ -316,6 +326,66 @@ TEST_F(WriteIntents, WhenTheArrayFailsEverybodyIsTold) {
     make();
     for (auto& platter : platters) platter->fails_writes = true;
     Writer& writer = begin(77);
+    until_ready(writer);
+    EXPECT_FALSE(*writer.ready);
+}
+
+// In a cluster: the homes of three of four members are cut off, and no word has come of what becomes of
+// them. A record needs two.
+TEST_F(WriteIntents, WhatNoMemberIsToBlameForIsWaitedFor) {
+    make();
+    all_but_the_first_fail(ECONNRESET);
+    Writer& writer = begin(77);
+    bool kept = true;
+    tasks.spawn(rewrite(intent.get(), &kept));
+    loop.run_for(seconds(5));
+    EXPECT_FALSE(writer.ready) << "neither refused, nor under a record that one member has";
+    EXPECT_FALSE(kept) << "who would go on without is told";
+    EXPECT_FALSE(decider->told_of_write);
+    members->set_state(MemberIndex{1}, MemberState::missing);
+    intent->members_changed();
+    loop.run_for(millis(100));
+    EXPECT_FALSE(writer.ready) << "two are still needed";
+    for (auto& platter : platters) platter->heal();
+    until_ready(writer);
+    ASSERT_TRUE(*writer.ready);
+    EXPECT_TRUE(names(record_on(0), 77));
+    EXPECT_TRUE(names(record_on(2), 77) || names(record_on(3), 77));
+}
+
+TEST_F(WriteIntents, AMemberThatWillBeLostIsWaitedFor) {
+    make();
+    all_but_the_first_fail(EIO);
+    Writer& writer = begin(77);
+    loop.run_for(seconds(5));
+    EXPECT_FALSE(writer.ready);
+    EXPECT_TRUE(decider->told_of_write);
+    members->set_state(MemberIndex{1}, MemberState::faulty);
+    platters[2]->heal();
+    intent->members_changed();
+    loop.run_for(millis(100));  // less than a tick
+    ASSERT_TRUE(writer.ready);
+    EXPECT_TRUE(*writer.ready);
+    EXPECT_TRUE(names(record_on(0), 77) && names(record_on(2), 77));
+}
+
+TEST_F(WriteIntents, AMemberThatIsNeededAndFailsTheRecordIsNotWaitedFor) {
+    make();
+    members->set_state(MemberIndex{3}, MemberState::missing);
+    all_but_the_first_fail(EIO);
+    Writer& writer = begin(77);
+    until_ready(writer);
+    ASSERT_FALSE(*writer.ready);
+    EXPECT_EQ(writer.ready->error().code, Errc::io);
+}
+
+TEST_F(WriteIntents, WhoWaitsForAMemberIsToldWhenTheArrayEndsOnThisNode) {
+    make();
+    all_but_the_first_fail(ECONNRESET);
+    Writer& writer = begin(77);
+    loop.run_for(seconds(5));
+    ASSERT_FALSE(writer.ready);
+    intent->array_failed();
     until_ready(writer);
     EXPECT_FALSE(*writer.ready);
 }

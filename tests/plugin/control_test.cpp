@@ -88,9 +88,17 @@ TEST(ControlParse, Commands) {
     expect<VolumesQuery>(parse("GET", "/v1/volumes"));
     EXPECT_EQ(expect<ReserveVolume>(parse("POST", "/v1/volumes/a/reserve")).name, "a");
     EXPECT_EQ(expect<ReleaseVolume>(parse("POST", "/v1/volumes/a b/release", "{}")).name, "a b");
-    EXPECT_EQ(expect<KillNode>(parse("POST", "/v1/nodes/3/kill")).node, 3u);
-    EXPECT_EQ(expect<ResumeNode>(parse("POST", "/v1/nodes/31/resume", "{}")).node, 31u);
-    EXPECT_EQ(expect<StopNode>(parse("POST", "/v1/nodes/2/stop")).node, 2u);
+    const std::pair<const char*, NodeOrder> orders[]{{"kill", NodeOrder::kill},
+                                                     {"resume", NodeOrder::resume},
+                                                     {"stop", NodeOrder::stop},
+                                                     {"add", NodeOrder::add},
+                                                     {"remove", NodeOrder::remove}};
+    for (const auto& [verb, what] : orders) {
+        const std::string path = std::string("/v1/nodes/31/") + verb;
+        const auto order = expect<OrderNode>(parse("POST", path.c_str(), "{}"));
+        EXPECT_EQ(order.what, what) << verb;
+        EXPECT_EQ(order.node, 31u);
+    }
     EXPECT_EQ(status_of("GET", "/v1/nodes/3/kill"), 405u);
     EXPECT_EQ(status_of("GET", "/v1/nodes/3/stop"), 405u);
     EXPECT_EQ(status_of("POST", "/v1/nodes/3/hug"), 404u);

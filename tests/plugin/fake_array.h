@@ -136,14 +136,9 @@ class FakeArray final : public Array {
     Checked<Unit> stop_scrub() override { return Refusal{"no scrub runs"}; }
     Task<Checked<Unit>> reserve(std::string volume) override { return order("reserve " + volume); }
     Task<Checked<Unit>> release(std::string volume) override { return order("release " + volume); }
-    Task<Checked<Unit>> kill_node(std::uint32_t node) override {
-        return order("kill " + std::to_string(node));
-    }
-    Task<Checked<Unit>> resume_node(std::uint32_t node) override {
-        return order("resume " + std::to_string(node));
-    }
-    Task<Checked<Unit>> stop_node(std::uint32_t node) override {
-        return order("stop " + std::to_string(node));
+    Task<Checked<Unit>> order_node(NodeOrder what, std::uint32_t node) override {
+        static constexpr std::array names{"kill", "resume", "stop", "add node", "remove node"};
+        return order(names.at(static_cast<std::size_t>(what)) + (" " + std::to_string(node)));
     }
     Task<Checked<Unit>> open_volume(std::string) override { co_return Unit{}; }
     void close_volume(const std::string&) override {}

@@ -54,6 +54,7 @@ struct SimPlatter {
     std::set<std::uint64_t> bad_rows;  // reads of these rows fail, until they are written
     bool dead{false};                  // every operation fails
     bool fails_writes{false};
+    int write_error{EIO};  // of those that fail
     bool fails_flushes{false};
     int flush_error{EIO};                    // of those that fail
     std::uint64_t read_fails_one_in{0};      // 0: never
@@ -299,7 +300,9 @@ class SimDisk final : public Disk {
         }
         if (op.offset > info_.size || op.size > info_.size - op.offset) return EIO;
         if (op.kind == DiskOpKind::read) return read(op.offset, {op.data, op.size});
-        if (platter.fails_writes || op.offset < platter.fails_writes_below) return EIO;
+        if (platter.fails_writes || op.offset < platter.fails_writes_below) {
+            return platter.write_error;
+        }
         if (platter.refuses_writes || platter.read_only) return EPERM;
         ++platter.writes;
         if (op.kind == DiskOpKind::zero && !platter.zeroes(op)) return EOPNOTSUPP;

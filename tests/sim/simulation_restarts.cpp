@@ -328,6 +328,7 @@ void Simulation::restart() {
         if (failed()) return;
         const bool last_stable_before = last_stable_;
         const Started started = open(given, {.may_crash = may_crash(absent.size())});
+        if (started == Started::refused) check_refusal(given);  // it asks who came back as a copy
         if (snapshot_ && snapshot_->used) snapshot_.reset();
         if (started == Started::yes) {
             begin_tensely();
@@ -342,7 +343,6 @@ void Simulation::restart() {
             last_stable_ = false;  // what it wrote may hold
             continue;
         }
-        check_refusal(given);
         break;
     }
     if (!failed()) restart_with_all();

@@ -5,6 +5,7 @@ import os
 import random
 import socket
 import subprocess
+import threading
 import time
 
 import nbd
@@ -100,6 +101,7 @@ class Cluster:
         self.config, self.key, self.exclusive = world.path("cluster.toml"), key, exclusive
         self.patient, self.settings = patient, settings
         self.start_wait_ms = 0  # who is not there yet is slow
+        self.removed = set()  # nodes that the file has no more
         self.addresses = addresses or [f"unix:{world.path(f'bus{node}.sock')}" for node in range(1, nodes + 1)]
         self.write_config()
         if made:
@@ -113,7 +115,7 @@ class Cluster:
         return max(10, 4 * self.lease_ms() // 1000)
 
     def write_config(self):
-        """Again if `paths` or `homes` have changed."""
+        """Again if `paths`, `homes`, `count` or `removed` have changed."""
         with open(self.config, "w") as file:
             file.write('name = "test"\n' + (f'key = "{self.key}"\n' if self.key else ""))
             # Where all is slow nodes may well be silent for longer, and nobody is gone.
@@ -123,7 +125,7 @@ class Cluster:
             file.write(self.settings)
             if self.exclusive:
                 file.write(f"exclusive = {json.dumps(self.exclusive)}\n")
-            for node in range(1, self.count + 1):
+            for node in set(range(1, self.count + 1)) - self.removed:
                 own = [path for path, home in zip(self.paths, self.homes) if home == node]
                 file.write(f'\n[[node]]\nid = {node}\naddresses = {json.dumps(self.addresses_of(node))}\n'
                            f"members = {json.dumps(own)}\n")
@@ -196,6 +198,46 @@ class Cluster:
     def check_parity(self):
         done = run(CLI, "check", *self.paths)
         say("braid check: " + done.stdout.strip().splitlines()[-1])
+
+
+class Writing:
+    """Blocks of its own, one after the other, through a node; and how long the longest took."""
+
+    def __init__(self, node, first, blocks):
+        self.node, self.first, self.blocks = node, first, blocks
+        self.written, self.begun, self.longest, self.error, self.over = {}, None, 0.0, None, False
+        self.thread = threading.Thread(target=self.work)
+        self.thread.start()
+
+    def work(self):
+        try:
+            client, turn = self.node.connect(), 0
+            while not self.over:
+                block = self.first + turn % self.blocks
+                data = pattern((self.node.number, turn), BLOCK)
+                begin, self.begun = time.monotonic(), (block, data)
+                client.pwrite(data, block * BLOCK)
+                self.longest = max(self.longest, time.monotonic() - begin)
+                self.written[block] = data
+                check(client.pread(BLOCK, block * BLOCK) == data, f"block {block} is what was written last")
+                turn += 1
+            client.shutdown()
+        except (nbd.Error, Failed) as error:
+            self.error = error
+
+    def end(self):
+        self.over = True
+        self.thread.join()
+        if self.error:
+            raise Failed(f"a client of node {self.node.number}: {self.error}\n{self.node.log()[-4000:]}")
+
+    def check_through(self, node):
+        """What was acknowledged is there; of what was begun last nobody knows."""
+        client = node.connect()
+        for block, data in self.written.items():
+            found = client.pread(BLOCK, block * BLOCK)
+            check(found == data or (block, found) == self.begun, f"node {node.number} has block {block}")
+        client.shutdown()
 
 
 def pattern(seed, size):

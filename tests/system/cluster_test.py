@@ -13,7 +13,7 @@ import time
 
 import nbd
 
-from braid_cluster import BLOCK, MEMBER, Cluster, Node, free_ports, pattern
+from braid_cluster import BLOCK, MEMBER, Cluster, Node, Writing, free_ports, pattern
 from braid_system import (CLI, MIB, PATIENCE, PLUGIN, Failed, check, end, end_of, main, need_tools, run, say,
                           sha256_of, server_environment, start, wait_until)
 
@@ -204,46 +204,6 @@ def clients_of_each_node(world, level):
         say("written" if writes else f"read {turn} further")
     cluster.stop()
     cluster.check_parity()
-
-
-class Writing:
-    """Blocks of its own, one after the other, through a node; and how long the longest took."""
-
-    def __init__(self, node, first, blocks):
-        self.node, self.first, self.blocks = node, first, blocks
-        self.written, self.begun, self.longest, self.error, self.over = {}, None, 0.0, None, False
-        self.thread = threading.Thread(target=self.work)
-        self.thread.start()
-
-    def work(self):
-        try:
-            client, turn = self.node.connect(), 0
-            while not self.over:
-                block = self.first + turn % self.blocks
-                data = pattern((self.node.number, turn), BLOCK)
-                begin, self.begun = time.monotonic(), (block, data)
-                client.pwrite(data, block * BLOCK)
-                self.longest = max(self.longest, time.monotonic() - begin)
-                self.written[block] = data
-                check(client.pread(BLOCK, block * BLOCK) == data, f"block {block} is what was written last")
-                turn += 1
-            client.shutdown()
-        except (nbd.Error, Failed) as error:
-            self.error = error
-
-    def end(self):
-        self.over = True
-        self.thread.join()
-        if self.error:
-            raise Failed(f"a client of node {self.node.number}: {self.error}\n{self.node.log()[-4000:]}")
-
-    def check_through(self, node):
-        """What was acknowledged is there; of what was begun last nobody knows."""
-        client = node.connect()
-        for block, data in self.written.items():
-            found = client.pread(BLOCK, block * BLOCK)
-            check(found == data or (block, found) == self.begun, f"node {node.number} has block {block}")
-        client.shutdown()
 
 
 def a_node_is_killed(world, level):
