@@ -88,13 +88,23 @@ struct MembersAt {  // of the node: what has a role and takes part, and what is 
     std::size_t spares_elsewhere{0};
 };
 
+bool serves(const nlohmann::json& status, std::uint64_t node) {
+    for (const nlohmann::json& one : list_in(status, "nodes")) {
+        const std::string state = text_in(one, "state");
+        if (number_in(one, "id") == node) return state != "excluded" && state != "killed";
+    }
+    return false;
+}
+
 MembersAt members_at(const nlohmann::json& status, std::uint64_t node) {
     MembersAt at;
     for (const nlohmann::json& member : list_in(status, "members")) {
         const std::string state = text_in(member, "state");
         const bool is_here = number_in(member, "home") == node;
         if (state == "spare" && is_here) at.spares.push_back(text_in(member, "uuid"));
-        if (state == "spare" && !is_here) ++at.spares_elsewhere;
+        if (state == "spare" && serves(status, number_in(member, "home"))) {
+            at.spares_elsewhere += is_here ? 0 : 1;
+        }
         const bool takes_part = state == "in_sync" || state == "rebuilding";
         if (takes_part && is_here) at.roles.push_back(number_in(member, "role"));
     }
@@ -138,17 +148,9 @@ Checked<Unit> move_role(ControlClient& client, std::uint64_t role, std::uint64_t
                     role, node)};
 }
 
-bool serves(const nlohmann::json& status, std::uint64_t node) {
-    for (const nlohmann::json& one : list_in(status, "nodes")) {
-        const std::string state = text_in(one, "state");
-        if (number_in(one, "id") == node) return state != "excluded" && state != "killed";
-    }
-    return false;
-}
-
-/// Whether there are enough spares is looked at before anything is moved.
+/// Whether that can be is looked at before anything is moved.
 Checked<Unit> drain(ControlClient& client, std::uint64_t node) {
-    BRAID_TRY(const nlohmann::json status, client.get("/v1/status"));
+    BRAID_TRY(const nlohmann::json status, follow_tasks(client, {"rebuilding", "resyncing"}));
     for (const nlohmann::json& one : list_in(status, "nodes")) {
         if (!flag_in(one, "this") || number_in(one, "id") != node) continue;
         return Refusal{
@@ -156,7 +158,18 @@ Checked<Unit> drain(ControlClient& client, std::uint64_t node) {
                         "which stays",
                         node)};
     }
-    MembersAt at = members_at(status, node);
+    for (const nlohmann::json& member : list_in(status, "members")) {
+        const auto role = member.find("role");
+        const bool has_role = role != member.end() && role->is_number_unsigned();
+        const std::string state = text_in(member, "state");
+        if (!has_role || state == "in_sync" || state == "rebuilding") continue;
+        return Refusal{
+            fmt::format("member {} is {}: it goes before any that could be moved. `braid "
+                        "member add PATH`, at a node that stays, gives the array a disk "
+                        "for it; nothing has been moved",
+                        role->get<std::uint64_t>(), state)};
+    }
+    const MembersAt at = members_at(status, node);
     if (at.spares_elsewhere < at.roles.size()) {
         return Refusal{fmt::format(
             "{} of node {} have to go elsewhere, and there are {} at other nodes. `braid "

@@ -130,6 +130,10 @@ void Bus::give_up(std::uint32_t node, GivenUp why) {
     heartbeats_.shut(node);
 }
 
+void Bus::give_up_all(GivenUp why) {
+    for (const auto& [node, session] : sessions_) give_up(node, why);
+}
+
 std::optional<std::uint32_t> Bus::channel_of(std::uint32_t node) const {
     if (!session(node).is_connected()) return std::nullopt;
     return channels_.at(node);
@@ -653,6 +657,10 @@ Task<Checked<bool>> Bus::beat_at(ChannelPlace place, NetAddress address) {
         co_return false;
     }
     if (stopping_) co_return conflict("this node stops");
+    if (is_dropped(place.node)) {
+        meeting.stream->shut();
+        co_return false;
+    }
     std::vector<QueuedMessage> first;
     heartbeats_.begin(place, std::move(meeting.stream));
     co_return co_await heartbeats_.run(place, boot, std::move(first));

@@ -84,6 +84,7 @@ class Bus final {
     void drop(std::uint32_t node);
     /// The node is not let in any more, neither to a session nor with heartbeats: Session::give_up().
     void give_up(std::uint32_t node, GivenUp why);
+    void give_up_all(GivenUp why);
 
     Session& session(std::uint32_t node) { return *sessions_.at(node); }
     const Session& session(std::uint32_t node) const { return *sessions_.at(node); }

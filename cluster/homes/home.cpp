@@ -227,10 +227,12 @@ void Home::enter(const WriteVerdict& verdict, const std::vector<NodeBoot>& gone,
         rebuilt_[at.member] = std::max(rebuilt_[at.member], at.upto);
     }
     for (const auto& [writer, judged] : verdict.writers) {
+        const bool is_gone = std::ranges::find(gone, writer) != gone.end();
         for (const RowBook::Known& known : book_.known_of(writer)) {
             if (known.decided) continue;
             Effects effects;
-            const bool happens = verdict.fate(known.write) == WriteVerdict::Fate::happens;
+            const bool happens = verdict.fate(known.write) == WriteVerdict::Fate::happens ||
+                                 (BRAID_MUTANT(undecided_happen) && !is_gone);
             if (happens && !BRAID_MUTANT(verdict_ignored)) {
                 book_.decide(known.write, effects);
             } else {

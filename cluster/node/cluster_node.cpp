@@ -664,8 +664,8 @@ Task<void> ClusterNode::stop() {
         rows_->homes->end();
         co_await rows_->tasks.join();
     }
-    // Who waits for a node that does not answer any more is told.
-    for (const std::uint32_t node : others()) bus_->give_up(node, GivenUp::ended);
+    // Who waits for a node that does not answer any more is told; also of those that were removed.
+    bus_->give_up_all(GivenUp::ended);
     co_await talk_.stop();
     co_await disks_.stop();
     co_await tasks_.join();

@@ -389,6 +389,7 @@ class ClusterNode final : private BusListener,
     Task<Checked<Unit>> stop_node(std::uint32_t node);
     Task<Checked<Unit>> pass_on_order(const char* what, std::uint32_t node);
     Checked<Unit> may_order_nodes() const;
+    Checked<Unit> may_begin_order() const;
     Task<Checked<Unit>> carry_out_kill(std::uint32_t node);
     Checked<Unit> carry_out_resume(std::uint32_t node);
     Task<void> tell_to_die(NodeBoot node, std::shared_ptr<Quiet> answered);
@@ -408,14 +409,19 @@ class ClusterNode final : private BusListener,
     Task<Checked<Unit>> wait_until_quiet_for(std::function<Checked<Unit>()> order);
     Task<Checked<Unit>> carry_out_add(std::uint32_t node);
     Task<Checked<Unit>> carry_out_remove(std::uint32_t node);
+    Checked<Unit> may_add(std::uint32_t node) const;
     Checked<Unit> may_remove(std::uint32_t node) const;
-    Task<Checked<Unit>> change_nodes(std::set<std::uint32_t> nodes);
+    Checked<Unit> may_take_out(std::uint32_t node) const;
     Task<Checked<Unit>> have_known(std::set<std::uint32_t> nodes, Know when,
                                    std::optional<std::uint32_t> joins);
     Task<void> ask_to_know(std::shared_ptr<Knowing> round);
-    Task<Checked<Words>> asked_to_know(const Words& words);
-    Task<Checked<Unit>> know_nodes(std::set<std::uint32_t> nodes, Know when);
-    Checked<Unit> know_before_array(const std::set<std::uint32_t>& nodes);
+    Task<Checked<Words>> asked_to_know(std::uint32_t by, const Words& words);
+    Task<Checked<Unit>> know_nodes(std::uint32_t by, std::set<std::uint32_t> nodes, Know when);
+    Checked<Unit> may_know(std::uint32_t by, const std::set<std::uint32_t>& nodes,
+                           const ClusterConfig& file) const;
+    Checked<Unit> know_before_array(const std::set<std::uint32_t>& nodes,
+                                    const ClusterConfig& file);
+    void add_plan(const NodePlan& plan);
     Refusal unlike_nodes(std::uint32_t node, const std::set<std::uint32_t>& theirs) const;
     void take_node(const NodePlan& plan);
     void drop_node(std::uint32_t node);
@@ -721,6 +727,7 @@ class ClusterNode final : private BusListener,
     std::set<std::uint32_t> left_;                   // of them, those that left by order
     std::optional<std::uint32_t> leaving_node_;      // who is just told to
     bool changes_nodes_{false};                      // which there are
+    bool reads_file_{false};                         // of the cluster
     std::set<std::uint32_t> removed_;                // since the array is served here
     std::optional<Joining> joining_;    // who is told of the array, and in no fence yet
     std::set<std::uint32_t> retiring_;  // of the excluded, whose records are not empty yet

@@ -67,9 +67,9 @@ void ClusterNode::look_who_waits() {
 }
 
 Task<void> ClusterNode::let_in(NodeBoot node) {
-    const auto may = [this, id = node.node] {
-        return may_let_in() && !changes_nodes_ && listener_->is_in_force_as_wanted() &&
-               !killed_.contains(id);
+    const auto may = [this, id = node.node, nodes = known_nodes()] {
+        return may_let_in() && !changes_nodes_ && nodes == known_nodes() &&
+               listener_->is_in_force_as_wanted() && !killed_.contains(id);
     };
     std::string why = co_await why_not_yet(node);
     if (why.empty() && !may())
@@ -255,9 +255,10 @@ Checked<Unit> ClusterNode::take_open_places(const Words& words) {
     if (!BRAID_MUTANT(back_without_homes)) take_homes(homes);
     left_out_.clear();  // of a start without some that has come to nothing
     for (const NodeBoot& node : left_out) {
-        if (node.node == setup_.self || setup_.config.find(node.node) == nullptr) {
+        if (node.node == setup_.self) {
             return Refusal{"\"left_out\" names a node that cannot be"};
         }
+        if (!is_known(node.node)) continue;
         left_out_.emplace(node.node, node.boot);
         boots_[node.node] = node.boot;
         give_up_start(node);
@@ -347,13 +348,15 @@ Task<void> ClusterNode::take_members_back(NodeBoot node) {
         const std::uint32_t number = at.number32("number");
         const std::string path = at.text("path");
         const DiskPlace place{node.node, node.boot, number};
-        const bool is_used =
-            std::ranges::any_of(places_, [&](const auto& one) { return one.second == place; });
-        if (!at.check() || is_used) continue;
+        const auto is_used = [this, &place] {
+            return std::ranges::any_of(places_,
+                                       [&](const auto& one) { return one.second == place; });
+        };
+        if (!at.check() || is_used()) continue;
         returning_.insert(place);
         const Checked<Unit> taken = co_await take_member_back(node, words);
         returning_.erase(place);
-        if (taken || !is_in(node)) continue;
+        if (taken || !is_in(node) || is_used()) continue;  // an order has come for it meanwhile
         log(Severity::warning, fmt::format("{} does not come back: {}", path, taken.error().text));
         if (node.node == setup_.self) {
             close_disk(number);

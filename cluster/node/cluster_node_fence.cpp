@@ -149,7 +149,7 @@ void ClusterNode::leave_out(const NodeBoot& node) {
     if (witness_node_ == node.node) serving_->expect_of_witness(Witness::silent);
     if (told_nodes_) told_nodes_->leave_out(node.node);
     told_of_.erase(node.node);
-    give_up_start(node);
+    if (!BRAID_MUTANT(echo_to_excluded)) give_up_start(node);
 }
 
 /// If it has begun anew that start is over already.

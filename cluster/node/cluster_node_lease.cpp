@@ -67,6 +67,7 @@ bool ClusterNode::has_lease() const {
 /// Who is left out has promised less, or another fence than this node; and whom this node has left out by
 /// itself, as the one who decides, it has promised none yet.
 bool ClusterNode::extends(std::uint32_t node, std::uint64_t promised, Nanos received) {
+    if (BRAID_MUTANT(echo_to_excluded)) return rows_ && !ended_;
     if (!rows_ || ended_ || !gone_.empty() || left_out_.contains(node)) return false;
     return echoes_.send(NodeId{node}, promised, received, promised_fence());
 }

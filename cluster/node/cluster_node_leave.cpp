@@ -49,7 +49,7 @@ Task<void> ClusterNode::order_own_stop(std::shared_ptr<std::optional<Checked<Uni
 }
 
 Checked<Unit> ClusterNode::may_stop(std::uint32_t node) const {
-    BRAID_CHECK(may_order_nodes());
+    BRAID_CHECK(may_begin_order());
     if (left_out_.contains(node)) {
         return Refusal{fmt::format("node {} is out already: stop its server", node),
                        RefusalCode::conflict};

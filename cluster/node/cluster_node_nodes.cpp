@@ -85,43 +85,59 @@ Task<Checked<Unit>> ClusterNode::remove_node(std::uint32_t node) {
 
 /// Who is just let in would be told of other nodes than there are then.
 Checked<Unit> ClusterNode::may_change_nodes() const {
-    BRAID_CHECK(may_order_nodes());
+    BRAID_CHECK(may_begin_order());
     const bool is_quiet = !forms_fence_ && !joining_ && !lets_in_ && !return_ && !leaving_node_;
     if (is_quiet && excluded_.empty()) return Unit{};
     return Refusal{"nodes are just agreeing on who serves; try again in a moment",
                    RefusalCode::busy};
 }
 
-/// On the one who decides.
+Checked<Unit> ClusterNode::may_add(std::uint32_t node) const {
+    BRAID_CHECK(may_change_nodes());
+    if (!is_known(node) || left_out_.contains(node)) return Unit{};
+    return conflict(fmt::format("node {} is one of the cluster's, and serves", node));
+}
+
+/// On the one who decides. A second time, until it serves: for those who do not know it yet.
 Task<Checked<Unit>> ClusterNode::carry_out_add(std::uint32_t node) {
-    const auto may_add = [this] { return may_change_nodes(); };
-    BRAID_CO_CHECK(co_await wait_until_quiet_for(may_add));
+    const auto may = [this, node] { return may_add(node); };
+    BRAID_CO_CHECK(co_await wait_until_quiet_for(may));
+    BRAID_CO_CHECK(may());  // in one turn with what follows
+    changes_nodes_ = true;
     std::set<std::uint32_t> nodes = known_nodes();
     const bool is_new = nodes.insert(node).second;
-    if (!is_new && !left_out_.contains(node)) {
-        co_return conflict(fmt::format("node {} is one of the cluster's, and serves", node));
-    }
-    BRAID_CO_CHECK(co_await change_nodes(std::move(nodes)));
-    if (is_new) {
+    Checked<Unit> done = co_await have_known(nodes, Know::if_asked, {});
+    if (done) done = co_await have_known(nodes, Know::from_now_on, {});
+    changes_nodes_ = false;
+    if (done && is_new) {
         log(Severity::info,
             fmt::format("{} was added by an operator: it is let in when it comes", name_of(node)));
     }
-    co_return Unit{};
+    co_return done;
 }
 
+Checked<Unit> ClusterNode::may_remove(std::uint32_t node) const {
+    BRAID_CHECK(may_change_nodes());
+    return is_known(node) ? may_take_out(node) : Checked<Unit>{Unit{}};
+}
+
+/// Of one that is not known here some others may know still, and do not any more then.
 Task<Checked<Unit>> ClusterNode::carry_out_remove(std::uint32_t node) {
+    const auto may = [this, node] { return may_remove(node); };
+    BRAID_CO_CHECK(co_await wait_until_quiet_for(may));
+    BRAID_CO_CHECK(may());  // in one turn with what follows
+    changes_nodes_ = true;
     const Checked<Unit> is_one = check_node(node);
-    const auto may_take_out = [this, node]() -> Checked<Unit> {
-        BRAID_CHECK(may_change_nodes());
-        return is_known(node) ? may_remove(node) : Checked<Unit>{Unit{}};
-    };
-    BRAID_CO_CHECK(co_await wait_until_quiet_for(may_take_out));
     std::set<std::uint32_t> nodes = known_nodes();
     nodes.erase(node);
-    if (is_one && killed_.insert(node).second) tell_killed();  // it is not let in meanwhile
-    BRAID_CO_CHECK(co_await change_nodes(std::move(nodes)));
+    Checked<Unit> done = co_await have_known(nodes, Know::if_asked, {});
+    // From now on it is not let in, whatever comes.
+    if (done && is_known(node) && killed_.insert(node).second) tell_killed();
+    if (done) done = co_await have_known(nodes, Know::from_now_on, {});
+    changes_nodes_ = false;
+    BRAID_CO_CHECK(done);
     if (is_one) log(Severity::warning, fmt::format("{} was removed by an operator", name_of(node)));
-    co_return is_one;  // else some others may have known it still, and do not any more
+    co_return is_one;
 }
 
 /// What passes by itself in a moment, as who serves is agreed on, is waited for.
@@ -137,7 +153,7 @@ Task<Checked<Unit>> ClusterNode::wait_until_quiet_for(std::function<Checked<Unit
 }
 
 /// What is at the node would be left behind.
-Checked<Unit> ClusterNode::may_remove(std::uint32_t node) const {
+Checked<Unit> ClusterNode::may_take_out(std::uint32_t node) const {
     std::set<std::uint32_t> roles;
     for (const MemberRecord& at : array_->inner().configuration().members) {
         if (at.home != node) continue;
@@ -165,15 +181,6 @@ Checked<Unit> ClusterNode::may_remove(std::uint32_t node) const {
     if (!retiring_.contains(node)) return Unit{};
     return Refusal{fmt::format("node {} has only just gone; try again in a moment", node),
                    RefusalCode::busy};
-}
-
-/// Refused: nothing has changed, or one has gone meanwhile: the same order again sees to the rest.
-Task<Checked<Unit>> ClusterNode::change_nodes(std::set<std::uint32_t> nodes) {
-    changes_nodes_ = true;
-    Checked<Unit> done = co_await have_known(nodes, Know::if_asked, {});
-    if (done) done = co_await have_known(nodes, Know::from_now_on, {});
-    changes_nodes_ = false;
-    co_return done;
 }
 
 /// Who is asked to know which nodes there are, and what came of it. It stays until all have answered.
@@ -213,7 +220,7 @@ Task<void> ClusterNode::ask_to_know(std::shared_ptr<Knowing> round) {
     words["nodes"] = round->nodes;
     words["look"] = round->when == Know::if_asked;
     auto asked = talk_.ask_all(round->asked, words);
-    const Checked<Unit> here = co_await know_nodes(round->nodes, round->when);
+    const Checked<Unit> here = co_await know_nodes(setup_.self, round->nodes, round->when);
     const std::vector<Checked<Words>> told = co_await asked;
     const auto refused = [](std::string who, const Refusal& why) {
         return Refusal{std::move(who) + ": " + why.text, why.code};
@@ -229,58 +236,66 @@ Task<void> ClusterNode::ask_to_know(std::shared_ptr<Knowing> round) {
 // ---- at each node ------------------------------------------------------------------------------
 
 /// ASK "nodes".
-Task<Checked<Words>> ClusterNode::asked_to_know(const Words& words) {
+Task<Checked<Words>> ClusterNode::asked_to_know(std::uint32_t by, const Words& words) {
     WordFields fields(words);
     BRAID_CO_TRY(const std::set<std::uint32_t> nodes, nodes_in(fields, "nodes"));
     const Know when = fields.flag("look") ? Know::if_asked : Know::from_now_on;
     if (!nodes.contains(setup_.self)) fields.is_wrong("nodes", "with this one");
     BRAID_CO_CHECK(fields.check());
-    BRAID_CO_CHECK(co_await know_nodes(nodes, when));
+    BRAID_CO_CHECK(co_await know_nodes(by, nodes, when));
     co_return Words::object();
 }
 
-Task<Checked<Unit>> ClusterNode::know_nodes(std::set<std::uint32_t> nodes, Know when) {
+/// @param by  who decides
+Task<Checked<Unit>> ClusterNode::know_nodes(std::uint32_t by, std::set<std::uint32_t> nodes,
+                                            Know when) {
     if (nodes == known_nodes()) co_return Unit{};
-    if (!rows_) co_return know_before_array(nodes);
-    for (const std::uint32_t node : nodes) {
-        if (is_known(node) || !removed_.contains(node)) continue;
-        co_return conflict(fmt::format(
-            "node {} was removed while this server ran: give the new one another id, or "
-            "start all servers anew before, one after the other",
-            node));
-    }
     if (!setup_.read_config) co_return conflict("it has no file to read that from");
-    BRAID_CO_TRY(const ClusterConfig file, co_await setup_.read_config());
-    BRAID_CO_CHECK(check_file(file, setup_.config.name, nodes, known_nodes()));
+    if (std::exchange(reads_file_, true)) {
+        co_return Refusal{"its cluster's file is just being read", RefusalCode::busy};
+    }
+    const Checked<ClusterConfig> file = co_await setup_.read_config();
+    reads_file_ = false;
+    BRAID_CO_CHECK(file);
+    if (!rows_) co_return know_before_array(nodes, *file);
+    BRAID_CO_CHECK(may_know(by, nodes, *file));
     if (when == Know::if_asked) co_return Unit{};
-    if (!serves_ || !goes_on()) {
-        co_return Refusal{"the array is just starting, or ending", RefusalCode::busy};
-    }
     const std::set<std::uint32_t> known = known_nodes();
-    for (const std::uint32_t node : known) {
-        if (nodes.contains(node) || left_out_.contains(node)) continue;
-        co_return conflict(fmt::format("node {} still serves, as far as it knows", node));
-    }
     for (const std::uint32_t node : known) {
         if (!nodes.contains(node)) drop_node(node);
     }
     for (const std::uint32_t node : nodes) {
-        if (!known.contains(node)) take_node(*file.find(node));
+        if (!known.contains(node)) take_node(*file->find(node));
     }
     co_return Unit{};
 }
 
-/// This one waits to be let in among these. Its file was read just now.
-Checked<Unit> ClusterNode::know_before_array(const std::set<std::uint32_t>& nodes) {
-    const std::set<std::uint32_t> known = known_nodes();
-    for (const std::uint32_t node : nodes) {
-        if (known.contains(node)) continue;
-        return conflict(
-            fmt::format("its file of the cluster has nodes {}, and the cluster {}: make "
-                        "them alike, and start its server anew",
-                        listed(known), listed(nodes)));
+Checked<Unit> ClusterNode::may_know(std::uint32_t by, const std::set<std::uint32_t>& nodes,
+                                    const ClusterConfig& file) const {
+    if (by != master_) return Refusal{"another node decides by now", RefusalCode::busy};
+    if (!serves_ || !goes_on()) {
+        return Refusal{"the array is just starting, or ending", RefusalCode::busy};
     }
-    for (const std::uint32_t node : known) {
+    for (const std::uint32_t node : nodes) {
+        if (is_known(node) || !removed_.contains(node)) continue;
+        return conflict(fmt::format(
+            "node {} was removed while this server ran: give the new one another id, or "
+            "start all servers anew before, one after the other",
+            node));
+    }
+    BRAID_CHECK(check_file(file, setup_.config.name, nodes, known_nodes()));
+    for (const std::uint32_t node : known_nodes()) {
+        if (nodes.contains(node) || left_out_.contains(node)) continue;
+        return conflict(fmt::format("node {} still serves, as far as it knows", node));
+    }
+    return Unit{};
+}
+
+/// This one waits to be let in among these. Its file may be a newer one than it has begun with.
+Checked<Unit> ClusterNode::know_before_array(const std::set<std::uint32_t>& nodes,
+                                             const ClusterConfig& file) {
+    BRAID_CHECK(check_file(file, setup_.config.name, nodes, {}));
+    for (const std::uint32_t node : known_nodes()) {
         if (nodes.contains(node)) continue;
         log(Severity::warning,
             fmt::format(
@@ -289,7 +304,17 @@ Checked<Unit> ClusterNode::know_before_array(const std::set<std::uint32_t>& node
                 name_of(node), node));
         forget_plan(node);
     }
+    for (const std::uint32_t node : nodes) {
+        if (!is_known(node)) add_plan(*file.find(node));
+    }
     return Unit{};
+}
+
+void ClusterNode::add_plan(const NodePlan& plan) {
+    std::vector<NodePlan>& nodes = setup_.config.nodes;
+    nodes.insert(std::ranges::upper_bound(nodes, plan.id, {}, &NodePlan::id), plan);
+    changed_at_[plan.id] = setup_.clock.wall_seconds();
+    bus_->add({plan.id, plan.addresses});
 }
 
 /// At a start.
@@ -303,20 +328,16 @@ Refusal ClusterNode::unlike_nodes(std::uint32_t node, const std::set<std::uint32
 /// It may come from now on. Until it does the array goes on without it, as where it was started so.
 void ClusterNode::take_node(const NodePlan& plan) {
     const std::uint32_t node = plan.id;
-    BRAID_REQUIRE(rows_ != nullptr && !is_known(node) && !removed_.contains(node));
-    std::vector<NodePlan>& nodes = setup_.config.nodes;
-    nodes.insert(std::ranges::upper_bound(nodes, node, {}, &NodePlan::id), plan);
+    BRAID_REQUIRE(rows_ != nullptr && !is_known(node));
+    BRAID_REQUIRE(std::ranges::find(home_ids_, node) == home_ids_.end());
     left_out_.emplace(node, never_here);
     boots_[node] = never_here;
     why_out_[node] = "was added, and has not come yet";
-    changed_at_[node] = setup_.clock.wall_seconds();
-    bus_->add({node, plan.addresses});
-    if (std::ranges::find(home_ids_, node) == home_ids_.end()) {
-        home_ids_.push_back(node);
-        rows_->homes->add_home(
-            rows_->remotes.emplace_back(bus_->session(node), rows_->geometry, fence_));
-        reservations_->add_node(node);
-    }
+    add_plan(plan);
+    home_ids_.push_back(node);
+    rows_->homes->add_home(
+        rows_->remotes.emplace_back(bus_->session(node), rows_->geometry, fence_));
+    reservations_->add_node(node);
     told_status_.clear();
     log(Severity::info, fmt::format("{} is one of the cluster's from now on", name_of(node)));
 }

@@ -91,7 +91,7 @@ Task<Checked<Unit>> ClusterNode::pass_on_order(const char* what, std::uint32_t n
 
 /// On the one who decides; of himself, too.
 Task<Checked<Unit>> ClusterNode::carry_out_kill(std::uint32_t node) {
-    BRAID_CO_CHECK(may_order_nodes());
+    BRAID_CO_CHECK(may_begin_order());
     if (killed_.contains(node)) {
         co_return Refusal{
             fmt::format("node {} has been killed already; braid node resume {} lets it "
@@ -141,18 +141,21 @@ Task<void> ClusterNode::tell_to_die(NodeBoot node, std::shared_ptr<Quiet> answer
     answered->end();
 }
 
+/// Not beside a change of which nodes there are.
+Checked<Unit> ClusterNode::may_begin_order() const {
+    if (!changes_nodes_) return may_order_nodes();
+    return Refusal{"nodes are just being added or removed; try again in a moment",
+                   RefusalCode::busy};
+}
+
 Checked<Unit> ClusterNode::may_order_nodes() const {
-    if (changes_nodes_) {
-        return Refusal{"nodes are just being added or removed; try again in a moment",
-                       RefusalCode::busy};
-    }
     if (goes_on() && serves_ && array_ != nullptr && told_nodes_) return Unit{};
     return Refusal{"the array is just starting, or ending, or another node comes to decide",
                    RefusalCode::busy};
 }
 
 Checked<Unit> ClusterNode::carry_out_resume(std::uint32_t node) {
-    BRAID_CHECK(may_order_nodes());
+    BRAID_CHECK(may_begin_order());
     if (killed_.erase(node) == 0) {
         return Refusal{fmt::format("node {} was not killed{}", node,
                                    left_out_.contains(node)

@@ -92,7 +92,7 @@ Task<Checked<Words>> ClusterNode::asked(std::uint32_t from, const Words& words) 
     if (what == "without") co_return asked_without(from, words);
     // Who waits to be let in has yet to hear who decides.
     if (what == fence_words::nodes && (!rows_ || from == master_)) {
-        co_return co_await asked_to_know(words);
+        co_return co_await asked_to_know(from, words);
     }
     if (left_out_.contains(from) && what == "inventory") {
         Words goes_on = Words::object();

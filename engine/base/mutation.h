@@ -110,9 +110,12 @@ enum class Mutation : std::uint8_t {
     epochs_come_again,      // epochs go on from what is seen, whatever the clock says
     witness_not_asked,      // half of the members brings a configuration into force without it
     unforced_breaks_ties,   // half of the members goes on by what may not be in force
+    echo_to_excluded,       // who is excluded has its lease extended all the same
+    undecided_happen,       // what a living node has not decided happens as the fence changes
+    retired_before_flush,   // a dead node's record is emptied before what it names is durable
 };
 
-inline constexpr std::array<std::string_view, 96> mutation_names{
+inline constexpr std::array<std::string_view, 99> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -209,10 +212,13 @@ inline constexpr std::array<std::string_view, 96> mutation_names{
     "epochs-come-again",
     "witness-not-asked",
     "unforced-breaks-ties",
+    "echo-to-excluded",
+    "undecided-happen",
+    "retired-before-flush",
 };
 
 static_assert(mutation_names.size() ==
-              static_cast<std::size_t>(Mutation::unforced_breaks_ties) + 1);
+              static_cast<std::size_t>(Mutation::retired_before_flush) + 1);
 
 /// By its name; none if there is no such one.
 constexpr std::optional<Mutation> mutation_of(std::string_view name) {

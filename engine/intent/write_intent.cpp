@@ -40,6 +40,7 @@ Task<Result<void>> WriteIntent::rewrite() {
     const std::uint64_t wanted = generation_ + 1;
     const std::uint64_t refusals = refusals_;
     want_record();
+    again_.set();
     while (durable_ < wanted) {
         if (members_.failed()) co_return Error{Errc::failed, "write intent"};
         if (refusals_ != refusals && refused_) co_return *refused_;
@@ -63,7 +64,6 @@ void WriteIntent::stop() {
 }
 
 void WriteIntent::array_failed() {
-    ended_ = true;
     again_.set();
     wake();
     written_.set();
@@ -275,7 +275,7 @@ Task<void> WriteIntent::write_records() {
             wake();
             written_.set();
             if (outcome == Outcome::waits) {
-                co_await again_.next();
+                if (!stopping_) co_await again_.next();
                 if (stopping_) co_return;
             }
         }
@@ -364,7 +364,7 @@ Task<WriteIntent::Outcome> WriteIntent::write_record() {
             const std::vector<MemberIndex> next = targets();
             if (std::ranges::find(next, member) == next.end()) continue;  // others take it
             const bool is_kept = op.result.is_members() && members_.is_needed(member);
-            if (!is_kept && !ended_) {
+            if (!is_kept) {
                 waits = why;
                 continue;
             }

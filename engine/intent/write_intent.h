@@ -90,7 +90,7 @@ class WriteIntent {
     }
     /// Epoch for the next records; for people and tests.
     void set_epoch(std::uint64_t epoch) { epoch_ = epoch; }
-    /// The array has failed, or has ended on this node: those who wait are told.
+    /// The array has failed: those who wait are told.
     void array_failed();
 
     /// flush_drives(), after which marks whose writes it covers may go.
@@ -206,7 +206,6 @@ class WriteIntent {
     bool on_{false};
     bool abandoned_{false};
     bool stopping_{false};
-    bool ended_{false};  // nothing comes any more that those who wait for could go on with
     std::uint64_t epoch_{0};
 
     std::uint64_t generation_{0};                    // of the newest record that was put together

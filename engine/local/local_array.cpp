@@ -370,7 +370,7 @@ bool LocalArray::is_in_force_as_wanted() const {
 
 Task<Result<std::uint64_t>> LocalArray::forget_node(std::uint32_t node) {
     BRAID_REQUIRE(options_.nodes != nullptr);
-    BRAID_CO_CHECK(co_await nodes_.flush());
+    if (!BRAID_MUTANT(retired_before_flush)) BRAID_CO_CHECK(co_await nodes_.flush());
     const Writing writing(deciding_.roster);
     std::vector<Disk*> disks;
     for (const MemberIndex member : serving_.members().taking_part()) {

@@ -112,6 +112,7 @@ class NodeChangesTest : public NodeReturnKit {
         nodes_.run_until(is_whole, "all is clean");
         loop().run_for(seconds(3));
         for (std::uint32_t node = 0; node != count; ++node) {
+            ASSERT_FALSE(nodes_.ends(node)) << node << nodes_.logs();
             const ArrayStatus status = nodes_.array(node).status();
             EXPECT_EQ(status.bad_bytes, 0u) << node;
             EXPECT_EQ(status.nodes.size(), count) << node;
@@ -201,6 +202,51 @@ TEST_P(NodeChangesTest, ItWaitsForTheFiles) {
     nodes_.stop(0);
 }
 
+/// Two operators, at two nodes.
+TEST_P(NodeChangesTest, TwoOrdersAtATimeAreCarriedOutOneAfterTheOther) {
+    begin_clients();
+    const std::set<std::uint32_t> before = all_but();
+    const std::uint32_t first = nodes_.add_machine();
+    const std::uint32_t second = nodes_.add_machine();
+    set_files(all_but());
+    using Done = std::optional<Checked<Unit>>;
+    const auto keep = [](Task<Checked<Unit>> ordered, std::shared_ptr<Done> to) -> Task<void> {
+        to->emplace(co_await ordered);
+    };
+    std::vector<std::shared_ptr<Done>> all;
+    for (const std::uint32_t added : {first, second}) {
+        all.push_back(std::make_shared<Done>());
+        loop().tasks().spawn(
+            keep(nodes_.array(any_of(before)).order_node(NodeOrder::add, added + 1), all.back()));
+        loop().run_for(Nanos{below(3'000'000)});
+    }
+    nodes_.run_until([&] { return all[0]->has_value() && all[1]->has_value(); }, "both are done");
+    for (const auto& done : all) expect_done(**done);
+    for (const std::uint32_t node : before) EXPECT_EQ(known_at(node), nodes_.nodes()) << node;
+    serve(second);
+    serve(first);
+    end_load();
+    expect_whole_at(nodes_.nodes());
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
+/// All stop, while the file of one cannot be read.
+TEST_P(NodeChangesTest, AStopWaitsForNoOrder) {
+    nodes_.start();
+    const std::uint32_t added = add_machine();
+    const std::set<std::uint32_t> others = all_but(added);
+    const std::uint32_t late = any_of(others);
+    nodes_.hold_file(late);
+    expect_refused(order(NodeOrder::add, 0, added), "not all nodes have answered");
+    expect_refused(order(NodeOrder::add, 0, added), "is just being read");
+    for (const std::uint32_t node : others) {
+        (void)loop().run_until_done(nodes_.array(node).stop());
+    }
+    nodes_.release_file(late);
+    nodes_.end_servers();
+}
+
 /// Its server is started again and again: no start of it comes in, and nobody minds.
 TEST_P(NodeChangesTest, ANodeIsRemoved) {
     begin_clients();
@@ -212,14 +258,9 @@ TEST_P(NodeChangesTest, ANodeIsRemoved) {
     expect_refused(order(NodeOrder::remove, added, added), "is the one that was asked");
     expect_refused(remove(), "have it leave first");
     leave(added);
-    nodes_.run_until(
-        [&] {
-            expect_refused(remove(), "");
-            return nodes_.array(0).status().nodes[added].excluded;
-        },
-        "the others go on");
-    loop().run_for(seconds(2));
     expect_refused(remove(), "still has node");
+    come_in(added);  // a refusal has changed nothing
+    leave(added);
     for (const std::uint32_t node : others) nodes_.set_file(node, others);
     if (below(2) == 0) nodes_.begin(added);
     expect_done(remove());
@@ -361,10 +402,8 @@ TEST_P(NodeChangesTest, ANodeComesBackWithAnotherFile) {
     nodes_.begin(victim);  // its file lacks one
     loop().run_for(seconds(10));
     EXPECT_FALSE(nodes_.has_begun(victim));
-    expect_log(who_decides(), "make them alike, and start its server anew");
-    nodes_.end(victim);
-    nodes_.set_file(victim, all_but());
-    nodes_.begin(victim);
+    expect_log(who_decides(), "its cluster's file has no node");
+    nodes_.set_file(victim, all_but());  // which it reads again
     come_in(victim);
     serve(added);
     end_whole(victim);

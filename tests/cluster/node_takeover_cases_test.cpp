@@ -339,6 +339,18 @@ TEST_P(TakeoverCase, AnotherHistoryIsNotTheArrays) {
     end_all(victim);
 }
 
+/// The newest configuration on the member.
+std::optional<Configuration> held_by(const SimPlatter& platter) {
+    std::optional<ConfigSlot> newest;
+    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
+        const ByteView bytes = platter.content.view().subspan(slot_offset(slot), slot_size);
+        Result<ConfigSlot, Finding> found = decode_slot(bytes, slot);
+        if (found && (!newest || found->sequence > newest->sequence)) newest = std::move(*found);
+    }
+    if (!newest) return std::nullopt;
+    return std::move(newest->configuration);
+}
+
 /// Every node has a member that is needed.
 class TakeoverWaits : public NodeTakeoverTest {
   protected:
@@ -351,6 +363,25 @@ class TakeoverWaits : public NodeTakeoverTest {
                    nodes_.log(node).find("has begun with 2 nodes") != std::string::npos;
         };
         nodes_.run_until([&] { return goes_on(0) || goes_on(1); }, "another one decides");
+    }
+    /// A disk takes the place of member 1, until what member 0 holds has it in sync, and `as_wanted`.
+    void rebuild_one_until(const char* what,
+                           const std::function<bool(const Configuration& held)>& as_wanted) {
+        start_all();
+        ASSERT_EQ(master_, 2U);
+        ASSERT_TRUE(loop().run_until_done(nodes_.array(master_).fail_member("1", Force::no)));
+        const auto added = loop().run_until_done(
+            nodes_.array(1).add_member(nodes_.disk(nodes_.make_platter(), "fresh"), Force::no));
+        ASSERT_TRUE(added) << added.error().text;
+        nodes_.platter(master_).delay_nanos = millis(100).value;
+        std::uint64_t changes = 0;
+        const auto is_there = [&] {
+            const std::uint64_t now = nodes_.platter(0).changes;
+            if (std::exchange(changes, now) == now) return false;
+            const std::optional<Configuration> held = held_by(nodes_.platter(0));
+            return held && held->members[1].state == MemberState::in_sync && as_wanted(*held);
+        };
+        nodes_.run_until(is_there, what);
     }
 };
 
@@ -383,37 +414,11 @@ TEST_P(TakeoverWaits, ARebuildThatIsNotInForceIsNotCountedOn) {
     end_whole();
 }
 
-/// The newest configuration on the member.
-std::optional<Configuration> held_by(const SimPlatter& platter) {
-    std::optional<ConfigSlot> newest;
-    for (std::uint32_t slot = 0; slot != slot_count; ++slot) {
-        const ByteView bytes = platter.content.view().subspan(slot_offset(slot), slot_size);
-        Result<ConfigSlot, Finding> found = decode_slot(bytes, slot);
-        if (found && (!newest || found->sequence > newest->sequence)) newest = std::move(*found);
-    }
-    if (!newest) return std::nullopt;
-    return std::move(newest->configuration);
-}
-
 /// It goes for good when a rebuild is in force, and has told nobody: the members of the others say so.
 TEST_P(TakeoverWaits, WhatMembersSayIsInForceIsCountedOn) {
-    start_all();
-    ASSERT_EQ(master_, 2U);
-    ASSERT_TRUE(loop().run_until_done(nodes_.array(master_).fail_member("1", Force::no)));
-    const auto added = loop().run_until_done(
-        nodes_.array(1).add_member(nodes_.disk(nodes_.make_platter(), "fresh"), Force::no));
-    ASSERT_TRUE(added) << added.error().text;
-    nodes_.platter(master_).delay_nanos = millis(100).value;
-    std::uint64_t changes = 0;
-    const auto is_said = [&] {
-        if (std::exchange(changes, nodes_.platter(0).changes) == nodes_.platter(0).changes) {
-            return false;
-        }
-        const std::optional<Configuration> held = held_by(nodes_.platter(0));
-        return held && held->members[1].state == MemberState::in_sync &&
-               held->in_force.epoch == held->version.epoch;
-    };
-    nodes_.run_until(is_said, "it is in force, and a member says so");
+    rebuild_one_until("it is in force, and a member says so", [](const Configuration& held) {
+        return held.in_force.epoch == held.version.epoch;
+    });
     const std::uint64_t began = loop().now().value;
     nodes_.isolate(master_);
     wait_until_one_decides();
@@ -429,23 +434,10 @@ TEST_P(TakeoverWaits, WhatMembersSayIsInForceIsCountedOn) {
 
 /// The same, and nobody says that it is in force: that is waited for, and then the newest is taken over.
 TEST_P(TakeoverWaits, WhatIsNotInForceIsTakenOverWhenNobodyComesBack) {
-    start_all();
-    ASSERT_EQ(master_, 2U);
-    ASSERT_TRUE(loop().run_until_done(nodes_.array(master_).fail_member("1", Force::no)));
-    const auto added = loop().run_until_done(
-        nodes_.array(1).add_member(nodes_.disk(nodes_.make_platter(), "fresh"), Force::no));
-    ASSERT_TRUE(added) << added.error().text;
-    nodes_.platter(master_).delay_nanos = millis(100).value;
-    std::uint64_t changes = 0;
-    const auto is_stored = [&] {
-        if (std::exchange(changes, nodes_.platter(0).changes) == nodes_.platter(0).changes) {
-            return false;
-        }
-        const std::optional<Configuration> held = held_by(nodes_.platter(0));
-        return held && held->members[1].state == MemberState::in_sync &&
-               held->in_force.epoch != held->version.epoch && state(1, 1) == MemberState::in_sync;
-    };
-    nodes_.run_until(is_stored, "a member holds it, and none says that it is in force");
+    const char* const what = "a member holds it, and none says that it is in force";
+    rebuild_one_until(what, [this](const Configuration& held) {
+        return held.in_force.epoch != held.version.epoch && state(1, 1) == MemberState::in_sync;
+    });
     const std::uint64_t began = loop().now().value;
     nodes_.isolate(master_);
     wait_until_one_decides();

@@ -385,9 +385,41 @@ TEST_F(WriteIntents, WhoWaitsForAMemberIsToldWhenTheArrayEndsOnThisNode) {
     Writer& writer = begin(77);
     loop.run_for(seconds(5));
     ASSERT_FALSE(writer.ready);
+    members->halt();
     intent->array_failed();
     until_ready(writer);
     EXPECT_FALSE(*writer.ready);
+}
+
+/// TearDown() waits until the background has ended.
+TEST_F(WriteIntents, AStopWaitsForNoMember) {
+    for (const std::uint64_t nanos : {0U, 1'500'000U, 100'000'000U}) {
+        SCOPED_TRACE(nanos);
+        make();
+        all_but_the_first_fail(ECONNRESET);
+        bool kept = true;
+        tasks.spawn(rewrite(intent.get(), &kept));
+        loop.run_for(Nanos{nanos});
+        intent->stop();
+        bool joined = false;
+        loop.tasks().spawn(join(&joined));
+        until([&] { return joined; });
+        platters.clear();
+    }
+}
+
+TEST_F(WriteIntents, WhoAsksForARecordIsAnsweredEachTime) {
+    make();
+    all_but_the_first_fail(ECONNRESET);
+    for (int i = 0; i != 3; ++i) {
+        bool kept = true;
+        tasks.spawn(rewrite(intent.get(), &kept));
+        until([&] { return !kept; });
+    }
+    for (auto& platter : platters) platter->heal();
+    bool kept = false;
+    tasks.spawn(rewrite(intent.get(), &kept));
+    until([&] { return kept; });
 }
 
 TEST_F(WriteIntents, WhatWasInDoubtStaysInTheRecordUntilItIsTrue) {
