@@ -206,7 +206,7 @@ std::vector<std::string> fuzz_samples() {
     all.push_back(words_of(BlockRead{8, 16}));
     all.push_back(words_of(BlockWrite{4000, {std::byte{1}, std::byte{255}}}));
     all.push_back(words_of(Kill{7, "an operator has killed it"}));
-    all.push_back(words_of(InquiryAnswer{2, 9, false, false, true, 256}));
+    all.push_back(words_of(InquiryAnswer{2, 9, false, false, true, 256, {1, 2, 31}}));
     ToldStatus status;
     status.version = {7, 3};
     WalkStatus walk;
