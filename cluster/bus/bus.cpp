@@ -413,6 +413,8 @@ Task<void> Bus::greet(std::unique_ptr<Connection> connection, std::uint32_t chan
     Refused refused{RefusedCode::other, result.error().text};
     if (met && sessions_.contains(met->node)) {
         refused = refused_by(*sessions_.at(met->node), met->where.boot, result.error());
+    } else if (met && !stopping_ && met->node != setup_.self.node) {
+        setup_.listener.unknown_came(met->node);
     }
     co_await refuse(stream.get(), std::move(refused));
 }

@@ -41,6 +41,8 @@ class BusListener {
     virtual void taken_for_gone(std::uint32_t by, Goes its_array) = 0;
     /// Somebody was not let in, or a node does not let this one in, or cannot be reached.
     virtual void refused(const std::string& why) = 0;
+    /// A node of this cluster has come that this one does not know, and was not let in.
+    virtual void unknown_came(std::uint32_t) {}
 };
 
 class Bus final {
@@ -82,6 +84,7 @@ class Bus final {
     /// The node is none of the cluster's any more: no start of it is let in, and one that was given up
     /// before hears that where it is met. add() of the same node takes it back.
     void drop(std::uint32_t node);
+    bool is_dropped(std::uint32_t node) const { return dropped_.contains(node); }
     /// The node is not let in any more, neither to a session nor with heartbeats: Session::give_up().
     void give_up(std::uint32_t node, GivenUp why);
     void give_up_all(GivenUp why);
@@ -120,7 +123,6 @@ class Bus final {
     Checked<Unit> check_node(std::uint32_t node) const;
     void make_session(const Peer& peer);
     void call_now_and_then(const Peer& peer);
-    bool is_dropped(std::uint32_t node) const { return dropped_.contains(node); }
     Task<void> call(Peer peer);
     Task<Checked<bool>> call_any(Peer peer);
     std::vector<std::uint32_t> channels_in_turn(const Peer& peer) const;

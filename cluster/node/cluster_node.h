@@ -173,6 +173,7 @@ class ClusterNode final : private BusListener,
     void restarted(std::uint32_t node) override;
     void taken_for_gone(std::uint32_t by, Goes its_array) override;
     void refused(const std::string& why) override;
+    void unknown_came(std::uint32_t node) override;
     // CommandTaker
     Checked<Unit> take(std::uint32_t from, const Message& command, Buffer payload) override;
     void forgotten(std::uint32_t node) override;
@@ -422,6 +423,7 @@ class ClusterNode final : private BusListener,
     Checked<Unit> know_before_array(const std::set<std::uint32_t>& nodes,
                                     const ClusterConfig& file);
     void add_plan(const NodePlan& plan);
+    Task<void> look_at_file_again();
     Refusal unlike_nodes(std::uint32_t node, const std::set<std::uint32_t>& theirs) const;
     void take_node(const NodePlan& plan);
     void drop_node(std::uint32_t node);

@@ -310,6 +310,31 @@ Checked<Unit> ClusterNode::know_before_array(const std::set<std::uint32_t>& node
     return Unit{};
 }
 
+/// While it waits for the start: its file may have that one by now, as those of the others that have been
+/// started since.
+void ClusterNode::unknown_came(std::uint32_t) {
+    if (!rows_ && !opening_ && !cancelled_ && setup_.read_config) {
+        tasks_.spawn(look_at_file_again());
+    }
+}
+
+Task<void> ClusterNode::look_at_file_again() {
+    if (std::exchange(reads_file_, true)) co_return;
+    const Checked<ClusterConfig> file = co_await setup_.read_config();
+    reads_file_ = false;
+    const bool is_over = rows_ || opening_ || cancelled_ || stopping_;
+    if (!file || is_over || file->name != setup_.config.name || !file->find(setup_.self)) co_return;
+    bool is_new = false;
+    for (const NodePlan& plan : file->nodes) {
+        if (is_known(plan.id) || bus_->is_dropped(plan.id)) continue;
+        is_new = true;
+        add_plan(plan);
+        log(Severity::info, fmt::format("{} is in the cluster's file by now: it is waited for, too",
+                                        name_of(plan.id)));
+    }
+    if (is_new && left_out_.empty()) lead_by_id();
+}
+
 void ClusterNode::add_plan(const NodePlan& plan) {
     std::vector<NodePlan>& nodes = setup_.config.nodes;
     nodes.insert(std::ranges::upper_bound(nodes, plan.id, {}, &NodePlan::id), plan);

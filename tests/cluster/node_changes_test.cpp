@@ -409,6 +409,24 @@ TEST_P(NodeChangesTest, ANodeComesBackWithAnotherFile) {
     end_whole(victim);
 }
 
+/// Some wait already, with what the files had before.
+TEST_P(NodeChangesTest, TheFilesChangeWhileTheStartIsWaitedFor) {
+    nodes_.start();
+    nodes_.stop(0);
+    const auto late = static_cast<std::uint32_t>(below(nodes_.nodes()));
+    for (std::uint32_t node = 0; node <= master_; ++node) {
+        if (node != late) nodes_.begin(node);
+    }
+    loop().run_for(millis(below(3000)));
+    const std::uint32_t added = add_machine();
+    nodes_.begin(added);
+    loop().run_for(millis(below(3000)));
+    nodes_.begin(late);
+    for (const std::uint32_t node : all_but()) come_in(node);
+    expect_whole_at(nodes_.nodes());
+    end_all_servers(all_but());
+}
+
 /// All start, and their files differ.
 TEST_P(NodeChangesTest, AStartWithFilesThatDifferSaysSo) {
     nodes_.start();

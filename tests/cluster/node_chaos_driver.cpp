@@ -53,6 +53,12 @@ void draw_file(std::uint64_t seed, ChaosOptions& options) {
     if (rng.chance(2)) options.heartbeat_ms = options.lease_ms / heartbeats_per_lease;
 }
 
+/// In the middle of every fourth run one more machine comes, with no members.
+void draw_machine(std::uint64_t seed, ChaosOptions& options) {
+    Rng rng(seed * 0x9e3779b97f4a7c15 + 4);
+    if (rng.chance(4)) options.machine_after = 1 + rng.below(options.seconds);
+}
+
 /// Half of those whose members are at two nodes have four of them, and a witness.
 void draw_witness(std::uint64_t seed, ChaosOptions& options) {
     Rng rng(seed * 0x9e3779b97f4a7c15 + 3);
@@ -106,6 +112,7 @@ ChaosOptions draw_chaos(std::uint64_t seed) {
     options.beyond = rng.chance(3);
     draw_file(seed, options);
     draw_witness(seed, options);
+    draw_machine(seed, options);
     return options;
 }
 
@@ -202,6 +209,7 @@ void Chaos::tick() {
     for (std::uint32_t node = 0; node != options_.nodes; ++node) look_after(node);
     note_memory_lost();
     resume_all();
+    see_to_machine();
     if (all_again_ != 0 && now() >= all_again_) start_all_again(below(3) == 0, false);
     look_after_disks();
     give_back();
@@ -231,6 +239,34 @@ bool Chaos::all_serve() {
         if (!serves(node)) return false;
     }
     return true;
+}
+
+/// First all files have it, then the order is given, at whichever node serves, until all know of it: who
+/// carried it out may have gone in the middle, and who was away has not heard it.
+void Chaos::see_to_machine() {
+    if (options_.machine_after == 0 || now() < options_.machine_after * second) return;
+    if (!machine_) {
+        if (heals_) return;
+        machine_ = nodes_.add_machine();
+        ++options_.nodes;
+        seats_.emplace_back();
+        fences_.emplace_back();
+        std::set<std::uint32_t> all;
+        for (std::uint32_t node = 0; node != options_.nodes; ++node) all.insert(node);
+        for (const std::uint32_t node : all) nodes_.set_file(node, all);
+        say(fmt::format("node {} is in all files", *machine_ + 1));
+        start_later(*machine_, below(10 * second));
+    }
+    if (now() < machine_next_) return;
+    machine_next_ = now() + second;
+    for (std::uint32_t node = 0; node != *machine_; ++node) {
+        if (!serves(node) || nodes_.stands_still(node)) continue;
+        Array& array = nodes_.array(node);
+        const auto is_it = [this](const NodeStatus& of) { return of.id == *machine_ + 1; };
+        if (std::ranges::any_of(array.status().nodes, is_it)) continue;
+        return order(node, fmt::format("add node {}", *machine_ + 1),
+                     array.order_node(NodeOrder::add, *machine_ + 1));
+    }
 }
 
 /// As whoever starts the server anew when it has ended, or the array has.

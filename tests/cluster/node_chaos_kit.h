@@ -45,6 +45,7 @@ struct ChaosOptions {
     std::uint32_t channels{1};
     std::uint32_t lease_ms{lease_ms_default};
     std::uint32_t heartbeat_ms{heartbeat_ms_default};
+    std::uint64_t machine_after{0};  // seconds: one more node is added then; 0: none is
 };
 enum class ChaosKind : std::uint32_t {
     kill,
@@ -137,6 +138,7 @@ class Chaos {
     void pass(std::uint64_t nanos);
     bool wait(const std::function<bool()>& condition, std::uint64_t seconds, const char* what);
     void look_after(std::uint32_t node);
+    void see_to_machine();
     void look_after_disks();
     void give_back();
     void start_later(std::uint32_t node, std::uint64_t nanos);
@@ -202,6 +204,8 @@ class Chaos {
     bool stops_{false};           // all are told to stop
     std::uint64_t all_again_{0};  // all are started then
     std::uint64_t resumes_next_{0};
+    std::optional<std::uint32_t> machine_;  // that was added
+    std::uint64_t machine_next_{0};
     bool load_{false};
     bool lost_{false};      // more memory at once than the level can: until all begin anew
     bool unknown_{false};   // rows may be, since a loss of power
