@@ -170,9 +170,9 @@ Checked<Unit> ClusterNode::may_take_out(std::uint32_t node) const {
     }
     if (!roles.empty()) {
         return conflict(
-            fmt::format("of the members {} at node {}, and take part: braid node remove --drain {} "
-                        "has spares at other nodes take their places first",
-                        listed(roles) + (roles.size() == 1 ? " is" : " are"), node, node));
+            fmt::format("node {} has members that take part ({}): braid node remove --drain {} has "
+                        "spares at other nodes take their places first",
+                        node, listed(roles), node));
     }
     if (!left_out_.contains(node)) {
         return conflict(
@@ -374,8 +374,8 @@ void ClusterNode::drop_node(std::uint32_t node) {
     removed_.insert(node);
     const auto home = static_cast<std::uint32_t>(index_of(node));
     for (std::uint32_t i = 0; i != rows_->geometry.member_count; ++i) {
-        if (rows_->homes->home_of(MemberIndex{i}) == home)
-            rows_->homes->forget_home(MemberIndex{i});
+        const MemberIndex member{i};
+        if (rows_->homes->home_of(member) == home) rows_->homes->forget_home(member);
     }
     left_out_.erase(node);
     why_out_.erase(node);
