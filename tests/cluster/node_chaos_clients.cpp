@@ -125,11 +125,13 @@ Task<void> Chaos::flush(std::uint32_t node) {
 /// None takes for ever.
 void Chaos::look_at_requests() {
     if (options_.beyond && !heals_) return;
+    // Nodes that die one after the other are waited for each for a lease.
+    const std::uint64_t longer = 2 * millis(options_.lease_ms - lease_ms_default).value;
     for (const auto& [number, pending] : pending_) {
         const Seat& seat = seats_[pending.node];
         if (seat.faults != 0 || nodes_.is_leaving(pending.node)) continue;
         const std::uint64_t since = std::max(pending.since, seat.excused_until);
-        if (now() < since + patience || lost_) continue;
+        if (now() < since + patience + longer || lost_) continue;
         fail(fmt::format("a {} at node {} is not answered for {} s",
                          pending.is_flush ? "flush" : "request", pending.node + 1,
                          (now() - pending.since) / 1'000'000'000));
