@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -96,14 +97,21 @@ bool serves(const nlohmann::json& status, std::uint64_t node) {
     return false;
 }
 
+/// None: it is a spare, or the witness.
+std::optional<std::uint64_t> role_in(const nlohmann::json& member) {
+    const auto at = member.find("role");
+    if (at == member.end() || !at->is_number_unsigned()) return std::nullopt;
+    return at->get<std::uint64_t>();
+}
+
 MembersAt members_at(const nlohmann::json& status, std::uint64_t node) {
     MembersAt at;
     for (const nlohmann::json& member : list_in(status, "members")) {
         const std::string state = text_in(member, "state");
         const bool is_here = number_in(member, "home") == node;
         if (state == "spare" && is_here) at.spares.push_back(text_in(member, "uuid"));
-        if (state == "spare" && serves(status, number_in(member, "home"))) {
-            at.spares_elsewhere += is_here ? 0 : 1;
+        if (state == "spare" && !is_here && serves(status, number_in(member, "home"))) {
+            ++at.spares_elsewhere;
         }
         const bool takes_part = state == "in_sync" || state == "rebuilding";
         if (takes_part && is_here) at.roles.push_back(number_in(member, "role"));
@@ -114,9 +122,7 @@ MembersAt members_at(const nlohmann::json& status, std::uint64_t node) {
 /// Who has it, as far as the status tells; none: nobody.
 nlohmann::json member_with(const nlohmann::json& status, std::uint64_t role) {
     for (const nlohmann::json& member : list_in(status, "members")) {
-        const auto at = member.find("role");
-        const bool has_role = at != member.end() && at->is_number_unsigned();
-        if (has_role && at->get<std::uint64_t>() == role) return member;
+        if (role_in(member) == role) return member;
     }
     return nlohmann::json::object();
 }
@@ -159,15 +165,14 @@ Checked<Unit> drain(ControlClient& client, std::uint64_t node) {
                         node)};
     }
     for (const nlohmann::json& member : list_in(status, "members")) {
-        const auto role = member.find("role");
-        const bool has_role = role != member.end() && role->is_number_unsigned();
+        const std::optional<std::uint64_t> role = role_in(member);
         const std::string state = text_in(member, "state");
-        if (!has_role || state == "in_sync" || state == "rebuilding") continue;
+        if (!role || state == "in_sync" || state == "rebuilding") continue;
         return Refusal{
             fmt::format("member {} is {}: it goes before any that could be moved. `braid "
                         "member add PATH`, at a node that stays, gives the array a disk "
                         "for it; nothing has been moved",
-                        role->get<std::uint64_t>(), state)};
+                        *role, state)};
     }
     const MembersAt at = members_at(status, node);
     if (at.spares_elsewhere < at.roles.size()) {
