@@ -162,7 +162,8 @@ class Chaos {
     void look_at_fences();
     void look_at_reservations();
     void expect_one_of_all();
-    void expect_nothing_left();
+    void expect_one_fence();
+    bool is_nothing_staged();
     void mend_all();
     void finish();
     void later(std::uint64_t nanos, std::function<void()> what);

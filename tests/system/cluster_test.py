@@ -887,6 +887,7 @@ def a_witness_breaks_ties(world, level):
     cluster.kill(cluster.nodes[1:2])
     third, first = cluster.nodes[2], cluster.nodes[0]
     wait_until(lambda: first.excludes(2) and third.excludes(2), "node 2 is excluded", 30)
+    wait_until(lambda: first.status()["health"] == "degraded", "node 1 is told that it is in force", 30)
     cluster.kill([third])
     wait_until(lambda: first.excludes(3), "node 3 is excluded", 30)
     last = Writing(first, 512, 64)
