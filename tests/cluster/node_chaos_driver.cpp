@@ -622,9 +622,11 @@ void Chaos::look_after_disks() {
             if (below(4) == 0) nodes_.platter(member).heal();
             return;
         }
-        // It has the role, and went with its node: it comes back with that, and is not to be forgotten.
+        // It has the role, and went with its node: it comes back with that, and is not to be forgotten. Not so
+        // where the power went before anything of it was durable.
         const bool is_away = record.state == MemberState::missing && failed.fresh &&
-                             record.path.ends_with(failed.path) && failed.fresh->is_well();
+                             record.path.ends_with(failed.path) && failed.fresh->is_well() &&
+                             holds_metadata(*failed.fresh);
         if (is_away) return;
         failed.look = now() + 5 * second;
         failed.path = fmt::format("fresh{}", ++fresh_);
