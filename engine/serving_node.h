@@ -36,6 +36,7 @@ struct ReturningMember {
     WindowSet marked;                                  // by its records of the write intent
     std::map<std::uint32_t, std::uint64_t> records{};  // the newest generation of each node's
     bool was_in_sync{true};                            // as it left
+    std::optional<Uuid> displaced{};  // which one it was, where another disk has had its role since
 };
 
 class ServingNode {
@@ -70,15 +71,18 @@ class ServingNode {
     /// Whoever does the I/O of a disk gets ready for it to have this role, which nobody has; attach()
     /// may follow.
     virtual Task<Result<void>> prepare(MemberIndex member, const Disk& disk, DataArea area) = 0;
-    /// The disk of a role is open, or closed. Nothing of it is under way.
+    /// The disk of a role is open, or was: whoever does not keep what detach() gives closes it. Nothing
+    /// of it is under way.
     virtual void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) = 0;
-    virtual void detach(MemberIndex member) = 0;
+    virtual std::unique_ptr<Disk> detach(MemberIndex member) = 0;
 
     /// A lost member is about to get its role back, and to be made true only where it missed something.
     /// From the answer on until end_return() nobody writes without knowing that; before the caller gives
     /// up the loop it attaches the disk, and fills the role. Gives how many windows it misses. Refused:
     /// that is not known, and it is to be rebuilt whole; RefusalCode::busy: it is not a good moment.
     virtual Task<Checked<std::uint64_t>> begin_return(ReturningMember back) = 0;
+    /// How many it misses now. It may be more as it comes back, but nothing stops for the question.
+    virtual Task<Checked<std::uint64_t>> windows_missed(ReturningMember back) = 0;
     /// It has its role, durably; or not.
     virtual void end_return() = 0;
 

@@ -131,9 +131,10 @@ void ToldNodes::attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea 
     for (const Words& words : words_of_behind(member, *behind)) tell_all(words);
 }
 
-void ToldNodes::detach(MemberIndex member) {
-    setup_.own.detach(member);
+std::unique_ptr<Disk> ToldNodes::detach(MemberIndex member) {
+    std::unique_ptr<Disk> disk = setup_.own.detach(member);
     tell_all({{"tell", "detach"}, {"member", raw(member)}});
+    return disk;
 }
 
 void ToldNodes::add_doubt(WindowRange windows) {

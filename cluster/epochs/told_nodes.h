@@ -33,12 +33,18 @@ class ToldNodes final : public ServingNode {
         std::function<void(const Configuration&)> in_force_here;
         std::function<void(MemberIndex)> lost_here;
         std::function<Task<Checked<std::uint64_t>>(ReturningMember)> begin_return;
+        std::function<Task<Checked<std::uint64_t>>(ReturningMember)> windows_missed;
         std::function<void()> end_return;
     };
     explicit ToldNodes(Setup setup) : setup_(std::move(setup)) {}
 
     /// From now on the node is told nothing, and not waited for.
-    void leave_out(std::uint32_t node) { std::erase(setup_.others, node); }
+    void leave_out(std::uint32_t node) {
+        std::erase(setup_.others, node);
+        // Who leaves the witness's node out expects nothing of the witness any more, and nobody was
+        // told of that: when it is back all have to be.
+        told_witness_.reset();
+    }
     /// From now on it is told, and waited for; first of all what holds now. It knows the configuration,
     /// and has the members' disks. Nothing of the array is changing: NodesListener::is_in_force_as_wanted().
     void let_in(std::uint32_t node);
@@ -61,9 +67,12 @@ class ToldNodes final : public ServingNode {
         return setup_.prepare(member, disk, area);
     }
     void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) override;
-    void detach(MemberIndex member) override;
+    std::unique_ptr<Disk> detach(MemberIndex member) override;
     Task<Checked<std::uint64_t>> begin_return(ReturningMember back) override {
         return setup_.begin_return(std::move(back));
+    }
+    Task<Checked<std::uint64_t>> windows_missed(ReturningMember back) override {
+        return setup_.windows_missed(std::move(back));
     }
     void end_return() override {
         setup_.own.end_return();

@@ -137,12 +137,13 @@ Task<Result<void>> NodeHomes::claim_rows(Claimed* claimed, std::uint32_t home, W
     *claimed = {home, command.id.sequence};
     ++counts_.locks_waiting;
     const std::uint64_t fence = fence_;
+    const std::uint64_t losses = losses_known();
     const HomeAnswer answer = co_await ask(home, command);
     --counts_.locks_waiting;
     (void)is_stale(home, answer.result, fence);  // lock() looks
     if (!answer.result.ok()) co_return Error{Errc::io, "lock", answer.result.os_error};
-    // Of another life of a role, perhaps, if the fence changes: then it is told with that.
-    if (!frozen_ && fence == fence_) note(answer.rebuilt);
+    // Else it is of another life of a role, perhaps: lock() asks again, or it is told with the fence.
+    if (!frozen_ && fence == fence_ && losses == losses_known()) note(answer.rebuilt);
     if (with != nullptr) with->have_come = answer.has_bytes;
     co_return Result<void>{};
 }
@@ -159,7 +160,13 @@ bool NodeHomes::may_lock() const {
     return may_answer() && held_unlocks_.size() < unlocks_held_max;
 }
 
-/// What came of it while the fence changed counts no more: it is asked for anew.
+/// Whoever has been lost since a lock was asked for may have had a role that another disk has now.
+std::uint64_t NodeHomes::losses_known() const {
+    return members_ == nullptr || BRAID_MUTANT(position_of_former_life) ? 0
+                                                                        : members_->loss_version();
+}
+
+/// What came of it while the fence changed, or a member was lost, counts no more: it is asked for anew.
 Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode mode, LockFor whom,
                                      RowsWithLock* with) {
     BRAID_REQUIRE(raw(place.stripe) < geometry_.stripes);
@@ -176,8 +183,9 @@ Task<Result<LockId>> NodeHomes::lock(WindowPlace place, RowMask rows, LockMode m
         locked.at.window = geometry_.window_number(place);
         locked.at.rows = BRAID_MUTANT(wrong_rows_locked) ? rows & (~rows + 1) : rows;
         const std::uint64_t fence = locked.fence;
+        const std::uint64_t losses = losses_known();
         const Result<LockId> lock = co_await lock_now(std::move(locked), mode, with);
-        if (!frozen_ && fence == fence_) co_return lock;
+        if (!frozen_ && fence == fence_ && (!lock || losses == losses_known())) co_return lock;
         if (lock) unlock(*lock);
     }
 }

@@ -202,6 +202,7 @@ class NodeHomes final : public RowHomes {
     };
 
     std::uint32_t authority_of(WindowPlace place) const;
+    std::uint64_t losses_known() const;
     void send(std::uint32_t home, HomeCommand command, HomeReply* reply);
     Task<HomeAnswer> ask(std::uint32_t home, HomeCommand command);
     void end_with(WriteId write, HomeCommandKind kind);

@@ -74,9 +74,9 @@ class NodeHomes::RemoteDrive final : public Drive {
     void answered(Reply& reply, const HomeAnswer& answer);
     MemberIndex member() const { return member_; }
     void refuse(DriveOp& op) { complete(op, {DriveOutcome::fenced, ESHUTDOWN}); }
-    void shut() override {
+    std::unique_ptr<Disk> shut() override {
         open_ = false;
-        metadata_.reset();
+        return std::move(metadata_);
     }
     Reply& reply_for(DriveOp& op);
     std::uint32_t home() const { return homes_.home_of_[raw(member_)]; }

@@ -109,8 +109,10 @@ void RemoteDisk::Sink::cut() {
 
 /// The start of the other node whose disk it is. One that was not met yet has not begun anew.
 bool RemoteDisk::is_over() {
-    if (boot_ == 0) boot_ = session_.peer_boot();
-    return boot_ != session_.peer_boot() && !BRAID_MUTANT(disk_of_another_start);
+    const std::uint64_t peer = session_.peer_boot();
+    if (boot_ == 0) boot_ = peer;
+    was_met_ = was_met_ || peer == boot_;
+    return was_met_ && peer != boot_ && !BRAID_MUTANT(disk_of_another_start);
 }
 
 void RemoteDisk::give_back(std::uint64_t bytes) {

@@ -29,6 +29,10 @@ class RemoteDisk final : public Disk {
     /// Nothing may be in flight, unless the session does not go on either.
     ~RemoteDisk() override = default;
 
+    /// Of which start of the other node it is, before it is used. Else it is that of the first use, though
+    /// another node may have told of a later one, which is still to be met.
+    void set_start(std::uint64_t boot) { boot_ = boot; }
+
     const DiskInfo& info() const override { return info_; }
     /// What is written is copied: the session keeps it until the other node has it. `data` may be
     /// at any address. EINVAL at once: not whole rows, or outside of the disk.
@@ -62,7 +66,8 @@ class RemoteDisk final : public Disk {
     std::vector<Sink*> free_;
     std::deque<Sink*> waiting_;     // writes, first come, first sent
     std::uint64_t write_bytes_{0};  // of messages that are not answered
-    std::uint64_t boot_{0};         // of the other node, once it was met
+    std::uint64_t boot_{0};         // of the other node, once it was met, or said
+    bool was_met_{false};           // that start
 };
 
 }  // namespace braid::cluster

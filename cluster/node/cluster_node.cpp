@@ -174,6 +174,12 @@ void ClusterNode::restarted(std::uint32_t node) {
     ++restarts_;
     commands_.forget(node);
     has_stopped_.erase(node);
+    // Who decides may have met this start first, and told of it as the array was opened: it is the one that
+    // serves, and nothing of it is over. Its lease runs as any other's.
+    const auto serving = boots_.find(node);
+    const bool is_serving =
+        rows_ && serving != boots_.end() && serving->second == bus_->session(node).peer_boot();
+    if (is_serving && !BRAID_MUTANT(serving_start_taken_for_lost)) return;
     if (rows_) began_anew_.insert(node);
     if (rows_ || opening_) return lose_node(node, "has begun anew, and lost what it had in memory");
     if (node == master_) {
@@ -430,6 +436,7 @@ ServingNode& ClusterNode::join(Serving& own, Decider& decider, NodesListener& li
                          },
                          [this](MemberIndex member) { lost_here(member); },
                          [this](ReturningMember back) { return begin_return(std::move(back)); },
+                         [this](ReturningMember back) { return windows_missed(std::move(back)); },
                          [this] { end_return(); }});
     if (!gone_.empty()) tasks_.spawn(stop_what_lacks_a_node());
     if (!serves_) told_nodes_->tell_all(words_of_open(configuration));

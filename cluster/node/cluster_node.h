@@ -455,10 +455,13 @@ class ClusterNode final : private BusListener,
         bool over{false};  // it has its role, or does not get it
     };
     Task<Checked<std::uint64_t>> begin_return(ReturningMember back);
+    Task<Checked<std::uint64_t>> windows_missed(ReturningMember back);
     void end_return();
     Task<bool> let_return(Forming* forming);
     Task<Checked<WindowSet>> gather_missed(const Forming& forming, ReturningMember back);
     Checked<Words> asked_what_is_missed(const Words& words);
+    Checked<Words> asked_how_much_is_missed(const Words& words);
+    Checked<ReturningMember> member_back_of(const Words& words) const;
     Checked<WindowSet> missed_here(const ReturningMember& back) const;
 
     // cluster_node_admit.cpp

@@ -379,16 +379,19 @@ Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
         BRAID_CO_TRY(std::unique_ptr<Disk> disk, disk_of(node.node, words));
         const Uuid uuid = co_await member_on(disk.get());
         Array& array = array_->inner();
-        const MemberRecord* record = array.configuration().member(uuid);
-        if (record == nullptr) record = missing_at(disk->info().path, node.node);
-        if (record == nullptr) co_return Refusal{"it is no member of the array"};
+        const MemberRecord* record = nullptr;  // an empty role has no uuid either
+        if (uuid != Uuid{}) record = array.configuration().member(uuid);
+        // Its role again, or a spare: how far the other disk is decides, and what it lacks itself.
+        const bool is_displaced = serving_->members().absence().is_any_displaced(uuid);
+        if (record == nullptr && !is_displaced) record = missing_at(disk->info().path, node.node);
+        if (record == nullptr && !is_displaced) co_return Refusal{"it is no member of the array"};
         Checked<Unit> done = Unit{};
-        if (record->role && record->state != MemberState::missing) {
+        if (!is_displaced && record->role && record->state != MemberState::missing) {
             co_return Refusal{
                 fmt::format("it is {}; braid member add takes it back", text_of(record->state))};
         }
-        const std::string name = record->uuid.text();
-        if (record->state == MemberState::witness) {
+        const std::string name = is_displaced ? std::string{} : record->uuid.text();
+        if (is_displaced || record->state == MemberState::witness) {
             done = co_await array.add_member(std::move(disk), Force::no);
         } else if (record->role) {
             // Into its own role: by what is on it that may not be known, where several are lost.

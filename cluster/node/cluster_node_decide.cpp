@@ -245,8 +245,10 @@ Task<void> ClusterNode::look_at_disk(std::shared_ptr<Look> look) {
 std::unique_ptr<Disk> ClusterNode::another_handle(const Disk& disk) {
     const DiskPlace place = places_.at(&disk);
     if (place.node == setup_.self) return std::make_unique<OwnDisk>(shelf_[place.number]);
-    return std::make_unique<RemoteDisk>(bus_->session(place.node), fence_, place.number,
-                                        disk.info());
+    auto another =
+        std::make_unique<RemoteDisk>(bus_->session(place.node), fence_, place.number, disk.info());
+    another->set_start(place.boot);
+    return another;
 }
 
 /// A disk that does not answer is one that cannot be read, if the array can do without it.
@@ -392,13 +394,18 @@ bool ClusterNode::begin_deciding_with(const Forming& forming, FoundDisks* found)
         } else if (takes_part(record.state)) {
             const RoleSeen& seen = forming.answers.at(setup_.self).roles[i];
             const bool is_gone = seen.node == 0 || left_out_.contains(seen.node);
-            // It has done no wrong, and comes back by itself.
-            const bool comes_back = !is_gone && why == was_replaced;
+            // It has done no wrong, and comes back by itself: as one whose role was just given to another
+            // disk, or taken from it for that.
+            const bool was_taken = record.state == MemberState::rebuilding &&
+                                   serving_->members().slot(member).state == MemberState::missing;
+            const bool comes_back = !is_gone && (why == was_replaced || was_taken);
             if (comes_back) coming_back_.push_back(member);
             const auto state = is_gone || comes_back ? MemberState::missing : MemberState::faulty;
             wanted = apply(wanted, change::Lost{member, state, wanted.in_force});
             known.lost[member] = why;
             if (left_.contains(seen.node)) known.away.add(member);
+        } else if (record.uuid == Uuid{} && serving_->members().slot(member).is_open()) {
+            coming_back_.push_back(member);  // a spare again, whose disk is just being closed here
         }
     }
     for (std::size_t i = found->roles.size(); i != findings.size(); ++i) {

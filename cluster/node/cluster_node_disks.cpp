@@ -144,12 +144,13 @@ Checked<std::unique_ptr<RemoteDisk>> ClusterNode::look_at_disk(std::uint32_t nod
 }
 
 Checked<std::unique_ptr<Disk>> ClusterNode::remote_disk(std::uint32_t node, const Words& words) {
-    BRAID_TRY(std::shared_ptr<Disk> disk, look_at_disk(node, words));
+    BRAID_TRY(std::unique_ptr<RemoteDisk> disk, look_at_disk(node, words));
     const std::uint32_t number = WordFields(words).number32("number");
     // It takes part, and this node may not have met it yet.
     const auto known = boots_.find(node);
     const std::uint64_t boot =
         rows_ && known != boots_.end() ? known->second : bus_->session(node).peer_boot();
+    disk->set_start(boot);
     return give(std::move(disk), {node, boot, number});
 }
 

@@ -167,6 +167,7 @@ void ClusterNode::take_back(const NodeBoot& node) {
     left_.erase(node.node);
     boots_[node.node] = node.boot;
     began_anew_.erase(node.node);
+    has_stopped_.erase(node.node);
     watch_if_away(node.node);
 }
 

@@ -23,6 +23,16 @@ Refusal not_now() {
     return {"nodes are just agreeing on who serves; try again in a moment", RefusalCode::busy};
 }
 
+/// @param node  who is asked
+Words asking_for(const char* what, const ReturningMember& back, std::uint32_t node) {
+    const auto record = back.records.find(node);
+    Words words = asking(what);
+    words["member"] = raw(back.member);
+    words["record"] = record == back.records.end() ? 0 : record->second;
+    if (back.displaced) words["displaced"] = back.displaced->text();
+    return words;
+}
+
 }  // namespace
 
 Task<Checked<std::uint64_t>> ClusterNode::begin_return(ReturningMember back) {
@@ -84,12 +94,9 @@ Task<Checked<WindowSet>> ClusterNode::gather_missed(const Forming& forming, Retu
     BRAID_CO_TRY(WindowSet missed, missed_here(back));
     if (BRAID_MUTANT(return_unasked)) co_return std::move(missed);
     for (const std::uint32_t node : fellows()) {
-        const auto record = back.records.find(node);
         for (std::optional<std::uint64_t> from = 0; from;) {
-            Words words = asking(fence_words::missed);
+            Words words = asking_for(fence_words::missed, back, node);
             words["fence"] = forming.fence;
-            words["member"] = raw(back.member);
-            words["record"] = record == back.records.end() ? 0 : record->second;
             words["from"] = *from;
             const Checked<Words> answer = co_await talk_.ask(node, words);
             if (is_over(forming)) co_return not_now();
@@ -106,17 +113,54 @@ Task<Checked<WindowSet>> ClusterNode::gather_missed(const Forming& forming, Retu
     co_return std::move(missed);
 }
 
+Checked<ReturningMember> ClusterNode::member_back_of(const Words& words) const {
+    WordFields fields(words);
+    ReturningMember back;
+    if (!rows_) return Refusal{"no array is open", RefusalCode::conflict};
+    back.member = fields.member(rows_->geometry);
+    back.records[setup_.self] = fields.number("record");
+    if (words.contains("displaced")) {
+        const Result<Uuid> uuid = Uuid::parse(fields.text("displaced"));
+        if (!uuid || *uuid == Uuid{}) fields.is_wrong("displaced", "a member's uuid");
+        if (uuid) back.displaced = *uuid;
+    }
+    BRAID_CHECK(fields.check());
+    return back;
+}
+
+/// As far as it has come, and with what several nodes have written for each of them: more than it is.
+Task<Checked<std::uint64_t>> ClusterNode::windows_missed(ReturningMember back) {
+    if (!may_let_in() || !retiring_.empty()) co_return not_now();
+    BRAID_CO_TRY(const WindowSet here, serving_->missed_by(back));
+    std::uint64_t count = here.count();
+    for (const std::uint32_t node : fellows()) {
+        const Words words = asking_for(fence_words::missed_now, back, node);
+        const Checked<Words> answer = co_await talk_.ask(node, words);
+        if (!goes_on()) co_return not_now();
+        if (!answer) co_return answer.error();
+        WordFields fields(*answer);
+        count += fields.number("windows", raw(rows_->geometry.window_end()));
+        BRAID_CO_CHECK(fields.check());
+    }
+    co_return count;
+}
+
+Checked<Words> ClusterNode::asked_how_much_is_missed(const Words& words) {
+    BRAID_TRY(const ReturningMember back, member_back_of(words));
+    BRAID_TRY(const WindowSet missed, serving_->missed_by(back));
+    Words answer = Words::object();
+    answer["windows"] = missed.count();
+    return answer;
+}
+
 /// While it has prepared for a fence: nothing of it is being written but what happens under the next one
 /// as well.
 Checked<Words> ClusterNode::asked_what_is_missed(const Words& words) {
     WordFields fields(words);
     const std::uint64_t fence = fields.number("fence");
     const std::uint64_t from = fields.number("from");
-    ReturningMember back;
-    if (!rows_) return Refusal{"no array is open", RefusalCode::conflict};
-    back.member = fields.member(rows_->geometry);
-    back.records[setup_.self] = fields.number("record");
     BRAID_CHECK(fields.check());
+    BRAID_TRY(const ReturningMember back, member_back_of(words));
     const bool has_prepared = passing_ && passing_->fence == fence;
     if (!has_prepared && !BRAID_MUTANT(return_unfenced)) return not_now();
     if (from == 0) {

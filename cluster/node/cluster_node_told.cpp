@@ -29,6 +29,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(std::uint32_t from, const Word
     if (what == "meets") co_return co_await asked_to_meet(words);
     if (what == fence_words::stop) co_return co_await asked_to_stop(from, words);
     if (what == fence_words::missed) co_return asked_what_is_missed(words);
+    if (what == fence_words::missed_now) co_return asked_how_much_is_missed(words);
     if (what == "inventory") co_return asked_for_inventory();
     if (what == "look") co_return co_await asked_to_look(words);
     if (what == "refuse") co_return asked_to_give_up(words);
@@ -251,7 +252,10 @@ Checked<Unit> ClusterNode::told_open(const Words& words) {
     rows_->homes->bind(serving_->members());
     make_reservations(served_->configuration());
     for (const MemberRecord& at : served_->configuration().members) {
-        if (at.role && !takes_part(at.state)) serving_->members().note_absent(*at.role, {});
+        if (!at.role) continue;
+        const bool is_displaced = at.state == MemberState::rebuilding;
+        if (is_displaced || !takes_part(at.state))
+            serving_->members().begin_absence(*at.role, is_displaced);
     }
     for (const auto& [node, start] : left_out_) reservations_->node_gone(node);
     for (const std::uint32_t node : fellows()) watch_if_away(node);

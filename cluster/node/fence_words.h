@@ -29,8 +29,10 @@ inline constexpr const char* go_on = "go_on";        // all have adopted
 inline constexpr const char* stop = "stop";          // asked: to leave, by an operator's order
 inline constexpr const char* left = "left";          // who tells it has left
 inline constexpr const char* missed = "missed";      // asked: what a member misses that is back
-inline constexpr const char* nodes = "nodes";        // asked: to know these, and no others
-inline constexpr const char* waits = "waits";        // why it does not start without some by itself
+inline constexpr const char* missed_now =
+    "missed_now";                              // asked: how much that is, before any fence
+inline constexpr const char* nodes = "nodes";  // asked: to know these, and no others
+inline constexpr const char* waits = "waits";  // why it does not start without some by itself
 }  // namespace fence_words
 
 /// Starts of nodes, as [[node, boot], ...].

@@ -120,7 +120,11 @@ ArrayStatus ServedArray::status() const {
     status.stopping = stopping_ || node_.leaving_;
     for (const MemberRecord& at : configuration_.members) {
         if (at.role) {
-            status.members.push_back(serving_.member_status(at));
+            MemberStatus& member = status.members.emplace_back(serving_.member_status(at));
+            // As LocalArray::shown_state() has it: it does not count after a crash yet.
+            const bool counts = in_sync_in_force_.has(*at.role);
+            MemberState& state = member.record.state;
+            if (state == MemberState::in_sync && !counts) state = MemberState::rebuilding;
         } else {
             status.members.emplace_back().record = at;
         }

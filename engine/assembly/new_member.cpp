@@ -152,8 +152,8 @@ std::optional<NewMember::TookPart> took_part_as_of(const MemberImage& image, con
     Configuration known = findings.slot()->configuration;
     const MemberRecord* own = known.member(uuid);
     if (own == nullptr || !own->role || !takes_part(own->state)) return std::nullopt;
-    NewMember::TookPart as_of{known.version, known.in_force, known.lineage,
-                              own->state,    own->area(),    {}};
+    NewMember::TookPart as_of{
+        uuid, known.version, known.in_force, known.lineage, own->state, own->area(), {}};
     for (const FoundIntent& found : findings.intent) {
         if (found.record) as_of.records.push_back(*found.record);
     }

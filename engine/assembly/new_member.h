@@ -45,6 +45,7 @@ struct NewMember {
     std::optional<Uuid> before;  // which member of this array it once was
     /// It took part, by the newest configuration on it.
     struct TookPart {
+        Uuid member;  // which it was
         EpochRevision version;
         EpochRevision in_force;
         Uuid lineage;

@@ -54,6 +54,8 @@ enum class Mutation : std::uint8_t {
     suspended_member_read,      // a home reads a member that missed writes
     lost_stage_dropped,         // a write is dropped because a participant was lost meanwhile
     grant_without_position,     // who locks rows does not hear how far their rebuild is
+    position_of_former_life,    // or hears of one who has lost the role since
+    serving_start_taken_for_lost,  // the start of a node that serves counts as over where it comes late
     position_forgotten_early,  // a home forgets how far a rebuild was while a node believes it begins
     newer_stages_awaited,      // a read waits for what is staged after it came
     decided_made_again,     // a write that was decided, and not flushed, is made again part by part
@@ -86,6 +88,7 @@ enum class Mutation : std::uint8_t {
     absence_unrecorded,      // the records do not say what is missed
     dead_absence_forgotten,  // nor is that of a dead node noted by others
     absence_cleared_early,   // the first of two that comes back takes with it what the other misses
+    displaced_for_holder,    // a spare is taken back by what the member misses that it stood in for
     return_unasked,          // other nodes are not asked what a member misses that comes back
     return_unfenced,         // nor do they stop meanwhile
     answered_before_death,   // who is killed by an operator goes on for a moment after the answer
@@ -115,7 +118,7 @@ enum class Mutation : std::uint8_t {
     retired_before_flush,   // a dead node's record is emptied before what it names is durable
 };
 
-inline constexpr std::array<std::string_view, 99> mutation_names{
+inline constexpr std::array<std::string_view, 102> mutation_names{
     "none",
     "intent-not-awaited",
     "intent-not-durable",
@@ -156,6 +159,8 @@ inline constexpr std::array<std::string_view, 99> mutation_names{
     "suspended-member-read",
     "lost-stage-dropped",
     "grant-without-position",
+    "position-of-former-life",
+    "serving-start-taken-for-lost",
     "position-forgotten-early",
     "newer-stages-awaited",
     "decided-made-again",
@@ -188,6 +193,7 @@ inline constexpr std::array<std::string_view, 99> mutation_names{
     "absence-unrecorded",
     "dead-absence-forgotten",
     "absence-cleared-early",
+    "displaced-for-holder",
     "return-unasked",
     "return-unfenced",
     "answered-before-death",

@@ -81,6 +81,16 @@ void Losses::lose(MemberIndex member, MemberState state, const std::string& why,
     work_.set();
 }
 
+void Losses::end_rebuild(MemberIndex member, Uuid spare, const std::string& why) {
+    BRAID_REQUIRE(record(member).state == MemberState::rebuilding);
+    BRAID_REQUIRE(unknown_.cost_of_loss(member) == 0);
+    serving_.member_lost(member, MemberState::missing);
+    misdeeds_[raw(member)] = {};
+    roster_.set_why_lost(member, why);
+    writer_.change(change::RoleGivenUp{member, spare, free_dev_number(configuration_)});
+    writer_.changed();  // for those who owe its loss
+}
+
 void Losses::tell_lost(MemberIndex member, const std::string& path, const std::string& why,
                        Fault fault) {
     const bool is_fault = fault == Fault::some;

@@ -36,6 +36,10 @@ class Losses final : public DecidingPart {
     /// Takes a member out of the array: at once in memory, durably as soon as the others hold it.
     void lose(MemberIndex member, MemberState state, const std::string& why,
               Fault fault = Fault::some);
+    /// The role is to be empty, and the disk that is being rebuilt in it a spare (Roster::make_spare()).
+    /// Nothing is known by that disk alone.
+    /// @param spare  its uuid from now on
+    void end_rebuild(MemberIndex member, Uuid spare, const std::string& why);
     /// Whether the level can do without these, and they take nothing with them that is known now.
     bool can_lose(MemberSet members, Witness expected) const;
     /// Nothing is written any more. What can be read still is. `what_to_do`: the sentences that

@@ -180,11 +180,17 @@ Task<Checked<Unit>> MemberOrders::remove(MemberName name) {
     co_return Unit{};
 }
 
-void MemberOrders::fill_role(MemberIndex member, Spare spare, const std::string& how) {
+void MemberOrders::fill_role(MemberIndex member, Spare spare) {
     BRAID_REQUIRE(roster_.is_lost_role(member));
     const Uuid uuid = spare.metadata.uuid;
-    roster_.fill_role(member, std::move(spare));
+    roster_.fill_role(member, std::move(spare), configuration_.member(uuid)->area());
     writer_.change(change::RoleFilled{member, uuid});
+    role_filled(member, {});
+}
+
+/// @param how  for people: "", or ": …"
+void MemberOrders::role_filled(MemberIndex member, const std::string& how) {
+    replaced_.remove(member);
     walks_.role_filled(member);
     tell(Severity::info, "rebuild_received",
          fmt::format("{} takes the role of member {}{}", record(member).path, raw(member), how));
@@ -349,15 +355,91 @@ Task<Checked<Unit>> MemberOrders::add(std::unique_ptr<Disk> disk, Force force) {
     BRAID_CO_TRY(NewMember fresh, co_await prepare(disk.get(), joining.uuid, force));
     // A member of this array that was away comes back to its own role, if that is still empty.
     std::optional<MemberIndex> role;
-    if (fresh.before) {
-        if (const auto* own = configuration_.member(*fresh.before)) role = own->role;
+    if (fresh.before) role = role_of_former(*fresh.before);
+    if (role && !roster_.is_lost_role(*role)) {
+        BRAID_CO_TRY(const bool less, co_await needs_less(*role, &joining, &fresh));
+        if (less && may_have_back(*role, joining, fresh)) {
+            BRAID_CO_CHECK(co_await end_rebuild(*role, joining.path));
+            joining.dev_number = free_dev_number(configuration_);
+        } else {
+            role.reset();
+        }
     }
-    if (role && !roster_.is_lost_role(*role)) role.reset();
     if (!role) role = roster_.first_lost_role();
     if (role) BRAID_CO_CHECK(co_await heal_from(disk.get(), *role, &fresh, force));
     if (!role || !is_its_last(*role, fresh)) fresh.took_part.reset();
     Spare spare{std::move(disk), std::move(fresh.metadata)};
     co_return co_await join(std::move(spare), std::move(joining), role, std::move(fresh.took_part));
+}
+
+/// The role that the disk had as this member, of this array.
+std::optional<MemberIndex> MemberOrders::role_of_former(const Uuid& member) const {
+    if (const MemberRecord* own = configuration_.member(member)) return own->role;
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        if (is_displaced(MemberIndex{i}, member)) return MemberIndex{i};
+    }
+    return std::nullopt;
+}
+
+/// What it misses that had the role has been noted, though another disk has the role now.
+bool MemberOrders::is_displaced(MemberIndex role, const Uuid& member) const {
+    const AbsenceMap::Displaced* const former = members_.absence().displaced(role);
+    return former != nullptr && former->uuid != Uuid{} && former->uuid == member;
+}
+
+/// Another disk is being rebuilt in its role, by itself and not by order, and is not half done. Nothing is
+/// lost with what was rebuilt so far.
+bool MemberOrders::may_have_back(MemberIndex role, const MemberRecord& joining,
+                                 const NewMember& prepared) const {
+    const MemberRecord& now = record(role);
+    if (now.state != MemberState::rebuilding || members_.slot(role).state != now.state)
+        return false;
+    if (!is_displaced(role, *prepared.before) || !is_its_last(role, prepared)) return false;
+    if (!members_.absence().displaced(role)->away || replaced_.has(role)) return false;
+    if (!may_return(role, joining, prepared.took_part)) return false;
+    if (configuration_.members.size() >= configuration_.member_count + spares_max) return false;
+    const bool is_young = 2 * raw(members_.slot(role).rebuilt) < raw(geometry_.window_end());
+    return is_young && unknown_.cost_of_loss(role) == 0;
+}
+
+/// Less than the disk that has its role.
+Task<Checked<bool>> MemberOrders::needs_less(MemberIndex role, const MemberRecord* joining,
+                                             const NewMember* prepared) {
+    if (!may_have_back(role, *joining, *prepared)) co_return false;
+    Checked<ReturningMember> back = returning(role, *prepared->took_part);
+    if (!back) co_return false;
+    const Checked<std::uint64_t> missed = co_await serving_.windows_missed(std::move(*back));
+    if (!missed && missed.error().code == RefusalCode::busy) co_return missed.error();
+    if (!missed || !may_have_back(role, *joining, *prepared)) co_return false;
+    co_return *missed < geometry_.window_end() - members_.slot(role).rebuilt;
+}
+
+/// The disk that is being rebuilt in the role is a spare again.
+Task<Checked<Unit>> MemberOrders::end_rebuild(MemberIndex role, std::string returning) {
+    const MemberRecord now = record(role);
+    const std::uint64_t done = 100 * raw(members_.slot(role).rebuilt) / raw(geometry_.window_end());
+    const Uuid spare = new_uuid();
+    losses_.end_rebuild(role, spare, "the member that it had been is back");
+    tell(Severity::info, "rebuild_ended",
+         fmt::format(
+             "{}, which was member {}, is back, and lacks less than {}, which was rebuilt to {} % "
+             "in its place: that is a spare again",
+             returning, raw(role), now.path, done));
+    co_await roster_.make_spare(role, spare, now.area());
+    const Result<void> durable = co_await writer_.propose();
+    if (!durable) co_return not_durable(durable.error());
+    co_return Unit{};
+}
+
+/// What is in the way of a member for which a rebuild was ended is over soon: before, both would lack all.
+/// False: it has been waited for long enough.
+Task<bool> MemberOrders::wait_for(MemberIndex role, std::uint32_t* tries) {
+    constexpr std::uint32_t tries_max = 50;
+    const bool is_empty = record(role).uuid == Uuid{} && roster_.is_lost_role(role);
+    if (!is_empty || stage_.ending || ++*tries > tries_max) co_return false;
+    Timer until_it_is_tried_again(clock_, {clock_.now().value + 100'000'000});
+    co_await until_it_is_tried_again;
+    co_return !stage_.ending;
 }
 
 /// Takes the new member in: into `role`, or into the first that is open, or as a spare.
@@ -369,7 +451,11 @@ Task<Checked<Unit>> MemberOrders::join(Spare spare, MemberRecord joining,
     if (!role) role = roster_.first_lost_role();
     if (role) {
         co_await roster_.close_slot(*role);
-        const Result<void> ready = co_await serving_.prepare(*role, *spare.disk, joining.area());
+        Result<void> ready = co_await serving_.prepare(*role, *spare.disk, joining.area());
+        for (std::uint32_t tries = 0; !ready && before;) {
+            if (!co_await wait_for(*role, &tries)) break;
+            ready = co_await serving_.prepare(*role, *spare.disk, joining.area());
+        }
         if (!ready) co_return not_durable(ready.error());
     }
     BRAID_CO_CHECK(co_await wait_written());
@@ -400,7 +486,11 @@ Task<Checked<Unit>> MemberOrders::take_role(MemberIndex role, Spare spare,
         Checked<ReturningMember> back = returning(role, *before);
         if (may && !back) may = back.error();
         if (may) {
-            const Checked<std::uint64_t> windows = co_await serving_.begin_return(std::move(*back));
+            Checked<std::uint64_t> windows = co_await serving_.begin_return(*back);
+            for (std::uint32_t tries = 0; !windows;) {
+                if (!co_await wait_for(role, &tries)) break;
+                windows = co_await serving_.begin_return(*back);
+            }
             returns = windows.has_value();
             if (!returns && windows.error().code == RefusalCode::busy) co_return windows.error();
             if (!returns) may = windows.error();
@@ -424,8 +514,9 @@ Task<Checked<Unit>> MemberOrders::take_role(MemberIndex role, Spare spare,
         if (returns) serving_.end_return();
         co_return ready.error();
     }
-    writer_.change(change::SpareAdded{joining});
-    fill_role(role, std::move(spare), how);
+    roster_.fill_role(role, std::move(spare), joining.area());
+    writer_.change(change::RoleTaken{role, joining});
+    role_filled(role, how);
     const Result<void> durable = co_await writer_.propose();
     if (returns) serving_.end_return();
     work_.set();
@@ -438,7 +529,8 @@ Checked<Unit> MemberOrders::may_return(MemberIndex role, const MemberRecord& joi
                                        const std::optional<NewMember::TookPart>& before) const {
     BRAID_REQUIRE(before.has_value());
     // Every start that could write to it has begun an epoch of its own, also one by force, elsewhere.
-    if (before->version.epoch != record(role).left.epoch) {
+    const EpochRevision* const left = left_of(role, before->member);
+    if (left == nullptr || before->version.epoch != left->epoch) {
         return Refusal{"it holds a configuration that was made after it left, or just then"};
     }
     if (before->lineage != configuration_.lineage) {
@@ -457,6 +549,7 @@ Checked<ReturningMember> MemberOrders::returning(MemberIndex role,
                                                  const NewMember::TookPart& before) const {
     ReturningMember back;
     back.member = role;
+    if (is_displaced(role, before.member)) back.displaced = before.member;
     back.was_in_sync = before.state == MemberState::in_sync;
     bool fits = true;
     for (const IntentRecord& record : before.records) {
@@ -499,14 +592,24 @@ Task<Checked<Unit>> MemberOrders::replace(MemberName name, std::unique_ptr<Disk>
     }
     if (!is_its_last(*role, fresh)) fresh.took_part.reset();
     Spare spare{std::move(disk), std::move(fresh.metadata)};
-    co_return co_await join(std::move(spare), std::move(joining), role, std::move(fresh.took_part));
+    BRAID_CO_CHECK(
+        co_await join(std::move(spare), std::move(joining), role, std::move(fresh.took_part)));
+    replaced_.add(*role);
+    co_return Unit{};
+}
+
+/// What the member held, at least, as it left the role; null: it had it not last, or not as far as is known.
+const EpochRevision* MemberOrders::left_of(MemberIndex role, const Uuid& member) const {
+    if (is_displaced(role, member)) return &members_.absence().displaced(role)->left;
+    const MemberRecord& last = record(role);
+    return last.uuid == member ? &last.left : nullptr;
 }
 
 /// Whether `prepared` is the member that had the role, and holds what it held as it left.
 bool MemberOrders::is_its_last(MemberIndex role, const NewMember& prepared) const {
     if (!prepared.before || !prepared.took_part) return false;
-    const MemberRecord& lost = *configuration_.member(role);
-    return lost.uuid == *prepared.before && prepared.took_part->version >= lost.left &&
+    const EpochRevision* const left = left_of(role, *prepared.before);
+    return left != nullptr && prepared.took_part->version >= *left &&
            !went_on_elsewhere(configuration_, prepared);
 }
 

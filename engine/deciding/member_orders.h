@@ -68,8 +68,7 @@ class MemberOrders final : public DecidingPart {
     };
 
     /// Makes `spare` the member of a lost role, to be rebuilt.
-    /// @param how  for people: "", or ": …"
-    void fill_role(MemberIndex member, Spare spare, const std::string& how = {});
+    void fill_role(MemberIndex member, Spare spare);
 
   private:
     Checked<Unit> may_order() const;
@@ -90,6 +89,16 @@ class MemberOrders final : public DecidingPart {
                              std::optional<NewMember::TookPart> before);
     Task<Checked<Unit>> take_role(MemberIndex role, Spare spare, const MemberRecord& joining,
                                   std::optional<NewMember::TookPart> before);
+    std::optional<MemberIndex> role_of_former(const Uuid& member) const;
+    bool is_displaced(MemberIndex role, const Uuid& member) const;
+    bool may_have_back(MemberIndex role, const MemberRecord& joining,
+                       const NewMember& prepared) const;
+    Task<Checked<bool>> needs_less(MemberIndex role, const MemberRecord* joining,
+                                   const NewMember* prepared);
+    Task<Checked<Unit>> end_rebuild(MemberIndex role, std::string returning);
+    Task<bool> wait_for(MemberIndex role, std::uint32_t* tries);
+    void role_filled(MemberIndex member, const std::string& how);
+    const EpochRevision* left_of(MemberIndex role, const Uuid& member) const;
     bool is_its_last(MemberIndex role, const NewMember& prepared) const;
     bool is_back(MemberIndex role, const NewMember& prepared) const;
     Checked<ReturningMember> returning(MemberIndex role, const NewMember::TookPart& before) const;
@@ -106,6 +115,7 @@ class MemberOrders final : public DecidingPart {
     WalkOrders& walks_;
     Rng rng_;
     std::string hindrance_;
+    MemberSet replaced_;  // roles whose member an operator has replaced: it does not get them back
     bool busy_{false};
 };
 

@@ -135,10 +135,9 @@ const MemberMetadata& Roster::any_metadata() const {
     return metadata_.front();
 }
 
-void Roster::fill_role(MemberIndex member, Spare spare) {
+void Roster::fill_role(MemberIndex member, Spare spare, DataArea area) {
     BRAID_REQUIRE(spare.disk != nullptr);
-    serving_.attach(member, std::move(spare.disk),
-                    configuration_.member(spare.metadata.uuid)->area());
+    serving_.attach(member, std::move(spare.disk), area);
     why_lost_[raw(member)].clear();
     metadata_[raw(member)] = std::move(spare.metadata);
 }
@@ -146,6 +145,14 @@ void Roster::fill_role(MemberIndex member, Spare spare) {
 Task<void> Roster::close_slot(MemberIndex member) {
     while (is_used(member)) co_await members_.quiet().next();
     serving_.detach(member);
+}
+
+Task<void> Roster::make_spare(MemberIndex member, Uuid uuid, DataArea area) {
+    while (is_used(member)) co_await members_.quiet().next();
+    std::unique_ptr<Disk> disk = serving_.detach(member);
+    if (disk == nullptr || members_.failed()) co_return;
+    MemberMetadata blank = metadata_like(uuid, any_metadata(), area.begin.value);
+    spares_.push_back({std::move(disk), std::move(blank)});
 }
 
 bool Roster::is_used(MemberIndex member) const {

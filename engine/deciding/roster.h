@@ -71,9 +71,12 @@ class Roster final : public DecidingPart {
     void witness_failed(const Error* error);
     bool is_writing() const { return writing_ != 0; }
     /// `spare` has the role of a lost member from now on, whose disk is closed.
-    void fill_role(MemberIndex member, Spare spare);
+    void fill_role(MemberIndex member, Spare spare, DataArea area);
     /// Waits until nobody uses the member's disk any more, and closes it. Its state is set before.
     Task<void> close_slot(MemberIndex member);
+    /// The same, but the disk stays open, as that of a spare, unless it has been closed already.
+    /// @param uuid  the spare's
+    Task<void> make_spare(MemberIndex member, Uuid uuid, DataArea area);
     /// A lost member's disk is closed when nobody uses it any more: then it can be pulled, and the
     /// next one have its name, or come back itself.
     Task<void> let_go(MemberIndex member);

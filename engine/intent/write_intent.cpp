@@ -284,13 +284,16 @@ Task<void> WriteIntent::write_records() {
     }
 }
 
-/// Whoever is not in sync; and, if of any of them it is known, what has been written since.
+/// Whoever is not in sync; and, if of any of them it is known, what has been written since. Of who has the
+/// role of a displaced one nothing is known: so that one is named, and not the other.
 void WriteIntent::put_absent(IntentRecord* record) const {
     const AbsenceMap& absence = members_.absence();
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
         const MemberIndex member{i};
-        if (members_.slot(member).state == MemberState::in_sync || uuids_[i] == Uuid{}) continue;
-        AbsentMember away{uuids_[i], absence.knows(member)};
+        if (members_.slot(member).state == MemberState::in_sync) continue;
+        const Uuid known = absence.known(member, uuids_[i]);
+        AbsentMember away{known == Uuid{} ? uuids_[i] : known, known != Uuid{}};
+        if (away.uuid == Uuid{}) continue;
         if (away.known) {
             const auto& held = absence.generations(member);
             const auto own = held.find(node_);
@@ -305,7 +308,7 @@ void WriteIntent::put_absent(IntentRecord* record) const {
     if (BRAID_MUTANT(absence_unrecorded)) return;
     const WindowIndex end = geometry_.window_end();
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        if (!absence.knows(MemberIndex{i})) continue;
+        if (absence.known(MemberIndex{i}, uuids_[i]) == Uuid{}) continue;
         const WindowSet& missed = absence.missed(MemberIndex{i});
         for (WindowIndex at{}; (at = missed.next_in(at, end)) < end;) {
             const WindowIndex past = missed.next_out(at, end);

@@ -2,6 +2,7 @@
 #include "engine/layout/change.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "parity/require.h"
 
@@ -41,17 +42,43 @@ struct Apply {
         std::erase_if(c.members,
                       [&](const MemberRecord& at) { return !at.role && at.uuid == removed.uuid; });
     }
+    void fill_role(MemberIndex member, MemberRecord joining) const {
+        MemberRecord& record = record_of(c, member);
+        BRAID_REQUIRE(!takes_part(record.state));
+        joining.role = member;
+        joining.state = MemberState::rebuilding;
+        joining.rebuilt = {};
+        record = std::move(joining);
+    }
     void operator()(const change::RoleFilled& filled) const {
         const MemberRecord* spare = c.member(filled.spare);
         BRAID_REQUIRE(spare != nullptr && !spare->role);
         MemberRecord joining = *spare;
         std::erase_if(c.members, [&](const MemberRecord& at) { return at.uuid == filled.spare; });
-        MemberRecord& record = record_of(c, filled.member);
-        BRAID_REQUIRE(!takes_part(record.state));
-        joining.role = filled.member;
-        joining.state = MemberState::rebuilding;
-        joining.rebuilt = {};
-        record = std::move(joining);
+        fill_role(filled.member, std::move(joining));
+    }
+    void operator()(const change::RoleTaken& taken) const {
+        BRAID_REQUIRE(!taken.record.role && taken.record.state == MemberState::spare);
+        BRAID_REQUIRE(c.member(taken.record.uuid) == nullptr);
+        fill_role(taken.member, taken.record);
+    }
+    void operator()(const change::RoleGivenUp& given) const {
+        MemberRecord& record = record_of(c, given.member);
+        BRAID_REQUIRE(record.state == MemberState::rebuilding);
+        BRAID_REQUIRE(c.member(given.spare) == nullptr);
+        MemberRecord spare = record;
+        spare.uuid = given.spare;
+        spare.role.reset();
+        spare.state = MemberState::spare;
+        spare.rebuilt = {};
+        spare.dev_number = given.dev_number;
+        MemberRecord empty;
+        empty.role = given.member;
+        empty.data_offset = record.data_offset;
+        empty.size = record.size;
+        empty.dev_number = record.dev_number;
+        record = std::move(empty);
+        c.members.push_back(std::move(spare));
     }
     void operator()(const change::Seen& seen) const {
         MemberRecord* record = c.member(seen.uuid);

@@ -41,6 +41,18 @@ struct RoleFilled {
     MemberIndex member{};
     Uuid spare;
 };
+/// The same with a disk that was none.
+struct RoleTaken {
+    MemberIndex member{};
+    MemberRecord record;  // as SpareAdded has it
+};
+/// The disk that is being rebuilt in the role is a spare again, as another member, lest anything that was
+/// said of it before is taken for said of what becomes of it: the role is empty.
+struct RoleGivenUp {
+    MemberIndex member{};
+    Uuid spare;                   // a new one
+    std::uint32_t dev_number{0};  // the spare's, which is free
+};
 /// Where the disk with this uuid was seen, and how large it was.
 struct Seen {
     Uuid uuid;
@@ -91,9 +103,10 @@ struct ReadError {
 
 using Change =
     std::variant<change::Lost, change::Away, change::Removed, change::SpareAdded,
-                 change::SpareRemoved, change::RoleFilled, change::Seen, change::RebuiltTo,
-                 change::RebuildDone, change::ResyncedTo, change::ScrubAt, change::BadRows,
-                 change::Intent, change::Lineage, change::InUse, change::ReadError>;
+                 change::SpareRemoved, change::RoleFilled, change::RoleTaken, change::RoleGivenUp,
+                 change::Seen, change::RebuiltTo, change::RebuildDone, change::ResyncedTo,
+                 change::ScrubAt, change::BadRows, change::Intent, change::Lineage, change::InUse,
+                 change::ReadError>;
 
 /// The configuration with the change; its version and events stay, they are its writer's. What the
 /// change does not fit (a member that is not rebuilding has no progress, a role that is filled

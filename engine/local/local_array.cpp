@@ -380,11 +380,12 @@ Task<Result<std::uint64_t>> LocalArray::forget_node(std::uint32_t node) {
     BRAID_CO_TRY(const std::vector<IntentRecord> newest,
                  co_await newest_records(node, configuration_, disks));
     if (newest.empty()) co_return std::uint64_t{0};
+    const bool was_noted = serving_.members().absence().on();
     for (const IntentRecord& record : newest) {
         if (!BRAID_MUTANT(dead_absence_forgotten)) take_over_absences(record);
     }
-    // It is noted here alone from now on.
-    if (serving_.members().absence().on() && serving_.marks()) {
+    // It is noted here alone from now on; or not known any more, which the records have to say.
+    if (was_noted && serving_.marks()) {
         BRAID_CO_CHECK(co_await serving_.write_marks());
     }
     co_return co_await retire_records(newest.front(), std::move(disks));
@@ -394,9 +395,24 @@ Task<Result<std::uint64_t>> LocalArray::forget_node(std::uint32_t node) {
 /// perhaps do not have of what it wrote last.
 void LocalArray::take_over_absences(const IntentRecord& record) {
     Members& members = serving_.members();
+    const auto find = [&](const Uuid& uuid) {
+        return std::ranges::find(record.absent, uuid, &AbsentMember::uuid);
+    };
     for (const MemberRecord& at : configuration_.members) {
-        if (!at.role || takes_part(at.state)) continue;
-        const auto told = std::ranges::find(record.absent, at.uuid, &AbsentMember::uuid);
+        if (!at.role) continue;
+        const auto told = find(at.uuid);
+        if (const auto* const former = members.absence().displaced(*at.role)) {
+            // A record of when another disk had its role does not say what it missed.
+            const auto told_of_it = find(former->uuid);
+            const bool is_known = told_of_it == record.absent.end()
+                                      ? record.epoch <= former->left.epoch
+                                      : told_of_it->known;
+            if (!is_known || !record.tells_absent) {
+                members.forget_displaced(*at.role);
+            }
+            continue;
+        }
+        if (takes_part(at.state)) continue;
         const bool is_unknown = told != record.absent.end() && !told->known;
         if (is_unknown || !record.tells_absent) members.forget_absence(*at.role);
     }

@@ -100,12 +100,12 @@ class Drive {
     /// Of a member that is lost, and whose disk does not answer: what would wait for it for ever,
     /// though nobody needs it, goes on. Flushes, and records of the write intent.
     virtual void abandon() {}
-    /// Gives the device back. What was counted stays.
-    void close() {
+    /// Gives the device back: whoever does not keep it closes it. What was counted stays.
+    std::unique_ptr<Disk> close() {
         BRAID_REQUIRE(in_flight_ == 0);
         suspended_ = true;
         disk_ = nullptr;
-        shut();
+        return shut();
     }
 
     const MemberIo& io() const { return io_; }
@@ -122,7 +122,8 @@ class Drive {
   protected:
     /// Carries out `op`, which its group counts already; for whoever does, complete().
     virtual void start(DriveOp& op) = 0;
-    virtual void shut() = 0;
+    /// Null: it is shut already, or has none.
+    virtual std::unique_ptr<Disk> shut() = 0;
 
     bool is_suspended() const { return suspended_; }
     static DiskOp& disk_op(DriveOp& op) { return op; }
@@ -164,7 +165,7 @@ class LocalDrive final : public Drive {
 
   private:
     void start(DriveOp& op) override;
-    void shut() override { owned_.reset(); }
+    std::unique_ptr<Disk> shut() override { return std::move(owned_); }
 
     std::unique_ptr<Disk> owned_;
     Flights flights_;

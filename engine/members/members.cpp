@@ -68,7 +68,8 @@ void Members::set_state(MemberIndex member, MemberState state) {
     // Whatever else a role is filled with lacks everything.
     const bool is_known = state == MemberState::rebuilding && at.behind;
     if (is_known) ++loss_version_;  // a walk under way has looked at it as at one that is lost
-    if (takes_part(state) && !is_known) absence_.forget(member);
+    if (state == MemberState::rebuilding && !is_known) absence_.forget_holder(member);
+    if (state == MemberState::in_sync) absence_.forget(member);
     if (!is_known) at.behind.reset();
     if (state == MemberState::in_sync && at.direct) at.gate.open();
     refresh();

@@ -206,10 +206,22 @@ class Members {
     /// What a member misses that is away is not known any more; but of one that is just coming back it is:
     /// that all nodes have noted.
     void forget_absence(MemberIndex member);
+    /// Another disk has had the role of a lost member since. (AbsenceMap::displace())
+    void displace(MemberIndex member, const AbsenceMap::Displaced& former) {
+        if (!slot(member).behind) absence_.displace(member, former);
+    }
+    /// This node begins, where others have gone on: the role is empty, or another disk is rebuilt in it.
+    void begin_absence(MemberIndex member, bool is_displaced) {
+        absence_.begin(member, is_displaced);
+    }
+    void forget_displaced(MemberIndex member) {
+        if (absence_.displaced(member) != nullptr) absence_.forget(member);
+    }
     /// A lost member comes back that misses these windows: whatever is done from now on counts it in
     /// all others, when its role is filled.
     void set_behind(MemberIndex member, WindowSet windows) {
         BRAID_REQUIRE(!takes_part(slot(member).state));
+        absence_.returned(member);
         absence_.note(member, windows);  // of other nodes, too
         slot(member).behind = std::move(windows);
     }

@@ -109,14 +109,19 @@ void Serving::adopt(const Configuration& wanted) {
         if (!at.role) continue;
         Adopted& last = adopted_[raw(*at.role)];
         auto& slot = members_.slot(*at.role);
-        if (last.uuid == at.uuid && last.state == at.state) {
+        const Adopted before =
+            std::exchange(last, Adopted{at.uuid, at.state, at.left, at.path.empty()});
+        if (before.uuid == at.uuid && before.state == at.state) {
             // Another node rebuilds it: here that was heard with locks only.
             if (slot.state == MemberState::rebuilding && slot.state == at.state) {
                 slot.rebuilt = std::max(slot.rebuilt, geometry_.first_window(at.rebuilt));
             }
             continue;
         }
-        last = {at.uuid, at.state};
+        if (before.uuid != at.uuid && before.uuid != Uuid{}) {
+            const bool is_away = before.state == MemberState::missing && !before.removed;
+            members_.displace(*at.role, {before.uuid, before.left, is_away});
+        }
         intent_.set_member(*at.role, at.uuid);
         slot.rebuilt = geometry_.first_window(at.rebuilt);
         // One that failed before this start, and was not given, is not there.
@@ -168,10 +173,12 @@ void Serving::attach_drive(MemberIndex member, std::unique_ptr<Drive> drive, Dat
     }
 }
 
-void Serving::detach(MemberIndex member) {
+std::unique_ptr<Disk> Serving::detach(MemberIndex member) {
     auto& slot = members_.slot(member);
-    if (slot.drive) slot.drive->close();
+    std::unique_ptr<Disk> disk;
+    if (slot.drive) disk = slot.drive->close();
     members_.refresh();
+    return disk;
 }
 
 // ---- members that are away -------------------------------------------------------------------
@@ -195,6 +202,15 @@ void Serving::note_absent(MemberIndex member, AbsenceMap::Left left) {
     members_.note_absent(member, std::move(left));
 }
 
+/// What a node has written without a mark nobody knows when it is gone.
+void Serving::end_marks() {
+    intent_.set_on(false);
+    for (std::uint32_t i = 0; i != members_.count(); ++i) {
+        members_.forget_displaced(MemberIndex{i});
+        members_.forget_absence(MemberIndex{i});
+    }
+}
+
 /// What a member that leaves now may not have. False: there is no room.
 bool Serving::add_maybe_missed(WindowSet* seed) const {
     bool fits = seed->add(claims_.claimed());
@@ -214,7 +230,9 @@ bool Serving::add_maybe_missed(WindowSet* seed) const {
 /// What is being written has its windows claimed, and goes by what holds as it was planned.
 Checked<WindowSet> Serving::missed_by(const ReturningMember& back) const {
     const AbsenceMap& absence = members_.absence();
-    if (!absence.knows(back.member)) {
+    const bool is_known = back.displaced ? absence.knows_displaced(back.member, *back.displaced)
+                                         : absence.knows(back.member);
+    if (!is_known) {
         return Refusal{"what was written while it was away is not known", RefusalCode::conflict};
     }
     for (const auto& [node, least] : absence.generations(back.member)) {
@@ -233,6 +251,11 @@ Checked<WindowSet> Serving::missed_by(const ReturningMember& back) const {
     if (missed.add(claims_.claimed()) && missed.add(back.marked)) return missed;
     return Refusal{"more was written while it was away than the map has room for",
                    RefusalCode::conflict};
+}
+
+Task<Checked<std::uint64_t>> Serving::windows_missed(ReturningMember back) {
+    BRAID_CO_TRY(const WindowSet missed, missed_by(back));
+    co_return missed.count();
 }
 
 Task<Checked<std::uint64_t>> Serving::begin_return(ReturningMember back) {

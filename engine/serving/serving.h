@@ -134,8 +134,9 @@ class Serving final : public ServingNode, private WalkProgress {
         co_return Result<void>{};
     }
     void attach(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area) override;
-    void detach(MemberIndex member) override;
+    std::unique_ptr<Disk> detach(MemberIndex member) override;
     Task<Checked<std::uint64_t>> begin_return(ReturningMember back) override;
+    Task<Checked<std::uint64_t>> windows_missed(ReturningMember back) override;
     void end_return() override { returning_.reset(); }
     void add_doubt(WindowRange windows) override { members_.doubt().add(windows); }
     void trust_all() override { members_.doubt().remove_before(geometry_.window_end()); }
@@ -154,7 +155,7 @@ class Serving final : public ServingNode, private WalkProgress {
     void retire_marks(StripeIndex before) override;
     void set_region(std::uint64_t region) override { intent_.set_region(region); }
     Task<Result<void>> begin_marks() override;
-    void end_marks() override { intent_.set_on(false); }
+    void end_marks() override;
     void keep_marks_in_doubt(StripeIndex listed) override;
     Task<Result<std::uint64_t>> take_back(ReturningDisk from) override;
 
@@ -166,6 +167,8 @@ class Serving final : public ServingNode, private WalkProgress {
     struct Adopted {  // of a role
         Uuid uuid;
         MemberState state{MemberState::missing};
+        EpochRevision left;
+        bool removed{false};
     };
 
     // WalkProgress

@@ -228,6 +228,71 @@ TEST(Homes, WhoHearsLateOfARebuildsEndWritesTheMember) {
     EXPECT_EQ(cluster.wrong_rows(), 0u);
 }
 
+Task<void> keep_lock(Task<Result<LockId>> task, std::optional<LockId>* lock) {
+    const Result<LockId> given = co_await task;
+    EXPECT_TRUE(given);
+    if (given) *lock = *given;
+}
+
+// Goal: how far a rebuild is, as a lock tells, is of the disk that has the role as it is told. Method: the
+// answer is on its way for a second; meanwhile that disk is lost, and the next one has the role.
+TEST(Homes, ALockSaysNothingOfWhoHadARoleBefore) {
+    SimClusterOptions options;
+    options.lost = 1;
+    options.stripes = 12;
+    SimCluster cluster(options);
+    const Geometry& geometry = cluster.geometry();
+    constexpr MemberIndex member{0};
+    cluster.platter(0).delay_nanos = 60 * second;
+    cluster.rebuild(member, 0);  // which holds some rows for all that time
+    run_for(cluster, second / 100);
+    constexpr std::uint32_t late = 2;
+    WindowPlace place{StripeIndex{6}, 0};
+    while (cluster.home_of(geometry.member_of(place.stripe, geometry.p())) == late) {
+        place.stripe = place.stripe + 1;
+    }
+    const std::uint32_t home = cluster.home_of(geometry.member_of(place.stripe, geometry.p()));
+    // It is told where rows are locked.
+    const auto rebuilt = [&](std::uint32_t node) -> WindowIndex& {
+        return cluster.serving(node).members().slot(member).rebuilt;
+    };
+    rebuilt(0) = WindowIndex{3};
+    const auto lock_at = [&](std::uint32_t node, std::optional<LockId>* lock) {
+        cluster.loop().tasks().spawn(keep_lock(
+            cluster.homes(node).lock(place, 1, LockMode::exclusive, LockFor::client, nullptr),
+            lock));
+    };
+    std::optional<LockId> first;
+    lock_at(0, &first);
+    run_for(cluster, second / 100);
+    ASSERT_TRUE(first);
+    cluster.homes(0).unlock(*first);
+    run_for(cluster, second / 100);
+    ASSERT_EQ(cluster.home(home).rebuilt(member), WindowIndex{3});
+    SimLate answer{.numbers = {1}};
+    cluster.set_late(&answer);
+    std::optional<LockId> second_lock;
+    lock_at(late, &second_lock);
+    run_for(cluster, second / 10);
+    cluster.set_late(nullptr);
+    ASSERT_FALSE(second_lock);
+    Configuration wanted = cluster.configuration();
+    wanted.version.epoch += 256;
+    wanted.member(member)->state = MemberState::faulty;
+    cluster.serving(late).member_lost(member, MemberState::faulty);
+    cluster.serving(late).adopt(wanted);
+    cluster.home(home).adopt(wanted);
+    wanted.member(member)->state = MemberState::rebuilding;
+    wanted.member(member)->uuid = Uuid{};
+    wanted.member(member)->uuid.bytes[0] = 77;
+    cluster.serving(late).adopt(wanted);
+    cluster.home(home).adopt(wanted);
+    run_for(cluster, 2 * second);
+    ASSERT_TRUE(second_lock);
+    EXPECT_EQ(rebuilt(late), WindowIndex{});
+    cluster.homes(late).unlock(*second_lock);
+}
+
 // Goal: rows are locked at one place, whoever knows of a loss. Method: the member with their P is lost, of
 // which one node hears a second late. It needs no old P, for it writes most of a row, and a sector of a
 // strip; another node writes the next sector at once.

@@ -330,16 +330,17 @@ std::set<std::uint32_t> Chaos::roles_of(std::uint32_t node) {
     }
     return roles;
 }
-/// Not in sync, as far as any node knows that is well.
+/// Not in sync by what is in force, as far as any node knows that is well: what the one who decides wants
+/// beyond that goes with him.
 std::set<std::uint32_t> Chaos::roles_out() {
     std::set<std::uint32_t> roles;
     bool is_known = false;
     for (std::uint32_t node = 0; node != options_.nodes; ++node) {
         if (!is_well(node)) continue;
         is_known = true;
-        const Configuration& configuration = nodes_.array(node).configuration();
+        const ArrayStatus status = nodes_.array(node).status();
         for (std::uint32_t i = 0; i != options_.members; ++i) {
-            if (configuration.members[i].state != MemberState::in_sync) roles.insert(i);
+            if (status.members[i].record.state != MemberState::in_sync) roles.insert(i);
         }
     }
     for (std::uint32_t i = 0; !is_known && i != options_.members; ++i) roles.insert(i);
@@ -361,6 +362,12 @@ bool Chaos::answers_witness() {
         for (const MemberStatus& member : nodes_.array(node).status().members) {
             if (member.record.state == MemberState::witness) return member.notice.empty();
         }
+    }
+    return false;
+}
+bool Chaos::who_decides_is_well() {
+    for (std::uint32_t node = 0; node != options_.nodes; ++node) {
+        if (is_well(node) && nodes_.node(node).is_master()) return true;
     }
     return false;
 }
@@ -589,6 +596,30 @@ bool Chaos::is_nothing_staged() {
 
 // ---- disks -------------------------------------------------------------------------------------
 
+/// Though it looks well: the order to fail it is still on its way, or what it was asked while it hung has no
+/// answer yet, or its home cannot say to who decides what happened to it.
+bool Chaos::may_yet_be_lost(Failed& failed) {
+    if (failed.asked) {
+        const auto [node, starts] = *failed.asked;
+        const bool is_up = nodes_.is_up(node) && !nodes_.has_left(node);
+        if (is_up && seats_[node].starts == starts) return true;
+        failed.asked.reset();  // it may have been carried out, or not
+        failed.late = std::max(failed.late, now() + aftermath());
+    }
+    return now() < failed.late || !who_decides_is_well();
+}
+
+/// An order, which takes as long as its node does not reach who decides.
+Task<Checked<Unit>> Chaos::fail_member(std::uint32_t node, std::uint32_t member) {
+    const Checked<Unit> done =
+        co_await nodes_.array(node).fail_member(std::to_string(member), Force::no);
+    if (const auto at = disks_.find(member); at != disks_.end()) {
+        at->second.asked.reset();
+        at->second.late = std::max(at->second.late, now() + second);  // its home hears of it
+    }
+    co_return done;
+}
+
 /// A disk that failed is there again, or another one is given to its role. An order whose node died may
 /// have been carried out, or not.
 void Chaos::look_after_disks() {
@@ -614,6 +645,7 @@ void Chaos::look_after_disks() {
             return;
         }
         if (takes_part && nodes_.platter(member).is_well()) {
+            if (may_yet_be_lost(failed)) continue;
             nodes_.put_away(member);
             disks_.erase(at);
             return;

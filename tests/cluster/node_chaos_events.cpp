@@ -259,6 +259,7 @@ bool Chaos::fail_disk() {
         platter.delay_nanos = time;
         later(time, [this, member] { nodes_.platter(member).delay_nanos = 0; });
         disks_[member].look = now() + time + below(10 * second);
+        disks_[member].late = now() + 2 * time + second;  // what it is asked last takes as long
         return true;
     }
     say(fmt::format("member {} {}", member,
@@ -332,8 +333,8 @@ bool Chaos::give_order() {
             const auto member = static_cast<std::uint32_t>(below(options_.members));
             if (disks_.contains(member) || !may_lose({}, member)) return false;
             disks_[member].look = now() + below(5 * second);
-            order(node, fmt::format("fail member {}", member),
-                  array.fail_member(std::to_string(member), Force::no));
+            disks_[member].asked = {node, seats_[node].starts};
+            order(node, fmt::format("fail member {}", member), fail_member(node, member));
             return true;
         }
         case 2: {

@@ -98,7 +98,10 @@ class Chaos {
     };
     /// A disk that is to be replaced.
     struct Failed {
-        std::uint64_t look{0};              // then
+        std::uint64_t look{0};  // then
+        /// The order to fail it has no answer yet: the node that has it, and which start of that.
+        std::optional<std::pair<std::uint32_t, std::uint32_t>> asked;
+        std::uint64_t late{0};              // until then it may be lost for what was asked before
         std::shared_ptr<SimPlatter> fresh;  // that was ordered to
         std::string path;
     };
@@ -152,6 +155,9 @@ class Chaos {
     std::set<std::uint32_t> roles_at_risk();
     bool may_lose(const std::set<std::uint32_t>& nodes, std::uint32_t member = ~0U);
     bool answers_witness();
+    bool who_decides_is_well();
+    bool may_yet_be_lost(Failed& failed);
+    Task<Checked<Unit>> fail_member(std::uint32_t node, std::uint32_t member);
     void note_memory_lost();
     void start_all_again(bool power, bool clean);
     void make_disks_ready();

@@ -168,6 +168,37 @@ TEST_P(TakeoverCase, TheOthersHaveNotMetWhenTheyWereTold) {
     end_all(victim);
 }
 
+/// A node had begun anew before all did, which the next one who decides hears as it has been told of that start
+/// already: it goes on, and nobody opens a fence without waiting for its lease.
+TEST_P(TakeoverCase, AStartThatWasMetLateServes) {
+    for (const std::uint32_t node : {0U, 1U, next}) nodes_.begin(node);
+    nodes_.run_until(
+        [&] { return nodes_.log(next).find("node 1 is connected") != std::string::npos; },
+        "they meet");
+    loop().run_for(millis(100 + below(200)));
+    // What it says comes late, and what it hears in time.
+    nodes_.slow_way(0, next, millis(200 + below(200)));
+    nodes_.end(0);
+    nodes_.begin(0);
+    nodes_.begin(master_);
+    nodes_.wait_until_all_serve();
+    nodes_.slow_way(0, next, Nanos{});
+    EXPECT_EQ(nodes_.log(next).find("has begun anew"), std::string::npos) << nodes_.log(next);
+    const std::uint32_t victim = master_;
+    clients_.let_fail_at(victim);
+    begin_load(6, 30);
+    loop().run_for(millis(500));
+    take_over();
+    EXPECT_EQ(nodes_.log(next).find("node 1 is excluded"), std::string::npos);
+    loop().run_for(seconds(2));
+    EXPECT_EQ(state(next, 0), MemberState::in_sync) << nodes_.logs();
+    for (std::uint32_t member = 0; member != GetParam().members; ++member) {
+        EXPECT_EQ(state(next, member), MemberState::in_sync) << member;
+    }
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
 TEST_P(TakeoverCase, AMemberThatWaitsForAVerdictGetsOne) {
     start_all();
     const std::uint32_t victim = master_;

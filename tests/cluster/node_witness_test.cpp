@@ -180,6 +180,31 @@ TEST_P(NodeWitnessTest, ItsDiskFails) {
     bring_back(0);
     nodes_.stop(0);
 }
+
+/// Its node has been away, and is back: all count on it again, also those that do not decide.
+TEST_P(NodeWitnessTest, TheHalfThatDecidesDiesAfterTheWitnessWasAway) {
+    if (nodes_.nodes() != 3) GTEST_SKIP() << "another one would decide";
+    start_all();
+    lose_node(with_witness());  // it decided
+    bring_back(with_witness());
+    if (HasFatalFailure()) return;
+    const std::uint32_t victim = master_;
+    ASSERT_EQ(victim, 1u);
+    for (int round = 0; round != 2; ++round) {  // now it is away for one who goes on deciding
+        lose_node(with_witness());
+        bring_back(with_witness());
+        if (HasFatalFailure()) return;
+        loop().run_for(seconds(7));
+    }
+    clients_.let_fail_at(victim);
+    nodes_.isolate(victim);
+    wait_until_decides(with_witness());
+    expect_serves(0);
+    expect_no_bad_rows(victim);
+    bring_back(victim);
+    nodes_.stop(0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, NodeWitnessTest,
                          testing::ValuesIn(witness_shapes(seeds_of(8, 300))));
 

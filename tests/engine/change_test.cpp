@@ -105,6 +105,39 @@ TEST(Change, ASpareTakesALostRoleAndIsASpareNoMore) {
     EXPECT_EQ(c.members[3].read_errors, 0u);
 }
 
+TEST(Change, ADiskThatWasNoneTakesALostRole) {
+    Configuration c =
+        apply(array_of_four(), change::Lost{MemberIndex{3}, MemberState::missing, {}});
+    c = apply(c, change::RoleTaken{MemberIndex{3}, spare_of(9, 4)});
+    ASSERT_EQ(c.members.size(), 4u);
+    EXPECT_EQ(c.members[3].uuid, uuid_of(9));
+    EXPECT_EQ(c.members[3].role, MemberIndex{3});
+    EXPECT_EQ(c.members[3].state, MemberState::rebuilding);
+}
+
+TEST(Change, ADiskThatIsBeingRebuiltIsASpareAgain) {
+    Configuration c =
+        apply(array_of_four(), change::Lost{MemberIndex{3}, MemberState::missing, {}});
+    c = apply(c, change::RoleTaken{MemberIndex{3}, spare_of(9, 4)});
+    c = apply(c, change::RebuiltTo{MemberIndex{3}, StripeIndex{7}});
+    c = apply(c, change::RoleGivenUp{MemberIndex{3}, uuid_of(10), 5});
+    ASSERT_EQ(c.members.size(), 5u);
+    EXPECT_EQ(c.members[3].uuid, Uuid{});
+    EXPECT_EQ(c.members[3].state, MemberState::missing);
+    EXPECT_EQ(c.members[3].rebuilt, StripeIndex{});
+    EXPECT_TRUE(c.members[3].path.empty());
+    const MemberRecord& spare = c.members[4];
+    EXPECT_EQ(spare.uuid, uuid_of(10));
+    EXPECT_EQ(spare.state, MemberState::spare);
+    EXPECT_FALSE(spare.role);
+    EXPECT_EQ(spare.rebuilt, StripeIndex{});
+    EXPECT_EQ(spare.path, spare_of(9, 4).path);
+    EXPECT_EQ(c.member(uuid_of(9)), nullptr);
+    c = apply(c, change::RoleFilled{MemberIndex{3}, uuid_of(10)});
+    EXPECT_EQ(c.members.size(), 4u);
+    EXPECT_EQ(c.members[3].state, MemberState::rebuilding);
+}
+
 TEST(Change, ASpareIsRemovedAndNoMember) {
     Configuration c = apply(array_of_four(), change::SpareAdded{spare_of(9, 4)});
     EXPECT_EQ(apply(c, change::SpareRemoved{uuid_of(9)}), array_of_four());
@@ -164,6 +197,8 @@ TEST(ChangeDeathTest, WhatDoesNotFitEndsTheProcess) {
         change::Removed{MemberIndex{1}},
         change::SpareAdded{spare_of(1, 5)},
         change::RoleFilled{MemberIndex{1}, uuid_of(9)},
+        change::RoleTaken{MemberIndex{1}, spare_of(9, 4)},
+        change::RoleGivenUp{MemberIndex{1}, uuid_of(9), 4},
         change::RebuiltTo{MemberIndex{1}, StripeIndex{1}},
         change::RebuildDone{MemberIndex{1}},
         change::Seen{uuid_of(50), "x", 1},
@@ -180,7 +215,13 @@ std::optional<Change> draw(Rng& rng, const Configuration& c, std::uint8_t& uuids
     const bool part = state == MemberState::in_sync || state == MemberState::rebuilding;
     const auto spare = std::ranges::find(c.members, MemberState::spare, &MemberRecord::state);
     const StripeIndex stripe{rng.below(c.stripes + 1)};
-    switch (rng.below(12)) {
+    const auto free_number = [&] {
+        std::uint32_t number = 0;
+        while (std::ranges::find(c.members, number, &MemberRecord::dev_number) != c.members.end())
+            ++number;
+        return number;
+    };
+    switch (rng.below(14)) {
         case 0:
             if (!part || c.lost_count() == 2) return std::nullopt;
             return change::Lost{
@@ -188,14 +229,9 @@ std::optional<Change> draw(Rng& rng, const Configuration& c, std::uint8_t& uuids
         case 1:
             if (part) return std::nullopt;
             return change::Removed{member};
-        case 2: {
+        case 2:
             if (c.members.size() == 7) return std::nullopt;
-            std::uint32_t number = 0;
-            while (std::ranges::find(c.members, number, &MemberRecord::dev_number) !=
-                   c.members.end())
-                ++number;
-            return change::SpareAdded{spare_of(++uuids, number)};
-        }
+            return change::SpareAdded{spare_of(++uuids, free_number())};
         case 3:
             if (spare == c.members.end()) return std::nullopt;
             return change::SpareRemoved{spare->uuid};
@@ -216,7 +252,14 @@ std::optional<Change> draw(Rng& rng, const Configuration& c, std::uint8_t& uuids
             return change::InUse{rng.below(2) == 0};
         case 10:
             return change::ReadError{member};
+        case 11:
+            if (part) return std::nullopt;
+            return change::RoleTaken{member, spare_of(++uuids, free_number())};
+        case 12:
+            if (state != MemberState::rebuilding || c.members.size() == 7) return std::nullopt;
+            return change::RoleGivenUp{member, uuid_of(++uuids), free_number()};
         default:
+            if (c.member(member)->uuid == Uuid{}) return std::nullopt;
             return change::Seen{c.member(member)->uuid, "/dev/again", 70u << 20};
     }
 }
