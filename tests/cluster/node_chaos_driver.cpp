@@ -606,7 +606,9 @@ bool Chaos::may_yet_be_lost(Failed& failed) {
         failed.asked.reset();  // it may have been carried out, or not
         failed.late = std::max(failed.late, now() + aftermath());
     }
-    return now() < failed.late || !who_decides_is_well();
+    // Who comes to decide hears of what failed before.
+    if (!who_decides_is_well()) failed.late = std::max(failed.late, now() + aftermath());
+    return now() < failed.late;
 }
 
 /// An order, which takes as long as its node does not reach who decides.
@@ -651,7 +653,9 @@ void Chaos::look_after_disks() {
             return;
         }
         if (takes_part) {  // nobody has noticed
-            if (below(4) == 0) nodes_.platter(member).heal();
+            if (below(4) != 0) return;
+            nodes_.platter(member).heal();
+            failed.late = std::max(failed.late, now() + aftermath());  // its home has, perhaps
             return;
         }
         // It has the role, and went with its node: it comes back with that, and is not to be forgotten. Not so
