@@ -381,7 +381,7 @@ Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
         Array& array = array_->inner();
         const MemberRecord* record = nullptr;  // an empty role has no uuid either
         if (uuid != Uuid{}) record = array.configuration().member(uuid);
-        // Its role again, or a spare: how far the other disk is decides, and what it lacks itself.
+        // Its role again, or nothing: how far the other disk is decides, and what it lacks itself.
         const bool is_displaced = serving_->members().absence().is_any_displaced(uuid);
         if (record == nullptr && !is_displaced) record = missing_at(disk->info().path, node.node);
         if (record == nullptr && !is_displaced) co_return Refusal{"it is no member of the array"};
@@ -390,10 +390,10 @@ Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
             co_return Refusal{
                 fmt::format("it is {}; braid member add takes it back", text_of(record->state))};
         }
-        const std::string name = is_displaced ? std::string{} : record->uuid.text();
-        if (is_displaced || record->state == MemberState::witness) {
+        const std::string name = is_displaced ? uuid.text() : record->uuid.text();
+        if (!is_displaced && record->state == MemberState::witness) {
             done = co_await array.add_member(std::move(disk), Force::no);
-        } else if (record->role) {
+        } else if (is_displaced || record->role) {
             // Into its own role: by what is on it that may not be known, where several are lost.
             done = co_await array.replace_member(MemberName(name), std::move(disk), Force::no);
         } else {

@@ -381,6 +381,34 @@ std::optional<MemberIndex> MemberOrders::role_of_former(const Uuid& member) cons
     return std::nullopt;
 }
 
+std::optional<MemberIndex> MemberOrders::role_of_displaced(const MemberName& name) const {
+    const Result<Uuid> uuid = Uuid::parse(name.text);
+    if (!uuid || configuration_.member(*uuid) != nullptr) return std::nullopt;
+    return role_of_former(*uuid);
+}
+
+/// To the member that had it before another disk; nobody has ordered that it is anything else.
+Task<Checked<Unit>> MemberOrders::give_role_back(MemberIndex role, std::unique_ptr<Disk> disk) {
+    if (members_.failed()) co_return nothing_to_rebuild_from();
+    BRAID_CO_TRY(MemberRecord joining, plan_record(*disk));
+    BRAID_CO_TRY(NewMember fresh, co_await prepare(disk.get(), joining.uuid, Force::no));
+    bool may = fresh.before && is_displaced(role, *fresh.before);
+    if (may && !roster_.is_lost_role(role)) {
+        BRAID_CO_TRY(may, co_await needs_less(role, &joining, &fresh));
+        may = may && may_have_back(role, joining, fresh);
+        if (may) BRAID_CO_CHECK(co_await end_rebuild(role, joining.path));
+        joining.dev_number = free_dev_number(configuration_);
+    }
+    if (!may) {
+        co_return Refusal{
+            "another disk has its place by now; braid member add takes it as any other disk"};
+    }
+    BRAID_CO_CHECK(co_await heal_from(disk.get(), role, &fresh, Force::no));
+    if (!is_its_last(role, fresh)) fresh.took_part.reset();
+    Spare spare{std::move(disk), std::move(fresh.metadata)};
+    co_return co_await join(std::move(spare), std::move(joining), role, std::move(fresh.took_part));
+}
+
 /// What it misses that had the role has been noted, though another disk has the role now.
 bool MemberOrders::is_displaced(MemberIndex role, const Uuid& member) const {
     const AbsenceMap::Displaced* const former = members_.absence().displaced(role);
@@ -573,6 +601,9 @@ Task<Checked<Unit>> MemberOrders::replace(MemberName name, std::unique_ptr<Disk>
                                           Force force) {
     BRAID_CO_CHECK(may_order());
     const Busy guard(*this);
+    if (const std::optional<MemberIndex> former = role_of_displaced(name)) {
+        co_return co_await give_role_back(*former, std::move(disk));
+    }
     BRAID_CO_TRY(const std::optional<MemberIndex> role, roster_.find_role(name));
     if (!role) {
         if (is_witness(name)) co_return has_no_data(name);

@@ -90,6 +90,8 @@ class MemberOrders final : public DecidingPart {
     Task<Checked<Unit>> take_role(MemberIndex role, Spare spare, const MemberRecord& joining,
                                   std::optional<NewMember::TookPart> before);
     std::optional<MemberIndex> role_of_former(const Uuid& member) const;
+    std::optional<MemberIndex> role_of_displaced(const MemberName& name) const;
+    Task<Checked<Unit>> give_role_back(MemberIndex role, std::unique_ptr<Disk> disk);
     bool is_displaced(MemberIndex role, const Uuid& member) const;
     bool may_have_back(MemberIndex role, const MemberRecord& joining,
                        const NewMember& prepared) const;

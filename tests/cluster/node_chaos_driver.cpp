@@ -795,6 +795,12 @@ void Chaos::finish() {
     history_.check();
     if (has_failed()) return;
     const std::uint32_t first = any_node();
+    for (std::uint32_t i = 0; i != options_.members; ++i) {
+        const std::string& path = nodes_.array(first).configuration().members[i].path;
+        if (path.ends_with(nodes_.path_of(i))) continue;
+        return fail(
+            fmt::format("{} is member {}, and here that is {}", path, i, nodes_.path_of(i)));
+    }
     std::set<RowIndex> untrusted;
     for (const BadRange& range : nodes_.array(first).configuration().bad_rows) {
         if (range.kind != BadKind::retry) continue;

@@ -228,7 +228,7 @@ class Displaced : public Return {
 /// It is back before that one is half done: it has its role again, lacks what was written since it left, also
 /// what the other one has got meanwhile, and that one is a spare, which takes the role when it leaves again.
 TEST_F(Displaced, IsBackInTime) {
-    for (std::uint64_t seed = 1; seed != 20; ++seed) {
+    for (std::uint64_t seed = 1; seed <= test::seeds_of(9, 60); ++seed) {
         SCOPED_TRACE(seed);
         displace(seed % 2 == 0 ? Level::raid6 : Level::raid5, seed);
         if (seed % 3 == 0) {
