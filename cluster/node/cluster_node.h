@@ -501,6 +501,7 @@ class ClusterNode final : private BusListener,
                                    const std::map<std::uint32_t, std::uint64_t>& generations);
     Task<void> hear_of_all();
     Task<void> take_members_back(NodeBoot node);
+    Task<Checked<Unit>> take_disk_back(NodeBoot node, std::unique_ptr<Disk> disk);
     bool is_in(NodeBoot node) const;
     bool is_another_start(std::uint32_t node) const;
     Task<Checked<Unit>> take_member_back(NodeBoot node, Words words);

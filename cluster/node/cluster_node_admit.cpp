@@ -377,29 +377,7 @@ bool ClusterNode::is_in(NodeBoot node) const {
 Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
     for (int failures = 0; is_in(node);) {
         BRAID_CO_TRY(std::unique_ptr<Disk> disk, disk_of(node.node, words));
-        const Uuid uuid = co_await member_on(disk.get());
-        Array& array = array_->inner();
-        const MemberRecord* record = nullptr;  // an empty role has no uuid either
-        if (uuid != Uuid{}) record = array.configuration().member(uuid);
-        // Its role again, or nothing: how far the other disk is decides, and what it lacks itself.
-        const bool is_displaced = serving_->members().absence().is_any_displaced(uuid);
-        if (record == nullptr && !is_displaced) record = missing_at(disk->info().path, node.node);
-        if (record == nullptr && !is_displaced) co_return Refusal{"it is no member of the array"};
-        Checked<Unit> done = Unit{};
-        if (!is_displaced && record->role && record->state != MemberState::missing) {
-            co_return Refusal{
-                fmt::format("it is {}; braid member add takes it back", text_of(record->state))};
-        }
-        const std::string name = is_displaced ? uuid.text() : record->uuid.text();
-        if (!is_displaced && record->state == MemberState::witness) {
-            done = co_await array.add_member(std::move(disk), Force::no);
-        } else if (is_displaced || record->role) {
-            // Into its own role: by what is on it that may not be known, where several are lost.
-            done = co_await array.replace_member(MemberName(name), std::move(disk), Force::no);
-        } else {
-            done = co_await array.remove_member(MemberName(name));
-            if (done && is_in(node)) done = co_await array.add_member(std::move(disk), Force::no);
-        }
+        const Checked<Unit> done = co_await take_disk_back(node, std::move(disk));
         if (done) co_return done;
         const bool io = done.error().code == RefusalCode::io && ++failures != tries_of_member;
         if (!io && done.error().code != RefusalCode::busy) co_return done;
@@ -407,6 +385,35 @@ Task<Checked<Unit>> ClusterNode::take_member_back(NodeBoot node, Words words) {
         co_await until_it_is_tried_again;
     }
     co_return Refusal{"its node is gone", RefusalCode::busy};
+}
+
+Task<Checked<Unit>> ClusterNode::take_disk_back(NodeBoot node, std::unique_ptr<Disk> disk) {
+    const Uuid uuid = co_await member_on(disk.get());
+    Array& array = array_->inner();
+    if (serving_->members().absence().displaced_role(uuid)) {
+        // Its own role, or none: how far the other disk is decides, and what it lacks itself.
+        MemberName own(uuid.text());
+        co_return co_await array.replace_member(std::move(own), std::move(disk), Force::no);
+    }
+    const MemberRecord* record = nullptr;  // an empty role has no uuid either
+    if (uuid != Uuid{}) record = array.configuration().member(uuid);
+    if (record == nullptr) record = missing_at(disk->info().path, node.node);
+    if (record == nullptr) co_return Refusal{"it is no member of the array"};
+    if (record->role && record->state != MemberState::missing) {
+        co_return Refusal{
+            fmt::format("it is {}; braid member add takes it back", text_of(record->state))};
+    }
+    const std::string name = record->uuid.text();
+    const bool is_witness = record->state == MemberState::witness;
+    if (record->role) {
+        // Into its own role: by what is on it that may not be known, where several are lost.
+        co_return co_await array.replace_member(MemberName(name), std::move(disk), Force::no);
+    }
+    if (!is_witness) BRAID_CO_CHECK(co_await array.remove_member(MemberName(name)));
+    if (is_witness || is_in(node)) {
+        co_return co_await array.add_member(std::move(disk), Force::no);
+    }
+    co_return Unit{};
 }
 
 /// The member that went with the node, and was this disk by the name that it had there: it had a role, or

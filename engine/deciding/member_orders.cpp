@@ -356,17 +356,17 @@ Task<Checked<Unit>> MemberOrders::add(std::unique_ptr<Disk> disk, Force force) {
     // A member of this array that was away comes back to its own role, if that is still empty.
     std::optional<MemberIndex> role;
     if (fresh.before) role = role_of_former(*fresh.before);
-    if (role && !roster_.is_lost_role(*role)) {
-        BRAID_CO_TRY(const bool less, co_await needs_less(*role, &joining, &fresh));
-        if (less && may_have_back(*role, joining, fresh)) {
-            BRAID_CO_CHECK(co_await end_rebuild(*role, joining.path));
-            joining.dev_number = free_dev_number(configuration_);
-        } else {
-            role.reset();
-        }
+    if (role) {
+        BRAID_CO_TRY(const bool is_free, co_await free_role(*role, &joining, &fresh));
+        if (!is_free) role.reset();
     }
     if (!role) role = roster_.first_lost_role();
     if (role) BRAID_CO_CHECK(co_await heal_from(disk.get(), *role, &fresh, force));
+    co_return co_await join_prepared(std::move(disk), std::move(joining), role, std::move(fresh));
+}
+
+Task<Checked<Unit>> MemberOrders::join_prepared(std::unique_ptr<Disk> disk, MemberRecord joining,
+                                                std::optional<MemberIndex> role, NewMember fresh) {
     if (!role || !is_its_last(*role, fresh)) fresh.took_part.reset();
     Spare spare{std::move(disk), std::move(fresh.metadata)};
     co_return co_await join(std::move(spare), std::move(joining), role, std::move(fresh.took_part));
@@ -374,17 +374,8 @@ Task<Checked<Unit>> MemberOrders::add(std::unique_ptr<Disk> disk, Force force) {
 
 /// The role that the disk had as this member, of this array.
 std::optional<MemberIndex> MemberOrders::role_of_former(const Uuid& member) const {
-    if (const MemberRecord* own = configuration_.member(member)) return own->role;
-    for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        if (is_displaced(MemberIndex{i}, member)) return MemberIndex{i};
-    }
-    return std::nullopt;
-}
-
-std::optional<MemberIndex> MemberOrders::role_of_displaced(const MemberName& name) const {
-    const Result<Uuid> uuid = Uuid::parse(name.text);
-    if (!uuid || configuration_.member(*uuid) != nullptr) return std::nullopt;
-    return role_of_former(*uuid);
+    const MemberRecord* const own = configuration_.member(member);
+    return own != nullptr ? own->role : members_.absence().displaced_role(member);
 }
 
 /// To the member that had it before another disk; nobody has ordered that it is anything else.
@@ -392,27 +383,21 @@ Task<Checked<Unit>> MemberOrders::give_role_back(MemberIndex role, std::unique_p
     if (members_.failed()) co_return nothing_to_rebuild_from();
     BRAID_CO_TRY(MemberRecord joining, plan_record(*disk));
     BRAID_CO_TRY(NewMember fresh, co_await prepare(disk.get(), joining.uuid, Force::no));
-    bool may = fresh.before && is_displaced(role, *fresh.before);
-    if (may && !roster_.is_lost_role(role)) {
-        BRAID_CO_TRY(may, co_await needs_less(role, &joining, &fresh));
-        may = may && may_have_back(role, joining, fresh);
-        if (may) BRAID_CO_CHECK(co_await end_rebuild(role, joining.path));
-        joining.dev_number = free_dev_number(configuration_);
+    bool is_free = false;
+    if (fresh.before && is_displaced(role, *fresh.before)) {
+        BRAID_CO_TRY(is_free, co_await free_role(role, &joining, &fresh));
     }
-    if (!may) {
+    if (!is_free) {
         co_return Refusal{
             "another disk has its place by now; braid member add takes it as any other disk"};
     }
     BRAID_CO_CHECK(co_await heal_from(disk.get(), role, &fresh, Force::no));
-    if (!is_its_last(role, fresh)) fresh.took_part.reset();
-    Spare spare{std::move(disk), std::move(fresh.metadata)};
-    co_return co_await join(std::move(spare), std::move(joining), role, std::move(fresh.took_part));
+    co_return co_await join_prepared(std::move(disk), std::move(joining), role, std::move(fresh));
 }
 
 /// What it misses that had the role has been noted, though another disk has the role now.
 bool MemberOrders::is_displaced(MemberIndex role, const Uuid& member) const {
-    const AbsenceMap::Displaced* const former = members_.absence().displaced(role);
-    return former != nullptr && former->uuid != Uuid{} && former->uuid == member;
+    return members_.absence().displaced_role(member) == role;
 }
 
 /// Another disk is being rebuilt in its role, by itself and not by order, and is not half done. Nothing is
@@ -430,33 +415,34 @@ bool MemberOrders::may_have_back(MemberIndex role, const MemberRecord& joining,
     return is_young && unknown_.cost_of_loss(role) == 0;
 }
 
-/// Less than the disk that has its role.
-Task<Checked<bool>> MemberOrders::needs_less(MemberIndex role, const MemberRecord* joining,
-                                             const NewMember* prepared) {
+/// For the member that had it, which is back: it is lost, or the disk that is being rebuilt in it lacks more,
+/// and is a spare again.
+Task<Checked<bool>> MemberOrders::free_role(MemberIndex role, MemberRecord* joining,
+                                            const NewMember* prepared) {
+    if (roster_.is_lost_role(role)) co_return true;
     if (!may_have_back(role, *joining, *prepared)) co_return false;
     Checked<ReturningMember> back = returning(role, *prepared->took_part);
     if (!back) co_return false;
     const Checked<std::uint64_t> missed = co_await serving_.windows_missed(std::move(*back));
     if (!missed && missed.error().code == RefusalCode::busy) co_return missed.error();
     if (!missed || !may_have_back(role, *joining, *prepared)) co_return false;
-    co_return *missed < geometry_.window_end() - members_.slot(role).rebuilt;
-}
-
-/// The disk that is being rebuilt in the role is a spare again.
-Task<Checked<Unit>> MemberOrders::end_rebuild(MemberIndex role, std::string returning) {
+    // From here until the rebuild has ended nobody else goes on.
+    const std::uint64_t end = raw(geometry_.window_end());
+    const std::uint64_t done = raw(members_.slot(role).rebuilt);
+    if (*missed >= end - done) co_return false;
     const MemberRecord now = record(role);
-    const std::uint64_t done = 100 * raw(members_.slot(role).rebuilt) / raw(geometry_.window_end());
     const Uuid spare = new_uuid();
     losses_.end_rebuild(role, spare, "the member that it had been is back");
     tell(Severity::info, "rebuild_ended",
          fmt::format(
              "{}, which was member {}, is back, and lacks less than {}, which was rebuilt to {} % "
              "in its place: that is a spare again",
-             returning, raw(role), now.path, done));
+             joining->path, raw(role), now.path, 100 * done / end));
+    joining->dev_number = free_dev_number(configuration_);
     co_await roster_.make_spare(role, spare, now.area());
     const Result<void> durable = co_await writer_.propose();
     if (!durable) co_return not_durable(durable.error());
-    co_return Unit{};
+    co_return true;
 }
 
 /// What is in the way of a member for which a rebuild was ended is over soon: before, both would lack all.
@@ -601,8 +587,9 @@ Task<Checked<Unit>> MemberOrders::replace(MemberName name, std::unique_ptr<Disk>
                                           Force force) {
     BRAID_CO_CHECK(may_order());
     const Busy guard(*this);
-    if (const std::optional<MemberIndex> former = role_of_displaced(name)) {
-        co_return co_await give_role_back(*former, std::move(disk));
+    if (const Result<Uuid> uuid = Uuid::parse(name.text); uuid) {
+        const std::optional<MemberIndex> former = members_.absence().displaced_role(*uuid);
+        if (former) co_return co_await give_role_back(*former, std::move(disk));
     }
     BRAID_CO_TRY(const std::optional<MemberIndex> role, roster_.find_role(name));
     if (!role) {
@@ -621,10 +608,8 @@ Task<Checked<Unit>> MemberOrders::replace(MemberName name, std::unique_ptr<Disk>
         MemberName old(std::to_string(raw(*role)));
         BRAID_CO_CHECK(co_await fail_now(std::move(old), force));
     }
-    if (!is_its_last(*role, fresh)) fresh.took_part.reset();
-    Spare spare{std::move(disk), std::move(fresh.metadata)};
     BRAID_CO_CHECK(
-        co_await join(std::move(spare), std::move(joining), role, std::move(fresh.took_part)));
+        co_await join_prepared(std::move(disk), std::move(joining), role, std::move(fresh)));
     replaced_.add(*role);
     co_return Unit{};
 }

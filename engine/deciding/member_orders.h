@@ -85,19 +85,19 @@ class MemberOrders final : public DecidingPart {
     Task<Checked<Unit>> tell_from_members(Disk* disk, Force force);
     Task<Checked<NewMember>> prepare(Disk* disk, Uuid uuid, Force force);
     Checked<Unit> check_spares() const;
+    Task<Checked<Unit>> join_prepared(std::unique_ptr<Disk> disk, MemberRecord joining,
+                                      std::optional<MemberIndex> role, NewMember fresh);
     Task<Checked<Unit>> join(Spare spare, MemberRecord joining, std::optional<MemberIndex> role,
                              std::optional<NewMember::TookPart> before);
     Task<Checked<Unit>> take_role(MemberIndex role, Spare spare, const MemberRecord& joining,
                                   std::optional<NewMember::TookPart> before);
     std::optional<MemberIndex> role_of_former(const Uuid& member) const;
-    std::optional<MemberIndex> role_of_displaced(const MemberName& name) const;
     Task<Checked<Unit>> give_role_back(MemberIndex role, std::unique_ptr<Disk> disk);
     bool is_displaced(MemberIndex role, const Uuid& member) const;
     bool may_have_back(MemberIndex role, const MemberRecord& joining,
                        const NewMember& prepared) const;
-    Task<Checked<bool>> needs_less(MemberIndex role, const MemberRecord* joining,
-                                   const NewMember* prepared);
-    Task<Checked<Unit>> end_rebuild(MemberIndex role, std::string returning);
+    Task<Checked<bool>> free_role(MemberIndex role, MemberRecord* joining,
+                                  const NewMember* prepared);
     Task<bool> wait_for(MemberIndex role, std::uint32_t* tries);
     void role_filled(MemberIndex member, const std::string& how);
     const EpochRevision* left_of(MemberIndex role, const Uuid& member) const;

@@ -395,26 +395,17 @@ Task<Result<std::uint64_t>> LocalArray::forget_node(std::uint32_t node) {
 /// perhaps do not have of what it wrote last.
 void LocalArray::take_over_absences(const IntentRecord& record) {
     Members& members = serving_.members();
-    const auto find = [&](const Uuid& uuid) {
-        return std::ranges::find(record.absent, uuid, &AbsentMember::uuid);
-    };
     for (const MemberRecord& at : configuration_.members) {
         if (!at.role) continue;
-        const auto told = find(at.uuid);
-        if (const auto* const former = members.absence().displaced(*at.role)) {
-            // A record of when another disk had its role does not say what it missed.
-            const auto told_of_it = find(former->uuid);
-            const bool is_known = told_of_it == record.absent.end()
-                                      ? record.epoch <= former->left.epoch
-                                      : told_of_it->known;
-            if (!is_known || !record.tells_absent) {
-                members.forget_displaced(*at.role);
-            }
-            continue;
-        }
-        if (takes_part(at.state)) continue;
-        const bool is_unknown = told != record.absent.end() && !told->known;
-        if (is_unknown || !record.tells_absent) members.forget_absence(*at.role);
+        const auto* const former = members.absence().displaced(*at.role);
+        if (former == nullptr && takes_part(at.state)) continue;
+        const Uuid& whose = former != nullptr ? former->uuid : at.uuid;
+        const auto told = std::ranges::find(record.absent, whose, &AbsentMember::uuid);
+        // A record of when another disk had its role does not say what it missed.
+        const bool is_known = told != record.absent.end()
+                                  ? told->known
+                                  : former == nullptr || record.epoch <= former->left.epoch;
+        if (!is_known || !record.tells_absent) members.forget_absence(*at.role);
     }
     const auto note = [&](StripeIndex first, StripeIndex end) {
         members.note_changed(geometry_.windows_of(first, end));

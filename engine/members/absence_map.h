@@ -87,11 +87,14 @@ class AbsenceMap {
         if (at == away_.end() || !at->second.displaced) return nullptr;
         return &*at->second.displaced;
     }
-    /// As far as is known here, which it is not of all.
-    bool is_any_displaced(const Uuid& uuid) const {
-        return uuid != Uuid{} && std::ranges::any_of(away_, [&](const auto& at) {
-                   return at.second.displaced && at.second.displaced->uuid == uuid;
-               });
+    /// Which this one had, as far as it is known here by its uuid.
+    std::optional<MemberIndex> displaced_role(const Uuid& uuid) const {
+        const auto is_it = [&](const auto& at) {
+            return at.second.displaced && at.second.displaced->uuid == uuid;
+        };
+        const auto at = std::ranges::find_if(away_, is_it);
+        if (uuid == Uuid{} || at == away_.end()) return std::nullopt;
+        return at->first;
     }
     /// What this one has missed is known, though another disk has its role, or had it since.
     bool knows_displaced(MemberIndex member, const Uuid& uuid) const {

@@ -214,9 +214,6 @@ class Members {
     void begin_absence(MemberIndex member, bool is_displaced) {
         absence_.begin(member, is_displaced);
     }
-    void forget_displaced(MemberIndex member) {
-        if (absence_.displaced(member) != nullptr) absence_.forget(member);
-    }
     /// A lost member comes back that misses these windows: whatever is done from now on counts it in
     /// all others, when its role is filled.
     void set_behind(MemberIndex member, WindowSet windows) {

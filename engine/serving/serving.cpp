@@ -206,7 +206,6 @@ void Serving::note_absent(MemberIndex member, AbsenceMap::Left left) {
 void Serving::end_marks() {
     intent_.set_on(false);
     for (std::uint32_t i = 0; i != members_.count(); ++i) {
-        members_.forget_displaced(MemberIndex{i});
         members_.forget_absence(MemberIndex{i});
     }
 }
