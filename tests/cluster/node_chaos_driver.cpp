@@ -32,15 +32,6 @@ SimNodesOptions nodes_of(const ChaosOptions& options) {
     return nodes;
 }
 
-bool holds_metadata(const SimPlatter& platter) {
-    const ByteView superblock = platter.content.view().subspan(md_superblock_offset, row_size);
-    return std::ranges::any_of(superblock, [](std::byte byte) { return byte != std::byte{}; });
-}
-
-}  // namespace
-
-namespace {
-
 /// What the cluster's file says. Half of all runs have what is there by default, or was once.
 void draw_file(std::uint64_t seed, ChaosOptions& options) {
     Rng rng(seed * 0x9e3779b97f4a7c15 + 2);
@@ -446,17 +437,6 @@ void Chaos::start_all_again(bool power, bool clean) {
     }
 }
 
-/// What is in sync on disks that fail may be needed now; and one that holds nothing yet is in the way.
-void Chaos::make_disks_ready() {
-    for (std::uint32_t i = 0; i != options_.members; ++i) {
-        if (options_.beyond) nodes_.platter(i).heal();
-        const SimPlatter* fresh = nodes_.beside(i);
-        if (fresh == nullptr || holds_metadata(*fresh)) continue;
-        nodes_.put_away(i);
-        if (disks_.contains(i)) disks_[i].fresh.reset();
-    }
-}
-
 /// Nodes die as all begin.
 void Chaos::disturb_start() {
     for (std::uint64_t i = 1 + below(4); i != 0; --i) {
@@ -592,121 +572,6 @@ bool Chaos::is_nothing_staged() {
         }
     }
     return true;
-}
-
-// ---- disks -------------------------------------------------------------------------------------
-
-/// Though it looks well: the order to fail it is still on its way, or what it was asked while it hung has no
-/// answer yet, or its home cannot say to who decides what happened to it.
-bool Chaos::may_yet_be_lost(Failed& failed) {
-    if (failed.asked) {
-        const auto [node, starts] = *failed.asked;
-        const bool is_up = nodes_.is_up(node) && !nodes_.has_left(node);
-        if (is_up && seats_[node].starts == starts) return true;
-        failed.asked.reset();  // it may have been carried out, or not
-        failed.late = std::max(failed.late, now() + aftermath());
-    }
-    // Who comes to decide hears of what failed before.
-    if (!who_decides_is_well()) failed.late = std::max(failed.late, now() + aftermath());
-    return now() < failed.late;
-}
-
-/// An order, which takes as long as its node does not reach who decides.
-Task<Checked<Unit>> Chaos::fail_member(std::uint32_t node, std::uint32_t member) {
-    const Checked<Unit> done =
-        co_await nodes_.array(node).fail_member(std::to_string(member), Force::no);
-    if (const auto at = disks_.find(member); at != disks_.end()) {
-        at->second.asked.reset();
-        at->second.late = std::max(at->second.late, now() + second);  // its home hears of it
-    }
-    co_return done;
-}
-
-/// A disk that failed is there again, or another one is given to its role. An order whose node died may
-/// have been carried out, or not.
-void Chaos::look_after_disks() {
-    for (auto at = disks_.begin(); at != disks_.end(); ++at) {
-        const std::uint32_t member = at->first;
-        const std::uint32_t node = nodes_.home_of(member);
-        Failed& failed = at->second;
-        if (now() < failed.look || !is_well(node)) continue;
-        const ArrayStatus status = nodes_.array(node).status();
-        const MemberRecord& record = status.members[member].record;
-        const bool takes_part =
-            record.state == MemberState::in_sync || record.state == MemberState::rebuilding;
-        failed.look = now() + second;
-        // An earlier order, which took long, may be the one that was carried out.
-        const auto taken = std::ranges::find_if(
-            fresh_made_, [&](const auto& one) { return record.path.ends_with(one.first); });
-        const bool is_taken = takes_part && failed.fresh && taken != fresh_made_.end();
-        if (is_taken && !holds_metadata(*taken->second)) return;  // it is only wanted so yet
-        if (is_taken) {
-            nodes_.put_away(member);
-            nodes_.set_platter(member, taken->second, taken->first);
-            disks_.erase(at);
-            return;
-        }
-        if (takes_part && nodes_.platter(member).is_well()) {
-            if (may_yet_be_lost(failed)) continue;
-            nodes_.put_away(member);
-            disks_.erase(at);
-            return;
-        }
-        if (takes_part) {  // nobody has noticed
-            if (below(4) != 0) return;
-            nodes_.platter(member).heal();
-            failed.late = std::max(failed.late, now() + aftermath());  // its home has, perhaps
-            return;
-        }
-        // It has the role, and went with its node: it comes back with that, and is not to be forgotten. Not so
-        // where the power went before anything of it was durable.
-        const bool is_away = record.state == MemberState::missing && failed.fresh &&
-                             record.path.ends_with(failed.path) && failed.fresh->is_well() &&
-                             holds_metadata(*failed.fresh);
-        if (is_away) return;
-        failed.look = now() + 5 * second;
-        failed.path = fmt::format("fresh{}", ++fresh_);
-        failed.fresh = nodes_.make_platter();
-        fresh_made_[failed.path] = failed.fresh;
-        nodes_.put_beside(member, failed.fresh, failed.path);
-        order(node, fmt::format("replace member {} at node {}", member, node + 1),
-              nodes_.array(node).replace_member(std::to_string(member),
-                                                nodes_.disk_at(node, failed.fresh, failed.path),
-                                                Force::no));
-        return;
-    }
-}
-
-/// A member that fell behind where nobody could tell it is given back by an operator.
-void Chaos::give_back() {
-    if (!options_.beyond || lost_) return;
-    for (std::uint32_t i = 0; i != options_.members; ++i) {
-        const std::uint32_t node = nodes_.home_of(i);
-        if (disks_.contains(i) || !is_well(node)) {
-            away_since_.erase(i);
-            continue;
-        }
-        const MemberState state = nodes_.array(node).configuration().members[i].state;
-        if (state == MemberState::in_sync || state == MemberState::rebuilding) {
-            away_since_.erase(i);
-            continue;
-        }
-        const auto since = away_since_.try_emplace(i, now()).first;
-        if (now() < since->second + 15 * second) continue;
-        since->second = now();
-        order(node, fmt::format("add member {} at node {}", i, node + 1),
-              nodes_.array(node).add_member(
-                  nodes_.disk_at(node, nodes_.shared_platter(i), nodes_.path_of(i)), Force::no));
-    }
-}
-
-void Chaos::order(std::uint32_t node, std::string what, Task<Checked<Unit>> task) {
-    say("order: " + what);
-    nodes_.loop_of(node).tasks().spawn(carry_out(node, std::move(what), std::move(task)));
-}
-Task<void> Chaos::carry_out(std::uint32_t node, std::string what, Task<Checked<Unit>> task) {
-    const Checked<Unit> done = co_await task;
-    say(fmt::format("order at node {}: {}: {}", node + 1, what, done ? "done" : done.error().text));
 }
 
 // ---- the end -----------------------------------------------------------------------------------
