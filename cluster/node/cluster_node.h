@@ -591,6 +591,7 @@ class ClusterNode final : private BusListener,
     Task<Checked<Words>> asked_to_write_marks();
     Task<Checked<Words>> asked_to_mark();
     Task<Checked<Words>> asked_to_drain();
+    void go_on_after_all();
     Task<Checked<Words>> asked_to_end(const Words& words);
     Checked<Unit> told_by_slave(std::uint32_t from, const Words& words);
     Task<void> stop_array();

@@ -178,7 +178,8 @@ Task<Checked<Unit>> ClusterNode::leave(std::uint32_t by) {
     }
     leaves_ = false;
     if (!may) {
-        serving_->let_go();
+        // Told to end with all meanwhile, it holds on.
+        if (served_ == nullptr || !served_->is_stopping()) serving_->let_go();
         co_return may;
     }
     left_here_ = true;

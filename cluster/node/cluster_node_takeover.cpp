@@ -47,6 +47,7 @@ void ClusterNode::follow(std::uint32_t node) {
     // What a member missed that was just coming back the former one has told some nodes only, perhaps.
     // All prepare by this for a fence, and nobody writes.
     if (serving_ != nullptr) serving_->forget_behind();
+    go_on_after_all();
     standing_.reset();
     in_vain_since_.reset();
     held_found_.reset();

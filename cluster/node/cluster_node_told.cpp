@@ -146,10 +146,20 @@ Task<Checked<Words>> ClusterNode::asked_to_mark() {
     co_return Words::object();
 }
 
+/// What clients ask from now on waits until all has ended. If another one comes to decide before that,
+/// who has this node's voice already, the array goes on, and nothing has happened to them.
 Task<Checked<Words>> ClusterNode::asked_to_drain() {
-    served_->set_stopping();
-    co_await served_->serving().drain();
+    served_->set_stopping(true);
+    standing_.reset();  // all has ended when all have drained: nobody comes to decide after that
+    served_->serving().hold();
+    co_await served_->serving().wait_until_quiet();
     co_return Words::object();
+}
+
+void ClusterNode::go_on_after_all() {
+    if (served_ == nullptr || !served_->is_stopping()) return;
+    served_->set_stopping(false);
+    served_->serving().let_go();
 }
 
 Task<Checked<Words>> ClusterNode::asked_to_end(const Words& words) {
@@ -157,6 +167,7 @@ Task<Checked<Words>> ClusterNode::asked_to_end(const Words& words) {
     const bool clean = fields.flag("clean");
     BRAID_CO_CHECK(fields.check());
     ending_ = true;
+    served_->serving().refuse_all();
     rows_->homes->thaw();  // if a fence was to begin: nothing waits for it any more
     while (marks_beginning_) co_await begun_.next();
     // While the homes are still there: what it does by itself may be on its way to them.

@@ -36,7 +36,7 @@ class ServedArray final : public NodeArray {
     MemberSet in_sync_in_force() const { return in_sync_in_force_; }
     /// Refused: it is of another array.
     Checked<Unit> check_same(const Configuration& other) const;
-    void set_stopping() { stopping_ = true; }
+    void set_stopping(bool stopping) { stopping_ = stopping; }
     /// As the node that decides has told it.
     void set_told(ToldStatus told) {
         log_.set_version(told.version);

@@ -112,8 +112,12 @@ bool Requests::passes_gate(IoRequest& request) {
 }
 
 void Requests::let_in(IoRequest& request) {
-    --waiting_;
     request.let_in = true;
+    if (holding_) {
+        held_.push(request);
+        return;
+    }
+    --waiting_;
     begin(request);
 }
 
@@ -198,6 +202,7 @@ bool Requests::waits_for_resync(const IoRequest& request) const {
 }
 
 void Requests::retry_parked() {
+    if (holding_ && !context_.members.failed()) return;
     IoRequest* list = nullptr;
     IoRequest** end = &list;
     while (IoRequest* request = parked_.pop()) {
@@ -429,14 +434,20 @@ void Requests::let_go() {
     quiet_.set();
     while (IoRequest* request = held_.pop()) {
         --waiting_;
-        take(*request);
+        if (!request->let_in) {
+            take(*request);
+        } else if (check(*request)) {
+            begin(*request);
+        } else {
+            answer(*request);
+        }
     }
+    retry_parked();
 }
 
 void Requests::refuse_all() {
     draining_ = true;
     let_go();
-    retry_parked();
     if (gate_ != nullptr) gate_->close();
 }
 

@@ -59,7 +59,8 @@ class Requests final : public PartSink, private RequestGate::Inside {
     void part_done(Part& part, const Result<void>& result) override;
 
     // Before a node leaves that may have to stay after all: it ends by let_go(), or by drain().
-    /// From now on what is asked waits; what has begun goes on.
+    /// From now on what is asked waits, what the gate lets in and what waits for a resync, too; what
+    /// has begun goes on.
     void hold() { holding_ = true; }
     bool is_held() const { return holding_; }
     /// Nothing has begun that is not over: what there is waits, here, at the gate, or for a resync.

@@ -266,7 +266,7 @@ Task<Checked<std::uint64_t>> Serving::begin_return(ReturningMember back) {
 
 void Serving::array_failed() {
     intent_.array_failed();
-    requests_.retry_parked();
+    requests_.let_go();
 }
 
 // ---- walks -----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 // some, what others had heard of its walk, what it was asked and had not answered.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -22,6 +23,10 @@ class TakeoverCase : public NodeTakeoverTest {
     TakeoverCase() : NodeTakeoverTest({.stripes = 64}) {}
 
     void order(Task<Checked<Unit>> wanted) { loop().tasks().spawn(carry_out(std::move(wanted))); }
+    Task<void> write(std::uint32_t node, std::uint64_t at, bool* answered) {
+        co_await clients_.write(node, at, sector_size);
+        *answered = true;
+    }
     void take_over() {
         const std::uint32_t victim = master_;
         nodes_.isolate(victim);
@@ -197,6 +202,44 @@ TEST_P(TakeoverCase, AStartThatWasMetLateServes) {
     }
     clients_.check(nodes_.nodes(), victim);
     end_all(victim);
+}
+
+/// The one who decides is told to stop, and the next one has the voices of all already: who hears that all is
+/// to end before it hears of him goes on with him, and its clients have waited.
+TEST_P(TakeoverCase, ItIsToldToStopAndAnotherOneDecides) {
+    start_all();
+    const std::uint32_t victim = master_;
+    nodes_.isolate(victim);
+    bool answered[4]{};
+    for (const std::uint32_t node : {0U, 1U, 2U}) {
+        loop().tasks().spawn(write(node, node * sector_size, &answered[node]));
+    }
+    nodes_.run_until(
+        [&] { return nodes_.log(next).find("decides about the array") != std::string::npos; },
+        "all have given their voices");
+    nodes_.hold_way(next, 0);
+    nodes_.release_way(victim, 0);
+    nodes_.release_way(0, victim);
+    nodes_.leave(victim);
+    nodes_.run_until([&] { return nodes_.array(0).status().stopping; }, "it hears of the stop");
+    loop().tasks().spawn(write(0, 8 * sector_size, &answered[3]));
+    loop().run_for(millis(50 + below(200)));
+    EXPECT_FALSE(answered[3]);
+    nodes_.release_way(next, 0);
+    wait_until_decides(next);
+    nodes_.run_until([&] { return std::ranges::count(answered, true) == 4; },
+                     "who has waited is answered");
+    EXPECT_FALSE(nodes_.array(0).status().stopping);
+    nodes_.run_until([&] { return nodes_.has_left(victim); }, "its server ends");
+    begin_load(6, 30);
+    loop().run_for(seconds(3));
+    clients_.check(nodes_.nodes(), victim);
+    end_load();
+    nodes_.forget(victim);
+    nodes_.release(victim);
+    nodes_.begin(victim);
+    wait_until_in(victim);
+    end_whole();
 }
 
 TEST_P(TakeoverCase, AMemberThatWaitsForAVerdictGetsOne) {

@@ -131,6 +131,9 @@ TEST_F(Loss, ManyScatteredBadSectorsDoNotStopTheArray) {
     ASSERT_GT(sim->platters[1]->bad_rows.size(), 2100U);
     ASSERT_TRUE(replace(2, Force::no));
     sim->come_to_rest();
+    for (int i = 0; i != 100 && !sim->has_event("walk_unknown"); ++i) {
+        sim->loop().run_for(millis(20));  // it is told when it is so after a crash, too
+    }
     EXPECT_EQ(sim->array->status().health, Health::damaged);
     EXPECT_EQ(count_events("bad_rows"), 1U) << "not one for each batch";
     EXPECT_EQ(count_events("walk_unknown"), 1U);
