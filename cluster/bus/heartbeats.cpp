@@ -169,6 +169,7 @@ Checked<Unit> Heartbeats::take(Channel& channel, NodeBoot peer, const Message& m
     }
     if ((heartbeat.flags & heartbeat_flags::asks) != 0) beat_at_once(channel);
     note_lease(peer, (heartbeat.flags & heartbeat_flags::leased) != 0);
+    said_to_hear_[peer.node] = heartbeat.hears;
     return Unit{};
 }
 
@@ -235,6 +236,11 @@ std::uint32_t Heartbeats::hears() const {
         if (channel.link.is_heard(now)) nodes |= std::uint32_t{1} << place.node;
     }
     return nodes;
+}
+
+std::uint32_t Heartbeats::hears(std::uint32_t node) const {
+    const auto at = said_to_hear_.find(node);
+    return at == said_to_hear_.end() ? 0 : at->second;
 }
 
 }  // namespace braid::cluster

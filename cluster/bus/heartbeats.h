@@ -102,6 +102,8 @@ class Heartbeats {
     std::optional<Nanos> without_lease_for(std::uint32_t node) const;
     /// Bit i: something has come of node i a moment ago.
     std::uint32_t hears() const;
+    /// The same, as another node has said last of itself; it means something while it is heard.
+    std::uint32_t hears(std::uint32_t node) const;
 
   private:
     struct Channel {
@@ -134,6 +136,7 @@ class Heartbeats {
         Nanos since{};
     };
     std::map<std::uint32_t, Unleased> unleased_;  // nodes
+    std::map<std::uint32_t, std::uint32_t> said_to_hear_;
 };
 
 }  // namespace braid::cluster

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "cluster/membership/group.h"
 
+#include <algorithm>
 #include <array>
 #include <tuple>
 
@@ -29,6 +30,9 @@ class Search {
         visit(NodeSet::of(view_.self), links_[raw(view_.self)], {});
         return best_;
     }
+    using Order = std::tuple<std::uint32_t, std::uint32_t, bool, std::uint64_t>;
+    /// Of the best one; of none: less than any.
+    Order order() const { return order_; }
 
   private:
     /// @param more  who may be added to the group
@@ -75,8 +79,6 @@ class Search {
         order_ = order;
     }
 
-    using Order = std::tuple<std::uint32_t, std::uint32_t, bool, std::uint64_t>;
-
     const GroupView& view_;
     std::array<NodeSet, nodes_max> links_{};
     std::optional<NodeSet> best_;
@@ -104,6 +106,20 @@ std::optional<Group> choose_group(const GroupView& view) {
     const auto nodes = Search(view).best();
     if (!nodes) return std::nullopt;
     return Group{*nodes, hears_master(view) ? *view.master : highest(*nodes)};
+}
+
+NodeId who_leaves(const GroupView& view, NodeId one, NodeId other) {
+    BRAID_REQUIRE(one != other);
+    const auto order_without = [&](NodeId node) {
+        GroupView left = view;
+        left.nodes.erase(node);
+        Search search(left);
+        search.best();
+        return search.order();
+    };
+    const NodeId low = std::min(one, other);
+    const NodeId high = std::max(one, other);
+    return order_without(high) > order_without(low) ? high : low;
 }
 
 bool is_refused_for_master(NodeId proposer, const std::optional<MasterSeen>& seen) {

@@ -45,6 +45,9 @@ struct Group {
 
 /// The best group with `self`. nullopt: no group that it is in has enough members.
 std::optional<Group> choose_group(const GroupView& view);
+/// Of two that do not reach each other the one without which the best group with `self` is better: who
+/// reaches few others, rather than one of those others after the other. The lower one, where neither is.
+NodeId who_leaves(const GroupView& view, NodeId one, NodeId other);
 
 /// Of the master of the newest epoch that a node has adopted, as the node knows it.
 struct MasterSeen {

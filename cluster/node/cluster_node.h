@@ -28,6 +28,7 @@
 #include "cluster/homes/node_homes.h"
 #include "cluster/homes/remote_disk.h"
 #include "cluster/homes/remote_home.h"
+#include "cluster/membership/group.h"
 #include "cluster/membership/lease.h"
 #include "cluster/membership/recovery.h"
 #include "cluster/membership/strict_reads.h"
@@ -260,6 +261,7 @@ class ClusterNode final : private BusListener,
     bool is_heard_beside(const std::set<std::uint32_t>& silent, Nanos then) const;
     std::set<std::uint32_t> silent_nodes(Nanos time) const;
     Checked<Unit> told_unreachable(std::uint32_t from, const Words& words);
+    GroupView group_view() const;
 
     // cluster_node_fence.cpp
     struct Forming;

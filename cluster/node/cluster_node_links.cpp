@@ -125,14 +125,30 @@ Checked<Unit> ClusterNode::told_unreachable(std::uint32_t from, const Words& wor
         return since != here_since_.end() && now.value - since->second.value < all_come_back.value;
     };
     if (is_just_back(node) || is_just_back(from)) return Unit{};
-    // Priorities, as far as the level allows; but whose members do not take part, as when it has only
-    // just been let in, leaves first.
-    std::uint32_t low = std::min(from, node);
-    std::uint32_t high = std::max(from, node);
-    if (members_of(high).empty() && !members_of(low).empty()) std::swap(low, high);
-    const std::uint32_t leaves = can_do_without({low}) || !can_do_without({high}) ? low : high;
-    lose_node(leaves, fmt::format("and {} do not reach each other", name_of(low + high - leaves)));
+    std::uint32_t leaves = raw(who_leaves(group_view(), NodeId{from}, NodeId{node}));
+    if (!can_do_without({leaves}) && can_do_without({from + node - leaves})) {
+        leaves = from + node - leaves;
+    }
+    lose_node(leaves, fmt::format("and {} do not reach each other", name_of(from + node - leaves)));
     return Unit{};
+}
+
+/// Of those that serve, by what each says last of whom it hears.
+GroupView ClusterNode::group_view() const {
+    const auto view_of = [&](std::uint32_t node, std::uint32_t hears) {
+        return GroupNode{
+            .hears = NodeSet{hears}, .in_sync = members_of(node), .witness = witness_node_ == node};
+    };
+    GroupView view;
+    view.self = NodeId{setup_.self};
+    view.master = NodeId{master_};
+    view.quorum = serving_->members().quorum();
+    view.nodes[view.self] = view_of(setup_.self, bus_->heartbeats().hears());
+    for (const std::uint32_t node : fellows()) {
+        if (left_out_.contains(node)) continue;
+        view.nodes[NodeId{node}] = view_of(node, bus_->heartbeats().hears(node));
+    }
+    return view;
 }
 
 }  // namespace braid::cluster

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace braid::cluster {
@@ -174,6 +175,39 @@ TEST(Group, ACutBetweenTwoSlavesCostsOneItsPlace) {
     EXPECT_EQ(choose_group(view), (Group{NodeSet::of(id(1)) | NodeSet::of(id(3)), id(1)}));
     view.self = id(2);
     EXPECT_EQ(choose_group(seen_by(id(2), view))->proposer, id(1)) << "which is heard";
+}
+
+/// The one that nobody reaches but the master leaves, not those that do not reach it, one after the other;
+/// what becomes of others that are not heard for a moment is not asked.
+TEST(Group, WhoReachesFewerLeaves) {
+    const auto links = [](std::uint32_t count, std::vector<std::pair<int, int>> cut) {
+        std::uint32_t bits = 0;
+        std::uint32_t bit = 0;
+        for (std::uint32_t high = 2; high <= count; ++high) {
+            for (std::uint32_t low = 1; low != high; ++low, ++bit) {
+                const std::pair<int, int> pair(low, high);
+                if (std::ranges::find(cut, pair) == cut.end()) bits |= 1U << bit;
+            }
+        }
+        return bits;
+    };
+    const auto leaves = [&](std::vector<std::pair<int, int>> cut, std::uint32_t one,
+                            std::uint32_t other, std::vector<std::uint32_t> homes) {
+        GroupView view = view_of(5, links(5, std::move(cut)), {5, 2}, homes);
+        view.self = id(5);
+        view.master = id(5);
+        EXPECT_EQ(who_leaves(view, id(one), id(other)), who_leaves(view, id(other), id(one)));
+        return raw(who_leaves(view, id(one), id(other)));
+    };
+    const std::vector<std::uint32_t> each{1, 2, 3, 4, 5};
+    EXPECT_EQ(leaves({{2, 3}}, 2, 3, each), 2U) << "the lower one, where nothing else decides";
+    EXPECT_EQ(leaves({{2, 3}, {1, 3}, {3, 4}}, 2, 3, each), 3U) << "the others stay";
+    EXPECT_EQ(leaves({{2, 3}, {1, 3}, {3, 4}}, 1, 3, each), 3U);
+    EXPECT_EQ(leaves({{2, 3}, {1, 3}, {3, 4}}, 3, 4, each), 3U);
+    EXPECT_EQ(leaves({{2, 3}, {1, 2}, {1, 3}, {1, 4}}, 2, 3, each), 2U) << "1 is paused";
+    EXPECT_EQ(leaves({{2, 3}}, 2, 3, {1, 2, 4, 4, 5}), 3U) << "it has no member";
+    EXPECT_EQ(leaves({{2, 3}, {2, 4}}, 2, 3, {3, 3, 3, 4, 5}), 2U);
+    EXPECT_EQ(leaves({{2, 3}, {1, 3}, {3, 4}}, 2, 3, {3, 3, 3, 4, 5}), 2U) << "3 is needed";
 }
 
 TEST(Group, ThePresentMasterStaysWhereAllElseIsEqual) {

@@ -274,6 +274,8 @@ TEST(Heartbeats, WhoHasNoLeaseSaysSo) {
     loop.run_for(millis(400));
     EXPECT_FALSE(lacks());
     EXPECT_FALSE(two.node->bus().heartbeats().without_lease_for(1));
+    EXPECT_EQ(one.node->bus().heartbeats().hears(2), 1U << 1) << "it says whom it hears";
+    EXPECT_EQ(one.node->bus().heartbeats().hears(3), 0U) << "nobody";
     one.node->stop();
     two.node->stop();
 }

@@ -278,6 +278,33 @@ TEST_P(NodeDeathsTest, TwoAreGone) {
     nodes_.stop(0);
 }
 
+/// Only the one who decides reaches it, and the others each other: it leaves, and none of them.
+TEST_P(NodeDeathsTest, OneThatMostDoNotReach) {
+    nodes_.start();
+    loop().run_for(seconds(1));
+    const std::uint32_t victim = master_ - 1 - static_cast<std::uint32_t>(below(2));
+    clients_.let_fail_at(victim);
+    begin_load(2 * nodes_.nodes(), 40);
+    for (std::uint32_t node = 0; node != master_; ++node) {
+        loop().run_for(millis(below(300)));
+        if (node == victim) continue;
+        if (below(2) == 0) {
+            nodes_.part(victim, node);
+        } else {
+            nodes_.hold_way(node, victim);
+        }
+    }
+    wait_until_excluded(victim);
+    loop().run_for(seconds(15));
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        if (node == victim) continue;
+        EXPECT_FALSE(nodes_.ends(node)) << node << nodes_.log(master_);
+    }
+    if (HasFailure()) return;
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim);
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, NodeDeathsTest, testing::ValuesIn(one_member_each()));
 
 class NodeDeathHangTest : public NodeDeathTest {
