@@ -587,8 +587,12 @@ Task<Checked<Unit>> ClusterNode::gather_all(std::vector<std::unique_ptr<Disk>>* 
         if (!is_master()) co_return Unit{};
         if (!all_are_here()) continue;  // one has left in this moment
         opening_ = true;
+        gathers_ = true;
+        comes_to_nothing_ = false;
         disks->clear();
-        const Checked<bool> result = co_await gather_disks(disks);
+        Checked<bool> result = co_await gather_disks(disks);
+        gathers_ = false;
+        if (result && comes_to_nothing_) result = false;
         // The next try, or the next start, needs them: nobody is told to close them.
         if (!result || !*result || !gone_.empty()) places_.clear();
         BRAID_CO_TRY(gathered, result);
@@ -597,7 +601,7 @@ Task<Checked<Unit>> ClusterNode::gather_all(std::vector<std::unique_ptr<Disk>>* 
         // is nothing to ask until something changes.
         const bool is_served = !opening_;
         if (!gathered) opening_ = false;
-        if (!gathered && without_led_by_) wait_for_all_again();
+        if (!gathered && (without_led_by_ || comes_to_nothing_)) wait_for_all_again();
         if (!gathered && !is_served) {
             Pause until_it_is_tried_again(pauses_, millis(50));
             co_await until_it_is_tried_again;

@@ -237,6 +237,7 @@ class ClusterNode final : private BusListener,
     Checked<Unit> told_why_it_waits(const Words& words);
     void tell_those_here(const Words& words);
     void wait_for_all_again();
+    void begun_for_nothing(std::uint32_t node);
     void lead_by_id();
     void take_without(const std::set<std::uint32_t>& nodes, std::optional<std::uint32_t> led_by);
     Words words_of_without(const std::set<std::uint32_t>& nodes, bool by_itself) const;
@@ -679,7 +680,9 @@ class ClusterNode final : private BusListener,
     std::string why_stopped_;  // of the first that was gone
     std::string looks_at_;     // who comes to decide: what it waits for
     bool cancelled_{false};
-    bool opening_{false};  // the master reads the nodes' disks
+    bool opening_{false};           // the master reads the nodes' disks
+    bool gathers_{false};           // it asks for them only just
+    bool comes_to_nothing_{false};  // meanwhile: a start without some, for another one
     bool stopping_{false};
     bool leaving_{false};    // this node's server has been told to stop
     bool leaves_{false};     // an operator has ordered it: what clients ask waits

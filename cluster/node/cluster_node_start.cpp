@@ -255,6 +255,15 @@ void ClusterNode::wait_for_all_again() {
     log(Severity::info, "waits for all nodes again: the start without some has come to nothing");
 }
 
+/// The node follows this one no more, which has begun already, and does not say so again.
+void ClusterNode::begun_for_nothing(std::uint32_t node) {
+    if (gathers_) {
+        comes_to_nothing_ = true;  // gather_all() looks at that before anything is opened
+    } else {
+        lose_node(node, "waits for all nodes again");
+    }
+}
+
 /// Of those that are not left out the highest.
 void ClusterNode::lead_by_id() {
     std::uint32_t highest = setup_.self;
@@ -301,6 +310,8 @@ Checked<Unit> ClusterNode::told_without(std::uint32_t from, const Words& words) 
     BRAID_CHECK(fields.check());
     if (nodes.empty()) {
         if (!opening_) wait_for_all_again();
+        const bool decides = is_master() && !serves_ && !left_out_.empty();
+        if (opening_ && decides && !left_out_.contains(from)) begun_for_nothing(from);
         here_changed_.set();
         return Unit{};
     }

@@ -253,6 +253,50 @@ TEST_P(NodeStartTest, WhoIsConnectedToSomeIsNotLeftOut) {
     nodes_.stop(0);
 }
 
+/// An operator says without whom, and one that is heard of after that is connected to him still. So it comes
+/// to nothing, perhaps when it has begun at another one already, who hears of that.
+TEST_P(NodeStartTest, AnOrderComesToNothingAsItBegins) {
+    if (nodes_.nodes() < 4) return;
+    serve();
+    stop_cleanly();
+    const std::uint32_t last = nodes_.nodes() - 1;
+    nodes_.begin(0);
+    nodes_.begin(last);
+    const auto knows = [&](std::uint32_t node, std::uint32_t other) {
+        const std::string says = fmt::format("node {} is connected", other + 1);
+        return nodes_.log(node).find(says) != std::string::npos;
+    };
+    nodes_.run_until([&] { return knows(0, last); }, "they meet");
+    nodes_.part(0, last);  // it does not hear for a while that this one goes
+    nodes_.part(0, 1);
+    nodes_.cancel(last);
+    const std::uint32_t leader = last - 1;
+    for (std::uint32_t node = 0; node != leader; ++node) {  // it waits for answers most of its time
+        nodes_.slow_way(leader, node, millis(below(200)));
+        nodes_.slow_way(node, leader, millis(below(200)));
+    }
+    for (std::uint32_t node = 1; node != last; ++node) nodes_.begin(node);
+    nodes_.run_until([&] { return knows(1, leader) && knows(leader, 0) && knows(leader, 1); },
+                     "all know the next one, and not all each other");
+    const Checked<Unit> ordered = loop().run_until_done(nodes_.node(1).start_without({last + 1}));
+    ASSERT_TRUE(ordered) << ordered.error().text;
+    loop().run_for(millis(below(400)));
+    nodes_.release_way(0, 1);
+    nodes_.release_way(1, 0);
+    loop().run_for(seconds(1 + below(8)));
+    nodes_.release(last);
+    nodes_.begin(last);
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        nodes_.run_until([&] { return nodes_.has_begun(node); }, "it serves, or is refused");
+        if (nodes_.refusal(node).empty()) continue;
+        // Who had begun it took the others with it, perhaps.
+        for (std::uint32_t at = 0; at != nodes_.nodes(); ++at) nodes_.end(at);
+        return nodes_.start(), nodes_.stop(0);
+    }
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, NodeStartTest, testing::ValuesIn(death_shapes(seeds_of(4, 100))));
 
 /// As an operator wants it.
