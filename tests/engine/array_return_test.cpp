@@ -55,7 +55,8 @@ TEST_F(Return, WhatWasOnItsWayAsItLeft) {
         std::vector<std::unique_ptr<Asked>> asked;
         for (int i = 0; i != 16; ++i) {
             asked.push_back(std::make_unique<Asked>());
-            const std::uint64_t at = (i * 37 + rng.below(30)) * row_size;
+            const std::uint64_t at =
+                (static_cast<std::uint64_t>(i) * 37 + rng.below(30)) * row_size;
             Buffer data = random_bytes(rng, row_size);
             std::memcpy(sim->model.data() + at, data.data(), row_size);
             sim->ask(*asked.back(), IoKind::write, at, std::move(data));
