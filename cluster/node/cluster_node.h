@@ -290,6 +290,8 @@ class ClusterNode final : private BusListener,
     void take_back(const NodeBoot& node);
     PrepareAnswer prepare(const PrepareWords& wanted);
     void adopt_fence(const std::vector<Rebuilt>& rebuilt);
+    void adopt_with_homes(const std::vector<std::uint32_t>& homes,
+                          const std::vector<Rebuilt>& rebuilt);
     bool reads_on();
     void end_those_who_are_late();
     Task<void> forget(std::vector<NodeBoot> gone);

@@ -262,6 +262,24 @@ void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt) {
     told_status_.clear();
 }
 
+/// Rows are locked where the one who decides had the homes when he adopted it. What he has attached since
+/// was heard of before, perhaps, and is newer: it is read and written where it is.
+void ClusterNode::adopt_with_homes(const std::vector<std::uint32_t>& homes,
+                                   const std::vector<Rebuilt>& rebuilt) {
+    std::map<MemberIndex, std::uint32_t> attached;
+    for (std::uint32_t i = 0; i != homes.size(); ++i) {
+        const MemberIndex member{i};
+        const bool is_closing = detaching_.has(member);
+        if (is_closing || !serving_->members().slot(member).is_open()) continue;
+        attached.emplace(member, rows_->homes->home_of(member));
+    }
+    if (!BRAID_MUTANT(back_without_homes)) take_homes(homes);
+    enter_lease();
+    adopt_fence(rebuilt);
+    for (const auto& [member, home] : attached) rows_->homes->set_home(member, home);
+    enter_lease();
+}
+
 /// NEGOTIATE, at a node that does not decide; of the one who does, or to whom it has given its voice.
 Task<Checked<Words>> ClusterNode::asked_to_negotiate(std::uint32_t from, const Words& words) {
     BRAID_CO_TRY(const Negotiate command, negotiate_of(words));
@@ -277,9 +295,7 @@ Task<Checked<Words>> ClusterNode::asked_to_negotiate(std::uint32_t from, const W
         }
         BRAID_CO_TRY(const std::vector<Rebuilt> rebuilt, rebuilt_of(words, rows_->geometry));
         BRAID_CO_TRY(const std::vector<std::uint32_t> homes, homes_of(words));
-        if (!BRAID_MUTANT(back_without_homes)) take_homes(homes);
-        enter_lease();
-        adopt_fence(rebuilt);
+        adopt_with_homes(homes, rebuilt);
         co_return Words::object();
     }
     if (command.step != NegotiateStep::prepare) {

@@ -20,6 +20,7 @@ bool holds_metadata(const SimPlatter& platter) {
 
 /// What is in sync on disks that fail may be needed now; and one that holds nothing yet is in the way.
 void Chaos::make_disks_ready() {
+    put_blank_spares_away();
     for (std::uint32_t i = 0; i != options_.members; ++i) {
         if (options_.beyond) nodes_.platter(i).heal();
         const SimPlatter* fresh = nodes_.beside(i);
@@ -28,6 +29,65 @@ void Chaos::make_disks_ready() {
         if (disks_.contains(i)) disks_[i].fresh.reset();
     }
 }
+
+// ---- spares ------------------------------------------------------------------------------------
+
+/// An operator adds one while all is well, at any node; and again, where that one died before it was done.
+void Chaos::see_to_spares() {
+    if (heals_ || lost_) return;
+    if (spares_.size() != options_.spares && is_whole() && below(200) == 0) {
+        const std::uint32_t node = any_node();
+        if (!is_well(node)) return;
+        spares_.push_back({node, nodes_.make_platter(), fmt::format("spare{}", ++fresh_)});
+        nodes_.put_spare(node, spares_.back().platter, spares_.back().path);
+        fresh_made_[spares_.back().path] = spares_.back().platter;
+    }
+    for (Spare& spare : spares_) {
+        if (now() < spare.look || !is_well(spare.node)) continue;
+        spare.look = now() + 5 * second;
+        Array& array = nodes_.array(spare.node);
+        const Configuration& all = array.configuration();
+        const bool is_known = std::ranges::any_of(
+            all.members, [&](const MemberRecord& at) { return at.path.ends_with(spare.path); });
+        if (is_known) continue;
+        order(spare.node, fmt::format("add {} at node {}", spare.path, spare.node + 1),
+              array.add_member(nodes_.disk_at(spare.node, spare.platter, spare.path), Force::no));
+    }
+}
+
+/// All begin: what holds nothing yet is in the way.
+void Chaos::put_blank_spares_away() {
+    std::erase_if(spares_, [](const Spare& spare) { return !holds_metadata(*spare.platter); });
+    nodes_.put_spares_away();
+    for (const Spare& spare : spares_) nodes_.put_spare(spare.node, spare.platter, spare.path);
+}
+
+/// The node that has the disk of a role, as any node knows that is well; or as one did last.
+std::uint32_t Chaos::home_of(std::uint32_t role) {
+    for (std::uint32_t node = 0; !spares_.empty() && node != options_.nodes; ++node) {
+        if (!is_well(node)) continue;
+        const std::string& path = nodes_.array(node).status().members[role].record.path;
+        const auto spare = std::ranges::find_if(
+            spares_, [&](const Spare& one) { return path.ends_with(one.path); });
+        at_spares_.erase(role);
+        if (spare != spares_.end()) at_spares_[role] = spare->node;
+        break;
+    }
+    const auto at = at_spares_.find(role);
+    return at == at_spares_.end() ? nodes_.home_of(role) : at->second;
+}
+
+/// When all is whole: the disks of the roles are these.
+void Chaos::put_spares_in_place() {
+    for (std::uint32_t i = 0; i != options_.members; ++i) {
+        const std::string& path = nodes_.array(0).configuration().members[i].path;
+        for (const Spare& spare : spares_) {
+            if (path.ends_with(spare.path)) nodes_.set_platter(i, spare.platter, spare.path);
+        }
+    }
+}
+
+// ---- disks that fail ---------------------------------------------------------------------------
 
 /// Though it looks well: the order to fail it is still on its way, or what it was asked while it hung has no
 /// answer yet, or its home cannot say to who decides what happened to it.

@@ -50,6 +50,16 @@ void draw_machine(std::uint64_t seed, ChaosOptions& options) {
     if (rng.chance(4)) options.machine_after = 1 + rng.below(options.seconds);
 }
 
+/// In every fourth run in which no more is lost than the level can there are spares.
+void draw_spares(std::uint64_t seed, Spares spares, ChaosOptions& options) {
+    Rng rng(seed * 0x9e3779b97f4a7c15 + 5);
+    const bool has_some = rng.chance(4) || spares == Spares::some;
+    if (options.beyond || options.witness || !has_some) return;
+    options.spares = 1 + static_cast<std::uint32_t>(rng.below(2));
+    options.rebuild_delay_ms = rng.below(8'000);
+    options.kinds &= ~bit(ChaosKind::disk);
+}
+
 /// Half of those whose members are at two nodes have four of them, and a witness.
 void draw_witness(std::uint64_t seed, ChaosOptions& options) {
     Rng rng(seed * 0x9e3779b97f4a7c15 + 3);
@@ -60,7 +70,7 @@ void draw_witness(std::uint64_t seed, ChaosOptions& options) {
 
 }  // namespace
 
-ChaosOptions draw_chaos(std::uint64_t seed) {
+ChaosOptions draw_chaos(std::uint64_t seed, Spares spares) {
     Rng rng(seed * 0x9e3779b97f4a7c15 + 1);
     ChaosOptions options;
     options.seed = seed;
@@ -104,22 +114,26 @@ ChaosOptions draw_chaos(std::uint64_t seed) {
     draw_file(seed, options);
     draw_witness(seed, options);
     draw_machine(seed, options);
+    draw_spares(seed, spares, options);
     return options;
 }
 
 std::string text_of(const ChaosOptions& options) {
     return fmt::format(
-        "RAID-{} of {} on {} nodes{}, {} stripes, marks of {}, {} s, {}, kinds {:#x}, drift {} ppm, "
-        "pause {} ms, clients' {} ms{}, no_quorum={}, {} channels, lease {} ms, heartbeat {} ms",
-        static_cast<int>(options.level), options.members, options.nodes,
-        options.homes == 0 ? ""
-                           : fmt::format(" ({} with members{})", options.homes,
-                                         options.witness ? ", and a witness" : ""),
-        options.stripes, options.region, options.seconds, options.beyond ? "beyond" : "within",
-        options.kinds, options.drift_ppm, options.pause_ms, options.think_ms,
-        options.strict ? ", strict reads" : "",
-        options.no_quorum == cluster::NoQuorum::wait ? "wait" : "error", options.channels,
-        options.lease_ms, options.heartbeat_ms);
+               "RAID-{} of {} on {} nodes{}, {} stripes, marks of {}, {} s, {}, kinds {:#x}, drift {} ppm, "
+               "pause {} ms, clients' {} ms{}, no_quorum={}, {} channels, lease {} ms, heartbeat {} ms",
+               static_cast<int>(options.level), options.members, options.nodes,
+               options.homes == 0 ? ""
+                                  : fmt::format(" ({} with members{})", options.homes,
+                                                options.witness ? ", and a witness" : ""),
+               options.stripes, options.region, options.seconds,
+               options.beyond ? "beyond" : "within", options.kinds, options.drift_ppm,
+               options.pause_ms, options.think_ms, options.strict ? ", strict reads" : "",
+               options.no_quorum == cluster::NoQuorum::wait ? "wait" : "error", options.channels,
+               options.lease_ms, options.heartbeat_ms) +
+           (options.spares == 0
+                ? ""
+                : fmt::format(", {} spares after {} ms", options.spares, options.rebuild_delay_ms));
 }
 
 Chaos::Chaos(ChaosOptions options, std::function<void(const std::string&)> tell)
@@ -130,6 +144,7 @@ Chaos::Chaos(ChaosOptions options, std::function<void(const std::string&)> tell)
       fences_(options.nodes),
       nodes_(nodes_of(options)) {
     nodes_.set_member_timeout(Nanos{3 * second});
+    if (options_.spares != 0) nodes_.set_rebuild_delay(millis(options_.rebuild_delay_ms));
     history_ = ChaosHistory(nodes_.geometry().data_size() / sector_size);
     unknown_ = options_.beyond;
 }
@@ -201,6 +216,7 @@ void Chaos::tick() {
     note_memory_lost();
     resume_all();
     see_to_machine();
+    see_to_spares();
     if (all_again_ != 0 && now() >= all_again_) start_all_again(below(3) == 0, false);
     look_after_disks();
     give_back();
@@ -317,7 +333,7 @@ void Chaos::look_after(std::uint32_t node) {
 std::set<std::uint32_t> Chaos::roles_of(std::uint32_t node) {
     std::set<std::uint32_t> roles;
     for (std::uint32_t i = 0; i != options_.members; ++i) {
-        if (nodes_.home_of(i) == node) roles.insert(i);
+        if (home_of(i) == node) roles.insert(i);
     }
     return roles;
 }
@@ -660,6 +676,7 @@ void Chaos::finish() {
     history_.check();
     if (has_failed()) return;
     const std::uint32_t first = any_node();
+    put_spares_in_place();
     for (std::uint32_t i = 0; i != options_.members; ++i) {
         const std::string& path = nodes_.array(first).configuration().members[i].path;
         if (path.ends_with(nodes_.path_of(i))) continue;

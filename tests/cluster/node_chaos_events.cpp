@@ -332,6 +332,7 @@ bool Chaos::give_order() {
         case 1: {
             const auto member = static_cast<std::uint32_t>(below(options_.members));
             if (disks_.contains(member) || !may_lose({}, member)) return false;
+            if (options_.spares != 0) return false;
             disks_[member].look = now() + below(5 * second);
             disks_[member].asked = {node, seats_[node].starts};
             order(node, fmt::format("fail member {}", member), fail_member(node, member));

@@ -46,6 +46,9 @@ struct ChaosOptions {
     std::uint32_t lease_ms{lease_ms_default};
     std::uint32_t heartbeat_ms{heartbeat_ms_default};
     std::uint64_t machine_after{0};  // seconds: one more node is added then; 0: none is
+    // Then no disk fails: what is lost are nodes, and spares take the roles of their members.
+    std::uint32_t spares{0};
+    std::uint64_t rebuild_delay_ms{0};
 };
 enum class ChaosKind : std::uint32_t {
     kill,
@@ -64,7 +67,9 @@ enum class ChaosKind : std::uint32_t {
 constexpr std::uint32_t bit(ChaosKind kind) { return 1U << static_cast<std::uint32_t>(kind); }
 constexpr std::uint32_t all_kinds = (1U << static_cast<std::uint32_t>(ChaosKind::count)) - 1;
 
-ChaosOptions draw_chaos(std::uint64_t seed);
+/// Where there may be: some, or as drawn.
+enum class Spares : std::uint8_t { drawn, some };
+ChaosOptions draw_chaos(std::uint64_t seed, Spares spares = Spares::drawn);
 std::string text_of(const ChaosOptions& options);
 
 struct ChaosFigures {
@@ -142,6 +147,9 @@ class Chaos {
     bool wait(const std::function<bool()>& condition, std::uint64_t seconds, const char* what);
     void look_after(std::uint32_t node);
     void see_to_machine();
+    void see_to_spares();
+    void put_blank_spares_away();
+    void put_spares_in_place();
     void look_after_disks();
     void give_back();
     void start_later(std::uint32_t node, std::uint64_t nanos);
@@ -150,6 +158,7 @@ class Chaos {
     bool all_serve();
     bool is_whole();
     std::string why_not_whole();
+    std::uint32_t home_of(std::uint32_t role);
     std::set<std::uint32_t> roles_of(std::uint32_t node);
     std::set<std::uint32_t> roles_out();
     std::set<std::uint32_t> roles_at_risk();
@@ -228,6 +237,14 @@ class Chaos {
         without_;                            // nodes, and their starts that others went on without
     std::map<std::uint32_t, Failed> disks_;  // by member
     std::map<std::uint32_t, std::uint64_t> away_since_;  // members that may have to be given back
+    struct Spare {
+        std::uint32_t node;
+        std::shared_ptr<SimPlatter> platter;
+        std::string path;
+        std::uint64_t look{0};  // whether it is the array's yet, then
+    };
+    std::vector<Spare> spares_;
+    std::map<std::uint32_t, std::uint32_t> at_spares_;  // roles, and nodes of spares that have them
     std::uint32_t fresh_{0};
     std::map<std::string, std::shared_ptr<SimPlatter>> fresh_made_;  // by path
     ChaosHistory history_{0};

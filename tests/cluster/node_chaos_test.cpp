@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Cluster chaos: seeds that failed once, and some more. With BRAID_CHAOS_MINUTES fresh ones until the
 // time is up (./dev sim --cluster); with BRAID_CHAOS_SEED that one, and it tells what happens. With
-// BRAID_CHAOS_STRICT reads are strict, and clocks worse; so is every fourth of the fresh ones.
+// BRAID_CHAOS_SPARES there are spares; with BRAID_CHAOS_STRICT reads are strict, and clocks worse; so is
+// every fourth of the fresh ones.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -55,15 +56,18 @@ void make_strict(ChaosOptions& options) {
 }
 
 /// @return  it is fine
-bool run_one(std::uint64_t seed, bool tells, Totals& totals, bool strict = false) {
-    ChaosOptions options = draw_chaos(seed);
+bool run_one(std::uint64_t seed, bool tells, Totals& totals, bool strict = false,
+             Spares spares = Spares::drawn) {
+    if (std::getenv("BRAID_CHAOS_SPARES") != nullptr) spares = Spares::some;
+    ChaosOptions options = draw_chaos(seed, spares);
     if (strict || std::getenv("BRAID_CHAOS_STRICT") != nullptr) make_strict(options);
     if (const char* kinds = std::getenv("BRAID_CHAOS_KINDS")) {
         options.kinds = static_cast<std::uint32_t>(std::strtoul(kinds, nullptr, 0));
         options.beyond = false;
     }
-    running = fmt::format("seed {}: {}\nreplay: {}BRAID_CHAOS_SEED={} {}", seed, text_of(options),
-                          options.strict ? "BRAID_CHAOS_STRICT=1 " : "", seed,
+    running = fmt::format("seed {}: {}\nreplay: {}{}BRAID_CHAOS_SEED={} {}", seed, text_of(options),
+                          options.strict ? "BRAID_CHAOS_STRICT=1 " : "",
+                          options.spares != 0 ? "BRAID_CHAOS_SPARES=1 " : "", seed,
                           "build/release/tests/cluster/cluster_node_chaos_test");
     if (tells) fmt::print("{}\n", running);
     Chaos chaos(options, [tells](const std::string& text) {
@@ -111,6 +115,17 @@ TEST(NodeChaos, Seeds) {
         for (std::uint64_t seed = 1; seed <= seeds_of(20, 1000); ++seed) {
             run_one(seed, false, totals);
         }
+    }
+    fmt::print("{}\n", totals.text());
+}
+
+/// Spares take the roles of members whose nodes are away; some of them are back in time. With the seeds that
+/// failed once.
+TEST(NodeChaos, SparesTakeRoles) {
+    Totals totals;
+    run_one(179612995700078, false, totals, false, Spares::some);
+    for (std::uint64_t seed = 1; seed <= seeds_of(8, 1000); ++seed) {
+        run_one(seed, false, totals, false, Spares::some);
     }
     fmt::print("{}\n", totals.text());
 }

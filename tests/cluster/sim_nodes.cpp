@@ -54,6 +54,10 @@ SimNodes::Node::Node(SimNodes& nodes, std::uint32_t self)
         node->put_disk(
             std::make_unique<SimDisk>(loop(), beside->second.platter, beside->second.path));
     }
+    for (const auto& [at, spare] : nodes.spares_) {
+        if (at != self) continue;
+        node->put_disk(std::make_unique<SimDisk>(loop(), spare.platter, spare.path));
+    }
 }
 
 cluster::ClusterConfig SimNodes::config_of(std::uint32_t node) const {
@@ -194,8 +198,8 @@ void SimNodes::kill(std::uint32_t node, Dies what) {
     for (std::uint32_t other = 0; other != options_.nodes && what == Dies::host; ++other) {
         if (other != node) network_.cut_one_side(host_of(node), host_of(other));
     }
-    each_platter([&](std::uint32_t member, SimPlatter& platter) {
-        if (home_of(member) == node) platter.crash(loop_.rng());
+    each_platter([&](std::uint32_t home, SimPlatter& platter) {
+        if (home == node) platter.crash(loop_.rng());
     });
     network_.crash(host_of(node), [&] {
         at.own_loop->crash([&at] {
@@ -244,8 +248,8 @@ void SimNodes::lose_power() {
 }
 
 void SimNodes::lose_power_of(std::uint32_t node) {
-    each_platter([&](std::uint32_t member, SimPlatter& platter) {
-        if (home_of(member) == node) platter.cut_power(loop_.rng());
+    each_platter([&](std::uint32_t home, SimPlatter& platter) {
+        if (home == node) platter.cut_power(loop_.rng());
     });
 }
 

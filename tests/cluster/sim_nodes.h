@@ -94,6 +94,11 @@ class SimNodes {
         const auto at = beside_.find(member);
         return at == beside_.end() ? nullptr : at->second.platter.get();
     }
+    /// A node has one more disk from now on, which no role is meant for.
+    void put_spare(std::uint32_t node, std::shared_ptr<SimPlatter> platter, std::string path) {
+        spares_.push_back({node, {std::move(platter), std::move(path)}});
+    }
+    void put_spares_away() { spares_.clear(); }
     const std::string& path_of(std::uint32_t member) const { return paths_[member]; }
     void put_away(std::uint32_t member) { beside_.erase(member); }
     /// A server has it open.
@@ -244,8 +249,9 @@ class SimNodes {
 
     template <class Each>
     void each_platter(Each each) {
-        for (std::uint32_t i = 0; i != platters_.size(); ++i) each(i, *platters_[i]);
-        for (const auto& [member, beside] : beside_) each(member, *beside.platter);
+        for (std::uint32_t i = 0; i != platters_.size(); ++i) each(home_of(i), *platters_[i]);
+        for (const auto& [member, beside] : beside_) each(home_of(member), *beside.platter);
+        for (const auto& [node, spare] : spares_) each(node, *spare.platter);
     }
     template <class Each>
     void each_other(std::uint32_t node, Each each) {
@@ -282,8 +288,9 @@ class SimNodes {
         std::string path;
     };
     std::vector<std::shared_ptr<SimPlatter>> platters_;
-    std::vector<std::string> paths_;          // of them, where they are
-    std::map<std::uint32_t, Beside> beside_;  // by the member whose role it may get
+    std::vector<std::string> paths_;                        // of them, where they are
+    std::map<std::uint32_t, Beside> beside_;                // by the member whose role it may get
+    std::vector<std::pair<std::uint32_t, Beside>> spares_;  // nodes, and what they have
     std::vector<std::unique_ptr<Node>> nodes_;
     std::vector<std::set<std::uint32_t>> files_;  // by node: which nodes its file has
     std::set<std::uint32_t> files_held_;
