@@ -7,74 +7,18 @@
 //
 // Source: Emmi, Qadeer, Rakamarić, "Delay-bounded scheduling", 2011: most bugs of order need very few
 // delays in a schedule that is otherwise fixed.
-#include <array>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "tests/cluster/clients.h"
+#include "tests/cluster/pair_plans.h"
 #include "tests/cluster/sim_cluster.h"
 #include "tests/seeds.h"
 
 namespace braid::sim {
 namespace {
-
-enum class What : std::uint8_t {
-    sector,       // of a row: read, changed, written
-    row,          // RMW
-    row_fua,      // and durable
-    rows,         // several of one strip
-    two_strips,   // RCW
-    stripe,       // full stripe
-    zero_stripe,  // on all members at once
-    zero_row,     // written as zeros
-    read_row,
-    read_stripe,
-    rebuild,  // of a lost member, by this node; no request
-};
-constexpr std::array<What, 10> all{
-    What::sector, What::row,         What::row_fua,  What::rows,     What::two_strips,
-    What::stripe, What::zero_stripe, What::zero_row, What::read_row, What::read_stripe};
-constexpr std::array<const char*, 10> names{"sector",     "row",        "row_fua",     "rows",
-                                            "two_strips", "stripe",     "zero_stripe", "zero_row",
-                                            "read_row",   "read_stripe"};
-
-struct Setting {
-    Level level;
-    std::uint32_t members;
-    std::uint32_t lost;
-    const char* name;
-};
-
-Task<void> carry_out(Clients<SimCluster>* clients, const Geometry* geometry, std::uint32_t node,
-                     What what) {
-    const std::uint64_t stripe = geometry->stripe_data_size();
-    switch (what) {
-        case What::sector:
-            return clients->write(node, sector_size, sector_size);
-        case What::row:
-            return clients->write(node, 0, row_size);
-        case What::row_fua:
-            return clients->write(node, 0, row_size, Fua::yes);
-        case What::rows:
-            return clients->write(node, 0, 3 * row_size);
-        case What::two_strips:
-            return clients->write(node, 0, geometry->strip_size + row_size);
-        case What::stripe:
-            return clients->write(node, 0, stripe);
-        case What::zero_stripe:
-            return clients->zero(node, 0, stripe);
-        case What::zero_row:
-            return clients->zero(node, 0, row_size);
-        case What::read_row:
-            return clients->read(node, 0, row_size);
-        case What::read_stripe:
-        case What::rebuild:
-            break;
-    }
-    return clients->read(node, 0, stripe);
-}
 
 Task<void> read_twice(Clients<SimCluster>* clients, std::uint64_t size) {
     co_await clients->read(2, 0, size);
@@ -148,10 +92,10 @@ class Pairs : public ::testing::TestWithParam<Setting> {
 };
 
 TEST_P(Pairs, OfRequestsOnTheSameRowsFitWhateverComesLate) {
-    for (std::size_t i = 0; i != all.size(); ++i) {
+    for (std::size_t i = 0; i != all_plans.size(); ++i) {
         for (std::size_t j = 0; j <= i; ++j) {
-            SCOPED_TRACE(std::string(names[i]) + " and " + names[j]);
-            run_all(all[i], all[j]);
+            SCOPED_TRACE(std::string(plan_names[i]) + " and " + plan_names[j]);
+            run_all(all_plans[i], all_plans[j]);
             if (HasFailure()) return;
         }
     }
@@ -160,9 +104,9 @@ TEST_P(Pairs, OfRequestsOnTheSameRowsFitWhateverComesLate) {
 
 TEST_P(Pairs, OfARebuildAndARequestFitWhateverComesLate) {
     if (GetParam().lost == 0) GTEST_SKIP() << "there is nothing to be rebuilt";
-    for (std::size_t i = 0; i != all.size(); ++i) {
-        SCOPED_TRACE(std::string("a rebuild and ") + names[i]);
-        run_all(What::rebuild, all[i]);
+    for (std::size_t i = 0; i != all_plans.size(); ++i) {
+        SCOPED_TRACE(std::string("a rebuild and ") + plan_names[i]);
+        run_all(What::rebuild, all_plans[i]);
         if (HasFailure()) return;
     }
     EXPECT_GT(runs, 1000u);

@@ -28,6 +28,7 @@
 #include "cluster/reservations/reservations.h"
 #include "engine/serving/serving.h"
 #include "parity/parity.h"
+#include "tests/cluster/sim_link.h"
 #include "tests/sim/sim_create.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_net.h"
@@ -98,57 +99,6 @@ inline IoRequest request_of(IoKind kind, std::uint64_t offset, Buffer& data) {
     request.data = kind == IoKind::zero ? nullptr : data.data();
     return request;
 }
-
-/// Which messages, in the order in which they are sent, are late.
-struct SimLate {
-    static constexpr std::uint64_t nanos = 1'000'000'000;
-    std::vector<std::uint32_t> numbers;
-    std::uint32_t sent{0};
-    bool is_next() { return std::ranges::count(numbers, sent++) != 0; }
-};
-
-/// How long a command, or an answer, is on its way.
-struct SimDelay {
-    std::uint64_t nanos_min{1'000};
-    std::uint64_t nanos_by_chance{2'000'000};
-    SimLate* late{nullptr};
-    std::uint64_t draw(Rng& rng) const {
-        const std::uint64_t chance = nanos_by_chance == 0 ? 0 : rng.below(nanos_by_chance);
-        return nanos_min + chance + (late != nullptr && late->is_next() ? SimLate::nanos : 0);
-    }
-};
-
-class SimLink final : public cluster::HomeLink {
-  public:
-    SimLink(SimLoop& loop, cluster::Home& home, const SimDelay& delay)
-        : loop_(loop), home_(home), delay_(delay) {}
-
-    void send(cluster::HomeCommand command, cluster::HomeReply* reply) override {
-        const std::uint64_t now = loop_.now().value;
-        arrival_ = std::max(arrival_, now + delay_.draw(loop_.rng()));
-        Answer* answer = nullptr;
-        if (reply != nullptr) answer = &answers_.emplace_back(*this, *reply);
-        const auto late = std::make_shared<cluster::HomeCommand>(std::move(command));
-        loop_.after(arrival_ - now, [this, late, answer] { home_.take(std::move(*late), answer); });
-    }
-
-  private:
-    struct Answer final : cluster::HomeReply {
-        Answer(SimLink& the_link, cluster::HomeReply& whose) : link(the_link), to(whose) {}
-        SimLink& link;
-        cluster::HomeReply& to;
-        void answered(const cluster::HomeAnswer& told) override {
-            link.loop_.after(link.delay_.draw(link.loop_.rng()),
-                             [this, told] { to.answered(told); });
-        }
-    };
-
-    SimLoop& loop_;
-    cluster::Home& home_;
-    const SimDelay& delay_;
-    std::uint64_t arrival_{0};  // of the last command: the next one comes no earlier
-    std::deque<Answer> answers_;
-};
 
 /// One node's end of the connections between all, which are over a simulated network.
 class SimBus final : private cluster::BusListener {
@@ -236,6 +186,7 @@ struct SimClusterOptions {
 class SimCluster final : private cluster::HomeListener {
   public:
     static constexpr std::uint64_t data_offset = 64u << 10;
+    static constexpr std::uint32_t decider_channel = 99;  // with messages that are held
     static constexpr DataArea area{{data_offset}};
 
     explicit SimCluster(SimClusterOptions options)
@@ -288,6 +239,12 @@ class SimCluster final : private cluster::HomeListener {
     const std::vector<HomeFault>& faults() const { return faults_; }
     /// From now on; none: nothing is late any more.
     void set_late(SimLate* late) { options_.delay.late = late; }
+    /// From now on a message comes when these let it, and what is ready goes on in the order in which it
+    /// became so; none: as before. Nothing is under way.
+    void set_held(HeldMessages* held) {
+        options_.delay.held = held;
+        loop_.let_order_stand(held != nullptr);
+    }
 
     /// With sessions.
     SimNetwork& network() { return network_; }
@@ -394,7 +351,8 @@ class SimCluster final : private cluster::HomeListener {
                     to.push_back(bus->link_to(i, cluster.options_.combined));
                 } else {
                     to.push_back(&links.emplace_back(cluster.loop_, cluster.nodes_[i]->home,
-                                                     cluster.options_.delay));
+                                                     cluster.options_.delay,
+                                                     test::Channel{self, i}));
                 }
             }
             homes = std::make_unique<cluster::NodeHomes>(
@@ -509,6 +467,7 @@ class SimCluster final : private cluster::HomeListener {
         configuration_.member(member)->state = state;
         configuration_.version = {configuration_.version.epoch + 256, 0};
         const Configuration wanted = configuration_;
+        if (options_.delay.held != nullptr) return tell_held(wanted);
         loop_.after(slowly(), [this, wanted] {
             auto left = std::make_shared<std::size_t>(nodes_.size());
             for (std::uint32_t i = 0; i != nodes_.size(); ++i) {
@@ -520,6 +479,25 @@ class SimCluster final : private cluster::HomeListener {
                 });
             }
         });
+    }
+    /// In any order, and in force when all have adopted it, whoever was the last.
+    void tell_held(const Configuration& wanted) {
+        HeldMessages* const held = options_.delay.held;
+        auto adopted_in = std::make_shared<std::vector<std::uint32_t>>();
+        for (std::uint32_t i = 0; i != nodes_.size(); ++i) {
+            held->send({decider_channel, i}, [this, held, i, wanted, adopted_in] {
+                nodes_[i]->adopt(wanted);
+                adopted_in->push_back(held->steps() - 1);
+                if (adopted_in->size() != nodes_.size()) return;
+                for (std::uint32_t to = 0; to != nodes_.size(); ++to) {
+                    auto arrive = [at = nodes_[to].get(), wanted] {
+                        at->home.in_force(wanted);
+                        at->decider.in_force(wanted);
+                    };
+                    held->send({decider_channel, to}, std::move(arrive), *adopted_in);
+                }
+            });
+        }
     }
     void tell_in_force(const Configuration& wanted) {
         for (const auto& node : nodes_) {

@@ -74,6 +74,8 @@ class SimLoop final : public Clock {
     /// From now on what comes in the same instant may come between two steps of what is ready, as
     /// completions do that the kernel hands over together.
     void let_events_interrupt() { interrupts_ = true; }
+    /// From now on what is ready goes on in the order in which it became so, as it does when it is served.
+    void let_order_stand(bool stands) { order_stands_ = stands; }
     void arm(Timer& timer) override {
         timer.sequence = ++whole().armed_;
         timers_.insert({{timer.until.value, timer.sequence}, &timer});
@@ -93,7 +95,7 @@ class SimLoop final : public Clock {
         std::size_t ready = ready_.size();
         for (SimLoop* part : parts_) ready += part->may_run();
         if (ready != 0 && !(interrupts_ && is_due() && rng_.chance(2))) {
-            take(static_cast<std::size_t>(rng_.below(ready))).resume();
+            take(order_stands_ ? 0 : static_cast<std::size_t>(rng_.below(ready))).resume();
             return true;
         }
         SimLoop* const of_event = earliest([](const SimLoop& loop) { return loop.event_next(); });
@@ -211,6 +213,7 @@ class SimLoop final : public Clock {
     std::uint64_t stood_{0};               // before
     bool wall_stands_{false};
     bool interrupts_{false};
+    bool order_stands_{false};
     Rng rng_;
     bool crashing_{false};
     std::uint64_t now_{1'000'000'000};
