@@ -271,7 +271,9 @@ void ClusterNode::adopt_with_homes(const std::vector<std::uint32_t>& homes,
         const MemberIndex member{i};
         const bool is_closing = detaching_.has(member);
         if (is_closing || !serving_->members().slot(member).is_open()) continue;
-        attached.emplace(member, rows_->homes->home_of(member));
+        const std::uint32_t home = rows_->homes->home_of(member);
+        if (home == NodeHomes::no_home) continue;  // its node was removed
+        attached.emplace(member, home);
     }
     if (!BRAID_MUTANT(back_without_homes)) take_homes(homes);
     enter_lease();
