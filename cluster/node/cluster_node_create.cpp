@@ -196,11 +196,12 @@ Task<Checked<Words>> ClusterNode::create(CreateOrder order) {
     co_return std::move(*pending.answer);
 }
 
-/// Until it was made, or a node is not here any more, or has begun anew, perhaps with other members.
+/// Until it was made, or a node is not here any more, or has begun anew, perhaps with other members; or
+/// another one decides, for a start without some has come to nothing.
 Task<Checked<Unit>> ClusterNode::wait_for_array() {
     opening_ = false;  // who goes now may come again
     begin_phase(StartPhase::array);
-    while (phase_ == StartPhase::array && all_are_here() && !cancelled_) {
+    while (phase_ == StartPhase::array && is_master() && all_are_here() && !cancelled_) {
         if (pending_ == nullptr) {
             co_await here_changed_.next();
             continue;
@@ -211,7 +212,12 @@ Task<Checked<Unit>> ClusterNode::wait_for_array() {
         if (!gone_.empty()) break;
         opening_ = false;
     }
-    if (phase_ != StartPhase::looking) begin_phase(StartPhase::looking);  // it takes no order now
+    // It takes no order now. To others the one who decides says what it is at.
+    if (!is_master()) {
+        set_phase(StartPhase::looking);
+    } else if (phase_ != StartPhase::looking) {
+        begin_phase(StartPhase::looking);
+    }
     if (pending_ != nullptr) {
         pending_->answer.emplace(does_not_wait_for_array());
         std::exchange(pending_, nullptr)->answered.set();

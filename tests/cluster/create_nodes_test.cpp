@@ -25,8 +25,12 @@ class CreateNodesTest : public testing::TestWithParam<std::uint64_t> {
   protected:
     static constexpr std::uint32_t members = 6;
 
-    explicit CreateNodesTest(std::uint32_t homes = 0)
-        : nodes_({.seed = GetParam(), .members = members, .homes = homes, .made = false}) {}
+    explicit CreateNodesTest(std::uint32_t homes = 0, std::uint32_t nodes = 3)
+        : nodes_({.seed = GetParam(),
+                  .members = members,
+                  .nodes = nodes,
+                  .homes = homes,
+                  .made = false}) {}
 
     SimLoop& loop() { return nodes_.loop(); }
     std::uint32_t any_node() {
@@ -333,6 +337,35 @@ TEST_P(CrowdedNodesTest, TooManyAtOneNodeAreRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, CrowdedNodesTest, testing::Range<std::uint64_t>(1, 3));
+
+/// The last one would decide, and does not come at first.
+class LateNodeTest : public CreateNodesTest {
+  protected:
+    LateNodeTest() : CreateNodesTest(0, 4) {}
+};
+
+/// An operator has them start without it, and they find no array. Then it comes, and two that do not decide
+/// meet anew: both see that it is there, and so all are waited for again, also by the one who has decided
+/// so far, whose own connections are as they were.
+TEST_P(LateNodeTest, AnOrderComesToNothingWhileThereIsNoArray) {
+    const std::uint32_t late = nodes_.nodes() - 1;
+    for (std::uint32_t node = 0; node != late; ++node) nodes_.begin(node);
+    loop().run_for(seconds(2));
+    const Checked<Unit> ordered =
+        loop().run_until_done(nodes_.node(any_node() % late).start_without({late + 1}));
+    ASSERT_TRUE(ordered) << ordered.error().text;
+    for (std::uint32_t node = 0; node != late; ++node) wait_for_phase(node, StartPhase::array);
+    nodes_.begin(late);
+    loop().run_for(seconds(2));
+    nodes_.cut(0, 1);
+    wait_for_phase(late, StartPhase::array);
+    const auto made = create(any_node(), order());
+    ASSERT_TRUE(made) << made.error().text;
+    serve_and_stop();
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, LateNodeTest,
+                         testing::Range<std::uint64_t>(1, 1 + test::seeds_of(8, 400)));
 
 }  // namespace
 }  // namespace braid::sim
