@@ -126,10 +126,9 @@ Checked<Unit> ClusterNode::told_unreachable(std::uint32_t from, const Words& wor
     };
     if (is_just_back(node) || is_just_back(from)) return Unit{};
     std::uint32_t leaves = raw(who_leaves(group_view(), NodeId{from}, NodeId{node}));
-    if (!can_do_without({leaves}) && can_do_without({from + node - leaves})) {
-        leaves = from + node - leaves;
-    }
-    lose_node(leaves, fmt::format("and {} do not reach each other", name_of(from + node - leaves)));
+    std::uint32_t stays = from + node - leaves;
+    if (!can_do_without({leaves}) && can_do_without({stays})) std::swap(leaves, stays);
+    lose_node(leaves, fmt::format("and {} do not reach each other", name_of(stays)));
     return Unit{};
 }
 
@@ -145,7 +144,6 @@ GroupView ClusterNode::group_view() const {
     view.quorum = serving_->members().quorum();
     view.nodes[view.self] = view_of(setup_.self, bus_->heartbeats().hears());
     for (const std::uint32_t node : fellows()) {
-        if (left_out_.contains(node)) continue;
         view.nodes[NodeId{node}] = view_of(node, bus_->heartbeats().hears(node));
     }
     return view;
