@@ -47,8 +47,9 @@ void NodeHomes::add_home(HomeLink& link) {
     gone_ |= HomeSet{1} << home;
 }
 
-void NodeHomes::fix_authorities() {
-    authority_of_ = home_of_;
+void NodeHomes::fix_authorities(std::vector<std::uint32_t> locks_at) {
+    BRAID_REQUIRE(locks_at.size() == geometry_.member_count);
+    authority_of_ = std::move(locks_at);
     for (std::uint32_t& home : authority_of_) {
         if (home != no_home && is_gone(home)) home = no_home;
     }

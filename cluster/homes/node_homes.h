@@ -92,7 +92,7 @@ class NodeHomes final : public RowHomes {
     void add_home(HomeLink& link);
     /// Locks are taken where the members are at home now, and nowhere else until the next fence;
     /// before the first lock.
-    void fix_authorities();
+    void fix_authorities() { fix_authorities(home_of_); }
     /// The same at a start; where others have gone on before, the fence in which it was let in has.
     void begin_authorities() {
         if (fence_ == 0) fix_authorities();
@@ -112,6 +112,7 @@ class NodeHomes final : public RowHomes {
     /// @param metadata  where what lies in front of the data is read and written; none: nobody does
     std::unique_ptr<Drive> drive(MemberIndex member, DiskInfo info, DataArea area,
                                  std::unique_ptr<Disk> metadata = nullptr);
+    const std::vector<std::uint32_t>& homes() const { return home_of_; }
     std::uint32_t home_of(MemberIndex member) const {
         BRAID_REQUIRE(raw(member) < home_of_.size());
         return home_of_[raw(member)];
@@ -124,7 +125,8 @@ class NodeHomes final : public RowHomes {
     const OwnWrites& writes() const { return writes_; }
     /// @param gone  who are no homes any more, with those that were so before
     /// @param back  of those that were so before: who is a home again, and knows nothing
-    void enter(HomeSet gone, HomeSet back = 0);
+    /// @param locks_at  by member, as home_of() is: where its role's locks are, on all nodes alike
+    void enter(HomeSet gone, HomeSet back, std::vector<std::uint32_t> locks_at);
     void thaw();
     /// The array has ended: what waits for a fence, or for the lease, is refused.
     void end();
@@ -169,6 +171,7 @@ class NodeHomes final : public RowHomes {
     std::uint64_t messages() const;
 
   private:
+    void fix_authorities(std::vector<std::uint32_t> locks_at);
     class RemoteDrive;
     struct Waiting;
     struct Poll;

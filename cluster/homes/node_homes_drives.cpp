@@ -206,7 +206,7 @@ void NodeHomes::cancel_credit_waits(int os_error) {
     }
 }
 
-void NodeHomes::enter(HomeSet gone, HomeSet back) {
+void NodeHomes::enter(HomeSet gone, HomeSet back, std::vector<std::uint32_t> locks_at) {
     if (ended_) return;
     BRAID_REQUIRE(frozen_ && (gone & back) == 0);
     ++fence_;
@@ -218,7 +218,7 @@ void NodeHomes::enter(HomeSet gone, HomeSet back) {
         if ((back & gone_) >> home & 1) writes_.home_back(home);
     }
     gone_ = (gone_ | gone) & ~back;
-    fix_authorities();
+    fix_authorities(std::move(locks_at));
     losing_ = {};
     held_unlocks_.clear();  // no home has them any more
     give_back_freed();

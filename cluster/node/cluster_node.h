@@ -289,9 +289,7 @@ class ClusterNode final : private BusListener,
     void give_up_start(const NodeBoot& node);
     void take_back(const NodeBoot& node);
     PrepareAnswer prepare(const PrepareWords& wanted);
-    void adopt_fence(const std::vector<Rebuilt>& rebuilt);
-    void adopt_with_homes(const std::vector<std::uint32_t>& homes,
-                          const std::vector<Rebuilt>& rebuilt);
+    void adopt_fence(const std::vector<Rebuilt>& rebuilt, std::vector<std::uint32_t> locks_at);
     bool reads_on();
     void end_those_who_are_late();
     Task<void> forget(std::vector<NodeBoot> gone);
@@ -498,7 +496,9 @@ class ClusterNode final : private BusListener,
     Words words_of_open(const Configuration& configuration) const;
     void put_homes(Words* words) const;
     Checked<std::vector<std::uint32_t>> homes_of(const Words& words) const;
+    std::vector<std::uint32_t> indices_of(const std::vector<std::uint32_t>& homes) const;
     void take_homes(const std::vector<std::uint32_t>& homes);
+    bool is_attached(MemberIndex member) const;
     Checked<Unit> take_open_places(const Words& words);
     void open_for(const Joining& joining);
     Task<void> begin_at(Joining joining);
@@ -597,6 +597,7 @@ class ClusterNode final : private BusListener,
     Task<Checked<Words>> asked_to_mark();
     Task<Checked<Words>> asked_to_drain();
     void go_on_after_all();
+    bool is_told_to_end() const;
     Task<Checked<Words>> asked_to_end(const Words& words);
     Checked<Unit> told_by_slave(std::uint32_t from, const Words& words);
     Task<void> stop_array();

@@ -234,15 +234,35 @@ Checked<std::vector<std::uint32_t>> ClusterNode::homes_of(const Words& words) co
     return homes;
 }
 
+std::vector<std::uint32_t> ClusterNode::indices_of(const std::vector<std::uint32_t>& homes) const {
+    std::vector<std::uint32_t> indices;
+    for (const std::uint32_t node : homes) {
+        indices.push_back(node == 0 ? NodeHomes::no_home
+                                    : static_cast<std::uint32_t>(index_of(node)));
+    }
+    return indices;
+}
+
+/// As the one who decides had them. What he has attached since then is newer, and was heard of before,
+/// perhaps: it is read and written where it is.
 void ClusterNode::take_homes(const std::vector<std::uint32_t>& homes) {
-    for (std::uint32_t i = 0; i != homes.size(); ++i) {
+    const std::vector<std::uint32_t> indices = indices_of(homes);
+    for (std::uint32_t i = 0; i != indices.size(); ++i) {
         const MemberIndex member{i};
-        if (homes[i] == 0) {
+        if (is_attached(member)) continue;
+        if (indices[i] == NodeHomes::no_home) {
             rows_->homes->forget_home(member);
         } else {
-            rows_->homes->set_home(member, static_cast<std::uint32_t>(index_of(homes[i])));
+            rows_->homes->set_home(member, indices[i]);
         }
     }
+}
+
+/// Its drive is here, and does not wait to be closed.
+bool ClusterNode::is_attached(MemberIndex member) const {
+    if (serving_ == nullptr || detaching_.has(member)) return false;
+    const bool has_home = rows_->homes->home_of(member) != NodeHomes::no_home;  // not removed
+    return has_home && serving_->members().slot(member).is_open();
 }
 
 /// On another node: who is the home of what, and who is left out. Before anything is attached.

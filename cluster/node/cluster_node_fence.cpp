@@ -236,7 +236,9 @@ PrepareAnswer ClusterNode::prepare(const PrepareWords& wanted) {
 }
 
 /// @param rebuilt  how far rebuilds are: locks that told so are gone, and others tell it from now on
-void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt) {
+/// @param locks_at  by member: where the one who decides has the homes as he adopts it
+void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt,
+                              std::vector<std::uint32_t> locks_at) {
     BRAID_REQUIRE(passing_ != nullptr);
     BRAID_REQUIRE(passing_->fence > fence_.epoch);
     const std::unique_ptr<Passing> passing = std::move(passing_);
@@ -245,7 +247,7 @@ void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt) {
     if (!is_master()) left_members_ = {};
     rows_->homes->note(rebuilt);
     rows_->home.enter(passing->verdict, passing->gone, rebuilt);
-    rows_->homes->enter(homes_at(passing->gone), homes_at(passing->joined));
+    rows_->homes->enter(homes_at(passing->gone), homes_at(passing->joined), std::move(locks_at));
     for (const NodeBoot& node : passing->gone) reservations_->node_gone(node.node);
     for (const NodeBoot& node : passing->joined) {
         if (node.node == setup_.self || BRAID_MUTANT(back_without_reservations)) continue;
@@ -260,26 +262,6 @@ void ClusterNode::adopt_fence(const std::vector<Rebuilt>& rebuilt) {
     rows_->home.ask_verdicts_again();
     if (!is_master() && leaving_) talk_.tell(master_, telling("leave"));
     told_status_.clear();
-}
-
-/// Rows are locked where the one who decides had the homes when he adopted it. What he has attached since
-/// was heard of before, perhaps, and is newer: it is read and written where it is.
-void ClusterNode::adopt_with_homes(const std::vector<std::uint32_t>& homes,
-                                   const std::vector<Rebuilt>& rebuilt) {
-    std::map<MemberIndex, std::uint32_t> attached;
-    for (std::uint32_t i = 0; i != homes.size(); ++i) {
-        const MemberIndex member{i};
-        const bool is_closing = detaching_.has(member);
-        if (is_closing || !serving_->members().slot(member).is_open()) continue;
-        const std::uint32_t home = rows_->homes->home_of(member);
-        if (home == NodeHomes::no_home) continue;  // its node was removed
-        attached.emplace(member, home);
-    }
-    if (!BRAID_MUTANT(back_without_homes)) take_homes(homes);
-    enter_lease();
-    adopt_fence(rebuilt);
-    for (const auto& [member, home] : attached) rows_->homes->set_home(member, home);
-    enter_lease();
 }
 
 /// NEGOTIATE, at a node that does not decide; of the one who does, or to whom it has given its voice.
@@ -297,7 +279,10 @@ Task<Checked<Words>> ClusterNode::asked_to_negotiate(std::uint32_t from, const W
         }
         BRAID_CO_TRY(const std::vector<Rebuilt> rebuilt, rebuilt_of(words, rows_->geometry));
         BRAID_CO_TRY(const std::vector<std::uint32_t> homes, homes_of(words));
-        adopt_with_homes(homes, rebuilt);
+        const bool are_taken = !BRAID_MUTANT(back_without_homes);
+        if (are_taken) take_homes(homes);
+        enter_lease();
+        adopt_fence(rebuilt, are_taken ? indices_of(homes) : rows_->homes->homes());
         co_return Words::object();
     }
     if (command.step != NegotiateStep::prepare) {
@@ -461,7 +446,7 @@ Task<bool> ClusterNode::begin_fence(Forming* forming) {
     BRAID_REQUIRE(passing_ != nullptr);
     passing_->verdict = verdict_;
     const std::vector<Rebuilt> rebuilt = rows_->homes->rebuilds();
-    adopt_fence(rebuilt);
+    adopt_fence(rebuilt, rows_->homes->homes());
     Words adopt = words_of(Negotiate{NegotiateStep::adopt, forming->fence});
     put_rebuilt(&adopt, rebuilt);
     put_homes(&adopt);

@@ -104,7 +104,7 @@ Task<Checked<Unit>> ClusterNode::have_it_leave(NodeBoot node) {
 
 /// Nothing happens to the array just now, and the one who has said that it may go still decides.
 Checked<Unit> ClusterNode::may_leave(std::uint32_t by) const {
-    const bool ends = leaving_ || leave_asked_ || (served_ != nullptr && served_->is_stopping());
+    const bool ends = leaving_ || leave_asked_ || is_told_to_end();
     if (!serves_ || !goes_on() || ends) {
         return Refusal{"the array is just starting, or ending", RefusalCode::busy};
     }
@@ -178,8 +178,7 @@ Task<Checked<Unit>> ClusterNode::leave(std::uint32_t by) {
     }
     leaves_ = false;
     if (!may) {
-        // Told to end with all meanwhile, it holds on.
-        if (served_ == nullptr || !served_->is_stopping()) serving_->let_go();
+        if (!is_told_to_end()) serving_->let_go();
         co_return may;
     }
     left_here_ = true;

@@ -156,8 +156,11 @@ Task<Checked<Words>> ClusterNode::asked_to_drain() {
     co_return Words::object();
 }
 
+/// With all, and all have not yet.
+bool ClusterNode::is_told_to_end() const { return served_ != nullptr && served_->is_stopping(); }
+
 void ClusterNode::go_on_after_all() {
-    if (served_ == nullptr || !served_->is_stopping()) return;
+    if (!is_told_to_end()) return;
     served_->set_stopping(false);
     served_->serving().let_go();
 }
