@@ -46,9 +46,9 @@ void Chaos::see_to_spares() {
         if (now() < spare.look || !is_well(spare.node)) continue;
         spare.look = now() + 5 * second;
         Array& array = nodes_.array(spare.node);
-        const Configuration& all = array.configuration();
         const bool is_known = std::ranges::any_of(
-            all.members, [&](const MemberRecord& at) { return at.path.ends_with(spare.path); });
+            array.configuration().members,
+            [&](const MemberRecord& at) { return at.path.ends_with(spare.path); });
         if (is_known) continue;
         order(spare.node, fmt::format("add {} at node {}", spare.path, spare.node + 1),
               array.add_member(nodes_.disk_at(spare.node, spare.platter, spare.path), Force::no));
@@ -62,15 +62,21 @@ void Chaos::put_blank_spares_away() {
     for (const Spare& spare : spares_) nodes_.put_spare(spare.node, spare.platter, spare.path);
 }
 
+/// The spare that has the role, as this node knows it; nullptr: none has.
+const Chaos::Spare* Chaos::spare_with(std::uint32_t role, std::uint32_t node) {
+    const std::string& path = nodes_.array(node).configuration().members[role].path;
+    const auto at = std::ranges::find_if(
+        spares_, [&](const Spare& spare) { return path.ends_with(spare.path); });
+    return at == spares_.end() ? nullptr : &*at;
+}
+
 /// The node that has the disk of a role, as any node knows that is well; or as one did last.
 std::uint32_t Chaos::home_of(std::uint32_t role) {
     for (std::uint32_t node = 0; !spares_.empty() && node != options_.nodes; ++node) {
         if (!is_well(node)) continue;
-        const std::string& path = nodes_.array(node).status().members[role].record.path;
-        const auto spare = std::ranges::find_if(
-            spares_, [&](const Spare& one) { return path.ends_with(one.path); });
+        const Spare* const spare = spare_with(role, node);
         at_spares_.erase(role);
-        if (spare != spares_.end()) at_spares_[role] = spare->node;
+        if (spare != nullptr) at_spares_[role] = spare->node;
         break;
     }
     const auto at = at_spares_.find(role);
@@ -80,10 +86,8 @@ std::uint32_t Chaos::home_of(std::uint32_t role) {
 /// When all is whole: the disks of the roles are these.
 void Chaos::put_spares_in_place() {
     for (std::uint32_t i = 0; i != options_.members; ++i) {
-        const std::string& path = nodes_.array(0).configuration().members[i].path;
-        for (const Spare& spare : spares_) {
-            if (path.ends_with(spare.path)) nodes_.set_platter(i, spare.platter, spare.path);
-        }
+        const Spare* const spare = spare_with(i, 0);
+        if (spare != nullptr) nodes_.set_platter(i, spare->platter, spare->path);
     }
 }
 

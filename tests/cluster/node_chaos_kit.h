@@ -110,6 +110,12 @@ class Chaos {
         std::shared_ptr<SimPlatter> fresh;  // that was ordered to
         std::string path;
     };
+    struct Spare {
+        std::uint32_t node;
+        std::shared_ptr<SimPlatter> platter;
+        std::string path;
+        std::uint64_t look{0};  // whether it is the array's yet, then
+    };
     struct Pending {
         std::uint32_t node;
         std::uint64_t since;
@@ -158,6 +164,7 @@ class Chaos {
     bool all_serve();
     bool is_whole();
     std::string why_not_whole();
+    const Spare* spare_with(std::uint32_t role, std::uint32_t node);
     std::uint32_t home_of(std::uint32_t role);
     std::set<std::uint32_t> roles_of(std::uint32_t node);
     std::set<std::uint32_t> roles_out();
@@ -237,12 +244,6 @@ class Chaos {
         without_;                            // nodes, and their starts that others went on without
     std::map<std::uint32_t, Failed> disks_;  // by member
     std::map<std::uint32_t, std::uint64_t> away_since_;  // members that may have to be given back
-    struct Spare {
-        std::uint32_t node;
-        std::shared_ptr<SimPlatter> platter;
-        std::string path;
-        std::uint64_t look{0};  // whether it is the array's yet, then
-    };
     std::vector<Spare> spares_;
     std::map<std::uint32_t, std::uint32_t> at_spares_;  // roles, and nodes of spares that have them
     std::uint32_t fresh_{0};
