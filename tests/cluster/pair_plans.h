@@ -39,6 +39,24 @@ struct Setting {
     const char* name;
 };
 
+/// Of one stripe, on disks that take next to no time; a message takes a millisecond.
+inline SimClusterOptions cluster_of(const Setting& array) {
+    SimClusterOptions options;
+    options.level = array.level;
+    options.members = array.members;
+    options.lost = array.lost;
+    options.stripes = 1;
+    options.disk_nanos = 1;
+    options.delay = {1'000'000, 0};
+    return options;
+}
+
+/// Its value is 1; that of zeroes is 0.
+inline void fill(SimCluster& cluster, Clients<SimCluster>& clients) {
+    cluster.loop().run_until_done(clients.write(0, 0, cluster.geometry().stripe_data_size()));
+    cluster.settle();
+}
+
 inline Task<void> carry_out(Clients<SimCluster>* clients, const Geometry* geometry,
                             std::uint32_t node, What what) {
     const std::uint64_t stripe = geometry->stripe_data_size();

@@ -37,20 +37,11 @@ class Pairs : public ::testing::TestWithParam<Setting> {
     /// @return how many messages were sent until all was answered
     std::uint32_t run(What first, What second, std::vector<std::uint32_t> late_ones) {
         SimLate late;
-        SimClusterOptions options;
-        options.level = GetParam().level;
-        options.members = GetParam().members;
-        options.lost = GetParam().lost;
-        options.stripes = 1;
-        options.disk_nanos = 1;
-        options.delay = {1'000'000, 0, nullptr};
-        SimCluster cluster(options);
+        SimCluster cluster(cluster_of(GetParam()));
         Clients clients(cluster, ~std::uint64_t{0});
         const Geometry& geometry = cluster.geometry();
         SimLoop& loop = cluster.loop();
-        // Its value is 1; that of zeroes is 0.
-        loop.run_until_done(clients.write(0, 0, geometry.stripe_data_size()));
-        cluster.settle();
+        fill(cluster, clients);
         late.numbers = std::move(late_ones);
         cluster.set_late(&late);
         TaskGroup& tasks = loop.tasks();
