@@ -299,6 +299,7 @@ class ClusterNode final : private BusListener,
     bool is_over(const Forming& forming) const;
     Task<void> form_fence();
     Task<bool> begin_fence(Forming* forming);
+    Task<void> wait_for_next_try(const Forming& forming);
     Task<bool> ask_fellows(Forming* forming, std::vector<std::uint32_t> nodes, Words words);
     WriteVerdict judge_writes(const Forming& forming) const;
     Task<bool> lose_with_nodes(Forming* forming);
@@ -754,6 +755,7 @@ class ClusterNode final : private BusListener,
     std::shared_ptr<Return> return_;  // none: no member is just coming back
     WindowSet told_missed_;           // of one, at another node: what is told of it piece by piece
     bool forms_fence_{false};
+    std::shared_ptr<Quiet> next_fence_{};  // who has refused is asked again then
     Forming* forming_{nullptr};
     Event fence_changed_;
     std::uint64_t newest_fence_{0};

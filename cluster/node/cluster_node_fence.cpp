@@ -119,6 +119,7 @@ void ClusterNode::exclude(std::uint32_t node, const std::string& why) {
     freeze();
     leave_out({node, boots_.at(node)});
     fence_changed_.set();
+    if (next_fence_) next_fence_->end();
     if (!std::exchange(forms_fence_, true)) tasks_.spawn(form_fence());
 }
 
@@ -373,7 +374,8 @@ Task<void> ClusterNode::form_fence() {
     };
     while (is_wanted() && goes_on()) {
         Forming forming;
-        newest_fence_ = next_epoch(std::max({newest_fence_, fence_.epoch, epoch_in_force_}),
+        // Above what it has promised itself to who decided before, too: leases go by promises.
+        newest_fence_ = next_epoch(std::max({newest_fence_, promised_fence(), epoch_in_force_}),
                                    setup_.clock.wall_seconds(), setup_.self);
         forming.fence = newest_fence_;
         for (const auto& [node, why] : excluded_) forming.gone.push_back({node, boots_.at(node)});
@@ -381,7 +383,10 @@ Task<void> ClusterNode::form_fence() {
         forming_ = &forming;
         const bool begun = co_await begin_fence(&forming);
         forming_ = nullptr;
-        if (!begun) continue;
+        if (!begun) {
+            co_await wait_for_next_try(forming);
+            continue;
+        }
         if (std::exchange(took_over_from_, std::nullopt)) {
             go_on_deciding();
         } else {
@@ -392,6 +397,14 @@ Task<void> ClusterNode::form_fence() {
     }
     if (return_ && !return_->answer) end_return();  // the array ends
     forms_fence_ = false;
+}
+
+/// Somebody has refused who has given his voice away for a while, perhaps: nothing tells when that is over.
+/// Who is not heard any more will be excluded, too, and ends the wait.
+Task<void> ClusterNode::wait_for_next_try(const Forming& forming) {
+    if (is_over(forming)) co_return;
+    next_fence_ = std::make_shared<Quiet>();
+    co_await wait_for(next_fence_, heartbeat_interval());
 }
 
 /// Nothing that the nodes had marked is in doubt any more: no later start is to take it for that.
@@ -412,7 +425,7 @@ Task<void> ClusterNode::forget(std::vector<NodeBoot> gone) {
 /// False: it has failed; with others excluded, too, the next one may do.
 Task<bool> ClusterNode::begin_fence(Forming* forming) {
     BRAID_REQUIRE(is_master());
-    BRAID_REQUIRE(forming->fence > fence_.epoch);
+    BRAID_REQUIRE(forming->fence > promised_fence());
     const Nanos began = setup_.clock.now();
     PrepareWords wanted{forming->fence, forming->gone, forming->joined};
     for (const NodeBoot& node : wanted.gone) {

@@ -40,6 +40,7 @@ class TakeoverCase : public NodeTakeoverTest {
             }
         }
     }
+    std::uint64_t fence(std::uint32_t node) { return nodes_.array(node).status().cluster->fence; }
     std::size_t spares(std::uint32_t node) {
         const Configuration& now = nodes_.array(node).configuration();
         return now.members.size() - GetParam().members;
@@ -108,6 +109,54 @@ TEST_P(TakeoverCase, ARebuildIsAsFarAsAnyHasHeard) {
     nodes_.run_until([&] { return state(next, 0) == MemberState::in_sync; }, "it is rebuilt");
     clients_.check(nodes_.nodes(), victim);
     end_all(victim);
+}
+
+/// The next one has prepared for a fence of its, and no other node has: its own is above that. Else it would
+/// have no lease, for they go by what they promised.
+TEST_P(TakeoverCase, ItsFenceIsAboveWhatItHasPromisedItself) {
+    constexpr std::uint32_t heir = 1;
+    loop().let_wall_stand();  // fences count
+    start_all();
+    const std::uint32_t victim = master_;
+    clients_.let_fail_at(next);
+    nodes_.slow_way(victim, 0, millis(400));
+    nodes_.isolate(next);
+    nodes_.run_until(
+        [&] {
+            return nodes_.log(heir).find("node 3 is excluded, says node 4") != std::string::npos;
+        },
+        "it has prepared");
+    nodes_.isolate(victim);
+    wait_until_decides(heir);
+    ASSERT_EQ(nodes_.log(0).find("node 3 is excluded, says node 4"), std::string::npos);
+    nodes_.run_until([&] { return nodes_.array(heir).status().cluster->lease.has_value(); },
+                     "it has a lease");
+    loop().run_until_done(clients_.write(heir, 0, sector_size));
+    loop().run_until_done(clients_.read(0, 0, sector_size));
+    clients_.check(nodes_.nodes(), victim);
+    end_all(victim, next);
+}
+
+/// It excludes a node while another one has given its voice away, and so refuses: it tries that again now and
+/// then, and not at once.
+TEST_P(TakeoverCase, WhoIsRefusedTriesAgainInAWhile) {
+    loop().let_wall_stand();  // fences count how often it is tried
+    start_all();
+    clients_.let_fail_at(next);
+    nodes_.part(master_, 0);
+    nodes_.part(master_, next);  // which asks node 0 for its voice, and node 1, which hears him
+    loop().run_for(millis(1600 + below(400)));
+    begin_load(6, 30);
+    const std::uint64_t before = fence(master_);
+    nodes_.release(master_);
+    nodes_.isolate(next);
+    nodes_.run_until([&] { return nodes_.array(0).status().nodes[next].excluded; },
+                     "it is excluded");
+    nodes_.run_until([&] { return fence(0) != before && fence(0) == fence(1); }, "they go on");
+    EXPECT_TRUE(decides(master_));
+    EXPECT_LE((fence(0) - before) / 256, 16u);
+    clients_.check(nodes_.nodes(), next);
+    end_all(next);
 }
 
 /// Its configuration is whole: who comes to decide can do without it.
