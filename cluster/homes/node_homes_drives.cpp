@@ -64,7 +64,8 @@ class NodeHomes::RemoteDrive final : public Drive {
         RemoteDrive* drive{nullptr};
         DriveOp* op{nullptr};
         std::uint64_t fence{0};
-        Credit charged;  // a stage
+        std::uint32_t home{no_home};  // who was asked; the member may have another one by then
+        Credit charged;               // a stage
         void answered(const HomeAnswer& answer) override { drive->answered(*this, answer); }
     };
 
@@ -135,8 +136,9 @@ void NodeHomes::RemoteDrive::start(DriveOp& op) {
     }
     Reply& reply = reply_for(op);
     reply.fence = homes_.fence_;
-    reply.charged = op.staged != nullptr ? homes_.charge(*op.staged, home()) : Credit{};
-    homes_.send(home(), std::move(command), &reply);
+    reply.home = home();
+    reply.charged = op.staged != nullptr ? homes_.charge(*op.staged, reply.home) : Credit{};
+    homes_.send(reply.home, std::move(command), &reply);
 }
 
 void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {
@@ -146,10 +148,10 @@ void NodeHomes::RemoteDrive::answered(Reply& reply, const HomeAnswer& answer) {
     // Where the member is lost the home has it in its book all the same.
     const bool taken = answer.result.ok() || answer.result.outcome == DriveOutcome::lost;
     if (op.staged != nullptr && !taken) {
-        homes_.writes_.refused(op.staged->write, home(), reply.charged);
+        homes_.writes_.refused(op.staged->write, reply.home, reply.charged);
     }
-    const bool stale = homes_.is_stale(home(), answer.result, reply.fence);
-    homes_.applied(home(), answer.applied_upto);
+    const bool stale = homes_.is_stale(reply.home, answer.result, reply.fence);
+    homes_.applied(reply.home, answer.applied_upto);
     if (!stale) return complete(op, answer.result);
     if (op.staged != nullptr) return complete(op, {DriveOutcome::again, 0});
     // Of a member that is lost nothing is asked again.

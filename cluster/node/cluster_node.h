@@ -563,6 +563,7 @@ class ClusterNode final : private BusListener,
     Result<void> attach_home(MemberIndex member, std::uint32_t number, DataArea area);
     Result<void> prepare_own_home(MemberIndex member, std::uint32_t number, DataArea area);
     Task<Result<void>> prepare_home(MemberIndex member, const Disk& disk, DataArea area);
+    Task<bool> is_closed_everywhere(MemberIndex member);
     void attach_from_array(MemberIndex member, std::unique_ptr<Disk> disk, DataArea area);
     void attach_here(MemberIndex member, std::uint32_t node, DataArea area,
                      std::unique_ptr<Disk> disk);
@@ -591,6 +592,7 @@ class ClusterNode final : private BusListener,
     Checked<Words> asked_for_inventory();
     Task<Checked<Words>> asked_to_look(const Words& words);
     Checked<Words> asked_to_give_up(const Words& words);
+    Checked<Words> asked_whether_closed(const Words& words);
     Checked<Words> asked_to_rebuild(const Words& words);
     Task<Checked<Words>> asked_to_begin_marks(const Words& words);
     Task<Checked<Words>> asked_to_serve();

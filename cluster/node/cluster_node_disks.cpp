@@ -213,9 +213,33 @@ void ClusterNode::attach_here(MemberIndex member, std::uint32_t node, DataArea a
     serving_->members().refresh();
 }
 
+/// The former disk of a role: who has asked something of it that is not answered would hear of nothing else
+/// until it is, once he was told of the next one.
+Task<bool> ClusterNode::is_closed_everywhere(MemberIndex member) {
+    constexpr std::uint32_t tries_max = 10;
+    constexpr Nanos between_tries = millis(50);
+    for (std::uint32_t tries = 0; tries != tries_max && goes_on(); ++tries) {
+        bool is_closed = true;
+        for (const std::uint32_t node : fellows()) {
+            Words words = asking("closed");
+            words["member"] = raw(member);
+            const Checked<Words> answer = co_await talk_.ask(node, words);
+            if (!answer && !left_out_.contains(node)) is_closed = false;
+            if (!is_closed) break;
+        }
+        if (is_closed) co_return true;
+        Pause until_it_is_tried_again(pauses_, between_tries);
+        co_await until_it_is_tried_again;
+    }
+    co_return false;
+}
+
 /// On the master: before any node works by it.
+/// @return  Errc::failed or Errc::io: not now
 Task<Result<void>> ClusterNode::prepare_home(MemberIndex member, const Disk& disk, DataArea area) {
     const DiskPlace place = places_.at(&disk);
+    const bool is_closed = co_await is_closed_everywhere(member);
+    if (!is_closed) co_return Error{Errc::failed, "node"};
     if (place.node == setup_.self) co_return prepare_own_home(member, place.number, area);
     Words words = asking(node_words::rebuild);
     words["member"] = raw(member);

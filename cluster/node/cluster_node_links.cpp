@@ -128,15 +128,27 @@ Checked<Unit> ClusterNode::told_unreachable(std::uint32_t from, const Words& wor
     std::uint32_t leaves = raw(who_leaves(group_view(), NodeId{from}, NodeId{node}));
     std::uint32_t stays = from + node - leaves;
     if (!can_do_without({leaves}) && can_do_without({stays})) std::swap(leaves, stays);
-    lose_node(leaves, fmt::format("and {} do not reach each other", name_of(stays)));
+    const std::string why = fmt::format("and {} do not reach each other", name_of(stays));
+    if (!waits_for({leaves})) {
+        lose_node(leaves, why);
+    } else if (std::string& told = suspicions_[leaves]; std::exchange(told, why) != why) {
+        log(Severity::error,
+            fmt::format("{} {}: the array waits for them, and goes on by itself when they do",
+                        name_of(leaves), why));
+    }
     return Unit{};
 }
 
 /// Of those that serve, by what each says last of whom it hears.
 GroupView ClusterNode::group_view() const {
+    MemberSet in_sync;
+    for (const MemberIndex member : serving_->members().taking_part()) {
+        if (serving_->members().slot(member).state == MemberState::in_sync) in_sync.add(member);
+    }
     const auto view_of = [&](std::uint32_t node, std::uint32_t hears) {
-        return GroupNode{
-            .hears = NodeSet{hears}, .in_sync = members_of(node), .witness = witness_node_ == node};
+        return GroupNode{.hears = NodeSet{hears},
+                         .in_sync = members_of(node) & in_sync,
+                         .witness = witness_node_ == node};
     };
     GroupView view;
     view.self = NodeId{setup_.self};

@@ -35,6 +35,7 @@ Task<Checked<Words>> ClusterNode::asked_by_master(std::uint32_t from, const Word
     if (what == "refuse") co_return asked_to_give_up(words);
     if (!served_) co_return Refusal{"no array is open"};
     if (what == "adopted") co_return Words::object();
+    if (what == "closed") co_return asked_whether_closed(words);
     if (what == node_words::rebuild) co_return asked_to_rebuild(words);
     if (what == "begin_marks") co_return co_await asked_to_begin_marks(words);
     if (what == "serve") co_return co_await asked_to_serve();
@@ -70,6 +71,17 @@ Checked<Words> ClusterNode::asked_to_give_up(const Words& words) {
     BRAID_CHECK(fields.check());
     ended_ = true;
     begun_.set();
+    return Words::object();
+}
+
+/// Whether another disk may have the role: what is told of that waits for the former one to be closed.
+Checked<Words> ClusterNode::asked_whether_closed(const Words& words) {
+    WordFields fields(words);
+    const MemberIndex member = fields.member(rows_->geometry);
+    BRAID_CHECK(fields.check());
+    if (serving_->members().slot(member).is_open()) {
+        return Refusal{"the disk that had the role before has yet to answer", RefusalCode::busy};
+    }
     return Words::object();
 }
 

@@ -40,6 +40,16 @@ Refusal not_durable(const Error& error) {
                    RefusalCode::io};
 }
 
+Refusal role_not_free(const std::string& path, MemberIndex role) {
+    return Refusal{
+        fmt::format(
+            "{}: it cannot have the place of member {} yet: a node still waits for what it has asked of "
+            "the disk that had it before, or for writes to another disk that was lost. Try again "
+            "when these have answered; pull a disk that does not",
+            path, raw(role)),
+        RefusalCode::busy};
+}
+
 Refusal nothing_to_rebuild_from() {
     return Refusal{
         "the array has failed: there is nothing to rebuild a member from. Stop it, bring "
@@ -470,7 +480,7 @@ Task<Checked<Unit>> MemberOrders::join(Spare spare, MemberRecord joining,
             if (!co_await wait_for(*role, &tries)) break;
             ready = co_await serving_.prepare(*role, *spare.disk, joining.area());
         }
-        if (!ready) co_return not_durable(ready.error());
+        if (!ready) co_return role_not_free(joining.path, *role);
     }
     BRAID_CO_CHECK(co_await wait_written());
     if (members_.failed()) co_return not_durable({Errc::failed, "array"});

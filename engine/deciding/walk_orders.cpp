@@ -34,7 +34,8 @@ WalkOrders::WalkOrders(const DecidingContext& context, Parts parts)
       unknown_(parts.unknown),
       recovery_(parts.recovery),
       orders_(parts.orders),
-      scrub_log_(context) {}
+      scrub_log_(context),
+      spare_pauses_(context.clock) {}
 
 void WalkOrders::start() {
     BRAID_REQUIRE(!running_);
@@ -46,6 +47,7 @@ void WalkOrders::stop() {
     serving_.cancel_walk();
     if (waiting_ != nullptr) waiting_->cancel();
     if (spare_waiting_ != nullptr) spare_waiting_->cancel();
+    spare_pauses_.cut_short();
     work_.set();
 }
 

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "engine/deciding/roster.h"
 #include "engine/deciding/scrub_log.h"
 #include "engine/deciding/unknown_rows.h"
+#include "engine/io/pauses.h"
 
 namespace braid {
 
@@ -82,6 +84,7 @@ class WalkOrders final : public DecidingPart {
     Task<Result<void>> walk(WalkOrder order);
     std::optional<WalkOrder> next_walk();
     std::optional<Uuid> next_spare() const;
+    Task<void> pass_over(Uuid spare, MemberIndex member);
     Task<void> use_spare();
     bool is_awaited(MemberIndex member) const;
     bool is_only_away(MemberIndex member);
@@ -134,6 +137,9 @@ class WalkOrders final : public DecidingPart {
     std::map<MemberIndex, Away> away_;  // members that are missing, and may be back
     bool looks_again_{false};           // when the first of them has been waited for
     Timer* spare_waiting_{nullptr};
+    Pauses spare_pauses_;
+    std::set<Uuid> spares_passed_over_;  // their nodes could not give them a role a moment ago
+    std::set<Uuid> spares_refused_;      // that was said
     std::optional<WalkStatus> last_scrub_;
 };
 

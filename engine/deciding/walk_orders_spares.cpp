@@ -7,6 +7,7 @@
 
 #include "engine/deciding/member_orders.h"
 #include "engine/deciding/walk_orders.h"
+#include "parity/require.h"
 
 namespace braid {
 
@@ -84,11 +85,33 @@ Task<void> WalkOrders::look_again_at(Nanos time) {
     work_.set();
 }
 
-/// The newest whose node is there.
+/// What was under way on another disk of its node ends soon, or never.
+Task<void> WalkOrders::pass_over(Uuid spare, MemberIndex member) {
+    BRAID_REQUIRE(spares_passed_over_.contains(spare));
+    const Spare* const passed = roster_.find_spare(spare);
+    if (passed != nullptr && spares_refused_.insert(spare).second) {
+        tell(
+            Severity::info, "spare_refused",
+            fmt::format(
+                "{} cannot take the place of {} yet: its node has writes under way on a disk that was "
+                "lost, or does not answer. It is tried again by itself; another spare comes before it",
+                passed->disk->info().path, roster_.text_of_role(member)));
+    }
+    if (!stage_.quiescing) {
+        Pause pause(spare_pauses_, Nanos{pause_first});
+        co_await pause;
+    }
+    spares_passed_over_.erase(spare);
+    work_.set();
+}
+
+/// The newest whose node is there, and could give it a role.
 std::optional<Uuid> WalkOrders::next_spare() const {
     const std::vector<Spare>& spares = roster_.spares();
     for (auto at = spares.rbegin(); at != spares.rend(); ++at) {
-        if (!at->silent && serving_.is_there(*at->disk)) return at->metadata.uuid;
+        const Uuid& uuid = at->metadata.uuid;
+        if (spares_passed_over_.contains(uuid)) continue;
+        if (!at->silent && serving_.is_there(*at->disk)) return uuid;
     }
     return std::nullopt;
 }
@@ -118,7 +141,12 @@ Task<void> WalkOrders::use_spare() {
         const Spare* chosen = roster_.find_spare(*next);
         if (chosen == nullptr || chosen->silent) co_return;
         const DataArea area = configuration_.member(*next)->area();
-        if (!co_await serving_.prepare(member, *chosen->disk, area)) co_return;
+        if (!co_await serving_.prepare(member, *chosen->disk, area)) {
+            spares_passed_over_.insert(*next);
+            tasks_.spawn(pass_over(*next, member));
+            co_return;
+        }
+        spares_refused_.erase(*next);
         while (!writer_.is_written()) {
             if (!co_await writer_.wait_durable(writer_.changes())) co_return;
         }

@@ -125,6 +125,27 @@ TEST_P(NodeWaitsTest, SomeAreAwayForLong) {
     nodes_.expect_parity();
 }
 
+/// The level can do without neither any more: who is lost has used that up.
+TEST_P(NodeWaitsTest, TwoThatAreNeededDoNotReachEachOther) {
+    if (GetParam().level == Level::raid6 || GetParam().nodes != 3) return;
+    nodes_.start();
+    ASSERT_TRUE(loop().run_until_done(nodes_.array(2).fail_member("2", Force::no)));
+    loop().run_for(seconds(8));
+    begin_load(2 * nodes_.nodes(), 40);
+    loop().run_for(millis(below(50)));
+    nodes_.part(0, 1);
+    loop().run_for(seconds(30 + below(30)));
+    EXPECT_TRUE(says(2, "do not reach each other: the array waits for them"));
+    nodes_.release(0);
+    end_load();  // without an error
+    for (std::uint32_t node = 0; node != nodes_.nodes(); ++node) {
+        EXPECT_FALSE(says(node, "the array stops")) << nodes_.log(node);
+        EXPECT_FALSE(says(node, "is excluded")) << nodes_.log(node);
+    }
+    clients_.check(nodes_.nodes());
+    nodes_.stop(0);
+}
+
 /// Who is told to stop does not wait; nor do all others, whose array stops with that.
 TEST_P(NodeWaitsTest, ServersStopMeanwhile) {
     nodes_.start();
